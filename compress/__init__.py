@@ -1,0 +1,1 @@
+"""Compresses recurrent networks: ingest, find structure, prune and repair, export, verify, measure."""

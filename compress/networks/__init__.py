@@ -1,0 +1,1 @@
+"""The architectures that the worker understands, one module each."""

@@ -1,0 +1,102 @@
+"""The stacked LSTM language model as a torch module: embedding, LSTM layers of any sizes, linear decoder.
+
+Each layer is an `nn.LSTM` of one layer, so that layers may differ in size after pruning. Tied models share one
+parameter between embedding and decoder. Dropout follows Zaremba et al. (arXiv 1409.2329): on the embedding, between
+the layers and before the decoder, never on a recurrent connection.
+
+Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+State = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class LstmSpec:
+    """Sizes of a stacked LSTM language model."""
+
+    vocabulary: int
+    embedding: int
+    units: tuple[int, ...]
+    tied: bool = False
+
+
+class LstmLanguageModel(nn.Module):
+    """Maps tokens (T, B) to the logits (T, B, V) of the token after each.
+
+    Args:
+        spec: the sizes; `tied` needs `embedding == units[-1]`.
+        dropout: probability of dropping a non-recurrent activation in training.
+
+    Raises:
+        ValueError: when a tied model's embedding width is not the last layer's number of units.
+    """
+
+    def __init__(self, spec: LstmSpec, dropout: float = 0.0) -> None:
+        super().__init__()
+        if spec.tied and spec.embedding != spec.units[-1]:
+            raise ValueError(
+                f"a tied model needs an embedding as wide as its last layer: {spec.embedding} != {spec.units[-1]}"
+            )
+        self.spec = spec
+        self.embedding = nn.Embedding(spec.vocabulary, spec.embedding)
+        widths = (spec.embedding, *spec.units)
+        self.layers = nn.ModuleList(
+            nn.LSTM(below, units) for below, units in zip(widths, spec.units, strict=False)
+        )
+        self.decoder = nn.Linear(spec.units[-1], spec.vocabulary)
+        if spec.tied:
+            self.decoder.weight = self.embedding.weight
+        self.dropout = nn.Dropout(dropout)
+
+    def initialise(self, scale: float, generator: torch.Generator) -> None:
+        """Draws every weight uniformly from (-scale, scale); biases start at zero, as in the paper's code."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if "bias" in name:
+                    parameter.zero_()
+                else:
+                    parameter.uniform_(-scale, scale, generator=generator)
+
+    def zero_state(self, batch: int) -> State:
+        """The state before a text: per layer, hidden and cell of shape (1, B, H), float32 zeros."""
+        device = self.embedding.weight.device
+        return [
+            (torch.zeros(1, batch, units, device=device), torch.zeros(1, batch, units, device=device))
+            for units in self.spec.units
+        ]
+
+    def hidden(self, tokens: Tensor, state: State) -> tuple[list[Tensor], State]:
+        """Runs the recurrent part.
+
+        Args:
+            tokens: int64 (T, B).
+            state: per layer, hidden and cell (1, B, H).
+
+        Returns:
+            The embedding (T, B, E) followed by each layer's output (T, B, H), and the state after the last step.
+        """
+        outputs = [self.embedding(tokens)]  # (T, B, E)
+        after: State = []
+        for layer, before in zip(self.layers, state, strict=True):
+            output, new = layer(self.dropout(outputs[-1]), before)
+            outputs.append(output)
+            after.append(new)
+        return outputs, after
+
+    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (T, B, V) of the token after each of `tokens` (T, B), and the state after the last step."""
+        outputs, after = self.hidden(tokens, state)
+        logits: Tensor = self.decoder(self.dropout(outputs[-1]))
+        return logits, after
+
+
+def detach(state: State) -> State:
+    """The same state, cut from the graph: truncated back-propagation with carried state."""
+    return [(hidden.detach(), cell.detach()) for hidden, cell in state]

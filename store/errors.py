@@ -1,0 +1,75 @@
+"""Errors of the store.
+
+    StoreError
+    |-- NotFound            no such bundle, file, upload or job
+    |-- TooLarge            an upload passed its limit
+    |-- EmptyUpload         an upload held no byte
+    |-- UnsafePath          a name would leave its folder
+    |-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
+    |-- OutOfSpace          the disk is full; what was half-written is removed
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """Root of the store's errors."""
+
+
+class NotFound(StoreError):
+    """Something asked for by name does not exist.
+
+    Attributes:
+        kind: what it is ("model", "job", "file", "upload", "variant").
+        name: the name asked for.
+    """
+
+    def __init__(self, kind: str, name: str, known: list[str] | None = None) -> None:
+        self.kind, self.name, self.known = kind, name, known
+        hint = f"; there is: {', '.join(known) or 'none'}" if known is not None else ""
+        super().__init__(f"there is no {kind} '{name}'{hint}")
+
+
+class TooLarge(StoreError):
+    """An upload passed its limit; nothing of it was kept."""
+
+    def __init__(self, name: str, limit_bytes: int) -> None:
+        self.name, self.limit_bytes = name, limit_bytes
+        super().__init__(f"'{name}' is larger than the limit of {limit_bytes:,} bytes")
+
+
+class EmptyUpload(StoreError):
+    """An upload held no byte."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"'{name}' is empty; send the file's content")
+
+
+class UnsafePath(StoreError):
+    """A relative path would leave its folder, or is not a plain relative path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"'{path}' is not a plain path inside its folder")
+
+
+class CorruptBundle(StoreError):
+    """A bundle on disk is not what its manifest says.
+
+    Attributes:
+        bundle: its id.
+        issues: everything found, one line each.
+    """
+
+    def __init__(self, bundle: str, issues: list[str]) -> None:
+        self.bundle, self.issues = bundle, issues
+        super().__init__(f"bundle '{bundle}' was changed on disk: {'; '.join(issues)}")
+
+
+class OutOfSpace(StoreError):
+    """The disk is full; what was half-written has been removed."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"no space left on the disk while writing {what}; nothing of it was kept")
