@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from compress.axes import Array, Arrays, Declaration, Dimension, Reader, Segment, Site
+
 State = list[tuple[Tensor, Tensor]]
 
 
@@ -100,3 +102,66 @@ class LstmLanguageModel(nn.Module):
 def detach(state: State) -> State:
     """The same state, cut from the graph: truncated back-propagation with carried state."""
     return [(hidden.detach(), cell.detach()) for hidden, cell in state]
+
+
+def declare(spec: LstmSpec) -> Declaration:
+    """The named axes of the model: `embedding`, and `units:lstm0`, `units:lstm1`, ... from the bottom.
+
+    In a tied model the embedding's width and the last layer's units are one axis, `units:lstm<last>`.
+    """
+    last = f"units:lstm{len(spec.units) - 1}"
+    wide = last if spec.tied else "embedding"
+    vocabulary: Dimension = (Segment(None, spec.vocabulary),)
+    axes = {} if spec.tied else {"embedding": spec.embedding}
+    dimensions: dict[str, tuple[Dimension, ...]] = {
+        "embedding.weight": (vocabulary, (Segment(wide, spec.embedding),)),
+        "decoder.bias": (vocabulary,),
+    }
+    sites = []
+    below, below_size, below_activation = wide, spec.embedding, "embedding"
+    for index, units in enumerate(spec.units):
+        own, activation, prefix = f"units:lstm{index}", f"lstm{index}", f"layers.{index}"
+        axes[own] = units
+        gates: Dimension = (Segment(own, units, repeat=4),)
+        dimensions |= {
+            f"{prefix}.weight_ih_l0": (gates, (Segment(below, below_size),)),
+            f"{prefix}.weight_hh_l0": (gates, (Segment(own, units),)),
+            f"{prefix}.bias_ih_l0": (gates,),
+            f"{prefix}.bias_hh_l0": (gates,),
+        }
+        readers = (
+            Reader(f"{prefix}.weight_ih_l0", below_activation, below),
+            Reader(f"{prefix}.weight_hh_l0", f"{activation}:previous", own),
+        )
+        sites.append(Site(prefix, readers, f"{prefix}.bias_ih_l0"))
+        below, below_size, below_activation = own, units, activation
+    output = "embedding.weight" if spec.tied else "decoder.weight"
+    dimensions.setdefault(output, (vocabulary, (Segment(last, spec.units[-1]),)))
+    sites.append(Site("decoder", (Reader(output, below_activation, last),), "decoder.bias"))
+    return Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})
+
+
+def arrays_of(network: LstmLanguageModel) -> dict[str, Array]:
+    """The parameters by name as float32 arrays (copies); a tied matrix once, as `embedding.weight`."""
+    return {
+        name: parameter.detach().cpu().numpy().astype("float32", copy=True)
+        for name, parameter in network.named_parameters()
+    }
+
+
+def from_arrays(arrays: Arrays, *, tied: bool, dropout: float = 0.0) -> LstmLanguageModel:
+    """A model of the sizes that the arrays have, with their values.
+
+    Args:
+        arrays: as `arrays_of` gives them, of any sizes.
+        tied: whether `embedding.weight` is also the decoder's matrix.
+        dropout: see `LstmLanguageModel`.
+    """
+    layers = sum(name.endswith("weight_hh_l0") for name in arrays)
+    vocabulary, embedding = arrays["embedding.weight"].shape
+    units = tuple(arrays[f"layers.{index}.weight_hh_l0"].shape[1] for index in range(layers))
+    network = LstmLanguageModel(LstmSpec(vocabulary, embedding, units, tied), dropout)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            parameter.copy_(torch.from_numpy(arrays[name]))
+    return network.eval()

@@ -1,0 +1,85 @@
+"""The dense LSTM language models that the benchmarks compress: trained once, cached, resumable.
+
+The recipe is part of the cache's name, so a changed recipe trains anew. A run that is stopped continues from its
+checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compress.corpus import Corpus, build_vocabulary, load_corpus
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.training import TrainingPlan, train
+
+VOCABULARY = 10_000
+RECIPE = TrainingPlan(epochs=8, learning_rate=1.5e-3, clip=1.0, bfloat16=True, seed=1)
+DROPOUT = 0.35
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A trained dense model, its words, and its corpus as token ids (int64, (N,))."""
+
+    network: LstmLanguageModel
+    words: list[str]
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+
+
+def cache_folder() -> Path:
+    """Where trained baselines lie: `$ISS_HOME/benchmarks`, `data/benchmarks` by default."""
+    folder = Path(os.environ.get("ISS_HOME", "data")) / "benchmarks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def baseline(corpus: str, units: int = 400, layers: int = 2, recipe: TrainingPlan = RECIPE) -> Baseline:
+    """The dense model of a corpus: loaded when it is cached, trained (with a line of progress) when not.
+
+    Args:
+        corpus: `ptb`, `gutenberg`, `pydoc` or a folder, see `compress.corpus`.
+        units: width of the embedding and of each layer.
+        layers: number of LSTM layers.
+        recipe: how it is trained.
+    """
+    text = load_corpus(corpus)
+    words = build_vocabulary(text.train, VOCABULARY)
+    trained, valid, test = (_encode(words, part) for part in (text.train, text.valid, text.test))
+    spec = LstmSpec(len(words), units, (units,) * layers)
+    key = json.dumps([asdict(spec), asdict(recipe), DROPOUT, _digest(text)], sort_keys=True)
+    name = f"{Path(corpus).name}-{layers}x{units}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+    path = cache_folder() / f"{name}.pt"
+    network = LstmLanguageModel(spec, DROPOUT)
+    if not path.exists():
+        network.initialise(0.05, torch.Generator().manual_seed(recipe.seed))
+        train(network, trained, recipe, checkpoint=path.with_suffix(".checkpoint"), progress=_show)
+        torch.save(network.state_dict(), path.with_suffix(".partial"))
+        path.with_suffix(".partial").replace(path)
+        path.with_suffix(".checkpoint").unlink(missing_ok=True)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return Baseline(network.eval(), words, trained, valid, test)
+
+
+def _encode(words: list[str], text: str) -> Tensor:
+    index = {word: position for position, word in enumerate(words)}
+    unknown = index["<unk>"]
+    return torch.tensor([index.get(word, unknown) for word in text.replace("\n", " <eos> ").split()])
+
+
+def _digest(text: Corpus) -> str:
+    return hashlib.sha256(text.train.encode()).hexdigest()
+
+
+def _show(done: float, message: str) -> None:
+    sys.stderr.write(f"\rtraining the dense model: {100 * done:3.0f} %, {message}   ")
+    sys.stderr.flush()

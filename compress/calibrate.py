@@ -1,0 +1,191 @@
+"""Calibrate mode: from what calibration text says of a model to the smallest model within a budget.
+
+All axes are merged into one order of removal by cost per parameter (or per multiply-add) saved. A prefix of
+that order, its *share* of everything removable, is one candidate: repaired in closed form, cut, and judged. A search
+with known direction (more removed is never better) finds the largest share that keeps to the budget.
+
+Legend: H components of an axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress import axes
+from compress.axes import Array, Arrays, Declaration
+from compress.moments import Moments
+from compress.observation import Observed
+from compress.repair import repair
+from compress.selection import removal_order
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model and everything needed to prune it to any share, in closed form.
+
+    Attributes:
+        arrays: the unpruned network.
+        declaration: its axes.
+        order: (axis, component) in the order of removal over all axes.
+        savings: what removing each entry of `order` saves (parameters or multiply-adds, at full size).
+        moments: per site, for the repair.
+    """
+
+    arrays: Arrays
+    declaration: Declaration
+    order: tuple[tuple[str, int], ...]
+    savings: NDArray[np.float64]
+    moments: Mapping[str, Moments]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A candidate: the small network, and the full-size one it must equal when the removed units are silent.
+
+    Attributes:
+        keep: per axis the kept indices, ascending.
+        arrays: the small network.
+        declaration: its axes.
+        reference: the repaired network at full size, removed components silenced.
+        share: of all removable savings, how much is gone.
+    """
+
+    keep: dict[str, NDArray[np.int64]]
+    arrays: dict[str, Array]
+    declaration: Declaration
+    reference: dict[str, Array]
+    share: float
+
+
+def learn(
+    arrays: Arrays,
+    declaration: Declaration,
+    observed: Observed,
+    *,
+    prunable: Sequence[str],
+    count: Literal["parameters", "mult_adds", "components"] = "parameters",
+    least_kept: int = 4,
+) -> Learned:
+    """Orders the components of all prunable axes by cost per saving.
+
+    Args:
+        arrays: the unpruned network.
+        declaration: its axes.
+        observed: what calibration text says of it.
+        prunable: axes that may shrink.
+        count: what a removal is valued by.
+        least_kept: components that every axis keeps at least.
+
+    Requires: `observed` was gathered from the same network.
+    Ensures: the order of each axis is its own order of structured-OBS removal.
+    """
+    entries: list[tuple[float, int, str, int, float]] = []
+    for axis in prunable:
+        order = removal_order(axis, *_felt(arrays, declaration, observed, axis), least_kept=least_kept)
+        saving = _saving(declaration, axis, count)
+        entries += [
+            (cost / saving, position, axis, int(component), saving)
+            for position, (component, cost) in enumerate(zip(order.components, order.costs, strict=True))
+        ]
+    entries.sort(key=lambda entry: entry[:3])
+    return Learned(
+        arrays,
+        declaration,
+        tuple((axis, component) for _, _, axis, component, _ in entries),
+        np.array([saving for *_, saving in entries]),
+        observed.moments,
+    )
+
+
+def prune(learned: Learned, share: float) -> Pruned:
+    """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
+
+    Ensures: the small network equals the reference with the removed components held at zero.
+    """
+    reached = np.cumsum(learned.savings) / learned.savings.sum()
+    count = int(np.searchsorted(reached, share, side="right"))
+    keep = learned.declaration.everything()
+    for axis in keep:
+        gone = [component for name, component in learned.order[:count] if name == axis]
+        keep[axis] = np.setdiff1d(keep[axis], gone)
+    repaired = repair(learned.arrays, learned.declaration, keep, learned.moments)
+    small, declaration = axes.take(repaired, learned.declaration, keep)
+    reference = axes.silence(repaired, learned.declaration, keep)
+    return Pruned(keep, small, declaration, reference, float(reached[count - 1]) if count else 0.0)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's value and whether it keeps to the budget."""
+
+    share: float
+    within: bool
+
+
+def search(
+    judge: Callable[[float], Judged], *, grid: Sequence[float] = (0.2, 0.4, 0.6, 0.8), refinements: int = 4
+) -> float | None:
+    """The largest share within the budget: a coarse grid (it draws the curve), then bisection.
+
+    Args:
+        judge: tries one share; called once for each.
+        grid: shares tried first, ascending; the climb stops at the first that breaks the budget.
+        refinements: steps of bisection after it.
+
+    Returns:
+        The last share that was within, or None when none was.
+    """
+    good, bad = None, 1.0
+    for share in grid:
+        if not judge(share).within:
+            bad = share
+            break
+        good = share
+    for _ in range(refinements):
+        middle = ((good or 0.0) + bad) / 2
+        if judge(middle).within:
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _felt(
+    arrays: Arrays, declaration: Declaration, observed: Observed, axis: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Covariance (H, H) of an axis and the energy G (H, H) with which its readers feel it.
+
+    Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of rows drowns the
+    recurrence, and a raw norm says nothing across axes. An axis that several activations carry (a tied embedding)
+    has the sum of their covariances.
+    """
+    size = declaration.axes[axis]
+    covariance, energy = np.zeros((size, size)), np.zeros((size, size))
+    seen: set[str] = set()
+    for site in declaration.sites:
+        whole, start = observed.moments[site.name].covariance, 0
+        for reader in site.readers:
+            width = declaration.axes[reader.axis]
+            if reader.axis == axis:
+                own = whole[start : start + width, start : start + width]
+                matrix = arrays[reader.parameter].astype(np.float64)
+                energy += matrix.T @ matrix / max(float(((matrix @ own) * matrix).sum()), 1e-30)
+                if reader.activation not in seen:
+                    covariance += own
+                    seen.add(reader.activation)
+            start += width
+    return covariance, energy
+
+
+def _saving(declaration: Declaration, axis: str, count: str) -> float:
+    """What one component of an axis saves, the other axes at full size."""
+    if count == "components":
+        return 1.0
+    measure = axes.parameters if count == "parameters" else axes.mult_adds
+    size = declaration.axes[axis]
+    return measure(declaration) - measure(axes.resized(declaration, {axis: size - 1}))

@@ -1,0 +1,55 @@
+"""Turns a float32 scoring graph into an int8 one: dynamic quantization by ONNX Runtime.
+
+Weights of the embedding, the LSTM layers and the decoder become int8; activations are quantized as they come
+(uint8, one scale per tensor), so nothing is calibrated. The Gemm of the decoder becomes an integer MatMul. A tied
+matrix becomes two int8 matrices, one lying as each reader needs it: half the bytes of the one in float32.
+
+A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the same run;
+`runtime/scoring.py` says what follows from that. ONNX Runtime has no int8 GRU or RNN.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+import os as _o
+PER_CHANNEL = bool(_o.environ.get("PC"))
+_OPERATORS = ["Gather", "LSTM", "MatMul"]
+
+
+def quantize(source: Path, target: Path) -> None:
+    """Writes the int8 form of a graph.
+
+    Args:
+        source: a float32 graph as `compress/export.py` writes it; left alone.
+        target: the file to write; replaced when it exists, and only once the new one is whole.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="quantize-") as folder, _quiet():
+        partial = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            source,
+            partial,
+            op_types_to_quantize=_OPERATORS,
+            weight_type=QuantType.QInt8,
+            per_channel=PER_CHANNEL,
+        )
+        os.replace(partial, target)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences the quantizer, which warns on the root logger that a graph was not pre-processed; ours need not be."""
+    logger = logging.getLogger()
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
