@@ -133,17 +133,19 @@ def _layer(index: int, units: int, states: list[str]) -> list[onnx.NodeProto]:
 def _head(top: str, spec: LstmSpec) -> list[onnx.NodeProto]:
     """Decoder, log-softmax, and the log-probability of each target.
 
-    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass.
+    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. Its result is
+    shaped back before the log-softmax and not after, because there it costs nothing: a graph output is never an
+    alias of another tensor, so that a Reshape onto it would copy (T, B, V) numbers.
     """
     decoder = ["embedding" if spec.tied else "decoder", "decoder_bias"]
     node = helper.make_node
     return [
         node("Reshape", [top, "rows"], ["features"]),  # (T, B, H) -> (T B, H)
-        node("Gemm", ["features", *decoder], ["logits"], name="decoder", transB=1),  # (T B, V)
-        node("LogSoftmax", ["logits"], ["flat_log_probs"], axis=-1),
+        node("Gemm", ["features", *decoder], ["flat_logits"], name="decoder", transB=1),  # (T B, V)
         node("Shape", [TOKENS], ["steps"]),  # [T, B]
         node("Concat", ["steps", "vocabulary"], ["shape"], axis=0),  # [T, B, V]
-        node("Reshape", ["flat_log_probs", "shape"], [LOG_PROBS]),  # (T B, V) -> (T, B, V)
+        node("Reshape", ["flat_logits", "shape"], ["logits"]),  # (T B, V) -> (T, B, V)
+        node("LogSoftmax", ["logits"], [LOG_PROBS], axis=-1),
         node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
         node("GatherElements", [LOG_PROBS, "columns"], ["picked"], axis=-1),
         node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)

@@ -20,7 +20,7 @@ from pathlib import Path
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 import os as _o
-PER_CHANNEL = bool(_o.environ.get("PC"))
+PER_CHANNEL = True
 _OPERATORS = ["Gather", "LSTM", "MatMul"]
 
 

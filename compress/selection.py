@@ -34,7 +34,7 @@ class RemovalOrder:
 
 
 def removal_order(
-    axis: str, covariance: Matrix, energy: Matrix, *, least_kept: int = 1, groups: int = 256
+    axis: str, covariance: Matrix, energy: Matrix, *, least_kept: int = 1, groups: int = 256, ridge: float = RIDGE
 ) -> RemovalOrder:
     """Orders all but `least_kept` components of an axis, cheapest first.
 
@@ -44,6 +44,7 @@ def removal_order(
         energy: G (H, H), sum over readers of W'W, each scaled.
         least_kept: how many components are never removed.
         groups: number of steps over the whole axis: components that go in one step do not see each other's removal.
+        ridge: added to the covariance, relative to its mean variance.
 
     Raises:
         ValueError: when the matrices are not square and of one size.
@@ -52,7 +53,7 @@ def removal_order(
     if covariance.shape != (size, size) or energy.shape != (size, size):
         raise ValueError(f"expected two (H, H) matrices, got {covariance.shape} and {energy.shape}")
     alive = np.arange(size)
-    inverse = np.linalg.inv(covariance + RIDGE * max(np.diag(covariance).mean(), 1e-12) * np.eye(size))
+    inverse = np.linalg.inv(covariance + ridge * max(np.diag(covariance).mean(), 1e-12) * np.eye(size))
     gram = energy.copy()
     at_once = max(1, size // groups)
     components: list[int] = []

@@ -1,0 +1,51 @@
+"""A short fine-tune of the small model by distillation from the original, resumable from the job's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from compress.networks.lstm import LstmLanguageModel, arrays_of, from_arrays
+from compress.texts import Texts
+from compress.training import TrainingPlan, perplexity, train
+from store.manifest import Recipe
+
+DROPOUT = 0.2
+
+
+def plan(recipe: Recipe, tokens: int) -> TrainingPlan:
+    """A gentle schedule for weights that are already good; the batch fits short texts."""
+    batch = max(1, min(20, tokens // 36))
+    return TrainingPlan(
+        minutes=recipe.finetune_minutes, batch=batch, learning_rate=1e-3, soft=0.5, clip=1.0, seed=recipe.seed
+    )
+
+
+def finetune(
+    network: LstmLanguageModel,
+    original: LstmLanguageModel,
+    texts: Texts,
+    recipe: Recipe,
+    work: Path,
+    tell: Callable[[float, str], None],
+) -> tuple[LstmLanguageModel, str]:
+    """Distils the original into a copy of the small model, on all of the calibration text.
+
+    Returns:
+        The better of the tuned and the given model on the held-out text, and a line that says what happened.
+    """
+    student = from_arrays(arrays_of(network), tied=network.spec.tied, dropout=DROPOUT)
+    before = perplexity(network, texts.held_out)
+    train(
+        student,
+        texts.training,
+        plan(recipe, len(texts.training)),
+        teacher=original,
+        checkpoint=work / "finetune.checkpoint",
+        progress=tell,
+    )
+    after = perplexity(student, texts.held_out)
+    told = f"{recipe.finetune_minutes:g} minutes of distillation: perplexity {before:.2f} -> {after:.2f}"
+    if after >= before:
+        return network, f"{told}; not better, so the untuned model was kept"
+    return student, told

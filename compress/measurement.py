@@ -1,0 +1,153 @@
+"""Exports the variants of a bundle, verifies each graph, and measures quality, size and latency through `runtime`.
+
+What is measured here is the code that the service answers with. A compressed variant outside the budget is left out
+and the report says why; `original` and `original-int8` are always measured, as the baselines that pruning must beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from compress import axes
+from compress.export import export
+from compress.networks.lstm import LstmLanguageModel, LstmSpec, declare
+from compress.quantize import quantize
+from compress.verification import verify_graph
+from runtime.latency import compare
+from runtime.scoring import perplexity
+from runtime.session import VariantSession
+from runtime.text import TextCodec
+from store.manifest import Budget, CheckRecord, LatencyRecord, SizeBreakdown, VariantName, VariantRecord
+
+SHAPES = ((30, 10), (30, 1), (1, 1))
+"""(steps, batch): the paper's, one sentence, and streaming."""
+
+
+class StageReport(Protocol):
+    """The pipeline's view of progress."""
+
+    def enter(self, name: str, message: str) -> None: ...
+    def tell(self, done: float, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A torch model to export under a name, in float32 and int8."""
+
+    name: Literal["original", "compressed"]
+    network: LstmLanguageModel
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The variants worth publishing, the checks they passed, what was left out and why."""
+
+    variants: list[VariantRecord]
+    checks: list[CheckRecord]
+    left_out: list[str]
+    verdict: str
+
+
+def measure(
+    candidates: list[Candidate],
+    codec: TextCodec,
+    held_out: Tensor,
+    budget: Budget,
+    folder: Path,
+    stages: StageReport,
+) -> Measured:
+    """Writes `<name>.onnx` and `<name>-int8.onnx` into `folder` for each candidate and measures all.
+
+    Raises:
+        VerificationFailed: when a float32 graph does not equal its torch model.
+    """
+    networks: dict[VariantName, LstmLanguageModel] = {}
+    checks = []
+    for candidate in candidates:
+        source, target = folder / f"{candidate.name}.onnx", folder / f"{candidate.name}-int8.onnx"
+        export(candidate.network, source)
+        checks.append(verify_graph(VariantSession(source), candidate.network, held_out, candidate.name))
+        quantize(source, target)
+        networks[candidate.name] = candidate.network
+        networks["original-int8" if candidate.name == "original" else "compressed-int8"] = candidate.network
+    stages.enter("measure", "perplexity of every variant")
+    ids = held_out.tolist()
+    sessions, found = {}, {}
+    for index, name in enumerate(networks):
+        sessions[name] = VariantSession(folder / f"{name}.onnx")
+        found[name] = perplexity(sessions[name], ids, codec.start_id)
+        stages.tell(0.7 * (index + 1) / len(networks), f"{name}: perplexity {found[name]:.2f}")
+    timed: dict[VariantName, list[LatencyRecord]] = {name: [] for name in networks}
+    for index, (steps, batch) in enumerate(SHAPES):
+        for name, record in compare(sessions, steps=steps, batch=batch).items():
+            timed[name].append(record)
+        stages.tell(0.7 + 0.1 * (index + 1), f"latency at {steps} steps x {batch}")
+    variants, left_out = [], []
+    for name, network in networks.items():
+        rise = found[name] / found["original"] - 1
+        record = _record(name, network.spec, folder / f"{name}.onnx", found[name], rise, timed[name])
+        limit = budget.perplexity_rise
+        if name.startswith("compressed") and limit is not None and rise > limit:
+            left_out.append(f"{name}: perplexity rises by {rise:.2%}, the budget allows {limit:.2%}")
+            (folder / record.file).unlink()
+        else:
+            variants.append(record)
+    return Measured(variants, checks, left_out, _verdict(variants))
+
+
+def breakdown(spec: LstmSpec) -> SizeBreakdown:
+    """Parameters and multiply-adds of embedding, LSTM layers and softmax."""
+    declaration = declare(spec)
+    embedding = spec.vocabulary * spec.embedding
+    softmax_mult_adds = spec.vocabulary * spec.units[-1]
+    softmax = (0 if spec.tied else softmax_mult_adds) + spec.vocabulary
+    return SizeBreakdown(
+        embedding_parameters=embedding,
+        recurrent_parameters=axes.parameters(declaration) - embedding - softmax,
+        softmax_parameters=softmax,
+        recurrent_mult_adds=axes.mult_adds(declaration) - softmax_mult_adds,
+        softmax_mult_adds=softmax_mult_adds,
+    )
+
+
+def _record(
+    name: VariantName, spec: LstmSpec, file: Path, perplexity: float, rise: float, latency: list[LatencyRecord]
+) -> VariantRecord:
+    return VariantRecord(
+        name=name,
+        file=file.name,
+        precision="int8" if name.endswith("int8") else "float32",
+        embedding=spec.embedding,
+        units=list(spec.units),
+        tied=spec.tied,
+        size_bytes=file.stat().st_size,
+        breakdown=breakdown(spec),
+        perplexity=perplexity,
+        perplexity_rise=rise,
+        latency=latency,
+    )
+
+
+def _verdict(variants: list[VariantRecord]) -> str:
+    """One sentence: the fastest compressed variant against the original, and against int8 alone."""
+    by_name = {variant.name: variant for variant in variants}
+    pruned = [variant for variant in variants if variant.name.startswith("compressed")]
+    if not pruned:
+        return "not worth pruning: no compressed variant keeps to the budget"
+    sentence, plain = 1, by_name["original-int8"]  # index of the one-sentence shape
+    best = min(pruned, key=lambda variant: variant.latency[sentence].median_ms)
+    against = plain.latency[sentence].median_ms / best.latency[sentence].median_ms
+    told = (
+        f"{best.name} is {best.latency[sentence].speedup:.1f}x as fast as the original (30 steps x 1, one thread) and "
+        f"{by_name['original'].size_bytes / best.size_bytes:.1f}x smaller, at {best.perplexity_rise:+.2%} perplexity; "
+        f"int8 alone gives {plain.latency[sentence].speedup:.1f}x and {by_name['original'].size_bytes / plain.size_bytes:.1f}x "
+        f"at {plain.perplexity_rise:+.2%}"
+    )
+    if against < 1.1 and best.size_bytes > 0.9 * plain.size_bytes:
+        return f"not worth pruning beyond int8: {told}"
+    return told

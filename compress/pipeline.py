@@ -1,0 +1,195 @@
+"""The only place that knows the order of the stages: from an upload to a published bundle.
+
+ingest -> texts -> observe -> search (prune, repair, judge) -> fine-tune -> export -> verify -> measure -> card -> publish
+
+Each stage takes values and returns new ones. Everything is written in the job's own folder; the store sees a bundle
+only when it is whole and verified.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from compress import axes
+from compress.calibrate import Learned, Pruned, learn, prune
+from compress.card import write_card
+from compress.errors import BudgetNotMet
+from compress.finetuning import finetune
+from compress.ingest.checkpoint import read_model
+from compress.ingest.layouts import Ingested
+from compress.ingest.vocabulary import read_tokenizer
+from compress.measurement import Candidate, measure
+from compress.networks.lstm import LstmLanguageModel, arrays_of, declare, from_arrays
+from compress.observation import observe
+from compress.search import Outcome, find
+from compress.texts import Texts, read_texts
+from compress.verification import verify_removal
+from runtime.text import TextCodec
+from store.bundles import BundleStore, seal
+from store.jobs import CompressionRequest
+from store.manifest import AxisRecord, CheckRecord, Manifest, Provenance, Recipe, Report
+
+Progress = Callable[[str, float, str], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The uploaded files of a job, on local disk."""
+
+    model: Path
+    config: Path | None = None
+    vocabulary: Path | None = None
+    calibration: Path | None = None
+    held_out: Path | None = None
+
+
+class Stages:
+    """Reports progress and keeps the wall time of each stage. Shares of the whole are rough, and only for the bar."""
+
+    STARTS = {
+        "ingest": 0.0, "observe": 0.05, "search": 0.15, "fine-tune": 0.4, "export": 0.7, "measure": 0.75, "publish": 0.97,
+    }  # fmt: skip
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._name, self._since = "", time.monotonic()
+
+    def enter(self, name: str, message: str) -> None:
+        """Begins a stage; the one before it ends."""
+        self.leave()
+        self._name, self._since = name, time.monotonic()
+        self.tell(0.0, message)
+
+    def leave(self) -> None:
+        """Ends the current stage."""
+        if self._name:
+            self.seconds[self._name] = round(time.monotonic() - self._since, 2)
+        self._name = ""
+
+    def tell(self, done: float, message: str) -> None:
+        """Progress inside the current stage: `done` from 0 to 1."""
+        starts = [*self.STARTS.values(), 1.0]
+        index = list(self.STARTS).index(self._name)
+        self._progress(self._name, starts[index] + done * (starts[index + 1] - starts[index]), message)
+
+
+def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progress, bundles: BundleStore) -> str:
+    """Compresses an uploaded model and publishes the bundle.
+
+    Args:
+        request: the recipe and the uploads' hashes.
+        inputs: the uploads' local files.
+        work: the job's folder; checkpoints in it are resumed from.
+        report: called with stage, share of the whole done (0 to 1) and a message.
+        bundles: where the bundle goes.
+
+    Returns:
+        The bundle's id.
+
+    Raises:
+        CompressError: an answer for the person who uploaded; nothing was published.
+    """
+    torch.manual_seed(request.recipe.seed)
+    stages, recipe = Stages(report), request.recipe
+    stages.enter("ingest", "reading the model")
+    ingested = read_model(inputs.model, inputs.config)
+    tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
+    codec, original = TextCodec(tokenizer, contract), ingested.network
+    texts = read_texts(original, codec, inputs.calibration, inputs.held_out, recipe)
+
+    stages.enter("observe", f"observing {texts.calibration_origin}")
+    learned = _learn(original, texts, recipe, stages)
+
+    stages.enter("search", "searching the smallest model within the budget")
+    outcome = find(learned, original, texts.held_out, recipe, work, stages.tell)
+    checks = [_verify(outcome.pruned, learned, texts)]
+    compressed, tuned = from_arrays(outcome.pruned.arrays, tied=original.spec.tied), None
+    if recipe.finetune_minutes > 0:
+        stages.enter("fine-tune", "distilling the original into the small model")
+        compressed, tuned = finetune(compressed, original, texts, recipe, work, stages.tell)
+
+    stages.enter("export", "writing the graphs")
+    bundle = work / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir(parents=True)
+    tokenizer.save(str(bundle / "tokenizer.json"))
+    candidates = [Candidate("original", original), Candidate("compressed", compressed)]
+    measured = measure(candidates, codec, texts.held_out, recipe.budget, bundle, stages)
+    checks += measured.checks
+    if "compressed" not in {variant.name for variant in measured.variants}:
+        raise BudgetNotMet("; ".join(measured.left_out), curve=outcome.curve)
+
+    stages.enter("publish", "writing the card")
+    manifest = Manifest(
+        name=recipe.name,
+        created_at=datetime.now(UTC),
+        recipe=recipe,
+        text=contract,
+        axes=_axes(learned, outcome.pruned),
+        variants=measured.variants,
+        checks=checks,
+        provenance=_provenance(request, ingested, texts, tuned, stages),
+        files=[],
+    )
+    summary = Report(curve=outcome.curve, verdict=measured.verdict, left_out=measured.left_out)
+    (bundle / "report.json").write_text(summary.model_dump_json(indent=2))
+    write_card(bundle, manifest, summary)
+    seal(bundle, manifest)
+    bundle_id = bundles.publish(bundle)
+    shutil.rmtree(bundle, ignore_errors=True)
+    stages.tell(1.0, f"published {bundle_id}: {summary.verdict}")
+    return bundle_id
+
+
+def _learn(original: LstmLanguageModel, texts: Texts, recipe: Recipe, stages: Stages) -> Learned:
+    observed = observe(original, texts.calibration, progress=lambda done: stages.tell(0.5 * done, "observing"))
+    stages.tell(0.5, "ordering the components")
+    declaration = declare(original.spec)
+    prunable = [axis for axis in declaration.axes if recipe.prune_embedding or axis != "embedding"]
+    return learn(
+        arrays_of(original),
+        declaration,
+        observed,
+        prunable=prunable,
+        count="mult_adds" if recipe.budget.speedup is not None else "parameters",
+    )
+
+
+def _verify(pruned: Pruned, learned: Learned, texts: Texts) -> CheckRecord:
+    tied = bool(learned.declaration.produced)
+    return verify_removal(
+        from_arrays(pruned.arrays, tied=tied), from_arrays(pruned.reference, tied=tied), texts.held_out
+    )
+
+
+def _axes(learned: Learned, pruned: Pruned) -> list[AxisRecord]:
+    return [
+        AxisRecord(name=axis, original=size, kept=len(pruned.keep[axis]), kept_indices=pruned.keep[axis].tolist())
+        for axis, size in learned.declaration.axes.items()
+    ]
+
+
+def _provenance(
+    request: CompressionRequest, ingested: Ingested, texts: Texts, tuned: str | None, stages: Stages
+) -> Provenance:
+    stages.leave()
+    return Provenance(
+        upload_sha256=request.model.sha256,
+        layout=ingested.layout,
+        calibration=texts.calibration_origin,
+        held_out=texts.held_out_origin,
+        finetune=tuned,
+        versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
+        machine=f"{platform.machine()}, {torch.get_num_threads()} threads",
+        seconds=stages.seconds,
+    )
