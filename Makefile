@@ -1,0 +1,39 @@
+# Everything a newcomer needs: `make demo` and `make test`. The rest is for those who work on the code.
+PYTHON ?= python3
+# PyTorch's wheel index for CPU builds, where the default index would bring a CUDA build (see README, "Set-up").
+TORCH_INDEX ?=
+
+VENV := .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo serve test check ci clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(RUN)/pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(RUN)/pip install -q -c constraints.txt -e '.[service,worker,client,dev]'
+	touch $(STAMP)
+
+demo: setup  ## trains a small model on Python's own documentation, compresses it, serves and compares both
+	$(RUN)/python -m examples.demo
+
+serve: setup  ## service and worker together, on the embedded default
+	$(RUN)/isslim serve
+
+test: setup
+	$(RUN)/pytest -m 'not slow'
+
+check: setup
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+ci: test check
+	$(RUN)/pytest -m slow
+
+clean:
+	rm -rf $(VENV) data demo

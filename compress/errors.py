@@ -1,0 +1,97 @@
+"""Errors of the worker that are answers for the person who uploaded.
+
+    CompressError
+    |-- UnreadableUpload     a file is truncated, of an unknown form, or a bomb
+    |-- UnsafePickle         a checkpoint needs more than weights
+    |-- UnknownArchitecture  the parameters are not those of a model that is understood
+    |-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
+    |-- BadWeights           a parameter is not finite
+    |-- TextUnusable         a text cannot be used with this vocabulary
+    |-- BudgetNotMet         no model keeps to the budget; carries the curve
+    |-- VerificationFailed   a proof failed; nothing was published
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from store.jobs import Problem
+from store.manifest import CurvePoint
+
+
+class CompressError(Exception):
+    """Root of the worker's answers.
+
+    Attributes:
+        kind: stable slug.
+        title: what happened, without particulars.
+        detail: what was found, what was expected, what to do.
+        issues: everything found, one line each.
+    """
+
+    kind: ClassVar[str] = "compression-failed"
+    title: ClassVar[str] = "The compression failed"
+
+    def __init__(self, detail: str, issues: list[str] | None = None) -> None:
+        self.detail, self.issues = detail, issues or []
+        super().__init__(detail)
+
+    def problem(self) -> Problem:
+        """The same, as the job shows it."""
+        return Problem(kind=self.kind, title=self.title, detail=self.detail, issues=self.issues)
+
+
+class UnreadableUpload(CompressError):
+    """A file is truncated, of an unknown form, or a bomb."""
+
+    kind, title = "unreadable-upload", "The file cannot be read"
+
+
+class UnsafePickle(CompressError):
+    """A checkpoint needs more than weights to be loaded."""
+
+    kind, title = "unsafe-pickle", "The checkpoint needs code to be loaded"
+
+
+class UnknownArchitecture(CompressError):
+    """The parameters are not those of a model that is understood."""
+
+    kind, title = "unknown-architecture", "The model is not understood"
+
+
+class VocabularyMismatch(CompressError):
+    """The vocabulary is not of the embedding's size, or there is none."""
+
+    kind, title = "vocabulary-mismatch", "The vocabulary does not fit the model"
+
+
+class BadWeights(CompressError):
+    """A parameter holds NaN or infinite values."""
+
+    kind, title = "bad-weights", "The weights are not finite"
+
+
+class TextUnusable(CompressError):
+    """A text cannot be used with this vocabulary."""
+
+    kind, title = "text-unusable", "The text cannot be used"
+
+
+class BudgetNotMet(CompressError):
+    """No model keeps to the budget.
+
+    Attributes:
+        curve: everything that was tried.
+    """
+
+    kind, title = "budget-not-met", "No model keeps to the budget"
+
+    def __init__(self, detail: str, issues: list[str] | None = None, *, curve: list[CurvePoint]) -> None:
+        self.curve = curve
+        super().__init__(detail, issues)
+
+
+class VerificationFailed(CompressError):
+    """A proof failed; nothing was published."""
+
+    kind, title = "verification-failed", "The proof failed"

@@ -1,0 +1,122 @@
+"""Files in artifact storage (a local folder, or S3 and its like) behind obstore.
+
+Contents are streamed in both directions; nothing here holds a whole file in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from store.errors import NotFound, OutOfSpace
+from store.paths import safe_relative
+from store.settings import StoreSettings
+
+CHUNK_BYTES = 1 << 20
+
+
+class Artifacts:
+    """Artifact storage by plain relative names.
+
+    Attributes:
+        folder: the local folder that holds the files, or None for remote storage.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._store: ObjectStore
+        self.folder: Path | None = None
+        if settings.artifacts_url is None:
+            self.folder = settings.home.absolute() / "artifacts"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._store = LocalStore(self.folder)
+        else:
+            self._store = from_url(settings.artifacts_url)
+
+    def put(self, name: str, source: Path) -> None:
+        """Copies a file in; readers see all of it or nothing.
+
+        Raises:
+            OutOfSpace: when a local disk is full; nothing was kept.
+        """
+        key = str(safe_relative(name))
+        if self.folder is None:
+            obstore.put(self._store, key, source)
+            return
+        target = self.folder / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+    def get(self, name: str, target: Path) -> None:
+        """Copies a file out.
+
+        Raises:
+            NotFound: when there is none of that name.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            stream = obstore.get(self._store, str(safe_relative(name))).stream(min_chunk_size=CHUNK_BYTES)
+        except FileNotFoundError as error:
+            raise NotFound("file", name) from error
+        with whole_file(target) as temporary, temporary.open("wb") as file:
+            for chunk in stream:
+                file.write(chunk)
+
+    def exists(self, name: str) -> bool:
+        """Whether a file of that name is there."""
+        try:
+            obstore.head(self._store, str(safe_relative(name)))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, prefix: str) -> list[str]:
+        """Names below a prefix, sorted."""
+        found = obstore.list(self._store, prefix=prefix)
+        return sorted(item["path"] for batch in found for item in batch)
+
+    def delete(self, names: list[str]) -> None:
+        """Removes files; a name that is not there is none of our concern."""
+        for name in names:
+            try:
+                obstore.delete(self._store, name)
+            except FileNotFoundError:
+                continue
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A temporary file beside `target` that takes its place when the block ends well, and vanishes when not.
+
+    Raises:
+        OutOfSpace: when the disk is full.
+    """
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OutOfSpace(f"'{target.name}'") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,101 @@
+"""Uploads: streamed to disk under a limit while they are hashed, then kept by their hash.
+
+The same content sent twice is stored once. A failed upload leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path, PurePath
+
+from store.artifacts import Artifacts, sha256_of, whole_file
+from store.errors import EmptyUpload, NotFound, StoreError, TooLarge
+from store.jobs import UploadRef
+from store.settings import StoreSettings
+
+
+class UploadStore:
+    """Content-addressed uploads in artifact storage, as `uploads/<sha256>`."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._artifacts = Artifacts(settings)
+        self._limit = settings.upload_limit_bytes
+        self._arriving = settings.home / "arriving"
+
+    async def save(self, chunks: AsyncIterator[bytes], filename: str, limit_bytes: int | None = None) -> UploadRef:
+        """Takes a stream in.
+
+        Args:
+            chunks: the content.
+            filename: as the sender called it; only its last part is kept, and only for messages.
+            limit_bytes: in place of the settings' limit.
+
+        Raises:
+            TooLarge: as soon as the limit is passed.
+            EmptyUpload: when there was no byte.
+            OutOfSpace: when the disk is full.
+        """
+        limit = self._limit if limit_bytes is None else limit_bytes
+        self._arriving.mkdir(parents=True, exist_ok=True)
+        name = PurePath(filename).name or "upload"
+        digest, size = hashlib.sha256(), 0
+        # A name of its own for each arrival: two equal uploads at once must not share a file.
+        arriving = self._arriving / f"{id(digest)}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        try:
+            with whole_file(arriving) as temporary, temporary.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise TooLarge(name, limit)
+                    digest.update(chunk)
+                    file.write(chunk)
+                if size == 0:
+                    raise EmptyUpload(name)
+            return self._keep(arriving, UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size))
+        finally:
+            arriving.unlink(missing_ok=True)
+
+    def save_file(self, path: Path) -> UploadRef:
+        """Takes a local file in, under the same rules as `save`."""
+        size = path.stat().st_size
+        if size > self._limit:
+            raise TooLarge(path.name, self._limit)
+        if size == 0:
+            raise EmptyUpload(path.name)
+        return self._keep(path, UploadRef(sha256=sha256_of(path), filename=path.name, size_bytes=size))
+
+    def fetch(self, upload: UploadRef, folder: Path) -> Path:
+        """Copies an upload into a folder, as its hash, and checks it.
+
+        Raises:
+            NotFound: when it is not in storage.
+            StoreError: when its content is not what was uploaded.
+        """
+        target = folder / upload.sha256
+        if not target.exists():
+            self._artifacts.get(_name(upload.sha256), target)
+        if sha256_of(target) != upload.sha256:
+            target.unlink()
+            raise StoreError(f"upload '{upload.filename}' was changed in storage; send it again")
+        return target
+
+    def delete(self, sha256: str) -> None:
+        """Removes an upload. Nothing happens when there is none."""
+        self._artifacts.delete([_name(sha256)])
+
+    def exists(self, sha256: str) -> bool:
+        """Whether the content is kept."""
+        try:
+            return self._artifacts.exists(_name(sha256))
+        except NotFound:
+            return False
+
+    def _keep(self, path: Path, upload: UploadRef) -> UploadRef:
+        if not self._artifacts.exists(_name(upload.sha256)):
+            self._artifacts.put(_name(upload.sha256), path)
+        return upload
+
+
+def _name(sha256: str) -> str:
+    return f"uploads/{sha256}"
