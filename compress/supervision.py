@@ -1,0 +1,154 @@
+"""One child process per job, from its worker's side: start, listen, record, kill."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from store.jobs import JobState, Problem
+from store.manifest import CurvePoint
+from store.records import LOG_LINES, JobRecords
+
+MOST_ATTEMPTS = 3
+RECORD_SECONDS = 0.25
+
+
+@dataclass
+class Supervised:
+    """What is known of a running child."""
+
+    stage: str = ""
+    progress: float = 0.0
+    message: str = ""
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+    answer: dict[str, Any] | None = None
+    recorded: float = 0.0
+
+
+async def supervise(records: JobRecords, command: list[str], work: Path, job_id: str, run: int) -> str:
+    """Runs one job in a child to its end and records the outcome.
+
+    A cancellation of the awaiting task kills the child, waits for it, and removes the job's folder.
+
+    Args:
+        records: the table of jobs.
+        command: what to start; the job's folder is appended.
+        work: folder of all jobs' folders.
+        job_id: which job.
+        run: which run of it; an older one, or an ended job, does nothing.
+
+    Returns:
+        The state that the job ended in.
+    """
+    folder = work / f"{job_id}-{run}"
+    attempts = records.begin(job_id, run)
+    if attempts is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return records.get(job_id).state
+    if attempts > MOST_ATTEMPTS:
+        lost = Problem(
+            kind="worker-lost",
+            title="The worker was lost again and again",
+            detail=f"the job was begun {MOST_ATTEMPTS} times and its worker died each time; it may need more memory",
+        )
+        records.finish(job_id, run, JobState.FAILED, problem=lost)
+        shutil.rmtree(folder, ignore_errors=True)
+        return JobState.FAILED
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "request.json").write_text(records.get(job_id).request.model_dump_json())
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        str(folder),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 22,
+    )
+    known = Supervised()
+    try:
+        await asyncio.gather(
+            _listen(child.stdout, known, records, job_id, run), _log(child.stderr, known, records, job_id, run)
+        )
+        code = await child.wait()
+    finally:
+        if child.returncode is None:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await asyncio.shield(child.wait())
+            shutil.rmtree(folder, ignore_errors=True)
+    state = _conclude(records, known, code, job_id, run)
+    shutil.rmtree(folder, ignore_errors=True)
+    return state
+
+
+def sweep(records: JobRecords, work: Path) -> None:
+    """Removes folders of jobs that ended while nobody watched them (cancelled while their worker was dead)."""
+    if not work.is_dir():
+        return
+    current = {f"{job.id}-{records.run_of(job.id)}" for job in records.list() if not job.state.ended}
+    for folder in work.iterdir():
+        if folder.name not in current:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _listen(
+    stream: asyncio.StreamReader | None, known: Supervised, records: JobRecords, job_id: str, run: int
+) -> None:
+    async for line in stream or ():
+        try:
+            told = json.loads(line)
+            if not isinstance(told, dict):
+                raise ValueError
+        except ValueError:
+            known.log.append(line.decode(errors="replace").rstrip())
+            continue
+        if "result" in told or "problem" in told:
+            known.answer = told
+        elif {"stage", "progress", "message"} <= told.keys():
+            changed = told["stage"] != known.stage
+            known.stage, known.progress, known.message = told["stage"], told["progress"], told["message"]
+            known.log.append(f"{known.stage}: {known.message}")
+            _record(known, records, job_id, run, force=changed)
+
+
+async def _log(
+    stream: asyncio.StreamReader | None, known: Supervised, records: JobRecords, job_id: str, run: int
+) -> None:
+    async for line in stream or ():
+        known.log.append(line.decode(errors="replace").rstrip())
+        _record(known, records, job_id, run)
+
+
+def _record(known: Supervised, records: JobRecords, job_id: str, run: int, *, force: bool = False) -> None:
+    if force or time.monotonic() - known.recorded > RECORD_SECONDS:
+        records.advance(job_id, run, known.stage, known.progress, known.message, list(known.log))
+        known.recorded = time.monotonic()
+
+
+def _conclude(records: JobRecords, known: Supervised, code: int, job_id: str, run: int) -> str:
+    _record(known, records, job_id, run, force=True)
+    if code == 0 and known.answer is not None:
+        if "result" in known.answer:
+            records.finish(job_id, run, JobState.SUCCEEDED, model_id=known.answer["result"]["model_id"])
+            return JobState.SUCCEEDED
+        problem = Problem.model_validate(known.answer["problem"])
+        curve = [CurvePoint.model_validate(point) for point in known.answer.get("curve", [])]
+        state = JobState.BUDGET_NOT_MET if problem.kind == "budget-not-met" else JobState.FAILED
+        records.finish(job_id, run, state, problem=problem, curve=curve)
+        return state
+    how = f"ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    crashed = Problem(
+        kind="crashed",
+        title="The compression crashed",
+        detail=f"the job's process {how} in stage '{known.stage or 'start'}'; its last lines are in `issues`",
+        issues=list(known.log)[-10:],
+    )
+    records.finish(job_id, run, JobState.FAILED, problem=crashed)
+    return JobState.FAILED

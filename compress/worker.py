@@ -1,0 +1,121 @@
+"""The compression worker: `python -m compress.worker`.
+
+It takes jobs from the queue, one at a time, and runs each in a child process, so that a cancel takes effect within a
+second, a crash costs one job, and memory comes back. It never imports torch itself. It is crash-only: SIGTERM and
+kill -9 differ in nothing but the log; the child ends with its worker and the job is taken up again, by this worker's
+successor or by a peer (`store.liveness`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from dbos import DBOS, DBOSClient
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from compress.supervision import supervise, sweep
+from store.liveness import Held, Locks, locks_of, recover_dead_peers
+from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
+from store.queue import workflow_id_of
+from store.records import JobRecords
+from store.settings import StoreSettings
+
+ID_IN_USE = 3
+"""Exit status when another living worker has the executor id."""
+
+
+class WorkerSettings(StoreSettings):
+    """The store's settings and the worker's own.
+
+    Attributes:
+        executor_id: this worker's name; empty: the first free one of `<host>-0`, `<host>-1`, ...
+        child_command: what runs a job; its folder is appended.
+        queue_poll_seconds: pause between looks at the queue.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
+
+    executor_id: str = ""
+    child_command: list[str] = Field(default_factory=lambda: [sys.executable, "-m", "compress.child"])
+    queue_poll_seconds: float = 0.2
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit status."""
+    settings = WorkerSettings()
+    records, locks = JobRecords(settings), locks_of(settings)
+    executor_id, held = _take_id(locks, settings.executor_id)
+    if held is None:
+        sys.stderr.write(f"another worker is running as '{executor_id}'; give this one another ISS_EXECUTOR_ID\n")
+        return ID_IN_USE
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    _launch(settings, records, executor_id)
+    sweep(records, settings.work)
+    client = DBOSClient(system_database_url=records.url)
+    reaper = threading.Thread(
+        target=recover_dead_peers,
+        args=(client, locks, executor_id, stopped, lambda workflow_id: _wanted(records, workflow_id)),
+        daemon=True,
+    )
+    reaper.start()
+    sys.stderr.write(f"worker '{executor_id}' is ready\n")
+    stopped.wait()
+    # Crash-only: the kernel frees the lock, the child sees its standard input close, the job is taken up again.
+    os._exit(0)
+
+
+def _launch(settings: WorkerSettings, records: JobRecords, executor_id: str) -> None:
+    DBOS(
+        config={
+            "name": "isslim",
+            "system_database_url": records.url,
+            "application_version": APPLICATION_VERSION,
+            "executor_id": executor_id,
+            "log_level": "WARNING",
+        }
+    )
+    DBOS.listen_queues([QUEUE])
+    work: Path = settings.work
+
+    @DBOS.step(name="run-child", preemptible=True)
+    async def run_child(job_id: str, run: int) -> str:
+        return await supervise(records, settings.child_command, work, job_id, run)
+
+    @DBOS.workflow(name=WORKFLOW)
+    async def compress(job_id: str, run: int) -> str:
+        return await run_child(job_id, run)
+
+    DBOS.launch()
+    DBOS.register_queue(
+        QUEUE, worker_concurrency=1, polling_interval_sec=settings.queue_poll_seconds, on_conflict="always_update"
+    )
+
+
+def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
+    """The executor id and the lock on it; no lock when the wanted id is in use."""
+    if wanted:
+        return wanted, locks.acquire(wanted)
+    slot = 0
+    while True:
+        executor_id = f"{socket.gethostname()}-{slot}"
+        held = locks.acquire(executor_id)
+        if held is not None:
+            return executor_id, held
+        slot += 1
+
+
+def _wanted(records: JobRecords, workflow_id: str) -> bool:
+    job_id, _, run = workflow_id.rpartition("-")
+    return not records.get(job_id).state.ended and workflow_id == workflow_id_of(job_id, records.run_of(job_id)) and bool(run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

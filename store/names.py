@@ -1,0 +1,9 @@
+"""Names that the service and the workers must agree on. An unknown workflow name would wait for ever, unseen."""
+
+from __future__ import annotations
+
+WORKFLOW = "compress"
+QUEUE = "compress"
+
+APPLICATION_VERSION = "1"
+"""Raised only when the order of the workflow's steps changes: a job in flight belongs to the version it began with."""

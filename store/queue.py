@@ -1,0 +1,74 @@
+"""The job queue on DBOS, from the side that asks: enqueue by name, look, cancel. No workflow code is imported here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from dbos import DBOSClient
+
+from store.jobs import CompressionRequest, Job, JobState
+from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
+from store.records import JobRecords
+from store.settings import StoreSettings
+
+
+def job_id_of(request: CompressionRequest) -> str:
+    """An id made of the uploads' hashes and the recipe, file names aside: equal requests are one job."""
+    content = request.model_dump(mode="json")
+    for upload in content.values():
+        if isinstance(upload, dict):
+            upload.pop("filename", None)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def workflow_id_of(job_id: str, run: int) -> str:
+    """The id under which DBOS knows one run of a job."""
+    return f"{job_id}-{run}"
+
+
+class DbosJobQueue:
+    """Implements `store.jobs.JobQueue`; SQLite by default, Postgres by configuration."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.records = JobRecords(settings)
+        self._client = DBOSClient(system_database_url=self.records.url)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.destroy()
+        self.records.close()
+
+    def enqueue(self, request: CompressionRequest) -> Job:
+        """Queues a request, or returns the job that stands for it; a failed or cancelled one begins a new run."""
+        job_id = job_id_of(request)
+        job, run = self.records.add(job_id, request)
+        if job.state is JobState.QUEUED:
+            # Repeating it is harmless, and mends a request that died between the two writes.
+            self._client.enqueue(
+                {
+                    "workflow_name": WORKFLOW,
+                    "queue_name": QUEUE,
+                    "workflow_id": workflow_id_of(job_id, run),
+                    "workflow_id_reuse_policy": "return-existing",
+                    "app_version": APPLICATION_VERSION,
+                },
+                job_id,
+                run,
+            )
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return self.records.get(job_id)
+
+    def list(self) -> list[Job]:
+        """All jobs, newest first, without their logs."""
+        return self.records.list()
+
+    def cancel(self, job_id: str) -> Job:
+        """Ends a queued or running job; the worker kills its child within a second."""
+        run = self.records.run_of(job_id)
+        if self.records.finish(job_id, run, JobState.CANCELLED):
+            self._client.cancel_workflow(workflow_id_of(job_id, run))
+        return self.records.get(job_id)

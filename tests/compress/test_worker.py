@@ -1,0 +1,214 @@
+"""The worker as real processes on a real database: success, answers, crashes, cancel, kill -9, double start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from compress.worker import ID_IN_USE
+from store.jobs import CompressionRequest, Job, JobState, UploadRef
+from store.manifest import Recipe
+from store.queue import DbosJobQueue
+from store.settings import StoreSettings
+
+CHILD = '''
+import json, os, sys, threading, time
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+request = json.loads((folder / "request.json").read_text())
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+runs = Path(os.environ["RUNS"])
+with runs.open("a") as file:
+    file.write(f"start {request['recipe']['name']} {os.getpid()}\\n")
+
+def tell(**line):
+    print(json.dumps(line), flush=True)
+
+tell(stage="work", progress=0.3, message="begun")
+kind = request["recipe"]["name"].split("-")[0]
+if kind == "crash":
+    print("the reason", file=sys.stderr)
+    sys.exit(7)
+if kind == "answer":
+    tell(problem={"kind": "bad-weights", "title": "t", "detail": "d", "issues": ["i"]}, curve=[])
+    sys.exit(0)
+if kind == "budget":
+    tell(problem={"kind": "budget-not-met", "title": "t", "detail": "d", "issues": []}, curve=[])
+    sys.exit(0)
+if kind == "slow":
+    for step in range(40):
+        time.sleep(0.1)
+        tell(stage="work", progress=step / 40, message=f"step {step}")
+with runs.open("a") as file:
+    file.write(f"end {request['recipe']['name']} {os.getpid()}\\n")
+tell(result={"model_id": "0123456789abcdef"})
+'''
+
+
+class House:
+    """A home folder, its queue, and the workers started in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = StoreSettings(home=folder / "home")
+        self.child = folder / "child.py"
+        self.child.write_text(CHILD)
+        self.runs = folder / "runs.txt"
+        self.runs.touch()
+        self.queue = DbosJobQueue(self.settings)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def worker(self, executor_id: str) -> subprocess.Popen[bytes]:
+        environment = os.environ | {
+            "ISS_HOME": str(self.settings.home),
+            "ISS_EXECUTOR_ID": executor_id,
+            "ISS_CHILD_COMMAND": f'["{sys.executable}", "{self.child}"]',
+            "RUNS": str(self.runs),
+        }
+        started = subprocess.Popen(
+            [sys.executable, "-m", "compress.worker"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        self.workers.append(started)
+        return started
+
+    def ask(self, name: str) -> Job:
+        model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+        return self.queue.enqueue(CompressionRequest(model=model, recipe=Recipe(name=name)))
+
+    def until(self, job_id: str, done: Callable[[Job], bool], seconds: float = 20) -> Job:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            job = self.queue.get(job_id)
+            if done(job):
+                return job
+            time.sleep(0.05)
+        pytest.fail(f"still {self.queue.get(job_id)}")
+
+    def ended(self, job_id: str) -> Job:
+        return self.until(job_id, lambda job: job.state.ended)
+
+    def lines(self, word: str) -> list[str]:
+        return [line for line in self.runs.read_text().splitlines() if line.startswith(word)]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    for worker in made.workers:
+        if worker.poll() is None:
+            worker.kill()
+        worker.wait()
+    made.queue.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie that init has not collected yet is dead.
+    return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+
+
+def test_jobs_end_as_success_answer_budget_and_crash(house: House) -> None:
+    house.worker("one")
+    jobs = {name: house.ask(name).id for name in ("good", "answer", "budget", "crash")}
+    good = house.ended(jobs["good"])
+    assert (good.state, good.model_id, good.progress) == (JobState.SUCCEEDED, "0123456789abcdef", 1.0), good.problem
+    answer = house.ended(jobs["answer"])
+    assert answer.state is JobState.FAILED
+    assert answer.problem is not None
+    assert (answer.problem.kind, answer.problem.issues) == ("bad-weights", ["i"])
+    assert house.ended(jobs["budget"]).state is JobState.BUDGET_NOT_MET
+    crash = house.ended(jobs["crash"])
+    assert crash.problem is not None
+    assert crash.problem.kind == "crashed"
+    assert "status 7" in crash.problem.detail
+    assert "the reason" in crash.problem.issues
+    assert list(house.settings.work.iterdir()) == []
+    # The same request is the same job; a failed one runs anew under the same id.
+    assert house.ask("good").state is JobState.SUCCEEDED
+    assert house.ask("crash").id == jobs["crash"]
+    house.ended(jobs["crash"])
+    house.until(jobs["crash"], lambda job: len(house.lines("start crash")) == 2)
+    assert len(house.lines("start good")) == 1
+
+
+def test_cancel_kills_the_child_within_a_second_and_leaves_nothing(house: House) -> None:
+    house.worker("one")
+    running, queued = house.ask("slow-a"), house.ask("slow-b")
+    house.until(running.id, lambda job: job.stage == "work")
+    pid = int(house.lines("start slow-a")[0].split()[-1])
+    assert house.queue.cancel(queued.id).state is JobState.CANCELLED
+    assert house.queue.cancel(running.id).state is JobState.CANCELLED
+    limit = time.monotonic() + 2.5
+    while alive(pid) and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert not alive(pid)
+    after = house.ask("good")
+    assert house.ended(after.id).state is JobState.SUCCEEDED
+    assert house.queue.get(running.id).state is JobState.CANCELLED
+    assert house.lines("start slow-b") == []
+    assert list(house.settings.work.iterdir()) == []
+    assert house.queue.cancel(after.id).state is JobState.SUCCEEDED  # an ended job stays as it is
+
+
+def test_killed_workers_job_is_taken_up_by_a_peer_once(house: House) -> None:
+    first = house.worker("one")
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    second = house.worker("two")
+    pid = int(house.lines("start slow")[0].split()[-1])
+    first.send_signal(signal.SIGKILL)
+    done = house.ended(job.id)
+    assert done.state is JobState.SUCCEEDED
+    assert done.attempts == 2
+    assert not alive(pid)
+    assert len(house.lines("start")) == 2
+    assert len(house.lines("end")) == 1
+    assert second.poll() is None
+
+
+def test_restarted_worker_takes_up_its_own_job(house: House) -> None:
+    first = house.worker("one")
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    house.worker("one")
+    done = house.ended(job.id)
+    assert (done.state, done.attempts) == (JobState.SUCCEEDED, 2)
+    assert len(house.lines("end")) == 1
+
+
+def test_second_worker_of_the_same_id_refuses_to_start(house: House) -> None:
+    house.worker("one")
+    house.ended(house.ask("good").id)
+    assert house.worker("one").wait(timeout=20) == ID_IN_USE
+
+
+def test_job_cancelled_while_its_worker_is_dead_stays_cancelled(house: House) -> None:
+    first = house.worker("one")
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    house.queue.cancel(job.id)
+    house.worker("two")
+    assert house.ended(house.ask("good").id).state is JobState.SUCCEEDED
+    assert house.queue.get(job.id).state is JobState.CANCELLED
+    assert len(house.lines("start slow")) == 1
+    assert list(house.settings.work.iterdir()) == []
+
+
+def test_worker_never_imports_torch() -> None:
+    code = "import sys, compress.worker; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
