@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-import os as _o
-PER_CHANNEL = True
 _OPERATORS = ["Gather", "LSTM", "MatMul"]
 
 
@@ -38,8 +37,11 @@ def quantize(source: Path, target: Path) -> None:
             partial,
             op_types_to_quantize=_OPERATORS,
             weight_type=QuantType.QInt8,
-            per_channel=PER_CHANNEL,
         )
+        model = onnx.load(partial)
+        # By this the runtime knows that results depend on what shares a run.
+        model.metadata_props.add(key="precision", value="int8")
+        onnx.save(model, partial)
         os.replace(partial, target)
 
 

@@ -1,0 +1,160 @@
+"""Scores token sequences of any length with a variant: carried state over chunks, bounded memory, exact padding.
+
+Sequences are sorted by length and run side by side; one that ends leaves the batch with its state. An int8 graph is
+run one sequence at a time: its quantization scales span a whole run, and an answer must not depend on its neighbours.
+
+Legend: B batch, T steps, V vocabulary, N tokens of a sequence, K most likely tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.graph import LOG_PROBS, TOKEN_LOG_PROBS
+from runtime.session import Integers, State, VariantSession, check_range
+
+CHUNK_STEPS = 64
+RUN_BYTES = 32 << 20
+"""What the log-probabilities of one run, (T, B, V) float32, may take."""
+
+Top = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class SequenceScore:
+    """Natural log-probabilities of a sequence's tokens.
+
+    Attributes:
+        log_probs: float32 (N,); NaN for a first token without a start token.
+        top: per token the K most likely tokens in its place, with their log-probabilities, when asked for.
+    """
+
+    log_probs: NDArray[np.float32]
+    top: list[Top | None] = field(default_factory=list)
+
+    @property
+    def counted(self) -> int:
+        """How many tokens have a log-probability."""
+        return int(np.isfinite(self.log_probs).sum())
+
+    @property
+    def total(self) -> float:
+        """Sum of the log-probabilities, in float64."""
+        return float(np.nansum(self.log_probs, dtype=np.float64))
+
+    @property
+    def perplexity(self) -> float | None:
+        """exp(-total / counted); None when nothing was counted."""
+        return math.exp(min(700.0, -self.total / self.counted)) if self.counted else None
+
+
+def score_batch(
+    session: VariantSession, sequences: Sequence[Sequence[int]], start_id: int | None, *, top_k: int = 0
+) -> list[SequenceScore]:
+    """Scores sequences of any and unequal lengths.
+
+    Args:
+        session: the variant.
+        sequences: token ids of each, at least one token.
+        start_id: what stands before a first token; None: the first token is given, not scored.
+        top_k: how many most likely tokens to return in each place.
+
+    Returns:
+        The scores in the order of `sequences`.
+
+    Raises:
+        TokenOutOfRange: when an id is not of the vocabulary.
+        ValueError: when a sequence is empty.
+    """
+    arrays = [np.asarray(sequence, np.int64) for sequence in sequences]
+    for array in arrays:
+        if not len(array):
+            raise ValueError("a sequence holds no token")
+        check_range(array, session.vocabulary)
+    width = 1 if session.integer else max(1, RUN_BYTES // (4 * session.vocabulary * 8))
+    order = sorted(range(len(arrays)), key=lambda index: -len(arrays[index]))
+    results: dict[int, SequenceScore] = {}
+    for first in range(0, len(order), width):
+        group = order[first : first + width]
+        scores = _score_group(session, [arrays[index] for index in group], start_id, top_k)
+        results.update(zip(group, scores, strict=True))
+    return [results[index] for index in range(len(arrays))]
+
+
+def perplexity(session: VariantSession, ids: Sequence[int], start_id: int | None) -> float:
+    """Perplexity of one stream of tokens.
+
+    Raises:
+        ValueError: when no token is counted.
+    """
+    found = score_batch(session, [ids], start_id)[0].perplexity
+    if found is None:
+        raise ValueError("a perplexity needs at least one scored token")
+    return found
+
+
+def _score_group(
+    session: VariantSession, arrays: list[Integers], start_id: int | None, top_k: int
+) -> list[SequenceScore]:
+    """Sequences side by side, longest first."""
+    if start_id is None:
+        inputs, targets = [array[:-1] for array in arrays], [array[1:] for array in arrays]
+    else:
+        start = np.array([start_id], np.int64)
+        inputs, targets = [np.concatenate([start, array[:-1]]) for array in arrays], arrays
+    logs: list[list[NDArray[np.float32]]] = [[] for _ in arrays]
+    tops: list[list[Top | None]] = [[] for _ in arrays]
+    state = session.zero_state(len(arrays))
+    position = 0
+    while True:
+        running = sum(len(each) > position for each in targets)  # a prefix: they are sorted
+        if not running:
+            break
+        state = {name: np.ascontiguousarray(value[:, :running]) for name, value in state.items()}
+        steps = min(len(targets[0]) - position, _chunk(session, running))
+        tokens, wanted = np.zeros((steps, running), np.int64), np.zeros((steps, running), np.int64)
+        lengths = np.zeros(running, np.int32)
+        for column in range(running):
+            part = slice(position, min(position + steps, len(targets[column])))
+            lengths[column] = part.stop - part.start
+            tokens[: lengths[column], column] = inputs[column][part]
+            wanted[: lengths[column], column] = targets[column][part]
+        want = (TOKEN_LOG_PROBS, LOG_PROBS) if top_k else (TOKEN_LOG_PROBS,)
+        outputs, state = session.run(tokens, wanted, lengths, state, want)
+        for column, length in enumerate(lengths):
+            logs[column].append(outputs[TOKEN_LOG_PROBS][:length, column])
+            if top_k:
+                tops[column] += _most_likely(outputs[LOG_PROBS][:length, column], top_k)
+        position += steps
+    given = [] if start_id is not None else [np.array([np.nan], np.float32)]
+    return [
+        SequenceScore(np.concatenate([*given, *log]), [*([None] if given and top_k else []), *top])
+        for log, top in zip(logs, tops, strict=True)
+    ]
+
+
+def next_log_probs(session: VariantSession, token: int, state: State) -> tuple[NDArray[np.float32], State]:
+    """Log-probabilities (V,) of the token after `token`, and the state behind it: one step of generation."""
+    ids = np.array([[token]], np.int64)
+    outputs, after = session.run(ids, ids, np.ones(1, np.int32), state, (LOG_PROBS,))
+    return outputs[LOG_PROBS][0, 0], after
+
+
+def _chunk(session: VariantSession, batch: int) -> int:
+    return max(1, min(CHUNK_STEPS, RUN_BYTES // (4 * session.vocabulary * batch)))
+
+
+def _most_likely(log_probs: NDArray[np.float32], count: int) -> list[Top | None]:
+    """(T, V) -> per step the `count` most likely, best first."""
+    count = min(count, log_probs.shape[1])
+    some = np.argpartition(-log_probs, count - 1, axis=1)[:, :count]
+    result: list[Top | None] = []
+    for row, indices in zip(log_probs, some, strict=True):
+        best = indices[np.argsort(-row[indices], kind="stable")]
+        result.append([(int(index), float(row[index])) for index in best])
+    return result
