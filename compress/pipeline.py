@@ -24,8 +24,7 @@ from compress.calibrate import Learned, Pruned, learn, prune
 from compress.card import write_card
 from compress.errors import BudgetNotMet
 from compress.finetuning import finetune
-from compress.ingest.checkpoint import read_model
-from compress.ingest.layouts import Ingested
+from compress.ingest.layouts import Ingested, read_model
 from compress.ingest.vocabulary import read_tokenizer
 from compress.measurement import Candidate, measure
 from compress.networks.lstm import LstmLanguageModel, arrays_of, declare, from_arrays

@@ -1,0 +1,111 @@
+"""The vocabulary of an upload as a tokenizer and a text contract.
+
+A word list (one a line, or a JSON list, or a `{word: id}` dictionary), a character list (the same, or one string), or a
+`tokenizer.json` of Hugging Face `tokenizers`. In a list of lines, `\\n`, `\\t` and `\\s` (a space) stand for themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+from compress.errors import UnreadableUpload, VocabularyMismatch
+from compress.ingest.checkpoint import read_json, words_by_id
+from compress.ingest.layouts import Ingested
+from runtime.text import character_tokenizer, word_tokenizer
+from store.manifest import Recipe, TextContract
+
+UNKNOWN = ("<unk>", "<UNK>", "[UNK]", "<oov>", "UNK")
+STARTS = ("<eos>", "<bos>", "<s>", "</s>", "\n")
+NEWLINES = ("<eos>", "</s>")
+_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\s": " ", "\\\\": "\\"}
+
+
+def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) -> tuple[Tokenizer, TextContract]:
+    """The tokenizer of an upload and how texts are read with it.
+
+    Raises:
+        VocabularyMismatch: when there is no vocabulary, or it is not of the embedding's size.
+        UnreadableUpload: when the file is of no known form, or a token stands in it twice.
+    """
+    size = ingested.network.spec.vocabulary
+    given = None if vocabulary is None else read_json(vocabulary)
+    if isinstance(given, dict) and "model" in given:
+        return _ready_made(str(given and vocabulary), size, recipe)
+    tokens = _tokens(vocabulary, given) if vocabulary is not None else ingested.vocabulary
+    if tokens is None:
+        raise VocabularyMismatch(
+            f"the model has {size:,} tokens, and no vocabulary says which; send it as `vocabulary` (a list of words or "
+            "characters in the order of their ids, or tokenizer.json)"
+        )
+    if len(tokens) != size:
+        raise VocabularyMismatch(f"the vocabulary has {len(tokens):,} tokens, the model's embedding {size:,}")
+    twice = sorted({token for token in tokens if tokens.count(token) > 1}) if len(set(tokens)) < len(tokens) else []
+    if twice:
+        raise UnreadableUpload(f"{len(twice)} tokens stand in the vocabulary twice", [repr(t) for t in twice[:8]])
+    known = set(tokens)
+    unknown = next((token for token in UNKNOWN if token in known), None)
+    plain = [token for token in tokens if token not in (*UNKNOWN, *STARTS)]
+    unit: Literal["word", "character"]
+    if recipe.unit == "auto":
+        unit = "character" if plain and all(len(token) == 1 for token in plain) else "word"
+    else:
+        unit = recipe.unit
+    newline = next((token for token in NEWLINES if token in known), None) if unit == "word" else None
+    contract = TextContract(
+        unit=unit,
+        vocabulary=size,
+        start_token=_start(recipe, known),
+        unknown_token=unknown,
+        newline_token=newline,
+    )
+    if unit == "word":
+        return word_tokenizer(tokens, unknown, newline), contract
+    return character_tokenizer(tokens, unknown), contract
+
+
+def _ready_made(path: str, size: int, recipe: Recipe) -> tuple[Tokenizer, TextContract]:
+    try:
+        tokenizer = Tokenizer.from_file(path)
+    except Exception as error:  # the library raises nothing narrower
+        raise UnreadableUpload(f"tokenizer.json cannot be read: {error}") from error
+    found = tokenizer.get_vocab_size(with_added_tokens=True)
+    if found != size:
+        raise VocabularyMismatch(f"tokenizer.json has {found:,} tokens, the model's embedding {size:,}")
+    known = set(tokenizer.get_vocab(with_added_tokens=True))
+    contract = TextContract(
+        unit="subword" if recipe.unit == "auto" else recipe.unit,
+        vocabulary=size,
+        start_token=_start(recipe, known),
+        unknown_token=next((token for token in UNKNOWN if token in known), None),
+        newline_token=None,
+    )
+    return tokenizer, contract
+
+
+def _start(recipe: Recipe, known: set[str]) -> str | None:
+    if recipe.start_token is not None:
+        if recipe.start_token not in known:
+            raise VocabularyMismatch(f"the start token '{recipe.start_token}' is not in the vocabulary")
+        return recipe.start_token
+    return next((token for token in STARTS if token in known), None)
+
+
+def _tokens(path: Path, given: object) -> list[str]:
+    if isinstance(given, list) and all(isinstance(token, str) for token in given):
+        return [str(token) for token in given]
+    if isinstance(given, str):
+        return list(given)
+    if isinstance(given, dict):
+        words = words_by_id(given)
+        if words is None:
+            raise UnreadableUpload("the vocabulary's ids must be 0, 1, 2, ... without a gap")
+        return words
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UnreadableUpload(f"the vocabulary is not UTF-8: {error}") from error
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    return [_ESCAPES.get(line, line) for line in lines]
