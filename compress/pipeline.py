@@ -19,8 +19,8 @@ from pathlib import Path
 
 import torch
 
-from compress import axes
-from compress.calibrate import Learned, Pruned, learn, prune
+
+from compress.calibrate import Learned, Pruned, learn
 from compress.card import write_card
 from compress.errors import BudgetNotMet
 from compress.finetuning import finetune
@@ -65,15 +65,14 @@ class Stages:
 
     def enter(self, name: str, message: str) -> None:
         """Begins a stage; the one before it ends."""
-        self.leave()
+        self.note()
         self._name, self._since = name, time.monotonic()
         self.tell(0.0, message)
 
-    def leave(self) -> None:
-        """Ends the current stage."""
+    def note(self) -> None:
+        """Writes down the time that the current stage has taken so far."""
         if self._name:
             self.seconds[self._name] = round(time.monotonic() - self._since, 2)
-        self._name = ""
 
     def tell(self, done: float, message: str) -> None:
         """Progress inside the current stage: `done` from 0 to 1."""
@@ -181,7 +180,7 @@ def _axes(learned: Learned, pruned: Pruned) -> list[AxisRecord]:
 def _provenance(
     request: CompressionRequest, ingested: Ingested, texts: Texts, tuned: str | None, stages: Stages
 ) -> Provenance:
-    stages.leave()
+    stages.note()
     return Provenance(
         upload_sha256=request.model.sha256,
         layout=ingested.layout,

@@ -1,0 +1,120 @@
+"""What the tests share: a small trained model with its words, its upload files, and homes of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.pipeline import Inputs, run
+from compress.training import TrainingPlan, train
+from store.bundles import BundleStore
+from store.jobs import CompressionRequest
+from store.manifest import Budget, Recipe
+from store.settings import StoreSettings
+from store.uploads import UploadStore
+
+SUBJECTS = ("the cat", "a dog", "the old man", "my friend", "no bird")
+VERBS = ("sees", "likes", "follows", "hears")
+OBJECTS = ("the river", "a small house", "the road", "its shadow", "the green tree", "nothing")
+WORDS = ["<eos>", "<unk>", *sorted({word for phrase in (*SUBJECTS, *VERBS, *OBJECTS) for word in phrase.split()})]
+
+
+def sentences(count: int, seed: int) -> str:
+    """A made-up language with structure to learn: the verb depends on the subject, the object on the verb."""
+    generator = torch.Generator().manual_seed(seed)
+    lines = []
+    for _ in range(count):
+        who, twist, last = (int(torch.randint(60, (1,), generator=generator)) for _ in range(3))
+        verb = (who + (twist < 15)) % len(VERBS)
+        lines.append(f"{SUBJECTS[who % 5]} {VERBS[verb]} {OBJECTS[(verb + last % 3) % 6]}")
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model as its owner would upload it."""
+
+    network: LstmLanguageModel
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.pt"
+
+    @property
+    def vocabulary(self) -> Path:
+        return self.folder / "words.txt"
+
+    @property
+    def calibration(self) -> Path:
+        return self.folder / "calibration.txt"
+
+    @property
+    def held_out(self) -> Path:
+        return self.folder / "held-out.txt"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A 24-wide embedding and layers of 40 and 32 units, over-sized for the language; about a second of training."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    index = {word: position for position, word in enumerate(WORDS)}
+    tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
+    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40, 32)), dropout=0.1)
+    network.initialise(0.1, torch.Generator().manual_seed(0))
+    train(network, tokens, TrainingPlan(epochs=6, batch=10, steps=20, learning_rate=1e-2))
+    state = {
+        name.replace("embedding", "encoder").replace("layers.0", "rnns.0").replace("layers.1", "rnns.1"): value
+        for name, value in network.state_dict().items()
+    }
+    torch.save(state, folder / "model.pt")
+    (folder / "words.txt").write_text("\n".join(WORDS) + "\n")
+    (folder / "words.json").write_text(json.dumps(WORDS))
+    (folder / "calibration.txt").write_text(sentences(400, 1))
+    (folder / "held-out.txt").write_text(sentences(150, 2))
+    return Trained(network, folder)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A home with one bundle in it."""
+
+    settings: StoreSettings
+    bundle_id: str
+
+
+def compress_in(home: Path, trained: Trained, recipe: Recipe, *, texts: bool = True) -> str:
+    """Runs the whole pipeline in this process and returns the bundle's id."""
+    settings = StoreSettings(home=home)
+    upload = UploadStore(settings).save_file(trained.model)
+    inputs = Inputs(
+        model=trained.model,
+        vocabulary=trained.vocabulary,
+        calibration=trained.calibration if texts else None,
+        held_out=trained.held_out if texts else None,
+    )
+    work = home / "work" / "test"
+    work.mkdir(parents=True, exist_ok=True)
+    request = CompressionRequest(model=upload, recipe=recipe)
+    return run(request, inputs, work, lambda stage, done, message: None, BundleStore(settings))
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Published:
+    """A compressed bundle of the small model, shared by all tests: do not change it on disk."""
+    home = tmp_path_factory.mktemp("published")
+    recipe = Recipe(name="tiny", budget=Budget(perplexity_rise=0.1), calibration_tokens=1500)
+    return Published(StoreSettings(home=home), compress_in(home, trained, recipe))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[StoreSettings]:
+    """An empty home."""
+    yield StoreSettings(home=tmp_path / "home")
