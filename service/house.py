@@ -1,0 +1,56 @@
+"""What the routes share: the stores, the queue, the loaded models. Built once in `main`, found on the app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.inference import Inference
+from service.metrics import Metrics
+from service.models import ModelRegistry
+from service.schemas import LatencyResponse
+from service.settings import ServiceSettings
+from store.bundles import BundleStore
+from store.queue import DbosJobQueue
+from store.uploads import UploadStore
+
+
+@dataclass(frozen=True)
+class House:
+    """The parts of one service process."""
+
+    settings: ServiceSettings
+    metrics: Metrics
+    models: ModelRegistry
+    uploads: UploadStore
+    queue: DbosJobQueue
+    inference: Inference
+    latencies: dict[tuple[str, int, int, int], LatencyResponse] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, settings: ServiceSettings) -> House:
+        """Opens stores and database."""
+        metrics = Metrics()
+        return cls(
+            settings,
+            metrics,
+            ModelRegistry(BundleStore(settings), settings.memory_limit_bytes),
+            UploadStore(settings),
+            DbosJobQueue(settings),
+            Inference(settings.runs_at_once, settings.waiting_limit, metrics),
+        )
+
+    def close(self) -> None:
+        """Gives everything back."""
+        self.inference.close()
+        self.queue.close()
+
+
+def _of(request: Request) -> House:
+    house: House = request.app.state.house
+    return house
+
+
+TheHouse = Annotated[House, Depends(_of)]

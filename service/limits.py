@@ -1,0 +1,87 @@
+"""Body limits, held while a body streams in, with or without a Content-Length; and request metrics. Plain ASGI."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.problems import STATUS, document
+
+
+class _TooLarge(Exception):
+    """The body passed its limit."""
+
+
+class BodyLimit:
+    """Refuses bodies above a limit with a problem document.
+
+    Args:
+        app: what comes behind.
+        limit: bytes of an ordinary request.
+        upload_limit: bytes of a request to `/compress`.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
+        self._app, self._limit, self._upload_limit = app, limit, upload_limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Counts what comes in; answers 413 as soon as it is too much."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        limit = self._upload_limit if scope["path"] == "/compress" else self._limit
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        problem = document(
+            *(413, "too-large", STATUS["too-large"][1]), f"the body is larger than the limit of {limit:,} bytes"
+        )
+        if declared.isdigit() and int(declared) > limit:
+            await problem(scope, receive, send)
+            return
+        received, started = 0, False
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise _TooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        except _TooLarge:
+            if not started:
+                await problem(scope, receive, send)
+
+
+class RequestMetrics:
+    """Times every request by the template of its route, never by its raw path."""
+
+    def __init__(self, app: ASGIApp, histogram: Histogram) -> None:
+        self._app, self._histogram = app, histogram
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, started = 500, time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route = getattr(scope.get("route"), "path", "unmatched")
+            self._histogram.labels(scope["method"], route, str(status)).observe(time.perf_counter() - started)

@@ -1,0 +1,48 @@
+"""Builds the app: `create_app(settings)`. Importing this module does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from service import problems
+from service.house import House
+from service.limits import BodyLimit, RequestMetrics
+from service.routes import compress, health, jobs, latency, models, score
+from service.settings import ServiceSettings
+
+UPLOAD_ROOM_BYTES = 1 << 20
+"""Room for the form around an upload."""
+
+
+def create_app(settings: ServiceSettings | None = None) -> FastAPI:
+    """The service.
+
+    Args:
+        settings: from the environment when not given.
+    """
+    chosen = settings or ServiceSettings()
+    house = House.build(chosen)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        house.close()
+
+    app = FastAPI(
+        title="isslim",
+        summary="Makes trained recurrent networks small and fast, proves it, and serves both versions.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    app.state.house = house
+    problems.install(app)
+    for module in (compress, jobs, latency, models, score, health):
+        app.include_router(module.router)
+    app.add_middleware(
+        BodyLimit, limit=chosen.body_limit_bytes, upload_limit=chosen.upload_limit_bytes + UPLOAD_ROOM_BYTES
+    )
+    app.add_middleware(RequestMetrics, histogram=house.metrics.requests)
+    return app

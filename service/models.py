@@ -1,0 +1,83 @@
+"""The models in memory: opened on demand, verified, kept up to a memory limit, noticed when they change on disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from runtime.bundle import LoadedModel
+from store.bundles import BundleStore
+from store.errors import CorruptBundle, NotFound
+from store.manifest import Manifest
+
+
+class ModelRegistry:
+    """Loaded models over the bundle store; safe to use from several threads.
+
+    Args:
+        bundles: where bundles lie.
+        memory_limit_bytes: open graphs above this close the least recently used model; the one asked for stays.
+    """
+
+    def __init__(self, bundles: BundleStore, memory_limit_bytes: int) -> None:
+        self.bundles = bundles
+        self._limit = memory_limit_bytes
+        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._names: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def resolve(self, name: str) -> str:
+        """The id of a model by id or name; of equal names the newest.
+
+        Raises:
+            NotFound: when there is no such model.
+        """
+        known = self.bundles.manifests()
+        for bundle_id, manifest in known:
+            if name in (bundle_id, manifest.name):
+                return bundle_id
+        raise NotFound("model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known])
+
+    def get(self, name: str) -> LoadedModel:
+        """A model by id or name, opened if need be. New bundles and deletions are seen without a restart.
+
+        Raises:
+            NotFound: when there is no such model.
+            CorruptBundle: when it was changed on disk; it is closed and others still answer.
+        """
+        bundle_id = self.resolve(name)
+        with self._lock:
+            try:
+                bundle = self.bundles.open(bundle_id)
+            except (CorruptBundle, NotFound):
+                self._loaded.pop(bundle_id, None)
+                raise
+            model = self._loaded.get(bundle_id)
+            if model is None:
+                model = LoadedModel(bundle)
+                self._loaded[bundle_id] = model
+            self._loaded.move_to_end(bundle_id)
+            while self.memory_bytes() > self._limit and len(self._loaded) > 1:
+                self._loaded.popitem(last=False)
+        return model
+
+    def manifest(self, name: str) -> tuple[str, Manifest]:
+        """Id and manifest of a model by id or name."""
+        bundle = self.bundles.open(self.resolve(name))
+        return bundle.id, bundle.manifest
+
+    def delete(self, name: str) -> str:
+        """Removes a model from disk and memory; returns its id."""
+        bundle_id = self.resolve(name)
+        with self._lock:
+            self._loaded.pop(bundle_id, None)
+            self.bundles.delete(bundle_id)
+        return bundle_id
+
+    def count(self) -> int:
+        """How many models are in memory."""
+        return len(self._loaded)
+
+    def memory_bytes(self) -> int:
+        """Bytes of all open graphs."""
+        return sum(model.memory_bytes for model in list(self._loaded.values()))

@@ -1,0 +1,50 @@
+"""`/jobs`: look, follow, cancel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+
+from fastapi import APIRouter
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from service.house import TheHouse
+from service.problems import ProblemDocument
+from store.jobs import Job
+
+router = APIRouter(prefix="/jobs", tags=["jobs"], responses={404: {"model": ProblemDocument}})
+POLL_SECONDS = 0.3
+
+
+@router.get("", summary="All jobs, newest first")
+def list_jobs(house: TheHouse) -> list[Job]:
+    """All jobs without their logs."""
+    return house.queue.list()
+
+
+@router.get("/{job_id}", summary="One job with the tail of its log")
+def get_job(job_id: str, house: TheHouse) -> Job:
+    """State, stage, progress, and how it ended."""
+    return house.queue.get(job_id)
+
+
+@router.delete("/{job_id}", summary="Cancel a job")
+def cancel_job(job_id: str, house: TheHouse) -> Job:
+    """Ends a queued or running job; an ended one stays as it is."""
+    return house.queue.cancel(job_id)
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse, summary="Follow a job (server-sent events)")
+async def follow_job(job_id: str, house: TheHouse) -> AsyncIterable[ServerSentEvent]:
+    """An event `job` at every change, the last one when the job has ended."""
+    before = ""
+    while True:
+        job = await run_in_threadpool(house.queue.get, job_id)
+        now = job.model_dump_json()
+        if now != before:
+            yield ServerSentEvent(raw_data=now, event="job")
+            before = now
+        if job.state.ended:
+            return
+        await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,65 @@
+"""`/models`: the published bundles, their reports, cards and files."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+
+from service.house import TheHouse
+from service.problems import ProblemDocument
+from service.schemas import ModelDetail, ModelSummary
+from store.manifest import Report
+
+router = APIRouter(
+    prefix="/models", tags=["models"], responses={404: {"model": ProblemDocument}, 409: {"model": ProblemDocument}}
+)
+
+
+@router.get("", summary="All models, newest first")
+def list_models(house: TheHouse) -> list[ModelSummary]:
+    """Names and variants of all published models."""
+    return [
+        ModelSummary(
+            id=bundle_id,
+            name=manifest.name,
+            created_at=manifest.created_at,
+            task=manifest.task,
+            variants=manifest.variants,
+        )
+        for bundle_id, manifest in house.models.bundles.manifests()
+    ]
+
+
+@router.get("/{model}", summary="A model's manifest")
+def get_model(model: str, house: TheHouse) -> ModelDetail:
+    """By id or name."""
+    bundle_id, manifest = house.models.manifest(model)
+    return ModelDetail(id=bundle_id, manifest=manifest)
+
+
+@router.get("/{model}/report", summary="The trade-off curve and the verdict")
+def get_report(model: str, house: TheHouse) -> Report:
+    """What the search tried."""
+    bundle = house.models.bundles.open(house.models.resolve(model))
+    return Report.model_validate_json(bundle.path("report.json").read_bytes())
+
+
+@router.get("/{model}/card", response_class=PlainTextResponse, summary="The model card (Markdown)")
+def get_card(model: str, house: TheHouse) -> PlainTextResponse:
+    """For people."""
+    bundle = house.models.bundles.open(house.models.resolve(model))
+    return PlainTextResponse(bundle.path("README.md").read_text(encoding="utf-8"), media_type="text/markdown")
+
+
+@router.get("/{model}/files/{path:path}", response_class=FileResponse, summary="A file of the bundle")
+def get_file(model: str, path: str, house: TheHouse) -> FileResponse:
+    """Any file that the manifest names."""
+    bundle = house.models.bundles.open(house.models.resolve(model))
+    return FileResponse(bundle.path(path))
+
+
+@router.delete("/{model}", status_code=204, summary="Delete a model")
+def delete_model(model: str, house: TheHouse) -> Response:
+    """From disk and memory."""
+    house.models.delete(model)
+    return Response(status_code=204)

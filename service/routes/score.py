@@ -1,0 +1,122 @@
+"""`POST /score`: texts by one variant, or by several side by side."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Response
+
+from runtime.bundle import LoadedModel
+from runtime.scoring import SequenceScore, score_batch
+from runtime.text import TextCodec
+from service.house import House, TheHouse
+from service.problems import ProblemDocument, Refused
+from service.schemas import ScoreRequest, ScoreResponse, TextScore, Timing, TokenScore, TopToken, VariantScore
+from store.manifest import VariantName
+
+router = APIRouter(tags=["score"])
+
+
+@router.post(
+    "/score",
+    response_model=ScoreResponse,
+    summary="Score texts with the original and the compressed model",
+    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503)},
+)
+async def score(request: ScoreRequest, house: TheHouse) -> Response:
+    """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
+    (answer, tokenize_ms), queue_ms = await house.inference.run(lambda: _score(request, house))
+    for variant in answer.variants:
+        variant.timing.queue_ms = queue_ms
+    # Serialised here rather than by the framework: one pass, and its time can be told.
+    began = time.perf_counter()
+    body = answer.model_dump_json()
+    run_ms = sum(variant.timing.run_ms for variant in answer.variants)
+    stages = {
+        "queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms, "serialize": 1e3 * (time.perf_counter() - began),
+    }  # fmt: skip
+    timing = ", ".join(f"{name};dur={value:.3f}" for name, value in stages.items())
+    return Response(body, media_type="application/json", headers={"server-timing": timing})
+
+
+def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
+    if (request.texts is None) == (request.token_ids is None):
+        raise Refused("invalid-request", "send either `texts` or `token_ids`")
+    given: Sequence[object] = request.texts if request.texts is not None else request.token_ids or []
+    if len(given) > house.settings.texts_limit:
+        raise Refused("too-large", f"{len(given)} texts; at most {house.settings.texts_limit} in one request")
+    model = house.models.get(request.model)
+    began = time.perf_counter()
+    sequences = _sequences(request, model.codec, house.settings.tokens_limit)
+    tokenize_ms = 1e3 * (time.perf_counter() - began)
+    results: list[VariantScore] = []
+    for name in request.variants or _default(model):
+        session = model.session(name, request.device, house.settings.threads)
+        began = time.perf_counter()
+        scores = score_batch(
+            session, sequences, model.codec.start_id, top_k=request.top_k if request.per_token else 0
+        )
+        seconds = time.perf_counter() - began
+        house.metrics.runs.labels(model.id, name, request.device).observe(seconds)
+        timing = Timing(queue_ms=0.0, tokenize_ms=tokenize_ms, run_ms=1e3 * seconds)
+        speedup = results[0].timing.run_ms / timing.run_ms if results else None
+        results.append(
+            VariantScore(
+                variant=name,
+                texts=[
+                    _text(each, ids, model.codec, request.per_token) for each, ids in zip(scores, sequences, strict=True)
+                ],
+                perplexity=_overall(scores),
+                speedup=speedup,
+                timing=timing,
+            )
+        )
+    answer = ScoreResponse(model_id=model.id, model=model.manifest.name, device=request.device, variants=results)
+    return answer, tokenize_ms
+
+
+def _sequences(request: ScoreRequest, codec: TextCodec, limit: int) -> list[list[int]]:
+    if request.texts is not None:
+        sequences = [codec.encode(text) for text in request.texts]
+    else:
+        sequences = request.token_ids or []
+        empty = [index for index, ids in enumerate(sequences) if not ids]
+        if empty:
+            raise Refused("invalid-request", f"token_ids: sequence {empty[0]} is empty")
+    total = sum(map(len, sequences))
+    if total > limit:
+        raise Refused("too-large", f"{total:,} tokens; at most {limit:,} in one request")
+    return sequences
+
+
+def _default(model: LoadedModel) -> list[VariantName]:
+    names = [variant.name for variant in model.manifest.variants]
+    return [names[0], names[-1]] if len(names) > 1 else names
+
+
+def _overall(scores: list[SequenceScore]) -> float | None:
+    counted = sum(each.counted for each in scores)
+    return math.exp(min(700.0, -sum(each.total for each in scores) / counted)) if counted else None
+
+
+def _text(score: SequenceScore, ids: list[int], codec: TextCodec, per_token: bool) -> TextScore:
+    tokens = None
+    if per_token:
+        tokens = [
+            TokenScore(
+                token=codec.token(token),
+                id=token,
+                log_prob=None if math.isnan(log_prob) else float(log_prob),
+                top=[TopToken(token=codec.token(i), id=i, log_prob=p) for i, p in (top or [])],
+            )
+            for token, log_prob, top in zip(ids, score.log_probs, score.top or [None] * len(ids), strict=True)
+        ]
+    return TextScore(
+        log_prob=score.total,
+        counted=score.counted,
+        perplexity=score.perplexity,
+        unknown=sum(token == codec.unknown_id for token in ids),
+        tokens=tokens,
+    )

@@ -1,0 +1,38 @@
+"""The service's settings, from `ISS_*` environment variables."""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from store.settings import StoreSettings
+
+
+class ServiceSettings(StoreSettings):
+    """The store's settings and the service's own.
+
+    Attributes:
+        host: address to listen on.
+        port: port to listen on.
+        body_limit_bytes: largest body of a request that is not an upload.
+        memory_limit_bytes: bytes of open graphs above which the least recently used model is closed.
+        threads: threads of one inference run.
+        runs_at_once: inference runs at the same time.
+        waiting_limit: requests that may wait for a run; more are refused with 503.
+        texts_limit: texts of one request.
+        tokens_limit: tokens of one request.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    body_limit_bytes: int = 8 << 20
+    memory_limit_bytes: int = 4 << 30
+    threads: int = 1
+    runs_at_once: int = Field(default_factory=lambda: max(1, os.cpu_count() or 1))
+    waiting_limit: int = 64
+    texts_limit: int = 256
+    tokens_limit: int = 200_000

@@ -1,0 +1,223 @@
+"""The service over HTTP on a real bundle."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from runtime.bundle import LoadedModel
+from runtime.scoring import score_batch
+from service.main import create_app
+from service.settings import ServiceSettings
+from store.bundles import BundleStore
+from tests.conftest import Published, Trained, compress_in
+from store.manifest import Budget, Recipe
+
+TEXTS = ["the cat sees the river", "a dog likes nothing\nno bird hears its shadow\n", "my"]
+
+
+@pytest.fixture(scope="module")
+def client(published: Published) -> Iterator[TestClient]:
+    with TestClient(create_app(ServiceSettings(home=published.settings.home, upload_limit_bytes=100_000))) as made:
+        yield made
+
+
+def problem(response: object, status: int, kind: str) -> dict[str, object]:
+    assert response.status_code == status, response.text  # type: ignore[attr-defined]
+    assert response.headers["content-type"] == "application/problem+json"  # type: ignore[attr-defined]
+    body: dict[str, object] = response.json()  # type: ignore[attr-defined]
+    assert (body["status"], body["type"]) == (status, kind)
+    assert body["detail"]
+    return body
+
+
+def test_score_compares_variants_and_equals_the_runtime(client: TestClient, published: Published) -> None:
+    response = client.post("/score", json={"model": "tiny", "texts": TEXTS, "per_token": True, "top_k": 2})
+    assert response.status_code == 200, response.text
+    body = response.json()
+    model = LoadedModel(BundleStore(published.settings).open(published.bundle_id))
+    ids = [model.codec.encode(text) for text in TEXTS]
+    assert [each["variant"] for each in body["variants"]] == [
+        model.manifest.variants[0].name,
+        model.manifest.variants[-1].name,
+    ]
+    for variant in body["variants"]:
+        expected = score_batch(model.session(variant["variant"]), ids, model.codec.start_id)
+        for found, score in zip(variant["texts"], expected, strict=True):
+            assert found["log_prob"] == pytest.approx(score.total, abs=1e-6)
+            assert found["perplexity"] == pytest.approx(score.perplexity)
+            assert [token["log_prob"] for token in found["tokens"]] == pytest.approx(score.log_probs.tolist(), abs=1e-6)
+            assert all(len(token["top"]) == 2 for token in found["tokens"])
+            best = found["tokens"][0]["top"]
+            assert best[0]["log_prob"] >= best[1]["log_prob"] >= -1e9
+        assert set(variant["timing"]) == {"queue_ms", "tokenize_ms", "run_ms"}
+    assert body["variants"][1]["speedup"] > 0
+    assert "serialize;dur=" in response.headers["server-timing"]
+
+
+def test_unequal_texts_in_one_request_equal_one_by_one(client: TestClient) -> None:
+    for variant in ("original", "compressed-int8"):
+        together = client.post("/score", json={"model": "tiny", "texts": TEXTS, "variants": [variant]}).json()
+        for text, found in zip(TEXTS, together["variants"][0]["texts"], strict=True):
+            alone = client.post("/score", json={"model": "tiny", "texts": [text], "variants": [variant]}).json()
+            assert alone["variants"][0]["texts"][0]["log_prob"] == pytest.approx(found["log_prob"], abs=1e-5)
+
+
+def test_token_ids_score_as_their_text(client: TestClient, published: Published) -> None:
+    model = LoadedModel(BundleStore(published.settings).open(published.bundle_id))
+    by_ids = client.post("/score", json={"model": published.bundle_id, "token_ids": [model.codec.encode(TEXTS[1])]})
+    by_text = client.post("/score", json={"model": "tiny", "texts": [TEXTS[1]]})
+    first, second = (each.json()["variants"][0]["texts"][0] for each in (by_ids, by_text))
+    assert first == second
+
+
+def test_bad_requests_get_clear_problems(client: TestClient) -> None:
+    ask = {"model": "tiny", "texts": ["the cat"]}
+    assert "tiny" in str(problem(client.post("/score", json={**ask, "model": "nope"}), 404, "not-found")["detail"])
+    problem(client.post("/score", json={**ask, "texts": []}), 422, "invalid-request")
+    problem(client.post("/score", json={"model": "tiny"}), 422, "invalid-request")
+    problem(client.post("/score", json={**ask, "texts": [""]}), 422, "text-refused")
+    problem(client.post("/score", json={**ask, "texts": ["xyzzy plugh"]}), 422, "text-refused")
+    problem(client.post("/score", json={**ask, "variants": ["huge"]}), 422, "invalid-request")
+    problem(client.post("/score", json={**ask, "device": "abacus"}), 422, "device-unavailable")
+    problem(client.post("/score", json={"model": "tiny", "token_ids": [[1, 99999]]}), 422, "token-out-of-range")
+    problem(client.post("/score", json={"model": "tiny", "token_ids": [[]]}), 422, "invalid-request")
+    problem(client.post("/score", json={**ask, "texts": ["the "] * 300}), 413, "too-large")
+    problem(client.post("/score", json={**ask, "surprise": 1}), 422, "invalid-request")
+    problem(client.post("/score", content=b"{", headers={"content-type": "application/json"}), 422, "invalid-request")
+    problem(client.post("/score", content=b"x" * (9 << 20)), 413, "too-large")
+    problem(client.get("/nothing/here"), 404, "http")
+    assert client.post("/score", json=ask).status_code == 200
+
+
+def test_models_reports_cards_and_files(client: TestClient, published: Published) -> None:
+    assert [model["name"] for model in client.get("/models").json()] == ["tiny"]
+    assert client.get("/models/tiny").json()["manifest"]["task"] == "language-model"
+    assert client.get("/models/tiny/report").json()["curve"]
+    card = client.get(f"/models/{published.bundle_id}/card")
+    assert card.text.startswith("# tiny")
+    assert client.get("/models/tiny/files/curve.svg").content.startswith(b"<?xml")
+    problem(client.get("/models/tiny/files/other.txt"), 404, "not-found")
+    problem(client.get("/models/tiny/files/..%2f..%2fsecret"), 404, "unsafe-path")
+    problem(client.get("/models/nope/card"), 404, "not-found")
+
+
+def test_latency_is_measured_then_remembered(client: TestClient) -> None:
+    first = client.get("/models/tiny/latency", params={"steps": 4, "batch": 2}).json()
+    assert first["cached"] is False
+    assert set(first["results"]) >= {"original", "original-int8", "compressed"}
+    record = first["results"]["original"][0]
+    assert record["device"] == "cpu"
+    assert record["speedup"] == pytest.approx(1.0)
+    again = client.get("/models/tiny/latency", params={"steps": 4, "batch": 2}).json()
+    assert again["cached"] is True
+    assert again["measured_at"] == first["measured_at"]
+    problem(client.get("/models/tiny/latency", params={"steps": 0}), 422, "invalid-request")
+
+
+def test_metrics_and_health(client: TestClient) -> None:
+    client.post("/score", json={"model": "tiny", "texts": ["the cat"]})
+    assert client.get("/health/live").json()["status"] == "ok"
+    assert client.get("/health/ready").json()["detail"].startswith("1 models")
+    text = client.get("/metrics").text
+    assert 'route="/score",status="200"' in text
+    assert 'inference_run_seconds_count{device="cpu"' in text
+    assert 'jobs{state="queued"}' in text
+
+
+def test_compress_queues_one_job_for_equal_requests(client: TestClient, trained: Trained) -> None:
+    def ask() -> dict[str, object]:
+        with trained.model.open("rb") as model, trained.vocabulary.open("rb") as words:
+            response = client.post(
+                "/compress",
+                files={"model": model, "vocabulary": words},
+                data={"options": json.dumps({"name": "again", "budget": {"size_ratio": 0.5}})},
+            )
+        assert response.status_code == 202, response.text
+        assert response.headers["location"] == f"/jobs/{response.json()['id']}"
+        body: dict[str, object] = response.json()
+        return body
+
+    first, second = ask(), ask()
+    assert first["id"] == second["id"]
+    assert client.get(f"/jobs/{first['id']}").json()["state"] == "queued"
+    assert [job["id"] for job in client.get("/jobs").json()] == [first["id"]]
+    assert client.delete(f"/jobs/{first['id']}").json()["state"] == "cancelled"
+    with client.stream("GET", f"/jobs/{first['id']}/events") as events:
+        lines = list(events.iter_lines())
+    assert "event: job" in lines
+    assert any('"cancelled"' in line for line in lines)
+    problem(client.get("/jobs/nope"), 404, "not-found")
+    problem(client.delete("/jobs/nope"), 404, "not-found")
+
+
+def test_refused_uploads_leave_nothing_behind(client: TestClient, published: Published) -> None:
+    kept = published.settings.home / "artifacts" / "uploads"
+    before = sorted(path.name for path in kept.iterdir())
+    problem(client.post("/compress", files={"model": ("m.pt", b"")}), 422, "empty-upload")
+    problem(client.post("/compress", files={"model": ("m.pt", b"x" * 200_000)}), 413, "too-large")
+    problem(client.post("/compress", files={"model": ("m.pt", b"x" * 3_000_000)}), 413, "too-large")
+    problem(client.post("/compress", files={"model": ("m.pt", b"xy"), "vocabulary": ("v", b"")}), 422, "empty-upload")
+    problem(client.post("/compress", files={"vocabulary": ("v", b"a")}), 422, "invalid-request")
+    for options in ("{", '{"nope": 1}', '{"budget": {"size_ratio": 2}}', '{"budget": {"size_ratio": 0.5, "speedup": 2}}'):
+        problem(
+            client.post("/compress", files={"model": ("m.pt", b"xyz")}, data={"options": options}), 422, "invalid-request"
+        )
+    assert sorted(path.name for path in kept.iterdir()) == before
+    assert list((published.settings.home / "arriving").iterdir()) == []
+
+
+def test_bundle_changed_on_disk_is_refused_and_others_still_answer(tmp_path: Path, trained: Trained) -> None:
+    recipe = Recipe(name="first", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500)
+    with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
+        first = compress_in(tmp_path, trained, recipe)
+        ask = {"model": "first", "texts": ["the cat"]}
+        assert client.post("/score", json=ask).status_code == 200  # without a restart
+        second = compress_in(tmp_path, trained, recipe.model_copy(update={"name": "second"}))
+        graph = tmp_path / "artifacts" / "bundles" / first / "original.onnx"
+        content = bytearray(graph.read_bytes())
+        content[len(content) // 2] ^= 1
+        graph.write_bytes(content)
+        body = problem(client.post("/score", json=ask), 409, "corrupt-bundle")
+        assert "original.onnx has another SHA-256" in str(body["detail"])
+        assert client.post("/score", json={**ask, "model": "second"}).status_code == 200
+        assert client.delete(f"/models/{second}").status_code == 204
+        problem(client.post("/score", json={**ask, "model": "second"}), 404, "not-found")
+
+
+def test_least_recently_used_model_is_closed_above_the_memory_limit(tmp_path: Path, trained: Trained) -> None:
+    recipe = Recipe(name="one", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500)
+    app = create_app(ServiceSettings(home=tmp_path, memory_limit_bytes=1))
+    with TestClient(app) as client:
+        for name in ("one", "two"):
+            compress_in(tmp_path, trained, recipe.model_copy(update={"name": name}))
+            assert client.post("/score", json={"model": name, "texts": ["the cat"]}).status_code == 200
+        assert app.state.house.models.count() == 1
+
+
+def test_service_runs_without_torch_and_onnx() -> None:
+    code = (
+        "import sys\n"
+        "class Wall:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'onnx', 'compress', 'matplotlib'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Wall())\n"
+        "import service.main, service.__main__\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_operation_and_field_is_documented(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            assert operation.get("summary"), path
+    assert "ScoreRequest" in schema["components"]["schemas"]
