@@ -1,0 +1,164 @@
+"""A typed client of the service.
+
+    with Client("http://localhost:8000") as client:
+        job = client.compress(Path("model.pt"), vocabulary=Path("words.txt"), recipe=Recipe(name="mine"))
+        job = client.wait(job.id)
+        print(client.score(job.model_id, ["some text"]))
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import TypeAdapter
+
+from store.jobs import Job
+from store.manifest import Manifest, Recipe
+
+_JOBS = TypeAdapter(list[Job])
+Json = dict[str, Any]
+
+
+class ProblemError(Exception):
+    """The service answered with a problem document (RFC 9457).
+
+    Attributes:
+        status: HTTP status.
+        kind: its slug.
+        detail: what is wrong and what to do.
+        errors: every issue.
+    """
+
+    def __init__(self, status: int, kind: str, detail: str, errors: list[Json]) -> None:
+        self.status, self.kind, self.detail, self.errors = status, kind, detail, errors
+        super().__init__(f"{detail} ({kind}, {status})")
+
+
+class Unreachable(Exception):
+    """No service answers at the address."""
+
+
+class Client:
+    """Talks to one service.
+
+    Args:
+        url: its address.
+        timeout: seconds for one answer; a comparison of a large model takes a while.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
+        self.url = url
+        self._http = httpx.Client(base_url=url, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def compress(
+        self,
+        model: Path,
+        *,
+        config: Path | None = None,
+        vocabulary: Path | None = None,
+        calibration: Path | None = None,
+        held_out: Path | None = None,
+        recipe: Recipe | None = None,
+    ) -> Job:
+        """Uploads a model and queues its compression.
+
+        Raises:
+            ProblemError: when the service refuses it.
+        """
+        paths = {
+            "model": model, "config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out,
+        }  # fmt: skip
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(path.open("rb")) for name, path in paths.items() if path is not None}
+            options = (recipe or Recipe()).model_dump_json(exclude_none=True)
+            return Job.model_validate(self._ask("POST", "/compress", files=files, data={"options": options}))
+
+    def job(self, job_id: str) -> Job:
+        """A job as it is now."""
+        return Job.model_validate(self._ask("GET", f"/jobs/{job_id}"))
+
+    def jobs(self) -> list[Job]:
+        """All jobs, newest first."""
+        return _JOBS.validate_python(self._ask("GET", "/jobs"))
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancels a job."""
+        return Job.model_validate(self._ask("DELETE", f"/jobs/{job_id}"))
+
+    def wait(self, job_id: str, on_change: Callable[[Job], None] | None = None) -> Job:
+        """Waits until a job has ended, telling of its changes."""
+        while True:
+            job = self.job(job_id)
+            if on_change is not None:
+                on_change(job)
+            if job.state.ended:
+                return job
+            time.sleep(0.3)
+
+    def models(self) -> list[Json]:
+        """All models, newest first."""
+        found: list[Json] = self._ask("GET", "/models")
+        return found
+
+    def manifest(self, model: str) -> Manifest:
+        """A model's manifest, by id or name."""
+        return Manifest.model_validate(self._ask("GET", f"/models/{model}")["manifest"])
+
+    def card(self, model: str) -> str:
+        """A model's card, Markdown."""
+        return self._raw("GET", f"/models/{model}/card").text
+
+    def delete(self, model: str) -> None:
+        """Deletes a model."""
+        self._raw("DELETE", f"/models/{model}")
+
+    def score(self, model: str, texts: list[str], variants: list[str] | None = None, *, per_token: bool = False) -> Json:
+        """Scores texts with one or several variants."""
+        body = {"model": model, "texts": texts, "variants": variants or [], "per_token": per_token}
+        found: Json = self._ask("POST", "/score", json=body)
+        return found
+
+    def latency(self, model: str, *, steps: int = 30, batch: int = 1, threads: int = 1, refresh: bool = False) -> Json:
+        """Compares the variants' latency on the service's host."""
+        query = {"steps": steps, "batch": batch, "threads": threads, "refresh": refresh}
+        found: Json = self._ask("GET", f"/models/{model}/latency", params=query)
+        return found
+
+    def ready(self) -> bool:
+        """Whether the service can answer."""
+        try:
+            return self._http.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _ask(self, method: str, path: str, **content: Any) -> Any:
+        return self._raw(method, path, **content).json()
+
+    def _raw(self, method: str, path: str, **content: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **content)
+        except httpx.TransportError as error:
+            raise Unreachable(f"no service answers at {self.url}: {error}; is it running? (isslim serve)") from error
+        if response.is_success:
+            return response
+        try:
+            body = response.json()
+        except ValueError:
+            body = {}
+        raise ProblemError(
+            response.status_code, body.get("type", "http"), body.get("detail", response.text), body.get("errors", [])
+        )

@@ -1,0 +1,187 @@
+"""The `isslim` command line: compress, score, models, jobs, serve, worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markdown import Markdown
+
+from client import show
+from client.api import Client, ProblemError, Unreachable
+from store.jobs import JobState
+from store.manifest import Budget, Recipe
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+models_app = typer.Typer(help="published models", invoke_without_command=True)
+jobs_app = typer.Typer(help="compression jobs", invoke_without_command=True)
+app.add_typer(models_app, name="models")
+app.add_typer(jobs_app, name="jobs")
+console = Console()
+
+File = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
+Url = Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")]
+HERE = "http://127.0.0.1:8000"
+
+
+@app.command()
+def compress(
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
+    name: Annotated[str, typer.Option(help="name of the new model")] = "model",
+    vocabulary: File = None,
+    calibration: File = None,
+    held_out: File = None,
+    config: File = None,
+    perplexity_rise: Annotated[float | None, typer.Option(help="largest rise, 0.05 is 5 %; the default budget")] = None,
+    size_ratio: Annotated[float | None, typer.Option(help="parameters after / before")] = None,
+    speedup: Annotated[float | None, typer.Option(help="how many times as fast, float32, one thread")] = None,
+    finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long")] = 0.0,
+    url: Url = HERE,
+) -> None:
+    """Uploads a model, follows its compression, and shows the comparison."""
+    limits = {"perplexity_rise": perplexity_rise, "size_ratio": size_ratio, "speedup": speedup}
+    given = {key: value for key, value in limits.items() if value is not None} or {"perplexity_rise": 0.05}
+    if len(given) > 1:
+        raise typer.BadParameter(f"name one budget, not {len(given)}: {', '.join(given)}")
+    try:
+        recipe = Recipe(name=name, budget=Budget.model_validate(given), finetune_minutes=finetune_minutes)
+    except ValidationError as error:
+        raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
+    with Client(url) as client:
+        job = client.compress(
+            model, config=config, vocabulary=vocabulary, calibration=calibration, held_out=held_out, recipe=recipe
+        )
+        console.print(f"job {job.id}")
+        job = show.follow(client, job.id, console)
+        show.outcome(job, console)
+        if job.state is not JobState.SUCCEEDED:
+            raise typer.Exit(1)
+        console.print(show.comparison_table(client.manifest(str(job.model_id))))
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Argument(help="id or name")],
+    texts: Annotated[list[str] | None, typer.Argument(help="texts; none: standard input")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")] = None,
+    url: Url = HERE,
+) -> None:
+    """Scores texts with the original and the compressed model side by side."""
+    given = texts or [sys.stdin.read()]
+    with Client(url) as client:
+        console.print(show.score_table(client.score(model, given, variant), given))
+
+
+@models_app.callback()
+def models(context: typer.Context, url: Url = HERE) -> None:
+    """Lists the models."""
+    context.obj = url
+    if context.invoked_subcommand is None:
+        with Client(url) as client:
+            console.print(show.models_table(client.models()))
+
+
+@models_app.command("card")
+def card(context: typer.Context, model: str) -> None:
+    """Shows a model's card."""
+    with Client(context.obj) as client:
+        console.print(Markdown(client.card(model)))
+
+
+@models_app.command("delete")
+def delete(context: typer.Context, model: str) -> None:
+    """Deletes a model."""
+    with Client(context.obj) as client:
+        client.delete(model)
+
+
+@jobs_app.callback()
+def jobs(context: typer.Context, url: Url = HERE) -> None:
+    """Lists the jobs."""
+    context.obj = url
+    if context.invoked_subcommand is None:
+        with Client(url) as client:
+            console.print(show.jobs_table(client.jobs()))
+
+
+@jobs_app.command("show")
+def show_job(context: typer.Context, job: str) -> None:
+    """Shows a job with the tail of its log."""
+    with Client(context.obj) as client:
+        found = client.job(job)
+    console.print(show.jobs_table([found]))
+    for line in found.log:
+        console.print(f"  {line}", highlight=False, markup=False)
+    if found.state.ended:
+        show.outcome(found, console)
+
+
+@jobs_app.command("watch")
+def watch(context: typer.Context, job: str) -> None:
+    """Follows a job to its end."""
+    with Client(context.obj) as client:
+        show.outcome(show.follow(client, job, console), console)
+
+
+@jobs_app.command("cancel")
+def cancel(context: typer.Context, job: str) -> None:
+    """Cancels a job."""
+    with Client(context.obj) as client:
+        console.print(f"the job is {client.cancel(job).state}")
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on")] = 8000,
+    home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data"),
+) -> None:
+    """Starts service and worker together; Ctrl-C ends both."""
+    environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
+    processes = [
+        subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
+    ]
+    console.print(f"service on http://{host}:{port} (documentation at /docs), worker beside it; Ctrl-C ends both")
+    try:
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        console.print("ending")
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [process.wait(timeout=30) for process in processes]
+    if any(code > 0 for code in codes):
+        raise typer.Exit(max(codes))
+
+
+@app.command()
+def worker(home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data")) -> None:
+    """Starts one more worker."""
+    environment = os.environ | {"ISS_HOME": str(home)}
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "compress.worker"], env=environment))
+
+
+def main() -> None:
+    """Runs the command line; problems are told in words, not as tracebacks."""
+    try:
+        app()
+    except ProblemError as error:
+        console.print(f"[red]{error.kind}:[/] {error.detail}")
+        for issue in error.errors:
+            console.print(f"  - {issue.get('pointer', '')} {issue.get('detail', '')}", highlight=False)
+        sys.exit(1)
+    except Unreachable as error:
+        console.print(f"[red]{error}[/]")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""How jobs, models and scores look in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from client.api import Client
+from store.jobs import Job, JobState
+from store.manifest import Manifest
+
+
+def follow(client: Client, job_id: str, console: Console) -> Job:
+    """Shows a job's progress until it has ended."""
+    columns = (TextColumn("{task.fields[stage]:>10}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.description}"), console=console) as progress:
+        bar = progress.add_task("waiting for a worker", total=1.0, stage="queued")
+
+        def changed(job: Job) -> None:
+            progress.update(bar, completed=job.progress, stage=job.stage or job.state, description=job.message[:70])
+
+        return client.wait(job_id, changed)
+
+
+def outcome(job: Job, console: Console) -> None:
+    """Says how a job ended."""
+    if job.state is JobState.SUCCEEDED:
+        console.print(f"[green]done:[/] model [bold]{job.name}[/] ({job.model_id})")
+        return
+    if job.problem is not None:
+        console.print(f"[red]{job.problem.title}:[/] {job.problem.detail}")
+        for issue in job.problem.issues:
+            console.print(f"  - {issue}", highlight=False)
+    else:
+        console.print(f"the job is {job.state}")
+    if job.curve:
+        console.print(curve_table(job))
+
+
+def curve_table(job: Job) -> Table:
+    """What was possible, of a job whose budget could not be met."""
+    table = Table(title="what was tried")
+    for column in ("removed", "parameters", "perplexity", "rise"):
+        table.add_column(column, justify="right")
+    for point in job.curve:
+        table.add_row(
+            f"{point.removed_share:.0%}", f"{point.parameters:,}", f"{point.perplexity:.2f}", f"{point.perplexity_rise:+.1%}"
+        )
+    return table
+
+
+def jobs_table(jobs: list[Job]) -> Table:
+    """A line a job."""
+    table = Table()
+    for column in ("job", "name", "state", "stage", "progress", "message"):
+        table.add_column(column)
+    for job in jobs:
+        table.add_row(job.id, job.name, job.state, job.stage, f"{job.progress:.0%}", job.message[:50])
+    return table
+
+
+def models_table(models: list[dict[str, Any]]) -> Table:
+    """A line a variant of each model."""
+    table = Table()
+    for column in ("model", "id", "variant", "parameters", "MB", "perplexity", "30 x 1"):
+        table.add_column(column, justify="left" if column in ("model", "id", "variant") else "right")
+    for model in models:
+        for index, variant in enumerate(model["variants"]):
+            parts = variant["breakdown"]
+            parameters = parts["embedding_parameters"] + parts["recurrent_parameters"] + parts["softmax_parameters"]
+            time = next((f"{each['median_ms']:.2f} ms" for each in variant["latency"] if each["steps"] == 30 and each["batch"] == 1), "")
+            table.add_row(
+                model["name"] if index == 0 else "",
+                model["id"] if index == 0 else "",
+                variant["name"],
+                f"{parameters:,}",
+                f"{variant['size_bytes'] / 1e6:.2f}",
+                f"{variant['perplexity']:.2f}",
+                time,
+            )
+    return table
+
+
+def comparison_table(manifest: Manifest) -> Table:
+    """The variants of one model side by side."""
+    table = Table(title=f"{manifest.name}: the original and what became of it")
+    for column in ("variant", "units", "parameters", "file", "perplexity", "30 x 10", "30 x 1", "1 x 1"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for variant in manifest.variants:
+        times = [f"{each.median_ms:.2f} ms ({each.speedup:.1f}x)" for each in variant.latency]
+        table.add_row(
+            variant.name,
+            f"{variant.embedding}; {', '.join(map(str, variant.units))}",
+            f"{variant.breakdown.parameters:,}",
+            f"{variant.size_bytes / 1e6:.2f} MB",
+            f"{variant.perplexity:.2f} ({variant.perplexity_rise:+.1%})",
+            *times,
+        )
+    return table
+
+
+def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
+    """Texts by variants."""
+    table = Table(title=f"{answer['model']} on {answer['device']}")
+    table.add_column("text")
+    for variant in answer["variants"]:
+        table.add_column(f"{variant['variant']}\nperplexity", justify="right")
+    for index, text in enumerate(texts):
+        values = [variant["texts"][index]["perplexity"] for variant in answer["variants"]]
+        short = text.replace("\n", " ")
+        table.add_row(short[:60] + ("..." if len(short) > 60 else ""), *(f"{v:.2f}" if v else "-" for v in values))
+    runs = [f"{variant['timing']['run_ms']:.2f} ms" for variant in answer["variants"]]
+    table.add_section()
+    table.add_row("run time, this once", *runs)
+    return table

@@ -1,0 +1,1 @@
+"""Programs to read and run: `demo` is the whole job on one page."""

@@ -1,0 +1,138 @@
+"""The whole job on one page: `make demo`.
+
+Trains a small LSTM language model on the documentation inside this Python, starts the service and a worker, uploads the
+model to `POST /compress`, and scores texts with the original and the compressed model side by side. Everything lies in
+`demo/`; the trained model is kept there, so that a second run begins with the upload.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from client import show
+from client.api import Client
+from compress.corpus import build_vocabulary, load_corpus
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.training import TrainingPlan, perplexity, train
+from store.jobs import JobState
+from store.manifest import Budget, Recipe
+
+VOCABULARY, UNITS = 8000, 256
+TEXTS = [
+    "return a list of the names in the current scope .",
+    "the file object is closed when the iterator is exhausted .",
+    "raise an exception if the key is not found in the dictionary .",
+]
+console = Console()
+
+
+def main() -> int:
+    """Runs the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=3.5, help="training time of the original")
+    parser.add_argument("--folder", type=Path, default=Path("demo"))
+    arguments = parser.parse_args()
+    folder: Path = arguments.folder
+    folder.mkdir(exist_ok=True)
+    if not (folder / "model.pt").exists():
+        train_original(folder, arguments.minutes)
+    port = free_port()
+    environment = os.environ | {"ISS_HOME": str(folder / "home"), "ISS_PORT": str(port)}
+    processes = [
+        subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
+    ]
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            return compare(client, folder)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def train_original(folder: Path, minutes: float) -> None:
+    """Trains the model that will be compressed and saves it as anybody would: weights and words."""
+    console.rule("1. a real model: an LSTM trained on Python's own documentation")
+    corpus = load_corpus("pydoc")
+    words = build_vocabulary(corpus.train, VOCABULARY)
+    index = {word: position for position, word in enumerate(words)}
+    unknown = index["<unk>"]
+    tokens, valid = (
+        torch.tensor([index.get(word, unknown) for word in text.replace("\n", " <eos> ").split()])
+        for text in (corpus.train, corpus.valid)
+    )
+    console.print(f"{len(tokens):,} tokens, {len(words):,} words, two layers of {UNITS} units, {minutes:g} minutes")
+    network = LstmLanguageModel(LstmSpec(len(words), UNITS, (UNITS, UNITS)), dropout=0.2)
+    network.initialise(0.05, torch.Generator().manual_seed(1))
+    plan = TrainingPlan(minutes=minutes, learning_rate=4e-3, bfloat16=True)
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.description}"), console=console) as progress:
+        bar = progress.add_task("", total=1.0)
+        train(
+            network,
+            tokens,
+            plan,
+            progress=lambda done, message: progress.update(bar, completed=done, description=message),
+        )
+    console.print(f"held-out perplexity {perplexity(network, valid):.1f}")
+    state = {name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()}
+    torch.save(state, folder / "model.pt")
+    (folder / "words.txt").write_text("\n".join(words) + "\n")
+    (folder / "calibration.txt").write_text(corpus.train)
+    (folder / "held-out.txt").write_text(corpus.valid)
+
+
+def compare(client: Client, folder: Path) -> int:
+    """Uploads, follows, and shows both versions side by side."""
+    console.rule("2. POST /compress: at most 5 % more perplexity, as small as that allows")
+    limit = time.monotonic() + 60
+    while not client.ready():
+        if time.monotonic() > limit:
+            console.print("the service did not start")
+            return 1
+        time.sleep(0.2)
+    job = client.compress(
+        folder / "model.pt",
+        vocabulary=folder / "words.txt",
+        calibration=folder / "calibration.txt",
+        held_out=folder / "held-out.txt",
+        recipe=Recipe(name="demo", budget=Budget(perplexity_rise=0.05)),
+    )
+    job = show.follow(client, job.id, console)
+    show.outcome(job, console)
+    if job.state is not JobState.SUCCEEDED or job.model_id is None:
+        return 1
+    console.rule("3. the comparison")
+    manifest = client.manifest(job.model_id)
+    console.print(show.comparison_table(manifest))
+    for check in manifest.checks:
+        console.print(f"proof: {check.name}: largest error {check.error:.1e} (tolerance {check.tolerance:.0e})")
+    console.rule("4. POST /score: the same texts by both")
+    names = [variant.name for variant in manifest.variants]
+    client.score(job.model_id, TEXTS, [*names])
+    console.print(show.score_table(client.score(job.model_id, TEXTS, [*names]), TEXTS))
+    card = folder / "home" / "artifacts" / "bundles" / job.model_id / "README.md"
+    console.print(f"the model card: {card}")
+    return 0
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+if __name__ == "__main__":
+    sys.exit(main())
