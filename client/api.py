@@ -1,9 +1,9 @@
 """A typed client of the service.
 
-    with Client("http://localhost:8000") as client:
-        job = client.compress(Path("model.pt"), vocabulary=Path("words.txt"), recipe=Recipe(name="mine"))
-        job = client.wait(job.id)
-        print(client.score(job.model_id, ["some text"]))
+with Client("http://localhost:8000") as client:
+    job = client.compress(Path("model.pt"), vocabulary=Path("words.txt"), recipe=Recipe(name="mine"))
+    job = client.wait(job.id)
+    print(client.score(job.model_id, ["some text"]))
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ class Client:
         """Deletes a model."""
         self._raw("DELETE", f"/models/{model}")
 
-    def score(self, model: str, texts: list[str], variants: list[str] | None = None, *, per_token: bool = False) -> Json:
+    def score(
+        self, model: str, texts: list[str], variants: list[str] | None = None, *, per_token: bool = False
+    ) -> Json:
         """Scores texts with one or several variants."""
         body = {"model": model, "texts": texts, "variants": variants or [], "per_token": per_token}
         found: Json = self._ask("POST", "/score", json=body)

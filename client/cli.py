@@ -70,7 +70,9 @@ def compress(
 def score(
     model: Annotated[str, typer.Argument(help="id or name")],
     texts: Annotated[list[str] | None, typer.Argument(help="texts; none: standard input")] = None,
-    variant: Annotated[list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")
+    ] = None,
     url: Url = HERE,
 ) -> None:
     """Scores texts with the original and the compressed model side by side."""

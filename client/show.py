@@ -47,7 +47,10 @@ def curve_table(job: Job) -> Table:
         table.add_column(column, justify="right")
     for point in job.curve:
         table.add_row(
-            f"{point.removed_share:.0%}", f"{point.parameters:,}", f"{point.perplexity:.2f}", f"{point.perplexity_rise:+.1%}"
+            f"{point.removed_share:.0%}",
+            f"{point.parameters:,}",
+            f"{point.perplexity:.2f}",
+            f"{point.perplexity_rise:+.1%}",
         )
     return table
 
@@ -71,7 +74,14 @@ def models_table(models: list[dict[str, Any]]) -> Table:
         for index, variant in enumerate(model["variants"]):
             parts = variant["breakdown"]
             parameters = parts["embedding_parameters"] + parts["recurrent_parameters"] + parts["softmax_parameters"]
-            time = next((f"{each['median_ms']:.2f} ms" for each in variant["latency"] if each["steps"] == 30 and each["batch"] == 1), "")
+            time = next(
+                (
+                    f"{each['median_ms']:.2f} ms"
+                    for each in variant["latency"]
+                    if each["steps"] == 30 and each["batch"] == 1
+                ),
+                "",
+            )
             table.add_row(
                 model["name"] if index == 0 else "",
                 model["id"] if index == 0 else "",

@@ -138,9 +138,7 @@ def resized(declaration: Declaration, sizes: Mapping[str, int]) -> Declaration:
     """The same declaration with some axes at other sizes."""
     new = {**declaration.axes, **sizes}
     dimensions = {
-        name: tuple(
-            tuple(replace(s, size=new[s.axis]) if s.axis else s for s in dimension) for dimension in each
-        )
+        name: tuple(tuple(replace(s, size=new[s.axis]) if s.axis else s for s in dimension) for dimension in each)
         for name, each in declaration.dimensions.items()
     }
     return replace(declaration, axes=new, dimensions=dimensions)
@@ -202,7 +200,8 @@ def _kept(dimension: Dimension, keep: Keep) -> NDArray[np.int64]:
     """Positions along a dimension that stay when its axes keep the given components."""
     parts, start = [], 0
     for segment in dimension:
-        kept = keep[segment.axis] if segment.axis in keep else np.arange(segment.size)
+        known = segment.axis is not None and segment.axis in keep
+        kept = keep[str(segment.axis)] if known else np.arange(segment.size)
         parts += [start + block * segment.size + kept for block in range(segment.repeat)]
         start += segment.size * segment.repeat
     return np.concatenate(parts)

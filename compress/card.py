@@ -71,7 +71,9 @@ def _places(manifest: Manifest) -> str:
                 ("softmax", parts.softmax_parameters, parts.softmax_mult_adds),
             ):
                 share = f"{parameters / parts.parameters:.0%}"
-                rows.append([f"`{variant.name}`", name, f"{parameters:,}", share, f"{work:,}", f"{work / parts.mult_adds:.0%}"])
+                rows.append(
+                    [f"`{variant.name}`", name, f"{parameters:,}", share, f"{work:,}", f"{work / parts.mult_adds:.0%}"]
+                )
     head = ["variant", "part", "parameters", "share", "multiply-adds per token", "share"]
     return (
         "## Where the parameters and the time go\n\n"
@@ -148,7 +150,7 @@ def _use(manifest: Manifest) -> str:
         f"{unknown}. Perplexity is exp of the mean negative natural log-probability of all scored tokens.\n\n"
         "```\n"
         "curl -s localhost:8000/score -H 'content-type: application/json' \\\n"
-        f"  -d '{{\"model\": \"{manifest.name}\", \"texts\": [\"...\"], \"variants\": "
+        f'  -d \'{{"model": "{manifest.name}", "texts": ["..."], "variants": '
         f"[{', '.join(chr(34) + variant.name + chr(34) for variant in manifest.variants)}]}}'\n"
         "```"
     )

@@ -1,14 +1,14 @@
 """Errors of the worker that are answers for the person who uploaded.
 
-    CompressError
-    |-- UnreadableUpload     a file is truncated, of an unknown form, or a bomb
-    |-- UnsafePickle         a checkpoint needs more than weights
-    |-- UnknownArchitecture  the parameters are not those of a model that is understood
-    |-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
-    |-- BadWeights           a parameter is not finite
-    |-- TextUnusable         a text cannot be used with this vocabulary
-    |-- BudgetNotMet         no model keeps to the budget; carries the curve
-    |-- VerificationFailed   a proof failed; nothing was published
+CompressError
+|-- UnreadableUpload     a file is truncated, of an unknown form, or a bomb
+|-- UnsafePickle         a checkpoint needs more than weights
+|-- UnknownArchitecture  the parameters are not those of a model that is understood
+|-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
+|-- BadWeights           a parameter is not finite
+|-- TextUnusable         a text cannot be used with this vocabulary
+|-- BudgetNotMet         no model keeps to the budget; carries the curve
+|-- VerificationFailed   a proof failed; nothing was published
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, I
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -62,7 +61,7 @@ def export(network: LstmLanguageModel, path: Path) -> None:
     try:
         with partial.open("wb") as file:
             _write(file, _structure(network.spec), network)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -71,9 +70,9 @@ def _weights(network: LstmLanguageModel) -> Iterator[tuple[str, Floats]]:
     """The tensors of the graph, one at a time."""
     yield "embedding", _array(network.embedding.weight)  # (V, E)
     for index, layer in enumerate(network.layers):
-        yield f"input_weight_{index}", _in_onnx_order(layer.weight_ih_l0)[None]  # (1, 4 H, I)
-        yield f"recurrent_weight_{index}", _in_onnx_order(layer.weight_hh_l0)[None]  # (1, 4 H, H)
-        biases = [_in_onnx_order(layer.bias_ih_l0), _in_onnx_order(layer.bias_hh_l0)]
+        yield f"input_weight_{index}", _in_onnx_order(layer.get_parameter("weight_ih_l0"))[None]  # (1, 4 H, I)
+        yield f"recurrent_weight_{index}", _in_onnx_order(layer.get_parameter("weight_hh_l0"))[None]  # (1, 4 H, H)
+        biases = [_in_onnx_order(layer.get_parameter("bias_ih_l0")), _in_onnx_order(layer.get_parameter("bias_hh_l0"))]
         yield f"bias_{index}", np.concatenate(biases)[None]  # (1, 8 H)
     if not network.spec.tied:
         yield "decoder", _array(network.decoder.weight)  # (V, H)

@@ -6,7 +6,6 @@ and the report says why; `original` and `original-int8` are always measured, as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -31,8 +30,11 @@ SHAPES = ((30, 10), (30, 1), (1, 1))
 class StageReport(Protocol):
     """The pipeline's view of progress."""
 
-    def enter(self, name: str, message: str) -> None: ...
-    def tell(self, done: float, message: str) -> None: ...
+    def enter(self, name: str, message: str) -> None:
+        """Begins a stage."""
+
+    def tell(self, done: float, message: str) -> None:
+        """Progress inside it."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,19 @@ def measure(
         networks["original-int8" if candidate.name == "original" else "compressed-int8"] = candidate.network
     stages.enter("measure", "perplexity of every variant")
     ids = held_out.tolist()
-    sessions, found = {}, {}
+    sessions: dict[str, VariantSession] = {}
+    found: dict[str, float] = {}
     for index, name in enumerate(networks):
         sessions[name] = VariantSession(folder / f"{name}.onnx")
         found[name] = perplexity(sessions[name], ids, codec.start_id)
         stages.tell(0.7 * (index + 1) / len(networks), f"{name}: perplexity {found[name]:.2f}")
-    timed: dict[VariantName, list[LatencyRecord]] = {name: [] for name in networks}
+    timed: dict[str, list[LatencyRecord]] = {name: [] for name in networks}
     for index, (steps, batch) in enumerate(SHAPES):
-        for name, record in compare(sessions, steps=steps, batch=batch).items():
-            timed[name].append(record)
+        for variant, latency in compare(sessions, steps=steps, batch=batch).items():
+            timed[variant].append(latency)
         stages.tell(0.7 + 0.1 * (index + 1), f"latency at {steps} steps x {batch}")
-    variants, left_out = [], []
+    variants: list[VariantRecord] = []
+    left_out: list[str] = []
     for name, network in networks.items():
         rise = found[name] / found["original"] - 1
         record = _record(name, network.spec, folder / f"{name}.onnx", found[name], rise, timed[name])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def observe(
         before = state
         values, state = network.hidden(rows[start : start + window], state)
         observations = {"decoder": values[-1]}
-        for index, (below, own) in enumerate(zip(values, values[1:], strict=False)):
+        for index, (below, own) in enumerate(pairwise(values)):
             previous = torch.cat([before[index][0], own[:-1]])  # (T, B, H): what the recurrent matrix reads
             observations[f"layers.{index}"] = torch.cat([below, previous], dim=-1)
         for site, each in observations.items():

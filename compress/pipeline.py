@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 import torch
-
 
 from compress.calibrate import Learned, Pruned, learn
 from compress.card import write_card
@@ -29,7 +29,7 @@ from compress.ingest.vocabulary import read_tokenizer
 from compress.measurement import Candidate, measure
 from compress.networks.lstm import LstmLanguageModel, arrays_of, declare, from_arrays
 from compress.observation import observe
-from compress.search import Outcome, find
+from compress.search import find
 from compress.texts import Texts, read_texts
 from compress.verification import verify_removal
 from runtime.text import TextCodec
@@ -54,7 +54,7 @@ class Inputs:
 class Stages:
     """Reports progress and keeps the wall time of each stage. Shares of the whole are rough, and only for the bar."""
 
-    STARTS = {
+    STARTS: ClassVar = {
         "ingest": 0.0, "observe": 0.05, "search": 0.15, "fine-tune": 0.4, "export": 0.7, "measure": 0.75, "publish": 0.97,
     }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 
@@ -17,7 +18,7 @@ SENTENCE = (30, 1)
 _COLOURS = {
     "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
 }  # fmt: skip
-_STYLE = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE: Any = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
@@ -43,7 +44,9 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
                     label=label,
                     zorder=2,
                 )
-        axes.scatter([original.breakdown.parameters / 1e6], [0], color="#4c566a", marker="s", label="original", zorder=2)
+        axes.scatter(
+            [original.breakdown.parameters / 1e6], [0], color="#4c566a", marker="s", label="original", zorder=2
+        )
         axes.set_xlabel("parameters (million)")
         axes.set_ylabel("rise of perplexity (%), before fine-tuning")
         axes.set_xlim(left=0)

@@ -11,7 +11,6 @@ A scale spans a whole activation tensor, so an int8 result depends a little on w
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +41,7 @@ def quantize(source: Path, target: Path) -> None:
         # By this the runtime knows that results depend on what shares a run.
         model.metadata_props.add(key="precision", value="int8")
         onnx.save(model, partial)
-        os.replace(partial, target)
+        partial.replace(target)
 
 
 @contextmanager

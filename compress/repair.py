@@ -41,7 +41,9 @@ def repair(arrays: Arrays, declaration: Declaration, keep: Keep, moments: Mappin
     kept = {axis: keep.get(axis, np.arange(size)) for axis, size in declaration.axes.items()}
     offered: dict[str, NDArray[np.float64]] = {}  # activation -> T (K, H)
     # A tied matrix is repaired first: it changes what the sites behind the embedding are offered.
-    for site in sorted(declaration.sites, key=lambda s: all(r.parameter not in declaration.produced for r in s.readers)):
+    for site in sorted(
+        declaration.sites, key=lambda s: all(r.parameter not in declaration.produced for r in s.readers)
+    ):
         if all(
             len(kept[reader.axis]) == declaration.axes[reader.axis] and reader.activation not in offered
             for reader in site.readers
@@ -77,7 +79,10 @@ def _regress(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """M (D, K) and m (D,) of the module docstring."""
     widths = [declaration.axes[reader.axis] for reader in site.readers]
-    blocks = [offered.get(reader.activation, np.eye(w)[kept[reader.axis]]) for reader, w in zip(site.readers, widths, strict=True)]
+    blocks = [
+        offered.get(reader.activation, np.eye(w)[kept[reader.axis]])
+        for reader, w in zip(site.readers, widths, strict=True)
+    ]
     transform = np.zeros((sum(map(len, blocks)), sum(widths)))
     row = column = 0
     for block in blocks:
@@ -88,5 +93,5 @@ def _regress(
     # One ridge per observation scale: embeddings and hidden states differ by orders of magnitude.
     gram[np.diag_indices_from(gram)] *= 1 + RIDGE
     gram[np.diag_indices_from(gram)] += 1e-9
-    mixing = np.linalg.solve(gram, cross.T).T
+    mixing: NDArray[np.float64] = np.linalg.solve(gram, cross.T).T.astype(np.float64, copy=False)
     return mixing, moments.mean - mixing @ (transform @ moments.mean)

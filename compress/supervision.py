@@ -72,6 +72,8 @@ async def supervise(records: JobRecords, command: list[str], work: Path, job_id:
         limit=1 << 22,
     )
     known = Supervised()
+    if child.stdout is None or child.stderr is None:
+        raise RuntimeError("the child was started without pipes")
     try:
         await asyncio.gather(
             _listen(child.stdout, known, records, job_id, run), _log(child.stderr, known, records, job_id, run)
@@ -92,16 +94,14 @@ def sweep(records: JobRecords, work: Path) -> None:
     """Removes folders of jobs that ended while nobody watched them (cancelled while their worker was dead)."""
     if not work.is_dir():
         return
-    current = {f"{job.id}-{records.run_of(job.id)}" for job in records.list() if not job.state.ended}
+    current = {f"{job.id}-{records.run_of(job.id)}" for job in records.all() if not job.state.ended}
     for folder in work.iterdir():
         if folder.name not in current:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _listen(
-    stream: asyncio.StreamReader | None, known: Supervised, records: JobRecords, job_id: str, run: int
-) -> None:
-    async for line in stream or ():
+async def _listen(stream: asyncio.StreamReader, known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
+    async for line in stream:
         try:
             told = json.loads(line)
             if not isinstance(told, dict):
@@ -118,10 +118,8 @@ async def _listen(
             _record(known, records, job_id, run, force=changed)
 
 
-async def _log(
-    stream: asyncio.StreamReader | None, known: Supervised, records: JobRecords, job_id: str, run: int
-) -> None:
-    async for line in stream or ():
+async def _log(stream: asyncio.StreamReader, known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
+    async for line in stream:
         known.log.append(line.decode(errors="replace").rstrip())
         _record(known, records, job_id, run)
 

@@ -14,7 +14,6 @@ Legend: B batch, T steps, V vocabulary, N tokens of the corpus.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -149,7 +148,7 @@ def train(
 
 @torch.no_grad()
 def perplexity(network: LstmLanguageModel, tokens: Tensor, streams: int = 10, steps: int = 70) -> float:
-    """exp of the mean negative log-likelihood of `tokens` (N,) after the first of each stream, state carried.
+    """Exp of the mean negative log-likelihood of `tokens` (N,) after the first of each stream, state carried.
 
     A quick estimate for use inside training and search: every stream starts from the zero state. The figure that is
     published comes from `runtime`.
@@ -182,4 +181,4 @@ def _save(path: Path, **content: Any) -> None:
     """Writes beside and renames, so that a kill leaves the last whole checkpoint."""
     temporary = path.with_suffix(".partial")
     torch.save(content, temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)

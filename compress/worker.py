@@ -114,7 +114,11 @@ def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
 
 def _wanted(records: JobRecords, workflow_id: str) -> bool:
     job_id, _, run = workflow_id.rpartition("-")
-    return not records.get(job_id).state.ended and workflow_id == workflow_id_of(job_id, records.run_of(job_id)) and bool(run)
+    return (
+        not records.get(job_id).state.ended
+        and workflow_id == workflow_id_of(job_id, records.run_of(job_id))
+        and bool(run)
+    )
 
 
 if __name__ == "__main__":

@@ -85,7 +85,9 @@ def train_original(folder: Path, minutes: float) -> None:
             progress=lambda done, message: progress.update(bar, completed=done, description=message),
         )
     console.print(f"held-out perplexity {perplexity(network, valid):.1f}")
-    state = {name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()}
+    state = {
+        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()
+    }
     torch.save(state, folder / "model.pt")
     (folder / "words.txt").write_text("\n".join(words) + "\n")
     (folder / "calibration.txt").write_text(corpus.train)

@@ -1,11 +1,11 @@
 """Errors of the runtime.
 
-    RuntimeFault
-    |-- UnknownVariant      the bundle has no variant of that name
-    |-- TextRefused         a text holds a token outside the vocabulary, or no token of it
-    |-- TokenOutOfRange     a token id is not of the vocabulary
-    |-- DeviceUnavailable   ONNX Runtime offers no such device here
-    |-- GraphRefused        a graph does not keep to the contract of `runtime/graph.py`
+RuntimeFault
+|-- UnknownVariant      the bundle has no variant of that name
+|-- TextRefused         a text holds a token outside the vocabulary, or no token of it
+|-- TokenOutOfRange     a token id is not of the vocabulary
+|-- DeviceUnavailable   ONNX Runtime offers no such device here
+|-- GraphRefused        a graph does not keep to the contract of `runtime/graph.py`
 """
 
 from __future__ import annotations

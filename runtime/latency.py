@@ -81,9 +81,7 @@ def compare(
     }
 
 
-def _record(
-    baseline: np.ndarray, times: np.ndarray, steps: int, batch: int, session: VariantSession
-) -> LatencyRecord:
+def _record(baseline: np.ndarray, times: np.ndarray, steps: int, batch: int, session: VariantSession) -> LatencyRecord:
     ratios = np.sort(baseline / times)
     count = len(ratios)
     # Binomial order statistics: the interval holds the median with 95 %.

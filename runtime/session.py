@@ -67,9 +67,7 @@ class VariantSession:
             raise DeviceUnavailable(device, devices())
         self.path, self.threads, self.device = path, threads, device
         try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), _options(threads), providers=_providers(device)
-            )
+            self._session = onnxruntime.InferenceSession(str(path), _options(threads), providers=_providers(device))
         except _OPEN_FAULTS as fault:
             raise GraphRefused(path, [str(fault)]) from fault
         if device != "cpu" and _PROVIDERS[device] not in self._session.get_providers():

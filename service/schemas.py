@@ -27,7 +27,9 @@ class ScoreRequest(BaseModel):
     )
     device: str = Field(default="cpu", examples=["cpu"])
     per_token: bool = Field(default=False, description="also return each token's log-probability")
-    top_k: int = Field(default=0, ge=0, le=50, description="with `per_token`: that many most likely tokens in each place")
+    top_k: int = Field(
+        default=0, ge=0, le=50, description="with `per_token`: that many most likely tokens in each place"
+    )
 
 
 class TopToken(BaseModel):

@@ -1,12 +1,12 @@
 """Errors of the store.
 
-    StoreError
-    |-- NotFound            no such bundle, file, upload or job
-    |-- TooLarge            an upload passed its limit
-    |-- EmptyUpload         an upload held no byte
-    |-- UnsafePath          a name would leave its folder
-    |-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
-    |-- OutOfSpace          the disk is full; what was half-written is removed
+StoreError
+|-- NotFound            no such bundle, file, upload or job
+|-- TooLarge            an upload passed its limit
+|-- EmptyUpload         an upload held no byte
+|-- UnsafePath          a name would leave its folder
+|-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
+|-- OutOfSpace          the disk is full; what was half-written is removed
 """
 
 from __future__ import annotations

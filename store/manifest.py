@@ -141,7 +141,11 @@ class Budget(Frozen):
         default=None, gt=0, lt=1, description="parameters of the compressed / of the original", examples=[0.4]
     )
     speedup: float | None = Field(
-        default=None, gt=1, le=1000, description="original / compressed latency, both float32, one thread", examples=[3.0]
+        default=None,
+        gt=1,
+        le=1000,
+        description="original / compressed latency, both float32, one thread",
+        examples=[3.0],
     )
 
 

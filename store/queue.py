@@ -64,7 +64,7 @@ class DbosJobQueue:
 
     def list(self) -> list[Job]:
         """All jobs, newest first, without their logs."""
-        return self.records.list()
+        return self.records.all()
 
     def cancel(self, job_id: str) -> Job:
         """Ends a queued or running job; the worker kills its child within a second."""

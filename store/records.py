@@ -101,7 +101,7 @@ class JobRecords:
         """Which run of the job is the current one."""
         return int(self._row(job_id).run)
 
-    def list(self) -> list[Job]:
+    def all(self) -> list[Job]:
         """All jobs, newest first, without their logs."""
         with self._engine.connect() as connection:
             rows = connection.execute(_JOBS.select().order_by(_JOBS.c.created_at.desc())).all()
@@ -123,7 +123,13 @@ class JobRecords:
     def advance(self, job_id: str, run: int, stage: str, progress: float, message: str, log: list[str]) -> bool:
         """Records progress of a running job; False when it is no longer running."""
         return self._change(
-            job_id, run, (JobState.RUNNING,), stage=stage, progress=progress, message=message, log=json.dumps(log[-LOG_LINES:])
+            job_id,
+            run,
+            (JobState.RUNNING,),
+            stage=stage,
+            progress=progress,
+            message=message,
+            log=json.dumps(log[-LOG_LINES:]),
         )
 
     def finish(

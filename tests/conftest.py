@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,6 +114,6 @@ def published(tmp_path_factory: pytest.TempPathFactory, trained: Trained) -> Pub
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Iterator[StoreSettings]:
+def settings(tmp_path: Path) -> StoreSettings:
     """An empty home."""
-    yield StoreSettings(home=tmp_path / "home")
+    return StoreSettings(home=tmp_path / "home")

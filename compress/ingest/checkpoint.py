@@ -124,7 +124,11 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     if zipfile.is_zipfile(path):
         _refuse_bomb(path)
     elif not start.startswith(b"\x80"):
-        form = "an ONNX graph" if path.suffix == ".onnx" or b"onnx" in start or start[:1] == b"\x08" else "not a known form"
+        form = (
+            "an ONNX graph"
+            if path.suffix == ".onnx" or b"onnx" in start or start[:1] == b"\x08"
+            else "not a known form"
+        )
         raise UnreadableUpload(
             f"the file is {form}: a safetensors file or a PyTorch checkpoint (torch.save of a state_dict) is expected; "
             "it may be truncated",

@@ -83,7 +83,9 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         if layers[0]["weight_ih"].shape[1] != vocabulary:
             raise _unknown("there is no embedding, and the first LSTM layer does not read one-hot vectors", found)
         if vocabulary > LARGEST_ONE_HOT:
-            raise _unknown(f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}", found)
+            raise _unknown(
+                f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}", found
+            )
         table: Floats = np.eye(vocabulary, dtype=np.float32)
         notes.append("one-hot input as an identity embedding")
     else:
@@ -131,7 +133,9 @@ def _layers(arrays: dict[str, Floats], found: list[str]) -> tuple[list[dict[str,
             layer[match["kind"]] = array
     if not grouped:
         raise _unknown("there is no recurrent layer: no parameter is called weight_ih or weight_hh", found)
-    ordered = [grouped[key] for key in sorted(grouped, key=lambda key: ([_natural(p) for p in key[0].split(".")], key[1]))]
+    ordered = [
+        grouped[key] for key in sorted(grouped, key=lambda key: ([_natural(p) for p in key[0].split(".")], key[1]))
+    ]
     for key, layer in grouped.items():
         label = f"{key[0] or 'LSTM'} layer {key[1]}"
         if "weight_ih" not in layer or "weight_hh" not in layer:
@@ -139,7 +143,9 @@ def _layers(arrays: dict[str, Floats], found: list[str]) -> tuple[list[dict[str,
         rows, width = layer["weight_hh"].shape
         if "weight_hr" not in layer and rows != 4 * width:
             kind = {3: "a GRU", 1: "a plain RNN"}.get(rows // width if width else 0, "no LSTM")
-            raise _unknown(f"{label} is {kind}: weight_hh has {rows} rows for {width} units, an LSTM has {4 * width}", found)
+            raise _unknown(
+                f"{label} is {kind}: weight_hh has {rows} rows for {width} units, an LSTM has {4 * width}", found
+            )
     return _chained(ordered), rest
 
 
@@ -183,9 +189,7 @@ def _ends(
     return decoder, embedding, equal if told is None else told
 
 
-def _plain(
-    layers: list[dict[str, Floats]], table: Floats, head: Floats, bias: Floats, tied: bool
-) -> dict[str, Floats]:
+def _plain(layers: list[dict[str, Floats]], table: Floats, head: Floats, bias: Floats, tied: bool) -> dict[str, Floats]:
     """The arrays of our own module. A projected layer's readers take `W @ weight_hr`: exact from a zero state."""
     arrays: dict[str, Floats] = {"embedding.weight": table, "decoder.bias": bias}
     below: Floats | None = None  # weight_hr (P, H) of the layer below

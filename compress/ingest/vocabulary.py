@@ -1,7 +1,7 @@
-"""The vocabulary of an upload as a tokenizer and a text contract.
+r"""The vocabulary of an upload as a tokenizer and a text contract.
 
 A word list (one a line, or a JSON list, or a `{word: id}` dictionary), a character list (the same, or one string), or a
-`tokenizer.json` of Hugging Face `tokenizers`. In a list of lines, `\\n`, `\\t` and `\\s` (a space) stand for themselves.
+`tokenizer.json` of Hugging Face `tokenizers`. In a list of lines, `\n`, `\t` and `\s` (a space) stand for themselves.
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ class LstmLanguageModel(nn.Module):
         self.spec = spec
         self.embedding = nn.Embedding(spec.vocabulary, spec.embedding)
         widths = (spec.embedding, *spec.units)
-        self.layers = nn.ModuleList(
-            nn.LSTM(below, units) for below, units in zip(widths, spec.units, strict=False)
-        )
+        self.layers = nn.ModuleList(nn.LSTM(below, units) for below, units in zip(widths, spec.units, strict=False))
         self.decoder = nn.Linear(spec.units[-1], spec.vocabulary)
         if spec.tied:
             self.decoder.weight = self.embedding.weight

@@ -55,9 +55,7 @@ def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
     for name in request.variants or _default(model):
         session = model.session(name, request.device, house.settings.threads)
         began = time.perf_counter()
-        scores = score_batch(
-            session, sequences, model.codec.start_id, top_k=request.top_k if request.per_token else 0
-        )
+        scores = score_batch(session, sequences, model.codec.start_id, top_k=request.top_k if request.per_token else 0)
         seconds = time.perf_counter() - began
         house.metrics.runs.labels(model.id, name, request.device).observe(seconds)
         timing = Timing(queue_ms=0.0, tokenize_ms=tokenize_ms, run_ms=1e3 * seconds)
@@ -66,7 +64,8 @@ def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
             VariantScore(
                 variant=name,
                 texts=[
-                    _text(each, ids, model.codec, request.per_token) for each, ids in zip(scores, sequences, strict=True)
+                    _text(each, ids, model.codec, request.per_token)
+                    for each, ids in zip(scores, sequences, strict=True)
                 ],
                 perplexity=_overall(scores),
                 speedup=speedup,

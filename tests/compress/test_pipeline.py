@@ -63,7 +63,8 @@ def test_same_job_gives_the_same_structure_without_any_text(tmp_path: Path, trai
     bundles = [
         BundleStore(published_settings).open(bundle_id).manifest
         for published_settings, bundle_id in (
-            (_settings(home), compress_in(home, trained, recipe, texts=False)) for home in (tmp_path / "a", tmp_path / "b")
+            (_settings(home), compress_in(home, trained, recipe, texts=False))
+            for home in (tmp_path / "a", tmp_path / "b")
         )
     ]
     assert bundles[0].axes == bundles[1].axes
@@ -102,6 +103,5 @@ def test_proof_fails_for_a_model_that_is_another(trained: Trained) -> None:
 
 
 def _settings(home: Path) -> StoreSettings:
-
 
     return StoreSettings(home=home)

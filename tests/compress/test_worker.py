@@ -18,7 +18,7 @@ from store.manifest import Recipe
 from store.queue import DbosJobQueue
 from store.settings import StoreSettings
 
-CHILD = '''
+CHILD = """
 import json, os, sys, threading, time
 from pathlib import Path
 
@@ -50,7 +50,7 @@ if kind == "slow":
 with runs.open("a") as file:
     file.write(f"end {request['recipe']['name']} {os.getpid()}\\n")
 tell(result={"model_id": "0123456789abcdef"})
-'''
+"""
 
 
 class House:
@@ -73,7 +73,10 @@ class House:
             "RUNS": str(self.runs),
         }
         started = subprocess.Popen(
-            [sys.executable, "-m", "compress.worker"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, "-m", "compress.worker"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         self.workers.append(started)
         return started

@@ -16,8 +16,8 @@ from runtime.scoring import score_batch
 from service.main import create_app
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
-from tests.conftest import Published, Trained, compress_in
 from store.manifest import Budget, Recipe
+from tests.conftest import Published, Trained, compress_in
 
 TEXTS = ["the cat sees the river", "a dog likes nothing\nno bird hears its shadow\n", "my"]
 
@@ -165,9 +165,16 @@ def test_refused_uploads_leave_nothing_behind(client: TestClient, published: Pub
     problem(client.post("/compress", files={"model": ("m.pt", b"x" * 3_000_000)}), 413, "too-large")
     problem(client.post("/compress", files={"model": ("m.pt", b"xy"), "vocabulary": ("v", b"")}), 422, "empty-upload")
     problem(client.post("/compress", files={"vocabulary": ("v", b"a")}), 422, "invalid-request")
-    for options in ("{", '{"nope": 1}', '{"budget": {"size_ratio": 2}}', '{"budget": {"size_ratio": 0.5, "speedup": 2}}'):
+    for options in (
+        "{",
+        '{"nope": 1}',
+        '{"budget": {"size_ratio": 2}}',
+        '{"budget": {"size_ratio": 0.5, "speedup": 2}}',
+    ):
         problem(
-            client.post("/compress", files={"model": ("m.pt", b"xyz")}, data={"options": options}), 422, "invalid-request"
+            client.post("/compress", files={"model": ("m.pt", b"xyz")}, data={"options": options}),
+            422,
+            "invalid-request",
         )
     assert sorted(path.name for path in kept.iterdir()) == before
     assert list((published.settings.home / "arriving").iterdir()) == []
