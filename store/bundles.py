@@ -112,10 +112,9 @@ class BundleStore:
             CorruptBundle: when its files are not what the manifest says.
         """
         prefix = self._known(bundle_id)
-        if self._artifacts.folder is not None:
-            folder = self._artifacts.folder / prefix
-        else:
-            folder = self._fetch(bundle_id, prefix)
+        folder = (
+            self._artifacts.folder / prefix if self._artifacts.folder is not None else self._fetch(bundle_id, prefix)
+        )
         seen = _fingerprint(folder)
         if self._verified.get(bundle_id) != seen:
             self._verified.pop(bundle_id, None)

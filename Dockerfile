@@ -1,0 +1,32 @@
+# Two images from one file: `service` (no torch, no onnx) and `worker`.
+#   docker build --target service .     docker build --target worker --build-arg TORCH_INDEX=<PyTorch's CPU wheel index> .
+FROM python:3.11-slim-bookworm AS base
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    ISS_HOME=/data ISS_HOST=0.0.0.0
+RUN useradd --uid 10001 --create-home app && mkdir /data && chown app /data
+WORKDIR /app
+COPY pyproject.toml constraints.txt README.md ./
+COPY store store
+COPY runtime runtime
+
+FROM base AS service
+COPY service service
+RUN pip install -c constraints.txt '.[service]'
+USER app
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=5 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
+STOPSIGNAL SIGTERM
+CMD ["python", "-m", "service"]
+
+FROM base AS worker
+ARG TORCH_INDEX=
+RUN if [ -n "$TORCH_INDEX" ]; then pip install -c constraints.txt --index-url "$TORCH_INDEX" torch; fi
+COPY compress compress
+RUN pip install -c constraints.txt '.[worker]'
+USER app
+VOLUME /data
+ENV MPLCONFIGDIR=/tmp
+STOPSIGNAL SIGTERM
+CMD ["python", "-m", "compress.worker"]
