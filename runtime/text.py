@@ -40,7 +40,7 @@ def word_tokenizer(words: Sequence[str], unknown: str | None, newline: str | Non
 def character_tokenizer(characters: Sequence[str], unknown: str | None) -> Tokenizer:
     """A tokenizer of single characters; ids are the positions in `characters`."""
     tokenizer = Tokenizer(models.WordLevel(_ids(characters), unk_token=unknown or _ABSENT))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("(?s)."), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     return tokenizer
 
 

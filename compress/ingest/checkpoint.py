@@ -138,7 +138,7 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
-        if "Unsupported global" in str(error) or "persistent_load" in str(error) or "Unsupported" in str(error):
+        if any(sign in str(error).lower() for sign in ("unsupported global", "persistent_load", "unsupported class")):
             raise UnsafePickle(
                 "the checkpoint holds more than weights (often a whole pickled module), and running its code is "
                 "refused. Where you trained it, save the weights alone: "

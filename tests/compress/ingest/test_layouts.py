@@ -1,0 +1,257 @@
+"""Every layout against the torch module that it came from; every refusal with its reason."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from compress.errors import BadWeights, CompressError, UnknownArchitecture, UnreadableUpload, UnsafePickle
+from compress.ingest.layouts import read_model
+
+V, E, H, L = 19, 6, 8, 2
+
+
+class Plain(nn.Module):
+    """A language model as people write them."""
+
+    def __init__(self, names: tuple[str, str, str] = ("embed", "lstm", "fc"), **options: Any) -> None:
+        super().__init__()
+        self.names = names
+        setattr(self, names[0], nn.Embedding(V, E))
+        self.lstm_module = nn.LSTM(E, H, L, **options)
+        setattr(self, names[1], self.lstm_module)
+        del self.lstm_module
+        width = options.get("proj_size") or H
+        setattr(self, names[2], nn.Linear(width, V))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embed, lstm, head = (getattr(self, name) for name in self.names)
+        result: Tensor = head(lstm(embed(tokens))[0])
+        return result
+
+
+def ours(path: Path, tokens: Tensor, config: Path | None = None) -> tuple[Tensor, str]:
+    ingested = read_model(path, config)
+    with torch.no_grad():
+        logits, _ = ingested.network(tokens, ingested.network.zero_state(tokens.shape[1]))
+    return logits, ingested.layout
+
+
+@pytest.fixture
+def tokens() -> Tensor:
+    return torch.randint(V, (7, 3), generator=torch.Generator().manual_seed(1))
+
+
+def saved(content: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "model.pt"
+    torch.save(content, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("embed", "lstm", "fc"),
+        ("encoder", "rnn", "decoder"),
+        ("embedding", "rnn", "linear"),
+        ("token_embedding_table", "lstm", "proj"),
+        ("word_embeddings", "encoder", "classification_layer"),
+        ("embedding", "lstm", "hidden2lang"),
+    ],
+    ids="-".join,
+)
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("options", [{}, {"bias": False}, {"proj_size": 5}], ids=str)
+def test_plain_families_keep_their_logits(
+    names: tuple[str, str, str], options: dict[str, Any], tmp_path: Path, tokens: Tensor
+) -> None:
+    torch.manual_seed(0)
+    model = Plain(names, **options)
+    found, layout = ours(saved(model.state_dict(), tmp_path), tokens)
+    torch.testing.assert_close(found, model(tokens), rtol=0, atol=1e-5)
+    assert ("projection" in layout) == ("proj_size" in options)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model_state_dict": state, "loss": 0.5},
+        lambda state: {"model_state": state},
+        lambda state: {"model": state},
+        lambda state: {f"module.{name}": value for name, value in state.items()},
+        lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": {f"model.{name}": value for name, value in state.items()}},
+        lambda state: {name: value.double() for name, value in state.items()},
+    ],
+)
+def test_wrappers_are_unwrapped(wrap: Callable[[Any], Any], tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    model = Plain()
+    found, _ = ours(saved(wrap(model.state_dict()), tmp_path), tokens)
+    torch.testing.assert_close(found, model(tokens), rtol=0, atol=1e-5)
+
+
+def test_awd_lstm_takes_the_raw_weights(tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    layers = [nn.LSTM(E, 9), nn.LSTM(9, E)]
+    table = nn.Embedding(V, E)
+    bias = torch.randn(V)
+    state: dict[str, Tensor] = {"encoder.weight": table.weight, "decoder.weight": table.weight, "decoder.bias": bias}
+    for index, layer in enumerate(layers):
+        for name, value in layer.state_dict().items():
+            key = f"rnns.{index}.weight_hh_l0_raw" if name == "weight_hh_l0" else f"rnns.{index}.module.{name}"
+            state[key] = value
+        state[f"rnns.{index}.module.weight_hh_l0"] = torch.zeros_like(layer.weight_hh_l0)  # a dropped copy
+    found, layout = ours(saved(state, tmp_path), tokens)
+    hidden = table(tokens)
+    for layer in layers:
+        hidden, _ = layer(hidden)
+    torch.testing.assert_close(found, hidden @ table.weight.T + bias, rtol=0, atol=1e-5)
+    assert layout.startswith("AWD-LSTM")
+    assert layout.endswith(", tied")
+
+
+def test_tied_model_without_a_decoder_and_as_safetensors(tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    lstm, table = nn.LSTM(H, H), nn.Embedding(V, H)
+    state = {"encoder.weight": table.weight.detach(), **{f"rnn.{k}": v for k, v in lstm.state_dict().items()}}
+    save_file(state, tmp_path / "model.safetensors")
+    found, layout = ours(tmp_path / "model.safetensors", tokens)
+    torch.testing.assert_close(found, lstm(table(tokens))[0] @ table.weight.T, rtol=0, atol=1e-5)
+    assert layout.endswith(", tied")
+
+
+def test_one_hot_model(tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    lstm, head = nn.LSTM(V, H), nn.Linear(H, V)
+    state = {**{f"lstm.{k}": v for k, v in lstm.state_dict().items()}, "fc.weight": head.weight, "fc.bias": head.bias}
+    found, _ = ours(saved(state, tmp_path), tokens)
+    expected = head(lstm(torch.eye(V)[tokens])[0])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_ten_modules_stay_in_the_order_of_their_numbers(tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    layers, table, head = [nn.LSTM(E, E) for _ in range(11)], nn.Embedding(V, E), nn.Linear(E, V)
+    state = {"embed.weight": table.weight, "out.weight": head.weight, "out.bias": head.bias}
+    for index, layer in enumerate(layers):
+        state |= {f"rnns.{index}.{name}": value for name, value in layer.state_dict().items()}
+    found, _ = ours(saved(state, tmp_path), tokens)
+    hidden = table(tokens)
+    for layer in layers:
+        hidden, _ = layer(hidden)
+    torch.testing.assert_close(found, head(hidden), rtol=0, atol=1e-5)
+
+
+def test_rename_in_the_config_explains_a_foreign_name(tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    model = Plain()
+    state = {name.replace("fc.", "zzz."): value for name, value in model.state_dict().items()}
+    path = saved(state, tmp_path)
+    with pytest.raises(CompressError):
+        read_model(path, None)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"rename": {"zzz.weight": "fc.weight", "zzz.bias": "fc.bias"}}))
+    torch.testing.assert_close(ours(path, tokens, config)[0], model(tokens), rtol=0, atol=1e-5)
+    config.write_text('{"nope": 1}')
+    with pytest.raises(UnreadableUpload, match="config"):
+        read_model(path, config)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda s: s | {"attention.weight": torch.randn(4, 4)}, "attention.weight"),
+        (lambda s: s | {"norm.weight": torch.randn(H), "norm.bias": torch.randn(H)}, "norm.weight"),
+        (lambda s: s | {"lstm.weight_ih_l0_reverse": torch.randn(4 * H, E)}, "bidirectional"),
+        (lambda s: {k: v for k, v in s.items() if "lstm" not in k}, "no recurrent layer"),
+        (lambda s: {k: v for k, v in s.items() if "weight_hh_l1" not in k}, "lacks weight_ih or weight_hh"),
+        (lambda s: s | {"lstm.weight_hh_l0": torch.randn(3 * H, H), "lstm.weight_ih_l0": torch.randn(3 * H, E)}, "GRU"),
+        (lambda s: s | {"lstm.weight_hh_l0": torch.randn(H, H), "lstm.weight_ih_l0": torch.randn(H, E)}, "plain RNN"),
+        (lambda s: s | {"conv.weight": torch.randn(2, 2, 2)}, "conv.weight"),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(
+    change: Callable[[Any], Any], reason: str, tmp_path: Path
+) -> None:
+    path = saved(change(dict(Plain().state_dict())), tmp_path)
+    with pytest.raises(UnknownArchitecture, match="Expected: an embedding") as refused:
+        read_model(path, None)
+    assert reason in refused.value.detail
+    assert any("embed.weight" in issue for issue in refused.value.issues)
+
+
+def test_nan_and_infinite_weights_are_named(tmp_path: Path) -> None:
+    state = Plain().state_dict()
+    state["fc.weight"][1, 2] = float("nan")
+    state["lstm.bias_hh_l0"][3] = float("inf")
+    with pytest.raises(BadWeights) as refused:
+        read_model(saved(state, tmp_path), None)
+    assert len(refused.value.issues) == 2
+
+
+class Evil:
+    """Would write a file if it were unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_pickle_with_code_is_refused_and_never_run(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    for content in ({"state_dict": Plain().state_dict(), "extra": Evil(str(mark))}, Plain()):
+        with pytest.raises(UnsafePickle, match="state_dict"):
+            read_model(saved(content, tmp_path), None)
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps(Evil(str(mark)), protocol=2))
+    with pytest.raises((UnsafePickle, UnreadableUpload)):
+        read_model(tmp_path / "raw.pt", None)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("keep", [0.01, 0.3, 0.9])
+def test_truncated_files_are_refused(keep: float, tmp_path: Path) -> None:
+    whole = saved(Plain().state_dict(), tmp_path)
+    save_file({k: v.contiguous() for k, v in Plain().state_dict().items()}, tmp_path / "model.safetensors")
+    for path in (whole, tmp_path / "model.safetensors"):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(keep * len(content))])
+        with pytest.raises(UnreadableUpload):
+            read_model(path, None)
+
+
+def test_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(50_000_000))
+    with pytest.raises(UnreadableUpload, match="would unpack to"):
+        read_model(path, None)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"\x08\x07\x12\x07pytorch", b"PK\x03\x04rubbish", b"\x80\x02}q"])
+def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableUpload):
+        read_model(path, None)
+
+
+def test_float16_weights_become_float32(tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    model = Plain().half()
+    found, _ = ours(saved(model.state_dict(), tmp_path), tokens)
+    np.testing.assert_allclose(found.numpy(), model.float()(tokens).detach().numpy(), rtol=0, atol=1e-5)

@@ -1,0 +1,170 @@
+"""Path guard, uploads and bundles on a real disk, with the faults that they exist for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from store.bundles import MANIFEST, BundleStore, seal
+from store.errors import CorruptBundle, EmptyUpload, NotFound, TooLarge, UnsafePath
+from store.paths import safe_relative
+from store.settings import StoreSettings
+from store.uploads import UploadStore
+from tests.conftest import Published
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\\b", "c:x", "a\0b", "a/", "\n"])
+def test_unsafe_paths_are_refused(path: str) -> None:
+    with pytest.raises(UnsafePath):
+        safe_relative(path)
+
+
+def test_plain_paths_pass() -> None:
+    assert str(safe_relative("plots/curve-1.svg")) == "plots/curve-1.svg"
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+def save(store: UploadStore, *parts: bytes) -> str:
+    return asyncio.run(store.save(pieces(*parts), "dir/model.pt")).sha256
+
+
+def files(settings: StoreSettings) -> list[str]:
+    return sorted(str(p.relative_to(settings.home)) for p in settings.home.rglob("*") if p.is_file())
+
+
+def test_upload_is_kept_once_under_its_hash(settings: StoreSettings, tmp_path: Path) -> None:
+    store = UploadStore(settings)
+    first, second = save(store, b"ab", b"c"), save(store, b"a", b"bc")
+    assert first == second == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files(settings) == [f"artifacts/uploads/{first}"]
+    ref = asyncio.run(store.save(pieces(b"abc"), "x"))
+    assert store.fetch(ref, tmp_path / "in").read_bytes() == b"abc"
+    store.delete(first)
+    with pytest.raises(NotFound):
+        store.fetch(ref, tmp_path / "other")
+
+
+def test_upload_over_the_limit_stops_while_streaming(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path, upload_limit_bytes=10)
+    seen = []
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            seen.append(1)
+            yield b"1234"
+
+    with pytest.raises(TooLarge, match="limit of 10 bytes"):
+        asyncio.run(UploadStore(settings).save(endless(), "big"))
+    assert len(seen) == 3
+    with pytest.raises(EmptyUpload):
+        save(UploadStore(settings))
+    assert files(settings) == []
+
+
+def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    # A limit on the size of files stands for the full disk: the write fails in the same place.
+    code = f"""
+import asyncio, resource, signal
+from pathlib import Path
+from store.errors import OutOfSpace
+from store.settings import StoreSettings
+from store.uploads import UploadStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+async def much():
+    for _ in range(40):
+        yield bytes(10_000)
+store = UploadStore(StoreSettings(home=Path({str(tmp_path)!r})))
+try:
+    asyncio.run(store.save(much(), "m"))
+except OutOfSpace as error:
+    assert "nothing of it was kept" in str(error)
+else:
+    raise SystemExit("no error")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.fixture
+def copy(published: Published, tmp_path: Path) -> tuple[BundleStore, str, Path]:
+    shutil.copytree(published.settings.home / "artifacts", tmp_path / "artifacts")
+    folder = tmp_path / "artifacts" / "bundles" / published.bundle_id
+    return BundleStore(StoreSettings(home=tmp_path)), published.bundle_id, folder
+
+
+def test_bundle_opens_lists_and_is_deleted(copy: tuple[BundleStore, str, Path]) -> None:
+    store, bundle_id, folder = copy
+    assert [found for found, _ in store.manifests()] == [bundle_id]
+    assert store.open(bundle_id).path("original.onnx").is_file()
+    with pytest.raises(UnsafePath):
+        store.open(bundle_id).path("../../x")
+    with pytest.raises(NotFound):
+        store.open(bundle_id).path("other.onnx")
+    store.delete(bundle_id)
+    assert not folder.exists()
+    with pytest.raises(NotFound):
+        store.open(bundle_id)
+    with pytest.raises(NotFound):
+        store.open("../../etc")
+
+
+def test_every_change_on_disk_is_noticed(copy: tuple[BundleStore, str, Path]) -> None:
+    store, bundle_id, folder = copy
+    store.open(bundle_id)
+    card = folder / "README.md"
+    content = card.read_bytes()
+    card.write_bytes(b"x" + content[1:])
+    with pytest.raises(CorruptBundle, match=r"README.md has another SHA-256"):
+        store.open(bundle_id)
+    card.write_bytes(content[:-1])
+    (folder / "extra.bin").write_bytes(b"1")
+    (folder / "report.json").unlink()
+    with pytest.raises(CorruptBundle) as found:
+        store.open(bundle_id)
+    assert len(found.value.issues) == 3
+    card.write_bytes(content)
+    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes() + b" ")
+    with pytest.raises(CorruptBundle, match="not the one that the id names"):
+        store.open(bundle_id)
+    assert store.manifests() == []
+
+
+def test_publishing_is_whole_or_nothing(copy: tuple[BundleStore, str, Path], tmp_path: Path) -> None:
+    store, bundle_id, folder = copy
+    made = tmp_path / "made"
+    shutil.copytree(folder, made)
+    assert store.publish(made) == bundle_id  # the same content again changes nothing
+    manifest = store.open(bundle_id).manifest
+    (made / MANIFEST).unlink()
+    sealed = seal(made, manifest.model_copy(update={"name": "other"}))
+    (made / "README.md").write_text("changed after sealing")
+    with pytest.raises(CorruptBundle):
+        store.publish(made)
+    assert [found for found, _ in store.manifests()] == [bundle_id]
+    seal(made, sealed)
+    other = store.publish(made)
+    assert other != bundle_id
+    assert {found for found, _ in store.manifests()} == {bundle_id, other}
+
+
+def test_remote_style_storage_is_fetched_into_the_cache(copy: tuple[BundleStore, str, Path], tmp_path: Path) -> None:
+    _, bundle_id, _ = copy
+    remote = StoreSettings(home=tmp_path / "elsewhere", artifacts_url=(tmp_path / "artifacts").as_uri())
+    store = BundleStore(remote)
+    assert [found for found, _ in store.manifests()] == [bundle_id]
+    opened = store.open(bundle_id)
+    assert tmp_path / "elsewhere" in opened.folder.parents
+    assert os.listdir(opened.folder)
