@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
 from rich.markdown import Markdown
 
 from client import show
@@ -24,7 +23,7 @@ models_app = typer.Typer(help="published models", invoke_without_command=True)
 jobs_app = typer.Typer(help="compression jobs", invoke_without_command=True)
 app.add_typer(models_app, name="models")
 app.add_typer(jobs_app, name="jobs")
-console = Console()
+console = show.terminal()
 
 File = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
 Url = Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +13,11 @@ from rich.table import Table
 from client.api import Client
 from store.jobs import Job, JobState
 from store.manifest import Manifest
+
+
+def terminal() -> Console:
+    """The terminal; where output goes to a file, wide enough for the tables."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=140)
 
 
 def follow(client: Client, job_id: str, console: Console) -> Job:

@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from client import show
@@ -33,7 +32,7 @@ TEXTS = [
     "the file object is closed when the iterator is exhausted .",
     "raise an exception if the key is not found in the dictionary .",
 ]
-console = Console()
+console = show.terminal()
 
 
 def main() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,9 @@ from store.uploads import UploadStore
 from tests.conftest import Published
 
 
-@pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\\b", "c:x", "a\0b", "a/", "\n"])
+@pytest.mark.parametrize(
+    "path", ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\\b", "c:x", "a\0b", "a/", "\n"]
+)
 def test_unsafe_paths_are_refused(path: str) -> None:
     with pytest.raises(UnsafePath):
         safe_relative(path)
@@ -167,4 +168,4 @@ def test_remote_style_storage_is_fetched_into_the_cache(copy: tuple[BundleStore,
     assert [found for found, _ in store.manifests()] == [bundle_id]
     opened = store.open(bundle_id)
     assert tmp_path / "elsewhere" in opened.folder.parents
-    assert os.listdir(opened.folder)
+    assert any(opened.folder.iterdir())

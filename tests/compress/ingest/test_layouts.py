@@ -183,9 +183,7 @@ def test_rename_in_the_config_explains_a_foreign_name(tmp_path: Path, tokens: Te
         (lambda s: s | {"conv.weight": torch.randn(2, 2, 2)}, "conv.weight"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(
-    change: Callable[[Any], Any], reason: str, tmp_path: Path
-) -> None:
+def test_what_is_not_understood_is_refused_by_name(change: Callable[[Any], Any], reason: str, tmp_path: Path) -> None:
     path = saved(change(dict(Plain().state_dict())), tmp_path)
     with pytest.raises(UnknownArchitecture, match="Expected: an embedding") as refused:
         read_model(path, None)

@@ -58,7 +58,9 @@ def test_character_lists(tmp_path: Path) -> None:
 def test_vocabulary_inside_the_checkpoint(tmp_path: Path) -> None:
     network = LstmLanguageModel(LstmSpec(5, 4, (4,)))
     state = {name.replace("layers.0", "lstm"): value for name, value in network.state_dict().items()}
-    torch.save({"model_state_dict": state, "stoi": {word: index for index, word in enumerate(WORDS)}}, tmp_path / "m.pt")
+    torch.save(
+        {"model_state_dict": state, "stoi": {word: index for index, word in enumerate(WORDS)}}, tmp_path / "m.pt"
+    )
     found = read_model(tmp_path / "m.pt", None)
     assert found.vocabulary == WORDS
     assert codec(None, 5, known=found.vocabulary).encode("cat") == [3]

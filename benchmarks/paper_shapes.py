@@ -1,0 +1,85 @@
+"""Latency at the paper's shapes through our own exporter and runtime: `python -m benchmarks.paper_shapes [--json]`.
+
+Vocabulary 10,000, embedding 1500, LSTMs of (1500, 1500) and of the paper's compressed (373, 315), random weights. The
+four variants are interleaved round by round; medians. One thread, and all threads of the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from compress.export import export
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.quantize import quantize
+from runtime.latency import compare
+from runtime.session import VariantSession
+
+SPECS = {
+    "original": LstmSpec(10_000, 1500, (1500, 1500)),
+    "compressed": LstmSpec(10_000, 1500, (373, 315)),
+}
+SHAPES = ((30, 10), (30, 1), (1, 1))
+NAMES = ("original", "original_int8", "compressed", "compressed_int8")
+
+
+def main() -> None:
+    """Builds the graphs in a temporary folder, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison; as many as fit a few seconds otherwise")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = build(Path(folder))
+        rows = [
+            measure(paths, steps, batch, threads, arguments.rounds)
+            for threads in sorted({1, os.cpu_count() or 1})
+            for steps, batch in SHAPES
+        ]
+    if arguments.json:
+        sys.stdout.write(json.dumps({"rows": rows}) + "\n")
+        return
+    table = Table(title="median ms; in brackets how many times as fast as the original, and as original-int8")
+    for column in ("steps x batch", "threads", *NAMES):
+        table.add_column(column, justify="right")
+    for row in rows:
+        cells = [
+            f"{row[f'{name}_ms']:.2f} ({row['original_ms'] / row[f'{name}_ms']:.1f}x, "
+            f"{row['original_int8_ms'] / row[f'{name}_ms']:.1f}x)"
+            for name in NAMES
+        ]
+        table.add_row(f"{row['steps']:.0f} x {row['batch']:.0f}", f"{row['threads']:.0f}", *cells)
+    Console(width=None if sys.stdout.isatty() else 130).print(table)
+
+
+def build(folder: Path) -> dict[str, Path]:
+    """Writes the four graphs."""
+    torch.manual_seed(0)
+    paths = {}
+    for name, spec in SPECS.items():
+        paths[name], paths[f"{name}_int8"] = folder / f"{name}.onnx", folder / f"{name}-int8.onnx"
+        network = LstmLanguageModel(spec)
+        network.initialise(0.04, torch.Generator().manual_seed(0))
+        export(network, paths[name])
+        quantize(paths[name], paths[f"{name}_int8"])
+    return paths
+
+
+def measure(paths: dict[str, Path], steps: int, batch: int, threads: int, rounds: int | None) -> dict[str, float]:
+    """One row: medians of the four variants at one shape."""
+    sessions = {name: VariantSession(path, threads=threads) for name, path in paths.items()}
+    timed = compare(sessions, steps=steps, batch=batch, pairs=rounds)
+    row: dict[str, float] = {"steps": steps, "batch": batch, "threads": threads}
+    return row | {f"{name}_ms": timed[name].median_ms for name in NAMES}
+
+
+if __name__ == "__main__":
+    main()

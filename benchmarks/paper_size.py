@@ -1,0 +1,91 @@
+"""Time and peak memory of a whole compression of 66 million weights: `python -m benchmarks.paper_size [--json]`.
+
+A model of the paper's size (2 x 1500, vocabulary 10,000; random weights) with a held-out text of 10,000 tokens goes through
+the pipeline as an upload would, in a child process: calibration on its own text, export, verification, measurement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.pipeline import Inputs, run
+from store.bundles import BundleStore
+from store.jobs import CompressionRequest
+from store.manifest import Budget, Recipe
+from store.settings import StoreSettings
+from store.uploads import UploadStore
+
+SPEC = LstmSpec(10_000, 1500, (1500, 1500))
+TOKENS = 10_000
+
+
+def main() -> None:
+    """Writes the upload, compresses it in a child, prints its time and memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work is not None:
+        compress(arguments.work)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_upload(folder)
+        started = time.monotonic()
+        subprocess.run([sys.executable, "-m", "benchmarks.paper_size", "--work", name], check=True)
+        seconds = time.monotonic() - started
+        result = json.loads((folder / "result.json").read_text()) | {"seconds": round(seconds, 1)}
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    result["peak_bytes"] = peak
+    if arguments.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        sys.stdout.write(f"{seconds:.0f} s, peak memory {peak / 2**30:.2f} GiB\n")
+        for stage, took in result["stages"].items():
+            sys.stdout.write(f"  {stage:10} {took:7.1f} s\n")
+
+
+def write_upload(folder: Path) -> None:
+    """Random weights, a word list, and a text drawn from it."""
+    network = LstmLanguageModel(SPEC)
+    network.initialise(0.04, torch.Generator().manual_seed(0))
+    names = {name: name.replace("embedding", "embed").replace("layers.", "lstm.") for name in network.state_dict()}
+    save_file({names[k]: v.contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+    words = ["<eos>", "<unk>", *(f"w{index}" for index in range(SPEC.vocabulary - 2))]
+    (folder / "words.txt").write_text("\n".join(words) + "\n")
+    drawn = torch.randint(SPEC.vocabulary, (TOKENS,), generator=torch.Generator().manual_seed(1))
+    (folder / "held-out.txt").write_text(" ".join(words[index] for index in drawn))
+
+
+def compress(folder: Path) -> None:
+    """The child: the pipeline as the worker runs it."""
+    settings = StoreSettings(home=folder / "home")
+    model = folder / "model.safetensors"
+    upload = UploadStore(settings).save_file(model)
+    recipe = Recipe(name="paper-size", budget=Budget(size_ratio=0.33), held_out_tokens=TOKENS)
+    inputs = Inputs(model=model, vocabulary=folder / "words.txt", held_out=folder / "held-out.txt")
+    work = folder / "work"
+    work.mkdir()
+
+    def tell(stage: str, done: float, message: str) -> None:
+        sys.stderr.write(f"{done:5.0%} {stage}: {message}\n")
+
+    store = BundleStore(settings)
+    request = CompressionRequest(model=upload, recipe=recipe)
+    manifest = store.open(run(request, inputs, work, tell, store)).manifest
+    (folder / "result.json").write_text(json.dumps({"stages": manifest.provenance.seconds}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""HTTP on top of the runtime, and a steady load: `python -m benchmarks.service_overhead [--json] [--seconds 300]`.
+
+A real service process on the loopback interface with a small published model. First, a `/score` of 30 words against the
+runtime's own run of the same ids, interleaved; then 16 clients for `--seconds`, with errors and memory watched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import torch
+
+from benchmarks.baseline import cache_folder
+from client.api import Client
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.pipeline import Inputs, run
+from examples.demo import free_port
+from runtime.bundle import LoadedModel
+from runtime.scoring import score_batch
+from store.bundles import BundleStore
+from store.jobs import CompressionRequest
+from store.manifest import Budget, Recipe
+from store.settings import StoreSettings
+from store.uploads import UploadStore
+
+SPEC = LstmSpec(10_000, 256, (256, 256))
+CLIENTS, ROUNDS = 16, 200
+TEXT = " ".join(f"w{index}" for index in range(30))
+
+
+def main() -> None:
+    """Publishes a model, starts the service, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seconds", type=float, default=300.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
+        settings = StoreSettings(home=Path(name))
+        bundle_id = publish(settings)
+        port = free_port()
+        environment = os.environ | {"ISS_HOME": name, "ISS_PORT": str(port)}
+        process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            with Client(url) as client:
+                while not client.ready():
+                    time.sleep(0.1)
+            result = overhead(url, LoadedModel(BundleStore(settings).open(bundle_id)))
+            result["resident_bytes"] = resident(process.pid)
+            result |= load(url, process.pid, arguments.seconds)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+    if arguments.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        sys.stdout.write("".join(f"{key:24} {value:,.3f}\n" for key, value in result.items()))
+
+
+def publish(settings: StoreSettings) -> str:
+    """A model of random weights, compressed to half by the pipeline."""
+    folder = settings.home
+    network = LstmLanguageModel(SPEC)
+    network.initialise(0.05, torch.Generator().manual_seed(0))
+    state = {
+        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()
+    }
+    torch.save(state, folder / "model.pt")
+    (folder / "words.txt").write_text(
+        "\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(SPEC.vocabulary - 2))])
+    )
+    inputs = Inputs(model=folder / "model.pt", vocabulary=folder / "words.txt")
+    recipe = Recipe(name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000)
+    request = CompressionRequest(model=UploadStore(settings).save_file(inputs.model), recipe=recipe)
+    return run(request, inputs, folder, lambda stage, done, message: None, BundleStore(settings))
+
+
+def overhead(url: str, model: LoadedModel) -> dict[str, float]:
+    """Medians of a request and of the runtime's own run, taken in turn."""
+    session = model.session("compressed-int8")
+    ids = model.codec.encode(TEXT)
+    body = {"model": model.id, "texts": [TEXT], "variants": ["compressed-int8"]}
+    over_http, direct = [], []
+    with httpx.Client(base_url=url) as client:
+        for index in range(ROUNDS + 20):
+            started = time.perf_counter()
+            client.post("/score", json=body).raise_for_status()
+            middle = time.perf_counter()
+            score_batch(session, [ids], model.codec.start_id)
+            if index >= 20:
+                over_http.append(1e3 * (middle - started))
+                direct.append(1e3 * (time.perf_counter() - middle))
+    http, run_ms = statistics.median(over_http), statistics.median(direct)
+    return {"http_ms": http, "runtime_ms": run_ms, "overhead_ms": http - run_ms}
+
+
+def load(url: str, pid: int, seconds: float) -> dict[str, float]:
+    """Sixteen clients, one request after the other each; memory after the first tenth and at the end."""
+    stop, errors, answered = threading.Event(), [0], [0]
+    body = {"model": "load", "texts": [TEXT]}
+
+    def ask() -> None:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while not stop.is_set():
+                try:
+                    good = client.post("/score", json=body).status_code == 200
+                except httpx.TransportError:
+                    good = False
+                answered[0] += good
+                errors[0] += not good
+
+    threads = [threading.Thread(target=ask) for _ in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds / 10)
+    early = resident(pid)
+    time.sleep(seconds * 9 / 10)
+    late = resident(pid)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    return {
+        "load_seconds": seconds,
+        "load_answers": answered[0],
+        "load_errors": errors[0],
+        "memory_early_bytes": early,
+        "memory_late_bytes": late,
+    }
+
+
+def resident(pid: int) -> int:
+    """Resident memory of a process in bytes."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    main()

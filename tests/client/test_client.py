@@ -1,0 +1,99 @@
+"""The client and the command line against a real service process and a real worker: the whole job as a user sees it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from client.api import Client, ProblemError, Unreachable
+from client.cli import app
+from examples.demo import free_port
+from store.jobs import JobState
+from store.manifest import Budget, Recipe
+from tests.conftest import Trained
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    home = tmp_path_factory.mktemp("served")
+    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
+    ]
+    address = f"http://127.0.0.1:{port}"
+    with Client(address) as client:
+        limit = time.monotonic() + 60
+        while not client.ready() and time.monotonic() < limit:
+            time.sleep(0.1)
+    yield address
+    for process in processes:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> None:
+    with Client(url) as client:
+        job = client.compress(
+            trained.model,
+            vocabulary=trained.vocabulary,
+            calibration=trained.calibration,
+            held_out=trained.held_out,
+            recipe=Recipe(name="served", budget=Budget(perplexity_rise=0.1)),
+        )
+        stages = set()
+        job = client.wait(job.id, lambda job: stages.add(job.stage))
+        assert job.state is JobState.SUCCEEDED, job.problem
+        assert job.model_id is not None
+        answer = client.score("served", [trained.held_out.read_text()], ["original", "compressed"])
+        first, second = (variant["perplexity"] for variant in answer["variants"])
+        assert abs(second / first - 1) < 0.12
+        assert client.manifest("served").name == "served"
+        assert client.card("served").startswith("# served")
+        assert client.latency("served", steps=2)["results"]["compressed"]
+        with pytest.raises(ProblemError, match="no model 'nope'"):
+            client.score("nope", ["x"])
+
+
+def test_bad_upload_ends_as_an_answer(url: str, trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("one\ntwo\n")
+    (tmp_path / "model.pt").write_bytes(b"not a model")
+    with Client(url) as client:
+        few = client.wait(client.compress(trained.model, vocabulary=tmp_path / "words.txt").id)
+        assert few.state is JobState.FAILED
+        assert few.problem is not None
+        assert few.problem.kind == "vocabulary-mismatch"
+        broken = client.wait(client.compress(tmp_path / "model.pt").id)
+        assert broken.problem is not None
+        assert broken.problem.kind == "unreadable-upload"
+        tight = Recipe(name="tight", budget=Budget(size_ratio=1e-6))
+        unmet = client.wait(client.compress(trained.model, vocabulary=trained.vocabulary, recipe=tight).id)
+        assert unmet.state is JobState.BUDGET_NOT_MET
+        assert unmet.curve
+
+
+def test_command_line(url: str, trained: Trained) -> None:
+    runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
+    options = ["--name", "typed", "--size-ratio", "0.5", "--vocabulary", str(trained.vocabulary)]
+    done = runner.invoke(app, ["compress", str(trained.model), *options])
+    assert done.exit_code == 0, done.output
+    assert "compressed" in done.output
+    assert "typed" in runner.invoke(app, ["models"]).output
+    assert "succeeded" in runner.invoke(app, ["jobs"]).output
+    assert "the cat" in runner.invoke(app, ["score", "typed", "the cat likes nothing"]).output
+    assert "The proof" in runner.invoke(app, ["models", "card", "typed"]).output
+    two = runner.invoke(app, ["compress", str(trained.model), "--size-ratio", "0.5", "--speedup", "2"])
+    assert two.exit_code == 2
+    assert isinstance(runner.invoke(app, ["score", "nope", "x"]).exception, ProblemError)
+
+
+def test_no_service_is_said_in_words() -> None:
+    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="is it running"):
+        client.jobs()
