@@ -21,8 +21,8 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.training import TrainingPlan, train
 
 VOCABULARY = 10_000
-RECIPE = TrainingPlan(epochs=8, learning_rate=1.5e-3, clip=1.0, bfloat16=True, seed=1)
-DROPOUT = 0.35
+RECIPE = TrainingPlan(epochs=10, bfloat16=True, seed=1)
+DROPOUT = 0.4
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def baseline(corpus: str, units: int = 400, layers: int = 2, recipe: TrainingPla
     path = cache_folder() / f"{name}.pt"
     network = LstmLanguageModel(spec, DROPOUT)
     if not path.exists():
-        network.initialise(0.05, torch.Generator().manual_seed(recipe.seed))
+        network.initialise(0.1, torch.Generator().manual_seed(recipe.seed))
         train(network, trained, recipe, checkpoint=path.with_suffix(".checkpoint"), progress=_show)
         torch.save(network.state_dict(), path.with_suffix(".partial"))
         path.with_suffix(".partial").replace(path)

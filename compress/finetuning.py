@@ -17,7 +17,13 @@ def plan(recipe: Recipe, tokens: int) -> TrainingPlan:
     """A gentle schedule for weights that are already good; the batch fits short texts."""
     batch = max(1, min(20, tokens // 36))
     return TrainingPlan(
-        minutes=recipe.finetune_minutes, batch=batch, learning_rate=1e-3, soft=0.5, clip=1.0, seed=recipe.seed
+        minutes=recipe.finetune_minutes,
+        batch=batch,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        soft=0.5,
+        clip=1.0,
+        seed=recipe.seed,
     )
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,16 +33,18 @@ class TrainingPlan:
     """How a model is trained.
 
     `minutes` ends the run early by the clock and takes the place of the horizon: the schedule then follows the
-    fraction of the time spent instead of the fraction of the steps.
+    fraction of the time spent instead of the fraction of the steps. From scratch, plain SGD with a large step and a
+    tight clip (both in the scale of a mean loss) leaves the plateau of word frequencies far sooner than Adam does.
     """
 
     epochs: float = 6.0
     minutes: float | None = None
     batch: int = 20
     steps: int = 35
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-6
-    clip: float = 0.5
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 20.0
+    weight_decay: float = 0.0
+    clip: float = 0.25
     soft: float = 0.5
     seed: int = 1
     bfloat16: bool = False
@@ -87,9 +89,7 @@ def train(
         )
     total = max(1, round(segments * plan.epochs))
     torch.manual_seed(plan.seed)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
-    )
+    optimizer = _optimizer(network, plan)
     state, teacher_state = network.zero_state(plan.batch), teacher and teacher.zero_state(plan.batch)
     step, spent = 0, 0.0
     if checkpoint is not None and checkpoint.exists():
@@ -162,6 +162,14 @@ def perplexity(network: LstmLanguageModel, tokens: Tensor, streams: int = 10, st
         logits, state = network(rows[start : start + len(labels)], state)
         total += float(nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum"))
     return math.exp(total / ((len(rows) - 1) * rows.shape[1]))
+
+
+def _optimizer(network: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    if plan.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
+    return torch.optim.AdamW(
+        network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
+    )
 
 
 def _schedule(done: float) -> float:

@@ -72,8 +72,8 @@ def train_original(folder: Path, minutes: float) -> None:
     )
     console.print(f"{len(tokens):,} tokens, {len(words):,} words, two layers of {UNITS} units, {minutes:g} minutes")
     network = LstmLanguageModel(LstmSpec(len(words), UNITS, (UNITS, UNITS)), dropout=0.2)
-    network.initialise(0.05, torch.Generator().manual_seed(1))
-    plan = TrainingPlan(minutes=minutes, learning_rate=4e-3, bfloat16=True)
+    network.initialise(0.1, torch.Generator().manual_seed(1))
+    plan = TrainingPlan(minutes=minutes, bfloat16=True)
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=console) as progress:
         bar = progress.add_task("", total=1.0)

@@ -68,7 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
     network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40, 32)), dropout=0.1)
     network.initialise(0.1, torch.Generator().manual_seed(0))
-    train(network, tokens, TrainingPlan(epochs=6, batch=10, steps=20, learning_rate=1e-2))
+    train(network, tokens, TrainingPlan(epochs=6, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5))
     state = {
         name.replace("embedding", "encoder").replace("layers.0", "rnns.0").replace("layers.1", "rnns.1"): value
         for name, value in network.state_dict().items()

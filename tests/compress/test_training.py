@@ -12,7 +12,7 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.training import TrainingPlan, in_streams, perplexity, train
 
 SPEC = LstmSpec(12, 8, (10, 8))
-PLAN = TrainingPlan(epochs=3, batch=4, steps=10, learning_rate=1e-2, seed=3)
+PLAN = TrainingPlan(epochs=3, batch=4, steps=10, optimizer="adamw", learning_rate=1e-2, clip=0.5, seed=3)
 
 
 def counting_text(length: int) -> torch.Tensor:
@@ -82,7 +82,11 @@ def test_corpus_too_short_for_the_batch_is_refused() -> None:
 
 def test_diverging_run_stops() -> None:
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
-        train(fresh(), counting_text(3000), TrainingPlan(epochs=40, batch=4, steps=10, learning_rate=1e30, clip=1e30))
+        train(
+            fresh(),
+            counting_text(3000),
+            TrainingPlan(epochs=40, batch=4, steps=10, optimizer="adamw", learning_rate=1e30, clip=1e30),
+        )
 
 
 def test_streams_are_contiguous() -> None:
