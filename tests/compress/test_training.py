@@ -85,7 +85,9 @@ def test_diverging_run_stops() -> None:
         train(
             fresh(),
             counting_text(3000),
-            TrainingPlan(epochs=40, batch=4, steps=10, optimizer="adamw", learning_rate=1e30, clip=1e30),
+            TrainingPlan(
+                epochs=40, batch=4, steps=10, optimizer="adamw", learning_rate=1e30, clip=1e30, weight_decay=1.0
+            ),
         )
 
 
