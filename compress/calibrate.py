@@ -32,7 +32,7 @@ class Learned:
         arrays: the unpruned network.
         declaration: its axes.
         order: (axis, component) in the order of removal over all axes.
-        savings: what removing each entry of `order` saves (parameters or multiply-adds, at full size).
+        savings: what removing each entry of `order` saves, the other axes at full size.
         moments: per site, for the repair.
     """
 
@@ -68,7 +68,7 @@ def learn(
     observed: Observed,
     *,
     prunable: Sequence[str],
-    count: Literal["parameters", "mult_adds", "components"] = "parameters",
+    count: Literal["parameters", "mult_adds", "both", "components"] = "both",
     least_kept: int = 4,
 ) -> Learned:
     """Orders the components of all prunable axes by cost per saving.
@@ -78,7 +78,7 @@ def learn(
         declaration: its axes.
         observed: what calibration text says of it.
         prunable: axes that may shrink.
-        count: what a removal is valued by.
+        count: what a removal is valued by; `both`: its share of all parameters plus its share of all multiply-adds.
         least_kept: components that every axis keeps at least.
 
     Requires: `observed` was gathered from the same network.
@@ -186,6 +186,9 @@ def _saving(declaration: Declaration, axis: str, count: str) -> float:
     """What one component of an axis saves, the other axes at full size."""
     if count == "components":
         return 1.0
-    measure = axes.parameters if count == "parameters" else axes.mult_adds
-    size = declaration.axes[axis]
-    return measure(declaration) - measure(axes.resized(declaration, {axis: size - 1}))
+    smaller = axes.resized(declaration, {axis: declaration.axes[axis] - 1})
+    parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
+    fewer, less = parameters - axes.parameters(smaller), work - axes.mult_adds(smaller)
+    if count == "both":
+        return fewer / parameters + less / work
+    return float(fewer if count == "parameters" else less)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -159,8 +159,15 @@ def _learn(original: LstmLanguageModel, texts: Texts, recipe: Recipe, stages: St
         declaration,
         observed,
         prunable=prunable,
-        count="mult_adds" if recipe.budget.speedup is not None else "parameters",
+        count=_valued(recipe),
     )
+
+
+def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
+    """A size budget counts parameters, a speed budget work, a quality budget both."""
+    if recipe.budget.size_ratio is not None:
+        return "parameters"
+    return "mult_adds" if recipe.budget.speedup is not None else "both"
 
 
 def _verify(pruned: Pruned, learned: Learned, texts: Texts) -> CheckRecord:

@@ -1,8 +1,9 @@
 """Honest latency: the same runtime, threads and inputs, the variants interleaved round by round after a warm-up.
 
 The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each round runs every
-variant once, so that its ratio to the baseline is taken within milliseconds, and the median of these ratios is what is
-reported, with its 95 % interval from order statistics (no distribution assumed).
+variant in a short burst, so that its ratio to the baseline is taken within a moment. A burst's first run, which finds the
+processor's caches full of another variant's weights, is not counted: a server runs one model again and again. The median of
+the rounds' ratios is what is reported, with its 95 % interval from order statistics (no distribution assumed).
 
 Legend: B batch, T steps.
 """
@@ -19,7 +20,7 @@ from runtime.graph import TOKEN_LOG_PROBS
 from runtime.session import VariantSession
 from store.manifest import LatencyRecord
 
-LEAST_ROUNDS, MOST_ROUNDS = 11, 301
+LEAST_ROUNDS, MOST_ROUNDS, BURST = 7, 301, 3
 SECONDS = 3.0
 """How long one comparison may take beyond `LEAST_ROUNDS`."""
 
@@ -69,7 +70,8 @@ def compare(
     began = time.perf_counter()
     while True:
         for name in sessions:
-            times[name].append(once(name))
+            once(name)
+            times[name].append(float(np.median([once(name) for _ in range(BURST)])))
         rounds = len(times[baseline])
         enough = pairs if pairs is not None else LEAST_ROUNDS
         late = pairs is not None or rounds >= MOST_ROUNDS or time.perf_counter() - began > SECONDS
