@@ -76,7 +76,8 @@ class BundleStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._artifacts = Artifacts(settings)
         self._cache = settings.cache / "bundles"
-        self._verified: dict[str, list[tuple[str, int, int]]] = {}
+        self._verified: dict[str, tuple[list[tuple[str, int, int]], Manifest]] = {}
+        self._manifests: dict[str, tuple[int, int, Manifest]] = {}
 
     def publish(self, folder: Path) -> str:
         """Copies a sealed folder into storage, its manifest last.
@@ -116,11 +117,11 @@ class BundleStore:
             self._artifacts.folder / prefix if self._artifacts.folder is not None else self._fetch(bundle_id, prefix)
         )
         seen = _fingerprint(folder)
-        if self._verified.get(bundle_id) != seen:
+        known = self._verified.get(bundle_id)
+        if known is None or known[0] != seen:
             self._verified.pop(bundle_id, None)
-            _verify(bundle_id, folder)
-            self._verified[bundle_id] = seen
-        return OpenBundle(bundle_id, folder, _read(bundle_id, folder))
+            known = self._verified[bundle_id] = (seen, _verify(bundle_id, folder))
+        return OpenBundle(bundle_id, folder, known[1])
 
     def manifests(self) -> list[tuple[str, Manifest]]:
         """Ids and manifests of all bundles, newest first; one whose manifest cannot be read is left out."""
@@ -164,7 +165,16 @@ class BundleStore:
 
     def _manifest(self, bundle_id: str, name: str) -> Manifest:
         if self._artifacts.folder is not None:
-            return _read(bundle_id, self._artifacts.folder / "bundles" / bundle_id)
+            folder = self._artifacts.folder / "bundles" / bundle_id
+            try:
+                status = (folder / MANIFEST).stat()
+            except FileNotFoundError as error:
+                raise NotFound("model", bundle_id) from error
+            seen = (status.st_mtime_ns, status.st_size)
+            known = self._manifests.get(bundle_id)
+            if known is None or known[:2] != seen:
+                known = self._manifests[bundle_id] = (*seen, _read(bundle_id, folder))
+            return known[2]
         target = self._cache / "manifests" / f"{bundle_id}.json"
         if not target.exists():
             self._artifacts.get(name, target)
