@@ -1,8 +1,8 @@
 """Honest latency: the same runtime, threads and inputs, the variants interleaved round by round after a warm-up.
 
 The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each round runs every
-variant in a short burst, so that its ratio to the baseline is taken within a moment. A burst's first run, which finds the
-processor's caches full of another variant's weights, is not counted: a server runs one model again and again. The median of
+variant in a short burst, so that its ratio to the baseline is taken within a moment. A burst's first runs, which find the
+processor's caches full of another variant's weights, are not counted: a server runs one model again and again. The median of
 the rounds' ratios is what is reported, with its 95 % interval from order statistics (no distribution assumed).
 
 Legend: B batch, T steps.
@@ -21,6 +21,8 @@ from runtime.session import VariantSession
 from store.manifest import LatencyRecord
 
 LEAST_ROUNDS, MOST_ROUNDS, BURST = 7, 301, 3
+WARM_SECONDS = 0.005
+"""Uncounted runs at the start of a burst: at least one, and for so long."""
 SECONDS = 3.0
 """How long one comparison may take beyond `LEAST_ROUNDS`."""
 
@@ -70,7 +72,10 @@ def compare(
     began = time.perf_counter()
     while True:
         for name in sessions:
+            warmed = time.perf_counter() + WARM_SECONDS
             once(name)
+            while time.perf_counter() < warmed:
+                once(name)
             times[name].append(float(np.median([once(name) for _ in range(BURST)])))
         rounds = len(times[baseline])
         enough = pairs if pairs is not None else LEAST_ROUNDS

@@ -109,7 +109,7 @@ class VariantSession:
         """
         for ids in (tokens, targets):
             check_range(ids, self.vocabulary)
-        if lengths.size and (lengths.min() < 1 or lengths.max() > len(tokens)):
+        if lengths.size and (lengths - 1).view(np.uint32).max() >= len(tokens):
             raise ValueError(f"lengths must lie between 1 and {len(tokens)}: {lengths.min()} to {lengths.max()}")
         feed = {TOKENS: tokens, TARGETS: targets, LENGTHS: lengths, **state}
         names = [*want, *(name + STATE_OUT for name, _ in self._states)]
@@ -125,7 +125,8 @@ def check_range(ids: Integers, vocabulary: int) -> None:
     Raises:
         TokenOutOfRange: naming the first such id.
     """
-    if ids.size and (ids.min() < 0 or ids.max() >= vocabulary):
+    # Seen as unsigned a negative id is a huge one: a single pass, which counts when a step takes a tenth of a millisecond.
+    if ids.size and ids.view(np.uint64).max() >= vocabulary:
         wrong = ids[(ids < 0) | (ids >= vocabulary)]
         raise TokenOutOfRange(int(wrong.flat[0]), vocabulary)
 
