@@ -15,6 +15,7 @@ from typing import Any
 from store.jobs import JobState, Problem
 from store.manifest import CurvePoint
 from store.records import LOG_LINES, JobRecords
+from store.uploads import UploadStore
 
 MOST_ATTEMPTS = 3
 RECORD_SECONDS = 0.25
@@ -90,11 +91,17 @@ async def supervise(records: JobRecords, command: list[str], work: Path, job_id:
     return state
 
 
-def sweep(records: JobRecords, work: Path) -> None:
-    """Removes folders of jobs that ended while nobody watched them (cancelled while their worker was dead)."""
+def sweep(records: JobRecords, work: Path, uploads: UploadStore) -> None:
+    """Removes what nobody needs any more.
+
+    That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), and
+    uploads of jobs that have ended.
+    """
+    active = [job for job in records.all() if not job.state.ended]
+    uploads.sweep({upload.sha256 for job in active for upload in job.request.uploads})
     if not work.is_dir():
         return
-    current = {f"{job.id}-{records.run_of(job.id)}" for job in records.all() if not job.state.ended}
+    current = {f"{job.id}-{records.run_of(job.id)}" for job in active}
     for folder in work.iterdir():
         if folder.name not in current:
             shutil.rmtree(folder, ignore_errors=True)

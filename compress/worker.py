@@ -25,6 +25,7 @@ from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
 from store.queue import workflow_id_of
 from store.records import JobRecords
 from store.settings import StoreSettings
+from store.uploads import UploadStore
 
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
@@ -58,7 +59,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     _launch(settings, records, executor_id)
-    sweep(records, settings.work)
+    sweep(records, settings.work, UploadStore(settings))
     client = DBOSClient(system_database_url=records.url)
     reaper = threading.Thread(
         target=recover_dead_peers,
@@ -84,10 +85,13 @@ def _launch(settings: WorkerSettings, records: JobRecords, executor_id: str) -> 
     )
     DBOS.listen_queues([QUEUE])
     work: Path = settings.work
+    uploads = UploadStore(settings)
 
     @DBOS.step(name="run-child", preemptible=True)
     async def run_child(job_id: str, run: int) -> str:
-        return await supervise(records, settings.child_command, work, job_id, run)
+        state = await supervise(records, settings.child_command, work, job_id, run)
+        sweep(records, work, uploads)
+        return state
 
     @DBOS.workflow(name=WORKFLOW)
     async def compress(job_id: str, run: int) -> str:

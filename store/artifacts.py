@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -83,6 +84,12 @@ class Artifacts:
         """Names below a prefix, sorted."""
         found = obstore.list(self._store, prefix=prefix)
         return sorted(item["path"] for batch in found for item in batch)
+
+    def older(self, prefix: str, seconds: float) -> list[str]:
+        """Names below a prefix that were last written more than so many seconds ago."""
+        limit = datetime.now(UTC) - timedelta(seconds=seconds)
+        found = obstore.list(self._store, prefix=prefix)
+        return sorted(item["path"] for batch in found for item in batch if item["last_modified"] < limit)
 
     def delete(self, names: list[str]) -> None:
         """Removes files; a name that is not there is none of our concern."""

@@ -52,6 +52,12 @@ class CompressionRequest(BaseModel):
     held_out: UploadRef | None = None
     recipe: Recipe = Recipe()
 
+    @property
+    def uploads(self) -> list[UploadRef]:
+        """The uploads that are there."""
+        given = (self.model, self.config, self.vocabulary, self.calibration, self.held_out)
+        return [upload for upload in given if upload is not None]
+
 
 class Problem(BaseModel):
     """Why a job ended without a bundle, in words for the person who uploaded."""

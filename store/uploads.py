@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path, PurePath
 
 from store.artifacts import Artifacts, sha256_of, whole_file
-from store.errors import EmptyUpload, NotFound, StoreError, TooLarge
+from store.errors import EmptyUpload, StoreError, TooLarge
 from store.jobs import UploadRef
 from store.settings import StoreSettings
 
@@ -84,16 +84,19 @@ class UploadStore:
         """Removes an upload. Nothing happens when there is none."""
         self._artifacts.delete([_name(sha256)])
 
-    def exists(self, sha256: str) -> bool:
-        """Whether the content is kept."""
-        try:
-            return self._artifacts.exists(_name(sha256))
-        except NotFound:
-            return False
+    def sweep(self, needed: set[str], older_than_seconds: float = 3600.0) -> None:
+        """Removes uploads that no job needs. Young ones stay: their request may not have been queued yet.
+
+        Args:
+            needed: hashes that jobs still to end refer to.
+            older_than_seconds: what counts as young.
+        """
+        old = self._artifacts.older("uploads", older_than_seconds)
+        self._artifacts.delete([name for name in old if name.removeprefix("uploads/") not in needed])
 
     def _keep(self, path: Path, upload: UploadRef) -> UploadRef:
-        if not self._artifacts.exists(_name(upload.sha256)):
-            self._artifacts.put(_name(upload.sha256), path)
+        # Written anew even when it is there: that makes it young again, and safe from a sweep.
+        self._artifacts.put(_name(upload.sha256), path)
         return upload
 
 

@@ -90,12 +90,7 @@ async def _take(house: House, file: UploadFile, taken: list[UploadRef]) -> Uploa
 
 def _forget(house: House, taken: list[UploadRef]) -> None:
     """Removes what a refused request left, unless a job of another request needs it."""
-    needed = {
-        upload["sha256"]
-        for job in house.queue.list()
-        for upload in job.request.model_dump(mode="json").values()
-        if isinstance(upload, dict) and "sha256" in upload
-    }
+    needed = {upload.sha256 for job in house.queue.list() for upload in job.request.uploads}
     for ref in taken:
         if ref.sha256 not in needed:
             house.uploads.delete(ref.sha256)

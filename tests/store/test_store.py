@@ -56,6 +56,16 @@ def test_upload_is_kept_once_under_its_hash(settings: StoreSettings, tmp_path: P
         store.fetch(ref, tmp_path / "other")
 
 
+def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) -> None:
+    store = UploadStore(settings)
+    needed, other = save(store, b"needed"), save(store, b"other")
+    store.sweep({needed})
+    assert len(files(settings)) == 2  # young ones stay
+    store.sweep({needed}, older_than_seconds=0)
+    assert files(settings) == [f"artifacts/uploads/{needed}"]
+    assert other != needed
+
+
 def test_upload_over_the_limit_stops_while_streaming(tmp_path: Path) -> None:
     settings = StoreSettings(home=tmp_path, upload_limit_bytes=10)
     seen = []
