@@ -7,7 +7,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo serve test check ci clean
+.PHONY: setup demo serve test check slow clean
 
 setup: $(STAMP)
 
@@ -32,7 +32,7 @@ check: setup
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-ci: test check
+slow: setup  ## the tests that take minutes
 	$(RUN)/pytest -m slow
 
 clean:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 from compress.errors import BudgetNotMet, CompressError
+from store.artifacts import FULL_DISK
 from store.bundles import BundleStore
 from store.errors import OutOfSpace, StoreError
 from store.jobs import CompressionRequest, Problem, UploadRef
@@ -42,6 +44,11 @@ def main(folder: Path) -> int:
         _tell({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
     except StoreError as fault:
         _tell({"problem": _problem("storage", "The storage failed", fault), "curve": []})
+    except OSError as fault:
+        if fault.errno not in FULL_DISK:
+            raise
+        shutil.rmtree(folder / "bundle", ignore_errors=True)
+        _tell({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
     except MemoryError as fault:
         _tell({"problem": _problem("out-of-memory", "The worker has too little memory", fault), "curve": []})
     return 0

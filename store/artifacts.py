@@ -23,6 +23,8 @@ from store.paths import safe_relative
 from store.settings import StoreSettings
 
 CHUNK_BYTES = 1 << 20
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a disk, a quota or a limit on files is full."""
 
 
 class Artifacts:
@@ -116,7 +118,7 @@ def whole_file(target: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(target)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno in FULL_DISK:
             raise OutOfSpace(f"'{target.name}'") from error
         raise
     finally:

@@ -1,0 +1,162 @@
+"""The real child under the real worker: killed and cancelled in every stage, on a full disk, on unusable texts."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from store.bundles import BundleStore
+from store.jobs import CompressionRequest, Job, JobState
+from store.manifest import Budget, Recipe
+from store.queue import DbosJobQueue
+from store.settings import StoreSettings
+from store.uploads import UploadStore
+from tests.conftest import Trained
+
+STAGES = ("ingest", "observe", "search", "fine-tune", "export", "measure")
+WORDS = 3000
+
+
+@pytest.fixture(scope="module")
+def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model big enough for every stage to be caught in the act."""
+    folder = tmp_path_factory.mktemp("upload")
+    network = LstmLanguageModel(LstmSpec(WORDS, 300, (300, 300)))
+    network.initialise(0.1, torch.Generator().manual_seed(0))
+    state = {
+        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()
+    }
+    torch.save(state, folder / "model.pt")
+    (folder / "words.txt").write_text("\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(WORDS - 2))]))
+    return folder
+
+
+class House:
+    """A home folder with one worker that can be killed and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = StoreSettings(home=home)
+        self.queue = DbosJobQueue(self.settings)
+        self.worker: subprocess.Popen[bytes] | None = None
+
+    def start(self, limit_bytes: int | None = None) -> None:
+        def limit() -> None:
+            if limit_bytes is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+        environment = os.environ | {
+            "ISS_HOME": str(self.settings.home), "ISS_EXECUTOR_ID": "one", "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        self.worker = subprocess.Popen(
+            [sys.executable, "-m", "compress.worker"], env=environment, stderr=subprocess.DEVNULL, preexec_fn=limit
+        )
+
+    def kill(self) -> None:
+        if self.worker is not None and self.worker.poll() is None:
+            self.worker.send_signal(signal.SIGKILL)
+            self.worker.wait()
+
+    def ask(self, upload: Path, recipe: Recipe) -> Job:
+        store = UploadStore(self.settings)
+        request = CompressionRequest(
+            model=store.save_file(upload / "model.pt"), vocabulary=store.save_file(upload / "words.txt"), recipe=recipe
+        )
+        return self.queue.enqueue(request)
+
+    def until(self, job_id: str, done: Callable[[Job], bool], seconds: float = 90) -> Job:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            job = self.queue.get(job_id)
+            if done(job):
+                return job
+            time.sleep(0.02)
+        pytest.fail(f"still {self.queue.get(job_id)}")
+
+    def leftovers(self) -> list[str]:
+        return [path.name for path in self.settings.work.iterdir()] if self.settings.work.exists() else []
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path / "home")
+    yield made
+    made.kill()
+    made.queue.close()
+
+
+def recipe(name: str) -> Recipe:
+    return Recipe(
+        name=name,
+        budget=Budget(size_ratio=0.5),
+        calibration_tokens=6000,
+        held_out_tokens=2000,
+        finetune_minutes=0.03,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_job_killed_in_any_stage_is_finished_by_the_next_worker(stage: str, house: House, upload: Path) -> None:
+    house.start()
+    job = house.ask(upload, recipe("killed"))
+    house.until(job.id, lambda job: job.stage == stage or job.state.ended)
+    house.kill()
+    assert not house.queue.get(job.id).state.ended
+    assert BundleStore(house.settings).manifests() == []
+    house.start()
+    done = house.until(job.id, lambda job: job.state.ended)
+    assert (done.state, done.attempts) == (JobState.SUCCEEDED, 2)
+    assert [bundle_id for bundle_id, _ in BundleStore(house.settings).manifests()] == [done.model_id]
+    house.until(job.id, lambda job: house.leftovers() == [], seconds=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upload: Path) -> None:
+    house.start()
+    job = house.ask(upload, recipe("cancelled"))
+    house.until(job.id, lambda job: job.stage == stage or job.state.ended)
+    assert house.queue.cancel(job.id).state is JobState.CANCELLED
+    house.until(job.id, lambda job: house.leftovers() == [], seconds=5)
+    assert BundleStore(house.settings).manifests() == []
+    assert house.queue.get(job.id).state is JobState.CANCELLED
+
+
+def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(house: House, upload: Path) -> None:
+    # Enough for the inputs and the database, too little for the graph.
+    job = house.ask(upload, recipe("full"))
+    house.start(limit_bytes=int(1.05 * (upload / "model.pt").stat().st_size))
+    done = house.until(job.id, lambda job: job.state.ended)
+    assert done.state is JobState.FAILED
+    assert done.problem is not None
+    assert done.problem.kind == "out-of-space", done.problem
+    assert BundleStore(house.settings).manifests() == []
+    house.until(job.id, lambda job: house.leftovers() == [], seconds=5)
+
+
+def test_unusable_texts_are_answers(house: House, trained: Trained, tmp_path: Path) -> None:
+    store = UploadStore(house.settings)
+    model, words = store.save_file(trained.model), store.save_file(trained.vocabulary)
+    texts = {"strange": b"xyzzy plugh " * 200, "short": b"the cat sees the river", "binary": b"\xff\xfe\x00" * 99}
+    house.start()
+    for name, content in texts.items():
+        (tmp_path / name).write_bytes(content)
+        text = store.save_file(tmp_path / name)
+        for field in ("calibration", "held_out"):
+            request = CompressionRequest.model_validate(
+                {"model": model, "vocabulary": words, field: text, "recipe": Recipe(name=name)}
+            )
+            done = house.until(house.queue.enqueue(request).id, lambda job: job.state.ended)
+            assert done.problem is not None
+            assert done.problem.kind == "text-unusable", done.problem
