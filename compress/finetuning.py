@@ -50,6 +50,7 @@ def finetune(
         checkpoint=work / "finetune.checkpoint",
         progress=tell,
     )
+    (work / "finetune.checkpoint").unlink(missing_ok=True)
     after = perplexity(student, texts.held_out)
     told = f"{recipe.finetune_minutes:g} minutes of distillation: perplexity {before:.2f} -> {after:.2f}"
     if after >= before:

@@ -10,7 +10,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,16 @@ class UploadConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file held: float32 arrays by name, and the vocabulary if there was one.
+    """What a file held: float32 arrays by name, the config beside it, and the vocabulary if there was one.
 
     Attributes:
-        shared: pairs of names that were one tensor in the file.
+        wrapper: the keys under which the parameters lay, such as `state_dict/`.
     """
 
     arrays: dict[str, NDArray[np.float32]]
     config: UploadConfig
     vocabulary: list[str] | None = None
     wrapper: str = ""
-    other: list[str] = field(default_factory=list)
 
 
 def read_checkpoint(model: Path, config: Path | None) -> Checkpoint:

@@ -146,12 +146,7 @@ def _layers(arrays: dict[str, Floats], found: list[str]) -> tuple[list[dict[str,
             raise _unknown(
                 f"{label} is {kind}: weight_hh has {rows} rows for {width} units, an LSTM has {4 * width}", found
             )
-    return _chained(ordered), rest
-
-
-def _chained(layers: list[dict[str, Floats]]) -> list[dict[str, Floats]]:
-    """Keeps the order of the names when the widths chain; they always do in the layouts that are recognised."""
-    return layers
+    return ordered, rest
 
 
 def _ends(
