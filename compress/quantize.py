@@ -17,18 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from runtime.graph import PRECISION
-
 _OPERATORS = ["Gather", "LSTM", "MatMul"]
-
-
-def _metadata(key: str, value: str) -> bytes:
-    """ModelProto.metadata_props (field 14) with one entry; fields may be appended to a serialized message."""
-    entry = onnx.StringStringEntryProto(key=key, value=value).SerializeToString()
-    return b"\x72" + bytes([len(entry)]) + entry
 
 
 def quantize(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""A bundle opened for answering: its codec, and a session for each variant, opened when first asked for."""
+"""An opened bundle ready to answer: its codec, and a session per variant and device, opened on demand and warmed."""
 
 from __future__ import annotations
 
@@ -12,69 +12,59 @@ from runtime.text import TextCodec
 from store.bundles import OpenBundle
 from store.manifest import VariantRecord
 
-_WARM_STEPS = (1, 30)
+Key = tuple[str, str, int]
 
 
 class LoadedModel:
-    """A verified bundle with its sessions. Safe to use from several threads.
+    """A verified bundle in memory.
+
+    Sessions are opened once, also when several threads ask at the same time.
 
     Args:
-        bundle: as the store opened and verified it.
-
-    Attributes:
-        id: the bundle's id.
-        manifest: its manifest.
-        codec: texts to tokens and back.
+        bundle: verified, on local disk.
     """
 
     def __init__(self, bundle: OpenBundle) -> None:
-        self.id, self.manifest, self.folder = bundle.id, bundle.manifest, bundle.folder
-        self.codec = TextCodec.from_bundle(bundle.folder, bundle.manifest.text)
-        self._sessions: dict[tuple[str, str, int], VariantSession] = {}
+        self.id, self.manifest = bundle.id, bundle.manifest
+        self.codec = TextCodec.from_folder(bundle.folder, bundle.manifest.text)
+        self._bundle = bundle
+        self._sessions: dict[Key, VariantSession] = {}
         self._lock = threading.Lock()
 
-    @property
-    def variants(self) -> list[str]:
-        """The names of the variants there are."""
-        return [variant.name for variant in self.manifest.variants]
-
-    def session(self, variant: str, device: str = "cpu", threads: int = 1) -> VariantSession:
-        """The session of a variant, opened and warmed by the first call.
+    def record(self, variant: str) -> VariantRecord:
+        """What the manifest says of a variant.
 
         Raises:
-            UnknownVariant: when the bundle has no such variant.
-            DeviceUnavailable: when ONNX Runtime does not offer the device.
-            GraphRefused: when the file is not a scoring graph.
+            UnknownVariant: when there is none of that name.
         """
-        record = self._record(variant)
-        key = (variant, device, threads)
+        found = self.manifest.variant(variant)
+        if found is None:
+            raise UnknownVariant(variant, [each.name for each in self.manifest.variants])
+        return found
+
+    def session(self, variant: str, device: str = "cpu", threads: int = 1) -> VariantSession:
+        """The warmed session of a variant.
+
+        Raises:
+            UnknownVariant: when there is none of that name.
+            DeviceUnavailable: when the device is not there.
+        """
+        record, key = self.record(variant), (variant, device, threads)
         with self._lock:
-            if key not in self._sessions:
-                session = VariantSession(self.folder / record.file, threads=threads, device=device)
-                _warm(session)
+            session = self._sessions.get(key)
+            if session is None:
+                session = VariantSession(self._bundle.path(record.file), threads=threads, device=device)
+                warm(session)
                 self._sessions[key] = session
-            return self._sessions[key]
+        return session
 
     @property
     def memory_bytes(self) -> int:
-        """About the memory of the sessions that are open: the bytes of their files."""
-        with self._lock:
-            return sum(self._record(name).size_bytes for name, _, _ in self._sessions)
-
-    def close(self) -> None:
-        """Forgets the sessions; one that still runs ends its run first."""
-        with self._lock:
-            self._sessions.clear()
-
-    def _record(self, variant: str) -> VariantRecord:
-        record = self.manifest.variant(variant)
-        if record is None:
-            raise UnknownVariant(variant, self.variants)
-        return record
+        """Bytes of the graphs that are open: weights are what a session's memory is made of."""
+        return sum(self.record(variant).size_bytes for variant, _, _ in list(self._sessions))
 
 
-def _warm(session: VariantSession) -> None:
-    """Runs once at the shapes to come, so that the first answer does not pay for the memory arena."""
-    for steps in _WARM_STEPS:
-        tokens = np.zeros((steps, 1), np.int64)
-        session.run(tokens, tokens, np.full(1, steps, np.int32), session.zero_state(1))
+def warm(session: VariantSession) -> None:
+    """Runs once, so that the first answer does not pay for allocation."""
+    ids = np.zeros((2, 1), np.int64)
+    session.run(ids, ids, np.full(1, 2, np.int32), session.zero_state(1))

@@ -1,11 +1,9 @@
-"""Compares the latency of variants honestly: same inputs, same threads, interleaved round by round.
+"""Honest latency: the same runtime, threads and inputs, the variants interleaved round by round after a warm-up.
 
-In each round every variant runs once untimed and then once timed, in an order that moves on by one each round. The
-untimed run brings the variant's weights back into the processor's caches, from which the variant before has pushed
-them: what is timed is a variant in steady use. What disturbs a machine for a while disturbs all variants of a round.
-
-The speedup is the median over rounds of baseline / variant, with the distribution-free 95 % interval of a median:
-order statistics of the ratios, no assumption about how times are distributed.
+The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each round runs every
+variant in a short burst, so that its ratio to the baseline is taken within a moment. A burst's first runs, which find the
+processor's caches full of another variant's weights, are not counted: a server runs one model again and again. The median of
+the rounds' ratios is what is reported, with its 95 % interval from order statistics (no distribution assumed).
 
 Legend: B batch, T steps.
 """
@@ -14,97 +12,96 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 
+from runtime.graph import TOKEN_LOG_PROBS
 from runtime.session import VariantSession
 from store.manifest import LatencyRecord
 
+LEAST_ROUNDS, MOST_ROUNDS, BURST = 7, 301, 3
+WARM_SECONDS = 0.005
+"""Uncounted runs at the start of a burst: at least one, and for so long."""
+SECONDS = 3.0
+"""How long one comparison may take beyond `LEAST_ROUNDS`."""
+
 
 def compare(
-    sessions: dict[str, VariantSession],
+    sessions: Mapping[str, VariantSession],
+    *,
     steps: int,
     batch: int,
-    pairs: int = 21,
+    pairs: int | None = None,
     baseline: str = "original",
-    seed: int = 1,
+    seed: int = 0,
 ) -> dict[str, LatencyRecord]:
-    """Times every variant on the same random tokens.
+    """Times every session on the same random tokens, round by round.
 
     Args:
-        sessions: the variants by name, all with the same vocabulary.
+        sessions: by name, all of one vocabulary; `baseline` among them.
         steps: T.
         batch: B.
-        pairs: how many rounds are timed.
-        baseline: the variant that speedups are relative to.
+        pairs: rounds; None: as many as fit a few seconds.
+        baseline: whose time is divided by the others'.
         seed: of the tokens.
 
     Returns:
-        A record for each name.
+        A record per session.
 
     Raises:
-        ValueError: when the baseline is not among the sessions, or there is no round.
+        ValueError: when the baseline is missing.
     """
-    times = interleaved(sessions, steps, batch, pairs, seed)
-    if baseline not in times or pairs < 1:
-        raise ValueError(f"a comparison needs the baseline '{baseline}' and at least one round")
-    reference = np.array(times[baseline])
-    records = {}
-    for name, session in sessions.items():
-        low, median, high = median_interval(reference / np.array(times[name]))
-        records[name] = LatencyRecord(
-            steps=steps,
-            batch=batch,
-            threads=session.threads,
-            device=session.device,
-            median_ms=1e3 * float(np.median(times[name])),
-            p90_ms=1e3 * float(np.quantile(times[name], 0.9)),
-            speedup=median,
-            speedup_low=low,
-            speedup_high=high,
-        )
-    return records
-
-
-def interleaved(
-    sessions: dict[str, VariantSession], steps: int, batch: int, rounds: int, seed: int = 1
-) -> dict[str, list[float]]:
-    """Seconds of each variant in each round, after one round of warm-up."""
+    if baseline not in sessions:
+        raise ValueError(f"the baseline '{baseline}' is not among {sorted(sessions)}")
     generator = np.random.default_rng(seed)
-    names = list(sessions)
-    runs = {name: _runner(session, steps, batch, generator) for name, session in sessions.items()}
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(-1, rounds):
-        shift = turn % len(names) if names else 0
-        for name in names[shift:] + names[:shift]:
-            runs[name]()
-            seconds = runs[name]()
-            if turn >= 0:
-                times[name].append(seconds)
-    return times
+    tokens = generator.integers(0, sessions[baseline].vocabulary, (steps, batch))
+    targets = generator.integers(0, sessions[baseline].vocabulary, (steps, batch))
+    lengths = np.full(batch, steps, np.int32)
+    states = {name: session.zero_state(batch) for name, session in sessions.items()}
 
-
-def median_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Low, median and high of the 95 % interval of the median, by order statistics of `values` (n,)."""
-    ordered = np.sort(values)
-    count = len(ordered)
-    reach = 1.96 * math.sqrt(count) / 2
-    low = max(0, math.floor(count / 2 - reach))
-    high = min(count - 1, math.ceil(count / 2 + reach) - 1)
-    return float(ordered[low]), float(np.median(ordered)), float(ordered[max(high, low)])
-
-
-def _runner(
-    session: VariantSession, steps: int, batch: int, generator: np.random.Generator
-) -> Callable[[], float]:
-    """A function that runs the session once and returns the seconds."""
-    tokens, targets = generator.integers(0, session.vocabulary, (2, steps, batch), dtype=np.int64)
-    lengths, state = np.full(batch, steps, np.int32), session.zero_state(batch)
-
-    def run() -> float:
+    def once(name: str) -> float:
         started = time.perf_counter()
-        session.run(tokens, targets, lengths, state)
-        return time.perf_counter() - started
+        sessions[name].run(tokens, targets, lengths, states[name], (TOKEN_LOG_PROBS,))
+        return 1e3 * (time.perf_counter() - started)
 
-    return run
+    for _ in range(2):
+        for name in sessions:
+            once(name)
+    times: dict[str, list[float]] = {name: [] for name in sessions}
+    began = time.perf_counter()
+    while True:
+        for name in sessions:
+            warmed = time.perf_counter() + WARM_SECONDS
+            once(name)
+            while time.perf_counter() < warmed:
+                once(name)
+            times[name].append(float(np.median([once(name) for _ in range(BURST)])))
+        rounds = len(times[baseline])
+        enough = pairs if pairs is not None else LEAST_ROUNDS
+        late = pairs is not None or rounds >= MOST_ROUNDS or time.perf_counter() - began > SECONDS
+        if rounds >= enough and late:
+            break
+    return {
+        name: _record(np.array(times[baseline]), np.array(each), steps, batch, sessions[name])
+        for name, each in times.items()
+    }
+
+
+def _record(baseline: np.ndarray, times: np.ndarray, steps: int, batch: int, session: VariantSession) -> LatencyRecord:
+    ratios = np.sort(baseline / times)
+    count = len(ratios)
+    # Binomial order statistics: the interval holds the median with 95 %.
+    spread = 0.98 * math.sqrt(count)
+    low, high = max(0, math.floor(count / 2 - spread)), min(count - 1, math.ceil(count / 2 + spread))
+    return LatencyRecord(
+        steps=steps,
+        batch=batch,
+        threads=session.threads,
+        device=session.device,
+        median_ms=float(np.median(times)),
+        p90_ms=float(np.quantile(times, 0.9)),
+        speedup=float(np.median(ratios)),
+        speedup_low=float(ratios[low]),
+        speedup_high=float(ratios[high]),
+    )
