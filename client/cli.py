@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -146,6 +147,8 @@ def serve(
 ) -> None:
     """Starts service and worker together; Ctrl-C ends both."""
     environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
+    # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would leave them behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = [
         subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
     ]
@@ -158,9 +161,18 @@ def serve(
     finally:
         for process in processes:
             process.terminate()
-        codes = [process.wait(timeout=30) for process in processes]
+        codes = [_ended(process) for process in processes]
     if any(code > 0 for code in codes):
         raise typer.Exit(max(codes))
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit status; a process that will not end is killed."""
+    try:
+        return process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 @app.command()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
+
 import uvicorn
 
+from service import logs
 from service.main import create_app
 from service.settings import ServiceSettings
 
@@ -11,7 +14,12 @@ from service.settings import ServiceSettings
 def main() -> None:
     """Serves until it is told to stop."""
     settings = ServiceSettings()
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
+    logs.configure(settings.log_level)
+    # Uploads are spooled where they will be kept: `/tmp` is memory in a read-only container.
+    spool = settings.home.absolute() / "arriving"
+    spool.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = str(spool)
+    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_config=None, access_log=False)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -16,6 +18,9 @@ from store.bundles import BundleStore
 from store.queue import DbosJobQueue
 from store.uploads import UploadStore
 
+LatencyKey = tuple[str, int, int, int, str | None]
+"""Model id, steps, batch, threads, device."""
+
 
 @dataclass(frozen=True)
 class House:
@@ -27,7 +32,8 @@ class House:
     uploads: UploadStore
     queue: DbosJobQueue
     inference: Inference
-    latencies: dict[tuple[str, int, int, int], LatencyResponse] = field(default_factory=dict)
+    latencies: OrderedDict[LatencyKey, LatencyResponse] = field(default_factory=OrderedDict)
+    measuring: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     def build(cls, settings: ServiceSettings) -> House:

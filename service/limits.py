@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from contextlib import suppress
 
 from prometheus_client import Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import STATUS, document
+
+_LOG = logging.getLogger("service.requests")
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_QUIET = ("/health", "/metrics")
+"""Paths asked every few seconds by machines: counted, not logged."""
 
 
 class _TooLarge(Exception):
@@ -39,30 +46,32 @@ class BodyLimit:
         if declared.isdigit() and int(declared) > limit:
             await problem(scope, receive, send)
             return
-        received, started = 0, False
+        received, started, exceeded = 0, False, False
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, exceeded
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
+                exceeded = True
                 raise _TooLarge
             return message
 
         async def noted(message: Message) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            # The framework answers 400 to whatever breaks its parsing of a body; the true answer follows below.
+            if started or not exceeded:
+                started = True
+                await send(message)
 
-        try:
+        with suppress(_TooLarge):
             await self._app(scope, counted, noted)
-        except _TooLarge:
-            if not started:
-                await problem(scope, receive, send)
+        if exceeded and not started:
+            await problem(scope, receive, send)
 
 
 class RequestMetrics:
-    """Times every request by the template of its route, never by its raw path."""
+    """Times and logs every request; the metric names the template of its route, never the raw path."""
 
     def __init__(self, app: ASGIApp, histogram: Histogram) -> None:
         self._app, self._histogram = app, histogram
@@ -84,4 +93,10 @@ class RequestMetrics:
             await self._app(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
-            self._histogram.labels(scope["method"], route, str(status)).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            # Clients may invent methods; a metric's labels are a closed set.
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._histogram.labels(method, route, str(status)).observe(seconds)
+            if not scope["path"].startswith(_QUIET):
+                facts = {"method": method, "route": route, "path": scope["path"], "status": status}
+                _LOG.info("request", extra={**facts, "ms": round(1e3 * seconds, 3)})

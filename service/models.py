@@ -23,7 +23,6 @@ class ModelRegistry:
         self.bundles = bundles
         self._limit = memory_limit_bytes
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
-        self._names: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def resolve(self, name: str) -> str:
@@ -33,6 +32,9 @@ class ModelRegistry:
             NotFound: when there is no such model.
         """
         known = self.bundles.manifests()
+        with self._lock:
+            for gone in self._loaded.keys() - {bundle_id for bundle_id, _ in known}:
+                self._loaded.pop(gone)  # deleted by another process: its memory goes too
         for bundle_id, manifest in known:
             if name in (bundle_id, manifest.name):
                 return bundle_id

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -20,9 +22,9 @@ class ProblemDocument(BaseModel):
     """What every error looks like."""
 
     type: str = Field(description="stable slug of the kind of problem", examples=["not-found"])
-    title: str = Field(examples=["There is no such thing"])
-    status: int = Field(examples=[404])
-    detail: str = Field(examples=["there is no model 'nope'"])
+    title: str = Field(description="the kind of problem in words", examples=["There is no such thing"])
+    status: int = Field(description="HTTP status", examples=[404])
+    detail: str = Field(description="what is wrong with this request", examples=["there is no model 'nope'"])
     errors: list[dict[str, Any]] = Field(default=[], description="every issue found", examples=[[{"detail": "..."}]])
 
 
@@ -62,13 +64,12 @@ STATUS: dict[str, tuple[int, str]] = {
 }
 
 
-def document(
-    status: int, kind: str, title: str, detail: str, errors: list[dict[str, Any]] | None = None
-) -> JSONResponse:
+def document(status: int, kind: str, title: str, detail: str, errors: list[dict[str, Any]] | None = None) -> Response:
     """A problem document as a response; 503 tells when to come back."""
     body = ProblemDocument(type=kind, title=title, status=status, detail=detail, errors=errors or [])
     headers = {"retry-after": "1"} if status == 503 else None
-    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+    # Plain ASCII: what is quoted from a request may hold lone surrogates, which no UTF-8 can carry.
+    return Response(json.dumps(body.model_dump()), status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
@@ -98,8 +99,17 @@ def install(app: FastAPI) -> None:
     def of_http(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
             raise error
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            # The framework's spooling of an upload filled the disk, and it called that a bad body.
+            return document(*TABLE[OutOfSpace], "no room for the upload; free some and send it again")
         return document(error.status_code, "http", error.detail, f"{request.method} {request.url.path}: {error.detail}")
 
+    def of_fault(request: Request, error: Exception) -> Response:
+        # The error goes on to the server's log; the sender is told no more than that it was not their fault.
+        return document(500, "internal", "The service failed", f"{type(error).__name__}; the service's log says more")
+
+    app.add_exception_handler(Exception, of_fault)
     for root in (StoreError, RuntimeFault):
         app.add_exception_handler(root, of_table)
     app.add_exception_handler(Refused, refused)

@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from store.manifest import LatencyRecord, Manifest, VariantName, VariantRecord
+
+
+def _plain(text: str) -> str:
+    """Refuses lone surrogates, which JSON can write as an escape and no text holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"not Unicode text: a lone surrogate at character {error.start}") from error
+    return text
+
+
+def _once(names: list[VariantName]) -> list[VariantName]:
+    """Refuses a name given twice."""
+    if len(set(names)) < len(names):
+        raise ValueError("a variant is named twice")
+    return names
+
+
+PlainText = Annotated[str, AfterValidator(_plain)]
+TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+"""Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
 
 
 class ScoreRequest(BaseModel):
@@ -19,32 +41,38 @@ class ScoreRequest(BaseModel):
         },
     )
 
-    model: str = Field(description="id or name of a model; of equal names the newest", examples=["demo"])
-    texts: list[str] | None = Field(default=None, min_length=1, description="texts, each one stream")
-    token_ids: list[list[int]] | None = Field(default=None, min_length=1, description="in place of `texts`")
-    variants: list[VariantName] = Field(
-        default=[], description="one, or several to compare; empty: the original and the most compressed one"
+    model: PlainText = Field(description="id or name of a model; of equal names the newest", examples=["demo"])
+    texts: list[PlainText] | None = Field(
+        default=None, min_length=1, description="texts, each one stream", examples=[["return the list"]]
     )
-    device: str = Field(default="cpu", examples=["cpu"])
-    per_token: bool = Field(default=False, description="also return each token's log-probability")
+    token_ids: list[list[TokenId]] | None = Field(
+        default=None, min_length=1, description="in place of `texts`", examples=[[[3, 17, 4]]]
+    )
+    variants: Annotated[list[VariantName], AfterValidator(_once)] = Field(
+        default=[],
+        examples=[["original", "compressed-int8"]],
+        description="one, or several to compare; empty: the original and the most compressed one",
+    )
+    device: PlainText = Field(default="cpu", description="`cpu`, or `cuda` where there is one", examples=["cpu"])
+    per_token: bool = Field(default=False, description="also return each token's log-probability", examples=[True])
     top_k: int = Field(
-        default=0, ge=0, le=50, description="with `per_token`: that many most likely tokens in each place"
+        default=0, ge=0, le=50, description="with `per_token`: that many most likely tokens in each place", examples=[5]
     )
 
 
 class TopToken(BaseModel):
     """A likely token in some place."""
 
-    token: str = Field(examples=["list"])
-    id: int = Field(examples=[17])
+    token: str = Field(description="as the vocabulary writes it", examples=["list"])
+    id: int = Field(description="its position in the vocabulary", examples=[17])
     log_prob: float = Field(description="natural logarithm", examples=[-0.4])
 
 
 class TokenScore(BaseModel):
     """One token of a text."""
 
-    token: str = Field(examples=["list"])
-    id: int = Field(examples=[17])
+    token: str = Field(description="as the vocabulary writes it", examples=["list"])
+    id: int = Field(description="its position in the vocabulary", examples=[17])
     log_prob: float | None = Field(description="natural logarithm; null: given, not scored", examples=[-1.3])
     top: list[TopToken] = Field(default=[], description="the most likely tokens in its place, best first")
 
@@ -63,60 +91,60 @@ class Timing(BaseModel):
     """Milliseconds of each stage; `serialize` is in the Server-Timing header, since it comes after the body."""
 
     queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
-    tokenize_ms: float = Field(examples=[0.1])
+    tokenize_ms: float = Field(description="from texts to token ids", examples=[0.1])
     run_ms: float = Field(description="in ONNX Runtime, with the carrying of states", examples=[0.9])
 
 
 class VariantScore(BaseModel):
     """All texts by one variant."""
 
-    variant: VariantName
-    texts: list[TextScore]
+    variant: VariantName = Field(description="which one", examples=["compressed-int8"])
+    texts: list[TextScore] = Field(description="in the order of the request")
     perplexity: float | None = Field(description="over all texts together", examples=[11.2])
     speedup: float | None = Field(
         default=None, description="run time of the first variant asked for / of this one, this once", examples=[6.1]
     )
-    timing: Timing
+    timing: Timing = Field(description="this once")
 
 
 class ScoreResponse(BaseModel):
     """The scores, in the order of the variants asked for."""
 
-    model_id: str = Field(examples=["5f0c1d2e3a4b5c6d"])
-    model: str = Field(examples=["demo"])
-    device: str = Field(examples=["cpu"])
-    variants: list[VariantScore]
+    model_id: str = Field(description="the bundle's id", examples=["5f0c1d2e3a4b5c6d"])
+    model: str = Field(description="the model's name", examples=["demo"])
+    device: str = Field(description="where it ran", examples=["cpu"])
+    variants: list[VariantScore] = Field(description="in the order asked for")
 
 
 class ModelSummary(BaseModel):
     """A model in the list."""
 
-    id: str = Field(examples=["5f0c1d2e3a4b5c6d"])
-    name: str = Field(examples=["demo"])
-    created_at: datetime
-    task: str = Field(examples=["language-model"])
-    variants: list[VariantRecord]
+    id: str = Field(description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"])
+    name: str = Field(description="as its recipe called it", examples=["demo"])
+    created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
+    task: str = Field(description="what the model does", examples=["language-model"])
+    variants: list[VariantRecord] = Field(description="what was published, the original first")
 
 
 class ModelDetail(BaseModel):
     """A model with its whole manifest."""
 
-    id: str = Field(examples=["5f0c1d2e3a4b5c6d"])
-    manifest: Manifest
+    id: str = Field(description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"])
+    manifest: Manifest = Field(description="the bundle's manifest")
 
 
 class LatencyResponse(BaseModel):
     """A paired comparison on this host."""
 
-    model_id: str = Field(examples=["5f0c1d2e3a4b5c6d"])
-    measured_at: datetime
+    model_id: str = Field(description="the bundle's id", examples=["5f0c1d2e3a4b5c6d"])
+    measured_at: datetime = Field(description="when", examples=["2026-11-24T12:00:00Z"])
     cached: bool = Field(description="measured before, not now", examples=[False])
-    baseline: VariantName = Field(examples=["original"])
+    baseline: VariantName = Field(description="whose time is divided by the others'", examples=["original"])
     results: dict[str, list[LatencyRecord]] = Field(description="per variant, one record per device")
 
 
 class Health(BaseModel):
     """Whether the service lives, or can answer."""
 
-    status: str = Field(examples=["ok"])
-    detail: str = Field(default="", examples=[""])
+    status: str = Field(description="`ok`", examples=["ok"])
+    detail: str = Field(default="", description="what there is", examples=["1 models, 0 jobs queued"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -23,6 +24,8 @@ class ServiceSettings(StoreSettings):
         waiting_limit: requests that may wait for a run; more are refused with 503.
         texts_limit: texts of one request.
         tokens_limit: tokens of one request.
+        log_level: `INFO` logs every request; `WARNING` only what is wrong.
+        entries_limit: log-probabilities of one answer, those of `top_k` included.
     """
 
     model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
@@ -36,3 +39,5 @@ class ServiceSettings(StoreSettings):
     waiting_limit: int = 64
     texts_limit: int = 256
     tokens_limit: int = 200_000
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
+    entries_limit: int = 500_000

@@ -36,8 +36,8 @@ class UploadRef(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: Sha256
-    filename: str
-    size_bytes: int
+    filename: str = Field(description="as the sender called it", examples=["model.pt"])
+    size_bytes: int = Field(examples=[20631552])
 
 
 class CompressionRequest(BaseModel):
@@ -65,25 +65,27 @@ class Problem(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str = Field(description="stable slug", examples=["unknown-architecture"])
-    title: str
-    detail: str
-    issues: list[str] = []
+    title: str = Field(examples=["The model is not understood"])
+    detail: str = Field(
+        description="what was found, what was expected, what to do", examples=["there is no recurrent layer"]
+    )
+    issues: list[str] = Field(default=[], description="everything found", examples=[["conv.weight (2, 2, 2)"]])
 
 
 class Job(BaseModel):
     """A job as everybody sees it."""
 
-    id: str
-    state: JobState
-    name: str
-    created_at: datetime
-    updated_at: datetime
+    id: str = Field(examples=["419642ce19b52b52119a"])
+    state: JobState = Field(examples=["running"])
+    name: str = Field(description="of the model to be", examples=["mine"])
+    created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
+    updated_at: datetime = Field(examples=["2026-11-24T12:01:00Z"])
     stage: str = Field(default="", examples=["repair"])
-    progress: float = Field(default=0.0, ge=0, le=1)
-    message: str = ""
-    log: list[str] = Field(default=[], description="the last lines, oldest first")
-    attempts: int = 0
-    model_id: str | None = Field(default=None, description="the bundle, once succeeded")
+    progress: float = Field(default=0.0, ge=0, le=1, examples=[0.4])
+    message: str = Field(default="", examples=["40% removed: perplexity 33.35 (+4.2%)"])
+    log: list[str] = Field(default=[], description="the last lines, oldest first", examples=[["search: ..."]])
+    attempts: int = Field(default=0, description="how often a worker began it", examples=[1])
+    model_id: str | None = Field(default=None, description="the bundle, once succeeded", examples=["9e0f95b09709d4a3"])
     problem: Problem | None = None
     curve: list[CurvePoint] = Field(default=[], description="kept when the budget could not be met")
     request: CompressionRequest

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 FORMAT_VERSION = 1
 
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["ba7816bf" * 8])]
 
 
 class Frozen(BaseModel):
@@ -25,8 +25,8 @@ class Frozen(BaseModel):
 class FileRecord(Frozen):
     """One file of the bundle, by its plain path relative to the bundle's folder."""
 
-    path: str
-    size_bytes: int = Field(ge=0)
+    path: str = Field(description="plain relative path", examples=["original.onnx"])
+    size_bytes: int = Field(ge=0, examples=[20631552])
     sha256: Sha256
 
 
@@ -34,36 +34,31 @@ class AxisRecord(Frozen):
     """One named axis: how many components it had and which indices were kept, ascending."""
 
     name: str = Field(examples=["units:lstm0"])
-    original: int
-    kept: int
-    kept_indices: list[int]
+    original: int = Field(description="components before", examples=[256])
+    kept: int = Field(description="components left", examples=[194])
+    kept_indices: list[int] = Field(description="which were kept, ascending", examples=[[0, 2, 3]])
 
 
 class TextContract(Frozen):
-    """How a text becomes scored tokens. Defined in `runtime/text.py`; recorded so that a score can be repeated.
+    """How a text becomes scored tokens. Defined in `runtime/text.py`; recorded so that a score can be repeated."""
 
-    Attributes:
-        unit: what one token is.
-        start_token: the token that stands before a text's first token; null: the first token is not scored.
-        unknown_token: what a token outside the vocabulary becomes; null: such text is refused.
-        newline_token: what a line break becomes in a word-level text.
-    """
-
-    unit: Literal["word", "character", "subword"]
-    vocabulary: int
-    start_token: str | None
-    unknown_token: str | None
-    newline_token: str | None
+    unit: Literal["word", "character", "subword"] = Field(description="what one token is", examples=["word"])
+    vocabulary: int = Field(description="number of tokens", examples=[10000])
+    start_token: str | None = Field(
+        description="stands before a text; null: its first token is given", examples=["<eos>"]
+    )
+    unknown_token: str | None = Field(description="what strange tokens become; null: refused", examples=["<unk>"])
+    newline_token: str | None = Field(description="what a line break becomes, word-level", examples=["<eos>"])
 
 
 class SizeBreakdown(Frozen):
     """Where the parameters and the multiply-adds of one token go. The embedding is a look-up: no multiply-adds."""
 
-    embedding_parameters: int
-    recurrent_parameters: int
-    softmax_parameters: int
-    recurrent_mult_adds: int
-    softmax_mult_adds: int
+    embedding_parameters: int = Field(examples=[2048000])
+    recurrent_parameters: int = Field(description="all recurrent layers", examples=[1052672])
+    softmax_parameters: int = Field(description="the decoder and its bias; tied: the bias alone", examples=[2056000])
+    recurrent_mult_adds: int = Field(description="per token", examples=[1048576])
+    softmax_mult_adds: int = Field(description="per token", examples=[2048000])
 
     @property
     def parameters(self) -> int:
@@ -82,30 +77,30 @@ class LatencyRecord(Frozen):
     `speedup` is the median over pairs of original / this, with the 95 % interval of that median.
     """
 
-    steps: int
-    batch: int
-    threads: int
-    device: str = "cpu"
-    median_ms: float
-    p90_ms: float
-    speedup: float
-    speedup_low: float
-    speedup_high: float
+    steps: int = Field(description="tokens of each sequence in one run", examples=[30])
+    batch: int = Field(description="sequences side by side", examples=[1])
+    threads: int = Field(examples=[1])
+    device: str = Field(default="cpu", examples=["cpu"])
+    median_ms: float = Field(examples=[0.63])
+    p90_ms: float = Field(description="nine runs of ten are faster", examples=[0.7])
+    speedup: float = Field(description="original / this, median over the rounds", examples=[4.1])
+    speedup_low: float = Field(description="lower end of its 95 % interval", examples=[4.0])
+    speedup_high: float = Field(description="upper end of its 95 % interval", examples=[4.2])
 
 
 class VariantRecord(Frozen):
     """One ONNX graph of the bundle, verified and measured."""
 
-    name: VariantName
-    file: str
-    precision: Literal["float32", "int8"]
-    embedding: int
-    units: list[int]
-    tied: bool = False
-    size_bytes: int
+    name: VariantName = Field(examples=["compressed-int8"])
+    file: str = Field(examples=["compressed-int8.onnx"])
+    precision: Literal["float32", "int8"] = Field(examples=["int8"])
+    embedding: int = Field(description="width of the embedding", examples=[54])
+    units: list[int] = Field(description="units of each recurrent layer", examples=[[225, 194]])
+    tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
+    size_bytes: int = Field(description="of the file", examples=[2610000])
     breakdown: SizeBreakdown
-    perplexity: float
-    perplexity_rise: float = Field(description="perplexity / original's perplexity - 1")
+    perplexity: float = Field(description="on the held-out text, through the runtime", examples=[33.2])
+    perplexity_rise: float = Field(description="perplexity / original's perplexity - 1", examples=[0.044])
     latency: list[LatencyRecord] = []
 
 
@@ -113,22 +108,22 @@ class CheckRecord(Frozen):
     """One verification that the bundle passed: the largest error found and the tolerance it had to meet."""
 
     name: str = Field(examples=["pruned = masked reference"])
-    detail: str
-    error: float
-    tolerance: float
+    detail: str = Field(examples=["log-probabilities of 420 tokens, state carried over 3 runs"])
+    error: float = Field(description="largest difference found, nats", examples=[1.9e-6])
+    tolerance: float = Field(description="what it had to stay below", examples=[1e-4])
 
 
 class CurvePoint(Frozen):
     """One model on the trade-off curve, before fine-tuning."""
 
-    removed_share: float = Field(description="share of all prunable components removed, 0 to 1")
-    embedding: int
-    units: list[int]
-    parameters: int
-    mult_adds: int
-    perplexity: float
-    perplexity_rise: float
-    within_budget: bool
+    removed_share: float = Field(description="share of all what can be saved that is gone, 0 to 1", examples=[0.4])
+    embedding: int = Field(examples=[54])
+    units: list[int] = Field(examples=[[225, 194]])
+    parameters: int = Field(examples=[2571596])
+    mult_adds: int = Field(description="per token", examples=[2340000])
+    perplexity: float = Field(description="by the search's quick estimate", examples=[33.4])
+    perplexity_rise: float = Field(examples=[0.045])
+    within_budget: bool = Field(examples=[True])
 
 
 class Budget(Frozen):
@@ -152,39 +147,47 @@ class Budget(Frozen):
 class Recipe(Frozen):
     """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
 
-    name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    mode: Literal["calibrate"] = "calibrate"
+    name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["mine"])
+    mode: Literal["calibrate"] = Field(default="calibrate", examples=["calibrate"])
     budget: Budget = Budget(perplexity_rise=0.05)
-    prune_embedding: bool = True
-    calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000)
-    held_out_tokens: int = Field(default=10_000, ge=100, le=10_000_000)
-    finetune_minutes: float = Field(default=0.0, ge=0, le=24 * 60)
-    unit: Literal["auto", "word", "character"] = "auto"
-    start_token: str | None = Field(default=None, description="null: <eos>, <bos>, <s> or a line break if present")
-    seed: int = Field(default=1, ge=0)
+    prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
+    calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000, description="observed", examples=[10000])
+    held_out_tokens: int = Field(default=10_000, ge=100, le=10_000_000, description="judged on", examples=[10000])
+    finetune_minutes: float = Field(default=0.0, ge=0, le=24 * 60, description="of distillation", examples=[10])
+    unit: Literal["auto", "word", "character"] = Field(
+        default="auto", description="of the vocabulary", examples=["word"]
+    )
+    start_token: str | None = Field(
+        default=None, description="null: <eos>, <bos>, <s>, </s> or a line break, if there", examples=["<eos>"]
+    )
+    seed: int = Field(default=1, ge=0, examples=[1])
 
 
 class Provenance(Frozen):
     """Where the bundle comes from."""
 
     upload_sha256: Sha256
-    layout: str = Field(description="which state-dict layout was recognised")
-    calibration: str = Field(description="'uploaded text' or 'text generated by the model', with token counts")
-    held_out: str
-    finetune: str | None = None
-    versions: dict[str, str]
-    machine: str
-    seconds: dict[str, float] = Field(description="wall time of each stage")
+    layout: str = Field(
+        description="which state-dict layout was recognised", examples=["AWD-LSTM: 3 LSTM layers, tied"]
+    )
+    calibration: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
+    held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
+    finetune: str | None = Field(default=None, examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"])
+    versions: dict[str, str] = Field(examples=[{"torch": "2.13.0"}])
+    machine: str = Field(examples=["x86_64, 2 threads"])
+    seconds: dict[str, float] = Field(description="wall time of each stage", examples=[{"search": 12.3}])
 
 
 class Manifest(Frozen):
     """`manifest.json`: the head of a bundle."""
 
-    format_version: Literal[1] = 1
-    task: Literal["language-model"] = "language-model"
-    name: str
-    created_at: datetime
-    architecture: Literal["lstm-language-model"] = "lstm-language-model"
+    format_version: Literal[1] = Field(default=1, examples=[1])
+    task: Literal["language-model"] = Field(default="language-model", examples=["language-model"])
+    name: str = Field(examples=["mine"])
+    created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
+    architecture: Literal["lstm-language-model"] = Field(
+        default="lstm-language-model", examples=["lstm-language-model"]
+    )
     recipe: Recipe
     text: TextContract
     axes: list[AxisRecord]
@@ -202,5 +205,8 @@ class Report(Frozen):
     """`report.json`: the trade-off curve and what was left out, for the card's plots and the reader's questions."""
 
     curve: list[CurvePoint]
-    verdict: str = Field(description="one sentence: what was gained, or why it is not worth it")
-    left_out: list[str] = Field(default=[], description="variants not published and why")
+    verdict: str = Field(
+        description="one sentence: what was gained, or why it is not worth it",
+        examples=["compressed-int8 is 4.1x as fast"],
+    )
+    left_out: list[str] = Field(default=[], description="variants not published and why", examples=[[]])

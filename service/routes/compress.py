@@ -11,7 +11,6 @@ from starlette.concurrency import run_in_threadpool
 
 from service.house import House, TheHouse
 from service.problems import ProblemDocument, Refused
-from store.errors import StoreError
 from store.jobs import CompressionRequest, Job, UploadRef
 from store.manifest import Recipe
 
@@ -38,6 +37,7 @@ async def compress(
     """Queues the compression and answers at once with the job. The same request again is the same job."""
     recipe = _recipe(options)
     taken: list[UploadRef] = []
+    queued = False
     try:
         refs = {
             name: await _take(house, file, taken)
@@ -52,9 +52,11 @@ async def compress(
         }
         request = CompressionRequest.model_validate({**refs, "recipe": recipe})
         job = await run_in_threadpool(house.queue.enqueue, request)
-    except StoreError:
-        await run_in_threadpool(_forget, house, taken)
-        raise
+        queued = True
+    finally:
+        # Whatever ended the request: a refusal, a database that failed, a sender who left.
+        if not queued and taken:
+            await run_in_threadpool(_forget, house, taken)
     response.headers["location"] = f"/jobs/{job.id}"
     return job
 

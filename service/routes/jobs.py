@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
@@ -35,8 +36,13 @@ def cancel_job(job_id: str, house: TheHouse) -> Job:
     return house.queue.cancel(job_id)
 
 
+def _existing(job_id: str, house: TheHouse) -> str:
+    """The job's id, looked up before an answer begins: a stream that runs has no status to change."""
+    return house.queue.get(job_id).id
+
+
 @router.get("/{job_id}/events", response_class=EventSourceResponse, summary="Follow a job (server-sent events)")
-async def follow_job(job_id: str, house: TheHouse) -> AsyncIterable[ServerSentEvent]:
+async def follow_job(job_id: Annotated[str, Depends(_existing)], house: TheHouse) -> AsyncIterable[ServerSentEvent]:
     """An event `job` at every change, the last one when the job has ended."""
     before = ""
     while True:

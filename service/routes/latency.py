@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from runtime.errors import DeviceUnavailable
 from runtime.latency import compare
-from runtime.session import devices
-from service.house import House, TheHouse
+from runtime.session import VariantSession, devices
+from service.house import House, LatencyKey, TheHouse
 from service.problems import ProblemDocument
 from service.schemas import LatencyResponse
 from store.manifest import LatencyRecord
 
-router = APIRouter(tags=["models"], responses={404: {"model": ProblemDocument}})
+router = APIRouter(tags=["models"], responses={status: {"model": ProblemDocument} for status in (404, 409, 422, 503)})
+REMEMBERED = 256
+CORES = max(1, os.cpu_count() or 1)
 
 
 @router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
 async def latency(
     model: str,
     house: TheHouse,
-    steps: Annotated[int, Query(ge=1, le=1000, examples=[30])] = 30,
-    batch: Annotated[int, Query(ge=1, le=256, examples=[1])] = 1,
-    threads: Annotated[int, Query(ge=1, le=256, examples=[1])] = 1,
+    steps: Annotated[int, Query(ge=1, le=1000, description="tokens of each sequence", examples=[30])] = 30,
+    batch: Annotated[int, Query(ge=1, le=256, description="sequences side by side", examples=[1])] = 1,
+    threads: Annotated[int, Query(ge=1, le=CORES, description="of one run; at most this host's cores")] = 1,
+    device: Annotated[str | None, Query(description="none: every device there is", examples=["cpu"])] = None,
     refresh: Annotated[bool, Query(description="measure anew")] = False,
 ) -> LatencyResponse:
-    """All variants interleaved, on every device that ONNX Runtime offers here."""
-    key = (house.models.resolve(model), steps, batch, threads)
-    known = house.latencies.get(key)
-    if known is not None and not refresh:
-        return known.model_copy(update={"cached": True})
-    result, _ = await house.inference.run(lambda: _measure(house, model, steps, batch, threads))
-    house.latencies[key] = result
+    """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers here."""
+    if device is not None and device not in devices():
+        raise DeviceUnavailable(device, devices())
+    key = (house.models.resolve(model), steps, batch, threads, device)
+    # One comparison at a time: two at once would measure each other.
+    async with house.measuring:
+        known = house.latencies.get(key)
+        if known is not None and not refresh:
+            house.latencies.move_to_end(key)
+            return known.model_copy(update={"cached": True})
+        result, _ = await house.inference.run(lambda: _measure(house, key))
+        house.latencies[key] = result
+        while len(house.latencies) > REMEMBERED:
+            house.latencies.popitem(last=False)
     return result
 
 
-def _measure(house: House, name: str, steps: int, batch: int, threads: int) -> LatencyResponse:
-    model = house.models.get(name)
-    results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in model.manifest.variants}
-    for device in devices():
-        sessions = {variant: model.session(variant, device, threads) for variant in results}
-        for variant, record in compare(sessions, steps=steps, batch=batch).items():
-            results[variant].append(record)
+def _measure(house: House, key: LatencyKey) -> LatencyResponse:
+    """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
+    model_id, steps, batch, threads, chosen = key
+    bundle = house.models.bundles.open(model_id)
+    results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in bundle.manifest.variants}
+    for device in devices() if chosen is None else [chosen]:
+        sessions: dict[str, VariantSession] = {
+            variant.name: VariantSession(bundle.path(variant.file), threads=threads, device=device)
+            for variant in bundle.manifest.variants
+        }
+        for name, record in compare(sessions, steps=steps, batch=batch).items():
+            results[name].append(record)
     return LatencyResponse(
-        model_id=model.id, measured_at=datetime.now(UTC), cached=False, baseline="original", results=results
+        model_id=model_id, measured_at=datetime.now(UTC), cached=False, baseline="original", results=results
     )

@@ -52,7 +52,14 @@ def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
     sequences = _sequences(request, model.codec, house.settings.tokens_limit)
     tokenize_ms = 1e3 * (time.perf_counter() - began)
     results: list[VariantScore] = []
-    for name in request.variants or _default(model):
+    names = request.variants or _default(model)
+    entries = len(names) * sum(map(len, sequences)) * (1 + request.top_k) if request.per_token else 0
+    if entries > house.settings.entries_limit:
+        raise Refused(
+            "too-large",
+            f"the answer would hold {entries:,} log-probabilities; at most {house.settings.entries_limit:,}",
+        )
+    for name in names:
         session = model.session(name, request.device, house.settings.threads)
         began = time.perf_counter()
         scores = score_batch(session, sequences, model.codec.start_id, top_k=request.top_k if request.per_token else 0)

@@ -1,0 +1,173 @@
+"""What the service answers to requests that are wrong in unusual ways: always a problem document, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from client.api import Client
+from examples.demo import free_port
+from service.main import create_app
+from service.settings import ServiceSettings
+from tests.conftest import Published
+from tests.service.test_routes import problem
+
+ASK = {"model": "tiny", "texts": ["the cat"]}
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def client(published: Published) -> Iterator[TestClient]:
+    settings = ServiceSettings(home=published.settings.home, upload_limit_bytes=100_000, entries_limit=20)
+    with TestClient(create_app(settings), raise_server_exceptions=False) as made:
+        yield made
+
+
+def pieces(count: int) -> Iterator[bytes]:
+    for _ in range(count):
+        yield b" " * 65536
+
+
+def form(count: int) -> Iterator[bytes]:
+    yield b'--b\r\nContent-Disposition: form-data; name="model"; filename="m.pt"\r\n\r\n'
+    yield from pieces(count)
+    yield b"\r\n--b--\r\n"
+
+
+def test_body_without_a_length_is_refused_as_it_passes_its_limit(client: TestClient, published: Published) -> None:
+    problem(client.post("/score", content=pieces(200), headers=JSON), 413, "too-large")
+    multipart = {"content-type": "multipart/form-data; boundary=b"}
+    problem(client.post("/compress", content=form(40), headers=multipart), 413, "too-large")
+    assert client.post("/score", json=ASK).status_code == 200
+
+
+def test_endless_body_over_a_socket_is_refused(published: Published) -> None:
+    with served(published.settings.home, {}) as url:
+        problem(httpx.post(f"{url}/score", content=pieces(200), headers=JSON), 413, "too-large")
+        assert httpx.post(f"{url}/score", json=ASK).status_code == 200
+
+
+def test_full_disk_while_an_upload_arrives_is_told_and_leaves_nothing(published: Published, tmp_path: Path) -> None:
+    # A limit on the size of files is a full disk that a test can have: writes fail with EFBIG.
+    with served(tmp_path, {"LIMIT": "1500000"}) as url:
+        for size in (1_400_000, 4_000_000):
+            expected = 202 if size < 1_500_000 else 507
+            answer = httpx.post(f"{url}/compress", files={"model": ("m.pt", os.urandom(size))})
+            assert answer.status_code == expected, answer.text
+        assert answer.json()["type"] == "out-of-space"
+        assert httpx.get(f"{url}/health/ready").status_code == 200
+        assert list((tmp_path / "arriving").iterdir()) == []
+        assert len(list((tmp_path / "artifacts" / "uploads").iterdir())) == 1
+
+
+def test_unknown_job_has_no_events(client: TestClient) -> None:
+    problem(client.get("/jobs/nope/events"), 404, "not-found")
+
+
+def test_values_that_no_text_or_token_can_have_are_refused(client: TestClient) -> None:
+    problem(client.post("/score", json={"model": "tiny", "token_ids": [[2**70]]}), 422, "invalid-request")
+    problem(client.post("/score", json={"model": "tiny", "token_ids": [[-1]]}), 422, "token-out-of-range")
+    for body in (
+        b'{"model": "tiny", "texts": ["the \\ud800 cat"]}',
+        b'{"model": "\\ud800", "texts": ["the cat"]}',
+        b'{"model": "tiny", "texts": ["the cat"], "\\ud800": 1}',
+    ):
+        problem(client.post("/score", content=body, headers=JSON), 422, "invalid-request")
+
+
+def test_answers_are_bounded(client: TestClient) -> None:
+    problem(client.post("/score", json={**ASK, "variants": ["original"] * 2}), 422, "invalid-request")
+    many = {**ASK, "variants": ["original"], "per_token": True}
+    assert client.post("/score", json={**many, "top_k": 9}).status_code == 200
+    problem(client.post("/score", json={**many, "top_k": 10}), 413, "too-large")
+
+
+def test_comparing_latency_keeps_no_session_and_knows_its_devices(client: TestClient) -> None:
+    assert client.post("/score", json=ASK).status_code == 200
+    house = client.app.state.house  # type: ignore[attr-defined]
+    before = house.models.memory_bytes()
+    found = client.get("/models/tiny/latency", params={"steps": 1, "device": "cpu"}).json()
+    assert {record["device"] for records in found["results"].values() for record in records} == {"cpu"}
+    assert house.models.memory_bytes() == before
+    problem(client.get("/models/tiny/latency", params={"device": "abacus"}), 422, "device-unavailable")
+    problem(client.get("/models/tiny/latency", params={"threads": 100_000}), 422, "invalid-request")
+
+
+def test_fault_of_the_service_is_a_problem_document_too(tmp_path: Path) -> None:
+    app = create_app(ServiceSettings(home=tmp_path))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        (tmp_path / "jobs.sqlite").write_bytes(b"no database" * 1000)
+        for name in ("jobs.sqlite-wal", "jobs.sqlite-shm"):
+            (tmp_path / name).unlink(missing_ok=True)
+        app.state.house.queue.records.close()
+        problem(client.get("/health/ready"), 500, "internal")
+        problem(client.post("/compress", files={"model": ("m.pt", b"xyz")}), 500, "internal")
+        assert client.get("/health/live").status_code == 200
+
+
+def test_logs_are_json_lines(published: Published, tmp_path: Path) -> None:
+    with served(published.settings.home, {"ISS_LOG_LEVEL": "INFO"}, tmp_path / "log") as url:
+        httpx.post(f"{url}/score", json=ASK)
+        httpx.get(f"{url}/health/live")
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    requests = [line for line in lines if line["event"] == "request"]
+    assert [(line["route"], line["status"]) for line in requests] == [("/score", 200)]
+
+
+def test_serve_ends_both_processes_on_sigterm(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "client", "serve", "--port", str(port), "--home", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    with Client(f"http://127.0.0.1:{port}") as client:
+        wait_for(client)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 2
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=40)
+        assert not client.ready()
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+def wait_for(client: Client) -> None:
+    limit = time.monotonic() + 60
+    while not client.ready():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
+class served:  # noqa: N801
+    """A service process of its own; with `LIMIT`, no file of it may grow beyond so many bytes."""
+
+    def __init__(self, home: Path, limits: dict[str, str], log: Path = Path(os.devnull)) -> None:
+        self._port, self._log = free_port(), log
+        self._environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(self._port)} | limits
+
+    def __enter__(self) -> str:
+        code = (
+            "import os, resource, signal\n"
+            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+            "limit = int(os.environ.get('LIMIT', '-1'))\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+            "from service.__main__ import main\n"
+            "main()\n"
+        )
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen([sys.executable, "-c", code], env=self._environment, stderr=log)
+        url = f"http://127.0.0.1:{self._port}"
+        with Client(url) as client:
+            wait_for(client)
+        return url
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=20)
