@@ -1,7 +1,8 @@
 """HTTP on top of the runtime, and a steady load: `python -m benchmarks.service_overhead [--json] [--seconds 300]`.
 
 A real service process on the loopback interface with a small published model. First, a `/score` of 30 words against the
-runtime's own run of the same ids, interleaved; then 16 clients for `--seconds`, with errors and memory watched.
+runtime's own run of the same ids, interleaved; then 16 clients for `--seconds`, with errors and memory watched (its peak
+against twice the bytes of the variants in use plus 200 MB). `--paper-size` takes the paper's 66 million weights.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from store.manifest import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 
-SPEC = LstmSpec(10_000, 256, (256, 256))
+SPEC, PAPER_SPEC = LstmSpec(10_000, 256, (256, 256)), LstmSpec(10_000, 1500, (1500, 1500))
 CLIENTS, ROUNDS = 16, 200
 TEXT = " ".join(f"w{index}" for index in range(30))
 
@@ -43,10 +44,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--paper-size", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         settings = StoreSettings(home=Path(name))
-        bundle_id = publish(settings)
+        bundle_id = publish(settings, PAPER_SPEC if arguments.paper_size else SPEC)
         port = free_port()
         environment = os.environ | {"ISS_HOME": name, "ISS_PORT": str(port)}
         process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
@@ -56,8 +58,9 @@ def main() -> None:
                 while not client.ready():
                     time.sleep(0.1)
             result = overhead(url, LoadedModel(BundleStore(settings).open(bundle_id)))
-            result["resident_bytes"] = resident(process.pid)
             result |= load(url, process.pid, arguments.seconds)
+            result["memory_peak_bytes"] = memory(process.pid, "VmHWM")
+            result["memory_limit_bytes"] = limit_bytes(settings, bundle_id)
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -67,17 +70,17 @@ def main() -> None:
         sys.stdout.write("".join(f"{key:24} {value:,.3f}\n" for key, value in result.items()))
 
 
-def publish(settings: StoreSettings) -> str:
+def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     """A model of random weights, compressed to half by the pipeline."""
     folder = settings.home
-    network = LstmLanguageModel(SPEC)
+    network = LstmLanguageModel(spec)
     network.initialise(0.05, torch.Generator().manual_seed(0))
     state = {
         name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()
     }
     torch.save(state, folder / "model.pt")
     (folder / "words.txt").write_text(
-        "\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(SPEC.vocabulary - 2))])
+        "\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(spec.vocabulary - 2))])
     )
     inputs = Inputs(model=folder / "model.pt", vocabulary=folder / "words.txt")
     recipe = Recipe(name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000)
@@ -123,9 +126,9 @@ def load(url: str, pid: int, seconds: float) -> dict[str, float]:
     for thread in threads:
         thread.start()
     time.sleep(seconds / 10)
-    early = resident(pid)
+    early = memory(pid, "VmRSS")
     time.sleep(seconds * 9 / 10)
-    late = resident(pid)
+    late = memory(pid, "VmRSS")
     stop.set()
     for thread in threads:
         thread.join()
@@ -138,10 +141,16 @@ def load(url: str, pid: int, seconds: float) -> dict[str, float]:
     }
 
 
-def resident(pid: int) -> int:
-    """Resident memory of a process in bytes."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def memory(pid: int, kind: str) -> int:
+    """Memory of a process in bytes: `VmRSS` is what is resident now, `VmHWM` the most that ever was (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(status.split(f"{kind}:")[1].split()[0])
+
+
+def limit_bytes(settings: StoreSettings, bundle_id: str) -> int:
+    """What the service may take: twice the variants in use, and 200 MB."""
+    variants = BundleStore(settings).open(bundle_id).manifest.variants
+    return 2 * (variants[0].size_bytes + variants[-1].size_bytes) + 200_000_000
 
 
 if __name__ == "__main__":
