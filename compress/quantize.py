@@ -19,6 +19,8 @@ from pathlib import Path
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
+from runtime.graph import PRECISION
+
 _OPERATORS = ["Gather", "LSTM", "MatMul"]
 
 
@@ -39,7 +41,7 @@ def quantize(source: Path, target: Path) -> None:
         )
         model = onnx.load(partial)
         # By this the runtime knows that results depend on what shares a run.
-        model.metadata_props.add(key="precision", value="int8")
+        model.metadata_props.add(key=PRECISION, value="int8")
         onnx.save(model, partial)
         partial.replace(target)
 

@@ -7,6 +7,7 @@
     outputs   token_log_probs   float32  (T, B)     natural log of the probability of `targets`
               log_probs         float32  (T, B, V)  of every token; moved out of the runtime only when asked for
               <state>_out       float32  (1, B, H)  the state after each sequence's last step
+    metadata  precision         "int8" when activations are quantized as they come; absent: float32
 
 Padding (steps at or behind a sequence's length) never changes a result before it or a state; the outputs there mean
 nothing. The runtime finds the states by their names and knows nothing of LSTMs: another recurrent model serves as
@@ -27,6 +28,7 @@ LENGTHS = "lengths"
 TOKEN_LOG_PROBS = "token_log_probs"
 LOG_PROBS = "log_probs"
 STATE_OUT = "_out"
+PRECISION = "precision"
 
 _INPUTS = {TOKENS: "tensor(int64)", TARGETS: "tensor(int64)", LENGTHS: "tensor(int32)"}
 _FLOAT = "tensor(float)"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from runtime.errors import DeviceUnavailable, GraphRefused, TokenOutOfRange
-from runtime.graph import LENGTHS, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS, read_signature
+from runtime.graph import LENGTHS, PRECISION, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS, read_signature
 
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
@@ -77,7 +77,7 @@ class VariantSession:
             raise GraphRefused(path, issues)
         self.vocabulary = signature.vocabulary
         self._states = signature.states
-        self.integer = "int8" in self._session.get_modelmeta().custom_metadata_map.get("precision", "")
+        self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"
 
     def zero_state(self, batch: int) -> State:
         """The state before a text: zeros, float32 (1, B, H) each."""
