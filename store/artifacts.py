@@ -76,8 +76,11 @@ class Artifacts:
 
     def exists(self, name: str) -> bool:
         """Whether a file of that name is there."""
+        key = str(safe_relative(name))
+        if self.folder is not None:
+            return (self.folder / key).is_file()
         try:
-            obstore.head(self._store, str(safe_relative(name)))
+            obstore.head(self._store, key)
         except FileNotFoundError:
             return False
         return True

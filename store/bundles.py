@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -116,7 +117,10 @@ class BundleStore:
         folder = (
             self._artifacts.folder / prefix if self._artifacts.folder is not None else self._fetch(bundle_id, prefix)
         )
-        seen = _fingerprint(folder)
+        try:
+            seen = _fingerprint(folder)
+        except FileNotFoundError as error:  # deleted in this moment
+            raise NotFound("model", bundle_id) from error
         known = self._verified.get(bundle_id)
         if known is None or known[0] != seen:
             self._verified.pop(bundle_id, None)
@@ -223,8 +227,15 @@ def _verify(bundle_id: str, folder: Path) -> Manifest:
 
 def _fingerprint(folder: Path) -> list[tuple[str, int, int]]:
     """Name, size and time of change (ns) of every file."""
-    return sorted(
-        (path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+    found, waiting = [], [("", folder)]
+    while waiting:
+        prefix, current = waiting.pop()
+        # Every request comes through here: a scan gets names and kinds in one call, a walk of paths takes many.
+        with os.scandir(current) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
+                else:
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((prefix + entry.name, status.st_size, status.st_mtime_ns))
+    return sorted(found)
