@@ -33,7 +33,7 @@ from compress import axes
 from compress.calibrate import Learned, Pruned, learn, prune
 from compress.export import export
 from compress.finetuning import DROPOUT, plan
-from compress.networks.lstm import LstmLanguageModel, arrays_of, declare, from_arrays
+from compress.networks.lstm import LstmLanguageModel, declare, from_arrays
 from compress.observation import observe
 from compress.quantize import quantize
 from compress.texts import sample
@@ -123,7 +123,7 @@ def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
 def _learned(network: LstmLanguageModel, tokens: torch.Tensor) -> Learned:
     declaration = declare(network.spec)
     units = [axis for axis in declaration.axes if axis.startswith("units:")]
-    return learn(arrays_of(network), declaration, observe(network, tokens), prunable=units, count="components")
+    return learn(network.arrays(), declaration, observe(network, tokens), prunable=units, count="components")
 
 
 def _removed(learned: Learned, share: float) -> Pruned:
@@ -133,11 +133,11 @@ def _removed(learned: Learned, share: float) -> Pruned:
 
 
 def _take(network: LstmLanguageModel, keep: axes.Keep) -> axes.Arrays:
-    return axes.take(arrays_of(network), declare(network.spec), keep)[0]
+    return axes.take(network.arrays(), declare(network.spec), keep)[0]
 
 
 def _smallest(network: LstmLanguageModel, share: float) -> axes.Keep:
-    declaration, arrays = declare(network.spec), arrays_of(network)
+    declaration, arrays = declare(network.spec), network.arrays()
     keep = {}
     for axis, size in declaration.axes.items():
         if axis.startswith("units:"):

@@ -95,7 +95,7 @@ class Declaration:
         issues = [f"'{name}' is declared but absent" for name in self.dimensions.keys() - arrays.keys()]
         issues += [f"'{name}' is not declared" for name in arrays.keys() - self.dimensions.keys()]
         for name in self.dimensions.keys() & arrays.keys():
-            declared = tuple(_length(dimension) for dimension in self.dimensions[name])
+            declared = shape(self, name)
             if declared != arrays[name].shape:
                 issues.append(f"'{name}' has shape {arrays[name].shape}, declared {declared}")
             for segment in (s for dimension in self.dimensions[name] for s in dimension):
@@ -178,18 +178,19 @@ def energy(arrays: Arrays, declaration: Declaration, axis: str) -> NDArray[np.fl
     return total
 
 
+def shape(declaration: Declaration, name: str) -> tuple[int, ...]:
+    """The declared shape of an array."""
+    return tuple(map(_length, declaration.dimensions[name]))
+
+
 def parameters(declaration: Declaration) -> int:
     """Number of weights, biases included; a tied matrix counts once."""
-    return sum(math.prod(map(_length, each)) for each in declaration.dimensions.values())
+    return sum(math.prod(shape(declaration, name)) for name in declaration.dimensions)
 
 
 def mult_adds(declaration: Declaration) -> int:
     """Multiply-adds of one token: every matrix of every site once; look-ups and element-wise work are not counted."""
-    return sum(
-        math.prod(map(_length, declaration.dimensions[reader.parameter]))
-        for site in declaration.sites
-        for reader in site.readers
-    )
+    return sum(math.prod(shape(declaration, reader.parameter)) for site in declaration.sites for reader in site.readers)
 
 
 def _length(dimension: Dimension) -> int:

@@ -13,6 +13,7 @@ Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, I
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import singledispatch
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 from torch import Tensor
 
+from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from runtime.graph import LENGTHS, LOG_PROBS, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS
 
@@ -41,8 +43,9 @@ _TENSOR_RAW_DATA = b"\x4a"  # TensorProto.raw_data = 9
 Floats = NDArray[np.float32]
 
 
-def export(network: LstmLanguageModel, path: Path) -> None:
-    """Writes `network` as one ONNX file, weights in float32.
+@singledispatch
+def export(network: LanguageModel, path: Path) -> None:
+    """Writes `network` as one ONNX file, weights in float32. One function for each architecture is registered here.
 
     Args:
         network: the model.
@@ -54,6 +57,11 @@ def export(network: LstmLanguageModel, path: Path) -> None:
     Raises:
         ValueError: when the weights pass 2 GiB, which is what one ONNX file can hold.
     """
+    raise NotImplementedError(f"there is no exporter for {type(network).__name__}")
+
+
+@export.register
+def _(network: LstmLanguageModel, path: Path) -> None:
     size_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
     if size_bytes > LARGEST_BYTES:
         raise ValueError(f"the weights take {size_bytes:,} bytes; one ONNX file holds {LARGEST_BYTES:,}")

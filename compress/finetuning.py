@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from compress.networks.lstm import LstmLanguageModel, arrays_of, from_arrays
+from compress.networks.contract import LanguageModel
 from compress.texts import Texts
 from compress.training import TrainingPlan, perplexity, train
 from store.manifest import Recipe
@@ -28,19 +28,19 @@ def plan(recipe: Recipe, tokens: int) -> TrainingPlan:
 
 
 def finetune(
-    network: LstmLanguageModel,
-    original: LstmLanguageModel,
+    network: LanguageModel,
+    original: LanguageModel,
     texts: Texts,
     recipe: Recipe,
     work: Path,
     tell: Callable[[float, str], None],
-) -> tuple[LstmLanguageModel, str]:
+) -> tuple[LanguageModel, str]:
     """Distils the original into a copy of the small model, on all of the calibration text.
 
     Returns:
         The better of the tuned and the given model on the held-out text, and a line that says what happened.
     """
-    student = from_arrays(arrays_of(network), tied=network.spec.tied, dropout=DROPOUT)
+    student = network.rebuilt(network.arrays(), dropout=DROPOUT)
     before = perplexity(network, texts.held_out)
     train(
         student,

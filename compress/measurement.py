@@ -12,16 +12,17 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from compress import axes
+from compress.axes import Declaration
 from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, LstmSpec, declare
+from compress.networks.contract import LanguageModel
 from compress.quantize import quantize
+from compress.sizes import breakdown, embedding_width, is_tied, layer_units
 from compress.verification import verify_graph
 from runtime.latency import compare
 from runtime.scoring import perplexity
 from runtime.session import VariantSession
 from runtime.text import TextCodec
-from store.manifest import Budget, CheckRecord, LatencyRecord, SizeBreakdown, VariantName, VariantRecord
+from store.manifest import Budget, CheckRecord, LatencyRecord, VariantName, VariantRecord
 
 SHAPES = ((30, 10), (30, 1), (1, 1))
 """(steps, batch): the paper's, one sentence, and streaming."""
@@ -42,7 +43,7 @@ class Candidate:
     """A torch model to export under a name, in float32 and int8."""
 
     name: Literal["original", "compressed"]
-    network: LstmLanguageModel
+    network: LanguageModel
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def measure(
     Raises:
         VerificationFailed: when a float32 graph does not equal its torch model.
     """
-    networks: dict[VariantName, LstmLanguageModel] = {}
+    networks: dict[VariantName, LanguageModel] = {}
     checks = []
     for candidate in candidates:
         source, target = folder / f"{candidate.name}.onnx", folder / f"{candidate.name}-int8.onnx"
@@ -94,7 +95,7 @@ def measure(
     left_out: list[str] = []
     for name, network in networks.items():
         rise = found[name] / found["original"] - 1
-        record = _record(name, network.spec, folder / f"{name}.onnx", found[name], rise, timed[name])
+        record = _record(name, network.declaration(), folder / f"{name}.onnx", found[name], rise, timed[name])
         limit = budget.perplexity_rise
         if name.startswith("compressed") and limit is not None and rise > limit:
             left_out.append(f"{name}: perplexity rises by {rise:.2%}, the budget allows {limit:.2%}")
@@ -104,33 +105,23 @@ def measure(
     return Measured(variants, checks, left_out, _verdict(variants))
 
 
-def breakdown(spec: LstmSpec) -> SizeBreakdown:
-    """Parameters and multiply-adds of embedding, LSTM layers and softmax."""
-    declaration = declare(spec)
-    embedding = spec.vocabulary * spec.embedding
-    softmax_mult_adds = spec.vocabulary * spec.units[-1]
-    softmax = (0 if spec.tied else softmax_mult_adds) + spec.vocabulary
-    return SizeBreakdown(
-        embedding_parameters=embedding,
-        recurrent_parameters=axes.parameters(declaration) - embedding - softmax,
-        softmax_parameters=softmax,
-        recurrent_mult_adds=axes.mult_adds(declaration) - softmax_mult_adds,
-        softmax_mult_adds=softmax_mult_adds,
-    )
-
-
 def _record(
-    name: VariantName, spec: LstmSpec, file: Path, perplexity: float, rise: float, latency: list[LatencyRecord]
+    name: VariantName,
+    declaration: Declaration,
+    file: Path,
+    perplexity: float,
+    rise: float,
+    latency: list[LatencyRecord],
 ) -> VariantRecord:
     return VariantRecord(
         name=name,
         file=file.name,
         precision="int8" if name.endswith("int8") else "float32",
-        embedding=spec.embedding,
-        units=list(spec.units),
-        tied=spec.tied,
+        embedding=embedding_width(declaration),
+        units=layer_units(declaration),
+        tied=is_tied(declaration),
         size_bytes=file.stat().st_size,
-        breakdown=breakdown(spec),
+        breakdown=breakdown(declaration),
         perplexity=perplexity,
         perplexity_rise=rise,
         latency=latency,

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from compress.moments import Moments
-from compress.networks.lstm import LstmLanguageModel
+from compress.networks.contract import LanguageModel
 from compress.training import in_streams
 
 
@@ -36,7 +35,7 @@ class Observed:
 
 @torch.no_grad()
 def observe(
-    network: LstmLanguageModel,
+    network: LanguageModel,
     tokens: Tensor,
     *,
     streams: int = 20,
@@ -62,12 +61,7 @@ def observe(
     state = network.zero_state(rows.shape[1])
     moments: dict[str, Moments] = {}
     for start in range(0, len(rows), window):
-        before = state
-        values, state = network.hidden(rows[start : start + window], state)
-        observations = {"decoder": values[-1]}
-        for index, (below, own) in enumerate(pairwise(values)):
-            previous = torch.cat([before[index][0], own[:-1]])  # (T, B, H): what the recurrent matrix reads
-            observations[f"layers.{index}"] = torch.cat([below, previous], dim=-1)
+        observations, state = network.site_inputs(rows[start : start + window], state)
         for site, each in observations.items():
             new = Moments.of(each.flatten(0, 1).numpy())
             moments[site] = moments[site] + new if site in moments else new

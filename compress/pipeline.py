@@ -27,7 +27,7 @@ from compress.finetuning import finetune
 from compress.ingest.layouts import Ingested, read_model
 from compress.ingest.vocabulary import read_tokenizer
 from compress.measurement import Candidate, measure
-from compress.networks.lstm import LstmLanguageModel, arrays_of, declare, from_arrays
+from compress.networks.contract import LanguageModel
 from compress.observation import observe
 from compress.search import find
 from compress.texts import Texts, read_texts
@@ -112,8 +112,9 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     for allowance in _allowances(recipe):
         stages.enter("search", "searching the smallest model within the budget")
         outcome = find(learned, original, texts.held_out, recipe, work, stages.tell, allowance)
-        checks = [_verify(outcome.pruned, learned, texts)]
-        compressed, tuned = from_arrays(outcome.pruned.arrays, tied=original.spec.tied), None
+        checks = [_verify(outcome.pruned, original, texts)]
+        compressed: LanguageModel = original.rebuilt(outcome.pruned.arrays)
+        tuned = None
         if recipe.finetune_minutes > 0:
             stages.enter("fine-tune", "distilling the original into the small model")
             compressed, tuned = finetune(compressed, original, texts, recipe, work, stages.tell)
@@ -152,13 +153,13 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     return bundle_id
 
 
-def _learn(original: LstmLanguageModel, texts: Texts, recipe: Recipe, stages: Stages) -> Learned:
+def _learn(original: LanguageModel, texts: Texts, recipe: Recipe, stages: Stages) -> Learned:
     observed = observe(original, texts.calibration, progress=lambda done: stages.tell(0.5 * done, "observing"))
     stages.tell(0.5, "ordering the components")
-    declaration = declare(original.spec)
+    declaration = original.declaration()
     prunable = [axis for axis in declaration.axes if recipe.prune_embedding or axis != "embedding"]
     return learn(
-        arrays_of(original),
+        original.arrays(),
         declaration,
         observed,
         prunable=prunable,
@@ -183,11 +184,8 @@ def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
     return "mult_adds" if recipe.budget.speedup is not None else "both"
 
 
-def _verify(pruned: Pruned, learned: Learned, texts: Texts) -> CheckRecord:
-    tied = bool(learned.declaration.produced)
-    return verify_removal(
-        from_arrays(pruned.arrays, tied=tied), from_arrays(pruned.reference, tied=tied), texts.held_out
-    )
+def _verify(pruned: Pruned, original: LanguageModel, texts: Texts) -> CheckRecord:
+    return verify_removal(original.rebuilt(pruned.arrays), original.rebuilt(pruned.reference), texts.held_out)
 
 
 def _axes(learned: Learned, pruned: Pruned) -> list[AxisRecord]:

@@ -22,7 +22,8 @@ from compress import axes
 from compress.calibrate import Judged, Learned, Pruned, prune, search
 from compress.errors import BudgetNotMet
 from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, from_arrays
+from compress.networks.contract import LanguageModel
+from compress.sizes import embedding_width, layer_units
 from compress.training import perplexity
 from runtime.latency import compare
 from runtime.session import VariantSession
@@ -43,12 +44,12 @@ class Outcome:
 
 
 class _Judge(Protocol):
-    def __call__(self, pruned: Pruned, network: LstmLanguageModel, rise: float) -> bool: ...
+    def __call__(self, pruned: Pruned, network: LanguageModel, rise: float) -> bool: ...
 
 
 def find(
     learned: Learned,
-    original: LstmLanguageModel,
+    original: LanguageModel,
     held_out: Tensor,
     recipe: Recipe,
     work: Path,
@@ -78,13 +79,13 @@ def find(
 
     def attempt(share: float) -> Judged:
         pruned = prune(learned, share)
-        network = from_arrays(pruned.arrays, tied=original.spec.tied)
+        network = original.rebuilt(pruned.arrays)
         found = perplexity(network, held_out)
         within = judge(pruned, network, found / base - 1)
         points[share] = CurvePoint(
             removed_share=pruned.share,
-            embedding=network.spec.embedding,
-            units=list(network.spec.units),
+            embedding=embedding_width(pruned.declaration),
+            units=layer_units(pruned.declaration),
             parameters=axes.parameters(pruned.declaration),
             mult_adds=axes.mult_adds(pruned.declaration),
             perplexity=found,
@@ -107,7 +108,7 @@ def find(
     return Outcome(prune(learned, good), curve)
 
 
-def _judge_of(learned: Learned, original: LstmLanguageModel, recipe: Recipe, work: Path, allowance: float) -> _Judge:
+def _judge_of(learned: Learned, original: LanguageModel, recipe: Recipe, work: Path, allowance: float) -> _Judge:
     budget = recipe.budget
     if budget.size_ratio is not None:
         limit = budget.size_ratio * axes.parameters(learned.declaration)
@@ -117,7 +118,7 @@ def _judge_of(learned: Learned, original: LstmLanguageModel, recipe: Recipe, wor
         export(original, work / "timed-original.onnx")
         first = VariantSession(work / "timed-original.onnx", threads=1)
 
-        def slower(pruned: Pruned, network: LstmLanguageModel, rise: float) -> bool:
+        def slower(pruned: Pruned, network: LanguageModel, rise: float) -> bool:
             export(network, work / "timed-compressed.onnx")
             second = VariantSession(work / "timed-compressed.onnx", threads=1)
             timed = compare({"original": first, "compressed": second}, steps=30, batch=1, pairs=9)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compress.errors import TextUnusable
-from compress.networks.lstm import LstmLanguageModel
+from compress.networks.contract import LanguageModel
 from runtime.errors import TextRefused
 from runtime.text import TextCodec
 from store.manifest import Recipe
@@ -34,7 +34,7 @@ class Texts:
 
 
 def read_texts(
-    network: LstmLanguageModel, codec: TextCodec, calibration: Path | None, held_out: Path | None, recipe: Recipe
+    network: LanguageModel, codec: TextCodec, calibration: Path | None, held_out: Path | None, recipe: Recipe
 ) -> Texts:
     """Encodes the uploaded texts, and lets the model write what is missing.
 
@@ -74,7 +74,7 @@ def read_texts(
 
 
 @torch.no_grad()
-def sample(network: LstmLanguageModel, start: int | None, count: int, seed: int) -> Tensor:
+def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> Tensor:
     """Lets the model write about `count` tokens (at least `count`), in `STREAMS` streams laid end to end.
 
     Without a start token each stream starts from a token drawn uniformly.
@@ -82,7 +82,7 @@ def sample(network: LstmLanguageModel, start: int | None, count: int, seed: int)
     generator = torch.Generator().manual_seed(seed)
     state = network.zero_state(STREAMS)
     if start is None:
-        token = torch.randint(network.spec.vocabulary, (1, STREAMS), generator=generator)
+        token = torch.randint(network.vocabulary, (1, STREAMS), generator=generator)
     else:
         token = torch.full((1, STREAMS), start)
     written = []

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from compress.networks.lstm import LstmLanguageModel, State, detach
+from compress.networks.contract import LanguageModel, State, detach
 
 Progress = Callable[[float, str], None]
 
@@ -58,11 +58,11 @@ def in_streams(tokens: Tensor, batch: int) -> Tensor:
 
 
 def train(
-    network: LstmLanguageModel,
+    network: LanguageModel,
     tokens: Tensor,
     plan: TrainingPlan,
     *,
-    teacher: LstmLanguageModel | None = None,
+    teacher: LanguageModel | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -90,7 +90,7 @@ def train(
     total = max(1, round(segments * plan.epochs))
     torch.manual_seed(plan.seed)
     optimizer = _optimizer(network, plan)
-    state, teacher_state = network.zero_state(plan.batch), teacher and teacher.zero_state(plan.batch)
+    state, teacher_state = network.zero_state(plan.batch), None if teacher is None else teacher.zero_state(plan.batch)
     step, spent = 0, 0.0
     if checkpoint is not None and checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
@@ -111,7 +111,10 @@ def train(
             group["lr"] = plan.learning_rate * _schedule(done)
         row = (step % segments) * plan.steps
         if step % segments == 0:
-            state, teacher_state = network.zero_state(plan.batch), teacher and teacher.zero_state(plan.batch)
+            state, teacher_state = (
+                network.zero_state(plan.batch),
+                None if teacher is None else teacher.zero_state(plan.batch),
+            )
         inputs, labels = streams[row : row + plan.steps], streams[row + 1 : row + plan.steps + 1]  # (T, B)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=plan.bfloat16):
             logits, state = network(inputs, detach(state))
@@ -147,7 +150,7 @@ def train(
 
 
 @torch.no_grad()
-def perplexity(network: LstmLanguageModel, tokens: Tensor, streams: int = 10, steps: int = 70) -> float:
+def perplexity(network: LanguageModel, tokens: Tensor, streams: int = 10, steps: int = 70) -> float:
     """Exp of the mean negative log-likelihood of `tokens` (N,) after the first of each stream, state carried.
 
     A quick estimate for use inside training and search: every stream starts from the zero state. The figure that is

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from compress.errors import VerificationFailed
-from compress.networks.lstm import LstmLanguageModel
+from compress.networks.contract import LanguageModel
 from compress.training import in_streams
 from runtime.session import VariantSession
 from store.manifest import CheckRecord
@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 STREAMS, STEPS, RUNS = 4, 35, 3
 
 
-def verify_removal(pruned: LstmLanguageModel, reference: LstmLanguageModel, tokens: Tensor) -> CheckRecord:
+def verify_removal(pruned: LanguageModel, reference: LanguageModel, tokens: Tensor) -> CheckRecord:
     """Pruned against masked reference on real text with carried state.
 
     Args:
@@ -46,7 +46,7 @@ def verify_removal(pruned: LstmLanguageModel, reference: LstmLanguageModel, toke
     )
 
 
-def verify_graph(session: VariantSession, network: LstmLanguageModel, tokens: Tensor, name: str) -> CheckRecord:
+def verify_graph(session: VariantSession, network: LanguageModel, tokens: Tensor, name: str) -> CheckRecord:
     """An exported float32 graph in ONNX Runtime against its torch model, with carried state.
 
     Raises:
@@ -74,7 +74,7 @@ def _rows(tokens: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _torch_scores(network: LstmLanguageModel, rows: Tensor) -> np.ndarray:
+def _torch_scores(network: LanguageModel, rows: Tensor) -> np.ndarray:
     state = network.zero_state(rows.shape[1])
     scores = []
     for start in range(0, len(rows) - 1, STEPS):

@@ -10,13 +10,13 @@ Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from compress.axes import Array, Arrays, Declaration, Dimension, Reader, Segment, Site
-
-State = list[tuple[Tensor, Tensor]]
+from compress.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+from compress.networks.contract import LanguageModel, State
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LstmSpec:
     tied: bool = False
 
 
-class LstmLanguageModel(nn.Module):
+class LstmLanguageModel(LanguageModel):
     """Maps tokens (T, B) to the logits (T, B, V) of the token after each.
 
     Args:
@@ -46,7 +46,7 @@ class LstmLanguageModel(nn.Module):
             raise ValueError(
                 f"a tied model needs an embedding as wide as its last layer: {spec.embedding} != {spec.units[-1]}"
             )
-        self.spec = spec
+        self.spec, self.vocabulary = spec, spec.vocabulary
         self.embedding = nn.Embedding(spec.vocabulary, spec.embedding)
         widths = (spec.embedding, *spec.units)
         self.layers = nn.ModuleList(nn.LSTM(below, units) for below, units in zip(widths, spec.units, strict=False))
@@ -96,10 +96,22 @@ class LstmLanguageModel(nn.Module):
         logits: Tensor = self.decoder(self.dropout(outputs[-1]))
         return logits, after
 
+    def site_inputs(self, tokens: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
+        """Per layer what is below it and its own output of the step before; for the decoder the last layer's output."""
+        values, after = self.hidden(tokens, state)
+        inputs = {"decoder": values[-1]}
+        for index, (below, own) in enumerate(pairwise(values)):
+            previous = torch.cat([state[index][0], own[:-1]])  # (T, B, H): what the recurrent matrix reads
+            inputs[f"layers.{index}"] = torch.cat([below, previous], dim=-1)
+        return inputs, after
 
-def detach(state: State) -> State:
-    """The same state, cut from the graph: truncated back-propagation with carried state."""
-    return [(hidden.detach(), cell.detach()) for hidden, cell in state]
+    def declaration(self) -> Declaration:
+        """See `declare`."""
+        return declare(self.spec)
+
+    def rebuilt(self, arrays: Arrays, dropout: float = 0.0) -> LstmLanguageModel:
+        """See `from_arrays`; tied if this model is."""
+        return from_arrays(arrays, tied=self.spec.tied, dropout=dropout)
 
 
 def declare(spec: LstmSpec) -> Declaration:
@@ -139,19 +151,11 @@ def declare(spec: LstmSpec) -> Declaration:
     return Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})
 
 
-def arrays_of(network: LstmLanguageModel) -> dict[str, Array]:
-    """The parameters by name as float32 arrays (copies); a tied matrix once, as `embedding.weight`."""
-    return {
-        name: parameter.detach().cpu().numpy().astype("float32", copy=True)
-        for name, parameter in network.named_parameters()
-    }
-
-
 def from_arrays(arrays: Arrays, *, tied: bool, dropout: float = 0.0) -> LstmLanguageModel:
     """A model of the sizes that the arrays have, with their values.
 
     Args:
-        arrays: as `arrays_of` gives them, of any sizes.
+        arrays: as `LanguageModel.arrays` gives them, of any sizes.
         tied: whether `embedding.weight` is also the decoder's matrix.
         dropout: see `LstmLanguageModel`.
     """

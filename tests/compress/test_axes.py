@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compress import axes
-from compress.networks.lstm import LstmLanguageModel, LstmSpec, arrays_of, declare, from_arrays
+from compress.networks.lstm import LstmLanguageModel, LstmSpec, declare, from_arrays
 
 SPECS = [
     LstmSpec(23, 6, (8, 5)),
@@ -74,7 +74,7 @@ def test_taken_network_equals_full_network_with_removed_units_held_at_zero(spec:
     tokens = torch.randint(spec.vocabulary, (9, 3), generator=torch.Generator().manual_seed(1))
     for seed in range(3):
         keep = random_keep(declaration, seed)
-        small, _ = axes.take(arrays_of(network), declaration, keep)
+        small, _ = axes.take(network.arrays(), declaration, keep)
         found = scores(from_arrays(small, tied=spec.tied), tokens)
         np.testing.assert_allclose(found, held_at_zero(network, keep, tokens), rtol=0, atol=1e-5)
 
@@ -84,8 +84,8 @@ def test_silenced_network_equals_taken_network(spec: LstmSpec) -> None:
     network, declaration = random_network(spec), declare(spec)
     tokens = torch.randint(spec.vocabulary, (9, 3), generator=torch.Generator().manual_seed(1))
     keep = random_keep(declaration, 4)
-    small, _ = axes.take(arrays_of(network), declaration, keep)
-    silent = axes.silence(arrays_of(network), declaration, keep)
+    small, _ = axes.take(network.arrays(), declaration, keep)
+    silent = axes.silence(network.arrays(), declaration, keep)
     np.testing.assert_allclose(
         scores(from_arrays(small, tied=spec.tied), tokens),
         scores(from_arrays(silent, tied=spec.tied), tokens),
@@ -114,7 +114,7 @@ def test_paper_sizes_give_the_papers_multiply_adds() -> None:
 def test_energy_is_the_squared_norm_of_every_slice() -> None:
     spec = SPECS[1]
     network, declaration = random_network(spec), declare(spec)
-    arrays = arrays_of(network)
+    arrays = network.arrays()
     everything = declaration.everything()["units:lstm1"]
     for unit, found in enumerate(axes.energy(arrays, declaration, "units:lstm1")):
         silent = axes.silence(arrays, declaration, {"units:lstm1": np.setdiff1d(everything, [unit])})
@@ -126,7 +126,7 @@ def test_energy_is_the_squared_norm_of_every_slice() -> None:
 
 def test_wrong_declaration_is_refused_with_every_issue() -> None:
     network = random_network(SPECS[0])
-    arrays = arrays_of(network)
+    arrays = network.arrays()
     arrays["extra"] = arrays.pop("decoder.bias")
     with pytest.raises(axes.AxisMismatch) as refused:
         declare(LstmSpec(23, 6, (8, 4))).check(arrays)
@@ -138,7 +138,7 @@ def test_wrong_declaration_is_refused_with_every_issue() -> None:
 
 def test_inputs_are_never_changed() -> None:
     network, declaration = random_network(SPECS[0]), declare(SPECS[0])
-    arrays = arrays_of(network)
+    arrays = network.arrays()
     before = {name: array.copy() for name, array in arrays.items()}
     axes.take(arrays, declaration, random_keep(declaration, 0))
     axes.silence(arrays, declaration, random_keep(declaration, 0))

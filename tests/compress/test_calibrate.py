@@ -11,7 +11,7 @@ import torch
 from compress import axes
 from compress.calibrate import Judged, learn, prune, search
 from compress.moments import Moments
-from compress.networks.lstm import LstmLanguageModel, LstmSpec, arrays_of, declare, from_arrays
+from compress.networks.lstm import LstmLanguageModel, LstmSpec, declare, from_arrays
 from compress.observation import observe
 from compress.repair import repair
 from compress.selection import removal_order
@@ -69,7 +69,7 @@ def test_dead_and_duplicate_units_go_first_and_cost_nothing() -> None:
 @pytest.mark.parametrize("spec", [LstmSpec(31, 6, (9, 7)), LstmSpec(31, 7, (9, 7), tied=True)], ids=["untied", "tied"])
 def test_repair_of_redundant_units_loses_nothing(spec: LstmSpec) -> None:
     network = random_network(spec)
-    arrays = arrays_of(network)
+    arrays = network.arrays()
     # Unit 5 of layer 0 becomes a copy of unit 2 in everything that makes it; its readers differ.
     for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
         gates = arrays[f"layers.0.{name}"]
@@ -94,7 +94,7 @@ def test_repair_of_redundant_units_loses_nothing(spec: LstmSpec) -> None:
 def test_repair_equals_least_squares_on_the_recorded_inputs() -> None:
     spec = LstmSpec(31, 6, (9, 7))
     network, tokens = observed_network(spec)
-    declaration, arrays = declare(spec), arrays_of(network)
+    declaration, arrays = declare(spec), network.arrays()
     keep = {"units:lstm1": np.array([0, 2, 3, 6])}
     repaired = repair(arrays, declaration, keep, observe(network, tokens, streams=1, window=4000).moments)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_pruned_equals_its_silent_reference(tied: bool) -> None:
     spec = LstmSpec(31, 7, (9, 7), tied=tied)
     network, tokens = observed_network(spec)
     declaration = declare(spec)
-    learned = learn(arrays_of(network), declaration, observe(network, tokens), prunable=tuple(declaration.axes))
+    learned = learn(network.arrays(), declaration, observe(network, tokens), prunable=tuple(declaration.axes))
     pruned = prune(learned, 0.5)
     rows = tokens[:90].view(9, 10)
     np.testing.assert_allclose(
@@ -133,12 +133,12 @@ def test_share_zero_is_the_original_and_the_same_job_gives_the_same_structure() 
     network, tokens = observed_network(spec)
     declaration = declare(spec)
     first, second = (
-        learn(arrays_of(network), declaration, observe(network, tokens), prunable=tuple(declaration.axes))
+        learn(network.arrays(), declaration, observe(network, tokens), prunable=tuple(declaration.axes))
         for _ in range(2)
     )
     assert first.order == second.order
     whole = prune(first, 0.0)
-    for name, array in arrays_of(network).items():
+    for name, array in network.arrays().items():
         np.testing.assert_array_equal(whole.arrays[name], array)
 
 
@@ -146,9 +146,9 @@ def test_repair_beats_zeroing_on_a_trained_like_model() -> None:
     spec = LstmSpec(31, 16, (24, 24))
     network, tokens = observed_network(spec)
     declaration = declare(spec)
-    learned = learn(arrays_of(network), declaration, observe(network, tokens), prunable=("units:lstm0", "units:lstm1"))
+    learned = learn(network.arrays(), declaration, observe(network, tokens), prunable=("units:lstm0", "units:lstm1"))
     pruned = prune(learned, 0.5)
-    zeroed, _ = axes.take(arrays_of(network), declaration, pruned.keep)
+    zeroed, _ = axes.take(network.arrays(), declaration, pruned.keep)
 
     def distance(arrays: axes.Arrays) -> float:
         rows = tokens[:300].view(30, 10)
@@ -198,4 +198,4 @@ def test_groups_of_removals_stay_close_to_one_by_one() -> None:
 def test_axes_product_of_layers_is_covered() -> None:
     for tied, layers in itertools.product((False, True), (1, 2, 3)):
         spec = LstmSpec(13, 6, (8,) * (layers - 1) + (6,), tied=tied)
-        declare(spec).check(arrays_of(LstmLanguageModel(spec)))
+        declare(spec).check(LstmLanguageModel(spec).arrays())

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, LstmSpec, arrays_of
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.quantize import quantize
 from runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
 from runtime.latency import compare
@@ -30,7 +30,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 def slow_log_probs(network: LstmLanguageModel, ids: list[int], start: int) -> np.ndarray:
     """Float64, one token at a time, written from the equations of the LSTM."""
-    arrays = {name: array.astype(np.float64) for name, array in arrays_of(network).items()}
+    arrays = {name: array.astype(np.float64) for name, array in network.arrays().items()}
     head = arrays.get("decoder.weight", arrays["embedding.weight"])
     units = network.spec.units
     hidden, cell = [np.zeros(n) for n in units], [np.zeros(n) for n in units]
