@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from compress.worker import ID_IN_USE
+from examples.demo import free_port
 from store.jobs import CompressionRequest, Job, JobState, UploadRef
 from store.manifest import Recipe
 from store.queue import DbosJobQueue
@@ -56,8 +61,8 @@ tell(result={"model_id": "0123456789abcdef"})
 class House:
     """A home folder, its queue, and the workers started in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.settings = StoreSettings(home=folder / "home")
+    def __init__(self, folder: Path, database_url: str | None) -> None:
+        self.settings = StoreSettings(home=folder / "home", database_url=database_url)
         self.child = folder / "child.py"
         self.child.write_text(CHILD)
         self.runs = folder / "runs.txt"
@@ -72,6 +77,8 @@ class House:
             "ISS_CHILD_COMMAND": f'["{sys.executable}", "{self.child}"]',
             "RUNS": str(self.runs),
         }
+        if self.settings.database_url is not None:
+            environment["ISS_DATABASE_URL"] = self.settings.database_url
         started = subprocess.Popen(
             [sys.executable, "-m", "compress.worker"],
             env=environment,
@@ -101,9 +108,50 @@ class House:
         return [line for line in self.runs.read_text().splitlines() if line.startswith(word)]
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Postgres server of the tests' own; skipped where none is installed."""
+    found = shutil.which("initdb") or next(
+        iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))), None
+    )
+    if found is None:
+        pytest.skip("Postgres is not installed")
+    folder, port = Path(tempfile.mkdtemp(prefix="iss-postgres-")), free_port()
+    user: list[str] = []
+    if os.geteuid() == 0:  # the server refuses to run as root
+        if shutil.which("runuser") is None or "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+            pytest.skip("Postgres does not run as root, and there is no user for it")
+        shutil.chown(folder, "postgres")
+        user = ["runuser", "-u", "postgres", "--"]
+    data = folder / "data"
+    subprocess.run([*user, found, "-D", data, "-A", "trust", "-U", "iss"], check=True, stdout=subprocess.DEVNULL)
+    options = ["-p", str(port), "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}"]
+    server = subprocess.Popen(
+        [*user, Path(found).with_name("postgres"), "-D", data, *options], stderr=subprocess.DEVNULL, process_group=0
+    )
+    address = f"postgresql://iss@127.0.0.1:{port}"
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit:
+        try:
+            psycopg.connect(f"{address}/postgres").close()
+            break
+        except psycopg.OperationalError:
+            time.sleep(0.1)
+    yield address
+    os.killpg(server.pid, signal.SIGQUIT)
+    server.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    url = None
+    if request.param == "postgres":
+        address, name = request.getfixturevalue("postgres"), f"t{time.monotonic_ns()}"
+        with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+            connection.execute(f"create database {name}")
+        url = f"{address}/{name}"
+    made = House(tmp_path, url)
     yield made
     for worker in made.workers:
         if worker.poll() is None:
