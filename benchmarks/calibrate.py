@@ -1,6 +1,6 @@
 """What closed-form pruning costs in perplexity, against zeroing and magnitude, with and without a fine-tune.
 
-    python -m benchmarks.calibrate --corpus ptb [--json] [--units 400] [--minutes 10] [--shares 0.25 0.5 0.7]
+    python -m benchmarks.calibrate --corpus ptb [--json] [--units 400] [--epochs 10] [--minutes 10] [--shares 0.25 0.5 0.7]
 
 Trains (or loads the cached) dense model, removes a share of its LSTM units, and judges on the validation text:
 
@@ -21,6 +21,7 @@ import argparse
 import json
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.baseline import Baseline, baseline
+from benchmarks.baseline import RECIPE, Baseline, baseline
 from compress import axes
 from compress.calibrate import Learned, Pruned, learn, prune
 from compress.export import export
@@ -53,12 +54,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="pydoc", help="ptb, gutenberg, pydoc or a folder")
     parser.add_argument("--units", type=int, default=400)
+    parser.add_argument("--epochs", type=float, default=RECIPE.epochs, help="of the dense model's training")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of each fine-tune")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 0.7])
     parser.add_argument("--finetune-shares", type=float, nargs="*", default=[0.5])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    dense = baseline(arguments.corpus, arguments.units)
+    dense = baseline(arguments.corpus, arguments.units, recipe=replace(RECIPE, epochs=arguments.epochs))
     original = perplexity(dense.network, dense.valid)
     rows = closed_form(dense, arguments.shares)
     for share in arguments.finetune_shares:

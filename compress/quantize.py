@@ -1,7 +1,8 @@
 """Turns a float32 scoring graph into an int8 one: dynamic quantization by ONNX Runtime.
 
-Weights of the embedding, the LSTM layers and the decoder become int8; activations are quantized as they come
-(uint8, one scale per tensor), so nothing is calibrated. The Gemm of the decoder becomes an integer MatMul. A tied
+Weights of the embedding, the LSTM layers and the decoder take 8 bits; activations are quantized as they come (one scale
+per tensor), so nothing is calibrated. Weights are unsigned: x86 processors without VNNI multiply an unsigned by a signed
+byte with 16-bit sums that saturate, so that signed weights would give other results there than where they were verified. The Gemm of the decoder becomes an integer MatMul. A tied
 matrix becomes two int8 matrices, one lying as each reader needs it: half the bytes of the one in float32.
 
 A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the same run;
@@ -37,7 +38,7 @@ def quantize(source: Path, target: Path) -> None:
             source,
             partial,
             op_types_to_quantize=_OPERATORS,
-            weight_type=QuantType.QInt8,
+            weight_type=QuantType.QUInt8,
         )
         model = onnx.load(partial)
         # By this the runtime knows that results depend on what shares a run.

@@ -76,6 +76,21 @@ def test_scores_equal_a_slow_lstm_over_chunks_and_unequal_lengths(
         assert found.counted == len(ids)
 
 
+def test_int8_sums_never_saturate(tmp_path: Path) -> None:
+    # Largest weights on largest activations, all of one sign: sixteen bits hold no two such products. A quantization to
+    # signed weights passes this on processors with VNNI only.
+    network = LstmLanguageModel(LstmSpec(V, 8, (64,)))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.layers[0].get_parameter("bias_ih_l0").fill_(20)  # every gate open: h = tanh(1) after one step
+        network.decoder.weight[: V // 2] = 0.05
+    export(network, tmp_path / "a.onnx")
+    quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    plain, small = (score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, V - 1]], 5)[0] for name in "ab")
+    np.testing.assert_allclose(small.log_probs, plain.log_probs, rtol=0, atol=0.02)
+
+
 def test_int8_is_close_smaller_and_never_depends_on_its_neighbours(
     opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
 ) -> None:
