@@ -2,8 +2,9 @@
 
 Weights of the embedding, the LSTM layers and the decoder take 8 bits; activations are quantized as they come (one scale
 per tensor), so nothing is calibrated. Weights are unsigned: x86 processors without VNNI multiply an unsigned by a signed
-byte with 16-bit sums that saturate, so that signed weights would give other results there than where they were verified. The Gemm of the decoder becomes an integer MatMul. A tied
-matrix becomes two int8 matrices, one lying as each reader needs it: half the bytes of the one in float32.
+byte with 16-bit sums that saturate, so that signed weights would give other results there than where they were verified.
+The Gemm of the decoder becomes an integer MatMul. A tied matrix becomes two 8-bit matrices, one lying as each reader
+needs it: half the bytes of the one in float32.
 
 A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the same run;
 `runtime/scoring.py` says what follows from that. ONNX Runtime has no int8 GRU or RNN.

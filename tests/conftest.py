@@ -35,6 +35,12 @@ def sentences(count: int, seed: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tiny tensors: a second thread only waits for the first, for seconds where the machine is busy."""
+    torch.set_num_threads(1)
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained model as its owner would upload it."""
@@ -62,7 +68,6 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A 24-wide embedding and layers of 40 and 32 units, over-sized for the language; about a second of training."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("trained")
     index = {word: position for position, word in enumerate(WORDS)}
     tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
