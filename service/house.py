@@ -54,7 +54,8 @@ class House:
         self.queue.close()
 
 
-def _of(request: Request) -> House:
+async def _of(request: Request) -> House:
+    # A coroutine although it waits for nothing: the framework would send a plain function to a thread and back.
     house: House = request.app.state.house
     return house
 

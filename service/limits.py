@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from prometheus_client import Histogram
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.problems import STATUS, document
@@ -40,11 +41,8 @@ class BodyLimit:
             return
         limit = self._upload_limit if scope["path"] == "/compress" else self._limit
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        problem = document(
-            *(413, "too-large", STATUS["too-large"][1]), f"the body is larger than the limit of {limit:,} bytes"
-        )
         if declared.isdigit() and int(declared) > limit:
-            await problem(scope, receive, send)
+            await _too_large(limit)(scope, receive, send)
             return
         received, started, exceeded = 0, False, False
 
@@ -67,7 +65,11 @@ class BodyLimit:
         with suppress(_TooLarge):
             await self._app(scope, counted, noted)
         if exceeded and not started:
-            await problem(scope, receive, send)
+            await _too_large(limit)(scope, receive, send)
+
+
+def _too_large(limit: int) -> Response:
+    return document(413, "too-large", STATUS["too-large"][1], f"the body is larger than the limit of {limit:,} bytes")
 
 
 class RequestMetrics:

@@ -39,7 +39,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     )
     app.state.house = house
     problems.install(app)
-    for module in (compress, jobs, latency, models, score, health):
+    for module in (score, compress, jobs, latency, models, health):  # matched in this order: the busiest first
         app.include_router(module.router)
     app.add_middleware(
         BodyLimit, limit=chosen.body_limit_bytes, upload_limit=chosen.upload_limit_bytes + UPLOAD_ROOM_BYTES
