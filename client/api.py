@@ -8,6 +8,7 @@ with Client("http://localhost:8000") as client:
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ from typing import Any, Self
 import httpx
 from pydantic import TypeAdapter
 
-from store.jobs import Job
+from store.jobs import Job, Sweep
 from store.manifest import Manifest, Recipe
 
 _JOBS = TypeAdapter(list[Job])
@@ -82,10 +83,45 @@ class Client:
         paths = {
             "model": model, "config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out,
         }  # fmt: skip
-        with ExitStack() as stack:
-            files = {name: stack.enter_context(path.open("rb")) for name, path in paths.items() if path is not None}
-            options = (recipe or Recipe()).model_dump_json(exclude_none=True)
-            return Job.model_validate(self._ask("POST", "/compress", files=files, data={"options": options}))
+        return Job.model_validate(self._upload("/compress", paths, recipe, {}))
+
+    def sweep(
+        self,
+        model: Path,
+        variations: list[Json],
+        *,
+        config: Path | None = None,
+        vocabulary: Path | None = None,
+        calibration: Path | None = None,
+        held_out: Path | None = None,
+        recipe: Recipe | None = None,
+    ) -> Sweep:
+        """Uploads a model and queues a compression for each variation of the recipe.
+
+        Args:
+            model: the model's file.
+            variations: fields that replace the recipe's, such as `{"budget": {"perplexity_rise": 0.02}}`.
+            config: optional JSON beside the weights.
+            vocabulary: words or characters by id.
+            calibration: text to observe.
+            held_out: text to judge on.
+            recipe: what the variations have in common.
+
+        Raises:
+            ProblemError: when the service refuses it.
+        """
+        paths = {
+            "model": model, "config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out,
+        }  # fmt: skip
+        return Sweep.model_validate(self._upload("/sweeps", paths, recipe, {"variations": json.dumps(variations)}))
+
+    def get_sweep(self, sweep_id: str) -> Sweep:
+        """A sweep as it is now."""
+        return Sweep.model_validate(self._ask("GET", f"/sweeps/{sweep_id}"))
+
+    def cancel_sweep(self, sweep_id: str) -> Sweep:
+        """Cancels a sweep's jobs."""
+        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{sweep_id}"))
 
     def job(self, job_id: str) -> Job:
         """A job as it is now."""
@@ -146,6 +182,12 @@ class Client:
             return self._http.get("/health/ready").status_code == 200
         except httpx.TransportError:
             return False
+
+    def _upload(self, path: str, paths: dict[str, Path | None], recipe: Recipe | None, data: dict[str, str]) -> Any:
+        options = (recipe or Recipe()).model_dump_json(exclude_none=True)
+        with ExitStack() as stack:
+            files = {name: stack.enter_context(file.open("rb")) for name, file in paths.items() if file is not None}
+            return self._ask("POST", path, files=files, data={"options": options, **data})
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
         return self._raw(method, path, **content).json()

@@ -1,4 +1,4 @@
-"""The `isslim` command line: compress, score, models, jobs, serve, worker."""
+"""The `isslim` command line: compress, sweep, score, models, jobs, serve, worker."""
 
 from __future__ import annotations
 
@@ -64,6 +64,41 @@ def compress(
         if job.state is not JobState.SUCCEEDED:
             raise typer.Exit(1)
         console.print(show.comparison_table(client.manifest(str(job.model_id))))
+
+
+@app.command()
+def sweep(
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
+    name: Annotated[str, typer.Option(help="name of the new models; each gets a number behind it")] = "model",
+    vocabulary: File = None,
+    calibration: File = None,
+    held_out: File = None,
+    config: File = None,
+    perplexity_rise: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
+    size_ratio: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
+    speedup: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
+    finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long, each")] = 0.0,
+    url: Url = HERE,
+) -> None:
+    """Compresses one model under several budgets and shows the models that no other beats."""
+    given = {"perplexity_rise": perplexity_rise, "size_ratio": size_ratio, "speedup": speedup}
+    variations = [{"budget": {kind: value}} for kind, values in given.items() for value in values or []]
+    if not variations:
+        raise typer.BadParameter("name at least one budget: --perplexity-rise, --size-ratio or --speedup")
+    try:
+        recipe = Recipe(name=name, finetune_minutes=finetune_minutes)
+    except ValidationError as error:
+        raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
+    files = {"config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out}
+    with Client(url) as client:
+        begun = client.sweep(model, variations, recipe=recipe, **files)
+        console.print(f"sweep {begun.id}: {len(begun.jobs)} jobs")
+        ended = [show.follow(client, job.id, console) for job in begun.jobs]
+        for job in ended:
+            show.outcome(job, console)
+        console.print(show.front_table(client.get_sweep(begun.id)))
+        if not any(job.state is JobState.SUCCEEDED for job in ended):
+            raise typer.Exit(1)
 
 
 @app.command()

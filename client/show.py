@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from client.api import Client
-from store.jobs import Job, JobState
+from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest
 
 
@@ -58,6 +58,23 @@ def curve_table(job: Job) -> Table:
             f"{point.parameters:,}",
             f"{point.perplexity:.2f}",
             f"{point.perplexity_rise:+.1%}",
+        )
+    return table
+
+
+def front_table(sweep: Sweep) -> Table:
+    """The models of a sweep that no other beats in both work and perplexity."""
+    names = {job.id: job.name for job in sweep.jobs}
+    table = Table(title=f"{sweep.name}: what no other model of the sweep beats")
+    for column in ("found by", "published as", "parameters", "multiply-adds", "perplexity"):
+        table.add_column(column, justify="left" if column in ("found by", "published as") else "right")
+    for point in sweep.front:
+        table.add_row(
+            names[point.job_id],
+            point.model_id or "",
+            f"{point.parameters:,}",
+            f"{point.mult_adds:,}",
+            f"{point.perplexity_rise:+.2%}",
         )
     return table
 

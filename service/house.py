@@ -16,6 +16,7 @@ from service.schemas import LatencyResponse
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
 from store.queue import DbosJobQueue
+from store.sweeps import SweepStore
 from store.uploads import UploadStore
 
 LatencyKey = tuple[str, int, int, int, str | None]
@@ -31,6 +32,7 @@ class House:
     models: ModelRegistry
     uploads: UploadStore
     queue: DbosJobQueue
+    sweeps: SweepStore
     inference: Inference
     latencies: OrderedDict[LatencyKey, LatencyResponse] = field(default_factory=OrderedDict)
     measuring: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -38,13 +40,14 @@ class House:
     @classmethod
     def build(cls, settings: ServiceSettings) -> House:
         """Opens stores and database."""
-        metrics = Metrics()
+        metrics, bundles, queue = Metrics(), BundleStore(settings), DbosJobQueue(settings)
         return cls(
             settings,
             metrics,
-            ModelRegistry(BundleStore(settings), settings.memory_limit_bytes),
+            ModelRegistry(bundles, settings.memory_limit_bytes),
             UploadStore(settings),
-            DbosJobQueue(settings),
+            queue,
+            SweepStore(queue, bundles),
             Inference(settings.runs_at_once, settings.waiting_limit, metrics),
         )
 

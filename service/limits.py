@@ -14,6 +14,8 @@ from service.problems import STATUS, document
 
 _LOG = logging.getLogger("service.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+UPLOADS = ("/compress", "/sweeps")
+"""Paths that take files."""
 _QUIET = ("/health", "/metrics")
 """Paths asked every few seconds by machines: counted, not logged."""
 
@@ -28,7 +30,7 @@ class BodyLimit:
     Args:
         app: what comes behind.
         limit: bytes of an ordinary request.
-        upload_limit: bytes of a request to `/compress`.
+        upload_limit: bytes of a request that uploads.
     """
 
     def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
@@ -39,7 +41,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload_limit if scope["path"] == "/compress" else self._limit
+        limit = self._upload_limit if scope["path"] in UPLOADS else self._limit
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > limit:
             await _too_large(limit)(scope, receive, send)

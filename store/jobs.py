@@ -91,6 +91,31 @@ class Job(BaseModel):
     request: CompressionRequest
 
 
+class FrontPoint(BaseModel):
+    """One model that no other model of the sweep beats in both work and perplexity."""
+
+    job_id: str = Field(description="whose curve it is on", examples=["419642ce19b52b52119a"])
+    model_id: str | None = Field(description="set when this very model was published", examples=["9e0f95b09709d4a3"])
+    parameters: int = Field(examples=[2571596])
+    mult_adds: int = Field(description="per token", examples=[2340000])
+    perplexity_rise: float = Field(description="against the original, on the held-out text", examples=[0.045])
+
+
+class Sweep(BaseModel):
+    """A sweep as everybody sees it."""
+
+    id: str = Field(examples=["7d0a2b9f3c1e4a5b6c7d"])
+    name: str = Field(description="of the models to be, each with a number behind it", examples=["mine"])
+    created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
+    state: JobState = Field(
+        description="running while a job is to end; then succeeded when one succeeded, else the worst end",
+        examples=["running"],
+    )
+    progress: float = Field(description="mean of the jobs'", examples=[0.4])
+    jobs: list[Job] = Field(description="in the order of the variations, without their logs")
+    front: list[FrontPoint] = Field(description="from the least work to the most")
+
+
 class JobQueue(Protocol):
     """Enqueue, look, cancel. Every method may raise `store.errors.NotFound` for an unknown id."""
 

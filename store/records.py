@@ -22,10 +22,11 @@ from store.manifest import CurvePoint
 from store.settings import StoreSettings
 
 LOG_LINES = 50
-_METADATA = sa.MetaData()
+METADATA = sa.MetaData()
+"""Of all tables of this project; DBOS keeps its own."""
 _JOBS = sa.Table(
     "iss_jobs",
-    _METADATA,
+    METADATA,
     sa.Column("id", sa.String(64), primary_key=True),
     sa.Column("run", sa.Integer, nullable=False),
     sa.Column("state", sa.String(32), nullable=False, index=True),
@@ -45,10 +46,23 @@ _CURVE = TypeAdapter(list[CurvePoint])
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
+def create_tables(engine: sa.Engine) -> None:
+    """Creates the tables that are not there yet."""
+    try:
+        METADATA.create_all(engine)
+    except sa.exc.OperationalError:
+        # Another process created one between the look and the creation.
+        METADATA.create_all(engine)
+
+
 class JobRecords:
     """Reads and writes the table; opens (and on first use creates) the database.
 
     SQLite is set to write-ahead logging, without which the service's reads and the worker's writes block each other.
+
+    Attributes:
+        url: of the database.
+        engine: its connections.
     """
 
     def __init__(self, settings: StoreSettings) -> None:
@@ -56,20 +70,16 @@ class JobRecords:
         sqlite = self.url.startswith("sqlite")
         if sqlite:
             Path(settings.home).mkdir(parents=True, exist_ok=True)
-        self._engine = sa.create_engine(self.url, connect_args={"timeout": 30} if sqlite else {})
+        self.engine = sa.create_engine(self.url, connect_args={"timeout": 30} if sqlite else {})
         if sqlite:
-            with self._engine.connect() as connection:
+            with self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         run_dbos_database_migrations(self.url)
-        try:
-            _METADATA.create_all(self._engine)
-        except sa.exc.OperationalError:
-            # Another process created it between the look and the creation.
-            _METADATA.create_all(self._engine)
+        create_tables(self.engine)
 
     def close(self) -> None:
         """Gives the connections back."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     def add(self, job_id: str, request: CompressionRequest) -> tuple[Job, int]:
         """The job of that id, created if it is new, and its run: a failed or cancelled one begins a new run."""
@@ -78,7 +88,7 @@ class JobRecords:
             "state": JobState.QUEUED, "created_at": now, "updated_at": now, "stage": "", "progress": 0.0, "message": "",
             "log": "[]", "attempts": 0, "model_id": None, "problem": None, "curve": "[]", "request": request.model_dump_json(),
         }  # fmt: skip
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             try:
                 with connection.begin_nested():
                     connection.execute(_JOBS.insert().values(id=job_id, run=1, **fresh))
@@ -103,13 +113,13 @@ class JobRecords:
 
     def all(self) -> list[Job]:
         """All jobs, newest first, without their logs."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows = connection.execute(_JOBS.select().order_by(_JOBS.c.created_at.desc())).all()
         return [_job(row).model_copy(update={"log": []}) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             rows = connection.execute(sa.select(_JOBS.c.state, sa.func.count()).group_by(_JOBS.c.state)).all()
         return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in rows}
 
@@ -152,11 +162,11 @@ class JobRecords:
 
     def _change(self, job_id: str, run: int, allowed: tuple[JobState, ...], **values: Any) -> bool:
         statement = _JOBS.update().where(_JOBS.c.id == job_id, _JOBS.c.run == run, _JOBS.c.state.in_(allowed))
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             return connection.execute(statement.values(updated_at=_now(), **values)).rowcount == 1
 
     def _row(self, job_id: str) -> sa.Row[Any]:
-        with self._engine.connect() as connection:
+        with self.engine.connect() as connection:
             row = connection.execute(_JOBS.select().where(_JOBS.c.id == job_id)).one_or_none()
         if row is None:
             raise NotFound("job", job_id)

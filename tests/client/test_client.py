@@ -94,6 +94,31 @@ def test_command_line(url: str, trained: Trained) -> None:
     assert isinstance(runner.invoke(app, ["score", "nope", "x"]).exception, ProblemError)
 
 
+def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trained) -> None:
+    runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
+    files = ["--vocabulary", str(trained.vocabulary), "--held-out", str(trained.held_out)]
+    budgets = ["--size-ratio", "0.6", "--size-ratio", "0.4"]
+    done = runner.invoke(app, ["sweep", str(trained.model), "--name", "swept", *budgets, *files])
+    assert done.exit_code == 0, done.output
+    assert "swept-1" in done.output
+    assert "swept-2" in done.output
+    with Client(url) as client:
+        recipe, by_size = Recipe(name="swept"), [{"budget": {"size_ratio": ratio}} for ratio in (0.6, 0.4)]
+        options = {"vocabulary": trained.vocabulary, "held_out": trained.held_out}
+        sweep = client.sweep(trained.model, by_size, recipe=recipe, **options)
+        assert sweep.state is JobState.SUCCEEDED  # the same requests are the same sweep
+        published = {point.model_id for point in sweep.front} - {None}
+        assert published <= {job.model_id for job in sweep.jobs}
+        assert published
+        rises = [point.perplexity_rise for point in sweep.front]
+        assert rises == sorted(rises, reverse=True)
+        with pytest.raises(ProblemError, match="1 to 32 make a sweep"):
+            client.sweep(trained.model, [], recipe=recipe)
+        with pytest.raises(ProblemError, match="variations/0") as refused:
+            client.sweep(trained.model, [{"budget": {"perplexity_rise": -1}}], recipe=recipe)
+        assert refused.value.kind == "invalid-request"
+
+
 def test_no_service_is_said_in_words() -> None:
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="is it running"):
         client.jobs()

@@ -1,0 +1,92 @@
+"""Takes the files of a multipart request into the store, and forgets them again when nothing came of the request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, TypeVar
+
+from fastapi import UploadFile
+from pydantic import TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from service.house import House
+from service.problems import Refused
+from store.jobs import UploadRef
+from store.manifest import Recipe
+
+CHUNK_BYTES = 1 << 20
+Queued = TypeVar("Queued")
+Value = TypeVar("Value")
+
+
+async def take(
+    house: House, files: Mapping[str, UploadFile | None], queue: Callable[[dict[str, UploadRef]], Queued]
+) -> Queued:
+    """Streams the given files into the store and hands their references to `queue`.
+
+    Args:
+        house: the service's parts.
+        files: by field of `store.jobs.CompressionRequest`; None: not sent.
+        queue: called in a thread with a reference for each file sent.
+
+    Ensures:
+        When anything fails - a refusal, a database, a sender who left - the files are removed, unless a job needs them.
+    """
+    taken: dict[str, UploadRef] = {}
+    queued = False
+    try:
+        for name, file in files.items():
+            if file is not None:
+                taken[name] = await house.uploads.save(_chunks(file), file.filename or "upload")
+        result = await run_in_threadpool(queue, taken)
+        queued = True
+    finally:
+        if not queued and taken:
+            await run_in_threadpool(_forget, house, {upload.sha256 for upload in taken.values()})
+    return result
+
+
+def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
+    """A form field that holds JSON.
+
+    Raises:
+        Refused: with every issue, each with a JSON pointer below the field's name.
+    """
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        raise refusal(field, error) from error
+
+
+def refusal(field: str, error: ValidationError) -> Refused:
+    """What was wrong with a field."""
+    issues: list[dict[str, Any]] = [
+        {"pointer": f"/{field}/" + "/".join(map(str, each["loc"])), "detail": each["msg"]} for each in error.errors()
+    ]
+    return Refused("invalid-request", f"{field}: {issues[0]['pointer']}: {issues[0]['detail']}", issues)
+
+
+def one_budget(field: str, recipe: Recipe) -> Recipe:
+    """The recipe, if its budget names one limit.
+
+    Raises:
+        Refused: when it names none or several.
+    """
+    limits = recipe.budget.model_dump(exclude_none=True)
+    if len(limits) != 1:
+        raise Refused(
+            "invalid-request",
+            f"{field}: the budget names {len(limits)} limits; name one of perplexity_rise, size_ratio, speedup",
+        )
+    return recipe
+
+
+async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await file.read(CHUNK_BYTES):
+        yield chunk
+
+
+def _forget(house: House, hashes: set[str]) -> None:
+    needed = {upload.sha256 for job in house.queue.list() for upload in job.request.uploads}
+    for sha256 in hashes - needed:
+        house.uploads.delete(sha256)
