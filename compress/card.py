@@ -57,10 +57,12 @@ def _variants(manifest: Manifest, report: Report) -> str:
 def _eight_bit(manifest: Manifest) -> str:
     """What int8 means here, where it does not mean all of the weights."""
     for variant in manifest.variants:
-        if variant.eight_bit:
-            rest = [part for part in get_args(Part) if part not in variant.eight_bit]
-            if rest:
-                return f"\n\nIn int8 variants the weights of {' and '.join(variant.eight_bit)} take 8 bits; {' and '.join(rest)} stay float32."
+        eight, rest = variant.eight_bit, [part for part in get_args(Part) if part not in (variant.eight_bit or ())]
+        if eight and rest:
+            return (
+                f"\n\nIn int8 variants the weights of {' and '.join(eight)} take 8 bits; "
+                f"{' and '.join(rest)} stay float32."
+            )
     return ""
 
 

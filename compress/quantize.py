@@ -1,11 +1,13 @@
 """Turns a float32 scoring graph into an int8 one: dynamic quantization by ONNX Runtime.
 
 Weights of the embedding, the decoder and of LSTM layers take 8 bits; activations are quantized as they come (one scale
-per tensor), so nothing is calibrated. ONNX Runtime has no int8 GRU, and the products inside a Scan are left alone: the
-recurrent layers of those networks stay float32, and `quantize` returns what did not. Weights are unsigned: x86 processors without VNNI multiply an unsigned by a signed
-byte with 16-bit sums that saturate, so that signed weights would give other results there than where they were verified.
-The Gemm of the decoder becomes an integer MatMul. A tied matrix becomes two 8-bit matrices, one lying as each reader
-needs it: half the bytes of the one in float32.
+per tensor), so nothing is calibrated. ONNX Runtime has no int8 GRU, and the products of a recurrent highway network are
+left alone: the recurrent layers of those stay float32, and `quantize` returns which parts did not.
+
+Weights are unsigned: x86 processors without VNNI multiply an unsigned by a signed byte with 16-bit sums that saturate,
+so that signed weights would give other results there than where they were verified. The Gemm of the decoder becomes an
+integer MatMul. A tied matrix becomes two 8-bit matrices, one lying as each reader needs it: half the bytes of the one in
+float32.
 
 A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the same run;
 `runtime/scoring.py` says what follows from that.
@@ -40,7 +42,7 @@ def quantize(source: Path, target: Path) -> list[Part]:
     Returns:
         The parts whose weights take 8 bits, read off the graph that was written.
     """
-    structure = onnx.load(source).graph
+    recurrent = [node.name for node in onnx.load(source).graph.node if node.name.startswith(RECURRENT)]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="quantize-") as folder, _quiet():
         partial = Path(folder) / "int8.onnx"
         quantize_dynamic(
@@ -48,7 +50,7 @@ def quantize(source: Path, target: Path) -> list[Part]:
             partial,
             op_types_to_quantize=_OPERATORS,
             weight_type=QuantType.QUInt8,
-            nodes_to_exclude=[node.name for node in structure.node if node.name.startswith(RECURRENT)],
+            nodes_to_exclude=recurrent,
         )
         model = onnx.load(partial)
         # By this the runtime knows that results depend on what shares a run.

@@ -64,15 +64,16 @@ def draw_stacked(network: StackedLanguageModel) -> Drawing:
 def _layer(operator: _Operator, cell: str, index: int, units: int) -> list[NodeProto]:
     weights = [f"input_weight_{index}", f"recurrent_weight_{index}", f"bias_{index}"]
     states = [f"{state}_{index}" for state in operator.states]
+    layer = helper.make_node(
+        operator.name,
+        [f"x_{index}", *weights, LENGTHS, *states],
+        [f"y_{index}", *(name + STATE_OUT for name in states)],
+        name=f"{cell}_{index}",
+        hidden_size=units,
+    )
+    layer.attribute.extend(helper.make_attribute(name, value) for name, value in operator.attributes.items())
     return [
-        helper.make_node(
-            operator.name,
-            [f"x_{index}", *weights, LENGTHS, *states],
-            [f"y_{index}", *(name + STATE_OUT for name in states)],
-            name=f"{cell}_{index}",
-            hidden_size=units,
-            **operator.attributes,
-        ),
+        layer,
         helper.make_node("Squeeze", [f"y_{index}", "one"], [f"x_{index + 1}"]),  # (T, 1, B, H) -> (T, B, H)
     ]
 
