@@ -99,6 +99,6 @@ def _weights(network: RhnLanguageModel) -> Iterator[tuple[str, Floats]]:
     """The tensors of the graph, one at a time."""
     yield from ends(network.embedding, network.decoder, tied=network.spec.tied)
     yield "input_weight", np.ascontiguousarray(array(network.highway.input.weight).T)  # (E, 2 W)
-    for index, each in enumerate(network.highway.depths):
-        yield f"recurrent_weight_{index}", np.ascontiguousarray(array(each.get_parameter("weight")).T)  # (W, 2 W)
-        yield f"bias_{index}", array(each.get_parameter("bias"))  # (2 W,)
+    for index, each in enumerate(network.highway.linears()):
+        yield f"recurrent_weight_{index}", np.ascontiguousarray(array(each.weight).T)  # (W, 2 W)
+        yield f"bias_{index}", array(each.bias)  # (2 W,)

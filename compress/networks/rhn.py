@@ -17,7 +17,6 @@ Legend: B batch, T steps, V vocabulary, E embedding width, W units (the width), 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -44,33 +43,26 @@ class RhnSpec:
     tied: bool = False
 
 
-class Affine(nn.Module):
-    """Parameters of one pre-activation of h and t: `weight` (2 W, I) and, but for the input's, `bias` (2 W)."""
-
-    def __init__(self, inputs: int, width: int, *, bias: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(2 * width, inputs))
-        nn.init.uniform_(self.weight, -1 / math.sqrt(width), 1 / math.sqrt(width))
-        self.bias = nn.Parameter(torch.zeros(2 * width)) if bias else None
-
-
 class HighwayLayer(nn.Module):
     """The recurrent part: `input.weight` (2 W, E), and for each depth `depths.<d>.weight` (2 W, W) and `.bias` (2 W)."""
 
     def __init__(self, below: int, width: int, depth: int) -> None:
         super().__init__()
         self.width = width
-        self.input = Affine(below, width, bias=False)
-        self.depths = nn.ModuleList(Affine(width, width, bias=True) for _ in range(depth))
+        self.input = nn.Linear(below, 2 * width, bias=False)
+        self.depths = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
         self.open_carry()
+
+    def linears(self) -> list[nn.Linear]:
+        """The depths, typed. (`get_parameter` would refuse what `functional_call` puts in a parameter's place.)"""
+        return [each for each in self.depths if isinstance(each, nn.Linear)]
 
     def open_carry(self) -> None:
         """Sets the biases to where training starts: zero for h, `TRANSFORM_BIAS` for t."""
         with torch.no_grad():
-            for each in self.depths:
-                bias = each.get_parameter("bias")
-                bias[: self.width] = 0
-                bias[self.width :] = TRANSFORM_BIAS
+            for each in self.linears():
+                each.bias[: self.width] = 0
+                each.bias[self.width :] = TRANSFORM_BIAS
 
     def forward(self, inputs: Tensor, state: Tensor, noise: Regularisation) -> tuple[Tensor, list[Tensor]]:
         """Runs all steps.
@@ -84,8 +76,8 @@ class HighwayLayer(nn.Module):
             The state (T, B, W) after every step, and for each depth but the first the state (T, B, W) that it read.
         """
         mask = noise.state_mask(state, training=self.training)
-        matrices = [noise.connected(each.get_parameter("weight"), training=self.training).t() for each in self.depths]
-        biases = [each.get_parameter("bias") for each in self.depths]
+        matrices = [noise.connected(each.weight, training=self.training).t() for each in self.linears()]
+        biases = [each.bias for each in self.linears()]
         fed = nn.functional.linear(inputs, self.input.weight, biases[0])  # (T, B, 2 W): all steps in one product
         read: list[list[Tensor]] = [[] for _ in matrices]
         outputs = []
