@@ -54,7 +54,7 @@ class HighwayLayer(nn.Module):
         self.open_carry()
 
     def linears(self) -> list[nn.Linear]:
-        """The depths, typed. (`get_parameter` would refuse what `functional_call` puts in a parameter's place.)"""
+        """The depths, typed: `get_parameter` would refuse what `functional_call` puts in a parameter's place."""
         return [each for each in self.depths if isinstance(each, nn.Linear)]
 
     def open_carry(self) -> None:
@@ -64,7 +64,7 @@ class HighwayLayer(nn.Module):
                 each.bias[: self.width] = 0
                 each.bias[self.width :] = TRANSFORM_BIAS
 
-    def forward(self, inputs: Tensor, state: Tensor, noise: Regularisation) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, inputs: Tensor, state: Tensor, noise: Regularisation) -> tuple[Tensor, list[list[Tensor]]]:
         """Runs all steps.
 
         Args:
@@ -73,7 +73,7 @@ class HighwayLayer(nn.Module):
             noise: its `dropout_state` and `weight_drop` act here.
 
         Returns:
-            The state (T, B, W) after every step, and for each depth but the first the state (T, B, W) that it read.
+            The state (T, B, W) after every step, and for each depth the state (B, W) that it read at each step.
         """
         mask = noise.state_mask(state, training=self.training)
         matrices = [noise.connected(each.weight, training=self.training).t() for each in self.linears()]
@@ -88,7 +88,7 @@ class HighwayLayer(nn.Module):
                 change, transform = torch.addmm(biases[index] if index else step, seen, matrix).chunk(2, dim=-1)
                 state = state + (change.tanh() - state) * transform.sigmoid()
             outputs.append(state)
-        return torch.stack(outputs), [torch.stack(each) for each in read[1:]]
+        return torch.stack(outputs), read
 
 
 class RhnLanguageModel(LanguageModel):
@@ -127,8 +127,8 @@ class RhnLanguageModel(LanguageModel):
         """The state before a text: (1, B, W), float32 zeros."""
         return [(torch.zeros(1, batch, self.spec.width, device=self.embedding.weight.device),)]
 
-    def _hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """The embedding (T, B, E), the state (T, B, W) after every step, and what each depth but the first read."""
+    def _hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, list[list[Tensor]]]:
+        """The embedding (T, B, E), the state (T, B, W) after every step, and what each depth read at each step."""
         noise = self.regularisation
         words = noise.embedded(self.embedding.weight, tokens, training=self.training)
         inputs = noise.dropped(words, noise.before_first, training=self.training)
@@ -143,11 +143,10 @@ class RhnLanguageModel(LanguageModel):
         return logits, [(outputs[-1:],)]
 
     def site_inputs(self, tokens: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
-        """For the first depth the embedding and the state of the step before; for the others the state they read."""
+        """For each depth the state that it read, for the first with the embedding before it; the last for the decoder."""
         words, outputs, read = self._hidden(tokens, state)
-        previous = torch.cat([state[0][0], outputs[:-1]])  # (T, B, W)
-        inputs = {"depths.0": torch.cat([words, previous], dim=-1)}
-        inputs |= {f"depths.{index}": each for index, each in enumerate(read, start=1)}
+        inputs = {f"depths.{index}": torch.stack(each) for index, each in enumerate(read)}  # (T, B, W)
+        inputs["depths.0"] = torch.cat([words, inputs["depths.0"]], dim=-1)
         return inputs | {"decoder": outputs}, [(outputs[-1:],)]
 
     def declaration(self) -> Declaration:
