@@ -82,15 +82,13 @@ def twinned(name: str) -> tuple[LanguageModel, dict[str, np.ndarray]]:
     arrays = network.arrays()
     spec = NETWORKS[name]
     if isinstance(spec, RhnSpec):
+        arrays["highway.depths.0.weight"][:, 5] *= 4
         for key, array in arrays.items():
             if key.startswith("highway."):
                 array[5 :: spec.width] = array[2 :: spec.width]
         if spec.tied:
             arrays["embedding.weight"][:, 5] = arrays["embedding.weight"][:, 2]
-        arrays["highway.depths.0.weight"][:, 5] *= 4
-        for part in ("highway.depths.0.weight",):  # the readers may differ, but the twins' own rows must not
-            arrays[part][5 :: spec.width] = arrays[part][2 :: spec.width]
-        if not spec.tied:
+        else:
             arrays["decoder.weight"][:, 5] *= 8
         return network.rebuilt(arrays), {"units:rhn": np.setdiff1d(np.arange(spec.width), [5])}
     for part in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
