@@ -86,21 +86,13 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     bias_name = next((name for name in vectors if vectors[name].shape == (len(head),)), None)
     unexplained += sorted(vectors.keys() - {bias_name})
     if unexplained:
-        raise _unknown(f"these parameters are not part of an {cell} language model: {', '.join(unexplained)}", found)
+        raise _unknown(f"these are not part of a language model of {cell} layers: {', '.join(unexplained)}", found)
     if head.shape[1] != top_width:
         raise _unknown(f"the decoder reads {head.shape[1]} values, the last {cell} layer gives {top_width}", found)
     vocabulary = len(head)
     if embedding is None:
-        if layers[0]["weight_ih"].shape[1] != vocabulary:
-            raise _unknown(f"there is no embedding, and the first {cell} layer does not read one-hot vectors", found)
-        if vocabulary > LARGEST_ONE_HOT:
-            raise _unknown(
-                f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}", found
-            )
-        table: Floats = np.eye(vocabulary, dtype=np.float32)
         notes.append("one-hot input as an identity embedding")
-    else:
-        table = matrices[embedding]
+    table = matrices[embedding] if embedding is not None else _one_hot(vocabulary, layers[0], cell, found)
     if tied and any("weight_hr" in layer for layer in layers):
         # The folded layer's outputs are no longer what the embedding's columns mean.
         tied = False
@@ -114,6 +106,18 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         raise _unknown("the shapes do not fit together", [*error.issues, *found]) from error
     layout = f"{_family(checkpoint, cell)}: {', '.join(notes)}"
     return Ingested(kind.from_arrays(plain, tied=tied), layout, checkpoint.vocabulary)
+
+
+def _one_hot(vocabulary: int, bottom: dict[str, Floats], cell: str, found: list[str]) -> Floats:
+    """The embedding (V, V) that says what a first layer without one does."""
+    if bottom["weight_ih"].shape[1] != vocabulary:
+        raise _unknown(f"there is no embedding, and the first {cell} layer does not read one-hot vectors", found)
+    if vocabulary > LARGEST_ONE_HOT:
+        raise _unknown(
+            f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}", found
+        )
+    table: Floats = np.eye(vocabulary, dtype=np.float32)
+    return table
 
 
 def _without_prefix(arrays: dict[str, Floats]) -> dict[str, Floats]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from compress.errors import BudgetNotMet, VerificationFailed
 from compress.networks.contract import LanguageModel
@@ -14,7 +15,9 @@ from compress.networks.rhn import RhnLanguageModel, RhnSpec
 from compress.texts import sample
 from compress.verification import verify_removal
 from runtime.bundle import LoadedModel
-from runtime.scoring import perplexity
+from runtime.scoring import perplexity, score_batch
+from service.main import create_app
+from service.settings import ServiceSettings
 from store.bundles import BundleStore
 from store.manifest import Budget, Recipe, Report
 from store.settings import StoreSettings
@@ -132,6 +135,19 @@ def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
         found = perplexity(model.session(variant.name), ids, model.codec.start_id)
         assert found == pytest.approx(variant.perplexity, rel=1e-6)
         assert variant.eight_bit == (["embedding", "softmax"] if variant.precision == "int8" else [])
+    texts = ["the cat sees the river", "my", "a dog likes nothing\nno bird hears its shadow\n"]
+    with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
+        response = client.post(
+            "/score", json={"model": "other", "texts": texts, "variants": ["original", "compressed"]}
+        )
+    assert response.status_code == 200, response.text
+    for answer in response.json()["variants"]:
+        expected = score_batch(
+            model.session(answer["variant"]), [model.codec.encode(text) for text in texts], model.codec.start_id
+        )
+        assert [each["log_prob"] for each in answer["texts"]] == pytest.approx(
+            [each.total for each in expected], abs=1e-5
+        )
     card = bundle.path("README.md").read_text()
     assert "the weights of embedding and softmax take 8 bits; recurrent layers stay float32" in card
 
