@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 from compress.plots import plot_curve, plot_variants
-from store.manifest import Manifest, Report, VariantRecord
+from store.manifest import Manifest, Part, Report, VariantRecord
 
 
 def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
@@ -47,9 +48,22 @@ def _variants(manifest: Manifest, report: Report) -> str:
     ]
     head = ["variant", "parameters", "file", "perplexity", "rise", "30 steps x 1", "speed-up"]
     text = f"## The variants\n\n{_table(head, rows)}\n\n![latency and perplexity](variants.svg)"
+    text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
     return text + f"\n\nPerplexity is measured on {manifest.provenance.held_out}."
+
+
+def _eight_bit(manifest: Manifest) -> str:
+    """What int8 means here, where it does not mean all of the weights."""
+    for variant in manifest.variants:
+        eight, rest = variant.eight_bit, [part for part in get_args(Part) if part not in (variant.eight_bit or ())]
+        if eight and rest:
+            return (
+                f"\n\nIn int8 variants the weights of {' and '.join(eight)} take 8 bits; "
+                f"{' and '.join(rest)} stay float32."
+            )
+    return ""
 
 
 def _structure(manifest: Manifest) -> str:
@@ -67,7 +81,7 @@ def _places(manifest: Manifest) -> str:
             parts = variant.breakdown
             for name, parameters, work in (
                 ("embedding", parts.embedding_parameters, 0),
-                ("LSTM layers", parts.recurrent_parameters, parts.recurrent_mult_adds),
+                ("recurrent layers", parts.recurrent_parameters, parts.recurrent_mult_adds),
                 ("softmax", parts.softmax_parameters, parts.softmax_mult_adds),
             ):
                 share = f"{parameters / parts.parameters:.0%}"

@@ -22,7 +22,7 @@ from runtime.latency import compare
 from runtime.scoring import perplexity
 from runtime.session import VariantSession
 from runtime.text import TextCodec
-from store.manifest import Budget, CheckRecord, LatencyRecord, VariantName, VariantRecord
+from store.manifest import Budget, CheckRecord, LatencyRecord, Part, VariantName, VariantRecord
 
 SHAPES = ((30, 10), (30, 1), (1, 1))
 """(steps, batch): the paper's, one sentence, and streaming."""
@@ -70,12 +70,13 @@ def measure(
         VerificationFailed: when a float32 graph does not equal its torch model.
     """
     networks: dict[VariantName, LanguageModel] = {}
+    eight_bit: dict[str, list[Part]] = {}
     checks = []
     for candidate in candidates:
         source, target = folder / f"{candidate.name}.onnx", folder / f"{candidate.name}-int8.onnx"
         export(candidate.network, source)
         checks.append(verify_graph(VariantSession(source), candidate.network, held_out, candidate.name))
-        quantize(source, target)
+        eight_bit[target.stem] = quantize(source, target)
         networks[candidate.name] = candidate.network
         networks["original-int8" if candidate.name == "original" else "compressed-int8"] = candidate.network
     stages.enter("measure", "perplexity of every variant")
@@ -95,7 +96,8 @@ def measure(
     left_out: list[str] = []
     for name, network in networks.items():
         rise = found[name] / found["original"] - 1
-        record = _record(name, network.declaration(), folder / f"{name}.onnx", found[name], rise, timed[name])
+        file = folder / f"{name}.onnx"
+        record = _record(name, network.declaration(), file, eight_bit.get(name, []), found[name], rise, timed[name])
         limit = budget.perplexity_rise
         if name.startswith("compressed") and limit is not None and rise > limit:
             left_out.append(f"{name}: perplexity rises by {rise:.2%}, the budget allows {limit:.2%}")
@@ -109,6 +111,7 @@ def _record(
     name: VariantName,
     declaration: Declaration,
     file: Path,
+    eight_bit: list[Part],
     perplexity: float,
     rise: float,
     latency: list[LatencyRecord],
@@ -117,6 +120,7 @@ def _record(
         name=name,
         file=file.name,
         precision="int8" if name.endswith("int8") else "float32",
+        eight_bit=eight_bit,
         embedding=embedding_width(declaration),
         units=layer_units(declaration),
         tied=is_tied(declaration),

@@ -135,6 +135,7 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     manifest = Manifest(
         name=recipe.name,
         created_at=datetime.now(UTC),
+        architecture=original.architecture,
         recipe=recipe,
         text=contract,
         axes=_axes(learned, outcome.pruned),

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT_VERSION = 1
 
+Architecture = Literal["lstm-language-model", "gru-language-model", "rhn-language-model"]
+Part = Literal["embedding", "recurrent layers", "softmax"]
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["ba7816bf" * 8])]
 
@@ -94,6 +96,11 @@ class VariantRecord(Frozen):
     name: VariantName = Field(examples=["compressed-int8"])
     file: str = Field(examples=["compressed-int8.onnx"])
     precision: Literal["float32", "int8"] = Field(examples=["int8"])
+    eight_bit: list[Part] | None = Field(
+        default=None,
+        description="parts whose weights take 8 bits, the others stay float32; null: not recorded",
+        examples=[["embedding", "recurrent layers", "softmax"]],
+    )
     embedding: int = Field(description="width of the embedding", examples=[54])
     units: list[int] = Field(description="units of each recurrent layer", examples=[[225, 194]])
     tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
@@ -185,9 +192,7 @@ class Manifest(Frozen):
     task: Literal["language-model"] = Field(default="language-model", examples=["language-model"])
     name: str = Field(examples=["mine"])
     created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
-    architecture: Literal["lstm-language-model"] = Field(
-        default="lstm-language-model", examples=["lstm-language-model"]
-    )
+    architecture: Architecture = Field(default="lstm-language-model", examples=["lstm-language-model"])
     recipe: Recipe
     text: TextContract
     axes: list[AxisRecord]

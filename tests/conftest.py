@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.pipeline import Inputs, run
 from compress.training import TrainingPlan, train
@@ -45,7 +47,7 @@ def one_thread() -> None:
 class Trained:
     """A trained model as its owner would upload it."""
 
-    network: LstmLanguageModel
+    network: LanguageModel
     folder: Path
 
     @property
@@ -68,16 +70,20 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A 24-wide embedding and layers of 40 and 32 units, over-sized for the language; about a second of training."""
-    folder = tmp_path_factory.mktemp("trained")
+    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40, 32)), dropout=0.1)
+    renamed = {"embedding": "encoder", "layers.0": "rnns.0", "layers.1": "rnns.1"}
+    return train_small(network, tmp_path_factory.mktemp("trained"), renamed)
+
+
+def train_small(network: LanguageModel, folder: Path, renamed: Mapping[str, str]) -> Trained:
+    """Trains a network of `len(WORDS)` tokens and writes its upload files, its parameters under other names."""
     index = {word: position for position, word in enumerate(WORDS)}
     tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
-    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40, 32)), dropout=0.1)
     network.initialise(0.1, torch.Generator().manual_seed(0))
     train(network, tokens, TrainingPlan(epochs=6, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5))
-    state = {
-        name.replace("embedding", "encoder").replace("layers.0", "rnns.0").replace("layers.1", "rnns.1"): value
-        for name, value in network.state_dict().items()
-    }
+    state = network.state_dict()
+    for ours, theirs in renamed.items():
+        state = {name.replace(ours, theirs): value for name, value in state.items()}
     torch.save(state, folder / "model.pt")
     (folder / "words.txt").write_text("\n".join(WORDS) + "\n")
     (folder / "words.json").write_text(json.dumps(WORDS))

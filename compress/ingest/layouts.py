@@ -1,9 +1,11 @@
 """Names and shapes to a network: which parameter of an upload is the embedding, which a layer, which the decoder.
 
 Recognised: the PyTorch word-language-model example, AWD-LSTM, plain `embed / lstm / fc` families under many names, one
-LSTM module of several layers or several modules, `LSTMCell`, projections (`proj_size`, folded exactly into a plain
-LSTM), missing biases (zero), one-hot input (an identity embedding). Every parameter must be explained: what is left
-over makes the model one that is not understood, and it is refused by name.
+LSTM or GRU module of several layers or several modules, their cells, projections (`proj_size`, folded exactly into a
+plain LSTM), missing biases (zero), one-hot input (an identity embedding); and the recurrent highway networks of
+`ingest/highway.py`. Shapes tell an LSTM (4 gates) from a GRU (3), and a name that says otherwise is refused: three gates
+under the name of an LSTM may be one with coupled gates. Every parameter must be explained: what is left over makes the
+model one that is not understood, and it is refused by name.
 
 Legend: V vocabulary, E embedding width, H units, I inputs of a layer, P projection width.
 """
@@ -20,18 +22,23 @@ from numpy.typing import NDArray
 from compress.axes import AxisMismatch
 from compress.errors import UnknownArchitecture
 from compress.ingest.checkpoint import Checkpoint, read_checkpoint
-from compress.networks.lstm import LstmLanguageModel, LstmSpec, declare, from_arrays
+from compress.ingest.highway import is_highway, recognise_highway
+from compress.networks.contract import LanguageModel
+from compress.networks.gru import GruLanguageModel
+from compress.networks.lstm import LstmLanguageModel
+from compress.networks.stacked import StackedLanguageModel, declare_stack
 
 LARGEST_ONE_HOT = 2048
 EXPECTED = (
     "an embedding (V, E) [optional for one-hot input]; LSTM layers with weight_ih (4H, I) and weight_hh (4H, H), "
-    "biases (4H) optional; a linear decoder (V, H), bias (V) optional, missing when tied"
+    "biases (4H) optional, or GRU layers with 3H; a linear decoder (V, H), bias (V) optional, missing when tied"
 )
 _GATE = re.compile(
     r"^(?P<module>.*?)\.?(?P<kind>weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l(?P<layer>\d+))?(?P<reverse>_reverse)?(?P<raw>_raw)?$"
 )
 _PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _IGNORED = re.compile(r"(num_batches_tracked|^|\.)(dropout|drop|criterion)\b")
+_CELLS: dict[int, type[StackedLanguageModel]] = {4: LstmLanguageModel, 3: GruLanguageModel}
 Floats = NDArray[np.float32]
 
 
@@ -39,7 +46,7 @@ Floats = NDArray[np.float32]
 class Ingested:
     """A model that is understood."""
 
-    network: LstmLanguageModel
+    network: LanguageModel
     layout: str
     vocabulary: list[str] | None
 
@@ -54,18 +61,22 @@ def read_model(model: Path, config: Path | None) -> Ingested:
 
 
 def recognise(checkpoint: Checkpoint) -> Ingested:
-    """Explains every parameter of a checkpoint as part of an LSTM language model.
+    """Explains every parameter of a checkpoint as part of a language model.
 
     Raises:
         UnknownArchitecture: with the parameters found, when any is not explained or a shape does not fit.
     """
     arrays = _without_prefix(checkpoint.arrays)
     found = [f"{name} {array.shape}" for name, array in arrays.items()]
-    layers, rest = _layers(arrays, found)
+    if is_highway(set(arrays)):
+        network, layout = recognise_highway(arrays, checkpoint.config.tied, found)
+        return Ingested(network, layout, checkpoint.vocabulary)
+    layers, rest, kind = _layers(arrays, found)
+    cell = kind.cell.upper()
     matrices = {name: array for name, array in rest.items() if array.ndim == 2}
     vectors = {name: array for name, array in rest.items() if array.ndim == 1}
     strange = sorted(rest.keys() - matrices.keys() - vectors.keys())
-    notes = [f"{len(layers)} LSTM layers"]
+    notes = [f"{len(layers)} {cell} layers"]
     if any("weight_hr" in layer for layer in layers):
         notes.append("projection folded into a plain LSTM")
     decoder, embedding, tied = _ends(matrices, layers, checkpoint.config.tied, found)
@@ -75,33 +86,38 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     bias_name = next((name for name in vectors if vectors[name].shape == (len(head),)), None)
     unexplained += sorted(vectors.keys() - {bias_name})
     if unexplained:
-        raise _unknown(f"these parameters are not part of an LSTM language model: {', '.join(unexplained)}", found)
+        raise _unknown(f"these are not part of a language model of {cell} layers: {', '.join(unexplained)}", found)
     if head.shape[1] != top_width:
-        raise _unknown(f"the decoder reads {head.shape[1]} values, the last LSTM layer gives {top_width}", found)
+        raise _unknown(f"the decoder reads {head.shape[1]} values, the last {cell} layer gives {top_width}", found)
     vocabulary = len(head)
     if embedding is None:
-        if layers[0]["weight_ih"].shape[1] != vocabulary:
-            raise _unknown("there is no embedding, and the first LSTM layer does not read one-hot vectors", found)
-        if vocabulary > LARGEST_ONE_HOT:
-            raise _unknown(
-                f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}", found
-            )
-        table: Floats = np.eye(vocabulary, dtype=np.float32)
         notes.append("one-hot input as an identity embedding")
-    else:
-        table = matrices[embedding]
+    table = matrices[embedding] if embedding is not None else _one_hot(vocabulary, layers[0], cell, found)
     if tied and any("weight_hr" in layer for layer in layers):
         # The folded layer's outputs are no longer what the embedding's columns mean.
         tied = False
         notes.append("untied, since the projection is folded")
     notes.append("tied" if tied else "untied")
     plain = _plain(layers, table, head, vectors[bias_name] if bias_name else np.zeros(vocabulary, np.float32), tied)
-    units = tuple(layer["weight_hh"].shape[0] // 4 for layer in layers)
+    units = tuple(layer["weight_hh"].shape[0] // kind.layer_type.gates for layer in layers)
     try:
-        declare(LstmSpec(vocabulary, table.shape[1], units, tied)).check(plain)
+        declare_stack(kind.spec_type(vocabulary, table.shape[1], units, tied), kind.cell, kind.layer_type).check(plain)
     except AxisMismatch as error:
         raise _unknown("the shapes do not fit together", [*error.issues, *found]) from error
-    return Ingested(from_arrays(plain, tied=tied), f"{_family(checkpoint)}: {', '.join(notes)}", checkpoint.vocabulary)
+    layout = f"{_family(checkpoint, cell)}: {', '.join(notes)}"
+    return Ingested(kind.from_arrays(plain, tied=tied), layout, checkpoint.vocabulary)
+
+
+def _one_hot(vocabulary: int, bottom: dict[str, Floats], cell: str, found: list[str]) -> Floats:
+    """The embedding (V, V) that says what a first layer without one does."""
+    if bottom["weight_ih"].shape[1] != vocabulary:
+        raise _unknown(f"there is no embedding, and the first {cell} layer does not read one-hot vectors", found)
+    if vocabulary > LARGEST_ONE_HOT:
+        raise _unknown(
+            f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}", found
+        )
+    table: Floats = np.eye(vocabulary, dtype=np.float32)
+    return table
 
 
 def _without_prefix(arrays: dict[str, Floats]) -> dict[str, Floats]:
@@ -115,8 +131,10 @@ def _without_prefix(arrays: dict[str, Floats]) -> dict[str, Floats]:
     return {name: arrays[name] for name in names}
 
 
-def _layers(arrays: dict[str, Floats], found: list[str]) -> tuple[list[dict[str, Floats]], dict[str, Floats]]:
-    """The LSTM layers from the bottom, each `{kind: array}`, and what is left over."""
+def _layers(
+    arrays: dict[str, Floats], found: list[str]
+) -> tuple[list[dict[str, Floats]], dict[str, Floats], type[StackedLanguageModel]]:
+    """The recurrent layers from the bottom, each `{kind: array}`, what is left over, and what the layers are."""
     grouped: dict[tuple[str, int], dict[str, Floats]] = {}
     rest = {}
     for name, array in arrays.items():
@@ -125,7 +143,7 @@ def _layers(arrays: dict[str, Floats], found: list[str]) -> tuple[list[dict[str,
             rest[name] = array
             continue
         if match["reverse"]:
-            raise _unknown(f"'{name}' belongs to a bidirectional LSTM; a language model reads one way", found)
+            raise _unknown(f"'{name}' belongs to a bidirectional layer; a language model reads one way", found)
         # AWD-LSTM names: `rnns.0.module.weight_hh_l0` is a dropped copy of the true `rnns.0.weight_hh_l0_raw`.
         module = match["module"].removesuffix(".module")
         layer = grouped.setdefault((module, int(match["layer"] or 0)), {})
@@ -136,17 +154,40 @@ def _layers(arrays: dict[str, Floats], found: list[str]) -> tuple[list[dict[str,
     ordered = [
         grouped[key] for key in sorted(grouped, key=lambda key: ([_natural(p) for p in key[0].split(".")], key[1]))
     ]
-    for key, layer in grouped.items():
-        label = f"{key[0] or 'LSTM'} layer {key[1]}"
-        if "weight_ih" not in layer or "weight_hh" not in layer:
-            raise _unknown(f"{label} lacks weight_ih or weight_hh", found)
-        rows, width = layer["weight_hh"].shape
-        if "weight_hr" not in layer and rows != 4 * width:
-            kind = {3: "a GRU", 1: "a plain RNN"}.get(rows // width if width else 0, "no LSTM")
-            raise _unknown(
-                f"{label} is {kind}: weight_hh has {rows} rows for {width} units, an LSTM has {4 * width}", found
-            )
-    return ordered, rest
+    kinds = {_label(key): _kind(_label(key), key[0], layer, found) for key, layer in grouped.items()}
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{label}: {kind.cell.upper()}" for label, kind in kinds.items())
+        raise _unknown(f"the layers are not of one kind ({told})", found)
+    return ordered, rest, next(iter(kinds.values()))
+
+
+def _label(key: tuple[str, int]) -> str:
+    return f"{key[0] or 'recurrent'} layer {key[1]}"
+
+
+def _kind(label: str, module: str, layer: dict[str, Floats], found: list[str]) -> type[StackedLanguageModel]:
+    """What a layer is, told from the number of its gates; refused when its name says otherwise."""
+    if "weight_ih" not in layer or "weight_hh" not in layer:
+        raise _unknown(f"{label} lacks weight_ih or weight_hh", found)
+    if layer["weight_ih"].ndim != 2 or layer["weight_hh"].ndim != 2:
+        raise _unknown(f"{label} has a weight_ih or weight_hh that is no matrix", found)
+    rows, width = layer["weight_hh"].shape
+    gates = 4 if "weight_hr" in layer else rows / max(width, 1)
+    kind = _CELLS.get(int(gates)) if gates == int(gates) else None
+    if kind is None:
+        what = "a plain RNN" if gates == 1 else "neither LSTM nor GRU"
+        raise _unknown(
+            f"{label} is {what}: weight_hh has {rows} rows for {width} units, an LSTM has {4 * width}, a GRU {3 * width}",
+            found,
+        )
+    claimed = re.search("lstm|gru", module, re.IGNORECASE)
+    if claimed is not None and claimed[0].lower() != kind.cell:
+        raise _unknown(
+            f"{label} is called {claimed[0].upper()}, but its weight_hh has the {rows} rows of a {kind.cell.upper()} with "
+            f"{width} units; if it is a plain torch {kind.cell.upper()}, say so by `rename` in the config",
+            found,
+        )
+    return kind
 
 
 def _ends(
@@ -202,14 +243,14 @@ def _plain(layers: list[dict[str, Floats]], table: Floats, head: Floats, bias: F
     return arrays
 
 
-def _family(checkpoint: Checkpoint) -> str:
+def _family(checkpoint: Checkpoint, cell: str) -> str:
     names = set(checkpoint.arrays)
     if any(name.endswith("_raw") for name in names):
         family = "AWD-LSTM"
     elif {"encoder.weight", "rnn.weight_ih_l0"} <= names:
         family = "PyTorch word language model"
     else:
-        family = "embedding / LSTM / linear"
+        family = f"embedding / {cell} / linear"
     return f"{family} (under {checkpoint.wrapper.rstrip('/')})" if checkpoint.wrapper else family
 
 

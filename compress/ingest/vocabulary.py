@@ -30,7 +30,7 @@ def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) 
         VocabularyMismatch: when there is no vocabulary, or it is not of the embedding's size.
         UnreadableUpload: when the file is of no known form, or a token stands in it twice.
     """
-    size = ingested.network.spec.vocabulary
+    size = ingested.network.vocabulary
     given = None if vocabulary is None else read_json(vocabulary)
     if isinstance(given, dict) and "model" in given:
         return _ready_made(str(given and vocabulary), size, recipe)

@@ -9,11 +9,14 @@ Legend: B batch, T steps, V vocabulary, D width of a site's concatenated inputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from compress.axes import Array, Arrays, Declaration
+from compress.networks.regularisation import Regularisation
+from store.manifest import Architecture
 
 State = list[tuple[Tensor, ...]]
 """Per recurrent layer its states, each (1, B, H)."""
@@ -25,11 +28,18 @@ class LanguageModel(nn.Module, ABC):
     By convention the embedding is the array `embedding.weight` (V, E), the last site is `decoder`, and an axis of
     recurrent units is called `units:...`, so that sizes and counts can be told from the declaration alone.
 
+    Every parameter is held by a module and read in `forward`, so that `torch.func.functional_call` runs the network
+    with others in their place.
+
     Attributes:
+        architecture: what it is called in a manifest.
         vocabulary: V.
+        regularisation: what it trains under.
     """
 
+    architecture: ClassVar[Architecture]
     vocabulary: int
+    regularisation: Regularisation
 
     @abstractmethod
     def zero_state(self, batch: int) -> State:
@@ -48,8 +58,24 @@ class LanguageModel(nn.Module, ABC):
         """The named axes of the arrays."""
 
     @abstractmethod
-    def rebuilt(self, arrays: Arrays, dropout: float = 0.0) -> Self:
+    def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
         """A model of the same architecture with the sizes and values of `arrays`, in evaluation mode."""
+
+    def initialise(self, scale: float, generator: torch.Generator) -> None:
+        """Draws every weight uniformly from (-scale, scale); biases start at zero, as in the paper's code."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if "bias" in name:
+                    parameter.zero_()
+                else:
+                    parameter.uniform_(-scale, scale, generator=generator)
+
+    def filled(self, arrays: Arrays) -> Self:
+        """This model with the values of `arrays`, of its own sizes, in evaluation mode."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(torch.from_numpy(arrays[name]))
+        return self.eval()
 
     def arrays(self) -> dict[str, Array]:
         """The parameters by name as float32 arrays (copies); a tied matrix once, as `embedding.weight`."""

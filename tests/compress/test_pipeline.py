@@ -5,17 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from compress.errors import BudgetNotMet, VerificationFailed
+from compress.networks.contract import LanguageModel
+from compress.networks.gru import GruLanguageModel, GruSpec
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.networks.rhn import RhnLanguageModel, RhnSpec
 from compress.texts import sample
 from compress.verification import verify_removal
 from runtime.bundle import LoadedModel
-from runtime.scoring import perplexity
+from runtime.scoring import perplexity, score_batch
+from service.main import create_app
+from service.settings import ServiceSettings
 from store.bundles import BundleStore
 from store.manifest import Budget, Recipe, Report
 from store.settings import StoreSettings
-from tests.conftest import Published, Trained, compress_in
+from tests.conftest import WORDS, Published, Trained, compress_in, train_small
 
 
 def test_bundle_is_smaller_within_budget_and_proven(published: Published) -> None:
@@ -97,9 +103,62 @@ def test_budget_that_cannot_be_met_is_an_answer_with_its_curve(tmp_path: Path, t
 
 def test_proof_fails_for_a_model_that_is_another(trained: Trained) -> None:
     tokens = sample(trained.network, 0, 500, seed=1)
-    other = LstmLanguageModel(LstmSpec(trained.network.spec.vocabulary, 24, (40, 32)))
+    other = LstmLanguageModel(LstmSpec(trained.network.vocabulary, 24, (40, 32)))
     with pytest.raises(VerificationFailed, match="nothing was published"):
         verify_removal(other, trained.network, tokens)
+
+
+@pytest.mark.parametrize(
+    ("network", "renamed"),
+    [
+        (GruLanguageModel(GruSpec(len(WORDS), 24, (40, 32)), 0.1), {"embedding": "encoder", "layers.": "rnns."}),
+        (RhnLanguageModel(RhnSpec(len(WORDS), 32, 32, 3, tied=True), 0.1), {}),
+    ],
+    ids=["gru", "rhn"],
+)
+def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
+    network: LanguageModel, renamed: dict[str, str], tmp_path: Path
+) -> None:
+    trained = train_small(network, tmp_path, renamed)
+    recipe = Recipe(name="other", budget=Budget(perplexity_rise=0.3), calibration_tokens=1500)
+    bundle = BundleStore(_settings(tmp_path)).open(compress_in(tmp_path, trained, recipe))
+    manifest, model = bundle.manifest, LoadedModel(bundle)
+    assert manifest.architecture == network.architecture
+    original, compressed = manifest.variant("original"), manifest.variant("compressed")
+    assert original is not None
+    assert compressed is not None
+    assert compressed.breakdown.parameters < 0.9 * original.breakdown.parameters
+    assert all(check.error <= check.tolerance for check in manifest.checks)
+    assert len(manifest.checks) == 3
+    ids = model.codec.encode(trained.held_out.read_text())[: manifest.recipe.held_out_tokens]
+    for variant in manifest.variants:
+        found = perplexity(model.session(variant.name), ids, model.codec.start_id)
+        assert found == pytest.approx(variant.perplexity, rel=1e-6)
+        assert variant.eight_bit == (["embedding", "softmax"] if variant.precision == "int8" else [])
+    texts = ["the cat sees the river", "my", "a dog likes nothing\nno bird hears its shadow\n"]
+    with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
+        response = client.post(
+            "/score", json={"model": "other", "texts": texts, "variants": ["original", "compressed"]}
+        )
+    assert response.status_code == 200, response.text
+    for answer in response.json()["variants"]:
+        expected = score_batch(
+            model.session(answer["variant"]), [model.codec.encode(text) for text in texts], model.codec.start_id
+        )
+        assert [each["log_prob"] for each in answer["texts"]] == pytest.approx(
+            [each.total for each in expected], abs=1e-5
+        )
+    card = bundle.path("README.md").read_text()
+    assert "the weights of embedding and softmax take 8 bits; recurrent layers stay float32" in card
+
+
+def test_lstm_record_says_that_all_of_int8_is_int8(published: Published) -> None:
+    bundle = BundleStore(published.settings).open(published.bundle_id)
+    assert bundle.manifest.architecture == "lstm-language-model"
+    small = bundle.manifest.variant("original-int8")
+    assert small is not None
+    assert small.eight_bit == ["embedding", "recurrent layers", "softmax"]
+    assert "stay float32" not in bundle.path("README.md").read_text()
 
 
 def _settings(home: Path) -> StoreSettings:

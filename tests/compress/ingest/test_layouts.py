@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from compress.errors import BadWeights, CompressError, UnknownArchitecture, UnreadableUpload, UnsafePickle
 from compress.ingest.layouts import read_model
+from tests.compress.networks.test_networks import random_network, random_tokens
 
 V, E, H, L = 19, 6, 8, 2
 
@@ -155,6 +156,86 @@ def test_ten_modules_stay_in_the_order_of_their_numbers(tmp_path: Path, tokens: 
     torch.testing.assert_close(found, head(hidden), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("names", [("embed", "gru", "fc"), ("encoder", "rnn", "decoder")], ids="-".join)
+@pytest.mark.parametrize("bias", [True, False])
+def test_grus_are_told_by_their_gates(names: tuple[str, str, str], bias: bool, tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    table, gru, head = nn.Embedding(V, E), nn.GRU(E, H, L, bias=bias), nn.Linear(H, V)
+    modules = zip(names, (table, gru, head), strict=True)
+    state = {f"{name}.{key}": value for name, module in modules for key, value in module.state_dict().items()}
+    found, layout = ours(saved(state, tmp_path), tokens)
+    torch.testing.assert_close(found, head(gru(table(tokens))[0]), rtol=0, atol=1e-5)
+    assert "2 GRU layers" in layout
+    assert read_model(tmp_path / "model.pt", None).network.architecture == "gru-language-model"
+
+
+def test_gru_cells_tied_and_one_hot(tmp_path: Path, tokens: Tensor) -> None:
+    torch.manual_seed(0)
+    cell, head = nn.GRUCell(V, H), nn.Linear(H, V)
+    state = {**{f"cell.{k}": v for k, v in cell.state_dict().items()}, "fc.weight": head.weight, "fc.bias": head.bias}
+    found, _ = ours(saved(state, tmp_path), tokens)
+    hidden, expected = torch.zeros(tokens.shape[1], H), []
+    for row in torch.eye(V)[tokens]:
+        hidden = cell(row, hidden)
+        expected.append(head(hidden))
+    torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-5)
+    gru, table = nn.GRU(H, H), nn.Embedding(V, H)
+    tied = {"encoder.weight": table.weight.detach(), **{f"rnn.{k}": v for k, v in gru.state_dict().items()}}
+    found, layout = ours(saved(tied, tmp_path), tokens)
+    torch.testing.assert_close(found, gru(table(tokens))[0] @ table.weight.T, rtol=0, atol=1e-5)
+    assert layout.endswith(", tied")
+
+
+@pytest.mark.parametrize("name", ["rhn", "rhn-tied", "rhn-depth-1"])
+def test_own_highway_networks_keep_their_logits(name: str, tmp_path: Path) -> None:
+    network, tokens = random_network(name), random_tokens()
+    tied = network.declaration().produced != {}
+    for prefix in ("", "module."):
+        state = {prefix + key: value for key, value in network.state_dict().items()}
+        found, layout = ours(saved(state, tmp_path), tokens)
+        torch.testing.assert_close(found, network(tokens, network.zero_state(3))[0], rtol=0, atol=0)
+        assert layout.startswith("recurrent highway network: depth")
+        assert layout.endswith(", tied" if tied else ", untied")
+    if tied:
+        del state["module.decoder.weight"]
+        torch.testing.assert_close(ours(saved(state, tmp_path), tokens)[0], found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda s: s | {"highway.depths.3.norm": torch.randn(9)}, "highway.depths.3.norm"),
+        (lambda s: {k: v for k, v in s.items() if "depths.1.weight" not in k}, "depths, 1 are missing"),
+        (
+            lambda s: {k: v for k, v in s.items() if "depths.1.bias" not in k},
+            "'highway.depths.1.bias' is declared but absent",
+        ),
+        (lambda s: {k: v for k, v in s.items() if "input" not in k}, "'highway.input.weight' is declared but absent"),
+        (lambda s: s | {"highway.depths.2.weight": torch.randn(9, 18)}, "highway.depths.2.weight"),
+        (lambda s: {k: v for k, v in s.items() if "depths" not in k}, "no 'highway.depths.0.weight'"),
+        (lambda s: {k: v for k, v in s.items() if "embedding" not in k}, "no 'embedding.weight'"),
+        (lambda s: s | {"lstm.weight_ih_l0": torch.randn(4 * H, E)}, "lstm.weight_ih_l0"),
+    ],
+)
+def test_highway_networks_of_another_form_are_refused_by_name(
+    change: Callable[[Any], Any], reason: str, tmp_path: Path
+) -> None:
+    path = saved(change(dict(random_network("rhn").state_dict())), tmp_path)
+    with pytest.raises(UnknownArchitecture, match=r"Expected: embedding\.weight") as refused:
+        read_model(path, None)
+    assert reason in refused.value.detail
+
+
+def test_config_that_contradicts_a_highway_network_is_refused(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    untied, tied = random_network("rhn").state_dict(), dict(random_network("rhn-tied").state_dict())
+    del tied["decoder.weight"]
+    for state, told in ((untied, "true"), (tied, "false")):
+        config.write_text(f'{{"tied": {told}}}')
+        with pytest.raises(UnknownArchitecture, match="the config says"):
+            read_model(saved(state, tmp_path), config)
+
+
 def test_rename_in_the_config_explains_a_foreign_name(tmp_path: Path, tokens: Tensor) -> None:
     torch.manual_seed(0)
     model = Plain()
@@ -180,6 +261,18 @@ def test_rename_in_the_config_explains_a_foreign_name(tmp_path: Path, tokens: Te
         (lambda s: {k: v for k, v in s.items() if "weight_hh_l1" not in k}, "lacks weight_ih or weight_hh"),
         (lambda s: s | {"lstm.weight_hh_l0": torch.randn(3 * H, H), "lstm.weight_ih_l0": torch.randn(3 * H, E)}, "GRU"),
         (lambda s: s | {"lstm.weight_hh_l0": torch.randn(H, H), "lstm.weight_ih_l0": torch.randn(H, E)}, "plain RNN"),
+        (
+            lambda s: {
+                k: v[: 3 * H] if "lstm" in k else v for k, v in s.items()
+            },  # three gates: a GRU's, or an LSTM's with coupled gates?
+            "is called LSTM, but its weight_hh has the 24 rows of a GRU",
+        ),
+        (lambda s: {k.replace("lstm", "gru"): v for k, v in s.items()}, "is called GRU, but"),
+        (
+            lambda s: {k.replace("lstm", "rnn"): v[: 3 * H] if k.endswith("l1") else v for k, v in s.items()},
+            "not of one kind (rnn layer 0: LSTM, rnn layer 1: GRU)",
+        ),
+        (lambda s: s | {"lstm.weight_hh_l0": torch.randn(4 * H)}, "no matrix"),
         (lambda s: s | {"conv.weight": torch.randn(2, 2, 2)}, "conv.weight"),
     ],
 )

@@ -1,0 +1,111 @@
+"""What every scoring graph shares: the ports of `runtime/graph.py`, decoder, log-softmax and the targets' choice.
+
+The decoder is a Gemm that reads its matrix as (V, H), which is how an embedding lies: a tied model stores its one
+matrix once, and needs no transposed copy of it.
+
+Legend: B batch, T steps, V vocabulary, H units of a state or of the last layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from compress.exporting.streaming import Floats
+from runtime.graph import LENGTHS, LOG_PROBS, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS
+
+OPSET = 18
+IR_VERSION = 9
+RECURRENT = "recurrent"
+"""What the names of matrix products begin with that belong to a recurrent layer: they stay float32 (`quantize`)."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A network as a graph to be written.
+
+    Attributes:
+        structure: the model without its weights.
+        weights: gives its initializers by name, one at a time.
+    """
+
+    structure: onnx.ModelProto
+    weights: Callable[[], Iterator[tuple[str, Floats]]]
+
+
+def scoring_graph(
+    body: list[NodeProto], top: str, width: int, vocabulary: int, states: Mapping[str, int], *, tied: bool
+) -> onnx.ModelProto:
+    """The model without its weights, around the recurrent part.
+
+    Args:
+        body: nodes from `tokens` and `lengths` to `top`, which also make `<state>_out` of every state.
+        top: the last layer's output (T, B, H).
+        width: H of `top`.
+        vocabulary: V.
+        states: names and widths of the states.
+        tied: whether the decoder reads with `embedding` (else with `decoder`); its bias is `decoder_bias`.
+    """
+    inputs = [
+        _port(TOKENS, TensorProto.INT64, ["T", "B"]),
+        _port(TARGETS, TensorProto.INT64, ["T", "B"]),
+        _port(LENGTHS, TensorProto.INT32, ["B"]),
+    ]
+    outputs = [
+        _port(TOKEN_LOG_PROBS, TensorProto.FLOAT, ["T", "B"]),
+        _port(LOG_PROBS, TensorProto.FLOAT, ["T", "B", vocabulary]),
+    ]
+    for name, units in states.items():
+        inputs.append(_port(name, TensorProto.FLOAT, [1, "B", units]))
+        outputs.append(_port(name + STATE_OUT, TensorProto.FLOAT, [1, "B", units]))
+    constants = {"zero": [0], "one": [1], "last": [-1], "rows": [-1, width], "vocabulary": [vocabulary]}
+    nodes = [*body, *_head(top, tied=tied)]
+    used = {name for node in nodes for name in node.input}
+    initializers = [numpy_helper.from_array(np.array(value), name) for name, value in constants.items() if name in used]
+    graph = helper.make_graph(nodes, "score", inputs, outputs, initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+
+
+def ends(embedding: nn.Embedding, decoder: nn.Linear, *, tied: bool) -> Iterator[tuple[str, Floats]]:
+    """The tensors of embedding and decoder."""
+    yield "embedding", array(embedding.weight)  # (V, E)
+    if not tied:
+        yield "decoder", array(decoder.weight)  # (V, H)
+    yield "decoder_bias", array(decoder.bias)  # (V,)
+
+
+def array(parameter: Tensor) -> Floats:
+    """A parameter as float32."""
+    result: Floats = parameter.detach().cpu().float().numpy()
+    return result
+
+
+def _head(top: str, *, tied: bool) -> list[NodeProto]:
+    """Decoder, log-softmax, and the log-probability of each target.
+
+    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. Its result is
+    shaped back before the log-softmax and not after, because there it costs nothing: a graph output is never an
+    alias of another tensor, so that a Reshape onto it would copy (T, B, V) numbers.
+    """
+    decoder = ["embedding" if tied else "decoder", "decoder_bias"]
+    node = helper.make_node
+    return [
+        node("Reshape", [top, "rows"], ["features"]),  # (T, B, H) -> (T B, H)
+        node("Gemm", ["features", *decoder], ["flat_logits"], name="decoder", transB=1),  # (T B, V)
+        node("Shape", [TOKENS], ["steps"]),  # [T, B]
+        node("Concat", ["steps", "vocabulary"], ["shape"], axis=0),  # [T, B, V]
+        node("Reshape", ["flat_logits", "shape"], ["logits"]),  # (T B, V) -> (T, B, V)
+        node("LogSoftmax", ["logits"], [LOG_PROBS], axis=-1),
+        node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
+        node("GatherElements", [LOG_PROBS, "columns"], ["picked"], axis=-1),
+        node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)
+    ]
+
+
+def _port(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
