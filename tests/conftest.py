@@ -11,7 +11,8 @@ import torch
 
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.pipeline import Inputs, run
-from compress.training import TrainingPlan, train
+from compress.training.loop import train
+from compress.training.plan import TrainingPlan
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
 from store.manifest import Budget, Recipe
@@ -71,9 +72,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     index = {word: position for position, word in enumerate(WORDS)}
     tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
-    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40, 32)), dropout=0.1)
-    network.initialise(0.1, torch.Generator().manual_seed(0))
-    train(network, tokens, TrainingPlan(epochs=6, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5))
+    fresh = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40, 32)), dropout=0.1)
+    fresh.initialise(0.1, torch.Generator().manual_seed(0))
+    plan = TrainingPlan(epochs=6, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5)
+    network = train(fresh, tokens, plan).network
     state = {
         name.replace("embedding", "encoder").replace("layers.0", "rnns.0").replace("layers.1", "rnns.1"): value
         for name, value in network.state_dict().items()

@@ -1,70 +1,37 @@
-"""One training loop for language models: truncated back-propagation with carried state, resumable.
+"""The one training loop for language models: truncated back-propagation with carried state, resumable.
 
-It trains from scratch (`teacher=None`) and fine-tunes a pruned model by distilling from the original: the loss is
-then `(1 - soft) * CE(labels) + soft * KL(teacher || student)`. The learning rate rises linearly over the first 2 %
-and falls along a cosine to 1 % of its peak, over a horizon known in advance (steps) so that a resumed run is the
-same run.
+It trains from scratch (`teacher=None`) and fine-tunes a pruned model by distilling from the original. A learner adds what
+makes a network learn which components it can lose; between epochs they are removed, so that later epochs cost less.
 
-A checkpoint holds weights, optimizer, step, state and both random generators; a run resumed from it on the same
-machine continues bit for bit.
+A run whose loss stops being a number goes back to the start of its epoch and takes half the step from there.
 
-Legend: B batch, T steps, V vocabulary, N tokens of the corpus.
+Legend: B batch, T steps of a segment, V vocabulary, N tokens of the corpus.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from compress.networks.contract import LanguageModel, State, detach
+from compress.errors import TrainingDiverged
+from compress.networks.contract import LanguageModel, detach
+from compress.training.checkpoints import configuration_of, read_checkpoint, write_checkpoint
+from compress.training.evaluation import in_streams, perplexity
+from compress.training.hooks import Learner
+from compress.training.losses import bfloat16_pays, loss_of
+from compress.training.optimizers import averaged_weights, averages, has_stalled, set_learning_rate, start_averaging
+from compress.training.plan import EpochRecord, Progress, Trained, TrainingPlan, perplexity_of
+from compress.training.ranks import ranks
+from compress.training.run import Run
+from compress.training.schedules import share_of_peak
 
-Progress = Callable[[float, str], None]
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """How a model is trained.
-
-    `minutes` ends the run early by the clock and takes the place of the horizon: the schedule then follows the
-    fraction of the time spent instead of the fraction of the steps. From scratch, plain SGD with a large step and a
-    tight clip (both in the scale of a mean loss) leaves the plateau of word frequencies far sooner than Adam does.
-    `bfloat16` asks for autocast where the processor multiplies in that type (`bfloat16_pays`); elsewhere it changes nothing.
-    """
-
-    epochs: float = 6.0
-    minutes: float | None = None
-    batch: int = 20
-    steps: int = 35
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 20.0
-    weight_decay: float = 0.0
-    clip: float = 0.25
-    soft: float = 0.5
-    seed: int = 1
-    bfloat16: bool = False
-    checkpoint_minutes: float = 2.0
-
-
-def bfloat16_pays() -> bool:
-    """Whether this processor has instructions for products in bfloat16.
-
-    Where it has none, they are emulated some two hundred times as slowly, and oneDNN has no LSTM in that type at all.
-    """
-    capabilities = torch.cpu.get_capabilities()
-    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
-def in_streams(tokens: Tensor, batch: int) -> Tensor:
-    """(N,) -> (N // B, B): B contiguous streams side by side; the tail that does not fill a row is dropped."""
-    rows = len(tokens) // batch
-    return tokens[: rows * batch].view(batch, rows).t().contiguous()
+MOST_SETBACKS = 3
+TELL_EVERY = 20
 
 
 def train(
@@ -73,24 +40,40 @@ def train(
     plan: TrainingPlan,
     *,
     teacher: LanguageModel | None = None,
+    learner: Learner | None = None,
+    valid: Tensor | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-) -> None:
-    """Trains `network` in place.
+) -> Trained:
+    """Trains a copy of `network`.
+
+    In a process of a `torchrun` group it trains together with the others, each on its share of the streams; all return
+    the same network, only the first writes and tells.
 
     Args:
-        network: the model; left in evaluation mode at its last weights.
+        network: the model to start from; left alone.
         tokens: int64 (N,), the corpus as one stream.
         plan: the schedule.
-        teacher: the model to distil from, with the same vocabulary.
-        checkpoint: where to resume from if it exists, and to write every `checkpoint_minutes`.
-        progress: called with the share done (0 to 1) and a line to show.
+        teacher: the model to distil from, with the same vocabulary, in evaluation mode.
+        learner: what is added to plain training.
+        valid: int64 (N,), judged after every epoch.
+        checkpoint: where to resume from if it exists, and to write every `checkpoint_minutes` and after every epoch.
+        progress: called with the share done (0 to 1) and a line to show: steps, epochs, rollbacks.
+
+    Returns:
+        The network after the last step (or the best or the averaged one, as the plan says), and the epochs.
 
     Raises:
-        ValueError: when the corpus is too short for one step of the batch.
-        FloatingPointError: when the loss stops being a number.
+        ValueError: when the corpus is too short for one step of the batch, or the plan needs what is not given.
+        CheckpointRefused: when the checkpoint is damaged or of another run.
+        TrainingDiverged: a `FloatingPointError`; when the loss is no number after `MOST_SETBACKS` rollbacks.
     """
-    streams = in_streams(tokens, plan.batch)  # (rows, B)
+    # 1. What was asked for can be done.
+    _check(plan, learner, valid)
+    group = ranks()
+    columns = group.columns(plan.batch)
+    device = next(network.parameters()).device
+    streams = in_streams(tokens, plan.batch)[:, columns].contiguous().to(device)  # (rows, B)
     segments = (len(streams) - 1) // plan.steps
     if segments < 1:
         raise ValueError(
@@ -98,108 +81,157 @@ def train(
             f"at least {plan.batch * (plan.steps + 1)}"
         )
     total = max(1, round(segments * plan.epochs))
+    half = plan.bfloat16 and bfloat16_pays(device)
+    configuration = configuration_of(network, tokens, plan, teacher, learner, group.world)
+
+    # 2. A fresh run, or the one that the checkpoint holds.
     torch.manual_seed(plan.seed)
-    optimizer = _optimizer(network, plan)
-    state, teacher_state = network.zero_state(plan.batch), None if teacher is None else teacher.zero_state(plan.batch)
-    step, spent = 0, 0.0
+    run = Run(network, plan, learner, group)
+    if group.rank:
+        torch.manual_seed(plan.seed + group.rank)  # masks of its own for its own streams
     if checkpoint is not None and checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        state, teacher_state = saved["state"], saved["teacher_state"]
-        step, spent = saved["step"], saved["spent"]
-        torch.set_rng_state(saved["generator"])
-    started, last_saved = time.monotonic() - spent, time.monotonic()
-    running, half = math.nan, plan.bfloat16 and bfloat16_pays()
-    network.train()
+        run.restore(read_checkpoint(checkpoint, configuration))
+    else:
+        run.rewind(teacher)
+    good, rate = run.snapshot(), float(run.optimizer.param_groups[0]["lr"])
+    started, last_saved = time.monotonic() - run.spent, time.monotonic()
+
     while True:
-        elapsed = time.monotonic() - started
-        done = step / total if plan.minutes is None else elapsed / (60 * plan.minutes)
+        # 3. The clock (the first process's) and the learning rate.
+        now = time.monotonic()
+        run.spent, due = group.agreed(now - started, float(now - last_saved > 60 * plan.checkpoint_minutes))
+        done = run.step / total if plan.minutes is None else run.spent / (60 * plan.minutes)
         if done >= 1:
             break
-        for group in optimizer.param_groups:
-            group["lr"] = plan.learning_rate * _schedule(done)
-        row = (step % segments) * plan.steps
-        if step % segments == 0:
-            state, teacher_state = (
-                network.zero_state(plan.batch),
-                None if teacher is None else teacher.zero_state(plan.batch),
-            )
+        position, epoch = run.step % segments, run.step // segments
+        stage = epoch if plan.minutes is None else int(done * plan.epochs)
+        rate = plan.learning_rate * 0.5 ** len(run.setbacks) * share_of_peak(plan, done, stage)
+        set_learning_rate(run.optimizer, rate)
+        if position == 0:
+            run.rewind(teacher)
+            if plan.optimizer == "asgd" and epoch + 1 >= plan.averaging_epoch and not averages(run.optimizer):
+                start_averaging(run.optimizer)
+
+        # 4. The loss of the next segment, from the state that the last one left.
+        row = position * plan.steps
         inputs, labels = streams[row : row + plan.steps], streams[row + 1 : row + plan.steps + 1]  # (T, B)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
-            logits, state = network(inputs, detach(state))
-        loss = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
-        hard = float(loss.detach())
-        if teacher is not None and teacher_state is not None:
+        substituted = None if learner is None else learner.substituted()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+            if substituted is None:
+                logits, run.state = run.network(inputs, detach(run.state))
+            else:
+                logits, run.state = functional_call(run.network, substituted, (inputs, detach(run.state)))
+        guide = None
+        if teacher is not None and run.teacher_state is not None:
             with torch.no_grad():
-                guide, teacher_state = teacher(inputs, teacher_state)
-            loss = (1 - plan.soft) * loss + plan.soft * _divergence(logits, guide)
-        if not math.isfinite(hard):
-            raise FloatingPointError(f"the loss is {hard} at step {step}; lower the learning rate")
-        optimizer.zero_grad(set_to_none=True)
+                guide, run.teacher_state = teacher(inputs, run.teacher_state)
+        loss, hard = loss_of(logits, labels, guide, plan)
+        penalty = None if learner is None else learner.penalty()
+        if penalty is not None:
+            loss = loss + penalty
+
+        # 5. The gradient, of the whole batch; the clip acts on loss and penalty together, as in the paper.
+        run.clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), plan.clip)
-        optimizer.step()
-        step += 1
-        running = hard if math.isnan(running) else 0.99 * running + 0.01 * hard
-        if progress is not None and step % 20 == 0:
-            progress(min(done, 1.0), f"step {step}, training perplexity {math.exp(min(running, 20)):.1f}")
-        if checkpoint is not None and time.monotonic() - last_saved > 60 * plan.checkpoint_minutes:
-            _save(
-                checkpoint,
-                network=network.state_dict(),
-                optimizer=optimizer.state_dict(),
-                state=detach(state),
-                teacher_state=teacher_state,
-                step=step,
-                spent=time.monotonic() - started,
-                generator=torch.get_rng_state(),
-            )
+        group.average([*run.gradients(), hard])
+        norm = nn.utils.clip_grad_norm_(run.network.parameters(), plan.clip)
+        sound = math.isfinite(float(hard)) and math.isfinite(float(norm))
+
+        # 6. The step, unless it would spoil the weights.
+        if sound:
+            run.advance(rate, float(hard), time.monotonic() - now)
+        ended = run.step % segments == 0 or (plan.minutes is None and run.step == total)
+        if sound and (ended or due):
+            sound = run.is_finite()
+        if not sound:
+            _roll_back(run, good, float(hard), rate, done, progress if group.first else None)
+            started = time.monotonic() - run.spent
+            continue
+        if progress is not None and group.first and run.step % TELL_EVERY == 0:
+            progress(done, f"step {run.step}, training perplexity {perplexity_of(run.mean_loss()):.1f}")
+
+        # 7. The epoch's end: judge, let the learner remove what is dead, keep the state to come back to.
+        if ended:
+            record = _end_epoch(run, valid, rate)
+            run.spent = time.monotonic() - started
+            good = run.snapshot()
+            if progress is not None and group.first:
+                progress(min(run.step / total if plan.minutes is None else done, 1.0), record.line())
+        if checkpoint is not None and (ended or due):
+            content = good if ended else run.snapshot()
+            if group.first:
+                write_checkpoint(checkpoint, configuration, content)
             last_saved = time.monotonic()
-    network.eval()
+
+    # 8. The clock may have ended the run within an epoch.
+    if not run.is_finite():
+        run.restore(good)
+    if run.steps:
+        record = _end_epoch(run, valid, rate)
+        if progress is not None and group.first:
+            progress(1.0, record.line())
+    return Trained(run.result(), tuple(run.records))
 
 
-@torch.no_grad()
-def perplexity(network: LanguageModel, tokens: Tensor, streams: int = 10, steps: int = 70) -> float:
-    """Exp of the mean negative log-likelihood of `tokens` (N,) after the first of each stream, state carried.
-
-    A quick estimate for use inside training and search: every stream starts from the zero state. The figure that is
-    published comes from `runtime`.
-    """
-    network.eval()
-    rows = in_streams(tokens, max(1, min(streams, len(tokens) // 2)))
-    state: State = network.zero_state(rows.shape[1])
-    total = 0.0
-    for start in range(0, len(rows) - 1, steps):
-        labels = rows[start + 1 : start + steps + 1]
-        logits, state = network(rows[start : start + len(labels)], state)
-        total += float(nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum"))
-    return math.exp(total / ((len(rows) - 1) * rows.shape[1]))
+def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) -> None:
+    if valid is None and (plan.optimizer == "nt_asgd" or plan.keep == "best"):
+        asked = "the optimizer 'nt_asgd'" if plan.optimizer == "nt_asgd" else "keep='best'"
+        raise ValueError(f"{asked} judges every epoch on a validation text, and none is given")
+    if valid is not None and len(valid) < 2:
+        raise ValueError(f"the validation text has {len(valid)} tokens; at least 2 are needed")
+    if learner is not None and plan.keep == "best":
+        raise ValueError("keep='best' would return a network from before its components were removed; take 'last'")
 
 
-def _optimizer(network: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
-    if plan.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    return torch.optim.AdamW(
-        network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, betas=(0.9, 0.99)
+def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
+    """Validates (the averaged weights, where there are any), records, and shrinks if the learner says so."""
+    judged = math.nan
+    if valid is not None:
+        with averaged_weights(run.network, run.optimizer):
+            own = perplexity(run.network, valid) if run.ranks.first else math.nan
+            (judged,) = run.ranks.agreed(own)
+            run.remember_best(judged)
+        run.network.train()
+    record = EpochRecord(
+        epoch=len(run.records) + 1,
+        seconds=run.seconds,
+        units=dict(run.network.declaration().axes),
+        learning_rate=rate,
+        training_perplexity=perplexity_of(run.mean_loss()),
+        valid_perplexity=None if valid is None else judged,
     )
+    run.records.append(record)
+    run.loss, run.steps, run.seconds = 0.0, 0, 0.0
+    if run.plan.optimizer == "nt_asgd" and not averages(run.optimizer):
+        judgements = [each.valid_perplexity for each in run.records if each.valid_perplexity is not None]
+        if has_stalled(judgements, run.plan.patience):
+            start_averaging(run.optimizer)
+    keep = None if run.learner is None else run.learner.after_epoch(judged)
+    if keep is not None:
+        run.remove(keep)
+    return record
 
 
-def _schedule(done: float) -> float:
-    warm = 0.02
-    if done < warm:
-        return max(done, 1e-3) / warm
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+def _roll_back(
+    run: Run, good: dict[str, object], loss: float, rate: float, done: float, progress: Progress | None
+) -> None:
+    """Takes the run back to the last good weights with half the step, or gives up.
 
-
-def _divergence(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean cross-entropy (nats per token) of the student's distribution under the teacher's; logits (T, B, V)."""
-    target = teacher.flatten(0, 1).float().softmax(dim=-1)
-    return nn.functional.cross_entropy(student.flatten(0, 1).float(), target)
-
-
-def _save(path: Path, **content: Any) -> None:
-    """Writes beside and renames, so that a kill leaves the last whole checkpoint."""
-    temporary = path.with_suffix(".partial")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    Raises:
+        TrainingDiverged: when that was done often enough.
+    """
+    step, spent, setbacks = run.step, run.spent, run.setbacks
+    run.restore(good)
+    what = f"the loss is {loss}" if not math.isfinite(loss) else "a gradient or a weight is not finite"
+    line = f"{what} at step {step} with learning rate {rate:.3g}; back to step {run.step}"
+    if len(setbacks) == MOST_SETBACKS:
+        story = [*setbacks, line]
+        raise TrainingDiverged(
+            f"the training diverges even with {0.5**MOST_SETBACKS:g} of the learning rate, after {MOST_SETBACKS} rollbacks; "
+            f"lower the learning rate (or the clip) and train anew. {'; '.join(story)}",
+            story,
+            best=run.result(),
+        )
+    run.spent, run.setbacks = spent, [*setbacks, f"{line} and half the learning rate"]
+    if progress is not None:
+        progress(done, f"rolled back: {run.setbacks[-1]}")
