@@ -27,7 +27,8 @@ def shrink(
     """
     declaration = network.declaration()
     arrays, _ = axes.take(network.arrays(), declaration, keep)
-    dropout: Any = getattr(network, "regularisation", None) or network.dropout.p
+    given: Any = network
+    dropout = getattr(network, "regularisation", None) or given.dropout.p
     smaller = network.rebuilt(arrays, dropout=dropout)
     smaller = smaller.to(next(network.parameters()).device).train(network.training)
     options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}

@@ -133,9 +133,10 @@ def train(
         # 5. The gradient, of the whole batch; the clip acts on loss and penalty together, as in the paper.
         run.clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
-        group.average([*run.gradients(), hard])
+        whole = loss.detach().clone()
+        group.average([*run.gradients(), whole, hard])
         norm = nn.utils.clip_grad_norm_(run.network.parameters(), plan.clip)
-        sound = math.isfinite(float(hard)) and math.isfinite(float(norm))
+        sound = math.isfinite(float(whole)) and math.isfinite(float(norm))
 
         # 6. The step, unless it would spoil the weights.
         if sound:
@@ -144,7 +145,7 @@ def train(
         if sound and (ended or due):
             sound = run.is_finite()
         if not sound:
-            _roll_back(run, good, float(hard), rate, done, progress if group.first else None)
+            _roll_back(run, good, float(whole), rate, done, progress if group.first else None)
             started = time.monotonic() - run.spent
             continue
         if progress is not None and group.first and run.step % TELL_EVERY == 0:

@@ -171,8 +171,12 @@ class Run:
             self.kept[axis] = whole[np.asarray(index)]
 
     def _watch_extra(self, learner: Learner) -> None:
+        """Parameters that the learner kept over a shrink keep what Adam knows of them; replaced ones start anew."""
         own = learner.extra_parameters()
+        known = {} if self.extra is None else self.extra.state
         self.extra = torch.optim.Adam(own, lr=self.plan.extra_learning_rate) if own else None
+        if self.extra is not None:
+            self.extra.state.update({parameter: known[parameter] for parameter in own if parameter in known})
 
     def _own_columns(self, state: State) -> State:
         columns = self.ranks.columns(self.plan.batch)
