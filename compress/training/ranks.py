@@ -72,7 +72,7 @@ class Ranks:
         if self.world == 1 or state is None:
             return state
         parts: list[State] = [[] for _ in range(self.world)]
-        dist.all_gather_object(parts, state)
+        dist.all_gather_object(parts, [tuple(each.cpu() for each in layer) for layer in state])
         return [
             tuple(torch.cat(each, dim=1) for each in zip(*layers, strict=True)) for layers in zip(*parts, strict=True)
         ]

@@ -76,6 +76,7 @@ def test_student_resumes_bit_for_bit_beside_its_teacher(tmp_path: Path) -> None:
     assert same(undisturbed.network, resumed.network)
 
 
+@pytest.mark.slow  # five processes that import torch
 def test_run_killed_at_random_moments_ends_as_the_undisturbed_one(tmp_path: Path) -> None:
     checkpoint, result, moments = tmp_path / "run.checkpoint", tmp_path / "result", random.Random(3)
     options = [str(checkpoint), str(result), "--dropout", "0.1", "--epochs", "8"]
