@@ -38,7 +38,8 @@ from compress.networks.lstm import LstmLanguageModel, declare, from_arrays
 from compress.observation import observe
 from compress.quantize import quantize
 from compress.texts import sample
-from compress.training import perplexity, train
+from compress.training.evaluation import perplexity
+from compress.training.loop import train
 from runtime.scoring import perplexity as runtime_perplexity
 from runtime.session import VariantSession
 from store.manifest import Recipe
@@ -108,12 +109,13 @@ def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
     learned = _learned(dense.network, dense.train[:CALIBRATION_TOKENS])
     student = from_arrays(_removed(learned, share).arrays, tied=False, dropout=DROPOUT)
     recipe = Recipe(finetune_minutes=minutes)
-    train(student, dense.train, plan(recipe, len(dense.train)), teacher=dense.network, progress=_show)
-    found = perplexity(student, dense.valid)
+    schedule = plan(recipe, len(dense.train))
+    tuned = train(student, dense.train, schedule, teacher=dense.network, progress=_show).network
+    found = perplexity(tuned, dense.valid)
     ids = dense.valid[:INT8_TOKENS].tolist()
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
-        export(student, plain)
+        export(tuned, plain)
         quantize(plain, small)
         start = dense.words.index("<eos>")
         ratio = runtime_perplexity(VariantSession(small), ids, start) / runtime_perplexity(

@@ -13,10 +13,13 @@ CompressError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from store.jobs import Problem
 from store.manifest import CurvePoint
+
+if TYPE_CHECKING:
+    from compress.networks.contract import LanguageModel
 
 
 class CompressError(Exception):
@@ -89,6 +92,27 @@ class BudgetNotMet(CompressError):
     def __init__(self, detail: str, issues: list[str] | None = None, *, curve: list[CurvePoint]) -> None:
         self.curve = curve
         super().__init__(detail, issues)
+
+
+class TrainingDiverged(CompressError, FloatingPointError):
+    """The loss stops being a number, however often the run is rolled back and its steps are made smaller.
+
+    Attributes:
+        issues: every rollback, one line each.
+        best: the best model so far.
+    """
+
+    kind, title = "training-diverged", "The training diverged"
+
+    def __init__(self, detail: str, issues: list[str] | None = None, *, best: LanguageModel) -> None:
+        self.best = best
+        super().__init__(detail, issues)
+
+
+class CheckpointRefused(CompressError, ValueError):
+    """A checkpoint is damaged, or of another run."""
+
+    kind, title = "checkpoint-refused", "The checkpoint cannot be resumed"
 
 
 class VerificationFailed(CompressError):

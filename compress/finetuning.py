@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from compress.errors import CheckpointRefused
 from compress.networks.contract import LanguageModel
 from compress.texts import Texts
-from compress.training import TrainingPlan, perplexity, train
+from compress.training.evaluation import perplexity
+from compress.training.loop import train
+from compress.training.plan import TrainingPlan
 from store.manifest import Recipe
 
 DROPOUT = 0.2
@@ -42,17 +45,21 @@ def finetune(
     """
     student = network.rebuilt(network.arrays(), dropout=DROPOUT)
     before = perplexity(network, texts.held_out)
-    train(
-        student,
-        texts.training,
-        plan(recipe, len(texts.training)),
-        teacher=original,
-        checkpoint=work / "finetune.checkpoint",
-        progress=tell,
-    )
-    (work / "finetune.checkpoint").unlink(missing_ok=True)
-    after = perplexity(student, texts.held_out)
+    checkpoint = work / "finetune.checkpoint"
+
+    def distil() -> LanguageModel:
+        schedule = plan(recipe, len(texts.training))
+        return train(student, texts.training, schedule, teacher=original, checkpoint=checkpoint, progress=tell).network
+
+    try:
+        tuned = distil()
+    except CheckpointRefused:
+        # A search by speed may choose another model when a killed job is taken up: that one is tuned from its start.
+        checkpoint.unlink()
+        tuned = distil()
+    checkpoint.unlink(missing_ok=True)
+    after = perplexity(tuned, texts.held_out)
     told = f"{recipe.finetune_minutes:g} minutes of distillation: perplexity {before:.2f} -> {after:.2f}"
     if after >= before:
         return network, f"{told}; not better, so the untuned model was kept"
-    return student, told
+    return tuned, told

@@ -1,6 +1,6 @@
 """From the budget to one pruned model: tries shares, keeps the curve, rolls back to the last that was within.
 
-A perplexity budget is judged on the held-out text by the quick estimate of `training.perplexity`, the same one for
+A perplexity budget is judged on the held-out text by the quick estimate of `training.evaluation.perplexity`, the same one for
 original and candidate. A size budget is a matter of counting, a speed budget of timing the exported candidate against
 the original on this host, interleaved.
 
@@ -24,7 +24,7 @@ from compress.errors import BudgetNotMet
 from compress.export import export
 from compress.networks.contract import LanguageModel
 from compress.sizes import embedding_width, layer_units
-from compress.training import perplexity
+from compress.training.evaluation import perplexity
 from runtime.latency import compare
 from runtime.session import VariantSession
 from store.manifest import CurvePoint, Recipe

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from compress.errors import VerificationFailed
 from compress.networks.contract import LanguageModel
-from compress.training import in_streams
+from compress.training.evaluation import in_streams
 from runtime.session import VariantSession
 from store.manifest import CheckRecord
 

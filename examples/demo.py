@@ -22,7 +22,9 @@ from client import show
 from client.api import Client
 from compress.corpus import build_vocabulary, load_corpus
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.training import TrainingPlan, perplexity, train
+from compress.training.evaluation import perplexity
+from compress.training.loop import train
+from compress.training.plan import TrainingPlan
 from store.jobs import JobState
 from store.manifest import Budget, Recipe
 
@@ -77,15 +79,15 @@ def train_original(folder: Path, minutes: float) -> None:
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.description}"), console=console) as progress:
         bar = progress.add_task("", total=1.0)
-        train(
+        trained = train(
             network,
             tokens,
             plan,
             progress=lambda done, message: progress.update(bar, completed=done, description=message),
-        )
-    console.print(f"held-out perplexity {perplexity(network, valid):.1f}")
+        ).network
+    console.print(f"held-out perplexity {perplexity(trained, valid):.1f}")
     state = {
-        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()
+        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in trained.state_dict().items()
     }
     torch.save(state, folder / "model.pt")
     (folder / "words.txt").write_text("\n".join(words) + "\n")

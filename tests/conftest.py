@@ -13,7 +13,8 @@ import torch
 from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.pipeline import Inputs, run
-from compress.training import TrainingPlan, train
+from compress.training.loop import train
+from compress.training.plan import TrainingPlan
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
 from store.manifest import Budget, Recipe
@@ -80,8 +81,9 @@ def train_small(network: LanguageModel, folder: Path, renamed: Mapping[str, str]
     index = {word: position for position, word in enumerate(WORDS)}
     tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
     network.initialise(0.1, torch.Generator().manual_seed(0))
-    train(network, tokens, TrainingPlan(epochs=6, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5))
-    state = network.state_dict()
+    plan = TrainingPlan(epochs=6, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5)
+    trained = train(network, tokens, plan).network
+    state = trained.state_dict()
     for ours, theirs in renamed.items():
         state = {name.replace(ours, theirs): value for name, value in state.items()}
     torch.save(state, folder / "model.pt")
@@ -89,7 +91,7 @@ def train_small(network: LanguageModel, folder: Path, renamed: Mapping[str, str]
     (folder / "words.json").write_text(json.dumps(WORDS))
     (folder / "calibration.txt").write_text(sentences(400, 1))
     (folder / "held-out.txt").write_text(sentences(150, 2))
-    return Trained(network, folder)
+    return Trained(trained, folder)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec, declare, from_ar
 from compress.observation import observe
 from compress.repair import repair
 from compress.selection import removal_order
-from compress.training import perplexity
+from compress.training.evaluation import perplexity
 from tests.compress.test_axes import random_network, scores
 
 

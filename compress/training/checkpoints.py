@@ -1,0 +1,90 @@
+"""A run on disk: written whole or not at all, and taken up only by the run that wrote it.
+
+The content is that of `Run.snapshot` (plain containers of tensors, numbers and strings), so it is read with
+`weights_only=True`; beside it lies the configuration of the run, and a run of another configuration is refused by name of
+what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from compress.errors import CheckpointRefused
+from compress.networks.contract import LanguageModel
+from compress.training.hooks import Learner
+from compress.training.plan import TrainingPlan
+
+Configuration = dict[str, str]
+
+
+def configuration_of(
+    network: LanguageModel,
+    tokens: Tensor,
+    plan: TrainingPlan,
+    teacher: LanguageModel | None,
+    learner: Learner | None,
+    processes: int,
+) -> Configuration:
+    """All that a run resumed must share with the run that was stopped, as told to people."""
+    # How often it is saved, and where half precision would pay, may change with the machine.
+    free = {"checkpoint_minutes", "bfloat16"}
+    told = {f"plan.{name}": str(value) for name, value in asdict(plan).items() if name not in free}
+    digest = hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:12]
+    return told | {
+        "network": _sizes(network),
+        "corpus": f"{len(tokens):,} tokens, {digest}",
+        "teacher": "none" if teacher is None else _sizes(teacher),
+        "learner": "none" if learner is None else type(learner).__qualname__,
+        "processes": str(processes),
+    }
+
+
+def write_checkpoint(path: Path, configuration: Configuration, content: Mapping[str, Any]) -> None:
+    """Writes beside and renames, so that a kill leaves the last whole checkpoint."""
+    temporary = path.with_suffix(".partial")
+    with temporary.open("wb") as file:
+        torch.save({"configuration": configuration, "run": dict(content)}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
+    """The run as it was saved.
+
+    Raises:
+        CheckpointRefused: when the file is damaged, or its configuration is another; the issues say what differs.
+    """
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointRefused(f"{path} cannot be read; delete it to start anew", [str(error)]) from error
+    if not isinstance(saved, dict) or saved.keys() != {"configuration", "run"}:
+        raise CheckpointRefused(f"{path} is no checkpoint of this program's training; delete it to start anew")
+    before = saved["configuration"]
+    issues = [
+        f"{name}: {before.get(name, 'absent')} in the checkpoint, {configuration.get(name, 'absent')} now"
+        for name in sorted(before.keys() | configuration.keys())
+        if before.get(name) != configuration.get(name)
+    ]
+    if issues:
+        raise CheckpointRefused(
+            f"{path} is of another run ({'; '.join(issues)}); train with its settings, or delete it to start anew",
+            issues,
+        )
+    content: dict[str, Any] = saved["run"]
+    return content
+
+
+def _sizes(network: LanguageModel) -> str:
+    axes = ", ".join(f"{axis} {size}" for axis, size in network.declaration().axes.items())
+    return f"{type(network).__name__} with {network.vocabulary:,} tokens, {axes}"
