@@ -19,7 +19,7 @@ from store.jobs import Problem
 from store.manifest import CurvePoint
 
 if TYPE_CHECKING:
-    from compress.networks.contract import LanguageModel
+    from compress.training.plan import Trained
 
 
 class CompressError(Exception):
@@ -99,12 +99,12 @@ class TrainingDiverged(CompressError, FloatingPointError):
 
     Attributes:
         issues: every rollback, one line each.
-        best: the best model so far.
+        best: the best model so far, and the epochs up to the last rollback.
     """
 
     kind, title = "training-diverged", "The training diverged"
 
-    def __init__(self, detail: str, issues: list[str] | None = None, *, best: LanguageModel) -> None:
+    def __init__(self, detail: str, issues: list[str] | None = None, *, best: Trained) -> None:
         self.best = best
         super().__init__(detail, issues)
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import torch
 
@@ -26,7 +26,7 @@ from compress.networks.registry import NAMES, build, spec_of
 from compress.networks.regularisation import Regularisation
 from compress.training.evaluation import perplexity
 from compress.training.loop import train
-from compress.training.plan import EpochRecord, TrainingPlan
+from compress.training.plan import Trained, TrainingPlan
 from compress.training.ranks import Ranks, joined
 
 
@@ -90,10 +90,10 @@ def run(arguments: argparse.Namespace) -> int:
             )  # fmt: skip
         except TrainingDiverged as error:
             if group.first:
-                _write(arguments, plan, corpus, group, error.best, (), [*error.issues])
+                _write(arguments, plan, corpus, group, error.best, error.issues)
             raise
         if group.first:
-            found = _write(arguments, plan, corpus, group, trained.network, trained.epochs, told)
+            found = _write(arguments, plan, corpus, group, trained, told)
             tell(1.0, f"valid perplexity {found['valid_perplexity']:.2f}, test {found['test_perplexity']:.2f}")
     return 0
 
@@ -162,11 +162,11 @@ def _write(
     plan: TrainingPlan,
     corpus: ReadCorpus,
     group: Ranks,
-    network: LanguageModel,
-    epochs: tuple[EpochRecord, ...],
+    trained: Trained,
     told: list[str],
 ) -> dict[str, float]:
     """Model and record; returns the final perplexities."""
+    network = trained.network
     declaration = network.declaration()
     # The test text is one stream with carried state, as the paper scores it; validation is the quick estimate.
     found = {
@@ -189,7 +189,7 @@ def _write(
             "units": dict(declaration.axes),
             "parameters": axes.parameters(declaration),
             "mult_adds": axes.mult_adds(declaration),
-            "epochs": [vars(record) for record in epochs],
+            "epochs": [vars(record) for record in trained.epochs],
             "setbacks": told,
             **found,
         },
@@ -197,7 +197,7 @@ def _write(
     return found
 
 
-def _device(name: Literal["auto", "cpu", "cuda"] | str) -> torch.device:
+def _device(name: str) -> torch.device:
     if name == "cpu" or not torch.cuda.is_available():
         if name not in ("auto", "cpu"):
             raise ValueError(f"the device '{name}' is not there")

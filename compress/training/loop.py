@@ -231,7 +231,7 @@ def _roll_back(
             f"the training diverges even with {0.5**MOST_SETBACKS:g} of the learning rate, after {MOST_SETBACKS} rollbacks; "
             f"lower the learning rate (or the clip) and train anew. {'; '.join(story)}",
             story,
-            best=run.result(),
+            best=Trained(run.result(), tuple(run.records)),
         )
     run.spent, run.setbacks = spent, [*setbacks, f"{line} and half the learning rate"]
     if progress is not None:

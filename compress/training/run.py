@@ -145,8 +145,9 @@ class Run:
 
     def remember_best(self, perplexity: float) -> None:
         """Keeps the averaged weights if no epoch validated better; called within `averaged_weights`."""
-        if self.plan.keep == "best" and (self.best is None or perplexity < self.best["perplexity"]):
-            self.best = {"perplexity": perplexity, "network": copy.deepcopy(self.network.state_dict())}
+        judged = math.inf if math.isnan(perplexity) else perplexity
+        if self.plan.keep == "best" and (self.best is None or judged < self.best["perplexity"]):
+            self.best = {"perplexity": judged, "network": copy.deepcopy(self.network.state_dict())}
 
     def result(self) -> LanguageModel:
         """The network to return, in evaluation mode: averaged, or the best, as the plan says."""

@@ -122,7 +122,20 @@ def test_diverging_run_is_rolled_back_and_stops_with_its_story_and_the_best_mode
     assert isinstance(caught.value, TrainingDiverged)
     assert len(caught.value.issues) == 4
     assert [line.startswith("rolled back") for line in told] == [True] * 3
-    assert same(caught.value.best, fresh())
+    assert same(caught.value.best.network, fresh())
+
+
+def test_run_that_diverges_late_gives_up_with_its_good_epochs() -> None:
+    class Late(Executioner):
+        def penalty(self) -> Tensor | None:
+            return torch.tensor(math.nan if self.steps > 60 else 0.0)
+
+    with pytest.raises(TrainingDiverged) as caught:
+        train(fresh(), counting_text(2000), PLAN, learner=Late(removes=False), valid=counting_text(200))
+    best = caught.value.best
+    assert [record.epoch for record in best.epochs] == [1]
+    assert perplexity(best.network, counting_text(200)) == best.epochs[0].valid_perplexity
+    assert all("back to step 49" in line for line in caught.value.issues)
 
 
 class Poison(Executioner):

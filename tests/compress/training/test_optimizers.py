@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,8 @@ from compress.training.optimizers import (
     start_averaging,
 )
 from compress.training.plan import TrainingPlan
+from compress.training.ranks import Ranks
+from compress.training.run import Run
 from compress.training.schedules import share_of_peak
 from tests.compress.training.language import PLAN, fresh, noisy_text
 
@@ -124,3 +127,11 @@ def test_loop_takes_the_rate_of_its_epoch() -> None:
     plan = TrainingPlan(epochs=6, batch=4, steps=10, learning_rate=1.0, schedule="paper_iss")
     rates = [record.learning_rate for record in train(fresh(), noisy_text(200), plan).epochs]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01], rel=1e-12)
+
+
+def test_epoch_that_validates_as_nan_is_not_the_best() -> None:
+    run = Run(fresh(), replace(PLAN, keep="best"), None, Ranks())
+    for judged in (math.nan, 7.0, math.nan, 9.0):
+        run.remember_best(judged)
+    assert run.best is not None
+    assert run.best["perplexity"] == 7.0
