@@ -52,7 +52,9 @@ def declare(commands: Any) -> None:
     noise.add_argument("--dropout", type=float, default=0.4)
     noise.add_argument("--variational", action="store_true", help="one mask per segment")
     noise.add_argument("--embedding-dropout", type=float, default=0.0, help="whole words")
-    noise.add_argument("--state-dropout", type=float, default=0.0, help="on the recurrent state (rhn)")
+    noise.add_argument("--input-dropout", type=float, help="of what the first layer reads; default: --dropout")
+    noise.add_argument("--output-dropout", type=float, help="of what the decoder reads; default: --dropout")
+    noise.add_argument("--state-dropout", type=float, default=0.0, help="of the recurrent state (rhn)")
     noise.add_argument("--weight-drop", type=float, default=0.0, help="DropConnect on hidden-to-hidden matrices")
     _declare_plan(parser.add_argument_group("training (see compress/training/plan.py)"))
     parser.add_argument("--threads", type=int, help="default: torch's")
@@ -114,6 +116,8 @@ def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
         dropout=arguments.dropout,
         variational=arguments.variational,
         dropout_embedding=arguments.embedding_dropout,
+        dropout_input=arguments.input_dropout,
+        dropout_output=arguments.output_dropout,
         dropout_state=arguments.state_dropout,
         weight_drop=arguments.weight_drop,
     )

@@ -1,8 +1,9 @@
 """What a learner may do while the loop trains: the only place where learning a structure touches training.
 
 Order of the calls: `attach`; then per step `substituted`, `penalty`, and after the optimizer's step `after_step`; per
-epoch `after_epoch`, and where it returned what to keep, `attach` with the smaller network. On resuming, `attach` with the
-network at the checkpoint's size, then `load_state_dict`; `extra_parameters` is asked for anew after either.
+epoch `judged` and `after_epoch`, and where it returned what to keep, `attach` with the smaller network. On resuming,
+`attach` with the network at the checkpoint's size, then `load_state_dict`; `extra_parameters` is asked for anew after
+either.
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ class Learner(Protocol):
 
         May adapt its strength. `valid_perplexity` is NaN when the loop was given no validation text.
         """
+
+    def judged(self, network: LanguageModel) -> LanguageModel:
+        """What is validated, and returned at the end, for the network in training: itself, or a copy with gates folded in."""
 
     def state_dict(self) -> dict[str, Any]:
         """All that a resumed run needs: tensors, numbers, strings and plain containers of them only."""

@@ -189,13 +189,15 @@ def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
     judged = math.nan
     if valid is not None:
         with averaged_weights(run.network, run.optimizer):
-            own = perplexity(run.network, valid) if run.ranks.first else math.nan
+            judged_network = run.network if run.learner is None else run.learner.judged(run.network)
+            own = perplexity(judged_network, valid) if run.ranks.first else math.nan
             (judged,) = run.ranks.agreed(own)
             run.remember_best(judged)
         run.network.train()
     record = EpochRecord(
         epoch=len(run.records) + 1,
         seconds=run.seconds,
+        steps=run.steps,
         units=dict(run.network.declaration().axes),
         learning_rate=rate,
         training_perplexity=perplexity_of(run.mean_loss()),

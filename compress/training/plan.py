@@ -72,6 +72,7 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         seconds: of its steps, without validation.
+        steps: segments trained; fewer than the others' where the run ended within the epoch.
         units: size of every prunable axis while it ran.
         learning_rate: of its last step.
         training_perplexity: of the labels, under dropout.
@@ -80,6 +81,7 @@ class EpochRecord:
 
     epoch: int
     seconds: float
+    steps: int
     units: dict[str, int]
     learning_rate: float
     training_perplexity: float

@@ -152,7 +152,7 @@ class Run:
     def result(self) -> LanguageModel:
         """The network to return, in evaluation mode: averaged, or the best, as the plan says."""
         with averaged_weights(self.network, self.optimizer):
-            network = copy.deepcopy(self.network)
+            network = copy.deepcopy(self.network if self.learner is None else self.learner.judged(self.network))
         if self.best is not None:
             network.load_state_dict(self.best["network"])
         for parameter in network.parameters():
