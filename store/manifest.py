@@ -133,6 +133,17 @@ class CurvePoint(Frozen):
     within_budget: bool = Field(examples=[True])
 
 
+class EpochPoint(Frozen):
+    """One epoch of learning: what it cost beside how many components were left."""
+
+    round: int = Field(description="counted from 1", examples=[1])
+    seconds: float = Field(description="of its training steps", examples=[94.1])
+    steps: int = Field(description="training steps; fewer where it ended early", examples=[1327])
+    units: dict[str, int] = Field(description="components of every axis", examples=[{"units:lstm0": 400}])
+    training_perplexity: float = Field(examples=[88.2])
+    valid_perplexity: float = Field(description="on the held-out text, by the quick estimate", examples=[101.3])
+
+
 class Budget(Frozen):
     """What the compressed model must keep to. Exactly one limit is set; the default is a rise of 5 %."""
 
@@ -155,7 +166,20 @@ class Recipe(Frozen):
     """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
 
     name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["mine"])
-    mode: Literal["calibrate"] = Field(default="calibrate", examples=["calibrate"])
+    mode: Literal["calibrate", "learn"] = Field(
+        default="calibrate",
+        description="closed form in seconds, or rounds of removing and training on a training text",
+        examples=["calibrate"],
+    )
+    learner: Literal["calibrated", "proximal", "l0", "group_lasso"] = Field(
+        default="calibrated", description="how a round of `learn` takes components away", examples=["calibrated"]
+    )
+    learn_epochs: float = Field(
+        default=6.0, gt=0, le=1000, description="passes over the training text, all rounds of `learn`", examples=[6.0]
+    )
+    strength: float = Field(
+        default=0.002, gt=0, le=10, description="of `group_lasso`, for a loss summed over the steps", examples=[0.002]
+    )
     budget: Budget = Budget(perplexity_rise=0.05)
     prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
     calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000, description="observed", examples=[10000])
@@ -210,6 +234,7 @@ class Report(Frozen):
     """`report.json`: the trade-off curve and what was left out, for the card's plots and the reader's questions."""
 
     curve: list[CurvePoint]
+    epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
     verdict: str = Field(
         description="one sentence: what was gained, or why it is not worth it",
         examples=["compressed-int8 is 4.1x as fast"],

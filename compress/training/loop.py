@@ -171,7 +171,7 @@ def train(
         record = _end_epoch(run, valid, rate)
         if progress is not None and group.first:
             progress(1.0, record.line())
-    return Trained(run.result(), tuple(run.records))
+    return Trained(run.result(), tuple(run.records), dict(run.kept))
 
 
 def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) -> None:

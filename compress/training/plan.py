@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from compress.axes import Keep
 from compress.networks.contract import LanguageModel
 
 Progress = Callable[[float, str], None]
@@ -65,6 +66,28 @@ class TrainingPlan:
             raise ValueError(f"a plan's {told}: above zero is expected")
 
 
+def distilling_dropout(parameters: int, tokens: int) -> float:
+    """Dropout while distilling: none for a network with fewer weights than the text has tokens, which it cannot learn by heart.
+
+    On a narrow layer dropout costs more than a short training can win back.
+    """
+    return 0.2 if parameters > tokens else 0.0
+
+
+def distilling(tokens: int, *, seed: int, minutes: float | None = None, epochs: float = 1.0) -> TrainingPlan:
+    """A gentle schedule for weights that are already good, after a cut; the batch fits short texts."""
+    return TrainingPlan(
+        epochs=epochs,
+        minutes=minutes,
+        batch=max(1, min(20, tokens // 36)),
+        optimizer="adamw",
+        learning_rate=1e-3,
+        soft=0.5,
+        clip=1.0,
+        seed=seed,
+    )
+
+
 @dataclass(frozen=True)
 class EpochRecord:
     """What one epoch was.
@@ -99,10 +122,15 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, in evaluation mode, and its epochs."""
+    """A trained network, in evaluation mode, and its epochs.
+
+    Attributes:
+        kept: per axis that lost components in training, which of the given network's are left, ascending.
+    """
 
     network: LanguageModel
     epochs: tuple[EpochRecord, ...]
+    kept: Keep = field(default_factory=dict)
 
 
 def perplexity_of(loss: float) -> float:

@@ -1,0 +1,122 @@
+"""Learn mode on a small over-sized model: every learner keeps to the budget, a killed job goes on, refusals say why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from compress import axes
+from compress.calibrate import Pruned
+from compress.errors import BudgetNotMet
+from compress.learning import learn_structure
+from compress.networks.contract import LanguageModel
+from compress.rounds import Learning
+from compress.training.evaluation import perplexity
+from compress.verification import verify_removal
+from store.manifest import Budget, Recipe
+from tests.conftest import WORDS, Trained, sentences
+
+
+def encode(text: str) -> Tensor:
+    index = {word: position for position, word in enumerate(WORDS)}
+    return torch.tensor([index[word] for word in text.replace("\n", " <eos> ").split()])
+
+
+@pytest.fixture
+def texts(trained: Trained) -> tuple[Tensor, Tensor]:
+    return encode(sentences(2500, 5)), encode(trained.held_out.read_text())
+
+
+def recipe(learner: str, budget: Budget | None = None, epochs: float = 6.0) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "mode": "learn", "learner": learner, "learn_epochs": epochs, "strength": 0.05, "calibration_tokens": 1000,
+            "budget": budget or Budget(perplexity_rise=0.05),
+        }
+    )  # fmt: skip
+
+
+def silent(done: float, message: str) -> None:
+    pass
+
+
+def learnt(network: LanguageModel, texts: tuple[Tensor, Tensor], asked: Recipe, work: Path) -> Learning:
+    def verify(before: LanguageModel, pruned: Pruned) -> None:
+        verify_removal(before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), texts[1])
+
+    return learn_structure(network, *texts, asked, work, silent, verify)
+
+
+@pytest.mark.parametrize("learner", ["calibrated", "proximal", "l0", "group_lasso"])
+def test_every_learner_ends_smaller_and_within_the_budget(
+    learner: str, trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    before = trained.network.arrays()
+    found = learnt(trained.network, texts, recipe(learner), tmp_path)
+    base = perplexity(trained.network, texts[1])
+    assert perplexity(found.network, texts[1]) <= 1.05 * base
+    whole, small = trained.network.declaration(), found.network.declaration()
+    assert axes.parameters(small) < 0.8 * axes.parameters(whole)
+    assert {axis: len(kept) for axis, kept in found.kept.items()} == dict(small.axes)
+    for axis, kept in found.kept.items():
+        assert sorted(set(kept.tolist())) == kept.tolist()
+        assert kept.max() < whole.axes[axis]
+    assert found.curve
+    assert any(point.within_budget for point in found.curve)
+    sizes = [sum(point.units.values()) for point in found.epochs]
+    assert sizes[0] <= sum(whole.axes.values())
+    assert all(point.seconds > 0 and point.steps > 0 for point in found.epochs)
+    assert all(np.array_equal(before[name], array) for name, array in trained.network.arrays().items())
+
+
+@pytest.mark.parametrize("learner", ["calibrated", "proximal"])
+def test_size_budget_is_reached_in_one_round(
+    learner: str, trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    found = learnt(trained.network, texts, recipe(learner, Budget(size_ratio=0.3), 2.0), tmp_path)
+    whole, small = (axes.parameters(each.declaration()) for each in (trained.network, found.network))
+    assert 0.2 * whole < small <= 0.3 * whole
+    assert len(found.curve) == 1
+
+
+class Killed(Exception):
+    """Stands for the kill."""
+
+
+@pytest.mark.parametrize("learner", ["calibrated", "l0"])
+def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
+    learner: str, trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    asked = recipe(learner, epochs=3.0)
+    expected = learnt(trained.network, texts, asked, whole)
+    for moment in (4, 9, 15):
+        told = 0
+
+        def tell(done: float, message: str, moment: int = moment) -> None:
+            nonlocal told
+            told += 1
+            if told == moment:
+                raise Killed
+
+        with pytest.raises(Killed):
+            learn_structure(trained.network, *texts, asked, killed, tell, lambda network, pruned: None)
+    found = learnt(trained.network, texts, asked, killed)
+    assert found.network.declaration().axes == expected.network.declaration().axes
+    first, second = (perplexity(each.network, texts[1]) for each in (found, expected))
+    assert first == pytest.approx(second, abs=0.1)
+
+
+def test_budget_that_no_round_keeps_is_an_answer_with_its_curve(
+    trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    with pytest.raises(BudgetNotMet, match="no smaller model within the budget") as answer:
+        learnt(trained.network, texts, recipe("proximal", Budget(perplexity_rise=0.0), 0.5), tmp_path)
+    assert len(answer.value.curve) >= 1
+    assert not any(point.within_budget for point in answer.value.curve)
