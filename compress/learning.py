@@ -47,7 +47,7 @@ ROUNDS = 6
 BOLD = {"calibrated": 0.12, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.3}
 """How bold the first round is: slack of perplexity before distillation, or share of the components."""
 LEAST_BOLD = 0.1
-"""Share of `BOLD` at which trying again is given up."""
+"""Share of `BOLD` of the last try; there a calibrated cut stays within the budget without any training."""
 LEARNING_SHARE = 0.6
 """Of a round's epochs, what a learner takes before distillation."""
 
@@ -88,12 +88,12 @@ def learn_structure(
     by_rounds = recipe.budget.perplexity_rise is not None and recipe.learner != "group_lasso"
     rounds = ROUNDS if by_rounds else 1
     base, whole = perplexity(original, held_out), original.declaration()
-    while state.round < rounds and state.boldness >= LEAST_BOLD * BOLD[recipe.learner]:
+    while state.round < rounds and state.boldness > 0:
         round_ = _Round(original, state, training, held_out, recipe, work, tell, verify, recipe.learn_epochs / rounds)
         tell(state.round / rounds, f"round {state.round + 1}: boldness {state.boldness:.3g}")
         candidate = round_.run()
         if candidate is None:
-            state.round, state.boldness = state.round + 1, state.boldness / 2
+            state.round, state.boldness = state.round + 1, _less_bold(state.boldness, recipe)
             write_state(state_file, state)
             continue
         found = perplexity(candidate.network, held_out)
@@ -103,7 +103,7 @@ def learn_structure(
         if point.within_budget:
             state.network, state.kept = candidate.network, candidate.kept
         else:
-            state.boldness /= 2
+            state.boldness = _less_bold(state.boldness, recipe)
         state.round += 1
         tell(
             state.round / rounds,
@@ -149,7 +149,8 @@ class _Round:
             learnt = None if recipe.learner == "calibrated" else self._learnt(number)
             network = self.state.network if learnt is None else learnt.network
             kept = _composed(self.state.kept, {} if learnt is None else learnt.kept)
-            cut = self._cut(network, slack=self.state.boldness if learnt is None else 0.0)
+            bold = self.state.boldness - LEAST_BOLD * BOLD[recipe.learner]
+            cut = self._cut(network, slack=bold if learnt is None else 0.0)
             if cut is not None:
                 network, kept = self.original.rebuilt(cut.arrays), _composed(kept, cut.keep)
             elif learnt is None:
@@ -238,6 +239,12 @@ class _Round:
             checkpoint.unlink()
             trained = go()
         return trained
+
+
+def _less_bold(boldness: float, recipe: Recipe) -> float:
+    """Half as bold, down to the last try; 0 behind it."""
+    least = LEAST_BOLD * BOLD[recipe.learner]
+    return 0.0 if boldness <= least else max(boldness / 2, least)
 
 
 def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64]]:
