@@ -23,6 +23,7 @@ import torch
 from compress.calibrate import Learned, Pruned, learn
 from compress.card import write_card
 from compress.errors import BudgetNotMet
+from compress.export import check_size
 from compress.finetuning import finetune
 from compress.ingest.layouts import Ingested, read_model
 from compress.ingest.vocabulary import read_tokenizer
@@ -101,6 +102,7 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     stages, recipe = Stages(report), request.recipe
     stages.enter("ingest", "reading the model")
     ingested = read_model(inputs.model, inputs.config)
+    check_size(ingested.network)
     tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
     codec, original = TextCodec(tokenizer, contract), ingested.network
     texts = read_texts(original, codec, inputs.calibration, inputs.held_out, recipe)
@@ -117,7 +119,8 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
         tuned = None
         if recipe.finetune_minutes > 0:
             stages.enter("fine-tune", "distilling the original into the small model")
-            compressed, tuned = finetune(compressed, original, texts, recipe, work, stages.tell)
+            folder = work / "finetune" / f"{allowance:g}"
+            compressed, tuned = finetune(compressed, original, texts, recipe, folder, stages.tell)
         stages.enter("export", "writing the graphs")
         shutil.rmtree(bundle, ignore_errors=True)
         bundle.mkdir(parents=True)
