@@ -110,10 +110,13 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     stages.enter("observe", f"observing {texts.calibration_origin}")
     learned = _learn(original, texts, recipe, stages)
 
-    bundle = work / "bundle"
+    bundle, refused = work / "bundle", list[str]()
     for allowance in _allowances(recipe):
         stages.enter("search", "searching the smallest model within the budget")
-        outcome = find(learned, original, texts.held_out, recipe, work, stages.tell, allowance)
+        try:
+            outcome = find(learned, original, texts.held_out, recipe, work, stages.tell, allowance)
+        except BudgetNotMet as answer:
+            raise BudgetNotMet("; ".join([*refused, answer.detail]), curve=answer.curve) from answer
         checks = [_verify(outcome.pruned, original, texts)]
         compressed: LanguageModel = original.rebuilt(outcome.pruned.arrays)
         tuned = None
@@ -130,9 +133,10 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
         checks += measured.checks
         if any(variant.name == "compressed" for variant in measured.variants):
             break
-        stages.tell(1.0, f"stepping back: {'; '.join(measured.left_out)}")
+        refused = measured.left_out
+        stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
     else:
-        raise BudgetNotMet("; ".join(measured.left_out), curve=outcome.curve)
+        raise BudgetNotMet("; ".join(refused), curve=outcome.curve)
 
     stages.enter("publish", "writing the card")
     manifest = Manifest(
@@ -172,12 +176,15 @@ def _learn(original: LanguageModel, texts: Texts, recipe: Recipe, stages: Stages
 
 
 def _allowances(recipe: Recipe) -> tuple[float, ...]:
-    """Shares of a perplexity budget to search with, until the measured figure keeps to the budget.
+    """What to multiply a budget with before searching, until the measured figure keeps to the budget itself.
 
-    With fine-tuning to follow, more than the budget is allowed before it: distillation wins that back.
+    With fine-tuning to follow, a greater rise than the budget's is allowed before it: distillation wins that back. A
+    size is counted, so it needs no second search.
     """
-    if recipe.budget.perplexity_rise is None:
+    if recipe.budget.size_ratio is not None:
         return (1.0,)
+    if recipe.budget.speedup is not None:
+        return (1.0, 1.08, 1.2)
     return (1.5, 0.97, 0.85) if recipe.finetune_minutes > 0 else (0.97, 0.85, 0.7)
 
 

@@ -12,9 +12,6 @@ from matplotlib.figure import Figure
 
 from store.manifest import Manifest, Report
 
-SENTENCE = (30, 1)
-"""The shape that the card speaks of: (steps, batch)."""
-
 _COLOURS = {
     "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
 }  # fmt: skip
@@ -61,10 +58,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.6, 2.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        times = [
-            next((each.median_ms for each in variant.latency if (each.steps, each.batch) == SENTENCE), 0.0)
-            for variant in manifest.variants
-        ]
+        times = [variant.sentence.median_ms for variant in manifest.variants]
         for axes, values, label, form in (
             (left, times, "median latency, 30 steps x 1 (ms)", "{:.2f}"),
             (right, [variant.perplexity for variant in manifest.variants], "perplexity", "{:.1f}"),
