@@ -60,7 +60,7 @@ def finetune(
     except FloatingPointError as diverged:
         return network, f"{told} diverged, so the untuned model was kept ({diverged})"
     after = perplexity(tuned, texts.held_out)
-    told = f"{told}: perplexity {before:.2f} -> {after:.2f}"
+    told = f"{told}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
     if not after < before:  # NaN is no better either
         return network, f"{told}; not better, so the untuned model was kept"
     return tuned, told

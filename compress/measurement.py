@@ -105,7 +105,7 @@ def measure(
         else:
             left_out.append(f"{name}: {fault}")
             (folder / record.file).unlink()
-    return Measured(variants, checks, left_out, _verdict(variants))
+    return Measured(variants, checks, left_out, verdict_of(variants))
 
 
 def _outside(variant: VariantRecord, budget: Budget) -> str | None:
@@ -149,7 +149,7 @@ def _record(
     )
 
 
-def _verdict(variants: list[VariantRecord]) -> str:
+def verdict_of(variants: list[VariantRecord]) -> str:
     """One sentence: the best compressed variant against the original, and against int8 alone."""
     by_name = {variant.name: variant for variant in variants}
     pruned = [variant for variant in variants if variant.name.startswith("compressed")]

@@ -38,6 +38,9 @@ from store.bundles import BundleStore, seal
 from store.jobs import CompressionRequest
 from store.manifest import AxisRecord, CheckRecord, Manifest, Provenance, Recipe, Report
 
+INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "dot", "i8mm")
+"""What the speed of int8 depends on: x86's, then ARM's. Without them a product takes several instructions."""
+
 Progress = Callable[[str, float, str], None]
 
 
@@ -217,6 +220,13 @@ def _provenance(
         held_out=texts.held_out_origin,
         finetune=tuned,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
-        machine=f"{platform.machine()}, {torch.get_num_threads()} threads",
+        machine=_machine(),
+        int8_instructions=[name for name in INT8_INSTRUCTIONS if torch.cpu.get_capabilities().get(name)],
         seconds=stages.seconds,
     )
+
+
+def _machine() -> str:
+    threads, processor = torch.get_num_threads(), torch.cpu.get_capabilities().get("cpu_name")
+    named = f"{processor} ({platform.machine()})" if processor else platform.machine()
+    return f"{named}, {threads} {'thread' if threads == 1 else 'threads'}"
