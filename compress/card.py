@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from compress.plots import plot_curve, plot_variants
-from store.manifest import Manifest, Part, Report, VariantRecord
+from store.manifest import SENTENCE, Budget, CurvePoint, Manifest, Part, Provenance, Report, VariantRecord
 
 
 def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
@@ -24,9 +25,9 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         f"**{report.verdict[0].upper()}{report.verdict[1:]}.**",
         _variants(manifest, report),
         _structure(manifest),
-        _places(manifest),
+        _work(manifest),
         _latency(manifest),
-        _curve(report),
+        _curve(manifest, report),
         _proof(manifest),
         _origin(manifest),
         _use(manifest),
@@ -42,11 +43,13 @@ def _variants(manifest: Manifest, report: Report) -> str:
             f"{variant.size_bytes / 1e6:.2f} MB",
             f"{variant.perplexity:.2f}",
             f"{variant.perplexity_rise:+.2%}",
-            *_sentence(variant),
+            f"{variant.sentence.median_ms:.2f} ms",
+            f"{variant.sentence.speedup:.1f}x",
         ]
         for variant in manifest.variants
     ]
-    head = ["variant", "parameters", "file", "perplexity", "rise", "30 steps x 1", "speed-up"]
+    steps, _ = SENTENCE
+    head = ["variant", "parameters", "file", "perplexity", "rise", f"one text of {steps} tokens", "speed-up"]
     text = f"## The variants\n\n{_table(head, rows)}\n\n![latency and perplexity](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
@@ -66,34 +69,85 @@ def _eight_bit(manifest: Manifest) -> str:
     return ""
 
 
-def _structure(manifest: Manifest) -> str:
-    rows = [
-        [f"`{axis.name}`", str(axis.original), str(axis.kept), f"{1 - axis.kept / axis.original:.0%}"]
-        for axis in manifest.axes
+@dataclass(frozen=True)
+class _PartSize:
+    """A part of the network in one variant: its width, its parameters, its multiply-adds per token."""
+
+    name: str
+    width: int
+    parameters: int
+    mult_adds: int
+
+
+def _parts(manifest: Manifest, variant: VariantRecord) -> list[_PartSize]:
+    """From the text to the answer: embedding, each recurrent layer, softmax."""
+    parts = variant.breakdown
+    return [
+        _PartSize("embedding", variant.embedding, parts.embedding_parameters, 0),
+        *(_PartSize(_layer(each.axis), each.units, each.parameters, each.mult_adds) for each in variant.layers),
+        _PartSize("softmax", manifest.text.vocabulary, parts.softmax_parameters, parts.softmax_mult_adds),
     ]
-    return "## What was removed\n\n" + _table(["axis", "before", "after", "removed"], rows)
 
 
-def _places(manifest: Manifest) -> str:
-    rows = []
-    for variant in manifest.variants:
-        if variant.precision == "float32":
-            parts = variant.breakdown
-            for name, parameters, work in (
-                ("embedding", parts.embedding_parameters, 0),
-                ("recurrent layers", parts.recurrent_parameters, parts.recurrent_mult_adds),
-                ("softmax", parts.softmax_parameters, parts.softmax_mult_adds),
-            ):
-                share = f"{parameters / parts.parameters:.0%}"
-                rows.append(
-                    [f"`{variant.name}`", name, f"{parameters:,}", share, f"{work:,}", f"{work / parts.mult_adds:.0%}"]
-                )
-    head = ["variant", "part", "parameters", "share", "multiply-adds per token", "share"]
-    return (
-        "## Where the parameters and the time go\n\n"
-        + _table(head, rows)
-        + "\n\nThe embedding is a look-up and costs no multiply-adds. A tied matrix is counted once, as embedding."
+def _layer(axis: str) -> str:
+    """`units:lstm0` -> LSTM layer 1."""
+    kind = axis.removeprefix("units:").rstrip("0123456789")
+    number = axis.removeprefix("units:").removeprefix(kind)
+    return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
+
+
+def _pair(manifest: Manifest) -> tuple[VariantRecord, VariantRecord]:
+    """The original and a compressed variant: the same structure, whatever its precision."""
+    compressed = next(variant for variant in manifest.variants if variant.name.startswith("compressed"))
+    return manifest.variants[0], compressed
+
+
+def _structure(manifest: Manifest) -> str:
+    before, after = _pair(manifest)
+    rows = [
+        [
+            old.name,
+            *(f"{old.width:,}", f"{new.width:,}", _less(old.width, new.width)),
+            *(f"{old.parameters:,}", f"{new.parameters:,}", _less(old.parameters, new.parameters)),
+        ]
+        for old, new in zip(_parts(manifest, before), _parts(manifest, after), strict=True)
+    ]
+    old_all, new_all = before.breakdown.parameters, after.breakdown.parameters
+    rows.append(["**all**", "", "", "", f"{old_all:,}", f"{new_all:,}", _less(old_all, new_all)])
+    head = ["part", "units before", "after", "removed", "parameters before", "after", "removed"]
+    text = (
+        f"## What was removed\n\n{_table(head, rows)}\n\n"
+        "The embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay."
     )
+    if before.tied:
+        text += " Embedding and softmax share one matrix, which is counted once, as embedding."
+    return text
+
+
+def _work(manifest: Manifest) -> str:
+    before, after = _pair(manifest)
+    rows = [
+        [
+            old.name,
+            *(f"{old.mult_adds:,}", f"{old.mult_adds / before.breakdown.mult_adds:.0%}"),
+            *(f"{new.mult_adds:,}", f"{new.mult_adds / after.breakdown.mult_adds:.0%}"),
+            _less(old.mult_adds, new.mult_adds),
+        ]
+        for old, new in zip(_parts(manifest, before), _parts(manifest, after), strict=True)
+    ]
+    old_all, new_all = before.breakdown.mult_adds, after.breakdown.mult_adds
+    rows.append(["**all**", f"{old_all:,}", "100%", f"{new_all:,}", "100%", _less(old_all, new_all)])
+    head = ["part", "multiply-adds before", "share", "after", "share", "removed"]
+    return (
+        f"## Where the work goes\n\n{_table(head, rows)}\n\n"
+        "Multiply-adds of one token: work, not time. A large matrix that has to come from memory takes longer than its "
+        "share, a small one leaves the processor idle, and reading the embedding is a look-up that costs none; what all "
+        "of it takes on the clock is measured in the next section."
+    )
+
+
+def _less(before: int, after: int) -> str:
+    return f"{1 - after / before:.0%}" if before else "-"
 
 
 def _latency(manifest: Manifest) -> str:
@@ -110,48 +164,113 @@ def _latency(manifest: Manifest) -> str:
         for variant in manifest.variants
         for each in variant.latency[index : index + 1]
     ]
-    head = ["steps x batch", "variant", "median ms", "90 % ms", "speed-up", "95 % interval"]
+    head = ["tokens x texts", "variant", "median ms", "9 of 10 below, ms", "speed-up", "95 % interval"]
     return (
         "## Latency\n\nONNX Runtime, one thread, all variants interleaved round by round on the worker's machine; the "
-        "speed-up is the median of the rounds' ratios to the original.\n\n" + _table(head, rows)
+        "speed-up is the median of the rounds' ratios to the original. Texts of one run are read side by side."
+        f"{_eight_bit_speed(manifest.provenance)}\n\n{_table(head, rows)}"
     )
 
 
-def _curve(report: Report) -> str:
-    rows = [
-        [
-            f"{point.removed_share:.0%}",
-            f"{point.embedding}, {', '.join(map(str, point.units))}",
-            f"{point.parameters:,}",
-            f"{point.mult_adds:,}",
-            f"{point.perplexity:.2f}",
-            f"{point.perplexity_rise:+.1%}",
-            "yes" if point.within_budget else "no",
-        ]
-        for point in report.curve
+def _eight_bit_speed(origin: Provenance) -> str:
+    """What the processor does for int8."""
+    if origin.int8_instructions is None:
+        return ""
+    if origin.int8_instructions:
+        found = ", ".join(origin.int8_instructions)
+        return f" The processor multiplies 8-bit numbers fast ({found}); on one that does not, int8 gains less."
+    if "x86" in origin.machine or "AMD64" in origin.machine:
+        return " Measured on x86 without VNNI: int8 gains little in batches there, and more where there is VNNI."
+    return " The processor has no instructions for 8-bit numbers: int8 gains little in batches there."
+
+
+def _curve(manifest: Manifest, report: Report) -> str:
+    timed = any(point.speedup is not None for point in report.curve)
+    original = manifest.variants[0]
+    rows = [_tried(point, timed) for point in report.curve]
+    if report.curve:
+        estimate = report.curve[0].perplexity / (1 + report.curve[0].perplexity_rise)
+        sizes = [f"{original.embedding}", ", ".join(map(str, original.units)), f"{original.breakdown.parameters:,}"]
+        rows.insert(0, ["0% (original)", *sizes, f"{original.breakdown.mult_adds:,}", f"{estimate:.2f}", "", ""])
+        rows[0] += ["1.00x"] if timed else []
+    head = ["removed", "embedding", "units", "parameters", "multiply-adds", "perplexity", "rise", "within budget"]
+    text = f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{_table(head + ['speed-up'] * timed, rows)}\n\n"
+    return text + _reading(manifest, report)
+
+
+def _tried(point: CurvePoint, timed: bool) -> list[str]:
+    """A row of the trade-off, in bold for the chosen point."""
+    row = [
+        f"{point.removed_share:.0%}" + (" (chosen)" if point.chosen else ""),
+        f"{point.embedding}",
+        ", ".join(map(str, point.units)),
+        f"{point.parameters:,}",
+        f"{point.mult_adds:,}",
+        f"{point.perplexity:.2f}",
+        f"{point.perplexity_rise:+.1%}",
+        "yes" if point.within_budget else "no",
     ]
-    head = ["removed", "embedding, units", "parameters", "multiply-adds", "perplexity", "rise", "within budget"]
-    return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{_table(head, rows)}\n\nBefore any fine-tuning."
+    if timed:
+        row.append("" if point.speedup is None else f"{point.speedup:.2f}x")
+    return [f"**{cell}**" for cell in row] if point.chosen else row
+
+
+def _reading(manifest: Manifest, report: Report) -> str:
+    """How the trade-off is to be read, and why its perplexities are not those of the variants."""
+    budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
+    counted = "parameters and multiply-adds, each by its share"
+    if budget.perplexity_rise is None:
+        counted = "parameters" if budget.size_ratio is not None else "multiply-adds"
+    text = (
+        f"*Removed* is the share of what removing every removable unit would save, in {counted}, each unit counted in the "
+        "full-size model. These perplexities are the search's quick estimate: the text cut into ten streams, each begun "
+        "without what stands before it, and before any fine-tuning. Those of the variants are the runtime's, over the "
+        "whole text as one stream"
+    )
+    chosen = next((point for point in report.curve if point.chosen), None)
+    compressed = manifest.variant("compressed")
+    if chosen is not None and compressed is not None:
+        text += (
+            f"; so the chosen model has {chosen.perplexity:.2f} here and {compressed.perplexity:.2f} there"
+            f"{', after the fine-tune' if tuned else ''}"
+        )
+        if not chosen.within_budget:
+            text += ". It lies outside the budget here: the search was allowed more, because fine-tuning wins some back"
+    if budget.speedup is not None:
+        text += ". Of those that surely reach the budget (by the lower end of the interval) the largest was chosen"
+    return text + "."
 
 
 def _proof(manifest: Manifest) -> str:
     rows = [[check.name, check.detail, f"{check.error:.1e}", f"{check.tolerance:.0e}"] for check in manifest.checks]
-    return "## The proof\n\n" + _table(["check", "on", "largest error (nats)", "tolerance"], rows)
+    return (
+        "## The proof\n\n"
+        + _table(["check", "on", "largest error (nats)", "tolerance"], rows)
+        + "\n\nThe masked reference is the full-size model, repaired, with the removed units held at zero."
+    )
 
 
 def _origin(manifest: Manifest) -> str:
     origin, recipe = manifest.provenance, manifest.recipe
-    budget = ", ".join(f"{name} {value:g}" for name, value in recipe.budget.model_dump(exclude_none=True).items())
     lines = [
         f"upload: SHA-256 `{origin.upload_sha256}`, recognised as {origin.layout}",
-        f"recipe: mode `{recipe.mode}`, budget {budget}, seed {recipe.seed}",
+        f"asked for: {_budget(recipe.budget)}; mode `{recipe.mode}`, seed {recipe.seed}",
         f"calibration: {origin.calibration}",
         f"fine-tune: {origin.finetune or 'none'}",
         f"made {manifest.created_at:%Y-%m-%d %H:%M} UTC on {origin.machine} with "
         + ", ".join(f"{name} {number}" for name, number in origin.versions.items()),
-        "seconds: " + ", ".join(f"{stage} {seconds:g}" for stage, seconds in origin.seconds.items()),
+        "time: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in origin.seconds.items()),
     ]
     return "## The recipe\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _budget(budget: Budget) -> str:
+    if budget.size_ratio is not None:
+        return f"at most {100 * budget.size_ratio:g} % of the parameters"
+    if budget.speedup is not None:
+        steps, _ = SENTENCE
+        return f"at least {budget.speedup:g} times as fast (float32, one text of {steps} tokens, one thread)"
+    return f"a rise of perplexity by at most {100 * (budget.perplexity_rise or 0.0):g} %"
 
 
 def _use(manifest: Manifest) -> str:
@@ -168,13 +287,6 @@ def _use(manifest: Manifest) -> str:
         f"[{', '.join(chr(34) + variant.name + chr(34) for variant in manifest.variants)}]}}'\n"
         "```"
     )
-
-
-def _sentence(variant: VariantRecord) -> list[str]:
-    for each in variant.latency:
-        if (each.steps, each.batch) == (30, 1):
-            return [f"{each.median_ms:.2f} ms", f"{each.speedup:.1f}x"]
-    return ["", ""]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

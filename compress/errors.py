@@ -8,6 +8,7 @@ CompressError
 |-- BadWeights           a parameter is not finite
 |-- TextUnusable         a text cannot be used with this vocabulary
 |-- BudgetNotMet         no model keeps to the budget; carries the curve
+|-- TooLargeToExport     the weights do not fit one ONNX file
 |-- VerificationFailed   a proof failed; nothing was published
 """
 
@@ -113,6 +114,12 @@ class CheckpointRefused(CompressError, ValueError):
     """A checkpoint is damaged, or of another run."""
 
     kind, title = "checkpoint-refused", "The checkpoint cannot be resumed"
+
+
+class TooLargeToExport(CompressError, ValueError):
+    """The weights do not fit one ONNX file."""
+
+    kind, title = "too-large-to-export", "The model is too large for an ONNX file"
 
 
 class VerificationFailed(CompressError):

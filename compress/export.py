@@ -12,6 +12,7 @@ from __future__ import annotations
 from functools import singledispatch
 from pathlib import Path
 
+from compress.errors import TooLargeToExport
 from compress.exporting.highway import draw_highway
 from compress.exporting.scoring import Drawing
 from compress.exporting.stacked import draw_stacked
@@ -35,11 +36,9 @@ def export(network: LanguageModel, path: Path) -> None:
         The file keeps to `runtime/graph.py`; the memory taken beside the network is that of one tensor.
 
     Raises:
-        ValueError: when the weights pass 2 GiB, which is what one ONNX file can hold.
+        TooLargeToExport: a `ValueError`; see `check_size`.
     """
-    size_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
-    if size_bytes > LARGEST_BYTES:
-        raise ValueError(f"the weights take {size_bytes:,} bytes; one ONNX file holds {LARGEST_BYTES:,}")
+    check_size(network)
     drawing = draw(network)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -48,6 +47,20 @@ def export(network: LanguageModel, path: Path) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_size(network: LanguageModel) -> None:
+    """Refuses early what could not be written in the end.
+
+    Raises:
+        TooLargeToExport: when the weights pass 2 GiB, which is what one ONNX file can hold.
+    """
+    size_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
+    if size_bytes > LARGEST_BYTES:
+        raise TooLargeToExport(
+            f"the weights take {size_bytes:,} bytes in float32; one ONNX file holds {LARGEST_BYTES:,}. "
+            "Upload a model of fewer parameters: a smaller vocabulary or a tied decoder saves the most"
+        )
 
 
 @singledispatch

@@ -35,31 +35,68 @@ def finetune(
     original: LanguageModel,
     texts: Texts,
     recipe: Recipe,
-    work: Path,
+    folder: Path,
     tell: Callable[[float, str], None],
 ) -> tuple[LanguageModel, str]:
     """Distils the original into a copy of the small model, on all of the calibration text.
 
-    Returns:
-        The better of the tuned and the given model on the held-out text, and a line that says what happened.
-    """
-    student = network.rebuilt(network.arrays(), dropout=DROPOUT)
-    before = perplexity(network, texts.held_out)
-    checkpoint = work / "finetune.checkpoint"
+    Args:
+        network: the small model; left alone.
+        original: the teacher.
+        texts: what is trained and judged on.
+        recipe: for how long.
+        folder: of this pass alone; its checkpoint stays there, so that a job taken up in a later pass is soon through
+            this one.
+        tell: progress.
 
-    def distil() -> LanguageModel:
-        schedule = plan(recipe, len(texts.training))
+    Returns:
+        The better of the tuned and the given model on the held-out text, and a line that says what happened. A
+        fine-tune that diverges is no reason to lose the small model: it is returned untuned.
+    """
+    before = perplexity(network, texts.held_out)
+    told = f"{recipe.finetune_minutes:g} minutes of distillation"
+    try:
+        tuned = _distil(network, original, texts, recipe, _checkpoint(network, folder), tell)
+    except FloatingPointError as diverged:
+        return network, f"{told} diverged, so the untuned model was kept ({diverged})"
+    after = perplexity(tuned, texts.held_out)
+    told = f"{told}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
+    if not after < before:  # NaN is no better either
+        return network, f"{told}; not better, so the untuned model was kept"
+    return tuned, told
+
+
+def _checkpoint(network: LanguageModel, folder: Path) -> Path:
+    """Where this candidate is taken up; what the pass left of other candidates is removed.
+
+    A search by the clock may choose another model when a killed job is taken up, and a checkpoint holds one size.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = "-".join(str(size) for size in network.declaration().axes.values())
+    path = folder / f"{sizes}.checkpoint"
+    for stale in folder.iterdir():
+        if stale != path:
+            stale.unlink()
+    return path
+
+
+def _distil(
+    network: LanguageModel,
+    original: LanguageModel,
+    texts: Texts,
+    recipe: Recipe,
+    checkpoint: Path,
+    tell: Callable[[float, str], None],
+) -> LanguageModel:
+    student = network.rebuilt(network.arrays(), dropout=DROPOUT)
+    schedule = plan(recipe, len(texts.training))
+
+    def attempt() -> LanguageModel:
         return train(student, texts.training, schedule, teacher=original, checkpoint=checkpoint, progress=tell).network
 
     try:
-        tuned = distil()
+        return attempt()
     except CheckpointRefused:
-        # A search by speed may choose another model when a killed job is taken up: that one is tuned from its start.
+        # Damaged, or of another release: the candidate is tuned from its start.
         checkpoint.unlink()
-        tuned = distil()
-    checkpoint.unlink(missing_ok=True)
-    after = perplexity(tuned, texts.held_out)
-    told = f"{recipe.finetune_minutes:g} minutes of distillation: perplexity {before:.2f} -> {after:.2f}"
-    if after >= before:
-        return network, f"{told}; not better, so the untuned model was kept"
-    return tuned, told
+        return attempt()

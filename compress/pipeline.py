@@ -23,6 +23,7 @@ import torch
 from compress.calibrate import Learned, Pruned, learn
 from compress.card import write_card
 from compress.errors import BudgetNotMet
+from compress.export import check_size
 from compress.finetuning import finetune
 from compress.ingest.layouts import Ingested, read_model
 from compress.ingest.vocabulary import read_tokenizer
@@ -36,6 +37,9 @@ from runtime.text import TextCodec
 from store.bundles import BundleStore, seal
 from store.jobs import CompressionRequest
 from store.manifest import AxisRecord, CheckRecord, Manifest, Provenance, Recipe, Report
+
+INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "dot", "i8mm")
+"""What the speed of int8 depends on: x86's, then ARM's. Without them a product takes several instructions."""
 
 Progress = Callable[[str, float, str], None]
 
@@ -101,6 +105,7 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     stages, recipe = Stages(report), request.recipe
     stages.enter("ingest", "reading the model")
     ingested = read_model(inputs.model, inputs.config)
+    check_size(ingested.network)
     tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
     codec, original = TextCodec(tokenizer, contract), ingested.network
     texts = read_texts(original, codec, inputs.calibration, inputs.held_out, recipe)
@@ -108,16 +113,20 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     stages.enter("observe", f"observing {texts.calibration_origin}")
     learned = _learn(original, texts, recipe, stages)
 
-    bundle = work / "bundle"
+    bundle, refused = work / "bundle", list[str]()
     for allowance in _allowances(recipe):
         stages.enter("search", "searching the smallest model within the budget")
-        outcome = find(learned, original, texts.held_out, recipe, work, stages.tell, allowance)
+        try:
+            outcome = find(learned, original, texts.held_out, recipe, work, stages.tell, allowance)
+        except BudgetNotMet as answer:
+            raise BudgetNotMet("; ".join([*refused, answer.detail]), curve=answer.curve) from answer
         checks = [_verify(outcome.pruned, original, texts)]
         compressed: LanguageModel = original.rebuilt(outcome.pruned.arrays)
         tuned = None
         if recipe.finetune_minutes > 0:
             stages.enter("fine-tune", "distilling the original into the small model")
-            compressed, tuned = finetune(compressed, original, texts, recipe, work, stages.tell)
+            folder = work / "finetune" / f"{allowance:g}"
+            compressed, tuned = finetune(compressed, original, texts, recipe, folder, stages.tell)
         stages.enter("export", "writing the graphs")
         shutil.rmtree(bundle, ignore_errors=True)
         bundle.mkdir(parents=True)
@@ -127,9 +136,10 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
         checks += measured.checks
         if any(variant.name == "compressed" for variant in measured.variants):
             break
-        stages.tell(1.0, f"stepping back: {'; '.join(measured.left_out)}")
+        refused = measured.left_out
+        stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
     else:
-        raise BudgetNotMet("; ".join(measured.left_out), curve=outcome.curve)
+        raise BudgetNotMet("; ".join(refused), curve=outcome.curve)
 
     stages.enter("publish", "writing the card")
     manifest = Manifest(
@@ -169,12 +179,15 @@ def _learn(original: LanguageModel, texts: Texts, recipe: Recipe, stages: Stages
 
 
 def _allowances(recipe: Recipe) -> tuple[float, ...]:
-    """Shares of a perplexity budget to search with, until the measured figure keeps to the budget.
+    """What to multiply a budget with before searching, until the measured figure keeps to the budget itself.
 
-    With fine-tuning to follow, more than the budget is allowed before it: distillation wins that back.
+    With fine-tuning to follow, a greater rise than the budget's is allowed before it: distillation wins that back. A
+    size is counted, so it needs no second search.
     """
-    if recipe.budget.perplexity_rise is None:
+    if recipe.budget.size_ratio is not None:
         return (1.0,)
+    if recipe.budget.speedup is not None:
+        return (1.0, 1.08, 1.2)
     return (1.5, 0.97, 0.85) if recipe.finetune_minutes > 0 else (0.97, 0.85, 0.7)
 
 
@@ -207,6 +220,13 @@ def _provenance(
         held_out=texts.held_out_origin,
         finetune=tuned,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
-        machine=f"{platform.machine()}, {torch.get_num_threads()} threads",
+        machine=_machine(),
+        int8_instructions=[name for name in INT8_INSTRUCTIONS if torch.cpu.get_capabilities().get(name)],
         seconds=stages.seconds,
     )
+
+
+def _machine() -> str:
+    threads, processor = torch.get_num_threads(), torch.cpu.get_capabilities().get("cpu_name")
+    named = f"{processor} ({platform.machine()})" if processor else platform.machine()
+    return f"{named}, {threads} {'thread' if threads == 1 else 'threads'}"

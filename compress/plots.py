@@ -10,10 +10,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib.figure import Figure
 
-from store.manifest import Manifest, Report
-
-SENTENCE = (30, 1)
-"""The shape that the card speaks of: (steps, batch)."""
+from store.manifest import SENTENCE, Manifest, Report
 
 _COLOURS = {
     "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
@@ -22,33 +19,31 @@ _STYLE: Any = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": Fal
 
 
 def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
-    """Perplexity against parameters of every candidate that the search tried."""
-    original = manifest.variants[0]
+    """Perplexity against parameters of every candidate that the search tried, the budget, and what was chosen."""
+    whole, budget = manifest.variants[0].breakdown.parameters / 1e6, manifest.recipe.budget
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         points = sorted(report.curve, key=lambda point: point.parameters)
-        axes.plot(
-            [point.parameters / 1e6 for point in points],
-            [100 * point.perplexity_rise for point in points],
-            color="#8892a6",
-            zorder=1,
-        )
+        places = [(point.parameters / 1e6, 100 * point.perplexity_rise) for point in points]
+        axes.plot(*zip(*places, (whole, 0.0), strict=True), color="#8892a6", zorder=1)
         for within, label, colour in ((True, "within the budget", "#1f78b4"), (False, "outside", "#e66101")):
-            some = [point for point in points if point.within_budget is within]
+            some = [place for place, point in zip(places, points, strict=True) if point.within_budget is within]
             if some:
+                axes.scatter(*zip(*some, strict=True), color=colour, label=label, zorder=2)
+        for place, point in zip(places, points, strict=True):
+            if point.chosen:
                 axes.scatter(
-                    [point.parameters / 1e6 for point in some],
-                    [100 * point.perplexity_rise for point in some],
-                    color=colour,
-                    label=label,
-                    zorder=2,
+                    *place, s=160, facecolors="none", edgecolors="black", linewidths=1.5, label="chosen", zorder=3
                 )
-        axes.scatter(
-            [original.breakdown.parameters / 1e6], [0], color="#4c566a", marker="s", label="original", zorder=2
-        )
+        axes.scatter([whole], [0], color="#4c566a", marker="s", label="original", zorder=2)
+        limit: Any = {"color": "#4c566a", "linestyle": ":", "linewidth": 1, "label": "the budget", "zorder": 0}
+        if budget.perplexity_rise is not None:
+            axes.axhline(100 * budget.perplexity_rise, **limit)
+        elif budget.size_ratio is not None:
+            axes.axvline(whole * budget.size_ratio, **limit)
         axes.set_xlabel("parameters (million)")
-        axes.set_ylabel("rise of perplexity (%), before fine-tuning")
+        axes.set_ylabel("rise of perplexity (%)\nquick estimate, before fine-tuning")
         axes.set_xlim(left=0)
         axes.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None})
@@ -61,13 +56,10 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.6, 2.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        times = [
-            next((each.median_ms for each in variant.latency if (each.steps, each.batch) == SENTENCE), 0.0)
-            for variant in manifest.variants
-        ]
+        times = [variant.sentence.median_ms for variant in manifest.variants]
         for axes, values, label, form in (
-            (left, times, "median latency, 30 steps x 1 (ms)", "{:.2f}"),
-            (right, [variant.perplexity for variant in manifest.variants], "perplexity", "{:.1f}"),
+            (left, times, f"one text of {SENTENCE[0]} tokens, median ms", "{:.2f}"),
+            (right, [variant.perplexity for variant in manifest.variants], "perplexity", "{:.4g}"),
         ):
             bars = axes.barh(names, values, color=colours)
             axes.bar_label(bars, [form.format(value) for value in values], padding=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compress import axes
 from compress.axes import Declaration
-from store.manifest import SizeBreakdown
+from store.manifest import LayerRecord, SizeBreakdown
 
 EMBEDDING = "embedding.weight"
 
@@ -38,6 +38,28 @@ def breakdown(declaration: Declaration) -> SizeBreakdown:
         recurrent_mult_adds=axes.mult_adds(declaration) - work,
         softmax_mult_adds=work,
     )
+
+
+def recurrent_layers(declaration: Declaration) -> list[LayerRecord]:
+    """Each recurrent layer: the arrays whose outputs (their first dimension) are its units."""
+    records = []
+    for axis, size in declaration.axes.items():
+        own = {
+            name
+            for name, dimensions in declaration.dimensions.items()
+            if any(segment.axis == axis for segment in dimensions[0])
+        }
+        matrices = {reader.parameter for site in declaration.sites for reader in site.readers} & own
+        if own:
+            records.append(
+                LayerRecord(
+                    axis=axis,
+                    units=size,
+                    parameters=sum(_entries(declaration, name) for name in own),
+                    mult_adds=sum(_entries(declaration, name) for name in matrices),
+                )
+            )
+    return records
 
 
 def _entries(declaration: Declaration, name: str) -> int:

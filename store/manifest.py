@@ -15,6 +15,8 @@ FORMAT_VERSION = 1
 Architecture = Literal["lstm-language-model", "gru-language-model", "rhn-language-model"]
 Part = Literal["embedding", "recurrent layers", "softmax"]
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
+SENTENCE = (30, 1)
+"""(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one thread."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["ba7816bf" * 8])]
 
 
@@ -90,6 +92,15 @@ class LatencyRecord(Frozen):
     speedup_high: float = Field(description="upper end of its 95 % interval", examples=[4.2])
 
 
+class LayerRecord(Frozen):
+    """One recurrent layer: its matrices and biases."""
+
+    axis: str = Field(description="the axis of its units", examples=["units:lstm0"])
+    units: int = Field(examples=[225])
+    parameters: int = Field(description="biases included", examples=[252000])
+    mult_adds: int = Field(description="per token", examples=[251100])
+
+
 class VariantRecord(Frozen):
     """One ONNX graph of the bundle, verified and measured."""
 
@@ -106,9 +117,22 @@ class VariantRecord(Frozen):
     tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
     size_bytes: int = Field(description="of the file", examples=[2610000])
     breakdown: SizeBreakdown
+    layers: list[LayerRecord] = Field(default=[], description="the recurrent layers; empty: not recorded")
     perplexity: float = Field(description="on the held-out text, through the runtime", examples=[33.2])
     perplexity_rise: float = Field(description="perplexity / original's perplexity - 1", examples=[0.044])
     latency: list[LatencyRecord] = []
+
+    @property
+    def sentence(self) -> LatencyRecord:
+        """Its latency at `SENTENCE`.
+
+        Raises:
+            ValueError: when it was not timed there.
+        """
+        for each in self.latency:
+            if (each.steps, each.batch) == SENTENCE:
+                return each
+        raise ValueError(f"'{self.name}' was not timed at (steps, batch) = {SENTENCE}")
 
 
 class CheckRecord(Frozen):
@@ -123,14 +147,21 @@ class CheckRecord(Frozen):
 class CurvePoint(Frozen):
     """One model on the trade-off curve, before fine-tuning."""
 
-    removed_share: float = Field(description="share of all what can be saved that is gone, 0 to 1", examples=[0.4])
+    removed_share: float = Field(
+        description="of all that removing every prunable component would save, the share that is gone, 0 to 1",
+        examples=[0.4],
+    )
     embedding: int = Field(examples=[54])
     units: list[int] = Field(examples=[[225, 194]])
     parameters: int = Field(examples=[2571596])
     mult_adds: int = Field(description="per token", examples=[2340000])
     perplexity: float = Field(description="by the search's quick estimate", examples=[33.4])
     perplexity_rise: float = Field(examples=[0.045])
-    within_budget: bool = Field(examples=[True])
+    within_budget: bool = Field(description="as it stands here, before fine-tuning", examples=[True])
+    speedup: float | None = Field(
+        default=None, description="original / this, 30 steps x 1, one thread; timed for speed budgets", examples=[3.1]
+    )
+    chosen: bool = Field(default=False, description="the one that was published", examples=[False])
 
 
 class EpochPoint(Frozen):
@@ -205,7 +236,12 @@ class Provenance(Frozen):
     held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
     finetune: str | None = Field(default=None, examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"])
     versions: dict[str, str] = Field(examples=[{"torch": "2.13.0"}])
-    machine: str = Field(examples=["x86_64, 2 threads"])
+    machine: str = Field(examples=["AMD EPYC (x86_64), 2 threads"])
+    int8_instructions: list[str] | None = Field(
+        default=None,
+        description="of the processor's instruction sets, those that multiply 8-bit numbers fast; null: not recorded",
+        examples=[["avx512_vnni"]],
+    )
     seconds: dict[str, float] = Field(description="wall time of each stage", examples=[{"search": 12.3}])
 
 

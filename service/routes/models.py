@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
 from service.house import TheHouse
@@ -45,10 +45,15 @@ def get_report(model: str, house: TheHouse) -> Report:
 
 
 @router.get("/{model}/card", response_class=PlainTextResponse, summary="The model card (Markdown)")
-def get_card(model: str, house: TheHouse) -> PlainTextResponse:
-    """For people."""
+def get_card(model: str, house: TheHouse, request: Request) -> PlainTextResponse:
+    """For people. In the bundle its pictures lie beside it; here its links lead to `/models/{model}/files`."""
     bundle = house.models.bundles.open(house.models.resolve(model))
-    return PlainTextResponse(bundle.path("README.md").read_text(encoding="utf-8"), media_type="text/markdown")
+    card = bundle.path("README.md").read_text(encoding="utf-8")
+    for record in bundle.manifest.files:
+        # The path and not the whole address: behind a proxy the service does not know its own host.
+        address = request.url_for("get_file", model=bundle.id, path=record.path).path
+        card = card.replace(f"]({record.path})", f"]({address})")
+    return PlainTextResponse(card, media_type="text/markdown")
 
 
 @router.get("/{model}/files/{path:path}", response_class=FileResponse, summary="A file of the bundle")

@@ -10,9 +10,10 @@ import pytest
 import torch
 from onnx import TensorProto
 
-from compress.errors import VerificationFailed
+from compress.errors import TooLargeToExport, VerificationFailed
 from compress.export import draw, export
 from compress.networks.contract import LanguageModel
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.quantize import quantize
 from compress.verification import verify_graph
 from runtime.scoring import next_log_probs, score_batch
@@ -127,4 +128,15 @@ def test_network_without_an_exporter_is_refused(tmp_path: Path) -> None:
     Other.__abstractmethods__ = frozenset()
     with pytest.raises(NotImplementedError, match="no exporter for Other"):
         export(Other(), tmp_path / "a.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_beyond_one_file_are_an_answer_before_anything_is_written(tmp_path: Path) -> None:
+    with torch.device("meta"):  # sizes without memory
+        network = LstmLanguageModel(LstmSpec(400_000, 1500, (8,)))
+    with pytest.raises(
+        TooLargeToExport, match=r"2,4\d\d,\d\d\d,\d\d\d bytes in float32; one ONNX file holds"
+    ) as refused:
+        export(network, tmp_path / "a.onnx")
+    assert refused.value.problem().kind == "too-large-to-export"
     assert list(tmp_path.iterdir()) == []

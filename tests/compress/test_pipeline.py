@@ -19,7 +19,7 @@ from runtime.scoring import perplexity, score_batch
 from service.main import create_app
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
-from store.manifest import Budget, Recipe, Report
+from store.manifest import Budget, Recipe
 from store.settings import StoreSettings
 from tests.conftest import WORDS, Published, Trained, compress_in, train_small
 
@@ -51,17 +51,6 @@ def test_published_perplexity_is_what_the_runtime_answers(published: Published, 
     for variant in model.manifest.variants:
         found = perplexity(model.session(variant.name), ids, model.codec.start_id)
         assert found == pytest.approx(variant.perplexity, rel=1e-6)
-
-
-def test_card_tells_sizes_proof_and_verdict(published: Published) -> None:
-    bundle = BundleStore(published.settings).open(published.bundle_id)
-    card = bundle.path("README.md").read_text()
-    report = Report.model_validate_json(bundle.path("report.json").read_text())
-    assert report.verdict in card[:600].replace("Not", "not") or report.verdict[1:] in card
-    for axis in bundle.manifest.axes:
-        assert f"| `{axis.name}` | {axis.original} | {axis.kept} |" in card
-    assert "pruned = masked reference" in card
-    assert bundle.path("curve.svg").read_text().startswith("<?xml")
 
 
 def test_same_job_gives_the_same_structure_without_any_text(tmp_path: Path, trained: Trained) -> None:

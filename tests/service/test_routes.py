@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,13 @@ def test_models_reports_cards_and_files(client: TestClient, published: Published
     assert client.get("/models/tiny/report").json()["curve"]
     card = client.get(f"/models/{published.bundle_id}/card")
     assert card.text.startswith("# tiny")
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card.text)
+    assert len(pictures) == 2
+    for picture in pictures:
+        answer = client.get(picture)
+        assert answer.headers["content-type"].startswith("image/svg+xml")
+        assert answer.content.startswith(b"<?xml")
+    assert client.get("/models/tiny/card").text == card.text
     assert client.get("/models/tiny/files/curve.svg").content.startswith(b"<?xml")
     problem(client.get("/models/tiny/files/other.txt"), 404, "not-found")
     problem(client.get("/models/tiny/files/..%2f..%2fsecret"), 404, "unsafe-path")
