@@ -33,16 +33,15 @@ from benchmarks.baseline import RECIPE, Baseline, baseline
 from compress import axes
 from compress.calibrate import Learned, Pruned, learn, prune
 from compress.export import export
-from compress.finetuning import DROPOUT, plan
 from compress.networks.lstm import LstmLanguageModel, declare, from_arrays
 from compress.observation import observe
 from compress.quantize import quantize
 from compress.texts import sample
 from compress.training.evaluation import perplexity
 from compress.training.loop import train
+from compress.training.plan import distilling, distilling_dropout
 from runtime.scoring import perplexity as runtime_perplexity
 from runtime.session import VariantSession
-from store.manifest import Recipe
 
 CALIBRATION_TOKENS = 20_000
 INT8_TOKENS = 20_000
@@ -107,9 +106,10 @@ def closed_form(dense: Baseline, shares: list[float]) -> list[Row]:
 def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
     """Distils the original into the pruned model, and quantizes the result."""
     learned = _learned(dense.network, dense.train[:CALIBRATION_TOKENS])
-    student = from_arrays(_removed(learned, share).arrays, tied=False, dropout=DROPOUT)
-    recipe = Recipe(finetune_minutes=minutes)
-    schedule = plan(recipe, len(dense.train))
+    pruned, tokens = _removed(learned, share), len(dense.train)
+    dropout = distilling_dropout(axes.parameters(pruned.declaration), tokens)
+    student = from_arrays(pruned.arrays, tied=False, dropout=dropout)
+    schedule = distilling(tokens, seed=1, minutes=minutes)
     tuned = train(student, dense.train, schedule, teacher=dense.network, progress=_show).network
     found = perplexity(tuned, dense.valid)
     ids = dense.valid[:INT8_TOKENS].tolist()

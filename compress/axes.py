@@ -162,6 +162,22 @@ def silence(arrays: Arrays, declaration: Declaration, keep: Keep) -> dict[str, A
     return masked
 
 
+def put_back(arrays: Arrays, declaration: Declaration, keep: Keep) -> dict[str, Array]:
+    """The inverse of `take`: the small network at full size, every slice of the removed components zero.
+
+    Args:
+        arrays: the small network.
+        declaration: of the full-size one.
+        keep: per axis the indices (K,) that the small one has; an axis not named is whole.
+    """
+    full = {}
+    for name, array in arrays.items():
+        whole = np.zeros(shape(declaration, name), array.dtype)
+        whole[np.ix_(*(_kept(dimension, keep) for dimension in declaration.dimensions[name]))] = array
+        full[name] = whole
+    return full
+
+
 def energy(arrays: Arrays, declaration: Declaration, axis: str) -> NDArray[np.float64]:
     """Sum of squares over each component's slices (H,): the squared norm of the paper's groups, biases included."""
     total = np.zeros(declaration.axes[axis])

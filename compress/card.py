@@ -28,6 +28,7 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         _work(manifest),
         _latency(manifest),
         _curve(manifest, report),
+        *_learning(report),
         _proof(manifest),
         _origin(manifest),
         _use(manifest),
@@ -239,6 +240,29 @@ def _reading(manifest: Manifest, report: Report) -> str:
     if budget.speedup is not None:
         text += ". Of those that surely reach the budget (by the lower end of the interval) the largest was chosen"
     return text + "."
+
+
+def _learning(report: Report) -> list[str]:
+    """Epoch by epoch, what training cost beside how much was left; nothing where nothing was learned."""
+    if not report.epochs:
+        return []
+    rows = [
+        [
+            f"{each.round}",
+            ", ".join(f"{_layer(axis) if axis.startswith('units:') else axis} {size}" for axis, size in each.units.items()),
+            f"{each.steps:,}",
+            f"{each.seconds:.1f}",
+            f"{1000 * each.seconds / each.steps:.0f}",
+            f"{each.training_perplexity:.2f}",
+            f"{each.valid_perplexity:.2f}",
+        ]
+        for each in report.epochs
+    ]  # fmt: skip
+    head = ["round", "units", "steps", "seconds", "ms a step", "training perplexity", "held-out perplexity"]
+    return [
+        f"## The learning\n\n{_table(head, rows)}\n\nThe network shrinks while it learns: a step costs less as units go. "
+        "Training perplexity is under dropout, held-out perplexity the quick estimate."
+    ]
 
 
 def _proof(manifest: Manifest) -> str:

@@ -5,29 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from compress import axes
 from compress.errors import CheckpointRefused
 from compress.networks.contract import LanguageModel
 from compress.texts import Texts
 from compress.training.evaluation import perplexity
 from compress.training.loop import train
-from compress.training.plan import TrainingPlan
+from compress.training.plan import distilling, distilling_dropout
 from store.manifest import Recipe
-
-DROPOUT = 0.2
-
-
-def plan(recipe: Recipe, tokens: int) -> TrainingPlan:
-    """A gentle schedule for weights that are already good; the batch fits short texts."""
-    batch = max(1, min(20, tokens // 36))
-    return TrainingPlan(
-        minutes=recipe.finetune_minutes,
-        batch=batch,
-        optimizer="adamw",
-        learning_rate=1e-3,
-        soft=0.5,
-        clip=1.0,
-        seed=recipe.seed,
-    )
 
 
 def finetune(
@@ -88,8 +73,9 @@ def _distil(
     checkpoint: Path,
     tell: Callable[[float, str], None],
 ) -> LanguageModel:
-    student = network.rebuilt(network.arrays(), dropout=DROPOUT)
-    schedule = plan(recipe, len(texts.training))
+    tokens, size = len(texts.training), axes.parameters(network.declaration())
+    student = network.rebuilt(network.arrays(), distilling_dropout(size, tokens))
+    schedule = distilling(tokens, seed=recipe.seed, minutes=recipe.finetune_minutes)
 
     def attempt() -> LanguageModel:
         return train(student, texts.training, schedule, teacher=original, checkpoint=checkpoint, progress=tell).network

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from compress import axes
 from compress.calibrate import Pruned, learn
@@ -37,6 +36,7 @@ from compress.observation import observe
 from compress.rounds import Learning, read_state, write_state
 from compress.search import LEAST_GAIN, find
 from compress.sizes import embedding_width, layer_units
+from compress.texts import Texts
 from compress.training.evaluation import perplexity
 from compress.training.hooks import Learner
 from compress.training.loop import train
@@ -60,23 +60,23 @@ Verify = Callable[[LanguageModel, Pruned], None]
 
 def learn_structure(
     original: LanguageModel,
-    training: Tensor,
-    held_out: Tensor,
+    texts: Texts,
     recipe: Recipe,
     work: Path,
     tell: Tell,
     verify: Verify,
+    allowance: float = 1.0,
 ) -> Learning:
     """The smallest model that the rounds find within the budget.
 
     Args:
         original: the teacher, and where the rounds begin.
-        training: int64 (N,), the corpus.
-        held_out: int64 (N,), judged after every round.
+        texts: the corpus to train on, and the text that every round is judged on.
         recipe: its budget, learner and epochs.
         work: the job's folder.
         tell: progress.
         verify: called for every cut, with the network before it; raises when the proof fails.
+        allowance: share of a perplexity budget that a round has to keep to.
 
     Raises:
         BudgetNotMet: with the curve, when no round ended within it.
@@ -87,17 +87,21 @@ def learn_structure(
     )
     by_rounds = recipe.budget.perplexity_rise is not None and recipe.learner != "group_lasso"
     rounds = ROUNDS if by_rounds else 1
-    base, whole = perplexity(original, held_out), original.declaration()
+    base, whole = perplexity(original, texts.held_out), original.declaration()
+
+    def within(done: float, message: str) -> None:
+        tell(min(1.0, (state.round + done) / rounds), message)
+
     while state.round < rounds and state.boldness > 0:
-        round_ = _Round(original, state, training, held_out, recipe, work, tell, verify, recipe.learn_epochs / rounds)
+        round_ = _Round(original, state, texts, recipe, work, within, verify, recipe.learn_epochs / rounds)
         tell(state.round / rounds, f"round {state.round + 1}: boldness {state.boldness:.3g}")
         candidate = round_.run()
         if candidate is None:
             state.round, state.boldness = state.round + 1, _less_bold(state.boldness, recipe)
             write_state(state_file, state)
             continue
-        found = perplexity(candidate.network, held_out)
-        point = _point(candidate.network, whole, found, found / base - 1, recipe)
+        found = perplexity(candidate.network, texts.held_out)
+        point = _point(candidate.network, whole, found, found / base - 1, recipe, allowance)
         state.curve.append(point)
         state.epochs += candidate.epochs
         if point.within_budget:
@@ -134,8 +138,7 @@ class _Round:
 
     original: LanguageModel
     state: Learning
-    training: Tensor
-    held_out: Tensor
+    texts: Texts
     recipe: Recipe
     work: Path
     tell: Tell
@@ -157,7 +160,7 @@ class _Round:
                 return None
             share = 1.0 if learnt is None else 1 - LEARNING_SHARE
             student = self._student(network)
-            plan = distilling(len(self.training), seed=recipe.seed + number, epochs=share * self.epochs)
+            plan = distilling(len(self.texts.training), seed=recipe.seed + number, epochs=share * self.epochs)
             tuned = self._trained(student, plan, None, f"round-{number + 1}-distilled")
         except TrainingDiverged as diverged:
             self.tell(0.0, f"round {number + 1} diverges and is rolled back: {diverged}")
@@ -171,7 +174,7 @@ class _Round:
             for each in records
         ]  # fmt: skip
         # A short training may not pay for its own disturbance.
-        best = min((tuned.network, network), key=lambda each: perplexity(each, self.held_out))
+        best = min((tuned.network, network), key=lambda each: perplexity(each, self.texts.held_out))
         return _Candidate(best, kept, points)
 
     def _cut(self, network: LanguageModel, slack: float) -> Pruned | None:
@@ -179,11 +182,11 @@ class _Round:
         recipe, budget = self.recipe, self.recipe.budget
         declaration, whole = network.declaration(), self.original.declaration()
         prunable = [axis for axis in declaration.axes if recipe.prune_embedding or axis != "embedding"]
-        observed = observe(network, self.training[: recipe.calibration_tokens])
+        observed = observe(network, self.texts.training[: recipe.calibration_tokens])
         learned = learn(network.arrays(), declaration, observed, prunable=prunable)
         if budget.perplexity_rise is not None:
-            base = perplexity(self.original, self.held_out)
-            now = perplexity(network, self.held_out) / base - 1
+            base = perplexity(self.original, self.texts.held_out)
+            now = perplexity(network, self.texts.held_out) / base - 1
             allowed = max(budget.perplexity_rise, now) + slack
             budget = budget.model_copy(update={"perplexity_rise": allowed})
         elif budget.size_ratio is not None:
@@ -193,7 +196,7 @@ class _Round:
             budget = budget.model_copy(update={"size_ratio": ratio})
         try:
             asked = recipe.model_copy(update={"budget": budget})
-            outcome = find(learned, self.original, self.held_out, asked, self.work, self.tell)
+            outcome = find(learned, self.original, self.texts.held_out, asked, self.work, self.tell)
         except BudgetNotMet:
             return None
         self.verify(network, outcome.pruned)
@@ -201,7 +204,7 @@ class _Round:
 
     def _learnt(self, number: int) -> Trained:
         """Training with the recipe's learner."""
-        recipe, tokens = self.recipe, len(self.training)
+        recipe, tokens = self.recipe, len(self.texts.training)
         plan = distilling(tokens, seed=recipe.seed + number, epochs=LEARNING_SHARE * self.epochs)
         steps = max(1, round((tokens // plan.batch - 1) // plan.steps * plan.epochs))
         student = self._student(self.state.network)
@@ -221,14 +224,14 @@ class _Round:
 
     def _student(self, network: LanguageModel) -> LanguageModel:
         size = axes.parameters(network.declaration())
-        return network.rebuilt(network.arrays(), distilling_dropout(size, len(self.training)))
+        return network.rebuilt(network.arrays(), distilling_dropout(size, len(self.texts.training)))
 
     def _trained(self, student: LanguageModel, plan: TrainingPlan, learner: Learner | None, name: str) -> Trained:
         checkpoint = self.work / f"{name}.checkpoint"
 
         def go() -> Trained:
             return train(
-                student, self.training, plan, teacher=self.original, learner=learner, valid=self.held_out,
+                student, self.texts.training, plan, teacher=self.original, learner=learner, valid=self.texts.held_out,
                 checkpoint=checkpoint, progress=self.tell,
             )  # fmt: skip
 
@@ -252,12 +255,14 @@ def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64
     return {axis: index[further[axis]] if axis in further else index for axis, index in kept.items()}
 
 
-def _point(network: LanguageModel, whole: axes.Declaration, found: float, rise: float, recipe: Recipe) -> CurvePoint:
+def _point(
+    network: LanguageModel, whole: axes.Declaration, found: float, rise: float, recipe: Recipe, allowance: float
+) -> CurvePoint:
     declaration, budget = network.declaration(), recipe.budget
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
     kept = (parameters / axes.parameters(whole) + work / axes.mult_adds(whole)) / 2
     # A speed is judged by the clock where it was cut for it, and again by the measurement that is published.
-    within = budget.perplexity_rise is None or rise <= budget.perplexity_rise
+    within = budget.perplexity_rise is None or rise <= allowance * budget.perplexity_rise
     if budget.size_ratio is not None:
         within = parameters <= budget.size_ratio * axes.parameters(whole)
     return CurvePoint(

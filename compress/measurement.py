@@ -40,7 +40,7 @@ class StageReport(Protocol):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Exported:
     """A torch model to export under a name, in float32 and int8."""
 
     name: Literal["original", "compressed"]
@@ -58,7 +58,7 @@ class Measured:
 
 
 def measure(
-    candidates: list[Candidate],
+    graphs: list[Exported],
     codec: TextCodec,
     held_out: Tensor,
     budget: Budget,
@@ -73,13 +73,13 @@ def measure(
     networks: dict[VariantName, LanguageModel] = {}
     eight_bit: dict[str, list[Part]] = {}
     checks = []
-    for candidate in candidates:
-        source, target = folder / f"{candidate.name}.onnx", folder / f"{candidate.name}-int8.onnx"
-        export(candidate.network, source)
-        checks.append(verify_graph(VariantSession(source), candidate.network, held_out, candidate.name))
+    for graph in graphs:
+        source, target = folder / f"{graph.name}.onnx", folder / f"{graph.name}-int8.onnx"
+        export(graph.network, source)
+        checks.append(verify_graph(VariantSession(source), graph.network, held_out, graph.name))
         eight_bit[target.stem] = quantize(source, target)
-        networks[candidate.name] = candidate.network
-        networks["original-int8" if candidate.name == "original" else "compressed-int8"] = candidate.network
+        networks[graph.name] = graph.network
+        networks["original-int8" if graph.name == "original" else "compressed-int8"] = graph.network
     stages.enter("measure", "perplexity of every variant")
     ids = held_out.tolist()
     sessions: dict[str, VariantSession] = {}

@@ -24,13 +24,18 @@ STREAMS = 50
 
 @dataclass(frozen=True)
 class Texts:
-    """Token ids (int64, (N,)) for calibration, fine-tuning and judging, and a line on the origin of each."""
+    """Token ids (int64, (N,)) for calibration, training and judging, and a line on the origin of each.
+
+    Attributes:
+        training_given: whether `training` is a text of the user's.
+    """
 
     calibration: Tensor
     training: Tensor
     held_out: Tensor
     calibration_origin: str
     held_out_origin: str
+    training_given: bool = True
 
 
 def read_texts(
@@ -70,6 +75,7 @@ def read_texts(
         judged,
         f"{calibration_origin} ({len(observed):,} tokens)",
         f"{held_out_origin} ({len(judged):,} tokens)",
+        training_given=calibration is not None,
     )
 
 

@@ -144,3 +144,14 @@ def test_inputs_are_never_changed() -> None:
     axes.silence(arrays, declaration, random_keep(declaration, 0))
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, before[name])
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_what_was_taken_out_can_be_put_back_as_zeros(spec: LstmSpec) -> None:
+    network, declaration = random_network(spec), declare(spec)
+    keep = random_keep(declaration, 1)
+    small, _ = axes.take(network.arrays(), declaration, keep)
+    full = axes.put_back(small, declaration, keep)
+    expected = axes.silence(network.arrays(), declaration, keep)
+    assert full.keys() == expected.keys()
+    assert all(np.array_equal(full[name], expected[name]) for name in full)

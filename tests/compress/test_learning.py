@@ -15,6 +15,7 @@ from compress.errors import BudgetNotMet
 from compress.learning import learn_structure
 from compress.networks.contract import LanguageModel
 from compress.rounds import Learning
+from compress.texts import Texts
 from compress.training.evaluation import perplexity
 from compress.verification import verify_removal
 from store.manifest import Budget, Recipe
@@ -27,8 +28,9 @@ def encode(text: str) -> Tensor:
 
 
 @pytest.fixture
-def texts(trained: Trained) -> tuple[Tensor, Tensor]:
-    return encode(sentences(2500, 5)), encode(trained.held_out.read_text())
+def texts(trained: Trained) -> Texts:
+    training = encode(sentences(2500, 5))
+    return Texts(training[:1000], training, encode(trained.held_out.read_text()), "a part", "another text")
 
 
 def recipe(learner: str, budget: Budget | None = None, epochs: float = 6.0) -> Recipe:
@@ -44,21 +46,21 @@ def silent(done: float, message: str) -> None:
     pass
 
 
-def learnt(network: LanguageModel, texts: tuple[Tensor, Tensor], asked: Recipe, work: Path) -> Learning:
+def learnt(network: LanguageModel, texts: Texts, asked: Recipe, work: Path) -> Learning:
     def verify(before: LanguageModel, pruned: Pruned) -> None:
-        verify_removal(before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), texts[1])
+        verify_removal(before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), texts.held_out)
 
-    return learn_structure(network, *texts, asked, work, silent, verify)
+    return learn_structure(network, texts, asked, work, silent, verify)
 
 
 @pytest.mark.parametrize("learner", ["calibrated", "proximal", "l0", "group_lasso"])
 def test_every_learner_ends_smaller_and_within_the_budget(
-    learner: str, trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
+    learner: str, trained: Trained, texts: Texts, tmp_path: Path
 ) -> None:
     before = trained.network.arrays()
     found = learnt(trained.network, texts, recipe(learner), tmp_path)
-    base = perplexity(trained.network, texts[1])
-    assert perplexity(found.network, texts[1]) <= 1.05 * base
+    base = perplexity(trained.network, texts.held_out)
+    assert perplexity(found.network, texts.held_out) <= 1.05 * base
     whole, small = trained.network.declaration(), found.network.declaration()
     assert axes.parameters(small) < 0.8 * axes.parameters(whole)
     assert {axis: len(kept) for axis, kept in found.kept.items()} == dict(small.axes)
@@ -74,9 +76,7 @@ def test_every_learner_ends_smaller_and_within_the_budget(
 
 
 @pytest.mark.parametrize("learner", ["calibrated", "proximal"])
-def test_size_budget_is_reached_in_one_round(
-    learner: str, trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
-) -> None:
+def test_size_budget_is_reached_in_one_round(learner: str, trained: Trained, texts: Texts, tmp_path: Path) -> None:
     found = learnt(trained.network, texts, recipe(learner, Budget(size_ratio=0.3), 2.0), tmp_path)
     whole, small = (axes.parameters(each.declaration()) for each in (trained.network, found.network))
     assert 0.2 * whole < small <= 0.3 * whole
@@ -89,7 +89,7 @@ class Killed(Exception):
 
 @pytest.mark.parametrize("learner", ["calibrated", "l0"])
 def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
-    learner: str, trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
+    learner: str, trained: Trained, texts: Texts, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     whole.mkdir()
@@ -106,16 +106,14 @@ def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
                 raise Killed
 
         with pytest.raises(Killed):
-            learn_structure(trained.network, *texts, asked, killed, tell, lambda network, pruned: None)
+            learn_structure(trained.network, texts, asked, killed, tell, lambda network, pruned: None)
     found = learnt(trained.network, texts, asked, killed)
     assert found.network.declaration().axes == expected.network.declaration().axes
-    first, second = (perplexity(each.network, texts[1]) for each in (found, expected))
+    first, second = (perplexity(each.network, texts.held_out) for each in (found, expected))
     assert first == pytest.approx(second, abs=0.1)
 
 
-def test_budget_that_no_round_keeps_is_an_answer_with_its_curve(
-    trained: Trained, texts: tuple[Tensor, Tensor], tmp_path: Path
-) -> None:
+def test_budget_that_no_round_keeps_is_an_answer_with_its_curve(trained: Trained, texts: Texts, tmp_path: Path) -> None:
     with pytest.raises(BudgetNotMet, match="no smaller model within the budget") as answer:
         learnt(trained.network, texts, recipe("proximal", Budget(perplexity_rise=0.0), 0.5), tmp_path)
     assert len(answer.value.curve) >= 1

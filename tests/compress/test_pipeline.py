@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from compress.errors import BudgetNotMet, VerificationFailed
+from compress.errors import BudgetNotMet, TextUnusable, VerificationFailed
 from compress.networks.contract import LanguageModel
 from compress.networks.gru import GruLanguageModel, GruSpec
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
@@ -19,7 +19,7 @@ from runtime.scoring import perplexity, score_batch
 from service.main import create_app
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
-from store.manifest import Budget, Recipe
+from store.manifest import Budget, Recipe, Report
 from store.settings import StoreSettings
 from tests.conftest import WORDS, Published, Trained, compress_in, train_small
 
@@ -153,3 +153,24 @@ def test_lstm_record_says_that_all_of_int8_is_int8(published: Published) -> None
 def _settings(home: Path) -> StoreSettings:
 
     return StoreSettings(home=home)
+
+
+def test_learn_mode_goes_the_whole_way_and_tells_what_an_epoch_cost(tmp_path: Path, trained: Trained) -> None:
+    recipe = Recipe(name="learnt", mode="learn", budget=Budget(size_ratio=0.3), learn_epochs=2.0)
+    bundle_id = compress_in(tmp_path / "home", trained, recipe)
+    bundle = BundleStore(StoreSettings(home=tmp_path / "home")).open(bundle_id)
+    compressed, original = bundle.manifest.variant("compressed"), bundle.manifest.variants[0]
+    assert compressed is not None
+    assert compressed.breakdown.parameters <= 0.3 * original.breakdown.parameters
+    assert bundle.manifest.provenance.finetune is not None
+    assert "2 epochs of learning" in bundle.manifest.provenance.finetune
+    report = Report.model_validate_json(bundle.path("report.json").read_bytes())
+    assert report.epochs
+    assert "## The learning" in bundle.path("README.md").read_text()
+    kept = {axis.name: axis.kept for axis in bundle.manifest.axes}
+    assert [kept["units:lstm0"], kept["units:lstm1"]] == compressed.units
+
+
+def test_learn_mode_needs_a_text_of_the_users(tmp_path: Path, trained: Trained) -> None:
+    with pytest.raises(TextUnusable, match="'learn' trains on a text of yours"):
+        compress_in(tmp_path, trained, Recipe(name="no-text", mode="learn"), texts=False)

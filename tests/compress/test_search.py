@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import BudgetNotMet
-from compress.measurement import Candidate, measure
+from compress.measurement import Exported, measure
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.sizes import breakdown, recurrent_layers
 from compress.texts import sample
@@ -35,7 +35,7 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
 ) -> None:
     codec = LoadedModel(BundleStore(published.settings).open(published.bundle_id)).codec
     # What a search may hand over after a lucky moment of the clock: a candidate no faster than the original.
-    candidates = [Candidate("original", trained.network), Candidate("compressed", trained.network)]
+    candidates = [Exported("original", trained.network), Exported("compressed", trained.network)]
     held_out = sample(trained.network, 0, 400, seed=1)
     measured = measure(candidates, codec, held_out, Budget(speedup=3.0), tmp_path, Quiet())
     assert [variant.name for variant in measured.variants] == ["original", "original-int8", "compressed-int8"]
