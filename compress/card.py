@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from compress.plots import plot_curve, plot_variants
-from store.manifest import SENTENCE, Budget, CurvePoint, Manifest, Part, Provenance, Report, VariantRecord
+from compress.tradeoff import curve_section, layer_name, learning_sections, table
+from store.manifest import SENTENCE, Budget, Manifest, Part, Provenance, Report, VariantRecord
 
 
 def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
@@ -18,7 +19,7 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         manifest: complete but for `files`.
         report: the trade-off curve and the verdict.
     """
-    plot_curve(report, manifest, folder / "curve.svg")
+    plotcurve_section(report, manifest, folder / "curve.svg")
     plot_variants(manifest, folder / "variants.svg")
     sections = [
         f"# {manifest.name}",
@@ -27,8 +28,8 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         _structure(manifest),
         _work(manifest),
         _latency(manifest),
-        _curve(manifest, report),
-        *_learning(report),
+        curve_section(manifest, report),
+        *learning_sections(report),
         _proof(manifest),
         _origin(manifest),
         _use(manifest),
@@ -51,7 +52,7 @@ def _variants(manifest: Manifest, report: Report) -> str:
     ]
     steps, _ = SENTENCE
     head = ["variant", "parameters", "file", "perplexity", "rise", f"one text of {steps} tokens", "speed-up"]
-    text = f"## The variants\n\n{_table(head, rows)}\n\n![latency and perplexity](variants.svg)"
+    text = f"## The variants\n\n{table(head, rows)}\n\n![latency and perplexity](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
@@ -85,16 +86,9 @@ def _parts(manifest: Manifest, variant: VariantRecord) -> list[_PartSize]:
     parts = variant.breakdown
     return [
         _PartSize("embedding", variant.embedding, parts.embedding_parameters, 0),
-        *(_PartSize(_layer(each.axis), each.units, each.parameters, each.mult_adds) for each in variant.layers),
+        *(_PartSize(layer_name(each.axis), each.units, each.parameters, each.mult_adds) for each in variant.layers),
         _PartSize("softmax", manifest.text.vocabulary, parts.softmax_parameters, parts.softmax_mult_adds),
     ]
-
-
-def _layer(axis: str) -> str:
-    """`units:lstm0` -> LSTM layer 1."""
-    kind = axis.removeprefix("units:").rstrip("0123456789")
-    number = axis.removeprefix("units:").removeprefix(kind)
-    return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
 
 
 def _pair(manifest: Manifest) -> tuple[VariantRecord, VariantRecord]:
@@ -117,7 +111,7 @@ def _structure(manifest: Manifest) -> str:
     rows.append(["**all**", "", "", "", f"{old_all:,}", f"{new_all:,}", _less(old_all, new_all)])
     head = ["part", "units before", "after", "removed", "parameters before", "after", "removed"]
     text = (
-        f"## What was removed\n\n{_table(head, rows)}\n\n"
+        f"## What was removed\n\n{table(head, rows)}\n\n"
         "The embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay."
     )
     if before.tied:
@@ -140,7 +134,7 @@ def _work(manifest: Manifest) -> str:
     rows.append(["**all**", f"{old_all:,}", "100%", f"{new_all:,}", "100%", _less(old_all, new_all)])
     head = ["part", "multiply-adds before", "share", "after", "share", "removed"]
     return (
-        f"## Where the work goes\n\n{_table(head, rows)}\n\n"
+        f"## Where the work goes\n\n{table(head, rows)}\n\n"
         "Multiply-adds of one token: work, not time. A large matrix that has to come from memory takes longer than its "
         "share, a small one leaves the processor idle, and reading the embedding is a look-up that costs none; what all "
         "of it takes on the clock is measured in the next section."
@@ -169,7 +163,7 @@ def _latency(manifest: Manifest) -> str:
     return (
         "## Latency\n\nONNX Runtime, one thread, all variants interleaved round by round on the worker's machine; the "
         "speed-up is the median of the rounds' ratios to the original. Texts of one run are read side by side."
-        f"{_eight_bit_speed(manifest.provenance)}\n\n{_table(head, rows)}"
+        f"{_eight_bit_speed(manifest.provenance)}\n\n{table(head, rows)}"
     )
 
 
@@ -185,91 +179,11 @@ def _eight_bit_speed(origin: Provenance) -> str:
     return " The processor has no instructions for 8-bit numbers: int8 gains little in batches there."
 
 
-def _curve(manifest: Manifest, report: Report) -> str:
-    timed = any(point.speedup is not None for point in report.curve)
-    original = manifest.variants[0]
-    rows = [_tried(point, timed) for point in report.curve]
-    if report.curve:
-        estimate = report.curve[0].perplexity / (1 + report.curve[0].perplexity_rise)
-        sizes = [f"{original.embedding}", ", ".join(map(str, original.units)), f"{original.breakdown.parameters:,}"]
-        rows.insert(0, ["0% (original)", *sizes, f"{original.breakdown.mult_adds:,}", f"{estimate:.2f}", "", ""])
-        rows[0] += ["1.00x"] if timed else []
-    head = ["removed", "embedding", "units", "parameters", "multiply-adds", "perplexity", "rise", "within budget"]
-    text = f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{_table(head + ['speed-up'] * timed, rows)}\n\n"
-    return text + _reading(manifest, report)
-
-
-def _tried(point: CurvePoint, timed: bool) -> list[str]:
-    """A row of the trade-off, in bold for the chosen point."""
-    row = [
-        f"{point.removed_share:.0%}" + (" (chosen)" if point.chosen else ""),
-        f"{point.embedding}",
-        ", ".join(map(str, point.units)),
-        f"{point.parameters:,}",
-        f"{point.mult_adds:,}",
-        f"{point.perplexity:.2f}",
-        f"{point.perplexity_rise:+.1%}",
-        "yes" if point.within_budget else "no",
-    ]
-    if timed:
-        row.append("" if point.speedup is None else f"{point.speedup:.2f}x")
-    return [f"**{cell}**" for cell in row] if point.chosen else row
-
-
-def _reading(manifest: Manifest, report: Report) -> str:
-    """How the trade-off is to be read, and why its perplexities are not those of the variants."""
-    budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
-    counted = "parameters and multiply-adds, each by its share"
-    if budget.perplexity_rise is None:
-        counted = "parameters" if budget.size_ratio is not None else "multiply-adds"
-    text = (
-        f"*Removed* is the share of what removing every removable unit would save, in {counted}, each unit counted in the "
-        "full-size model. These perplexities are the search's quick estimate: the text cut into ten streams, each begun "
-        "without what stands before it, and before any fine-tuning. Those of the variants are the runtime's, over the "
-        "whole text as one stream"
-    )
-    chosen = next((point for point in report.curve if point.chosen), None)
-    compressed = manifest.variant("compressed")
-    if chosen is not None and compressed is not None:
-        text += (
-            f"; so the chosen model has {chosen.perplexity:.2f} here and {compressed.perplexity:.2f} there"
-            f"{', after the fine-tune' if tuned else ''}"
-        )
-        if not chosen.within_budget:
-            text += ". It lies outside the budget here: the search was allowed more, because fine-tuning wins some back"
-    if budget.speedup is not None:
-        text += ". Of those that surely reach the budget (by the lower end of the interval) the largest was chosen"
-    return text + "."
-
-
-def _learning(report: Report) -> list[str]:
-    """Epoch by epoch, what training cost beside how much was left; nothing where nothing was learned."""
-    if not report.epochs:
-        return []
-    rows = [
-        [
-            f"{each.round}",
-            ", ".join(f"{_layer(axis) if axis.startswith('units:') else axis} {size}" for axis, size in each.units.items()),
-            f"{each.steps:,}",
-            f"{each.seconds:.1f}",
-            f"{1000 * each.seconds / each.steps:.0f}",
-            f"{each.training_perplexity:.2f}",
-            f"{each.valid_perplexity:.2f}",
-        ]
-        for each in report.epochs
-    ]  # fmt: skip
-    head = ["round", "units", "steps", "seconds", "ms a step", "training perplexity", "held-out perplexity"]
-    return [
-        f"## The learning\n\n{_table(head, rows)}\n\nThe network shrinks while it learns: a step costs less as units go. "
-        "Training perplexity is under dropout, held-out perplexity the quick estimate."
-    ]
-
-
 def _proof(manifest: Manifest) -> str:
     rows = [[check.name, check.detail, f"{check.error:.1e}", f"{check.tolerance:.0e}"] for check in manifest.checks]
     return (
         "## The proof\n\n"
-        + _table(["check", "on", "largest error (nats)", "tolerance"], rows)
+        + table(["check", "on", "largest error (nats)", "tolerance"], rows)
         + "\n\nThe masked reference is the full-size model, repaired, with the removed units held at zero."
     )
 
@@ -311,8 +225,3 @@ def _use(manifest: Manifest) -> str:
         f"[{', '.join(chr(34) + variant.name + chr(34) for variant in manifest.variants)}]}}'\n"
         "```"
     )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
