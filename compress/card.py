@@ -19,7 +19,7 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         manifest: complete but for `files`.
         report: the trade-off curve and the verdict.
     """
-    plotcurve_section(report, manifest, folder / "curve.svg")
+    plot_curve(report, manifest, folder / "curve.svg")
     plot_variants(manifest, folder / "variants.svg")
     sections = [
         f"# {manifest.name}",
