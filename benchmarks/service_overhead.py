@@ -58,6 +58,8 @@ def main() -> None:
             url = f"http://127.0.0.1:{port}"
             with Client(url) as client:
                 while not client.ready():
+                    if process.poll() is not None:
+                        raise RuntimeError(f"the service ended with status {process.returncode} before it was ready")
                     time.sleep(0.1)
             result = overhead(url, LoadedModel(BundleStore(settings).open(bundle_id)))
             result |= load(url, process.pid, arguments.seconds)
