@@ -15,11 +15,15 @@ from torch import Tensor
 
 from compress.errors import TextUnusable
 from compress.networks.contract import LanguageModel
+from compress.training.evaluation import perplexity
 from runtime.errors import TextRefused
 from runtime.text import TextCodec
 from store.manifest import Recipe
 
 STREAMS = 50
+MOST_JUDGED = 2000
+GUESSING = 1.1
+"""Times the perplexity of guessing. An untrained model is allowed: it guesses, a few per cent worse than evenly."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ def read_texts(
     When only a calibration text is given, its last fifth is held out and not observed.
 
     Raises:
-        TextUnusable: when a text is not UTF-8 or holds too few tokens of the vocabulary.
+        TextUnusable: when a text is not UTF-8 or holds too few tokens of the vocabulary, or the model is worse on it than
+            guessing.
     """
     observed = None if calibration is None else _encode(codec, calibration, "calibration")
     judged = None if held_out is None else _encode(codec, held_out, "held-out")
@@ -69,6 +74,8 @@ def read_texts(
     for name, tokens in (("calibration", observed), ("held-out", judged)):
         if len(tokens) < 100:
             raise TextUnusable(f"the {name} text has {len(tokens)} tokens; at least 100 are needed")
+    if calibration is not None or held_out is not None:
+        _refuse_guessing(network, judged)
     return Texts(
         observed,
         training,
@@ -97,6 +104,23 @@ def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> 
         token = torch.multinomial(logits[0].softmax(dim=-1), 1, generator=generator).t()  # (1, B)
         written.append(token)
     return torch.cat(written).t().flatten()
+
+
+def _refuse_guessing(network: LanguageModel, judged: Tensor) -> None:
+    """A model that is worse than guessing on its own kind of text has been understood wrongly; no proof would tell."""
+    tokens = judged[:MOST_JUDGED]
+    found = perplexity(network, tokens, streams=max(1, len(tokens) // 200))
+    if not found <= GUESSING * network.vocabulary:
+        raise TextUnusable(
+            f"the model's perplexity on the uploaded text is {found:,.0f}, worse than guessing among its "
+            f"{network.vocabulary:,} tokens: it is not read as it was trained",
+            [
+                "is the vocabulary the one it was trained with, in the order of the ids?",
+                "do its recurrent layers run in another order? (`layers` in the config tells)",
+                "are its gates in torch's order (LSTM: i f g o; GRU: r z n)?",
+                "is the text of the kind and the language that it was trained on?",
+            ],
+        )
 
 
 def _encode(codec: TextCodec, path: Path, name: str) -> Tensor:

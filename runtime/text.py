@@ -78,9 +78,10 @@ class TextCodec:
             TextRefused: when it holds no token at all, none of the vocabulary, or (without an unknown token) any
                 outside it.
         """
-        if self.unknown_id is None:
-            self._refuse_unknown(text)
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        try:
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the library raises nothing narrower, and only where the unknown token is missing
+            raise self._unknown(text) from error
         if not ids:
             raise TextRefused("the text holds no token")
         if self.unknown_id is not None and all(token == self.unknown_id for token in ids):
@@ -113,15 +114,13 @@ class TextCodec:
             return [normal]
         return [piece for piece, _ in splitter.pre_tokenize_str(normal)]
 
-    def _refuse_unknown(self, text: str) -> None:
-        if self.contract.unit == "subword":
-            return
+    def _unknown(self, text: str) -> TextRefused:
+        """The refusal of a text that the tokenizer cannot read, with the words that it lacks."""
+        reason = "not in the vocabulary, which has no token for unknown ones"
+        if self.contract.unit == "subword":  # which of a word's parts is missing, only the tokenizer knows
+            return TextRefused(f"some of the text's characters are {reason}")
         wrong = [piece for piece in self._pieces(text) if self._tokenizer.token_to_id(piece) is None]
-        if wrong:
-            shown = list(dict.fromkeys(wrong))[:MOST_SHOWN]
-            raise TextRefused(
-                f"{len(wrong)} tokens are not in the vocabulary, which has no token for unknown ones", shown
-            )
+        return TextRefused(f"{len(wrong)} tokens are {reason}", list(dict.fromkeys(wrong))[:MOST_SHOWN])
 
 
 def _ids(tokens: Sequence[str]) -> dict[str, int]:

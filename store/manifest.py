@@ -220,9 +220,9 @@ class Recipe(Frozen):
         default="auto", description="of the vocabulary", examples=["word"]
     )
     start_token: str | None = Field(
-        default=None, description="null: <eos>, <bos>, <s>, </s> or a line break, if there", examples=["<eos>"]
+        default=None, description="null: <bos>, <s>, <sos>, <eos>, </s> or a line break, if there", examples=["<eos>"]
     )
-    seed: int = Field(default=1, ge=0, examples=[1])
+    seed: int = Field(default=1, ge=0, le=2**63 - 1, examples=[1])
 
 
 class Provenance(Frozen):

@@ -1,13 +1,15 @@
 """Files to arrays, safely: safetensors, or a PyTorch checkpoint read with `weights_only=True` and never otherwise.
 
 What a file is, is decided by its first bytes. A checkpoint is a zip archive: its directory is looked at before anything
-is unpacked, since torch stores tensors uncompressed and an entry that unpacks to much more than it takes is a bomb.
+is unpacked, since torch stores tensors uncompressed and an entry that unpacks to much more than it takes is a bomb. The
+same holds for tensors: views that claim more values than are stored are looked at before they are written out.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +27,8 @@ from torch import Tensor
 from compress.errors import BadWeights, UnreadableUpload, UnsafePickle
 
 MOST_RATIO = 8
-"""Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do."""
+"""Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for the float32 arrays that a
+file becomes: half precision doubles, and a tied matrix counts as often as it has names."""
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 WORDS = ("idx2word", "itos", "vocab", "vocabulary", "words", "chars", "stoi", "word2idx", "char2idx")
@@ -38,6 +41,7 @@ class UploadConfig(BaseModel):
         tied: whether the decoder shares the embedding's matrix; null: tied when they are equal or one is missing.
         vocabulary: the words, in the order of their ids.
         rename: from a parameter's name in the file to the name that this project understands.
+        layers: the recurrent modules from the bottom to the top, where their names do not tell.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +49,7 @@ class UploadConfig(BaseModel):
     tied: bool | None = None
     vocabulary: list[str] | None = None
     rename: dict[str, str] = {}
+    layers: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,14 @@ class Checkpoint:
 
     Attributes:
         wrapper: the keys under which the parameters lay, such as `state_dict/`.
+        in_order: whether the parameters stand in the order in which the model made them. safetensors sorts them.
     """
 
     arrays: dict[str, NDArray[np.float32]]
     config: UploadConfig
     vocabulary: list[str] | None = None
     wrapper: str = ""
+    in_order: bool = False
 
 
 def read_checkpoint(model: Path, config: Path | None) -> Checkpoint:
@@ -69,15 +76,17 @@ def read_checkpoint(model: Path, config: Path | None) -> Checkpoint:
         config: the optional JSON.
 
     Raises:
-        UnreadableUpload: when a file is truncated, of another form, or a bomb.
+        UnreadableUpload: when a file is truncated, of another form, or a bomb, or a tensor is not stored value by value.
         UnsafePickle: when a checkpoint needs more than weights.
         BadWeights: when a parameter is not finite.
     """
     hints = _read_config(config)
-    content = _read_safetensors(model) if _is_safetensors(model) else _read_torch(model)
+    safe = _is_safetensors(model)
+    content = _read_safetensors(model) if safe else _read_torch(model)
     tensors, vocabulary, wrapper = _flatten(content)
     if not tensors:
         raise UnreadableUpload("the file holds no parameter", [f"found: {', '.join(map(str, content)) or 'nothing'}"])
+    _refuse_unstored(tensors, model.stat().st_size)
     arrays, bad = {}, []
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
@@ -90,7 +99,39 @@ def read_checkpoint(model: Path, config: Path | None) -> Checkpoint:
         arrays[hints.rename.get(name, name)] = array
     if bad:
         raise BadWeights("some weights are NaN or infinite: the training diverged, or the file was damaged", bad)
-    return Checkpoint(arrays, hints, hints.vocabulary or vocabulary, wrapper)
+    # torch never names a layer's parameters alphabetically, so that a sorted file has lost the order of its modules.
+    in_order = not safe and list(tensors) != sorted(tensors)
+    return Checkpoint(arrays, hints, hints.vocabulary or vocabulary, wrapper, in_order)
+
+
+def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
+    """Refuses tensors that are sparse, on no device, or claim more values than the file holds, before any is copied."""
+    issues, total = [], 0
+    for name, tensor in tensors.items():
+        kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+        if kind != "strided":
+            issues.append(f"'{name}' is {kind}; save it dense: tensor.to_dense()")
+        elif tensor.is_meta:
+            issues.append(
+                f"'{name}' is on the device 'meta' and has no values; save the model after loading its weights"
+            )
+        elif tensor.is_complex():
+            issues.append(f"'{name}' holds complex numbers; real ones are expected")
+        else:
+            total += tensor.numel() * 4
+            claimed, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+            if claimed > stored:
+                issues.append(
+                    f"'{name}' {tuple(tensor.shape)} claims {claimed:,} bytes, {stored:,} are stored (an expanded view?); "
+                    "save it written out: tensor.contiguous()"
+                )
+    if issues:
+        raise UnreadableUpload("parameters must be dense tensors whose values are all stored in the file", issues)
+    if total > MOST_RATIO * file_bytes:
+        raise UnreadableUpload(
+            f"the file of {file_bytes:,} bytes would become {total:,} bytes of float32 weights; too many of its "
+            "tensors share their values"
+        )
 
 
 def _read_config(path: Path | None) -> UploadConfig:
@@ -136,21 +177,25 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        if any(sign in str(error).lower() for sign in ("unsupported global", "persistent_load", "unsupported class")):
-            raise UnsafePickle(
-                "the checkpoint holds more than weights (often a whole pickled module), and running its code is "
-                "refused. Where you trained it, save the weights alone: "
-                "torch.save(model.state_dict(), 'model.pt')",
-                [reason, *[line.strip() for line in str(error).splitlines() if "GLOBAL" in line]],
-            ) from error
-        raise UnreadableUpload(f"the checkpoint is damaged or truncated: {reason}") from error
+        raise _unpickled(str(error)) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, IndexError, TypeError) as error:
         raise UnreadableUpload(f"the checkpoint is damaged or truncated: {str(error).splitlines()[0]}") from error
     if isinstance(content, Mapping):
         return content
     raise UnreadableUpload(
         f"the checkpoint holds a {type(content).__name__}; a dictionary of parameters (a state_dict) is expected"
+    )
+
+
+def _unpickled(reason: str) -> UnsafePickle | UnreadableUpload:
+    """The refusal in our own words: torch's advises the reader to switch its guard off, which nobody here can or should."""
+    needed = list(dict.fromkeys(re.findall(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", reason)))
+    if not needed and not re.search("persistent_load|unsupported (global|class)", reason, re.IGNORECASE):
+        return UnreadableUpload("the checkpoint is damaged or truncated: its pickle is not one that torch writes")
+    return UnsafePickle(
+        "the checkpoint holds more than weights (often a whole pickled module), and running its code is refused. Where you "
+        "trained it, save the weights alone: torch.save(model.state_dict(), 'model.pt')",
+        [f"to load it, the code of '{name}' would have to run" for name in needed],
     )
 
 
@@ -194,9 +239,14 @@ def _words(content: Mapping[str, Any]) -> list[str] | None:
 
 
 def words_by_id(mapping: Mapping[Any, Any]) -> list[str] | None:
-    """The words of a `{word: id}` or `{id: word}` dictionary in the order of their ids; None when ids have gaps."""
+    """The words of a `{word: id}` or `{id: word}` dictionary in the order of their ids; None when ids have gaps.
+
+    JSON has only strings as keys, so that an id may be one: `{"0": "the"}`.
+    """
     pairs = [(v, k) if isinstance(v, int) else (k, v) for k, v in mapping.items()]
-    if not all(isinstance(i, int) and isinstance(w, str) for i, w in pairs):
+    if all(isinstance(i, str) and i.isdecimal() and isinstance(w, str) for i, w in pairs):
+        pairs = [(int(i), w) for i, w in pairs]
+    if not all(isinstance(i, int) and not isinstance(i, bool) and isinstance(w, str) for i, w in pairs):
         return None
     if sorted(i for i, _ in pairs) != list(range(len(pairs))):
         return None

@@ -5,7 +5,8 @@ LSTM or GRU module of several layers or several modules, their cells, projection
 plain LSTM), missing biases (zero), one-hot input (an identity embedding); and the recurrent highway networks of
 `ingest/highway.py`. Shapes tell an LSTM (4 gates) from a GRU (3), and a name that says otherwise is refused: three gates
 under the name of an LSTM may be one with coupled gates. Every parameter must be explained: what is left over makes the
-model one that is not understood, and it is refused by name.
+model one that is not understood, and it is refused by name. A second name for the same matrix, as fastai's dropout
+around the embedding leaves one, is dropped. The order of several modules is the matter of `ingest/order.py`.
 
 Legend: V vocabulary, E embedding width, H units, I inputs of a layer, P projection width.
 """
@@ -23,6 +24,7 @@ from compress.axes import AxisMismatch
 from compress.errors import UnknownArchitecture
 from compress.ingest.checkpoint import Checkpoint, read_checkpoint
 from compress.ingest.highway import is_highway, recognise_highway
+from compress.ingest.order import Layer, OrderUnknown, gives, order_modules
 from compress.networks.contract import LanguageModel
 from compress.networks.gru import GruLanguageModel
 from compress.networks.lstm import LstmLanguageModel
@@ -69,9 +71,11 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     arrays = _without_prefix(checkpoint.arrays)
     found = [f"{name} {array.shape}" for name, array in arrays.items()]
     if is_highway(set(arrays)):
+        if checkpoint.config.layers is not None:
+            raise _unknown("the config orders layers, but a recurrent highway network has one", found)
         network, layout = recognise_highway(arrays, checkpoint.config.tied, found)
         return Ingested(network, layout, checkpoint.vocabulary)
-    layers, rest, kind = _layers(arrays, found)
+    layers, rest, kind = _layers(arrays, checkpoint, found)
     cell = kind.cell.upper()
     matrices = {name: array for name, array in rest.items() if array.ndim == 2}
     vectors = {name: array for name, array in rest.items() if array.ndim == 1}
@@ -80,8 +84,11 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     if any("weight_hr" in layer for layer in layers):
         notes.append("projection folded into a plain LSTM")
     decoder, embedding, tied = _ends(matrices, layers, checkpoint.config.tied, found)
-    top_width = (layers[-1].get("weight_hr", layers[-1]["weight_hh"].T)).shape[0]
-    unexplained = sorted(matrices.keys() - {embedding, decoder}) + strange
+    top_width = gives(layers[-1])
+    known = {name: matrices[name] for name in (decoder, embedding) if name is not None}
+    twins = _twins(matrices, known)
+    notes += [f"'{name}' dropped, the same as '{twin}'" for name, twin in twins.items()]
+    unexplained = sorted(matrices.keys() - known.keys() - twins.keys()) + strange
     head = matrices[decoder] if decoder is not None else matrices[str(embedding)]
     bias_name = next((name for name in vectors if vectors[name].shape == (len(head),)), None)
     unexplained += sorted(vectors.keys() - {bias_name})
@@ -91,7 +98,7 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         raise _unknown(f"the decoder reads {head.shape[1]} values, the last {cell} layer gives {top_width}", found)
     vocabulary = len(head)
     if embedding is None:
-        notes.append("one-hot input as an identity embedding")
+        notes.append("one-hot input as an identity embedding, whose entries count as parameters of the original here")
     table = matrices[embedding] if embedding is not None else _one_hot(vocabulary, layers[0], cell, found)
     if tied and any("weight_hr" in layer for layer in layers):
         # The folded layer's outputs are no longer what the embedding's columns mean.
@@ -108,7 +115,7 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     return Ingested(kind.from_arrays(plain, tied=tied), layout, checkpoint.vocabulary)
 
 
-def _one_hot(vocabulary: int, bottom: dict[str, Floats], cell: str, found: list[str]) -> Floats:
+def _one_hot(vocabulary: int, bottom: Layer, cell: str, found: list[str]) -> Floats:
     """The embedding (V, V) that says what a first layer without one does."""
     if bottom["weight_ih"].shape[1] != vocabulary:
         raise _unknown(f"there is no embedding, and the first {cell} layer does not read one-hot vectors", found)
@@ -132,10 +139,10 @@ def _without_prefix(arrays: dict[str, Floats]) -> dict[str, Floats]:
 
 
 def _layers(
-    arrays: dict[str, Floats], found: list[str]
-) -> tuple[list[dict[str, Floats]], dict[str, Floats], type[StackedLanguageModel]]:
+    arrays: dict[str, Floats], checkpoint: Checkpoint, found: list[str]
+) -> tuple[list[Layer], dict[str, Floats], type[StackedLanguageModel]]:
     """The recurrent layers from the bottom, each `{kind: array}`, what is left over, and what the layers are."""
-    grouped: dict[tuple[str, int], dict[str, Floats]] = {}
+    grouped: dict[str, dict[int, Layer]] = {}
     rest = {}
     for name, array in arrays.items():
         match = _GATE.match(name)
@@ -145,27 +152,44 @@ def _layers(
         if match["reverse"]:
             raise _unknown(f"'{name}' belongs to a bidirectional layer; a language model reads one way", found)
         # AWD-LSTM names: `rnns.0.module.weight_hh_l0` is a dropped copy of the true `rnns.0.weight_hh_l0_raw`.
-        module = match["module"].removesuffix(".module")
-        layer = grouped.setdefault((module, int(match["layer"] or 0)), {})
+        own = grouped.setdefault(match["module"].removesuffix(".module"), {})
+        layer = own.setdefault(int(match["layer"] or 0), {})
         if match["raw"] or match["kind"] not in layer:
             layer[match["kind"]] = array
     if not grouped:
         raise _unknown("there is no recurrent layer: no parameter is called weight_ih or weight_hh", found)
-    ordered = [
-        grouped[key] for key in sorted(grouped, key=lambda key: ([_natural(p) for p in key[0].split(".")], key[1]))
-    ]
-    kinds = {_label(key): _kind(_label(key), key[0], layer, found) for key, layer in grouped.items()}
+    kinds: dict[str, type[StackedLanguageModel]] = {}
+    for module, layers in grouped.items():
+        kinds |= {_label(module, index): _kind(_label(module, index), module, layers[index], found) for index in layers}
+        if sorted(layers) != list(range(len(layers))):
+            raise _unknown(f"of the layers of '{module}', only {sorted(layers)} are there", found)
     if len(set(kinds.values())) > 1:
         told = ", ".join(f"{label}: {kind.cell.upper()}" for label, kind in kinds.items())
         raise _unknown(f"the layers are not of one kind ({told})", found)
+    shapes = [array.shape for array in rest.values() if array.ndim == 2]
+    try:
+        names = order_modules(grouped, shapes, checkpoint.config.layers, in_order=checkpoint.in_order)
+    except OrderUnknown as error:
+        raise _unknown(str(error), found) from error
+    ordered = [grouped[name][index] for name in names for index in sorted(grouped[name])]
     return ordered, rest, next(iter(kinds.values()))
 
 
-def _label(key: tuple[str, int]) -> str:
-    return f"{key[0] or 'recurrent'} layer {key[1]}"
+def _twins(matrices: dict[str, Floats], known: dict[str, Floats]) -> dict[str, str]:
+    """Matrices that are a known one under a second name, and which."""
+    return {
+        name: twin
+        for name, matrix in matrices.items()
+        for twin in known
+        if name not in known and np.array_equal(matrix, known[twin])
+    }
 
 
-def _kind(label: str, module: str, layer: dict[str, Floats], found: list[str]) -> type[StackedLanguageModel]:
+def _label(module: str, index: int) -> str:
+    return f"{module or 'recurrent'} layer {index}"
+
+
+def _kind(label: str, module: str, layer: Layer, found: list[str]) -> type[StackedLanguageModel]:
     """What a layer is, told from the number of its gates; refused when its name says otherwise."""
     if "weight_ih" not in layer or "weight_hh" not in layer:
         raise _unknown(f"{label} lacks weight_ih or weight_hh", found)
@@ -191,16 +215,17 @@ def _kind(label: str, module: str, layer: dict[str, Floats], found: list[str]) -
 
 
 def _ends(
-    matrices: dict[str, Floats], layers: list[dict[str, Floats]], told: bool | None, found: list[str]
+    matrices: dict[str, Floats], layers: list[Layer], told: bool | None, found: list[str]
 ) -> tuple[str | None, str | None, bool]:
     """Names of decoder and embedding, and whether they are one matrix."""
     bottom = layers[0]["weight_ih"].shape[1]
-    top = layers[-1].get("weight_hr", layers[-1]["weight_hh"].T).shape[0]
+    top = gives(layers[-1])
     inward = re.compile(r"emb|encoder|lookup|token|wte|vocab", re.IGNORECASE)
     outward = re.compile(r"decoder|fc|linear|proj|out|classif|head|softmax|hidden2|lang|lm_", re.IGNORECASE)
     embeddings = [name for name in matrices if matrices[name].shape[1] == bottom and inward.search(name)]
     decoders = [name for name in matrices if matrices[name].shape[1] == top and outward.search(name)]
     embeddings = [name for name in embeddings if name not in decoders] or embeddings
+    embeddings, decoders = (_distinct(matrices, names) for names in (embeddings, decoders))
     if not embeddings and len(matrices) == 2 and len(decoders) == 1:
         embeddings = [name for name in matrices if name not in decoders and matrices[name].shape[1] == bottom]
     if len(embeddings) > 1 or len(decoders) > 1:
@@ -225,7 +250,16 @@ def _ends(
     return decoder, embedding, equal if told is None else told
 
 
-def _plain(layers: list[dict[str, Floats]], table: Floats, head: Floats, bias: Floats, tied: bool) -> dict[str, Floats]:
+def _distinct(matrices: dict[str, Floats], names: list[str]) -> list[str]:
+    """The names without those of a matrix that an earlier one names."""
+    return [
+        name
+        for index, name in enumerate(names)
+        if not any(np.array_equal(matrices[name], matrices[earlier]) for earlier in names[:index])
+    ]
+
+
+def _plain(layers: list[Layer], table: Floats, head: Floats, bias: Floats, tied: bool) -> dict[str, Floats]:
     """The arrays of our own module. A projected layer's readers take `W @ weight_hr`: exact from a zero state."""
     arrays: dict[str, Floats] = {"embedding.weight": table, "decoder.bias": bias}
     below: Floats | None = None  # weight_hr (P, H) of the layer below
@@ -252,12 +286,6 @@ def _family(checkpoint: Checkpoint, cell: str) -> str:
     else:
         family = f"embedding / {cell} / linear"
     return f"{family} (under {checkpoint.wrapper.rstrip('/')})" if checkpoint.wrapper else family
-
-
-def _natural(part: str) -> tuple[int, str]:
-    """Sorts `layers.10` behind `layers.9`."""
-    digits = re.search(r"\d+", part)
-    return (int(digits[0]) if digits else -1, part)
 
 
 def _unknown(reason: str, found: list[str]) -> UnknownArchitecture:

@@ -13,6 +13,7 @@ from compress.errors import UnreadableUpload, VocabularyMismatch
 from compress.ingest.layouts import Ingested, read_model
 from compress.ingest.vocabulary import read_tokenizer
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from runtime.errors import TextRefused
 from runtime.text import TextCodec
 from store.manifest import Recipe
 
@@ -34,8 +35,9 @@ def codec(path: Path | None, size: int, recipe: Recipe | None = None, known: lis
         "\r\n".join(WORDS),
         json.dumps(WORDS),
         json.dumps({word: index for index, word in enumerate(WORDS)}),
+        json.dumps(dict(enumerate(WORDS))),
     ],
-    ids=["lines", "dos lines", "list", "dictionary"],
+    ids=["lines", "dos lines", "list", "dictionary", "dictionary of ids"],
 )
 def test_word_lists(text: str, tmp_path: Path) -> None:
     path = tmp_path / "words"
@@ -74,6 +76,56 @@ def test_tokenizer_json(tmp_path: Path) -> None:
         codec(tmp_path / "tokenizer.json", 6)
 
 
+def test_word_model_in_a_dictionary_makes_it_no_tokenizer_json(tmp_path: Path) -> None:
+    path = tmp_path / "words.json"
+    path.write_text(json.dumps({"<unk>": 0, "model": 1, "a": 2}))
+    assert codec(path, 3).encode("a model") == [2, 1]
+
+
+def ready_made(model: models.Model, tmp_path: Path) -> Path:
+    made = Tokenizer(model)
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.enable_truncation(4)
+    made.enable_padding(length=4, pad_id=0, pad_token="a")
+    made.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
+
+
+def test_tokenizer_json_neither_cuts_nor_pads_a_text(tmp_path: Path) -> None:
+    path = ready_made(models.WordLevel({"a": 0, "cat": 1, "[UNK]": 2, "<unk>": 3}, unk_token="<unk>"), tmp_path)
+    made = codec(path, 4)
+    assert made.encode("cat a cat a cat a cat") == [1, 0, 1, 0, 1, 0, 1]
+    assert made.encode("cat") == [1]
+    assert made.contract.unit == "word"
+    assert made.decode([1, 0]) == "cat a"
+    assert made.contract.unknown_token == "<unk>"  # its own, though [UNK] stands before it
+    assert made.encode("dog cat") == [3, 1]
+
+
+def test_tokenizer_json_without_its_unknown_token_refuses_unknown_words_by_name(tmp_path: Path) -> None:
+    for missing in ("[UNK]", "nowhere"):
+        made = codec(ready_made(models.WordLevel({"a": 0, "<unk>": 1, "cat": 2}, unk_token=missing), tmp_path), 3)
+        assert made.contract.unknown_token is None
+        assert made.encode("a cat") == [0, 2]
+        with pytest.raises(TextRefused, match="zebra"):
+            made.encode("a zebra cat")
+    made = codec(ready_made(models.WordPiece({"a": 0, "cat": 1, "##s": 2}, unk_token="[UNK]"), tmp_path), 3)
+    assert (made.contract.unit, made.encode("cats a")) == ("subword", [1, 2, 0])
+    with pytest.raises(TextRefused, match="no token for unknown"):
+        made.encode("zebra")
+
+
+def test_unigram_names_its_unknown_token_by_position(tmp_path: Path) -> None:
+    made = codec(ready_made(models.Unigram([("odd", 0.0), ("cat", -1.0), ("s", -2.0)], unk_id=0), tmp_path), 3)
+    assert (made.contract.unknown_token, made.contract.unit) == ("odd", "subword")
+
+
+def test_text_starts_with_an_explicit_start_token(tmp_path: Path) -> None:
+    for tokens, start in (("<eos> <bos> a", "<bos>"), ("</s> <s> a", "<s>"), ("<eos> </s> a", "<eos>"), ("a b", None)):
+        (tmp_path / "words").write_text("\n".join(tokens.split()))
+        assert codec(tmp_path / "words", len(tokens.split())).contract.start_token == start
+
+
 def test_refusals(tmp_path: Path) -> None:
     path = tmp_path / "words"
     path.write_text("\n".join(WORDS))
@@ -89,6 +141,7 @@ def test_refusals(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00bad")
     with pytest.raises(UnreadableUpload, match="UTF-8"):
         codec(path, 5)
-    path.write_text('{"a": 0, "b": 2}')
-    with pytest.raises(UnreadableUpload, match="without a gap"):
-        codec(path, 5)
+    for text in ('{"a": 0, "b": 2}', '{"0": "a", "2": "b"}', '{"a": true, "b": false}', '{"a": "b"}', '{"a": 1.5}'):
+        path.write_text(text)
+        with pytest.raises(UnreadableUpload, match=r"\{token: id\} or \{id: token\}.*without a gap"):
+            codec(path, 5)

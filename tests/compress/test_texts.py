@@ -1,0 +1,60 @@
+"""The uploaded texts against the model: what is read wrongly shows in its perplexity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compress.errors import TextUnusable
+from compress.networks.contract import LanguageModel
+from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.texts import read_texts
+from runtime.text import TextCodec, word_tokenizer
+from store.manifest import Recipe, TextContract
+from tests.conftest import WORDS, Trained
+
+
+def codec(words: list[str]) -> TextCodec:
+    contract = TextContract(
+        unit="word", vocabulary=len(words), start_token="<eos>", unknown_token="<unk>", newline_token="<eos>"
+    )
+    return TextCodec(word_tokenizer(words, "<unk>", "<eos>"), contract)
+
+
+def permuted_gates(network: LanguageModel) -> LanguageModel:
+    """The same weights with the gates in Keras' order, i f g o in that of i g f o."""
+    arrays = network.arrays()
+    for name, array in arrays.items():
+        if name.startswith("layers."):
+            first, second, third, fourth = np.split(array, 4)
+            arrays[name] = np.concatenate([first, third, second, fourth])
+    return network.rebuilt(arrays)
+
+
+def test_model_that_is_read_as_it_was_trained_is_judged(trained: Trained) -> None:
+    for calibration, held_out in ((trained.calibration, None), (None, trained.held_out)):
+        read_texts(trained.network, codec(WORDS), calibration, held_out, Recipe())
+
+
+def test_wrong_vocabulary_or_gates_are_refused_by_their_perplexity(trained: Trained) -> None:
+    turned = [*WORDS[:2], *WORDS[:1:-1]]
+    for network, words in ((trained.network, turned), (permuted_gates(trained.network), WORDS)):
+        for calibration, held_out in ((trained.calibration, None), (None, trained.held_out)):
+            with pytest.raises(TextUnusable, match="worse than guessing among its 25 tokens") as refused:
+                read_texts(network, codec(words), calibration, held_out, Recipe())
+            assert "vocabulary" in refused.value.issues[0]
+
+
+def test_text_that_the_model_writes_itself_is_not_judged(trained: Trained) -> None:
+    read_texts(permuted_gates(trained.network), codec(WORDS), None, None, Recipe(calibration_tokens=300))
+
+
+def test_untrained_model_guesses_and_is_allowed(tmp_path: Path) -> None:
+    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40,)))
+    network.initialise(0.1, torch.Generator().manual_seed(0))
+    drawn = torch.randint(len(WORDS), (500,), generator=torch.Generator().manual_seed(1))
+    (tmp_path / "text").write_text(" ".join(WORDS[index] for index in drawn))
+    read_texts(network, codec(WORDS), None, tmp_path / "text", Recipe(calibration_tokens=300))
