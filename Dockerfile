@@ -1,4 +1,4 @@
-# Two images from one file: `service` (no torch, no onnx) and `worker`.
+# Three images from one file: `service` (no torch, no onnx), `service-gpu`, and `worker`.
 #   docker build --target service .     docker build --target worker --build-arg TORCH_INDEX=<PyTorch's CPU wheel index> .
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -19,6 +19,12 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=5 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "service"]
+
+# The same service on NVIDIA GPUs. Both packages of ONNX Runtime own one module: the CPU's goes before the GPU's comes.
+FROM service AS service-gpu
+USER root
+RUN pip uninstall --yes onnxruntime && pip install -c constraints.txt onnxruntime-gpu
+USER app
 
 FROM base AS worker
 ARG TORCH_INDEX=

@@ -71,6 +71,7 @@ class Client:
         *,
         config: Path | None = None,
         vocabulary: Path | None = None,
+        train: Path | None = None,
         calibration: Path | None = None,
         held_out: Path | None = None,
         recipe: Recipe | None = None,
@@ -81,7 +82,8 @@ class Client:
             ProblemError: when the service refuses it.
         """
         paths = {
-            "model": model, "config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out,
+            "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
+            "held_out": held_out,
         }  # fmt: skip
         return Job.model_validate(self._upload("/compress", paths, recipe, {}))
 
@@ -92,6 +94,7 @@ class Client:
         *,
         config: Path | None = None,
         vocabulary: Path | None = None,
+        train: Path | None = None,
         calibration: Path | None = None,
         held_out: Path | None = None,
         recipe: Recipe | None = None,
@@ -103,6 +106,7 @@ class Client:
             variations: fields that replace the recipe's, such as `{"budget": {"perplexity_rise": 0.02}}`.
             config: optional JSON beside the weights.
             vocabulary: words or characters by id.
+            train: text to train on.
             calibration: text to observe.
             held_out: text to judge on.
             recipe: what the variations have in common.
@@ -111,7 +115,8 @@ class Client:
             ProblemError: when the service refuses it.
         """
         paths = {
-            "model": model, "config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out,
+            "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
+            "held_out": held_out,
         }  # fmt: skip
         return Sweep.model_validate(self._upload("/sweeps", paths, recipe, {"variations": json.dumps(variations)}))
 

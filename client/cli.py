@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 from rich.markdown import Markdown
+from rich.markup import escape
 
 from client import show
 from client.api import Client, ProblemError, Unreachable
@@ -36,6 +38,7 @@ def compress(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
     name: Annotated[str, typer.Option(help="name of the new model")] = "model",
     vocabulary: File = None,
+    train: File = None,
     calibration: File = None,
     held_out: File = None,
     config: File = None,
@@ -43,6 +46,9 @@ def compress(
     size_ratio: Annotated[float | None, typer.Option(help="parameters after / before")] = None,
     speedup: Annotated[float | None, typer.Option(help="how many times as fast, float32, one thread")] = None,
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long")] = 0.0,
+    mode: Annotated[str, typer.Option(help="calibrate, or learn on the training text")] = "calibrate",
+    learner: Annotated[str, typer.Option(help="of learn: calibrated, proximal, l0, group_lasso")] = "calibrated",
+    learn_epochs: Annotated[float, typer.Option(help="of learn: passes over the training text, in all")] = 6.0,
     url: Url = HERE,
 ) -> None:
     """Uploads a model, follows its compression, and shows the comparison."""
@@ -51,12 +57,19 @@ def compress(
     if len(given) > 1:
         raise typer.BadParameter(f"name one budget, not {len(given)}: {', '.join(given)}")
     try:
-        recipe = Recipe(name=name, budget=Budget.model_validate(given), finetune_minutes=finetune_minutes)
+        asked = {"mode": mode, "learner": learner, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes}
+        recipe = Recipe.model_validate({"name": name, "budget": Budget.model_validate(given), **asked})
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
     with Client(url) as client:
         job = client.compress(
-            model, config=config, vocabulary=vocabulary, calibration=calibration, held_out=held_out, recipe=recipe
+            model,
+            config=config,
+            vocabulary=vocabulary,
+            train=train,
+            calibration=calibration,
+            held_out=held_out,
+            recipe=recipe,
         )
         console.print(f"job {job.id}")
         job = show.follow(client, job.id, console)
@@ -71,6 +84,7 @@ def sweep(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
     name: Annotated[str, typer.Option(help="name of the new models; each gets a number behind it")] = "model",
     vocabulary: File = None,
+    train: File = None,
     calibration: File = None,
     held_out: File = None,
     config: File = None,
@@ -89,7 +103,13 @@ def sweep(
         recipe = Recipe(name=name, finetune_minutes=finetune_minutes)
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
-    files = {"config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out}
+    files = {
+        "config": config,
+        "vocabulary": vocabulary,
+        "train": train,
+        "calibration": calibration,
+        "held_out": held_out,
+    }
     with Client(url) as client:
         begun = client.sweep(model, variations, recipe=recipe, **files)
         console.print(f"sweep {begun.id}: {len(begun.jobs)} jobs")
@@ -181,6 +201,13 @@ def serve(
     home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data"),
 ) -> None:
     """Starts service and worker together; Ctrl-C ends both."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            console.print(f"[red]cannot listen on {host}:{port}:[/] {error.strerror}; take another --port")
+            raise typer.Exit(1) from error
     environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
     # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would leave them behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -213,8 +240,8 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 @app.command()
 def worker(home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data")) -> None:
     """Starts one more worker."""
-    environment = os.environ | {"ISS_HOME": str(home)}
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "compress.worker"], env=environment))
+    # In the place of this process, so that a signal to it reaches the worker.
+    os.execve(sys.executable, [sys.executable, "-m", "compress.worker"], os.environ | {"ISS_HOME": str(home)})
 
 
 def main() -> None:
@@ -222,9 +249,9 @@ def main() -> None:
     try:
         app()
     except ProblemError as error:
-        console.print(f"[red]{error.kind}:[/] {error.detail}")
+        console.print(f"[red]{error.kind}:[/] {escape(error.detail)}")
         for issue in error.errors:
-            console.print(f"  - {issue.get('pointer', '')} {issue.get('detail', '')}", highlight=False)
+            console.print(f"  - {issue.get('pointer', '')} {issue.get('detail', '')}", highlight=False, markup=False)
         sys.exit(1)
     except Unreachable as error:
         console.print(f"[red]{error}[/]")

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -27,7 +28,9 @@ def follow(client: Client, job_id: str, console: Console) -> Job:
         bar = progress.add_task("waiting for a worker", total=1.0, stage="queued")
 
         def changed(job: Job) -> None:
-            progress.update(bar, completed=job.progress, stage=job.stage or job.state, description=job.message[:70])
+            progress.update(
+                bar, completed=job.progress, stage=job.stage or job.state, description=escape(job.message[:70])
+            )
 
         return client.wait(job_id, changed)
 
@@ -38,9 +41,9 @@ def outcome(job: Job, console: Console) -> None:
         console.print(f"[green]done:[/] model [bold]{job.name}[/] ({job.model_id})")
         return
     if job.problem is not None:
-        console.print(f"[red]{job.problem.title}:[/] {job.problem.detail}")
+        console.print(f"[red]{job.problem.title}:[/] {escape(job.problem.detail)}")
         for issue in job.problem.issues:
-            console.print(f"  - {issue}", highlight=False)
+            console.print(f"  - {issue}", highlight=False, markup=False)
     else:
         console.print(f"the job is {job.state}")
     if job.curve:
@@ -85,7 +88,7 @@ def jobs_table(jobs: list[Job]) -> Table:
     for column in ("job", "name", "state", "stage", "progress", "message"):
         table.add_column(column)
     for job in jobs:
-        table.add_row(job.id, job.name, job.state, job.stage, f"{job.progress:.0%}", job.message[:50])
+        table.add_row(job.id, job.name, job.state, job.stage, f"{job.progress:.0%}", escape(job.message[:50]))
     return table
 
 
@@ -145,7 +148,9 @@ def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
     for index, text in enumerate(texts):
         values = [variant["texts"][index]["perplexity"] for variant in answer["variants"]]
         short = text.replace("\n", " ")
-        table.add_row(short[:60] + ("..." if len(short) > 60 else ""), *(f"{v:.2f}" if v else "-" for v in values))
+        table.add_row(
+            escape(short[:60] + ("..." if len(short) > 60 else "")), *(f"{v:.2f}" if v else "-" for v in values)
+        )
     runs = [f"{variant['timing']['run_ms']:.2f} ms" for variant in answer["variants"]]
     table.add_section()
     table.add_row("run time, this once", *runs)

@@ -68,6 +68,7 @@ def _run(request: CompressionRequest, folder: Path, settings: StoreSettings) -> 
         model=uploads.fetch(request.model, inputs),
         config=local(request.config),
         vocabulary=local(request.vocabulary),
+        train=local(request.train),
         calibration=local(request.calibration),
         held_out=local(request.held_out),
     )

@@ -47,6 +47,7 @@ class Inputs:
     model: Path
     config: Path | None = None
     vocabulary: Path | None = None
+    train: Path | None = None
     calibration: Path | None = None
     held_out: Path | None = None
 
@@ -104,7 +105,7 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     check_size(ingested.network)
     tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
     codec, original = TextCodec(tokenizer, contract), ingested.network
-    texts = read_texts(original, codec, inputs.calibration, inputs.held_out, recipe)
+    texts = read_texts(original, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
 
     bundle, refused, curve = work / "bundle", list[str](), list[CurvePoint]()
     try:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from store.jobs import JobState, Problem
 from store.manifest import CurvePoint
 from store.records import LOG_LINES, JobRecords
@@ -49,6 +51,32 @@ async def supervise(records: JobRecords, command: list[str], work: Path, job_id:
         The state that the job ended in.
     """
     folder = work / f"{job_id}-{run}"
+    try:
+        return await _attend(records, command, folder, job_id, run)
+    except (OSError, SQLAlchemyError) as fault:
+        # A child that cannot be started, a full disk, a database that would not answer: the job must not seem to run.
+        shutil.rmtree(folder, ignore_errors=True)
+        problem = Problem(
+            kind="worker-fault",
+            title="The worker could not attend to the job",
+            detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine and send the request again",
+        )
+        await _end(records, job_id, run, problem)
+        return JobState.FAILED
+
+
+async def _end(records: JobRecords, job_id: str, run: int, problem: Problem) -> None:
+    """Records a failure, patiently: the database may be what failed."""
+    for pause in (1, 5, 15, 60):
+        try:
+            records.finish(job_id, run, JobState.FAILED, problem=problem)
+            return
+        except SQLAlchemyError:
+            await asyncio.sleep(pause)
+    records.finish(job_id, run, JobState.FAILED, problem=problem)
+
+
+async def _attend(records: JobRecords, command: list[str], folder: Path, job_id: str, run: int) -> str:
     attempts = records.begin(job_id, run)
     if attempts is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -97,12 +125,12 @@ def sweep(records: JobRecords, work: Path, uploads: UploadStore) -> None:
     That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), and
     uploads of jobs that have ended.
     """
+    # Folders first: one that appears after this look belongs to a job that the look at the jobs may have missed.
+    folders = list(work.iterdir()) if work.is_dir() else []
     active = [job for job in records.all() if not job.state.ended]
     uploads.sweep({upload.sha256 for job in active for upload in job.request.uploads})
-    if not work.is_dir():
-        return
     current = {f"{job.id}-{records.run_of(job.id)}" for job in active}
-    for folder in work.iterdir():
+    for folder in folders:
         if folder.name not in current:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -25,6 +25,8 @@ WARM_SECONDS = 0.005
 """Uncounted runs at the start of a burst: at least one, and for so long."""
 SECONDS = 3.0
 """How long one comparison may take beyond `LEAST_ROUNDS`."""
+MOST_SECONDS = 60.0
+"""After which even those are not waited for, once every session was timed three times."""
 
 
 def compare(
@@ -80,7 +82,8 @@ def compare(
         rounds = len(times[baseline])
         enough = pairs if pairs is not None else LEAST_ROUNDS
         late = pairs is not None or rounds >= MOST_ROUNDS or time.perf_counter() - began > SECONDS
-        if rounds >= enough and late:
+        exhausted = pairs is None and rounds >= 3 and time.perf_counter() - began > MOST_SECONDS
+        if (rounds >= enough and late) or exhausted:
             break
     return {
         name: _record(np.array(times[baseline]), np.array(each), steps, batch, sessions[name])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
 
-from fastapi import UploadFile
+from fastapi import Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -44,6 +44,20 @@ async def take(
         if not queued and taken:
             await run_in_threadpool(_forget, house, {upload.sha256 for upload in taken.values()})
     return result
+
+
+async def refuse_unknown(request: Request, known: set[str]) -> None:
+    """A misspelt field would be ignored by the framework, and a text of the sender's with it.
+
+    Raises:
+        Refused: naming the fields that are not known, and those that are.
+    """
+    unknown = sorted(set(await request.form()) - known)
+    if unknown:
+        issues = [{"pointer": f"/{name}", "detail": "there is no such field"} for name in unknown]
+        raise Refused(
+            "invalid-request", f"unknown fields: {', '.join(unknown)}; there are: {', '.join(sorted(known))}", issues
+        )
 
 
 def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:

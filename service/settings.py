@@ -26,6 +26,7 @@ class ServiceSettings(StoreSettings):
         tokens_limit: tokens of one request.
         log_level: `INFO` logs every request; `WARNING` only what is wrong.
         entries_limit: log-probabilities of one answer, those of `top_k` included.
+        latency_limit_bytes: what the log-probabilities of one run of a latency comparison may take.
     """
 
     model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
@@ -41,3 +42,4 @@ class ServiceSettings(StoreSettings):
     tokens_limit: int = 200_000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     entries_limit: int = 500_000
+    latency_limit_bytes: int = 128 << 20

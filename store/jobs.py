@@ -48,6 +48,7 @@ class CompressionRequest(BaseModel):
     model: UploadRef
     config: UploadRef | None = Field(default=None, description="JSON config beside a safetensors file")
     vocabulary: UploadRef | None = None
+    train: UploadRef | None = None
     calibration: UploadRef | None = None
     held_out: UploadRef | None = None
     recipe: Recipe = Recipe()
@@ -55,7 +56,7 @@ class CompressionRequest(BaseModel):
     @property
     def uploads(self) -> list[UploadRef]:
         """The uploads that are there."""
-        given = (self.model, self.config, self.vocabulary, self.calibration, self.held_out)
+        given = (self.model, self.config, self.vocabulary, self.train, self.calibration, self.held_out)
         return [upload for upload in given if upload is not None]
 
 
@@ -127,6 +128,9 @@ class JobQueue(Protocol):
 
     def list(self) -> list[Job]:
         """All jobs, newest first, without their logs."""
+
+    def forget_model(self, model_id: str) -> None:
+        """Says that a model was deleted, so that the request that made it makes it anew."""
 
     def cancel(self, job_id: str) -> Job:
         """Asks a queued or running job to stop; an ended one stays as it is."""

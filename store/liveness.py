@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ from dbos import DBOSClient
 
 from store.names import QUEUE
 from store.settings import StoreSettings
+
+_LOG = logging.getLogger("worker.liveness")
 
 
 class Held(Protocol):
@@ -103,17 +106,26 @@ def recover_dead_peers(
         every_seconds: pause between looks.
     """
     while not stop.wait(every_seconds):
-        pending = client.list_workflows(status="PENDING", queue_name=QUEUE, load_input=False, load_output=False)
-        for executor_id in sorted({flow.executor_id for flow in pending if flow.executor_id} - {own_id}):
-            held = locks.acquire(executor_id)
-            if held is None:
-                continue
-            try:
-                stranded = client.list_workflows(
-                    status="PENDING", executor_id=executor_id, queue_name=QUEUE, load_input=False, load_output=False
-                )
-                for flow in stranded:
-                    if may_resume(flow.workflow_id):
-                        client.resume_workflow(flow.workflow_id, queue_name=QUEUE)
-            finally:
-                held.close()
+        try:
+            _look(client, locks, own_id, may_resume)
+        except Exception:
+            # Whatever failed - the database for a moment, a job deleted meanwhile - the next look comes in a moment, and
+            # a look that never comes again would strand the jobs of every worker that dies from now on.
+            _LOG.exception("looking for jobs of dead workers failed")
+
+
+def _look(client: DBOSClient, locks: Locks, own_id: str, may_resume: Callable[[str], bool]) -> None:
+    pending = client.list_workflows(status="PENDING", queue_name=QUEUE, load_input=False, load_output=False)
+    for executor_id in sorted({flow.executor_id for flow in pending if flow.executor_id} - {own_id}):
+        held = locks.acquire(executor_id)
+        if held is None:
+            continue
+        try:
+            stranded = client.list_workflows(
+                status="PENDING", executor_id=executor_id, queue_name=QUEUE, load_input=False, load_output=False
+            )
+            for flow in stranded:
+                if may_resume(flow.workflow_id):
+                    client.resume_workflow(flow.workflow_id, queue_name=QUEUE)
+        finally:
+            held.close()

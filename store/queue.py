@@ -40,7 +40,7 @@ class DbosJobQueue:
         self.records.close()
 
     def enqueue(self, request: CompressionRequest) -> Job:
-        """Queues a request, or returns the job that stands for it; a failed or cancelled one begins a new run."""
+        """Queues a request, or returns the job that stands for it; one that failed, was cancelled or lost its model runs anew."""
         job_id = job_id_of(request)
         job, run = self.records.add(job_id, request)
         if job.state is JobState.QUEUED:
@@ -65,6 +65,10 @@ class DbosJobQueue:
     def list(self) -> list[Job]:
         """All jobs, newest first, without their logs."""
         return self.records.all()
+
+    def forget_model(self, model_id: str) -> None:
+        """Says that a model was deleted, so that the request that made it makes it anew."""
+        self.records.forget_model(model_id)
 
     def cancel(self, job_id: str) -> Job:
         """Ends a queued or running job; the worker kills its child within a second."""

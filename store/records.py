@@ -82,7 +82,10 @@ class JobRecords:
         self.engine.dispose()
 
     def add(self, job_id: str, request: CompressionRequest) -> tuple[Job, int]:
-        """The job of that id, created if it is new, and its run: a failed or cancelled one begins a new run."""
+        """The job of that id, created if it is new, and its run.
+
+        One that failed, was cancelled, or whose model was deleted begins a new run.
+        """
         now = _now()
         fresh = {
             "state": JobState.QUEUED, "created_at": now, "updated_at": now, "stage": "", "progress": 0.0, "message": "",
@@ -93,11 +96,23 @@ class JobRecords:
                 with connection.begin_nested():
                     connection.execute(_JOBS.insert().values(id=job_id, run=1, **fresh))
             except IntegrityError:
-                ended = _JOBS.c.state.in_([JobState.FAILED, JobState.CANCELLED])
+                ended = sa.or_(
+                    _JOBS.c.state.in_([JobState.FAILED, JobState.CANCELLED]),
+                    sa.and_(_JOBS.c.state == JobState.SUCCEEDED, _JOBS.c.model_id.is_(None)),
+                )
                 connection.execute(
                     _JOBS.update().where(_JOBS.c.id == job_id, ended).values(run=_JOBS.c.run + 1, **fresh)
                 )
         return self.get(job_id), self.run_of(job_id)
+
+    def forget_model(self, model_id: str) -> None:
+        """Jobs that made a model which is deleted lose it: the same request then makes it anew."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                _JOBS.update()
+                .where(_JOBS.c.model_id == model_id)
+                .values(model_id=None, message="the model was deleted", updated_at=_now())
+            )
 
     def get(self, job_id: str) -> Job:
         """One job.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Response, UploadFile
+from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from pydantic import TypeAdapter
 
 from service import intake
@@ -19,7 +19,10 @@ RECIPE = TypeAdapter(Recipe)
 Model = Annotated[UploadFile, File(description="safetensors, or a PyTorch checkpoint of weights")]
 Config = Annotated[UploadFile | None, File(description="optional JSON beside the weights")]
 Vocabulary = Annotated[UploadFile | None, File(description="words or characters by id, or tokenizer.json")]
-Calibration = Annotated[UploadFile | None, File(description="text to observe (and to fine-tune on)")]
+Train = Annotated[UploadFile | None, File(description="text to learn and fine-tune on")]
+Calibration = Annotated[
+    UploadFile | None, File(description="text to observe; also trained on where no `train` is sent")
+]
 HeldOut = Annotated[UploadFile | None, File(description="text to judge on")]
 Options = Annotated[str, Form(description="the recipe as JSON", examples=['{"name": "mine"}'])]
 
@@ -32,10 +35,12 @@ Options = Annotated[str, Form(description="the recipe as JSON", examples=['{"nam
 )
 async def compress(
     house: TheHouse,
+    request: Request,
     response: Response,
     model: Model,
     config: Config = None,
     vocabulary: Vocabulary = None,
+    train: Train = None,
     calibration: Calibration = None,
     held_out: HeldOut = None,
     options: Options = "{}",
@@ -47,8 +52,10 @@ async def compress(
         return house.queue.enqueue(CompressionRequest.model_validate({**uploads, "recipe": recipe}))
 
     files = {
-        "model": model, "config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out,
+        "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
+        "held_out": held_out,
     }  # fmt: skip
+    await intake.refuse_unknown(request, {*files, "options"})
     job = await intake.take(house, files, queue)
     response.headers["location"] = f"/jobs/{job.id}"
     return job

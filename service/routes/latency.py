@@ -12,11 +12,13 @@ from runtime.errors import DeviceUnavailable
 from runtime.latency import compare
 from runtime.session import VariantSession, devices
 from service.house import House, LatencyKey, TheHouse
-from service.problems import ProblemDocument
+from service.problems import ProblemDocument, Refused
 from service.schemas import LatencyResponse
 from store.manifest import LatencyRecord
 
-router = APIRouter(tags=["models"], responses={status: {"model": ProblemDocument} for status in (404, 409, 422, 503)})
+router = APIRouter(
+    tags=["models"], responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503)}
+)
 REMEMBERED = 256
 CORES = max(1, os.cpu_count() or 1)
 
@@ -52,6 +54,14 @@ def _measure(house: House, key: LatencyKey) -> LatencyResponse:
     """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
     model_id, steps, batch, threads, chosen = key
     bundle = house.models.bundles.open(model_id)
+    # Every run makes the log-probabilities of all tokens, (T, B, V) in float32, whatever is fetched of them.
+    needed = 4 * steps * batch * bundle.manifest.text.vocabulary
+    if needed > house.settings.latency_limit_bytes:
+        raise Refused(
+            "too-large",
+            f"{steps} steps x {batch} over {bundle.manifest.text.vocabulary:,} tokens make {needed:,} bytes in a run; at most "
+            f"{house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
+        )
     results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in bundle.manifest.variants}
     for device in devices() if chosen is None else [chosen]:
         sessions: dict[str, VariantSession] = {

@@ -65,6 +65,6 @@ def get_file(model: str, path: str, house: TheHouse) -> FileResponse:
 
 @router.delete("/{model}", status_code=204, summary="Delete a model")
 def delete_model(model: str, house: TheHouse) -> Response:
-    """From disk and memory."""
-    house.models.delete(model)
+    """From disk and memory. The request that made it, sent again, makes it anew."""
+    house.queue.forget_model(house.models.delete(model))
     return Response(status_code=204)

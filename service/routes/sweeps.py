@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Response
+from fastapi import APIRouter, Form, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from service import intake
 from service.house import TheHouse
 from service.problems import ProblemDocument, Refused
-from service.routes.compress import RECIPE, Calibration, Config, HeldOut, Model, Options, Vocabulary
+from service.routes.compress import RECIPE, Calibration, Config, HeldOut, Model, Options, Train, Vocabulary
 from store.jobs import CompressionRequest, Sweep, UploadRef
 from store.manifest import Recipe
 from store.sweeps import MOST_VARIATIONS
@@ -27,6 +27,7 @@ VARIATIONS = TypeAdapter(list[dict[str, Any]])
 )
 async def begin_sweep(
     house: TheHouse,
+    request: Request,
     response: Response,
     model: Model,
     variations: Annotated[
@@ -38,6 +39,7 @@ async def begin_sweep(
     ],
     config: Config = None,
     vocabulary: Vocabulary = None,
+    train: Train = None,
     calibration: Calibration = None,
     held_out: HeldOut = None,
     options: Options = "{}",
@@ -51,8 +53,10 @@ async def begin_sweep(
         return house.sweeps.begin(base.name, requests)
 
     files = {
-        "model": model, "config": config, "vocabulary": vocabulary, "calibration": calibration, "held_out": held_out,
+        "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
+        "held_out": held_out,
     }  # fmt: skip
+    await intake.refuse_unknown(request, {*files, "options", "variations"})
     sweep = await intake.take(house, files, queue)
     response.headers["location"] = f"/sweeps/{sweep.id}"
     return sweep

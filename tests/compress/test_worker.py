@@ -70,11 +70,11 @@ class House:
         self.queue = DbosJobQueue(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
 
-    def worker(self, executor_id: str) -> subprocess.Popen[bytes]:
+    def worker(self, executor_id: str, python: str = sys.executable) -> subprocess.Popen[bytes]:
         environment = os.environ | {
             "ISS_HOME": str(self.settings.home),
             "ISS_EXECUTOR_ID": executor_id,
-            "ISS_CHILD_COMMAND": f'["{sys.executable}", "{self.child}"]',
+            "ISS_CHILD_COMMAND": f'["{python}", "{self.child}"]',
             "RUNS": str(self.runs),
         }
         if self.settings.database_url is not None:
@@ -191,6 +191,26 @@ def test_jobs_end_as_success_answer_budget_and_crash(house: House) -> None:
     house.ended(jobs["crash"])
     house.until(jobs["crash"], lambda job: len(house.lines("start crash")) == 2)
     assert len(house.lines("start good")) == 1
+
+
+def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> None:
+    house.worker("one", python="/nonexistent/python")
+    job = house.ended(house.ask("good").id)
+    assert job.state is JobState.FAILED
+    assert job.problem is not None
+    assert job.problem.kind == "worker-fault"
+    assert "/nonexistent/python" in job.problem.detail
+    assert list(house.settings.work.iterdir()) == []
+
+
+def test_request_whose_model_was_deleted_makes_it_anew(house: House) -> None:
+    house.worker("one")
+    job = house.ended(house.ask("good").id)
+    house.queue.forget_model("0123456789abcdef")
+    assert house.queue.get(job.id).model_id is None
+    assert house.ask("good").id == job.id
+    house.until(job.id, lambda job: job.model_id == "0123456789abcdef")
+    assert len(house.lines("start good")) == 2
 
 
 def test_cancel_kills_the_child_within_a_second_and_leaves_nothing(house: House) -> None:

@@ -19,7 +19,7 @@ from client.api import Client
 from examples.demo import free_port
 from service.main import create_app
 from service.settings import ServiceSettings
-from tests.conftest import Published
+from tests.conftest import Published, Trained
 from tests.service.test_routes import problem
 
 ASK = {"model": "tiny", "texts": ["the cat"]}
@@ -101,6 +101,26 @@ def test_comparing_latency_keeps_no_session_and_knows_its_devices(client: TestCl
     assert house.models.memory_bytes() == before
     problem(client.get("/models/tiny/latency", params={"device": "abacus"}), 422, "device-unavailable")
     problem(client.get("/models/tiny/latency", params={"threads": 100_000}), 422, "invalid-request")
+
+
+def test_latency_of_more_than_memory_should_hold_is_refused_before_it_runs(published: Published) -> None:
+    tight = ServiceSettings(home=published.settings.home, latency_limit_bytes=10_000)
+    with TestClient(create_app(tight)) as client:
+        refused = client.get("/models/tiny/latency", params={"steps": 1000, "batch": 256})
+        assert refused.status_code == 413
+        assert refused.json()["type"] == "too-large"
+        assert "fewer steps" in refused.json()["detail"]
+        assert client.get("/models/tiny/latency", params={"steps": 2}).status_code == 200
+
+
+def test_unknown_fields_of_an_upload_are_named(client: TestClient, trained: Trained) -> None:
+    for path, data in (("/compress", {}), ("/sweeps", {"variations": '[{"budget": {"size_ratio": 0.5}}]'})):
+        with trained.model.open("rb") as model, trained.held_out.open("rb") as text:
+            refused = client.post(path, files={"model": model, "heldout": text}, data=data)
+        assert refused.status_code == 422, refused.text
+        assert "heldout" in refused.json()["detail"]
+        assert "held_out" in refused.json()["detail"]
+        assert refused.json()["errors"][0]["pointer"] == "/heldout"
 
 
 def test_fault_of_the_service_is_a_problem_document_too(tmp_path: Path) -> None:
