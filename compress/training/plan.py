@@ -51,7 +51,7 @@ class TrainingPlan:
     bfloat16: bool = False
     checkpoint_minutes: float = 2.0
     loss: Literal["mean", "sum_over_steps"] = "mean"
-    schedule: Literal["cosine", "constant", "paper_baseline", "paper_iss"] = "cosine"
+    schedule: Literal["cosine", "constant", "paper_baseline", "paper_iss", "paper_rhn"] = "cosine"
     averaging_epoch: int = 1
     patience: int = 5
     extra_learning_rate: float = 0.01

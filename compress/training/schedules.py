@@ -4,6 +4,7 @@
   a resumed run is the same run.
 - `constant`.
 - `paper_baseline`: divided by 1.15 after every epoch from the 14th on (Zaremba et al., "large").
+- `paper_rhn`: divided by 1.02 after every epoch from the 20th on (Zilly et al.).
 - `paper_iss`: divided by 10 after every third of the epochs, rounded down: for 55 epochs after 18, 36 and 54.
 """
 
@@ -28,6 +29,8 @@ def share_of_peak(plan: TrainingPlan, done: float, epoch: int) -> float:
         return 1.0
     if plan.schedule == "paper_baseline":
         return math.pow(1.15, -max(0, epoch + 1 - 14))
+    if plan.schedule == "paper_rhn":
+        return math.pow(1.02, -max(0, epoch + 1 - 20))
     if plan.schedule == "paper_iss":
         return math.pow(0.1, epoch // max(1, int(plan.epochs) // 3))
     if done < WARM:

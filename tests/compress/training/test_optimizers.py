@@ -112,6 +112,9 @@ def test_schedules_are_those_of_the_paper() -> None:
     baseline = TrainingPlan(epochs=55, schedule="paper_baseline")
     shares = [share_of_peak(baseline, 0.5, epoch - 1) for epoch in (1, 14, 15, 16, 55)]
     assert shares == pytest.approx([1, 1, 1 / 1.15, 1 / 1.15**2, 1 / 1.15**41], rel=1e-12)
+    highway = TrainingPlan(epochs=500, schedule="paper_rhn")
+    shares = [share_of_peak(highway, 0.5, epoch - 1) for epoch in (1, 20, 21, 500)]
+    assert shares == pytest.approx([1, 1, 1 / 1.02, 1 / 1.02**480], rel=1e-12)
     assert share_of_peak(TrainingPlan(schedule="constant"), 0.9, 40) == 1
 
 

@@ -1,0 +1,69 @@
+"""All records beside what the paper and its follow-ups report: `python -m benchmarks.ptb.report [--json]`.
+
+With `--json` one object: `{"baseline": {"test_perplexity", "mult_adds"}, "rows": [{"method", "seed", "units",
+"test_perplexity", "mult_adds", "record"}]}`; the baseline is the record named by `--baseline`, null while there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.ptb.published import PUBLISHED
+from benchmarks.ptb.run import OUTPUT
+
+
+def main() -> None:
+    """Reads the records and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--baseline", default="medium", help="name of the configuration that the others stand beside")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    arguments = parser.parse_args()
+    found = summary(arguments.output, arguments.baseline)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    console = Console(width=None if sys.stdout.isatty() else 130)
+    console.print(table(found))
+
+
+def summary(output: Path, baseline: str) -> dict[str, Any]:
+    """Every record as a row, and the baseline's figures."""
+    rows = []
+    for path in sorted(output.glob("*/record.json")):
+        record = json.loads(path.read_text())
+        chosen = ("name", "method", "seed", "units", "test_perplexity", "mult_adds")
+        rows.append({key: record[key] for key in chosen} | {"record": str(path)})
+    base = next((row for row in rows if row["name"] == baseline), None)
+    figures = None if base is None else {key: base[key] for key in ("test_perplexity", "mult_adds")}
+    return {"baseline": figures, "rows": rows}
+
+
+def table(found: dict[str, Any]) -> Table:
+    """Measured rows first, then the published ones."""
+    shown = Table(title="Penn Treebank, word level; multiply-adds of recurrent layers and softmax, per token")
+    for column in ("what", "units", "test perplexity", "multiply-adds", "of the baseline's", "where"):
+        shown.add_column(column, justify="left" if column in ("what", "where") else "right")
+    base = found["baseline"]
+    for row in found["rows"]:
+        share = "" if base is None else f"1 / {base['mult_adds'] / row['mult_adds']:.2f}"
+        units = ", ".join(map(str, row["units"]))
+        what = f"{row['name']} ({row['method']}, seed {row['seed']})"
+        perplexity = "diverged" if row["test_perplexity"] is None else f"{row['test_perplexity']:.2f}"
+        shown.add_row(what, units, perplexity, f"{row['mult_adds']:,}", share, "measured here")
+    shown.add_section()
+    for each in PUBLISHED:
+        units = ", ".join(map(str, each.units))
+        shown.add_row(each.name, units, f"{each.test_perplexity:.2f}", f"{each.mult_adds:,}", "", each.source)
+    return shown
+
+
+if __name__ == "__main__":
+    main()
