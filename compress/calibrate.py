@@ -1,8 +1,9 @@
 """Calibrate mode: from what calibration text says of a model to the smallest model within a budget.
 
-All axes are merged into one order of removal by cost per parameter (or per multiply-add) saved. A prefix of
-that order, its *share* of everything removable, is one candidate: repaired in closed form, cut, and judged. A search
-with known direction (more removed is never better) finds the largest share that keeps to the budget.
+A linear axis is first turned to the basis in which a cut loses the least (`rotation`). All axes are merged into one order
+of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its *share* of everything removable,
+is one candidate: repaired in closed form, cut, and judged. A search with known direction (more removed is never better)
+finds the largest share that keeps to the budget.
 
 Legend: H components of an axis.
 """
@@ -21,6 +22,7 @@ from compress.axes import Array, Arrays, Declaration
 from compress.moments import Moments
 from compress.observation import Observed
 from compress.repair import repair
+from compress.rotation import linear_axes, principal_axes, rotate, rotated_moments
 from compress.selection import removal_order
 
 
@@ -29,7 +31,7 @@ class Learned:
     """A model and everything needed to prune it to any share, in closed form.
 
     Attributes:
-        arrays: the unpruned network.
+        arrays: the unpruned network, its linear axes in the basis in which they are cut.
         declaration: its axes.
         order: (axis, component) in the order of removal over all axes.
         savings: what removing each entry of `order` saves, the other axes at full size.
@@ -70,6 +72,7 @@ def learn(
     prunable: Sequence[str],
     count: Literal["parameters", "mult_adds", "both", "components"] = "both",
     least_kept: int = 4,
+    turned: bool = True,
 ) -> Learned:
     """Orders the components of all prunable axes by cost per saving.
 
@@ -80,10 +83,13 @@ def learn(
         prunable: axes that may shrink.
         count: what a removal is valued by; `both`: its share of all parameters plus its share of all multiply-adds.
         least_kept: components that every axis keeps at least.
+        turned: linear axes may change their basis first; their components are then columns of the new one.
 
     Requires: `observed` was gathered from the same network.
     Ensures: the order of each axis is its own order of structured-OBS removal.
     """
+    if turned:
+        arrays, observed = _turned(arrays, declaration, observed, prunable)
     entries: list[tuple[float, int, str, int, float]] = []
     for axis in prunable:
         order = removal_order(axis, *_felt(arrays, declaration, observed, axis), least_kept=least_kept)
@@ -153,6 +159,19 @@ def search(
         else:
             bad = middle
     return good
+
+
+def _turned(
+    arrays: Arrays, declaration: Declaration, observed: Observed, prunable: Sequence[str]
+) -> tuple[Arrays, Observed]:
+    """The same network and what was observed of it, linear axes in the basis in which a cut loses the least."""
+    for axis in linear_axes(declaration):
+        if axis in prunable:
+            basis = principal_axes(*_felt(arrays, declaration, observed, axis))
+            arrays = rotate(arrays, declaration, axis, basis)
+            moments = rotated_moments(observed.moments, declaration, axis, basis)
+            observed = Observed(moments, observed.tokens)
+    return arrays, observed
 
 
 def _felt(

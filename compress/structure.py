@@ -127,7 +127,14 @@ def _ordered(original: LanguageModel, texts: Texts, recipe: Recipe, stages: Stag
     stages.tell(0.5, "ordering the components")
     declaration = original.declaration()
     prunable = [axis for axis in declaration.axes if recipe.prune_embedding or axis != "embedding"]
-    return learn(original.arrays(), declaration, observed, prunable=prunable, count=_valued(recipe))
+    return learn(
+        original.arrays(),
+        declaration,
+        observed,
+        prunable=prunable,
+        count=_valued(recipe),
+        turned=recipe.rotate_embedding,
+    )
 
 
 def _verified(before: LanguageModel, pruned: Pruned, texts: Texts) -> CheckRecord:
