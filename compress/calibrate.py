@@ -73,6 +73,7 @@ def learn(
     count: Literal["parameters", "mult_adds", "both", "components"] = "both",
     least_kept: int = 4,
     turned: bool = True,
+    cost: Callable[[Declaration], float] | None = None,
 ) -> Learned:
     """Orders the components of all prunable axes by cost per saving.
 
@@ -84,6 +85,7 @@ def learn(
         count: what a removal is valued by; `both`: its share of all parameters plus its share of all multiply-adds.
         least_kept: components that every axis keeps at least.
         turned: linear axes may change their basis first; their components are then columns of the new one.
+        cost: of a network of some sizes, such as its time; a removal is then valued by what it saves of that, not by `count`.
 
     Requires: `observed` was gathered from the same network.
     Ensures: the order of each axis is its own order of structured-OBS removal.
@@ -93,7 +95,7 @@ def learn(
     entries: list[tuple[float, int, str, int, float]] = []
     for axis in prunable:
         order = removal_order(axis, *_felt(arrays, declaration, observed, axis), least_kept=least_kept)
-        saving = _saving(declaration, axis, count)
+        saving = _saving(declaration, axis, count) if cost is None else _saved(declaration, axis, cost)
         entries += [
             (cost / saving, position, axis, int(component), saving)
             for position, (component, cost) in enumerate(zip(order.components, order.costs, strict=True))
@@ -211,3 +213,9 @@ def _saving(declaration: Declaration, axis: str, count: str) -> float:
     if count == "both":
         return fewer / parameters + less / work
     return float(fewer if count == "parameters" else less)
+
+
+def _saved(declaration: Declaration, axis: str, cost: Callable[[Declaration], float]) -> float:
+    """What one component of an axis saves of a cost, the other axes at full size; hardly anything at the least."""
+    whole = cost(declaration)
+    return max(whole - cost(axes.resized(declaration, {axis: declaration.axes[axis] - 1})), 1e-6 * whole)
