@@ -1,8 +1,9 @@
 """Calibrate mode: from what calibration text says of a model to the smallest model within a budget.
 
-All axes are merged into one order of removal by cost per parameter (or per multiply-add) saved. A prefix of
-that order, its *share* of everything removable, is one candidate: repaired in closed form, cut, and judged. A search
-with known direction (more removed is never better) finds the largest share that keeps to the budget.
+A linear axis is first turned to the basis in which a cut loses the least (`rotation`). All axes are merged into one order
+of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its *share* of everything removable,
+is one candidate: repaired in closed form, cut, and judged. A search with known direction (more removed is never better)
+finds the largest share that keeps to the budget.
 
 Legend: H components of an axis.
 """
@@ -21,6 +22,7 @@ from compress.axes import Array, Arrays, Declaration
 from compress.moments import Moments
 from compress.observation import Observed
 from compress.repair import repair
+from compress.rotation import linear_axes, principal_axes, rotate, rotated_moments
 from compress.selection import removal_order
 
 
@@ -29,7 +31,7 @@ class Learned:
     """A model and everything needed to prune it to any share, in closed form.
 
     Attributes:
-        arrays: the unpruned network.
+        arrays: the unpruned network, its linear axes in the basis in which they are cut.
         declaration: its axes.
         order: (axis, component) in the order of removal over all axes.
         savings: what removing each entry of `order` saves, the other axes at full size.
@@ -70,6 +72,8 @@ def learn(
     prunable: Sequence[str],
     count: Literal["parameters", "mult_adds", "both", "components"] = "both",
     least_kept: int = 4,
+    turned: bool = True,
+    cost: Callable[[Declaration], float] | None = None,
 ) -> Learned:
     """Orders the components of all prunable axes by cost per saving.
 
@@ -80,14 +84,18 @@ def learn(
         prunable: axes that may shrink.
         count: what a removal is valued by; `both`: its share of all parameters plus its share of all multiply-adds.
         least_kept: components that every axis keeps at least.
+        turned: linear axes may change their basis first; their components are then columns of the new one.
+        cost: of a network of some sizes, such as its time; a removal is then valued by what it saves of that, not by `count`.
 
     Requires: `observed` was gathered from the same network.
     Ensures: the order of each axis is its own order of structured-OBS removal.
     """
+    if turned:
+        arrays, observed = _turned(arrays, declaration, observed, prunable)
     entries: list[tuple[float, int, str, int, float]] = []
     for axis in prunable:
         order = removal_order(axis, *_felt(arrays, declaration, observed, axis), least_kept=least_kept)
-        saving = _saving(declaration, axis, count)
+        saving = _saving(declaration, axis, count) if cost is None else _saved(declaration, axis, cost)
         entries += [
             (cost / saving, position, axis, int(component), saving)
             for position, (component, cost) in enumerate(zip(order.components, order.costs, strict=True))
@@ -155,6 +163,19 @@ def search(
     return good
 
 
+def _turned(
+    arrays: Arrays, declaration: Declaration, observed: Observed, prunable: Sequence[str]
+) -> tuple[Arrays, Observed]:
+    """The same network and what was observed of it, linear axes in the basis in which a cut loses the least."""
+    for axis in linear_axes(declaration):
+        if axis in prunable:
+            basis = principal_axes(*_felt(arrays, declaration, observed, axis))
+            arrays = rotate(arrays, declaration, axis, basis)
+            moments = rotated_moments(observed.moments, declaration, axis, basis)
+            observed = Observed(moments, observed.tokens)
+    return arrays, observed
+
+
 def _felt(
     arrays: Arrays, declaration: Declaration, observed: Observed, axis: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -192,3 +213,9 @@ def _saving(declaration: Declaration, axis: str, count: str) -> float:
     if count == "both":
         return fewer / parameters + less / work
     return float(fewer if count == "parameters" else less)
+
+
+def _saved(declaration: Declaration, axis: str, cost: Callable[[Declaration], float]) -> float:
+    """What one component of an axis saves of a cost, the other axes at full size; hardly anything at the least."""
+    whole = cost(declaration)
+    return max(whole - cost(axes.resized(declaration, {axis: declaration.axes[axis] - 1})), 1e-6 * whole)

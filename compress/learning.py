@@ -183,7 +183,7 @@ class _Round:
         declaration, whole = network.declaration(), self.original.declaration()
         prunable = [axis for axis in declaration.axes if recipe.prune_embedding or axis != "embedding"]
         observed = observe(network, self.texts.training[: recipe.calibration_tokens])
-        learned = learn(network.arrays(), declaration, observed, prunable=prunable)
+        learned = learn(network.arrays(), declaration, observed, prunable=prunable, turned=recipe.rotate_embedding)
         if budget.perplexity_rise is not None:
             base = perplexity(self.original, self.texts.held_out)
             now = perplexity(network, self.texts.held_out) / base - 1

@@ -6,13 +6,13 @@ measured figures keep to the budget.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from compress import axes
-from compress.axes import Keep
+from compress.axes import Declaration, Keep
 from compress.calibrate import Learned, Pruned, learn
 from compress.errors import TextUnusable
 from compress.finetuning import finetune
@@ -20,6 +20,7 @@ from compress.learning import learn_structure
 from compress.networks.contract import LanguageModel
 from compress.observation import observe
 from compress.search import find
+from compress.speed import measure_curve
 from compress.texts import Texts
 from compress.verification import verify_removal
 from store.manifest import CheckRecord, CurvePoint, EpochPoint, Recipe
@@ -80,7 +81,7 @@ def _calibrated(
     original: LanguageModel, texts: Texts, recipe: Recipe, work: Path, stages: StageReport
 ) -> Iterator[Candidate]:
     stages.enter("observe", f"observing {texts.calibration_origin}")
-    learned = _ordered(original, texts, recipe, stages)
+    learned = _ordered(original, texts, recipe, work, stages)
     for allowance in _allowances(recipe):
         stages.enter("search", "searching the smallest model within the budget")
         outcome = find(learned, original, texts.held_out, recipe, work, stages.tell, allowance)
@@ -122,12 +123,33 @@ def _learnt(
             return
 
 
-def _ordered(original: LanguageModel, texts: Texts, recipe: Recipe, stages: StageReport) -> Learned:
+def _ordered(original: LanguageModel, texts: Texts, recipe: Recipe, work: Path, stages: StageReport) -> Learned:
     observed = observe(original, texts.calibration, progress=lambda done: stages.tell(0.5 * done, "observing"))
+    cost = None if recipe.budget.speedup is None else _time_here(original, work, stages)
     stages.tell(0.5, "ordering the components")
     declaration = original.declaration()
     prunable = [axis for axis in declaration.axes if recipe.prune_embedding or axis != "embedding"]
-    return learn(original.arrays(), declaration, observed, prunable=prunable, count=_valued(recipe))
+    return learn(
+        original.arrays(),
+        declaration,
+        observed,
+        prunable=prunable,
+        count=_valued(recipe),
+        turned=recipe.rotate_embedding,
+        cost=cost,
+    )
+
+
+def _time_here(original: LanguageModel, work: Path, stages: StageReport) -> Callable[[Declaration], float] | None:
+    """What a speed budget values removals by: this host's clock, or None where it is too unsteady to be read."""
+    curve = measure_curve(original, work, lambda done, message: stages.tell(0.5 + 0.4 * done, message))
+    if curve.is_trusted:
+        stages.tell(0.9, f"latency curve within {curve.error:.0%} of what was measured")
+        return curve.milliseconds
+    stages.tell(
+        0.9, f"clock too unsteady (the latency curve is off by {curve.error:.0%}): counting multiply-adds instead"
+    )
+    return None
 
 
 def _verified(before: LanguageModel, pruned: Pruned, texts: Texts) -> CheckRecord:
@@ -148,7 +170,7 @@ def _allowances(recipe: Recipe) -> tuple[float, ...]:
 
 
 def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
-    """A size budget counts parameters, a speed budget work, a quality budget both."""
+    """A size budget counts parameters, a quality budget both, a speed budget work where time cannot be read."""
     if recipe.budget.size_ratio is not None:
         return "parameters"
     return "mult_adds" if recipe.budget.speedup is not None else "both"

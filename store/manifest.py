@@ -35,7 +35,10 @@ class FileRecord(Frozen):
 
 
 class AxisRecord(Frozen):
-    """One named axis: how many components it had and which indices were kept, ascending."""
+    """One named axis: how many components it had and which indices were kept, ascending.
+
+    An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are columns of that basis.
+    """
 
     name: str = Field(examples=["units:lstm0"])
     original: int = Field(description="components before", examples=[256])
@@ -213,6 +216,11 @@ class Recipe(Frozen):
     )
     budget: Budget = Budget(perplexity_rise=0.05)
     prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
+    rotate_embedding: bool = Field(
+        default=True,
+        description="may an untied embedding change its basis before it is cut: exact, and a cut loses far less",
+        examples=[True],
+    )
     calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000, description="observed", examples=[10000])
     held_out_tokens: int = Field(default=10_000, ge=100, le=10_000_000, description="judged on", examples=[10000])
     finetune_minutes: float = Field(default=0.0, ge=0, le=24 * 60, description="of distillation", examples=[10])

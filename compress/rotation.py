@@ -1,0 +1,124 @@
+"""Turns a linear axis before it is cut, so that what the readers hardly feel lies in few components.
+
+Nothing stands between a looked-up embedding and the matrices that read it: with an orthogonal Q,
+
+    embedding' = embedding Q,   W' = W Q   gives   W' e' = W Q Q' e = W e
+
+so the function stays as it is, and the basis is free. Without that freedom a cut can only drop columns that training
+happened to leave, and all of them carry something. The columns of Q are the principal axes of the embedding weighted by how
+often each token stands in the calibration text, as its readers feel them: the best K-dimensional stand-in for e is the
+span of C^(-1/2) U_K, with U the eigenvectors of C^(1/2) G C^(1/2) (reduced-rank regression, Izenman 1975; C the covariance of
+the embedding over the text, G = sum of W'W over its readers). These subspaces are nested, so that one Q, their columns
+made orthonormal in this order, holds the best of every width. With G = 1 this is plain PCA.
+
+A tied embedding is no such axis: its components are also units, and a sigmoid stands between a unit and its gates.
+
+Legend: E components of the axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.axes import Array, Arrays, AxisMismatch, Declaration
+from compress.moments import Moments
+
+Matrix = NDArray[np.float64]
+RIDGE = 1e-4
+"""Added to the covariance, relative to its mean variance: a short text leaves some directions without any."""
+LOOKED_UP = "embedding.weight"
+
+
+def linear_axes(declaration: Declaration) -> list[str]:
+    """Axes whose every component is a column of the looked-up matrix or of matrices that read it, and nothing else."""
+    columns = {(reader.parameter, reader.axis) for site in declaration.sites for reader in site.readers}
+    looked_up = {LOOKED_UP} - declaration.produced.keys()
+    linear = []
+    for axis in declaration.axes:
+        places = [
+            (name, position, len(dimension), segment.repeat)
+            for name, dimensions in declaration.dimensions.items()
+            for position, dimension in enumerate(dimensions)
+            for segment in dimension
+            if segment.axis == axis
+        ]
+        free = all(
+            (position, segments, repeat) == (1, 1, 1) and (name in looked_up or (name, axis) in columns)
+            for name, position, segments, repeat in places
+        )
+        if free and any(name in looked_up for name, *_ in places):
+            linear.append(axis)
+    return linear
+
+
+def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
+    """The orthogonal basis Q (E, E) of the module's docstring, most important column first.
+
+    Args:
+        covariance: C (E, E) of the axis over the calibration text.
+        energy: G (E, E) with which the readers feel it; None: alike in every direction, plain PCA.
+    """
+    size = len(covariance)
+    ridge = RIDGE * max(float(np.diag(covariance).mean()), 1e-12)
+    values, vectors = np.linalg.eigh(covariance + ridge * np.eye(size))
+    if energy is None:
+        basis: Matrix = vectors[:, ::-1]
+        return basis
+    root = np.sqrt(values)
+    felt = (vectors * root).T @ energy @ (vectors * root)  # C^(1/2) G C^(1/2) in the eigenvectors of C
+    order = np.linalg.eigh(felt)[1][:, ::-1]
+    basis, _ = np.linalg.qr((vectors / root) @ order)
+    return basis
+
+
+def rotate(arrays: Arrays, declaration: Declaration, axis: str, basis: Matrix) -> dict[str, Array]:
+    """The same network in another basis of a linear axis.
+
+    Args:
+        arrays: the network.
+        declaration: its axes.
+        axis: one of `linear_axes`.
+        basis: orthogonal Q (E, E), whose columns become the components.
+
+    Ensures: the function is unchanged up to the rounding of float32.
+
+    Raises:
+        AxisMismatch: when the axis is not linear, or the basis not orthogonal or of another size.
+    """
+    if axis not in linear_axes(declaration):
+        raise AxisMismatch([f"'{axis}' cannot be rotated: it is not linear, or not there"])
+    size = declaration.axes[axis]
+    if basis.shape != (size, size):
+        raise AxisMismatch([f"the basis has shape {basis.shape}, '{axis}' needs {(size, size)}"])
+    error = float(np.abs(basis.T @ basis - np.eye(size)).max())
+    if not error < 1e-8:  # NaN fails too
+        raise AxisMismatch([f"the basis is not orthogonal: Q'Q differs from 1 by {error:.1e}"])
+    turned = dict(arrays)
+    for name, dimensions in declaration.dimensions.items():
+        if any(segment.axis == axis for dimension in dimensions for segment in dimension):
+            turned[name] = (arrays[name].astype(np.float64) @ basis).astype(np.float32)
+    return turned
+
+
+def rotated_moments(
+    moments: Mapping[str, Moments], declaration: Declaration, axis: str, basis: Matrix
+) -> dict[str, Moments]:
+    """What the rotated network would have been observed to do: the moments of its sites' inputs, by algebra."""
+    turned = dict(moments)
+    for site in declaration.sites:
+        if not any(reader.axis == axis for reader in site.readers):
+            continue
+        before, start = moments[site.name], 0
+        total, outer = before.total.copy(), before.outer.copy()
+        for reader in site.readers:
+            stop = start + declaration.axes[reader.axis]
+            if reader.axis == axis:
+                total[start:stop] = total[start:stop] @ basis
+                outer[start:stop] = basis.T @ outer[start:stop]
+                outer[:, start:stop] = outer[:, start:stop] @ basis
+            start = stop
+        turned[site.name] = Moments(before.count, total, outer)
+    return turned
