@@ -88,7 +88,7 @@ def test_command_line(url: str, trained: Trained) -> None:
     assert "typed" in runner.invoke(app, ["models"]).output
     assert "succeeded" in runner.invoke(app, ["jobs"]).output
     assert "the cat" in runner.invoke(app, ["score", "typed", "the cat likes nothing"]).output
-    assert "[/list] of" in runner.invoke(app, ["score", "typed", "[/list] of names"]).output  # no markup of ours
+    assert "[/list] the cat" in runner.invoke(app, ["score", "typed", "[/list] the cat"]).output  # no markup of ours
     assert "The proof" in runner.invoke(app, ["models", "card", "typed"]).output
     two = runner.invoke(app, ["compress", str(trained.model), "--size-ratio", "0.5", "--speedup", "2"])
     assert two.exit_code == 2
