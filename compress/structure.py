@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from compress import axes
 from compress.axes import Declaration, Keep
@@ -17,6 +17,7 @@ from compress.calibrate import Learned, Pruned, learn
 from compress.errors import TextUnusable
 from compress.finetuning import finetune
 from compress.learning import learn_structure
+from compress.measurement import StageReport
 from compress.networks.contract import LanguageModel
 from compress.observation import observe
 from compress.search import find
@@ -24,16 +25,6 @@ from compress.speed import measure_curve
 from compress.texts import Texts
 from compress.verification import verify_removal
 from store.manifest import CheckRecord, CurvePoint, EpochPoint, Recipe
-
-
-class StageReport(Protocol):
-    """The pipeline's view of progress."""
-
-    def enter(self, name: str, message: str) -> None:
-        """Begins a stage."""
-
-    def tell(self, done: float, message: str) -> None:
-        """Progress inside it."""
 
 
 @dataclass(frozen=True)
