@@ -254,7 +254,7 @@ def main() -> None:
             console.print(f"  - {issue.get('pointer', '')} {issue.get('detail', '')}", highlight=False, markup=False)
         sys.exit(1)
     except Unreachable as error:
-        console.print(f"[red]{error}[/]")
+        console.print(str(error), style="red", markup=False)
         sys.exit(1)
 
 

@@ -53,8 +53,9 @@ async def supervise(records: JobRecords, command: list[str], work: Path, job_id:
     folder = work / f"{job_id}-{run}"
     try:
         return await _attend(records, command, folder, job_id, run)
-    except (OSError, SQLAlchemyError) as fault:
-        # A child that cannot be started, a full disk, a database that would not answer: the job must not seem to run.
+    except Exception as fault:
+        # A child that cannot be started or speaks nonsense, a full disk, a database that would not answer: whatever it
+        # was, the job must not seem to run for ever.
         shutil.rmtree(folder, ignore_errors=True)
         problem = Problem(
             kind="worker-fault",

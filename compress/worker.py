@@ -20,6 +20,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from compress.supervision import supervise, sweep
+from store.errors import NotFound
 from store.liveness import Held, Locks, locks_of, recover_dead_peers
 from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
 from store.queue import workflow_id_of
@@ -118,11 +119,11 @@ def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
 
 def _wanted(records: JobRecords, workflow_id: str) -> bool:
     job_id, _, run = workflow_id.rpartition("-")
-    return (
-        not records.get(job_id).state.ended
-        and workflow_id == workflow_id_of(job_id, records.run_of(job_id))
-        and bool(run)
-    )
+    try:
+        ended, current = records.get(job_id).state.ended, workflow_id_of(job_id, records.run_of(job_id))
+    except NotFound:
+        return False  # of no job that is known; the others must not wait for it
+    return not ended and workflow_id == current and bool(run)
 
 
 if __name__ == "__main__":

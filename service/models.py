@@ -35,8 +35,10 @@ class ModelRegistry:
         with self._lock:
             for gone in self._loaded.keys() - {bundle_id for bundle_id, _ in known}:
                 self._loaded.pop(gone)  # deleted by another process: its memory goes too
+        if name in dict(known):
+            return name  # an id first: another model may bear it as its name
         for bundle_id, manifest in known:
-            if name in (bundle_id, manifest.name):
+            if name == manifest.name:
                 return bundle_id
         raise NotFound("model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known])
 
