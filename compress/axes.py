@@ -3,7 +3,8 @@
 A network is a set of arrays whose dimensions carry axis names. Component k of an axis (an *Intrinsic Sparse
 Structure*, Wen et al., arXiv 1709.05027) is every slice, in every array, at index k of a dimension of that name.
 Which arrays *read* an axis is declared as sites: a site is one pre-activation, `bias + sum_i W_i a_i`, whose matrices
-W_i (out, in) read the activations a_i. Removing a component removes its slices; repairing rewrites the sites.
+W_i (out, in) read the activations a_i, each one or a concatenation of several. Removing a component removes its slices;
+repairing rewrites the sites. An array that no site reads with is cut and counted, but not repaired.
 
 Nothing here knows of torch, of LSTMs or of ONNX: arrays go in by name, new arrays come out, inputs are never changed.
 
@@ -53,20 +54,53 @@ Dimension = tuple[Segment, ...]
 
 @dataclass(frozen=True)
 class Reader:
-    """A matrix (out, in) of a site: its second dimension reads `activation`, whose components are `axis`."""
+    """A matrix (out, in) of a site: each segment of its second dimension reads one of `activations`, in this order."""
 
     parameter: str
-    activation: str
-    axis: str
+    activations: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Site:
-    """One pre-activation: the readers that are summed in it, and the bias (out,) that takes a repair's offset."""
+    """One pre-activation: the readers that are summed in it, and the bias (out,) that takes a repair's offset.
+
+    Without a bias a repair has no offset: what was removed is then told by the kept inputs alone, not from their means.
+    """
 
     name: str
     readers: tuple[Reader, ...]
-    bias: str
+    bias: str | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One activation in a site's concatenated inputs: where it stands, and the axis of its components.
+
+    Attributes:
+        reader: position of the reader in its site.
+        activation: its name.
+        axis: of its components; None where they are not prunable.
+        start: of its first component among the site's inputs.
+        offset: the same within the reader's own second dimension.
+        size: how many there are.
+    """
+
+    reader: int
+    activation: str
+    axis: str | None
+    start: int
+    offset: int
+    size: int
+
+    @property
+    def inputs(self) -> slice:
+        """Its place among the site's inputs."""
+        return slice(self.start, self.start + self.size)
+
+    @property
+    def columns(self) -> slice:
+        """Its place in the reader's second dimension."""
+        return slice(self.offset, self.offset + self.size)
 
 
 @dataclass(frozen=True)
@@ -101,8 +135,31 @@ class Declaration:
             for segment in (s for dimension in self.dimensions[name] for s in dimension):
                 if segment.axis is not None and self.axes.get(segment.axis) != segment.size:
                     issues.append(f"'{name}': {segment.axis} is {segment.size}, not {self.axes.get(segment.axis)}")
+        for site in self.sites:
+            for reader in site.readers:
+                segments = self.dimensions[reader.parameter][1] if reader.parameter in self.dimensions else ()
+                if len(segments) != len(reader.activations) or any(segment.repeat != 1 for segment in segments):
+                    issues.append(
+                        f"site '{site.name}' reads {len(reader.activations)} activations with '{reader.parameter}', "
+                        f"whose second dimension has {len(segments)} segments"
+                    )
         if issues:
             raise AxisMismatch(sorted(issues))
+
+    def parts(self, site: Site) -> list[Part]:
+        """The activations of a site's concatenated inputs, in order."""
+        parts: list[Part] = []
+        start = 0
+        for position, reader in enumerate(site.readers):
+            offset = 0
+            for activation, segment in zip(reader.activations, self.dimensions[reader.parameter][1], strict=True):
+                parts.append(Part(position, activation, segment.axis, start, offset, segment.size))
+                start, offset = start + segment.size, offset + segment.size
+        return parts
+
+    def reads(self, site: Site, axis: str) -> bool:
+        """Whether a site reads an axis."""
+        return any(part.axis == axis for part in self.parts(site))
 
     def everything(self) -> dict[str, NDArray[np.int64]]:
         """Keeps every component of every axis."""

@@ -189,17 +189,15 @@ def _felt(
     covariance, energy = np.zeros((size, size)), np.zeros((size, size))
     seen: set[str] = set()
     for site in declaration.sites:
-        whole, start = observed.moments[site.name].covariance, 0
-        for reader in site.readers:
-            width = declaration.axes[reader.axis]
-            if reader.axis == axis:
-                own = whole[start : start + width, start : start + width]
-                matrix = arrays[reader.parameter].astype(np.float64)
-                energy += matrix.T @ matrix / max(float(((matrix @ own) * matrix).sum()), 1e-30)
-                if reader.activation not in seen:
-                    covariance += own
-                    seen.add(reader.activation)
-            start += width
+        for part in declaration.parts(site):
+            if part.axis != axis:
+                continue
+            own = observed.moments[site.name].covariance[part.inputs, part.inputs]
+            matrix = arrays[site.readers[part.reader].parameter][:, part.columns].astype(np.float64)
+            energy += matrix.T @ matrix / max(float(((matrix @ own) * matrix).sum()), 1e-30)
+            if part.activation not in seen:
+                covariance += own
+                seen.add(part.activation)
     return covariance, energy
 
 

@@ -34,7 +34,11 @@ LOOKED_UP = "embedding.weight"
 
 def linear_axes(declaration: Declaration) -> list[str]:
     """Axes whose every component is a column of the looked-up matrix or of matrices that read it, and nothing else."""
-    columns = {(reader.parameter, reader.axis) for site in declaration.sites for reader in site.readers}
+    columns = {
+        (site.readers[part.reader].parameter, part.axis)
+        for site in declaration.sites
+        for part in declaration.parts(site)
+    }
     looked_up = {LOOKED_UP} - declaration.produced.keys()
     linear = []
     for axis in declaration.axes:
@@ -109,16 +113,13 @@ def rotated_moments(
     """What the rotated network would have been observed to do: the moments of its sites' inputs, by algebra."""
     turned = dict(moments)
     for site in declaration.sites:
-        if not any(reader.axis == axis for reader in site.readers):
+        if not declaration.reads(site, axis):
             continue
-        before, start = moments[site.name], 0
+        before = moments[site.name]
         total, outer = before.total.copy(), before.outer.copy()
-        for reader in site.readers:
-            stop = start + declaration.axes[reader.axis]
-            if reader.axis == axis:
-                total[start:stop] = total[start:stop] @ basis
-                outer[start:stop] = basis.T @ outer[start:stop]
-                outer[:, start:stop] = outer[:, start:stop] @ basis
-            start = stop
+        for place in (part.inputs for part in declaration.parts(site) if part.axis == axis):
+            total[place] = total[place] @ basis
+            outer[place] = basis.T @ outer[place]
+            outer[:, place] = outer[:, place] @ basis
         turned[site.name] = Moments(before.count, total, outer)
     return turned

@@ -30,7 +30,7 @@ def breakdown(declaration: Declaration) -> SizeBreakdown:
     decoder = declaration.sites[-1]
     matrices = {reader.parameter for reader in decoder.readers}
     work = sum(_entries(declaration, name) for name in matrices)
-    softmax = sum(_entries(declaration, name) for name in {*matrices, decoder.bias} - {EMBEDDING})
+    softmax = sum(_entries(declaration, name) for name in {*matrices, str(decoder.bias)} - {EMBEDDING})
     return SizeBreakdown(
         embedding_parameters=rows * columns,
         recurrent_parameters=axes.parameters(declaration) - rows * columns - softmax,

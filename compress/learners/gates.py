@@ -147,12 +147,13 @@ class HardConcreteGates:
         self._generator.set_state(saved["generator"])
 
     def _gated(self, gates: dict[str, Tensor]) -> dict[str, Tensor]:
-        readers = (reader for site in self._attached().sites for reader in site.readers)
-        return {
-            reader.parameter: self._parameters[reader.parameter] * gates[reader.axis]
-            for reader in readers
-            if reader.axis in gates
-        }
+        declaration, gated = self._attached(), dict[str, Tensor]()
+        for reader in (reader for site in declaration.sites for reader in site.readers):
+            segments, weight = declaration.dimensions[reader.parameter][1], self._parameters[reader.parameter]
+            if any(segment.axis in gates for segment in segments):
+                opened = [gates.get(str(segment.axis), weight.new_ones(segment.size)) for segment in segments]
+                gated[reader.parameter] = weight * torch.cat(opened)
+        return gated
 
     def _expected(self) -> Tensor:
         opened = torch.stack([_probability_open(gate).sum() for gate in self._gates.values()]).sum()

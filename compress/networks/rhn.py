@@ -188,11 +188,11 @@ def declare(spec: RhnSpec) -> Declaration:
     for index in range(spec.depth):
         weight, bias = f"highway.depths.{index}.weight", f"highway.depths.{index}.bias"
         dimensions |= {weight: (gates, own), bias: (gates,)}
-        inward = () if index else (Reader("highway.input.weight", "embedding", wide),)
-        across = Reader(weight, f"rhn:{index - 1}" if index else "rhn:previous", AXIS)
+        inward = () if index else (Reader("highway.input.weight", ("embedding",)),)
+        across = Reader(weight, (f"rhn:{index - 1}" if index else "rhn:previous",))
         sites.append(Site(f"depths.{index}", (*inward, across), bias))
     output = "embedding.weight" if spec.tied else "decoder.weight"
     dimensions.setdefault(output, (vocabulary, own))
-    sites.append(Site("decoder", (Reader(output, f"rhn:{spec.depth - 1}", AXIS),), "decoder.bias"))
+    sites.append(Site("decoder", (Reader(output, (f"rhn:{spec.depth - 1}",)),), "decoder.bias"))
     axes = {AXIS: spec.width} if spec.tied else {"embedding": spec.embedding, AXIS: spec.width}
     return Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})

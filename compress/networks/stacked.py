@@ -164,8 +164,8 @@ def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> 
             f"{prefix}.bias_ih_l0": (gates,),
             f"{prefix}.bias_hh_l0": (gates,),
         }
-        inward = Reader(f"{prefix}.weight_ih_l0", below_activation, below)
-        across = Reader(f"{prefix}.weight_hh_l0", f"{activation}:previous", own)
+        inward = Reader(f"{prefix}.weight_ih_l0", (below_activation,))
+        across = Reader(f"{prefix}.weight_hh_l0", (f"{activation}:previous",))
         if layer.joint:
             sites.append(Site(prefix, (inward, across), f"{prefix}.bias_ih_l0"))
         else:
@@ -174,5 +174,5 @@ def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> 
         below, below_size, below_activation = own, units, activation
     output = "embedding.weight" if spec.tied else "decoder.weight"
     dimensions.setdefault(output, (vocabulary, (Segment(last, spec.units[-1]),)))
-    sites.append(Site("decoder", (Reader(output, below_activation, last),), "decoder.bias"))
+    sites.append(Site("decoder", (Reader(output, (below_activation,)),), "decoder.bias"))
     return Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})

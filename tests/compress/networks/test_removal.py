@@ -124,12 +124,12 @@ def test_repair_equals_least_squares_on_what_each_site_reads(name: str) -> None:
     repaired = repair(arrays, declaration, keep, observe(network, tokens, streams=1, window=4000).moments)
     checked = 0
     for site in declaration.sites:
-        if all(reader.axis != axis for reader in site.readers) or any(
-            r.activation == "embedding" for r in site.readers
-        ):
+        if not declaration.reads(site, axis) or any(part.activation == "embedding" for part in declaration.parts(site)):
             continue  # behind a tied embedding the site is offered other values than it reads here
         values = inputs[site.name].detach().flatten(0, 1).double().numpy()
-        stay = np.concatenate([keep.get(r.axis, np.arange(declaration.axes[r.axis])) for r in site.readers])
+        stay = np.concatenate(
+            [part.start + keep.get(str(part.axis), np.arange(part.size)) for part in declaration.parts(site)]
+        )
         design = np.concatenate([values[:, stay], np.ones((len(values), 1))], axis=1)
         before, after = (
             np.concatenate([each[r.parameter] for r in site.readers], axis=1).astype(np.float64)

@@ -1,0 +1,91 @@
+"""Repair of sites whose matrices read concatenations, with and without a bias, against least squares from numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from compress import axes
+from compress.axes import AxisMismatch, Declaration, Reader, Segment, Site
+from compress.calibrate import learn
+from compress.moments import Moments
+from compress.observation import Observed
+from compress.repair import repair
+
+SIZES = {"a": 6, "b": 5}
+
+
+def declared(bias: str | None) -> Declaration:
+    """One site: `first` reads [a; fixed; b; a * a], `second` reads [b]."""
+    own = (Segment(None, 4),)
+    first = (Segment("a", 6), Segment(None, 3), Segment("b", 5), Segment("a", 6))
+    dimensions = {"first": (own, first), "second": (own, (Segment("b", 5),))}
+    site = Site("site", (Reader("first", ("a", "fixed", "b", "a:squared")), Reader("second", ("b:previous",))), bias)
+    return Declaration(SIZES, dimensions | ({bias: (own,)} if bias else {}), (site,), {})
+
+
+def drawn(count: int = 3000) -> NDArray[np.float32]:
+    """Correlated inputs with means, (N, 25)."""
+    generator = np.random.default_rng(3)
+    hidden = generator.normal(size=(count, 7))
+    inputs = np.tanh(hidden @ generator.normal(size=(7, 19)) + 0.3)
+    a = inputs[:, :6]
+    return np.concatenate([a, inputs[:, 6:14], a * a, inputs[:, 14:]], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("bias", ["bias", None])
+def test_repair_of_concatenated_inputs_equals_least_squares(bias: str | None) -> None:
+    generator, declaration, inputs = np.random.default_rng(1), declared(bias), drawn()
+    arrays = {
+        name: generator.normal(size=axes.shape(declaration, name)).astype(np.float32) for name in declaration.dimensions
+    }
+    keep = {"a": np.array([0, 2, 5]), "b": np.array([1, 3, 4])}
+    repaired = repair(arrays, declaration, keep, {"site": Moments.of(inputs)})
+    stay = np.concatenate([[0, 2, 5], 6 + np.arange(3), 9 + keep["b"], 14 + keep["a"], 20 + keep["b"]])
+    joint = np.concatenate([arrays["first"], arrays["second"]], axis=1)
+    after = np.concatenate([repaired["first"], repaired["second"]], axis=1)
+    gone = np.setdiff1d(np.arange(25), stay)
+    assert not after[:, gone].any()
+    wanted = inputs.astype(np.float64) @ joint.T
+    design = inputs[:, stay].astype(np.float64)
+    if bias:
+        design = np.concatenate([design, np.ones((len(inputs), 1))], axis=1)
+    best = np.square(wanted - design @ np.linalg.lstsq(design, wanted, rcond=None)[0]).mean()
+    shift = repaired[bias] - arrays[bias] if bias else 0.0
+    found = np.square(wanted - inputs @ after.T - shift).mean()
+    assert best * 0.999 <= found <= 1.01 * best  # the ridge is the difference
+    dropped = np.square(wanted - inputs[:, stay] @ joint[:, stay].T).mean()
+    assert found < 0.4 * dropped
+    small, declaration = axes.take(repaired, declaration, keep)
+    np.testing.assert_allclose(
+        inputs[:, stay] @ np.concatenate([small["first"], small["second"]], axis=1).T,
+        inputs @ after.T,
+        rtol=0,
+        atol=2e-4,
+    )
+
+
+def test_a_component_is_ordered_by_all_the_segments_that_carry_it() -> None:
+    declaration, inputs = declared("bias"), drawn()
+    generator = np.random.default_rng(1)
+    arrays = {
+        name: generator.normal(size=axes.shape(declaration, name)).astype(np.float32) for name in declaration.dimensions
+    }
+    arrays["first"][:, 2] = 0  # component 2 of `a` is silent in its first segment ...
+    only_first = learn(
+        arrays, declaration, Observed({"site": Moments.of(inputs)}, len(inputs)), prunable=["a"], least_kept=1
+    )
+    arrays["first"][:, 16] = 0  # ... and now in the second too
+    both = learn(arrays, declaration, Observed({"site": Moments.of(inputs)}, len(inputs)), prunable=["a"], least_kept=1)
+    assert both.order[0] == ("a", 2)
+    assert only_first.order[0] != ("a", 2)
+
+
+def test_a_reader_must_name_one_activation_for_each_segment() -> None:
+    declaration = declared("bias")
+    site = Site("site", (Reader("first", ("a",)), *declaration.sites[0].readers[1:]), "bias")
+    wrong = Declaration(declaration.axes, declaration.dimensions, (site,), {})
+    arrays = {name: np.zeros(axes.shape(declaration, name), np.float32) for name in declaration.dimensions}
+    with pytest.raises(AxisMismatch, match="reads 1 activations with 'first', whose second dimension has 4 segments"):
+        wrong.check(arrays)
