@@ -81,16 +81,15 @@ def refusal(field: str, error: ValidationError) -> Refused:
 
 
 def one_budget(field: str, recipe: Recipe) -> Recipe:
-    """The recipe, if its budget names one limit.
+    """The recipe, if its budget names at most one limit.
 
     Raises:
-        Refused: when it names none or several.
+        Refused: when it names several.
     """
-    limits = recipe.budget.model_dump(exclude_none=True)
-    if len(limits) != 1:
+    limits = recipe.budget.limits
+    if len(limits) > 1:
         raise Refused(
-            "invalid-request",
-            f"{field}: the budget names {len(limits)} limits; name one of perplexity_rise, size_ratio, speedup",
+            "invalid-request", f"{field}: the budget names {len(limits)} limits ({', '.join(limits)}); name one"
         )
     return recipe
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from store.manifest import LatencyRecord, Manifest, VariantName, VariantRecord
+from store.manifest import LatencyRecord, Manifest, Metric, Task, VariantName, VariantRecord
 
 
 def _plain(text: str) -> str:
@@ -122,7 +122,8 @@ class ModelSummary(BaseModel):
     id: str = Field(description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"])
     name: str = Field(description="as its recipe called it", examples=["demo"])
     created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
-    task: str = Field(description="what the model does", examples=["language-model"])
+    task: Task = Field(description="what the model does", examples=["language-model"])
+    metric: Metric = Field(description="what the variants' losses are about", examples=["perplexity"])
     variants: list[VariantRecord] = Field(description="what was published, the original first")
 
 

@@ -93,13 +93,13 @@ class Job(BaseModel):
 
 
 class FrontPoint(BaseModel):
-    """One model that no other model of the sweep beats in both work and perplexity."""
+    """One model that no other model of the sweep beats in both work and quality."""
 
     job_id: str = Field(description="whose curve it is on", examples=["419642ce19b52b52119a"])
     model_id: str | None = Field(description="set when this very model was published", examples=["9e0f95b09709d4a3"])
     parameters: int = Field(examples=[2571596])
     mult_adds: int = Field(description="per token", examples=[2340000])
-    perplexity_rise: float = Field(description="against the original, on the held-out text", examples=[0.045])
+    loss: float = Field(description="against the original, on the held-out data", examples=[0.045])
 
 
 class Sweep(BaseModel):

@@ -55,12 +55,12 @@ def _measure(house: House, key: LatencyKey) -> LatencyResponse:
     model_id, steps, batch, threads, chosen = key
     bundle = house.models.bundles.open(model_id)
     # Every run makes the log-probabilities of all tokens, (T, B, V) in float32, whatever is fetched of them.
-    needed = 4 * steps * batch * bundle.manifest.text.vocabulary
+    needed = 4 * steps * batch * bundle.manifest.contract.vocabulary
     if needed > house.settings.latency_limit_bytes:
         raise Refused(
             "too-large",
-            f"{steps} steps x {batch} over {bundle.manifest.text.vocabulary:,} tokens make {needed:,} bytes in a run; at most "
-            f"{house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
+            f"{steps} steps x {batch} over {bundle.manifest.contract.vocabulary:,} tokens make {needed:,} bytes in a run; at "
+            f"most {house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
         )
     results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in bundle.manifest.variants}
     for device in devices() if chosen is None else [chosen]:

@@ -24,6 +24,7 @@ def list_models(house: TheHouse) -> list[ModelSummary]:
             name=manifest.name,
             created_at=manifest.created_at,
             task=manifest.task,
+            metric=manifest.metric,
             variants=manifest.variants,
         )
         for bundle_id, manifest in house.models.bundles.manifests()

@@ -111,7 +111,7 @@ def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trai
         published = {point.model_id for point in sweep.front} - {None}
         assert published <= {job.model_id for job in sweep.jobs}
         assert published
-        rises = [point.perplexity_rise for point in sweep.front]
+        rises = [point.loss for point in sweep.front]
         assert rises == sorted(rises, reverse=True)
         with pytest.raises(ProblemError, match="1 to 32 make a sweep"):
             client.sweep(trained.model, [], recipe=recipe)
