@@ -29,7 +29,7 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.pipeline import run
 from compress.tasks.reading import Inputs
 from examples.demo import free_port
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import score_batch
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
@@ -62,7 +62,7 @@ def main() -> None:
                     if process.poll() is not None:
                         raise RuntimeError(f"the service ended with status {process.returncode} before it was ready")
                     time.sleep(0.1)
-            result = overhead(url, LoadedModel(BundleStore(settings).open(bundle_id)))
+            result = overhead(url, LoadedLanguageModel(BundleStore(settings).open(bundle_id)))
             result |= load(url, process.pid, arguments.seconds)
             result["memory_peak_bytes"] = memory(process.pid, "VmHWM")
             result["memory_limit_bytes"] = limit_bytes(settings, bundle_id)
@@ -93,7 +93,7 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     return run(request, inputs, folder, lambda stage, done, message: None, BundleStore(settings))
 
 
-def overhead(url: str, model: LoadedModel) -> dict[str, float]:
+def overhead(url: str, model: LoadedLanguageModel) -> dict[str, float]:
     """Medians of a request and of the runtime's own run, taken in turn."""
     session = model.session("compressed-int8")
     ids = model.codec.encode(TEXT)

@@ -25,7 +25,7 @@ import onnx
 from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from compress.exporting.scoring import RECURRENT
+from compress.exporting.scoring import FLOAT32
 from runtime.graph import PRECISION
 
 _OPERATORS = ["Gather", "LSTM", "MatMul"]
@@ -41,7 +41,7 @@ def quantize(source: Path, target: Path) -> list[str]:
     Returns:
         The parts whose weights take 8 bits, read off the graph that was written.
     """
-    recurrent = [node.name for node in onnx.load(source).graph.node if node.name.startswith(RECURRENT)]
+    kept = [node.name for node in onnx.load(source).graph.node if node.name.startswith(FLOAT32)]
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="quantize-") as folder, _quiet():
         partial = Path(folder) / "int8.onnx"
         quantize_dynamic(
@@ -49,7 +49,7 @@ def quantize(source: Path, target: Path) -> list[str]:
             partial,
             op_types_to_quantize=_OPERATORS,
             weight_type=QuantType.QUInt8,
-            nodes_to_exclude=recurrent,
+            nodes_to_exclude=kept,
         )
         model = onnx.load(partial)
         # By this the runtime knows that results depend on what shares a run.

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import Any, TypeVar
 
 from runtime.bundle import LoadedModel
+from runtime.kinds import kind_of, load
+from service.problems import Refused
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
 from store.manifest import Manifest
+
+Kind = TypeVar("Kind", bound=LoadedModel[Any])
+ASKED_AT = {"language-model": "POST /score", "question-answering": "POST /qa"}
+"""Where a model of each task answers."""
 
 
 class ModelRegistry:
@@ -22,7 +29,7 @@ class ModelRegistry:
     def __init__(self, bundles: BundleStore, memory_limit_bytes: int) -> None:
         self.bundles = bundles
         self._limit = memory_limit_bytes
-        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loaded: OrderedDict[str, LoadedModel[Any]] = OrderedDict()
         self._lock = threading.Lock()
 
     def resolve(self, name: str) -> str:
@@ -42,12 +49,17 @@ class ModelRegistry:
                 return bundle_id
         raise NotFound("model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known])
 
-    def get(self, name: str) -> LoadedModel:
+    def get(self, name: str, kind: type[Kind]) -> Kind:
         """A model by id or name, opened if need be. New bundles and deletions are seen without a restart.
+
+        Args:
+            name: id or name.
+            kind: what it is wanted for.
 
         Raises:
             NotFound: when there is no such model.
             CorruptBundle: when it was changed on disk; it is closed and others still answer.
+            Refused: (wrong-task) when it is a model of another kind.
         """
         bundle_id = self.resolve(name)
         with self._lock:
@@ -56,13 +68,20 @@ class ModelRegistry:
             except (CorruptBundle, NotFound):
                 self._loaded.pop(bundle_id, None)
                 raise
+            if not issubclass(kind_of(bundle.manifest), kind):
+                task = bundle.manifest.task
+                raise Refused(
+                    "wrong-task", f"'{name}' is a model for {task}, not {kind.task}; ask it at {ASKED_AT[task]}"
+                )
             model = self._loaded.get(bundle_id)
             if model is None:
-                model = LoadedModel(bundle)
+                model = load(bundle)
                 self._loaded[bundle_id] = model
             self._loaded.move_to_end(bundle_id)
             while self.memory_bytes() > self._limit and len(self._loaded) > 1:
                 self._loaded.popitem(last=False)
+        if not isinstance(model, kind):
+            raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
         return model
 
     def manifest(self, name: str) -> tuple[str, Manifest]:

@@ -15,8 +15,9 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.quantize import quantize
 from runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
 from runtime.latency import compare
+from runtime.opening import devices
 from runtime.scoring import next_log_probs, perplexity, score_batch
-from runtime.session import VariantSession, devices
+from runtime.session import VariantSession
 from runtime.text import TextCodec, character_tokenizer, word_tokenizer
 from store.manifest import TextContract
 
