@@ -146,8 +146,17 @@ class PassageCodec:
             ValueError: when the files do not fit each other.
             OSError: when one is not there.
         """
-        vectors = np.load(folder / "vectors.npy", allow_pickle=False)
-        return cls(_read(folder / "words.txt"), vectors, _read(folder / "characters.txt"))
+        return cls.of_files(*(folder / name for name in ("words.txt", "vectors.npy", "characters.txt")))
+
+    @classmethod
+    def of_files(cls, words: Path, vectors: Path, characters: Path) -> PassageCodec:
+        """The same of three files, wherever they are.
+
+        Raises:
+            ValueError: when they do not fit each other.
+            OSError: when one is not there.
+        """
+        return cls(_read(words), np.load(vectors, allow_pickle=False), _read(characters))
 
 
 def _lines(entries: Sequence[str]) -> bytes:

@@ -124,7 +124,9 @@ def _spelt(side: str) -> list[NodeProto]:
         _node("Shape", [ids], f"{side}_of_word", start=2, end=3),  # [W]
         _node("Concat", ["rows", f"{side}_of_word"], f"{side}_flat", axis=0),  # [-1, W]
         _node("Reshape", [ids, f"{side}_flat"], f"{side}_ids"),  # (N, W)
-        _node("Gather", ["characters", f"{side}_ids"], f"{side}_looked_up", f"{FLOAT32}_{side}_characters"),  # (N, W, C)
+        _node(
+            "Gather", ["characters", f"{side}_ids"], f"{side}_looked_up", f"{FLOAT32}_{side}_characters"
+        ),  # (N, W, C)
         _node("Transpose", [f"{side}_looked_up"], f"{side}_channels", perm=[0, 2, 1]),  # (N, C, W)
         _node("Conv", [f"{side}_channels", "convolution", "convolution_bias"], f"{side}_seen"),  # (N, F, W - 4)
         _node("Slice", [f"{side}_ids", "behind_window", "largest", "one"], f"{side}_last_of"),  # (N, W - 4)
@@ -163,9 +165,7 @@ def _recurrent(lstm: str, below: str, side: str, units: tuple[int, int], output:
         weights = [f"{kind}_{lstm}_{direction}" for kind in ("input_weight", "recurrent_weight", "bias")]
         own = f"{made}_{direction}"
         nodes += [
-            _node(
-                "LSTM", [below, *weights, side + OF_EACH], f"{own}_steps", own, hidden_size=size, direction=operator
-            ),
+            _node("LSTM", [below, *weights, side + OF_EACH], f"{own}_steps", own, hidden_size=size, direction=operator),
             _node("Squeeze", [f"{own}_steps", "one"], own),  # (T, 1, B, H) -> (T, B, H)
         ]
     return [*nodes, _node("Concat", [f"{made}_{direction}" for direction in DIRECTIONS], made, axis=-1)]

@@ -34,6 +34,7 @@ from compress.axes import Array, Arrays, Declaration
 from compress.networks.bidaf_axes import BidafSpec, declare
 from compress.networks.bidirectional import BidirectionalLstm, previous, turning
 from runtime.passages import CONVOLUTION_WIDTH
+from store.manifest import Architecture
 
 NEVER = -1e30
 """The logit of padding. Finite, for infinities turn to NaN where all is padding; its exponential is zero."""
@@ -98,7 +99,7 @@ class Bidaf(nn.Module):
         dropout: of the characters' vectors, of every LSTM's inputs and of both heads' inputs.
     """
 
-    architecture: ClassVar = "bidaf"
+    architecture: ClassVar[Architecture] = "bidaf"
 
     def __init__(self, spec: BidafSpec, dropout: float = 0.0) -> None:
         super().__init__()

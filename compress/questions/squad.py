@@ -18,6 +18,8 @@ from typing import Any
 from compress.errors import UnreadableUpload
 from runtime.passages import Token
 
+_XZ = b"\xfd7zXZ\x00"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -122,7 +124,7 @@ def _text(value: Any) -> str:
 
 def _content(path: Path) -> bytes:
     content = path.read_bytes()
-    if path.suffix != ".xz":
+    if not content.startswith(_XZ):
         return content
     try:
         return lzma.decompress(content)
