@@ -121,7 +121,7 @@ class JobQueue(Protocol):
     """Enqueue, look, cancel. Every method may raise `store.errors.NotFound` for an unknown id."""
 
     def enqueue(self, request: CompressionRequest) -> Job:
-        """Queues the request, or returns the job that already stands for it (a failed or cancelled one is run anew)."""
+        """Queues the request, or returns the job that stands for it; one that failed or whose model is gone runs anew."""
 
     def get(self, job_id: str) -> Job:
         """The job as it is now."""
