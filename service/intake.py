@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request, UploadFile
+from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -17,6 +17,48 @@ from store.manifest import Recipe
 CHUNK_BYTES = 1 << 20
 Queued = TypeVar("Queued")
 Value = TypeVar("Value")
+RECIPE = TypeAdapter(Recipe)
+_Optional = UploadFile | None
+
+
+async def _sent(
+    model: Annotated[
+        UploadFile, File(description="safetensors, or a PyTorch checkpoint of weights", examples=["model.pt"])
+    ],
+    config: Annotated[_Optional, File(description="optional JSON beside the weights", examples=["config.json"])] = None,
+    vocabulary: Annotated[
+        _Optional, File(description="words or characters by id, or tokenizer.json", examples=["words.txt"])
+    ] = None,
+    vectors: Annotated[
+        _Optional, File(description="word vectors of a question-answering model (npy)", examples=["vectors.npy"])
+    ] = None,
+    characters: Annotated[
+        _Optional, File(description="characters of a question-answering model", examples=["characters.txt"])
+    ] = None,
+    train: Annotated[
+        _Optional, File(description="text or questions to learn and fine-tune on", examples=["train.txt"])
+    ] = None,
+    calibration: Annotated[
+        _Optional,
+        File(
+            description="text or questions to observe; also trained on where no `train` is sent",
+            examples=["calibration.txt"],
+        ),
+    ] = None,
+    held_out: Annotated[_Optional, File(description="text or questions to judge on", examples=["valid.txt"])] = None,
+) -> dict[str, UploadFile | None]:
+    return {
+        "model": model, "config": config, "vocabulary": vocabulary, "vectors": vectors, "characters": characters, "train": train, "calibration": calibration,
+        "held_out": held_out,
+    }  # fmt: skip
+
+
+Files = Annotated[dict[str, UploadFile | None], Depends(_sent)]
+"""The files of a request that uploads, by field of `store.jobs.CompressionRequest`; None: not sent."""
+Options = Annotated[
+    str,
+    Form(description="the recipe as JSON", examples=['{"name": "mine", "budget": {"perplexity_rise": 0.05}}']),
+]
 
 
 async def take(

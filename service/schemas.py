@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from store.manifest import LatencyRecord, Manifest, Metric, Task, VariantName, VariantRecord
@@ -30,6 +31,10 @@ PlainText = Annotated[str, AfterValidator(_plain)]
 Variants = Annotated[list[VariantName], AfterValidator(_once)]
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
+ModelName = Annotated[str, Path(description="id or name of a model; of equal names the newest", examples=["demo"])]
+JobId = Annotated[str, Path(description="as `POST /compress` answered it", examples=["419642ce19b52b52119a"])]
+SweepId = Annotated[str, Path(description="as `POST /sweeps` answered it", examples=["7d0a2b9f3c1e4a5b6c7d"])]
+FilePath = Annotated[str, Path(description="plain relative path of a file in the bundle", examples=["curve.svg"])]
 
 
 class ScoreRequest(BaseModel):
@@ -85,7 +90,7 @@ class TextScore(BaseModel):
     counted: int = Field(description="tokens with a log-probability", examples=[9])
     perplexity: float | None = Field(description="exp(-log_prob / counted); null: nothing was counted", examples=[10.9])
     unknown: int = Field(description="tokens that became the unknown token", examples=[0])
-    tokens: list[TokenScore] | None = Field(default=None, description="with `per_token`")
+    tokens: list[TokenScore] | None = Field(default=None, description="with `per_token`; null: not asked for")
 
 
 class Timing(BaseModel):

@@ -32,8 +32,8 @@ class FileRecord(Frozen):
     """One file of the bundle, by its plain path relative to the bundle's folder."""
 
     path: str = Field(description="plain relative path", examples=["original.onnx"])
-    size_bytes: int = Field(ge=0, examples=[20631552])
-    sha256: Sha256
+    size_bytes: int = Field(description="of its content", ge=0, examples=[20631552])
+    sha256: Sha256 = Field(description="of its content")
 
 
 class AxisRecord(Frozen):
@@ -42,7 +42,7 @@ class AxisRecord(Frozen):
     An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are columns of that basis.
     """
 
-    name: str = Field(examples=["units:lstm0"])
+    name: str = Field(description="what it indexes", examples=["units:lstm0"])
     original: int = Field(description="components before", examples=[256])
     kept: int = Field(description="components left", examples=[194])
     kept_indices: list[int] = Field(description="which were kept, ascending", examples=[[0, 2, 3]])
@@ -68,9 +68,9 @@ class LatencyRecord(Frozen):
 
     steps: int = Field(description="tokens of each sequence in one run", examples=[30])
     batch: int = Field(description="sequences side by side", examples=[1])
-    threads: int = Field(examples=[1])
-    device: str = Field(default="cpu", examples=["cpu"])
-    median_ms: float = Field(examples=[0.63])
+    threads: int = Field(description="of one run", examples=[1])
+    device: str = Field(description="where it ran", default="cpu", examples=["cpu"])
+    median_ms: float = Field(description="of one run", examples=[0.63])
     p90_ms: float = Field(description="nine runs of ten are faster", examples=[0.7])
     speedup: float = Field(description="original / this, median over the rounds", examples=[4.1])
     speedup_low: float = Field(description="lower end of its 95 % interval", examples=[4.0])
@@ -111,9 +111,9 @@ class Sized(Frozen):
 class VariantRecord(Sized):
     """One ONNX graph of the bundle, verified and measured."""
 
-    name: VariantName = Field(examples=["compressed-int8"])
-    file: str = Field(examples=["compressed-int8.onnx"])
-    precision: Literal["float32", "int8"] = Field(examples=["int8"])
+    name: VariantName = Field(description="which of the four", examples=["compressed-int8"])
+    file: str = Field(description="its graph in the bundle", examples=["compressed-int8.onnx"])
+    precision: Literal["float32", "int8"] = Field(description="of its weights", examples=["int8"])
     eight_bit: list[str] = Field(
         default=[],
         description="parts whose weights take 8 bits; the others stay float32",
@@ -130,7 +130,7 @@ class VariantRecord(Sized):
         "in points, a change of outputs",
         examples=[0.044],
     )
-    latency: list[LatencyRecord] = []
+    latency: list[LatencyRecord] = Field(default=[], description="one record for each shape that was timed")
 
     @property
     def parameters(self) -> int:
@@ -167,8 +167,8 @@ class VariantRecord(Sized):
 class CheckRecord(Frozen):
     """One verification that the bundle passed: the largest error found and the tolerance it had to meet."""
 
-    name: str = Field(examples=["pruned = masked reference"])
-    detail: str = Field(examples=["log-probabilities of 420 tokens, state carried over 3 runs"])
+    name: str = Field(description="what was compared", examples=["pruned = masked reference"])
+    detail: str = Field(description="on what", examples=["log-probabilities of 420 tokens, state carried over 3 runs"])
     error: float = Field(description="largest difference found, nats", examples=[1.9e-6])
     tolerance: float = Field(description="what it had to stay below", examples=[1e-4])
 
@@ -180,7 +180,7 @@ class CurvePoint(Sized):
         description="of all that removing every prunable component would save, the share that is gone, 0 to 1",
         examples=[0.4],
     )
-    parameters: int = Field(examples=[2571596])
+    parameters: int = Field(description="of the network", examples=[2571596])
     mult_adds: int = Field(description="per token or step", examples=[2340000])
     value: float = Field(description="in the task's metric, by the search's quick estimate", examples=[33.4])
     loss: float = Field(description="how much worse than the original, as of a variant", examples=[0.045])
@@ -198,7 +198,7 @@ class EpochPoint(Frozen):
     seconds: float = Field(description="of its training steps", examples=[94.1])
     steps: int = Field(description="training steps; fewer where it ended early", examples=[1327])
     units: dict[str, int] = Field(description="components of every axis", examples=[{"units:lstm0": 400}])
-    training_perplexity: float = Field(examples=[88.2])
+    training_perplexity: float = Field(description="on the training text, under dropout", examples=[88.2])
     valid_perplexity: float = Field(description="on the held-out text, by the quick estimate", examples=[101.3])
 
 
@@ -240,7 +240,12 @@ class Budget(Frozen):
 class Recipe(Frozen):
     """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
 
-    name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["mine"])
+    name: str = Field(
+        description="of the model to be",
+        default="model",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        examples=["mine"],
+    )
     mode: Literal["calibrate", "learn"] = Field(
         default="calibrate",
         description="closed form in seconds, or rounds of removing and training on a training text",
@@ -255,7 +260,7 @@ class Recipe(Frozen):
     strength: float = Field(
         default=0.002, gt=0, le=10, description="of `group_lasso`, for a loss summed over the steps", examples=[0.002]
     )
-    budget: Budget = Budget()
+    budget: Budget = Field(default=Budget(), description="what the compressed model must keep to")
     metric: Literal["output_change", "argmax", "mean_squared_error", "cosine"] = Field(
         default="output_change", description="of a graph: what its outputs are judged by", examples=["output_change"]
     )
@@ -280,21 +285,25 @@ class Recipe(Frozen):
     start_token: str | None = Field(
         default=None, description="null: <bos>, <s>, <sos>, <eos>, </s> or a line break, if there", examples=["<eos>"]
     )
-    seed: int = Field(default=1, ge=0, le=2**63 - 1, examples=[1])
+    seed: int = Field(description="of everything that is drawn", default=1, ge=0, le=2**63 - 1, examples=[1])
 
 
 class Provenance(Frozen):
     """Where the bundle comes from."""
 
-    upload_sha256: Sha256
+    upload_sha256: Sha256 = Field(description="of the uploaded model")
     layout: str = Field(
         description="which state-dict layout was recognised", examples=["AWD-LSTM: 3 LSTM layers, tied"]
     )
     calibration: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
     held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
-    finetune: str | None = Field(default=None, examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"])
-    versions: dict[str, str] = Field(examples=[{"torch": "2.13.0"}])
-    machine: str = Field(examples=["AMD EPYC (x86_64), 2 threads"])
+    finetune: str | None = Field(
+        description="what training did; null: none",
+        default=None,
+        examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"],
+    )
+    versions: dict[str, str] = Field(description="of the libraries that made it", examples=[{"torch": "2.13.0"}])
+    machine: str = Field(description="on which it was made and timed", examples=["AMD EPYC (x86_64), 2 threads"])
     int8_instructions: list[str] | None = Field(
         default=None,
         description="of the processor's instruction sets, those that multiply 8-bit numbers fast; null: not recorded",
@@ -306,19 +315,21 @@ class Provenance(Frozen):
 class Manifest(Frozen):
     """`manifest.json`: the head of a bundle."""
 
-    format_version: Literal[1] = Field(default=1, examples=[1])
-    task: Task = Field(default="language-model", examples=["language-model"])
+    format_version: Literal[1] = Field(description="of this form", default=1, examples=[1])
+    task: Task = Field(description="what the model does", default="language-model", examples=["language-model"])
     metric: Metric = Field(default="perplexity", description="what `loss` is about", examples=["perplexity"])
-    name: str = Field(examples=["mine"])
-    created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
-    architecture: Architecture = Field(default="lstm-language-model", examples=["lstm-language-model"])
-    recipe: Recipe
+    name: str = Field(description="as its recipe called it", examples=["mine"])
+    created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
+    architecture: Architecture = Field(
+        description="of the networks", default="lstm-language-model", examples=["lstm-language-model"]
+    )
+    recipe: Recipe = Field(description="what was asked for")
     text: TextContract | None = Field(default=None, description="of a language model")
-    axes: list[AxisRecord]
-    variants: list[VariantRecord]
-    checks: list[CheckRecord]
-    provenance: Provenance
-    files: list[FileRecord]
+    axes: list[AxisRecord] = Field(description="what was kept of each")
+    variants: list[VariantRecord] = Field(description="the graphs, the original first")
+    checks: list[CheckRecord] = Field(description="what was proven")
+    provenance: Provenance = Field(description="where it comes from")
+    files: list[FileRecord] = Field(description="all files of the bundle but this one")
 
     @property
     def contract(self) -> TextContract:
@@ -339,7 +350,7 @@ class Manifest(Frozen):
 class Report(Frozen):
     """`report.json`: the trade-off curve and what was left out, for the card's plots and the reader's questions."""
 
-    curve: list[CurvePoint]
+    curve: list[CurvePoint] = Field(description="what was tried, from the least removed to the most")
     original_value: float = Field(description="of the original, by the same quick estimate", examples=[31.9])
     epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
     verdict: str = Field(

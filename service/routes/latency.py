@@ -13,7 +13,7 @@ from runtime.kinds import kind_of
 from runtime.opening import OpenedGraph, devices
 from service.house import House, LatencyKey, TheHouse
 from service.problems import ProblemDocument, Refused
-from service.schemas import LatencyResponse
+from service.schemas import LatencyResponse, ModelName
 from store.manifest import LatencyRecord
 
 router = APIRouter(
@@ -25,13 +25,15 @@ CORES = max(1, os.cpu_count() or 1)
 
 @router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
 async def latency(
-    model: str,
+    model: ModelName,
     house: TheHouse,
     steps: Annotated[int, Query(ge=1, le=1000, description="tokens of each sequence or context", examples=[30])] = 30,
     batch: Annotated[int, Query(ge=1, le=256, description="sequences side by side", examples=[1])] = 1,
-    threads: Annotated[int, Query(ge=1, le=CORES, description="of one run; at most this host's cores")] = 1,
+    threads: Annotated[
+        int, Query(ge=1, le=CORES, description="of one run; at most this host's cores", examples=[1])
+    ] = 1,
     device: Annotated[str | None, Query(description="none: every device there is", examples=["cpu"])] = None,
-    refresh: Annotated[bool, Query(description="measure anew")] = False,
+    refresh: Annotated[bool, Query(description="measure anew", examples=[False])] = False,
 ) -> LatencyResponse:
     """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers here."""
     if device is not None and device not in devices():
