@@ -48,8 +48,8 @@ async def _sent(
     held_out: Annotated[_Optional, File(description="text or questions to judge on", examples=["valid.txt"])] = None,
 ) -> dict[str, UploadFile | None]:
     return {
-        "model": model, "config": config, "vocabulary": vocabulary, "vectors": vectors, "characters": characters, "train": train, "calibration": calibration,
-        "held_out": held_out,
+        "model": model, "config": config, "vocabulary": vocabulary, "vectors": vectors, "characters": characters,
+        "train": train, "calibration": calibration, "held_out": held_out,
     }  # fmt: skip
 
 

@@ -199,7 +199,7 @@ class _Run:
             # As TensorFlow's average: early on the decay is smaller, so that the first weights are soon forgotten.
             weight = 1 - min(self.plan.average, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), weight)
-        self.loss += float(loss)
+        self.loss += float(loss.detach())
         self.seconds += time.monotonic() - began
         self.tell(done, f"step {self.at:,} of {steps:,}, epoch {self.epoch + 1}, loss {self.loss / self.at:.3f}")
 
