@@ -182,7 +182,7 @@ class _Run:
         """One batch; `steps` is how many an epoch has."""
         began = time.monotonic()
         self.network.train()
-        start, end = self.network(*self.training.inputs(chosen))
+        start, end = self.network.distinct(*self.training.distinct(chosen))
         first, last = self.training.spans(chosen)
         loss = nn.functional.nll_loss(start, first) + nn.functional.nll_loss(end, last)
         self.optimizer.zero_grad()
