@@ -209,7 +209,9 @@ def test_every_site_input_gives_its_pre_activation() -> None:
             joint.shape[1],
         )
         if site.name in seen:
-            expected = torch.cat([value[mask] for value, mask in zip(seen[site.name], real, strict=False)])
+            expected = torch.cat(
+                [value.view(*mask.shape, -1)[mask] for value, mask in zip(seen[site.name], real, strict=False)]
+            )
             assert site.bias is not None
             torch.testing.assert_close(
                 values @ torch.from_numpy(joint.T) + torch.from_numpy(arrays[site.bias]), expected, rtol=1e-5, atol=1e-5
