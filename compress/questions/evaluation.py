@@ -58,7 +58,7 @@ def evaluate(
     losses: list[float] = []
     done = 0
     for places in batches([len(questions.examples[index].context_row) for index in wanted], batch):
-        start, end = network(*questions.inputs([wanted[place] for place in places]))
+        start, end = network.distinct(*questions.distinct([wanted[place] for place in places]))
         for row, place in enumerate(places):
             example = questions.examples[wanted[place]]
             length = len(example.context_row)

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.questions.squad import Paragraph, Unrecovered, recover
 from runtime.passages import PassageCodec, Token, tokenize
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""The arguments of `Bidaf.forward`: vectors, characters and lengths of the contexts, then of the questions."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,19 @@ class Questions:
     unrecovered: Counter[Unrecovered] = field(default_factory=Counter)
 
     def inputs(self, chosen: Sequence[int]) -> Inputs:
-        """A batch of the chosen examples, filled up to the longest of them."""
+        """A batch of the chosen examples as arguments of `Bidaf.forward`, filled up to the longest of them."""
         context = self._filled([self.examples[index].context_row for index in chosen])
         question = self._filled([self.examples[index].question_row for index in chosen])
         return (*context, *question)
+
+    def distinct(self, chosen: Sequence[int]) -> Inputs:
+        """The same batch as arguments of `Bidaf.distinct`."""
+        examples = [self.examples[index] for index in chosen]
+        rows = [example.context_row for example in examples] + [example.question_row for example in examples]
+        words, places = np.unique(np.concatenate(rows), return_inverse=True)
+        pieces = np.split(places, np.cumsum([len(row) for row in rows])[:-1])
+        context, question = _stacked(pieces[: len(examples)]), _stacked(pieces[len(examples) :])
+        return torch.from_numpy(self.vectors[words]), torch.from_numpy(self.characters[words]), *context, *question
 
     def spans(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         """First and last tokens, int64 (B,) each.
@@ -152,6 +160,12 @@ def common_characters(paragraphs: Sequence[Paragraph], at_least: int) -> list[st
             counted.update(question.text)
     often = [(-count, each) for each, count in counted.items() if count >= at_least and not each.isspace()]
     return [each for _, each in sorted(often)]
+
+
+def _stacked(rows: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+    """Rows as columns, filled up with zeros, and their lengths."""
+    columns = [torch.from_numpy(row) for row in rows]
+    return nn.utils.rnn.pad_sequence(columns), torch.tensor([len(row) for row in rows], dtype=torch.int32)
 
 
 def _cut(items: list[int], size: int) -> list[list[int]]:

@@ -124,6 +124,7 @@ def train_reader(
             if checkpoint is not None and time.monotonic() - saved > 60 * plan.checkpoint_minutes:
                 write_checkpoint(checkpoint, run.configuration, run.snapshot())
                 saved = time.monotonic()
+                run.tell(run.done(len(order)), f"saved behind step {run.at:,} of {len(order):,}, {run.standing}")
         # 3. The average is judged, and the epoch closed.
         run.close_epoch()
         if checkpoint is not None:
@@ -182,7 +183,7 @@ class _Run:
         """One batch; `steps` is how many an epoch has."""
         began = time.monotonic()
         self.network.train()
-        start, end = self.network(*self.training.inputs(chosen))
+        start, end = self.network.distinct(*self.training.distinct(chosen))
         first, last = self.training.spans(chosen)
         loss = nn.functional.nll_loss(start, first) + nn.functional.nll_loss(end, last)
         self.optimizer.zero_grad()
@@ -190,8 +191,7 @@ class _Run:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         if not torch.isfinite(norm):
             raise CompressError(f"the loss is not finite in epoch {self.epoch + 1}; train with a smaller rate")
-        done = (self.epoch + self.at / steps) / self.plan.epochs
-        late = max(0.0, 2 * done - 1)
+        late = max(0.0, 2 * self.done(steps) - 1)
         self.optimizer.param_groups[0]["lr"] = (1 - late) * self.plan.rate + late * self.plan.final_rate
         self.optimizer.step()
         self.steps, self.at = self.steps + 1, self.at + 1
@@ -201,7 +201,16 @@ class _Run:
             torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), weight)
         self.loss += float(loss.detach())
         self.seconds += time.monotonic() - began
-        self.tell(done, f"step {self.at:,} of {steps:,}, epoch {self.epoch + 1}, loss {self.loss / self.at:.3f}")
+        self.tell(self.done(steps), f"step {self.at:,} of {steps:,}, {self.standing}")
+
+    def done(self, steps: int) -> float:
+        """Share of the whole run."""
+        return (self.epoch + self.at / steps) / self.plan.epochs
+
+    @property
+    def standing(self) -> str:
+        """How far and how well, told to people."""
+        return f"epoch {self.epoch + 1}, loss {self.loss / max(1, self.at):.3f}"
 
     def close_epoch(self) -> None:
         """Judges the average and keeps it if it is the best so far."""

@@ -142,6 +142,25 @@ def test_nothing_that_stands_at_padding_changes_a_result() -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
+@torch.no_grad()
+def test_reading_distinct_words_once_is_the_same_network() -> None:
+    network, random = network_of(), torch.Generator().manual_seed(4)
+    vectors, characters, _ = (each[:, 0] if each.dim() > 1 else each for each in text(random, [20]))
+    contexts, questions = torch.randint(0, 20, (8, 3), generator=random), torch.randint(0, 20, (4, 3), generator=random)
+    lengths = torch.tensor([8, 2, 5]), torch.tensor([1, 4, 3])
+    found = network.distinct(vectors, characters, contexts, lengths[0], questions, lengths[1])
+    placed = (
+        vectors[contexts],
+        characters[contexts],
+        lengths[0],
+        vectors[questions],
+        characters[questions],
+        lengths[1],
+    )
+    for ours, expected in zip(found, network(*placed), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("axis", [*network_of().declaration().axes, "all"])
 @torch.no_grad()
 def test_taking_components_away_equals_silencing_them(axis: str) -> None:
@@ -190,7 +209,9 @@ def test_every_site_input_gives_its_pre_activation() -> None:
             joint.shape[1],
         )
         if site.name in seen:
-            expected = torch.cat([value[mask] for value, mask in zip(seen[site.name], real, strict=False)])
+            expected = torch.cat(
+                [value.view(*mask.shape, -1)[mask] for value, mask in zip(seen[site.name], real, strict=False)]
+            )
             assert site.bias is not None
             torch.testing.assert_close(
                 values @ torch.from_numpy(joint.T) + torch.from_numpy(arrays[site.bias]), expected, rtol=1e-5, atol=1e-5
