@@ -20,12 +20,13 @@ directions of an LSTM, N = T B or J B words. N and T are also used of the questi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from compress.exporting.scoring import FLOAT32, Drawing, array, model_of, port
+from compress.exporting.scoring import FLOAT32, HIGHWAY, Drawing, array, model_of, port
 from compress.exporting.stacked import OPERATORS, layer_weights
 from compress.exporting.streaming import Floats
 from compress.networks.bidaf import NEVER, Bidaf
@@ -124,7 +125,9 @@ def _spelt(side: str) -> list[NodeProto]:
         _node("Shape", [ids], f"{side}_of_word", start=2, end=3),  # [W]
         _node("Concat", ["rows", f"{side}_of_word"], f"{side}_flat", axis=0),  # [-1, W]
         _node("Reshape", [ids, f"{side}_flat"], f"{side}_ids"),  # (N, W)
-        _node("Gather", ["characters", f"{side}_ids"], f"{side}_looked_up", f"{FLOAT32}_{side}_characters"),  # (N, W, C)
+        _node(
+            "Gather", ["characters", f"{side}_ids"], f"{side}_looked_up", f"{FLOAT32}_{side}_characters"
+        ),  # (N, W, C)
         _node("Transpose", [f"{side}_looked_up"], f"{side}_channels", perm=[0, 2, 1]),  # (N, C, W)
         _node("Conv", [f"{side}_channels", "convolution", "convolution_bias"], f"{side}_seen"),  # (N, F, W - 4)
         _node("Slice", [f"{side}_ids", "behind_window", "largest", "one"], f"{side}_last_of"),  # (N, W - 4)
@@ -143,7 +146,7 @@ def _spelt(side: str) -> list[NodeProto]:
 
 def _highway(side: str, layer: int, width: int) -> list[NodeProto]:
     """`x + g * (relu(t) - x)`; both matrices in one product."""
-    own, below = f"{side}_highway_{layer}", f"{side}_words_{layer}"
+    own, below = f"{side}_{HIGHWAY}_{layer}", f"{side}_words_{layer}"
     return [
         _node("MatMul", [below, f"highway_{layer}"], f"{own}_product", own),  # (T, B, 2 D)
         _node("Add", [f"{own}_product", f"highway_bias_{layer}"], f"{own}_both"),
@@ -163,9 +166,7 @@ def _recurrent(lstm: str, below: str, side: str, units: tuple[int, int], output:
         weights = [f"{kind}_{lstm}_{direction}" for kind in ("input_weight", "recurrent_weight", "bias")]
         own = f"{made}_{direction}"
         nodes += [
-            _node(
-                "LSTM", [below, *weights, side + OF_EACH], f"{own}_steps", own, hidden_size=size, direction=operator
-            ),
+            _node("LSTM", [below, *weights, side + OF_EACH], f"{own}_steps", own, hidden_size=size, direction=operator),
             _node("Squeeze", [f"{own}_steps", "one"], own),  # (T, 1, B, H) -> (T, B, H)
         ]
     return [*nodes, _node("Concat", [f"{made}_{direction}" for direction in DIRECTIONS], made, axis=-1)]
@@ -262,6 +263,6 @@ def _weights(network: Bidaf) -> Iterator[tuple[str, Floats]]:
     yield "end_bias", array(network.end.bias)
 
 
-def _node(operator: str, inputs: list[str], output: str, name: str | None = None, **attributes: object) -> NodeProto:
+def _node(operator: str, inputs: list[str], output: str, name: str | None = None, **attributes: Any) -> NodeProto:
     """A node of one output."""
     return helper.make_node(operator, inputs, [output], name=name or "", **attributes)
