@@ -1,10 +1,12 @@
-"""Writes a network as an ONNX graph of `runtime/graph.py`. A language model's:
+"""Writes a network as an ONNX graph of `runtime/graph.py`.
+
+A language model becomes a scoring graph:
 
     tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -> log_probs
                          ^ state in, out           '-> GatherElements(targets) -> token_log_probs
 
 The recurrent part is never unrolled over time: native operators for LSTM and GRU, a Scan for recurrent highway
-networks. A reading-comprehension network becomes a question graph. `exporting/` holds the pieces.
+networks. A reading-comprehension network becomes a question graph (`exporting/bidaf.py`). `exporting/` holds the pieces.
 """
 
 from __future__ import annotations

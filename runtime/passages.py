@@ -21,8 +21,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 MOST_CHARACTERS = 16
 CONVOLUTION_WIDTH = 5
 PADDING, UNKNOWN = 0, 1
+UNSEEN = -1
 
 _PIECE = re.compile(
     r"(?:[^\W\d_]\.){2,}"  # U.S., e.g.
@@ -43,8 +44,7 @@ _PIECE = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A piece of a text: characters `start` to `end` (exclusive)."""
 
     text: str
@@ -115,15 +115,15 @@ class PassageCodec:
             Word vectors float32 (T, E) and character ids int64 (T, W); W is the longest word's length, between
             `CONVOLUTION_WIDTH` and `MOST_CHARACTERS`.
         """
+        # Whole arrays at once: a service does this for every request.
+        rows = np.array([UNSEEN if (row := self.row(token)) is None else row for token in tokens], np.int64)
         vectors = np.zeros((len(tokens), self.width), np.float32)
-        longest = max((len(token) for token in tokens), default=0)
-        ids = np.zeros((len(tokens), min(max(longest, CONVOLUTION_WIDTH), MOST_CHARACTERS)), np.int64)
-        for row, token in enumerate(tokens):
-            word = self.row(token)
-            if word is not None:
-                vectors[row] = self.vectors[word]
-            cut = token[:MOST_CHARACTERS]
-            ids[row, : len(cut)] = [self._characters.get(character, UNKNOWN) for character in cut]
+        vectors[rows != UNSEEN] = self.vectors[rows[rows != UNSEEN]]
+        words = [token[:MOST_CHARACTERS] for token in tokens]
+        lengths = np.array([len(word) for word in words], np.int64)
+        ids = np.zeros((len(tokens), max(CONVOLUTION_WIDTH, int(lengths.max(initial=0)))), np.int64)
+        known = self._characters.get
+        ids[np.arange(ids.shape[1]) < lengths[:, None]] = [known(letter, UNKNOWN) for word in words for letter in word]
         return vectors, ids
 
     def row(self, token: str) -> int | None:

@@ -20,12 +20,13 @@ directions of an LSTM, N = T B or J B words. N and T are also used of the questi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from compress.exporting.scoring import FLOAT32, Drawing, array, model_of, port
+from compress.exporting.scoring import FLOAT32, HIGHWAY, Drawing, array, model_of, port
 from compress.exporting.stacked import OPERATORS, layer_weights
 from compress.exporting.streaming import Floats
 from compress.networks.bidaf import NEVER, Bidaf
@@ -46,8 +47,8 @@ from runtime.passages import CONVOLUTION_WIDTH, PADDING
 
 _LARGEST = np.iinfo(np.int64).max
 _CONSTANTS: dict[str, list[int]] = {
-    "zero": [0], "one": [1], "last": [-1], "behind_window": [CONVOLUTION_WIDTH - 1], "largest": [_LARGEST],
-    "rows": [-1], "padding_id": [PADDING],
+    "zero": [0], "one": [1], "last": [-1], "behind_first": [CONVOLUTION_WIDTH], "largest": [_LARGEST],
+    "rows": [-1], "padding_id": [PADDING], "one_before": [0, 1, 0, 0],
 }  # fmt: skip
 
 
@@ -82,6 +83,7 @@ def _structure(spec: BidafSpec) -> onnx.ModelProto:
     values = [numpy_helper.from_array(np.array(value), name) for name, value in _CONSTANTS.items()]
     values += [
         numpy_helper.from_array(np.array(NEVER, np.float32), "never"),
+        numpy_helper.from_array(np.array(0, np.float32), "nothing"),
         numpy_helper.from_array(np.array(0), "first_step"),
         numpy_helper.from_array(np.array(1), "each_step"),
     ]
@@ -129,13 +131,12 @@ def _spelt(side: str) -> list[NodeProto]:
         ),  # (N, W, C)
         _node("Transpose", [f"{side}_looked_up"], f"{side}_channels", perm=[0, 2, 1]),  # (N, C, W)
         _node("Conv", [f"{side}_channels", "convolution", "convolution_bias"], f"{side}_seen"),  # (N, F, W - 4)
-        _node("Slice", [f"{side}_ids", "behind_window", "largest", "one"], f"{side}_last_of"),  # (N, W - 4)
-        _node("Equal", [f"{side}_last_of", "padding_id"], f"{side}_beyond"),
-        _node("Unsqueeze", [f"{side}_beyond", "one"], f"{side}_outside"),  # (N, 1, W - 4)
-        _node("Where", [f"{side}_outside", "never", f"{side}_seen"], f"{side}_inside"),
-        _node("ReduceMax", [f"{side}_inside", "last"], f"{side}_most", keepdims=0),  # (N, F)
-        _node("Gather", [f"{side}_seen", "first_step"], f"{side}_first", f"{FLOAT32}_{side}_first", axis=2),  # (N, F)
-        _node("Max", [f"{side}_most", f"{side}_first"], f"{side}_largest"),
+        _node("Slice", [f"{side}_ids", "behind_first", "largest", "one"], f"{side}_last_of"),  # (N, W - 5)
+        *_penalty(f"{side}_last_of", "padding_id", f"{side}_of_others"),
+        _node("Pad", [f"{side}_of_others", "one_before"], f"{side}_of_each"),  # (N, W - 4)
+        _node("Unsqueeze", [f"{side}_of_each", "one"], f"{side}_of_filters"),  # (N, 1, W - 4)
+        _node("Add", [f"{side}_seen", f"{side}_of_filters"], f"{side}_inside"),
+        _node("ReduceMax", [f"{side}_inside", "last"], f"{side}_largest", keepdims=0),  # (N, F)
         _node("Relu", [f"{side}_largest"], f"{side}_filters"),
         _node("Shape", [ids], f"{side}_steps_and_batch", start=0, end=2),  # [T, B]
         _node("Concat", [f"{side}_steps_and_batch", "rows"], f"{side}_unflat", axis=0),  # [T, B, -1]
@@ -143,9 +144,21 @@ def _spelt(side: str) -> list[NodeProto]:
     ]
 
 
+def _penalty(values: str, wrong: str, made: str) -> list[NodeProto]:
+    """Where a value is `wrong` `NEVER`, else zero.
+
+    What is to be masked is added to it. A `Where` on the larger tensor takes several times as long, and the sum is exact
+    too: zero changes nothing, and of anything beside `NEVER` float32 keeps nothing.
+    """
+    return [
+        _node("Equal", [values, wrong], f"{made}_wrong"),
+        _node("Where", [f"{made}_wrong", "never", "nothing"], made),
+    ]
+
+
 def _highway(side: str, layer: int, width: int) -> list[NodeProto]:
     """`x + g * (relu(t) - x)`; both matrices in one product."""
-    own, below = f"{side}_highway_{layer}", f"{side}_words_{layer}"
+    own, below = f"{side}_{HIGHWAY}_{layer}", f"{side}_words_{layer}"
     return [
         _node("MatMul", [below, f"highway_{layer}"], f"{own}_product", own),  # (T, B, 2 D)
         _node("Add", [f"{own}_product", f"highway_bias_{layer}"], f"{own}_both"),
@@ -179,8 +192,9 @@ def _attention() -> list[NodeProto]:
         _node("Add", ["weighed", "attention_question"], "asking"),  # (B, T, D)
         _node("Transpose", [f"{QUESTION}_encoded"], "asked", perm=[1, 2, 0]),  # (B, D, J)
         _node("MatMul", ["asking", "asked"], "all_scores"),  # (B, T, J)
-        _node("Unsqueeze", [f"{QUESTION}_real", "one"], "question_there"),  # (B, 1, J)
-        _node("Where", ["question_there", "all_scores", "never"], "scores"),
+        _node("Where", [f"{QUESTION}_real", "nothing", "never"], "of_question"),  # (B, J)
+        _node("Unsqueeze", ["of_question", "one"], "of_questions"),  # (B, 1, J)
+        _node("Add", ["all_scores", "of_questions"], "scores"),
         _node("Softmax", ["scores"], "shares", axis=-1),
         _node("MatMul", ["shares", u], "attended_by_text"),  # (B, T, D)
         _node("Transpose", ["attended_by_text"], "attended", perm=[1, 0, 2]),
@@ -262,6 +276,6 @@ def _weights(network: Bidaf) -> Iterator[tuple[str, Floats]]:
     yield "end_bias", array(network.end.bias)
 
 
-def _node(operator: str, inputs: list[str], output: str, name: str | None = None, **attributes: object) -> NodeProto:
+def _node(operator: str, inputs: list[str], output: str, name: str | None = None, **attributes: Any) -> NodeProto:
     """A node of one output."""
     return helper.make_node(operator, inputs, [output], name=name or "", **attributes)

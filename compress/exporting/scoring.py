@@ -23,6 +23,8 @@ OPSET = 18
 IR_VERSION = 9
 FLOAT32 = "float32"
 """What the names of nodes begin with whose weights are never quantized (`quantize`)."""
+DECODER, HIGHWAY = "decoder", "highway_layer"
+"""What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _head(top: str, *, tied: bool) -> list[NodeProto]:
     node = helper.make_node
     return [
         node("Reshape", [top, "rows"], ["features"]),  # (T, B, H) -> (T B, H)
-        node("Gemm", ["features", *decoder], ["flat_logits"], name="decoder", transB=1),  # (T B, V)
+        node("Gemm", ["features", *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
         node("Shape", [TOKENS], ["steps"]),  # [T, B]
         node("Concat", ["steps", "vocabulary"], ["shape"], axis=0),  # [T, B, V]
         node("Reshape", ["flat_logits", "shape"], ["logits"]),  # (T B, V) -> (T, B, V)

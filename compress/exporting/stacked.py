@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto, helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.exporting.scoring import Drawing, array, ends, scoring_graph
 from compress.exporting.streaming import Floats
-from compress.networks.layers import PARAMETERS, RecurrentLayer
+from compress.networks.layers import PARAMETERS
 from compress.networks.stacked import StackedLanguageModel
 from runtime.graph import LENGTHS, STATE_OUT, TOKENS
 
@@ -85,8 +85,8 @@ def _weights(network: StackedLanguageModel, operator: Operator) -> Iterator[tupl
         yield from layer_weights(layer, operator, str(index))
 
 
-def layer_weights(layer: RecurrentLayer, operator: Operator, suffix: str) -> Iterator[tuple[str, Floats]]:
-    """A layer's three tensors as its operator reads them, named `input_weight_`, `recurrent_weight_`, `bias_` + suffix."""
+def layer_weights(layer: nn.Module, operator: Operator, suffix: str) -> Iterator[tuple[str, Floats]]:
+    """A `RecurrentLayer`'s three tensors as its operator reads them; their names end with the suffix."""
     inward, across, *biases = (layer.get_parameter(name) for name in PARAMETERS)
     yield f"input_weight_{suffix}", _in_onnx_order(inward, operator)[None]  # (1, G H, I)
     yield f"recurrent_weight_{suffix}", _in_onnx_order(across, operator)[None]  # (1, G H, H)

@@ -85,7 +85,7 @@ def read_questions(
             "`calibration` in the JSON form of SQuAD v1.1 (answers are not needed)"
         )
     training = _prepared(source, codec)
-    observed = training if calibration is None else _prepared(calibration, codec)
+    observed = training if calibration is None or train is None else _prepared(calibration, codec)
     origin = "uploaded questions"
     if held_out is None:
         cut = len(training.examples) * 4 // 5
