@@ -37,6 +37,7 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         f"**{report.verdict[0].upper()}{report.verdict[1:]}.**",
         _variants(manifest, report),
         _structure(manifest),
+        *_left_alone(report),
         _work(manifest),
         _latency(manifest),
         curve_section(manifest, report),
@@ -107,6 +108,13 @@ def _structure(manifest: Manifest) -> str:
     if before.tied:
         text += " Embedding and softmax share one matrix, which is counted once, as embedding."
     return text
+
+
+def _left_alone(report: Report) -> list[str]:
+    """What could not shrink, and why; nothing where all could."""
+    if not report.notes:
+        return []
+    return ["## What was left alone\n\n" + "\n".join(f"- {note}" for note in report.notes)]
 
 
 def _work(manifest: Manifest) -> str:

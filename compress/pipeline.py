@@ -127,6 +127,7 @@ def _compress(
         original_value=task.judge(task.original).value,
         epochs=found.epochs,
         verdict=measured.verdict,
+        notes=task.notes(),
         left_out=measured.left_out,
     )
     (bundle / "report.json").write_text(summary.model_dump_json(indent=2))

@@ -357,4 +357,5 @@ class Report(Frozen):
         description="one sentence: what was gained, or why it is not worth it",
         examples=["compressed-int8 is 4.1x as fast"],
     )
+    notes: list[str] = Field(default=[], description="what could not shrink, and why", examples=[[]])
     left_out: list[str] = Field(default=[], description="variants not published and why", examples=[[]])

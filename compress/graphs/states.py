@@ -15,7 +15,7 @@ from onnx import GraphProto, NodeProto, helper
 from compress.graphs.parts import Parts, attribute, given, graphs, replace, subgraphs
 from compress.graphs.recurrent import C0, H0, view
 
-_MOVES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather"}
+MOVES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather"}
 
 
 @dataclass
@@ -39,6 +39,12 @@ def mark_states(parts: Parts) -> set[str]:
         for name in names:
             _mark(_places(parts), graph, name, markers)
     return markers
+
+
+def state_outputs(parts: Parts) -> set[str]:
+    """The model's outputs that only show states which the caller carries on: what they have of a removed unit is zero."""
+    places, graph = _places(parts), parts.structure.graph
+    return {port.name for port in graph.output if _is_state(places, graph, port.name)}
 
 
 def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
@@ -102,14 +108,14 @@ def _leaves(places: _Places, graph: GraphProto, name: str) -> int | None:
     if node.op_type == "Concat":
         counts = [_leaves(places, graph, each) for each in node.input]
         return None if None in counts else sum(filter(None, counts))
-    return _leaves(places, graph, node.input[0]) if node.op_type in _MOVES else 0
+    return _leaves(places, graph, node.input[0]) if node.op_type in MOVES else 0
 
 
 def _from_caller(places: _Places, name: str) -> bool:
     """Whether a value is a graph's input, or only moved on its way from one."""
     while name not in places.inputs:
         made = places.makers.get(name)
-        if made is None or (made[1].op_type not in _MOVES and made[1].op_type != "Concat"):
+        if made is None or (made[1].op_type not in MOVES and made[1].op_type != "Concat"):
             return False
         name = made[1].input[0]
     return True
