@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save_file
 
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.pipeline import Inputs, run
+from compress.pipeline import run
+from compress.tasks.reading import Inputs
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
 from store.manifest import Budget, Recipe

@@ -26,7 +26,8 @@ import torch
 from benchmarks.baseline import cache_folder
 from client.api import Client
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.pipeline import Inputs, run
+from compress.pipeline import run
+from compress.tasks.reading import Inputs
 from examples.demo import free_port
 from runtime.bundle import LoadedModel
 from runtime.scoring import score_batch

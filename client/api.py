@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import httpx
 from pydantic import TypeAdapter
@@ -24,6 +24,24 @@ from store.manifest import Manifest, Recipe
 
 _JOBS = TypeAdapter(list[Job])
 Json = dict[str, Any]
+
+
+class Companions(TypedDict, total=False):
+    """The files that may come with a model.
+
+    Attributes:
+        config: optional JSON beside the weights.
+        vocabulary: words or characters by id, or tokenizer.json.
+        train: text to learn and fine-tune on.
+        calibration: text to observe.
+        held_out: text to judge on.
+    """
+
+    config: Path | None
+    vocabulary: Path | None
+    train: Path | None
+    calibration: Path | None
+    held_out: Path | None
 
 
 class ProblemError(Exception):
@@ -65,60 +83,40 @@ class Client:
     ) -> None:
         self._http.close()
 
-    def compress(
-        self,
-        model: Path,
-        *,
-        config: Path | None = None,
-        vocabulary: Path | None = None,
-        train: Path | None = None,
-        calibration: Path | None = None,
-        held_out: Path | None = None,
-        recipe: Recipe | None = None,
-    ) -> Job:
+    def compress(self, model: Path, *, recipe: Recipe | None = None, **companions: Unpack[Companions]) -> Job:
         """Uploads a model and queues its compression.
+
+        Args:
+            model: the model's file.
+            recipe: what is asked; None: the defaults.
+            companions: the files beside it.
 
         Raises:
             ProblemError: when the service refuses it.
         """
-        paths = {
-            "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
-            "held_out": held_out,
-        }  # fmt: skip
-        return Job.model_validate(self._upload("/compress", paths, recipe, {}))
+        return Job.model_validate(self._upload("/compress", model, companions, recipe, {}))
 
     def sweep(
         self,
         model: Path,
         variations: list[Json],
         *,
-        config: Path | None = None,
-        vocabulary: Path | None = None,
-        train: Path | None = None,
-        calibration: Path | None = None,
-        held_out: Path | None = None,
         recipe: Recipe | None = None,
+        **companions: Unpack[Companions],
     ) -> Sweep:
         """Uploads a model and queues a compression for each variation of the recipe.
 
         Args:
             model: the model's file.
             variations: fields that replace the recipe's, such as `{"budget": {"perplexity_rise": 0.02}}`.
-            config: optional JSON beside the weights.
-            vocabulary: words or characters by id.
-            train: text to train on.
-            calibration: text to observe.
-            held_out: text to judge on.
             recipe: what the variations have in common.
+            companions: the files beside it.
 
         Raises:
             ProblemError: when the service refuses it.
         """
-        paths = {
-            "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
-            "held_out": held_out,
-        }  # fmt: skip
-        return Sweep.model_validate(self._upload("/sweeps", paths, recipe, {"variations": json.dumps(variations)}))
+        data = {"variations": json.dumps(variations)}
+        return Sweep.model_validate(self._upload("/sweeps", model, companions, recipe, data))
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """A sweep as it is now."""
@@ -188,8 +186,11 @@ class Client:
         except httpx.TransportError:
             return False
 
-    def _upload(self, path: str, paths: dict[str, Path | None], recipe: Recipe | None, data: dict[str, str]) -> Any:
+    def _upload(
+        self, path: str, model: Path, companions: Companions, recipe: Recipe | None, data: dict[str, str]
+    ) -> Any:
         options = (recipe or Recipe()).model_dump_json(exclude_none=True)
+        paths: dict[str, Any] = {"model": model, **companions}
         with ExitStack() as stack:
             files = {name: stack.enter_context(file.open("rb")) for name, file in paths.items() if file is not None}
             return self._ask("POST", path, files=files, data={"options": options, **data})

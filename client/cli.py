@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 from pydantic import ValidationError
@@ -17,7 +17,8 @@ from rich.markdown import Markdown
 from rich.markup import escape
 
 from client import show
-from client.api import Client, ProblemError, Unreachable
+from client.api import Client, Companions, ProblemError, Unreachable
+from client.companions import with_companions
 from store.jobs import JobState
 from store.manifest import Budget, Recipe
 
@@ -28,20 +29,15 @@ app.add_typer(models_app, name="models")
 app.add_typer(jobs_app, name="jobs")
 console = show.terminal()
 
-File = Annotated[Path | None, typer.Option(exists=True, dir_okay=False)]
 Url = Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")]
 HERE = "http://127.0.0.1:8000"
 
 
 @app.command()
+@with_companions
 def compress(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
     name: Annotated[str, typer.Option(help="name of the new model")] = "model",
-    vocabulary: File = None,
-    train: File = None,
-    calibration: File = None,
-    held_out: File = None,
-    config: File = None,
     perplexity_rise: Annotated[float | None, typer.Option(help="largest rise, 0.05 is 5 %; the default budget")] = None,
     size_ratio: Annotated[float | None, typer.Option(help="parameters after / before")] = None,
     speedup: Annotated[float | None, typer.Option(help="how many times as fast, float32, one thread")] = None,
@@ -50,6 +46,7 @@ def compress(
     learner: Annotated[str, typer.Option(help="of learn: calibrated, proximal, l0, group_lasso")] = "calibrated",
     learn_epochs: Annotated[float, typer.Option(help="of learn: passes over the training text, in all")] = 6.0,
     url: Url = HERE,
+    **companions: Unpack[Companions],
 ) -> None:
     """Uploads a model, follows its compression, and shows the comparison."""
     limits = {"perplexity_rise": perplexity_rise, "size_ratio": size_ratio, "speedup": speedup}
@@ -62,15 +59,7 @@ def compress(
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
     with Client(url) as client:
-        job = client.compress(
-            model,
-            config=config,
-            vocabulary=vocabulary,
-            train=train,
-            calibration=calibration,
-            held_out=held_out,
-            recipe=recipe,
-        )
+        job = client.compress(model, recipe=recipe, **companions)
         console.print(f"job {job.id}")
         job = show.follow(client, job.id, console)
         show.outcome(job, console)
@@ -80,19 +69,16 @@ def compress(
 
 
 @app.command()
+@with_companions
 def sweep(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
     name: Annotated[str, typer.Option(help="name of the new models; each gets a number behind it")] = "model",
-    vocabulary: File = None,
-    train: File = None,
-    calibration: File = None,
-    held_out: File = None,
-    config: File = None,
     perplexity_rise: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
     size_ratio: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
     speedup: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long, each")] = 0.0,
     url: Url = HERE,
+    **companions: Unpack[Companions],
 ) -> None:
     """Compresses one model under several budgets and shows the models that no other beats."""
     given = {"perplexity_rise": perplexity_rise, "size_ratio": size_ratio, "speedup": speedup}
@@ -103,15 +89,8 @@ def sweep(
         recipe = Recipe(name=name, finetune_minutes=finetune_minutes)
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
-    files = {
-        "config": config,
-        "vocabulary": vocabulary,
-        "train": train,
-        "calibration": calibration,
-        "held_out": held_out,
-    }
     with Client(url) as client:
-        begun = client.sweep(model, variations, recipe=recipe, **files)
+        begun = client.sweep(model, variations, recipe=recipe, **companions)
         console.print(f"sweep {begun.id}: {len(begun.jobs)} jobs")
         ended = [show.follow(client, job.id, console) for job in begun.jobs]
         for job in ended:
@@ -197,24 +176,25 @@ def cancel(context: typer.Context, job: str) -> None:
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port to listen on")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8000,
     home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data"),
 ) -> None:
     """Starts service and worker together; Ctrl-C ends both."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            console.print(f"[red]cannot listen on {host}:{port}:[/] {error.strerror}; take another --port")
-            raise typer.Exit(1) from error
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        _try_to_listen(host, port)
+    except OSError as error:
+        told = f"cannot listen on {address}: {error.strerror}; take another --host or --port"
+        console.print(told, style="red", markup=False)
+        raise typer.Exit(1) from error
     environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
     # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would leave them behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = [
         subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
     ]
-    console.print(f"service on http://{host}:{port} (documentation at /docs), worker beside it; Ctrl-C ends both")
+    told = f"service on http://{address} (documentation at /docs), worker beside it; Ctrl-C ends both"
+    console.print(told, markup=False)
     try:
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
@@ -226,6 +206,18 @@ def serve(
         codes = [_ended(process) for process in processes]
     if any(code > 0 for code in codes):
         raise typer.Exit(max(codes))
+
+
+def _try_to_listen(host: str, port: int) -> None:
+    """Raises OSError when the address cannot be had; before two processes are started, and in words of the system."""
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:

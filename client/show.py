@@ -13,7 +13,8 @@ from rich.table import Table
 
 from client.api import Client
 from store.jobs import Job, JobState, Sweep
-from store.manifest import Manifest
+from store.manifest import Manifest, VariantRecord
+from store.quality import SCALES
 
 
 def terminal() -> Console:
@@ -53,14 +54,14 @@ def outcome(job: Job, console: Console) -> None:
 def curve_table(job: Job) -> Table:
     """What was possible, of a job whose budget could not be met."""
     table = Table(title="what was tried")
-    for column in ("removed", "parameters", "perplexity", "rise"):
+    for column in ("removed", "parameters", "value", "worse by"):
         table.add_column(column, justify="right")
     for point in job.curve:
         table.add_row(
             f"{point.removed_share:.0%}",
             f"{point.parameters:,}",
-            f"{point.perplexity:.2f}",
-            f"{point.perplexity_rise:+.1%}",
+            f"{point.value:.4g}",
+            f"{point.loss:+.3g}",
         )
     return table
 
@@ -69,7 +70,7 @@ def front_table(sweep: Sweep) -> Table:
     """The models of a sweep that no other beats in both work and perplexity."""
     names = {job.id: job.name for job in sweep.jobs}
     table = Table(title=f"{sweep.name}: what no other model of the sweep beats")
-    for column in ("found by", "published as", "parameters", "multiply-adds", "perplexity"):
+    for column in ("found by", "published as", "parameters", "multiply-adds", "worse by"):
         table.add_column(column, justify="left" if column in ("found by", "published as") else "right")
     for point in sweep.front:
         table.add_row(
@@ -77,7 +78,7 @@ def front_table(sweep: Sweep) -> Table:
             point.model_id or "",
             f"{point.parameters:,}",
             f"{point.mult_adds:,}",
-            f"{point.perplexity_rise:+.2%}",
+            f"{point.loss:+.2%}",
         )
     return table
 
@@ -95,45 +96,38 @@ def jobs_table(jobs: list[Job]) -> Table:
 def models_table(models: list[dict[str, Any]]) -> Table:
     """A line a variant of each model."""
     table = Table()
-    for column in ("model", "id", "variant", "parameters", "MB", "perplexity", "30 x 1"):
+    for column in ("model", "id", "variant", "parameters", "MB", "quality", "median"):
         table.add_column(column, justify="left" if column in ("model", "id", "variant") else "right")
     for model in models:
         for index, variant in enumerate(model["variants"]):
-            parts = variant["breakdown"]
-            parameters = parts["embedding_parameters"] + parts["recurrent_parameters"] + parts["softmax_parameters"]
-            time = next(
-                (
-                    f"{each['median_ms']:.2f} ms"
-                    for each in variant["latency"]
-                    if each["steps"] == 30 and each["batch"] == 1
-                ),
-                "",
-            )
+            record = VariantRecord.model_validate(variant)
+            spoken, scale = record.sentence, SCALES[model["metric"]]
             table.add_row(
                 model["name"] if index == 0 else "",
                 model["id"] if index == 0 else "",
-                variant["name"],
-                f"{parameters:,}",
-                f"{variant['size_bytes'] / 1e6:.2f}",
-                f"{variant['perplexity']:.2f}",
-                time,
+                record.name,
+                f"{record.parameters:,}",
+                f"{record.size_bytes / 1e6:.2f}",
+                scale.told(record.metrics[model["metric"]], record.loss),
+                f"{spoken.median_ms:.2f} ms ({spoken.steps} x {spoken.batch})",
             )
     return table
 
 
 def comparison_table(manifest: Manifest) -> Table:
     """The variants of one model side by side."""
+    scale, shapes = SCALES[manifest.metric], [f"{each.steps} x {each.batch}" for each in manifest.variants[0].latency]
     table = Table(title=f"{manifest.name}: the original and what became of it")
-    for column in ("variant", "units", "parameters", "file", "perplexity", "30 x 10", "30 x 1", "1 x 1"):
+    for column in ("variant", "units", "parameters", "file", scale.name, *shapes):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for variant in manifest.variants:
         times = [f"{each.median_ms:.2f} ms ({each.speedup:.1f}x)" for each in variant.latency]
         table.add_row(
             variant.name,
-            f"{variant.embedding}; {', '.join(map(str, variant.units))}",
-            f"{variant.breakdown.parameters:,}",
+            ", ".join(map(str, variant.sizes.values())),
+            f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
-            f"{variant.perplexity:.2f} ({variant.perplexity_rise:+.1%})",
+            f"{scale.value(variant.metrics[manifest.metric])} ({scale.loss(variant.loss)})",
             *times,
         )
     return table

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 from compress.plots import plot_curve, plot_variants
-from compress.tradeoff import curve_section, layer_name, learning_sections, table
-from store.manifest import SENTENCE, Budget, Manifest, Part, Provenance, Report, VariantRecord
+from compress.tradeoff import curve_section, learning_sections, table
+from store.manifest import Budget, Manifest, Provenance, Report, Task, VariantRecord
+from store.quality import SCALES
+
+_EIGHT_BIT: dict[Task, tuple[str, ...]] = {
+    "language-model": ("embedding", "recurrent layers", "softmax"),
+    "question-answering": ("recurrent layers", "matrix products"),
+    "graph": ("recurrent layers", "matrix products"),
+}
+_USES: dict[Task, str] = {
+    "question-answering": "## How it is asked\n\n```\ncurl -s localhost:8000/qa -H 'content-type: application/json' \\\n"
+    """  -d '{{"model": "{name}", "question": "...", "context": "..."}}'\n```""",
+    "graph": "## How it is run\n\n```\ncurl -s localhost:8000/models/{name}/run -H 'content-type: application/json' \\\n"
+    """  -d '{{"inputs": {{"...": [...]}}}}'\n```""",
+}
 
 
 def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
@@ -38,57 +49,37 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
 
 
 def _variants(manifest: Manifest, report: Report) -> str:
+    scale = SCALES[manifest.metric]
     rows = [
         [
             f"`{variant.name}`",
-            f"{variant.breakdown.parameters:,}",
+            f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
-            f"{variant.perplexity:.2f}",
-            f"{variant.perplexity_rise:+.2%}",
+            scale.value(variant.metrics[manifest.metric]),
+            scale.loss(variant.loss),
             f"{variant.sentence.median_ms:.2f} ms",
             f"{variant.sentence.speedup:.1f}x",
         ]
         for variant in manifest.variants
     ]
-    steps, _ = SENTENCE
-    head = ["variant", "parameters", "file", "perplexity", "rise", f"one text of {steps} tokens", "speed-up"]
-    text = f"## The variants\n\n{table(head, rows)}\n\n![latency and perplexity](variants.svg)"
+    head = ["variant", "parameters", "file", scale.name, scale.loss_name, _spoken(manifest), "speed-up"]
+    text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
-    return text + f"\n\nPerplexity is measured on {manifest.provenance.held_out}."
+    return text + f"\n\n{scale.name[0].upper()}{scale.name[1:]} is measured on {manifest.provenance.held_out}."
 
 
 def _eight_bit(manifest: Manifest) -> str:
     """What int8 means here, where it does not mean all of the weights."""
     for variant in manifest.variants:
-        eight, rest = variant.eight_bit, [part for part in get_args(Part) if part not in (variant.eight_bit or ())]
+        eight, rest = variant.eight_bit, [part for part in _EIGHT_BIT[manifest.task] if part not in variant.eight_bit]
         if eight and rest:
             return (
                 f"\n\nIn int8 variants the weights of {' and '.join(eight)} take 8 bits; "
                 f"{' and '.join(rest)} stay float32."
             )
     return ""
-
-
-@dataclass(frozen=True)
-class _PartSize:
-    """A part of the network in one variant: its width, its parameters, its multiply-adds per token."""
-
-    name: str
-    width: int
-    parameters: int
-    mult_adds: int
-
-
-def _parts(manifest: Manifest, variant: VariantRecord) -> list[_PartSize]:
-    """From the text to the answer: embedding, each recurrent layer, softmax."""
-    parts = variant.breakdown
-    return [
-        _PartSize("embedding", variant.embedding, parts.embedding_parameters, 0),
-        *(_PartSize(layer_name(each.axis), each.units, each.parameters, each.mult_adds) for each in variant.layers),
-        _PartSize("softmax", manifest.text.vocabulary, parts.softmax_parameters, parts.softmax_mult_adds),
-    ]
 
 
 def _pair(manifest: Manifest) -> tuple[VariantRecord, VariantRecord]:
@@ -105,15 +96,14 @@ def _structure(manifest: Manifest) -> str:
             *(f"{old.width:,}", f"{new.width:,}", _less(old.width, new.width)),
             *(f"{old.parameters:,}", f"{new.parameters:,}", _less(old.parameters, new.parameters)),
         ]
-        for old, new in zip(_parts(manifest, before), _parts(manifest, after), strict=True)
+        for old, new in zip(before.parts, after.parts, strict=True)
     ]
-    old_all, new_all = before.breakdown.parameters, after.breakdown.parameters
+    old_all, new_all = before.parameters, after.parameters
     rows.append(["**all**", "", "", "", f"{old_all:,}", f"{new_all:,}", _less(old_all, new_all)])
     head = ["part", "units before", "after", "removed", "parameters before", "after", "removed"]
-    text = (
-        f"## What was removed\n\n{table(head, rows)}\n\n"
-        "The embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay."
-    )
+    text = f"## What was removed\n\n{table(head, rows)}"
+    if manifest.task == "language-model":
+        text += "\n\nThe embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay."
     if before.tied:
         text += " Embedding and softmax share one matrix, which is counted once, as embedding."
     return text
@@ -124,19 +114,19 @@ def _work(manifest: Manifest) -> str:
     rows = [
         [
             old.name,
-            *(f"{old.mult_adds:,}", f"{old.mult_adds / before.breakdown.mult_adds:.0%}"),
-            *(f"{new.mult_adds:,}", f"{new.mult_adds / after.breakdown.mult_adds:.0%}"),
+            *(f"{old.mult_adds:,}", f"{old.mult_adds / before.mult_adds:.0%}"),
+            *(f"{new.mult_adds:,}", f"{new.mult_adds / after.mult_adds:.0%}"),
             _less(old.mult_adds, new.mult_adds),
         ]
-        for old, new in zip(_parts(manifest, before), _parts(manifest, after), strict=True)
+        for old, new in zip(before.parts, after.parts, strict=True)
     ]
-    old_all, new_all = before.breakdown.mult_adds, after.breakdown.mult_adds
+    old_all, new_all = before.mult_adds, after.mult_adds
     rows.append(["**all**", f"{old_all:,}", "100%", f"{new_all:,}", "100%", _less(old_all, new_all)])
     head = ["part", "multiply-adds before", "share", "after", "share", "removed"]
     return (
         f"## Where the work goes\n\n{table(head, rows)}\n\n"
-        "Multiply-adds of one token: work, not time. A large matrix that has to come from memory takes longer than its "
-        "share, a small one leaves the processor idle, and reading the embedding is a look-up that costs none; what all "
+        "Multiply-adds of one token (step): work, not time. A large matrix that has to come from memory takes longer than its "
+        "share, a small one leaves the processor idle, and a look-up costs none; what all "
         "of it takes on the clock is measured in the next section."
     )
 
@@ -183,7 +173,7 @@ def _proof(manifest: Manifest) -> str:
     rows = [[check.name, check.detail, f"{check.error:.1e}", f"{check.tolerance:.0e}"] for check in manifest.checks]
     return (
         "## The proof\n\n"
-        + table(["check", "on", "largest error (nats)", "tolerance"], rows)
+        + table(["check", "on", "largest error", "tolerance"], rows)
         + "\n\nThe masked reference is the full-size model, repaired, with the removed units held at zero."
     )
 
@@ -192,7 +182,7 @@ def _origin(manifest: Manifest) -> str:
     origin, recipe = manifest.provenance, manifest.recipe
     lines = [
         f"upload: SHA-256 `{origin.upload_sha256}`, recognised as {origin.layout}",
-        f"asked for: {_budget(recipe.budget)}; mode `{recipe.mode}`, seed {recipe.seed}",
+        f"asked for: {_budget(manifest, recipe.budget)}; mode `{recipe.mode}`, seed {recipe.seed}",
         f"calibration: {origin.calibration}",
         f"fine-tune: {origin.finetune or 'none'}",
         f"made {manifest.created_at:%Y-%m-%d %H:%M} UTC on {origin.machine} with "
@@ -202,16 +192,29 @@ def _origin(manifest: Manifest) -> str:
     return "## The recipe\n\n" + "\n".join(f"- {line}" for line in lines)
 
 
-def _budget(budget: Budget) -> str:
+def _budget(manifest: Manifest, budget: Budget) -> str:
     if budget.size_ratio is not None:
         return f"at most {100 * budget.size_ratio:g} % of the parameters"
     if budget.speedup is not None:
-        steps, _ = SENTENCE
-        return f"at least {budget.speedup:g} times as fast (float32, one text of {steps} tokens, one thread)"
+        return f"at least {budget.speedup:g} times as fast (float32, {_spoken(manifest)}, one thread)"
+    if budget.f1_fall is not None:
+        return f"a fall of F1 by at most {budget.f1_fall:g} points"
+    if budget.output_change is not None:
+        return f"a {SCALES[manifest.metric].loss_name} of at most {budget.output_change:g}"
     return f"a rise of perplexity by at most {100 * (budget.perplexity_rise or 0.0):g} %"
 
 
+def _spoken(manifest: Manifest) -> str:
+    """The latency that is spoken of, in words."""
+    steps = manifest.variants[0].sentence.steps
+    if manifest.task == "question-answering":
+        return f"one question on {steps} tokens"
+    return f"one text of {steps} tokens" if manifest.task == "language-model" else f"{steps} steps"
+
+
 def _use(manifest: Manifest) -> str:
+    if manifest.text is None:
+        return _USES[manifest.task].format(name=manifest.name)
     text = manifest.text
     start = f"`{text.start_token!r}`" if text.start_token else "nothing: the first token is given, not scored"
     unknown = f"becomes `{text.unknown_token}`" if text.unknown_token else "is refused"

@@ -56,7 +56,8 @@ def main(folder: Path) -> int:
 
 def _run(request: CompressionRequest, folder: Path, settings: StoreSettings) -> str:
     # Imported here so that the watchdog lives before torch begins its seconds of loading.
-    from compress.pipeline import Inputs, run
+    from compress.pipeline import run
+    from compress.tasks.reading import Inputs
 
     uploads, inputs = UploadStore(settings), folder / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)

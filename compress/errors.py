@@ -7,6 +7,8 @@ CompressError
 |-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
 |-- BadWeights           a parameter is not finite
 |-- TextUnusable         a text cannot be used with this vocabulary
+|-- WrongBudget          a budget of another kind of model
+|-- ModeUnavailable      a mode or option that this kind of model does not have
 |-- BudgetNotMet         no model keeps to the budget; carries the curve
 |-- TooLargeToExport     the weights do not fit one ONNX file
 |-- VerificationFailed   a proof failed; nothing was published
@@ -79,6 +81,18 @@ class TextUnusable(CompressError):
     """A text cannot be used with this vocabulary."""
 
     kind, title = "text-unusable", "The text cannot be used"
+
+
+class WrongBudget(CompressError):
+    """A budget says nothing of this kind of model."""
+
+    kind, title = "wrong-budget", "The budget does not fit the model"
+
+
+class ModeUnavailable(CompressError):
+    """A mode or option that this kind of model does not have."""
+
+    kind, title = "mode-unavailable", "This is not possible with such a model"
 
 
 class BudgetNotMet(CompressError):

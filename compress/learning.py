@@ -18,7 +18,6 @@ Legend: N tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,9 +34,8 @@ from compress.networks.contract import LanguageModel
 from compress.observation import observe
 from compress.rounds import Learning, read_state, write_state
 from compress.search import LEAST_GAIN, find
-from compress.sizes import embedding_width, layer_units
+from compress.tasks.contract import ModelTask, Quality, Tell
 from compress.texts import Texts
-from compress.training.evaluation import perplexity
 from compress.training.hooks import Learner
 from compress.training.loop import train
 from compress.training.plan import Trained, TrainingPlan, distilling, distilling_dropout
@@ -54,54 +52,44 @@ LEARNING_SHARE = 0.6
 WARM_RATE = 0.2
 """Of `group_lasso`, in the scale of the summed loss: the paper's 1.0 is for weights that know nothing yet."""
 
-Tell = Callable[[float, str], None]
-Verify = Callable[[LanguageModel, Pruned], None]
-
 
 def learn_structure(
-    original: LanguageModel,
-    texts: Texts,
-    recipe: Recipe,
-    work: Path,
-    tell: Tell,
-    verify: Verify,
-    allowance: float = 1.0,
+    task: ModelTask[LanguageModel], texts: Texts, work: Path, tell: Tell, allowance: float = 1.0
 ) -> Learning:
     """The smallest model that the rounds find within the budget.
 
     Args:
-        original: the teacher, and where the rounds begin.
+        task: the original, which is the teacher and where the rounds begin; its recipe says budget, learner and epochs.
         texts: the corpus to train on, and the text that every round is judged on.
-        recipe: its budget, learner and epochs.
         work: the job's folder.
         tell: progress.
-        verify: called for every cut, with the network before it; raises when the proof fails.
         allowance: share of a perplexity budget that a round has to keep to.
 
     Raises:
         BudgetNotMet: with the curve, when no round ended within it.
+        VerificationFailed: when the proof of a cut fails.
     """
+    original, recipe = task.original, task.recipe
     state_file = work / "learning.state"
     state = read_state(original, state_file) or Learning(
         original, original.declaration().everything(), 0, BOLD[recipe.learner]
     )
-    by_rounds = recipe.budget.perplexity_rise is not None and recipe.learner != "group_lasso"
+    by_rounds = recipe.budget.quality is not None and recipe.learner != "group_lasso"
     rounds = ROUNDS if by_rounds else 1
-    base, whole = perplexity(original, texts.held_out), original.declaration()
+    whole = original.declaration()
 
     def within(done: float, message: str) -> None:
         tell(min(1.0, (state.round + done) / rounds), message)
 
     while state.round < rounds and state.boldness > 0:
-        round_ = _Round(original, state, texts, recipe, work, within, verify, recipe.learn_epochs / rounds)
+        round_ = _Round(task, state, texts, work, within, recipe.learn_epochs / rounds)
         tell(state.round / rounds, f"round {state.round + 1}: boldness {state.boldness:.3g}")
         candidate = round_.run()
         if candidate is None:
             state.round, state.boldness = state.round + 1, _less_bold(state.boldness, recipe)
             write_state(state_file, state)
             continue
-        found = perplexity(candidate.network, texts.held_out)
-        point = _point(candidate.network, whole, found, found / base - 1, recipe, allowance)
+        point = _point(candidate.network, whole, candidate.quality, recipe, allowance)
         state.curve.append(point)
         state.epochs += candidate.epochs
         if point.within_budget:
@@ -111,11 +99,11 @@ def learn_structure(
         state.round += 1
         tell(
             state.round / rounds,
-            f"round {state.round}: perplexity {found:.2f} ({found / base - 1:+.1%}), {_verdict(point)}",
+            f"round {state.round}: perplexity {point.value:.2f} ({point.loss:+.1%}), {_verdict(point)}",
         )
         write_state(state_file, state)
     if axes.parameters(state.network.declaration()) > (1 - LEAST_GAIN) * axes.parameters(whole):
-        closest = min((point.perplexity_rise for point in state.curve), default=math.nan)
+        closest = min((point.loss for point in state.curve), default=math.nan)
         raise BudgetNotMet(
             f"learning found no smaller model within the budget {recipe.budget.model_dump(exclude_none=True)} in "
             f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest changes perplexity by "
@@ -128,6 +116,7 @@ def learn_structure(
 @dataclass(frozen=True)
 class _Candidate:
     network: LanguageModel
+    quality: Quality
     kept: dict[str, NDArray[np.int64]]
     epochs: list[EpochPoint]
 
@@ -136,18 +125,16 @@ class _Candidate:
 class _Round:
     """One round, from the last kept network."""
 
-    original: LanguageModel
+    task: ModelTask[LanguageModel]
     state: Learning
     texts: Texts
-    recipe: Recipe
     work: Path
     tell: Tell
-    verify: Verify
     epochs: float
 
     def run(self) -> _Candidate | None:
         """The round's network; None when nothing could be taken away, or what was left could not be trained."""
-        number, recipe = self.state.round, self.recipe
+        number, recipe = self.state.round, self.task.recipe
         try:
             learnt = None if recipe.learner == "calibrated" else self._learnt(number)
             network = self.state.network if learnt is None else learnt.network
@@ -155,7 +142,7 @@ class _Round:
             bold = self.state.boldness - LEAST_BOLD * BOLD[recipe.learner]
             cut = self._cut(network, slack=bold if learnt is None else 0.0)
             if cut is not None:
-                network, kept = self.original.rebuilt(cut.arrays), _composed(kept, cut.keep)
+                network, kept = self.task.original.rebuilt(cut.arrays), _composed(kept, cut.keep)
             elif learnt is None:
                 return None
             share = 1.0 if learnt is None else 1 - LEARNING_SHARE
@@ -174,20 +161,19 @@ class _Round:
             for each in records
         ]  # fmt: skip
         # A short training may not pay for its own disturbance.
-        best = min((tuned.network, network), key=lambda each: perplexity(each, self.texts.held_out))
-        return _Candidate(best, kept, points)
+        judged = [(self.task.judge(each), each) for each in (tuned.network, network)]
+        quality, best = min(judged, key=lambda each: each[0].loss)
+        return _Candidate(best, quality, kept, points)
 
     def _cut(self, network: LanguageModel, slack: float) -> Pruned | None:
         """Structured OBS and repair, as deep as `slack` above a perplexity budget; None when nothing (more) can go."""
-        recipe, budget = self.recipe, self.recipe.budget
-        declaration, whole = network.declaration(), self.original.declaration()
-        prunable = [axis for axis in declaration.axes if recipe.prune_embedding or axis != "embedding"]
+        recipe, budget = self.task.recipe, self.task.recipe.budget
+        declaration, whole = network.declaration(), self.task.original.declaration()
+        prunable = self.task.prunable(declaration)
         observed = observe(network, self.texts.training[: recipe.calibration_tokens])
         learned = learn(network.arrays(), declaration, observed, prunable=prunable, turned=recipe.rotate_embedding)
         if budget.perplexity_rise is not None:
-            base = perplexity(self.original, self.texts.held_out)
-            now = perplexity(network, self.texts.held_out) / base - 1
-            allowed = max(budget.perplexity_rise, now) + slack
+            allowed = max(budget.perplexity_rise, self.task.judge(network).loss) + slack
             budget = budget.model_copy(update={"perplexity_rise": allowed})
         elif budget.size_ratio is not None:
             ratio = budget.size_ratio * axes.parameters(whole) / axes.parameters(declaration)
@@ -196,15 +182,15 @@ class _Round:
             budget = budget.model_copy(update={"size_ratio": ratio})
         try:
             asked = recipe.model_copy(update={"budget": budget})
-            outcome = find(learned, self.original, self.texts.held_out, asked, self.work, self.tell)
+            outcome = find(learned, self.task, asked, self.work, self.tell)
         except BudgetNotMet:
             return None
-        self.verify(network, outcome.pruned)
+        self.task.verify_removal(network, outcome.pruned)
         return outcome.pruned
 
     def _learnt(self, number: int) -> Trained:
         """Training with the recipe's learner."""
-        recipe, tokens = self.recipe, len(self.texts.training)
+        recipe, tokens = self.task.recipe, len(self.texts.training)
         plan = distilling(tokens, seed=recipe.seed + number, epochs=LEARNING_SHARE * self.epochs)
         steps = max(1, round((tokens // plan.batch - 1) // plan.steps * plan.epochs))
         student = self._student(self.state.network)
@@ -231,7 +217,7 @@ class _Round:
 
         def go() -> Trained:
             return train(
-                student, self.texts.training, plan, teacher=self.original, learner=learner, valid=self.texts.held_out,
+                student, self.texts.training, plan, teacher=self.task.original, learner=learner, valid=self.texts.held_out,
                 checkpoint=checkpoint, progress=self.tell,
             )  # fmt: skip
 
@@ -256,23 +242,22 @@ def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64
 
 
 def _point(
-    network: LanguageModel, whole: axes.Declaration, found: float, rise: float, recipe: Recipe, allowance: float
+    network: LanguageModel, whole: axes.Declaration, found: Quality, recipe: Recipe, allowance: float
 ) -> CurvePoint:
     declaration, budget = network.declaration(), recipe.budget
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
     kept = (parameters / axes.parameters(whole) + work / axes.mult_adds(whole)) / 2
     # A speed is judged by the clock where it was cut for it, and again by the measurement that is published.
-    within = budget.perplexity_rise is None or rise <= allowance * budget.perplexity_rise
+    within = budget.quality is None or found.loss <= allowance * budget.quality
     if budget.size_ratio is not None:
         within = parameters <= budget.size_ratio * axes.parameters(whole)
     return CurvePoint(
+        sizes=dict(declaration.axes),
         removed_share=1 - kept,
-        embedding=embedding_width(declaration),
-        units=layer_units(declaration),
         parameters=parameters,
         mult_adds=work,
-        perplexity=found,
-        perplexity_rise=rise,
+        value=found.value,
+        loss=found.loss,
         within_budget=within,
     )
 

@@ -1,6 +1,6 @@
 """The only place that knows the order of the stages: from an upload to a published bundle.
 
-ingest -> texts -> structure (observe, search, fine-tune; or learn) -> export -> verify -> measure -> card -> publish
+ingest (a task) -> structure (observe, search, fine-tune; or learn) -> export -> verify -> measure -> card -> publish
 
 Each stage takes values and returns new ones. Everything is written in the job's own folder; the store sees a bundle
 only when it is whole and verified.
@@ -12,7 +12,6 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,14 +21,10 @@ import torch
 
 from compress.card import write_card
 from compress.errors import BudgetNotMet
-from compress.export import check_size
-from compress.ingest.layouts import Ingested, read_model
-from compress.ingest.vocabulary import read_tokenizer
-from compress.measurement import Exported, measure
-from compress.networks.contract import LanguageModel
-from compress.structure import Candidate, candidates
-from compress.texts import Texts, read_texts
-from runtime.text import TextCodec
+from compress.measurement import measure
+from compress.structure import candidates
+from compress.tasks.contract import Candidate, Model, ModelTask, Origin
+from compress.tasks.reading import Inputs, read_task
 from store.bundles import BundleStore, seal
 from store.jobs import CompressionRequest
 from store.manifest import AxisRecord, CurvePoint, Manifest, Provenance, Report
@@ -38,18 +33,6 @@ INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "do
 """What the speed of int8 depends on: x86's, then ARM's. Without them a product takes several instructions."""
 
 Progress = Callable[[str, float, str], None]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The uploaded files of a job, on local disk."""
-
-    model: Path
-    config: Path | None = None
-    vocabulary: Path | None = None
-    train: Path | None = None
-    calibration: Path | None = None
-    held_out: Path | None = None
 
 
 class Stages:
@@ -99,23 +82,22 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
         CompressError: an answer for the person who uploaded; nothing was published.
     """
     torch.manual_seed(request.recipe.seed)
-    stages, recipe = Stages(report), request.recipe
+    stages = Stages(report)
     stages.enter("ingest", "reading the model")
-    ingested = read_model(inputs.model, inputs.config)
-    check_size(ingested.network)
-    tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
-    codec, original = TextCodec(tokenizer, contract), ingested.network
-    texts = read_texts(original, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
+    return _compress(read_task(inputs, request.recipe), request, work, stages, bundles)
 
+
+def _compress(
+    task: ModelTask[Model], request: CompressionRequest, work: Path, stages: Stages, bundles: BundleStore
+) -> str:
     bundle, refused, curve = work / "bundle", list[str](), list[CurvePoint]()
     try:
-        for found in candidates(original, texts, recipe, work, stages):
+        for found in candidates(task, work, stages):
             stages.enter("export", "writing the graphs")
             shutil.rmtree(bundle, ignore_errors=True)
             bundle.mkdir(parents=True)
-            tokenizer.save(str(bundle / "tokenizer.json"))
-            graphs = [Exported("original", original), Exported("compressed", found.network)]
-            measured = measure(graphs, codec, texts.held_out, recipe.budget, bundle, stages)
+            task.save_companions(bundle)
+            measured = measure(task, found.network, bundle, stages)
             if any(variant.name == "compressed" for variant in measured.variants):
                 break
             refused, curve = measured.left_out, found.curve
@@ -127,18 +109,26 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
 
     stages.enter("publish", "writing the card")
     manifest = Manifest(
-        name=recipe.name,
+        task=task.task,
+        metric=task.metric,
+        name=task.recipe.name,
         created_at=datetime.now(UTC),
-        architecture=original.architecture,
-        recipe=recipe,
-        text=contract,
-        axes=_axes(original, found),
+        architecture=task.original.architecture,
+        recipe=task.recipe,
+        text=task.text,
+        axes=_axes(task.original, found),
         variants=measured.variants,
         checks=[*found.checks, *measured.checks],
-        provenance=_provenance(request, ingested, texts, found.told, stages),
+        provenance=_provenance(request, task.origin, found.told, stages),
         files=[],
     )
-    summary = Report(curve=found.curve, epochs=found.epochs, verdict=measured.verdict, left_out=measured.left_out)
+    summary = Report(
+        curve=found.curve,
+        original_value=task.judge(task.original).value,
+        epochs=found.epochs,
+        verdict=measured.verdict,
+        left_out=measured.left_out,
+    )
     (bundle / "report.json").write_text(summary.model_dump_json(indent=2))
     write_card(bundle, manifest, summary)
     seal(bundle, manifest)
@@ -148,22 +138,20 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     return bundle_id
 
 
-def _axes(original: LanguageModel, found: Candidate) -> list[AxisRecord]:
+def _axes(original: Model, found: Candidate[Model]) -> list[AxisRecord]:
     return [
         AxisRecord(name=axis, original=size, kept=len(found.kept[axis]), kept_indices=found.kept[axis].tolist())
         for axis, size in original.declaration().axes.items()
     ]
 
 
-def _provenance(
-    request: CompressionRequest, ingested: Ingested, texts: Texts, tuned: str | None, stages: Stages
-) -> Provenance:
+def _provenance(request: CompressionRequest, origin: Origin, tuned: str | None, stages: Stages) -> Provenance:
     stages.note()
     return Provenance(
         upload_sha256=request.model.sha256,
-        layout=ingested.layout,
-        calibration=texts.calibration_origin,
-        held_out=texts.held_out_origin,
+        layout=origin.layout,
+        calibration=origin.calibration,
+        held_out=origin.held_out,
         finetune=tuned,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
         machine=_machine(),

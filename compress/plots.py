@@ -10,7 +10,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib.figure import Figure
 
-from store.manifest import SENTENCE, Manifest, Report
+from store.manifest import Manifest, Report
+from store.quality import SCALES
 
 _COLOURS = {
     "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
@@ -19,13 +20,13 @@ _STYLE: Any = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": Fal
 
 
 def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
-    """Perplexity against parameters of every candidate that the search tried, the budget, and what was chosen."""
-    whole, budget = manifest.variants[0].breakdown.parameters / 1e6, manifest.recipe.budget
+    """Quality against parameters of every candidate that the search tried, the budget, and what was chosen."""
+    whole, budget, scale = manifest.variants[0].parameters / 1e6, manifest.recipe.budget, SCALES[manifest.metric]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         points = sorted(report.curve, key=lambda point: point.parameters)
-        places = [(point.parameters / 1e6, 100 * point.perplexity_rise) for point in points]
+        places = [(point.parameters / 1e6, scale.factor * point.loss) for point in points]
         axes.plot(*zip(*places, (whole, 0.0), strict=True), color="#8892a6", zorder=1)
         for within, label, colour in ((True, "within the budget", "#1f78b4"), (False, "outside", "#e66101")):
             some = [place for place, point in zip(places, points, strict=True) if point.within_budget is within]
@@ -38,19 +39,20 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
                 )
         axes.scatter([whole], [0], color="#4c566a", marker="s", label="original", zorder=2)
         limit: Any = {"color": "#4c566a", "linestyle": ":", "linewidth": 1, "label": "the budget", "zorder": 0}
-        if budget.perplexity_rise is not None:
-            axes.axhline(100 * budget.perplexity_rise, **limit)
+        if budget.quality is not None:
+            axes.axhline(scale.factor * budget.quality, **limit)
         elif budget.size_ratio is not None:
             axes.axvline(whole * budget.size_ratio, **limit)
         axes.set_xlabel("parameters (million)")
-        axes.set_ylabel("rise of perplexity (%)\nquick estimate, before fine-tuning")
+        axes.set_ylabel(f"{scale.axis}\nquick estimate, before fine-tuning")
         axes.set_xlim(left=0)
         axes.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None})
 
 
 def plot_variants(manifest: Manifest, path: Path) -> None:
-    """Median latency of one sentence and perplexity, a bar pair per variant."""
+    """Median latency and quality, a bar pair per variant."""
+    scale, spoken = SCALES[manifest.metric], manifest.variants[0].sentence
     names = [variant.name for variant in manifest.variants]
     colours = [_COLOURS[name] for name in names]
     with mpl.rc_context(_STYLE):
@@ -58,8 +60,8 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         times = [variant.sentence.median_ms for variant in manifest.variants]
         for axes, values, label, form in (
-            (left, times, f"one text of {SENTENCE[0]} tokens, median ms", "{:.2f}"),
-            (right, [variant.perplexity for variant in manifest.variants], "perplexity", "{:.4g}"),
+            (left, times, f"{spoken.steps} steps x {spoken.batch}, median ms", "{:.2f}"),
+            (right, [variant.metrics[manifest.metric] for variant in manifest.variants], scale.name, "{:.4g}"),
         ):
             bars = axes.barh(names, values, color=colours)
             axes.bar_label(bars, [form.format(value) for value in values], padding=3)

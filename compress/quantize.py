@@ -27,12 +27,11 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from compress.exporting.scoring import RECURRENT
 from runtime.graph import PRECISION
-from store.manifest import Part
 
 _OPERATORS = ["Gather", "LSTM", "MatMul"]
 
 
-def quantize(source: Path, target: Path) -> list[Part]:
+def quantize(source: Path, target: Path) -> list[str]:
     """Writes the int8 form of a graph.
 
     Args:
@@ -60,12 +59,12 @@ def quantize(source: Path, target: Path) -> list[Part]:
     return _eight_bit(model)
 
 
-def _eight_bit(model: onnx.ModelProto) -> list[Part]:
+def _eight_bit(model: onnx.ModelProto) -> list[str]:
     """The parts with 8-bit weights, by the operators that read them."""
     operators = {node.op_type for node in model.graph.node}
     bytes_held = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.UINT8}
     looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-    parts: list[tuple[Part, bool]] = [
+    parts: list[tuple[str, bool]] = [
         ("embedding", bool(looked_up & bytes_held)),
         ("recurrent layers", "DynamicQuantizeLSTM" in operators),
         ("softmax", "MatMulInteger" in operators),

@@ -1,13 +1,13 @@
 """From the budget to one pruned model: tries shares, keeps the curve, rolls back to the last that was within.
 
-A perplexity budget is judged on the held-out text by the quick estimate of `training.evaluation.perplexity`, the same one for
-original and candidate. A size budget is a matter of counting, a speed budget of timing the exported candidate against
-the original on this host, interleaved: it is the lower end of the speed-up's interval that has to reach the budget, so
-that the median of the published measurement rarely falls below.
+A budget of quality is judged on the held-out data by the task's quick estimate, the same one for original and candidate. A
+size budget is a matter of counting, a speed budget of timing the exported candidate against the original on this host,
+interleaved: it is the lower end of the speed-up's interval that has to reach the budget, so that the median of the published
+measurement rarely falls below.
 
-The published perplexity comes from the runtime as one stream and differs a little from the estimate, a fine-tune may win
-back more or less, and clocks are noisy: so the pipeline passes an allowance, a multiple of the budget to search with,
-and comes again with a harder one when the measurement refuses the result.
+The published figure comes from the runtime and differs a little from the estimate, a fine-tune may win back more or less, and
+clocks are noisy: so the pipeline passes an allowance, a multiple of the budget to search with, and comes again with a harder
+one when the measurement refuses the result.
 """
 
 from __future__ import annotations
@@ -16,23 +16,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from compress import axes
 from compress.calibrate import Judged, Learned, Pruned, prune, search
 from compress.errors import BudgetNotMet
-from compress.export import export
-from compress.networks.contract import LanguageModel
-from compress.sizes import embedding_width, layer_units
-from compress.training.evaluation import perplexity
-from runtime.latency import compare
-from runtime.session import VariantSession
-from store.manifest import SENTENCE, Budget, CurvePoint, Recipe
+from compress.tasks.contract import Model, ModelTask, Tell
+from store.manifest import Budget, CurvePoint, Recipe
+from store.quality import SCALES, Scale
 
 LEAST_GAIN = 0.02
 """A model that loses less than this share of its parameters is no answer."""
-
-Tell = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,96 +36,86 @@ class Outcome:
 
 
 def find(
-    learned: Learned,
-    original: LanguageModel,
-    held_out: Tensor,
-    recipe: Recipe,
-    work: Path,
-    tell: Tell,
-    allowance: float = 1.0,
+    learned: Learned, task: ModelTask[Model], recipe: Recipe, work: Path, tell: Tell, allowance: float = 1.0
 ) -> Outcome:
     """The candidate that the budget asks for.
 
     Args:
         learned: the order of removal.
-        original: the unpruned model.
-        held_out: int64 (N,).
+        task: the unpruned model and what candidates are judged on.
         recipe: its budget decides.
         work: a folder for the graphs that a speed budget times.
         tell: progress.
-        allowance: what to multiply a perplexity or speed budget with before searching.
+        allowance: what to multiply a budget of quality or speed with before searching.
 
     Returns:
-        For a perplexity budget the smallest model within it; for a size or speed budget the largest that reaches it.
+        For a budget of quality the smallest model within it; for a size or speed budget the largest that reaches it.
 
     Raises:
         BudgetNotMet: with the curve.
     """
-    base, budget = perplexity(original, held_out), recipe.budget
+    budget, scale = recipe.budget, SCALES[task.metric]
     whole = axes.parameters(learned.declaration)
-    clock = None if budget.speedup is None else _clock(original, work)
+    clock = None if budget.speedup is None else _clock(task, work)
     points: dict[float, CurvePoint] = {}
     reached: list[float] = []
 
     def attempt(share: float) -> Judged:
         pruned = prune(learned, share)
-        network = original.rebuilt(pruned.arrays)
-        found = perplexity(network, held_out)
+        network = task.original.rebuilt(pruned.arrays)
+        found = task.judge(network)
         speedup, surely = (None, None) if clock is None else clock(network)
-        rise, parameters = found / base - 1, axes.parameters(pruned.declaration)
+        parameters = axes.parameters(pruned.declaration)
         points[share] = CurvePoint(
+            sizes=dict(pruned.declaration.axes),
             removed_share=pruned.share,
-            embedding=embedding_width(pruned.declaration),
-            units=layer_units(pruned.declaration),
             parameters=parameters,
             mult_adds=axes.mult_adds(pruned.declaration),
-            perplexity=found,
-            perplexity_rise=rise,
+            value=found.value,
+            loss=found.loss,
             speedup=speedup,
-            within_budget=_keeps(budget, rise, parameters / whole, speedup),
+            within_budget=_keeps(budget, found.loss, parameters / whole, speedup),
         )
         harder = None if surely is None else surely / allowance
-        good = _keeps(budget, rise / allowance, parameters / whole, harder)
+        good = _keeps(budget, found.loss / allowance, parameters / whole, harder)
         if good:
             reached.append(share)
-        tell(min(0.95, len(points) / 9), f"{share:.0%} removed: perplexity {found:.2f} ({rise:+.1%})")
-        # The climb goes on while more may be removed: within a perplexity budget, short of one of size or speed.
-        return Judged(share, good if budget.perplexity_rise is not None else not good)
+        tell(min(0.95, len(points) / 9), f"{share:.0%} removed: {scale.told(found.value, found.loss)}")
+        # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
+        return Judged(share, good if budget.quality is not None else not good)
 
     search(attempt)
-    best = max if budget.perplexity_rise is not None else min
+    best = max if budget.quality is not None else min
     good = best(reached, default=None)
     if good is None or points[good].parameters > (1 - LEAST_GAIN) * whole:
         curve = sorted(points.values(), key=lambda point: point.removed_share)
-        raise BudgetNotMet(_why(budget, curve, whole), curve=curve)
+        raise BudgetNotMet(_why(budget, scale, curve, whole), curve=curve)
     points[good] = points[good].model_copy(update={"chosen": True})
     return Outcome(prune(learned, good), sorted(points.values(), key=lambda point: point.removed_share))
 
 
-def _keeps(budget: Budget, rise: float, size_ratio: float, speedup: float | None) -> bool:
+def _keeps(budget: Budget, loss: float, size_ratio: float, speedup: float | None) -> bool:
     if budget.size_ratio is not None:
         return size_ratio <= budget.size_ratio
     if budget.speedup is not None:
         return speedup is not None and speedup >= budget.speedup
-    return rise <= (budget.perplexity_rise or 0.0)
+    return loss <= (budget.quality or 0.0)
 
 
-def _clock(original: LanguageModel, work: Path) -> Callable[[LanguageModel], tuple[float, float]]:
+def _clock(task: ModelTask[Model], work: Path) -> Callable[[Model], tuple[float, float]]:
     """Times networks against the original: the speed-up, and the lower end of its interval."""
-    export(original, work / "timed-original.onnx")
-    first = VariantSession(work / "timed-original.onnx", threads=1)
+    paths = {"original": work / "timed-original.onnx", "compressed": work / "timed-compressed.onnx"}
+    task.export(task.original, paths["original"])
 
-    def clock(network: LanguageModel) -> tuple[float, float]:
-        export(network, work / "timed-compressed.onnx")
-        second = VariantSession(work / "timed-compressed.onnx", threads=1)
-        steps, batch = SENTENCE
-        timed = compare({"original": first, "compressed": second}, steps=steps, batch=batch, pairs=9)["compressed"]
+    def clock(network: Model) -> tuple[float, float]:
+        task.export(network, paths["compressed"])
+        timed = task.compare(paths, task.spoken_shape, 9)["compressed"]
         return timed.speedup, timed.speedup_low
 
     return clock
 
 
-def _why(budget: Budget, curve: list[CurvePoint], whole: int) -> str:
+def _why(budget: Budget, scale: Scale, curve: list[CurvePoint], whole: int) -> str:
     """Names the point of the curve that comes closest to the budget."""
     if budget.size_ratio is not None:
         closest = min(curve, key=lambda point: point.parameters)
@@ -144,10 +126,10 @@ def _why(budget: Budget, curve: list[CurvePoint], whole: int) -> str:
         asked = f"{budget.speedup:g} times the speed"
         found = f"the fastest of {len(curve)} tried reaches {closest.speedup or 0.0:.3g} times"
     else:
-        closest = min(curve, key=lambda point: point.perplexity_rise)
-        asked = f"a rise of perplexity by at most {budget.perplexity_rise or 0.0:.4g}"
+        closest = min(curve, key=lambda point: point.loss)
+        asked = f"a {scale.loss_name} of at most {budget.quality or 0.0:.4g}"
         found = f"the gentlest of {len(curve)} tried keeps {closest.parameters / whole:.1%} of the parameters"
     return (
-        f"no model meets the budget of {asked}: {found} and changes perplexity by {closest.perplexity_rise:+.2%}; "
+        f"no model meets the budget of {asked}: {found}, at {scale.told(closest.value, closest.loss)}; "
         "ask for less, or see the curve for what is possible"
     )

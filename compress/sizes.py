@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from compress import axes
 from compress.axes import Declaration
-from store.manifest import LayerRecord, SizeBreakdown
+from store.manifest import PartRecord
 
 EMBEDDING = "embedding.weight"
-
-
-def embedding_width(declaration: Declaration) -> int:
-    """Columns of the embedding."""
-    return axes.shape(declaration, EMBEDDING)[1]
-
-
-def layer_units(declaration: Declaration) -> list[int]:
-    """Units of each recurrent axis, in the order of the declaration."""
-    return [size for axis, size in declaration.axes.items() if axis.startswith("units:")]
 
 
 def is_tied(declaration: Declaration) -> bool:
@@ -24,23 +16,28 @@ def is_tied(declaration: Declaration) -> bool:
     return EMBEDDING in declaration.produced
 
 
-def breakdown(declaration: Declaration) -> SizeBreakdown:
-    """Parameters and multiply-adds of embedding, recurrent layers and softmax; a tied matrix counts as embedding."""
+def parts(declaration: Declaration) -> list[PartRecord]:
+    """Embedding, each recurrent layer, softmax; a tied matrix counts as embedding.
+
+    The embedding is a look-up: no multiply-adds (the paper's count, section 4.1).
+    """
     rows, columns = axes.shape(declaration, EMBEDDING)
     decoder = declaration.sites[-1]
     matrices = {reader.parameter for reader in decoder.readers}
-    work = sum(_entries(declaration, name) for name in matrices)
-    softmax = sum(_entries(declaration, name) for name in {*matrices, str(decoder.bias)} - {EMBEDDING})
-    return SizeBreakdown(
-        embedding_parameters=rows * columns,
-        recurrent_parameters=axes.parameters(declaration) - rows * columns - softmax,
-        softmax_parameters=softmax,
-        recurrent_mult_adds=axes.mult_adds(declaration) - work,
-        softmax_mult_adds=work,
-    )
+    softmax = {*matrices, str(decoder.bias)} - {EMBEDDING}
+    return [
+        PartRecord(name="embedding", width=columns, parameters=rows * columns, mult_adds=0),
+        *recurrent_layers(declaration),
+        PartRecord(
+            name="softmax",
+            width=rows,
+            parameters=sum(_entries(declaration, name) for name in softmax),
+            mult_adds=sum(_entries(declaration, name) for name in matrices),
+        ),
+    ]
 
 
-def recurrent_layers(declaration: Declaration) -> list[LayerRecord]:
+def recurrent_layers(declaration: Declaration) -> list[PartRecord]:
     """Each recurrent layer: the arrays whose outputs (their first dimension) are its units."""
     records = []
     for axis, size in declaration.axes.items():
@@ -52,9 +49,10 @@ def recurrent_layers(declaration: Declaration) -> list[LayerRecord]:
         matrices = {reader.parameter for site in declaration.sites for reader in site.readers} & own
         if own:
             records.append(
-                LayerRecord(
+                PartRecord(
+                    name=layer_name(axis),
                     axis=axis,
-                    units=size,
+                    width=size,
                     parameters=sum(_entries(declaration, name) for name in own),
                     mult_adds=sum(_entries(declaration, name) for name in matrices),
                 )
@@ -62,8 +60,12 @@ def recurrent_layers(declaration: Declaration) -> list[LayerRecord]:
     return records
 
 
+def layer_name(axis: str) -> str:
+    """`units:lstm0` -> LSTM layer 1."""
+    kind = axis.removeprefix("units:").rstrip("0123456789")
+    number = axis.removeprefix("units:").removeprefix(kind)
+    return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
+
+
 def _entries(declaration: Declaration, name: str) -> int:
-    result = 1
-    for length in axes.shape(declaration, name):
-        result *= length
-    return result
+    return math.prod(axes.shape(declaration, name))

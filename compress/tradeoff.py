@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from store.manifest import CurvePoint, Manifest, Report
+from compress.sizes import layer_name
+from store.manifest import CurvePoint, Manifest, Report, Task
+from store.quality import SCALES, Scale
+
+_ESTIMATES: dict[Task, str] = {
+    "language-model": ": the text cut into ten streams, each begun without what stands before it. That of the variants is the "
+    "runtime's, over the whole text as one stream",
+    "question-answering": ", on a part of the held-out questions. That of the variants is the runtime's, on all of them",
+    "graph": ". That of the variants is measured on all of the inputs",
+}
 
 
 def curve_section(manifest: Manifest, report: Report) -> str:
     """What was tried on the way, the chosen point in bold."""
-    timed = any(point.speedup is not None for point in report.curve)
+    scale, timed = SCALES[manifest.metric], any(point.speedup is not None for point in report.curve)
     original = manifest.variants[0]
-    rows = [_tried(point, timed) for point in report.curve]
+    rows = [_tried(point, scale, timed) for point in report.curve]
     if report.curve:
-        estimate = report.curve[0].perplexity / (1 + report.curve[0].perplexity_rise)
-        sizes = [f"{original.embedding}", ", ".join(map(str, original.units)), f"{original.breakdown.parameters:,}"]
-        rows.insert(0, ["0% (original)", *sizes, f"{original.breakdown.mult_adds:,}", f"{estimate:.2f}", "", ""])
+        sizes = [*map(str, original.sizes.values()), f"{original.parameters:,}", f"{original.mult_adds:,}"]
+        rows.insert(0, ["0% (original)", *sizes, scale.value(report.original_value), "", ""])
         rows[0] += ["1.00x"] if timed else []
-    head = ["removed", "embedding", "units", "parameters", "multiply-adds", "perplexity", "rise", "within budget"]
-    text = f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head + ['speed-up'] * timed, rows)}\n\n"
-    return text + _reading(manifest, report)
+    head = ["removed", *(axis_name(axis) for axis in original.sizes), "parameters", "multiply-adds"]
+    head += [scale.name, scale.loss_name, "within budget", *(["speed-up"] * timed)]
+    return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head, rows)}\n\n" + _reading(manifest, report)
 
 
-def _tried(point: CurvePoint, timed: bool) -> list[str]:
+def _tried(point: CurvePoint, scale: Scale, timed: bool) -> list[str]:
     """A row of the trade-off, in bold for the chosen point."""
     row = [
         f"{point.removed_share:.0%}" + (" (chosen)" if point.chosen else ""),
-        f"{point.embedding}",
-        ", ".join(map(str, point.units)),
+        *map(str, point.sizes.values()),
         f"{point.parameters:,}",
         f"{point.mult_adds:,}",
-        f"{point.perplexity:.2f}",
-        f"{point.perplexity_rise:+.1%}",
+        scale.value(point.value),
+        scale.loss(point.loss),
         "yes" if point.within_budget else "no",
     ]
     if timed:
@@ -40,20 +47,21 @@ def _tried(point: CurvePoint, timed: bool) -> list[str]:
 def _reading(manifest: Manifest, report: Report) -> str:
     """How the trade-off is to be read, and why its perplexities are not those of the variants."""
     budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
+    scale = SCALES[manifest.metric]
     counted = "parameters and multiply-adds, each by its share"
-    if budget.perplexity_rise is None:
+    if budget.quality is None:
         counted = "parameters" if budget.size_ratio is not None else "multiply-adds"
     text = (
         f"*Removed* is the share of what removing every removable unit would save, in {counted}, each unit counted in the "
-        "full-size model. These perplexities are the search's quick estimate: the text cut into ten streams, each begun "
-        "without what stands before it, and before any fine-tuning. Those of the variants are the runtime's, over the "
-        "whole text as one stream"
+        f"full-size model. The {scale.name} here is the search's quick estimate, before any "
+        f"fine-tuning{_ESTIMATES[manifest.task]}"
     )
     chosen = next((point for point in report.curve if point.chosen), None)
     compressed = manifest.variant("compressed")
     if chosen is not None and compressed is not None:
+        published = scale.value(compressed.metrics[manifest.metric])
         text += (
-            f"; so the chosen model has {chosen.perplexity:.2f} here and {compressed.perplexity:.2f} there"
+            f"; so the chosen model has {scale.value(chosen.value)} here and {published} there"
             f"{', after the fine-tune' if tuned else ''}"
         )
         if not chosen.within_budget:
@@ -70,7 +78,7 @@ def learning_sections(report: Report) -> list[str]:
     rows = [
         [
             f"{each.round}",
-            ", ".join(f"{layer_name(axis) if axis.startswith('units:') else axis} {size}" for axis, size in each.units.items()),
+            ", ".join(f"{axis_name(axis)} {size}" for axis, size in each.units.items()),
             f"{each.steps:,}",
             f"{each.seconds:.1f}",
             f"{1000 * each.seconds / each.steps:.0f}",
@@ -86,11 +94,9 @@ def learning_sections(report: Report) -> list[str]:
     ]
 
 
-def layer_name(axis: str) -> str:
-    """`units:lstm0` -> LSTM layer 1."""
-    kind = axis.removeprefix("units:").rstrip("0123456789")
-    number = axis.removeprefix("units:").removeprefix(kind)
-    return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
+def axis_name(axis: str) -> str:
+    """An axis for people: `units:lstm0` -> LSTM layer 1."""
+    return layer_name(axis) if axis.startswith("units:") else axis
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

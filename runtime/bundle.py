@@ -26,7 +26,7 @@ class LoadedModel:
 
     def __init__(self, bundle: OpenBundle) -> None:
         self.id, self.manifest = bundle.id, bundle.manifest
-        self.codec = TextCodec.from_folder(bundle.folder, bundle.manifest.text)
+        self.codec = TextCodec.from_folder(bundle.folder, bundle.manifest.contract)
         self._bundle = bundle
         self._sessions: dict[Key, VariantSession] = {}
         self._lock = threading.Lock()

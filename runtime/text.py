@@ -58,11 +58,12 @@ class TextCodec:
     Attributes:
         start_id: id of the start token, or None.
         unknown_id: id of the unknown token, or None.
+        tokenizer: as it is saved in a bundle.
     """
 
     def __init__(self, tokenizer: Tokenizer, contract: TextContract) -> None:
         self.contract = contract
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.start_id = self._id(contract.start_token)
         self.unknown_id = self._id(contract.unknown_token)
 
@@ -79,7 +80,7 @@ class TextCodec:
                 outside it.
         """
         try:
-            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         except Exception as error:  # the library raises nothing narrower, and only where the unknown token is missing
             raise self._unknown(text) from error
         if not ids:
@@ -90,7 +91,7 @@ class TextCodec:
 
     def token(self, token_id: int) -> str:
         """A token as written in the vocabulary."""
-        found: str | None = self._tokenizer.id_to_token(token_id)
+        found: str | None = self.tokenizer.id_to_token(token_id)
         return f"<{token_id}>" if found is None else found
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -99,16 +100,16 @@ class TextCodec:
         if self.contract.unit == "character":
             return "".join(tokens)
         if self.contract.unit == "subword":
-            decoded: str = self._tokenizer.decode(list(ids), skip_special_tokens=False)
+            decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=False)
             return decoded
         newline = self.contract.newline_token
         return " ".join("\n" if token == newline else token for token in tokens).replace(" \n ", "\n")
 
     def _id(self, token: str | None) -> int | None:
-        return None if token is None else self._tokenizer.token_to_id(token)
+        return None if token is None else self.tokenizer.token_to_id(token)
 
     def _pieces(self, text: str) -> list[str]:
-        normalizer, splitter = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        normalizer, splitter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
         normal = normalizer.normalize_str(text) if normalizer is not None else text
         if splitter is None:
             return [normal]
@@ -119,7 +120,7 @@ class TextCodec:
         reason = "not in the vocabulary, which has no token for unknown ones"
         if self.contract.unit == "subword":  # which of a word's parts is missing, only the tokenizer knows
             return TextRefused(f"some of the text's characters are {reason}")
-        wrong = [piece for piece in self._pieces(text) if self._tokenizer.token_to_id(piece) is None]
+        wrong = [piece for piece in self._pieces(text) if self.tokenizer.token_to_id(piece) is None]
         return TextRefused(f"{len(wrong)} tokens are {reason}", list(dict.fromkeys(wrong))[:MOST_SHOWN])
 
 

@@ -40,7 +40,8 @@ class House:
     @classmethod
     def build(cls, settings: ServiceSettings) -> House:
         """Opens stores and database."""
-        metrics, bundles, queue = Metrics(), BundleStore(settings), DbosJobQueue(settings)
+        metrics, bundles = Metrics(), BundleStore(settings)
+        queue = DbosJobQueue(settings, bundles)
         return cls(
             settings,
             metrics,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request, UploadFile
+from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
@@ -17,6 +17,37 @@ from store.manifest import Recipe
 CHUNK_BYTES = 1 << 20
 Queued = TypeVar("Queued")
 Value = TypeVar("Value")
+RECIPE = TypeAdapter(Recipe)
+_Optional = UploadFile | None
+
+
+async def _sent(
+    model: Annotated[
+        UploadFile, File(description="safetensors, or a PyTorch checkpoint of weights", examples=["model.pt"])
+    ],
+    config: Annotated[_Optional, File(description="optional JSON beside the weights", examples=["config.json"])] = None,
+    vocabulary: Annotated[
+        _Optional, File(description="words or characters by id, or tokenizer.json", examples=["words.txt"])
+    ] = None,
+    train: Annotated[_Optional, File(description="text to learn and fine-tune on", examples=["train.txt"])] = None,
+    calibration: Annotated[
+        _Optional,
+        File(description="text to observe; also trained on where no `train` is sent", examples=["calibration.txt"]),
+    ] = None,
+    held_out: Annotated[_Optional, File(description="text to judge on", examples=["valid.txt"])] = None,
+) -> dict[str, UploadFile | None]:
+    return {
+        "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
+        "held_out": held_out,
+    }  # fmt: skip
+
+
+Files = Annotated[dict[str, UploadFile | None], Depends(_sent)]
+"""The files of a request that uploads, by field of `store.jobs.CompressionRequest`; None: not sent."""
+Options = Annotated[
+    str,
+    Form(description="the recipe as JSON", examples=['{"name": "mine", "budget": {"perplexity_rise": 0.05}}']),
+]
 
 
 async def take(
@@ -81,16 +112,15 @@ def refusal(field: str, error: ValidationError) -> Refused:
 
 
 def one_budget(field: str, recipe: Recipe) -> Recipe:
-    """The recipe, if its budget names one limit.
+    """The recipe, if its budget names at most one limit.
 
     Raises:
-        Refused: when it names none or several.
+        Refused: when it names several.
     """
-    limits = recipe.budget.model_dump(exclude_none=True)
-    if len(limits) != 1:
+    limits = recipe.budget.limits
+    if len(limits) > 1:
         raise Refused(
-            "invalid-request",
-            f"{field}: the budget names {len(limits)} limits; name one of perplexity_rise, size_ratio, speedup",
+            "invalid-request", f"{field}: the budget names {len(limits)} limits ({', '.join(limits)}); name one"
         )
     return recipe
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from service import problems
 from service.house import House
 from service.limits import BodyLimit, RequestMetrics
+from service.openapi import DocumentedApp
 from service.routes import compress, health, jobs, latency, models, score, sweeps
 from service.settings import ServiceSettings
 
@@ -31,7 +32,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         yield
         house.close()
 
-    app = FastAPI(
+    app = DocumentedApp(
         title="isslim",
         summary="Makes trained recurrent networks small and fast, proves it, and serves both versions.",
         version="0.1.0",

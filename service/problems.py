@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from runtime.errors import DeviceUnavailable, GraphRefused, RuntimeFault, TextRefused, TokenOutOfRange, UnknownVariant
 from store.errors import CorruptBundle, EmptyUpload, NotFound, OutOfSpace, StoreError, TooLarge, UnsafePath
@@ -64,12 +66,25 @@ STATUS: dict[str, tuple[int, str]] = {
 }
 
 
-def document(status: int, kind: str, title: str, detail: str, errors: list[dict[str, Any]] | None = None) -> Response:
+def document(
+    status: int,
+    kind: str,
+    title: str,
+    detail: str,
+    errors: list[dict[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
     """A problem document as a response; 503 tells when to come back."""
     body = ProblemDocument(type=kind, title=title, status=status, detail=detail, errors=errors or [])
-    headers = {"retry-after": "1"} if status == 503 else None
+    headers = {**(headers or {}), **({"retry-after": "1"} if status == 503 else {})}
     # Plain ASCII: what is quoted from a request may hold lone surrogates, which no UTF-8 can carry.
     return Response(json.dumps(body.model_dump()), status, headers, MEDIA_TYPE)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path takes; the framework tells only of the first route that it finds there."""
+    asked = ((method, {**request.scope, "method": method}) for method in ("DELETE", "GET", "PATCH", "POST", "PUT"))
+    return [m for m, scope in asked if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)]
 
 
 def install(app: FastAPI) -> None:
@@ -103,7 +118,11 @@ def install(app: FastAPI) -> None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             # The framework's spooling of an upload filled the disk, and it called that a bad body.
             return document(*TABLE[OutOfSpace], "no room for the upload; free some and send it again")
-        return document(error.status_code, "http", error.detail, f"{request.method} {request.url.path}: {error.detail}")
+        told = f"{request.method} {request.url.path}: {error.detail}"
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if error.status_code == 405:
+            headers["allow"] = ", ".join(_methods(request))
+        return document(error.status_code, "http", error.detail, told, headers=headers)
 
     def of_fault(request: Request, error: Exception) -> Response:
         # The error goes on to the server's log; the sender is told no more than that it was not their fault.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
+from fastapi import Path
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from store.manifest import LatencyRecord, Manifest, VariantName, VariantRecord
+from store.manifest import LatencyRecord, Manifest, Metric, Task, VariantName, VariantRecord
 
 
 def _plain(text: str) -> str:
@@ -29,6 +30,10 @@ def _once(names: list[VariantName]) -> list[VariantName]:
 PlainText = Annotated[str, AfterValidator(_plain)]
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
+ModelName = Annotated[str, Path(description="id or name of a model; of equal names the newest", examples=["demo"])]
+JobId = Annotated[str, Path(description="as `POST /compress` answered it", examples=["419642ce19b52b52119a"])]
+SweepId = Annotated[str, Path(description="as `POST /sweeps` answered it", examples=["7d0a2b9f3c1e4a5b6c7d"])]
+FilePath = Annotated[str, Path(description="plain relative path of a file in the bundle", examples=["curve.svg"])]
 
 
 class ScoreRequest(BaseModel):
@@ -84,7 +89,7 @@ class TextScore(BaseModel):
     counted: int = Field(description="tokens with a log-probability", examples=[9])
     perplexity: float | None = Field(description="exp(-log_prob / counted); null: nothing was counted", examples=[10.9])
     unknown: int = Field(description="tokens that became the unknown token", examples=[0])
-    tokens: list[TokenScore] | None = Field(default=None, description="with `per_token`")
+    tokens: list[TokenScore] | None = Field(default=None, description="with `per_token`; null: not asked for")
 
 
 class Timing(BaseModel):
@@ -122,7 +127,8 @@ class ModelSummary(BaseModel):
     id: str = Field(description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"])
     name: str = Field(description="as its recipe called it", examples=["demo"])
     created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
-    task: str = Field(description="what the model does", examples=["language-model"])
+    task: Task = Field(description="what the model does", examples=["language-model"])
+    metric: Metric = Field(description="what the variants' losses are about", examples=["perplexity"])
     variants: list[VariantRecord] = Field(description="what was published, the original first")
 
 

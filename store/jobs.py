@@ -35,9 +35,9 @@ class UploadRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sha256: Sha256
+    sha256: Sha256 = Field(description="of its content, under which it is kept")
     filename: str = Field(description="as the sender called it", examples=["model.pt"])
-    size_bytes: int = Field(examples=[20631552])
+    size_bytes: int = Field(description="of its content", examples=[20631552])
 
 
 class CompressionRequest(BaseModel):
@@ -45,13 +45,13 @@ class CompressionRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: UploadRef
-    config: UploadRef | None = Field(default=None, description="JSON config beside a safetensors file")
-    vocabulary: UploadRef | None = None
-    train: UploadRef | None = None
-    calibration: UploadRef | None = None
-    held_out: UploadRef | None = None
-    recipe: Recipe = Recipe()
+    model: UploadRef = Field(description="safetensors, or a PyTorch checkpoint of weights")
+    config: UploadRef | None = Field(default=None, description="JSON config beside the weights")
+    vocabulary: UploadRef | None = Field(default=None, description="words or characters by id, or tokenizer.json")
+    train: UploadRef | None = Field(default=None, description="text to learn and fine-tune on")
+    calibration: UploadRef | None = Field(default=None, description="text to observe")
+    held_out: UploadRef | None = Field(default=None, description="text to judge on")
+    recipe: Recipe = Field(default=Recipe(), description="what is asked of the compression")
 
     @property
     def uploads(self) -> list[UploadRef]:
@@ -66,7 +66,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: str = Field(description="stable slug", examples=["unknown-architecture"])
-    title: str = Field(examples=["The model is not understood"])
+    title: str = Field(description="what happened, in words", examples=["The model is not understood"])
     detail: str = Field(
         description="what was found, what was expected, what to do", examples=["there is no recurrent layer"]
     )
@@ -76,38 +76,40 @@ class Problem(BaseModel):
 class Job(BaseModel):
     """A job as everybody sees it."""
 
-    id: str = Field(examples=["419642ce19b52b52119a"])
-    state: JobState = Field(examples=["running"])
+    id: str = Field(description="made of the request: equal requests are one job", examples=["419642ce19b52b52119a"])
+    state: JobState = Field(description="where it stands", examples=["running"])
     name: str = Field(description="of the model to be", examples=["mine"])
-    created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
-    updated_at: datetime = Field(examples=["2026-11-24T12:01:00Z"])
-    stage: str = Field(default="", examples=["repair"])
-    progress: float = Field(default=0.0, ge=0, le=1, examples=[0.4])
-    message: str = Field(default="", examples=["40% removed: perplexity 33.35 (+4.2%)"])
+    created_at: datetime = Field(description="when this run of it was asked for", examples=["2026-11-24T12:00:00Z"])
+    updated_at: datetime = Field(description="when anything last changed", examples=["2026-11-24T12:01:00Z"])
+    stage: str = Field(default="", description="of the pipeline; empty: not begun", examples=["search"])
+    progress: float = Field(default=0.0, ge=0, le=1, description="share of the whole", examples=[0.4])
+    message: str = Field(
+        default="", description="the last thing told", examples=["40% removed: perplexity 33.35 (+4.2%)"]
+    )
     log: list[str] = Field(default=[], description="the last lines, oldest first", examples=[["search: ..."]])
     attempts: int = Field(default=0, description="how often a worker began it", examples=[1])
     model_id: str | None = Field(default=None, description="the bundle, once succeeded", examples=["9e0f95b09709d4a3"])
-    problem: Problem | None = None
+    problem: Problem | None = Field(default=None, description="why it ended without a model")
     curve: list[CurvePoint] = Field(default=[], description="kept when the budget could not be met")
-    request: CompressionRequest
+    request: CompressionRequest = Field(description="what was asked")
 
 
 class FrontPoint(BaseModel):
-    """One model that no other model of the sweep beats in both work and perplexity."""
+    """One model that no other model of the sweep beats in both work and quality."""
 
     job_id: str = Field(description="whose curve it is on", examples=["419642ce19b52b52119a"])
     model_id: str | None = Field(description="set when this very model was published", examples=["9e0f95b09709d4a3"])
-    parameters: int = Field(examples=[2571596])
+    parameters: int = Field(description="of the whole model", examples=[2571596])
     mult_adds: int = Field(description="per token", examples=[2340000])
-    perplexity_rise: float = Field(description="against the original, on the held-out text", examples=[0.045])
+    loss: float = Field(description="against the original, on the held-out data", examples=[0.045])
 
 
 class Sweep(BaseModel):
     """A sweep as everybody sees it."""
 
-    id: str = Field(examples=["7d0a2b9f3c1e4a5b6c7d"])
+    id: str = Field(description="made of its jobs: equal requests are one sweep", examples=["7d0a2b9f3c1e4a5b6c7d"])
     name: str = Field(description="of the models to be, each with a number behind it", examples=["mine"])
-    created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
+    created_at: datetime = Field(description="when it was asked for", examples=["2026-11-24T12:00:00Z"])
     state: JobState = Field(
         description="running while a job is to end; then succeeded when one succeeded, else the worst end",
         examples=["running"],
@@ -121,7 +123,7 @@ class JobQueue(Protocol):
     """Enqueue, look, cancel. Every method may raise `store.errors.NotFound` for an unknown id."""
 
     def enqueue(self, request: CompressionRequest) -> Job:
-        """Queues the request, or returns the job that already stands for it (a failed or cancelled one is run anew)."""
+        """Queues the request, or returns the job that stands for it; one that failed or whose model is gone runs anew."""
 
     def get(self, job_id: str) -> Job:
         """The job as it is now."""

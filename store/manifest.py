@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT_VERSION = 1
 
-Architecture = Literal["lstm-language-model", "gru-language-model", "rhn-language-model"]
-Part = Literal["embedding", "recurrent layers", "softmax"]
+Task = Literal["language-model", "question-answering", "graph"]
+Architecture = Literal["lstm-language-model", "gru-language-model", "rhn-language-model", "bidaf", "onnx-graph"]
+Metric = Literal["perplexity", "f1", "output_change", "argmax", "mean_squared_error", "cosine"]
+"""What a budget of quality is about: see `store/quality.py`."""
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 SENTENCE = (30, 1)
 """(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one thread."""
@@ -30,8 +32,8 @@ class FileRecord(Frozen):
     """One file of the bundle, by its plain path relative to the bundle's folder."""
 
     path: str = Field(description="plain relative path", examples=["original.onnx"])
-    size_bytes: int = Field(ge=0, examples=[20631552])
-    sha256: Sha256
+    size_bytes: int = Field(description="of its content", ge=0, examples=[20631552])
+    sha256: Sha256 = Field(description="of its content")
 
 
 class AxisRecord(Frozen):
@@ -40,7 +42,7 @@ class AxisRecord(Frozen):
     An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are columns of that basis.
     """
 
-    name: str = Field(examples=["units:lstm0"])
+    name: str = Field(description="what it indexes", examples=["units:lstm0"])
     original: int = Field(description="components before", examples=[256])
     kept: int = Field(description="components left", examples=[194])
     kept_indices: list[int] = Field(description="which were kept, ascending", examples=[[0, 2, 3]])
@@ -58,26 +60,6 @@ class TextContract(Frozen):
     newline_token: str | None = Field(description="what a line break becomes, word-level", examples=["<eos>"])
 
 
-class SizeBreakdown(Frozen):
-    """Where the parameters and the multiply-adds of one token go. The embedding is a look-up: no multiply-adds."""
-
-    embedding_parameters: int = Field(examples=[2048000])
-    recurrent_parameters: int = Field(description="all recurrent layers", examples=[1052672])
-    softmax_parameters: int = Field(description="the decoder and its bias; tied: the bias alone", examples=[2056000])
-    recurrent_mult_adds: int = Field(description="per token", examples=[1048576])
-    softmax_mult_adds: int = Field(description="per token", examples=[2048000])
-
-    @property
-    def parameters(self) -> int:
-        """All parameters; a tied matrix is counted once, under the embedding."""
-        return self.embedding_parameters + self.recurrent_parameters + self.softmax_parameters
-
-    @property
-    def mult_adds(self) -> int:
-        """Multiply-adds per token: recurrent layers + softmax, as the paper counts (PAPER section 4.1)."""
-        return self.recurrent_mult_adds + self.softmax_mult_adds
-
-
 class LatencyRecord(Frozen):
     """Median and tail of one variant at one shape, measured interleaved with the original.
 
@@ -86,83 +68,125 @@ class LatencyRecord(Frozen):
 
     steps: int = Field(description="tokens of each sequence in one run", examples=[30])
     batch: int = Field(description="sequences side by side", examples=[1])
-    threads: int = Field(examples=[1])
-    device: str = Field(default="cpu", examples=["cpu"])
-    median_ms: float = Field(examples=[0.63])
+    threads: int = Field(description="of one run", examples=[1])
+    device: str = Field(description="where it ran", default="cpu", examples=["cpu"])
+    median_ms: float = Field(description="of one run", examples=[0.63])
     p90_ms: float = Field(description="nine runs of ten are faster", examples=[0.7])
     speedup: float = Field(description="original / this, median over the rounds", examples=[4.1])
     speedup_low: float = Field(description="lower end of its 95 % interval", examples=[4.0])
     speedup_high: float = Field(description="upper end of its 95 % interval", examples=[4.2])
 
 
-class LayerRecord(Frozen):
-    """One recurrent layer: its matrices and biases."""
+class PartRecord(Frozen):
+    """A part of a network, from its input to its answer: what it holds and what it computes.
 
-    axis: str = Field(description="the axis of its units", examples=["units:lstm0"])
-    units: int = Field(examples=[225])
+    A matrix that two parts share is counted once, in the first. A look-up has no multiply-adds.
+    """
+
+    name: str = Field(description="for people", examples=["LSTM layer 1"])
+    axis: str | None = Field(default=None, description="of its units, where they can go", examples=["units:lstm0"])
+    width: int = Field(description="its units", examples=[225])
     parameters: int = Field(description="biases included", examples=[252000])
-    mult_adds: int = Field(description="per token", examples=[251100])
+    mult_adds: int = Field(description="per token or step", examples=[251100])
 
 
-class VariantRecord(Frozen):
-    """One ONNX graph of the bundle, verified and measured."""
+class Sized(Frozen):
+    """Something that has a size on every prunable axis."""
 
-    name: VariantName = Field(examples=["compressed-int8"])
-    file: str = Field(examples=["compressed-int8.onnx"])
-    precision: Literal["float32", "int8"] = Field(examples=["int8"])
-    eight_bit: list[Part] | None = Field(
-        default=None,
-        description="parts whose weights take 8 bits, the others stay float32; null: not recorded",
-        examples=[["embedding", "recurrent layers", "softmax"]],
+    sizes: dict[str, int] = Field(
+        description="components of every prunable axis", examples=[{"embedding": 54, "units:lstm0": 225}]
     )
-    embedding: int = Field(description="width of the embedding", examples=[54])
-    units: list[int] = Field(description="units of each recurrent layer", examples=[[225, 194]])
-    tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
-    size_bytes: int = Field(description="of the file", examples=[2610000])
-    breakdown: SizeBreakdown
-    layers: list[LayerRecord] = Field(default=[], description="the recurrent layers; empty: not recorded")
-    perplexity: float = Field(description="on the held-out text, through the runtime", examples=[33.2])
-    perplexity_rise: float = Field(description="perplexity / original's perplexity - 1", examples=[0.044])
-    latency: list[LatencyRecord] = []
 
     @property
-    def sentence(self) -> LatencyRecord:
-        """Its latency at `SENTENCE`.
+    def embedding(self) -> int | None:
+        """Width of the embedding; None where it is no axis of its own."""
+        return self.sizes.get("embedding")
+
+    @property
+    def units(self) -> list[int]:
+        """Units of each recurrent layer."""
+        return [size for axis, size in self.sizes.items() if axis.startswith("units:")]
+
+
+class VariantRecord(Sized):
+    """One ONNX graph of the bundle, verified and measured."""
+
+    name: VariantName = Field(description="which of the four", examples=["compressed-int8"])
+    file: str = Field(description="its graph in the bundle", examples=["compressed-int8.onnx"])
+    precision: Literal["float32", "int8"] = Field(description="of its weights", examples=["int8"])
+    eight_bit: list[str] = Field(
+        default=[],
+        description="parts whose weights take 8 bits; the others stay float32",
+        examples=[["embedding", "recurrent layers", "softmax"]],
+    )
+    tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
+    size_bytes: int = Field(description="of the file", examples=[2610000])
+    parts: list[PartRecord] = Field(description="where the parameters and the work are")
+    metrics: dict[str, float] = Field(
+        description="on the held-out data, through the runtime", examples=[{"perplexity": 33.2}]
+    )
+    loss: float = Field(
+        description="how much worse than the original in the manifest's metric: a relative rise of perplexity, a fall of F1 "
+        "in points, a change of outputs",
+        examples=[0.044],
+    )
+    latency: list[LatencyRecord] = Field(default=[], description="one record for each shape that was timed")
+
+    @property
+    def parameters(self) -> int:
+        """Of all parts."""
+        return sum(part.parameters for part in self.parts)
+
+    @property
+    def mult_adds(self) -> int:
+        """Of all parts, per token or step."""
+        return sum(part.mult_adds for part in self.parts)
+
+    def at(self, shape: tuple[int, int]) -> LatencyRecord:
+        """Its latency at (steps, batch).
 
         Raises:
             ValueError: when it was not timed there.
         """
         for each in self.latency:
-            if (each.steps, each.batch) == SENTENCE:
+            if (each.steps, each.batch) == shape:
                 return each
-        raise ValueError(f"'{self.name}' was not timed at (steps, batch) = {SENTENCE}")
+        raise ValueError(f"'{self.name}' was not timed at (steps, batch) = {shape}")
+
+    @property
+    def sentence(self) -> LatencyRecord:
+        """Its latency at `SENTENCE`, or where it was timed first if it was not timed there.
+
+        Raises:
+            ValueError: when it was not timed at all.
+        """
+        shapes = [(each.steps, each.batch) for each in self.latency]
+        return self.at(SENTENCE if SENTENCE in shapes or not shapes else shapes[0])
 
 
 class CheckRecord(Frozen):
     """One verification that the bundle passed: the largest error found and the tolerance it had to meet."""
 
-    name: str = Field(examples=["pruned = masked reference"])
-    detail: str = Field(examples=["log-probabilities of 420 tokens, state carried over 3 runs"])
+    name: str = Field(description="what was compared", examples=["pruned = masked reference"])
+    detail: str = Field(description="on what", examples=["log-probabilities of 420 tokens, state carried over 3 runs"])
     error: float = Field(description="largest difference found, nats", examples=[1.9e-6])
     tolerance: float = Field(description="what it had to stay below", examples=[1e-4])
 
 
-class CurvePoint(Frozen):
+class CurvePoint(Sized):
     """One model on the trade-off curve, before fine-tuning."""
 
     removed_share: float = Field(
         description="of all that removing every prunable component would save, the share that is gone, 0 to 1",
         examples=[0.4],
     )
-    embedding: int = Field(examples=[54])
-    units: list[int] = Field(examples=[[225, 194]])
-    parameters: int = Field(examples=[2571596])
-    mult_adds: int = Field(description="per token", examples=[2340000])
-    perplexity: float = Field(description="by the search's quick estimate", examples=[33.4])
-    perplexity_rise: float = Field(examples=[0.045])
+    parameters: int = Field(description="of the network", examples=[2571596])
+    mult_adds: int = Field(description="per token or step", examples=[2340000])
+    value: float = Field(description="in the task's metric, by the search's quick estimate", examples=[33.4])
+    loss: float = Field(description="how much worse than the original, as of a variant", examples=[0.045])
     within_budget: bool = Field(description="as it stands here, before fine-tuning", examples=[True])
     speedup: float | None = Field(
-        default=None, description="original / this, 30 steps x 1, one thread; timed for speed budgets", examples=[3.1]
+        default=None, description="original / this, one thread; timed for speed budgets", examples=[3.1]
     )
     chosen: bool = Field(default=False, description="the one that was published", examples=[False])
 
@@ -174,15 +198,21 @@ class EpochPoint(Frozen):
     seconds: float = Field(description="of its training steps", examples=[94.1])
     steps: int = Field(description="training steps; fewer where it ended early", examples=[1327])
     units: dict[str, int] = Field(description="components of every axis", examples=[{"units:lstm0": 400}])
-    training_perplexity: float = Field(examples=[88.2])
+    training_perplexity: float = Field(description="on the training text, under dropout", examples=[88.2])
     valid_perplexity: float = Field(description="on the held-out text, by the quick estimate", examples=[101.3])
 
 
 class Budget(Frozen):
-    """What the compressed model must keep to. Exactly one limit is set; the default is a rise of 5 %."""
+    """What the compressed model must keep to: one limit; without any, the task's own (`store/quality.py`)."""
 
     perplexity_rise: float | None = Field(
         default=None, ge=0, le=10, description="largest allowed relative rise of perplexity", examples=[0.05]
+    )
+    f1_fall: float | None = Field(
+        default=None, ge=0, le=100, description="largest allowed fall of F1, in points of 100", examples=[1.0]
+    )
+    output_change: float | None = Field(
+        default=None, ge=0, le=10, description="of a graph: largest allowed loss in `Recipe.metric`", examples=[0.02]
     )
     size_ratio: float | None = Field(
         default=None, gt=0, lt=1, description="parameters of the compressed / of the original", examples=[0.4]
@@ -195,11 +225,27 @@ class Budget(Frozen):
         examples=[3.0],
     )
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        found: dict[str, float] = self.model_dump(exclude_none=True)
+        return found
+
+    @property
+    def quality(self) -> float | None:
+        """The largest allowed loss, in the task's metric; None for a budget of size or speed."""
+        return next((value for name, value in self.limits.items() if name not in ("size_ratio", "speedup")), None)
+
 
 class Recipe(Frozen):
     """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
 
-    name: str = Field(default="model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", examples=["mine"])
+    name: str = Field(
+        description="of the model to be",
+        default="model",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        examples=["mine"],
+    )
     mode: Literal["calibrate", "learn"] = Field(
         default="calibrate",
         description="closed form in seconds, or rounds of removing and training on a training text",
@@ -214,7 +260,10 @@ class Recipe(Frozen):
     strength: float = Field(
         default=0.002, gt=0, le=10, description="of `group_lasso`, for a loss summed over the steps", examples=[0.002]
     )
-    budget: Budget = Budget(perplexity_rise=0.05)
+    budget: Budget = Field(default=Budget(), description="what the compressed model must keep to")
+    metric: Literal["output_change", "argmax", "mean_squared_error", "cosine"] = Field(
+        default="output_change", description="of a graph: what its outputs are judged by", examples=["output_change"]
+    )
     prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
     rotate_embedding: bool = Field(
         default=True,
@@ -230,21 +279,25 @@ class Recipe(Frozen):
     start_token: str | None = Field(
         default=None, description="null: <bos>, <s>, <sos>, <eos>, </s> or a line break, if there", examples=["<eos>"]
     )
-    seed: int = Field(default=1, ge=0, le=2**63 - 1, examples=[1])
+    seed: int = Field(description="of everything that is drawn", default=1, ge=0, le=2**63 - 1, examples=[1])
 
 
 class Provenance(Frozen):
     """Where the bundle comes from."""
 
-    upload_sha256: Sha256
+    upload_sha256: Sha256 = Field(description="of the uploaded model")
     layout: str = Field(
         description="which state-dict layout was recognised", examples=["AWD-LSTM: 3 LSTM layers, tied"]
     )
     calibration: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
     held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
-    finetune: str | None = Field(default=None, examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"])
-    versions: dict[str, str] = Field(examples=[{"torch": "2.13.0"}])
-    machine: str = Field(examples=["AMD EPYC (x86_64), 2 threads"])
+    finetune: str | None = Field(
+        description="what training did; null: none",
+        default=None,
+        examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"],
+    )
+    versions: dict[str, str] = Field(description="of the libraries that made it", examples=[{"torch": "2.13.0"}])
+    machine: str = Field(description="on which it was made and timed", examples=["AMD EPYC (x86_64), 2 threads"])
     int8_instructions: list[str] | None = Field(
         default=None,
         description="of the processor's instruction sets, those that multiply 8-bit numbers fast; null: not recorded",
@@ -256,18 +309,32 @@ class Provenance(Frozen):
 class Manifest(Frozen):
     """`manifest.json`: the head of a bundle."""
 
-    format_version: Literal[1] = Field(default=1, examples=[1])
-    task: Literal["language-model"] = Field(default="language-model", examples=["language-model"])
-    name: str = Field(examples=["mine"])
-    created_at: datetime = Field(examples=["2026-11-24T12:00:00Z"])
-    architecture: Architecture = Field(default="lstm-language-model", examples=["lstm-language-model"])
-    recipe: Recipe
-    text: TextContract
-    axes: list[AxisRecord]
-    variants: list[VariantRecord]
-    checks: list[CheckRecord]
-    provenance: Provenance
-    files: list[FileRecord]
+    format_version: Literal[1] = Field(description="of this form", default=1, examples=[1])
+    task: Task = Field(description="what the model does", default="language-model", examples=["language-model"])
+    metric: Metric = Field(default="perplexity", description="what `loss` is about", examples=["perplexity"])
+    name: str = Field(description="as its recipe called it", examples=["mine"])
+    created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
+    architecture: Architecture = Field(
+        description="of the networks", default="lstm-language-model", examples=["lstm-language-model"]
+    )
+    recipe: Recipe = Field(description="what was asked for")
+    text: TextContract | None = Field(default=None, description="of a language model")
+    axes: list[AxisRecord] = Field(description="what was kept of each")
+    variants: list[VariantRecord] = Field(description="the graphs, the original first")
+    checks: list[CheckRecord] = Field(description="what was proven")
+    provenance: Provenance = Field(description="where it comes from")
+    files: list[FileRecord] = Field(description="all files of the bundle but this one")
+
+    @property
+    def contract(self) -> TextContract:
+        """How texts are read.
+
+        Raises:
+            ValueError: when this is no language model.
+        """
+        if self.text is None:
+            raise ValueError(f"'{self.name}' is a {self.task}: it scores no text")
+        return self.text
 
     def variant(self, name: str) -> VariantRecord | None:
         """The variant of that name, or None."""
@@ -277,7 +344,8 @@ class Manifest(Frozen):
 class Report(Frozen):
     """`report.json`: the trade-off curve and what was left out, for the card's plots and the reader's questions."""
 
-    curve: list[CurvePoint]
+    curve: list[CurvePoint] = Field(description="what was tried, from the least removed to the most")
+    original_value: float = Field(description="of the original, by the same quick estimate", examples=[31.9])
     epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
     verdict: str = Field(
         description="one sentence: what was gained, or why it is not worth it",

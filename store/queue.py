@@ -7,6 +7,8 @@ import json
 
 from dbos import DBOSClient
 
+from store.bundles import BundleStore
+from store.errors import CorruptBundle, NotFound
 from store.jobs import CompressionRequest, Job, JobState
 from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
 from store.records import JobRecords
@@ -28,10 +30,16 @@ def workflow_id_of(job_id: str, run: int) -> str:
 
 
 class DbosJobQueue:
-    """Implements `store.jobs.JobQueue`; SQLite by default, Postgres by configuration."""
+    """Implements `store.jobs.JobQueue`; SQLite by default, Postgres by configuration.
 
-    def __init__(self, settings: StoreSettings) -> None:
+    Args:
+        settings: where the database is.
+        bundles: where the jobs' models lie; None: where the settings say.
+    """
+
+    def __init__(self, settings: StoreSettings, bundles: BundleStore | None = None) -> None:
         self.records = JobRecords(settings)
+        self._bundles = bundles or BundleStore(settings)
         self._client = DBOSClient(system_database_url=self.records.url)
 
     def close(self) -> None:
@@ -43,6 +51,9 @@ class DbosJobQueue:
         """Queues a request, or returns the job that stands for it; one that failed, was cancelled or lost its model runs anew."""
         job_id = job_id_of(request)
         job, run = self.records.add(job_id, request)
+        if job.model_id is not None and not self._whole(job.model_id):
+            self.records.forget_model(job.model_id)
+            job, run = self.records.add(job_id, request)
         if job.state is JobState.QUEUED:
             # Repeating it is harmless, and mends a request that died between the two writes.
             self._client.enqueue(
@@ -57,6 +68,14 @@ class DbosJobQueue:
                 run,
             )
         return job
+
+    def _whole(self, model_id: str) -> bool:
+        """Whether a model can be used: somebody may have removed or damaged it on disk, past `DELETE`."""
+        try:
+            self._bundles.open(model_id)
+        except (NotFound, CorruptBundle):
+            return False
+        return True
 
     def get(self, job_id: str) -> Job:
         """The job as it is now."""

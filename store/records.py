@@ -111,7 +111,7 @@ class JobRecords:
             connection.execute(
                 _JOBS.update()
                 .where(_JOBS.c.model_id == model_id)
-                .values(model_id=None, message="the model was deleted", updated_at=_now())
+                .values(model_id=None, message="the model is gone", updated_at=_now())
             )
 
     def get(self, job_id: str) -> Job:

@@ -109,9 +109,9 @@ class SweepStore:
             FrontPoint(
                 job_id=job.id,
                 model_id=job.model_id,
-                parameters=variant.breakdown.parameters,
-                mult_adds=variant.breakdown.mult_adds,
-                perplexity_rise=variant.perplexity_rise,
+                parameters=variant.parameters,
+                mult_adds=variant.mult_adds,
+                loss=variant.loss,
             )
             for variant in bundle.manifest.variants
             if variant.name == "compressed"
@@ -120,10 +120,10 @@ class SweepStore:
 
 
 def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    """The points that no other beats or equals in both multiply-adds and perplexity; a published one wins a draw."""
+    """The points that no other beats or equals in both multiply-adds and quality; a published one wins a draw."""
     front: list[FrontPoint] = []
-    for point in sorted(points, key=lambda p: (p.mult_adds, p.perplexity_rise, p.model_id is None)):
-        if not front or point.perplexity_rise < front[-1].perplexity_rise:
+    for point in sorted(points, key=lambda p: (p.mult_adds, p.loss, p.model_id is None)):
+        if not front or point.loss < front[-1].loss:
             front.append(point)
     return front
 
@@ -134,7 +134,7 @@ def _tried(job_id: str, point: CurvePoint) -> FrontPoint:
         model_id=None,
         parameters=point.parameters,
         mult_adds=point.mult_adds,
-        perplexity_rise=point.perplexity_rise,
+        loss=point.loss,
     )
 
 

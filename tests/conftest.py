@@ -12,7 +12,8 @@ import torch
 
 from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.pipeline import Inputs, run
+from compress.pipeline import run
+from compress.tasks.reading import Inputs
 from compress.training.loop import train
 from compress.training.plan import TrainingPlan
 from store.bundles import BundleStore

@@ -24,7 +24,6 @@ from compress.learners.group_lasso import PaperGroupLasso
 from compress.networks.contract import LanguageModel
 from compress.networks.registry import build, spec_of
 from compress.networks.regularisation import Regularisation
-from compress.sizes import layer_units
 from compress.training.evaluation import perplexity
 from compress.training.loop import train
 from compress.training.plan import TrainingPlan
@@ -87,7 +86,7 @@ def run(name: str, seed: int, corpus: str, output: Path) -> Path:
         "corpus": corpus,
         "seed": seed,
         "plan": asdict(plan),
-        "units": layer_units(declaration),
+        "units": [size for axis, size in declaration.axes.items() if axis.startswith("units:")],
         "parameters": axes.parameters(declaration),
         "mult_adds": axes.mult_adds(declaration),
         "valid_perplexity": perplexity(network, text.valid),

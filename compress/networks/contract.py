@@ -9,7 +9,7 @@ Legend: B batch, T steps, V vocabulary, D width of a site's concatenated inputs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,23 @@ from store.manifest import Architecture
 
 State = list[tuple[Tensor, ...]]
 """Per recurrent layer its states, each (1, B, H)."""
+
+
+class Network(Protocol):
+    """What the stages know of any network: arrays with named axes, and how to make a network of others."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """What it is called in a manifest."""
+
+    def arrays(self) -> dict[str, Array]:
+        """The parameters by name as float32 arrays (copies)."""
+
+    def declaration(self) -> Declaration:
+        """The named axes of the arrays."""
+
+    def rebuilt(self, arrays: Arrays) -> Self:
+        """A network of the same architecture with the sizes and values of `arrays`."""
 
 
 class LanguageModel(nn.Module, ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
@@ -12,9 +12,11 @@ from starlette.concurrency import run_in_threadpool
 
 from service.house import TheHouse
 from service.problems import ProblemDocument
+from service.schemas import JobId
 from store.jobs import Job
 
-router = APIRouter(prefix="/jobs", tags=["jobs"], responses={404: {"model": ProblemDocument}})
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}
 POLL_SECONDS = 0.3
 
 
@@ -24,24 +26,29 @@ def list_jobs(house: TheHouse) -> list[Job]:
     return house.queue.list()
 
 
-@router.get("/{job_id}", summary="One job with the tail of its log")
-def get_job(job_id: str, house: TheHouse) -> Job:
+@router.get("/{job_id}", summary="One job with the tail of its log", responses=UNKNOWN)
+def get_job(job_id: JobId, house: TheHouse) -> Job:
     """State, stage, progress, and how it ended."""
     return house.queue.get(job_id)
 
 
-@router.delete("/{job_id}", summary="Cancel a job")
-def cancel_job(job_id: str, house: TheHouse) -> Job:
+@router.delete("/{job_id}", summary="Cancel a job", responses=UNKNOWN)
+def cancel_job(job_id: JobId, house: TheHouse) -> Job:
     """Ends a queued or running job; an ended one stays as it is."""
     return house.queue.cancel(job_id)
 
 
-def _existing(job_id: str, house: TheHouse) -> str:
+def _existing(job_id: JobId, house: TheHouse) -> str:
     """The job's id, looked up before an answer begins: a stream that runs has no status to change."""
     return house.queue.get(job_id).id
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse, summary="Follow a job (server-sent events)")
+@router.get(
+    "/{job_id}/events",
+    response_class=EventSourceResponse,
+    summary="Follow a job (server-sent events)",
+    responses=UNKNOWN,
+)
 async def follow_job(job_id: Annotated[str, Depends(_existing)], house: TheHouse) -> AsyncIterable[ServerSentEvent]:
     """An event `job` at every change, the last one when the job has ended."""
     before = ""

@@ -13,7 +13,7 @@ from runtime.latency import compare
 from runtime.session import VariantSession, devices
 from service.house import House, LatencyKey, TheHouse
 from service.problems import ProblemDocument, Refused
-from service.schemas import LatencyResponse
+from service.schemas import LatencyResponse, ModelName
 from store.manifest import LatencyRecord
 
 router = APIRouter(
@@ -25,13 +25,15 @@ CORES = max(1, os.cpu_count() or 1)
 
 @router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
 async def latency(
-    model: str,
+    model: ModelName,
     house: TheHouse,
     steps: Annotated[int, Query(ge=1, le=1000, description="tokens of each sequence", examples=[30])] = 30,
     batch: Annotated[int, Query(ge=1, le=256, description="sequences side by side", examples=[1])] = 1,
-    threads: Annotated[int, Query(ge=1, le=CORES, description="of one run; at most this host's cores")] = 1,
+    threads: Annotated[
+        int, Query(ge=1, le=CORES, description="of one run; at most this host's cores", examples=[1])
+    ] = 1,
     device: Annotated[str | None, Query(description="none: every device there is", examples=["cpu"])] = None,
-    refresh: Annotated[bool, Query(description="measure anew")] = False,
+    refresh: Annotated[bool, Query(description="measure anew", examples=[False])] = False,
 ) -> LatencyResponse:
     """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers here."""
     if device is not None and device not in devices():
@@ -55,12 +57,12 @@ def _measure(house: House, key: LatencyKey) -> LatencyResponse:
     model_id, steps, batch, threads, chosen = key
     bundle = house.models.bundles.open(model_id)
     # Every run makes the log-probabilities of all tokens, (T, B, V) in float32, whatever is fetched of them.
-    needed = 4 * steps * batch * bundle.manifest.text.vocabulary
+    needed = 4 * steps * batch * bundle.manifest.contract.vocabulary
     if needed > house.settings.latency_limit_bytes:
         raise Refused(
             "too-large",
-            f"{steps} steps x {batch} over {bundle.manifest.text.vocabulary:,} tokens make {needed:,} bytes in a run; at most "
-            f"{house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
+            f"{steps} steps x {batch} over {bundle.manifest.contract.vocabulary:,} tokens make {needed:,} bytes in a run; at "
+            f"most {house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
         )
     results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in bundle.manifest.variants}
     for device in devices() if chosen is None else [chosen]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 
 from service.house import TheHouse
 from service.problems import ProblemDocument
-from service.schemas import ModelDetail, ModelSummary
+from service.schemas import FilePath, ModelDetail, ModelName, ModelSummary
 from store.manifest import Report
 
-router = APIRouter(
-    prefix="/models", tags=["models"], responses={404: {"model": ProblemDocument}, 409: {"model": ProblemDocument}}
-)
+router = APIRouter(prefix="/models", tags=["models"])
+REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemDocument} for status in (404, 409)}
 
 
 @router.get("", summary="All models, newest first")
@@ -24,28 +25,29 @@ def list_models(house: TheHouse) -> list[ModelSummary]:
             name=manifest.name,
             created_at=manifest.created_at,
             task=manifest.task,
+            metric=manifest.metric,
             variants=manifest.variants,
         )
         for bundle_id, manifest in house.models.bundles.manifests()
     ]
 
 
-@router.get("/{model}", summary="A model's manifest")
-def get_model(model: str, house: TheHouse) -> ModelDetail:
+@router.get("/{model}", summary="A model's manifest", responses=REFUSALS)
+def get_model(model: ModelName, house: TheHouse) -> ModelDetail:
     """By id or name."""
     bundle_id, manifest = house.models.manifest(model)
     return ModelDetail(id=bundle_id, manifest=manifest)
 
 
-@router.get("/{model}/report", summary="The trade-off curve and the verdict")
-def get_report(model: str, house: TheHouse) -> Report:
+@router.get("/{model}/report", summary="The trade-off curve and the verdict", responses=REFUSALS)
+def get_report(model: ModelName, house: TheHouse) -> Report:
     """What the search tried."""
     bundle = house.models.bundles.open(house.models.resolve(model))
     return Report.model_validate_json(bundle.path("report.json").read_bytes())
 
 
-@router.get("/{model}/card", response_class=PlainTextResponse, summary="The model card (Markdown)")
-def get_card(model: str, house: TheHouse, request: Request) -> PlainTextResponse:
+@router.get("/{model}/card", response_class=PlainTextResponse, summary="The model card (Markdown)", responses=REFUSALS)
+def get_card(model: ModelName, house: TheHouse, request: Request) -> PlainTextResponse:
     """For people. In the bundle its pictures lie beside it; here its links lead to `/models/{model}/files`."""
     bundle = house.models.bundles.open(house.models.resolve(model))
     card = bundle.path("README.md").read_text(encoding="utf-8")
@@ -56,15 +58,17 @@ def get_card(model: str, house: TheHouse, request: Request) -> PlainTextResponse
     return PlainTextResponse(card, media_type="text/markdown")
 
 
-@router.get("/{model}/files/{path:path}", response_class=FileResponse, summary="A file of the bundle")
-def get_file(model: str, path: str, house: TheHouse) -> FileResponse:
+@router.get(
+    "/{model}/files/{path:path}", response_class=FileResponse, summary="A file of the bundle", responses=REFUSALS
+)
+def get_file(model: ModelName, path: FilePath, house: TheHouse) -> FileResponse:
     """Any file that the manifest names."""
     bundle = house.models.bundles.open(house.models.resolve(model))
     return FileResponse(bundle.path(path))
 
 
-@router.delete("/{model}", status_code=204, summary="Delete a model")
-def delete_model(model: str, house: TheHouse) -> Response:
+@router.delete("/{model}", status_code=204, summary="Delete a model", responses={404: {"model": ProblemDocument}})
+def delete_model(model: ModelName, house: TheHouse) -> Response:
     """From disk and memory. The request that made it, sent again, makes it anew."""
     house.queue.forget_model(house.models.delete(model))
     return Response(status_code=204)

@@ -23,7 +23,7 @@ router = APIRouter(tags=["score"])
     "/score",
     response_model=ScoreResponse,
     summary="Score texts with the original and the compressed model",
-    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503)},
+    responses={status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503)},
 )
 async def score(request: ScoreRequest, house: TheHouse) -> Response:
     """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""

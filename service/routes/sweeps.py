@@ -10,12 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from service import intake
 from service.house import TheHouse
 from service.problems import ProblemDocument, Refused
-from service.routes.compress import RECIPE, Calibration, Config, HeldOut, Model, Options, Train, Vocabulary
+from service.schemas import SweepId
 from store.jobs import CompressionRequest, Sweep, UploadRef
 from store.manifest import Recipe
 from store.sweeps import MOST_VARIATIONS
 
-router = APIRouter(prefix="/sweeps", tags=["sweeps"], responses={404: {"model": ProblemDocument}})
+router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 VARIATIONS = TypeAdapter(list[dict[str, Any]])
 
 
@@ -23,13 +23,13 @@ VARIATIONS = TypeAdapter(list[dict[str, Any]])
     "",
     status_code=202,
     summary="Compress an uploaded model under several recipes",
-    responses={status: {"model": ProblemDocument} for status in (413, 422, 507)},
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 507)},
 )
 async def begin_sweep(
     house: TheHouse,
     request: Request,
     response: Response,
-    model: Model,
+    files: intake.Files,
     variations: Annotated[
         str,
         Form(
@@ -37,25 +37,16 @@ async def begin_sweep(
             examples=['[{"budget": {"perplexity_rise": 0.02}}, {"budget": {"perplexity_rise": 0.1}}]'],
         ),
     ],
-    config: Config = None,
-    vocabulary: Vocabulary = None,
-    train: Train = None,
-    calibration: Calibration = None,
-    held_out: HeldOut = None,
-    options: Options = "{}",
+    options: intake.Options = "{}",
 ) -> Sweep:
     """Queues a job for each variation and answers at once. The same request again is the same sweep."""
-    base = intake.read_form("options", options, RECIPE)
+    base = intake.read_form("options", options, intake.RECIPE)
     recipes = _recipes(base, intake.read_form("variations", variations, VARIATIONS))
 
     def queue(uploads: dict[str, UploadRef]) -> Sweep:
         requests = [CompressionRequest.model_validate({**uploads, "recipe": recipe}) for recipe in recipes]
         return house.sweeps.begin(base.name, requests)
 
-    files = {
-        "model": model, "config": config, "vocabulary": vocabulary, "train": train, "calibration": calibration,
-        "held_out": held_out,
-    }  # fmt: skip
     await intake.refuse_unknown(request, {*files, "options", "variations"})
     sweep = await intake.take(house, files, queue)
     response.headers["location"] = f"/sweeps/{sweep.id}"
@@ -68,14 +59,14 @@ def list_sweeps(house: TheHouse) -> list[Sweep]:
     return house.sweeps.all()
 
 
-@router.get("/{sweep_id}", summary="One sweep")
-def get_sweep(sweep_id: str, house: TheHouse) -> Sweep:
+@router.get("/{sweep_id}", summary="One sweep", responses={404: {"model": ProblemDocument}})
+def get_sweep(sweep_id: SweepId, house: TheHouse) -> Sweep:
     """Its jobs, and the front of what they found so far."""
     return house.sweeps.get(sweep_id)
 
 
-@router.delete("/{sweep_id}", summary="Cancel a sweep")
-def cancel_sweep(sweep_id: str, house: TheHouse) -> Sweep:
+@router.delete("/{sweep_id}", summary="Cancel a sweep", responses={404: {"model": ProblemDocument}})
+def cancel_sweep(sweep_id: SweepId, house: TheHouse) -> Sweep:
     """Cancels its jobs that have not ended."""
     return house.sweeps.cancel(sweep_id)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from client.api import Client, ProblemError, Unreachable
+from client.api import Client, Companions, ProblemError, Unreachable
 from client.cli import app
+from client.companions import OPTIONS
 from examples.demo import free_port
-from store.jobs import JobState
+from store.jobs import CompressionRequest, JobState
 from store.manifest import Budget, Recipe
 from tests.conftest import Trained
 
@@ -111,13 +113,35 @@ def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trai
         published = {point.model_id for point in sweep.front} - {None}
         assert published <= {job.model_id for job in sweep.jobs}
         assert published
-        rises = [point.perplexity_rise for point in sweep.front]
+        rises = [point.loss for point in sweep.front]
         assert rises == sorted(rises, reverse=True)
         with pytest.raises(ProblemError, match="1 to 32 make a sweep"):
             client.sweep(trained.model, [], recipe=recipe)
         with pytest.raises(ProblemError, match="variations/0") as refused:
             client.sweep(trained.model, [{"budget": {"perplexity_rise": -1}}], recipe=recipe)
         assert refused.value.kind == "invalid-request"
+
+
+def test_files_that_may_come_with_a_model_are_the_same_everywhere() -> None:
+    optional = set(CompressionRequest.model_fields) - {"model", "recipe"}
+    assert set(Companions.__annotations__) == optional
+    assert set(OPTIONS) == optional
+    for command in ("compress", "sweep"):
+        told = CliRunner(env={"COLUMNS": "140"}).invoke(app, [command, "--help"]).output
+        assert all(f"--{name.replace('_', '-')} " in told for name in optional)
+
+
+def test_address_that_cannot_be_had_is_said_in_words() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = CliRunner().invoke(app, ["serve", "--port", str(taken.getsockname()[1])])
+    assert done.exit_code == 1
+    assert "take another --host or --port" in done.output
+    assert CliRunner().invoke(app, ["serve", "--port", "70000"]).exit_code == 2
+    nowhere = CliRunner().invoke(app, ["serve", "--host", "no.such.host.invalid"])
+    assert nowhere.exit_code == 1
+    assert "cannot listen on no.such.host.invalid:8000" in nowhere.output
 
 
 def test_no_service_is_said_in_words() -> None:

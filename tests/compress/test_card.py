@@ -11,6 +11,7 @@ from compress.card import write_card
 from compress.measurement import verdict_of
 from store.bundles import BundleStore, OpenBundle
 from store.manifest import Budget, Manifest, Report, VariantName, VariantRecord
+from store.quality import SCALES
 from tests.conftest import Published
 
 
@@ -35,11 +36,11 @@ def test_card_tells_verdict_proof_and_sizes_of_every_layer(bundle: OpenBundle) -
     original, compressed = bundle.manifest.variant("original"), bundle.manifest.variant("compressed")
     assert original is not None
     assert compressed is not None
-    assert [layer.units for layer in original.layers] == [40, 32]
-    for number, (old, new) in enumerate(zip(original.layers, compressed.layers, strict=True), start=1):
-        less = f"{1 - new.units / old.units:.0%}"
+    assert [part.width for part in original.parts[1:-1]] == [40, 32]
+    for number, (old, new) in enumerate(zip(original.parts[1:-1], compressed.parts[1:-1], strict=True), start=1):
+        less = f"{1 - new.width / old.width:.0%}"
         assert (
-            f"| LSTM layer {number} | {old.units} | {new.units} | {less} | {old.parameters:,} | {new.parameters:,} |"
+            f"| LSTM layer {number} | {old.width} | {new.width} | {less} | {old.parameters:,} | {new.parameters:,} |"
             in card
         )
         assert f"| LSTM layer {number} | {old.mult_adds:,} |" in card
@@ -64,7 +65,8 @@ def test_chosen_point_is_marked_and_its_two_perplexities_explained(bundle: OpenB
     (chosen,) = [point for point in report.curve if point.chosen]
     assert chosen.units == compressed.units
     assert f"| **{chosen.removed_share:.0%} (chosen)** | **{chosen.embedding}** |" in card
-    assert f"the chosen model has {chosen.perplexity:.2f} here and {compressed.perplexity:.2f} there" in card
+    published = compressed.metrics["perplexity"]
+    assert f"the chosen model has {chosen.value:.2f} here and {published:.2f} there" in card
     assert "*Removed* is the share of" in card
     assert "chosen" in bundle.path("curve.svg").read_text()
 
@@ -110,5 +112,5 @@ def test_verdict_speaks_of_the_smaller_file_where_the_clock_cannot_tell(bundle: 
     plain = [timed(both, "original", 1, 1, 1), timed(both, "original-int8", 1, 1.1, 1.2)]
     fast = timed(both, "compressed", 2.9, 3.0, 3.1)
     overlapping, slower = (timed(both, "compressed-int8", low, low + 0.1, low + 0.2) for low in (2.75, 2.5))
-    assert verdict_of([*plain, fast, overlapping]).startswith("compressed-int8 is 2.9x")
-    assert verdict_of([*plain, fast, slower]).startswith("compressed is 3.0x")
+    assert verdict_of([*plain, fast, overlapping], SCALES["perplexity"]).startswith("compressed-int8 is 2.9x")
+    assert verdict_of([*plain, fast, slower], SCALES["perplexity"]).startswith("compressed is 3.0x")

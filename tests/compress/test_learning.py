@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from compress import axes
-from compress.calibrate import Pruned
 from compress.errors import BudgetNotMet
 from compress.learning import learn_structure
 from compress.networks.contract import LanguageModel
 from compress.rounds import Learning
+from compress.tasks.language import LanguageTask
 from compress.texts import Texts
 from compress.training.evaluation import perplexity
-from compress.verification import verify_removal
-from store.manifest import Budget, Recipe
+from runtime.text import TextCodec, word_tokenizer
+from store.manifest import Budget, Recipe, TextContract
 from tests.conftest import WORDS, Trained, sentences
 
 
@@ -47,10 +47,15 @@ def silent(done: float, message: str) -> None:
 
 
 def learnt(network: LanguageModel, texts: Texts, asked: Recipe, work: Path) -> Learning:
-    def verify(before: LanguageModel, pruned: Pruned) -> None:
-        verify_removal(before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), texts.held_out)
+    return learn_structure(task_of(network, texts, asked), texts, work, silent)
 
-    return learn_structure(network, texts, asked, work, silent, verify)
+
+def task_of(network: LanguageModel, texts: Texts, asked: Recipe) -> LanguageTask:
+    contract = TextContract(
+        unit="word", vocabulary=len(WORDS), start_token="<eos>", unknown_token="<unk>", newline_token="<eos>"
+    )
+    codec = TextCodec(word_tokenizer(WORDS, "<unk>", "<eos>"), contract)
+    return LanguageTask(network, texts, asked, codec, "made by the test")
 
 
 @pytest.mark.parametrize("learner", ["calibrated", "proximal", "l0", "group_lasso"])
@@ -106,7 +111,7 @@ def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
                 raise Killed
 
         with pytest.raises(Killed):
-            learn_structure(trained.network, texts, asked, killed, tell, lambda network, pruned: None)
+            learn_structure(task_of(trained.network, texts, asked), texts, killed, tell)
     found = learnt(trained.network, texts, asked, killed)
     assert found.network.declaration().axes == expected.network.declaration().axes
     first, second = (perplexity(each.network, texts.held_out) for each in (found, expected))

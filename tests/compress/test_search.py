@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from compress import axes
 from compress.errors import BudgetNotMet
-from compress.measurement import Exported, measure
+from compress.measurement import measure
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.sizes import breakdown, recurrent_layers
-from compress.texts import sample
+from compress.sizes import parts, recurrent_layers
+from compress.tasks.language import LanguageTask
+from compress.texts import Texts, sample
 from runtime.bundle import LoadedModel
 from store.bundles import BundleStore
 from store.manifest import Budget, Recipe, Report
@@ -35,9 +37,10 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
 ) -> None:
     codec = LoadedModel(BundleStore(published.settings).open(published.bundle_id)).codec
     # What a search may hand over after a lucky moment of the clock: a candidate no faster than the original.
-    candidates = [Exported("original", trained.network), Exported("compressed", trained.network)]
     held_out = sample(trained.network, 0, 400, seed=1)
-    measured = measure(candidates, codec, held_out, Budget(speedup=3.0), tmp_path, Quiet())
+    texts = Texts(held_out, held_out, held_out, "sampled", "sampled")
+    task = LanguageTask(trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, "by hand")
+    measured = measure(task, trained.network, tmp_path, Quiet())
     assert [variant.name for variant in measured.variants] == ["original", "original-int8", "compressed-int8"]
     assert len(measured.left_out) == 1
     assert "the budget asks for 3" in measured.left_out[0]
@@ -81,9 +84,10 @@ def test_refused_budget_names_the_point_that_came_closest(
 def test_layers_sum_to_the_recurrent_part(name: str) -> None:
     network = random_network(name)
     declaration = network.declaration()
-    parts, layers = breakdown(declaration), recurrent_layers(declaration)
+    every, layers = parts(declaration), recurrent_layers(declaration)
     assert [layer.axis for layer in layers] == [axis for axis in declaration.axes if axis.startswith("units:")]
-    assert sum(layer.parameters for layer in layers) == parts.recurrent_parameters
-    assert sum(layer.mult_adds for layer in layers) == parts.recurrent_mult_adds
+    assert [part.name for part in every] == ["embedding", *(layer.name for layer in layers), "softmax"]
+    assert sum(part.parameters for part in every) == axes.parameters(declaration)
+    assert sum(part.mult_adds for part in every) == axes.mult_adds(declaration)
     recurrent = [p for key, p in network.named_parameters() if not key.startswith(("embedding", "decoder"))]
-    assert sum(p.numel() for p in recurrent) == parts.recurrent_parameters
+    assert sum(p.numel() for p in recurrent) == sum(layer.parameters for layer in layers)

@@ -22,9 +22,10 @@ from store.jobs import CompressionRequest, Job, JobState, UploadRef
 from store.manifest import Recipe
 from store.queue import DbosJobQueue
 from store.settings import StoreSettings
+from tests.conftest import Published
 
 CHILD = """
-import json, os, sys, threading, time
+import json, os, shutil, sys, threading, time
 from pathlib import Path
 
 folder = Path(sys.argv[1])
@@ -54,17 +55,20 @@ if kind == "slow":
         tell(stage="work", progress=step / 40, message=f"step {step}")
 with runs.open("a") as file:
     file.write(f"end {request['recipe']['name']} {os.getpid()}\\n")
-tell(result={"model_id": "0123456789abcdef"})
+made = Path(os.environ["MADE"])
+shutil.copytree(made, Path(os.environ["ISS_HOME"]) / "artifacts" / "bundles" / made.name, dirs_exist_ok=True)
+tell(result={"model_id": made.name})
 """
 
 
 class House:
     """A home folder, its queue, and the workers started in it."""
 
-    def __init__(self, folder: Path, database_url: str | None) -> None:
+    def __init__(self, folder: Path, database_url: str | None, made: Path) -> None:
         self.settings = StoreSettings(home=folder / "home", database_url=database_url)
         self.child = folder / "child.py"
         self.child.write_text(CHILD)
+        self.made = made
         self.runs = folder / "runs.txt"
         self.runs.touch()
         self.queue = DbosJobQueue(self.settings)
@@ -76,6 +80,7 @@ class House:
             "ISS_EXECUTOR_ID": executor_id,
             "ISS_CHILD_COMMAND": f'["{python}", "{self.child}"]',
             "RUNS": str(self.runs),
+            "MADE": str(self.made),
         }
         if self.settings.database_url is not None:
             environment["ISS_DATABASE_URL"] = self.settings.database_url
@@ -144,14 +149,14 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+def house(request: pytest.FixtureRequest, tmp_path: Path, published: Published) -> Iterator[House]:
     url = None
     if request.param == "postgres":
         address, name = request.getfixturevalue("postgres"), f"t{time.monotonic_ns()}"
         with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
             connection.execute(f"create database {name}")
         url = f"{address}/{name}"
-    made = House(tmp_path, url)
+    made = House(tmp_path, url, published.settings.home / "artifacts" / "bundles" / published.bundle_id)
     yield made
     for worker in made.workers:
         if worker.poll() is None:
@@ -173,7 +178,7 @@ def test_jobs_end_as_success_answer_budget_and_crash(house: House) -> None:
     house.worker("one")
     jobs = {name: house.ask(name).id for name in ("good", "answer", "budget", "crash")}
     good = house.ended(jobs["good"])
-    assert (good.state, good.model_id, good.progress) == (JobState.SUCCEEDED, "0123456789abcdef", 1.0), good.problem
+    assert (good.state, good.model_id, good.progress) == (JobState.SUCCEEDED, house.made.name, 1.0), good.problem
     answer = house.ended(jobs["answer"])
     assert answer.state is JobState.FAILED
     assert answer.problem is not None
@@ -206,11 +211,25 @@ def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> 
 def test_request_whose_model_was_deleted_makes_it_anew(house: House) -> None:
     house.worker("one")
     job = house.ended(house.ask("good").id)
-    house.queue.forget_model("0123456789abcdef")
+    house.queue.forget_model(house.made.name)
     assert house.queue.get(job.id).model_id is None
     assert house.ask("good").id == job.id
-    house.until(job.id, lambda job: job.model_id == "0123456789abcdef")
+    house.until(job.id, lambda job: job.model_id == house.made.name)
     assert len(house.lines("start good")) == 2
+
+
+def test_request_whose_model_was_removed_or_damaged_on_disk_makes_it_anew(house: House) -> None:
+    house.worker("one")
+    job = house.ended(house.ask("good").id)
+    bundle = house.settings.home / "artifacts" / "bundles" / house.made.name
+    assert house.ask("good").state is JobState.SUCCEEDED
+    shutil.rmtree(bundle)
+    assert house.ask("good").state is JobState.QUEUED
+    assert house.ended(job.id).model_id == house.made.name
+    (bundle / "README.md").unlink()
+    assert house.ask("good").id == job.id
+    house.until(job.id, lambda job: job.model_id == house.made.name)
+    assert len(house.lines("start good")) == 3
 
 
 def test_cancel_kills_the_child_within_a_second_and_leaves_nothing(house: House) -> None:

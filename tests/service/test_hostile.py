@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,11 +145,17 @@ def test_logs_are_json_lines(published: Published, tmp_path: Path) -> None:
     assert [(line["route"], line["status"]) for line in requests] == [("/score", 200)]
 
 
-def test_serve_ends_both_processes_on_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_serve_answers_and_ends_both_processes_on_sigterm(host: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
     port = free_port()
-    command = [sys.executable, "-m", "client", "serve", "--port", str(port), "--home", str(tmp_path)]
+    command = [sys.executable, "-m", "client", "serve", "--host", host, "--port", str(port), "--home", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    with Client(f"http://127.0.0.1:{port}") as client:
+    with Client(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}") as client:
         wait_for(client)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2

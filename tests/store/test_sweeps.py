@@ -19,7 +19,7 @@ from store.uploads import UploadStore
 
 
 def point(mult_adds: int, rise: float, model_id: str | None = None) -> FrontPoint:
-    return FrontPoint(job_id="j", model_id=model_id, parameters=1, mult_adds=mult_adds, perplexity_rise=rise)
+    return FrontPoint(job_id="j", model_id=model_id, parameters=1, mult_adds=mult_adds, loss=rise)
 
 
 def test_front_is_what_no_other_point_beats_by_brute_force() -> None:
@@ -27,15 +27,15 @@ def test_front_is_what_no_other_point_beats_by_brute_force() -> None:
     for _ in range(20):
         points = [point(draw.randrange(8), draw.randrange(8) / 10) for _ in range(12)]
         expected = {
-            (a.mult_adds, a.perplexity_rise)
+            (a.mult_adds, a.loss)
             for a in points
             if not any(
-                b.mult_adds <= a.mult_adds and b.perplexity_rise <= a.perplexity_rise
-                and (b.mult_adds, b.perplexity_rise) != (a.mult_adds, a.perplexity_rise)
+                b.mult_adds <= a.mult_adds and b.loss <= a.loss
+                and (b.mult_adds, b.loss) != (a.mult_adds, a.loss)
                 for b in points
             )
         }  # fmt: skip
-        found = [(p.mult_adds, p.perplexity_rise) for p in pareto(points)]
+        found = [(p.mult_adds, p.loss) for p in pareto(points)]
         assert set(found) == expected
         assert len(found) == len(expected)
         assert found == sorted(found)
@@ -67,13 +67,13 @@ def test_sweep_follows_its_jobs(sweeps: tuple[SweepStore, DbosJobQueue, list[Com
     queue.records.begin(first, 1)
     assert store.get(sweep.id).state is JobState.RUNNING
     tried = CurvePoint(
-        removed_share=0.1, embedding=4, units=[3], parameters=50, mult_adds=20, perplexity=9.0, perplexity_rise=0.2,
+        removed_share=0.1, sizes={"embedding": 4, "units:lstm0": 3}, parameters=50, mult_adds=20, value=9.0, loss=0.2,
         within_budget=False,
     )  # fmt: skip
     queue.records.finish(first, 1, JobState.BUDGET_NOT_MET, curve=[tried])
     found = store.get(sweep.id)
     assert (found.state, found.progress) == (JobState.RUNNING, 0.5)
-    assert [(p.job_id, p.mult_adds, p.perplexity_rise) for p in found.front] == [(first, 20, 0.2)]
+    assert [(p.job_id, p.mult_adds, p.loss) for p in found.front] == [(first, 20, 0.2)]
     ended = store.cancel(sweep.id)
     assert ended.state is JobState.CANCELLED
     assert queue.get(first).state is JobState.BUDGET_NOT_MET

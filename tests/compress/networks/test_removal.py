@@ -12,7 +12,7 @@ from compress.networks.registry import build
 from compress.networks.rhn import RhnSpec
 from compress.observation import observe
 from compress.repair import repair
-from compress.sizes import breakdown, embedding_width, is_tied, layer_units
+from compress.sizes import is_tied, parts
 from tests.compress.networks.slow import NETWORKS, V, slow_log_probs
 from tests.compress.networks.test_networks import random_network, random_tokens, scores
 
@@ -50,16 +50,17 @@ def test_counts_and_sizes_are_those_of_the_parameters(name: str) -> None:
     declaration.check(network.arrays())
     held = {key: parameter.numel() for key, parameter in network.named_parameters()}
     assert axes.parameters(declaration) == sum(held.values())
-    assert (embedding_width(declaration), is_tied(declaration)) == (spec.embedding, spec.tied)
-    assert layer_units(declaration) == ([spec.width] if isinstance(spec, RhnSpec) else list(spec.units))
-    parts = breakdown(declaration)
-    top = layer_units(declaration)[-1]
+    embedding, *layers, softmax = parts(declaration)
+    assert (embedding.width, is_tied(declaration)) == (spec.embedding, spec.tied)
+    units = [spec.width] if isinstance(spec, RhnSpec) else list(spec.units)
+    assert [layer.width for layer in layers] == units
+    top = units[-1]
     matrices = [key for key, parameter in network.named_parameters() if parameter.ndim == 2]
     recurrent = sum(held[key] for key in matrices if key.startswith(("layers", "highway")))
-    assert (parts.recurrent_mult_adds, parts.softmax_mult_adds) == (recurrent, top * V)
-    assert parts.parameters == sum(held.values())
-    assert parts.embedding_parameters == V * spec.embedding
-    assert parts.softmax_parameters == V + (0 if spec.tied else V * top)
+    assert (sum(layer.mult_adds for layer in layers), softmax.mult_adds) == (recurrent, top * V)
+    assert (embedding.parameters, embedding.mult_adds) == (V * spec.embedding, 0)
+    assert softmax.parameters == V + (0 if spec.tied else V * top)
+    assert sum(part.parameters for part in (embedding, *layers, softmax)) == sum(held.values())
 
 
 @pytest.mark.parametrize("name", RECURRENT)

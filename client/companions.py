@@ -1,0 +1,43 @@
+"""The options of the files that may come with a model, declared once for all commands that upload."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def _option(text: str) -> Any:
+    return Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help=text)]
+
+
+OPTIONS = {
+    "vocabulary": _option("words or characters by id, or tokenizer.json"),
+    "train": _option("text to learn and fine-tune on"),
+    "calibration": _option("text to observe; none: the model writes its own"),
+    "held_out": _option("text to judge on"),
+    "config": _option("JSON beside the weights"),
+}
+
+
+def with_companions(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options, which it takes as `**companions: Unpack[client.api.Companions]`."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+        for name, annotation in OPTIONS.items()
+    ]
+
+    @wraps(command)
+    def whole(*arguments: Any, **named: Any) -> None:
+        command(*arguments, **named)
+
+    # typer reads both, and neither holds `**companions`.
+    whole.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    whole.__annotations__ = {each.name: each.annotation for each in (*own, *options)}
+    return whole

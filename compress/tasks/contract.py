@@ -1,0 +1,192 @@
+"""What a kind of model gives to the stages. A new kind implements this class and is chosen in `tasks/reading.py`.
+
+A task holds the uploaded model and the data it is judged on. The stages ask it for moments, for a quick judgement of a candidate,
+for its proofs and its measurements; what a token, an answer or an input is stays inside.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
+
+from compress.axes import Declaration, Keep
+from compress.errors import ModeUnavailable
+from compress.networks.contract import Network
+from compress.observation import Observed
+from store.manifest import (
+    SENTENCE,
+    CheckRecord,
+    CurvePoint,
+    EpochPoint,
+    LatencyRecord,
+    Metric,
+    PartRecord,
+    Recipe,
+    Task,
+    TextContract,
+)
+
+if TYPE_CHECKING:
+    from compress.calibrate import Pruned
+
+Model = TypeVar("Model", bound=Network)
+Tell = Callable[[float, str], None]
+
+
+class StageReport(Protocol):
+    """The pipeline's view of progress."""
+
+    def enter(self, name: str, message: str) -> None:
+        """Begins a stage."""
+
+    def tell(self, done: float, message: str) -> None:
+        """Progress inside it."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A model's value in the task's metric, and how much worse than the original it is."""
+
+    value: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a task's model and data come from, a line each."""
+
+    layout: str
+    calibration: str
+    held_out: str
+
+
+@dataclass(frozen=True)
+class Candidate(Generic[Model]):
+    """A smaller network, proven equal to what it was cut from.
+
+    Attributes:
+        network: in evaluation mode.
+        kept: per axis, which of the original's components it has, ascending.
+        checks: the proofs of its cuts.
+        curve: everything that was tried on the way.
+        told: what training did, in a line; None without any.
+        epochs: of learning.
+    """
+
+    network: Model
+    kept: Keep
+    checks: list[CheckRecord]
+    curve: list[CurvePoint]
+    told: str | None = None
+    epochs: list[EpochPoint] = field(default_factory=list)
+
+
+class ModelTask(ABC, Generic[Model]):
+    """An uploaded model, the data it is judged on, and everything that can be done with both.
+
+    Attributes:
+        task: what the manifest calls it.
+        shapes: (steps, batch) of the latencies that are published, the one that is spoken of first or `SENTENCE`.
+        original: the uploaded model.
+        recipe: what is asked for; its budget is settled.
+        metric: what a loss is about.
+        text: how texts are read; of a language model.
+    """
+
+    task: ClassVar[Task]
+    shapes: ClassVar[tuple[tuple[int, int], ...]]
+    original: Model
+    recipe: Recipe
+    metric: Metric
+    text: TextContract | None = None
+    origin: Origin
+
+    @property
+    def spoken_shape(self) -> tuple[int, int]:
+        """The (steps, batch) of the latency that is spoken of, and that a speed budget is about."""
+        return SENTENCE if SENTENCE in self.shapes else self.shapes[0]
+
+    @abstractmethod
+    def observe(self, tell: Tell) -> Observed:
+        """What calibration data says of the original."""
+
+    @abstractmethod
+    def judge(self, network: Model) -> Quality:
+        """A quick estimate on the held-out data, the same for original and candidates."""
+
+    @abstractmethod
+    def verify_removal(self, before: Model, pruned: Pruned) -> CheckRecord:
+        """The pruned network against the network before it with the removed components held at zero.
+
+        Raises:
+            VerificationFailed: when an output differs by more than the tolerance.
+        """
+
+    @abstractmethod
+    def export(self, network: Model, path: Path) -> None:
+        """Writes a network as an ONNX graph in float32."""
+
+    @abstractmethod
+    def verify_export(self, path: Path, network: Model, name: str) -> CheckRecord:
+        """A float32 graph in ONNX Runtime against the network that it was made of.
+
+        Raises:
+            VerificationFailed: when an output differs by more than the tolerance.
+        """
+
+    @abstractmethod
+    def quantize(self, source: Path, target: Path) -> list[str]:
+        """Writes the int8 form of a graph; returns the parts whose weights take 8 bits."""
+
+    @abstractmethod
+    def measure(self, path: Path) -> dict[str, float]:
+        """Metrics of a graph on the held-out data, through the code that the service answers with."""
+
+    @abstractmethod
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        """How much worse measured metrics are than the original's, in the budget's terms."""
+
+    @abstractmethod
+    def compare(
+        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        """Times graphs at (steps, batch) on one thread, interleaved with the one called `original`."""
+
+    @abstractmethod
+    def parts(self, declaration: Declaration) -> list[PartRecord]:
+        """Where the parameters and the work of a network of these sizes are."""
+
+    @abstractmethod
+    def save_companions(self, folder: Path) -> None:
+        """Writes what the service needs beside the graphs, such as the tokenizer."""
+
+    def is_tied(self, declaration: Declaration) -> bool:
+        """Whether output and input share one matrix."""
+        return False
+
+    def prunable(self, declaration: Declaration) -> list[str]:
+        """The axes that may shrink."""
+        return list(declaration.axes)
+
+    def cost(self, work: Path, tell: Tell) -> Callable[[Declaration], float] | None:
+        """What a speed budget values removals by; None: by multiply-adds."""
+        return None
+
+    def finetune(self, network: Model, folder: Path, tell: Tell) -> tuple[Model, str]:
+        """Distils the original into a small network for the recipe's minutes; returns it and what happened in a line.
+
+        Raises:
+            ModeUnavailable: when this kind of model is not trained here.
+        """
+        raise ModeUnavailable(f"a {self.task} cannot be fine-tuned: leave `finetune_minutes` out")
+
+    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[Model]]:
+        """Candidates by rounds of training, the boldest first.
+
+        Raises:
+            ModeUnavailable: when this kind of model is not trained here.
+        """
+        raise ModeUnavailable(f"a {self.task} cannot be compressed by learning: ask for the mode `calibrate`")

@@ -1,0 +1,151 @@
+"""Language models: observed and judged on text, proven on it with carried state, measured as the service scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from compress import axes
+from compress.axes import Declaration
+from compress.calibrate import Pruned
+from compress.errors import TextUnusable
+from compress.export import export
+from compress.finetuning import finetune
+from compress.learning import learn_structure
+from compress.networks.contract import LanguageModel
+from compress.observation import Observed, observe
+from compress.quantize import quantize
+from compress.sizes import is_tied, parts
+from compress.speed import measure_curve
+from compress.tasks.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
+from compress.texts import Texts
+from compress.training.evaluation import perplexity
+from compress.verification import verify_graph, verify_removal
+from runtime import scoring
+from runtime.latency import compare
+from runtime.session import VariantSession
+from runtime.text import TextCodec
+from store.manifest import SENTENCE, CheckRecord, LatencyRecord, Metric, PartRecord, Recipe, Task
+
+
+class LanguageTask(ModelTask[LanguageModel]):
+    """A language model and its texts.
+
+    Args:
+        original: the uploaded model.
+        texts: what is observed, trained and judged on.
+        recipe: with a budget of a language model.
+        codec: between texts and tokens.
+        layout: how the upload was recognised.
+    """
+
+    task: ClassVar[Task] = "language-model"
+    shapes: ClassVar = ((30, 10), SENTENCE, (1, 1))
+    """The paper's, one sentence, and streaming."""
+    metric: Metric = "perplexity"
+
+    def __init__(self, original: LanguageModel, texts: Texts, recipe: Recipe, codec: TextCodec, layout: str) -> None:
+        self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
+        self.text = codec.contract
+        self.origin = Origin(layout, texts.calibration_origin, texts.held_out_origin)
+        self._base = perplexity(original, texts.held_out)
+
+    def observe(self, tell: Tell) -> Observed:
+        """Moments over the calibration text."""
+        return observe(self.original, self.texts.calibration, progress=lambda done: tell(done, "observing"))
+
+    def judge(self, network: LanguageModel) -> Quality:
+        """Perplexity by the quick estimate, and its relative rise."""
+        found = perplexity(network, self.texts.held_out)
+        return Quality(found, found / self._base - 1)
+
+    def verify_removal(self, before: LanguageModel, pruned: Pruned) -> CheckRecord:
+        """On real text with carried state; see `compress/verification.py`."""
+        return verify_removal(before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), self.texts.held_out)
+
+    def export(self, network: LanguageModel, path: Path) -> None:
+        """Writes the scoring graph."""
+        export(network, path)
+
+    def verify_export(self, path: Path, network: LanguageModel, name: str) -> CheckRecord:
+        """ONNX Runtime against torch, with carried state."""
+        return verify_graph(VariantSession(path), network, self.texts.held_out, name)
+
+    def quantize(self, source: Path, target: Path) -> list[str]:
+        """By ONNX Runtime, dynamically."""
+        return list(quantize(source, target))
+
+    def measure(self, path: Path) -> dict[str, float]:
+        """Perplexity of the held-out text as one stream."""
+        found = scoring.perplexity(VariantSession(path), self.texts.held_out.tolist(), self.codec.start_id)
+        return {"perplexity": found}
+
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        """The relative rise of perplexity."""
+        return metrics["perplexity"] / original["perplexity"] - 1
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        """Times scoring runs on random tokens."""
+        sessions = {name: VariantSession(path) for name, path in paths.items()}
+        steps, batch = shape
+        return compare(sessions, steps=steps, batch=batch, pairs=pairs)
+
+    def parts(self, declaration: Declaration) -> list[PartRecord]:
+        """Embedding, recurrent layers, softmax."""
+        return parts(declaration)
+
+    def save_companions(self, folder: Path) -> None:
+        """The tokenizer."""
+        self.codec.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def is_tied(self, declaration: Declaration) -> bool:
+        """Whether the decoder is the embedding."""
+        return is_tied(declaration)
+
+    def prunable(self, declaration: Declaration) -> list[str]:
+        """Every layer, and the embedding's width unless the recipe says no."""
+        return [axis for axis in declaration.axes if self.recipe.prune_embedding or axis != "embedding"]
+
+    def cost(self, work: Path, tell: Tell) -> Callable[[Declaration], float] | None:
+        """This host's clock, or None where it is too unsteady to be read."""
+        curve = measure_curve(self.original, work, tell)
+        if curve.is_trusted:
+            tell(1.0, f"latency curve within {curve.error:.0%} of what was measured")
+            return curve.milliseconds
+        tell(1.0, f"clock too unsteady (the latency curve is off by {curve.error:.0%}): counting multiply-adds instead")
+        return None
+
+    def finetune(self, network: LanguageModel, folder: Path, tell: Tell) -> tuple[LanguageModel, str]:
+        """Distillation on the training text."""
+        return finetune(network, self.original, self.texts, self.recipe, folder, tell)
+
+    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[LanguageModel]]:
+        """Rounds of removing and distilling on the user's text.
+
+        Raises:
+            TextUnusable: when there is none.
+        """
+        recipe, texts, original = self.recipe, self.texts, self.original
+        if not texts.training_given:
+            raise TextUnusable(
+                "the mode 'learn' trains on a text of yours, and none was uploaded: send `train` (or `calibration`), or "
+                "ask for the mode 'calibrate', which needs no text"
+            )
+        for allowance in (0.97, 0.85):
+            stages.enter("learn", f"learning on {len(texts.training):,} tokens with the learner '{recipe.learner}'")
+            folder = work / "learn" / f"{allowance:g}"
+            folder.mkdir(parents=True, exist_ok=True)
+            found = learn_structure(self, texts, folder, stages.tell, allowance)
+            told = (
+                f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in {found.round} rounds, distilling "
+                "from the original"
+            )
+            # The last network with all that the rounds removed put back as zeros: indices and algebra of the whole way.
+            full = axes.put_back(found.network.arrays(), original.declaration(), found.kept)
+            check = verify_removal(found.network, original.rebuilt(full), texts.held_out)
+            yield Candidate(found.network, found.kept, [check], found.curve, told, found.epochs)
+            if recipe.budget.quality is None:
+                return

@@ -1,0 +1,60 @@
+"""From the uploaded files to a task: the one place that knows the kinds of models there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.errors import WrongBudget
+from compress.export import check_size
+from compress.ingest.layouts import read_model
+from compress.ingest.vocabulary import read_tokenizer
+from compress.tasks.contract import ModelTask
+from compress.tasks.language import LanguageTask
+from compress.texts import read_texts
+from runtime.text import TextCodec
+from store.manifest import Recipe, Task
+from store.quality import settled
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The uploaded files of a job, on local disk."""
+
+    model: Path
+    config: Path | None = None
+    vocabulary: Path | None = None
+    train: Path | None = None
+    calibration: Path | None = None
+    held_out: Path | None = None
+
+
+def read_task(inputs: Inputs, recipe: Recipe) -> ModelTask[Any]:
+    """The task of an upload.
+
+    Raises:
+        CompressError: when a file cannot be read, or the recipe does not fit the model.
+    """
+    return _read_language(inputs, with_budget(recipe, LanguageTask.task))
+
+
+def with_budget(recipe: Recipe, task: Task) -> Recipe:
+    """The recipe with the budget that counts.
+
+    Raises:
+        WrongBudget: when it says nothing of such a task.
+    """
+    try:
+        return recipe.model_copy(update={"budget": settled(task, recipe.budget)})
+    except ValueError as error:
+        raise WrongBudget(str(error)) from error
+
+
+def _read_language(inputs: Inputs, recipe: Recipe) -> LanguageTask:
+    ingested = read_model(inputs.model, inputs.config)
+    check_size(ingested.network)
+    tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
+    codec = TextCodec(tokenizer, contract)
+    texts = read_texts(ingested.network, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
+    return LanguageTask(ingested.network, texts, recipe, codec, ingested.layout)

@@ -1,0 +1,79 @@
+"""What quality is for each task: its metric, the default budget, and how a value and a loss are told to people.
+
+metric               loss                                              budget           default
+perplexity           perplexity / original's perplexity - 1            perplexity_rise  0.05
+f1                   original's F1 - F1, in points of 100              f1_fall          1.0
+output_change        |output - original's|, relative to its spread     output_change    0.02
+argmax               share of decisions that differ                    output_change    0.02
+mean_squared_error   mean squared difference                           output_change    0.02
+cosine               1 - cosine similarity                             output_change    0.02
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from store.manifest import Budget, Metric, Task
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a metric is told.
+
+    Attributes:
+        name: for people.
+        loss_name: what its loss is called.
+        value, loss: a figure as text.
+        axis: the loss as the label of a plot's axis.
+        factor: from a loss to the plot's unit.
+    """
+
+    name: str
+    loss_name: str
+    value: Callable[[float], str]
+    loss: Callable[[float], str]
+    axis: str
+    factor: float = 1.0
+
+    def told(self, value: float, loss: float) -> str:
+        """Both in a few words, such as `perplexity 33.35 (+4.20%)`."""
+        return f"{self.name} {self.value(value)} ({self.loss(loss)})"
+
+
+def _percent(loss: float) -> str:
+    return f"{loss:+.2%}"
+
+
+SCALES: dict[Metric, Scale] = {
+    "perplexity": Scale("perplexity", "rise of perplexity", "{:.2f}".format, _percent, "rise of perplexity (%)", 100),
+    "f1": Scale("F1", "fall of F1", "{:.2f}".format, "{:+.2f}".format, "fall of F1 (points)"),
+    "output_change": Scale("output change", "change", "{:.3g}".format, _percent, "change of outputs (%)", 100),
+    "argmax": Scale("same decision", "differ", "{:.2%}".format, _percent, "decisions that differ (%)", 100),
+    "mean_squared_error": Scale("mean squared error", "error", "{:.3g}".format, "{:.3g}".format, "mean squared error"),
+    "cosine": Scale("cosine similarity", "distance", "{:.5f}".format, "{:.2e}".format, "1 - cosine similarity"),
+}
+
+DEFAULT_BUDGETS: dict[Task, Budget] = {
+    "language-model": Budget(perplexity_rise=0.05),
+    "question-answering": Budget(f1_fall=1.0),
+    "graph": Budget(output_change=0.02),
+}
+
+
+def settled(task: Task, budget: Budget) -> Budget:
+    """The budget as it counts for a task: its default where none is named.
+
+    Raises:
+        ValueError: when the budget limits what this task does not measure, or names several limits.
+    """
+    limits, default = budget.limits, DEFAULT_BUDGETS[task]
+    if not limits:
+        return default
+    if len(limits) > 1:
+        raise ValueError(f"the budget names {len(limits)} limits ({', '.join(limits)}); name one")
+    (name,) = limits
+    if budget.quality is not None and name not in default.limits:
+        (own,) = default.limits
+        raise ValueError(f"a budget of `{name}` says nothing of a {task}; name `{own}`, `size_ratio` or `speedup`")
+    return budget
