@@ -37,14 +37,16 @@ def arrays_equal(left: Bidaf, right: Bidaf) -> bool:
     return all(np.array_equal(array, others[name]) for name, array in left.arrays().items())
 
 
-def trained(plan: QuestionPlan = PLAN, checkpoint: Path | None = None, dropout: float = 0.1) -> TrainedReader:
+def trained(
+    plan: QuestionPlan = PLAN, checkpoint: Path | None = None, dropout: float = 0.1, count: int = 20
+) -> TrainedReader:
     return train_reader(
-        network_of(dropout), made.questions(60, seed=1), made.questions(40, seed=2), plan, checkpoint=checkpoint
+        network_of(dropout), made.questions(count, seed=1), made.questions(20, seed=2), plan, checkpoint=checkpoint
     )
 
 
 def test_a_small_network_learns_who_is_where() -> None:
-    found = trained(replace(PLAN, epochs=12), dropout=0.0)
+    found = trained(replace(PLAN, epochs=12), dropout=0.0, count=60)
     assert found.epochs[-1].training_loss < 0.1 * found.epochs[0].training_loss
     scores = evaluate(found.network, made.questions(40, seed=3)).scores
     assert scores.f1 > 85  # guessing one of the places scores about 50
@@ -59,7 +61,7 @@ class _Stopped(Exception):
 def test_a_stopped_run_continues_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = trained()
     checkpoint = tmp_path / "training.checkpoint"
-    write, left = training.write_checkpoint, 22  # in the middle of the second epoch
+    write, left = training.write_checkpoint, 9  # in the middle of the second epoch
 
     def stopping(*arguments: object) -> None:
         nonlocal left
