@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from compress.axes import Array, Arrays, Declaration
 from compress.networks.bidaf_axes import BidafSpec, declare
-from compress.networks.bidirectional import BidirectionalLstm, previous, turning
+from compress.networks.bidirectional import BidirectionalLstm, recurrent_inputs, turning
 from runtime.passages import CONVOLUTION_WIDTH
 from store.manifest import Architecture
 
@@ -189,13 +189,14 @@ class Bidaf(nn.Module):
             read = torch.cat([text.words[layer][text.real] for text in texts])
             found |= {f"highways.{layer}.transform": read, f"highways.{layer}.gate": read}
         parts = [
-            _recurrent("contextual", text.words[-1], (text.ahead, text.back), text.lengths, text.real) for text in texts
+            recurrent_inputs("contextual", text.words[-1], (text.ahead, text.back), text.lengths, text.real)
+            for text in texts
         ]
         found |= {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
         below = torch.cat(flow.modelled[0], dim=-1)
-        found |= _recurrent("modelling0", flow.joined, flow.modelled[0], context.lengths, context.real)
-        found |= _recurrent("modelling1", below, flow.modelled[1], context.lengths, context.real)
-        found |= _recurrent("output", flow.beside_output, flow.output, context.lengths, context.real)
+        found |= recurrent_inputs("modelling0", flow.joined, flow.modelled[0], context.lengths, context.real)
+        found |= recurrent_inputs("modelling1", below, flow.modelled[1], context.lengths, context.real)
+        found |= recurrent_inputs("output", flow.beside_output, flow.output, context.lengths, context.real)
         found["start"] = torch.cat([*flow.modelled[1], flow.joined], dim=-1)[context.real]
         found["end"] = torch.cat([*flow.output, flow.joined], dim=-1)[context.real]
         return found
@@ -291,14 +292,3 @@ class Bidaf(nn.Module):
         """`forward`, with torch's hooks."""
         result: tuple[Tensor, Tensor] = super().__call__(*inputs)
         return result
-
-
-def _recurrent(
-    name: str, below: Tensor, outputs: tuple[Tensor, Tensor], lengths: Tensor, real: Tensor
-) -> dict[str, Tensor]:
-    """What the two sites of a bidirectional LSTM read at real tokens: the layer's input, then its own step before."""
-    before, behind = previous(*outputs, lengths)
-    return {
-        f"{name}.forwards": torch.cat([below, before], dim=-1)[real],
-        f"{name}.backwards": torch.cat([below, behind], dim=-1)[real],
-    }

@@ -91,6 +91,28 @@ def previous(ahead: Tensor, back: Tensor, lengths: Tensor) -> tuple[Tensor, Tens
     return before, behind.masked_fill(last[:, :, None], 0.0)
 
 
+def recurrent_inputs(
+    name: str, below: Tensor, outputs: tuple[Tensor, Tensor], lengths: Tensor, real: Tensor
+) -> dict[str, Tensor]:
+    """What the two sites of a bidirectional LSTM read at real tokens: the layer's input, then its own step before.
+
+    Args:
+        name: of the LSTM.
+        below: its input (T, B, I).
+        outputs: (T, B, F) and (T, B, R).
+        lengths: int (B,).
+        real: bool (T, B), false at padding.
+
+    Returns:
+        (N, I + F) and (N, I + R), N real tokens.
+    """
+    before, behind = previous(*outputs, lengths)
+    return {
+        f"{name}.forwards": torch.cat([below, before], dim=-1)[real],
+        f"{name}.backwards": torch.cat([below, behind], dim=-1)[real],
+    }
+
+
 def _run(layer: LstmLayer, inputs: Tensor) -> Tensor:
     zeros = inputs.new_zeros(1, inputs.shape[1], layer.units)
     output: Tensor = layer(inputs, (zeros, zeros), Regularisation())[0]

@@ -79,7 +79,7 @@ def parse_squad(content: bytes, name: str) -> list[Paragraph]:
                 place = f"data[{article_index}].paragraphs[{index}]"
                 questions = tuple(_question(each) for each in paragraph["qas"])
                 paragraphs.append(Paragraph(_text(paragraph["context"]), questions))
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, ValueError) as error:
         raise UnreadableUpload(
             f"'{name}' is not in the form of SQuAD v1.1", [f"at or behind {place or 'the top'}: {error!r}"]
         ) from error
@@ -112,8 +112,9 @@ def recover(context: str, tokens: Sequence[Token], answer: Answer) -> tuple[int,
 
 
 def _question(record: Any) -> Question:
+    name, text = _text(record["id"]), _text(record["question"])  # first, for they refuse what is no object
     answers = tuple(Answer(_text(each["text"]), int(each["answer_start"])) for each in record.get("answers", ()))
-    return Question(_text(record["id"]), _text(record["question"]), answers)
+    return Question(name, text, answers)
 
 
 def _text(value: Any) -> str:

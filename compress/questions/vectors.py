@@ -28,7 +28,8 @@ def read_vectors(path: Path, most: int | None = None) -> tuple[list[str], NDArra
         UnreadableUpload: when it is neither, or its lines are not of one width.
         OSError: when it is not there.
     """
-    words, vectors = _npz(path) if path.suffix == ".npz" else _text(path, most)
+    with np.errstate(over="ignore"):  # told below
+        words, vectors = _npz(path) if path.suffix == ".npz" else _text(path, most)
     if vectors.ndim != 2 or len(words) != len(vectors):
         raise UnreadableUpload(f"'{path.name}' has {len(words):,} words and vectors of shape {vectors.shape}")
     if not np.isfinite(vectors).all():
@@ -43,9 +44,9 @@ def read_vectors(path: Path, most: int | None = None) -> tuple[list[str], NDArra
 
 def _npz(path: Path) -> tuple[list[str], NDArray[np.float16]]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             words, vectors = content["words"], content["vectors"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         raise UnreadableUpload(f"'{path.name}' is no npz with 'words' and 'vectors': {error}") from error
     listed = str(words).split("\n") if words.ndim == 0 else [str(word) for word in words]
     return listed, vectors.astype(np.float16)

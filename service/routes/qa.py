@@ -30,7 +30,7 @@ router = APIRouter(tags=["score"])
     "/qa",
     response_model=QuestionResponse,
     summary="Answer questions with the original and the compressed model",
-    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503)},
+    responses={status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503)},
 )
 async def qa(request: QuestionRequest, house: TheHouse) -> Response:
     """The best spans of each context by each variant, with the time of every stage."""
