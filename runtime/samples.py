@@ -1,11 +1,12 @@
 """Inputs of a graph that is run as it stands: recorded runs in an npz file, and one run of a graph by names.
 
-An npz holds one run as `<input>`, or several as `<run>/<input>` with whole numbers in front; it is read without pickles. The
-first run of a bundle's `samples.npz` is what its latency is measured on.
+An npz holds one run as `<input>`, or several as `<run>/<input>` with whole numbers in front; it is read without pickles, and
+never into more memory than is allowed. The first run of a bundle's `samples.npz` is what its latency is measured on.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -19,6 +20,8 @@ from runtime.errors import InputsRefused
 from runtime.opening import OpenedGraph
 
 SAMPLES = "samples.npz"
+LARGEST_RUNS = 4 << 30
+"""Bytes that all arrays of an npz may take in memory, where nothing else is said."""
 Inputs = dict[str, NDArray[Any]]
 
 KINDS: dict[str, Any] = {
@@ -67,7 +70,7 @@ class AnyGraph(OpenedGraph):
             kind, shape = self.inputs[name]
             try:
                 arrays[name] = _typed(inputs[name], kind)
-            except (ValueError, TypeError, OverflowError) as error:
+            except (ValueError, TypeError, ArithmeticError) as error:
                 issues.append(f"input '{name}' is no {kind}: {error}")
                 continue
             found = arrays[name].shape
@@ -79,7 +82,19 @@ class AnyGraph(OpenedGraph):
                 issues.append(f"input '{name}' has the shape {list(found)}, the graph reads {shape}")
         if issues:
             raise InputsRefused(sorted(issues))
-        return arrays
+        return {name: arrays[name] for name in self.inputs}
+
+    def named(self, names: Sequence[str]) -> list[str]:
+        """Which outputs are wanted: those named, or all.
+
+        Raises:
+            InputsRefused: when there is no such output.
+        """
+        there = ", ".join(self.outputs)
+        issues = [f"there is no output '{name}'; there is: {there}" for name in names if name not in self.outputs]
+        if issues:
+            raise InputsRefused(issues)
+        return list(names or self.outputs)
 
     def run(self, inputs: Inputs, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Runs the graph once.
@@ -98,17 +113,17 @@ class AnyGraph(OpenedGraph):
             raise InputsRefused([f"ONNX Runtime cannot run the graph on these inputs: {fault}"]) from fault
 
 
-def read_runs(content: bytes) -> list[Inputs]:
+def read_runs(content: bytes, largest: int = LARGEST_RUNS) -> list[Inputs]:
     """The runs of an npz file's content, in order.
 
+    Args:
+        content: of the file.
+        largest: bytes that all arrays together may take in memory.
+
     Raises:
-        InputsRefused: when it is no npz of arrays, or names runs and inputs in one.
+        InputsRefused: when it is no npz of arrays, too large, or names runs and inputs in one.
     """
-    try:
-        with np.load(BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise InputsRefused([f"this is no npz of arrays: {error}"]) from error
+    arrays = _arrays(content, largest)
     if not arrays:
         raise InputsRefused(["the npz holds no array"])
     numbered = {name: name.split("/", 1) for name in arrays if name.split("/", 1)[0].isdigit() and "/" in name}
@@ -126,20 +141,73 @@ def read_runs(content: bytes) -> list[Inputs]:
 def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
     """Writes runs in the form that `read_runs` reads."""
     arrays = {f"{number}/{name}": array for number, run in enumerate(runs) for name, array in run.items()}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    path.write_bytes(npz(arrays))
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An npz file's content; texts, which a graph has as objects, in numpy's own form, since objects could only be pickled."""
+    content = BytesIO()
+    plain = {name: array.astype(np.str_) if array.dtype.kind == "O" else array for name, array in arrays.items()}
+    np.savez(content, **plain)  # type: ignore[arg-type]
+    return content.getvalue()
+
+
+def _arrays(content: bytes, largest: int) -> Inputs:
+    """Every array of an npz. What its entries say of their sizes is believed only where it is small enough."""
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as file:
+            entries = file.infolist()
+            if strange := [entry.filename for entry in entries if not entry.filename.endswith(".npy")]:
+                raise InputsRefused([f"'{name}' in the npz is no array" for name in strange])
+            total = sum(entry.file_size for entry in entries)
+            if total > largest:
+                raise InputsRefused([f"the npz's arrays take {total:,} bytes; at most {largest:,}"])
+            return {entry.filename.removesuffix(".npy"): _array(file, entry) for entry in entries}
+    except InputsRefused:
+        raise
+    except Exception as error:  # zipfile, zlib, lzma and tokenize each have errors of their own for what is broken
+        raise InputsRefused([f"this is no npz of arrays: {error or type(error).__name__}"]) from error
+
+
+def _array(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    with file.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = read_header(stream)
+        # An array is allocated by its header before it is read.
+        if math.prod(shape) * kind.itemsize > entry.file_size:
+            raise ValueError(f"'{entry.filename}' is cut off")
+    with file.open(entry) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _typed(value: Any, kind: str) -> NDArray[Any]:
     if kind not in KINDS:
         raise TypeError(f"{kind} cannot be given from outside")
-    wanted, array = np.dtype(KINDS[kind]), np.asarray(value)
-    if array.dtype == object or (array.dtype.kind in "US") != (wanted.kind == "U"):
-        raise TypeError(f"found {array.dtype}")
+    wanted, plain = np.dtype(KINDS[kind]), isinstance(value, np.ndarray | np.generic) and value.dtype.kind != "O"
+    array = np.asarray(value) if plain else _from_lists(value)
+    if array.dtype.kind not in "biufUO" or (array.size and (array.dtype.kind in "UO") != (wanted.kind == "U")):
+        raise TypeError("found texts" if array.dtype.kind in "UO" else f"found {array.dtype}")
     if wanted.kind in "iub" and array.dtype.kind == "f":
         raise TypeError("found numbers with a decimal point")
     if wanted.kind in "iu" and array.dtype.kind in "iu" and array.size:
         limits = np.iinfo(wanted)
         if array.min() < limits.min or array.max() > limits.max:
             raise OverflowError(f"found numbers outside {limits.min} to {limits.max}")
-    return array.astype(np.object_ if wanted.kind == "U" else wanted)
+    with np.errstate(over="raise"):
+        return array.astype(np.object_ if wanted.kind == "U" else wanted)
+
+
+def _from_lists(value: Any) -> NDArray[Any]:
+    """Nested lists as an array of numbers or of texts. By way of objects: a single long text would else widen all others."""
+    objects = np.asarray(value, np.object_)
+    found = set(map(type, objects.ravel().tolist()))
+    if found == {str}:
+        return objects
+    if list in found:
+        raise ValueError("its lists are of unequal lengths, or too deep")
+    if not found <= {int, float, bool}:
+        raise TypeError(f"found {', '.join(sorted(each.__name__ for each in found))}")
+    if float in found:
+        return objects.astype(np.float64)
+    return objects.astype(np.int64 if min(objects.flat, default=0) < 0 else np.uint64)

@@ -11,10 +11,12 @@ from runtime.kinds import kind_of, load
 from service.problems import Refused
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
-from store.manifest import Manifest
+from store.manifest import Manifest, Task
 
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
-ASKED_AT = {"language-model": "POST /score", "question-answering": "POST /qa"}
+ASKED_AT: dict[Task, str] = {
+    "language-model": "POST /score", "question-answering": "POST /qa", "graph": "POST /models/{model}/run",
+}  # fmt: skip
 """Where a model of each task answers."""
 
 

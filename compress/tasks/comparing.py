@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.manifest import Metric
+from store.quality import Pairs, output_change, squared_difference
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -42,30 +43,8 @@ def loss_of(metric: Metric, value: float) -> float:
     return 1.0 - value if metric in ("argmax", "cosine") else value
 
 
-Pairs = list[tuple[NDArray[Any], NDArray[Any]]]
-
-
-def _squares(pairs: Pairs) -> tuple[float, float, int]:
-    """Sum of squared differences, and the variance of the original's times the count."""
-    whole = np.concatenate([np.asarray(other, np.float64).ravel() for _, other in pairs])
-    ours = np.concatenate([np.asarray(one, np.float64).ravel() for one, _ in pairs])
-    differences = np.square(ours - whole)
-    differences[~np.isfinite(differences)] = np.inf
-    same = (ours == whole) | (np.isnan(ours) & np.isnan(whole))  # the same infinity is no difference
-    return float(differences[~same].sum()), float(np.square(whole - whole.mean()).sum()), len(whole)
-
-
-def _output_change(pairs: Pairs) -> float:
-    """Root mean square of the difference, relative to the standard deviation of the original's outputs."""
-    difference, spread, count = _squares(pairs)
-    if difference == 0:
-        return 0.0
-    # An output that never changes has no spread: its difference is taken as it is.
-    return float(np.sqrt(difference / (spread if spread > 0 else count)))
-
-
 def _mean_squared_error(pairs: Pairs) -> float:
-    difference, _, count = _squares(pairs)
+    difference, _, count = squared_difference(pairs)
     return difference / max(count, 1)
 
 
@@ -77,23 +56,31 @@ def _argmax(pairs: Pairs) -> float:
             same.append((np.asarray(one).argmax(-1) == np.asarray(other).argmax(-1)).ravel())
         else:
             same.append(((np.asarray(one) > 0.5) == (np.asarray(other) > 0.5)).ravel())
-    return float(np.concatenate(same).mean())
+    return _mean(same)
 
 
 def _cosine(pairs: Pairs) -> float:
-    """Mean cosine between the last dimensions; two zero vectors are equal."""
+    """Mean cosine between the last dimensions; equal ones have 1, whatever they hold, and those that are not finite -1."""
     values: list[NDArray[np.float64]] = []
     for one, other in pairs:
         ours, whole = (
             np.asarray(each, np.float64).reshape(-1, max(other.shape[-1] if other.ndim else 1, 1))
             for each in (one, other)
         )
-        norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(whole, axis=1)
-        both = (np.abs(ours).sum(1) == 0) & (np.abs(whole).sum(1) == 0)
-        values.append(np.where(both, 1.0, (ours * whole).sum(1) / np.maximum(norms, 1e-30)))
-    return float(np.concatenate(values).mean())
+        equal = ((ours == whole) | (np.isnan(ours) & np.isnan(whole))).all(1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(whole, axis=1)
+            found = (ours * whole).sum(1) / np.maximum(norms, 1e-30)
+        values.append(np.where(equal, 1.0, np.where(np.isfinite(found), found, -1.0)))
+    return _mean(values)
+
+
+def _mean(values: list[NDArray[Any]]) -> float:
+    """Over all of them; 1 of none, which are equal."""
+    together = np.concatenate(values)
+    return float(together.mean()) if together.size else 1.0
 
 
 _MEASURES = {
-    "output_change": _output_change, "argmax": _argmax, "mean_squared_error": _mean_squared_error, "cosine": _cosine,
+    "output_change": output_change, "argmax": _argmax, "mean_squared_error": _mean_squared_error, "cosine": _cosine,
 }  # fmt: skip

@@ -21,7 +21,7 @@ import onnx
 from compress import axes
 from compress.axes import Declaration
 from compress.calibrate import Pruned
-from compress.errors import NothingRemovable, TextUnusable, VerificationFailed
+from compress.errors import GraphNotUnderstood, NothingRemovable, TextUnusable, VerificationFailed
 from compress.graphs.drawn import drawn_runs
 from compress.graphs.network import GraphNetwork
 from compress.graphs.reading import read_graph
@@ -83,10 +83,13 @@ class GraphTask(ModelTask[GraphNetwork]):
             self._uploaded = AnyGraph(path)
         except GraphRefused as refused:
             raise TextUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
+        if strange := [name for name, (kind, _) in self._uploaded.outputs.items() if not kind.startswith("tensor(")]:
+            raise GraphNotUnderstood(f"outputs that are no tensors are not compared: {', '.join(strange)}")
         self.runs = self._read(calibration, held_out)
         self._wanted = self._outputs(self._uploaded, self.runs.held_out)
         states = self.original.state_outputs()
-        self._judged = [name for name in self._uploaded.outputs if name not in states] or list(self._uploaded.outputs)
+        numbers = [name for name, (kind, _) in self._uploaded.outputs.items() if kind != "tensor(string)"]
+        self._judged = [name for name in numbers if name not in states] or numbers
         layers = [each for each in self.original.report() if not each.reasons]
         self.origin = Origin(
             f"ONNX graph, opset {self._model.opset_import[0].version}: {len(layers)} of {len(self.original.report())} groups of "
