@@ -6,15 +6,16 @@ import os
 import sys
 from typing import Any
 
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from client.api import Client
+from client.api import Client, GraphRun
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest, VariantRecord
-from store.quality import SCALES
+from store.quality import SCALES, output_change
 
 
 def terminal() -> Console:
@@ -166,6 +167,37 @@ def answer_table(answer: dict[str, Any], question: str) -> Table:
         times = [f"{variant['timing'][f'{stage}_ms']:.2f} ms" for variant in answer["variants"]]
         table.add_row(f"{stage} time, this once", *times)
     return table
+
+
+def runs_table(model: str, runs: dict[str, GraphRun]) -> Table:
+    """Outputs of one run by variants: shape and range, and what changed against the first."""
+    table = Table(title=f"{escape(model)}: one run")
+    table.add_column("output")
+    for variant in runs:
+        table.add_column(variant, justify="right")
+    first = next(iter(runs.values()))
+    for name, wanted in first.outputs.items():
+        cells = [_output(wanted), *(_compared(each.outputs[name], wanted) for each in list(runs.values())[1:])]
+        table.add_row(escape(name), *cells)
+    table.add_section()
+    times = [f"{each.run_ms:.2f} ms ({first.run_ms / max(each.run_ms, 1e-3):.1f}x)" for each in runs.values()]
+    table.add_row("run time, this once", *times)
+    return table
+
+
+def _output(array: NDArray[Any]) -> str:
+    told = f"{array.dtype} {list(array.shape)}"
+    if array.dtype.kind not in "iuf" or not array.size:
+        return told
+    return f"{told}\n[dim]{array.min():.4g} to {array.max():.4g}[/]"
+
+
+def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
+    """What an output is beside that of the first variant."""
+    told = _output(found)
+    if found.shape != first.shape or found.dtype.kind not in "biuf":
+        return told
+    return f"{told}\n{output_change([(found, first)]):.2%} changed"
 
 
 def _span(span: dict[str, Any]) -> str:

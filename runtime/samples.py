@@ -6,10 +6,7 @@ never into more memory than is allowed. The first run of a bundle's `samples.npz
 
 from __future__ import annotations
 
-import math
-import zipfile
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,9 @@ from numpy.typing import NDArray
 
 from runtime.errors import InputsRefused
 from runtime.opening import OpenedGraph
+from store.arrays import LARGEST, BadArrays, npz, read_npz
 
 SAMPLES = "samples.npz"
-LARGEST_RUNS = 4 << 30
-"""Bytes that all arrays of an npz may take in memory, where nothing else is said."""
 Inputs = dict[str, NDArray[Any]]
 
 KINDS: dict[str, Any] = {
@@ -80,6 +76,9 @@ class AnyGraph(OpenedGraph):
             )
             if (shape or fixed) and not fits:
                 issues.append(f"input '{name}' has the shape {list(found)}, the graph reads {shape}")
+            elif 0 in found:
+                # ONNX Runtime's LSTM and GRU end the whole process on no steps or no batch.
+                issues.append(f"input '{name}' is empty: its shape is {list(found)}")
         if issues:
             raise InputsRefused(sorted(issues))
         return {name: arrays[name] for name in self.inputs}
@@ -113,7 +112,7 @@ class AnyGraph(OpenedGraph):
             raise InputsRefused([f"ONNX Runtime cannot run the graph on these inputs: {fault}"]) from fault
 
 
-def read_runs(content: bytes, largest: int = LARGEST_RUNS) -> list[Inputs]:
+def read_runs(content: bytes, largest: int = LARGEST) -> list[Inputs]:
     """The runs of an npz file's content, in order.
 
     Args:
@@ -123,7 +122,10 @@ def read_runs(content: bytes, largest: int = LARGEST_RUNS) -> list[Inputs]:
     Raises:
         InputsRefused: when it is no npz of arrays, too large, or names runs and inputs in one.
     """
-    arrays = _arrays(content, largest)
+    try:
+        arrays = read_npz(content, largest)
+    except BadArrays as error:
+        raise InputsRefused([str(error)]) from error
     if not arrays:
         raise InputsRefused(["the npz holds no array"])
     numbered = {name: name.split("/", 1) for name in arrays if name.split("/", 1)[0].isdigit() and "/" in name}
@@ -142,43 +144,6 @@ def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
     """Writes runs in the form that `read_runs` reads."""
     arrays = {f"{number}/{name}": array for number, run in enumerate(runs) for name, array in run.items()}
     path.write_bytes(npz(arrays))
-
-
-def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An npz file's content; texts, which a graph has as objects, in numpy's own form, since objects could only be pickled."""
-    content = BytesIO()
-    plain = {name: array.astype(np.str_) if array.dtype.kind == "O" else array for name, array in arrays.items()}
-    np.savez(content, **plain)  # type: ignore[arg-type]
-    return content.getvalue()
-
-
-def _arrays(content: bytes, largest: int) -> Inputs:
-    """Every array of an npz. What its entries say of their sizes is believed only where it is small enough."""
-    try:
-        with zipfile.ZipFile(BytesIO(content)) as file:
-            entries = file.infolist()
-            if strange := [entry.filename for entry in entries if not entry.filename.endswith(".npy")]:
-                raise InputsRefused([f"'{name}' in the npz is no array" for name in strange])
-            total = sum(entry.file_size for entry in entries)
-            if total > largest:
-                raise InputsRefused([f"the npz's arrays take {total:,} bytes; at most {largest:,}"])
-            return {entry.filename.removesuffix(".npy"): _array(file, entry) for entry in entries}
-    except InputsRefused:
-        raise
-    except Exception as error:  # zipfile, zlib, lzma and tokenize each have errors of their own for what is broken
-        raise InputsRefused([f"this is no npz of arrays: {error or type(error).__name__}"]) from error
-
-
-def _array(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
-    with file.open(entry) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, kind = read_header(stream)
-        # An array is allocated by its header before it is read.
-        if math.prod(shape) * kind.itemsize > entry.file_size:
-            raise ValueError(f"'{entry.filename}' is cut off")
-    with file.open(entry) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _typed(value: Any, kind: str) -> NDArray[Any]:
@@ -200,7 +165,7 @@ def _typed(value: Any, kind: str) -> NDArray[Any]:
 
 def _from_lists(value: Any) -> NDArray[Any]:
     """Nested lists as an array of numbers or of texts. By way of objects: a single long text would else widen all others."""
-    objects = np.asarray(value, np.object_)
+    objects: NDArray[Any] = np.asarray(value, np.object_)
     found = set(map(type, objects.ravel().tolist()))
     if found == {str}:
         return objects
@@ -210,4 +175,4 @@ def _from_lists(value: Any) -> NDArray[Any]:
         raise TypeError(f"found {', '.join(sorted(each.__name__ for each in found))}")
     if float in found:
         return objects.astype(np.float64)
-    return objects.astype(np.int64 if min(objects.flat, default=0) < 0 else np.uint64)
+    return objects.astype(np.int64 if min(objects.ravel().tolist(), default=0) < 0 else np.uint64)

@@ -73,7 +73,7 @@ class ModelRegistry:
             if not issubclass(kind_of(bundle.manifest), kind):
                 task = bundle.manifest.task
                 raise Refused(
-                    "wrong-task", f"'{name}' is a model for {task}, not {kind.task}; ask it at {ASKED_AT[task]}"
+                    "wrong-task", f"'{name}' is of the kind {task}, not {kind.task}; ask it at {ASKED_AT[task]}"
                 )
             model = self._loaded.get(bundle_id)
             if model is None:

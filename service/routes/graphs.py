@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from runtime.errors import InputsRefused
 from runtime.kinds import LoadedGraph
-from runtime.samples import AnyGraph, Inputs, npz, read_runs
+from runtime.samples import AnyGraph, Inputs, read_runs
 from service.graph_schemas import (
     GraphRequest,
     GraphResponse,
@@ -29,6 +29,7 @@ from service.intake import refusal
 from service.problems import ProblemDocument, Refused
 from service.schemas import ModelName
 from service.timing import server_timing, timed
+from store.arrays import npz
 from store.manifest import VariantName
 from store.quality import output_change
 
