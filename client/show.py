@@ -16,6 +16,7 @@ from client.api import Client, GraphRun
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest, VariantRecord
 from store.quality import SCALES, output_change
+from store.wording import RANDOM, one_run
 
 
 def terminal() -> Console:
@@ -110,15 +111,19 @@ def models_table(models: list[dict[str, Any]]) -> Table:
                 f"{record.parameters:,}",
                 f"{record.size_bytes / 1e6:.2f}",
                 scale.told(record.metrics[model["metric"]], record.loss),
-                f"{spoken.median_ms:.2f} ms ({spoken.steps} x {spoken.batch})",
+                f"{spoken.median_ms:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch)})",
             )
     return table
 
 
 def comparison_table(manifest: Manifest) -> Table:
     """The variants of one model side by side."""
-    scale, shapes = SCALES[manifest.metric], [f"{each.steps} x {each.batch}" for each in manifest.variants[0].latency]
-    table = Table(title=f"{manifest.name}: the original and what became of it")
+    scale = SCALES[manifest.metric]
+    shapes = [
+        one_run(manifest.task, each.steps, each.batch, manifest.provenance) for each in manifest.variants[0].latency
+    ]
+    warned = f"[bold red]Judged on {RANDOM}.[/]" if manifest.provenance.random_inputs else None
+    table = Table(title=f"{manifest.name}: the original and what became of it", caption=warned)
     for column in ("variant", "units", "parameters", "file", scale.name, *shapes):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for variant in manifest.variants:

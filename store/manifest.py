@@ -297,6 +297,11 @@ class Provenance(Frozen):
     )
     calibration: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
     held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
+    random_inputs: bool = Field(
+        default=False,
+        description="a graph came without inputs: everything was judged and timed on random ones",
+        examples=[False],
+    )
     finetune: str | None = Field(
         description="what training did; null: none",
         default=None,

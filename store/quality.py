@@ -52,10 +52,16 @@ def _percent(loss: float) -> str:
 SCALES: dict[Metric, Scale] = {
     "perplexity": Scale("perplexity", "rise of perplexity", "{:.2f}".format, _percent, "rise of perplexity (%)", 100),
     "f1": Scale("F1", "fall of F1", "{:.2f}".format, "{:+.2f}".format, "fall of F1 (points)"),
-    "output_change": Scale("output change", "change", "{:.3g}".format, _percent, "change of outputs (%)", 100),
-    "argmax": Scale("same decision", "differ", "{:.2%}".format, _percent, "decisions that differ (%)", 100),
-    "mean_squared_error": Scale("mean squared error", "error", "{:.3g}".format, "{:.3g}".format, "mean squared error"),
-    "cosine": Scale("cosine similarity", "distance", "{:.5f}".format, "{:.2e}".format, "1 - cosine similarity"),
+    "output_change": Scale(
+        "output change", "change of outputs", "{:.3g}".format, _percent, "change of outputs (%)", 100
+    ),
+    "argmax": Scale(
+        "same decision", "share of differing decisions", "{:.2%}".format, _percent, "decisions that differ (%)", 100
+    ),
+    "mean_squared_error": Scale(
+        "mean squared error", "mean squared error", "{:.3g}".format, "{:.3g}".format, "mean squared error"
+    ),
+    "cosine": Scale("cosine similarity", "cosine distance", "{:.5f}".format, "{:.2e}".format, "1 - cosine similarity"),
 }
 
 DEFAULT_BUDGETS: dict[Task, Budget] = {

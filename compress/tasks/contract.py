@@ -57,11 +57,16 @@ class Quality:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a task's model and data come from, a line each."""
+    """Where a task's model and data come from, a line each.
+
+    Attributes:
+        random: the data was drawn: what the model does on real data was never looked at.
+    """
 
     layout: str
     calibration: str
     held_out: str
+    random: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,12 +44,13 @@ SAMPLE_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class Recorded:
-    """Runs to observe and to judge on, and a line on the origin of each."""
+    """Runs to observe and to judge on, a line on the origin of each, and whether they were drawn."""
 
     calibration: list[Inputs]
     held_out: list[Inputs]
     calibration_origin: str
     held_out_origin: str
+    random: bool = False
 
 
 class GraphTask(ModelTask[GraphNetwork]):
@@ -96,6 +97,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             "recurrent units may shrink",
             self.runs.calibration_origin,
             self.runs.held_out_origin,
+            self.runs.random,
         )
 
     def observe(self, tell: Tell) -> Observed:
@@ -201,18 +203,18 @@ class GraphTask(ModelTask[GraphNetwork]):
         records = []
         for part, names in grouped.items():
             counts = {name: int(np.prod(axes.shape(declaration, name))) for name in names}
-            is_layer = part in self.original.meaning.layers
-            units = [size for axis, size in declaration.axes.items() if axis.startswith(f"units:{part}.")]
             records.append(
                 PartRecord(
-                    name=part,
-                    width=sum(units) if is_layer and units else axes.shape(declaration, names[0])[0],
+                    name=self._told(part),
+                    width=0
+                    if part == _REST
+                    else _width(declaration, names, units=part in self.original.meaning.layers),
                     parameters=sum(counts.values()) + (self._untouched if part == _REST else 0),
                     mult_adds=sum(count for name, count in counts.items() if name in reading),
                 )
             )
         if _REST not in grouped and self._untouched:
-            records.append(PartRecord(name=_REST, width=1, parameters=self._untouched, mult_adds=0))
+            records.append(PartRecord(name=_REST, width=0, parameters=self._untouched, mult_adds=0))
         return records
 
     def save_companions(self, folder: Path) -> None:
@@ -232,6 +234,11 @@ class GraphTask(ModelTask[GraphNetwork]):
             if each.reasons
         ]
 
+    def _told(self, part: str) -> str:
+        """A matrix by the operator that reads it: exporters give constants names that say nothing."""
+        readers = [] if part in self.original.meaning.layers else self.original.trace.consumers.get(part, [])
+        return next((node.name for node in readers if node.name), part)
+
     @property
     def _untouched(self) -> int:
         whole = sum(array.size for array in self.original.source.constants.values() if array.dtype.kind == "f")
@@ -248,13 +255,13 @@ class GraphTask(ModelTask[GraphNetwork]):
                     "`calibration`, an npz of recorded inputs",
                     refused.issues,
                 ) from refused
-            warned = "RANDOM inputs drawn to the declared types and shapes: real ones were not looked at"
-            return Recorded(runs[:DRAWN_RUNS], runs[DRAWN_RUNS:], warned, f"{warned} ({DRAWN_RUNS} runs)")
+            told = f"RANDOM inputs ({DRAWN_RUNS} runs)"
+            return Recorded(runs[:DRAWN_RUNS], runs[DRAWN_RUNS:], told, told, random=True)
         if judged is None:
             assert observed is not None
             cut = len(observed) * 4 // 5
             if cut:
-                told = f"last fifth of the uploaded inputs, used for nothing else ({len(observed) - cut} runs)"
+                told = f"the last fifth of the uploaded inputs, used for nothing else ({len(observed) - cut} runs)"
                 return Recorded(observed[:cut], observed[cut:], f"uploaded inputs ({cut} runs)", told)
             return Recorded(
                 observed, observed, "uploaded inputs (1 run)", "the one uploaded run, which was observed as well"
@@ -289,6 +296,12 @@ def _opened(model: onnx.ModelProto, *, optimized: bool = True) -> Iterator[AnyGr
         path = Path(folder) / "graph.onnx"
         path.write_bytes(model.SerializeToString())
         yield AnyGraph(path, optimized=optimized)
+
+
+def _width(declaration: Declaration, names: Sequence[str], *, units: bool) -> int:
+    """Of a layer its units, of all directions; of a matrix its rows."""
+    own = {segment.axis for name in names for segment in declaration.dimensions[name][0] if segment.axis is not None}
+    return sum(declaration.axes[axis] for axis in own) if units and own else axes.shape(declaration, names[0])[0]
 
 
 def _difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
