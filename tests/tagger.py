@@ -110,12 +110,19 @@ def publish(home: Path, recipe: Recipe | None = None) -> PublishedGraph:
 
 
 def compress(
-    home: Path, graph: Path, recipe: Recipe, calibration: Path | None = None, held_out: Path | None = None
+    home: Path,
+    graph: Path,
+    recipe: Recipe,
+    *,
+    calibration: Path | None = None,
+    held_out: Path | None = None,
+    told: list[str] | None = None,
 ) -> str:
-    """A graph through the whole pipeline, in this process; the bundle's id."""
+    """A graph through the whole pipeline, in this process; the bundle's id. What is reported is appended to `told`."""
     settings = StoreSettings(home=home)
     work = home / "work"
     work.mkdir(parents=True, exist_ok=True)
     request = CompressionRequest(model=UploadStore(settings).save_file(graph), recipe=recipe)
     inputs = Inputs(model=graph, calibration=calibration, held_out=held_out)
-    return run(request, inputs, work, lambda stage, done, message: None, BundleStore(settings))
+    messages = [] if told is None else told
+    return run(request, inputs, work, lambda stage, done, message: messages.append(message), BundleStore(settings))
