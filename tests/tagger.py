@@ -64,16 +64,23 @@ def trained(tagger: Tagger, steps: int = 80) -> Tagger:
 
 
 def export(
-    model: nn.Module, example: tuple[Tensor, ...], path: Path, inputs: Sequence[str], outputs: Sequence[str]
+    model: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    free: dict[str, dict[int, str]] | None = None,
+    opset: int = 17,
 ) -> Path:
-    """Writes a graph by torch's legacy exporter; ids and scores are of any length and batch."""
-    free = {name: {0: "steps", 1: "batch"} for name in ("ids", "scores") if name in (*inputs, *outputs)}
-    free |= {name: {1: "batch"} for name in (*inputs, *outputs) if name not in free}
+    """Writes a graph by torch's legacy exporter; by default ids and scores are of any length and batch."""
+    if free is None:
+        free = {name: {0: "steps", 1: "batch"} for name in ("ids", "scores") if name in (*inputs, *outputs)}
+        free |= {name: {1: "batch"} for name in (*inputs, *outputs) if name not in free}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model, example, str(path), dynamo=False, input_names=list(inputs), output_names=list(outputs),
-            dynamic_axes=free, opset_version=17,
+            dynamic_axes=free, opset_version=opset,
         )  # fmt: skip
     return path
 

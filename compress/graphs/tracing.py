@@ -250,6 +250,17 @@ class Trace:
         return tuple(reversed(steps))
 
 
+def _asked(trace: Trace, node: NodeProto) -> Layout | None:
+    """What a Reshape was asked for, where inference does not know what it gives: its reader wants the rank at least."""
+    entries = trace.entries(given(node, 1)) if node.op_type == "Reshape" else None
+    if entries is None:
+        return None
+    unknown = (f"?{node.output[0]}:{index}" for index in range(len(entries)))
+    return Layout(
+        tuple(e.token if isinstance(e.token, str) or e.token > 0 else u for e, u in zip(entries, unknown, strict=True))
+    )
+
+
 def walk(trace: Trace, graph: GraphProto) -> None:
     """Applies the rules to the nodes of one graph, in its order."""
     for node in graph.node:
@@ -263,4 +274,4 @@ def walk(trace: Trace, graph: GraphProto) -> None:
                 trace.leave(name, f"at {node.op_type} '{label(node)}': {obstacle}", node)
             for index, name in enumerate(node.output):
                 trace.shapes.pop(name, None)
-                trace.lay(node, trace.default(name), index)
+                trace.lay(node, trace.default(name) or _asked(trace, node), index)
