@@ -33,6 +33,9 @@ ModelFile = Annotated[
 GraphMetric = Annotated[
     str, typer.Option(help="of a graph: output_change, argmax (decisions that differ), mean_squared_error or cosine")
 ]
+GraphOutputs = Annotated[
+    list[str] | None, typer.Option(help="of a graph: judge by this output; repeat; none: all but carried states")
+]
 PERPLEXITY_RISE = "of a language model: largest rise, 0.05 is 5 %, which is the default"
 F1_FALL = "of a question-answering model: largest fall in points of 100; 1 by default"
 OUTPUT_CHANGE = "of a graph: largest loss in --metric, 0.02 by default"
@@ -52,6 +55,7 @@ def compress(
     size_ratio: Annotated[float | None, typer.Option(help=SIZE_RATIO)] = None,
     speedup: Annotated[float | None, typer.Option(help=SPEEDUP)] = None,
     metric: GraphMetric = "output_change",
+    output: GraphOutputs = None,
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long")] = 0.0,
     mode: Annotated[str, typer.Option(help="calibrate, or learn on the training text")] = "calibrate",
     learner: Annotated[str, typer.Option(help="of learn: calibrated, proximal, l0, group_lasso")] = "calibrated",
@@ -70,7 +74,7 @@ def compress(
     try:
         asked = {
             "mode": mode, "learner": learner, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes,
-            "metric": metric,
+            "metric": metric, "outputs": output or [],
         }  # fmt: skip
         recipe = Recipe.model_validate({"name": name, "budget": Budget.model_validate(given), **asked})
     except ValidationError as error:
@@ -96,6 +100,7 @@ def sweep(
     size_ratio: Annotated[list[float] | None, typer.Option(help=f"{SIZE_RATIO}; {REPEAT}")] = None,
     speedup: Annotated[list[float] | None, typer.Option(help=f"{SPEEDUP}; {REPEAT}")] = None,
     metric: GraphMetric = "output_change",
+    output: GraphOutputs = None,
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long, each")] = 0.0,
     url: Url = HERE,
     **companions: Unpack[Companions],
@@ -110,7 +115,9 @@ def sweep(
         options = ", ".join(f"--{kind.replace('_', '-')}" for kind in given)
         raise typer.BadParameter(f"name at least one budget: {options}")
     try:
-        recipe = Recipe.model_validate({"name": name, "finetune_minutes": finetune_minutes, "metric": metric})
+        recipe = Recipe.model_validate(
+            {"name": name, "finetune_minutes": finetune_minutes, "metric": metric, "outputs": output or []}
+        )
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
     with Client(url) as client:

@@ -7,6 +7,7 @@ CompressError
 |-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
 |-- BadWeights           a parameter is not finite
 |-- TextUnusable         a text cannot be used with this vocabulary
+|-- RunsUnusable         a graph cannot be run on the recorded inputs
 |-- WrongBudget          a budget of another kind of model
 |-- ModeUnavailable      a mode or option that this kind of model does not have
 |-- NothingRemovable     no unit can go; the issues say why
@@ -83,6 +84,12 @@ class TextUnusable(CompressError):
     """A text cannot be used with this vocabulary."""
 
     kind, title = "text-unusable", "The text cannot be used"
+
+
+class RunsUnusable(CompressError):
+    """A graph cannot be run on the recorded inputs, or on none that could be drawn."""
+
+    kind, title = "inputs-unusable", "The graph cannot be run on these inputs"
 
 
 class WrongBudget(CompressError):

@@ -264,6 +264,11 @@ class Recipe(Frozen):
     metric: Literal["output_change", "argmax", "mean_squared_error", "cosine"] = Field(
         default="output_change", description="of a graph: what its outputs are judged by", examples=["output_change"]
     )
+    outputs: list[str] = Field(
+        default=[],
+        description="of a graph: the outputs that it is judged by; empty: all but the states that its caller carries on",
+        examples=[["logits"]],
+    )
     prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
     rotate_embedding: bool = Field(
         default=True,

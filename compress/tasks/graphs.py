@@ -21,7 +21,7 @@ import onnx
 from compress import axes
 from compress.axes import Declaration
 from compress.calibrate import Pruned
-from compress.errors import GraphNotUnderstood, NothingRemovable, TextUnusable, VerificationFailed
+from compress.errors import GraphNotUnderstood, NothingRemovable, RunsUnusable, VerificationFailed
 from compress.graphs.drawn import drawn_runs
 from compress.graphs.network import GraphNetwork
 from compress.graphs.reading import read_graph
@@ -83,14 +83,16 @@ class GraphTask(ModelTask[GraphNetwork]):
         try:
             self._uploaded = AnyGraph(path)
         except GraphRefused as refused:
-            raise TextUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
+            raise RunsUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
         if strange := [name for name, (kind, _) in self._uploaded.outputs.items() if not kind.startswith("tensor(")]:
             raise GraphNotUnderstood(f"outputs that are no tensors are not compared: {', '.join(strange)}")
         self.runs = self._read(calibration, held_out)
         self._wanted = self._outputs(self._uploaded, self.runs.held_out)
         states = self.original.state_outputs()
         numbers = [name for name, (kind, _) in self._uploaded.outputs.items() if kind != "tensor(string)"]
-        self._judged = [name for name in numbers if name not in states] or numbers
+        if absent := [name for name in recipe.outputs if name not in numbers]:
+            raise RunsUnusable(f"the recipe judges by {', '.join(absent)}; outputs of numbers are {', '.join(numbers)}")
+        self._judged = list(recipe.outputs) or [name for name in numbers if name not in states] or numbers
         layers = [each for each in self.original.report() if not each.reasons]
         self.origin = Origin(
             f"ONNX graph, opset {self._model.opset_import[0].version}: {len(layers)} of {len(self.original.report())} groups of "
@@ -173,7 +175,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         if parts:
             try:
                 self._outputs(AnyGraph(target), self.runs.held_out[:1])
-            except (GraphRefused, InputsRefused, TextUnusable):
+            except (GraphRefused, InputsRefused, RunsUnusable):
                 return []
         return parts
 
@@ -260,7 +262,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             try:
                 runs = drawn_runs(self.original.trace, self._uploaded, 2 * DRAWN_RUNS, self.recipe.seed)
             except InputsRefused as refused:
-                raise TextUnusable(
+                raise RunsUnusable(
                     "no inputs were sent, and the graph cannot be run on ones drawn to its declared types and shapes: send "
                     "`calibration`, an npz of recorded inputs",
                     refused.issues,
@@ -283,7 +285,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         try:
             return [self._uploaded.checked(run) for run in read_runs(path.read_bytes())]
         except InputsRefused as refused:
-            raise TextUnusable(
+            raise RunsUnusable(
                 f"the recorded inputs are not those of the graph: {refused.issues[0]}", refused.issues
             ) from refused
 
@@ -291,7 +293,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         try:
             return [graph.run(run) for run in runs]
         except InputsRefused as refused:
-            raise TextUnusable(
+            raise RunsUnusable(
                 f"the graph cannot be run on its inputs: {refused.issues[0]}", refused.issues
             ) from refused
 

@@ -21,7 +21,7 @@ from compress.errors import (
     GraphNotUnderstood,
     ModeUnavailable,
     NothingRemovable,
-    TextUnusable,
+    RunsUnusable,
     VerificationFailed,
     WrongBudget,
 )
@@ -227,6 +227,12 @@ def test_states_that_are_carried_keep_names_types_and_sizes(tmp_path: Path) -> N
     assert gone == 48 - sum(found.network.declaration().axes.values())  # what is gone stays zero for the caller
 
 
+def test_outputs_that_count_can_be_named(folder: Path) -> None:
+    assert task_of(folder, Recipe(outputs=["scores"])).recipe.outputs == ["scores"]
+    with pytest.raises(RunsUnusable, match="judges by nope; outputs of numbers are scores"):
+        task_of(folder, Recipe(outputs=["nope"]))
+
+
 @pytest.mark.parametrize("metric", ["output_change", "argmax", "mean_squared_error", "cosine"])
 def test_budget_of_each_metric_is_kept_in_the_file(metric: Metric, folder: Path, tmp_path: Path) -> None:
     limit = 0.01 if metric == "cosine" else 0.05
@@ -294,7 +300,7 @@ def test_recorded_inputs_come_as_one_run_or_many_and_alone_or_with_others(folder
 )
 def test_recorded_inputs_of_another_graph_are_refused(content: bytes, words: str, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "recorded.npz").write_bytes(content)
-    with pytest.raises(TextUnusable, match="inputs") as refused:
+    with pytest.raises(RunsUnusable, match="inputs") as refused:
         GraphTask(folder / "tagger.onnx", Recipe(budget=Budget(output_change=0.1)), tmp_path / "recorded.npz", None)
     assert any(words in issue for issue in refused.value.issues)
 
