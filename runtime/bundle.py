@@ -97,6 +97,9 @@ class LoadedModel(ABC, Generic[Session]):
                 self._sessions[key] = session
         return session
 
+    def close(self) -> None:
+        """Gives back what does not go by itself; a model that is asked again takes it anew."""
+
     @property
     def memory_bytes(self) -> int:
         """Bytes of the graphs that are open: weights are what a session's memory is made of."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,12 @@ import numpy as np
 
 from runtime.bundle import LoadedModel
 from runtime.errors import UnknownTask
+from runtime.isolated import IsolatedGraph
 from runtime.latency import compare, compare_graphs, compare_questions
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession
 from runtime.reading import answer, read, tokenized
-from runtime.samples import SAMPLES, AnyGraph, read_runs
+from runtime.samples import SAMPLES, AnyGraph, Inputs, read_runs
 from runtime.session import VariantSession
 from runtime.text import TextCodec
 from store.bundles import OpenBundle
@@ -95,9 +97,47 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
 
 
 class LoadedGraph(LoadedModel[AnyGraph]):
-    """A graph of any inputs and outputs: run as it stands."""
+    """A graph of any inputs and outputs: run as it stands.
+
+    Callers' inputs are run in a process beside this one (`isolated`); in this one, only those of the bundle.
+    """
 
     task = "graph"
+
+    def __init__(self, bundle: OpenBundle) -> None:
+        super().__init__(bundle)
+        self._isolated: dict[tuple[str, str, int], IsolatedGraph] = {}
+        self._starting = threading.Lock()
+
+    def isolated(self, variant: str, device: str, threads: int, memory_bytes: int) -> IsolatedGraph:
+        """The warmed process of a variant.
+
+        Raises:
+            UnknownVariant: when there is none of that name.
+            DeviceUnavailable: when the device is not there.
+        """
+        record, key = self.record(variant), (variant, device, threads)
+        with self._starting:
+            graph = self._isolated.get(key)
+            if graph is None:
+                path = self._bundle.path(record.file)
+                graph = IsolatedGraph(path, threads=threads, device=device, memory_bytes=memory_bytes)
+                graph.run(graph.checked(self._sample()), list(graph.outputs))
+                self._isolated[key] = graph
+        return graph
+
+    @property
+    def memory_bytes(self) -> int:
+        """Graphs that are open here and beside."""
+        beside = sum(self.record(variant).size_bytes for variant, _, _ in list(self._isolated))
+        return super().memory_bytes + beside
+
+    def close(self) -> None:
+        """Ends the processes."""
+        with self._starting:
+            for graph in self._isolated.values():
+                graph.close()
+            self._isolated.clear()
 
     @classmethod
     def open_session(cls, path: Path, *, threads: int, device: str) -> AnyGraph:
@@ -117,7 +157,10 @@ class LoadedGraph(LoadedModel[AnyGraph]):
         return 0
 
     def _warm(self, session: AnyGraph) -> None:
-        session.run(session.checked(read_runs(self._bundle.path(SAMPLES).read_bytes())[0]))
+        session.run(session.checked(self._sample()))
+
+    def _sample(self) -> Inputs:
+        return read_runs(self._bundle.path(SAMPLES).read_bytes())[0]
 
 
 _FLOATS_OF_A_UNIT = 8

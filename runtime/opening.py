@@ -79,7 +79,9 @@ def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 3  # errors; a warning of the graph optimizer is nobody's business here
+    options.log_severity_level = (
+        4  # errors are raised; printed as well, they would stand between the service's JSON lines
+    )
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 

@@ -29,26 +29,16 @@ KINDS: dict[str, Any] = {
 """ONNX Runtime's names of types."""
 
 
-class AnyGraph(OpenedGraph):
-    """A graph of any inputs and outputs, ready to run. See `OpenedGraph`.
-
-    Args:
-        path: the graph's file.
-        threads: how many threads one run may use, 1 or more.
-        device: one of `devices()`.
-        optimized: see `OpenedGraph`.
+class Ports:
+    """What goes in and out of a graph.
 
     Attributes:
         inputs: name to (type as ONNX Runtime calls it, shape); numbers are fixed, names free.
         outputs: the same.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu", optimized: bool = True) -> None:
-        super().__init__(path, threads=threads, device=device, optimized=optimized)
-        given, made = self._ports()
-        self.inputs, self.outputs = (
-            {port.name: (port.type, list(port.shape or [])) for port in ports} for ports in (given, made)
-        )
+    inputs: dict[str, tuple[str, list[int | str | None]]]
+    outputs: dict[str, tuple[str, list[int | str | None]]]
 
     def checked(self, inputs: Mapping[str, Any]) -> Inputs:
         """The inputs as arrays of the graph's types.
@@ -94,6 +84,24 @@ class AnyGraph(OpenedGraph):
         if issues:
             raise InputsRefused(issues)
         return list(names or self.outputs)
+
+
+class AnyGraph(OpenedGraph, Ports):
+    """A graph of any inputs and outputs, ready to run. See `OpenedGraph` and `Ports`.
+
+    Args:
+        path: the graph's file.
+        threads: how many threads one run may use, 1 or more.
+        device: one of `devices()`.
+        optimized: see `OpenedGraph`.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu", optimized: bool = True) -> None:
+        super().__init__(path, threads=threads, device=device, optimized=optimized)
+        given, made = self._ports()
+        self.inputs, self.outputs = (
+            {port.name: (port.type, list(port.shape or [])) for port in ports} for ports in (given, made)
+        )
 
     def run(self, inputs: Inputs, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Runs the graph once.

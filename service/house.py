@@ -55,6 +55,7 @@ class House:
     def close(self) -> None:
         """Gives everything back."""
         self.inference.close()
+        self.models.close()
         self.queue.close()
 
 

@@ -99,6 +99,13 @@ class ModelRegistry:
             self.bundles.delete(bundle_id)
         return bundle_id
 
+    def close(self) -> None:
+        """Forgets all models."""
+        with self._lock:
+            for model in self._loaded.values():
+                model.close()
+            self._loaded.clear()
+
     def count(self) -> int:
         """How many models are in memory."""
         return len(self._loaded)

@@ -29,6 +29,7 @@ class ServiceSettings(StoreSettings):
         question_tokens_limit: tokens of one question.
         context_tokens_limit: tokens of all contexts of one request.
         array_bytes_limit: what the inputs of one run of a graph may take in memory, and the outputs of one answer.
+        graph_memory_bytes: what a run of a graph may take in its process.
         latency_limit_bytes: what one run of a latency comparison may take beside the weights.
     """
 
@@ -48,4 +49,5 @@ class ServiceSettings(StoreSettings):
     question_tokens_limit: int = 200
     context_tokens_limit: int = 50_000
     array_bytes_limit: int = 64 << 20
+    graph_memory_bytes: int = 2 << 30
     latency_limit_bytes: int = 128 << 20
