@@ -198,8 +198,10 @@ class EpochPoint(Frozen):
     seconds: float = Field(description="of its training steps", examples=[94.1])
     steps: int = Field(description="training steps; fewer where it ended early", examples=[1327])
     units: dict[str, int] = Field(description="components of every axis", examples=[{"units:lstm0": 400}])
-    training_perplexity: float = Field(description="on the training text, under dropout", examples=[88.2])
-    valid_perplexity: float = Field(description="on the held-out text, by the quick estimate", examples=[101.3])
+    training_value: float = Field(
+        description="under dropout: perplexity, or of question answering the loss in nats per question", examples=[88.2]
+    )
+    held_out_value: float = Field(description="in the task's metric, by the quick estimate", examples=[101.3])
 
 
 class Budget(Frozen):
