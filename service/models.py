@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 
 from runtime.bundle import LoadedModel
+from runtime.session import VariantSession
+from service.inference import beside_runs
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
 from store.manifest import Manifest
@@ -24,6 +27,7 @@ class ModelRegistry:
         self._limit = memory_limit_bytes
         self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
         self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     def resolve(self, name: str) -> str:
         """The id of a model by id or name; of equal names the newest.
@@ -50,20 +54,52 @@ class ModelRegistry:
             CorruptBundle: when it was changed on disk; it is closed and others still answer.
         """
         bundle_id = self.resolve(name)
-        with self._lock:
+        model = self._loaded.get(bundle_id)
+        if model is None or self.bundles.unchanged(bundle_id) is None:
+            return beside_runs(lambda: self._open(bundle_id))
+        return self._kept(model)
+
+    def sessions(
+        self, model: LoadedModel, variants: Sequence[str], device: str, threads: int
+    ) -> dict[str, VariantSession]:
+        """Sessions of a model, opened if need be.
+
+        Raises:
+            UnknownVariant: when the model has no such variant.
+            DeviceUnavailable: when the device is not there.
+        """
+
+        def opened() -> dict[str, VariantSession]:
+            return {variant: model.session(variant, device, threads) for variant in variants}
+
+        if all(model.is_open(variant, device, threads) for variant in variants):
+            return opened()
+        return beside_runs(opened)
+
+    def _open(self, bundle_id: str) -> LoadedModel:
+        with self._alone(bundle_id):
             try:
                 bundle = self.bundles.open(bundle_id)
             except (CorruptBundle, NotFound):
-                self._loaded.pop(bundle_id, None)
+                with self._lock:
+                    self._loaded.pop(bundle_id, None)
                 raise
-            model = self._loaded.get(bundle_id)
-            if model is None:
-                model = LoadedModel(bundle)
-                self._loaded[bundle_id] = model
-            self._loaded.move_to_end(bundle_id)
+            with self._lock:
+                model = self._loaded.get(bundle_id)
+            return self._kept(model or LoadedModel(bundle))
+
+    def _kept(self, model: LoadedModel) -> LoadedModel:
+        """The model, now the last used, without those that are too many."""
+        with self._lock:
+            self._loaded[model.id] = model
+            self._loaded.move_to_end(model.id)
             while self.memory_bytes() > self._limit and len(self._loaded) > 1:
                 self._loaded.popitem(last=False)
         return model
+
+    def _alone(self, bundle_id: str) -> threading.Lock:
+        """The lock on one model: it is loaded once, and others meanwhile."""
+        return self._locks.setdefault(bundle_id, threading.Lock())
 
     def manifest(self, name: str) -> tuple[str, Manifest]:
         """Id and manifest of a model by id or name."""
@@ -73,9 +109,11 @@ class ModelRegistry:
     def delete(self, name: str) -> str:
         """Removes a model from disk and memory; returns its id."""
         bundle_id = self.resolve(name)
-        with self._lock:
-            self._loaded.pop(bundle_id, None)
+        with self._alone(bundle_id):
             self.bundles.delete(bundle_id)
+            with self._lock:
+                self._loaded.pop(bundle_id, None)
+        self._locks.pop(bundle_id, None)
         return bundle_id
 
     def count(self) -> int:

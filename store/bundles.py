@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class BundleStore:
         self._artifacts = Artifacts(settings)
         self._cache = settings.cache / "bundles"
         self._verified: dict[str, tuple[list[tuple[str, int, int]], Manifest]] = {}
+        self._locks: dict[str, threading.Lock] = {}
         self._manifests: dict[str, tuple[int, int, Manifest]] = {}
 
     def publish(self, folder: Path) -> str:
@@ -114,18 +116,36 @@ class BundleStore:
             CorruptBundle: when its files are not what the manifest says.
         """
         prefix = self._known(bundle_id)
-        folder = (
-            self._artifacts.folder / prefix if self._artifacts.folder is not None else self._fetch(bundle_id, prefix)
-        )
-        try:
-            seen = _fingerprint(folder)
-        except FileNotFoundError as error:  # deleted in this moment
-            raise NotFound("model", bundle_id) from error
-        known = self._verified.get(bundle_id)
-        if known is None or known[0] != seen:
+        # One lock a bundle: nobody waits for the hashing of another one, and none is hashed or fetched twice at a time.
+        with self._locks.setdefault(bundle_id, threading.Lock()):
+            unchanged = self.unchanged(bundle_id)
+            if unchanged is not None:
+                return unchanged
             self._verified.pop(bundle_id, None)
-            known = self._verified[bundle_id] = (seen, _verify(bundle_id, folder))
-        return OpenBundle(bundle_id, folder, known[1])
+            folder = self._folder(bundle_id)
+            if self._artifacts.folder is None:
+                self._fetch(bundle_id, prefix)
+            try:
+                seen = _fingerprint(folder)
+            except FileNotFoundError as error:  # deleted in this moment
+                raise NotFound("model", bundle_id) from error
+            manifest = _verify(bundle_id, folder)
+            self._verified[bundle_id] = (seen, manifest)
+        return OpenBundle(bundle_id, folder, manifest)
+
+    def unchanged(self, bundle_id: str) -> OpenBundle | None:
+        """A bundle that was verified before, if its files still have their sizes and times of change; at once."""
+        known, folder = self._verified.get(bundle_id), self._folder(bundle_id)
+        try:
+            same = known is not None and known[0] == _fingerprint(folder)
+        except FileNotFoundError:
+            return None
+        return OpenBundle(bundle_id, folder, known[1]) if known is not None and same else None
+
+    def _folder(self, bundle_id: str) -> Path:
+        """Where a bundle lies on local disk, or will when it was fetched."""
+        local = self._artifacts.folder
+        return local / "bundles" / bundle_id if local is not None else self._cache / bundle_id
 
     def manifests(self) -> list[tuple[str, Manifest]]:
         """Ids and manifests of all bundles, newest first; one whose manifest cannot be read is left out."""
@@ -153,19 +173,19 @@ class BundleStore:
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
         self._verified.pop(bundle_id, None)
+        self._locks.pop(bundle_id, None)
 
     def _known(self, bundle_id: str) -> str:
         if _ID.fullmatch(bundle_id) is None or not self._artifacts.exists(f"bundles/{bundle_id}/{MANIFEST}"):
             raise NotFound("model", bundle_id)
         return f"bundles/{bundle_id}"
 
-    def _fetch(self, bundle_id: str, prefix: str) -> Path:
+    def _fetch(self, bundle_id: str, prefix: str) -> None:
         folder = self._cache / bundle_id
         if not (folder / MANIFEST).exists():
             names = self._artifacts.names(prefix)
             for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
                 self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
-        return folder
 
     def _manifest(self, bundle_id: str, name: str) -> Manifest:
         if self._artifacts.folder is not None:

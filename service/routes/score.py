@@ -12,6 +12,7 @@ from runtime.bundle import LoadedModel
 from runtime.scoring import SequenceScore, score_batch
 from runtime.text import TextCodec
 from service.house import House, TheHouse
+from service.inference import Served
 from service.problems import ProblemDocument, Refused
 from service.schemas import ScoreRequest, ScoreResponse, TextScore, Timing, TokenScore, TopToken, VariantScore
 from store.manifest import VariantName
@@ -27,7 +28,8 @@ router = APIRouter(tags=["score"])
 )
 async def score(request: ScoreRequest, house: TheHouse) -> Response:
     """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
-    (answer, tokenize_ms), queue_ms = await house.inference.run(lambda: _score(request, house))
+    served = Served()
+    (answer, tokenize_ms), queue_ms = await house.inference.run(lambda: _score(request, house, served), served)
     for variant in answer.variants:
         variant.timing.queue_ms = queue_ms
     # Serialised here rather than by the framework: one pass, and its time can be told.
@@ -41,13 +43,14 @@ async def score(request: ScoreRequest, house: TheHouse) -> Response:
     return Response(body, media_type="application/json", headers={"server-timing": timing})
 
 
-def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
+def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreResponse, float]:
     if (request.texts is None) == (request.token_ids is None):
         raise Refused("invalid-request", "send either `texts` or `token_ids`")
     given: Sequence[object] = request.texts if request.texts is not None else request.token_ids or []
     if len(given) > house.settings.texts_limit:
         raise Refused("too-large", f"{len(given)} texts; at most {house.settings.texts_limit} in one request")
     model = house.models.get(request.model)
+    served.model = model.id
     began = time.perf_counter()
     sequences = _sequences(request, model.codec, house.settings.tokens_limit)
     tokenize_ms = 1e3 * (time.perf_counter() - began)
@@ -59,8 +62,9 @@ def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
             "too-large",
             f"the answer would hold {entries:,} log-probabilities; at most {house.settings.entries_limit:,}",
         )
-    for name in names:
-        session = model.session(name, request.device, house.settings.threads)
+    sessions = house.models.sessions(model, names, request.device, house.settings.threads)
+    served.device, served.variants = request.device, list(sessions)
+    for name, session in sessions.items():
         began = time.perf_counter()
         scores = score_batch(session, sequences, model.codec.start_id, top_k=request.top_k if request.per_token else 0)
         seconds = time.perf_counter() - began
