@@ -8,6 +8,8 @@ successor or by a peer (`store.liveness`).
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
 import socket
@@ -28,6 +30,7 @@ from store.records import JobRecords
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 
+_LOG = logging.getLogger("worker")
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
 
@@ -91,7 +94,11 @@ def _launch(settings: WorkerSettings, records: JobRecords, executor_id: str) -> 
     @DBOS.step(name="run-child", preemptible=True)
     async def run_child(job_id: str, run: int) -> str:
         state = await supervise(records, settings.child_command, work, job_id, run)
-        sweep(records, work, uploads)
+        try:
+            await asyncio.to_thread(sweep, records, work, uploads)
+        except Exception:
+            # The job has ended well; what is left lying about goes with the next one.
+            _LOG.exception("sweeping up failed")
         return state
 
     @DBOS.workflow(name=WORKFLOW)

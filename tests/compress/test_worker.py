@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from compress.worker import ID_IN_USE
 from examples.demo import free_port
@@ -265,6 +266,22 @@ def test_killed_workers_job_is_taken_up_by_a_peer_once(house: House) -> None:
     assert len(house.lines("start")) == 2
     assert len(house.lines("end")) == 1
     assert second.poll() is None
+
+
+def test_stranded_work_of_an_unknown_job_does_not_keep_others_from_being_taken_up(house: House) -> None:
+    unknown, known = house.ask("slow-a"), house.ask("slow-b")
+    dead = [house.worker("one")]
+    house.until(unknown.id, lambda job: job.stage == "work")
+    dead.append(house.worker("two"))
+    house.until(known.id, lambda job: job.stage == "work")
+    for worker in dead:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    with house.queue.records.engine.begin() as connection:
+        connection.execute(sa.text("delete from iss_jobs where id = :id"), {"id": unknown.id})
+    house.worker("three")  # looks for work of `one` before that of `two`
+    assert house.ended(known.id).state is JobState.SUCCEEDED
+    assert len(house.lines("start slow-a")) == 1
 
 
 def test_restarted_worker_takes_up_its_own_job(house: House) -> None:
