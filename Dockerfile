@@ -34,5 +34,6 @@ RUN pip install -c constraints.txt '.[worker]'
 USER app
 VOLUME /data
 ENV MPLCONFIGDIR=/tmp
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "compress.health"]
 STOPSIGNAL SIGTERM
 CMD ["python", "-m", "compress.worker"]

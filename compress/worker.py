@@ -12,7 +12,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -23,7 +22,7 @@ from pydantic_settings import SettingsConfigDict
 
 from compress.supervision import supervise, sweep
 from store.errors import NotFound
-from store.liveness import Held, Locks, locks_of, recover_dead_peers
+from store.liveness import Held, Locks, executor_ids, locks_of, recover_dead_peers
 from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
 from store.queue import workflow_id_of
 from store.records import JobRecords
@@ -112,16 +111,13 @@ def _launch(settings: WorkerSettings, records: JobRecords, executor_id: str) -> 
 
 
 def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
-    """The executor id and the lock on it; no lock when the wanted id is in use."""
-    if wanted:
-        return wanted, locks.acquire(wanted)
-    slot = 0
-    while True:
-        executor_id = f"{socket.gethostname()}-{slot}"
+    """The executor id and the lock on it; no lock when every id is in use."""
+    held = None
+    for executor_id in executor_ids(wanted):
         held = locks.acquire(executor_id)
         if held is not None:
-            return executor_id, held
-        slot += 1
+            break
+    return executor_id, held
 
 
 def _wanted(records: JobRecords, workflow_id: str) -> bool:
