@@ -44,6 +44,8 @@ class ModelRegistry:
         for bundle_id, manifest in known:
             if name == manifest.name:
                 return bundle_id
+        if self.bundles.exists(name):
+            return name  # its manifest cannot be read: it can be deleted, and opening it says what is wrong
         raise NotFound("model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known])
 
     def get(self, name: str) -> LoadedModel:

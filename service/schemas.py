@@ -125,11 +125,22 @@ class ModelSummary(BaseModel):
     """A model in the list."""
 
     id: str = Field(description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"])
-    name: str = Field(description="as its recipe called it", examples=["demo"])
-    created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
-    task: Task = Field(description="what the model does", examples=["language-model"])
-    metric: Metric = Field(description="what the variants' losses are about", examples=["perplexity"])
+    name: str = Field(description="as its recipe called it; a damaged manifest: its id", examples=["demo"])
+    created_at: datetime | None = Field(
+        description="when it was made; null: its manifest is damaged", examples=["2026-11-24T12:00:00Z"]
+    )
+    task: Task | None = Field(
+        description="what the model does; null: its manifest is damaged", examples=["language-model"]
+    )
+    metric: Metric | None = Field(
+        description="what the variants' losses are about; null: its manifest is damaged", examples=["perplexity"]
+    )
     variants: list[VariantRecord] = Field(description="what was published, the original first")
+    issues: list[str] = Field(
+        default=[],
+        description="what was changed on disk, so that it cannot be used; empty: nothing is known",
+        examples=[["original.onnx has another SHA-256"]],
+    )
 
 
 class ModelDetail(BaseModel):

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from service.house import TheHouse
 from service.problems import ProblemDocument
 from service.schemas import FilePath, ModelDetail, ModelName, ModelSummary
+from store.bundles import ListedBundle
 from store.manifest import Report
 
 router = APIRouter(prefix="/models", tags=["models"])
@@ -18,18 +19,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemDocument} 
 
 @router.get("", summary="All models, newest first")
 def list_models(house: TheHouse) -> list[ModelSummary]:
-    """Names and variants of all published models."""
-    return [
-        ModelSummary(
-            id=bundle_id,
-            name=manifest.name,
-            created_at=manifest.created_at,
-            task=manifest.task,
-            metric=manifest.metric,
-            variants=manifest.variants,
-        )
-        for bundle_id, manifest in house.models.bundles.manifests()
-    ]
+    """Names and variants of all published models, damaged ones with what is wrong."""
+    return [_summary(each) for each in house.models.bundles.listed()]
 
 
 @router.get("/{model}", summary="A model's manifest", responses=REFUSALS)
@@ -72,3 +63,16 @@ def delete_model(model: ModelName, house: TheHouse) -> Response:
     """From disk and memory. The request that made it, sent again, makes it anew."""
     house.queue.forget_model(house.models.delete(model))
     return Response(status_code=204)
+
+
+def _summary(listed: ListedBundle) -> ModelSummary:
+    manifest = listed.manifest
+    return ModelSummary(
+        id=listed.id,
+        name=listed.id if manifest is None else manifest.name,
+        created_at=manifest and manifest.created_at,
+        task=manifest and manifest.task,
+        metric=manifest and manifest.metric,
+        variants=[] if manifest is None else manifest.variants,
+        issues=listed.issues,
+    )

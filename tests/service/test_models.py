@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import threading
 from collections.abc import Iterator
@@ -10,14 +11,18 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from rich.console import Console
 
 import service.models
+from client.show import models_table
 from runtime.bundle import LoadedModel
 from service.main import create_app
 from service.settings import ServiceSettings
-from store.bundles import MANIFEST, BundleStore, OpenBundle, seal
+from store.bundles import BundleStore, OpenBundle, seal
+from store.integrity import MANIFEST
 from store.settings import StoreSettings
 from tests.conftest import Published
+from tests.service.test_routes import problem
 
 WAIT_SECONDS = 30
 
@@ -107,3 +112,43 @@ def test_waits_are_counted_by_model_variant_and_device(two: tuple[TestClient, st
         f'device="",model="{other}",variant=""',
     ]
     assert sorted(counts) == sorted(f"inference_queue_seconds_count{{{labels}}} 1.0" for labels in expected)
+
+
+def change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_models_are_listed_with_what_is_wrong_and_can_be_deleted(
+    two: tuple[TestClient, str, str], tmp_path: Path
+) -> None:
+    client, slow, other = two
+    bundles = tmp_path / "artifacts" / "bundles"
+    assert [model["issues"] for model in client.get("/models").json()] == [[], []]
+    change_a_byte(bundles / slow / "original.onnx")
+    (bundles / other / MANIFEST).write_text("{}")
+    (bundles / "not-a-bundle").mkdir()
+    (bundles / "not-a-bundle" / MANIFEST).write_text("{}")
+    found = {model["id"]: model for model in client.get("/models").json()}
+    assert found.keys() == {slow, other}
+    assert found[slow]["issues"] == ["original.onnx has another SHA-256"]
+    assert found[other]["issues"] == ["manifest.json is not the one that the id names"]
+    assert (found[slow]["name"], found[other]["name"]) == ("slow", other)
+    told = io.StringIO()
+    Console(file=told, width=140).print(models_table(list(found.values())))
+    assert "damaged: original.onnx has another SHA-256" in told.getvalue()
+    for model in ("slow", other):
+        problem(client.get(f"/models/{model}"), 409, "corrupt-bundle")
+        problem(client.post("/score", json={"model": model, "texts": ["the cat"]}), 409, "corrupt-bundle")
+        assert client.delete(f"/models/{model}").status_code == 204
+    assert client.get("/models").json() == []
+    assert not (bundles / slow).exists()
+
+
+def test_repaired_model_answers_again(two: tuple[TestClient, str, str], tmp_path: Path) -> None:
+    client, slow, _ = two
+    graph = tmp_path / "artifacts" / "bundles" / slow / "original.onnx"
+    for expected in (409, 200):
+        change_a_byte(graph)
+        assert [ask(client, "slow") for _ in range(2)] == [expected] * 2

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from store.bundles import MANIFEST, BundleStore, seal
+from store.bundles import BundleStore, seal
 from store.errors import CorruptBundle, EmptyUpload, NotFound, TooLarge, UnsafePath
+from store.integrity import MANIFEST
 from store.paths import safe_relative
 from store.settings import StoreSettings
 from store.uploads import UploadStore
