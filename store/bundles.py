@@ -134,22 +134,30 @@ class BundleStore:
             if unchanged is not None:
                 return unchanged
             self._verified.pop(bundle_id, None)
-            folder = self._folder(bundle_id)
-            if self._artifacts.folder is None:
-                self._fetch(bundle_id, prefix)
-            try:
-                seen = fingerprint(folder)
-            except FileNotFoundError as error:  # deleted in this moment
-                raise NotFound("model", bundle_id) from error
-            damaged = self._damaged.get(bundle_id)
-            if damaged is not None and damaged[0] == seen:
-                raise CorruptBundle(bundle_id, damaged[1])
-            try:
-                manifest = verify(bundle_id, folder)
-            except CorruptBundle as found:
-                self._damaged[bundle_id] = (seen, found.issues)
-                raise
-            self._verified[bundle_id] = (seen, manifest)
+            if self._artifacts.folder is None and not self._fetch(bundle_id, prefix):
+                try:
+                    return self._checked(bundle_id)
+                except CorruptBundle:  # the copy of another day; what is in storage may well be whole
+                    shutil.rmtree(self._folder(bundle_id), ignore_errors=True)
+                    self._fetch(bundle_id, prefix)
+            return self._checked(bundle_id)
+
+    def _checked(self, bundle_id: str) -> OpenBundle:
+        """The bundle in its local folder, every file verified; one that was found damaged is so until a file changes."""
+        folder = self._folder(bundle_id)
+        try:
+            seen = fingerprint(folder)
+        except FileNotFoundError as error:  # deleted in this moment
+            raise NotFound("model", bundle_id) from error
+        damaged = self._damaged.get(bundle_id)
+        if damaged is not None and damaged[0] == seen:
+            raise CorruptBundle(bundle_id, damaged[1])
+        try:
+            manifest = verify(bundle_id, folder)
+        except CorruptBundle as found:
+            self._damaged[bundle_id] = (seen, found.issues)
+            raise
+        self._verified[bundle_id] = (seen, manifest)
         return OpenBundle(bundle_id, folder, manifest)
 
     def unchanged(self, bundle_id: str) -> OpenBundle | None:
@@ -210,12 +218,15 @@ class BundleStore:
             raise NotFound("model", bundle_id)
         return f"bundles/{bundle_id}"
 
-    def _fetch(self, bundle_id: str, prefix: str) -> None:
+    def _fetch(self, bundle_id: str, prefix: str) -> bool:
+        """Copies a bundle into the cache; False when there is a copy."""
         folder = self._cache / bundle_id
-        if not (folder / MANIFEST).exists():
-            names = self._artifacts.names(prefix)
-            for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
-                self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
+        if (folder / MANIFEST).exists():
+            return False
+        names = self._artifacts.names(prefix)
+        for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
+            self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
+        return True
 
     def _ids(self) -> set[str]:
         parts = (name.split("/") for name in self._artifacts.names("bundles"))
@@ -241,9 +252,13 @@ class BundleStore:
             seen = (status.st_mtime_ns, status.st_size)
             known = self._manifests.get(bundle_id)
             if known is None or known[:2] != seen:
-                known = self._manifests[bundle_id] = (*seen, read_manifest(bundle_id, folder))
+                known = self._manifests[bundle_id] = (*seen, read_manifest(bundle_id, folder / MANIFEST))
             return known[2]
-        target = self._cache / "manifests" / f"{bundle_id}.json"
-        if not target.exists():
-            self._artifacts.get(f"bundles/{bundle_id}/{MANIFEST}", target)
-        return Manifest.model_validate_json(target.read_bytes())
+        copy = self._cache / "manifests" / f"{bundle_id}.json"
+        if copy.exists():
+            try:
+                return read_manifest(bundle_id, copy)
+            except CorruptBundle:
+                copy.unlink(missing_ok=True)
+        self._artifacts.get(f"bundles/{bundle_id}/{MANIFEST}", copy)
+        return read_manifest(bundle_id, copy)

@@ -18,14 +18,15 @@ Fingerprint = list[tuple[str, int, int]]
 """Name, size and time of change (ns) of every file."""
 
 
-def read_manifest(bundle_id: str, folder: Path) -> Manifest:
-    """The manifest, checked against the id.
+def read_manifest(bundle_id: str, path: Path) -> Manifest:
+    """The manifest in a file, checked against the id.
 
     Raises:
+        NotFound: when there is no such file.
         CorruptBundle: when it is not the one that the id names, or not valid.
     """
     try:
-        content = (folder / MANIFEST).read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFound("model", bundle_id) from error
     if hashlib.sha256(content).hexdigest()[:16] != bundle_id:
@@ -42,7 +43,7 @@ def verify(bundle_id: str, folder: Path) -> Manifest:
     Raises:
         CorruptBundle: when anything is missing, changed or not named.
     """
-    manifest, issues = read_manifest(bundle_id, folder), []
+    manifest, issues = read_manifest(bundle_id, folder / MANIFEST), []
     for record in manifest.files:
         path = folder / safe_relative(record.path)
         if not path.is_file():

@@ -180,3 +180,9 @@ def test_remote_style_storage_is_fetched_into_the_cache(copy: tuple[BundleStore,
     opened = store.open(bundle_id)
     assert tmp_path / "elsewhere" in opened.folder.parents
     assert any(opened.folder.iterdir())
+    # A copy that was damaged is fetched anew; by a process that has verified it, and by one that has not.
+    for each in (store, BundleStore(remote)):
+        (opened.folder / "README.md").write_text("other")
+        (tmp_path / "elsewhere" / "cache" / "bundles" / "manifests" / f"{bundle_id}.json").write_text("{")
+        assert each.open(bundle_id).path("README.md").read_text() != "other"
+        assert [found.issues for found in each.listed()] == [[]]
