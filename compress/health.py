@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-import psycopg
-
+from store.errors import Unavailable
 from store.liveness import executor_ids, locks_of
 from store.settings import StoreSettings
 
@@ -21,7 +20,7 @@ def main() -> int:
     try:
         locks = locks_of(settings)
         living = any(locks.is_held(each) for each in executor_ids(os.environ.get("ISS_EXECUTOR_ID", "")))
-    except (OSError, psycopg.Error) as fault:
+    except (OSError, Unavailable) as fault:
         sys.stderr.write(f"the workers' locks cannot be looked at: {fault}\n")
         return 1
     if not living:

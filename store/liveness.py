@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol
 import psycopg
 import sqlalchemy as sa
 
+from store.errors import Unavailable
 from store.names import QUEUE
 from store.settings import StoreSettings
 
@@ -115,7 +116,7 @@ class PostgresLocks:
         """Whether a living worker holds the lock, as the server tells it.
 
         Raises:
-            psycopg.Error: when the server does not answer.
+            Unavailable: when the server does not answer.
         """
         # Postgres shows a lock on one 64-bit number as two halves and the mark 1.
         high, low = divmod(_key(executor_id) % (1 << 64), 1 << 32)
@@ -124,8 +125,11 @@ class PostgresLocks:
             "where locktype = 'advisory' and datname = current_database() "
             "and classid = %s::bigint::oid and objid = %s::bigint::oid and objsubid = 1"
         )
-        with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-            return connection.execute(query, (high, low)).fetchone() is not None
+        try:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                return connection.execute(query, (high, low)).fetchone() is not None
+        except psycopg.Error as error:
+            raise Unavailable(str(error).strip()) from error
 
 
 def _key(executor_id: str) -> int:
