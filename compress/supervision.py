@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from store.bundles import BundleStore
 from store.errors import Unavailable
 from store.jobs import JobState, Problem
 from store.manifest import CurvePoint
@@ -128,15 +129,16 @@ async def _attend(records: JobRecords, command: list[str], folder: Path, job_id:
     return state
 
 
-def sweep(records: JobRecords, work: Path, uploads: UploadStore) -> None:
+def sweep(records: JobRecords, work: Path, uploads: UploadStore, bundles: BundleStore) -> None:
     """Removes what nobody needs any more.
 
-    That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), and
-    uploads of jobs that have ended.
+    That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), uploads of
+    jobs that have ended, and halves of bundles.
     """
     # Folders first: one that appears after this look belongs to a job that the look at the jobs may have missed.
     folders = list(work.iterdir()) if work.is_dir() else []
     active = [job for job in records.all() if not job.state.ended]
+    bundles.sweep()
     uploads.sweep({upload.sha256 for job in active for upload in job.request.uploads})
     current = {f"{job.id}-{records.run_of(job.id)}" for job in active}
     for folder in folders:

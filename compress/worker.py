@@ -21,6 +21,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from compress.supervision import supervise, sweep
+from store.bundles import BundleStore
 from store.errors import NotFound
 from store.liveness import Held, Locks, executor_ids, locks_of, recover_dead_peers
 from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
@@ -62,7 +63,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     _launch(settings, records, executor_id)
-    sweep(records, settings.work, UploadStore(settings))
+    sweep(records, settings.work, UploadStore(settings), BundleStore(settings))
     client = DBOSClient(system_database_url=records.url)
     reaper = threading.Thread(
         target=recover_dead_peers,
@@ -88,13 +89,13 @@ def _launch(settings: WorkerSettings, records: JobRecords, executor_id: str) -> 
     )
     DBOS.listen_queues([QUEUE])
     work: Path = settings.work
-    uploads = UploadStore(settings)
+    uploads, bundles = UploadStore(settings), BundleStore(settings)
 
     @DBOS.step(name="run-child", preemptible=True)
     async def run_child(job_id: str, run: int) -> str:
         state = await supervise(records, settings.child_command, work, job_id, run)
         try:
-            await asyncio.to_thread(sweep, records, work, uploads)
+            await asyncio.to_thread(sweep, records, work, uploads, bundles)
         except Exception:
             # The job has ended well; what is left lying about goes with the next one.
             _LOG.exception("sweeping up failed")

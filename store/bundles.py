@@ -213,6 +213,17 @@ class BundleStore:
             known.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
 
+    def sweep(self, older_than_seconds: float = 3600.0) -> None:
+        """Removes what is left of bundles whose publication was killed: files without a manifest, written long ago."""
+        old = set(self._artifacts.older("bundles", older_than_seconds))
+        found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
+        for bundle_id in sorted(each for each in found - self._ids() if _ID.fullmatch(each)):
+            files = self._artifacts.names(f"bundles/{bundle_id}")
+            if old.issuperset(files):
+                self._artifacts.delete(files)
+                if self._artifacts.folder is not None:
+                    shutil.rmtree(self._artifacts.folder / "bundles" / bundle_id, ignore_errors=True)
+
     def _known(self, bundle_id: str) -> str:
         if not self.exists(bundle_id):
             raise NotFound("model", bundle_id)
