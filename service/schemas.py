@@ -46,7 +46,9 @@ class ScoreRequest(BaseModel):
         },
     )
 
-    model: PlainText = Field(description="id or name of a model; of equal names the newest", examples=["demo"])
+    model: PlainText = Field(
+        max_length=128, description="id or name of a model; of equal names the newest", examples=["demo"]
+    )
     texts: list[PlainText] | None = Field(
         default=None, min_length=1, description="texts, each one stream", examples=[["return the list"]]
     )
@@ -58,7 +60,9 @@ class ScoreRequest(BaseModel):
         examples=[["original", "compressed-int8"]],
         description="one, or several to compare; empty: the original and the most compressed one",
     )
-    device: PlainText = Field(default="cpu", description="`cpu`, or `cuda` where there is one", examples=["cpu"])
+    device: PlainText = Field(
+        default="cpu", max_length=32, description="`cpu`, or `cuda` where there is one", examples=["cpu"]
+    )
     per_token: bool = Field(default=False, description="also return each token's log-probability", examples=[True])
     top_k: int = Field(
         default=0, ge=0, le=50, description="with `per_token`: that many most likely tokens in each place", examples=[5]

@@ -15,6 +15,7 @@ from service.house import House, TheHouse
 from service.inference import Served
 from service.problems import ProblemDocument, Refused
 from service.schemas import ScoreRequest, ScoreResponse, TextScore, Timing, TokenScore, TopToken, VariantScore
+from service.settings import ServiceSettings
 from store.manifest import VariantName
 
 router = APIRouter(tags=["score"])
@@ -52,7 +53,7 @@ def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreRe
     model = house.models.get(request.model)
     served.model = model.id
     began = time.perf_counter()
-    sequences = _sequences(request, model.codec, house.settings.tokens_limit)
+    sequences = _sequences(request, model.codec, house.settings)
     tokenize_ms = 1e3 * (time.perf_counter() - began)
     results: list[VariantScore] = []
     names = request.variants or _default(model)
@@ -87,8 +88,13 @@ def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreRe
     return answer, tokenize_ms
 
 
-def _sequences(request: ScoreRequest, codec: TextCodec, limit: int) -> list[list[int]]:
+def _sequences(request: ScoreRequest, codec: TextCodec, settings: ServiceSettings) -> list[list[int]]:
     if request.texts is not None:
+        characters = sum(map(len, request.texts))
+        if characters > settings.characters_limit:
+            raise Refused(
+                "too-large", f"{characters:,} characters; at most {settings.characters_limit:,} in one request"
+            )
         sequences = [codec.encode(text) for text in request.texts]
     else:
         sequences = request.token_ids or []
@@ -96,8 +102,8 @@ def _sequences(request: ScoreRequest, codec: TextCodec, limit: int) -> list[list
         if empty:
             raise Refused("invalid-request", f"token_ids: sequence {empty[0]} is empty")
     total = sum(map(len, sequences))
-    if total > limit:
-        raise Refused("too-large", f"{total:,} tokens; at most {limit:,} in one request")
+    if total > settings.tokens_limit:
+        raise Refused("too-large", f"{total:,} tokens; at most {settings.tokens_limit:,} in one request")
     return sequences
 
 
