@@ -16,6 +16,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPConnection
 from pathlib import Path
@@ -29,7 +31,7 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.pipeline import run
 from compress.tasks.reading import Inputs
 from examples.demo import free_port
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import score_batch
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
@@ -52,27 +54,34 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         settings = StoreSettings(home=Path(name))
         bundle_id = publish(settings, PAPER_SPEC if arguments.paper_size else SPEC)
-        port = free_port()
-        environment = os.environ | {"ISS_HOME": name, "ISS_PORT": str(port)}
-        process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            with Client(url) as client:
-                while not client.ready():
-                    if process.poll() is not None:
-                        raise RuntimeError(f"the service ended with status {process.returncode} before it was ready")
-                    time.sleep(0.1)
-            result = overhead(url, LoadedModel(BundleStore(settings).open(bundle_id)))
-            result |= load(url, process.pid, arguments.seconds)
-            result["memory_peak_bytes"] = memory(process.pid, "VmHWM")
+        with serving(Path(name)) as (url, pid):
+            result = overhead(url, LoadedLanguageModel(BundleStore(settings).open(bundle_id)))
+            result |= load(url, pid, arguments.seconds)
+            result["memory_peak_bytes"] = memory(pid, "VmHWM")
             result["memory_limit_bytes"] = limit_bytes(settings, bundle_id)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         sys.stdout.write("".join(f"{key:24} {value:,.3f}\n" for key, value in result.items()))
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[tuple[str, int]]:
+    """A service process over a home, ready to answer: its address and process id."""
+    port = free_port()
+    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        with Client(url) as client:
+            while not client.ready():
+                if process.poll() is not None:
+                    raise RuntimeError(f"the service ended with status {process.returncode} before it was ready")
+                time.sleep(0.1)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
 
 
 def publish(settings: StoreSettings, spec: LstmSpec) -> str:
@@ -93,7 +102,7 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     return run(request, inputs, folder, lambda stage, done, message: None, BundleStore(settings))
 
 
-def overhead(url: str, model: LoadedModel) -> dict[str, float]:
+def overhead(url: str, model: LoadedLanguageModel) -> dict[str, float]:
     """Medians of a request and of the runtime's own run, taken in turn."""
     session = model.session("compressed-int8")
     ids = model.codec.encode(TEXT)

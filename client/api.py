@@ -4,6 +4,7 @@ with Client("http://localhost:8000") as client:
     job = client.compress(Path("model.pt"), vocabulary=Path("words.txt"), recipe=Recipe(name="mine"))
     job = client.wait(job.id)
     print(client.score(job.model_id, ["some text"]))
+    print(client.answer("reader", "Who sat?", "The cat sat on the mat."))
 """
 
 from __future__ import annotations
@@ -33,13 +34,17 @@ class Companions(TypedDict, total=False):
     Attributes:
         config: optional JSON beside the weights.
         vocabulary: words or characters by id, or tokenizer.json.
-        train: text to learn and fine-tune on.
-        calibration: text to observe.
-        held_out: text to judge on.
+        vectors: word vectors of a question-answering model (npy).
+        characters: characters of a question-answering model, one a line.
+        train: text, or questions in the form of SQuAD, to learn and fine-tune on.
+        calibration: text or questions to observe.
+        held_out: text or questions to judge on.
     """
 
     config: Path | None
     vocabulary: Path | None
+    vectors: Path | None
+    characters: Path | None
     train: Path | None
     calibration: Path | None
     held_out: Path | None
@@ -175,6 +180,51 @@ class Client:
         """Scores texts with one or several variants."""
         body = {"model": model, "texts": texts, "variants": variants or [], "per_token": per_token}
         found: Json = self._ask("POST", "/score", json=body)
+        return found
+
+    def answer(
+        self,
+        model: str,
+        question: str,
+        context: str,
+        variants: list[str] | None = None,
+        *,
+        top_k: int = 1,
+        max_answer_tokens: int | None = None,
+    ) -> Json:
+        """Answers a question to a context with one or several variants; see `answer_all`."""
+        pair = {"question": question, "context": context}
+        return self.answer_all(model, [pair], variants, top_k=top_k, max_answer_tokens=max_answer_tokens)
+
+    def answer_all(
+        self,
+        model: str,
+        inputs: list[dict[str, str]],
+        variants: list[str] | None = None,
+        *,
+        top_k: int = 1,
+        max_answer_tokens: int | None = None,
+    ) -> Json:
+        """Answers several questions at once, each as if it came alone.
+
+        Args:
+            model: id or name.
+            inputs: of each its `question` and its `context`.
+            variants: none: the original and the most compressed one.
+            top_k: how many answers to each.
+            max_answer_tokens: of one answer; None: the service's own limit.
+
+        Returns:
+            Per variant the answers in the order of `inputs`: `answer`, `score`, `start`, `end` (characters of the
+            context), and the best `top_k`; with the time of every stage.
+
+        Raises:
+            ProblemError: when the service refuses a text, or the model answers no questions.
+        """
+        body: Json = {"model": model, "inputs": inputs, "variants": variants or [], "top_k": top_k}
+        if max_answer_tokens is not None:
+            body["max_answer_tokens"] = max_answer_tokens
+        found: Json = self._ask("POST", "/qa", json=body)
         return found
 
     def latency(self, model: str, *, steps: int = 30, batch: int = 1, threads: int = 1, refresh: bool = False) -> Json:

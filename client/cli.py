@@ -1,4 +1,4 @@
-"""The `isslim` command line: compress, sweep, score, models, jobs, serve, worker."""
+"""The `isslim` command line: compress, sweep, score, ask, models, jobs, serve, worker."""
 
 from __future__ import annotations
 
@@ -113,6 +113,27 @@ def score(
     given = texts or [sys.stdin.read()]
     with Client(url) as client:
         console.print(show.score_table(client.score(model, given, variant), given))
+
+
+@app.command()
+def ask(
+    model: Annotated[str, typer.Argument(help="id or name")],
+    question: Annotated[str, typer.Argument(help="about the context")],
+    context_file: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="text that holds the answer; none: standard input")
+    ] = None,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="how many answers")] = 1,
+    max_answer_tokens: Annotated[int | None, typer.Option(help="words and signs in one answer")] = None,
+    url: Url = HERE,
+) -> None:
+    """Answers a question with the original and the compressed model side by side."""
+    context = sys.stdin.read() if context_file is None else context_file.read_text(encoding="utf-8")
+    with Client(url) as client:
+        answer = client.answer(model, question, context, variant, top_k=top_k, max_answer_tokens=max_answer_tokens)
+        console.print(show.answer_table(answer, question))
 
 
 @models_app.callback()

@@ -17,9 +17,11 @@ def _option(text: str) -> Any:
 
 OPTIONS = {
     "vocabulary": _option("words or characters by id, or tokenizer.json"),
-    "train": _option("text to learn and fine-tune on"),
-    "calibration": _option("text to observe; none: the model writes its own"),
-    "held_out": _option("text to judge on"),
+    "vectors": _option("word vectors of a question-answering model (npy)"),
+    "characters": _option("characters of a question-answering model, one a line"),
+    "train": _option("text, or questions in the form of SQuAD, to learn and fine-tune on"),
+    "calibration": _option("text or questions to observe; without a text a language model writes its own"),
+    "held_out": _option("text or questions to judge on"),
     "config": _option("JSON beside the weights"),
 }
 

@@ -152,3 +152,25 @@ def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
     table.add_section()
     table.add_row("run time, this once", *runs)
     return table
+
+
+def answer_table(answer: dict[str, Any], question: str) -> Table:
+    """Answers to one question by variants; the best of each in the first line."""
+    table = Table(title=f"{escape(question[:100])}\n{answer['model']} on {answer['device']}")
+    table.add_column("")
+    for variant in answer["variants"]:
+        table.add_column(variant["variant"])
+    lists = [variant["answers"][0]["top_k"] for variant in answer["variants"]]
+    for index in range(max(map(len, lists))):
+        cells = [_span(spans[index]) if index < len(spans) else "" for spans in lists]
+        table.add_row(str(index + 1), *cells)
+    table.add_section()
+    for stage in ("run", "search"):
+        times = [f"{variant['timing'][f'{stage}_ms']:.2f} ms" for variant in answer["variants"]]
+        table.add_row(f"{stage} time, this once", *times)
+    return table
+
+
+def _span(span: dict[str, Any]) -> str:
+    text = span["answer"].replace("\n", " ")
+    return f"{escape(text[:80])}\n[dim]{span['score']:.3f}, characters {span['start']} to {span['end']}[/]"

@@ -23,7 +23,7 @@ from compress.errors import BudgetNotMet, CompressError
 from store.artifacts import FULL_DISK
 from store.bundles import BundleStore
 from store.errors import OutOfSpace, StoreError
-from store.jobs import CompressionRequest, Problem, UploadRef
+from store.jobs import CompressionRequest, Problem
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 
@@ -61,18 +61,7 @@ def _run(request: CompressionRequest, folder: Path, settings: StoreSettings) -> 
 
     uploads, inputs = UploadStore(settings), folder / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
-
-    def local(upload: UploadRef | None) -> Path | None:
-        return None if upload is None else uploads.fetch(upload, inputs)
-
-    files = Inputs(
-        model=uploads.fetch(request.model, inputs),
-        config=local(request.config),
-        vocabulary=local(request.vocabulary),
-        train=local(request.train),
-        calibration=local(request.calibration),
-        held_out=local(request.held_out),
-    )
+    files = Inputs(**{name: uploads.fetch(upload, inputs) for name, upload in request.files})
 
     def report(stage: str, progress: float, message: str) -> None:
         _tell({"stage": stage, "progress": progress, "message": message})

@@ -1,10 +1,12 @@
-"""Writes a language model as the ONNX scoring graph of `runtime/graph.py`.
+"""Writes a network as an ONNX graph of `runtime/graph.py`.
+
+A language model becomes a scoring graph:
 
     tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -> log_probs
                          ^ state in, out           '-> GatherElements(targets) -> token_log_probs
 
 The recurrent part is never unrolled over time: native operators for LSTM and GRU, a Scan for recurrent highway
-networks. `exporting/` holds the pieces.
+networks. A reading-comprehension network becomes a question graph (`exporting/bidaf.py`). `exporting/` holds the pieces.
 """
 
 from __future__ import annotations
@@ -12,12 +14,15 @@ from __future__ import annotations
 from functools import singledispatch
 from pathlib import Path
 
+from torch import nn
+
 from compress.errors import TooLargeToExport
+from compress.exporting.bidaf import draw_bidaf
 from compress.exporting.highway import draw_highway
 from compress.exporting.scoring import Drawing
 from compress.exporting.stacked import draw_stacked
 from compress.exporting.streaming import write
-from compress.networks.contract import LanguageModel
+from compress.networks.bidaf import Bidaf
 from compress.networks.rhn import RhnLanguageModel
 from compress.networks.stacked import StackedLanguageModel
 
@@ -25,7 +30,7 @@ LARGEST_BYTES = 2**31 - 2**20
 """A protobuf message ends at 2 GiB, and a bundle holds no external data; the rest is room for the structure."""
 
 
-def export(network: LanguageModel, path: Path) -> None:
+def export(network: nn.Module, path: Path) -> None:
     """Writes `network` as one ONNX file, weights in float32.
 
     Args:
@@ -49,7 +54,7 @@ def export(network: LanguageModel, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def check_size(network: LanguageModel) -> None:
+def check_size(network: nn.Module) -> None:
     """Refuses early what could not be written in the end.
 
     Raises:
@@ -64,10 +69,11 @@ def check_size(network: LanguageModel) -> None:
 
 
 @singledispatch
-def draw(network: LanguageModel) -> Drawing:
+def draw(network: nn.Module) -> Drawing:
     """The graph of a network. One function for each architecture is registered below."""
     raise NotImplementedError(f"there is no exporter for {type(network).__name__}")
 
 
 draw.register(StackedLanguageModel, draw_stacked)
 draw.register(RhnLanguageModel, draw_highway)
+draw.register(Bidaf, draw_bidaf)

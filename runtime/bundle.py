@@ -1,35 +1,74 @@
-"""An opened bundle ready to answer: its codec, and a session per variant and device, opened on demand and warmed."""
+"""An opened bundle ready to answer: its codec, and a session per variant and device, opened on demand and warmed.
+
+What is common to all bundles; `runtime/kinds.py` has a class for each task.
+"""
 
 from __future__ import annotations
 
 import threading
-
-import numpy as np
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
 
 from runtime.errors import UnknownVariant
-from runtime.session import VariantSession
-from runtime.text import TextCodec
+from runtime.opening import OpenedGraph
 from store.bundles import OpenBundle
-from store.manifest import VariantRecord
+from store.manifest import LatencyRecord, Manifest, Task, VariantName, VariantRecord
 
 Key = tuple[str, str, int]
+Session = TypeVar("Session", bound=OpenedGraph)
 
 
-class LoadedModel:
-    """A verified bundle in memory.
+class LoadedModel(ABC, Generic[Session]):
+    """A verified bundle in memory. One subclass for each task.
 
     Sessions are opened once, also when several threads ask at the same time.
 
     Args:
         bundle: verified, on local disk.
+
+    Attributes:
+        task: what its bundles are for.
     """
+
+    task: ClassVar[Task]
 
     def __init__(self, bundle: OpenBundle) -> None:
         self.id, self.manifest = bundle.id, bundle.manifest
-        self.codec = TextCodec.from_folder(bundle.folder, bundle.manifest.contract)
         self._bundle = bundle
-        self._sessions: dict[Key, VariantSession] = {}
+        self._sessions: dict[Key, Session] = {}
         self._lock = threading.Lock()
+
+    @classmethod
+    @abstractmethod
+    def open_session(cls, path: Path, *, threads: int, device: str) -> Session:
+        """Opens a variant's graph.
+
+        Raises:
+            DeviceUnavailable: when the device is not there.
+            GraphRefused: when the file is no graph of the task.
+        """
+
+    @classmethod
+    @abstractmethod
+    def compare(cls, sessions: Mapping[str, Session], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
+        """Times sessions against each other on `batch` texts of `steps` tokens; `original` among them."""
+
+    @classmethod
+    @abstractmethod
+    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
+        """What one run of that shape takes beside the weights, about."""
+
+    @abstractmethod
+    def _warm(self, session: Session) -> None:
+        """Runs once, so that the first answer does not pay for allocation."""
+
+    @property
+    def default_variants(self) -> list[VariantName]:
+        """What is compared when no variant is named: the original and the most compressed one."""
+        names = [variant.name for variant in self.manifest.variants]
+        return [names[0], names[-1]] if len(names) > 1 else names
 
     def record(self, variant: str) -> VariantRecord:
         """What the manifest says of a variant.
@@ -42,7 +81,7 @@ class LoadedModel:
             raise UnknownVariant(variant, [each.name for each in self.manifest.variants])
         return found
 
-    def session(self, variant: str, device: str = "cpu", threads: int = 1) -> VariantSession:
+    def session(self, variant: str, device: str = "cpu", threads: int = 1) -> Session:
         """The warmed session of a variant.
 
         Raises:
@@ -56,8 +95,8 @@ class LoadedModel:
         with self._lock:
             session = self._sessions.get(key)
             if session is None:
-                session = VariantSession(self._bundle.path(record.file), threads=threads, device=device)
-                warm(session)
+                session = self.open_session(self._bundle.path(record.file), threads=threads, device=device)
+                self._warm(session)
                 self._sessions[key] = session
         return session
 
@@ -69,9 +108,3 @@ class LoadedModel:
     def memory_bytes(self) -> int:
         """Bytes of the graphs that are open: weights are what a session's memory is made of."""
         return sum(self.record(variant).size_bytes for variant, _, _ in list(self._sessions))
-
-
-def warm(session: VariantSession) -> None:
-    """Runs once, so that the first answer does not pay for allocation."""
-    ids = np.zeros((2, 1), np.int64)
-    session.run(ids, ids, np.full(1, 2, np.int32), session.zero_state(1))

@@ -2,10 +2,11 @@
 
 RuntimeFault
 |-- UnknownVariant      the bundle has no variant of that name
+|-- UnknownTask         nothing here serves a bundle's task
 |-- TextRefused         a text holds a token outside the vocabulary, or no token of it
 |-- TokenOutOfRange     a token id is not of the vocabulary
 |-- DeviceUnavailable   ONNX Runtime offers no such device here
-|-- GraphRefused        a graph does not keep to the contract of `runtime/graph.py`
+|-- GraphRefused        a graph does not keep to its contract of `runtime/graph.py`
 """
 
 from __future__ import annotations
@@ -28,6 +29,19 @@ class UnknownVariant(RuntimeFault):
     def __init__(self, name: str, known: list[str]) -> None:
         self.name, self.known = name, known
         super().__init__(f"there is no variant '{name}'; there is: {', '.join(known) or 'none'}")
+
+
+class UnknownTask(RuntimeFault):
+    """Nothing here serves the task of a bundle.
+
+    Attributes:
+        task: of the bundle.
+        known: the tasks that are served.
+    """
+
+    def __init__(self, task: str, known: list[str]) -> None:
+        self.task, self.known = task, known
+        super().__init__(f"nothing here serves a model for '{task}'; there is: {', '.join(known)}")
 
 
 class TextRefused(RuntimeFault):
@@ -70,7 +84,7 @@ class DeviceUnavailable(RuntimeFault):
 
 
 class GraphRefused(RuntimeFault):
-    """A graph cannot be opened, or does not keep to the contract of `runtime/graph.py`.
+    """A graph cannot be opened, or does not keep to its contract of `runtime/graph.py`.
 
     Attributes:
         path: the graph's file.
@@ -79,4 +93,4 @@ class GraphRefused(RuntimeFault):
 
     def __init__(self, path: Path, issues: list[str]) -> None:
         self.path, self.issues = path, issues
-        super().__init__(f"'{path.name}' is not a scoring graph: {'; '.join(issues)}")
+        super().__init__(f"'{path.name}' cannot be used: {'; '.join(issues)}")

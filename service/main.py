@@ -11,7 +11,7 @@ from service import problems
 from service.house import House
 from service.limits import BodyLimit, RequestMetrics
 from service.openapi import DocumentedApp
-from service.routes import compress, health, jobs, latency, models, score, sweeps
+from service.routes import compress, health, jobs, latency, models, qa, score, sweeps
 from service.settings import ServiceSettings
 
 UPLOAD_ROOM_BYTES = 1 << 20
@@ -40,7 +40,16 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     )
     app.state.house = house
     problems.install(app)
-    for module in (score, compress, sweeps, jobs, latency, models, health):  # matched in this order: the busiest first
+    for module in (
+        score,
+        qa,
+        compress,
+        sweeps,
+        jobs,
+        latency,
+        models,
+        health,
+    ):  # matched in this order: the busiest first
         app.include_router(module.router)
     app.add_middleware(
         BodyLimit, limit=chosen.body_limit_bytes, upload_limit=chosen.upload_limit_bytes + UPLOAD_ROOM_BYTES

@@ -5,13 +5,21 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from runtime.bundle import LoadedModel
-from runtime.session import VariantSession
+from runtime.kinds import kind_of, load
+from runtime.opening import OpenedGraph
 from service.inference import beside_runs
+from service.problems import Refused
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
 from store.manifest import Manifest
+
+Kind = TypeVar("Kind", bound=LoadedModel[Any])
+Session = TypeVar("Session", bound=OpenedGraph)
+ASKED_AT = {"language-model": "POST /score", "question-answering": "POST /qa"}
+"""Where a model of each task answers."""
 
 
 class ModelRegistry:
@@ -25,7 +33,7 @@ class ModelRegistry:
     def __init__(self, bundles: BundleStore, memory_limit_bytes: int) -> None:
         self.bundles = bundles
         self._limit = memory_limit_bytes
-        self._loaded: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._loaded: OrderedDict[str, LoadedModel[Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
 
@@ -48,22 +56,31 @@ class ModelRegistry:
             return name  # its manifest cannot be read: it can be deleted, and opening it says what is wrong
         raise NotFound("model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known])
 
-    def get(self, name: str) -> LoadedModel:
+    def get(self, name: str, kind: type[Kind]) -> Kind:
         """A model by id or name, opened if need be. New bundles and deletions are seen without a restart.
+
+        Args:
+            name: id or name.
+            kind: what it is wanted for.
 
         Raises:
             NotFound: when there is no such model.
             CorruptBundle: when it was changed on disk; it is closed and others still answer.
+            Refused: (wrong-task) when it is a model of another kind.
         """
         bundle_id = self.resolve(name)
         model = self._loaded.get(bundle_id)
-        if model is None or self.bundles.unchanged(bundle_id) is None:
-            return beside_runs(lambda: self._open(bundle_id))
-        return self._kept(model)
+        if not isinstance(model, kind) or self.bundles.unchanged(bundle_id) is None:
+            model = beside_runs(lambda: self._open(bundle_id, kind))
+        else:
+            self._kept(model)
+        if not isinstance(model, kind):
+            raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
+        return model
 
     def sessions(
-        self, model: LoadedModel, variants: Sequence[str], device: str, threads: int
-    ) -> dict[str, VariantSession]:
+        self, model: LoadedModel[Session], variants: Sequence[str], device: str, threads: int
+    ) -> dict[str, Session]:
         """Sessions of a model, opened if need be.
 
         Raises:
@@ -71,14 +88,14 @@ class ModelRegistry:
             DeviceUnavailable: when the device is not there.
         """
 
-        def opened() -> dict[str, VariantSession]:
+        def opened() -> dict[str, Session]:
             return {variant: model.session(variant, device, threads) for variant in variants}
 
         if all(model.is_open(variant, device, threads) for variant in variants):
             return opened()
         return beside_runs(opened)
 
-    def _open(self, bundle_id: str) -> LoadedModel:
+    def _open(self, bundle_id: str, kind: type[LoadedModel[Any]]) -> LoadedModel[Any]:
         with self._alone(bundle_id):
             try:
                 bundle = self.bundles.open(bundle_id)
@@ -86,11 +103,17 @@ class ModelRegistry:
                 with self._lock:
                     self._loaded.pop(bundle_id, None)
                 raise
+            if not issubclass(kind_of(bundle.manifest), kind):
+                task = bundle.manifest.task
+                raise Refused(
+                    "wrong-task",
+                    f"'{bundle.manifest.name}' is a model for {task}, not {kind.task}; ask it at {ASKED_AT[task]}",
+                )
             with self._lock:
                 model = self._loaded.get(bundle_id)
-            return self._kept(model or LoadedModel(bundle))
+            return self._kept(load(bundle) if model is None else model)
 
-    def _kept(self, model: LoadedModel) -> LoadedModel:
+    def _kept(self, model: LoadedModel[Any]) -> LoadedModel[Any]:
         """The model, now the last used, without those that are too many."""
         with self._lock:
             self._loaded[model.id] = model

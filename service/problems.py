@@ -53,7 +53,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     CorruptBundle: (409, "corrupt-bundle", "The bundle was changed on disk"),
     OutOfSpace: (507, "out-of-space", "The disk is full"),
     Unavailable: (503, "database-unavailable", "The database does not answer"),
-    TextRefused: (422, "text-refused", "The text cannot be scored"),
+    TextRefused: (422, "text-refused", "The text cannot be read"),
     TokenOutOfRange: (422, "token-out-of-range", "A token id is not of the vocabulary"),
     DeviceUnavailable: (422, "device-unavailable", "The device is not there"),
     GraphRefused: (500, "graph-refused", "The model's graph cannot be used"),
@@ -62,6 +62,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
 }
 STATUS: dict[str, tuple[int, str]] = {
     "invalid-request": (422, "The request is not valid"),
+    "wrong-task": (422, "The model is for something else"),
     "too-large": (413, "The request is too large"),
     "overloaded": (503, "The service is busy"),
 }

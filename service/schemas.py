@@ -28,6 +28,7 @@ def _once(names: list[VariantName]) -> list[VariantName]:
 
 
 PlainText = Annotated[str, AfterValidator(_plain)]
+Variants = Annotated[list[VariantName], AfterValidator(_once)]
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
 ModelName = Annotated[str, Path(description="id or name of a model; of equal names the newest", examples=["demo"])]
@@ -55,7 +56,7 @@ class ScoreRequest(BaseModel):
     token_ids: list[list[TokenId]] | None = Field(
         default=None, min_length=1, description="in place of `texts`", examples=[[[3, 17, 4]]]
     )
-    variants: Annotated[list[VariantName], AfterValidator(_once)] = Field(
+    variants: Variants = Field(
         default=[],
         examples=[["original", "compressed-int8"]],
         description="one, or several to compare; empty: the original and the most compressed one",

@@ -27,7 +27,9 @@ class ServiceSettings(StoreSettings):
         characters_limit: characters of one request; a text takes some hundred bytes of memory a character to be split.
         log_level: `INFO` logs every request; `WARNING` only what is wrong.
         entries_limit: log-probabilities of one answer, those of `top_k` included.
-        latency_limit_bytes: what the log-probabilities of one run of a latency comparison may take.
+        question_tokens_limit: tokens of one question.
+        context_tokens_limit: tokens of all contexts of one request.
+        latency_limit_bytes: what one run of a latency comparison may take beside the weights.
     """
 
     model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
@@ -44,4 +46,6 @@ class ServiceSettings(StoreSettings):
     characters_limit: int = 2_000_000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     entries_limit: int = 500_000
+    question_tokens_limit: int = 200
+    context_tokens_limit: int = 50_000
     latency_limit_bytes: int = 128 << 20

@@ -48,16 +48,23 @@ class CompressionRequest(BaseModel):
     model: UploadRef = Field(description="safetensors, or a PyTorch checkpoint of weights")
     config: UploadRef | None = Field(default=None, description="JSON config beside the weights")
     vocabulary: UploadRef | None = Field(default=None, description="words or characters by id, or tokenizer.json")
-    train: UploadRef | None = Field(default=None, description="text to learn and fine-tune on")
-    calibration: UploadRef | None = Field(default=None, description="text to observe")
-    held_out: UploadRef | None = Field(default=None, description="text to judge on")
+    vectors: UploadRef | None = Field(default=None, description="word vectors of a question-answering model")
+    characters: UploadRef | None = Field(default=None, description="characters of a question-answering model")
+    train: UploadRef | None = Field(default=None, description="text or questions to learn and fine-tune on")
+    calibration: UploadRef | None = Field(default=None, description="text or questions to observe")
+    held_out: UploadRef | None = Field(default=None, description="text or questions to judge on")
     recipe: Recipe = Field(default=Recipe(), description="what is asked of the compression")
 
     @property
     def uploads(self) -> list[UploadRef]:
         """The uploads that are there."""
-        given = (self.model, self.config, self.vocabulary, self.train, self.calibration, self.held_out)
-        return [upload for upload in given if upload is not None]
+        return [upload for _, upload in self.files]
+
+    @property
+    def files(self) -> list[tuple[str, UploadRef]]:
+        """Field and upload of those that are there, the model first."""
+        fields = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return [(name, upload) for name, upload in fields if isinstance(upload, UploadRef)]
 
 
 class Problem(BaseModel):

@@ -272,6 +272,12 @@ class Recipe(Frozen):
     )
     calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000, description="observed", examples=[10000])
     held_out_tokens: int = Field(default=10_000, ge=100, le=10_000_000, description="judged on", examples=[10000])
+    calibration_questions: int = Field(
+        default=1000, ge=10, le=1_000_000, description="observed, of question answering", examples=[1000]
+    )
+    held_out_questions: int = Field(
+        default=1000, ge=10, le=1_000_000, description="judged on, of question answering", examples=[1000]
+    )
     finetune_minutes: float = Field(default=0.0, ge=0, le=24 * 60, description="of distillation", examples=[10])
     unit: Literal["auto", "word", "character"] = Field(
         default="auto", description="of the vocabulary", examples=["word"]

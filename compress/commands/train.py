@@ -18,6 +18,7 @@ from typing import Any, get_args, get_type_hints
 import torch
 
 from compress import axes
+from compress.commands import train_bidaf
 from compress.commands.reading import ReadCorpus, read_corpus
 from compress.commands.saving import save_model, save_record
 from compress.errors import TrainingDiverged
@@ -31,12 +32,19 @@ from compress.training.ranks import Ranks, joined
 
 
 def declare(commands: Any) -> None:
-    """Adds the command to a parser's commands."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "train", help="train a language model from scratch", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("architecture", choices=NAMES)
+    """Adds the command to a parser's commands, with the architectures as commands of its own."""
+    parser: argparse.ArgumentParser = commands.add_parser("train", help="train a model from scratch")
+    architectures = parser.add_subparsers(dest="architecture", required=True)
+    for name in NAMES:
+        _declare_language_model(
+            architectures.add_parser(
+                name, help="a language model", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+            )
+        )
+    train_bidaf.declare(architectures)
+
+
+def _declare_language_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", default="pydoc", help="ptb, gutenberg, pydoc or a folder (see compress/corpus.py)")
     parser.add_argument("--vocabulary", type=int, default=10_000, help="words, by frequency in the training text")
     parser.add_argument("--words", type=Path, help="a vocabulary to use instead, one word a line")

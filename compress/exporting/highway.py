@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from compress.exporting.scoring import RECURRENT, Drawing, array, ends, scoring_graph
+from compress.exporting.scoring import FLOAT32, Drawing, array, ends, scoring_graph
 from compress.exporting.streaming import Floats
 from compress.networks.rhn import RhnLanguageModel, RhnSpec
 from runtime.graph import LENGTHS, STATE_OUT, TOKENS
@@ -33,13 +33,13 @@ def draw_highway(network: RhnLanguageModel) -> Drawing:
     node = helper.make_node
     nodes = [
         node("Gather", ["embedding", TOKENS], ["words"]),  # (T, B, E)
-        node("MatMul", ["words", "input_weight"], ["fed"], name=f"{RECURRENT}_input"),  # (T, B, 2 W)
+        node("MatMul", ["words", "input_weight"], ["fed"], name=f"{FLOAT32}_input"),  # (T, B, 2 W)
         node("Add", ["fed", "bias_0"], ["input"]),
         *_alive(),
         node("Squeeze", [STATE, "zero"], ["before"]),  # (1, B, W) -> (B, W)
         node(
             "Scan", ["before", "input", "alive"], ["after", "top"],
-            name=f"{RECURRENT}_highway", num_scan_inputs=2, body=_step(spec),
+            name=f"{FLOAT32}_highway", num_scan_inputs=2, body=_step(spec),
         ),
         node("Unsqueeze", ["after", "zero"], [STATE + STATE_OUT]),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from compress.exporting.streaming import Floats
@@ -21,8 +21,10 @@ from runtime.graph import LENGTHS, LOG_PROBS, STATE_OUT, TARGETS, TOKEN_LOG_PROB
 
 OPSET = 18
 IR_VERSION = 9
-RECURRENT = "recurrent"
-"""What the names of matrix products begin with that belong to a recurrent layer: they stay float32 (`quantize`)."""
+FLOAT32 = "float32"
+"""What the names of nodes begin with whose weights are never quantized (`quantize`)."""
+DECODER, HIGHWAY = "decoder", "highway_layer"
+"""What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +54,26 @@ def scoring_graph(
         tied: whether the decoder reads with `embedding` (else with `decoder`); its bias is `decoder_bias`.
     """
     inputs = [
-        _port(TOKENS, TensorProto.INT64, ["T", "B"]),
-        _port(TARGETS, TensorProto.INT64, ["T", "B"]),
-        _port(LENGTHS, TensorProto.INT32, ["B"]),
+        port(TOKENS, TensorProto.INT64, ["T", "B"]),
+        port(TARGETS, TensorProto.INT64, ["T", "B"]),
+        port(LENGTHS, TensorProto.INT32, ["B"]),
     ]
     outputs = [
-        _port(TOKEN_LOG_PROBS, TensorProto.FLOAT, ["T", "B"]),
-        _port(LOG_PROBS, TensorProto.FLOAT, ["T", "B", vocabulary]),
+        port(TOKEN_LOG_PROBS, TensorProto.FLOAT, ["T", "B"]),
+        port(LOG_PROBS, TensorProto.FLOAT, ["T", "B", vocabulary]),
     ]
     for name, units in states.items():
-        inputs.append(_port(name, TensorProto.FLOAT, [1, "B", units]))
-        outputs.append(_port(name + STATE_OUT, TensorProto.FLOAT, [1, "B", units]))
+        inputs.append(port(name, TensorProto.FLOAT, [1, "B", units]))
+        outputs.append(port(name + STATE_OUT, TensorProto.FLOAT, [1, "B", units]))
     constants = {"zero": [0], "one": [1], "last": [-1], "rows": [-1, width], "vocabulary": [vocabulary]}
     nodes = [*body, *_head(top, tied=tied)]
     used = {name for node in nodes for name in node.input}
     initializers = [numpy_helper.from_array(np.array(value), name) for name, value in constants.items() if name in used]
-    graph = helper.make_graph(nodes, "score", inputs, outputs, initializers)
+    return model_of(helper.make_graph(nodes, "score", inputs, outputs, initializers))
+
+
+def model_of(graph: GraphProto) -> onnx.ModelProto:
+    """A graph as a model of the operators' version that all exporters share."""
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
@@ -96,7 +102,7 @@ def _head(top: str, *, tied: bool) -> list[NodeProto]:
     node = helper.make_node
     return [
         node("Reshape", [top, "rows"], ["features"]),  # (T, B, H) -> (T B, H)
-        node("Gemm", ["features", *decoder], ["flat_logits"], name="decoder", transB=1),  # (T B, V)
+        node("Gemm", ["features", *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
         node("Shape", [TOKENS], ["steps"]),  # [T, B]
         node("Concat", ["steps", "vocabulary"], ["shape"], axis=0),  # [T, B, V]
         node("Reshape", ["flat_logits", "shape"], ["logits"]),  # (T B, V) -> (T, B, V)
@@ -107,5 +113,6 @@ def _head(top: str, *, tied: bool) -> list[NodeProto]:
     ]
 
 
-def _port(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
+def port(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
+    """An input or output; a name in `shape` is a free dimension."""
     return helper.make_tensor_value_info(name, kind, shape)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from onnx import NodeProto, helper
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.exporting.scoring import Drawing, array, ends, scoring_graph
 from compress.exporting.streaming import Floats
@@ -26,7 +26,7 @@ from runtime.graph import LENGTHS, STATE_OUT, TOKENS
 
 
 @dataclass(frozen=True)
-class _Operator:
+class Operator:
     """How a layer is said in ONNX.
 
     Attributes:
@@ -42,17 +42,17 @@ class _Operator:
     attributes: dict[str, int]
 
 
-_OPERATORS = {
+OPERATORS = {
     # torch stacks i, f, g, o; ONNX i, o, f, c, where c is torch's g.
-    "lstm": _Operator("LSTM", (0, 3, 1, 2), ("hidden", "cell"), {}),
+    "lstm": Operator("LSTM", (0, 3, 1, 2), ("hidden", "cell"), {}),
     # torch stacks r, z, n; ONNX z, r, h, where h is torch's n.
-    "gru": _Operator("GRU", (1, 0, 2), ("hidden",), {"linear_before_reset": 1}),
+    "gru": Operator("GRU", (1, 0, 2), ("hidden",), {"linear_before_reset": 1}),
 }
 
 
 def draw_stacked(network: StackedLanguageModel) -> Drawing:
     """The graph of a stacked LSTM or GRU language model."""
-    spec, operator = network.spec, _OPERATORS[network.cell]
+    spec, operator = network.spec, OPERATORS[network.cell]
     states = {f"{state}_{index}": units for index, units in enumerate(spec.units) for state in operator.states}
     nodes = [helper.make_node("Gather", ["embedding", TOKENS], ["x_0"])]
     for index, units in enumerate(spec.units):
@@ -61,7 +61,7 @@ def draw_stacked(network: StackedLanguageModel) -> Drawing:
     return Drawing(structure, lambda: _weights(network, operator))
 
 
-def _layer(operator: _Operator, cell: str, index: int, units: int) -> list[NodeProto]:
+def _layer(operator: Operator, cell: str, index: int, units: int) -> list[NodeProto]:
     weights = [f"input_weight_{index}", f"recurrent_weight_{index}", f"bias_{index}"]
     states = [f"{state}_{index}" for state in operator.states]
     layer = helper.make_node(
@@ -78,17 +78,22 @@ def _layer(operator: _Operator, cell: str, index: int, units: int) -> list[NodeP
     ]
 
 
-def _weights(network: StackedLanguageModel, operator: _Operator) -> Iterator[tuple[str, Floats]]:
+def _weights(network: StackedLanguageModel, operator: Operator) -> Iterator[tuple[str, Floats]]:
     """The tensors of the graph, one at a time."""
     yield from ends(network.embedding, network.decoder, tied=network.spec.tied)
     for index, layer in enumerate(network.layers):
-        inward, across, *biases = (layer.get_parameter(name) for name in PARAMETERS)
-        yield f"input_weight_{index}", _in_onnx_order(inward, operator)[None]  # (1, G H, I)
-        yield f"recurrent_weight_{index}", _in_onnx_order(across, operator)[None]  # (1, G H, H)
-        yield f"bias_{index}", np.concatenate([_in_onnx_order(bias, operator) for bias in biases])[None]  # (1, 2 G H)
+        yield from layer_weights(layer, operator, str(index))
 
 
-def _in_onnx_order(parameter: Tensor, operator: _Operator) -> Floats:
+def layer_weights(layer: nn.Module, operator: Operator, suffix: str) -> Iterator[tuple[str, Floats]]:
+    """A `RecurrentLayer`'s three tensors as its operator reads them; their names end with the suffix."""
+    inward, across, *biases = (layer.get_parameter(name) for name in PARAMETERS)
+    yield f"input_weight_{suffix}", _in_onnx_order(inward, operator)[None]  # (1, G H, I)
+    yield f"recurrent_weight_{suffix}", _in_onnx_order(across, operator)[None]  # (1, G H, H)
+    yield f"bias_{suffix}", np.concatenate([_in_onnx_order(bias, operator) for bias in biases])[None]  # (1, 2 G H)
+
+
+def _in_onnx_order(parameter: Tensor, operator: Operator) -> Floats:
     """(G H, ...) with torch's order of the gates -> the same with ONNX's."""
     values = array(parameter)
     gates = values.reshape(len(operator.gates), -1, *values.shape[1:])  # (G, H, ...)

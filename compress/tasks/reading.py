@@ -8,10 +8,13 @@ from typing import Any
 
 from compress.errors import WrongBudget
 from compress.export import check_size
-from compress.ingest.layouts import read_model
+from compress.ingest.checkpoint import Checkpoint, read_checkpoint
+from compress.ingest.layouts import recognise
+from compress.ingest.passages import is_bidaf, read_codec, recognise_bidaf
 from compress.ingest.vocabulary import read_tokenizer
 from compress.tasks.contract import ModelTask
 from compress.tasks.language import LanguageTask
+from compress.tasks.questions import QuestionTask, read_questions
 from compress.texts import read_texts
 from runtime.text import TextCodec
 from store.manifest import Recipe, Task
@@ -25,6 +28,8 @@ class Inputs:
     model: Path
     config: Path | None = None
     vocabulary: Path | None = None
+    vectors: Path | None = None
+    characters: Path | None = None
     train: Path | None = None
     calibration: Path | None = None
     held_out: Path | None = None
@@ -36,7 +41,10 @@ def read_task(inputs: Inputs, recipe: Recipe) -> ModelTask[Any]:
     Raises:
         CompressError: when a file cannot be read, or the recipe does not fit the model.
     """
-    return _read_language(inputs, with_budget(recipe, LanguageTask.task))
+    checkpoint = read_checkpoint(inputs.model, inputs.config)
+    if is_bidaf(checkpoint):
+        return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task))
+    return _read_language(checkpoint, inputs, with_budget(recipe, LanguageTask.task))
 
 
 def with_budget(recipe: Recipe, task: Task) -> Recipe:
@@ -51,10 +59,18 @@ def with_budget(recipe: Recipe, task: Task) -> Recipe:
         raise WrongBudget(str(error)) from error
 
 
-def _read_language(inputs: Inputs, recipe: Recipe) -> LanguageTask:
-    ingested = read_model(inputs.model, inputs.config)
+def _read_language(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe) -> LanguageTask:
+    ingested = recognise(checkpoint)
     check_size(ingested.network)
     tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
     codec = TextCodec(tokenizer, contract)
     texts = read_texts(ingested.network, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
     return LanguageTask(ingested.network, texts, recipe, codec, ingested.layout)
+
+
+def _read_questions(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe) -> QuestionTask:
+    ingested = recognise_bidaf(checkpoint)
+    original = ingested.network
+    codec = read_codec(inputs.vocabulary, inputs.vectors, inputs.characters, original.spec)
+    data = read_questions(original, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
+    return QuestionTask(original, data, recipe, codec, ingested.layout)

@@ -10,8 +10,8 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from runtime.errors import DeviceUnavailable
-from runtime.latency import compare
-from runtime.session import VariantSession, devices
+from runtime.kinds import kind_of
+from runtime.opening import OpenedGraph, devices
 from service.comparisons import Key
 from service.house import House, TheHouse
 from service.problems import ProblemDocument, Refused
@@ -28,7 +28,7 @@ CORES = max(1, os.cpu_count() or 1)
 async def latency(
     model: ModelName,
     house: TheHouse,
-    steps: Annotated[int, Query(ge=1, le=1000, description="tokens of each sequence", examples=[30])] = 30,
+    steps: Annotated[int, Query(ge=1, le=1000, description="tokens of each sequence or context", examples=[30])] = 30,
     batch: Annotated[int, Query(ge=1, le=256, description="sequences side by side", examples=[1])] = 1,
     threads: Annotated[
         int, Query(ge=1, le=CORES, description="of one run; at most this host's cores", examples=[1])
@@ -51,26 +51,26 @@ def _measure(house: House, key: Key) -> LatencyResponse:
     """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
     model_id, steps, batch, threads, chosen = key
     bundle = house.models.bundles.open(model_id)
-    # Every run makes the log-probabilities of all tokens, (T, B, V) in float32, whatever is fetched of them.
-    needed = 4 * steps * batch * bundle.manifest.contract.vocabulary
+    kind = kind_of(bundle.manifest)
+    needed = kind.run_bytes(bundle.manifest, steps=steps, batch=batch)
     if needed > house.settings.latency_limit_bytes:
         raise Refused(
             "too-large",
-            f"{steps} steps x {batch} over {bundle.manifest.contract.vocabulary:,} tokens make {needed:,} bytes in a run; at "
-            f"most {house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
+            f"a run of {steps} steps x {batch} takes {needed:,} bytes; at most {house.settings.latency_limit_bytes:,} "
+            "here: ask for fewer steps or a smaller batch",
         )
     results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in bundle.manifest.variants}
     for device in devices() if chosen is None else [chosen]:
         try:
-            sessions: dict[str, VariantSession] = {
-                variant.name: VariantSession(bundle.path(variant.file), threads=threads, device=device)
+            sessions: dict[str, OpenedGraph] = {
+                variant.name: kind.open_session(bundle.path(variant.file), threads=threads, device=device)
                 for variant in bundle.manifest.variants
             }
         except DeviceUnavailable:
             if chosen is None:
                 continue  # offered by the build of ONNX Runtime, and not there: an image for GPUs on a host without one
             raise
-        for name, record in compare(sessions, steps=steps, batch=batch).items():
+        for name, record in kind.compare(sessions, steps=steps, batch=batch).items():
             results[name].append(record)
     return LatencyResponse(
         model_id=model_id, measured_at=datetime.now(UTC), cached=False, baseline="original", results=results

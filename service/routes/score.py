@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import SequenceScore, score_batch
 from runtime.text import TextCodec
 from service.house import House, TheHouse
 from service.inference import Served
+from service.intake import refuse_long
 from service.problems import ProblemDocument, Refused
 from service.schemas import ScoreRequest, ScoreResponse, TextScore, Timing, TokenScore, TopToken, VariantScore
 from service.settings import ServiceSettings
-from store.manifest import VariantName
+from service.timing import timed
 
 router = APIRouter(tags=["score"])
 
@@ -33,15 +34,8 @@ async def score(request: ScoreRequest, house: TheHouse) -> Response:
     (answer, tokenize_ms), queue_ms = await house.inference.run(lambda: _score(request, house, served), served)
     for variant in answer.variants:
         variant.timing.queue_ms = queue_ms
-    # Serialised here rather than by the framework: one pass, and its time can be told.
-    began = time.perf_counter()
-    body = answer.model_dump_json()
     run_ms = sum(variant.timing.run_ms for variant in answer.variants)
-    stages = {
-        "queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms, "serialize": 1e3 * (time.perf_counter() - began),
-    }  # fmt: skip
-    timing = ", ".join(f"{name};dur={value:.3f}" for name, value in stages.items())
-    return Response(body, media_type="application/json", headers={"server-timing": timing})
+    return timed(answer, {"queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms})
 
 
 def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreResponse, float]:
@@ -50,13 +44,13 @@ def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreRe
     given: Sequence[object] = request.texts if request.texts is not None else request.token_ids or []
     if len(given) > house.settings.texts_limit:
         raise Refused("too-large", f"{len(given)} texts; at most {house.settings.texts_limit} in one request")
-    model = house.models.get(request.model)
+    model = house.models.get(request.model, LoadedLanguageModel)
     served.model = model.id
     began = time.perf_counter()
     sequences = _sequences(request, model.codec, house.settings)
     tokenize_ms = 1e3 * (time.perf_counter() - began)
     results: list[VariantScore] = []
-    names = request.variants or _default(model)
+    names = request.variants or model.default_variants
     entries = len(names) * sum(map(len, sequences)) * (1 + request.top_k) if request.per_token else 0
     if entries > house.settings.entries_limit:
         raise Refused(
@@ -90,11 +84,7 @@ def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreRe
 
 def _sequences(request: ScoreRequest, codec: TextCodec, settings: ServiceSettings) -> list[list[int]]:
     if request.texts is not None:
-        characters = sum(map(len, request.texts))
-        if characters > settings.characters_limit:
-            raise Refused(
-                "too-large", f"{characters:,} characters; at most {settings.characters_limit:,} in one request"
-            )
+        refuse_long(request.texts, settings)
         sequences = [codec.encode(text) for text in request.texts]
     else:
         sequences = request.token_ids or []
@@ -105,11 +95,6 @@ def _sequences(request: ScoreRequest, codec: TextCodec, settings: ServiceSetting
     if total > settings.tokens_limit:
         raise Refused("too-large", f"{total:,} tokens; at most {settings.tokens_limit:,} in one request")
     return sequences
-
-
-def _default(model: LoadedModel) -> list[VariantName]:
-    names = [variant.name for variant in model.manifest.variants]
-    return [names[0], names[-1]] if len(names) > 1 else names
 
 
 def _overall(scores: list[SequenceScore]) -> float | None:

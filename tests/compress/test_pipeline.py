@@ -14,7 +14,7 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.networks.rhn import RhnLanguageModel, RhnSpec
 from compress.texts import sample
 from compress.verification import verify_removal
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import perplexity, score_batch
 from service.main import create_app
 from service.settings import ServiceSettings
@@ -46,7 +46,7 @@ def test_bundle_is_smaller_within_budget_and_proven(published: Published) -> Non
 
 
 def test_published_perplexity_is_what_the_runtime_answers(published: Published, trained: Trained) -> None:
-    model = LoadedModel(BundleStore(published.settings).open(published.bundle_id))
+    model = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
     ids = model.codec.encode(trained.held_out.read_text())[: model.manifest.recipe.held_out_tokens]
     for variant in model.manifest.variants:
         found = perplexity(model.session(variant.name), ids, model.codec.start_id)
@@ -111,7 +111,7 @@ def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
     trained = train_small(network, tmp_path, renamed)
     recipe = Recipe(name="other", budget=Budget(perplexity_rise=0.3), calibration_tokens=1500)
     bundle = BundleStore(_settings(tmp_path)).open(compress_in(tmp_path, trained, recipe))
-    manifest, model = bundle.manifest, LoadedModel(bundle)
+    manifest, model = bundle.manifest, LoadedLanguageModel(bundle)
     assert manifest.architecture == network.architecture
     original, compressed = manifest.variant("original"), manifest.variant("compressed")
     assert original is not None

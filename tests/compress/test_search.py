@@ -13,7 +13,7 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.sizes import parts, recurrent_layers
 from compress.tasks.language import LanguageTask
 from compress.texts import Texts, sample
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from store.bundles import BundleStore
 from store.manifest import Budget, Recipe, Report
 from store.settings import StoreSettings
@@ -35,7 +35,7 @@ class Quiet:
 def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     tmp_path: Path, trained: Trained, published: Published
 ) -> None:
-    codec = LoadedModel(BundleStore(published.settings).open(published.bundle_id)).codec
+    codec = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id)).codec
     # What a search may hand over after a lucky moment of the clock: a candidate no faster than the original.
     held_out = sample(trained.network, 0, 400, seed=1)
     texts = Texts(held_out, held_out, held_out, "sampled", "sampled")

@@ -15,8 +15,9 @@ from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.quantize import quantize
 from runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
 from runtime.latency import compare
+from runtime.opening import devices
 from runtime.scoring import next_log_probs, perplexity, score_batch
-from runtime.session import VariantSession, devices
+from runtime.session import VariantSession
 from runtime.text import TextCodec, character_tokenizer, word_tokenizer
 from store.manifest import TextContract
 
@@ -89,6 +90,19 @@ def test_int8_sums_never_saturate(tmp_path: Path) -> None:
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
     plain, small = (score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, V - 1]], 5)[0] for name in "ab")
     np.testing.assert_allclose(small.log_probs, plain.log_probs, rtol=0, atol=0.02)
+
+
+def test_int8_sums_of_a_recurrent_layer_never_saturate(tmp_path: Path) -> None:
+    # The same for an LSTM's own products: weights of one size, where the errors of rounding are small.
+    generator = torch.Generator().manual_seed(0)
+    network = LstmLanguageModel(LstmSpec(V, 64, (96,))).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator).sign())
+    export(network, tmp_path / "a.onnx")
+    quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    plain, small = (score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, 7, 3, 30, 2]], 5)[0] for name in "ab")
+    np.testing.assert_allclose(small.log_probs, plain.log_probs, rtol=0, atol=0.05)
 
 
 def test_int8_is_close_smaller_and_never_depends_on_its_neighbours(

@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 
 from client.api import Client
 from examples.demo import free_port
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from service.comparisons import MOST_WAITING, Comparisons
 from service.main import create_app
 from service.problems import Refused
@@ -142,7 +142,7 @@ def test_long_texts_are_refused_or_split_beside_other_requests(client: TestClien
     refused = problem(client.post("/score", json={**ASK, "texts": ["x" * 1_000_000]}), 422, "text-refused")
     assert len(str(refused)) < 1000
     problem(client.post("/score", json={**ASK, "model": "x" * 1_000_000}), 422, "invalid-request")
-    codec = LoadedModel(BundleStore(published.settings).open(published.bundle_id)).codec
+    codec = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id)).codec
     text, pauses, done = "xyzzy " * 250_000 + "the", [], threading.Event()
 
     def watch() -> None:

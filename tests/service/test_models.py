@@ -15,7 +15,7 @@ from rich.console import Console
 
 import service.models
 from client.show import models_table
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from service.main import create_app
 from service.settings import ServiceSettings
 from store.bundles import BundleStore, OpenBundle, seal
@@ -57,7 +57,7 @@ def test_model_that_loads_slowly_keeps_no_other_from_answering(
     client, slow, _ = two
     reached, go = threading.Event(), threading.Event()
 
-    class Held(LoadedModel):
+    class Held(LoadedLanguageModel):
         """Really loads, once it may."""
 
         def __init__(self, bundle: OpenBundle) -> None:
@@ -73,7 +73,7 @@ def test_model_that_loads_slowly_keeps_no_other_from_answering(
                 reached.set()
                 assert go.wait(WAIT_SECONDS)
 
-    monkeypatch.setattr(service.models, "LoadedModel", Held)
+    monkeypatch.setattr(service.models, "load", Held)
     with ThreadPoolExecutor(4) as threads:
         waiting = [threads.submit(ask, client, name) for name in ("slow", slow)]
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from runtime.bundle import LoadedModel
+from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import score_batch
 from service.main import create_app
 from service.settings import ServiceSettings
@@ -42,7 +42,7 @@ def test_score_compares_variants_and_equals_the_runtime(client: TestClient, publ
     response = client.post("/score", json={"model": "tiny", "texts": TEXTS, "per_token": True, "top_k": 2})
     assert response.status_code == 200, response.text
     body = response.json()
-    model = LoadedModel(BundleStore(published.settings).open(published.bundle_id))
+    model = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
     ids = [model.codec.encode(text) for text in TEXTS]
     assert [each["variant"] for each in body["variants"]] == [
         model.manifest.variants[0].name,
@@ -71,7 +71,7 @@ def test_unequal_texts_in_one_request_equal_one_by_one(client: TestClient) -> No
 
 
 def test_token_ids_score_as_their_text(client: TestClient, published: Published) -> None:
-    model = LoadedModel(BundleStore(published.settings).open(published.bundle_id))
+    model = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
     by_ids = client.post("/score", json={"model": published.bundle_id, "token_ids": [model.codec.encode(TEXTS[1])]})
     by_text = client.post("/score", json={"model": "tiny", "texts": [TEXTS[1]]})
     first, second = (each.json()["variants"][0]["texts"][0] for each in (by_ids, by_text))

@@ -1,0 +1,108 @@
+"""What `/qa` adds to the runtime: `python -m benchmarks.qa_overhead [--json] [--tokens 150]`.
+
+A real service process on the loopback interface with a published BiDAF of the paper's sizes and random weights. One
+question to a context of `--tokens` words over HTTP, and the runtime's own run of the same arrays, in turn; then every
+stage as the service tells it. The target: at most 3 ms at the median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from http import HTTPStatus
+from http.client import HTTPConnection
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.baseline import cache_folder
+from benchmarks.reader import LETTERS, publish_reader, random_reader
+from benchmarks.service_overhead import serving
+from compress.networks.bidaf_axes import BidafSpec
+from runtime.kinds import LoadedQuestionModel
+from runtime.reading import read, tokenized
+from store.bundles import BundleStore
+from store.settings import StoreSettings
+
+CHARACTERS = len(LETTERS) + 2
+ORIGINAL = BidafSpec(vectors=100, characters=CHARACTERS)
+COMPRESSED = BidafSpec(
+    vectors=100, characters=CHARACTERS, filters=50, contextual=(50, 50), modelling0=(42, 45), modelling1=(19, 23),
+    output=(17, 10),
+)  # fmt: skip
+"""Half of the paper's 1.48M row, for its time."""
+VARIANTS = ("original", "compressed")
+ROUNDS, WARM_UP = 100, 10
+
+
+def main() -> None:
+    """Publishes a model, starts the service, measures, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--tokens", type=int, default=150, help="of the context")
+    arguments = parser.parse_args()
+    words = _words(20_000)
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
+        settings = StoreSettings(home=Path(name))
+        bundle_id = publish_reader(settings, words, random_reader(ORIGINAL, 0), random_reader(COMPRESSED, 1))
+        with serving(Path(name)) as (url, _):
+            model = LoadedQuestionModel(BundleStore(settings).open(bundle_id))
+            result = {variant: overhead(url, model, variant, words, arguments.tokens) for variant in VARIANTS}
+    if arguments.json:
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        for variant, figures in result.items():
+            sys.stdout.write(f"{variant}\n" + "".join(f"  {key:14} {value:8.3f}\n" for key, value in figures.items()))
+
+
+def overhead(url: str, model: LoadedQuestionModel, variant: str, words: list[str], tokens: int) -> dict[str, float]:
+    """Medians of a request and of the runtime's own run, taken in turn, and of the stages that the service tells."""
+    generator = np.random.default_rng(0)
+    context, question = " ".join(generator.choice(words, tokens)), " ".join(generator.choice(words, 11))
+    session, reading = model.session(variant), read(model.codec, tokenized(question, context))
+    body = json.dumps({"model": model.id, "question": question, "context": context, "variants": [variant]})
+    over_http, direct, stages = list[float](), list[float](), list[dict[str, float]]()
+    # The plainest client there is: what a richer one adds on its side is not the service's time.
+    connection = HTTPConnection(url.removeprefix("http://"))
+    for index in range(ROUNDS + WARM_UP):
+        started = time.perf_counter()
+        connection.request("POST", "/qa", body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        middle = time.perf_counter()
+        if response.status != HTTPStatus.OK:
+            raise RuntimeError(f"/qa answered {response.status}")
+        for _, side in reading.windows:
+            session.run(side, reading.question)
+        if index >= WARM_UP:
+            over_http.append(1e3 * (middle - started))
+            direct.append(1e3 * (time.perf_counter() - middle))
+            stages.append(_stages(response.headers["server-timing"]))
+    connection.close()
+    http_ms, run_ms = statistics.median(over_http), statistics.median(direct)
+    # The median of the differences of neighbours in time: the machine's drift is in both.
+    added = statistics.median(one - two for one, two in zip(over_http, direct, strict=True))
+    told = {f"{stage}_ms": statistics.median(each[stage] for each in stages) for stage in stages[0]}
+    return {"http_ms": http_ms, "runtime_ms": run_ms, "overhead_ms": added, **told}
+
+
+def _stages(header: str) -> dict[str, float]:
+    """The stages of a Server-Timing header, in milliseconds."""
+    parts = (part.split(";dur=") for part in header.split(", "))
+    return {name: float(value) for name, value in parts}
+
+
+def _words(count: int) -> list[str]:
+    """Made-up words of 2 to 12 letters, each once."""
+    generator = np.random.default_rng(1)
+    letters = list(LETTERS[:26])
+    made = ("".join(generator.choice(letters, generator.integers(2, 13))) for _ in range(2 * count))
+    return list(dict.fromkeys(made))[:count]
+
+
+if __name__ == "__main__":
+    main()

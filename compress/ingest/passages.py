@@ -1,0 +1,88 @@
+"""A reading-comprehension upload to a network and its codec: BiDAF as `python -m compress train bidaf` leaves it.
+
+The model is recognised by the names of its parameters, its sizes by their shapes; words, their vectors and the characters come as
+the codec's three files (`runtime/passages.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from compress.axes import AxisMismatch
+from compress.errors import UnknownArchitecture, VocabularyMismatch
+from compress.ingest.checkpoint import Checkpoint
+from compress.networks.bidaf import Bidaf
+from compress.networks.bidaf_axes import LSTMS, BidafSpec, declare
+from runtime.passages import PassageCodec
+
+_TELLING = {f"{lstm}.forwards.weight_hh_l0" for lstm in LSTMS}
+
+
+@dataclass(frozen=True)
+class IngestedReader:
+    """A reading-comprehension model that is understood."""
+
+    network: Bidaf
+    layout: str
+
+
+def is_bidaf(checkpoint: Checkpoint) -> bool:
+    """Whether the parameters bear BiDAF's names."""
+    return checkpoint.arrays.keys() >= _TELLING
+
+
+def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
+    """The network of a checkpoint.
+
+    Raises:
+        UnknownArchitecture: with everything that is missing, left over or of another shape.
+    """
+    arrays = checkpoint.arrays
+    found = [f"{name} {array.shape}" for name, array in arrays.items()]
+    try:
+        spec = BidafSpec.of(arrays)
+        declare(spec).check(arrays)
+    except KeyError as missing:
+        raise UnknownArchitecture(f"this is a BiDAF without the parameter {missing}", found) from missing
+    except (AxisMismatch, ValueError, IndexError) as wrong:
+        raise UnknownArchitecture(f"this is not BiDAF's shape: {wrong}", found) from wrong
+    units = "; ".join(f"{lstm} {' + '.join(map(str, getattr(spec, lstm)))}" for lstm in LSTMS)
+    return IngestedReader(Bidaf(spec).filled(arrays), f"BiDAF: {spec.filters} filters; units: {units}")
+
+
+def read_codec(words: Path | None, vectors: Path | None, characters: Path | None, spec: BidafSpec) -> PassageCodec:
+    """The codec of three uploaded files, checked against the network.
+
+    Raises:
+        VocabularyMismatch: when a file is missing or unreadable, or they do not fit each other or the network.
+    """
+    given = {
+        "vocabulary (words.txt)": words,
+        "vectors (vectors.npy)": vectors,
+        "characters (characters.txt)": characters,
+    }
+    missing = [name for name, path in given.items() if path is None]
+    if words is None or vectors is None or characters is None:
+        raise VocabularyMismatch(
+            "a reading-comprehension model needs its words, their vectors and its characters to read a text: send "
+            f"{', '.join(missing)}"
+        )
+    try:
+        codec = PassageCodec.of_files(words, vectors, characters)
+    except (ValueError, OSError, EOFError) as error:
+        raise VocabularyMismatch(f"words, vectors and characters cannot be read: {error}") from error
+    issues = []
+    if codec.width != spec.vectors:
+        issues.append(f"vectors are {codec.width} wide, the network reads {spec.vectors}")
+    if codec.character_ids != spec.characters:
+        issues.append(f"{codec.character_ids} character ids, the network has vectors for {spec.characters}")
+    if not np.isfinite(codec.vectors).all():
+        issues.append("some word vectors are not finite")
+    if issues:
+        raise VocabularyMismatch(
+            "words, vectors and characters are not those of the network: " + "; ".join(issues), issues
+        )
+    return codec

@@ -1,0 +1,1 @@
+"""Question answering: its data, its metrics, and the training of BiDAF."""

@@ -1,0 +1,266 @@
+"""Question answering: observed on contexts and questions, judged by F1, measured as the service answers.
+
+Legend: B batch, T tokens of a context, N real tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from compress import axes
+from compress.axes import Declaration
+from compress.calibrate import Pruned
+from compress.errors import TextUnusable, VerificationFailed
+from compress.export import export
+from compress.moments import Moments
+from compress.networks.bidaf import Bidaf
+from compress.observation import Observed
+from compress.quantize import quantize
+from compress.questions.evaluation import evaluate
+from compress.questions.examples import Inputs, Questions, batches, prepare
+from compress.questions.metrics import score
+from compress.questions.squad import read_squad
+from compress.tasks.contract import ModelTask, Origin, Quality, Tell
+from runtime.latency import compare_questions
+from runtime.passages import PassageCodec
+from runtime.questions import QuestionSession, Side
+from runtime.reading import answer, read, tokenized
+from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Recipe, Task
+
+TOLERANCE = 1e-4
+"""Largest absolute difference of a token's log-probability (nats): float32 sums in different orders."""
+PROVEN, BATCH = 24, 32
+PARTS = (
+    ("characters", ("characters.", "convolution."), None),
+    ("highways", ("highways.",), None),
+    ("contextual LSTM", ("contextual.",), "contextual"),
+    ("attention", ("attention.",), None),
+    ("modelling LSTM 1", ("modelling0.",), "modelling0"),
+    ("modelling LSTM 2", ("modelling1.",), "modelling1"),
+    ("output LSTM", ("output.",), "output"),
+    ("heads", ("start.", "end."), None),
+)
+"""Name, prefixes of its arrays, and the LSTM whose units are its width."""
+
+
+@dataclass(frozen=True)
+class QuestionData:
+    """What a reader is observed, trained and judged on, and a line on the origin of each."""
+
+    calibration: Questions
+    training: Questions
+    held_out: Questions
+    calibration_origin: str
+    held_out_origin: str
+
+
+def read_questions(
+    original: Bidaf,
+    codec: PassageCodec,
+    calibration: Path | None,
+    held_out: Path | None,
+    recipe: Recipe,
+    *,
+    train: Path | None = None,
+) -> QuestionData:
+    """Reads uploaded questions. A training set stands in for a calibration set that is not given, and the other way round.
+
+    Without a held-out set the last fifth of the given questions is held out. Where held-out questions have no answers, the
+    original's are taken for them: F1 then measures agreement.
+
+    Raises:
+        TextUnusable: when no questions were sent, or there are too few.
+        UnreadableUpload: when a file is not in the form of SQuAD.
+    """
+    source = calibration if train is None else train
+    if source is None:
+        raise TextUnusable(
+            "a reading-comprehension model is observed on contexts and questions of its kind, and none were sent: upload "
+            "`calibration` in the JSON form of SQuAD v1.1 (answers are not needed)"
+        )
+    training = _prepared(source, codec)
+    observed = training if calibration is None or train is None else _prepared(calibration, codec)
+    origin = "uploaded questions"
+    if held_out is None:
+        cut = len(training.examples) * 4 // 5
+        judged = replace(training, examples=training.examples[cut:])
+        observed = replace(training, examples=training.examples[:cut]) if observed is training else observed
+        training = replace(training, examples=training.examples[:cut])
+        origin = "last fifth of the uploaded questions, used for nothing else"
+    else:
+        judged = _prepared(held_out, codec)
+    observed, judged = _spread(observed, recipe.calibration_questions), _spread(judged, recipe.held_out_questions)
+    for name, questions in (("calibration", observed), ("held-out", judged)):
+        if len(questions.examples) < 10:
+            raise TextUnusable(f"there are {len(questions.examples)} {name} questions; at least 10 are needed")
+    if not all(example.golden for example in judged.examples):
+        answers = evaluate(original, judged).answers
+        examples = [replace(each, golden=(said,)) for each, said in zip(judged.examples, answers, strict=True)]
+        judged = replace(judged, examples=examples)
+        origin += ", judged by the original's own answers: F1 here is agreement with the original"
+    return QuestionData(
+        observed,
+        training,
+        judged,
+        f"uploaded questions ({len(observed.examples):,})",
+        f"{origin} ({len(judged.examples):,})",
+    )
+
+
+class QuestionTask(ModelTask[Bidaf]):
+    """A reading-comprehension model and its questions.
+
+    Args:
+        original: the uploaded model.
+        data: what it is observed, trained and judged on.
+        recipe: with a budget of question answering.
+        codec: of its words and characters.
+        layout: how the upload was recognised.
+    """
+
+    task: ClassVar[Task] = "question-answering"
+    shapes: ClassVar = ((150, 1), (400, 1), (150, 10))
+    """A usual paragraph, a window, and ten paragraphs side by side."""
+    metric: Metric = "f1"
+
+    def __init__(self, original: Bidaf, data: QuestionData, recipe: Recipe, codec: PassageCodec, layout: str) -> None:
+        self.original, self.data, self.recipe, self.codec = original, data, recipe, codec
+        self.origin = Origin(layout, data.calibration_origin, data.held_out_origin)
+        self._base = evaluate(original, data.held_out).scores.f1
+
+    @torch.no_grad()
+    def observe(self, tell: Tell) -> Observed:
+        """Moments over every real token of the calibration questions."""
+        questions, moments, seen = self.data.calibration, dict[str, Moments](), 0
+        order = batches([len(example.context_row) for example in questions.examples], BATCH)
+        for done, chosen in enumerate(order):
+            inputs = questions.inputs(chosen)
+            for site, each in self.original.site_inputs(*inputs).items():
+                new = Moments.of(each.numpy())
+                moments[site] = moments[site] + new if site in moments else new
+            seen += int(inputs[2].sum() + inputs[5].sum())
+            tell((done + 1) / len(order), "observing")
+        return Observed(moments, seen)
+
+    def judge(self, network: Bidaf) -> Quality:
+        """F1 of the answers, and how many points it fell."""
+        found = evaluate(network, self.data.held_out).scores.f1
+        return Quality(found, self._base - found)
+
+    def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:
+        """On real questions of unequal lengths side by side."""
+        inputs = self._proof()
+        return _checked(
+            "pruned = masked reference",
+            inputs,
+            before.rebuilt(pruned.arrays)(*inputs),
+            before.rebuilt(pruned.reference),
+        )
+
+    def export(self, network: Bidaf, path: Path) -> None:
+        """Writes the question graph."""
+        export(network, path)
+
+    def verify_export(self, path: Path, network: Bidaf, name: str) -> CheckRecord:
+        """ONNX Runtime against torch, a batch of unequal lengths."""
+        inputs = self._proof()
+        found = QuestionSession(path).run(*_sides(inputs))
+        scores = torch.from_numpy(found.start_log_probs), torch.from_numpy(found.end_log_probs)
+        return _checked(f"ONNX Runtime = torch ({name})", inputs, scores, network)
+
+    def quantize(self, source: Path, target: Path) -> list[str]:
+        """By ONNX Runtime, dynamically."""
+        return quantize(source, target)
+
+    def measure(self, path: Path) -> dict[str, float]:
+        """Exact match and F1, question by question as the service answers."""
+        session = QuestionSession(path)
+        answered = []
+        for example in self.data.held_out.examples:
+            reading = read(self.codec, tokenized(example.question, example.context))
+            answered.append((answer(session, reading).answers[0].text, example.golden))
+        found = score(answered)
+        return {"f1": found.f1, "exact_match": found.em}
+
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        """Points of F1 lost."""
+        return original["f1"] - metrics["f1"]
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        """Times runs on contexts of random words."""
+        sessions = {name: QuestionSession(path) for name, path in paths.items()}
+        steps, batch = shape
+        return compare_questions(sessions, steps=steps, batch=batch, pairs=pairs)
+
+    def parts(self, declaration: Declaration) -> list[PartRecord]:
+        """From the characters to the heads; word vectors are no part of the network."""
+        return [_part(declaration, name, prefixes, lstm) for name, prefixes, lstm in PARTS]
+
+    def save_companions(self, folder: Path) -> None:
+        """Words, vectors and characters, once for all variants."""
+        self.codec.save(folder)
+
+    @torch.no_grad()
+    def _proof(self) -> Inputs:
+        """A batch of the held-out questions, short and long ones."""
+        examples = self.data.held_out.examples
+        order = sorted(range(len(examples)), key=lambda index: len(examples[index].context_row))
+        chosen = np.linspace(0, len(order) - 1, min(PROVEN, len(order))).astype(int)
+        return self.data.held_out.inputs([order[index] for index in chosen])
+
+
+def _prepared(path: Path, codec: PassageCodec) -> Questions:
+    try:
+        return prepare(read_squad([path]), codec)
+    except ValueError as error:
+        raise TextUnusable(f"the uploaded questions cannot be used: {error}") from error
+
+
+def _spread(questions: Questions, most: int) -> Questions:
+    """At most so many of them, spread evenly over all."""
+    count = len(questions.examples)
+    chosen = sorted({int(index) for index in np.linspace(0, count - 1, min(count, most))})
+    return replace(questions, examples=[questions.examples[index] for index in chosen])
+
+
+def _sides(inputs: Inputs) -> Iterator[Side]:
+    arrays = [each.numpy() for each in inputs]
+    for first in (0, 3):
+        yield Side(arrays[first], arrays[first + 1], arrays[first + 2].astype(np.int32))
+
+
+@torch.no_grad()
+def _checked(name: str, inputs: Inputs, found: tuple[torch.Tensor, torch.Tensor], reference: Bidaf) -> CheckRecord:
+    real = torch.arange(inputs[0].shape[0]) < inputs[2][:, None]  # (B, T)
+    expected = reference(*inputs)
+    error = max(float((ours - theirs)[real].abs().max()) for ours, theirs in zip(found, expected, strict=True))
+    if not error <= TOLERANCE:  # NaN fails too
+        raise VerificationFailed(
+            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
+        )
+    detail = (
+        f"log-probabilities of {2 * int(real.sum()):,} starts and ends, {len(inputs[2])} contexts of unequal lengths"
+    )
+    return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)
+
+
+def _part(declaration: Declaration, name: str, prefixes: tuple[str, ...], lstm: str | None) -> PartRecord:
+    own = [array for array in declaration.dimensions if array.startswith(prefixes)]
+    read = {reader.parameter for site in declaration.sites for reader in site.readers}
+    counted = {array: int(np.prod(axes.shape(declaration, array))) for array in own}
+    units = [size for axis, size in declaration.axes.items() if lstm and axis.startswith(f"units:{lstm}.")]
+    width = sum(units) if units else axes.shape(declaration, own[-1])[0]
+    return PartRecord(
+        name=name,
+        width=width,
+        parameters=sum(counted.values()),
+        mult_adds=sum(entries for array, entries in counted.items() if array in read),
+    )

@@ -1,0 +1,119 @@
+"""What a bundle's task makes of it: its codec, its kind of session, and how sessions of that kind are timed.
+
+`load` is the one place where a manifest's task chooses code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.bundle import LoadedModel
+from runtime.errors import UnknownTask
+from runtime.latency import compare, compare_questions
+from runtime.passages import PassageCodec
+from runtime.questions import QuestionSession
+from runtime.reading import answer, read, tokenized
+from runtime.session import VariantSession
+from runtime.text import TextCodec
+from store.bundles import OpenBundle
+from store.manifest import LatencyRecord, Manifest
+
+
+class LoadedLanguageModel(LoadedModel[VariantSession]):
+    """A language model: scores texts through `runtime/scoring.py`.
+
+    Attributes:
+        codec: texts to token ids.
+    """
+
+    task = "language-model"
+
+    def __init__(self, bundle: OpenBundle) -> None:
+        super().__init__(bundle)
+        self.codec = TextCodec.from_folder(bundle.folder, bundle.manifest.contract)
+
+    @classmethod
+    def open_session(cls, path: Path, *, threads: int, device: str) -> VariantSession:
+        """A scoring graph."""
+        return VariantSession(path, threads=threads, device=device)
+
+    @classmethod
+    def compare(cls, sessions: Mapping[str, VariantSession], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
+        """On random tokens."""
+        return compare(sessions, steps=steps, batch=batch)
+
+    @classmethod
+    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
+        """Every run makes the log-probabilities of all tokens, (T, B, V) in float32, whatever is fetched of them."""
+        return 4 * steps * batch * manifest.contract.vocabulary
+
+    def _warm(self, session: VariantSession) -> None:
+        ids = np.zeros((2, 1), np.int64)
+        session.run(ids, ids, np.full(1, 2, np.int32), session.zero_state(1))
+
+
+class LoadedQuestionModel(LoadedModel[QuestionSession]):
+    """A question-answering model: answers through `runtime/reading.py`.
+
+    Attributes:
+        codec: words to vectors and characters.
+    """
+
+    task = "question-answering"
+
+    def __init__(self, bundle: OpenBundle) -> None:
+        super().__init__(bundle)
+        self.codec = PassageCodec.from_folder(bundle.folder)
+
+    @classmethod
+    def open_session(cls, path: Path, *, threads: int, device: str) -> QuestionSession:
+        """A question graph."""
+        return QuestionSession(path, threads=threads, device=device)
+
+    @classmethod
+    def compare(cls, sessions: Mapping[str, QuestionSession], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
+        """On contexts of random words."""
+        return compare_questions(sessions, steps=steps, batch=batch)
+
+    @classmethod
+    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
+        """Every token has what each layer says of it, the concatenations that read it, and four gates: float32."""
+        return 4 * steps * batch * _FLOATS_OF_A_UNIT * max(sum(variant.units) for variant in manifest.variants)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Open graphs and the word vectors."""
+        return super().memory_bytes + self.codec.vectors.nbytes
+
+    def _warm(self, session: QuestionSession) -> None:
+        answer(session, read(self.codec, tokenized("who is it?", "it is warm")))
+
+
+_FLOATS_OF_A_UNIT = 8
+"""Of a recurrent unit in a question graph: itself, its gates, and up to three products that a later layer reads."""
+
+KINDS: Mapping[str, type[LoadedModel[Any]]] = {kind.task: kind for kind in (LoadedLanguageModel, LoadedQuestionModel)}
+
+
+def kind_of(manifest: Manifest) -> type[LoadedModel[Any]]:
+    """The class that opens a bundle.
+
+    Raises:
+        UnknownTask: when nothing here serves its task.
+    """
+    if manifest.task not in KINDS:
+        raise UnknownTask(manifest.task, sorted(KINDS))
+    return KINDS[manifest.task]
+
+
+def load(bundle: OpenBundle) -> LoadedModel[Any]:
+    """A verified bundle in memory, ready for what its task is.
+
+    Raises:
+        UnknownTask: when nothing here serves its task.
+    """
+    return kind_of(bundle.manifest)(bundle)

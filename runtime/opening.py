@@ -1,0 +1,84 @@
+"""A graph opened in ONNX Runtime: on which device, with which settings, and what becomes of a file that cannot be opened.
+
+Threads are given by the caller and never taken from the machine, so that a latency means what it says. Several
+threads do not spin while they wait: a service shares its cores with its own HTTP workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
+
+from runtime.errors import DeviceUnavailable, GraphRefused
+from runtime.graph import PRECISION, Port
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+_OPEN_FAULTS = (
+    onnxruntime_pybind11_state.Fail,
+    onnxruntime_pybind11_state.InvalidArgument,
+    onnxruntime_pybind11_state.InvalidGraph,
+    onnxruntime_pybind11_state.InvalidProtobuf,
+    onnxruntime_pybind11_state.NoModel,
+    onnxruntime_pybind11_state.NoSuchFile,
+    onnxruntime_pybind11_state.NotImplemented,
+    onnxruntime_pybind11_state.RuntimeException,
+)
+"""What ONNX Runtime raises for a file that it cannot open; its errors have no root of their own."""
+
+
+def devices() -> list[str]:
+    """The devices that ONNX Runtime offers on this machine: `cpu`, then `cuda` if it is there."""
+    offered = onnxruntime.get_available_providers()
+    return [device for device, provider in _PROVIDERS.items() if provider in offered]
+
+
+class OpenedGraph:
+    """A graph ready to run. Runs may come from several threads at once; nothing of a run stays behind.
+
+    Args:
+        path: the graph's file.
+        threads: how many threads one run may use, 1 or more.
+        device: one of `devices()`.
+
+    Attributes:
+        integer: True when activations are quantized as they come, so that results depend on what shares a run.
+
+    Raises:
+        DeviceUnavailable: when ONNX Runtime does not offer the device.
+        GraphRefused: when the file is no graph.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu") -> None:
+        if device not in devices():
+            raise DeviceUnavailable(device, devices())
+        self.path, self.threads, self.device = path, threads, device
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), _options(threads), providers=_providers(device))
+        except _OPEN_FAULTS as fault:
+            raise GraphRefused(path, [str(fault)]) from fault
+        if device != "cpu" and _PROVIDERS[device] not in self._session.get_providers():
+            raise DeviceUnavailable(device, ["cpu"])
+        self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"
+
+    def _ports(self) -> tuple[Sequence[Port], Sequence[Port]]:
+        """The graph's inputs and outputs, to be checked against a contract."""
+        return self._session.get_inputs(), self._session.get_outputs()
+
+
+def _options(threads: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors; a warning of the graph optimizer is nobody's business here
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _providers(device: str) -> list[str]:
+    """The device first; operators that it lacks run on the CPU."""
+    return list(dict.fromkeys([_PROVIDERS[device], _PROVIDERS["cpu"]]))

@@ -1,0 +1,188 @@
+"""A reader through the whole pipeline: smaller within its budget, proven, published, answering; and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compress import axes
+from compress.calibrate import learn, prune
+from compress.errors import TextUnusable, UnknownArchitecture, VerificationFailed, VocabularyMismatch, WrongBudget
+from compress.ingest.checkpoint import read_checkpoint
+from compress.ingest.passages import read_codec, recognise_bidaf
+from compress.pipeline import run
+from compress.questions.evaluation import evaluate
+from compress.tasks.questions import QuestionTask, read_questions
+from compress.tasks.reading import Inputs, read_task
+from runtime.kinds import load
+from runtime.reading import answer, read, tokenized
+from store.bundles import BundleStore
+from store.jobs import CompressionRequest
+from store.manifest import Budget, Recipe
+from store.settings import StoreSettings
+from store.uploads import UploadStore
+from tests.compress.tasks.readers import Reader, trained_reader, world
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    return trained_reader(tmp_path_factory.mktemp("reader"))
+
+
+def files(reader: Reader, **changed: Path | None) -> Inputs:
+    folder = reader.folder
+    given: dict[str, Path | None] = {
+        "model": folder / "model.safetensors", "vocabulary": folder / "words.txt", "vectors": folder / "vectors.npy",
+        "characters": folder / "characters.txt", "calibration": folder / "calibration.json",
+        "held_out": folder / "held-out.json",
+    }  # fmt: skip
+    return Inputs(**(given | changed))  # type: ignore[arg-type]
+
+
+def task_of(reader: Reader, recipe: Recipe | None = None) -> QuestionTask:
+    task = read_task(files(reader), recipe or Recipe())
+    assert isinstance(task, QuestionTask)
+    return task
+
+
+def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured(
+    reader: Reader, tmp_path: Path
+) -> None:
+    settings = StoreSettings(home=tmp_path / "home")
+    inputs, recipe = files(reader), Recipe(name="reader", budget=Budget(f1_fall=6.0))
+    request = CompressionRequest(model=UploadStore(settings).save_file(inputs.model), recipe=recipe)
+    bundles = BundleStore(settings)
+    bundle = bundles.open(run(request, inputs, tmp_path, lambda stage, done, message: None, bundles))
+    manifest = bundle.manifest
+    assert (manifest.task, manifest.metric, manifest.architecture) == ("question-answering", "f1", "bidaf")
+    original, compressed = manifest.variant("original"), manifest.variant("compressed")
+    assert original is not None
+    assert compressed is not None
+    assert compressed.parameters < 0.8 * original.parameters
+    assert original.parameters == sum(array.size for array in reader.network.arrays().values())
+    assert original.mult_adds > compressed.mult_adds
+    for variant in manifest.variants:
+        assert variant.loss == pytest.approx(original.metrics["f1"] - variant.metrics["f1"])
+        if variant.name.startswith("compressed"):
+            assert variant.loss <= 6.0
+    assert all(check.error <= check.tolerance for check in manifest.checks)
+    assert len(manifest.checks) == 3
+    # What the service answers is what was measured.
+    model, right, asked = load(bundle), 0, 0
+    session = model.session("compressed")
+    for paragraph in json.loads((reader.folder / "held-out.json").read_text())["data"][0]["paragraphs"]:
+        for question in paragraph["qas"]:
+            found = answer(session, read(model.codec, tokenized(question["question"], paragraph["context"]))).answers[0]
+            asked, right = asked + 1, right + (found.text == question["answers"][0]["text"])
+    assert 100 * right / asked == pytest.approx(
+        compressed.metrics["exact_match"], abs=2.0
+    )  # articles do not count there
+    card = bundle.path("README.md").read_text()
+    assert "a fall of F1 by at most 6 points" in card
+    assert "| contextual LSTM | 32 |" in card
+    assert "localhost:8000/qa" in card
+
+
+def test_repair_keeps_more_of_a_reader_than_cutting_alone(reader: Reader) -> None:
+    task = task_of(reader)
+    observed = task.observe(lambda done, message: None)
+    original = reader.network
+    learned = learn(original.arrays(), original.declaration(), observed, prunable=list(original.declaration().axes))
+    pruned = prune(learned, 0.7)
+    cut, _ = axes.take(original.arrays(), original.declaration(), pruned.keep)
+    whole, repaired, plain = (
+        evaluate(original.rebuilt(arrays), task.data.held_out).loss
+        for arrays in (original.arrays(), pruned.arrays, cut)
+    )
+    assert repaired - whole < 0.5 * (plain - whole)
+    record = task.verify_removal(original, pruned)
+    assert record.error <= 1e-4
+    # The fault that the proof is for: another structure's reference.
+    other = prune(learned, 0.3)
+    with pytest.raises(VerificationFailed, match="pruned = masked reference"):
+        task.verify_removal(
+            original, type(pruned)(pruned.keep, pruned.arrays, pruned.declaration, other.reference, 0.5)
+        )
+
+
+def test_a_changed_graph_does_not_pass_the_proof(reader: Reader, tmp_path: Path) -> None:
+    task = task_of(reader)
+    arrays = reader.network.arrays()
+    arrays["end.bias"] += 0.0
+    arrays["output.backwards.weight_hh_l0"][3, 4] += 1.0
+    task.export(reader.network.rebuilt(arrays), tmp_path / "other.onnx")
+    with pytest.raises(VerificationFailed, match="ONNX Runtime = torch"):
+        task.verify_export(tmp_path / "other.onnx", reader.network, "original")
+
+
+def test_moments_are_those_of_all_tokens_whatever_the_batches(reader: Reader) -> None:
+    task = task_of(reader, Recipe(calibration_questions=10))
+    found = task.observe(lambda done, message: None)
+    questions = task.data.calibration
+    rows = [reader.network.site_inputs(*questions.inputs([index])) for index in range(len(questions.examples))]
+    for site, moments in found.moments.items():
+        values = torch.cat([row[site] for row in rows]).double().detach().numpy()
+        assert moments.count == len(values)
+        np.testing.assert_allclose(moments.second, values.T @ values / len(values), rtol=0, atol=1e-4)
+
+
+def test_unlabelled_held_out_questions_measure_agreement(reader: Reader, tmp_path: Path) -> None:
+    (tmp_path / "asked.json").write_text(json.dumps(world(20, 9, answers=False)))
+    inputs = files(reader, held_out=tmp_path / "asked.json")
+    data = read_questions(reader.network, reader.codec, inputs.calibration, inputs.held_out, Recipe())
+    assert "agreement with the original" in data.held_out_origin
+    assert evaluate(reader.network, data.held_out).scores.em == 100.0
+
+
+def test_last_fifth_is_held_out_where_nothing_else_is_sent(reader: Reader) -> None:
+    inputs = files(reader)
+    data = read_questions(reader.network, reader.codec, inputs.calibration, None, Recipe())
+    assert (len(data.calibration.examples), len(data.held_out.examples)) == (96, 24)
+    assert not {each.id for each in data.calibration.examples} & {each.id for each in data.held_out.examples}
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "words"),
+    [
+        ({"calibration": None}, TextUnusable, "none were sent"),
+        ({"vectors": None, "characters": None}, VocabularyMismatch, r"send vectors \(vectors.npy\), characters"),
+    ],
+)
+def test_missing_files_are_named(
+    changed: dict[str, Path | None], error: type[Exception], words: str, reader: Reader
+) -> None:
+    with pytest.raises(error, match=words):
+        read_task(files(reader, **changed), Recipe())
+
+
+def test_codec_of_another_network_is_refused(reader: Reader, tmp_path: Path) -> None:
+    words, vectors, characters = (reader.folder / name for name in ("words.txt", "vectors.npy", "characters.txt"))
+    np.save(tmp_path / "wide.npy", np.zeros((len(reader.codec.words), 17), np.float16))
+    with pytest.raises(VocabularyMismatch, match="vectors are 17 wide, the network reads 16"):
+        read_codec(words, tmp_path / "wide.npy", characters, reader.network.spec)
+    (tmp_path / "few.txt").write_text("a\nb\n")
+    with pytest.raises(VocabularyMismatch, match="4 character ids, the network has vectors for 28"):
+        read_codec(words, vectors, tmp_path / "few.txt", reader.network.spec)
+    (tmp_path / "no.npy").write_bytes(b"not an array")
+    with pytest.raises(VocabularyMismatch, match="cannot be read"):
+        read_codec(words, tmp_path / "no.npy", characters, reader.network.spec)
+
+
+def test_parameters_that_are_not_bidafs_are_refused_by_name(reader: Reader) -> None:
+    checkpoint = read_checkpoint(reader.folder / "model.safetensors", None)
+    checkpoint.arrays["extra.weight"] = np.zeros((2, 2), np.float32)
+    with pytest.raises(UnknownArchitecture, match=r"'extra\.weight' is not declared"):
+        recognise_bidaf(checkpoint)
+    del checkpoint.arrays["extra.weight"]
+    del checkpoint.arrays["start.weight"]
+    with pytest.raises(UnknownArchitecture, match=r"'start\.weight' is declared but absent"):
+        recognise_bidaf(checkpoint)
+
+
+def test_budget_of_a_language_model_is_refused_for_a_reader(reader: Reader) -> None:
+    with pytest.raises(WrongBudget, match="perplexity_rise` says nothing of a question-answering; name `f1_fall`"):
+        read_task(files(reader), Recipe(budget=Budget(perplexity_rise=0.1)))
