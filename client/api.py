@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
@@ -65,7 +66,7 @@ class ProblemError(Exception):
 
 
 class Unreachable(Exception):
-    """No service answers at the address."""
+    """No service answers at the address, or something that is none."""
 
 
 class Client:
@@ -78,7 +79,10 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=timeout)
+        try:
+            self._http = httpx.Client(base_url=url, timeout=timeout)
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"'{url}' is no address: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -125,15 +129,15 @@ class Client:
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """A sweep as it is now."""
-        return Sweep.model_validate(self._ask("GET", f"/sweeps/{sweep_id}"))
+        return Sweep.model_validate(self._ask("GET", f"/sweeps/{_part(sweep_id)}"))
 
     def cancel_sweep(self, sweep_id: str) -> Sweep:
         """Cancels a sweep's jobs."""
-        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{sweep_id}"))
+        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{_part(sweep_id)}"))
 
     def job(self, job_id: str) -> Job:
         """A job as it is now."""
-        return Job.model_validate(self._ask("GET", f"/jobs/{job_id}"))
+        return Job.model_validate(self._ask("GET", f"/jobs/{_part(job_id)}"))
 
     def jobs(self) -> list[Job]:
         """All jobs, newest first."""
@@ -141,7 +145,7 @@ class Client:
 
     def cancel(self, job_id: str) -> Job:
         """Cancels a job."""
-        return Job.model_validate(self._ask("DELETE", f"/jobs/{job_id}"))
+        return Job.model_validate(self._ask("DELETE", f"/jobs/{_part(job_id)}"))
 
     def wait(self, job_id: str, on_change: Callable[[Job], None] | None = None) -> Job:
         """Waits until a job has ended, telling of its changes."""
@@ -160,15 +164,15 @@ class Client:
 
     def manifest(self, model: str) -> Manifest:
         """A model's manifest, by id or name."""
-        return Manifest.model_validate(self._ask("GET", f"/models/{model}")["manifest"])
+        return Manifest.model_validate(self._ask("GET", f"/models/{_part(model)}")["manifest"])
 
     def card(self, model: str) -> str:
         """A model's card, Markdown."""
-        return self._raw("GET", f"/models/{model}/card").text
+        return self._raw("GET", f"/models/{_part(model)}/card").text
 
     def delete(self, model: str) -> None:
         """Deletes a model."""
-        self._raw("DELETE", f"/models/{model}")
+        self._raw("DELETE", f"/models/{_part(model)}")
 
     def score(
         self, model: str, texts: list[str], variants: list[str] | None = None, *, per_token: bool = False
@@ -226,7 +230,7 @@ class Client:
     def latency(self, model: str, *, steps: int = 30, batch: int = 1, threads: int = 1, refresh: bool = False) -> Json:
         """Compares the variants' latency on the service's host."""
         query = {"steps": steps, "batch": batch, "threads": threads, "refresh": refresh}
-        found: Json = self._ask("GET", f"/models/{model}/latency", params=query)
+        found: Json = self._ask("GET", f"/models/{_part(model)}/latency", params=query)
         return found
 
     def ready(self) -> bool:
@@ -246,19 +250,35 @@ class Client:
             return self._ask("POST", path, files=files, data={"options": options, **data})
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
-        return self._raw(method, path, **content).json()
+        try:
+            return self._raw(method, path, **content).json()
+        except ValueError as error:
+            raise Unreachable(f"what answers at {self.url} is no isslim service") from error
 
     def _raw(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **content)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(f"no service answers at {self.url}: {error}; is it running? (isslim serve)") from error
         if response.is_success:
             return response
         try:
             body = response.json()
         except ValueError:
+            body = None
+        if not isinstance(body, dict):
             body = {}
         raise ProblemError(
             response.status_code, body.get("type", "http"), body.get("detail", response.text), body.get("errors", [])
         )
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path: a `?` or `#` in it would else cut it short, and mean another model.
+
+    Raises:
+        ProblemError: when it holds a slash, as no name does; a service may take it for two parts however it is written.
+    """
+    if "/" in name:
+        raise ProblemError(404, "not-found", f"there is nothing of the name '{name}': names hold no slash", [])
+    return quote(name, safe="")

@@ -23,7 +23,7 @@ VARIATIONS = TypeAdapter(list[dict[str, Any]])
     "",
     status_code=202,
     summary="Compress an uploaded model under several recipes",
-    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 507)},
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
 )
 async def begin_sweep(
     house: TheHouse,
