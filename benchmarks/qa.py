@@ -32,7 +32,8 @@ from runtime.latency import interleave
 from runtime.reading import Reading, answer, read, tokenized
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Recipe, VariantName
+from store.manifest import VariantName
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 

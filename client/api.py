@@ -22,7 +22,8 @@ import httpx
 from pydantic import TypeAdapter
 
 from store.jobs import Job, Sweep
-from store.manifest import Manifest, Recipe
+from store.manifest import Manifest
+from store.recipe import Recipe
 
 _JOBS = TypeAdapter(list[Job])
 Json = dict[str, Any]

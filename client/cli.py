@@ -20,7 +20,7 @@ from client import show
 from client.api import Client, Companions, ProblemError, Unreachable
 from client.companions import with_companions
 from store.jobs import JobState
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 models_app = typer.Typer(help="published models", invoke_without_command=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from compress.plots import plot_curve, plot_variants
 from compress.tradeoff import curve_section, learning_sections, table
-from store.manifest import Budget, Manifest, Provenance, Report, Task, VariantRecord
+from store.manifest import Manifest, Provenance, Report, Task, VariantRecord
 from store.quality import SCALES
+from store.recipe import Budget
 
 _EIGHT_BIT: dict[Task, tuple[str, ...]] = {
     "language-model": ("embedding", "recurrent layers", "softmax"),

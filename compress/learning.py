@@ -32,8 +32,9 @@ from compress.rounds import Learning, read_state, write_state
 from compress.search import LEAST_GAIN, find
 from compress.tasks.contract import Candidate, Model, ModelTask, Quality, StageReport, Tell
 from compress.tasks.trainers import Taught, Trainer
-from store.manifest import CurvePoint, EpochPoint, Recipe
+from store.manifest import CurvePoint, EpochPoint
 from store.quality import SCALES
+from store.recipe import Recipe
 
 ROUNDS = 6
 BOLD = {"calibrated": 1.0, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.3}

@@ -13,7 +13,7 @@ from service.house import House
 from service.problems import Refused
 from service.settings import ServiceSettings
 from store.jobs import UploadRef
-from store.manifest import Recipe
+from store.recipe import Recipe
 
 CHUNK_BYTES = 1 << 20
 Queued = TypeVar("Queued")

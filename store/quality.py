@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from store.manifest import Budget, Metric, Task
+from store.manifest import Metric, Task
+from store.recipe import Budget
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from runtime import scoring
 from runtime.latency import compare
 from runtime.session import VariantSession
 from runtime.text import TextCodec
-from store.manifest import SENTENCE, CheckRecord, LatencyRecord, Metric, PartRecord, Recipe, Task
+from store.manifest import SENTENCE, CheckRecord, LatencyRecord, Metric, PartRecord, Task
+from store.recipe import Recipe
 
 
 class LanguageTask(ModelTask[LanguageModel]):

@@ -33,7 +33,8 @@ from runtime.latency import compare_questions
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession, Side
 from runtime.reading import answer, read, tokenized
-from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Recipe, Task
+from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Task
+from store.recipe import Recipe
 
 TOLERANCE = 1e-4
 """Largest absolute difference of a token's log-probability (nats): float32 sums in different orders."""

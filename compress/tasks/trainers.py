@@ -29,7 +29,8 @@ from compress.texts import Texts
 from compress.training.hooks import Learner, WeightLearner
 from compress.training.loop import train
 from compress.training.plan import Trained, TrainingPlan, distilling, distilling_dropout
-from store.manifest import EpochPoint, Recipe
+from store.manifest import EpochPoint
+from store.recipe import Recipe
 
 WARM_RATE = 0.2
 """Of `group_lasso`, in the scale of the summed loss: the paper's 1.0 is for weights that know nothing yet."""

@@ -12,7 +12,7 @@ from service.house import TheHouse
 from service.problems import ProblemDocument, Refused
 from service.schemas import SweepId
 from store.jobs import CompressionRequest, Sweep, UploadRef
-from store.manifest import Recipe
+from store.recipe import Recipe
 from store.sweeps import MOST_VARIATIONS
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])

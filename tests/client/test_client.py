@@ -21,7 +21,7 @@ from client.cli import app
 from client.companions import OPTIONS
 from examples.demo import free_port
 from store.jobs import CompressionRequest, JobState
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from tests.conftest import Published, Trained
 from tests.service.test_hostile import served
 

@@ -19,7 +19,8 @@ from compress.tasks.trainers import LanguageTrainer
 from compress.texts import Texts
 from compress.training.evaluation import perplexity
 from runtime.text import TextCodec, word_tokenizer
-from store.manifest import Budget, Recipe, TextContract
+from store.manifest import TextContract
+from store.recipe import Budget, Recipe
 from tests.conftest import WORDS, Trained, sentences
 
 

@@ -21,8 +21,8 @@ from compress.worker import ID_IN_USE
 from examples.demo import free_port
 from store.jobs import CompressionRequest, Job, JobState, UploadRef
 from store.liveness import FileLocks
-from store.manifest import Recipe
 from store.queue import DbosJobQueue
+from store.recipe import Recipe
 from store.settings import StoreSettings
 from tests.conftest import Published
 

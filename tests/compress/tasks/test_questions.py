@@ -26,7 +26,7 @@ from runtime.kinds import load
 from runtime.reading import answer, read, tokenized
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 from tests.compress.tasks.readers import Reader, trained_reader, world
