@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,8 +146,20 @@ def sweep(records: JobRecords, work: Path, uploads: UploadStore, bundles: Bundle
             shutil.rmtree(folder, ignore_errors=True)
 
 
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of a stream; one that is too long to keep is told of, and is no reason to end a job."""
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            line = b"(a line that is too long to show)\n"
+        if not line:
+            return
+        yield line
+
+
 async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
-    async for line in stream:
+    async for line in _lines(stream):
         try:
             told = json.loads(line)
             if not isinstance(told, dict):
@@ -164,7 +176,7 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
 
 
 async def _log(stream: asyncio.StreamReader, known: Supervised) -> None:
-    async for line in stream:
+    async for line in _lines(stream):
         known.log.append(line.decode(errors="replace").rstrip())
         known.news.set()
 

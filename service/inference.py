@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,6 +16,8 @@ from service.problems import Refused
 Result = TypeVar("Result")
 _THREAD = threading.local()
 """Of a thread that runs: `hurried` when it must not load."""
+LOADS_AT_ONCE = 4
+"""Different models; each may pass the memory limit before others are closed for it."""
 MOST_BEGINNINGS = 4
 """One finds no model, one no sessions, one runs; a model that was closed again meanwhile is at last opened in the run itself."""
 
@@ -35,17 +37,21 @@ class Served:
 class _Elsewhere(Exception):
     """Something is to be loaded before the run can go on."""
 
-    def __init__(self, load: Callable[[], Any]) -> None:
-        self.load = load
+    def __init__(self, what: Hashable, load: Callable[[], Any]) -> None:
+        self.what, self.load = what, load
 
 
-def beside_runs(load: Callable[[], Result]) -> Result:
+def beside_runs(what: Hashable, load: Callable[[], Result]) -> Result:
     """Loads something slow. In a run, the run ends here and begins anew once it was loaded in a thread for that.
 
     Else a few requests for one large model would keep every other model from answering while it is read.
+
+    Args:
+        what: names it; runs that want the same wait for one load.
+        load: loads it.
     """
     if getattr(_THREAD, "hurried", False):
-        raise _Elsewhere(load)
+        raise _Elsewhere(what, load)
     return load()
 
 
@@ -61,7 +67,8 @@ class Inference:
     def __init__(self, runs_at_once: int, waiting_limit: int, metrics: Metrics) -> None:
         self._most = runs_at_once + waiting_limit
         self._pool = ThreadPoolExecutor(runs_at_once, thread_name_prefix="inference")
-        self._loading = ThreadPoolExecutor(self._most, thread_name_prefix="loading")
+        self._loading = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="loading")
+        self._loads: dict[Hashable, asyncio.Future[Any]] = {}
         self._pending = 0
         self._metrics = metrics
 
@@ -96,12 +103,21 @@ class Inference:
                     result = await loop.run_in_executor(self._pool, timed, beginning < MOST_BEGINNINGS)
                     break
                 except _Elsewhere as missing:
-                    await loop.run_in_executor(self._loading, missing.load)
+                    await self._load(missing)
         finally:
             self._count(-1)
             for variant in known.variants or [""]:
                 self._metrics.queued.labels(known.model, variant, known.device).observe(began - asked)
         return result, 1e3 * (began - asked)
+
+    async def _load(self, missing: _Elsewhere) -> None:
+        load = self._loads.get(missing.what)
+        if load is None:
+            load = asyncio.get_running_loop().run_in_executor(self._loading, missing.load)
+            self._loads[missing.what] = load
+            load.add_done_callback(lambda _: self._loads.pop(missing.what))
+        # Shielded: others may wait for it when the sender of this request has left.
+        await asyncio.shield(load)
 
     def _count(self, change: int) -> None:
         self._pending += change

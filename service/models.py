@@ -71,7 +71,7 @@ class ModelRegistry:
         bundle_id = self.resolve(name)
         model = self._loaded.get(bundle_id)
         if not isinstance(model, kind) or self.bundles.unchanged(bundle_id) is None:
-            model = beside_runs(lambda: self._open(bundle_id, kind))
+            model = beside_runs((bundle_id, kind), lambda: self._open(bundle_id, kind))
         else:
             self._kept(model)
         if not isinstance(model, kind):
@@ -93,7 +93,7 @@ class ModelRegistry:
 
         if all(model.is_open(variant, device, threads) for variant in variants):
             return opened()
-        return beside_runs(opened)
+        return beside_runs((model.id, tuple(variants), device, threads), opened)
 
     def _open(self, bundle_id: str, kind: type[LoadedModel[Any]]) -> LoadedModel[Any]:
         with self._alone(bundle_id):

@@ -185,6 +185,8 @@ class JobRecords:
             return connection.execute(statement.values(updated_at=_now(), **values)).rowcount == 1
 
     def _row(self, job_id: str) -> sa.Row[Any]:
+        if "\0" in job_id:  # Postgres refuses it in any text
+            raise NotFound("job", job_id)
         with self.engine.connect() as connection:
             row = connection.execute(_JOBS.select().where(_JOBS.c.id == job_id)).one_or_none()
         if row is None:

@@ -188,17 +188,17 @@ def other_site() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("url", ["http://[", "nonsense", "http://127.0.0.1:1/[/list]", "http://\x00"])
+@pytest.mark.parametrize("url", ["http://[", "nonsense", "http://127.0.0.1:1/[/list]", "http://%00"])
 def test_address_of_nothing_is_said_in_words_without_markup(url: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "client", "jobs", "--url", url.replace("\x00", "%00")],
+        [sys.executable, "-m", "client", "jobs", "--url", url],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert url.replace("\x00", "%00") in done.stdout
+    assert url in done.stdout
 
 
 def test_site_that_is_no_service_is_said_in_words(other_site: str) -> None:

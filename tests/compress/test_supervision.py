@@ -120,6 +120,16 @@ def test_child_that_ends_with_nonsense_ends_its_job(
     assert fault in job.problem.detail
 
 
+def test_line_without_end_is_no_fault_of_the_job(records: JobRecords, tmp_path: Path) -> None:
+    code = "import sys; sys.stderr.write('x' * 9_000_000 + '\\nlast\\n'); print('y' * 9_000_000)\n" + TELLING.replace(
+        "range(25)", "range(1)"
+    )
+    job = in_child(records, code, tmp_path / "work")
+    assert job.state is JobState.SUCCEEDED, job.problem
+    assert "last" in job.log
+    assert "work: step 0" in job.log
+
+
 @pytest.mark.parametrize(
     "line", ['{"stage": [1], "progress": "much", "message": {}}', '{"stage": "x", "progress": NaN, "message": "m"}']
 )

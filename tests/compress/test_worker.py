@@ -19,11 +19,14 @@ import sqlalchemy as sa
 
 from compress.worker import ID_IN_USE
 from examples.demo import free_port
+from store.bundles import BundleStore
+from store.errors import NotFound
 from store.jobs import CompressionRequest, Job, JobState, UploadRef
 from store.liveness import FileLocks
 from store.queue import DbosJobQueue
 from store.recipe import Recipe
 from store.settings import StoreSettings
+from store.sweeps import SweepStore
 from tests.conftest import Published
 
 CHILD = """
@@ -296,6 +299,13 @@ def test_restarted_worker_takes_up_its_own_job(house: House) -> None:
     done = house.ended(job.id)
     assert (done.state, done.attempts) == (JobState.SUCCEEDED, 2)
     assert len(house.lines("end")) == 1
+
+
+def test_id_that_no_job_can_have_is_not_found(house: House) -> None:
+    for wrong in ("nope", "a\0b", "\ufffd", "x" * 5000):
+        for ask in (house.queue.get, house.queue.cancel, SweepStore(house.queue, BundleStore(house.settings)).get):
+            with pytest.raises(NotFound):
+                ask(wrong)
 
 
 def test_second_worker_of_the_same_id_refuses_to_start(house: House) -> None:

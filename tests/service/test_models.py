@@ -74,15 +74,17 @@ def test_model_that_loads_slowly_keeps_no_other_from_answering(
                 assert go.wait(WAIT_SECONDS)
 
     monkeypatch.setattr(service.models, "load", Held)
-    with ThreadPoolExecutor(4) as threads:
-        waiting = [threads.submit(ask, client, name) for name in ("slow", slow)]
+    with ThreadPoolExecutor(9) as threads:
+        waiting = [
+            threads.submit(ask, client, name) for name in ("slow", slow) * 4
+        ]  # more than there are threads to load
         try:
             assert reached.wait(WAIT_SECONDS)
             assert threads.submit(ask, client, "other").result(timeout=WAIT_SECONDS / 2) == 200
             assert not any(each.done() for each in waiting)
         finally:
             go.set()
-        assert [each.result(timeout=WAIT_SECONDS) for each in waiting] == [200, 200]
+        assert [each.result(timeout=WAIT_SECONDS) for each in waiting] == [200] * 8
     assert client.app.state.house.models.count() == 2  # type: ignore[attr-defined]
 
 
