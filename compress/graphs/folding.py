@@ -1,0 +1,172 @@
+"""Constant folding: what a graph computes from constants alone becomes a constant, and an `If` that is decided its branch.
+
+Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze. Every node is computed by itself,
+by ONNX's reference implementation; only operators that are cheap and have no chance in them, and never into something
+much larger than what goes in. Equal constants become one, so that two layers that share their weights still do.
+
+https://onnx.ai/onnx/api/reference.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from onnx import GraphProto, NodeProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from compress.graphs.parts import Constant, Parts, attribute, graphs, nodes, replace
+from compress.graphs.shapes import inferred_shapes
+
+_MOVES = "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
+_NUMBERS = (
+    "Abs Add And Ceil Div Equal Exp Floor Greater GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not Or Pow "
+    "ReduceMax ReduceMin ReduceProd ReduceSum Reciprocal ScatterND Shape Size Sqrt Sub Where"
+)
+_GROWING = "ConstantOfShape Expand Pad Range Tile"
+_FOLDED = set(f"{_MOVES} {_NUMBERS} {_GROWING}".split())
+_LARGEST_GROWN = 1 << 20
+"""Entries that a constant may have which is larger than what it is made of."""
+_ROUNDS = 8
+
+
+def fold(parts: Parts) -> None:
+    """Folds until nothing more can be; in place."""
+    for _ in range(_ROUNDS):
+        changed = any([_fold_constants(parts), _fold_shapes(parts), _decide(parts)])
+        if not changed:
+            break
+    _unify(parts)
+
+
+def _fold_constants(parts: Parts) -> bool:
+    changed = False
+    for graph in list(graphs(parts.structure.graph)):
+        left = []
+        for node in graph.node:
+            made = _computed(parts, node)
+            if made is None:
+                left.append(node)
+            else:
+                parts.constants |= made
+                changed = True
+        if len(left) < len(graph.node):
+            replace(graph.node, list(left))
+    return changed
+
+
+def _computed(parts: Parts, node: NodeProto) -> dict[str, Constant] | None:
+    """The outputs of a node as constants; None when it cannot be folded."""
+    if node.domain not in ("", "ai.onnx") or node.op_type not in _FOLDED:
+        return None
+    inputs = [name for name in node.input if name]
+    if not inputs or not all(name in parts.constants for name in inputs):
+        return None
+    values = {name: parts.constants[name] for name in inputs}
+    if any(value.dtype == object for value in values.values()) or not _small(node, [values[name] for name in inputs]):
+        return None
+    ports = [helper.make_value_info(name, helper.make_tensor_type_proto(_kind(values[name]), None)) for name in values]
+    outs = [helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in node.output if name]
+    graph = helper.make_graph([node], "one", ports, outs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", parts.opset)])
+    try:
+        results = ReferenceEvaluator(model).run(None, values)
+    except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError, ZeroDivisionError, KeyError):
+        return None  # a graph that no runtime could compute either; it stays as it is and is judged later
+    return {out.name: np.asarray(value) for out, value in zip(outs, results, strict=True)}
+
+
+def _small(node: NodeProto, values: list[Constant]) -> bool:
+    """Whether the result is bounded by what goes in, or small anyway."""
+    if node.op_type == "ConstantOfShape":
+        size = np.prod(values[0].astype(np.float64))
+    elif node.op_type == "Expand":
+        size = np.prod(np.maximum(values[1], 1).astype(np.float64)) * values[0].size
+    elif node.op_type == "Tile":
+        size = np.prod(values[1].astype(np.float64)) * values[0].size
+    elif node.op_type == "Range":
+        size = abs(float(values[1]) - float(values[0])) / max(abs(float(values[2])), 1e-9)
+    elif node.op_type == "Pad":
+        margins = values[1] if len(values) > 1 else np.array(attribute(node, "pads", [_LARGEST_GROWN]))
+        size = float(values[0].size) * (1 + float(np.abs(margins).sum()))
+    elif node.op_type == "Gather":
+        size = values[1].size * values[0].size / max(values[0].shape[int(attribute(node, "axis", 0))], 1)  # type: ignore[call-overload]
+        return bool(size <= max(_LARGEST_GROWN, values[0].size))
+    elif node.op_type in _MOVES.split():
+        return True
+    else:
+        try:
+            size = float(np.prod(np.broadcast_shapes(*(value.shape for value in values))))
+        except ValueError:
+            size = float(max(value.size for value in values))
+        return bool(size <= max(_LARGEST_GROWN, *(value.size for value in values)))
+    return bool(size <= _LARGEST_GROWN)
+
+
+def _fold_shapes(parts: Parts) -> bool:
+    """Shape of a tensor all of whose dimensions are known, and Size of a Shape: the number of dimensions."""
+    wanted = [node for node in nodes(parts.structure.graph) if node.op_type == "Shape"]
+    if not wanted:
+        return False
+    layouts, ranks, found = inferred_shapes(parts), {}, {}
+    for node in wanted:
+        layout = layouts.get(node.input[0])
+        if layout is None:
+            continue
+        start, end = attribute(node, "start", 0), attribute(node, "end", layout.rank)
+        dims = layout.dims[start:end]  # type: ignore[misc]
+        ranks[node.output[0]] = len(dims)
+        if all(isinstance(dim, int) for dim in dims):
+            found[node.output[0]] = np.array(dims, np.int64)
+    for node in nodes(parts.structure.graph):
+        if node.op_type == "Size" and node.input[0] in ranks:
+            found[node.output[0]] = np.array(ranks[node.input[0]], np.int64)
+    parts.constants |= found
+    for graph in list(graphs(parts.structure.graph)):
+        replace(graph.node, [node for node in graph.node if not (node.output and node.output[0] in found)])
+    return bool(found)
+
+
+def _decide(parts: Parts) -> bool:
+    """Puts the nodes of a decided If's branch in its place."""
+    changed = False
+    for graph in list(graphs(parts.structure.graph)):
+        left: list[NodeProto] = []
+        for node in graph.node:
+            condition = parts.constants.get(node.input[0]) if node.op_type == "If" else None
+            if condition is None or condition.size != 1:
+                left.append(node)
+                continue
+            wanted = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
+            branch: GraphProto = attribute(node, wanted)  # type: ignore[assignment]
+            left += branch.node
+            for port, name in zip(branch.output, node.output, strict=True):
+                if name:
+                    left.append(helper.make_node("Identity", [port.name], [name]))
+            changed = True
+        if changed:
+            replace(graph.node, list(left))
+        if changed:
+            return True  # nested graphs have moved
+    return changed
+
+
+def _unify(parts: Parts) -> None:
+    """Lets nodes that read equal large constants read the same one."""
+    first: dict[tuple[object, ...], str] = {}
+    names = {}
+    for name, value in parts.constants.items():
+        if value.size < 64 or value.dtype == object:
+            continue
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
+        names[name] = first.setdefault((value.shape, value.dtype.str, digest), name)
+    outputs = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
+    for node in nodes(parts.structure.graph):
+        replace(node.input, [names.get(name, name) for name in node.input])
+    for name, kept in names.items():
+        if kept != name and name not in outputs:
+            del parts.constants[name]
+
+
+def _kind(value: Constant) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(value.dtype))
