@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from onnx import GraphProto, NodeProto, helper
+from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 
+from compress.graphs.decisions import decide, drop_impossible, fold_shapes
 from compress.graphs.parts import Constant, Parts, attribute, graphs, nodes, replace
-from compress.graphs.shapes import inferred_shapes
 
 _MOVES = "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
 _NUMBERS = (
@@ -31,12 +31,20 @@ _ROUNDS = 8
 
 
 def fold(parts: Parts) -> None:
-    """Folds until nothing more can be; in place."""
+    """Folds until nothing more can be, and drops branches that cannot run; in place."""
+    fold_known(parts)
     for _ in range(_ROUNDS):
-        changed = any([_fold_constants(parts), _fold_shapes(parts), _decide(parts)])
-        if not changed:
+        if not drop_impossible(parts, fold_known):
             break
     _unify(parts)
+
+
+def fold_known(parts: Parts) -> None:
+    """Folds until nothing more can be; in place."""
+    for _ in range(_ROUNDS):
+        changed = any([_fold_constants(parts), fold_shapes(parts), decide(parts)])
+        if not changed:
+            break
 
 
 def _fold_constants(parts: Parts) -> bool:
@@ -101,54 +109,6 @@ def _small(node: NodeProto, values: list[Constant]) -> bool:
             size = float(max(value.size for value in values))
         return bool(size <= max(_LARGEST_GROWN, *(value.size for value in values)))
     return bool(size <= _LARGEST_GROWN)
-
-
-def _fold_shapes(parts: Parts) -> bool:
-    """Shape of a tensor all of whose dimensions are known, and Size of a Shape: the number of dimensions."""
-    wanted = [node for node in nodes(parts.structure.graph) if node.op_type == "Shape"]
-    if not wanted:
-        return False
-    layouts, ranks, found = inferred_shapes(parts), {}, {}
-    for node in wanted:
-        layout = layouts.get(node.input[0])
-        if layout is None:
-            continue
-        start, end = attribute(node, "start", 0), attribute(node, "end", layout.rank)
-        dims = layout.dims[start:end]  # type: ignore[misc]
-        ranks[node.output[0]] = len(dims)
-        if all(isinstance(dim, int) for dim in dims):
-            found[node.output[0]] = np.array(dims, np.int64)
-    for node in nodes(parts.structure.graph):
-        if node.op_type == "Size" and node.input[0] in ranks:
-            found[node.output[0]] = np.array(ranks[node.input[0]], np.int64)
-    parts.constants |= found
-    for graph in list(graphs(parts.structure.graph)):
-        replace(graph.node, [node for node in graph.node if not (node.output and node.output[0] in found)])
-    return bool(found)
-
-
-def _decide(parts: Parts) -> bool:
-    """Puts the nodes of a decided If's branch in its place."""
-    changed = False
-    for graph in list(graphs(parts.structure.graph)):
-        left: list[NodeProto] = []
-        for node in graph.node:
-            condition = parts.constants.get(node.input[0]) if node.op_type == "If" else None
-            if condition is None or condition.size != 1:
-                left.append(node)
-                continue
-            wanted = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
-            branch: GraphProto = attribute(node, wanted)  # type: ignore[assignment]
-            left += branch.node
-            for port, name in zip(branch.output, node.output, strict=True):
-                if name:
-                    left.append(helper.make_node("Identity", [port.name], [name]))
-            changed = True
-        if changed:
-            replace(graph.node, list(left))
-        if changed:
-            return True  # nested graphs have moved
-    return changed
 
 
 def _unify(parts: Parts) -> None:

@@ -17,7 +17,9 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from compress.graphs import parts as taken
 from compress.graphs.parts import Parts, attribute, given, graphs, nodes, set_attribute, set_input, subgraphs
+from compress.graphs.layouts import Layout
 from compress.graphs.recurrent import C0, H0, X, view
+from compress.graphs.shapes import inferred_shapes
 from compress.graphs.states import mark_states
 
 
@@ -41,7 +43,7 @@ def normal_form(parts: Parts) -> NormalForm:
     own = replace(parts, structure=model, constants=dict(parts.constants))
     for graph in list(graphs(model.graph)):
         _steps_first(graph, own)
-    _drop_zero_states(own)
+    _drop_zeros(own)
     _read_directly(own)
     drop_unread(own)
     markers = mark_states(own)
@@ -93,8 +95,10 @@ def _steps_first(graph: GraphProto, parts: Parts) -> None:
     taken.replace(graph.node, list(rewritten))
 
 
-def _drop_zero_states(parts: Parts) -> None:
+def _drop_zeros(parts: Parts) -> None:
+    """Leaves out initial states that are zero, and sums with a zero that changes no shape."""
     zeros = _zeros(parts)
+    shapes = inferred_shapes(parts)
     for node in nodes(parts.structure.graph):
         if view(node):
             for index in (H0, C0):
@@ -102,6 +106,13 @@ def _drop_zero_states(parts: Parts) -> None:
                     node.input[index] = ""
             while node.input and not node.input[-1]:
                 node.input.pop()
+        elif node.op_type == "Add":
+            known = [shapes.get(name) for name in node.input]
+            for zero, other in ((0, 1), (1, 0)):
+                single = node.input[zero] in zeros and known[zero] == Layout(())
+                if single and node.op_type == "Add":
+                    node.op_type = "Identity"
+                    taken.replace(node.input, [node.input[other]])
 
 
 _MOVES = (
@@ -119,6 +130,10 @@ def _zeros(parts: Parts) -> set[str]:
             known = not np.any(filled)
         elif operator in _MOVES:
             known = node.input[0] in zeros
+        elif operator == "Mul":
+            # Of whole numbers only: an infinite number times zero is not zero.
+            factors = [parts.constants[name] for name in node.input if name in parts.constants]
+            known = any(value.dtype.kind == "i" and not value.any() for value in factors)
         elif operator == "Concat":
             known = all(name in zeros for name in node.input)
         else:

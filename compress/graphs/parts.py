@@ -76,7 +76,7 @@ def put_together(parts: Parts) -> ModelProto:
     for name, value in parts.constants.items():
         if name in readers:
             home = readers[name][0] if len(readers[name]) == 1 else model.graph
-            home.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+            home.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return model
 
 

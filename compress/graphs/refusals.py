@@ -83,13 +83,12 @@ def _unrolled(model: ModelProto) -> str | None:
     for node in nodes(model.graph):
         if node.op_type in ("Loop", "Scan") and _is_cell({each.op_type for a in node.attribute for each in a.g.node}):
             return f"a {node.op_type} ('{label(node)}') over gates"
-    products = Counter(
-        name for node in nodes(model.graph) if node.op_type in ("MatMul", "Gemm") for name in node.input[1:2]
-    )
-    if _is_cell({node.op_type for node in nodes(model.graph)}) and max(products.values(), default=0) > 1:
-        return "one product after the other with the same matrices, step by step"
+    operators = {node.op_type for node in nodes(model.graph)}
+    if _is_cell(operators) and "Sigmoid" in operators:
+        return "products, Sigmoid and Tanh"
     return None
 
 
 def _is_cell(operators: set[str]) -> bool:
+    """Whether there is what the gates of a layer are made of."""
     return "Tanh" in operators and bool(operators & {"MatMul", "Gemm"})

@@ -16,16 +16,17 @@ def inferred_shapes(parts: Parts) -> dict[str, Layout]:
     """Per value the layout without any axis, for all whose rank is known."""
     model = ModelProto()
     model.CopyFrom(parts.structure)
-    for name, value in parts.constants.items():
-        if value.dtype == object:
-            continue
-        if value.size <= _SMALL:
-            model.graph.initializer.append(numpy_helper.from_array(value, name))
-        else:
-            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
-            model.graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
     for graph in graphs(model.graph):
         del graph.value_info[:]
+        # Inference sees no values of an outer graph's constants: each graph gets those that it reads.
+        for name in sorted({name for node in graph.node for name in node.input} & parts.constants.keys()):
+            value = parts.constants[name]
+            if value.dtype != object and value.size <= _SMALL:
+                graph.initializer.append(numpy_helper.from_array(value, name))
+    for name, value in parts.constants.items():
+        if value.dtype != object and value.size > _SMALL:
+            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+            model.graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
     model = onnx.shape_inference.infer_shapes(model, check_type=False, strict_mode=False, data_prop=True)
     found = {}
     for graph in graphs(model.graph):
