@@ -14,7 +14,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from compress.graphs.layouts import Layout
-from compress.graphs.parts import Constant, Parts, attribute, given, graphs, nodes, replace, subgraphs
+from compress.graphs.parts import Constant, Parts, attribute, given, graphs, inner_first, nodes, replace, subgraphs
 from compress.graphs.recurrent import X, view
 from compress.graphs.shapes import inferred_shapes
 
@@ -42,7 +42,7 @@ def fold_shapes(parts: Parts) -> bool:
         if picked is not None and _all_known(picked):
             found[node.output[0]] = np.array(picked, np.int64)
     parts.constants |= found
-    for graph in list(graphs(parts.structure.graph)):
+    for graph in inner_first(parts.structure.graph):
         replace(graph.node, [node for node in graph.node if not (node.output and node.output[0] in found)])
     return bool(found)
 
@@ -138,7 +138,7 @@ def _assumed(parts: Parts, output: str, wanted: str) -> Parts:
     """The model with one branch in its If's place."""
     structure = ModelProto()
     structure.CopyFrom(parts.structure)
-    for graph in list(graphs(structure.graph)):
+    for graph in inner_first(structure.graph):
         for node in graph.node:
             if node.op_type == "If" and node.output[0] == output:
                 _inline(graph, node, wanted)

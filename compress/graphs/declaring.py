@@ -15,12 +15,11 @@ from itertools import groupby
 import numpy as np
 
 from compress.axes import Array, Declaration, Dimension, Reader, Segment, Site
-from compress.graphs.edits import Product, Restore, Select
+from compress.graphs.edits import Product, Restore, Select, key
 from compress.graphs.layouts import Block, Blocks
 from compress.graphs.parts import nodes
-from compress.graphs.edits import key
 from compress.graphs.pool import AxisPool
-from compress.graphs.recurrent import B, P, R, W, Cell, cell
+from compress.graphs.recurrent import B, Cell, P, R, W, cell
 from compress.graphs.tracing import Layer, Trace
 
 
@@ -116,7 +115,9 @@ class _Declaring:
             own = self._pool.name(axis) if self._pool.is_prunable(axis) else None
             made = cell(seen, position, given)
             units = (Segment(own, seen.units),)
-            rows = {label: (Segment(own, seen.units, len(array) // seen.units),) for label, array in made.arrays().items()}
+            rows = {
+                label: (Segment(own, seen.units, len(array) // seen.units),) for label, array in made.arrays().items()
+            }
             columns = {"weight": segments(self._pool, layer.inputs), "recurrence": units, "candidate": units}
             for label, array in made.arrays().items():
                 dimensions = (rows[label], columns[label]) if label in columns else (rows[label],)

@@ -16,7 +16,7 @@ from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from compress.graphs.decisions import decide, drop_impossible, fold_shapes
-from compress.graphs.parts import Constant, Parts, attribute, graphs, nodes, replace
+from compress.graphs.parts import Constant, Parts, attribute, graphs, inner_first, nodes, replace
 
 _MOVES = "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
 _NUMBERS = (
@@ -49,7 +49,7 @@ def fold_known(parts: Parts) -> None:
 
 def _fold_constants(parts: Parts) -> bool:
     changed = False
-    for graph in list(graphs(parts.structure.graph)):
+    for graph in inner_first(parts.structure.graph):
         left = []
         for node in graph.node:
             made = _computed(parts, node)

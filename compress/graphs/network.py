@@ -11,11 +11,13 @@ from typing import Self
 
 from onnx import ModelProto
 
-from compress.axes import Array, Arrays, Declaration, resized
+from compress.axes import Array, Arrays, Declaration, Keep, resized
 from compress.graphs.declaring import Meaning, declare
 from compress.graphs.inference import infer
 from compress.graphs.normal_form import normal_form
+from compress.graphs.observing import Observer
 from compress.graphs.parts import Parts, take_apart
+from compress.graphs.silencing import silenced
 from compress.graphs.tracing import Trace
 from compress.graphs.writing import sizes, write
 
@@ -81,6 +83,14 @@ class GraphNetwork:
     def model(self) -> ModelProto:
         """The graph of this network's sizes."""
         return write(self.trace, self.meaning, self._arrays)
+
+    def silenced(self, keep: Keep) -> ModelProto:
+        """The original graph with all units that `keep` does not name held at zero; see `silencing`."""
+        return silenced(self.source, self.trace, keep)
+
+    def observer(self) -> Observer:
+        """The original graph showing what its sites read."""
+        return Observer(self.trace, self.meaning)
 
     def report(self) -> list[AxisReport]:
         """Every axis of units, in the order of the graph."""

@@ -16,8 +16,18 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from compress.graphs import parts as taken
-from compress.graphs.parts import Parts, attribute, given, graphs, nodes, set_attribute, set_input, subgraphs
 from compress.graphs.layouts import Layout
+from compress.graphs.parts import (
+    Parts,
+    attribute,
+    given,
+    graphs,
+    inner_first,
+    nodes,
+    set_attribute,
+    set_input,
+    subgraphs,
+)
 from compress.graphs.recurrent import C0, H0, X, view
 from compress.graphs.shapes import inferred_shapes
 from compress.graphs.states import mark_states
@@ -41,7 +51,7 @@ def normal_form(parts: Parts) -> NormalForm:
     model = ModelProto()
     model.CopyFrom(parts.structure)
     own = replace(parts, structure=model, constants=dict(parts.constants))
-    for graph in list(graphs(model.graph)):
+    for graph in inner_first(model.graph):
         _steps_first(graph, own)
     _drop_zeros(own)
     _read_directly(own)
@@ -57,7 +67,7 @@ def drop_unread(parts: Parts) -> None:
         read = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
         read |= {name for node in nodes(parts.structure.graph) for name in node.input}
         changed = False
-        for graph in list(graphs(parts.structure.graph)):
+        for graph in inner_first(parts.structure.graph):
             alive = [node for node in graph.node if any(name in read for name in node.output) or not any(node.output)]
             if len(alive) < len(graph.node):
                 taken.replace(graph.node, list(alive))
@@ -116,8 +126,9 @@ def _drop_zeros(parts: Parts) -> None:
 
 
 _MOVES = (
-    "Identity Cast Squeeze Unsqueeze Reshape Flatten Transpose Slice Split Gather Expand Tile Dropout GatherElements"
-).split()
+    *("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather", "Expand"),
+    *("Tile", "Dropout", "GatherElements"),
+)
 
 
 def _zeros(parts: Parts) -> set[str]:
@@ -156,7 +167,10 @@ def _read_directly(parts: Parts) -> None:
         made = [producers.get(name) for name in source.input]
         # A state is (D, B, H): with one direction it is one entry of the stack.
         single = all(
-            each is not None and (seen := view(each)) is not None and len(seen.directions) == 1 and name in each.output[1:]
+            each is not None
+            and (seen := view(each)) is not None
+            and len(seen.directions) == 1
+            and name in each.output[1:]
             for each, name in zip(made, source.input, strict=True)
         )
         if single and axis == 0:

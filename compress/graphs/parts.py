@@ -88,6 +88,11 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
             yield from graphs(inner)
 
 
+def inner_first(graph: GraphProto) -> list[GraphProto]:
+    """The same, inner ones first: the order in which nodes may be replaced, since that copies what is nested in them."""
+    return list(graphs(graph))[::-1]
+
+
 def subgraphs(node: NodeProto) -> list[GraphProto]:
     """Bodies and branches of a node."""
     return [a.g for a in node.attribute if a.type == AttributeProto.GRAPH] + [

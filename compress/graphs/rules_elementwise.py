@@ -25,6 +25,7 @@ _KEEP_ZERO = (
     "Tanh Relu LeakyRelu ThresholdedRelu Elu Selu Celu Abs Neg Sqrt Sin Sinh Asinh Tan Atan Asin Atanh Erf Gelu "
     "Softsign Sign Floor Ceil Round HardSwish Mish Swish Shrink"
 )
+_COMPARISONS = ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Or", "Xor")
 _LOSE_ZERO = "Sigmoid HardSigmoid Exp Softplus Cos Cosh Acos Not IsNaN IsInf"
 
 
@@ -144,7 +145,9 @@ def meet(
 def _common_panels(layouts: dict[int, Layout]) -> Panels | None:
     """The panels that all operands share; None when there are none, or others' dimensions get in their way."""
     found = [layout.panels for layout in layouts.values() if layout.panels]
-    if not found or any((p.by, p.along, len(p.options)) != (found[0].by, found[0].along, len(found[0].options)) for p in found):
+    if not found or any(
+        (p.by, p.along, len(p.options)) != (found[0].by, found[0].along, len(found[0].options)) for p in found
+    ):
         return None
     others = [layout for layout in layouts.values() if not layout.panels]
     return found[0] if all(layout.dims[found[0].along] == 1 for layout in others) else None
@@ -180,9 +183,11 @@ def _everything(node: NodeProto) -> list[int]:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_KEEP_ZERO.split(), unary(silent=True)),
     **dict.fromkeys(_LOSE_ZERO.split(), unary(silent=False)),
-    **dict.fromkeys("Add Sub Sum Mean Max Min".split(), elementwise("all", _everything)),
-    **dict.fromkeys("Mul And".split(), elementwise("any", _everything)),
-    **dict.fromkeys("Equal Less Greater LessOrEqual GreaterOrEqual Or Xor".split(), elementwise("never", _everything)),
+    **dict.fromkeys(["Add", "Sub", "Sum", "Mean", "Max", "Min"], elementwise("all", _everything)),
+    **dict.fromkeys(["Mul", "And"], elementwise("any", _everything)),
+    **dict.fromkeys(
+        _COMPARISONS, elementwise("never", _everything)
+    ),
     "Div": elementwise("first", _everything, divisor=1),
     "Pow": power,
     "PRelu": elementwise("first", _everything),

@@ -175,9 +175,7 @@ def _fits(panels: Panels, groups: list[Group]) -> bool:
         if panels.by in ins and panels.along in ins:
             return len(outs) == 1 and panels.by < panels.along
         if panels.by in ins or panels.along in ins:
-            return all(
-                len(i) == 1 and len(o) == 1 for i, o in groups if panels.by in i or panels.along in i
-            )
+            return all(len(i) == 1 and len(o) == 1 for i, o in groups if panels.by in i or panels.along in i)
     return False
 
 

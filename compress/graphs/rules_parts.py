@@ -287,7 +287,8 @@ def _bounds(trace: Trace, node: NodeProto, layout: Layout) -> list[tuple[int, in
         starts, ends = _numbers(trace, node, 1, count), _numbers(trace, node, 2, count)
         steps = _numbers(trace, node, 4, count) if given(node, 4) else [1] * count
     return [
-        (axis % layout.rank, start, stop, step) for axis, start, stop, step in zip(axes, starts, ends, steps, strict=True)
+        (axis % layout.rank, start, stop, step)
+        for axis, start, stop, step in zip(axes, starts, ends, steps, strict=True)
     ]
 
 

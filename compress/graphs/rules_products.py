@@ -19,7 +19,7 @@ from compress.graphs.tracing import Obstacle, Rule, Trace
 
 
 def matmul(trace: Trace, node: NodeProto) -> None:
-    """numpy's matmul."""
+    """Numpy's matmul."""
     left, right = node.input[:2]
     if trace.constant(right) and trace.parts.constants[right].ndim >= 2:
         _right(trace, node)
@@ -30,7 +30,7 @@ def matmul(trace: Trace, node: NodeProto) -> None:
 
 
 def gemm(trace: Trace, node: NodeProto) -> None:
-    """alpha A B + beta C of matrices, A and B turned if asked."""
+    """Alpha A B + beta C of matrices, A and B turned if asked."""
     rows = trace.collapsed(trace.need(node, 0))
     turned, flipped = bool(attribute(node, "transA", 0)), bool(attribute(node, "transB", 0))
     if turned:
@@ -72,9 +72,7 @@ def conv(trace: Trace, node: NodeProto) -> None:
         bias = name if name and trace.readers[name] == 1 else None
         trace.products.append(Product(key(node), 1, node.input[1], 1, 0, node.input[0], 1, layout.dims[1], bias))
     known = trace.default(node.output[0])
-    space: list[Dim] = [
-        known.dims[index] if known else f"?{node.output[0]}:{index}" for index in range(2, layout.rank)
-    ]
+    space: list[Dim] = [known.dims[index] if known else f"?{node.output[0]}:{index}" for index in range(2, layout.rank)]
     trace.lay(node, Layout((layout.dims[0], made, *space)))
 
 

@@ -13,7 +13,7 @@ from onnx import NodeProto
 from compress.graphs.layouts import Block, Blocks, Dim, Layout
 from compress.graphs.parts import attribute
 from compress.graphs.pool import Reason
-from compress.graphs.recurrent import B, C0, P, R, W, X, Recurrent, view
+from compress.graphs.recurrent import C0, B, P, R, Recurrent, W, X, view
 from compress.graphs.tracing import Layer, Obstacle, Trace
 
 
@@ -56,7 +56,9 @@ def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
     own, cells = _blocks(seen, axes), _blocks(seen, axes, cell=True)
     many: list[Dim] = [steps, len(axes), batch]
     if seen.units < 2:
-        for output, known in enumerate((Layout((*many, 1)), Layout((len(axes), batch, 1)), Layout((len(axes), batch, 1)))):
+        for output, known in enumerate(
+            (Layout((*many, 1)), Layout((len(axes), batch, 1)), Layout((len(axes), batch, 1)))
+        ):
             trace.lay(node, known, output)
         return
     trace.lay(node, trace.panelled(Layout((*many, own[0])), 1, 3, own), 0)

@@ -24,7 +24,6 @@ from compress.graphs.pool import AxisPool, Reason
 from compress.graphs.recurrent import Recurrent
 from compress.graphs.shapes import inferred_shapes
 
-
 Rule = Callable[["Trace", NodeProto], None]
 
 
@@ -213,9 +212,7 @@ class Trace:
         for each in others:
             self.join(first, each)
         silent = tuple(all(option[i].silent for option in layout.panels.options) for i in range(len(first)))
-        blocks = tuple(
-            Block(b.axis, b.size, b.source, quiet) for b, quiet in zip(first, silent, strict=True)
-        )
+        blocks = tuple(Block(b.axis, b.size, b.source, quiet) for b, quiet in zip(first, silent, strict=True))
         return Layout(layout.dims, None).with_dim(layout.panels.along, blocks)
 
     def panelled(self, layout: Layout, by: int, along: int, options: tuple[Blocks, ...]) -> Layout:

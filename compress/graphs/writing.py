@@ -9,7 +9,6 @@ Legend: K kept components of an axis, S its size in the graph (S >= K).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,10 @@ from compress.axes import Array, Arrays, Dimension, resized
 from compress.graphs.declaring import Meaning
 from compress.graphs.edits import Bounds, Product, Restore, Select, Shares, Target, key
 from compress.graphs.layouts import Block, Blocks
-from compress.graphs.parts import Parts, attribute, given, graphs, put_together, set_attribute, set_input
+from compress.graphs.parts import Parts, attribute, given, graphs, inner_first, put_together, set_attribute, set_input
 from compress.graphs.parts import replace as refill
 from compress.graphs.placing import Placement, rearranged
-from compress.graphs.recurrent import B, P, R, W, Cell, tensors
+from compress.graphs.recurrent import B, Cell, P, R, W, tensors
 from compress.graphs.tracing import Layer, Trace
 
 
@@ -123,7 +122,9 @@ class _Writing:
         cells = []
         for direction in seen.directions:
             prefix = f"{name}.{direction}."
-            found = {each.removeprefix(prefix): self._placed_array(each) for each in self._arrays if each.startswith(prefix)}
+            found = {
+                each.removeprefix(prefix): self._placed_array(each) for each in self._arrays if each.startswith(prefix)
+            }
             cells.append(Cell(**found))
         made = tensors(seen, cells)
         kind = self._parts.constants[seen.given(W)].dtype
@@ -146,7 +147,10 @@ class _Writing:
     def _product(self, name: str, products: list[Product]) -> None:
         old = self._trace.parts.constants[name]
         value = self._placed_array(name)
-        self._set(name, (value if products[0].gives == 0 else value.T).reshape(*self._turned(value, products[0]), *old.shape[2:]))
+        self._set(
+            name,
+            (value if products[0].gives == 0 else value.T).reshape(*self._turned(value, products[0]), *old.shape[2:]),
+        )
 
     @staticmethod
     def _turned(value: Array, product: Product) -> tuple[int, ...]:
@@ -168,7 +172,7 @@ class _Writing:
         kind = self._parts.constants[made.input[1]].dtype
         if made.op_type == "Gemm":
             alpha, beta = float(attribute(made, "alpha", 1.0)), float(attribute(made, "beta", 1.0))  # type: ignore[arg-type]
-            set_attribute(made, "beta", None if not beta else beta)
+            set_attribute(made, "beta", beta or None)
             value = value * alpha / (beta or 1.0)
         free = self._parts.fresh(name)
         self._parts.constants[free] = value.astype(kind)
@@ -274,7 +278,7 @@ class _Writing:
 
     def _insert(self) -> None:
         """Puts new nodes before their readers; shapes of branches' outputs that shrank are no longer told."""
-        for graph in list(graphs(self._parts.structure.graph)):
+        for graph in inner_first(self._parts.structure.graph):
             if any(key(node) in self._before for node in graph.node):
                 order = [each for node in graph.node for each in (*self._before.get(key(node), ()), node)]
                 refill(graph.node, list(order))
