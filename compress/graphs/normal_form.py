@@ -126,7 +126,19 @@ def _drop_zeros(parts: Parts) -> None:
 
 
 _MOVES = (
-    *("Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather", "Expand"),
+    *(
+        "Identity",
+        "Cast",
+        "Squeeze",
+        "Unsqueeze",
+        "Reshape",
+        "Flatten",
+        "Transpose",
+        "Slice",
+        "Split",
+        "Gather",
+        "Expand",
+    ),
     *("Tile", "Dropout", "GatherElements"),
 )
 

@@ -185,9 +185,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_LOSE_ZERO.split(), unary(silent=False)),
     **dict.fromkeys(["Add", "Sub", "Sum", "Mean", "Max", "Min"], elementwise("all", _everything)),
     **dict.fromkeys(["Mul", "And"], elementwise("any", _everything)),
-    **dict.fromkeys(
-        _COMPARISONS, elementwise("never", _everything)
-    ),
+    **dict.fromkeys(_COMPARISONS, elementwise("never", _everything)),
     "Div": elementwise("first", _everything, divisor=1),
     "Pow": power,
     "PRelu": elementwise("first", _everything),

@@ -16,6 +16,35 @@ from compress.graphs.parts import Parts, attribute, given, graphs, replace, subg
 from compress.graphs.recurrent import C0, H0, view
 
 _MOVES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather"}
+
+
+@dataclass
+class _Places:
+    """Where every value of a model is made and how often it is read."""
+
+    parts: Parts
+    makers: dict[str, tuple[GraphProto, NodeProto]]
+    inputs: set[str]
+    reads: dict[str, int]
+
+
+def mark_states(parts: Parts) -> set[str]:
+    """Marks the states of all graphs and bodies in place.
+
+    Returns:
+        The outputs of the markers.
+    """
+    markers: set[str] = set()
+    for graph, names in reversed(_carrying(parts)):  # bodies first: replacing nodes copies what is nested in them
+        for name in names:
+            _mark(_places(parts), graph, name, markers)
+    return markers
+
+
+def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
+    """Graphs whose outputs may be states, with the names of those outputs."""
+    top = parts.structure.graph
+    found = [(top, [port.name for port in top.output])]
     for graph in graphs(top):
         for node in graph.node:
             if node.op_type == "Loop":
