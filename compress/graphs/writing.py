@@ -62,7 +62,7 @@ class _Writing:
         for group in pool.groups():
             names = [pool.name(axis) for axis in group]
             self._placed |= dict.fromkeys(names, max(self._sizes[name] for name in names))
-        self._shrunk = {name for name, size in self._placed.items() if size < meaning.declaration.axes[name]}
+        self._shrunk = {name for name, size in self._sizes.items() if size < meaning.declaration.axes[name]}
         self._nodes = {key(node): (graph, node) for graph in graphs(structure.graph) for node in graph.node}
         self._before: dict[str, list[NodeProto]] = {}
         self._instead: dict[str, list[NodeProto]] = {}
