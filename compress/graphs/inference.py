@@ -18,6 +18,7 @@ from compress.graphs import (
     rules_reducing,
     rules_shapes,
 )
+from compress.graphs.edits import Restore
 from compress.graphs.layouts import Block
 from compress.graphs.normal_form import NormalForm
 from compress.graphs.pool import Reason
@@ -70,6 +71,7 @@ def infer(form: NormalForm) -> Trace:
         trace.leave(port.name, f"it reaches the graph's output '{port.name}'")
     _settle_constants(trace)
     _settle_layers(trace)
+    _settle_states(trace)
     trace.pool.settle()
     return trace
 
@@ -133,6 +135,18 @@ def _settle_layers(trace: Trace) -> None:
                 inner: tuple[Block, ...] = layer.inputs
                 for axis in (*layer.axes, *(block.axis for block in inner if block.axis is not None)):
                     trace.pool.leave(axis, Reason(f"weights of '{layer.recurrent.name}' are also read by another node"))
+
+
+def _settle_states(trace: Trace) -> None:
+    """Leaves layers alone that nothing reads but the caller, as a state: then the state is what the graph is for."""
+    blocks = [block for layer in trace.layers for block in layer.inputs]
+    blocks += [block for product in trace.products for block in product.blocks]
+    blocks += [block for use in trace.uses for dim in use.dims for block in dim or ()]
+    read = {trace.pool.find(block.axis) for block in blocks if block.axis is not None}
+    carried = [option for edit in trace.edits if isinstance(edit, Restore) for option in edit.options]
+    for axis in {block.axis for option in carried for block in option if block.axis is not None}:
+        if trace.pool.find(axis) not in read:
+            trace.pool.leave(axis, Reason("it reaches the graph's outputs only, as a state that the caller carries"))
 
 
 def _weights(layer: Layer) -> tuple[object, ...]:

@@ -56,6 +56,7 @@ def take_apart(model: ModelProto) -> Parts:
     structure.CopyFrom(model)
     parts = Parts(structure, {})
     _name_apart(structure.graph)
+    _name_nodes(structure.graph)
     for graph in graphs(structure.graph):
         _collect(graph, parts.constants)
     inputs = [port for port in structure.graph.input if port.name not in parts.constants]
@@ -118,7 +119,7 @@ def names(graph: GraphProto) -> set[str]:
 
 def label(node: NodeProto) -> str:
     """What to call a node: its name, or that of its first output."""
-    return node.name or next(filter(None, node.output))
+    return node.name or next(filter(None, node.output), node.op_type)
 
 
 def attribute(node: NodeProto, name: str, default: object = None) -> object:
@@ -185,6 +186,14 @@ def _name_apart(graph: GraphProto) -> None:
                 taken.add(new)
                 counts[name] -= 1
                 _rename(inner, name, new)
+
+
+def _name_nodes(graph: GraphProto) -> None:
+    """Gives every node a name of its own, by which it is known whatever becomes of its outputs' names."""
+    taken: set[str] = set()
+    for node in nodes(graph):
+        node.name = next(name for name in _numbered(label(node)) if name not in taken)
+        taken.add(node.name)
 
 
 def _defined(graph: GraphProto) -> list[str]:
