@@ -2,7 +2,7 @@
 
 Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze. Every node is computed by itself,
 by ONNX's reference implementation; only operators that are cheap and have no chance in them, and never into something
-much larger than what goes in. Equal constants become one, so that two layers that share their weights still do.
+much larger than what goes in. What was computed twice becomes one constant, so that two layers that share weights still do.
 
 https://onnx.ai/onnx/api/reference.html
 """
@@ -32,11 +32,12 @@ _ROUNDS = 8
 
 def fold(parts: Parts) -> None:
     """Folds until nothing more can be, and drops branches that cannot run; in place."""
+    before = set(parts.constants)
     fold_known(parts)
     for _ in range(_ROUNDS):
         if not drop_impossible(parts, fold_known):
             break
-    _unify(parts)
+    _unify(parts, before)
 
 
 def fold_known(parts: Parts) -> None:
@@ -111,12 +112,15 @@ def _small(node: NodeProto, values: list[Constant]) -> bool:
     return bool(size <= _LARGEST_GROWN)
 
 
-def _unify(parts: Parts) -> None:
-    """Lets nodes that read equal large constants read the same one."""
+def _unify(parts: Parts, before: set[str]) -> None:
+    """Lets nodes read the same constant where two were computed that are equal.
+
+    Constants that were in the file stay apart, and so do those of one value only: biases of zeros are equal by chance.
+    """
     first: dict[tuple[object, ...], str] = {}
     names = {}
     for name, value in parts.constants.items():
-        if value.size < 64 or value.dtype == object:
+        if name in before or value.dtype.kind != "f" or value.size < 2 or (value == value.reshape(-1)[0]).all():
             continue
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
         names[name] = first.setdefault((value.shape, value.dtype.str, digest), name)

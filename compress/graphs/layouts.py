@@ -9,6 +9,7 @@ Axes are numbers here; `pool.AxisPool` knows which of them are one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 
@@ -92,6 +93,11 @@ class Layout:
         dims = tuple(mark(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
         panels = self.panels and replace(self.panels, options=tuple(map(mark, self.panels.options)))
         return Layout(dims, panels)
+
+    def divided(self, divide: Callable[[Blocks], Blocks]) -> Layout:
+        """The layout with its blocks replaced."""
+        dims = tuple(divide(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
+        return Layout(dims, self.panels and replace(self.panels, options=tuple(map(divide, self.panels.options))))
 
     def with_dim(self, position: int, dim: Dim) -> Layout:
         """The layout with one dimension changed, which is not one of the panels'."""

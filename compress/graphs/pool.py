@@ -33,6 +33,7 @@ class _Entry:
     parent: int
     tied: int
     reasons: list[Reason] = field(default_factory=list)
+    parts: tuple[int, ...] = ()
 
 
 class AxisPool:
@@ -69,6 +70,19 @@ class AxisPool:
         """Two axes share a size from now on."""
         first, second = sorted((self._tied(one), self._tied(other)))
         self._entries[second].tied = first
+
+    def divide(self, axis: int, sizes: list[int]) -> None:
+        """An axis turns out to be several, one behind the other; for axes that no recurrent layer began."""
+        whole = self.find(axis)
+        entry = self._entries[whole]
+        parts = tuple(self.born(f"{entry.name}:{index}", size, recurrent=False) for index, size in enumerate(sizes))
+        for part in parts:
+            self._entries[part].reasons += entry.reasons
+        entry.parts = parts
+
+    def parts(self, axis: int) -> tuple[int, ...]:
+        """The axes into which one was divided; of others, none."""
+        return self._entries[self.find(axis)].parts
 
     def leave(self, axis: int, reason: Reason) -> None:
         """An axis stays as it is."""

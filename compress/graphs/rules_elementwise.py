@@ -107,6 +107,9 @@ def meet(
             whole = [dim for dim in own.values() if dim != 1]
             dims.append(next((dim for dim in whole if isinstance(dim, int)), whole[0] if whole else 1))
             continue
+        blocks = trace.refined(blocks)
+        runs = iter(blocks)
+        own = {index: next(runs) if isinstance(dim, tuple) else dim for index, dim in own.items()}
         for other in blocks[1:]:
             trace.join(blocks[0], other)
         for index, dim in own.items():

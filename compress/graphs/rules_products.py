@@ -144,6 +144,7 @@ def _contract(trace: Trace, node: NodeProto, here: Dim, there: Dim, places: tupl
     if not isinstance(here, tuple) and not isinstance(there, tuple):
         return
     if isinstance(here, tuple) and isinstance(there, tuple):
+        here, there = trace.refined([here, there])
         trace.join(here, there)
         pairs = zip(here, there, strict=True)
         quiet = all(a.silent or b.silent for a, b in pairs if a.axis is not None)
@@ -157,6 +158,7 @@ def _contract(trace: Trace, node: NodeProto, here: Dim, there: Dim, places: tupl
         quiet = all(block.silent for block in blocks if block.axis is not None)
     if not quiet:
         raise Obstacle("it sums over units that would still say something when silent")
+    trace.summed += [dim for dim in (here, there) if isinstance(dim, tuple)]
 
 
 def _batch(node: NodeProto, dims: tuple[Dim, ...], shape: tuple[int, ...]) -> list[Dim]:

@@ -32,7 +32,7 @@ def reduction(trace: Trace, node: NodeProto) -> None:
     if layout.panels and gone & {layout.panels.by, layout.panels.along}:
         layout = trace.collapsed(layout)
     for position in gone & set(layout.labelled()):
-        _sum_only(node, layout, position)
+        _sum_only(trace, node, layout, position)
     layout = layout.marked(node.output[0], silent=node.op_type in _ZERO_OF_ZEROS)
     if attribute(node, "keepdims", 1):
         for position in gone:
@@ -65,7 +65,7 @@ def norm(trace: Trace, node: NodeProto) -> None:
     if layout.panels and axis in (layout.panels.by, layout.panels.along):
         layout = trace.collapsed(layout)
     if axis in layout.labelled():
-        _sum_only(node, layout, axis)
+        _sum_only(trace, node, layout, axis)
     trace.lay(node, layout.marked(node.output[0], silent=True))
 
 
@@ -111,13 +111,15 @@ def _apart(trace: Trace, node: NodeProto, over: set[int], text: str, *, silent: 
     trace.lay(node, layout.marked(node.output[0], silent=silent))
 
 
-def _sum_only(node: NodeProto, layout: Layout, position: int) -> None:
+def _sum_only(trace: Trace, node: NodeProto, layout: Layout, position: int) -> None:
     dim = layout.dims[position]
     blocks = dim if isinstance(dim, tuple) else ()
     if node.op_type not in (*_SUMS, "LpNormalization"):
         raise Obstacle("it reduces over the units in a way that counts them or compares them")
     if not all(block.silent for block in blocks if block.axis is not None):
         raise Obstacle("it sums over units that would still say something when silent")
+    if node.op_type != "LpNormalization":
+        trace.summed.append(blocks)
 
 
 RULES: dict[str, Rule] = {

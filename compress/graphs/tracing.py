@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from onnx import GraphProto, NodeProto
@@ -76,6 +77,7 @@ class Trace:
         uses: constants that axes index.
         products: matrices that read activations.
         layers: recurrent nodes.
+        summed: dimensions over which activations are summed.
         readers: how often each value is read, as a graph's output included.
         consumers: the nodes that read it.
     """
@@ -90,6 +92,7 @@ class Trace:
     uses: list[Use] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
+    summed: list[Blocks] = field(default_factory=list)
     _inferred: dict[str, Layout] = field(default_factory=dict)
     _origin: dict[str, tuple[NodeProto, str | None]] = field(default_factory=dict)
     readers: Counter[str] = field(default_factory=Counter)
@@ -121,7 +124,7 @@ class Trace:
     def layout(self, name: str) -> Layout | None:
         """A value's layout; None when not even its rank is known."""
         if name in self.layouts:
-            return self.layouts[name]
+            return self.layouts[name].divided(self.divided)
         if self.constant(name):
             return Layout(tuple(self.parts.constants[name].shape))
         return self._inferred.get(name)
@@ -142,7 +145,45 @@ class Trace:
         value = self.value(name)
         if value is not None and value.dtype.kind == "i" and value.ndim <= 1 and value.size <= 64:
             return tuple(Entry(int(each)) for each in value.reshape(-1))
-        return self.shapes.get(name)
+        found = self.shapes.get(name)
+        return found and tuple(replace(each, blocks=each.blocks and self.divided(each.blocks)) for each in found)
+
+    def divided(self, blocks: Blocks) -> Blocks:
+        """The blocks, those of axes that turned out to be several replaced by theirs."""
+        found: list[Block] = []
+        for block in blocks:
+            parts = () if block.axis is None else self.pool.parts(block.axis)
+            found += self.divided(tuple(replace(block, axis=p, size=self.pool.size(p)) for p in parts)) or [block]
+        return tuple(found)
+
+    def refined(self, runs: list[Blocks]) -> list[Blocks]:
+        """Several dimensions that meet, cut into blocks at the same places.
+
+        Axes that no recurrent layer began are divided for that.
+
+        Raises:
+            Obstacle: when an axis of a recurrent layer would have to be.
+        """
+        while True:
+            runs = [self.divided(run) for run in runs]
+            ends = sorted({end for run in runs for end in _ends(run)})
+            again = False
+            for run in runs:
+                start = 0
+                for block in run:
+                    inner = [end - start for end in ends if start < end < start + block.size]
+                    start += block.size
+                    if inner and block.axis is not None:
+                        if self.pool.is_recurrent(block.axis):
+                            raise Obstacle("it meets a tensor whose parts lie differently")
+                        cuts = [0, *inner, block.size]
+                        self.pool.divide(block.axis, [high - low for low, high in pairwise(cuts)])
+                        again = True
+                        break
+                if again:
+                    break
+            if not again:
+                return [_split(run, ends) for run in runs]
 
     def default(self, name: str) -> Layout | None:
         """What shape inference alone says of a value."""
@@ -194,11 +235,15 @@ class Trace:
         Raises:
             Obstacle: when their blocks differ.
         """
-        if [(b.axis is None, b.size) for b in one] != [(b.axis is None, b.size) for b in other]:
+        one, other = self.divided(one), self.divided(other)
+        if [b.size for b in one] != [b.size for b in other]:
             raise Obstacle("it meets a tensor whose parts lie differently")
         for first, second in zip(one, other, strict=True):
             if first.axis is not None and second.axis is not None:
                 self.pool.join(first.axis, second.axis)
+            elif first.axis != second.axis:
+                still = first.axis if first.axis is not None else second.axis
+                self.pool.leave(still or 0, Reason("it meets a tensor part of which stays as it is"))
 
     def collapsed(self, layout: Layout) -> Layout:
         """The layout without panels: the axes of all options become one.
@@ -248,6 +293,22 @@ class Trace:
             step, name = self._origin[name]
             steps.append(f"{step.op_type} '{label(step)}'")
         return tuple(reversed(steps))
+
+
+def _ends(blocks: Blocks) -> list[int]:
+    """Where the blocks of a dimension end."""
+    return [sum(block.size for block in blocks[: index + 1]) for index in range(len(blocks))]
+
+
+def _split(blocks: Blocks, ends: list[int]) -> Blocks:
+    """The blocks cut at more places, which lie in blocks without an axis only."""
+    found, start = [], 0
+    for block in blocks:
+        inner = [end for end in ends if start < end < start + block.size]
+        cuts = [start, *inner, start + block.size]
+        found += [replace(block, size=high - low) for low, high in pairwise(cuts)]
+        start += block.size
+    return tuple(found)
 
 
 def walk(trace: Trace, graph: GraphProto) -> None:

@@ -54,7 +54,9 @@ class Stack:
             ids = b.input("ids", b.rng.integers(0, 9, (STEPS, BATCH)), self._dims)
             return b.node("Gather", [b.weights(9, width), ids]), width
         if kind == "batch first":
-            return b.node("Transpose", [b.floats("x", (BATCH, STEPS, width), [*self._dims[::-1], width])], perm=[1, 0, 2]), width
+            return b.node(
+                "Transpose", [b.floats("x", (BATCH, STEPS, width), [*self._dims[::-1], width])], perm=[1, 0, 2]
+            ), width
         value = b.floats("x", (STEPS, BATCH, width), [*self._dims, width])
         if kind == "linear":
             units = int(self._choose("linear units", [3, 4]))  # type: ignore[call-overload]
@@ -127,7 +129,8 @@ class Stack:
         turned = b.node("Transpose", [value], perm=[0, 2, 1, 3])  # (T, B, D, H)
         if way == "mean last":
             return b.node("ReduceMean", [turned], axes=[2], keepdims=0) if b.opset < 18 else b.node(
-                "ReduceMean", [turned, b.constant([2])], keepdims=0), units
+                "ReduceMean", [turned, b.constant([2])], keepdims=0
+            ), units
         if way == "computed":
             sizes = b.node("Shape", [turned])
             directions, last = (b.node("Slice", [sizes, b.constant([i]), b.constant([i + 1])]) for i in (2, 3))
@@ -173,7 +176,9 @@ class Stack:
             gate = b.node("Add", [b.node("MatMul", [value, b.weights(width, width)]), b.weights(width)])
             return b.node("Mul", [value, b.node("Sigmoid", [gate])]), width
         if way == "where":
-            return b.node("Where", [b.node("Greater", [value, b.constant(0.1, np.float32)]), value, b.constant(0, np.float32)]), width
+            return b.node(
+                "Where", [b.node("Greater", [value, b.constant(0.1, np.float32)]), value, b.constant(0, np.float32)]
+            ), width
         if way == "stranger":
             other = b.floats(f"other{index}", (STEPS, BATCH, width), [*self._dims, width])
             return b.node("Add", [value, other]), width
@@ -199,7 +204,20 @@ class Stack:
     def _head(self, value: str, width: int) -> None:
         """What the graph gives."""
         b = self._b
-        ways = ["matmul", "gemm", "last", "mean", "attention", "dot", "conv", "end", "ends", "flat", "left", "gather last"]
+        ways = [
+            "matmul",
+            "gemm",
+            "last",
+            "mean",
+            "attention",
+            "dot",
+            "conv",
+            "end",
+            "ends",
+            "flat",
+            "left",
+            "gather last",
+        ]
         way = str(self._choose("head", ways))
         if way == "matmul":
             made = b.node("Add", [b.node("MatMul", [value, b.weights(width, 2)]), b.weights(2)])

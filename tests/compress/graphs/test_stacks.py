@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
-import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from compress.graphs.network import GraphNetwork
 from tests.compress.graphs.proving import assert_cut_equals_silenced
 from tests.compress.graphs.stacks import Stack
 
