@@ -80,9 +80,9 @@ class GraphNetwork:
         """The same network with the sizes and values of `arrays`."""
         return type(self)(self.source, self.trace, self.meaning, dict(arrays))
 
-    def model(self) -> ModelProto:
-        """The graph of this network's sizes."""
-        return write(self.trace, self.meaning, self._arrays)
+    def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
+        """The graph of this network's sizes; `keep_state_shapes` as in `writing.write`."""
+        return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
 
     def silenced(self, keep: Keep) -> ModelProto:
         """The original graph with all units that `keep` does not name held at zero; see `silencing`."""

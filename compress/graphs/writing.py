@@ -16,24 +16,27 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from compress.axes import Array, Arrays, Dimension, resized
 from compress.graphs.declaring import Meaning
-from compress.graphs.edits import Bounds, Product, Restore, Select, Shares, Target, key
+from compress.graphs.edits import Bounds, Edit, Product, Restore, Select, Shares, Target, key
 from compress.graphs.layouts import Block, Blocks
 from compress.graphs.parts import Parts, attribute, given, graphs, inner_first, put_together, set_attribute, set_input
 from compress.graphs.parts import replace as refill
 from compress.graphs.placing import Placement, rearranged
 from compress.graphs.recurrent import B, Cell, P, R, W, tensors
+from compress.graphs.state_sizes import exposable
 from compress.graphs.tracing import Layer, Trace
 
 
-def write(trace: Trace, meaning: Meaning, arrays: Arrays) -> ModelProto:
+def write(trace: Trace, meaning: Meaning, arrays: Arrays, *, keep_state_shapes: bool = True) -> ModelProto:
     """The graph with the sizes and values of `arrays`.
 
     Args:
         trace: the graph at full size.
         meaning: what its arrays mean.
         arrays: as `declare` gives them, of any sizes.
+        keep_state_shapes: whether states of the caller keep their sizes; if not, those that are inputs and outputs of the
+            graph as they are have the sizes of their layers. Stacks and parts of larger tensors keep them anyway.
     """
-    return _Writing(trace, meaning, arrays).result()
+    return _Writing(trace, meaning, arrays).result(keep_state_shapes=keep_state_shapes)
 
 
 def sizes(meaning: Meaning, arrays: Arrays) -> dict[str, int]:
@@ -67,8 +70,9 @@ class _Writing:
         self._before: dict[str, list[NodeProto]] = {}
         self._instead: dict[str, list[NodeProto]] = {}
 
-    def result(self) -> ModelProto:
+    def result(self, *, keep_state_shapes: bool) -> ModelProto:
         """The model."""
+        exposed = set() if keep_state_shapes else exposable(self._trace, self._placed, self._sizes)
         for name, layers in self._meaning.layers.items():
             self._layer(name, layers)
         for name, products in self._meaning.products.items():
@@ -78,7 +82,9 @@ class _Writing:
         for node, name in self._meaning.created.items():
             self._created(node, name)
         for edit in self._trace.edits:
-            if isinstance(edit, Select | Restore):
+            if edit in exposed:
+                self._expose(edit)
+            elif isinstance(edit, Select | Restore):
                 self._move(edit)
             elif isinstance(edit, Target):
                 self._target(edit)
@@ -204,6 +210,16 @@ class _Writing:
         steps = rearranged(self._parts, source, made, edit.along, edit.by, edit.rank, placements)
         self._before.setdefault(edit.node, []).extend(steps)
         set_input(node, edit.index if isinstance(edit, Select) else 0, made)
+
+    def _expose(self, edit: Edit) -> None:
+        """Gives a state of the caller the size of its layer."""
+        if not isinstance(edit, Select | Restore):
+            return
+        name = given(self._nodes[edit.node][1], edit.index) if isinstance(edit, Select) else edit.node
+        ports = self._parts.structure.graph.input if isinstance(edit, Select) else self._parts.structure.graph.output
+        for port in ports:
+            if port.name == name:
+                port.type.tensor_type.shape.dim[edit.along].dim_value = self._width(edit.options[0])
 
     def _placement(self, blocks: Blocks, *, back: bool) -> Placement:
         """Where each entry comes from; -1 stands for zero."""
