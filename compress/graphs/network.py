@@ -53,6 +53,7 @@ class GraphNetwork:
     trace: Trace
     meaning: Meaning
     _arrays: Arrays
+    _as_read: bool = True
 
     architecture = "graph"
 
@@ -78,15 +79,19 @@ class GraphNetwork:
 
     def rebuilt(self, arrays: Arrays) -> Self:
         """The same network with the sizes and values of `arrays`."""
-        return type(self)(self.source, self.trace, self.meaning, dict(arrays))
+        return type(self)(self.source, self.trace, self.meaning, dict(arrays), _as_read=False)
 
     def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
         """The graph of this network's sizes; `keep_state_shapes` as in `writing.write`."""
         return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
 
     def silenced(self, keep: Keep) -> ModelProto:
-        """The original graph with all units that `keep` does not name held at zero; see `silencing`."""
-        return silenced(self.source, self.trace, keep)
+        """This graph, of full size, with all units that `keep` does not name held at zero; see `silencing`.
+
+        Of a network as it was read, that is the graph as it was read; of one with other values (repaired ones), the graph that
+        it writes.
+        """
+        return silenced(self.source if self._as_read else take_apart(self.model()), self.trace, keep)
 
     def observer(self) -> Observer:
         """The original graph showing what its sites read."""
