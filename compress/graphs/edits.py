@@ -15,7 +15,7 @@ from compress.graphs.layouts import Blocks
 
 def key(node: NodeProto) -> str:
     """What a node is found by: names of values are unique in the whole model."""
-    return next(filter(None, node.output))
+    return str(next(filter(None, node.output)))
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ import numpy as np
 from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 
+from compress.graphs.attributes import whole, wholes
 from compress.graphs.decisions import decide, drop_impossible, fold_shapes
-from compress.graphs.parts import Constant, Parts, attribute, graphs, inner_first, nodes, replace
+from compress.graphs.parts import Constant, Parts, graphs, inner_first, nodes, replace
 
 _MOVES = "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
 _NUMBERS = (
@@ -87,19 +88,20 @@ def _computed(parts: Parts, node: NodeProto) -> dict[str, Constant] | None:
 
 def _small(node: NodeProto, values: list[Constant]) -> bool:
     """Whether the result is bounded by what goes in, or small anyway."""
+    size = 0.0
     if node.op_type == "ConstantOfShape":
-        size = np.prod(values[0].astype(np.float64))
+        size = float(np.prod(values[0].astype(np.float64)))
     elif node.op_type == "Expand":
-        size = np.prod(np.maximum(values[1], 1).astype(np.float64)) * values[0].size
+        size = float(np.prod(np.maximum(values[1], 1).astype(np.float64))) * values[0].size
     elif node.op_type == "Tile":
-        size = np.prod(values[1].astype(np.float64)) * values[0].size
+        size = float(np.prod(values[1].astype(np.float64))) * values[0].size
     elif node.op_type == "Range":
         size = abs(float(values[1]) - float(values[0])) / max(abs(float(values[2])), 1e-9)
     elif node.op_type == "Pad":
-        margins = values[1] if len(values) > 1 else np.array(attribute(node, "pads", [_LARGEST_GROWN]))
+        margins = values[1] if len(values) > 1 else np.array(wholes(node, "pads") or [_LARGEST_GROWN])
         size = float(values[0].size) * (1 + float(np.abs(margins).sum()))
     elif node.op_type == "Gather":
-        size = values[1].size * values[0].size / max(values[0].shape[int(attribute(node, "axis", 0))], 1)  # type: ignore[call-overload]
+        size = values[1].size * values[0].size / max(values[0].shape[whole(node, "axis", 0)], 1)
         return bool(size <= max(_LARGEST_GROWN, values[0].size))
     elif node.op_type in _MOVES.split():
         return True

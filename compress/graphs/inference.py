@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from compress.graphs import (
     rules_elementwise,
+    rules_joining,
     rules_moving,
     rules_nested,
     rules_parts,
@@ -20,11 +21,12 @@ from compress.graphs import (
     rules_shapes,
 )
 from compress.graphs.edits import Restore, divided
+from compress.graphs.findings import Layer, Obstacle
 from compress.graphs.layouts import Block
 from compress.graphs.normal_form import NormalForm
 from compress.graphs.pool import Reason
 from compress.graphs.recurrent import B, P, R, W
-from compress.graphs.tracing import Layer, Obstacle, Rule, Trace, walk
+from compress.graphs.tracing import Rule, Trace, walk
 
 _RULES: dict[str, Rule] = {
     **rules_elementwise.RULES,
@@ -43,7 +45,7 @@ _RULES: dict[str, Rule] = {
     "Split": rules_parts.split,
     "Gather": rules_parts.gather,
     "GatherElements": rules_parts.gather_elements,
-    "Concat": rules_parts.concat,
+    "Concat": rules_joining.concat,
     "Tile": rules_parts.tile,
     "Pad": rules_parts.pad,
     "Shape": rules_shapes.shape,

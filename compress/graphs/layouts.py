@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,11 @@ def size(dim: Dim) -> int | str:
     return sum(block.size for block in dim) if isinstance(dim, tuple) else dim
 
 
+def runs(dim: Dim) -> Blocks:
+    """The blocks of a dimension; none where its size is all that is known."""
+    return dim if isinstance(dim, tuple) else ()
+
+
 def fixed(dim: Dim) -> Blocks | None:
     """A dimension as blocks; None when its size is not known."""
     if isinstance(dim, str):
@@ -127,3 +133,19 @@ def cut(blocks: Blocks, start: int, stop: int) -> Blocks | None:
             result.append(replace(block, size=high - low))
         begin += block.size
     return tuple(result)
+
+
+def ends(blocks: Blocks) -> list[int]:
+    """Where the blocks of a dimension end."""
+    return [sum(block.size for block in blocks[: index + 1]) for index in range(len(blocks))]
+
+
+def split(blocks: Blocks, places: list[int]) -> Blocks:
+    """The blocks cut at more places, which lie in blocks without an axis only."""
+    found, start = [], 0
+    for block in blocks:
+        inner = [end for end in places if start < end < start + block.size]
+        cuts = [start, *inner, start + block.size]
+        found += [replace(block, size=high - low) for low, high in pairwise(cuts)]
+        start += block.size
+    return tuple(found)

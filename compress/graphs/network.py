@@ -18,8 +18,9 @@ from compress.graphs.normal_form import normal_form
 from compress.graphs.observing import Observer
 from compress.graphs.parts import Parts, take_apart
 from compress.graphs.silencing import silenced
+from compress.graphs.sizes import read_sizes
 from compress.graphs.tracing import Trace
-from compress.graphs.writing import sizes, write
+from compress.graphs.writing import write
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class GraphNetwork:
 
     def declaration(self) -> Declaration:
         """The axes that may shrink, and what the arrays' dimensions have of them."""
-        return resized(self.meaning.declaration, sizes(self.meaning, self._arrays))
+        return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
 
     def rebuilt(self, arrays: Arrays) -> Self:
         """The same network with the sizes and values of `arrays`."""

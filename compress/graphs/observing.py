@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from compress.graphs.attributes import subgraphs
 from compress.graphs.declaring import Meaning
 from compress.graphs.edits import Product, key
-from compress.graphs.parts import Parts, graphs, nodes, put_together, subgraphs
+from compress.graphs.findings import Layer
+from compress.graphs.parts import Parts, graphs, nodes, put_together
 from compress.graphs.recurrent import H0, LENGTHS, W, X
-from compress.graphs.tracing import Layer, Trace
+from compress.graphs.tracing import Trace
 
 Rows = NDArray[np.float32]
 _SEEN = "seen:"
@@ -84,7 +86,7 @@ class Observer:
         self._trace = trace
         self._parts = Parts(structure, dict(trace.parts.constants))
         self._shown: dict[str, Tensor] = {}
-        self._homes = {}
+        self._homes: dict[str, GraphProto] = {}
         for graph in graphs(structure.graph):
             self._homes |= {port.name: graph for port in graph.input}
             self._homes |= {name: graph for node in graph.node for name in node.output}

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from compress.errors import GraphNotUnderstood
+from compress.graphs.attributes import subgraphs
 
 Constant = NDArray[np.generic]
 
@@ -94,13 +95,6 @@ def inner_first(graph: GraphProto) -> list[GraphProto]:
     return list(graphs(graph))[::-1]
 
 
-def subgraphs(node: NodeProto) -> list[GraphProto]:
-    """Bodies and branches of a node."""
-    return [a.g for a in node.attribute if a.type == AttributeProto.GRAPH] + [
-        each for a in node.attribute if a.type == AttributeProto.GRAPHS for each in a.graphs
-    ]
-
-
 def nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """All nodes, nested ones included."""
     for each in graphs(graph):
@@ -120,24 +114,6 @@ def names(graph: GraphProto) -> set[str]:
 def label(node: NodeProto) -> str:
     """What to call a node: its name, or that of its first output."""
     return node.name or next(filter(None, node.output), node.op_type)
-
-
-def attribute(node: NodeProto, name: str, default: object = None) -> object:
-    """Value of an attribute, text decoded."""
-    for each in node.attribute:
-        if each.name == name:
-            value = helper.get_attribute_value(each)
-            if isinstance(value, bytes):
-                return value.decode()
-            return [v.decode() if isinstance(v, bytes) else v for v in value] if isinstance(value, list) else value
-    return default
-
-
-def set_attribute(node: NodeProto, name: str, value: object) -> None:
-    """Sets an attribute, or removes it when the value is None."""
-    replace(node.attribute, [each for each in node.attribute if each.name != name])
-    if value is not None:
-        node.attribute.append(helper.make_attribute(name, value))
 
 
 def given(node: NodeProto, index: int) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from compress.graphs.attributes import whole
+from compress.graphs.findings import Layer, Obstacle
 from compress.graphs.layouts import Block, Blocks, Dim, Layout
-from compress.graphs.parts import attribute
 from compress.graphs.pool import Reason
 from compress.graphs.recurrent import C0, B, P, R, Recurrent, W, X, view
-from compress.graphs.tracing import Layer, Obstacle, Trace
+from compress.graphs.tracing import Trace
 
 
 def recurrent(trace: Trace, node: NodeProto) -> None:
@@ -35,7 +36,7 @@ def recurrent(trace: Trace, node: NodeProto) -> None:
 
 def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
     node, layout = seen.node, trace.collapsed(trace.need(seen.node, X))
-    if attribute(node, "layout", 0):
+    if whole(node, "layout", 0):
         raise Obstacle("its layout is not 0")
     if not all(trace.constant(name) for name in map(seen.given, (W, R, B, P)) if name):
         raise Obstacle("its weights are not constants of the graph")

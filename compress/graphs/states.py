@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto, helper
 
-from compress.graphs.parts import Parts, attribute, given, graphs, replace, subgraphs
+from compress.graphs.attributes import subgraphs, whole
+from compress.graphs.parts import Parts, given, graphs, replace
 from compress.graphs.recurrent import C0, H0, view
 
 _MOVES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather"}
@@ -51,7 +52,7 @@ def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
                 body = subgraphs(node)[0]
                 found.append((body, [port.name for port in body.output[1 : len(node.input) - 1]]))
             elif node.op_type == "Scan":
-                body, count = subgraphs(node)[0], len(node.input) - int(attribute(node, "num_scan_inputs"))  # type: ignore[call-overload]
+                body, count = subgraphs(node)[0], len(node.input) - whole(node, "num_scan_inputs", 0)
                 found.append((body, [port.name for port in body.output[:count]]))
     return found
 

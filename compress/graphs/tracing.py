@@ -19,47 +19,13 @@ import numpy as np
 from onnx import GraphProto, NodeProto
 
 from compress.graphs.edits import Edit, Product, Select, Use, key
-from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, size
+from compress.graphs.findings import Entry, Layer, Obstacle
+from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, ends, size, split
 from compress.graphs.parts import Parts, given, graphs, label, nodes
 from compress.graphs.pool import AxisPool, Reason
-from compress.graphs.recurrent import Recurrent
 from compress.graphs.shapes import inferred_shapes
 
 Rule = Callable[["Trace", NodeProto], None]
-
-
-class Obstacle(Exception):
-    """An operator at which axes cannot be followed; the text says why."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One number of a shape that is computed at run time.
-
-    Attributes:
-        token: its value at full size, or a name when it is not known.
-        axes: the axes that it counts.
-        blocks: the dimension that it is the size of, if it is one's.
-    """
-
-    token: int | str
-    axes: frozenset[int] = frozenset()
-    blocks: Blocks | None = None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A recurrent node whose weights are constants.
-
-    Attributes:
-        recurrent: its view.
-        axes: per direction.
-        inputs: blocks of its input's last dimension.
-    """
-
-    recurrent: Recurrent
-    axes: tuple[int, ...]
-    inputs: Blocks
 
 
 @dataclass
@@ -156,7 +122,7 @@ class Trace:
             found += self.divided(tuple(replace(block, axis=p, size=self.pool.size(p)) for p in parts)) or [block]
         return tuple(found)
 
-    def refined(self, runs: list[Blocks]) -> list[Blocks]:
+    def refined(self, several: list[Blocks]) -> list[Blocks]:
         """Several dimensions that meet, cut into blocks at the same places.
 
         Axes that no recurrent layer began are divided for that.
@@ -165,25 +131,23 @@ class Trace:
             Obstacle: when an axis of a recurrent layer would have to be.
         """
         while True:
-            runs = [self.divided(run) for run in runs]
-            ends = sorted({end for run in runs for end in _ends(run)})
-            again = False
-            for run in runs:
-                start = 0
-                for block in run:
-                    inner = [end - start for end in ends if start < end < start + block.size]
-                    start += block.size
-                    if inner and block.axis is not None:
-                        if self.pool.is_recurrent(block.axis):
-                            raise Obstacle("it meets a tensor whose parts lie differently")
-                        cuts = [0, *inner, block.size]
-                        self.pool.divide(block.axis, [high - low for low, high in pairwise(cuts)])
-                        again = True
-                        break
-                if again:
-                    break
-            if not again:
-                return [_split(run, ends) for run in runs]
+            several = [self.divided(blocks) for blocks in several]
+            places = sorted({end for blocks in several for end in ends(blocks)})
+            if not any(self._divide_at(blocks, places) for blocks in several):
+                return [split(blocks, places) for blocks in several]
+
+    def _divide_at(self, blocks: Blocks, places: list[int]) -> bool:
+        """Divides the first axis in which one of the places lies; says whether there was one."""
+        start = 0
+        for block in blocks:
+            inner = [end - start for end in places if start < end < start + block.size]
+            start += block.size
+            if inner and block.axis is not None:
+                if self.pool.is_recurrent(block.axis):
+                    raise Obstacle("it meets a tensor whose parts lie differently")
+                self.pool.divide(block.axis, [high - low for low, high in pairwise([0, *inner, block.size])])
+                return True
+        return False
 
     def default(self, name: str) -> Layout | None:
         """What shape inference alone says of a value."""
@@ -293,22 +257,6 @@ class Trace:
             step, name = self._origin[name]
             steps.append(f"{step.op_type} '{label(step)}'")
         return tuple(reversed(steps))
-
-
-def _ends(blocks: Blocks) -> list[int]:
-    """Where the blocks of a dimension end."""
-    return [sum(block.size for block in blocks[: index + 1]) for index in range(len(blocks))]
-
-
-def _split(blocks: Blocks, ends: list[int]) -> Blocks:
-    """The blocks cut at more places, which lie in blocks without an axis only."""
-    found, start = [], 0
-    for block in blocks:
-        inner = [end for end in ends if start < end < start + block.size]
-        cuts = [start, *inner, start + block.size]
-        found += [replace(block, size=high - low) for low, high in pairwise(cuts)]
-        start += block.size
-    return tuple(found)
 
 
 def walk(trace: Trace, graph: GraphProto) -> None:
