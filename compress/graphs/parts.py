@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from compress.errors import GraphNotUnderstood
-from compress.graphs.attributes import subgraphs
+from compress.graphs.attributes import put, subgraphs, whole
 
 Constant = NDArray[np.generic]
 
@@ -60,6 +60,7 @@ def take_apart(model: ModelProto) -> Parts:
     _name_nodes(structure.graph)
     for graph in graphs(structure.graph):
         _collect(graph, parts.constants)
+    _say_units(parts)
     inputs = [port for port in structure.graph.input if port.name not in parts.constants]
     # Before IR version 4 every initialiser was listed as an input too; no caller means to send weights.
     replace(structure.graph.input, inputs)
@@ -170,6 +171,14 @@ def _name_nodes(graph: GraphProto) -> None:
     for node in nodes(graph):
         node.name = next(name for name in _numbered(label(node)) if name not in taken)
         taken.add(node.name)
+
+
+def _say_units(parts: Parts) -> None:
+    """Says the number of units where a recurrent node leaves it to its matrix R (D, G H, H)."""
+    for node in nodes(parts.structure.graph):
+        matrix = parts.constants.get(given(node, 2)) if node.op_type in ("LSTM", "GRU", "RNN") else None
+        if matrix is not None and matrix.ndim == 3 and not whole(node, "hidden_size", 0):
+            put(node, "hidden_size", matrix.shape[2])
 
 
 def _defined(graph: GraphProto) -> list[str]:

@@ -75,8 +75,15 @@ EXPORTERS = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    ("exporter", "bidirectional"),
+    [
+        # torch's dynamo exporter takes seconds: of two directions it is tried with the slow tests.
+        pytest.param(name, both, marks=[pytest.mark.slow] if both and name.startswith("dynamo") else [])
+        for name in EXPORTERS
+        for both in (False, True)
+    ],
+)
 def test_an_export_is_cut_like_every_other(exporter: str, bidirectional: bool, tmp_path: Path) -> None:
     torch.manual_seed(1)
     model = Tagger(bidirectional=bidirectional).eval()

@@ -103,3 +103,13 @@ def test_initializers_that_old_files_list_as_inputs_are_no_inputs() -> None:
     assert [port.name for port in folded.graph.input] == ["x"]
     assert GraphNetwork.from_model(folded).declaration().axes == {"units:lstm_0.forward": 4}
     assert_cut_equals_silenced(folded, b.feeds)
+
+
+def test_a_layer_that_leaves_its_number_of_units_to_its_matrix_is_understood() -> None:
+    b = Builder()
+    outputs = b.recurrent("GRU", b.floats("x", (STEPS, BATCH, 3), ["T", "B", 3]), 3, 4)
+    b.output(b.node("MatMul", [b.squeeze(outputs[0], 1), b.weights(4, 2)]), "y", ["T", "B", 2])
+    model = b.model()
+    layer = next(node for node in model.graph.node if node.op_type == "GRU")
+    del layer.attribute[[each.name for each in layer.attribute].index("hidden_size")]
+    assert GraphNetwork.from_model(simplified(model)).declaration().axes == {"units:gru_0.forward": 4}
