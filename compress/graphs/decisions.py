@@ -91,6 +91,8 @@ def _picked(parts: Parts, node: NodeProto, known: tuple[object, ...]) -> object:
     """What a Gather or a Slice takes of a shape."""
     if node.op_type == "Gather" and given(node, 1) in parts.constants:
         index = parts.constants[node.input[1]]
+        if not all(-len(known) <= int(each) < len(known) for each in index.reshape(-1)):
+            return None
         values = [known[int(each)] for each in index.reshape(-1)]
         return values[0] if index.ndim == 0 else values
     bounds = [parts.constants.get(name) for name in node.input[1:]]

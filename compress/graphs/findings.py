@@ -12,6 +12,10 @@ class Obstacle(Exception):
     """An operator at which axes cannot be followed; the text says why."""
 
 
+CONTRADICTIONS = (IndexError, ValueError)
+"""What a rule raises on a node whose attributes do not fit its inputs: no runtime could run it, and nothing is followed."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One number of a shape that is computed at run time.

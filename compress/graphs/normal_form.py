@@ -59,7 +59,7 @@ def drop_unread(parts: Parts) -> None:
         read |= {name for node in nodes(parts.structure.graph) for name in node.input}
         changed = False
         for graph in inner_first(parts.structure.graph):
-            alive = [node for node in graph.node if any(name in read for name in node.output) or not any(node.output)]
+            alive = [node for node in graph.node if any(name and name in read for name in node.output)]
             if len(alive) < len(graph.node):
                 taken.replace(graph.node, list(alive))
                 changed = True
@@ -176,8 +176,9 @@ def _read_directly(parts: Parts) -> None:
             and name in each.output[1:]
             for each, name in zip(made, source.input, strict=True)
         )
-        if single and axis == 0:
-            node.input[0] = source.input[int(chosen.reshape(-1)[0])]
+        index = int(chosen.reshape(-1)[0])
+        if single and axis == 0 and -len(made) <= index < len(made):
+            node.input[0] = source.input[index]
             zero = parts.fresh(f"{node.input[1]}.first")
             parts.constants[zero] = np.zeros_like(chosen)
             node.input[1] = zero

@@ -115,7 +115,10 @@ class AxisPool:
         return self.is_recurrent(axis) and not self.reasons(axis) and self.size(axis) > 1
 
     def settle(self) -> None:
-        """Axes that share a size with one that stays as it is stay as they are."""
+        """Axes that share a size with one that stays as it is stay as they are; so does a single unit."""
+        for axis, entry in enumerate(self._entries):
+            if entry.recurrent and entry.size < 2:
+                self.leave(axis, Reason("it has a single unit"))
         tied: dict[int, list[int]] = {}
         for axis in range(len(self._entries)):
             tied.setdefault(self._tied(axis), []).append(axis)

@@ -19,7 +19,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto
 
 from compress.graphs.edits import Edit, Product, Select, Use, key
-from compress.graphs.findings import Entry, Layer, Obstacle
+from compress.graphs.findings import CONTRADICTIONS, Entry, Layer, Obstacle
 from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, ends, size, split
 from compress.graphs.parts import Parts, given, graphs, label, nodes
 from compress.graphs.pool import AxisPool, Reason
@@ -267,7 +267,7 @@ def walk(trace: Trace, graph: GraphProto) -> None:
             if rule is None:
                 raise Obstacle(f"the operator {node.op_type} is not followed")
             rule(trace, node)
-        except Obstacle as obstacle:
+        except (Obstacle, *CONTRADICTIONS) as obstacle:
             for name in {name for name in node.input if name}:
                 trace.leave(name, f"at {node.op_type} '{label(node)}': {obstacle}", node)
             for index, name in enumerate(node.output):
