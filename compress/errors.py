@@ -11,6 +11,7 @@ CompressError
 |-- ModeUnavailable      a mode or option that this kind of model does not have
 |-- BudgetNotMet         no model keeps to the budget; carries the curve
 |-- TooLargeToExport     the weights do not fit one ONNX file
+|-- GraphNotUnderstood   an ONNX file has no recurrent layers that can be read, or holds what is not understood
 |-- VerificationFailed   a proof failed; nothing was published
 """
 
@@ -134,6 +135,12 @@ class TooLargeToExport(CompressError, ValueError):
     """The weights do not fit one ONNX file."""
 
     kind, title = "too-large-to-export", "The model is too large for an ONNX file"
+
+
+class GraphNotUnderstood(CompressError):
+    """An ONNX file is refused: the detail names what it lacks or what of it is not understood."""
+
+    kind, title = "graph-not-understood", "The graph is not understood"
 
 
 class VerificationFailed(CompressError):

@@ -1,0 +1,79 @@
+"""Reads an ONNX file that a stranger sent: limits first, then a graph that the rest of this package can follow.
+
+Size before parsing; no files beside the model; standard operators only; ONNX's own checker; functions inlined; what is
+computed from constants folded. To be run in a child process with limits on memory and time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, inliner
+
+from compress.errors import GraphNotUnderstood, UnreadableUpload
+from compress.graphs.folding import fold
+from compress.graphs.normal_form import drop_unread
+from compress.graphs.parts import graphs, put_together, replace, take_apart
+from compress.graphs.refusals import refuse_unreadable, refuse_without_layers
+
+LARGEST = (1 << 31) - 1
+"""Bytes: what protobuf can hold in one message."""
+
+
+def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
+    """Reads a model whose recurrent layers can be looked at.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have.
+
+    Returns:
+        A model of the same inputs, outputs and meaning: constants folded, functions inlined, constants of nested graphs
+        where they are read, every value of one name in the whole model.
+
+    Raises:
+        UnreadableUpload: when the file is too large, or no ONNX model.
+        GraphNotUnderstood: when it has no recurrent layers, or is of a kind that is refused; the detail says which.
+    """
+    size = path.stat().st_size
+    if size > largest:
+        raise UnreadableUpload(f"the file has {size:,} bytes; {largest:,} are allowed")
+    model = ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise UnreadableUpload(f"the file is no ONNX model, or is cut off: {error}") from error
+    if not model.HasField("graph"):
+        raise UnreadableUpload("the file is no ONNX model: it has no graph")
+    return simplified(model)
+
+
+def simplified(model: ModelProto) -> ModelProto:
+    """The same for a model that is already in memory; it stays as it is.
+
+    Raises:
+        GraphNotUnderstood: see `read_graph`.
+        UnreadableUpload: when ONNX's checker refuses it.
+    """
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    refuse_unreadable(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise UnreadableUpload(f"ONNX's checker refuses the model: {str(error).splitlines()[0]}") from error
+    refuse_without_layers(model)
+    parts = take_apart(model)
+    for graph in graphs(parts.structure.graph):
+        replace(graph.value_info, [])  # what a file says of sizes between its operators may be out of date
+    parts.structure.ClearField("functions")
+    parts.structure.ClearField("training_info")
+    fold(parts)
+    drop_unread(parts)
+    simple = put_together(parts)
+    refuse_without_layers(simple)
+    if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
+        raise GraphNotUnderstood("two of the graph's inputs have one name")
+    return simple

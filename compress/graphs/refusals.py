@@ -1,0 +1,94 @@
+"""What is refused by name before anything of a graph is looked into."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from onnx import ModelProto, TensorProto
+
+from compress.errors import GraphNotUnderstood
+from compress.graphs.parts import graphs, label, nodes
+from compress.graphs.recurrent import OPERATORS, P, R, W, view
+
+OPSETS = (9, 28)
+"""Oldest and newest version of the standard operators that is read."""
+_STANDARD = ("", "ai.onnx", "ai.onnx.ml")
+_QUANTIZED = {"DynamicQuantizeLSTM", "QLinearLSTM", "QAttention", "QLinearGRU"}
+_FROM_QUANTIZED = {"DequantizeLinear"}
+
+
+def refuse_unreadable(model: ModelProto) -> None:
+    """Refuses what cannot be read at all: external data, custom operators, other opsets.
+
+    Raises:
+        GraphNotUnderstood: with everything that is in the way.
+    """
+    issues = []
+    tensors = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]
+    tensors += [a.t for node in nodes(model.graph) for a in node.attribute if a.HasField("t")]
+    outside = [tensor.name for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL]
+    if outside:
+        issues.append(f"{len(outside)} tensors lie in files beside the model ('{outside[0]}'): save it as one file")
+    quantized = [node for node in nodes(model.graph) if node.op_type in _QUANTIZED]
+    if quantized:
+        issues.append(
+            f"'{label(quantized[0])}' is a {quantized[0].op_type}: the layer is already quantized; upload the model from "
+            "before quantization"
+        )
+    custom = Counter(
+        f"{node.domain}.{node.op_type}"
+        for node in nodes(model.graph)
+        if node.domain not in _STANDARD and node.op_type not in _QUANTIZED
+    )
+    if custom:
+        issues.append(f"operators of custom domains: {', '.join(sorted(custom))}")
+    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
+    if version is None or not OPSETS[0] <= version <= OPSETS[1]:
+        issues.append(f"opset {version}: versions {OPSETS[0]} to {OPSETS[1]} are read")
+    if issues:
+        raise GraphNotUnderstood("; ".join(issues), issues)
+
+
+def refuse_without_layers(model: ModelProto) -> None:
+    """Refuses graphs in which there is no recurrent layer to make smaller, and says what there is instead.
+
+    Raises:
+        GraphNotUnderstood: see above.
+    """
+    made_by = {name: node.op_type for node in nodes(model.graph) for name in node.output}
+    layers = [seen for node in nodes(model.graph) if (seen := view(node))]
+    dequantized = [
+        seen for seen in layers if any(made_by.get(seen.given(index)) in _FROM_QUANTIZED for index in (W, R, P))
+    ]
+    if dequantized:
+        raise GraphNotUnderstood(
+            f"the weights of '{dequantized[0].name}' come out of a DequantizeLinear: the layer is already quantized; upload "
+            "the model from before quantization"
+        )
+    if layers:
+        return
+    wanted = f"There is no {', '.join(OPERATORS)} node in the graph"
+    unrolled = _unrolled(model)
+    if unrolled:
+        raise GraphNotUnderstood(
+            f"{wanted}: the recurrence is written out, as {unrolled}. Export the layer as one operator; torch's exporter "
+            "does so for nn.LSTM, nn.GRU and nn.RNN, not for cells in a Python loop"
+        )
+    found = ", ".join(name for name, _ in Counter(node.op_type for node in nodes(model.graph)).most_common(8))
+    raise GraphNotUnderstood(f"{wanted}, so there are no units to remove; found: {found or 'nothing'}")
+
+
+def _unrolled(model: ModelProto) -> str | None:
+    """How a recurrence is written without a recurrent node, or None."""
+    for node in nodes(model.graph):
+        if node.op_type in ("Loop", "Scan") and _is_cell({each.op_type for a in node.attribute for each in a.g.node}):
+            return f"a {node.op_type} ('{label(node)}') over gates"
+    operators = {node.op_type for node in nodes(model.graph)}
+    if _is_cell(operators) and "Sigmoid" in operators:
+        return "products, Sigmoid and Tanh"
+    return None
+
+
+def _is_cell(operators: set[str]) -> bool:
+    """Whether there is what the gates of a layer are made of."""
+    return "Tanh" in operators and bool(operators & {"MatMul", "Gemm"})
