@@ -26,8 +26,9 @@ from compress.networks.bidaf_axes import LSTMS, BidafSpec
 from compress.questions.evaluation import Evaluated, evaluate
 from compress.questions.examples import Questions, common_characters, prepare
 from compress.questions.folder import save_reader
+from compress.questions.plan import QuestionPlan, TrainedReader
 from compress.questions.squad import Paragraph, read_squad
-from compress.questions.training import QuestionPlan, TrainedReader, train_reader
+from compress.questions.training import train_reader
 from compress.questions.vectors import read_vectors
 from runtime.passages import PassageCodec
 

@@ -23,7 +23,8 @@ from compress.networks.contract import LanguageModel
 from compress.observation import Observed, observe
 from compress.questions.examples import Questions
 from compress.questions.observation import observe_questions
-from compress.questions.training import QuestionPlan, train_reader
+from compress.questions.plan import QuestionPlan
+from compress.questions.training import train_reader
 from compress.tasks.contract import Model, Tell
 from compress.texts import Texts
 from compress.training.hooks import Learner, WeightLearner

@@ -20,8 +20,9 @@ from compress.networks.bidaf_axes import BidafSpec
 from compress.questions import training
 from compress.questions.evaluation import evaluate
 from compress.questions.folder import save_reader
+from compress.questions.plan import QuestionPlan, TrainedReader
 from compress.questions.squad import Paragraph
-from compress.questions.training import QuestionPlan, TrainedReader, train_reader
+from compress.questions.training import train_reader
 from runtime.passages import PassageCodec
 from tests.compress.questions import made
 

@@ -18,8 +18,9 @@ from compress.learners.proximal import ProximalGroupLasso
 from compress.pipeline import run
 from compress.questions.evaluation import evaluate
 from compress.questions.examples import prepare
+from compress.questions.plan import QuestionPlan, TrainedReader
 from compress.questions.squad import read_squad
-from compress.questions.training import QuestionPlan, TrainedReader, train_reader
+from compress.questions.training import train_reader
 from compress.tasks.questions import QuestionTask, read_questions
 from compress.tasks.reading import Inputs, read_task
 from runtime.kinds import load
