@@ -5,22 +5,27 @@ with Client("http://localhost:8000") as client:
     job = client.wait(job.id)
     print(client.score(job.model_id, ["some text"]))
     print(client.answer("reader", "Who sat?", "The cat sat on the mat."))
+    print(client.run("tagger", {"ids": ids})["compressed"].outputs["scores"])
 """
 
 from __future__ import annotations
 
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypedDict, Unpack
 from urllib.parse import quote
 
 import httpx
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from store.arrays import npz, read_npz
 from store.jobs import Job, Sweep
 from store.manifest import Manifest
 from store.recipe import Recipe
@@ -38,8 +43,8 @@ class Companions(TypedDict, total=False):
         vectors: word vectors of a question-answering model (npy).
         characters: characters of a question-answering model, one a line.
         train: text, or questions in the form of SQuAD, to learn and fine-tune on.
-        calibration: text or questions to observe.
-        held_out: text or questions to judge on.
+        calibration: text, questions, or a graph's recorded inputs (npz) to observe.
+        held_out: the same to judge on.
     """
 
     config: Path | None
@@ -49,6 +54,19 @@ class Companions(TypedDict, total=False):
     train: Path | None
     calibration: Path | None
     held_out: Path | None
+
+
+@dataclass(frozen=True)
+class GraphRun:
+    """One run of a graph by one variant.
+
+    Attributes:
+        outputs: by name.
+        run_ms: in ONNX Runtime, this once.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    run_ms: float
 
 
 class ProblemError(Exception):
@@ -227,6 +245,44 @@ class Client:
             body["max_answer_tokens"] = max_answer_tokens
         found: Json = self._ask("POST", "/qa", json=body)
         return found
+
+    def run(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        variants: Sequence[str] = (),
+        *,
+        outputs: Sequence[str] = (),
+        device: str = "cpu",
+    ) -> dict[str, GraphRun]:
+        """Runs a graph with one or several variants.
+
+        Args:
+            model: id or name.
+            inputs: every input of the graph by its name.
+            variants: none: the original and the most compressed one.
+            outputs: which of the graph's outputs; none: all.
+            device: where to run.
+
+        Returns:
+            The runs by variant, in the order asked for.
+
+        Raises:
+            ProblemError: when the service refuses the inputs, or the model is no graph.
+        """
+        response = self._raw(
+            "POST",
+            f"/models/{model}/run",
+            content=npz(inputs),
+            headers={"content-type": "application/x-npz"},
+            params={"variants": list(variants), "outputs": list(outputs), "device": device},
+        )
+        times = dict(re.findall(r"run-([\w-]+);dur=([\d.]+)", response.headers["server-timing"]))
+        found: dict[str, dict[str, NDArray[Any]]] = {variant: {} for variant in times}
+        for key, array in read_npz(response.content).items():
+            variant, _, name = key.partition("/")
+            found[variant][name] = array
+        return {variant: GraphRun(arrays, float(times[variant])) for variant, arrays in found.items()}
 
     def latency(self, model: str, *, steps: int = 30, batch: int = 1, threads: int = 1, refresh: bool = False) -> Json:
         """Compares the variants' latency on the service's host."""

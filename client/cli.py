@@ -1,13 +1,8 @@
-"""The `isslim` command line: compress, sweep, score, ask, models, jobs, serve, worker."""
+"""The `isslim` command line: compress, sweep, score, ask, run, models, jobs, serve, worker."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Unpack
 
@@ -16,9 +11,10 @@ from pydantic import ValidationError
 from rich.markdown import Markdown
 from rich.markup import escape
 
-from client import show
+from client import serving, show
 from client.api import Client, Companions, ProblemError, Unreachable
 from client.companions import with_companions
+from store.arrays import BadArrays, npz, read_npz
 from store.jobs import JobState
 from store.recipe import Budget, Recipe
 
@@ -31,16 +27,31 @@ console = show.terminal()
 
 Url = Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")]
 HERE = "http://127.0.0.1:8000"
+ModelFile = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, a .pt of weights, or an .onnx graph")
+]
+GraphMetric = Annotated[
+    str, typer.Option(help="of a graph: output_change, argmax (decisions that differ), mean_squared_error or cosine")
+]
+PERPLEXITY_RISE = "of a language model: largest rise, 0.05 is 5 %, which is the default"
+F1_FALL = "of a question-answering model: largest fall in points of 100; 1 by default"
+OUTPUT_CHANGE = "of a graph: largest loss in --metric, 0.02 by default"
+SIZE_RATIO = "parameters after / before"
+SPEEDUP = "how many times as fast, float32, one thread"
+REPEAT = "repeat for several budgets"
 
 
 @app.command()
 @with_companions
 def compress(
-    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
+    model: ModelFile,
     name: Annotated[str, typer.Option(help="name of the new model")] = "model",
-    perplexity_rise: Annotated[float | None, typer.Option(help="largest rise, 0.05 is 5 %; the default budget")] = None,
-    size_ratio: Annotated[float | None, typer.Option(help="parameters after / before")] = None,
-    speedup: Annotated[float | None, typer.Option(help="how many times as fast, float32, one thread")] = None,
+    perplexity_rise: Annotated[float | None, typer.Option(help=PERPLEXITY_RISE)] = None,
+    f1_fall: Annotated[float | None, typer.Option(help=F1_FALL)] = None,
+    output_change: Annotated[float | None, typer.Option(help=OUTPUT_CHANGE)] = None,
+    size_ratio: Annotated[float | None, typer.Option(help=SIZE_RATIO)] = None,
+    speedup: Annotated[float | None, typer.Option(help=SPEEDUP)] = None,
+    metric: GraphMetric = "output_change",
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long")] = 0.0,
     mode: Annotated[str, typer.Option(help="calibrate, or learn on the training text")] = "calibrate",
     learner: Annotated[str, typer.Option(help="of learn: calibrated, proximal, l0, group_lasso")] = "calibrated",
@@ -49,12 +60,18 @@ def compress(
     **companions: Unpack[Companions],
 ) -> None:
     """Uploads a model, follows its compression, and shows the comparison."""
-    limits = {"perplexity_rise": perplexity_rise, "size_ratio": size_ratio, "speedup": speedup}
-    given = {key: value for key, value in limits.items() if value is not None} or {"perplexity_rise": 0.05}
+    limits = {
+        "perplexity_rise": perplexity_rise, "f1_fall": f1_fall, "output_change": output_change, "size_ratio": size_ratio,
+        "speedup": speedup,
+    }  # fmt: skip
+    given = {key: value for key, value in limits.items() if value is not None}
     if len(given) > 1:
         raise typer.BadParameter(f"name one budget, not {len(given)}: {', '.join(given)}")
     try:
-        asked = {"mode": mode, "learner": learner, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes}
+        asked = {
+            "mode": mode, "learner": learner, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes,
+            "metric": metric,
+        }  # fmt: skip
         recipe = Recipe.model_validate({"name": name, "budget": Budget.model_validate(given), **asked})
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
@@ -71,22 +88,29 @@ def compress(
 @app.command()
 @with_companions
 def sweep(
-    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, or a .pt of weights")],
+    model: ModelFile,
     name: Annotated[str, typer.Option(help="name of the new models; each gets a number behind it")] = "model",
-    perplexity_rise: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
-    size_ratio: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
-    speedup: Annotated[list[float] | None, typer.Option(help="repeat for several budgets")] = None,
+    perplexity_rise: Annotated[list[float] | None, typer.Option(help=f"{PERPLEXITY_RISE}; {REPEAT}")] = None,
+    f1_fall: Annotated[list[float] | None, typer.Option(help=f"{F1_FALL}; {REPEAT}")] = None,
+    output_change: Annotated[list[float] | None, typer.Option(help=f"{OUTPUT_CHANGE}; {REPEAT}")] = None,
+    size_ratio: Annotated[list[float] | None, typer.Option(help=f"{SIZE_RATIO}; {REPEAT}")] = None,
+    speedup: Annotated[list[float] | None, typer.Option(help=f"{SPEEDUP}; {REPEAT}")] = None,
+    metric: GraphMetric = "output_change",
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long, each")] = 0.0,
     url: Url = HERE,
     **companions: Unpack[Companions],
 ) -> None:
     """Compresses one model under several budgets and shows the models that no other beats."""
-    given = {"perplexity_rise": perplexity_rise, "size_ratio": size_ratio, "speedup": speedup}
+    given = {
+        "perplexity_rise": perplexity_rise, "f1_fall": f1_fall, "output_change": output_change, "size_ratio": size_ratio,
+        "speedup": speedup,
+    }  # fmt: skip
     variations = [{"budget": {kind: value}} for kind, values in given.items() for value in values or []]
     if not variations:
-        raise typer.BadParameter("name at least one budget: --perplexity-rise, --size-ratio or --speedup")
+        options = ", ".join(f"--{kind.replace('_', '-')}" for kind in given)
+        raise typer.BadParameter(f"name at least one budget: {options}")
     try:
-        recipe = Recipe(name=name, finetune_minutes=finetune_minutes)
+        recipe = Recipe.model_validate({"name": name, "finetune_minutes": finetune_minutes, "metric": metric})
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
     with Client(url) as client:
@@ -134,6 +158,31 @@ def ask(
     with Client(url) as client:
         answer = client.answer(model, question, context, variant, top_k=top_k, max_answer_tokens=max_answer_tokens)
         console.print(show.answer_table(answer, question))
+
+
+@app.command()
+def run(
+    model: Annotated[str, typer.Argument(help="id or name")],
+    inputs: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="npz with an array for each input")],
+    variant: Annotated[
+        list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")
+    ] = None,
+    output: Annotated[list[str] | None, typer.Option(help="of the graph's outputs; repeat; none: all")] = None,
+    out: Annotated[Path | None, typer.Option(dir_okay=False, help="npz to write, arrays `<variant>/<output>`")] = None,
+    url: Url = HERE,
+) -> None:
+    """Runs a graph with the original and the compressed model side by side."""
+    try:
+        arrays = read_npz(inputs.read_bytes())
+    except BadArrays as error:
+        raise typer.BadParameter(f"{inputs}: {error}") from error
+    with Client(url) as client:
+        found = client.run(model, arrays, variant or [], outputs=output or [])
+    if out is not None:
+        out.write_bytes(
+            npz({f"{each}/{name}": array for each, ran in found.items() for name, array in ran.outputs.items()})
+        )
+    console.print(show.runs_table(model, found))
 
 
 @models_app.callback()
@@ -194,67 +243,8 @@ def cancel(context: typer.Context, job: str) -> None:
         console.print(f"the job is {client.cancel(job).state}")
 
 
-@app.command()
-def serve(
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8000,
-    home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data"),
-) -> None:
-    """Starts service and worker together; Ctrl-C ends both."""
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        _try_to_listen(host, port)
-    except OSError as error:
-        told = f"cannot listen on {address}: {error.strerror}; take another --host or --port"
-        console.print(told, style="red", markup=False)
-        raise typer.Exit(1) from error
-    environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
-    # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would leave them behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    processes = [
-        subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
-    ]
-    told = f"service on http://{address} (documentation at /docs), worker beside it; Ctrl-C ends both"
-    console.print(told, markup=False)
-    try:
-        while all(process.poll() is None for process in processes):
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        console.print("ending")
-    finally:
-        for process in processes:
-            process.terminate()
-        codes = [_ended(process) for process in processes]
-    if any(code > 0 for code in codes):
-        raise typer.Exit(max(codes))
-
-
-def _try_to_listen(host: str, port: int) -> None:
-    """Raises OSError when the address cannot be had; before two processes are started, and in words of the system."""
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
-
-
-def _ended(process: subprocess.Popen[bytes]) -> int:
-    """The exit status; a process that will not end is killed."""
-    try:
-        return process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-@app.command()
-def worker(home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data")) -> None:
-    """Starts one more worker."""
-    # In the place of this process, so that a signal to it reaches the worker.
-    os.execve(sys.executable, [sys.executable, "-m", "compress.worker"], os.environ | {"ISS_HOME": str(home)})
+app.command()(serving.serve)
+app.command()(serving.worker)
 
 
 def main() -> None:

@@ -20,8 +20,10 @@ OPTIONS = {
     "vectors": _option("word vectors of a question-answering model (npy)"),
     "characters": _option("characters of a question-answering model, one a line"),
     "train": _option("text, or questions in the form of SQuAD, to learn and fine-tune on"),
-    "calibration": _option("text or questions to observe; without a text a language model writes its own"),
-    "held_out": _option("text or questions to judge on"),
+    "calibration": _option(
+        "text, questions, or a graph's recorded inputs (npz) to observe; without, a model makes its own"
+    ),
+    "held_out": _option("text, questions, or recorded inputs to judge on"),
     "config": _option("JSON beside the weights"),
 }
 

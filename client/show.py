@@ -6,15 +6,17 @@ import os
 import sys
 from typing import Any
 
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from client.api import Client
+from client.api import Client, GraphRun
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest, VariantRecord
-from store.quality import SCALES
+from store.quality import SCALES, output_change
+from store.wording import RANDOM, one_run
 
 
 def terminal() -> Console:
@@ -112,15 +114,19 @@ def models_table(models: list[dict[str, Any]]) -> Table:
                 f"{record.parameters:,}",
                 f"{record.size_bytes / 1e6:.2f}",
                 scale.told(record.metrics[model["metric"]], record.loss),
-                f"{spoken.median_ms:.2f} ms ({spoken.steps} x {spoken.batch})",
+                f"{spoken.median_ms:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch)})",
             )
     return table
 
 
 def comparison_table(manifest: Manifest) -> Table:
     """The variants of one model side by side."""
-    scale, shapes = SCALES[manifest.metric], [f"{each.steps} x {each.batch}" for each in manifest.variants[0].latency]
-    table = Table(title=f"{manifest.name}: the original and what became of it")
+    scale = SCALES[manifest.metric]
+    shapes = [
+        one_run(manifest.task, each.steps, each.batch, manifest.provenance) for each in manifest.variants[0].latency
+    ]
+    warned = f"[bold red]Judged on {RANDOM}.[/]" if manifest.provenance.random_inputs else None
+    table = Table(title=f"{manifest.name}: the original and what became of it", caption=warned)
     for column in ("variant", "units", "parameters", "file", scale.name, *shapes):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for variant in manifest.variants:
@@ -169,6 +175,37 @@ def answer_table(answer: dict[str, Any], question: str) -> Table:
         times = [f"{variant['timing'][f'{stage}_ms']:.2f} ms" for variant in answer["variants"]]
         table.add_row(f"{stage} time, this once", *times)
     return table
+
+
+def runs_table(model: str, runs: dict[str, GraphRun]) -> Table:
+    """Outputs of one run by variants: shape and range, and what changed against the first."""
+    table = Table(title=f"{escape(model)}: one run")
+    table.add_column("output")
+    for variant in runs:
+        table.add_column(variant, justify="right")
+    first = next(iter(runs.values()))
+    for name, wanted in first.outputs.items():
+        cells = [_output(wanted), *(_compared(each.outputs[name], wanted) for each in list(runs.values())[1:])]
+        table.add_row(escape(name), *cells)
+    table.add_section()
+    times = [f"{each.run_ms:.2f} ms ({first.run_ms / max(each.run_ms, 1e-3):.1f}x)" for each in runs.values()]
+    table.add_row("run time, this once", *times)
+    return table
+
+
+def _output(array: NDArray[Any]) -> str:
+    told = f"{array.dtype} {list(array.shape)}"
+    if array.dtype.kind not in "iuf" or not array.size:
+        return told
+    return f"{told}\n[dim]{array.min():.4g} to {array.max():.4g}[/]"
+
+
+def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
+    """What an output is beside that of the first variant."""
+    told = _output(found)
+    if found.shape != first.shape or found.dtype.kind not in "biuf":
+        return told
+    return f"{told}\n{output_change([(found, first)]):.2%} changed"
 
 
 def _span(span: dict[str, Any]) -> str:

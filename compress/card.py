@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from compress.markdown import table
 from compress.plots import plot_curve, plot_variants
-from compress.tradeoff import curve_section, learning_sections, table
+from compress.tradeoff import curve_section, learning_sections
+from compress.usage import use_section
 from store.manifest import Manifest, Provenance, Report, Task, VariantRecord
 from store.quality import SCALES
 from store.recipe import Budget
+from store.wording import RANDOM, one_run
 
 _EIGHT_BIT: dict[Task, tuple[str, ...]] = {
     "language-model": ("embedding", "recurrent layers", "softmax"),
     "question-answering": ("recurrent layers", "matrix products"),
     "graph": ("recurrent layers", "matrix products"),
 }
-_USES: dict[Task, str] = {
-    "question-answering": "## How it is asked\n\n```\ncurl -s localhost:8000/qa -H 'content-type: application/json' \\\n"
-    """  -d '{{"model": "{name}", "question": "...", "context": "..."}}'\n```""",
-    "graph": "## How it is run\n\n```\ncurl -s localhost:8000/models/{name}/run -H 'content-type: application/json' \\\n"
-    """  -d '{{"inputs": {{"...": [...]}}}}'\n```""",
+_STEPS: dict[Task, str] = {
+    "language-model": "token (step)",
+    "question-answering": "token (step)",
+    "graph": "step in the recurrent layers and in what reads them (the rest of the graph is not counted)",
+}
+_MASKED = "The masked reference is the full-size model, repaired, with the removed units held at zero."
+_REFERENCES: dict[Task, str] = {
+    "language-model": _MASKED,
+    "question-answering": _MASKED,
+    "graph": "The first reference is the uploaded file with the removed units' weights overwritten by zeros, made without the "
+    "code that cuts. A difference is relative to the largest entry of its output where that is above 1.",
 }
 
 
@@ -36,17 +45,29 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
     sections = [
         f"# {manifest.name}",
         f"**{report.verdict[0].upper()}{report.verdict[1:]}.**",
+        *_warning(manifest),
         _variants(manifest, report),
         _structure(manifest),
+        *_left_alone(report),
         _work(manifest),
         _latency(manifest),
         curve_section(manifest, report),
         *learning_sections(report),
         _proof(manifest),
         _origin(manifest),
-        _use(manifest),
+        use_section(folder, manifest),
     ]
     (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _warning(manifest: Manifest) -> list[str]:
+    """Loud, where nothing of the quality is known."""
+    if not manifest.provenance.random_inputs:
+        return []
+    return [
+        f"> **Judged on RANDOM inputs.** No inputs were sent, so everything here was observed, judged and timed on {RANDOM}. "
+        "Send some (`calibration`, an npz of recorded inputs) before you use the small model."
+    ]
 
 
 def _variants(manifest: Manifest, report: Report) -> str:
@@ -94,7 +115,7 @@ def _structure(manifest: Manifest) -> str:
     rows = [
         [
             old.name,
-            *(f"{old.width:,}", f"{new.width:,}", _less(old.width, new.width)),
+            *((f"{old.width:,}", f"{new.width:,}", _less(old.width, new.width)) if old.width else ("", "", "")),
             *(f"{old.parameters:,}", f"{new.parameters:,}", _less(old.parameters, new.parameters)),
         ]
         for old, new in zip(before.parts, after.parts, strict=True)
@@ -108,6 +129,13 @@ def _structure(manifest: Manifest) -> str:
     if before.tied:
         text += " Embedding and softmax share one matrix, which is counted once, as embedding."
     return text
+
+
+def _left_alone(report: Report) -> list[str]:
+    """What could not shrink, and why; nothing where all could."""
+    if not report.notes:
+        return []
+    return ["## What was left alone\n\n" + "\n".join(f"- {note}" for note in report.notes)]
 
 
 def _work(manifest: Manifest) -> str:
@@ -126,9 +154,9 @@ def _work(manifest: Manifest) -> str:
     head = ["part", "multiply-adds before", "share", "after", "share", "removed"]
     return (
         f"## Where the work goes\n\n{table(head, rows)}\n\n"
-        "Multiply-adds of one token (step): work, not time. A large matrix that has to come from memory takes longer than its "
-        "share, a small one leaves the processor idle, and a look-up costs none; what all "
-        "of it takes on the clock is measured in the next section."
+        f"Multiply-adds of one {_STEPS[manifest.task]}: work, not time. A large matrix that has to come from memory takes longer "
+        "than its share, a small one leaves the processor idle, and a look-up costs none; what all of it takes on the clock is "
+        "measured in the next section."
     )
 
 
@@ -139,7 +167,7 @@ def _less(before: int, after: int) -> str:
 def _latency(manifest: Manifest) -> str:
     rows = [
         [
-            f"{each.steps} x {each.batch}",
+            one_run(manifest.task, each.steps, each.batch, manifest.provenance),
             f"`{variant.name}`",
             f"{each.median_ms:.3f}",
             f"{each.p90_ms:.3f}",
@@ -150,10 +178,10 @@ def _latency(manifest: Manifest) -> str:
         for variant in manifest.variants
         for each in variant.latency[index : index + 1]
     ]
-    head = ["tokens x texts", "variant", "median ms", "9 of 10 below, ms", "speed-up", "95 % interval"]
+    head = ["run", "variant", "median ms", "9 of 10 below, ms", "speed-up", "95 % interval"]
     return (
         "## Latency\n\nONNX Runtime, one thread, all variants interleaved round by round on the worker's machine; the "
-        "speed-up is the median of the rounds' ratios to the original. Texts of one run are read side by side."
+        "speed-up is the median of the rounds' ratios to the original."
         f"{_eight_bit_speed(manifest.provenance)}\n\n{table(head, rows)}"
     )
 
@@ -175,7 +203,7 @@ def _proof(manifest: Manifest) -> str:
     return (
         "## The proof\n\n"
         + table(["check", "on", "largest error", "tolerance"], rows)
-        + "\n\nThe masked reference is the full-size model, repaired, with the removed units held at zero."
+        + f"\n\n{_REFERENCES[manifest.task]}"
     )
 
 
@@ -201,31 +229,12 @@ def _budget(manifest: Manifest, budget: Budget) -> str:
     if budget.f1_fall is not None:
         return f"a fall of F1 by at most {budget.f1_fall:g} points"
     if budget.output_change is not None:
-        return f"a {SCALES[manifest.metric].loss_name} of at most {budget.output_change:g}"
+        scale = SCALES[manifest.metric]
+        return f"a {scale.loss_name} of at most {scale.loss(budget.output_change).removeprefix('+')}"
     return f"a rise of perplexity by at most {100 * (budget.perplexity_rise or 0.0):g} %"
 
 
 def _spoken(manifest: Manifest) -> str:
     """The latency that is spoken of, in words."""
-    steps = manifest.variants[0].sentence.steps
-    if manifest.task == "question-answering":
-        return f"one question on {steps} tokens"
-    return f"one text of {steps} tokens" if manifest.task == "language-model" else f"{steps} steps"
-
-
-def _use(manifest: Manifest) -> str:
-    if manifest.text is None:
-        return _USES[manifest.task].format(name=manifest.name)
-    text = manifest.text
-    start = f"`{text.start_token!r}`" if text.start_token else "nothing: the first token is given, not scored"
-    unknown = f"becomes `{text.unknown_token}`" if text.unknown_token else "is refused"
-    return (
-        "## How texts are read\n\n"
-        f"One token is a {text.unit} of {text.vocabulary:,}; before the first stands {start}; what is not in the vocabulary "
-        f"{unknown}. Perplexity is exp of the mean negative natural log-probability of all scored tokens.\n\n"
-        "```\n"
-        "curl -s localhost:8000/score -H 'content-type: application/json' \\\n"
-        f'  -d \'{{"model": "{manifest.name}", "texts": ["..."], "variants": '
-        f"[{', '.join(chr(34) + variant.name + chr(34) for variant in manifest.variants)}]}}'\n"
-        "```"
-    )
+    spoken = manifest.variants[0].sentence
+    return one_run(manifest.task, spoken.steps, spoken.batch, manifest.provenance)

@@ -9,6 +9,7 @@ CompressError
 |-- TextUnusable         a text cannot be used with this vocabulary
 |-- WrongBudget          a budget of another kind of model
 |-- ModeUnavailable      a mode or option that this kind of model does not have
+|-- NothingRemovable     no unit can go; the issues say why
 |-- BudgetNotMet         no model keeps to the budget; carries the curve
 |-- TooLargeToExport     the weights do not fit one ONNX file
 |-- GraphNotUnderstood   an ONNX file has no recurrent layers that can be read, or holds what is not understood
@@ -94,6 +95,12 @@ class ModeUnavailable(CompressError):
     """A mode or option that this kind of model does not have."""
 
     kind, title = "mode-unavailable", "This is not possible with such a model"
+
+
+class NothingRemovable(CompressError):
+    """No unit can go: the issues say why, axis by axis."""
+
+    kind, title = "nothing-removable", "Nothing can be removed"
 
 
 class BudgetNotMet(CompressError):

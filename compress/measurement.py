@@ -13,6 +13,7 @@ from pathlib import Path
 from compress.tasks.contract import Model, ModelTask, StageReport
 from store.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
 from store.quality import SCALES, Scale
+from store.wording import one_run
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
     for index, shape in enumerate(task.shapes):
         for each, latency in task.compare(paths, shape).items():
             timed[each].append(latency)
-        stages.tell(0.7 + 0.3 * (index + 1) / len(task.shapes), "latency at {} steps x {}".format(*shape))
+        stages.tell(0.7 + 0.3 * (index + 1) / len(task.shapes), f"latency of {one_run(task.task, *shape)}")
     variants: list[VariantRecord] = []
     left_out: list[str] = []
     for name, network in networks.items():
@@ -85,7 +86,10 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         else:
             left_out.append(f"{name}: {fault}")
             paths[name].unlink()
-    return Measured(variants, checks, left_out, verdict_of(variants, scale))
+    verdict = verdict_of(variants, scale, one_run(task.task, *task.spoken_shape))
+    if task.origin.random:
+        verdict += "; all of it judged on RANDOM inputs"
+    return Measured(variants, checks, left_out, verdict)
 
 
 def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> str | None:
@@ -104,8 +108,14 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
     return None
 
 
-def verdict_of(variants: list[VariantRecord], scale: Scale) -> str:
-    """One sentence: the best compressed variant against the original, and against int8 alone."""
+def verdict_of(variants: list[VariantRecord], scale: Scale, run: str) -> str:
+    """One sentence: the best compressed variant against the original, and against int8 alone.
+
+    Args:
+        variants: the original first.
+        scale: of the losses.
+        run: what the spoken latency is of, in words.
+    """
     by_name = {variant.name: variant for variant in variants}
     pruned = [variant for variant in variants if variant.name.startswith("compressed")]
     if not pruned:
@@ -113,8 +123,8 @@ def verdict_of(variants: list[VariantRecord], scale: Scale) -> str:
     best, original, plain = _best(pruned), by_name["original"], by_name.get("original-int8")
     found = best.sentence
     told = (
-        f"{best.name} is {found.speedup:.1f}x as fast as the original ({found.steps} steps x {found.batch}, one thread) and "
-        f"{original.size_bytes / best.size_bytes:.1f}x smaller, at {scale.loss(best.loss)} {scale.name}"
+        f"{best.name} is {found.speedup:.1f}x as fast as the original ({run}, one thread) and "
+        f"{original.size_bytes / best.size_bytes:.1f}x smaller, at a {scale.loss_name} of {scale.loss(best.loss)}"
     )
     if plain is None:
         return told

@@ -127,6 +127,7 @@ def _compress(
         original_value=task.judge(task.original).value,
         epochs=found.epochs,
         verdict=measured.verdict,
+        notes=task.notes(),
         left_out=measured.left_out,
     )
     (bundle / "report.json").write_text(summary.model_dump_json(indent=2))
@@ -152,6 +153,7 @@ def _provenance(request: CompressionRequest, origin: Origin, tuned: str | None, 
         layout=origin.layout,
         calibration=origin.calibration,
         held_out=origin.held_out,
+        random_inputs=origin.random,
         finetune=tuned,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
         machine=_machine(),

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from store.manifest import Manifest, Report
 from store.quality import SCALES
+from store.wording import one_run
 
 _COLOURS = {
     "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
@@ -60,7 +61,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         times = [variant.sentence.median_ms for variant in manifest.variants]
         for axes, values, label, form in (
-            (left, times, f"{spoken.steps} steps x {spoken.batch}, median ms", "{:.2f}"),
+            (left, times, f"{one_run(manifest.task, spoken.steps, spoken.batch)}, median ms", "{:.2f}"),
             (right, [variant.metrics[manifest.metric] for variant in manifest.variants], scale.name, "{:.4g}"),
         ):
             bars = axes.barh(names, values, color=colours)

@@ -46,6 +46,39 @@ def quantize(source: Path, target: Path) -> list[str]:
     Returns:
         The parts whose weights take 8 bits, read off the graph that was written.
     """
+    model = _quantized(source, target, _OPERATORS)
+    products = [node.name for node in model.graph.node if node.op_type == "MatMulInteger"]
+    bytes_held = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.UINT8}
+    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    parts: list[tuple[str, bool]] = [
+        ("embedding", bool(looked_up & bytes_held)),
+        ("highway layers", any(HIGHWAY in name for name in products)),
+        ("recurrent layers", _has(model, QUANTIZED_LSTM)),
+        ("softmax", any(name.startswith(DECODER) for name in products)),
+    ]
+    return [part for part, there in parts if there]
+
+
+def quantize_graph(source: Path, target: Path) -> list[str]:
+    """The same of a graph of any origin, as far as ONNX Runtime's quantizer can follow it: LSTMs and matrix products.
+
+    Returns:
+        The parts whose weights take 8 bits; none, and no file, where the quantizer gives up or finds nothing.
+    """
+    try:
+        model = _quantized(source, target, ["LSTM", "MatMul"])
+    except Exception:  # the quantizer raises whatever it stumbles over; then there is no int8 form of this graph
+        target.unlink(missing_ok=True)
+        return []
+    parts = [("recurrent layers", _has(model, QUANTIZED_LSTM)), ("matrix products", _has(model, "MatMulInteger"))]
+    return [part for part, there in parts if there]
+
+
+def _has(model: onnx.ModelProto, operator: str) -> bool:
+    return any(node.op_type == operator for node in model.graph.node)
+
+
+def _quantized(source: Path, target: Path, operators: list[str]) -> onnx.ModelProto:
     graph = onnx.load(source)
     kept = [node.name for node in graph.graph.node if node.name.startswith(FLOAT32)]
     _separate(graph.graph)
@@ -54,7 +87,7 @@ def quantize(source: Path, target: Path) -> list[str]:
         quantize_dynamic(
             graph,
             partial,
-            op_types_to_quantize=_OPERATORS,
+            op_types_to_quantize=operators,
             weight_type=QuantType.QUInt8,
             nodes_to_exclude=kept,
         )
@@ -65,7 +98,7 @@ def quantize(source: Path, target: Path) -> list[str]:
         model.metadata_props.add(key=PRECISION, value="int8")
         onnx.save(model, partial)
         partial.replace(target)
-    return _eight_bit(model)
+    return model
 
 
 _COPY = "_copied_for_the_quantizer"
@@ -106,21 +139,6 @@ def _unsign(graph: onnx.GraphProto) -> None:
         if tensor.name in names and tensor.data_type == TensorProto.INT8:
             moved = numpy_helper.to_array(tensor).astype(np.int16) + 128
             tensor.CopyFrom(numpy_helper.from_array(moved.astype(np.uint8), tensor.name))
-
-
-def _eight_bit(model: onnx.ModelProto) -> list[str]:
-    """The parts with 8-bit weights, by the operators that read them."""
-    operators = {node.op_type for node in model.graph.node}
-    products = [node.name for node in model.graph.node if node.op_type == "MatMulInteger"]
-    bytes_held = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.UINT8}
-    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-    parts: list[tuple[str, bool]] = [
-        ("embedding", bool(looked_up & bytes_held)),
-        ("highway layers", any(HIGHWAY in name for name in products)),
-        ("recurrent layers", QUANTIZED_LSTM in operators),
-        ("softmax", any(name.startswith(DECODER) for name in products)),
-    ]
-    return [part for part, there in parts if there]
 
 
 @contextmanager

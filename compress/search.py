@@ -56,7 +56,7 @@ def find(
         BudgetNotMet: with the curve.
     """
     budget, scale = recipe.budget, SCALES[task.metric]
-    whole = axes.parameters(learned.declaration)
+    whole = task.parameters(learned.declaration)
     clock = None if budget.speedup is None else _clock(task, work)
     points: dict[float, CurvePoint] = {}
     reached: list[float] = []
@@ -66,7 +66,7 @@ def find(
         network = task.original.rebuilt(pruned.arrays)
         found = task.judge(network)
         speedup, surely = (None, None) if clock is None else clock(network)
-        parameters = axes.parameters(pruned.declaration)
+        parameters = task.parameters(pruned.declaration)
         points[share] = CurvePoint(
             sizes=dict(pruned.declaration.axes),
             removed_share=pruned.share,

@@ -7,6 +7,7 @@ import math
 from compress import axes
 from compress.axes import Declaration
 from store.manifest import PartRecord
+from store.wording import axis_name
 
 EMBEDDING = "embedding.weight"
 
@@ -50,7 +51,7 @@ def recurrent_layers(declaration: Declaration) -> list[PartRecord]:
         if own:
             records.append(
                 PartRecord(
-                    name=layer_name(axis),
+                    name=axis_name(axis),
                     axis=axis,
                     width=size,
                     parameters=sum(_entries(declaration, name) for name in own),
@@ -58,13 +59,6 @@ def recurrent_layers(declaration: Declaration) -> list[PartRecord]:
                 )
             )
     return records
-
-
-def layer_name(axis: str) -> str:
-    """`units:lstm0` -> LSTM layer 1."""
-    kind = axis.removeprefix("units:").rstrip("0123456789")
-    number = axis.removeprefix("units:").removeprefix(kind)
-    return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
 
 
 def _entries(declaration: Declaration, name: str) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from compress.sizes import layer_name
+from compress.markdown import table
 from store.manifest import CurvePoint, Manifest, Report, Task
 from store.quality import SCALES, Scale
+from store.wording import axis_name
 
 _ESTIMATES: dict[Task, str] = {
     "language-model": ": the text cut into ten streams, each begun without what stands before it. That of the variants is the "
@@ -92,14 +93,3 @@ def learning_sections(report: Report) -> list[str]:
         f"## The learning\n\n{table(head, rows)}\n\nThe network shrinks while it learns: a step costs less as units go. "
         "Training perplexity is under dropout, held-out perplexity the quick estimate."
     ]
-
-
-def axis_name(axis: str) -> str:
-    """An axis for people: `units:lstm0` -> LSTM layer 1."""
-    return layer_name(axis) if axis.startswith("units:") else axis
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

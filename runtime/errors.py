@@ -6,6 +6,7 @@ RuntimeFault
 |-- TextRefused         a text holds a token outside the vocabulary, or no token of it
 |-- TokenOutOfRange     a token id is not of the vocabulary
 |-- DeviceUnavailable   ONNX Runtime offers no such device here
+|-- InputsRefused       a graph's inputs are missing, too many, or of another type or shape
 |-- GraphRefused        a graph does not keep to its contract of `runtime/graph.py`
 """
 
@@ -81,6 +82,18 @@ class DeviceUnavailable(RuntimeFault):
     def __init__(self, device: str, known: list[str]) -> None:
         self.device, self.known = device, known
         super().__init__(f"there is no device '{device}' here; there is: {', '.join(known)}")
+
+
+class InputsRefused(RuntimeFault):
+    """A graph cannot be run on the given inputs.
+
+    Attributes:
+        issues: everything found, one line each.
+    """
+
+    def __init__(self, issues: list[str]) -> None:
+        self.issues = issues
+        super().__init__("; ".join(issues))
 
 
 class GraphRefused(RuntimeFault):

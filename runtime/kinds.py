@@ -13,10 +13,11 @@ import numpy as np
 
 from runtime.bundle import LoadedModel
 from runtime.errors import UnknownTask
-from runtime.latency import compare, compare_questions
+from runtime.latency import compare, compare_graphs, compare_questions
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession
 from runtime.reading import answer, read, tokenized
+from runtime.samples import SAMPLES, AnyGraph, read_runs
 from runtime.session import VariantSession
 from runtime.text import TextCodec
 from store.bundles import OpenBundle
@@ -93,10 +94,38 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
         answer(session, read(self.codec, tokenized("who is it?", "it is warm")))
 
 
+class LoadedGraph(LoadedModel[AnyGraph]):
+    """A graph of any inputs and outputs: run as it stands."""
+
+    task = "graph"
+
+    @classmethod
+    def open_session(cls, path: Path, *, threads: int, device: str) -> AnyGraph:
+        """Any graph."""
+        return AnyGraph(path, threads=threads, device=device)
+
+    @classmethod
+    def compare(cls, sessions: Mapping[str, AnyGraph], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
+        """On the first run of the bundle's samples, whatever the shape asked for."""
+        session = sessions["original"]
+        run = read_runs(session.path.with_name(SAMPLES).read_bytes())[0]
+        return compare_graphs(sessions, session.checked(run))
+
+    @classmethod
+    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
+        """Nothing that a shape would tell: a sample was run before the bundle was published."""
+        return 0
+
+    def _warm(self, session: AnyGraph) -> None:
+        session.run(session.checked(read_runs(self._bundle.path(SAMPLES).read_bytes())[0]))
+
+
 _FLOATS_OF_A_UNIT = 8
 """Of a recurrent unit in a question graph: itself, its gates, and up to three products that a later layer reads."""
 
-KINDS: Mapping[str, type[LoadedModel[Any]]] = {kind.task: kind for kind in (LoadedLanguageModel, LoadedQuestionModel)}
+KINDS: Mapping[str, type[LoadedModel[Any]]] = {
+    kind.task: kind for kind in (LoadedLanguageModel, LoadedQuestionModel, LoadedGraph)
+}
 
 
 def kind_of(manifest: Manifest) -> type[LoadedModel[Any]]:

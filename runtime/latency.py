@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from runtime.graph import TOKEN_LOG_PROBS
 from runtime.opening import OpenedGraph
 from runtime.questions import QuestionSession, Side
+from runtime.samples import AnyGraph, Inputs
 from runtime.session import VariantSession
 from store.manifest import LatencyRecord
 
@@ -116,6 +117,26 @@ def compare_questions(
     context, question = side(steps), side(question_steps)
     runs = {name: partial(session.run, context, question) for name, session in sessions.items()}
     return _records(interleave(runs, pairs=pairs), sessions, baseline, steps, batch)
+
+
+def compare_graphs(
+    sessions: Mapping[str, AnyGraph], inputs: Inputs, *, pairs: int | None = None, baseline: str = "original"
+) -> dict[str, LatencyRecord]:
+    """Times graphs of any kind on the same inputs, round by round; a record's steps and batch are 1: one run.
+
+    Args:
+        sessions: by name; `baseline` among them.
+        inputs: of one run.
+        pairs: rounds; None: as many as fit a few seconds.
+        baseline: whose time is divided by the others'.
+
+    Raises:
+        ValueError: when the baseline is missing.
+        InputsRefused: when a graph cannot be run on the inputs.
+    """
+    _first(sessions, baseline)
+    runs = {name: partial(session.run, inputs) for name, session in sessions.items()}
+    return _records(interleave(runs, pairs=pairs), sessions, baseline, 1, 1)
 
 
 def interleave(runs: Mapping[str, Callable[[], object]], *, pairs: int | None = None) -> dict[str, Times]:

@@ -43,6 +43,7 @@ class OpenedGraph:
         path: the graph's file.
         threads: how many threads one run may use, 1 or more.
         device: one of `devices()`.
+        optimized: False runs the operators as they are written; for proofs.
 
     Attributes:
         integer: True when activations are quantized as they come, so that results depend on what shares a run.
@@ -52,12 +53,14 @@ class OpenedGraph:
         GraphRefused: when the file is no graph.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu") -> None:
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu", optimized: bool = True) -> None:
         if device not in devices():
             raise DeviceUnavailable(device, devices())
         self.path, self.threads, self.device = path, threads, device
         try:
-            self._session = onnxruntime.InferenceSession(str(path), _options(threads), providers=_providers(device))
+            self._session = onnxruntime.InferenceSession(
+                str(path), _options(threads, optimized), providers=_providers(device)
+            )
         except _OPEN_FAULTS as fault:
             raise GraphRefused(path, [str(fault)]) from fault
         if device != "cpu" and _PROVIDERS[device] not in self._session.get_providers():
@@ -69,8 +72,10 @@ class OpenedGraph:
         return self._session.get_inputs(), self._session.get_outputs()
 
 
-def _options(threads: int) -> onnxruntime.SessionOptions:
+def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

@@ -11,7 +11,7 @@ from service import problems
 from service.house import House
 from service.limits import BodyLimit, RequestMetrics
 from service.openapi import DocumentedApp
-from service.routes import compress, health, jobs, latency, models, qa, score, sweeps
+from service.routes import compress, graphs, health, jobs, latency, models, qa, score, sweeps
 from service.settings import ServiceSettings
 
 UPLOAD_ROOM_BYTES = 1 << 20
@@ -43,6 +43,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     for module in (
         score,
         qa,
+        graphs,
         compress,
         sweeps,
         jobs,

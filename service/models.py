@@ -14,11 +14,13 @@ from service.inference import beside_runs
 from service.problems import Refused
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
-from store.manifest import Manifest
+from store.manifest import Manifest, Task
 
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
 Session = TypeVar("Session", bound=OpenedGraph)
-ASKED_AT = {"language-model": "POST /score", "question-answering": "POST /qa"}
+ASKED_AT: dict[Task, str] = {
+    "language-model": "POST /score", "question-answering": "POST /qa", "graph": "POST /models/{model}/run",
+}  # fmt: skip
 """Where a model of each task answers."""
 
 
@@ -107,7 +109,7 @@ class ModelRegistry:
                 task = bundle.manifest.task
                 raise Refused(
                     "wrong-task",
-                    f"'{bundle.manifest.name}' is a model for {task}, not {kind.task}; ask it at {ASKED_AT[task]}",
+                    f"'{bundle.manifest.name}' is of the kind {task}, not {kind.task}; ask it at {ASKED_AT[task]}",
                 )
             with self._lock:
                 model = self._loaded.get(bundle_id)

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from service.graph_schemas import GraphRequest
 from service.problems import MEDIA_TYPE, ProblemDocument
 
 _REFERENCE = "#/components/schemas/"
@@ -20,9 +21,8 @@ class DocumentedApp(FastAPI):
         """The document; made once by the framework, and changing it again changes nothing."""
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.setdefault(
-            ProblemDocument.__name__, ProblemDocument.model_json_schema(ref_template=f"{_REFERENCE}{{model}}")
-        )
+        for model in (ProblemDocument, GraphRequest):  # the framework takes neither in nor out itself
+            schemas.setdefault(model.__name__, model.model_json_schema(ref_template=f"{_REFERENCE}{{model}}"))
         for name in _FRAMEWORK:
             schemas.pop(name, None)
         content = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}{ProblemDocument.__name__}"}}}

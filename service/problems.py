@@ -14,7 +14,15 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from runtime.errors import DeviceUnavailable, GraphRefused, RuntimeFault, TextRefused, TokenOutOfRange, UnknownVariant
+from runtime.errors import (
+    DeviceUnavailable,
+    GraphRefused,
+    InputsRefused,
+    RuntimeFault,
+    TextRefused,
+    TokenOutOfRange,
+    UnknownVariant,
+)
 from store.errors import CorruptBundle, EmptyUpload, NotFound, OutOfSpace, StoreError, TooLarge, Unavailable, UnsafePath
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,6 +63,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     Unavailable: (503, "database-unavailable", "The database does not answer"),
     TextRefused: (422, "text-refused", "The text cannot be read"),
     TokenOutOfRange: (422, "token-out-of-range", "A token id is not of the vocabulary"),
+    InputsRefused: (422, "inputs-refused", "The graph cannot be run on these inputs"),
     DeviceUnavailable: (422, "device-unavailable", "The device is not there"),
     GraphRefused: (500, "graph-refused", "The model's graph cannot be used"),
     StoreError: (500, "storage", "The storage failed"),
@@ -64,6 +73,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "invalid-request": (422, "The request is not valid"),
     "wrong-task": (422, "The model is for something else"),
     "too-large": (413, "The request is too large"),
+    "unsupported-media-type": (415, "The body is of a type that is not read here"),
     "overloaded": (503, "The service is busy"),
 }
 

@@ -26,9 +26,10 @@ class ServiceSettings(StoreSettings):
         tokens_limit: tokens of one request.
         characters_limit: characters of one request; a text takes some hundred bytes of memory a character to be split.
         log_level: `INFO` logs every request; `WARNING` only what is wrong.
-        entries_limit: log-probabilities of one answer, those of `top_k` included.
+        entries_limit: log-probabilities of one answer, those of `top_k` included; numbers of a graph's outputs as JSON.
         question_tokens_limit: tokens of one question.
         context_tokens_limit: tokens of all contexts of one request.
+        array_bytes_limit: what the inputs of one run of a graph may take in memory, and the outputs of one answer.
         latency_limit_bytes: what one run of a latency comparison may take beside the weights.
     """
 
@@ -48,4 +49,5 @@ class ServiceSettings(StoreSettings):
     entries_limit: int = 500_000
     question_tokens_limit: int = 200
     context_tokens_limit: int = 50_000
+    array_bytes_limit: int = 64 << 20
     latency_limit_bytes: int = 128 << 20

@@ -209,6 +209,11 @@ class Provenance(Frozen):
     )
     calibration: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
     held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
+    random_inputs: bool = Field(
+        default=False,
+        description="a graph came without inputs: everything was judged and timed on random ones",
+        examples=[False],
+    )
     finetune: str | None = Field(
         description="what training did; null: none",
         default=None,
@@ -269,4 +274,5 @@ class Report(Frozen):
         description="one sentence: what was gained, or why it is not worth it",
         examples=["compressed-int8 is 4.1x as fast"],
     )
+    notes: list[str] = Field(default=[], description="what could not shrink, and why", examples=[[]])
     left_out: list[str] = Field(default=[], description="variants not published and why", examples=[[]])

@@ -11,8 +11,12 @@ cosine               1 - cosine similarity                             output_ch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from store.manifest import Metric, Task
 from store.recipe import Budget
@@ -49,10 +53,16 @@ def _percent(loss: float) -> str:
 SCALES: dict[Metric, Scale] = {
     "perplexity": Scale("perplexity", "rise of perplexity", "{:.2f}".format, _percent, "rise of perplexity (%)", 100),
     "f1": Scale("F1", "fall of F1", "{:.2f}".format, "{:+.2f}".format, "fall of F1 (points)"),
-    "output_change": Scale("output change", "change", "{:.3g}".format, _percent, "change of outputs (%)", 100),
-    "argmax": Scale("same decision", "differ", "{:.2%}".format, _percent, "decisions that differ (%)", 100),
-    "mean_squared_error": Scale("mean squared error", "error", "{:.3g}".format, "{:.3g}".format, "mean squared error"),
-    "cosine": Scale("cosine similarity", "distance", "{:.5f}".format, "{:.2e}".format, "1 - cosine similarity"),
+    "output_change": Scale(
+        "output change", "change of outputs", "{:.3g}".format, _percent, "change of outputs (%)", 100
+    ),
+    "argmax": Scale(
+        "same decision", "share of differing decisions", "{:.2%}".format, _percent, "decisions that differ (%)", 100
+    ),
+    "mean_squared_error": Scale(
+        "mean squared error", "mean squared error", "{:.3g}".format, "{:.3g}".format, "mean squared error"
+    ),
+    "cosine": Scale("cosine similarity", "cosine distance", "{:.5f}".format, "{:.2e}".format, "1 - cosine similarity"),
 }
 
 DEFAULT_BUDGETS: dict[Task, Budget] = {
@@ -60,6 +70,38 @@ DEFAULT_BUDGETS: dict[Task, Budget] = {
     "question-answering": Budget(f1_fall=1.0),
     "graph": Budget(output_change=0.02),
 }
+
+
+Pairs = Sequence[tuple[NDArray[Any], NDArray[Any]]]
+"""Outputs of one name over several runs, each with what it is compared with, of the same shape."""
+
+
+def squared_difference(pairs: Pairs) -> tuple[float, float, int]:
+    """Over all runs together: the sum of squared differences, that of the originals' from their mean, and the count.
+
+    The same infinity on both sides is no difference; only one that is not finite is an infinite one.
+    """
+    ours, whole = (np.concatenate([np.asarray(pair[side], np.float64).ravel() for pair in pairs]) for side in (0, 1))
+    same = (ours == whole) | (np.isnan(ours) & np.isnan(whole))
+    with np.errstate(invalid="ignore", over="ignore"):
+        differences = np.where(same, 0.0, np.square(ours - whole))
+    differences[~np.isfinite(differences)] = np.inf
+    finite = whole[np.isfinite(whole)]
+    spread = float(np.square(finite - finite.mean()).sum()) if finite.size else 0.0
+    return float(differences.sum()), spread, len(whole)
+
+
+def output_change(pairs: Pairs) -> float:
+    """Root mean square of the difference, relative to the standard deviation of the originals; 0 is equal.
+
+    Args:
+        pairs: found and original, by run.
+    """
+    difference, spread, count = squared_difference(pairs)
+    if difference == 0:
+        return 0.0
+    # An output that never changes has no spread: its difference is taken as it is.
+    return float(np.sqrt(difference / (spread if spread > 0 else count)))
 
 
 def settled(task: Task, budget: Budget) -> Budget:

@@ -7,7 +7,7 @@ known throughout: which units it kept stands in its own arrays.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from onnx import ModelProto
 
@@ -19,8 +19,10 @@ from compress.graphs.observing import Observer
 from compress.graphs.parts import Parts, take_apart
 from compress.graphs.silencing import silenced
 from compress.graphs.sizes import read_sizes
+from compress.graphs.states import state_outputs
 from compress.graphs.tracing import Trace
 from compress.graphs.writing import write
+from store.manifest import Architecture
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class GraphNetwork:
     _arrays: Arrays
     _as_read: bool = True
 
-    architecture = "graph"
+    architecture: ClassVar[Architecture] = "onnx-graph"
 
     @classmethod
     def from_model(cls, model: ModelProto) -> Self:
@@ -97,6 +99,10 @@ class GraphNetwork:
     def observer(self) -> Observer:
         """The original graph showing what its sites read."""
         return Observer(self.trace, self.meaning)
+
+    def state_outputs(self) -> set[str]:
+        """The graph's outputs that are states which the caller carries on: a removed unit's entries in them are zero."""
+        return state_outputs(self.source)
 
     def report(self) -> list[AxisReport]:
         """Every axis of units, in the order of the graph."""

@@ -50,6 +50,14 @@ def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
     return simplified(model)
 
 
+def is_graph(path: Path) -> bool:
+    """Whether a file begins as an ONNX model does: with its version, which no zip, pickle or safetensors file does."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    # A safetensors file begins with a length of eight bytes, whatever they are, and a brace.
+    return start[:1] == b"\x08" and start[8:9] != b"{"
+
+
 def simplified(model: ModelProto) -> ModelProto:
     """The same for a model that is already in memory; it stays as it is.
 

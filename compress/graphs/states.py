@@ -42,6 +42,12 @@ def mark_states(parts: Parts) -> set[str]:
     return markers
 
 
+def state_outputs(parts: Parts) -> set[str]:
+    """The model's outputs that only show states which the caller carries on: what they have of a removed unit is zero."""
+    places, graph = _places(parts), parts.structure.graph
+    return {port.name for port in graph.output if _is_state(places, graph, port.name)}
+
+
 def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
     """Graphs whose outputs may be states, with the names of those outputs."""
     top = parts.structure.graph

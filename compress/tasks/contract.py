@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
+from compress import axes
 from compress.axes import Declaration, Keep
 from compress.errors import ModeUnavailable
 from compress.networks.contract import Network
@@ -56,11 +57,16 @@ class Quality:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a task's model and data come from, a line each."""
+    """Where a task's model and data come from, a line each.
+
+    Attributes:
+        random: the data was drawn: what the model does on real data was never looked at.
+    """
 
     layout: str
     calibration: str
     held_out: str
+    random: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +168,14 @@ class ModelTask(ABC, Generic[Model]):
     @abstractmethod
     def save_companions(self, folder: Path) -> None:
         """Writes what the service needs beside the graphs, such as the tokenizer."""
+
+    def parameters(self, declaration: Declaration) -> int:
+        """How many parameters a network of these sizes has."""
+        return axes.parameters(declaration)
+
+    def notes(self) -> list[str]:
+        """What the report should say besides: parts that were left alone, and why."""
+        return []
 
     def is_tied(self, declaration: Declaration) -> bool:
         """Whether output and input share one matrix."""

@@ -8,11 +8,13 @@ from typing import Any
 
 from compress.errors import WrongBudget
 from compress.export import check_size
+from compress.graphs.reading import is_graph
 from compress.ingest.checkpoint import Checkpoint, read_checkpoint
 from compress.ingest.layouts import recognise
 from compress.ingest.passages import is_bidaf, read_codec, recognise_bidaf
 from compress.ingest.vocabulary import read_tokenizer
 from compress.tasks.contract import ModelTask
+from compress.tasks.graphs import GraphTask
 from compress.tasks.language import LanguageTask
 from compress.tasks.questions import QuestionTask, read_questions
 from compress.texts import read_texts
@@ -42,6 +44,8 @@ def read_task(inputs: Inputs, recipe: Recipe) -> ModelTask[Any]:
     Raises:
         CompressError: when a file cannot be read, or the recipe does not fit the model.
     """
+    if is_graph(inputs.model):
+        return GraphTask(inputs.model, with_budget(recipe, GraphTask.task), inputs.calibration, inputs.held_out)
     checkpoint = read_checkpoint(inputs.model, inputs.config)
     if is_bidaf(checkpoint):
         return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task))

@@ -28,7 +28,15 @@ CORES = max(1, os.cpu_count() or 1)
 async def latency(
     model: ModelName,
     house: TheHouse,
-    steps: Annotated[int, Query(ge=1, le=1000, description="tokens of each sequence or context", examples=[30])] = 30,
+    steps: Annotated[
+        int,
+        Query(
+            ge=1,
+            le=1000,
+            description="tokens of a text or context; of graphs none",
+            examples=[30],
+        ),
+    ] = 30,
     batch: Annotated[int, Query(ge=1, le=256, description="sequences side by side", examples=[1])] = 1,
     threads: Annotated[
         int, Query(ge=1, le=CORES, description="of one run; at most this host's cores", examples=[1])

@@ -113,5 +113,7 @@ def test_verdict_speaks_of_the_smaller_file_where_the_clock_cannot_tell(bundle: 
     plain = [timed(both, "original", 1, 1, 1), timed(both, "original-int8", 1, 1.1, 1.2)]
     fast = timed(both, "compressed", 2.9, 3.0, 3.1)
     overlapping, slower = (timed(both, "compressed-int8", low, low + 0.1, low + 0.2) for low in (2.75, 2.5))
-    assert verdict_of([*plain, fast, overlapping], SCALES["perplexity"]).startswith("compressed-int8 is 2.9x")
-    assert verdict_of([*plain, fast, slower], SCALES["perplexity"]).startswith("compressed is 3.0x")
+    assert verdict_of([*plain, fast, overlapping], SCALES["perplexity"], "one text").startswith(
+        "compressed-int8 is 2.9x"
+    )
+    assert verdict_of([*plain, fast, slower], SCALES["perplexity"], "one text").startswith("compressed is 3.0x")

@@ -1,0 +1,86 @@
+"""How far the outputs of a graph are from the original's: the metrics of `store/quality.py` for graphs.
+
+All are taken over every run together, output by output; the worst output counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from store.manifest import Metric
+from store.quality import Pairs, output_change, squared_difference
+
+Outputs = dict[str, NDArray[Any]]
+
+
+def compared(metric: Metric, found: Sequence[Outputs], wanted: Sequence[Outputs], names: Sequence[str]) -> float:
+    """The metric's value over runs.
+
+    Args:
+        metric: `output_change`, `argmax`, `mean_squared_error` or `cosine`.
+        found: outputs of every run, by name.
+        wanted: the original's.
+        names: which outputs count.
+
+    Returns:
+        Of `argmax` and `cosine` the smallest (1 is equal), of the others the largest (0 is equal) over the outputs. An output
+        that is not finite where the original's is counts as infinitely far.
+    """
+    values = []
+    for name in names:
+        pairs = [(one[name], other[name]) for one, other in zip(found, wanted, strict=True)]
+        values.append(_MEASURES[metric](pairs))
+    worst = min if metric in ("argmax", "cosine") else max
+    return float(worst(values))
+
+
+def loss_of(metric: Metric, value: float) -> float:
+    """How much worse than the original a value is: see `store/quality.py`."""
+    return 1.0 - value if metric in ("argmax", "cosine") else value
+
+
+def _mean_squared_error(pairs: Pairs) -> float:
+    difference, _, count = squared_difference(pairs)
+    return difference / max(count, 1)
+
+
+def _argmax(pairs: Pairs) -> float:
+    """Share of places where the largest entry of the last dimension is the same; of single numbers, the same side of 0.5."""
+    same: list[NDArray[np.bool_]] = []
+    for one, other in pairs:
+        if other.ndim and other.shape[-1] > 1:
+            same.append((np.asarray(one).argmax(-1) == np.asarray(other).argmax(-1)).ravel())
+        else:
+            same.append(((np.asarray(one) > 0.5) == (np.asarray(other) > 0.5)).ravel())
+    return _mean(same)
+
+
+def _cosine(pairs: Pairs) -> float:
+    """Mean cosine between the last dimensions; equal ones have 1, whatever they hold, and those that are not finite -1."""
+    values: list[NDArray[np.float64]] = []
+    for one, other in pairs:
+        ours, whole = (
+            np.asarray(each, np.float64).reshape(-1, max(other.shape[-1] if other.ndim else 1, 1))
+            for each in (one, other)
+        )
+        equal = ((ours == whole) | (np.isnan(ours) & np.isnan(whole))).all(1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(whole, axis=1)
+            found = (ours * whole).sum(1) / np.maximum(norms, 1e-30)
+        values.append(np.where(equal, 1.0, np.where(np.isfinite(found), found, -1.0)))
+    return _mean(values)
+
+
+def _mean(values: list[NDArray[Any]]) -> float:
+    """Over all of them; 1 of none, which are equal."""
+    together = np.concatenate(values)
+    return float(together.mean()) if together.size else 1.0
+
+
+_MEASURES = {
+    "output_change": output_change, "argmax": _argmax, "mean_squared_error": _mean_squared_error, "cosine": _cosine,
+}  # fmt: skip

@@ -1,0 +1,331 @@
+"""ONNX graphs of any origin: observed on recorded inputs, judged by what becomes of the outputs, run as they stand.
+
+The original is the very file that was uploaded. What is proven of a smaller graph is that it equals the uploaded one with
+the removed units held at zero, a reference that is built without the surgery (`compress/graphs/silencing.py`), before and
+after repair.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import onnx
+
+from compress import axes
+from compress.axes import Declaration
+from compress.calibrate import Pruned
+from compress.errors import GraphNotUnderstood, NothingRemovable, TextUnusable, VerificationFailed
+from compress.graphs.drawn import drawn_runs
+from compress.graphs.network import GraphNetwork
+from compress.graphs.reading import read_graph
+from compress.moments import Moments
+from compress.observation import Observed
+from compress.quantize import quantize_graph
+from compress.tasks.comparing import Outputs, compared, loss_of
+from compress.tasks.contract import ModelTask, Origin, Quality, Tell
+from runtime.errors import GraphRefused, InputsRefused
+from runtime.latency import compare_graphs
+from runtime.samples import SAMPLES, AnyGraph, Inputs, read_runs, write_runs
+from store.manifest import CheckRecord, LatencyRecord, PartRecord, Task
+from store.recipe import Recipe
+
+TOLERANCE = 1e-4
+"""Largest difference of an output, relative to its largest entry where that is above 1: float32 sums in different orders."""
+DRAWN_RUNS, PROVEN, KEPT_SAMPLES = 24, 4, 4
+SAMPLE_BYTES = 8 << 20
+"""What the recorded runs in a bundle may take; the first one is always there."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Runs to observe and to judge on, a line on the origin of each, and whether they were drawn."""
+
+    calibration: list[Inputs]
+    held_out: list[Inputs]
+    calibration_origin: str
+    held_out_origin: str
+    random: bool = False
+
+
+class GraphTask(ModelTask[GraphNetwork]):
+    """A graph and recorded inputs.
+
+    Args:
+        path: the uploaded file; it has to stay while the task lives.
+        recipe: with a budget of a graph.
+        calibration: recorded inputs as npz (`runtime/samples.py`); None: drawn.
+        held_out: the same, to judge on; None: the last fifth of the others.
+
+    Raises:
+        CompressError: when the graph is not understood, nothing can be removed, or it cannot be run on the inputs.
+    """
+
+    task: ClassVar[Task] = "graph"
+    shapes: ClassVar = ((1, 1),)
+    """One run of the first sample."""
+
+    def __init__(self, path: Path, recipe: Recipe, calibration: Path | None, held_out: Path | None) -> None:
+        self.path, self.recipe, self.metric = path, recipe, recipe.metric
+        self._model = read_graph(path)
+        self.original = GraphNetwork.from_model(self._model)
+        if not self.original.declaration().axes:
+            raise NothingRemovable(
+                "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
+                "understood; the issues say why, layer by layer",
+                self.notes(),
+            )
+        try:
+            self._uploaded = AnyGraph(path)
+        except GraphRefused as refused:
+            raise TextUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
+        if strange := [name for name, (kind, _) in self._uploaded.outputs.items() if not kind.startswith("tensor(")]:
+            raise GraphNotUnderstood(f"outputs that are no tensors are not compared: {', '.join(strange)}")
+        self.runs = self._read(calibration, held_out)
+        self._wanted = self._outputs(self._uploaded, self.runs.held_out)
+        states = self.original.state_outputs()
+        numbers = [name for name, (kind, _) in self._uploaded.outputs.items() if kind != "tensor(string)"]
+        self._judged = [name for name in numbers if name not in states] or numbers
+        layers = [each for each in self.original.report() if not each.reasons]
+        self.origin = Origin(
+            f"ONNX graph, opset {self._model.opset_import[0].version}: {len(layers)} of {len(self.original.report())} groups of "
+            "recurrent units may shrink",
+            self.runs.calibration_origin,
+            self.runs.held_out_origin,
+            self.runs.random,
+        )
+
+    def observe(self, tell: Tell) -> Observed:
+        """Moments of what every site reads, over the calibration runs."""
+        observer, moments, seen = self.original.observer(), dict[str, Moments](), 0
+        with _opened(observer.model) as graph:
+            for done, run in enumerate(self.runs.calibration):
+                for site, rows in observer.rows(graph.run(run, observer.outputs)).items():
+                    if len(rows):
+                        new = Moments.of(rows)
+                        moments[site] = moments[site] + new if site in moments else new
+                        seen = max(seen, moments[site].count)
+                tell((done + 1) / len(self.runs.calibration), "observing")
+        declaration = self.original.declaration()
+        for each in declaration.sites:
+            if each.name not in moments:
+                # It lies in a branch that never ran: nothing is known of its inputs, so nothing is told from others.
+                width = sum(part.size for part in declaration.parts(each))
+                moments[each.name] = Moments(1, np.zeros(width), np.eye(width))
+        return Observed(moments, seen)
+
+    def judge(self, network: GraphNetwork) -> Quality:
+        """The recipe's metric over the held-out runs."""
+        with _opened(network.model()) as graph:
+            value = compared(self.metric, self._outputs(graph, self.runs.held_out), self._wanted, self._judged)
+        return Quality(value, loss_of(self.metric, value))
+
+    def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
+        """The cut graph against the uploaded one with the removed units held at zero, and repaired against its algebra."""
+        runs = self.runs.held_out[:PROVEN]
+        cut, _ = axes.take(before.arrays(), before.declaration(), pruned.keep)
+        pairs = (
+            (before.rebuilt(cut).model(), before.silenced(pruned.keep)),
+            (before.rebuilt(pruned.arrays).model(), before.rebuilt(pruned.reference).silenced(pruned.keep)),
+        )
+        errors = []
+        for found, expected in pairs:
+            with _opened(found) as small, _opened(expected) as reference:
+                errors.append(_difference(self._outputs(small, runs), self._outputs(reference, runs)))
+        return _checked(
+            "cut graph = uploaded graph with removed units at zero",
+            f"all outputs of {len(runs)} runs, before repair and after it",
+            max(errors),
+        )
+
+    def export(self, network: GraphNetwork, path: Path) -> None:
+        """Writes the graph; of the original the very file that was uploaded."""
+        if network is self.original:
+            shutil.copyfile(self.path, path)
+            return
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(network.model().SerializeToString())
+        partial.replace(path)
+
+    def verify_export(self, path: Path, network: GraphNetwork, name: str) -> CheckRecord:
+        """The file passes ONNX's checker, and ONNX Runtime's optimised run equals a plain one of the graph in memory."""
+        runs = self.runs.held_out[:PROVEN]
+        try:
+            onnx.checker.check_model(path, full_check=network is not self.original)
+        except onnx.checker.ValidationError as error:
+            raise VerificationFailed(f"ONNX's checker refuses {name}: {error}; nothing was published") from error
+        with _opened(network.model(), optimized=False) as plain:
+            found = _difference(self._outputs(AnyGraph(path), runs), self._outputs(plain, runs))
+        return _checked(f"ONNX Runtime, optimised = as written ({name})", f"all outputs of {len(runs)} runs", found)
+
+    def quantize(self, source: Path, target: Path) -> list[str]:
+        """By ONNX Runtime, dynamically; nothing where that is not possible or leads to a graph that cannot be run."""
+        parts = quantize_graph(source, target)
+        if parts:
+            try:
+                self._outputs(AnyGraph(target), self.runs.held_out[:1])
+            except (GraphRefused, InputsRefused, TextUnusable):
+                return []
+        return parts
+
+    def measure(self, path: Path) -> dict[str, float]:
+        """The recipe's metric, in the file as it is served."""
+        found = self._outputs(AnyGraph(path), self.runs.held_out)
+        return {self.metric: compared(self.metric, found, self._wanted, self._judged)}
+
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        """How far from the original."""
+        return loss_of(self.metric, metrics[self.metric])
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        """Times runs of the first sample."""
+        sessions = {name: AnyGraph(path) for name, path in paths.items()}
+        return compare_graphs(sessions, self.runs.held_out[0], pairs=pairs)
+
+    def parameters(self, declaration: Declaration) -> int:
+        """All of the graph's, also those that no axis touches."""
+        return axes.parameters(declaration) + self._untouched
+
+    def parts(self, declaration: Declaration) -> list[PartRecord]:
+        """Every recurrent layer, every matrix that reads one, and the rest of the graph."""
+        reading = {reader.parameter for site in declaration.sites for reader in site.readers}
+        grouped: dict[str, list[str]] = {}
+        for name in declaration.dimensions:
+            layer = next((each for each in self.original.meaning.layers if name.startswith(f"{each}.")), None)
+            grouped.setdefault(layer or (name if name in reading else _REST), []).append(name)
+        records = []
+        for part, names in grouped.items():
+            counts = {name: int(np.prod(axes.shape(declaration, name))) for name in names}
+            records.append(
+                PartRecord(
+                    name=self._told(part),
+                    width=0
+                    if part == _REST
+                    else _width(declaration, names, units=part in self.original.meaning.layers),
+                    parameters=sum(counts.values()) + (self._untouched if part == _REST else 0),
+                    mult_adds=sum(count for name, count in counts.items() if name in reading),
+                )
+            )
+        if _REST not in grouped and self._untouched:
+            records.append(PartRecord(name=_REST, width=0, parameters=self._untouched, mult_adds=0))
+        return records
+
+    def save_companions(self, folder: Path) -> None:
+        """Recorded runs, which the service measures latency on."""
+        kept: list[Inputs] = []
+        for run in self.runs.held_out[:KEPT_SAMPLES]:
+            if kept and sum(array.nbytes for each in (*kept, run) for array in each.values()) > SAMPLE_BYTES:
+                break
+            kept.append(run)
+        write_runs(folder / SAMPLES, kept)
+
+    def notes(self) -> list[str]:
+        """Every group of units that was left alone, with the reasons."""
+        return [
+            f"{each.name} ({each.size} units): {'; '.join(each.reasons)}"
+            for each in self.original.report()
+            if each.reasons
+        ]
+
+    def _told(self, part: str) -> str:
+        """A matrix by the operator that reads it: exporters give constants names that say nothing."""
+        readers = [] if part in self.original.meaning.layers else self.original.trace.consumers.get(part, [])
+        return next((node.name for node in readers if node.name), part)
+
+    @property
+    def _untouched(self) -> int:
+        whole = sum(array.size for array in self.original.source.constants.values() if array.dtype.kind == "f")
+        return max(0, whole - axes.parameters(self.original.meaning.declaration))
+
+    def _read(self, calibration: Path | None, held_out: Path | None) -> Recorded:
+        observed, judged = (None if path is None else self._recorded(path) for path in (calibration, held_out))
+        if observed is None and judged is None:
+            try:
+                runs = drawn_runs(self.original.trace, self._uploaded, 2 * DRAWN_RUNS, self.recipe.seed)
+            except InputsRefused as refused:
+                raise TextUnusable(
+                    "no inputs were sent, and the graph cannot be run on ones drawn to its declared types and shapes: send "
+                    "`calibration`, an npz of recorded inputs",
+                    refused.issues,
+                ) from refused
+            told = f"RANDOM inputs ({DRAWN_RUNS} runs)"
+            return Recorded(runs[:DRAWN_RUNS], runs[DRAWN_RUNS:], told, told, random=True)
+        if judged is None:
+            assert observed is not None
+            cut = len(observed) * 4 // 5
+            if cut:
+                told = f"the last fifth of the uploaded inputs, used for nothing else ({len(observed) - cut} runs)"
+                return Recorded(observed[:cut], observed[cut:], f"uploaded inputs ({cut} runs)", told)
+            return Recorded(
+                observed, observed, "uploaded inputs (1 run)", "the one uploaded run, which was observed as well"
+            )
+        told = f"uploaded inputs ({len(judged)} runs)"
+        return Recorded(observed or judged, judged, f"uploaded inputs ({len(observed or judged)} runs)", told)
+
+    def _recorded(self, path: Path) -> list[Inputs]:
+        try:
+            return [self._uploaded.checked(run) for run in read_runs(path.read_bytes())]
+        except InputsRefused as refused:
+            raise TextUnusable(
+                f"the recorded inputs are not those of the graph: {refused.issues[0]}", refused.issues
+            ) from refused
+
+    def _outputs(self, graph: AnyGraph, runs: Sequence[Inputs]) -> list[Outputs]:
+        try:
+            return [graph.run(run) for run in runs]
+        except InputsRefused as refused:
+            raise TextUnusable(
+                f"the graph cannot be run on its inputs: {refused.issues[0]}", refused.issues
+            ) from refused
+
+
+_REST = "the rest of the graph"
+
+
+@contextmanager
+def _opened(model: onnx.ModelProto, *, optimized: bool = True) -> Iterator[AnyGraph]:
+    """A graph in memory, opened; its file is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="graph-") as folder:
+        path = Path(folder) / "graph.onnx"
+        path.write_bytes(model.SerializeToString())
+        yield AnyGraph(path, optimized=optimized)
+
+
+def _width(declaration: Declaration, names: Sequence[str], *, units: bool) -> int:
+    """Of a layer its units, of all directions; of a matrix its rows."""
+    own = {segment.axis for name in names for segment in declaration.dimensions[name][0] if segment.axis is not None}
+    return sum(declaration.axes[axis] for axis in own) if units and own else axes.shape(declaration, names[0])[0]
+
+
+def _difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
+    """The largest difference of any output; infinite where shapes or types differ, or only one is finite."""
+    worst = 0.0
+    for one, other in zip(found, expected, strict=True):
+        for name, wanted in other.items():
+            ours = one[name]
+            if ours.shape != wanted.shape or ours.dtype != wanted.dtype:
+                return float("inf")
+            if wanted.dtype.kind not in "fiub" or not wanted.size:
+                continue
+            a, b = ours.astype(np.float64), wanted.astype(np.float64)
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
+            off = np.abs(a - b)[~same] / scale
+            worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max(initial=0.0)))
+    return worst
+
+
+def _checked(name: str, detail: str, error: float) -> CheckRecord:
+    if not error <= TOLERANCE:
+        raise VerificationFailed(
+            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
+        )
+    return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)
