@@ -98,10 +98,7 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(name: str, tmp
     assert compressed is not None
     torch.manual_seed(0)
     module = trained(Tagger(kind, both=both))
-    twice = sum(each.numel() for part, each in module.named_parameters() if "bias_hh" in part)
-    if kind is nn.LSTM:
-        # A GRU's two biases act apart.
-        assert original.parameters == sum(each.numel() for each in module.parameters()) - twice
+    assert original.parameters == sum(each.numel() for each in module.parameters())
     assert compressed.parameters < 0.7 * original.parameters
     assert compressed.size_bytes < 0.7 * original.size_bytes
     assert all(check.error <= check.tolerance for check in manifest.checks)
@@ -161,7 +158,7 @@ def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Pat
     console = terminal()
     with console.capture() as captured:
         console.print(comparison_table(bundle.manifest))
-        listed = {"name": "tagger", "id": made, "task": "graph", "metric": "output_change"}
+        listed = {"name": "tagger", "id": made, "task": "graph", "metric": "output_change", "issues": []}
         console.print(models_table([{**listed, "variants": [each.model_dump() for each in bundle.manifest.variants]}]))
     assert "one run" in captured.get()
     assert "1 x 1" not in captured.get()
@@ -233,18 +230,19 @@ def test_states_that_are_carried_keep_names_types_and_sizes(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("metric", ["output_change", "argmax", "mean_squared_error", "cosine"])
 def test_budget_of_each_metric_is_kept_in_the_file(metric: Metric, folder: Path, tmp_path: Path) -> None:
-    task = task_of(folder, Recipe(metric=metric, budget=Budget(output_change=0.05)))
+    limit = 0.005 if metric == "cosine" else 0.05
+    task = task_of(folder, Recipe(metric=metric, budget=Budget(output_change=limit)))
     found = first(task, tmp_path)
     task.export(task.original, tmp_path / "original.onnx")
     task.export(found.network, tmp_path / "small.onnx")
     measured = task.measure(tmp_path / "small.onnx")
     assert set(measured) == {metric}
     loss = task.loss(measured, task.measure(tmp_path / "original.onnx"))
-    assert 0 < loss <= 0.05
+    assert 0 < loss <= limit
     (chosen,) = [point for point in found.curve if point.chosen]
     assert chosen.loss == pytest.approx(loss, rel=1e-3)
     assert task.loss(task.measure(tmp_path / "original.onnx"), {}) == pytest.approx(0.0, abs=1e-9)
-    assert any(point.loss > 0.05 for point in found.curve)  # more was tried, and was too much
+    assert any(point.loss > limit for point in found.curve)  # more was tried, and was too much
 
 
 def test_budget_of_size_counts_the_whole_graph(folder: Path, tmp_path: Path) -> None:
