@@ -23,7 +23,7 @@ from compress.pipeline import run
 from compress.tasks.reading import Inputs
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 

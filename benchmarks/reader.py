@@ -22,7 +22,8 @@ from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession
 from runtime.reading import answer, read, tokenized
 from store.bundles import BundleStore, seal
-from store.manifest import AxisRecord, Manifest, PartRecord, Provenance, Recipe, Report, VariantName, VariantRecord
+from store.manifest import AxisRecord, Manifest, PartRecord, Provenance, Report, VariantName, VariantRecord
+from store.recipe import Recipe
 from store.settings import StoreSettings
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!'-"

@@ -35,7 +35,7 @@ from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import score_batch
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 

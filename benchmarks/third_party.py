@@ -35,8 +35,9 @@ from compress.tasks.reading import Inputs as Uploads
 from runtime.samples import AnyGraph, Inputs, write_runs
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Manifest, Recipe
+from store.manifest import Manifest
 from store.quality import output_change
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 

@@ -15,75 +15,23 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Self, Unpack
+from urllib.parse import quote
 
 import httpx
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from client.forms import Companions, GraphRun, ProblemError, Unreachable
 from store.arrays import npz, read_npz
 from store.jobs import Job, Sweep
-from store.manifest import Manifest, Recipe
+from store.manifest import Manifest
+from store.recipe import Recipe
 
 _JOBS = TypeAdapter(list[Job])
 Json = dict[str, Any]
-
-
-class Companions(TypedDict, total=False):
-    """The files that may come with a model.
-
-    Attributes:
-        config: optional JSON beside the weights.
-        vocabulary: words or characters by id, or tokenizer.json.
-        vectors: word vectors of a question-answering model (npy).
-        characters: characters of a question-answering model, one a line.
-        train: text, or questions in the form of SQuAD, to learn and fine-tune on.
-        calibration: text, questions, or a graph's recorded inputs (npz) to observe.
-        held_out: the same to judge on.
-    """
-
-    config: Path | None
-    vocabulary: Path | None
-    vectors: Path | None
-    characters: Path | None
-    train: Path | None
-    calibration: Path | None
-    held_out: Path | None
-
-
-@dataclass(frozen=True)
-class GraphRun:
-    """One run of a graph by one variant.
-
-    Attributes:
-        outputs: by name.
-        run_ms: in ONNX Runtime, this once.
-    """
-
-    outputs: dict[str, NDArray[Any]]
-    run_ms: float
-
-
-class ProblemError(Exception):
-    """The service answered with a problem document (RFC 9457).
-
-    Attributes:
-        status: HTTP status.
-        kind: its slug.
-        detail: what is wrong and what to do.
-        errors: every issue.
-    """
-
-    def __init__(self, status: int, kind: str, detail: str, errors: list[Json]) -> None:
-        self.status, self.kind, self.detail, self.errors = status, kind, detail, errors
-        super().__init__(f"{detail} ({kind}, {status})")
-
-
-class Unreachable(Exception):
-    """No service answers at the address."""
 
 
 class Client:
@@ -96,7 +44,10 @@ class Client:
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=timeout)
+        try:
+            self._http = httpx.Client(base_url=url, timeout=timeout)
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"'{url}' is no address: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -143,15 +94,15 @@ class Client:
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """A sweep as it is now."""
-        return Sweep.model_validate(self._ask("GET", f"/sweeps/{sweep_id}"))
+        return Sweep.model_validate(self._ask("GET", f"/sweeps/{_part(sweep_id)}"))
 
     def cancel_sweep(self, sweep_id: str) -> Sweep:
         """Cancels a sweep's jobs."""
-        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{sweep_id}"))
+        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{_part(sweep_id)}"))
 
     def job(self, job_id: str) -> Job:
         """A job as it is now."""
-        return Job.model_validate(self._ask("GET", f"/jobs/{job_id}"))
+        return Job.model_validate(self._ask("GET", f"/jobs/{_part(job_id)}"))
 
     def jobs(self) -> list[Job]:
         """All jobs, newest first."""
@@ -159,7 +110,7 @@ class Client:
 
     def cancel(self, job_id: str) -> Job:
         """Cancels a job."""
-        return Job.model_validate(self._ask("DELETE", f"/jobs/{job_id}"))
+        return Job.model_validate(self._ask("DELETE", f"/jobs/{_part(job_id)}"))
 
     def wait(self, job_id: str, on_change: Callable[[Job], None] | None = None) -> Job:
         """Waits until a job has ended, telling of its changes."""
@@ -178,15 +129,15 @@ class Client:
 
     def manifest(self, model: str) -> Manifest:
         """A model's manifest, by id or name."""
-        return Manifest.model_validate(self._ask("GET", f"/models/{model}")["manifest"])
+        return Manifest.model_validate(self._ask("GET", f"/models/{_part(model)}")["manifest"])
 
     def card(self, model: str) -> str:
         """A model's card, Markdown."""
-        return self._raw("GET", f"/models/{model}/card").text
+        return self._raw("GET", f"/models/{_part(model)}/card").text
 
     def delete(self, model: str) -> None:
         """Deletes a model."""
-        self._raw("DELETE", f"/models/{model}")
+        self._raw("DELETE", f"/models/{_part(model)}")
 
     def score(
         self, model: str, texts: list[str], variants: list[str] | None = None, *, per_token: bool = False
@@ -282,7 +233,7 @@ class Client:
     def latency(self, model: str, *, steps: int = 30, batch: int = 1, threads: int = 1, refresh: bool = False) -> Json:
         """Compares the variants' latency on the service's host."""
         query = {"steps": steps, "batch": batch, "threads": threads, "refresh": refresh}
-        found: Json = self._ask("GET", f"/models/{model}/latency", params=query)
+        found: Json = self._ask("GET", f"/models/{_part(model)}/latency", params=query)
         return found
 
     def ready(self) -> bool:
@@ -302,19 +253,35 @@ class Client:
             return self._ask("POST", path, files=files, data={"options": options, **data})
 
     def _ask(self, method: str, path: str, **content: Any) -> Any:
-        return self._raw(method, path, **content).json()
+        try:
+            return self._raw(method, path, **content).json()
+        except ValueError as error:
+            raise Unreachable(f"what answers at {self.url} is no isslim service") from error
 
     def _raw(self, method: str, path: str, **content: Any) -> httpx.Response:
         try:
             response = self._http.request(method, path, **content)
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unreachable(f"no service answers at {self.url}: {error}; is it running? (isslim serve)") from error
         if response.is_success:
             return response
         try:
             body = response.json()
         except ValueError:
+            body = None
+        if not isinstance(body, dict):
             body = {}
         raise ProblemError(
             response.status_code, body.get("type", "http"), body.get("detail", response.text), body.get("errors", [])
         )
+
+
+def _part(name: str) -> str:
+    """A name as one part of a path: a `?` or `#` in it would else cut it short, and mean another model.
+
+    Raises:
+        ProblemError: when it holds a slash, as no name does; a service may take it for two parts however it is written.
+    """
+    if "/" in name:
+        raise ProblemError(404, "not-found", f"there is nothing of the name '{name}': names hold no slash", [])
+    return quote(name, safe="")

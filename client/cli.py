@@ -12,11 +12,12 @@ from rich.markdown import Markdown
 from rich.markup import escape
 
 from client import serving, show
-from client.api import Client, Companions, ProblemError, Unreachable
+from client.api import Client
 from client.companions import with_companions
+from client.forms import Companions, ProblemError, Unreachable
 from store.arrays import BadArrays, npz, read_npz
 from store.jobs import JobState
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 models_app = typer.Typer(help="published models", invoke_without_command=True)

@@ -29,7 +29,7 @@ OPTIONS = {
 
 
 def with_companions(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options, which it takes as `**companions: Unpack[client.api.Companions]`."""
+    """Gives a command the options, which it takes as `**companions: Unpack[client.forms.Companions]`."""
     signature = inspect.signature(command, eval_str=True)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     options = [

@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from client.api import Client, GraphRun
+from client.api import Client
+from client.forms import GraphRun
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest, VariantRecord
 from store.quality import SCALES, output_change
@@ -101,6 +102,9 @@ def models_table(models: list[dict[str, Any]]) -> Table:
     for column in ("model", "id", "variant", "parameters", "MB", "quality", "median"):
         table.add_column(column, justify="left" if column in ("model", "id", "variant") else "right")
     for model in models:
+        if model["issues"]:
+            table.add_row(model["name"], model["id"], f"[red]damaged:[/] {escape('; '.join(model['issues']))}")
+            continue
         for index, variant in enumerate(model["variants"]):
             record = VariantRecord.model_validate(variant)
             spoken, scale = record.sentence, SCALES[model["metric"]]

@@ -8,8 +8,9 @@ from compress.markdown import table
 from compress.plots import plot_curve, plot_variants
 from compress.tradeoff import curve_section, learning_sections
 from compress.usage import use_section
-from store.manifest import Budget, Manifest, Provenance, Report, Task, VariantRecord
+from store.manifest import Manifest, Provenance, Report, Task, VariantRecord
 from store.quality import SCALES
+from store.recipe import Budget
 from store.wording import RANDOM, one_run
 
 _EIGHT_BIT: dict[Task, tuple[str, ...]] = {

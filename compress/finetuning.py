@@ -12,7 +12,7 @@ from compress.texts import Texts
 from compress.training.evaluation import perplexity
 from compress.training.loop import train
 from compress.training.plan import distilling, distilling_dropout
-from store.manifest import Recipe
+from store.recipe import Recipe
 
 
 def finetune(

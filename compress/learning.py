@@ -3,7 +3,7 @@
 A round takes something away and trains what is left, with the original as teacher. How it takes away is the learner's
 business:
 
-- `calibrated`: structured OBS and repair at once, as deep as a slack of perplexity above the budget allows, then distillation;
+- `calibrated`: structured OBS and repair at once, as deep as a slack of quality above the budget allows, then distillation;
 - `proximal`, `l0`: training drives components to zero and shrinks the network on the way, then repair as far as the budget
   allows, then distillation;
 - `group_lasso`: the same with the paper's subgradient, loss scale and threshold at the recipe's strength.
@@ -11,59 +11,86 @@ business:
 A round that ends within the budget is kept and followed by another; one that breaks it is rolled back and tried again half as
 bold. A budget of size or speed needs one round: its depth is known. The last kept model is the answer, and every round is a
 point of the curve. The state after each round and the checkpoint within it lie in the job's folder: a killed job goes on.
-
-Legend: N tokens.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress import axes
 from compress.calibrate import Pruned, learn
-from compress.errors import BudgetNotMet, CheckpointRefused, TrainingDiverged
-from compress.learners.gates import HardConcreteGates
-from compress.learners.group_lasso import PaperGroupLasso
-from compress.learners.proximal import ProximalGroupLasso
-from compress.networks.contract import LanguageModel
-from compress.observation import observe
+from compress.errors import BudgetNotMet, TrainingDiverged
+from compress.networks.contract import Network
 from compress.rounds import Learning, read_state, write_state
 from compress.search import LEAST_GAIN, find
-from compress.tasks.contract import ModelTask, Quality, Tell
-from compress.texts import Texts
-from compress.training.hooks import Learner
-from compress.training.loop import train
-from compress.training.plan import Trained, TrainingPlan, distilling, distilling_dropout
-from store.manifest import CurvePoint, EpochPoint, Recipe
+from compress.tasks.contract import Candidate, Model, ModelTask, Quality, StageReport, Tell
+from compress.tasks.trainers import Taught, Trainer
+from store.manifest import CurvePoint, EpochPoint
+from store.quality import SCALES
+from store.recipe import Recipe
 
 ROUNDS = 6
-BOLD = {"calibrated": 0.12, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.3}
-"""How bold the first round is: slack of perplexity before distillation, or share of the components."""
+BOLD = {"calibrated": 1.0, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.3}
+"""How bold the first round is: share of the trainer's slack of quality, or share of the components."""
 LEAST_BOLD = 0.1
 """Share of `BOLD` of the last try; there a calibrated cut stays within the budget without any training."""
 LEARNING_SHARE = 0.6
 """Of a round's epochs, what a learner takes before distillation."""
 
-WARM_RATE = 0.2
-"""Of `group_lasso`, in the scale of the summed loss: the paper's 1.0 is for weights that know nothing yet."""
+
+def learnt(
+    task: ModelTask[Model], trainer: Trainer[Model], work: Path, stages: StageReport
+) -> Iterator[Candidate[Model]]:
+    """Candidates by rounds of training, the boldest first.
+
+    Args:
+        task: the original and what is asked for.
+        trainer: of its kind of networks.
+        work: the job's folder.
+        stages: progress, in the stage of learning.
+
+    Raises:
+        BudgetNotMet: with the curve.
+    """
+    original, recipe = task.original, task.recipe
+    for allowance in (0.97, 0.85):
+        folder = work / "learn" / f"{allowance:g}"
+        folder.mkdir(parents=True, exist_ok=True)
+        found = learn_structure(task, trainer, folder, stages.tell, allowance)
+        told = (
+            f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in {found.round} rounds, distilling from "
+            "the original"
+        )
+        # The last network with all that the rounds removed put back as zeros: indices and algebra of the whole way.
+        arrays, declaration = found.network.arrays(), original.declaration()
+        small = axes.resized(declaration, {axis: len(index) for axis, index in found.kept.items()})
+        whole = Pruned(found.kept, arrays, small, axes.put_back(arrays, declaration, found.kept), 0.0)
+        yield Candidate(
+            found.network, found.kept, [task.verify_removal(original, whole)], found.curve, told, found.epochs
+        )
+        if recipe.budget.quality is None:
+            return
+        stages.enter("learn", "learning again, more careful")
 
 
 def learn_structure(
-    task: ModelTask[LanguageModel], texts: Texts, work: Path, tell: Tell, allowance: float = 1.0
-) -> Learning:
+    task: ModelTask[Model], trainer: Trainer[Model], work: Path, tell: Tell, allowance: float = 1.0
+) -> Learning[Model]:
     """The smallest model that the rounds find within the budget.
 
     Args:
         task: the original, which is the teacher and where the rounds begin; its recipe says budget, learner and epochs.
-        texts: the corpus to train on, and the text that every round is judged on.
+        trainer: of its kind of networks.
         work: the job's folder.
         tell: progress.
-        allowance: share of a perplexity budget that a round has to keep to.
+        allowance: share of a budget of quality that a round has to keep to.
 
     Raises:
         BudgetNotMet: with the curve, when no round ended within it.
@@ -82,7 +109,7 @@ def learn_structure(
         tell(min(1.0, (state.round + done) / rounds), message)
 
     while state.round < rounds and state.boldness > 0:
-        round_ = _Round(task, state, texts, work, within, recipe.learn_epochs / rounds)
+        round_ = _Round(task, state, trainer, work, within, recipe.learn_epochs / rounds)
         tell(state.round / rounds, f"round {state.round + 1}: boldness {state.boldness:.3g}")
         candidate = round_.run()
         if candidate is None:
@@ -99,82 +126,75 @@ def learn_structure(
         state.round += 1
         tell(
             state.round / rounds,
-            f"round {state.round}: perplexity {point.value:.2f} ({point.loss:+.1%}), {_verdict(point)}",
+            f"round {state.round}: {SCALES[task.metric].told(point.value, point.loss)}, {_verdict(point)}",
         )
         write_state(state_file, state)
     if axes.parameters(state.network.declaration()) > (1 - LEAST_GAIN) * axes.parameters(whole):
+        scale = SCALES[task.metric]
         closest = min((point.loss for point in state.curve), default=math.nan)
         raise BudgetNotMet(
             f"learning found no smaller model within the budget {recipe.budget.model_dump(exclude_none=True)} in "
-            f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest changes perplexity by "
-            f"{closest:+.2%}: allow more, or train longer",
+            f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest has a {scale.loss_name} of "
+            f"{scale.loss(closest)}: allow more, or train longer",
             curve=state.curve,
         )
     return state
 
 
 @dataclass(frozen=True)
-class _Candidate:
-    network: LanguageModel
+class _Found(Generic[Model]):
+    network: Model
     quality: Quality
     kept: dict[str, NDArray[np.int64]]
     epochs: list[EpochPoint]
 
 
 @dataclass(frozen=True)
-class _Round:
+class _Round(Generic[Model]):
     """One round, from the last kept network."""
 
-    task: ModelTask[LanguageModel]
-    state: Learning
-    texts: Texts
+    task: ModelTask[Model]
+    state: Learning[Model]
+    trainer: Trainer[Model]
     work: Path
     tell: Tell
     epochs: float
 
-    def run(self) -> _Candidate | None:
+    def run(self) -> _Found[Model] | None:
         """The round's network; None when nothing could be taken away, or what was left could not be trained."""
-        number, recipe = self.state.round, self.task.recipe
+        number, learner = self.state.round, self.task.recipe.learner
         try:
-            learnt = None if recipe.learner == "calibrated" else self._learnt(number)
-            network = self.state.network if learnt is None else learnt.network
-            kept = _composed(self.state.kept, {} if learnt is None else learnt.kept)
-            bold = self.state.boldness - LEAST_BOLD * BOLD[recipe.learner]
-            cut = self._cut(network, slack=bold if learnt is None else 0.0)
+            taught = None if learner == "calibrated" else self._taught(number)
+            network = self.state.network if taught is None else taught.network
+            kept = _composed(self.state.kept, {} if taught is None else taught.kept)
+            bold = (self.state.boldness - LEAST_BOLD * BOLD[learner]) * self.trainer.slack
+            cut = self._cut(network, slack=bold if taught is None else 0.0)
             if cut is not None:
                 network, kept = self.task.original.rebuilt(cut.arrays), _composed(kept, cut.keep)
-            elif learnt is None:
+            elif taught is None:
                 return None
-            share = 1.0 if learnt is None else 1 - LEARNING_SHARE
-            student = self._student(network)
-            plan = distilling(len(self.texts.training), seed=recipe.seed + number, epochs=share * self.epochs)
-            tuned = self._trained(student, plan, None, f"round-{number + 1}-distilled")
+            share = 1.0 if taught is None else 1 - LEARNING_SHARE
+            checkpoint = self.work / f"round-{number + 1}-distilled.checkpoint"
+            tuned = self.trainer.distil(network, share * self.epochs, number, checkpoint, self.tell)
         except TrainingDiverged as diverged:
             self.tell(0.0, f"round {number + 1} diverges and is rolled back: {diverged}")
             return None
-        records = [*(learnt.epochs if learnt else ()), *tuned.epochs]
-        points = [
-            EpochPoint(
-                round=number + 1, seconds=each.seconds, steps=each.steps, units=each.units,
-                training_perplexity=each.training_perplexity, valid_perplexity=each.valid_perplexity or math.nan,
-            )
-            for each in records
-        ]  # fmt: skip
         # A short training may not pay for its own disturbance.
         judged = [(self.task.judge(each), each) for each in (tuned.network, network)]
         quality, best = min(judged, key=lambda each: each[0].loss)
-        return _Candidate(best, quality, kept, points)
+        return _Found(best, quality, kept, [*(taught.epochs if taught else ()), *tuned.epochs])
 
-    def _cut(self, network: LanguageModel, slack: float) -> Pruned | None:
-        """Structured OBS and repair, as deep as `slack` above a perplexity budget; None when nothing (more) can go."""
+    def _cut(self, network: Model, slack: float) -> Pruned | None:
+        """Structured OBS and repair, as deep as `slack` above a budget of quality; None when nothing (more) can go."""
         recipe, budget = self.task.recipe, self.task.recipe.budget
         declaration, whole = network.declaration(), self.task.original.declaration()
         prunable = self.task.prunable(declaration)
-        observed = observe(network, self.texts.training[: recipe.calibration_tokens])
+        observed = self.trainer.observe(network)
         learned = learn(network.arrays(), declaration, observed, prunable=prunable, turned=recipe.rotate_embedding)
-        if budget.perplexity_rise is not None:
-            allowed = max(budget.perplexity_rise, self.task.judge(network).loss) + slack
-            budget = budget.model_copy(update={"perplexity_rise": allowed})
+        if budget.quality is not None:
+            (name,) = budget.limits
+            allowed = max(budget.quality, self.task.judge(network).loss) + slack
+            budget = budget.model_copy(update={name: allowed})
         elif budget.size_ratio is not None:
             ratio = budget.size_ratio * axes.parameters(whole) / axes.parameters(declaration)
             if ratio >= 1:
@@ -188,46 +208,12 @@ class _Round:
         self.task.verify_removal(network, outcome.pruned)
         return outcome.pruned
 
-    def _learnt(self, number: int) -> Trained:
+    def _taught(self, number: int) -> Taught[Model]:
         """Training with the recipe's learner."""
-        recipe, tokens = self.task.recipe, len(self.texts.training)
-        plan = distilling(tokens, seed=recipe.seed + number, epochs=LEARNING_SHARE * self.epochs)
-        steps = max(1, round((tokens // plan.batch - 1) // plan.steps * plan.epochs))
-        student = self._student(self.state.network)
-        learner: Learner
-        if recipe.learner == "group_lasso":
-            plan = replace(
-                plan, loss="sum_over_steps", optimizer="sgd", schedule="paper_iss", learning_rate=WARM_RATE, clip=10.0
-            )
-            learner = PaperGroupLasso(recipe.strength, shrink=True)
-        elif recipe.learner == "l0":
-            learner = HardConcreteGates(
-                self.state.boldness, steps, embedding=recipe.prune_embedding, seed=recipe.seed + number
-            )
-        else:
-            learner = ProximalGroupLasso(self.state.boldness, steps, embedding=recipe.prune_embedding)
-        return self._trained(student, plan, learner, f"round-{number + 1}-learnt")
-
-    def _student(self, network: LanguageModel) -> LanguageModel:
-        size = axes.parameters(network.declaration())
-        return network.rebuilt(network.arrays(), distilling_dropout(size, len(self.texts.training)))
-
-    def _trained(self, student: LanguageModel, plan: TrainingPlan, learner: Learner | None, name: str) -> Trained:
-        checkpoint = self.work / f"{name}.checkpoint"
-
-        def go() -> Trained:
-            return train(
-                student, self.texts.training, plan, teacher=self.task.original, learner=learner, valid=self.texts.held_out,
-                checkpoint=checkpoint, progress=self.tell,
-            )  # fmt: skip
-
-        try:
-            trained = go()
-        except CheckpointRefused:
-            # The clock may cut to another size when a killed job is taken up: that one is trained from its start.
-            checkpoint.unlink()
-            trained = go()
-        return trained
+        checkpoint = self.work / f"round-{number + 1}-learnt.checkpoint"
+        return self.trainer.learn(
+            self.state.network, self.state.boldness, LEARNING_SHARE * self.epochs, number, checkpoint, self.tell
+        )
 
 
 def _less_bold(boldness: float, recipe: Recipe) -> float:
@@ -241,9 +227,7 @@ def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64
     return {axis: index[further[axis]] if axis in further else index for axis, index in kept.items()}
 
 
-def _point(
-    network: LanguageModel, whole: axes.Declaration, found: Quality, recipe: Recipe, allowance: float
-) -> CurvePoint:
+def _point(network: Network, whole: axes.Declaration, found: Quality, recipe: Recipe, allowance: float) -> CurvePoint:
     declaration, budget = network.declaration(), recipe.budget
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
     kept = (parameters / axes.parameters(whole) + work / axes.mult_adds(whole)) / 2

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compress.networks.contract import LanguageModel
+from compress.tasks.contract import Model
 from store.manifest import CurvePoint, EpochPoint
 
 
 @dataclass
-class Learning:
+class Learning(Generic[Model]):
     """Where the rounds stand; what is kept in the job's folder.
 
     Attributes:
@@ -26,7 +26,7 @@ class Learning:
         curve, epochs: of all rounds so far.
     """
 
-    network: LanguageModel
+    network: Model
     kept: dict[str, NDArray[np.int64]]
     round: int = 0
     boldness: float = 0.0
@@ -34,7 +34,7 @@ class Learning:
     epochs: list[EpochPoint] = field(default_factory=list)
 
 
-def write_state(path: Path, state: Learning) -> None:
+def write_state(path: Path, state: Learning[Model]) -> None:
     """Whole or not at all, in what `torch.load(weights_only=True)` reads."""
     content: dict[str, Any] = {
         "arrays": {name: torch.from_numpy(array) for name, array in state.network.arrays().items()},
@@ -49,7 +49,7 @@ def write_state(path: Path, state: Learning) -> None:
     temporary.replace(path)
 
 
-def read_state(original: LanguageModel, path: Path) -> Learning | None:
+def read_state(original: Model, path: Path) -> Learning[Model] | None:
     """The state as it was written; None when there is none."""
     if not path.exists():
         return None

@@ -20,8 +20,9 @@ from compress import axes
 from compress.calibrate import Judged, Learned, Pruned, prune, search
 from compress.errors import BudgetNotMet
 from compress.tasks.contract import Model, ModelTask, Tell
-from store.manifest import Budget, CurvePoint, Recipe
+from store.manifest import CurvePoint
 from store.quality import SCALES, Scale
+from store.recipe import Budget, Recipe
 
 LEAST_GAIN = 0.02
 """A model that loses less than this share of its parameters is no answer."""

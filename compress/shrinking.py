@@ -7,19 +7,22 @@ removed components goes with them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from compress import axes
+from compress.networks.bidaf import Bidaf
 from compress.networks.contract import LanguageModel
+
+Shrinkable = TypeVar("Shrinkable", LanguageModel, Bidaf)
 
 
 def shrink(
-    network: LanguageModel, optimizer: torch.optim.Optimizer, keep: axes.Keep
-) -> tuple[LanguageModel, torch.optim.Optimizer]:
+    network: Shrinkable, optimizer: torch.optim.Optimizer, keep: axes.Keep
+) -> tuple[Shrinkable, torch.optim.Optimizer]:
     """The network of the kept components and its optimizer; both arguments are left alone.
 
     Args:

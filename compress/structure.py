@@ -12,7 +12,7 @@ from typing import Literal
 from compress.calibrate import Learned, learn
 from compress.search import find
 from compress.tasks.contract import Candidate, Model, ModelTask, StageReport
-from store.manifest import Recipe
+from store.recipe import Recipe
 
 
 def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Iterator[Candidate[Model]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import logging
 import shutil
-import time
 from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from store.bundles import BundleStore
+from store.errors import Unavailable
 from store.jobs import JobState, Problem
 from store.manifest import CurvePoint
 from store.records import LOG_LINES, JobRecords
@@ -21,6 +23,8 @@ from store.uploads import UploadStore
 
 MOST_ATTEMPTS = 3
 RECORD_SECONDS = 0.25
+_LOG = logging.getLogger("worker.supervision")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -32,7 +36,7 @@ class Supervised:
     message: str = ""
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     answer: dict[str, Any] | None = None
-    recorded: float = 0.0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def supervise(records: JobRecords, command: list[str], work: Path, job_id: str, run: int) -> str:
@@ -62,37 +66,42 @@ async def supervise(records: JobRecords, command: list[str], work: Path, job_id:
             title="The worker could not attend to the job",
             detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine and send the request again",
         )
-        await _end(records, job_id, run, problem)
+        await _surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=problem))
         return JobState.FAILED
 
 
-async def _end(records: JobRecords, job_id: str, run: int, problem: Problem) -> None:
-    """Records a failure, patiently: the database may be what failed."""
-    for pause in (1, 5, 15, 60):
+async def _surely(write: Callable[[], Result]) -> Result:
+    """Writes what must not be lost, for as long as the database does not answer.
+
+    In a thread, so that the worker can be cancelled meanwhile. What the database refuses for good is raised.
+    """
+    pauses = itertools.chain((0.1, 0.5, 1, 2, 5), itertools.repeat(10))
+    while True:
         try:
-            records.finish(job_id, run, JobState.FAILED, problem=problem)
-            return
-        except SQLAlchemyError:
+            return await asyncio.to_thread(write)
+        except Unavailable as fault:
+            pause = next(pauses)
+            _LOG.warning("%s; trying again in %s s", fault, pause)
             await asyncio.sleep(pause)
-    records.finish(job_id, run, JobState.FAILED, problem=problem)
 
 
 async def _attend(records: JobRecords, command: list[str], folder: Path, job_id: str, run: int) -> str:
-    attempts = records.begin(job_id, run)
+    attempts = await _surely(lambda: records.begin(job_id, run))
     if attempts is None:
         shutil.rmtree(folder, ignore_errors=True)
-        return records.get(job_id).state
+        return (await _surely(lambda: records.get(job_id))).state
     if attempts > MOST_ATTEMPTS:
         lost = Problem(
             kind="worker-lost",
             title="The worker was lost again and again",
             detail=f"the job was begun {MOST_ATTEMPTS} times and its worker died each time; it may need more memory",
         )
-        records.finish(job_id, run, JobState.FAILED, problem=lost)
+        await _surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))
         shutil.rmtree(folder, ignore_errors=True)
         return JobState.FAILED
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "request.json").write_text(records.get(job_id).request.model_dump_json())
+    request = (await _surely(lambda: records.get(job_id))).request
+    (folder / "request.json").write_text(request.model_dump_json())
     child = await asyncio.create_subprocess_exec(
         *command,
         str(folder),
@@ -104,31 +113,32 @@ async def _attend(records: JobRecords, command: list[str], folder: Path, job_id:
     known = Supervised()
     if child.stdout is None or child.stderr is None:
         raise RuntimeError("the child was started without pipes")
+    recording = asyncio.create_task(_record(known, records, job_id, run))
     try:
-        await asyncio.gather(
-            _listen(child.stdout, known, records, job_id, run), _log(child.stderr, known, records, job_id, run)
-        )
+        await asyncio.gather(_listen(child.stdout, known), _log(child.stderr, known))
         code = await child.wait()
     finally:
+        recording.cancel()
         if child.returncode is None:
             with suppress(ProcessLookupError):
                 child.kill()
             await asyncio.shield(child.wait())
             shutil.rmtree(folder, ignore_errors=True)
-    state = _conclude(records, known, code, job_id, run)
+    state = await _conclude(records, known, code, job_id, run)
     shutil.rmtree(folder, ignore_errors=True)
     return state
 
 
-def sweep(records: JobRecords, work: Path, uploads: UploadStore) -> None:
+def sweep(records: JobRecords, work: Path, uploads: UploadStore, bundles: BundleStore) -> None:
     """Removes what nobody needs any more.
 
-    That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), and
-    uploads of jobs that have ended.
+    That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), uploads of
+    jobs that have ended, and halves of bundles.
     """
     # Folders first: one that appears after this look belongs to a job that the look at the jobs may have missed.
     folders = list(work.iterdir()) if work.is_dir() else []
     active = [job for job in records.all() if not job.state.ended]
+    bundles.sweep()
     uploads.sweep({upload.sha256 for job in active for upload in job.request.uploads})
     current = {f"{job.id}-{records.run_of(job.id)}" for job in active}
     for folder in folders:
@@ -136,8 +146,20 @@ def sweep(records: JobRecords, work: Path, uploads: UploadStore) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _listen(stream: asyncio.StreamReader, known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
-    async for line in stream:
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of a stream; one that is too long to keep is told of, and is no reason to end a job."""
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            line = b"(a line that is too long to show)\n"
+        if not line:
+            return
+        yield line
+
+
+async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
+    async for line in _lines(stream):
         try:
             told = json.loads(line)
             if not isinstance(told, dict):
@@ -148,35 +170,54 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised, records: JobR
         if "result" in told or "problem" in told:
             known.answer = told
         elif {"stage", "progress", "message"} <= told.keys():
-            changed = told["stage"] != known.stage
             known.stage, known.progress, known.message = told["stage"], told["progress"], told["message"]
             known.log.append(f"{known.stage}: {known.message}")
-            _record(known, records, job_id, run, force=changed)
+            known.news.set()
 
 
-async def _log(stream: asyncio.StreamReader, known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
-    async for line in stream:
+async def _log(stream: asyncio.StreamReader, known: Supervised) -> None:
+    async for line in _lines(stream):
         known.log.append(line.decode(errors="replace").rstrip())
-        _record(known, records, job_id, run)
+        known.news.set()
 
 
-def _record(known: Supervised, records: JobRecords, job_id: str, run: int, *, force: bool = False) -> None:
-    if force or time.monotonic() - known.recorded > RECORD_SECONDS:
-        records.advance(job_id, run, known.stage, known.progress, known.message, list(known.log))
-        known.recorded = time.monotonic()
+async def _record(known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
+    """Records progress until it is cancelled, at most every so often, beside the listening: a job never waits for it.
+
+    A database that does not answer costs a line of progress; the next news are another try.
+    """
+    while True:
+        await known.news.wait()
+        known.news.clear()
+        await _told(known, records, job_id, run)
+        await asyncio.sleep(RECORD_SECONDS)
 
 
-def _conclude(records: JobRecords, known: Supervised, code: int, job_id: str, run: int) -> str:
-    _record(known, records, job_id, run, force=True)
+async def _told(known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
+    stage, progress, message, log = known.stage, known.progress, known.message, list(known.log)
+    try:
+        await asyncio.to_thread(records.advance, job_id, run, stage, progress, message, log)
+    except Exception as fault:
+        # Whatever it is, no line of progress is worth a job.
+        _LOG.warning("progress of job %s was not recorded: %s: %s", job_id, type(fault).__name__, fault)
+
+
+async def _conclude(records: JobRecords, known: Supervised, code: int, job_id: str, run: int) -> str:
+    await _told(known, records, job_id, run)
+    state, answer = _outcome(known, code)
+    await _surely(lambda: records.finish(job_id, run, state, **answer))
+    return state
+
+
+def _outcome(known: Supervised, code: int) -> tuple[JobState, dict[str, Any]]:
+    """The state that a child's last word and exit status mean, and what belongs to it."""
     if code == 0 and known.answer is not None:
         if "result" in known.answer:
-            records.finish(job_id, run, JobState.SUCCEEDED, model_id=known.answer["result"]["model_id"])
-            return JobState.SUCCEEDED
+            return JobState.SUCCEEDED, {"model_id": known.answer["result"]["model_id"]}
         problem = Problem.model_validate(known.answer["problem"])
         curve = [CurvePoint.model_validate(point) for point in known.answer.get("curve", [])]
         state = JobState.BUDGET_NOT_MET if problem.kind == "budget-not-met" else JobState.FAILED
-        records.finish(job_id, run, state, problem=problem, curve=curve)
-        return state
+        return state, {"problem": problem, "curve": curve}
     how = f"ended by signal {-code}" if code < 0 else f"ended with status {code}"
     crashed = Problem(
         kind="crashed",
@@ -184,5 +225,4 @@ def _conclude(records: JobRecords, known: Supervised, code: int, job_id: str, ru
         detail=f"the job's process {how} in stage '{known.stage or 'start'}'; its last lines are in `issues`",
         issues=list(known.log)[-10:],
     )
-    records.finish(job_id, run, JobState.FAILED, problem=crashed)
-    return JobState.FAILED
+    return JobState.FAILED, {"problem": crashed}

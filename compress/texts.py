@@ -18,7 +18,7 @@ from compress.networks.contract import LanguageModel
 from compress.training.evaluation import perplexity
 from runtime.errors import TextRefused
 from runtime.text import TextCodec
-from store.manifest import Recipe
+from store.recipe import Recipe
 
 STREAMS = 50
 MOST_JUDGED = 2000

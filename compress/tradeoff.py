@@ -83,8 +83,8 @@ def learning_sections(report: Report) -> list[str]:
             f"{each.steps:,}",
             f"{each.seconds:.1f}",
             f"{1000 * each.seconds / each.steps:.0f}",
-            f"{each.training_perplexity:.2f}",
-            f"{each.valid_perplexity:.2f}",
+            f"{each.training_value:.2f}",
+            f"{each.held_out_value:.2f}",
         ]
         for each in report.epochs
     ]  # fmt: skip

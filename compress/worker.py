@@ -8,9 +8,10 @@ successor or by a peer (`store.liveness`).
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -20,14 +21,16 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from compress.supervision import supervise, sweep
+from store.bundles import BundleStore
 from store.errors import NotFound
-from store.liveness import Held, Locks, locks_of, recover_dead_peers
+from store.liveness import Held, Locks, executor_ids, locks_of, recover_dead_peers
 from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
 from store.queue import workflow_id_of
 from store.records import JobRecords
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 
+_LOG = logging.getLogger("worker")
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
 
@@ -60,7 +63,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     _launch(settings, records, executor_id)
-    sweep(records, settings.work, UploadStore(settings))
+    sweep(records, settings.work, UploadStore(settings), BundleStore(settings))
     client = DBOSClient(system_database_url=records.url)
     reaper = threading.Thread(
         target=recover_dead_peers,
@@ -86,12 +89,16 @@ def _launch(settings: WorkerSettings, records: JobRecords, executor_id: str) -> 
     )
     DBOS.listen_queues([QUEUE])
     work: Path = settings.work
-    uploads = UploadStore(settings)
+    uploads, bundles = UploadStore(settings), BundleStore(settings)
 
     @DBOS.step(name="run-child", preemptible=True)
     async def run_child(job_id: str, run: int) -> str:
         state = await supervise(records, settings.child_command, work, job_id, run)
-        sweep(records, work, uploads)
+        try:
+            await asyncio.to_thread(sweep, records, work, uploads, bundles)
+        except Exception:
+            # The job has ended well; what is left lying about goes with the next one.
+            _LOG.exception("sweeping up failed")
         return state
 
     @DBOS.workflow(name=WORKFLOW)
@@ -105,16 +112,13 @@ def _launch(settings: WorkerSettings, records: JobRecords, executor_id: str) -> 
 
 
 def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
-    """The executor id and the lock on it; no lock when the wanted id is in use."""
-    if wanted:
-        return wanted, locks.acquire(wanted)
-    slot = 0
-    while True:
-        executor_id = f"{socket.gethostname()}-{slot}"
+    """The executor id and the lock on it; no lock when every id is in use."""
+    held = None
+    for executor_id in executor_ids(wanted):
         held = locks.acquire(executor_id)
         if held is not None:
-            return executor_id, held
-        slot += 1
+            break
+    return executor_id, held
 
 
 def _wanted(records: JobRecords, workflow_id: str) -> bool:

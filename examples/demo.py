@@ -26,7 +26,7 @@ from compress.training.evaluation import perplexity
 from compress.training.loop import train
 from compress.training.plan import TrainingPlan
 from store.jobs import JobState
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 
 VOCABULARY, UNITS = 8000, 256
 TEXTS = [

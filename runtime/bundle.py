@@ -89,6 +89,9 @@ class LoadedModel(ABC, Generic[Session]):
             DeviceUnavailable: when the device is not there.
         """
         record, key = self.record(variant), (variant, device, threads)
+        session = self._sessions.get(key)
+        if session is not None:  # without the lock, which is held for seconds while another variant is opened
+            return session
         with self._lock:
             session = self._sessions.get(key)
             if session is None:
@@ -99,6 +102,10 @@ class LoadedModel(ABC, Generic[Session]):
 
     def close(self) -> None:
         """Gives back what does not go by itself; a model that is asked again takes it anew."""
+
+    def is_open(self, variant: str, device: str, threads: int) -> bool:
+        """Whether `session` answers at once."""
+        return (variant, device, threads) in self._sessions
 
     @property
     def memory_bytes(self) -> int:

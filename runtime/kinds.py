@@ -117,6 +117,9 @@ class LoadedGraph(LoadedModel[AnyGraph]):
             DeviceUnavailable: when the device is not there.
         """
         record, key = self.record(variant), (variant, device, threads)
+        known = self._isolated.get(key)
+        if known is not None:  # without the lock, which is held while another variant is started
+            return known
         with self._starting:
             graph = self._isolated.get(key)
             if graph is None:
@@ -125,6 +128,10 @@ class LoadedGraph(LoadedModel[AnyGraph]):
                 graph.run(graph.checked(self._sample()), list(graph.outputs))
                 self._isolated[key] = graph
         return graph
+
+    def is_isolated(self, variant: str, device: str, threads: int) -> bool:
+        """Whether `isolated` answers at once."""
+        return (variant, device, threads) in self._isolated
 
     @property
     def memory_bytes(self) -> int:

@@ -29,10 +29,12 @@ from store.manifest import LatencyRecord
 LEAST_ROUNDS, MOST_ROUNDS, BURST = 7, 301, 3
 WARM_SECONDS = 0.005
 """Uncounted runs at the start of a burst: at least one, and for so long."""
+SLOW_SECONDS = 1.0
+"""A run of so long is timed once a round and warmed by its first run alone: cold caches are nothing to it."""
 SECONDS = 3.0
 """How long one comparison may take beyond `LEAST_ROUNDS`."""
 MOST_SECONDS = 60.0
-"""After which even those are not waited for, once every session was timed three times."""
+"""After which, warm-up included, no further round is begun; there is always one."""
 CHARACTERS_OF_A_TOKEN = 16
 """W: what the longest word of a usual paragraph has."""
 
@@ -153,22 +155,28 @@ def interleave(runs: Mapping[str, Callable[[], object]], *, pairs: int | None = 
         runs[name]()
         return 1e3 * (time.perf_counter() - started)
 
-    for _ in range(2):
-        for name in runs:
+    def warm(name: str) -> None:
+        until = time.perf_counter() + WARM_SECONDS
+        once(name)
+        while time.perf_counter() < until:
+            once(name)
+
+    began = time.perf_counter()
+    slow = {name: once(name) > 1e3 * SLOW_SECONDS for name in runs}
+    for name in runs:
+        if not slow[name]:
             once(name)
     times: dict[str, list[float]] = {name: [] for name in runs}
-    began, rounds = time.perf_counter(), 0
+    warmed, rounds = time.perf_counter(), 0
     while True:
         for name in runs:
-            warmed = time.perf_counter() + WARM_SECONDS
-            once(name)
-            while time.perf_counter() < warmed:
-                once(name)
-            times[name].append(float(np.median([once(name) for _ in range(BURST)])))
+            if not slow[name]:
+                warm(name)
+            times[name].append(float(np.median([once(name) for _ in range(1 if slow[name] else BURST)])))
         rounds += 1
         enough = pairs if pairs is not None else LEAST_ROUNDS
-        late = pairs is not None or rounds >= MOST_ROUNDS or time.perf_counter() - began > SECONDS
-        exhausted = pairs is None and rounds >= 3 and time.perf_counter() - began > MOST_SECONDS
+        late = pairs is not None or rounds >= MOST_ROUNDS or time.perf_counter() - warmed > SECONDS
+        exhausted = pairs is None and time.perf_counter() - began > MOST_SECONDS
         if (rounds >= enough and late) or exhausted:
             break
     return {name: np.array(each) for name, each in times.items()}

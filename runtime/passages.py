@@ -19,6 +19,7 @@ Legend: T tokens, E width of the word vectors, W characters of a word, N words t
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,13 +58,20 @@ def tokenize(text: str) -> list[Token]:
 
     A combining mark stays with the character that it marks.
     """
-    spans: list[tuple[int, int]] = []
-    for match in _PIECE.finditer(text):
-        start, end = match.span()
-        if spans and spans[-1][1] == start and unicodedata.category(text[start]).startswith("M"):
-            start = spans.pop()[0]
-        spans.append((start, end))
+    spans = [match.span() for match in _PIECE.finditer(text)]
+    if any(unicodedata.category(character).startswith("M") for character in set(text)):  # most texts have none
+        spans = _with_marks(text, spans)
     return [Token(text[start:end], start, end) for start, end in spans]
+
+
+def _with_marks(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans, those that begin with a combining mark joined to what they follow."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and joined[-1][1] == start and unicodedata.category(text[start]).startswith("M"):
+            start = joined.pop()[0]
+        joined.append((start, end))
+    return joined
 
 
 class PassageCodec:
@@ -83,16 +91,17 @@ class PassageCodec:
         if vectors.ndim != 2 or len(vectors) != len(words):
             issues.append(f"vectors of shape {vectors.shape} for {len(words):,} words")
         self._words = {word: row for row, word in enumerate(words)}
-        self._characters = {character: UNKNOWN + 1 + row for row, character in enumerate(characters)}
         if len(self._words) < len(words):
             issues.append(f"{len(words) - len(self._words):,} words are there twice")
-        if len(self._characters) < len(characters):
-            issues.append(f"{len(characters) - len(self._characters)} characters are there twice")
+        if len(set(characters)) < len(characters):
+            issues.append(f"{len(characters) - len(set(characters))} characters are there twice")
         issues += [f"{entry!r} is no character" for entry in characters if len(entry) != 1]
         issues += [f"{entry!r} holds white space or nothing" for entry in words if entry.split() != [entry]][:8]
         if issues:
             raise ValueError("; ".join(issues))
         self.words, self.characters = list(words), list(characters)
+        self._by_code_point = np.full(sys.maxunicode + 1, UNKNOWN, np.uint32)
+        self._by_code_point[[ord(character) for character in characters]] = np.arange(len(characters)) + UNKNOWN + 1
         self.vectors: NDArray[np.float16] = np.ascontiguousarray(vectors, np.float16)
 
     @property
@@ -122,8 +131,8 @@ class PassageCodec:
         words = [token[:MOST_CHARACTERS] for token in tokens]
         lengths = np.array([len(word) for word in words], np.int64)
         ids = np.zeros((len(tokens), max(CONVOLUTION_WIDTH, int(lengths.max(initial=0)))), np.int64)
-        known = self._characters.get
-        ids[np.arange(ids.shape[1]) < lengths[:, None]] = [known(letter, UNKNOWN) for word in words for letter in word]
+        points = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)
+        ids[np.arange(ids.shape[1]) < lengths[:, None]] = self._by_code_point[points]
         return vectors, ids
 
     def row(self, token: str) -> int | None:

@@ -19,7 +19,9 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from runtime.errors import TextRefused
 from store.manifest import TextContract
 
-MOST_SHOWN = 8
+MOST_SHOWN, LONGEST_SHOWN = 8, 60
+MOST_LOOKED_AT = 100_000
+"""Characters of a refused text in which its unknown tokens are looked for."""
 
 
 def word_tokenizer(words: Sequence[str], unknown: str | None, newline: str | None) -> Tokenizer:
@@ -80,13 +82,14 @@ class TextCodec:
                 outside it.
         """
         try:
-            ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+            # Of its ways to encode the one that lets go of the interpreter, and keeps no offsets: seconds for a long text.
+            ids: list[int] = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
         except Exception as error:  # the library raises nothing narrower, and only where the unknown token is missing
             raise self._unknown(text) from error
         if not ids:
             raise TextRefused("the text holds no token")
         if self.unknown_id is not None and all(token == self.unknown_id for token in ids):
-            raise TextRefused("the text holds no token of the vocabulary", self._pieces(text)[:MOST_SHOWN])
+            raise TextRefused("the text holds no token of the vocabulary", _shown(self._pieces(text)))
         return ids
 
     def token(self, token_id: int) -> str:
@@ -109,6 +112,8 @@ class TextCodec:
         return None if token is None else self.tokenizer.token_to_id(token)
 
     def _pieces(self, text: str) -> list[str]:
+        """The first tokens of a text as written, for messages."""
+        text = text[:MOST_LOOKED_AT]
         normalizer, splitter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
         normal = normalizer.normalize_str(text) if normalizer is not None else text
         if splitter is None:
@@ -121,7 +126,14 @@ class TextCodec:
         if self.contract.unit == "subword":  # which of a word's parts is missing, only the tokenizer knows
             return TextRefused(f"some of the text's characters are {reason}")
         wrong = [piece for piece in self._pieces(text) if self.tokenizer.token_to_id(piece) is None]
-        return TextRefused(f"{len(wrong)} tokens are {reason}", list(dict.fromkeys(wrong))[:MOST_SHOWN])
+        count = f"{len(wrong)} tokens" if len(text) <= MOST_LOOKED_AT else "tokens"
+        return TextRefused(f"{count} are {reason}", _shown(wrong))
+
+
+def _shown(pieces: Sequence[str]) -> list[str]:
+    """The first few different tokens for a message, long ones cut."""
+    few = list(dict.fromkeys(pieces))[:MOST_SHOWN]
+    return [piece if len(piece) <= LONGEST_SHOWN else f"{piece[:LONGEST_SHOWN]}..." for piece in few]
 
 
 def _ids(tokens: Sequence[str]) -> dict[str, int]:

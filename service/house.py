@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.comparisons import Comparisons
 from service.inference import Inference
 from service.metrics import Metrics
 from service.models import ModelRegistry
-from service.schemas import LatencyResponse
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
 from store.queue import DbosJobQueue
 from store.sweeps import SweepStore
 from store.uploads import UploadStore
-
-LatencyKey = tuple[str, int, int, int, str | None]
-"""Model id, steps, batch, threads, device."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +29,7 @@ class House:
     queue: DbosJobQueue
     sweeps: SweepStore
     inference: Inference
-    latencies: OrderedDict[LatencyKey, LatencyResponse] = field(default_factory=OrderedDict)
-    measuring: asyncio.Lock = field(default_factory=asyncio.Lock)
+    comparisons: Comparisons = field(default_factory=Comparisons)
 
     @classmethod
     def build(cls, settings: ServiceSettings) -> House:

@@ -1,8 +1,8 @@
-"""Takes the files of a multipart request into the store, and forgets them again when nothing came of the request."""
+"""What comes in: files taken into the store and forgotten when nothing came of them, forms, texts of a bearable length."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, File, Form, Request, UploadFile
@@ -11,8 +11,9 @@ from starlette.concurrency import run_in_threadpool
 
 from service.house import House
 from service.problems import Refused
+from service.settings import ServiceSettings
 from store.jobs import UploadRef
-from store.manifest import Recipe
+from store.recipe import Recipe
 
 CHUNK_BYTES = 1 << 20
 Queued = TypeVar("Queued")
@@ -100,6 +101,17 @@ async def refuse_unknown(request: Request, known: set[str]) -> None:
         raise Refused(
             "invalid-request", f"unknown fields: {', '.join(unknown)}; there are: {', '.join(sorted(known))}", issues
         )
+
+
+def refuse_long(texts: Sequence[str], settings: ServiceSettings) -> None:
+    """Refuses texts that it would take too much memory to split.
+
+    Raises:
+        Refused: when they are longer than the limit, together.
+    """
+    characters = sum(map(len, texts))
+    if characters > settings.characters_limit:
+        raise Refused("too-large", f"{characters:,} characters; at most {settings.characters_limit:,} in one request")
 
 
 def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:

@@ -24,7 +24,11 @@ class Metrics:
             registry=self.registry,
         )
         self.queued = Histogram(
-            "inference_queue_seconds", "Time that a run waited", buckets=_SECONDS, registry=self.registry
+            "inference_queue_seconds",
+            "Time that a run waited, for each variant of it; labels are empty where a run failed before they were known",
+            ("model", "variant", "device"),
+            buckets=_SECONDS,
+            registry=self.registry,
         )
         self.runs = Histogram(
             "inference_run_seconds",

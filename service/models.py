@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from runtime.bundle import LoadedModel
-from runtime.kinds import kind_of, load
+from runtime.isolated import IsolatedGraph
+from runtime.kinds import LoadedGraph, kind_of, load
+from runtime.opening import OpenedGraph
+from service.inference import beside_runs
 from service.problems import Refused
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
-from store.manifest import Manifest, Task
+from store.manifest import Manifest, Task, VariantName
 
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
+Session = TypeVar("Session", bound=OpenedGraph)
 ASKED_AT: dict[Task, str] = {
     "language-model": "POST /score", "question-answering": "POST /qa", "graph": "POST /models/{model}/run",
 }  # fmt: skip
@@ -33,6 +38,7 @@ class ModelRegistry:
         self._limit = memory_limit_bytes
         self._loaded: OrderedDict[str, LoadedModel[Any]] = OrderedDict()
         self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
 
     def resolve(self, name: str) -> str:
         """The id of a model by id or name; of equal names the newest.
@@ -49,6 +55,8 @@ class ModelRegistry:
         for bundle_id, manifest in known:
             if name == manifest.name:
                 return bundle_id
+        if self.bundles.exists(name):
+            return name  # its manifest cannot be read: it can be deleted, and opening it says what is wrong
         raise NotFound("model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known])
 
     def get(self, name: str, kind: type[Kind]) -> Kind:
@@ -64,27 +72,79 @@ class ModelRegistry:
             Refused: (wrong-task) when it is a model of another kind.
         """
         bundle_id = self.resolve(name)
-        with self._lock:
+        model = self._loaded.get(bundle_id)
+        if not isinstance(model, kind) or self.bundles.unchanged(bundle_id) is None:
+            model = beside_runs((bundle_id, kind), lambda: self._open(bundle_id, kind))
+        else:
+            self._kept(model)
+        if not isinstance(model, kind):
+            raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
+        return model
+
+    def sessions(
+        self, model: LoadedModel[Session], variants: Sequence[str], device: str, threads: int
+    ) -> dict[str, Session]:
+        """Sessions of a model, opened if need be.
+
+        Raises:
+            UnknownVariant: when the model has no such variant.
+            DeviceUnavailable: when the device is not there.
+        """
+
+        def opened() -> dict[str, Session]:
+            return {variant: model.session(variant, device, threads) for variant in variants}
+
+        if all(model.is_open(variant, device, threads) for variant in variants):
+            return opened()
+        return beside_runs((model.id, tuple(variants), device, threads), opened)
+
+    def processes(
+        self, model: LoadedGraph, variants: Sequence[VariantName], device: str, threads: int, memory_bytes: int
+    ) -> dict[VariantName, IsolatedGraph]:
+        """Processes of a graph, started if need be.
+
+        Raises:
+            UnknownVariant: when the model has no such variant.
+            DeviceUnavailable: when the device is not there.
+        """
+
+        def started() -> dict[VariantName, IsolatedGraph]:
+            return {variant: model.isolated(variant, device, threads, memory_bytes) for variant in variants}
+
+        if all(model.is_isolated(variant, device, threads) for variant in variants):
+            return started()
+        return beside_runs((model.id, "isolated", tuple(variants), device, threads), started)
+
+    def _open(self, bundle_id: str, kind: type[LoadedModel[Any]]) -> LoadedModel[Any]:
+        with self._alone(bundle_id):
             try:
                 bundle = self.bundles.open(bundle_id)
             except (CorruptBundle, NotFound):
-                self._loaded.pop(bundle_id, None)
+                with self._lock:
+                    self._loaded.pop(bundle_id, None)
                 raise
             if not issubclass(kind_of(bundle.manifest), kind):
                 task = bundle.manifest.task
                 raise Refused(
-                    "wrong-task", f"'{name}' is of the kind {task}, not {kind.task}; ask it at {ASKED_AT[task]}"
+                    "wrong-task",
+                    f"'{bundle.manifest.name}' is of the kind {task}, not {kind.task}; ask it at {ASKED_AT[task]}",
                 )
-            model = self._loaded.get(bundle_id)
-            if model is None:
-                model = load(bundle)
-                self._loaded[bundle_id] = model
-            self._loaded.move_to_end(bundle_id)
+            with self._lock:
+                model = self._loaded.get(bundle_id)
+            return self._kept(load(bundle) if model is None else model)
+
+    def _kept(self, model: LoadedModel[Any]) -> LoadedModel[Any]:
+        """The model, now the last used, without those that are too many."""
+        with self._lock:
+            self._loaded[model.id] = model
+            self._loaded.move_to_end(model.id)
             while self.memory_bytes() > self._limit and len(self._loaded) > 1:
                 self._loaded.popitem(last=False)
-        if not isinstance(model, kind):
-            raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
         return model
+
+    def _alone(self, bundle_id: str) -> threading.Lock:
+        """The lock on one model: it is loaded once, and others meanwhile."""
+        return self._locks.setdefault(bundle_id, threading.Lock())
 
     def manifest(self, name: str) -> tuple[str, Manifest]:
         """Id and manifest of a model by id or name."""
@@ -94,9 +154,11 @@ class ModelRegistry:
     def delete(self, name: str) -> str:
         """Removes a model from disk and memory; returns its id."""
         bundle_id = self.resolve(name)
-        with self._lock:
-            self._loaded.pop(bundle_id, None)
+        with self._alone(bundle_id):
             self.bundles.delete(bundle_id)
+            with self._lock:
+                self._loaded.pop(bundle_id, None)
+        self._locks.pop(bundle_id, None)
         return bundle_id
 
     def close(self) -> None:

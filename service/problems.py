@@ -23,7 +23,7 @@ from runtime.errors import (
     TokenOutOfRange,
     UnknownVariant,
 )
-from store.errors import CorruptBundle, EmptyUpload, NotFound, OutOfSpace, StoreError, TooLarge, UnsafePath
+from store.errors import CorruptBundle, EmptyUpload, NotFound, OutOfSpace, StoreError, TooLarge, Unavailable, UnsafePath
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -60,6 +60,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     EmptyUpload: (422, "empty-upload", "The upload is empty"),
     CorruptBundle: (409, "corrupt-bundle", "The bundle was changed on disk"),
     OutOfSpace: (507, "out-of-space", "The disk is full"),
+    Unavailable: (503, "database-unavailable", "The database does not answer"),
     TextRefused: (422, "text-refused", "The text cannot be read"),
     TokenOutOfRange: (422, "token-out-of-range", "A token id is not of the vocabulary"),
     InputsRefused: (422, "inputs-refused", "The graph cannot be run on these inputs"),

@@ -40,7 +40,9 @@ class QuestionRequest(BaseModel):
         },
     )
 
-    model: PlainText = Field(description="id or name of a model; of equal names the newest", examples=["reader"])
+    model: PlainText = Field(
+        max_length=128, description="id or name of a model; of equal names the newest", examples=["reader"]
+    )
     question: Annotated[PlainText, Field(min_length=1)] | None = Field(
         default=None, description="with `context`, in place of `inputs`", examples=["Who sat?"]
     )
@@ -61,7 +63,9 @@ class QuestionRequest(BaseModel):
     max_answer_tokens: int = Field(
         default=MOST_ANSWER_TOKENS, ge=1, le=1000, description="words and signs in one answer", examples=[30]
     )
-    device: PlainText = Field(default="cpu", description="`cpu`, or `cuda` where there is one", examples=["cpu"])
+    device: PlainText = Field(
+        default="cpu", max_length=32, description="`cpu`, or `cuda` where there is one", examples=["cpu"]
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -47,7 +47,9 @@ class ScoreRequest(BaseModel):
         },
     )
 
-    model: PlainText = Field(description="id or name of a model; of equal names the newest", examples=["demo"])
+    model: PlainText = Field(
+        max_length=128, description="id or name of a model; of equal names the newest", examples=["demo"]
+    )
     texts: list[PlainText] | None = Field(
         default=None, min_length=1, description="texts, each one stream", examples=[["return the list"]]
     )
@@ -59,7 +61,9 @@ class ScoreRequest(BaseModel):
         examples=[["original", "compressed-int8"]],
         description="one, or several to compare; empty: the original and the most compressed one",
     )
-    device: PlainText = Field(default="cpu", description="`cpu`, or `cuda` where there is one", examples=["cpu"])
+    device: PlainText = Field(
+        default="cpu", max_length=32, description="`cpu`, or `cuda` where there is one", examples=["cpu"]
+    )
     per_token: bool = Field(default=False, description="also return each token's log-probability", examples=[True])
     top_k: int = Field(
         default=0, ge=0, le=50, description="with `per_token`: that many most likely tokens in each place", examples=[5]
@@ -126,11 +130,22 @@ class ModelSummary(BaseModel):
     """A model in the list."""
 
     id: str = Field(description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"])
-    name: str = Field(description="as its recipe called it", examples=["demo"])
-    created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
-    task: Task = Field(description="what the model does", examples=["language-model"])
-    metric: Metric = Field(description="what the variants' losses are about", examples=["perplexity"])
+    name: str = Field(description="as its recipe called it; a damaged manifest: its id", examples=["demo"])
+    created_at: datetime | None = Field(
+        description="when it was made; null: its manifest is damaged", examples=["2026-11-24T12:00:00Z"]
+    )
+    task: Task | None = Field(
+        description="what the model does; null: its manifest is damaged", examples=["language-model"]
+    )
+    metric: Metric | None = Field(
+        description="what the variants' losses are about; null: its manifest is damaged", examples=["perplexity"]
+    )
     variants: list[VariantRecord] = Field(description="what was published, the original first")
+    issues: list[str] = Field(
+        default=[],
+        description="what was changed on disk, so that it cannot be used; empty: nothing is known",
+        examples=[["original.onnx has another SHA-256"]],
+    )
 
 
 class ModelDetail(BaseModel):

@@ -24,6 +24,7 @@ class ServiceSettings(StoreSettings):
         waiting_limit: requests that may wait for a run; more are refused with 503.
         texts_limit: texts of one request.
         tokens_limit: tokens of one request.
+        characters_limit: characters of one request; a text takes some hundred bytes of memory a character to be split.
         log_level: `INFO` logs every request; `WARNING` only what is wrong.
         entries_limit: log-probabilities of one answer, those of `top_k` included; numbers of a graph's outputs as JSON.
         question_tokens_limit: tokens of one question.
@@ -44,6 +45,7 @@ class ServiceSettings(StoreSettings):
     waiting_limit: int = 64
     texts_limit: int = 256
     tokens_limit: int = 200_000
+    characters_limit: int = 2_000_000
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "WARNING"
     entries_limit: int = 500_000
     question_tokens_limit: int = 200

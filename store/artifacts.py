@@ -55,9 +55,24 @@ class Artifacts:
             obstore.put(self._store, key, source)
             return
         target = self.folder / key
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self._made(target.parent)
         with whole_file(target) as temporary:
             shutil.copyfile(source, temporary)
+
+    def take(self, name: str, source: Path) -> None:
+        """Moves a file in, without a copy where both lie on one disk; readers see all of it or nothing.
+
+        Raises:
+            OutOfSpace: when a local disk is full; nothing was kept.
+        """
+        target = None if self.folder is None else self.folder / safe_relative(name)
+        if target is None or source.stat().st_dev != self._made(target.parent).stat().st_dev:
+            self.put(name, source)
+            source.unlink()
+            return
+        with room_for(target.name), source.open("rb") as written:
+            os.fsync(written.fileno())
+            source.replace(target)
 
     def get(self, name: str, target: Path) -> None:
         """Copies a file out.
@@ -73,6 +88,11 @@ class Artifacts:
         with whole_file(target) as temporary, temporary.open("wb") as file:
             for chunk in stream:
                 file.write(chunk)
+
+    @staticmethod
+    def _made(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def exists(self, name: str) -> bool:
         """Whether a file of that name is there."""
@@ -116,16 +136,28 @@ def whole_file(target: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        if error.errno in FULL_DISK:
-            raise OutOfSpace(f"'{target.name}'") from error
-        raise
+        with room_for(target.name):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def room_for(name: str) -> Iterator[None]:
+    """A block that writes a file.
+
+    Raises:
+        OutOfSpace: when the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise OutOfSpace(f"'{name}'") from error
+        raise
 
 
 def sha256_of(path: Path) -> str:

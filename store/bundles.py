@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from store.artifacts import Artifacts, sha256_of, whole_file
 from store.errors import CorruptBundle, NotFound
+from store.integrity import MANIFEST, Fingerprint, fingerprint, looks_untouched, read_manifest, verify
 from store.manifest import FileRecord, Manifest
 from store.paths import safe_relative
 from store.settings import StoreSettings
 
-MANIFEST = "manifest.json"
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -41,6 +39,20 @@ class OpenBundle:
         if relative != MANIFEST and relative not in known:
             raise NotFound("file", name, known)
         return self.folder / relative
+
+
+@dataclass(frozen=True)
+class ListedBundle:
+    """A bundle in the list.
+
+    Attributes:
+        manifest: None when it cannot be read.
+        issues: why it cannot be used, one line each; empty: nothing is known against it.
+    """
+
+    id: str
+    manifest: Manifest | None
+    issues: list[str]
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
@@ -77,7 +89,9 @@ class BundleStore:
     def __init__(self, settings: StoreSettings) -> None:
         self._artifacts = Artifacts(settings)
         self._cache = settings.cache / "bundles"
-        self._verified: dict[str, tuple[list[tuple[str, int, int]], Manifest]] = {}
+        self._verified: dict[str, tuple[Fingerprint, Manifest]] = {}
+        self._damaged: dict[str, tuple[Fingerprint, list[str]]] = {}
+        self._locks: dict[str, threading.Lock] = {}
         self._manifests: dict[str, tuple[int, int, Manifest]] = {}
 
     def publish(self, folder: Path) -> str:
@@ -91,7 +105,7 @@ class BundleStore:
             OutOfSpace: when the disk is full; no bundle appears.
         """
         bundle_id = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:16]
-        manifest = _verify(bundle_id, folder)
+        manifest = verify(bundle_id, folder)
         prefix = f"bundles/{bundle_id}"
         if not self._artifacts.exists(f"{prefix}/{MANIFEST}"):
             try:
@@ -114,31 +128,74 @@ class BundleStore:
             CorruptBundle: when its files are not what the manifest says.
         """
         prefix = self._known(bundle_id)
-        folder = (
-            self._artifacts.folder / prefix if self._artifacts.folder is not None else self._fetch(bundle_id, prefix)
-        )
+        # One lock a bundle: nobody waits for the hashing of another one, and none is hashed or fetched twice at a time.
+        with self._locks.setdefault(bundle_id, threading.Lock()):
+            unchanged = self.unchanged(bundle_id)
+            if unchanged is not None:
+                return unchanged
+            self._verified.pop(bundle_id, None)
+            if self._artifacts.folder is None and not self._fetch(bundle_id, prefix):
+                try:
+                    return self._checked(bundle_id)
+                except CorruptBundle:  # the copy of another day; what is in storage may well be whole
+                    shutil.rmtree(self._folder(bundle_id), ignore_errors=True)
+                    self._fetch(bundle_id, prefix)
+            return self._checked(bundle_id)
+
+    def _checked(self, bundle_id: str) -> OpenBundle:
+        """The bundle in its local folder, every file verified; one that was found damaged is so until a file changes."""
+        folder = self._folder(bundle_id)
         try:
-            seen = _fingerprint(folder)
+            seen = fingerprint(folder)
         except FileNotFoundError as error:  # deleted in this moment
             raise NotFound("model", bundle_id) from error
-        known = self._verified.get(bundle_id)
-        if known is None or known[0] != seen:
-            self._verified.pop(bundle_id, None)
-            known = self._verified[bundle_id] = (seen, _verify(bundle_id, folder))
-        return OpenBundle(bundle_id, folder, known[1])
+        damaged = self._damaged.get(bundle_id)
+        if damaged is not None and damaged[0] == seen:
+            raise CorruptBundle(bundle_id, damaged[1])
+        try:
+            manifest = verify(bundle_id, folder)
+        except CorruptBundle as found:
+            self._damaged[bundle_id] = (seen, found.issues)
+            raise
+        self._verified[bundle_id] = (seen, manifest)
+        return OpenBundle(bundle_id, folder, manifest)
+
+    def unchanged(self, bundle_id: str) -> OpenBundle | None:
+        """A bundle that was verified before, if its files still have their sizes and times of change; at once."""
+        known, folder = self._verified.get(bundle_id), self._folder(bundle_id)
+        try:
+            same = known is not None and known[0] == fingerprint(folder)
+        except FileNotFoundError:
+            return None
+        return OpenBundle(bundle_id, folder, known[1]) if known is not None and same else None
+
+    def _folder(self, bundle_id: str) -> Path:
+        """Where a bundle lies on local disk, or will when it was fetched."""
+        local = self._artifacts.folder
+        return local / "bundles" / bundle_id if local is not None else self._cache / bundle_id
 
     def manifests(self) -> list[tuple[str, Manifest]]:
         """Ids and manifests of all bundles, newest first; one whose manifest cannot be read is left out."""
         found = []
-        for name in self._artifacts.names("bundles"):
-            prefix, _, last = name.rpartition("/")
-            if last == MANIFEST and prefix.count("/") == 1:
-                bundle_id = prefix.removeprefix("bundles/")
-                try:
-                    found.append((bundle_id, self._manifest(bundle_id, name)))
-                except (CorruptBundle, NotFound):
-                    continue
+        for bundle_id in self._ids():
+            try:
+                found.append((bundle_id, self._manifest(bundle_id)))
+            except (CorruptBundle, NotFound):
+                continue
         return sorted(found, key=lambda pair: pair[1].created_at, reverse=True)
+
+    def listed(self) -> list[ListedBundle]:
+        """All bundles, newest first, then those whose manifest cannot be read.
+
+        What was written after its manifest, or is not as long as that says, is hashed; the rest when it is opened.
+        """
+        readable = [ListedBundle(each, manifest, self._issues(each, manifest)) for each, manifest in self.manifests()]
+        others = sorted(self._ids() - {each.id for each in readable})
+        return [*readable, *(ListedBundle(each, None, self._issues(each, None)) for each in others)]
+
+    def exists(self, bundle_id: str) -> bool:
+        """Whether there is such a bundle, usable or not."""
+        return _ID.fullmatch(bundle_id) is not None and self._artifacts.exists(f"bundles/{bundle_id}/{MANIFEST}")
 
     def delete(self, bundle_id: str) -> None:
         """Removes a bundle, its manifest first, so that nobody opens half of it.
@@ -152,22 +209,51 @@ class BundleStore:
         for folder in (self._cache / bundle_id, self._artifacts.folder and self._artifacts.folder / prefix):
             if folder:
                 shutil.rmtree(folder, ignore_errors=True)
-        self._verified.pop(bundle_id, None)
+        for known in (self._verified, self._damaged, self._manifests):
+            known.pop(bundle_id, None)
+        self._locks.pop(bundle_id, None)
+
+    def sweep(self, older_than_seconds: float = 3600.0) -> None:
+        """Removes what is left of bundles whose publication was killed: files without a manifest, written long ago."""
+        old = set(self._artifacts.older("bundles", older_than_seconds))
+        found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
+        for bundle_id in sorted(each for each in found - self._ids() if _ID.fullmatch(each)):
+            files = self._artifacts.names(f"bundles/{bundle_id}")
+            if old.issuperset(files):
+                self._artifacts.delete(files)
+                if self._artifacts.folder is not None:
+                    shutil.rmtree(self._artifacts.folder / "bundles" / bundle_id, ignore_errors=True)
 
     def _known(self, bundle_id: str) -> str:
-        if _ID.fullmatch(bundle_id) is None or not self._artifacts.exists(f"bundles/{bundle_id}/{MANIFEST}"):
+        if not self.exists(bundle_id):
             raise NotFound("model", bundle_id)
         return f"bundles/{bundle_id}"
 
-    def _fetch(self, bundle_id: str, prefix: str) -> Path:
+    def _fetch(self, bundle_id: str, prefix: str) -> bool:
+        """Copies a bundle into the cache; False when there is a copy."""
         folder = self._cache / bundle_id
-        if not (folder / MANIFEST).exists():
-            names = self._artifacts.names(prefix)
-            for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
-                self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
-        return folder
+        if (folder / MANIFEST).exists():
+            return False
+        names = self._artifacts.names(prefix)
+        for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
+            self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
+        return True
 
-    def _manifest(self, bundle_id: str, name: str) -> Manifest:
+    def _ids(self) -> set[str]:
+        parts = (name.split("/") for name in self._artifacts.names("bundles"))
+        return {each[1] for each in parts if len(each) == 3 and each[2] == MANIFEST and _ID.fullmatch(each[1])}
+
+    def _issues(self, bundle_id: str, manifest: Manifest | None) -> list[str]:
+        folder = self._folder(bundle_id)
+        try:
+            if manifest is not None and (self._artifacts.folder is None or looks_untouched(folder, manifest)):
+                return []
+            self.open(bundle_id)
+        except (CorruptBundle, NotFound) as found:
+            return found.issues if isinstance(found, CorruptBundle) else [str(found)]
+        return []
+
+    def _manifest(self, bundle_id: str) -> Manifest:
         if self._artifacts.folder is not None:
             folder = self._artifacts.folder / "bundles" / bundle_id
             try:
@@ -177,65 +263,13 @@ class BundleStore:
             seen = (status.st_mtime_ns, status.st_size)
             known = self._manifests.get(bundle_id)
             if known is None or known[:2] != seen:
-                known = self._manifests[bundle_id] = (*seen, _read(bundle_id, folder))
+                known = self._manifests[bundle_id] = (*seen, read_manifest(bundle_id, folder / MANIFEST))
             return known[2]
-        target = self._cache / "manifests" / f"{bundle_id}.json"
-        if not target.exists():
-            self._artifacts.get(name, target)
-        return Manifest.model_validate_json(target.read_bytes())
-
-
-def _read(bundle_id: str, folder: Path) -> Manifest:
-    """The manifest, checked against the id.
-
-    Raises:
-        CorruptBundle: when it is not the one that the id names, or not valid.
-    """
-    try:
-        content = (folder / MANIFEST).read_bytes()
-    except FileNotFoundError as error:
-        raise NotFound("model", bundle_id) from error
-    if hashlib.sha256(content).hexdigest()[:16] != bundle_id:
-        raise CorruptBundle(bundle_id, ["manifest.json is not the one that the id names"])
-    try:
-        return Manifest.model_validate_json(content)
-    except ValidationError as error:
-        raise CorruptBundle(bundle_id, [f"manifest.json: {issue['msg']}" for issue in error.errors()]) from error
-
-
-def _verify(bundle_id: str, folder: Path) -> Manifest:
-    """Checks every file; reports all issues at once.
-
-    Raises:
-        CorruptBundle: when anything is missing, changed or not named.
-    """
-    manifest, issues = _read(bundle_id, folder), []
-    for record in manifest.files:
-        path = folder / safe_relative(record.path)
-        if not path.is_file():
-            issues.append(f"{record.path} is missing")
-        elif path.stat().st_size != record.size_bytes:
-            issues.append(f"{record.path} has {path.stat().st_size:,} bytes instead of {record.size_bytes:,}")
-        elif sha256_of(path) != record.sha256:
-            issues.append(f"{record.path} has another SHA-256")
-    named = {record.path for record in manifest.files} | {MANIFEST}
-    issues += [f"{name} is not in the manifest" for name, _, _ in _fingerprint(folder) if name not in named]
-    if issues:
-        raise CorruptBundle(bundle_id, issues)
-    return manifest
-
-
-def _fingerprint(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change (ns) of every file."""
-    found, waiting = [], [("", folder)]
-    while waiting:
-        prefix, current = waiting.pop()
-        # Every request comes through here: a scan gets names and kinds in one call, a walk of paths takes many.
-        with os.scandir(current) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
-                else:
-                    status = entry.stat(follow_symlinks=False)
-                    found.append((prefix + entry.name, status.st_size, status.st_mtime_ns))
-    return sorted(found)
+        copy = self._cache / "manifests" / f"{bundle_id}.json"
+        if copy.exists():
+            try:
+                return read_manifest(bundle_id, copy)
+            except CorruptBundle:
+                copy.unlink(missing_ok=True)
+        self._artifacts.get(f"bundles/{bundle_id}/{MANIFEST}", copy)
+        return read_manifest(bundle_id, copy)

@@ -7,6 +7,7 @@ StoreError
 |-- UnsafePath          a name would leave its folder
 |-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
 |-- OutOfSpace          the disk is full; what was half-written is removed
+|-- Unavailable         the database does not answer now; it may in a moment
 """
 
 from __future__ import annotations
@@ -65,6 +66,14 @@ class CorruptBundle(StoreError):
     def __init__(self, bundle: str, issues: list[str]) -> None:
         self.bundle, self.issues = bundle, issues
         super().__init__(f"bundle '{bundle}' was changed on disk: {'; '.join(issues)}")
+
+
+class Unavailable(StoreError):
+    """The database does not answer now: it is locked, full, restarting, or has no connection left."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the database does not answer: {reason}")
 
 
 class OutOfSpace(StoreError):

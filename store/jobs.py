@@ -11,7 +11,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from store.manifest import CurvePoint, Recipe, Sha256
+from store.manifest import CurvePoint, Sha256
+from store.recipe import Recipe
 
 
 class JobState(StrEnum):

@@ -14,19 +14,26 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import psycopg
 import sqlalchemy as sa
-from dbos import DBOSClient
 
+from store.errors import Unavailable
 from store.names import QUEUE
 from store.settings import StoreSettings
 
+if TYPE_CHECKING:  # a second of imports, which a look at a lock every few seconds can do without
+    from dbos import DBOSClient
+
 _LOG = logging.getLogger("worker.liveness")
+MOST_WORKERS = 64
+"""Of one host, without ids of their own."""
 
 
 class Held(Protocol):
@@ -42,6 +49,9 @@ class Locks(Protocol):
     def acquire(self, executor_id: str) -> Held | None:
         """The held lock; None while a living worker holds it."""
 
+    def is_held(self, executor_id: str) -> bool:
+        """Whether a living worker holds the lock, without ever being in the way of one that wants it."""
+
 
 class FileLocks:
     """Locks on files of one machine."""
@@ -52,13 +62,37 @@ class FileLocks:
 
     def acquire(self, executor_id: str) -> Held | None:
         """The open, locked file; None while a living worker holds it."""
-        handle = (self._folder / hashlib.sha256(executor_id.encode()).hexdigest()[:16]).open("a")
+        handle = self._file(executor_id).open("a")
+        # Again and again for a moment: somebody may just be looking whether it is held.
+        for pause in (0.02, 0.05, 0.1, 0.0):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(pause)
+            else:
+                return handle
+        handle.close()
+        return None
+
+    def is_held(self, executor_id: str) -> bool:
+        """Whether a living worker holds the lock; no file, no worker.
+
+        Raises:
+            OSError: when the file cannot be opened.
+        """
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            return None
-        return handle
+            handle = self._file(executor_id).open()
+        except FileNotFoundError:
+            return False
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _file(self, executor_id: str) -> Path:
+        return self._folder / hashlib.sha256(executor_id.encode()).hexdigest()[:16]
 
 
 class PostgresLocks:
@@ -72,12 +106,46 @@ class PostgresLocks:
         connection = psycopg.connect(
             self._url, autocommit=True, keepalives=1, keepalives_idle=10, keepalives_interval=5, keepalives_count=3
         )
-        key = int.from_bytes(hashlib.sha256(executor_id.encode()).digest()[:8], "big", signed=True)
-        row = connection.execute("select pg_try_advisory_lock(%s)", (key,)).fetchone()
+        row = connection.execute("select pg_try_advisory_lock(%s)", (_key(executor_id),)).fetchone()
         if row is not None and row[0]:
             return connection
         connection.close()
         return None
+
+    def is_held(self, executor_id: str) -> bool:
+        """Whether a living worker holds the lock, as the server tells it.
+
+        Raises:
+            Unavailable: when the server does not answer.
+        """
+        # Postgres shows a lock on one 64-bit number as two halves and the mark 1.
+        high, low = divmod(_key(executor_id) % (1 << 64), 1 << 32)
+        query = (
+            "select 1 from pg_locks join pg_database on pg_database.oid = pg_locks.database "
+            "where locktype = 'advisory' and datname = current_database() "
+            "and classid = %s::bigint::oid and objid = %s::bigint::oid and objsubid = 1"
+        )
+        try:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                return connection.execute(query, (high, low)).fetchone() is not None
+        except psycopg.Error as error:
+            raise Unavailable(str(error).strip()) from error
+
+
+def _key(executor_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(executor_id.encode()).digest()[:8], "big", signed=True)
+
+
+def executor_ids(wanted: str) -> Iterator[str]:
+    """The ids that a worker of this host may take, in order.
+
+    Args:
+        wanted: the one id asked for; empty: the first free one of `<host>-0`, `<host>-1`, ...
+    """
+    if wanted:
+        yield wanted
+    else:
+        yield from (f"{socket.gethostname()}-{slot}" for slot in range(MOST_WORKERS))
 
 
 def locks_of(settings: StoreSettings) -> Locks:

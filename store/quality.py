@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.manifest import Budget, Metric, Task
+from store.manifest import Metric, Task
+from store.recipe import Budget
 
 
 @dataclass(frozen=True)

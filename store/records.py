@@ -16,7 +16,7 @@ from dbos import run_dbos_database_migrations
 from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
-from store.errors import NotFound
+from store.errors import NotFound, Unavailable
 from store.jobs import CompressionRequest, Job, JobState, Problem
 from store.manifest import CurvePoint
 from store.settings import StoreSettings
@@ -59,6 +59,7 @@ class JobRecords:
     """Reads and writes the table; opens (and on first use creates) the database.
 
     SQLite is set to write-ahead logging, without which the service's reads and the worker's writes block each other.
+    Every method raises `Unavailable` when the database does not answer.
 
     Attributes:
         url: of the database.
@@ -70,12 +71,15 @@ class JobRecords:
         sqlite = self.url.startswith("sqlite")
         if sqlite:
             Path(settings.home).mkdir(parents=True, exist_ok=True)
-        self.engine = sa.create_engine(self.url, connect_args={"timeout": 30} if sqlite else {})
+        self.engine = sa.create_engine(
+            self.url, connect_args={"timeout": settings.database_wait_seconds} if sqlite else {}
+        )
         if sqlite:
             with self.engine.connect() as connection:
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         run_dbos_database_migrations(self.url)
         create_tables(self.engine)
+        sa.event.listen(self.engine, "handle_error", _passing)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -181,11 +185,19 @@ class JobRecords:
             return connection.execute(statement.values(updated_at=_now(), **values)).rowcount == 1
 
     def _row(self, job_id: str) -> sa.Row[Any]:
+        if "\0" in job_id:  # Postgres refuses it in any text
+            raise NotFound("job", job_id)
         with self.engine.connect() as connection:
             row = connection.execute(_JOBS.select().where(_JOBS.c.id == job_id)).one_or_none()
         if row is None:
             raise NotFound("job", job_id)
         return row
+
+
+def _passing(context: sa.engine.ExceptionContext) -> None:
+    """Gives the faults that may pass one name, whatever the database."""
+    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError):
+        raise Unavailable(str(context.original_exception)) from context.original_exception
 
 
 def _job(row: sa.Row[Any]) -> Job:

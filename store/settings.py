@@ -16,6 +16,7 @@ class StoreSettings(BaseSettings):
         artifacts_url: where uploads and bundles lie; None: a folder in `home`. `s3://bucket/prefix` and the like
             through obstore, which reads its credentials from the usual environment variables.
         upload_limit_bytes: largest single upload.
+        database_wait_seconds: how long a statement waits while another process has SQLite's lock.
     """
 
     model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
@@ -24,6 +25,7 @@ class StoreSettings(BaseSettings):
     database_url: str | None = None
     artifacts_url: str | None = None
     upload_limit_bytes: int = 2 << 30
+    database_wait_seconds: float = 30.0
 
     @property
     def database(self) -> str:

@@ -66,6 +66,8 @@ class SweepStore:
         Raises:
             NotFound: when there is none of that id.
         """
+        if "\0" in sweep_id:  # Postgres refuses it in any text
+            raise NotFound("sweep", sweep_id)
         with self._queue.records.engine.connect() as connection:
             row = connection.execute(_SWEEPS.select().where(_SWEEPS.c.id == sweep_id)).one_or_none()
         if row is None:

@@ -5,11 +5,15 @@ The same content sent twice is stored once. A failed upload leaves nothing behin
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path, PurePath
+from uuid import uuid4
 
-from store.artifacts import Artifacts, sha256_of, whole_file
+from store.artifacts import Artifacts, room_for, sha256_of
 from store.errors import EmptyUpload, StoreError, TooLarge
 from store.jobs import UploadRef
 from store.settings import StoreSettings
@@ -41,18 +45,22 @@ class UploadStore:
         name = PurePath(filename).name or "upload"
         digest, size = hashlib.sha256(), 0
         # A name of its own for each arrival: two equal uploads at once must not share a file.
-        arriving = self._arriving / f"{id(digest)}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+        arriving = self._arriving / uuid4().hex
         try:
-            with whole_file(arriving) as temporary, temporary.open("wb") as file:
+            with room_for(name), arriving.open("wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > limit:
                         raise TooLarge(name, limit)
                     digest.update(chunk)
-                    file.write(chunk)
-                if size == 0:
-                    raise EmptyUpload(name)
-            return self._keep(arriving, UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size))
+                    # In threads, this and what follows: a slow disk must not keep others from being answered.
+                    await asyncio.to_thread(file.write, chunk)
+            if size == 0:
+                raise EmptyUpload(name)
+            upload = UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size)
+            # It is written anew even when it is there: that makes it young again, and safe from a sweep.
+            await asyncio.to_thread(self._artifacts.take, _name(upload.sha256), arriving)
+            return upload
         finally:
             arriving.unlink(missing_ok=True)
 
@@ -63,7 +71,9 @@ class UploadStore:
             raise TooLarge(path.name, self._limit)
         if size == 0:
             raise EmptyUpload(path.name)
-        return self._keep(path, UploadRef(sha256=sha256_of(path), filename=path.name, size_bytes=size))
+        upload = UploadRef(sha256=sha256_of(path), filename=path.name, size_bytes=size)
+        self._artifacts.put(_name(upload.sha256), path)
+        return upload
 
     def fetch(self, upload: UploadRef, folder: Path) -> Path:
         """Copies an upload into a folder, as its hash, and checks it.
@@ -85,7 +95,9 @@ class UploadStore:
         self._artifacts.delete([_name(sha256)])
 
     def sweep(self, needed: set[str], older_than_seconds: float = 3600.0) -> None:
-        """Removes uploads that no job needs. Young ones stay: their request may not have been queued yet.
+        """Removes uploads that no job needs, and what is left of arrivals whose service was killed.
+
+        Young ones stay: their request may not have been queued yet.
 
         Args:
             needed: hashes that jobs still to end refer to.
@@ -93,11 +105,10 @@ class UploadStore:
         """
         old = self._artifacts.older("uploads", older_than_seconds)
         self._artifacts.delete([name for name in old if name.removeprefix("uploads/") not in needed])
-
-    def _keep(self, path: Path, upload: UploadRef) -> UploadRef:
-        # Written anew even when it is there: that makes it young again, and safe from a sweep.
-        self._artifacts.put(_name(upload.sha256), path)
-        return upload
+        for path in self._arriving.iterdir() if self._arriving.is_dir() else []:
+            with suppress(FileNotFoundError):  # arrived in this moment
+                if time.time() - path.stat().st_mtime > older_than_seconds:
+                    path.unlink()
 
 
 def _name(sha256: str) -> str:

@@ -18,7 +18,7 @@ from compress.training.loop import train
 from compress.training.plan import TrainingPlan
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 

@@ -17,7 +17,7 @@ from runtime.samples import Inputs as Run
 from runtime.samples import write_runs
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 

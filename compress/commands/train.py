@@ -11,14 +11,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
 
 from compress import axes
 from compress.commands import train_bidaf
+from compress.commands.plans import declare_plan, plan_of
 from compress.commands.reading import ReadCorpus, read_corpus
 from compress.commands.saving import save_model, save_record
 from compress.errors import TrainingDiverged
@@ -64,7 +65,7 @@ def _declare_language_model(parser: argparse.ArgumentParser) -> None:
     noise.add_argument("--output-dropout", type=float, help="of what the decoder reads; default: --dropout")
     noise.add_argument("--state-dropout", type=float, default=0.0, help="of the recurrent state (rhn)")
     noise.add_argument("--weight-drop", type=float, default=0.0, help="DropConnect on hidden-to-hidden matrices")
-    _declare_plan(parser.add_argument_group("training (see compress/training/plan.py)"))
+    declare_plan(parser.add_argument_group("training (see compress/training/plan.py)"), TrainingPlan, keep="best")
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one")
     parser.set_defaults(run=run)
@@ -78,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    plan = plan_of(arguments)
+    plan = plan_of(arguments, TrainingPlan)
     corpus = read_corpus(arguments.corpus, arguments.vocabulary, arguments.words)
     network = network_of(arguments, len(corpus.words)).to(_device(arguments.device))
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -133,25 +134,6 @@ def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
     network = build(spec, noise)
     network.initialise(arguments.scale, torch.Generator().manual_seed(arguments.seed))
     return network
-
-
-def plan_of(arguments: argparse.Namespace) -> TrainingPlan:
-    """The options of the same names as the plan's fields."""
-    return TrainingPlan(**{field.name: getattr(arguments, field.name) for field in fields(TrainingPlan)})
-
-
-def _declare_plan(group: Any) -> None:
-    """One option for each field of the plan, so that none is forgotten."""
-    types = get_type_hints(TrainingPlan)
-    for field in fields(TrainingPlan):
-        name, default = "--" + field.name.replace("_", "-"), "best" if field.name == "keep" else field.default
-        if field.type == "bool":
-            group.add_argument(name, action="store_true", default=default)
-        elif str(field.type).startswith("Literal"):
-            group.add_argument(name, choices=get_args(types[field.name]), default=default)
-        else:
-            kind = int if field.type == "int" else float
-            group.add_argument(name, type=kind, default=default, help=f"default: {default}")
 
 
 def _teller(group: Ranks) -> Callable[[float, str], None]:

@@ -12,21 +12,23 @@ import argparse
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from compress import axes
+from compress.commands.plans import declare_plan, plan_of
 from compress.commands.saving import save_record, write
 from compress.networks.bidaf import Bidaf
 from compress.networks.bidaf_axes import LSTMS, BidafSpec
 from compress.questions.evaluation import Evaluated, evaluate
 from compress.questions.examples import Questions, common_characters, prepare
 from compress.questions.folder import save_reader
+from compress.questions.plan import QuestionPlan, TrainedReader
 from compress.questions.squad import Paragraph, read_squad
-from compress.questions.training import QuestionPlan, TrainedReader, train_reader
+from compress.questions.training import train_reader
 from compress.questions.vectors import read_vectors
 from runtime.passages import PassageCodec
 
@@ -47,10 +49,7 @@ def declare(architectures: Any) -> None:
     sizes.add_argument("--character-count", type=int, default=50, help="rarer characters are read as unknown")
     parser.add_argument("--dropout", type=float, default=0.2)
     group = parser.add_argument_group("training (see compress/questions/training.py)")
-    for field in fields(QuestionPlan):
-        kind = int if field.type == "int" else float
-        option = "--" + field.name.replace("_", "-")
-        group.add_argument(option, type=kind, default=field.default, help=f"default: {field.default}")
+    declare_plan(group, QuestionPlan)
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.set_defaults(run=run)
 
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains, or continues; returns the exit status."""
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
-    plan = QuestionPlan(**{field.name: getattr(arguments, field.name) for field in fields(QuestionPlan)})
+    plan = plan_of(arguments, QuestionPlan)
     paragraphs = _read(arguments.data, "train")
     codec = PassageCodec(
         *read_vectors(arguments.vectors, arguments.most_words), common_characters(paragraphs, arguments.character_count)

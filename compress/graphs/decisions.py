@@ -13,8 +13,9 @@ from dataclasses import replace as changed_copy
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
+from compress.graphs.attributes import body, subgraphs, whole
 from compress.graphs.layouts import Layout
-from compress.graphs.parts import Constant, Parts, attribute, given, graphs, inner_first, nodes, replace, subgraphs
+from compress.graphs.parts import Constant, Parts, given, graphs, inner_first, nodes, replace
 from compress.graphs.recurrent import X, view
 from compress.graphs.shapes import inferred_shapes
 
@@ -83,13 +84,15 @@ def _dims(node: NodeProto, layout: Layout | None) -> tuple[object, ...] | None:
     """What a Shape says, as far as it is known."""
     if layout is None:
         return None
-    return layout.dims[attribute(node, "start", 0) : attribute(node, "end", layout.rank)]  # type: ignore[misc]
+    return layout.dims[whole(node, "start", 0) : whole(node, "end", layout.rank)]
 
 
 def _picked(parts: Parts, node: NodeProto, known: tuple[object, ...]) -> object:
     """What a Gather or a Slice takes of a shape."""
     if node.op_type == "Gather" and given(node, 1) in parts.constants:
         index = parts.constants[node.input[1]]
+        if not all(-len(known) <= int(each) < len(known) for each in index.reshape(-1)):
+            return None
         values = [known[int(each)] for each in index.reshape(-1)]
         return values[0] if index.ndim == 0 else values
     bounds = [parts.constants.get(name) for name in node.input[1:]]
@@ -115,7 +118,7 @@ def _decide_one(parts: Parts) -> bool:
 
 def _inline(graph: GraphProto, node: NodeProto, wanted: str) -> None:
     """Puts the nodes of a branch in the place of its If."""
-    branch: GraphProto = attribute(node, wanted)  # type: ignore[assignment]
+    branch = body(node, wanted)
     ends = [
         helper.make_node("Identity", [port.name], [name])
         for port, name in zip(branch.output, node.output, strict=True)

@@ -16,11 +16,12 @@ import numpy as np
 
 from compress.axes import Array, Declaration, Dimension, Reader, Segment, Site
 from compress.graphs.edits import Product, Restore, Select, key
+from compress.graphs.findings import Layer
 from compress.graphs.layouts import Block, Blocks
 from compress.graphs.parts import nodes
 from compress.graphs.pool import AxisPool
 from compress.graphs.recurrent import B, Cell, P, R, W, cell
-from compress.graphs.tracing import Layer, Trace
+from compress.graphs.tracing import Trace
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,9 @@ class _Declaring:
         bias = product.bias if alone else None
         if bias is not None:
             self._biases[bias] = product.scale
-            self._put(bias, self._trace.parts.constants[bias].reshape(-1) * product.scale, rows)
+            self._put(
+                bias, np.multiply(self._trace.parts.constants[bias].reshape(-1), product.scale, dtype=np.float32), rows
+            )
         elif alone and reads and self._may_create(product):
             bias = self._created[product.node] = f"{product.matrix}.bias"
             self._put(bias, np.zeros(len(matrix)), rows)

@@ -5,7 +5,8 @@ An edit names its node by the node's first output and says in blocks what must h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
@@ -14,7 +15,7 @@ from compress.graphs.layouts import Blocks
 
 def key(node: NodeProto) -> str:
     """What a node is found by: names of values are unique in the whole model."""
-    return next(filter(None, node.output))
+    return str(next(filter(None, node.output)))
 
 
 @dataclass(frozen=True)
@@ -142,3 +143,14 @@ class Product:
     blocks: Blocks
     bias: str | None = None
     scale: float = 1.0
+
+
+def divided(edit: Edit, divide: Callable[[Blocks], Blocks]) -> Edit:
+    """The edit with the blocks of axes that turned out to be several replaced by theirs."""
+    if isinstance(edit, Select | Restore):
+        return replace(edit, options=tuple(map(divide, edit.options)))
+    if isinstance(edit, Target):
+        return replace(edit, sizes=tuple((position, divide(blocks)) for position, blocks in edit.sizes))
+    if isinstance(edit, Bounds):
+        return replace(edit, entries=tuple((entry, divide(one), divide(two)) for entry, one, two in edit.entries))
+    return replace(edit, outputs=tuple(map(divide, edit.outputs)))

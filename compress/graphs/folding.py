@@ -2,7 +2,7 @@
 
 Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze. Every node is computed by itself,
 by ONNX's reference implementation; only operators that are cheap and have no chance in them, and never into something
-much larger than what goes in. Equal constants become one, so that two layers that share their weights still do.
+much larger than what goes in. What was computed twice becomes one constant, so that two layers that share weights still do.
 
 https://onnx.ai/onnx/api/reference.html
 """
@@ -15,8 +15,9 @@ import numpy as np
 from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
 
+from compress.graphs.attributes import whole, wholes
 from compress.graphs.decisions import decide, drop_impossible, fold_shapes
-from compress.graphs.parts import Constant, Parts, attribute, graphs, inner_first, nodes, replace
+from compress.graphs.parts import Constant, Parts, graphs, inner_first, nodes, replace
 
 _MOVES = "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
 _NUMBERS = (
@@ -32,11 +33,12 @@ _ROUNDS = 8
 
 def fold(parts: Parts) -> None:
     """Folds until nothing more can be, and drops branches that cannot run; in place."""
+    before = set(parts.constants)
     fold_known(parts)
     for _ in range(_ROUNDS):
         if not drop_impossible(parts, fold_known):
             break
-    _unify(parts)
+    _unify(parts, before)
 
 
 def fold_known(parts: Parts) -> None:
@@ -86,19 +88,20 @@ def _computed(parts: Parts, node: NodeProto) -> dict[str, Constant] | None:
 
 def _small(node: NodeProto, values: list[Constant]) -> bool:
     """Whether the result is bounded by what goes in, or small anyway."""
+    size = 0.0
     if node.op_type == "ConstantOfShape":
-        size = np.prod(values[0].astype(np.float64))
+        size = float(np.prod(values[0].astype(np.float64)))
     elif node.op_type == "Expand":
-        size = np.prod(np.maximum(values[1], 1).astype(np.float64)) * values[0].size
+        size = float(np.prod(np.maximum(values[1], 1).astype(np.float64))) * values[0].size
     elif node.op_type == "Tile":
-        size = np.prod(values[1].astype(np.float64)) * values[0].size
+        size = float(np.prod(values[1].astype(np.float64))) * values[0].size
     elif node.op_type == "Range":
         size = abs(float(values[1]) - float(values[0])) / max(abs(float(values[2])), 1e-9)
     elif node.op_type == "Pad":
-        margins = values[1] if len(values) > 1 else np.array(attribute(node, "pads", [_LARGEST_GROWN]))
+        margins = values[1] if len(values) > 1 else np.array(wholes(node, "pads") or [_LARGEST_GROWN])
         size = float(values[0].size) * (1 + float(np.abs(margins).sum()))
     elif node.op_type == "Gather":
-        size = values[1].size * values[0].size / max(values[0].shape[int(attribute(node, "axis", 0))], 1)  # type: ignore[call-overload]
+        size = values[1].size * values[0].size / max(values[0].shape[whole(node, "axis", 0)], 1)
         return bool(size <= max(_LARGEST_GROWN, values[0].size))
     elif node.op_type in _MOVES.split():
         return True
@@ -111,12 +114,15 @@ def _small(node: NodeProto, values: list[Constant]) -> bool:
     return bool(size <= _LARGEST_GROWN)
 
 
-def _unify(parts: Parts) -> None:
-    """Lets nodes that read equal large constants read the same one."""
+def _unify(parts: Parts, before: set[str]) -> None:
+    """Lets nodes read the same constant where two were computed that are equal.
+
+    Constants that were in the file stay apart, and so do those of one value only: biases of zeros are equal by chance.
+    """
     first: dict[tuple[object, ...], str] = {}
     names = {}
     for name, value in parts.constants.items():
-        if value.size < 64 or value.dtype == object:
+        if name in before or value.dtype.kind != "f" or value.size < 2 or (value == value.reshape(-1)[0]).all():
             continue
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
         names[name] = first.setdefault((value.shape, value.dtype.str, digest), name)

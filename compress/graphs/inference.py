@@ -7,9 +7,11 @@ weights share their axes; axes that share a size shrink together or not at all.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 from compress.graphs import (
     rules_elementwise,
+    rules_joining,
     rules_moving,
     rules_nested,
     rules_parts,
@@ -18,12 +20,13 @@ from compress.graphs import (
     rules_reducing,
     rules_shapes,
 )
-from compress.graphs.edits import Restore
+from compress.graphs.edits import Restore, divided
+from compress.graphs.findings import Layer, Obstacle
 from compress.graphs.layouts import Block
 from compress.graphs.normal_form import NormalForm
 from compress.graphs.pool import Reason
 from compress.graphs.recurrent import B, P, R, W
-from compress.graphs.tracing import Layer, Obstacle, Rule, Trace, walk
+from compress.graphs.tracing import Rule, Trace, walk
 
 _RULES: dict[str, Rule] = {
     **rules_elementwise.RULES,
@@ -42,7 +45,7 @@ _RULES: dict[str, Rule] = {
     "Split": rules_parts.split,
     "Gather": rules_parts.gather,
     "GatherElements": rules_parts.gather_elements,
-    "Concat": rules_parts.concat,
+    "Concat": rules_joining.concat,
     "Tile": rules_parts.tile,
     "Pad": rules_parts.pad,
     "Shape": rules_shapes.shape,
@@ -69,8 +72,10 @@ def infer(form: NormalForm) -> Trace:
     walk(trace, form.parts.structure.graph)
     for port in form.parts.structure.graph.output:
         trace.leave(port.name, f"it reaches the graph's output '{port.name}'")
+    _divide(trace)
     _settle_constants(trace)
     _settle_layers(trace)
+    _divide(trace)  # what met in constants
     _settle_states(trace)
     trace.pool.settle()
     return trace
@@ -88,6 +93,15 @@ def _guarded(rule: Rule) -> Rule:
     return guarded
 
 
+def _divide(trace: Trace) -> None:
+    """Puts the parts of divided axes in everything that was noted before they were divided."""
+    cut = trace.divided
+    trace.edits = [divided(edit, cut) for edit in trace.edits]
+    trace.products = [replace(product, blocks=cut(product.blocks)) for product in trace.products]
+    trace.layers = [replace(layer, inputs=cut(layer.inputs)) for layer in trace.layers]
+    trace.uses = [replace(use, dims=tuple(dim and cut(dim) for dim in use.dims)) for use in trace.uses]
+
+
 def _settle_constants(trace: Trace) -> None:
     """Joins the axes of every constant over all its readers; one that is read otherwise too keeps its size."""
     found = defaultdict(list)
@@ -100,7 +114,7 @@ def _settle_constants(trace: Trace) -> None:
                 for one, two in zip(uses[0].dims, other.dims, strict=True):
                     if (one is None) != (two is None):
                         raise Obstacle("differs")
-                    trace.join(one or (), two or ())
+                    trace.join(*trace.refined([one or (), two or ()]))
             fits = len(uses) == trace.readers[name] and len({use.rest for use in uses}) == 1
         except Obstacle:
             fits = False
@@ -127,7 +141,7 @@ def _settle_layers(trace: Trace) -> None:
             if not alike or not alone:
                 raise Obstacle("shared in part")
             for layer in layers[1:]:
-                trace.join(first.inputs, layer.inputs)
+                trace.join(*trace.refined([first.inputs, layer.inputs]))
                 for one, other in zip(first.axes, layer.axes, strict=True):
                     trace.pool.join(one, other)
         except Obstacle:
@@ -142,6 +156,7 @@ def _settle_states(trace: Trace) -> None:
     blocks = [block for layer in trace.layers for block in layer.inputs]
     blocks += [block for product in trace.products for block in product.blocks]
     blocks += [block for use in trace.uses for dim in use.dims for block in dim or ()]
+    blocks += [block for dim in trace.summed for block in trace.divided(dim)]
     read = {trace.pool.find(block.axis) for block in blocks if block.axis is not None}
     carried = [option for edit in trace.edits if isinstance(edit, Restore) for option in edit.options]
     for axis in {block.axis for option in carried for block in option if block.axis is not None}:

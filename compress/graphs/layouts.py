@@ -9,7 +9,9 @@ Axes are numbers here; `pool.AxisPool` knows which of them are one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,11 @@ class Layout:
         panels = self.panels and replace(self.panels, options=tuple(map(mark, self.panels.options)))
         return Layout(dims, panels)
 
+    def divided(self, divide: Callable[[Blocks], Blocks]) -> Layout:
+        """The layout with its blocks replaced."""
+        dims = tuple(divide(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
+        return Layout(dims, self.panels and replace(self.panels, options=tuple(map(divide, self.panels.options))))
+
     def with_dim(self, position: int, dim: Dim) -> Layout:
         """The layout with one dimension changed, which is not one of the panels'."""
         return replace(self, dims=(*self.dims[:position], dim, *self.dims[position + 1 :]))
@@ -101,6 +108,11 @@ class Layout:
 def size(dim: Dim) -> int | str:
     """Full size of a dimension."""
     return sum(block.size for block in dim) if isinstance(dim, tuple) else dim
+
+
+def runs(dim: Dim) -> Blocks:
+    """The blocks of a dimension; none where its size is all that is known."""
+    return dim if isinstance(dim, tuple) else ()
 
 
 def fixed(dim: Dim) -> Blocks | None:
@@ -121,3 +133,19 @@ def cut(blocks: Blocks, start: int, stop: int) -> Blocks | None:
             result.append(replace(block, size=high - low))
         begin += block.size
     return tuple(result)
+
+
+def ends(blocks: Blocks) -> list[int]:
+    """Where the blocks of a dimension end."""
+    return [sum(block.size for block in blocks[: index + 1]) for index in range(len(blocks))]
+
+
+def split(blocks: Blocks, places: list[int]) -> Blocks:
+    """The blocks cut at more places, which lie in blocks without an axis only."""
+    found, start = [], 0
+    for block in blocks:
+        inner = [end for end in places if start < end < start + block.size]
+        cuts = [start, *inner, start + block.size]
+        found += [replace(block, size=high - low) for low, high in pairwise(cuts)]
+        start += block.size
+    return tuple(found)

@@ -18,9 +18,10 @@ from compress.graphs.normal_form import normal_form
 from compress.graphs.observing import Observer
 from compress.graphs.parts import Parts, take_apart
 from compress.graphs.silencing import silenced
+from compress.graphs.sizes import read_sizes
 from compress.graphs.states import state_outputs
 from compress.graphs.tracing import Trace
-from compress.graphs.writing import sizes, write
+from compress.graphs.writing import write
 from store.manifest import Architecture
 
 
@@ -55,6 +56,7 @@ class GraphNetwork:
     trace: Trace
     meaning: Meaning
     _arrays: Arrays
+    _as_read: bool = True
 
     architecture: ClassVar[Architecture] = "onnx-graph"
 
@@ -76,19 +78,23 @@ class GraphNetwork:
 
     def declaration(self) -> Declaration:
         """The axes that may shrink, and what the arrays' dimensions have of them."""
-        return resized(self.meaning.declaration, sizes(self.meaning, self._arrays))
+        return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
 
     def rebuilt(self, arrays: Arrays) -> Self:
         """The same network with the sizes and values of `arrays`."""
-        return type(self)(self.source, self.trace, self.meaning, dict(arrays))
+        return type(self)(self.source, self.trace, self.meaning, dict(arrays), _as_read=False)
 
-    def model(self) -> ModelProto:
-        """The graph of this network's sizes."""
-        return write(self.trace, self.meaning, self._arrays)
+    def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
+        """The graph of this network's sizes; `keep_state_shapes` as in `writing.write`."""
+        return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
 
     def silenced(self, keep: Keep) -> ModelProto:
-        """The original graph with all units that `keep` does not name held at zero; see `silencing`."""
-        return silenced(self.source, self.trace, keep)
+        """This graph, of full size, with all units that `keep` does not name held at zero; see `silencing`.
+
+        Of a network as it was read, that is the graph as it was read; of one with other values (repaired ones), the graph that
+        it writes.
+        """
+        return silenced(self.source if self._as_read else take_apart(self.model()), self.trace, keep)
 
     def observer(self) -> Observer:
         """The original graph showing what its sites read."""

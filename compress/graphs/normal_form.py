@@ -16,18 +16,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from compress.graphs import parts as taken
+from compress.graphs.attributes import leave_out, subgraphs, tensor, whole
 from compress.graphs.layouts import Layout
-from compress.graphs.parts import (
-    Parts,
-    attribute,
-    given,
-    graphs,
-    inner_first,
-    nodes,
-    set_attribute,
-    set_input,
-    subgraphs,
-)
+from compress.graphs.parts import Parts, given, graphs, inner_first, nodes, set_input
 from compress.graphs.recurrent import C0, H0, X, view
 from compress.graphs.shapes import inferred_shapes
 from compress.graphs.states import mark_states
@@ -68,7 +59,7 @@ def drop_unread(parts: Parts) -> None:
         read |= {name for node in nodes(parts.structure.graph) for name in node.input}
         changed = False
         for graph in inner_first(parts.structure.graph):
-            alive = [node for node in graph.node if any(name in read for name in node.output) or not any(node.output)]
+            alive = [node for node in graph.node if any(name and name in read for name in node.output)]
             if len(alive) < len(graph.node):
                 taken.replace(graph.node, list(alive))
                 changed = True
@@ -86,7 +77,7 @@ def _steps_first(graph: GraphProto, parts: Parts) -> None:
     """Puts Transposes around layers whose tensors begin with the batch."""
     rewritten: list[NodeProto] = []
     for node in graph.node:
-        if view(node) is None or not attribute(node, "layout", 0):
+        if view(node) is None or not whole(node, "layout", 0):
             rewritten.append(node)
             continue
         for index in (X, H0, C0):
@@ -100,7 +91,7 @@ def _steps_first(graph: GraphProto, parts: Parts) -> None:
             if name:
                 node.output[index] = parts.fresh(f"{name}.steps_first")
                 behind.append(helper.make_node("Transpose", [node.output[index]], [name], perm=order))
-        set_attribute(node, "layout", None)
+        leave_out(node, "layout")
         rewritten += [node, *behind]
     taken.replace(graph.node, list(rewritten))
 
@@ -149,8 +140,8 @@ def _zeros(parts: Parts) -> set[str]:
     for node in nodes(parts.structure.graph):
         operator = node.op_type
         if operator == "ConstantOfShape":
-            filled = next((numpy_helper.to_array(a.t) for a in node.attribute if a.name == "value"), np.zeros(1))
-            known = not np.any(filled)
+            filled = tensor(node, "value")
+            known = filled is None or not np.any(numpy_helper.to_array(filled))
         elif operator in _MOVES:
             known = node.input[0] in zeros
         elif operator == "Mul":
@@ -173,8 +164,8 @@ def _read_directly(parts: Parts) -> None:
         source = producers.get(given(node, 0))
         if node.op_type != "Gather" or source is None or source.op_type != "Concat" or subgraphs(node):
             continue
-        chosen, axis = parts.constants.get(node.input[1]), attribute(node, "axis", 0)
-        if chosen is None or chosen.size != 1 or axis != attribute(source, "axis"):
+        chosen, axis = parts.constants.get(node.input[1]), whole(node, "axis", 0)
+        if chosen is None or chosen.size != 1 or axis != whole(source, "axis", 0):
             continue
         made = [producers.get(name) for name in source.input]
         # A state is (D, B, H): with one direction it is one entry of the stack.
@@ -185,8 +176,9 @@ def _read_directly(parts: Parts) -> None:
             and name in each.output[1:]
             for each, name in zip(made, source.input, strict=True)
         )
-        if single and axis == 0:
-            node.input[0] = source.input[int(chosen.reshape(-1)[0])]
+        index = int(chosen.reshape(-1)[0])
+        if single and axis == 0 and -len(made) <= index < len(made):
+            node.input[0] = source.input[index]
             zero = parts.fresh(f"{node.input[1]}.first")
             parts.constants[zero] = np.zeros_like(chosen)
             node.input[1] = zero

@@ -2,25 +2,28 @@
 
 A recurrent site reads the layer's input and its output of the step before, which is Y shifted by one step with the initial
 state first (for a backward layer: behind). A matrix reads one tensor. What lies in a branch of an If is handed out through
-the If, as nothing when the other branch ran; what lies in the body of a Loop or Scan as a stack over its runs.
+the If, as nothing when the other branch ran; what lies in the body of a Loop or Scan as a stack over its runs. What lies in
+a branch inside a body is not shown: runs that had nothing to show could not be stacked.
 
 Legend: T steps, B batch, D directions, H units, I inputs, N rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
+from compress.graphs.attributes import subgraphs
 from compress.graphs.declaring import Meaning
 from compress.graphs.edits import Product, key
-from compress.graphs.parts import Parts, graphs, put_together, subgraphs
+from compress.graphs.findings import Layer
+from compress.graphs.parts import Parts, graphs, nodes, put_together
 from compress.graphs.recurrent import H0, LENGTHS, W, X
-from compress.graphs.tracing import Layer, Trace
+from compress.graphs.tracing import Trace
 
 Rows = NDArray[np.float32]
 _SEEN = "seen:"
@@ -83,12 +86,16 @@ class Observer:
         self._trace = trace
         self._parts = Parts(structure, dict(trace.parts.constants))
         self._shown: dict[str, Tensor] = {}
+        self._homes: dict[str, GraphProto] = {}
+        for graph in graphs(structure.graph):
+            self._homes |= {port.name: graph for port in graph.input}
+            self._homes |= {name: graph for node in graph.node for name in node.output}
         self.sites: dict[str, list[LayerView | MatrixView]] = {}
         for name, layers in meaning.layers.items():
             for layer in layers:
                 self._show_layer(name, layer)
         for name, products in meaning.products.items():
-            self.sites[name] = [self._show_product(product) for product in products]
+            self.sites[name] = [view for product in products if (view := self._show_product(product))]
         wanted = {site.name for site in meaning.declaration.sites}
         self.sites = {name: views for name, views in self.sites.items() if name in wanted}
         self._joint = {site.name: len(site.readers) > 1 for site in meaning.declaration.sites}
@@ -105,30 +112,33 @@ class Observer:
             fetched: the outputs named by `outputs`.
 
         Returns:
-            Per site its concatenated inputs (N, D) in the order of its readers' segments; padding is left out.
+            Per site its concatenated inputs (N, D) in the order of its readers' segments; padding is left out. N is 0
+            for a site in a branch that did not run.
         """
         found: dict[str, Rows] = {}
         for name, views in self.sites.items():
             parts = [np.zeros((0, self._widths[name]), np.float32)]
             for each in views:
-                shown = each.inputs if isinstance(each, LayerView) else each.tensor
-                if fetched[shown.output].size:  # else it lies in a branch that did not run
-                    layer = isinstance(each, LayerView)
-                    parts.append(self._layer_rows(name, each, fetched) if layer else _matrix_rows(each, fetched))
+                if isinstance(each, LayerView):
+                    parts += self._layer_rows(name, each, fetched)
+                elif fetched[each.tensor.output].size:
+                    parts.append(_matrix_rows(each, fetched))
             found[name] = np.concatenate(parts)
         return found
 
-    def _layer_rows(self, name: str, seen: LayerView, fetched: Mapping[str, NDArray[np.generic]]) -> Rows:
+    def _layer_rows(self, name: str, seen: LayerView, fetched: Mapping[str, NDArray[np.generic]]) -> list[Rows]:
+        if not fetched[seen.outputs.output].size:  # it lies in a branch that did not run
+            return []
         tensors = (seen.inputs, seen.outputs, seen.initial, seen.lengths)
-        runs = zip(*(_runs(tensor, fetched) for tensor in tensors if tensor), strict=True)
+        runs = [_runs(tensor, fetched) if tensor else [None] for tensor in tensors]
+        count = max(map(len, runs))
         found = []
-        for run in runs:
-            values = iter(run)
-            inputs, outputs = next(values), next(values)
-            initial = next(values) if seen.initial else None
-            lengths = next(values) if seen.lengths else None
-            found.append(self._one_run(name, seen, inputs, outputs[:, seen.direction], initial, lengths))
-        return np.concatenate(found)
+        for run in range(count):
+            # What lies outside a body is the same in all of its runs.
+            inputs, outputs, initial, lengths = (each[run * len(each) // count] for each in runs)
+            if inputs is not None and outputs is not None:
+                found.append(self._one_run(name, seen, inputs, outputs[:, seen.direction], initial, lengths))
+        return found
 
     def _one_run(
         self,
@@ -161,75 +171,82 @@ class Observer:
 
     def _show_layer(self, name: str, layer: Layer) -> None:
         seen = layer.recurrent
-        graph, node = self._find(key(seen.node))
-        kind = helper.np_dtype_to_tensor_dtype(self._parts.constants[seen.given(W)].dtype)
+        node = self._find(key(seen.node))
+        kind = int(helper.np_dtype_to_tensor_dtype(self._parts.constants[seen.given(W)].dtype))
         if not node.output[0]:
+            home = self._homes[key(node)]
             node.output[0] = self._parts.fresh(f"{seen.name}.steps")
-        tensors = {
-            "inputs": self._show(graph, node.input[X], int(kind), 3),
-            "outputs": self._show(graph, node.output[0], int(kind), 4),
-            "initial": self._show(graph, seen.given(H0), int(kind), 3) if seen.given(H0) else None,
-            "lengths": self._show(graph, seen.given(LENGTHS), TensorProto.INT32, 1) if seen.given(LENGTHS) else None,
-        }
+            self._homes[node.output[0]] = home
+        inputs, outputs = self._show(node.input[X], kind, 3), self._show(node.output[0], kind, 4)
+        initial = self._show(seen.given(H0), kind, 3) if seen.given(H0) else None
+        lengths = self._show(seen.given(LENGTHS), TensorProto.INT32, 1) if seen.given(LENGTHS) else None
         for index, direction in enumerate(seen.directions):
-            view = LayerView(**tensors, direction=index, backward=direction == "backward")  # type: ignore[arg-type]
             for suffix in ("",) if seen.joint else (".input", ".recurrent"):
-                self.sites.setdefault(f"{name}.{direction}{suffix}", []).append(view)
+                views = self.sites.setdefault(f"{name}.{direction}{suffix}", [])
+                if inputs and outputs and bool(initial) == bool(seen.given(H0)):
+                    views.append(LayerView(inputs, outputs, initial, lengths, index, direction == "backward"))
 
-    def _show_product(self, product: Product) -> MatrixView:
-        graph, _ = self._find(product.node)
+    def _show_product(self, product: Product) -> MatrixView | None:
         layout = self._trace.layout(product.activation)
         rank = layout.rank if layout else 2
         kind = helper.np_dtype_to_tensor_dtype(self._parts.constants[product.matrix].dtype)
-        return MatrixView(self._show(graph, product.activation, int(kind), rank), product.features - rank)
+        tensor = self._show(product.activation, int(kind), rank)
+        return MatrixView(tensor, product.features - rank) if tensor else None
 
-    def _find(self, wanted: str) -> tuple[GraphProto, NodeProto]:
-        for graph in graphs(self._parts.structure.graph):
-            for node in graph.node:
-                if any(node.output) and key(node) == wanted:
-                    return graph, node
-        raise KeyError(wanted)
+    def _find(self, wanted: str) -> NodeProto:
+        return next(node for node in nodes(self._parts.structure.graph) if any(node.output) and key(node) == wanted)
 
-    def _show(self, graph: GraphProto, name: str, kind: int, rank: int) -> Tensor:
-        """Hands a tensor out of the graph that it is read in, up to the outermost."""
+    def _show(self, name: str, kind: int, rank: int) -> Tensor | None:
+        """Hands a tensor out of the graph that it is made in, up to the outermost; None where that cannot be."""
         if name in self._shown:
             return self._shown[name]
-        top, shown, stacked = self._parts.structure.graph, name, 0
-        while True:
-            new = f"{_SEEN}{name}" if graph is top else self._parts.fresh(f"{shown}.out")
-            graph.node.append(helper.make_node("Identity", [shown], [new]))
-            graph.output.append(helper.make_tensor_value_info(new, kind, None))
-            if graph is top:
-                self._shown[name] = Tensor(new, stacked)
-                return self._shown[name]
-            outer, node = self._parent(graph)
+        top, shown = self._parts.structure.graph, name
+        graph = self._homes.get(name, top)
+        around = self._around(graph)
+        bodies = [node.op_type != "If" for _, node in around]
+        if True in bodies and False in bodies[: bodies.index(True)]:
+            return None
+        for outer, node in around:
+            new = self._parts.fresh(f"{shown}.out")
+            _give(graph, shown, new, kind)
             if node.op_type == "If":
                 for branch in subgraphs(node):
-                    if branch is not graph and len(branch.output) < len(graph.output):
-                        self._show_nothing(branch, new, kind, rank + stacked)
-            else:
-                stacked += 1
+                    if branch is not graph:
+                        self._show_nothing(branch, new, kind, rank)
             shown = self._parts.fresh(f"{new}.of")
             node.output.append(shown)
             graph = outer
+        _give(top, shown, f"{_SEEN}{name}", kind)
+        self._shown[name] = Tensor(f"{_SEEN}{name}", sum(bodies))
+        return self._shown[name]
+
+    def _around(self, graph: GraphProto) -> list[tuple[GraphProto, NodeProto]]:
+        """The nodes that a graph is nested in, inner ones first, each with its graph."""
+        found = []
+        while graph is not self._parts.structure.graph:
+            graph, node = next(
+                (outer, node)
+                for outer in graphs(self._parts.structure.graph)
+                for node in outer.node
+                if any(each is graph for each in subgraphs(node))
+            )
+            found.append((graph, node))
+        return found
 
     def _show_nothing(self, branch: GraphProto, name: str, kind: int, rank: int) -> None:
         """What a branch gives where the other has something to show: a tensor without entries."""
         empty = self._parts.fresh(f"{name}.empty")
         self._parts.constants[empty] = np.zeros((0,) * rank, helper.tensor_dtype_to_np_dtype(kind))
-        new = self._parts.fresh(f"{name}.nothing")
-        branch.node.append(helper.make_node("Identity", [empty], [new]))
-        branch.output.append(helper.make_tensor_value_info(new, kind, None))
-
-    def _parent(self, inner: GraphProto) -> tuple[GraphProto, NodeProto]:
-        for graph in graphs(self._parts.structure.graph):
-            for node in graph.node:
-                if any(each is inner or each == inner for each in subgraphs(node)):
-                    return graph, node
-        raise KeyError(inner.name)
+        _give(branch, empty, self._parts.fresh(f"{name}.nothing"), kind)
 
 
-def _runs(tensor: Tensor, fetched: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+def _give(graph: GraphProto, name: str, new: str, kind: int) -> None:
+    """Makes a value a graph's output under another name."""
+    graph.node.append(helper.make_node("Identity", [name], [new]))
+    graph.output.append(helper.make_tensor_value_info(new, kind, None))
+
+
+def _runs(tensor: Tensor, fetched: Mapping[str, NDArray[np.generic]]) -> Sequence[NDArray[np.generic] | None]:
     """A tensor of every run of the bodies that it lies in."""
     value = fetched[tensor.output]
     return list(value.reshape(-1, *value.shape[tensor.stacked :])) if tensor.stacked else [value]

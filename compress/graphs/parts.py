@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from compress.errors import GraphNotUnderstood
+from compress.graphs.attributes import put, subgraphs, whole
 
 Constant = NDArray[np.generic]
 
@@ -59,6 +60,7 @@ def take_apart(model: ModelProto) -> Parts:
     _name_nodes(structure.graph)
     for graph in graphs(structure.graph):
         _collect(graph, parts.constants)
+    _say_units(parts)
     inputs = [port for port in structure.graph.input if port.name not in parts.constants]
     # Before IR version 4 every initialiser was listed as an input too; no caller means to send weights.
     replace(structure.graph.input, inputs)
@@ -94,13 +96,6 @@ def inner_first(graph: GraphProto) -> list[GraphProto]:
     return list(graphs(graph))[::-1]
 
 
-def subgraphs(node: NodeProto) -> list[GraphProto]:
-    """Bodies and branches of a node."""
-    return [a.g for a in node.attribute if a.type == AttributeProto.GRAPH] + [
-        each for a in node.attribute if a.type == AttributeProto.GRAPHS for each in a.graphs
-    ]
-
-
 def nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """All nodes, nested ones included."""
     for each in graphs(graph):
@@ -120,24 +115,6 @@ def names(graph: GraphProto) -> set[str]:
 def label(node: NodeProto) -> str:
     """What to call a node: its name, or that of its first output."""
     return node.name or next(filter(None, node.output), node.op_type)
-
-
-def attribute(node: NodeProto, name: str, default: object = None) -> object:
-    """Value of an attribute, text decoded."""
-    for each in node.attribute:
-        if each.name == name:
-            value = helper.get_attribute_value(each)
-            if isinstance(value, bytes):
-                return value.decode()
-            return [v.decode() if isinstance(v, bytes) else v for v in value] if isinstance(value, list) else value
-    return default
-
-
-def set_attribute(node: NodeProto, name: str, value: object) -> None:
-    """Sets an attribute, or removes it when the value is None."""
-    replace(node.attribute, [each for each in node.attribute if each.name != name])
-    if value is not None:
-        node.attribute.append(helper.make_attribute(name, value))
 
 
 def given(node: NodeProto, index: int) -> str:
@@ -194,6 +171,14 @@ def _name_nodes(graph: GraphProto) -> None:
     for node in nodes(graph):
         node.name = next(name for name in _numbered(label(node)) if name not in taken)
         taken.add(node.name)
+
+
+def _say_units(parts: Parts) -> None:
+    """Says the number of units where a recurrent node leaves it to its matrix R (D, G H, H)."""
+    for node in nodes(parts.structure.graph):
+        matrix = parts.constants.get(given(node, 2)) if node.op_type in ("LSTM", "GRU", "RNN") else None
+        if matrix is not None and matrix.ndim == 3 and not whole(node, "hidden_size", 0):
+            put(node, "hidden_size", matrix.shape[2])
 
 
 def _defined(graph: GraphProto) -> list[str]:

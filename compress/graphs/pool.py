@@ -33,6 +33,7 @@ class _Entry:
     parent: int
     tied: int
     reasons: list[Reason] = field(default_factory=list)
+    parts: tuple[int, ...] = ()
 
 
 class AxisPool:
@@ -70,6 +71,19 @@ class AxisPool:
         first, second = sorted((self._tied(one), self._tied(other)))
         self._entries[second].tied = first
 
+    def divide(self, axis: int, sizes: list[int]) -> None:
+        """An axis turns out to be several, one behind the other; for axes that no recurrent layer began."""
+        whole = self.find(axis)
+        entry = self._entries[whole]
+        parts = tuple(self.born(f"{entry.name}:{index}", size, recurrent=False) for index, size in enumerate(sizes))
+        for part in parts:
+            self._entries[part].reasons += entry.reasons
+        entry.parts = parts
+
+    def parts(self, axis: int) -> tuple[int, ...]:
+        """The axes into which one was divided; of others, none."""
+        return self._entries[self.find(axis)].parts
+
     def leave(self, axis: int, reason: Reason) -> None:
         """An axis stays as it is."""
         reasons = self._entries[self.find(axis)].reasons
@@ -101,7 +115,10 @@ class AxisPool:
         return self.is_recurrent(axis) and not self.reasons(axis) and self.size(axis) > 1
 
     def settle(self) -> None:
-        """Axes that share a size with one that stays as it is stay as they are."""
+        """Axes that share a size with one that stays as it is stay as they are; so does a single unit."""
+        for axis, entry in enumerate(self._entries):
+            if entry.recurrent and entry.size < 2:
+                self.leave(axis, Reason("it has a single unit"))
         tied: dict[int, list[int]] = {}
         for axis in range(len(self._entries)):
             tied.setdefault(self._tied(axis), []).append(axis)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import ModelProto, inliner
 
 from compress.errors import GraphNotUnderstood, UnreadableUpload
@@ -43,7 +42,7 @@ def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
     model = ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
+    except Exception as error:  # protobuf's own error, which only its own package names
         raise UnreadableUpload(f"the file is no ONNX model, or is cut off: {error}") from error
     if not model.HasField("graph"):
         raise UnreadableUpload("the file is no ONNX model: it has no graph")

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from compress.graphs.parts import Constant, attribute, given, label
+from compress.graphs.attributes import whole, word, words
+from compress.graphs.parts import Constant, given, label
 
 OPERATORS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 """Operators and their gates."""
@@ -76,7 +77,7 @@ class Recurrent:
     def unsilent(self) -> str | None:
         """The activation because of which a unit without weights says something, or None."""
         default = _DEFAULTS[self.kind] * len(self.directions)
-        activations = [str(name) for name in attribute(self.node, "activations", default)]  # type: ignore[attr-defined]
+        activations = words(self.node, "activations") or default
         per = len(_DEFAULTS[self.kind])
         # The first of an LSTM or GRU are its gates', which multiply what the others give.
         felt = [name for index, name in enumerate(activations) if per == 1 or index % per]
@@ -112,7 +113,7 @@ def view(node: NodeProto) -> Recurrent | None:
     """The view of a node; None if it is not a recurrent one."""
     if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
         return None
-    directions: dict[object, tuple[Direction, ...]] = {
+    directions: dict[str, tuple[Direction, ...]] = {
         "forward": ("forward",),
         "reverse": ("backward",),
         "bidirectional": ("forward", "backward"),
@@ -121,9 +122,9 @@ def view(node: NodeProto) -> Recurrent | None:
         node,
         label(node),
         node.op_type,
-        int(attribute(node, "hidden_size", 0)),  # type: ignore[call-overload]
-        directions[attribute(node, "direction", "forward")],
-        node.op_type == "GRU" and bool(attribute(node, "linear_before_reset", 0)),
+        whole(node, "hidden_size", 0),
+        directions[word(node, "direction", "forward")],
+        node.op_type == "GRU" and bool(whole(node, "linear_before_reset", 0)),
     )
 
 

@@ -61,17 +61,13 @@ def _products(before: list[Size], after: list[Size], i: int, o: int) -> tuple[in
     one = other = 1
     first, second = i, o
     while True:
+        side, place = (before, i) if one <= other else (after, o)
+        factor = side[place] if place < len(side) else None
+        if not isinstance(factor, int) or factor < 1:
+            return None
         if one <= other:
-            if i == len(before) or not isinstance(before[i], int):
-                return None
-            one *= before[i]  # type: ignore[operator]
-            i += 1
+            one, i = one * factor, i + 1
         else:
-            if o == len(after) or not isinstance(after[o], int) or after[o] < 1:  # type: ignore[operator]
-                return None
-            other *= after[o]  # type: ignore[operator]
-            o += 1
+            other, o = other * factor, o + 1
         if one == other and i > first and o > second:
             return i, o
-        if one == 0 or other == 0:
-            return None

@@ -16,9 +16,11 @@ from typing import Literal
 import numpy as np
 from onnx import NodeProto
 
+from compress.graphs.attributes import real
+from compress.graphs.findings import Obstacle
 from compress.graphs.layouts import Blocks, Dim, Layout, Panels, size
-from compress.graphs.parts import attribute, given
-from compress.graphs.tracing import Obstacle, Rule, Trace
+from compress.graphs.parts import given
+from compress.graphs.tracing import Rule, Trace
 
 Silence = Literal["all", "any", "first", "never"]
 _KEEP_ZERO = (
@@ -57,10 +59,10 @@ def elementwise(silence: Silence, operands: Callable[[NodeProto], list[int]], di
 def clip(trace: Trace, node: NodeProto) -> None:
     """Limits are single numbers; zero stays zero when it lies within them."""
     if trace.parts.opset < 11:
-        low, high = attribute(node, "min", -1.0), attribute(node, "max", 1.0)
+        within = real(node, "min", -1.0) <= 0 <= real(node, "max", 1.0)
     else:
-        low, high = (trace.value(given(node, i)) if given(node, i) else limit for i, limit in ((1, -1.0), (2, 1.0)))
-    within = low is not None and high is not None and bool(np.all(low <= 0) and np.all(high >= 0))  # type: ignore[operator]
+        low, high = (trace.value(name) if (name := given(node, i)) else np.zeros(()) for i in (1, 2))
+        within = low is not None and high is not None and bool((low <= 0).all() and (high >= 0).all())
     unary(silent=within)(trace, node)
 
 
@@ -107,6 +109,9 @@ def meet(
             whole = [dim for dim in own.values() if dim != 1]
             dims.append(next((dim for dim in whole if isinstance(dim, int)), whole[0] if whole else 1))
             continue
+        blocks = trace.refined(blocks)
+        runs = iter(blocks)
+        own = {index: next(runs) if isinstance(dim, tuple) else dim for index, dim in own.items()}
         for other in blocks[1:]:
             trace.join(blocks[0], other)
         for index, dim in own.items():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from onnx import NodeProto
 
+from compress.graphs.attributes import whole, wholes
 from compress.graphs.edits import Restore, Target, key
-from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, size
-from compress.graphs.parts import attribute, given
+from compress.graphs.findings import Entry, Obstacle
+from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, runs, size
+from compress.graphs.parts import given
 from compress.graphs.regrouping import Group, regroup
 from compress.graphs.rules_shapes import counted
-from compress.graphs.tracing import Entry, Obstacle, Trace
+from compress.graphs.tracing import Trace
 
 
 def same(trace: Trace, node: NodeProto) -> None:
@@ -29,16 +33,17 @@ def _restored(trace: Trace, node: NodeProto) -> None:
     panels = layout.panels
     plain = Layout(tuple(size(dim) for dim in layout.dims))
     for position in layout.labelled():
-        options = panels.options if panels else (layout.dims[position],)
+        options = panels.options if panels else (runs(layout.dims[position]),)
         by = panels.by if panels else 0
-        trace.edits.append(Restore(key(node), position, options, by, layout.rank))  # type: ignore[arg-type]
+        trace.edits.append(Restore(key(node), position, options, by, layout.rank))
     trace.lay(node, plain)
 
 
 def transpose(trace: Trace, node: NodeProto) -> None:
     """Dimensions in another order."""
     layout = trace.need(node, 0)
-    trace.lay(node, layout.moved(list(attribute(node, "perm", range(layout.rank)[::-1]))))  # type: ignore[call-overload]
+    order: list[int | None] = [*(wholes(node, "perm") or range(layout.rank)[::-1])]
+    trace.lay(node, layout.moved(order))
 
 
 def squeeze(trace: Trace, node: NodeProto) -> None:
@@ -68,7 +73,7 @@ def unsqueeze(trace: Trace, node: NodeProto) -> None:
 def flatten(trace: Trace, node: NodeProto) -> None:
     """Two dimensions: those before `axis` and those from it."""
     layout = trace.need(node, 0)
-    axis = int(attribute(node, "axis", 1))  # type: ignore[call-overload]
+    axis = whole(node, "axis", 1)
     axis = axis % layout.rank if axis < 0 else axis
     groups: list[Group] = [(list(range(axis)), [0]), (list(range(axis, layout.rank)), [1])]
     trace.lay(node, _regrouped(trace, node, layout, groups, [Entry(-1), Entry(-1)]))
@@ -82,7 +87,7 @@ def reshape(trace: Trace, node: NodeProto) -> None:
             raise Obstacle("the shape that it gives is computed in a way that is not followed")
         trace.lay(node, trace.default(node.output[0]))
         return
-    copies = not attribute(node, "allowzero", 0)
+    copies = not whole(node, "allowzero", 0)
     wanted: list[int | str] = [
         size(layout.dims[index]) if entry.token == 0 and copies else entry.token for index, entry in enumerate(entries)
     ]
@@ -134,7 +139,7 @@ def expand(trace: Trace, node: NodeProto) -> None:
 def _axes(trace: Trace, node: NodeProto) -> list[int] | None:
     """Axes of Squeeze and Unsqueeze: an attribute before opset 13, an input since; None when not given as constants."""
     if trace.parts.opset < 13:
-        return attribute(node, "axes")  # type: ignore[return-value]
+        return wholes(node, "axes")
     if given(node, 1) and not trace.constant(node.input[1]):
         raise Obstacle("which dimensions it changes depends on the data")
     return trace.integers(node, 1)
@@ -156,7 +161,7 @@ def _regrouped(trace: Trace, node: NodeProto, layout: Layout, groups: list[Group
         elif len(outs) == 1:
             dims[outs[0]] = _merged(layout, ins)
         elif len(ins) == 1 and len(outs) == 2 and not panels:
-            found = _divided(layout.dims[ins[0]], outs, entries)  # type: ignore[arg-type]
+            found = _divided(runs(layout.dims[ins[0]]), outs, entries)
             dims[outs[0]] = len(found.options)
             dims[outs[1]] = found.options[0]
         elif outs:
@@ -185,11 +190,9 @@ def _plain(node: NodeProto, layout: Layout, ins: list[int], outs: list[int], ent
     for index in outs:
         token = entries[index].token
         if token == -1 or token == 0:
-            token = f"?{node.output[0]}:{index}"
-            if len(outs) == 1 and all(isinstance(layout.dims[i], int) for i in ins):
-                token = 1
-                for i in ins:
-                    token *= layout.dims[i]  # type: ignore[operator]
+            known = [dim for i in ins if isinstance(dim := layout.dims[i], int)]
+            single = len(outs) == 1 and len(known) == len(ins)
+            token = prod(known) if single else f"?{node.output[0]}:{index}"
         dims[index] = token
     return dims
 
@@ -220,17 +223,19 @@ def _merged(layout: Layout, ins: list[int]) -> Blocks:
 
 def _divided(dim: Blocks, outs: list[int], entries: list[Entry]) -> Panels:
     """A run of blocks as rows of equal length: one dimension says which row, the other is the row."""
+    length = sum(block.size for block in dim)
     first, second = (entries[index].token for index in outs)
-    whole = size(dim)
     if isinstance(first, int) and first > 0:
-        second = whole // first  # type: ignore[operator]
+        row_length = length // first
     elif isinstance(second, int) and second > 0:
-        first = whole // second  # type: ignore[operator]
+        row_length = second
+    else:
+        raise Obstacle("it spreads units over several dimensions")
     rows: list[list[Block]] = [[]]
     for block in dim:
-        if sum(b.size for b in rows[-1]) >= second:  # type: ignore[operator]
+        if sum(b.size for b in rows[-1]) >= row_length:
             rows.append([])
         rows[-1].append(block)
-    if any(sum(b.size for b in row) != second for row in rows) or len(rows) != first:
+    if any(sum(b.size for b in row) != row_length for row in rows):
         raise Obstacle("it spreads units over several dimensions")
     return Panels(outs[0], outs[1], tuple(map(tuple, rows)))

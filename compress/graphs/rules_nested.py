@@ -10,9 +10,11 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
+from compress.graphs.attributes import subgraphs
+from compress.graphs.findings import Obstacle
 from compress.graphs.layouts import Dim, Layout
-from compress.graphs.parts import label, subgraphs
-from compress.graphs.tracing import Obstacle, Trace, walk
+from compress.graphs.parts import label
+from compress.graphs.tracing import Trace, walk
 
 
 def branches(trace: Trace, node: NodeProto) -> None:

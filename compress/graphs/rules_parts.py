@@ -1,4 +1,4 @@
-"""Rules for operators that take parts of a tensor or put parts together: Slice, Split, Gather, Concat, Tile, Pad."""
+"""Rules for operators that take parts of a tensor, repeat them or add margins: Slice, Split, Gather, Tile, Pad."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
+from compress.graphs.attributes import whole, wholes
 from compress.graphs.edits import Bounds, Shares, key
-from compress.graphs.layouts import Blocks, Dim, Layout, cut, fixed, size
-from compress.graphs.parts import attribute, given
-from compress.graphs.tracing import Obstacle, Trace
-
-_STACK = 16
-"""How many tensors may lie side by side with axes of their own; more of them, such as steps, share one."""
+from compress.graphs.findings import Obstacle
+from compress.graphs.layouts import Dim, Layout, cut, size
+from compress.graphs.parts import given
+from compress.graphs.tracing import Trace
 
 
 def slice_(trace: Trace, node: NodeProto) -> None:
@@ -22,20 +21,20 @@ def slice_(trace: Trace, node: NodeProto) -> None:
     entries = []
     for entry, (position, start, stop, step) in enumerate(bounds):
         dim = layout.dims[position]
-        whole = size(dim)
-        known = isinstance(whole, int) and start is not None and stop is not None and step
+        length = size(dim)
+        known = isinstance(length, int) and start is not None and stop is not None and step
         if layout.panels and position == layout.panels.by:
             if not known:
                 layout = trace.collapsed(layout)
             else:
-                chosen = list(range(*slice(start, stop, step).indices(whole)))  # type: ignore[arg-type]
+                chosen = list(range(*slice(start, stop, step).indices(length)))  # type: ignore[arg-type]
                 layout = _picked(trace, layout, chosen)
                 continue
         if isinstance(dim, tuple):
             if not known or step != 1:
                 raise Obstacle("it takes a range of units that depends on the data, or not each")
-            low, high, _ = slice(start, stop).indices(whole)  # type: ignore[arg-type]
-            if (low, high) == (0, whole):
+            low, high, _ = slice(start, stop).indices(length)  # type: ignore[arg-type]
+            if (low, high) == (0, length):
                 continue
             layout = trace.collapsed(layout) if layout.panels and position == layout.panels.along else layout
             dim = layout.dims[position]
@@ -46,7 +45,7 @@ def slice_(trace: Trace, node: NodeProto) -> None:
             entries.append((entry, before, within))
             layout = layout.with_dim(position, within)
         elif known:
-            layout = layout.with_dim(position, len(range(*slice(start, stop, step).indices(whole))))  # type: ignore[arg-type]
+            layout = layout.with_dim(position, len(range(*slice(start, stop, step).indices(length))))  # type: ignore[arg-type]
         else:
             layout = layout.with_dim(position, f"?{node.output[0]}:{position}")
     if entries:
@@ -57,13 +56,13 @@ def slice_(trace: Trace, node: NodeProto) -> None:
 def split(trace: Trace, node: NodeProto) -> None:
     """One dimension in several parts."""
     layout = trace.need(node, 0)
-    axis = int(attribute(node, "axis", 0)) % layout.rank  # type: ignore[call-overload]
-    whole, parts = size(layout.dims[axis]), len(node.output)
-    given_sizes = attribute(node, "split") if trace.parts.opset < 13 else trace.integers(node, 1)
-    sizes = list(given_sizes) if given_sizes else None  # type: ignore[call-overload]
-    if sizes is None and isinstance(whole, int) and not given(node, 1):
-        each = -(-whole // parts)
-        sizes = [min(each, whole - each * index) for index in range(parts)]
+    axis = whole(node, "axis", 0) % layout.rank
+    total, parts = size(layout.dims[axis]), len(node.output)
+    given_sizes = wholes(node, "split") if trace.parts.opset < 13 else trace.integers(node, 1)
+    sizes = list(given_sizes) if given_sizes else None
+    if sizes is None and isinstance(total, int) and not given(node, 1):
+        each = -(-total // parts)
+        sizes = [min(each, total - each * index) for index in range(parts)]
     if sizes is None:
         raise Obstacle("how it divides a dimension depends on the data")
     if layout.panels and axis == layout.panels.along:
@@ -89,7 +88,7 @@ def split(trace: Trace, node: NodeProto) -> None:
 def gather(trace: Trace, node: NodeProto) -> None:
     """Entries along one dimension; the rows of a constant begin an axis, as an embedding does."""
     layout, indices = trace.need(node, 0), trace.need(node, 1)
-    axis = int(attribute(node, "axis", 0)) % layout.rank  # type: ignore[call-overload]
+    axis = whole(node, "axis", 0) % layout.rank
     if trace.constant(node.input[0]):
         value = trace.parts.constants[node.input[0]]
         if value.dtype.kind == "f" and value.ndim > 1 and axis != value.ndim - 1:
@@ -123,7 +122,7 @@ def gather(trace: Trace, node: NodeProto) -> None:
 def gather_elements(trace: Trace, node: NodeProto) -> None:
     """Entries along one dimension, chosen for each of the others, such as the last step of each sequence."""
     layout, indices = trace.collapsed(trace.need(node, 0)), trace.collapsed(trace.need(node, 1))
-    axis = int(attribute(node, "axis", 0)) % layout.rank  # type: ignore[call-overload]
+    axis = whole(node, "axis", 0) % layout.rank
     dims: list[Dim] = list(indices.dims)
     for position in layout.labelled():
         own, other = layout.dims[position], indices.dims[position]
@@ -154,18 +153,18 @@ def tile(trace: Trace, node: NodeProto) -> None:
         if isinstance(dim, str) and times != 1:
             layout = layout.with_dim(position, f"?{node.output[0]}:{position}")
         elif times != 1:
-            layout = layout.with_dim(position, dim * times)  # type: ignore[operator, arg-type]
+            layout = layout.with_dim(position, dim * times)
     trace.lay(node, layout)
 
 
 def pad(trace: Trace, node: NodeProto) -> None:
     """Margins on dimensions without axes."""
     layout = trace.need(node, 0)
-    pads = attribute(node, "pads") if trace.parts.opset < 11 else trace.integers(node, 1)
+    pads = wholes(node, "pads") if trace.parts.opset < 11 else trace.integers(node, 1)
     if pads is None or given(node, 3):
         raise Obstacle("the margins that it adds depend on the data")
     for position, dim in enumerate(layout.dims):
-        margin = pads[position] + pads[position + layout.rank]  # type: ignore[index]
+        margin = pads[position] + pads[position + layout.rank]
         if not margin:
             continue
         if isinstance(dim, tuple) or (layout.panels and position == layout.panels.by):
@@ -173,87 +172,6 @@ def pad(trace: Trace, node: NodeProto) -> None:
         grown = dim + margin if isinstance(dim, int) else f"?{node.output[0]}:{position}"
         layout = layout.with_dim(position, grown)
     trace.lay(node, layout.marked(node.output[0], silent=False))
-
-
-def concat(trace: Trace, node: NodeProto) -> None:
-    """Tensors one behind the other, along their units or along another dimension."""
-    layouts = [trace.need(node, index) for index in range(len(node.input))]
-    rank = layouts[0].rank
-    axis = int(attribute(node, "axis", 0)) % rank  # type: ignore[call-overload]
-    across = sorted({i for layout in layouts for i in layout.labelled() if i != axis})
-    if len(across) > 1:
-        raise Obstacle("it joins tensors with units in several dimensions")
-    if across:
-        trace.lay(node, _stacked(trace, node, layouts, axis, across[0]))
-        return
-    lone = {layout.panels.by for layout in layouts if layout.panels}
-    if lone and (len(lone) > 1 or axis in lone or any(not each.panels for each in layouts)):
-        layouts = [trace.collapsed(layout) for layout in layouts]
-        lone = set()
-    if not any(layout.axes() for layout in layouts):
-        trace.lay(node, _appended(node, layouts, axis))
-    elif lone:
-        options = zip(*(layout.panels.options for layout in layouts if layout.panels), strict=True)
-        joined = tuple(tuple(block for part in option for block in part) for option in options)
-        made = replace(layouts[0], panels=None)
-        trace.lay(node, trace.panelled(made, lone.pop(), axis, joined))
-    else:
-        runs = [fixed(layout.dims[axis]) for layout in layouts]
-        if any(run is None for run in runs):
-            raise Obstacle("it appends a tensor of unknown size to units")
-        blocks = tuple(block for run in runs for block in run or ())
-        trace.lay(node, _appended(node, layouts, axis).with_dim(axis, blocks))
-
-
-def _stacked(trace: Trace, node: NodeProto, layouts: list[Layout], axis: int, along: int) -> Layout:
-    """Tensors joined along another dimension than that of their units."""
-    if any(layout.panels and (layout.panels.by, layout.panels.along) != (axis, along) for layout in layouts):
-        layouts = [trace.collapsed(layout) for layout in layouts]
-    first = next(layout.dims[along] for layout in layouts if isinstance(layout.dims[along], tuple))
-    options: list[Blocks] = []
-    for index, layout in enumerate(layouts):
-        dim, length = layout.dims[along], layout.dims[axis]
-        if layout.panels:
-            options += layout.panels.options
-            continue
-        if not isinstance(dim, tuple):
-            if trace.constant(node.input[index]):
-                trace.use(node, index, {along: first})
-                dim = tuple(replace(block, silent=True) for block in first)  # type: ignore[union-attr]
-            else:
-                trace.select(node, index, along, (first,))  # type: ignore[arg-type]
-                dim = tuple(replace(block, silent=False) for block in first)  # type: ignore[union-attr]
-        # Along a dimension of unknown length one entry stands for all of them.
-        options += [dim] * (length if isinstance(length, int) and length <= _STACK else _STACK + 1)
-    made = _appended(node, layouts, axis)
-    if len(options) > _STACK or all(_same_axes(trace, options[0], option) for option in options):
-        for option in options[1:]:
-            trace.join(options[0], option)
-        silent = [all(option[i].silent for option in options) for i in range(len(options[0]))]
-        blocks = tuple(replace(block, silent=quiet) for block, quiet in zip(options[0], silent, strict=True))
-        return made.with_dim(along, blocks)
-    return trace.panelled(made, axis, along, tuple(options))
-
-
-def _same_axes(trace: Trace, one: Blocks, other: Blocks) -> bool:
-    def found(blocks: Blocks) -> list[tuple[int | None, int]]:
-        return [(None if b.axis is None else trace.pool.find(b.axis), b.size) for b in blocks]
-
-    return found(one) == found(other)
-
-
-def _appended(node: NodeProto, layouts: list[Layout], axis: int) -> Layout:
-    """Sizes of a Concat's output, whatever dimension has axes."""
-    dims = []
-    for position in range(layouts[0].rank):
-        known = [layout.dims[position] for layout in layouts]
-        if position == axis:
-            whole = [size(dim) for dim in known]
-            total = sum(whole) if all(isinstance(each, int) for each in whole) else None  # type: ignore[arg-type]
-            dims.append(f"?{node.output[0]}:{position}" if total is None else total)
-        else:
-            dims.append(next((dim for dim in known if not isinstance(dim, str)), known[0]))
-    return Layout(tuple(dims))
 
 
 def _picked(trace: Trace, layout: Layout, chosen: list[int]) -> Layout:
@@ -275,21 +193,20 @@ def _without(layout: Layout, axis: int, order: list[int | None]) -> Layout:
 
 def _bounds(trace: Trace, node: NodeProto, layout: Layout) -> list[tuple[int, int | None, int | None, int | None]]:
     """Per entry of a Slice: dimension, start, stop and step; None where they depend on the data."""
+    starts: list[int | None]
+    ends: list[int | None]
+    steps: list[int | None]
     if trace.parts.opset < 10:
-        starts, ends = list(attribute(node, "starts")), list(attribute(node, "ends"))  # type: ignore[call-overload]
-        axes = list(attribute(node, "axes", range(len(starts))))  # type: ignore[call-overload]
-        steps: list[int | None] = [1] * len(starts)
+        starts, ends = [*(wholes(node, "starts") or [])], [*(wholes(node, "ends") or [])]
+        axes, steps = wholes(node, "axes") or list(range(len(starts))), [1] * len(starts)
     else:
         count = _length(trace, node)
-        axes = trace.integers(node, 3) if given(node, 3) else list(range(count))
-        if axes is None:
+        known = trace.integers(node, 3) if given(node, 3) else list(range(count))
+        if known is None:
             raise Obstacle("which dimensions it takes a range of depends on the data")
-        starts, ends = _numbers(trace, node, 1, count), _numbers(trace, node, 2, count)
+        axes, starts, ends = known, _numbers(trace, node, 1, count), _numbers(trace, node, 2, count)
         steps = _numbers(trace, node, 4, count) if given(node, 4) else [1] * count
-    return [
-        (axis % layout.rank, start, stop, step)
-        for axis, start, stop, step in zip(axes, starts, ends, steps, strict=True)
-    ]
+    return [(axis % layout.rank, *rest) for axis, *rest in zip(axes, starts, ends, steps, strict=True)]  # type: ignore[misc]
 
 
 def _length(trace: Trace, node: NodeProto) -> int:

@@ -12,10 +12,12 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto
 
+from compress.graphs.attributes import real, whole
 from compress.graphs.edits import Product, key
+from compress.graphs.findings import Obstacle
 from compress.graphs.layouts import Block, Blocks, Dim, Layout, size
-from compress.graphs.parts import attribute, given
-from compress.graphs.tracing import Obstacle, Rule, Trace
+from compress.graphs.parts import given
+from compress.graphs.tracing import Rule, Trace
 
 
 def matmul(trace: Trace, node: NodeProto) -> None:
@@ -32,7 +34,7 @@ def matmul(trace: Trace, node: NodeProto) -> None:
 def gemm(trace: Trace, node: NodeProto) -> None:
     """Alpha A B + beta C of matrices, A and B turned if asked."""
     rows = trace.collapsed(trace.need(node, 0))
-    turned, flipped = bool(attribute(node, "transA", 0)), bool(attribute(node, "transB", 0))
+    turned, flipped = bool(whole(node, "transA", 0)), bool(whole(node, "transB", 0))
     if turned:
         rows = rows.moved([1, 0])
     if not trace.constant(node.input[1]):
@@ -58,7 +60,7 @@ def conv(trace: Trace, node: NodeProto) -> None:
     layout = trace.collapsed(trace.need(node, 0))
     if max(layout.labelled(), default=0) > 1:
         raise Obstacle("it slides over units")
-    if not trace.constant(node.input[1]) or attribute(node, "group", 1) != 1:
+    if not trace.constant(node.input[1]) or whole(node, "group", 1) != 1:
         raise Obstacle("it has groups, or its kernel is not a constant")
     kernel = trace.parts.constants[node.input[1]]
     made = trace.made(node, kernel.shape[0])
@@ -144,6 +146,7 @@ def _contract(trace: Trace, node: NodeProto, here: Dim, there: Dim, places: tupl
     if not isinstance(here, tuple) and not isinstance(there, tuple):
         return
     if isinstance(here, tuple) and isinstance(there, tuple):
+        here, there = trace.refined([here, there])
         trace.join(here, there)
         pairs = zip(here, there, strict=True)
         quiet = all(a.silent or b.silent for a, b in pairs if a.axis is not None)
@@ -157,6 +160,7 @@ def _contract(trace: Trace, node: NodeProto, here: Dim, there: Dim, places: tupl
         quiet = all(block.silent for block in blocks if block.axis is not None)
     if not quiet:
         raise Obstacle("it sums over units that would still say something when silent")
+    trace.summed += [dim for dim in (here, there) if isinstance(dim, tuple)]
 
 
 def _batch(node: NodeProto, dims: tuple[Dim, ...], shape: tuple[int, ...]) -> list[Dim]:
@@ -184,7 +188,7 @@ def _gemm_bias(trace: Trace, node: NodeProto, made: Dim) -> tuple[str | None, fl
     if value.ndim == 0 or value.shape[-1] != size(made):
         return None, 1.0
     trace.use(node, 2, {value.ndim - 1: made})
-    alpha, beta = float(attribute(node, "alpha", 1.0)), float(attribute(node, "beta", 1.0))  # type: ignore[arg-type]
+    alpha, beta = real(node, "alpha", 1.0), real(node, "beta", 1.0)
     alone = trace.readers[name] == 1 and value.size == size(made) and alpha and beta
     return (name, beta / alpha) if alone else (None, 1.0)
 

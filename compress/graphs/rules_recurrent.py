@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from compress.graphs.attributes import whole
+from compress.graphs.findings import CONTRADICTIONS, Layer, Obstacle
 from compress.graphs.layouts import Block, Blocks, Dim, Layout
-from compress.graphs.parts import attribute
 from compress.graphs.pool import Reason
 from compress.graphs.recurrent import C0, B, P, R, Recurrent, W, X, view
-from compress.graphs.tracing import Layer, Obstacle, Trace
+from compress.graphs.tracing import Trace
 
 
 def recurrent(trace: Trace, node: NodeProto) -> None:
@@ -27,7 +28,7 @@ def recurrent(trace: Trace, node: NodeProto) -> None:
     )
     try:
         _layer(trace, seen, axes)
-    except Obstacle as obstacle:
+    except (Obstacle, *CONTRADICTIONS) as obstacle:
         for axis in axes:
             trace.pool.leave(axis, Reason(f"at {node.op_type} '{seen.name}': {obstacle}"))
         raise
@@ -35,10 +36,12 @@ def recurrent(trace: Trace, node: NodeProto) -> None:
 
 def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
     node, layout = seen.node, trace.collapsed(trace.need(seen.node, X))
-    if attribute(node, "layout", 0):
+    if whole(node, "layout", 0):
         raise Obstacle("its layout is not 0")
     if not all(trace.constant(name) for name in map(seen.given, (W, R, B, P)) if name):
         raise Obstacle("its weights are not constants of the graph")
+    if not _fits(trace, seen):
+        raise Obstacle("its weights are not of the shapes that its number of units asks for")
     if set(layout.labelled()) - {2}:
         raise Obstacle("units stand where it expects steps or sequences")
     read = layout.dims[2]
@@ -64,6 +67,15 @@ def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
     trace.lay(node, trace.panelled(Layout((*many, own[0])), 1, 3, own), 0)
     for output, options in ((1, own), (2, cells)):
         trace.lay(node, trace.panelled(Layout((len(axes), batch, options[0])), 0, 2, options), output)
+
+
+def _fits(trace: Trace, seen: Recurrent) -> bool:
+    """Whether W, R, B and P are of the shapes that the operator asks for."""
+    count, rows, units = len(seen.directions), seen.gates * seen.units, seen.units
+    shapes = {index: trace.parts.constants[seen.given(index)].shape for index in (W, R, B, P) if seen.given(index)}
+    width = shapes[W][-1] if shapes[W] else 0
+    expected = {W: (count, rows, width), R: (count, rows, units), B: (count, 2 * rows), P: (count, 3 * units)}
+    return units > 0 and width > 0 and all(shape == expected[index] for index, shape in shapes.items())
 
 
 def _blocks(seen: Recurrent, axes: tuple[int, ...], *, cell: bool = False) -> tuple[Blocks, ...]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from compress.graphs.attributes import whole, wholes
+from compress.graphs.findings import Obstacle
 from compress.graphs.layouts import Layout
-from compress.graphs.parts import attribute, given
-from compress.graphs.tracing import Obstacle, Rule, Trace
+from compress.graphs.parts import given
+from compress.graphs.tracing import Rule, Trace
 
 _SUMS = ("ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 _ZERO_OF_ZEROS = (*_SUMS, "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
@@ -22,19 +24,19 @@ def reduction(trace: Trace, node: NodeProto) -> None:
     """Sums, means and extremes."""
     layout = trace.need(node, 0)
     as_input = trace.parts.opset >= (13 if node.op_type == "ReduceSum" else 18)
-    axes = trace.integers(node, 1) if as_input else attribute(node, "axes")
+    axes = trace.integers(node, 1) if as_input else wholes(node, "axes")
     if as_input and given(node, 1) and axes is None:
         raise Obstacle("along which dimensions it reduces depends on the data")
-    if not axes and as_input and attribute(node, "noop_with_empty_axes", 0):
+    if not axes and as_input and whole(node, "noop_with_empty_axes", 0):
         trace.lay(node, layout)
         return
-    gone = {axis % layout.rank for axis in axes} if axes else set(range(layout.rank))  # type: ignore[attr-defined]
+    gone = {axis % layout.rank for axis in axes} if axes else set(range(layout.rank))
     if layout.panels and gone & {layout.panels.by, layout.panels.along}:
         layout = trace.collapsed(layout)
     for position in gone & set(layout.labelled()):
-        _sum_only(node, layout, position)
+        _sum_only(trace, node, layout, position)
     layout = layout.marked(node.output[0], silent=node.op_type in _ZERO_OF_ZEROS)
-    if attribute(node, "keepdims", 1):
+    if whole(node, "keepdims", 1):
         for position in gone:
             layout = layout.with_dim(position, 1)
         trace.lay(node, layout)
@@ -46,7 +48,7 @@ def softmax(trace: Trace, node: NodeProto) -> None:
     """Softmax and its kin; before opset 13 over all dimensions from `axis` on."""
     layout = trace.need(node, 0)
     old = trace.parts.opset < 13
-    axis = int(attribute(node, "axis", 1 if old else -1)) % layout.rank  # type: ignore[call-overload]
+    axis = whole(node, "axis", 1 if old else -1) % layout.rank
     over = set(range(axis, layout.rank)) if old else {axis}
     _apart(trace, node, over, "it weighs the units against one another")
 
@@ -54,18 +56,18 @@ def softmax(trace: Trace, node: NodeProto) -> None:
 def layer_normalisation(trace: Trace, node: NodeProto) -> None:
     """Scaled by the statistics of all dimensions from `axis` on."""
     layout = trace.need(node, 0)
-    axis = int(attribute(node, "axis", -1)) % layout.rank  # type: ignore[call-overload]
+    axis = whole(node, "axis", -1) % layout.rank
     _apart(trace, node, set(range(axis, layout.rank)), "it normalises over the units")
 
 
 def norm(trace: Trace, node: NodeProto) -> None:
     """LpNormalization: a sum over one dimension, which is exact over silent units."""
     layout = trace.need(node, 0)
-    axis = int(attribute(node, "axis", -1)) % layout.rank  # type: ignore[call-overload]
+    axis = whole(node, "axis", -1) % layout.rank
     if layout.panels and axis in (layout.panels.by, layout.panels.along):
         layout = trace.collapsed(layout)
     if axis in layout.labelled():
-        _sum_only(node, layout, axis)
+        _sum_only(trace, node, layout, axis)
     trace.lay(node, layout.marked(node.output[0], silent=True))
 
 
@@ -111,13 +113,15 @@ def _apart(trace: Trace, node: NodeProto, over: set[int], text: str, *, silent: 
     trace.lay(node, layout.marked(node.output[0], silent=silent))
 
 
-def _sum_only(node: NodeProto, layout: Layout, position: int) -> None:
+def _sum_only(trace: Trace, node: NodeProto, layout: Layout, position: int) -> None:
     dim = layout.dims[position]
     blocks = dim if isinstance(dim, tuple) else ()
     if node.op_type not in (*_SUMS, "LpNormalization"):
         raise Obstacle("it reduces over the units in a way that counts them or compares them")
     if not all(block.silent for block in blocks if block.axis is not None):
         raise Obstacle("it sums over units that would still say something when silent")
+    if node.op_type != "LpNormalization":
+        trace.summed.append(blocks)
 
 
 RULES: dict[str, Rule] = {

@@ -12,9 +12,11 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto, numpy_helper
 
+from compress.graphs.attributes import tensor, whole, wholes
+from compress.graphs.findings import Entry, Obstacle
 from compress.graphs.layouts import Dim, Layout, size
-from compress.graphs.parts import attribute, given
-from compress.graphs.tracing import Entry, Obstacle, Trace
+from compress.graphs.parts import given
+from compress.graphs.tracing import Trace
 
 _ALLOWED = {("Reshape", 1), ("Expand", 1), ("ConstantOfShape", 0)}
 
@@ -54,8 +56,8 @@ def shape(trace: Trace, node: NodeProto) -> None:
         varied = layout.panels is not None and layout.panels.along == position
         axes = layout.axes() if varied else Layout((dim,)).axes()
         entries.append(Entry(size(dim), frozenset(axes), dim if isinstance(dim, tuple) and not varied else None))
-    start, end = attribute(node, "start", 0), attribute(node, "end", layout.rank)
-    trace.shapes[node.output[0]] = tuple(entries[start:end])  # type: ignore[misc]
+    start, end = whole(node, "start", 0), whole(node, "end", layout.rank)
+    trace.shapes[node.output[0]] = tuple(entries[start:end])
 
 
 def constant_of_shape(trace: Trace, node: NodeProto) -> None:
@@ -64,7 +66,7 @@ def constant_of_shape(trace: Trace, node: NodeProto) -> None:
     if entries is None:
         trace.lay(node, trace.default(node.output[0]))
         return
-    filled = next((a.t for a in node.attribute if a.name == "value"), None)
+    filled = tensor(node, "value")
     zero = filled is None or not np.any(numpy_helper.to_array(filled))
     dims = [counted(trace, entry, zero, node.output[0]) for entry in entries]
     trace.lay(node, Layout(tuple(dims)))
@@ -103,8 +105,8 @@ def _sliced(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
     if inputs[0] is None:
         return None
     if trace.parts.opset < 10:
-        starts, ends = attribute(node, "starts"), attribute(node, "ends")
-        return inputs[0][starts[0] : ends[0]]  # type: ignore[index]
+        starts, ends = wholes(node, "starts"), wholes(node, "ends")
+        return inputs[0][starts[0] : ends[0]] if starts and ends else None
     low, high, steps = trace.integers(node, 1), trace.integers(node, 2), trace.integers(node, 4)
     if low is None or high is None or (given(node, 4) and steps is None):
         return None
@@ -121,7 +123,7 @@ def _computed(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
     """Arithmetic, number by number."""
     if len(inputs) != 2 or inputs[0] is None or inputs[1] is None:
         return None
-    one, other = inputs
+    one, other = inputs[0], inputs[1]
     length = max(len(one), len(other))
     if {len(one), len(other)} - {1, length}:
         return None

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, helper
 
 from compress.axes import Keep
+from compress.graphs.attributes import whole
 from compress.graphs.edits import Use
+from compress.graphs.findings import Layer
 from compress.graphs.layouts import Blocks
-from compress.graphs.parts import Constant, Parts, attribute, given, inner_first, nodes, put_together, set_input
+from compress.graphs.parts import Constant, Parts, given, inner_first, nodes, put_together, set_input
 from compress.graphs.parts import replace as refill
 from compress.graphs.recurrent import C0, H0, B, P, R, Recurrent, W, view
-from compress.graphs.tracing import Layer, Trace
+from compress.graphs.tracing import Trace
 
 
 def silenced(source: Parts, trace: Trace, keep: Keep) -> ModelProto:
@@ -100,7 +102,7 @@ class _Silencer:
             layer = layers.get(seen.name) if seen else None
             if seen is not None and layer is not None:
                 mask = ~np.stack([self.gone(axis, seen.units) for axis in layer.axes])  # (D, H)
-                shape = mask[None] if attribute(node, "layout", 0) else mask[:, None]
+                shape = mask[None] if whole(node, "layout", 0) else mask[:, None]
                 for index in (H0, C0):
                     name = given(node, index)
                     if name and not mask.all():

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto, helper
 
-from compress.graphs.parts import Parts, attribute, given, graphs, replace, subgraphs
+from compress.graphs.attributes import subgraphs, whole
+from compress.graphs.parts import Parts, given, graphs, replace
 from compress.graphs.recurrent import C0, H0, view
 
-MOVES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather"}
+_MOVES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice", "Split", "Gather"}
 
 
 @dataclass
@@ -57,7 +58,7 @@ def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
                 body = subgraphs(node)[0]
                 found.append((body, [port.name for port in body.output[1 : len(node.input) - 1]]))
             elif node.op_type == "Scan":
-                body, count = subgraphs(node)[0], len(node.input) - int(attribute(node, "num_scan_inputs"))  # type: ignore[call-overload]
+                body, count = subgraphs(node)[0], len(node.input) - whole(node, "num_scan_inputs", 0)
                 found.append((body, [port.name for port in body.output[:count]]))
     return found
 
@@ -108,14 +109,14 @@ def _leaves(places: _Places, graph: GraphProto, name: str) -> int | None:
     if node.op_type == "Concat":
         counts = [_leaves(places, graph, each) for each in node.input]
         return None if None in counts else sum(filter(None, counts))
-    return _leaves(places, graph, node.input[0]) if node.op_type in MOVES else 0
+    return _leaves(places, graph, node.input[0]) if node.op_type in _MOVES else 0
 
 
 def _from_caller(places: _Places, name: str) -> bool:
     """Whether a value is a graph's input, or only moved on its way from one."""
     while name not in places.inputs:
         made = places.makers.get(name)
-        if made is None or (made[1].op_type not in MOVES and made[1].op_type != "Concat"):
+        if made is None or (made[1].op_type not in _MOVES and made[1].op_type != "Concat"):
             return False
         name = made[1].input[0]
     return True

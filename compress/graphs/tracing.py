@@ -12,53 +12,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from onnx import GraphProto, NodeProto
 
 from compress.graphs.edits import Edit, Product, Select, Use, key
-from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, size
+from compress.graphs.findings import CONTRADICTIONS, Entry, Layer, Obstacle
+from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, ends, size, split
 from compress.graphs.parts import Parts, given, graphs, label, nodes
 from compress.graphs.pool import AxisPool, Reason
-from compress.graphs.recurrent import Recurrent
 from compress.graphs.shapes import inferred_shapes
 
 Rule = Callable[["Trace", NodeProto], None]
-
-
-class Obstacle(Exception):
-    """An operator at which axes cannot be followed; the text says why."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One number of a shape that is computed at run time.
-
-    Attributes:
-        token: its value at full size, or a name when it is not known.
-        axes: the axes that it counts.
-        blocks: the dimension that it is the size of, if it is one's.
-    """
-
-    token: int | str
-    axes: frozenset[int] = frozenset()
-    blocks: Blocks | None = None
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A recurrent node whose weights are constants.
-
-    Attributes:
-        recurrent: its view.
-        axes: per direction.
-        inputs: blocks of its input's last dimension.
-    """
-
-    recurrent: Recurrent
-    axes: tuple[int, ...]
-    inputs: Blocks
 
 
 @dataclass
@@ -76,6 +43,7 @@ class Trace:
         uses: constants that axes index.
         products: matrices that read activations.
         layers: recurrent nodes.
+        summed: dimensions over which activations are summed.
         readers: how often each value is read, as a graph's output included.
         consumers: the nodes that read it.
     """
@@ -90,6 +58,7 @@ class Trace:
     uses: list[Use] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
+    summed: list[Blocks] = field(default_factory=list)
     _inferred: dict[str, Layout] = field(default_factory=dict)
     _origin: dict[str, tuple[NodeProto, str | None]] = field(default_factory=dict)
     readers: Counter[str] = field(default_factory=Counter)
@@ -121,7 +90,7 @@ class Trace:
     def layout(self, name: str) -> Layout | None:
         """A value's layout; None when not even its rank is known."""
         if name in self.layouts:
-            return self.layouts[name]
+            return self.layouts[name].divided(self.divided)
         if self.constant(name):
             return Layout(tuple(self.parts.constants[name].shape))
         return self._inferred.get(name)
@@ -142,7 +111,43 @@ class Trace:
         value = self.value(name)
         if value is not None and value.dtype.kind == "i" and value.ndim <= 1 and value.size <= 64:
             return tuple(Entry(int(each)) for each in value.reshape(-1))
-        return self.shapes.get(name)
+        found = self.shapes.get(name)
+        return found and tuple(replace(each, blocks=each.blocks and self.divided(each.blocks)) for each in found)
+
+    def divided(self, blocks: Blocks) -> Blocks:
+        """The blocks, those of axes that turned out to be several replaced by theirs."""
+        found: list[Block] = []
+        for block in blocks:
+            parts = () if block.axis is None else self.pool.parts(block.axis)
+            found += self.divided(tuple(replace(block, axis=p, size=self.pool.size(p)) for p in parts)) or [block]
+        return tuple(found)
+
+    def refined(self, several: list[Blocks]) -> list[Blocks]:
+        """Several dimensions that meet, cut into blocks at the same places.
+
+        Axes that no recurrent layer began are divided for that.
+
+        Raises:
+            Obstacle: when an axis of a recurrent layer would have to be.
+        """
+        while True:
+            several = [self.divided(blocks) for blocks in several]
+            places = sorted({end for blocks in several for end in ends(blocks)})
+            if not any(self._divide_at(blocks, places) for blocks in several):
+                return [split(blocks, places) for blocks in several]
+
+    def _divide_at(self, blocks: Blocks, places: list[int]) -> bool:
+        """Divides the first axis in which one of the places lies; says whether there was one."""
+        start = 0
+        for block in blocks:
+            inner = [end - start for end in places if start < end < start + block.size]
+            start += block.size
+            if inner and block.axis is not None:
+                if self.pool.is_recurrent(block.axis):
+                    raise Obstacle("it meets a tensor whose parts lie differently")
+                self.pool.divide(block.axis, [high - low for low, high in pairwise([0, *inner, block.size])])
+                return True
+        return False
 
     def default(self, name: str) -> Layout | None:
         """What shape inference alone says of a value."""
@@ -194,11 +199,15 @@ class Trace:
         Raises:
             Obstacle: when their blocks differ.
         """
-        if [(b.axis is None, b.size) for b in one] != [(b.axis is None, b.size) for b in other]:
+        one, other = self.divided(one), self.divided(other)
+        if [b.size for b in one] != [b.size for b in other]:
             raise Obstacle("it meets a tensor whose parts lie differently")
         for first, second in zip(one, other, strict=True):
             if first.axis is not None and second.axis is not None:
                 self.pool.join(first.axis, second.axis)
+            elif first.axis != second.axis:
+                still = first.axis if first.axis is not None else second.axis
+                self.pool.leave(still or 0, Reason("it meets a tensor part of which stays as it is"))
 
     def collapsed(self, layout: Layout) -> Layout:
         """The layout without panels: the axes of all options become one.
@@ -269,7 +278,7 @@ def walk(trace: Trace, graph: GraphProto) -> None:
             if rule is None:
                 raise Obstacle(f"the operator {node.op_type} is not followed")
             rule(trace, node)
-        except Obstacle as obstacle:
+        except (Obstacle, *CONTRADICTIONS) as obstacle:
             for name in {name for name in node.input if name}:
                 trace.leave(name, f"at {node.op_type} '{label(node)}': {obstacle}", node)
             for index, name in enumerate(node.output):

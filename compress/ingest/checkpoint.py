@@ -25,10 +25,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from compress.errors import BadWeights, UnreadableUpload, UnsafePickle
+from compress.ingest.memory import memory_for
 
 MOST_RATIO = 8
 """Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for the float32 arrays that a
 file becomes: half precision doubles, and a tied matrix counts as often as it has names."""
+PICKLE_ROOM_BYTES = 512 << 20
+"""What reading a pickle may take beyond twice its tensors: a vocabulary of millions of words becomes Python objects."""
 
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
 WORDS = ("idx2word", "itos", "vocab", "vocabulary", "words", "chars", "stoi", "word2idx", "char2idx")
@@ -161,8 +164,9 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 def _read_torch(path: Path) -> Mapping[str, Any]:
     with path.open("rb") as file:
         start = file.read(16)
+    unpacked = path.stat().st_size
     if zipfile.is_zipfile(path):
-        _refuse_bomb(path)
+        unpacked = _refuse_bomb(path)
     elif not start.startswith(b"\x80"):
         form = (
             "an ONNX graph"
@@ -174,12 +178,20 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
             "it may be truncated",
             [f"it begins with {start!r}"],
         )
+    most = 2 * unpacked + PICKLE_ROOM_BYTES
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with memory_for(most):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _unpickled(str(error)) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, IndexError, TypeError) as error:
-        raise UnreadableUpload(f"the checkpoint is damaged or truncated: {str(error).splitlines()[0]}") from error
+    except Exception as error:
+        # The pickle says what is called with which arguments, if only of what makes weights: anything may come of it.
+        told = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, MemoryError) or "memory" in told or "bad_alloc" in told:
+            raise UnreadableUpload(
+                f"the checkpoint of {path.stat().st_size:,} bytes asks for more than {most:,} bytes of memory"
+            ) from error
+        raise UnreadableUpload(f"the checkpoint is damaged or truncated: {told}") from error
     if isinstance(content, Mapping):
         return content
     raise UnreadableUpload(
@@ -199,7 +211,8 @@ def _unpickled(reason: str) -> UnsafePickle | UnreadableUpload:
     )
 
 
-def _refuse_bomb(path: Path) -> None:
+def _refuse_bomb(path: Path) -> int:
+    """The bytes that the archive unpacks to."""
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -211,6 +224,7 @@ def _refuse_bomb(path: Path) -> None:
             f"the archive of {packed:,} bytes would unpack to {unpacked:,}; torch stores weights uncompressed, so this "
             "is no checkpoint"
         )
+    return unpacked
 
 
 def _flatten(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str] | None, str]:

@@ -18,7 +18,8 @@ from compress.errors import UnreadableUpload, VocabularyMismatch
 from compress.ingest.checkpoint import read_json, words_by_id
 from compress.ingest.layouts import Ingested
 from runtime.text import character_tokenizer, word_tokenizer
-from store.manifest import Recipe, TextContract
+from store.manifest import TextContract
+from store.recipe import Recipe
 
 UNKNOWN = ("<unk>", "<UNK>", "[UNK]", "<oov>", "UNK")
 STARTS = ("<bos>", "<s>", "<sos>", "<eos>", "</s>", "\n")

@@ -25,6 +25,7 @@ from torch import Tensor
 from compress.axes import Keep
 from compress.learners.groups import Groups, prunable
 from compress.networks.contract import LanguageModel
+from compress.training.hooks import Trainable
 
 PATIENCE = 0.05
 """Share of the training within which a component of mean norm dies."""
@@ -50,7 +51,7 @@ class ProximalGroupLasso:
         self._groups: Groups | None = None
         self._held: dict[str, Tensor] = {}
 
-    def attach(self, network: LanguageModel) -> None:
+    def attach(self, network: Trainable) -> None:
         """Reads the groups off the declaration; sizes and scales are those of the first network."""
         declaration = network.declaration()
         self._parameters = dict(network.named_parameters())

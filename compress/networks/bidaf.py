@@ -115,6 +115,11 @@ class Bidaf(nn.Module):
         self.output = BidirectionalLstm(flow + 3 * modelled, spec.output)
         self.end = nn.Linear(sum(spec.output) + flow, 1)
 
+    @property
+    def regularisation(self) -> float:
+        """What it trains under: its dropout."""
+        return self.dropout
+
     def forward(
         self,
         context_vectors: Tensor,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -75,6 +75,12 @@ class Questions:
         pieces = np.split(places, np.cumsum([len(row) for row in rows])[:-1])
         context, question = _stacked(pieces[: len(examples)]), _stacked(pieces[len(examples) :])
         return torch.from_numpy(self.vectors[words]), torch.from_numpy(self.characters[words]), *context, *question
+
+    def spread(self, most: int) -> Questions:
+        """At most so many of them, spread evenly over all."""
+        count = len(self.examples)
+        chosen = sorted({int(index) for index in np.linspace(0, count - 1, min(count, most))})
+        return replace(self, examples=[self.examples[index] for index in chosen])
 
     def spans(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
         """First and last tokens, int64 (B,) each.

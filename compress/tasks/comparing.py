@@ -43,6 +43,28 @@ def loss_of(metric: Metric, value: float) -> float:
     return 1.0 - value if metric in ("argmax", "cosine") else value
 
 
+def difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
+    """The largest difference of any number of any output, relative to the output's largest one where that is above 1.
+
+    Returns:
+        Infinity where shapes or types differ, or only one is finite.
+    """
+    worst = 0.0
+    for one, other in zip(found, expected, strict=True):
+        for name, wanted in other.items():
+            ours = one[name]
+            if ours.shape != wanted.shape or ours.dtype != wanted.dtype:
+                return float("inf")
+            if wanted.dtype.kind not in "fiub" or not wanted.size:
+                continue
+            a, b = ours.astype(np.float64), wanted.astype(np.float64)
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
+            off = np.abs(a - b)[~same] / scale
+            worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max(initial=0.0)))
+    return worst
+
+
 def _mean_squared_error(pairs: Pairs) -> float:
     difference, _, count = squared_difference(pairs)
     return difference / max(count, 1)

@@ -25,10 +25,10 @@ from store.manifest import (
     LatencyRecord,
     Metric,
     PartRecord,
-    Recipe,
     Task,
     TextContract,
 )
+from store.recipe import Recipe
 
 if TYPE_CHECKING:
     from compress.calibrate import Pruned

@@ -8,10 +8,7 @@ after repair.
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -22,35 +19,25 @@ from compress import axes
 from compress.axes import Declaration
 from compress.calibrate import Pruned
 from compress.errors import GraphNotUnderstood, NothingRemovable, RunsUnusable, VerificationFailed
-from compress.graphs.drawn import drawn_runs
 from compress.graphs.network import GraphNetwork
 from compress.graphs.reading import read_graph
 from compress.moments import Moments
 from compress.observation import Observed
 from compress.quantize import quantize_graph
-from compress.tasks.comparing import Outputs, compared, loss_of
+from compress.tasks.comparing import compared, difference, loss_of
 from compress.tasks.contract import ModelTask, Origin, Quality, Tell
+from compress.tasks.recorded import opened, outputs_of, recorded_runs
 from runtime.errors import GraphRefused, InputsRefused
 from runtime.latency import compare_graphs
-from runtime.samples import SAMPLES, AnyGraph, Inputs, read_runs, write_runs
-from store.manifest import CheckRecord, LatencyRecord, PartRecord, Recipe, Task
+from runtime.samples import SAMPLES, AnyGraph, Inputs, write_runs
+from store.manifest import CheckRecord, LatencyRecord, PartRecord, Task
+from store.recipe import Recipe
 
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to its largest entry where that is above 1: float32 sums in different orders."""
-DRAWN_RUNS, PROVEN, KEPT_SAMPLES = 24, 4, 4
+PROVEN, KEPT_SAMPLES = 4, 4
 SAMPLE_BYTES = 8 << 20
 """What the recorded runs in a bundle may take; the first one is always there."""
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """Runs to observe and to judge on, a line on the origin of each, and whether they were drawn."""
-
-    calibration: list[Inputs]
-    held_out: list[Inputs]
-    calibration_origin: str
-    held_out_origin: str
-    random: bool = False
 
 
 class GraphTask(ModelTask[GraphNetwork]):
@@ -86,8 +73,8 @@ class GraphTask(ModelTask[GraphNetwork]):
             raise RunsUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
         if strange := [name for name, (kind, _) in self._uploaded.outputs.items() if not kind.startswith("tensor(")]:
             raise GraphNotUnderstood(f"outputs that are no tensors are not compared: {', '.join(strange)}")
-        self.runs = self._read(calibration, held_out)
-        self._wanted = self._outputs(self._uploaded, self.runs.held_out)
+        self.runs = recorded_runs(self._uploaded, self.original.trace, calibration, held_out, recipe.seed)
+        self._wanted = outputs_of(self._uploaded, self.runs.held_out)
         states = self.original.state_outputs()
         numbers = [name for name, (kind, _) in self._uploaded.outputs.items() if kind != "tensor(string)"]
         if absent := [name for name in recipe.outputs if name not in numbers]:
@@ -105,7 +92,7 @@ class GraphTask(ModelTask[GraphNetwork]):
     def observe(self, tell: Tell) -> Observed:
         """Moments of what every site reads, over the calibration runs."""
         observer, moments, seen = self.original.observer(), dict[str, Moments](), 0
-        with _opened(observer.model) as graph:
+        with opened(observer.model) as graph:
             for done, run in enumerate(self.runs.calibration):
                 for site, rows in observer.rows(graph.run(run, observer.outputs)).items():
                     if len(rows):
@@ -123,8 +110,8 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def judge(self, network: GraphNetwork) -> Quality:
         """The recipe's metric over the held-out runs."""
-        with _opened(network.model()) as graph:
-            value = compared(self.metric, self._outputs(graph, self.runs.held_out), self._wanted, self._judged)
+        with opened(network.model()) as graph:
+            value = compared(self.metric, outputs_of(graph, self.runs.held_out), self._wanted, self._judged)
         return Quality(value, loss_of(self.metric, value))
 
     def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
@@ -134,15 +121,14 @@ class GraphTask(ModelTask[GraphNetwork]):
         """
         runs = self._proven
         cut, _ = axes.take(before.arrays(), before.declaration(), pruned.keep)
-        whole = GraphNetwork.from_model(before.rebuilt(pruned.reference).model())
         pairs = (
             (before.rebuilt(cut).model(), before.silenced(pruned.keep)),
-            (before.rebuilt(pruned.arrays).model(), whole.silenced(pruned.keep)),
+            (before.rebuilt(pruned.arrays).model(), before.rebuilt(pruned.reference).silenced(pruned.keep)),
         )
         errors = []
         for found, expected in pairs:
-            with _opened(found) as small, _opened(expected) as reference:
-                errors.append(_difference(self._outputs(small, runs), self._outputs(reference, runs)))
+            with opened(found) as small, opened(expected) as reference:
+                errors.append(difference(outputs_of(small, runs), outputs_of(reference, runs)))
         return _checked(
             "cut graph = uploaded graph with removed units at zero",
             f"all outputs of {len(runs)} runs, before repair and after it",
@@ -165,8 +151,8 @@ class GraphTask(ModelTask[GraphNetwork]):
             onnx.checker.check_model(path, full_check=network is not self.original)
         except onnx.checker.ValidationError as error:
             raise VerificationFailed(f"ONNX's checker refuses {name}: {error}; nothing was published") from error
-        with _opened(network.model(), optimized=False) as plain:
-            found = _difference(self._outputs(AnyGraph(path), runs), self._outputs(plain, runs))
+        with opened(network.model(), optimized=False) as plain:
+            found = difference(outputs_of(AnyGraph(path), runs), outputs_of(plain, runs))
         return _checked(f"ONNX Runtime, optimised = as written ({name})", f"all outputs of {len(runs)} runs", found)
 
     def quantize(self, source: Path, target: Path) -> list[str]:
@@ -174,14 +160,14 @@ class GraphTask(ModelTask[GraphNetwork]):
         parts = quantize_graph(source, target)
         if parts:
             try:
-                self._outputs(AnyGraph(target), self.runs.held_out[:1])
+                outputs_of(AnyGraph(target), self.runs.held_out[:1])
             except (GraphRefused, InputsRefused, RunsUnusable):
                 return []
         return parts
 
     def measure(self, path: Path) -> dict[str, float]:
         """The recipe's metric, in the file as it is served."""
-        found = self._outputs(AnyGraph(path), self.runs.held_out)
+        found = outputs_of(AnyGraph(path), self.runs.held_out)
         return {self.metric: compared(self.metric, found, self._wanted, self._judged)}
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
@@ -256,82 +242,14 @@ class GraphTask(ModelTask[GraphNetwork]):
         whole = sum(array.size for array in self.original.source.constants.values() if array.dtype.kind == "f")
         return max(0, whole - axes.parameters(self.original.meaning.declaration))
 
-    def _read(self, calibration: Path | None, held_out: Path | None) -> Recorded:
-        observed, judged = (None if path is None else self._recorded(path) for path in (calibration, held_out))
-        if observed is None and judged is None:
-            try:
-                runs = drawn_runs(self.original.trace, self._uploaded, 2 * DRAWN_RUNS, self.recipe.seed)
-            except InputsRefused as refused:
-                raise RunsUnusable(
-                    "no inputs were sent, and the graph cannot be run on ones drawn to its declared types and shapes: send "
-                    "`calibration`, an npz of recorded inputs",
-                    refused.issues,
-                ) from refused
-            told = f"RANDOM inputs ({DRAWN_RUNS} runs)"
-            return Recorded(runs[:DRAWN_RUNS], runs[DRAWN_RUNS:], told, told, random=True)
-        if judged is None:
-            assert observed is not None
-            cut = len(observed) * 4 // 5
-            if cut:
-                told = f"the last fifth of the uploaded inputs, used for nothing else ({len(observed) - cut} runs)"
-                return Recorded(observed[:cut], observed[cut:], f"uploaded inputs ({cut} runs)", told)
-            return Recorded(
-                observed, observed, "uploaded inputs (1 run)", "the one uploaded run, which was observed as well"
-            )
-        told = f"uploaded inputs ({len(judged)} runs)"
-        return Recorded(observed or judged, judged, f"uploaded inputs ({len(observed or judged)} runs)", told)
-
-    def _recorded(self, path: Path) -> list[Inputs]:
-        try:
-            return [self._uploaded.checked(run) for run in read_runs(path.read_bytes())]
-        except InputsRefused as refused:
-            raise RunsUnusable(
-                f"the recorded inputs are not those of the graph: {refused.issues[0]}", refused.issues
-            ) from refused
-
-    def _outputs(self, graph: AnyGraph, runs: Sequence[Inputs]) -> list[Outputs]:
-        try:
-            return [graph.run(run) for run in runs]
-        except InputsRefused as refused:
-            raise RunsUnusable(
-                f"the graph cannot be run on its inputs: {refused.issues[0]}", refused.issues
-            ) from refused
-
 
 _REST = "the rest of the graph"
-
-
-@contextmanager
-def _opened(model: onnx.ModelProto, *, optimized: bool = True) -> Iterator[AnyGraph]:
-    """A graph in memory, opened; its file is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="graph-") as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(model.SerializeToString())
-        yield AnyGraph(path, optimized=optimized)
 
 
 def _width(declaration: Declaration, names: Sequence[str], *, units: bool) -> int:
     """Of a layer its units, of all directions; of a matrix its rows."""
     own = {segment.axis for name in names for segment in declaration.dimensions[name][0] if segment.axis is not None}
     return sum(declaration.axes[axis] for axis in own) if units and own else axes.shape(declaration, names[0])[0]
-
-
-def _difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
-    """The largest difference of any output; infinite where shapes or types differ, or only one is finite."""
-    worst = 0.0
-    for one, other in zip(found, expected, strict=True):
-        for name, wanted in other.items():
-            ours = one[name]
-            if ours.shape != wanted.shape or ours.dtype != wanted.dtype:
-                return float("inf")
-            if wanted.dtype.kind not in "fiub" or not wanted.size:
-                continue
-            a, b = ours.astype(np.float64), wanted.astype(np.float64)
-            same = (a == b) | (np.isnan(a) & np.isnan(b))
-            scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
-            off = np.abs(a - b)[~same] / scale
-            worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max(initial=0.0)))
-    return worst
 
 
 def _checked(name: str, detail: str, error: float) -> CheckRecord:

@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from compress import axes
 from compress.axes import Declaration
 from compress.calibrate import Pruned
 from compress.errors import TextUnusable
 from compress.export import export
 from compress.finetuning import finetune
-from compress.learning import learn_structure
+from compress.learning import learnt
 from compress.networks.contract import LanguageModel
 from compress.observation import Observed, observe
 from compress.quantize import quantize
 from compress.sizes import is_tied, parts
 from compress.speed import measure_curve
 from compress.tasks.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
+from compress.tasks.trainers import LanguageTrainer
 from compress.texts import Texts
 from compress.training.evaluation import perplexity
 from compress.verification import verify_graph, verify_removal
@@ -26,7 +26,8 @@ from runtime import scoring
 from runtime.latency import compare
 from runtime.session import VariantSession
 from runtime.text import TextCodec
-from store.manifest import SENTENCE, CheckRecord, LatencyRecord, Metric, PartRecord, Recipe, Task
+from store.manifest import SENTENCE, CheckRecord, LatencyRecord, Metric, PartRecord, Task
+from store.recipe import Recipe
 
 
 class LanguageTask(ModelTask[LanguageModel]):
@@ -128,24 +129,12 @@ class LanguageTask(ModelTask[LanguageModel]):
         Raises:
             TextUnusable: when there is none.
         """
-        recipe, texts, original = self.recipe, self.texts, self.original
+        recipe, texts = self.recipe, self.texts
         if not texts.training_given:
             raise TextUnusable(
                 "the mode 'learn' trains on a text of yours, and none was uploaded: send `train` (or `calibration`), or "
                 "ask for the mode 'calibrate', which needs no text"
             )
-        for allowance in (0.97, 0.85):
-            stages.enter("learn", f"learning on {len(texts.training):,} tokens with the learner '{recipe.learner}'")
-            folder = work / "learn" / f"{allowance:g}"
-            folder.mkdir(parents=True, exist_ok=True)
-            found = learn_structure(self, texts, folder, stages.tell, allowance)
-            told = (
-                f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in {found.round} rounds, distilling "
-                "from the original"
-            )
-            # The last network with all that the rounds removed put back as zeros: indices and algebra of the whole way.
-            full = axes.put_back(found.network.arrays(), original.declaration(), found.kept)
-            check = verify_removal(found.network, original.rebuilt(full), texts.held_out)
-            yield Candidate(found.network, found.kept, [check], found.curve, told, found.epochs)
-            if recipe.budget.quality is None:
-                return
+        trainer = LanguageTrainer(self.original, texts, recipe)
+        stages.enter("learn", f"learning on {len(texts.training):,} tokens with the learner '{recipe.learner}'")
+        return learnt(self, trainer, work, stages)

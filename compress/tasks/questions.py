@@ -18,24 +18,27 @@ from compress.axes import Declaration
 from compress.calibrate import Pruned
 from compress.errors import TextUnusable, VerificationFailed
 from compress.export import export
-from compress.moments import Moments
+from compress.learning import learnt
 from compress.networks.bidaf import Bidaf
 from compress.observation import Observed
 from compress.quantize import quantize
 from compress.questions.evaluation import evaluate
-from compress.questions.examples import Inputs, Questions, batches, prepare
+from compress.questions.examples import Inputs, Questions, prepare
 from compress.questions.metrics import score
+from compress.questions.observation import observe_questions
 from compress.questions.squad import read_squad
-from compress.tasks.contract import ModelTask, Origin, Quality, Tell
+from compress.tasks.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
+from compress.tasks.trainers import QuestionTrainer
 from runtime.latency import compare_questions
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession, Side
 from runtime.reading import answer, read, tokenized
-from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Recipe, Task
+from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Task
+from store.recipe import Recipe
 
 TOLERANCE = 1e-4
 """Largest absolute difference of a token's log-probability (nats): float32 sums in different orders."""
-PROVEN, BATCH = 24, 32
+PROVEN = 24
 PARTS = (
     ("characters", ("characters.", "convolution."), None),
     ("highways", ("highways.",), None),
@@ -95,7 +98,7 @@ def read_questions(
         origin = "last fifth of the uploaded questions, used for nothing else"
     else:
         judged = _prepared(held_out, codec)
-    observed, judged = _spread(observed, recipe.calibration_questions), _spread(judged, recipe.held_out_questions)
+    observed, judged = observed.spread(recipe.calibration_questions), judged.spread(recipe.held_out_questions)
     for name, questions in (("calibration", observed), ("held-out", judged)):
         if len(questions.examples) < 10:
             raise TextUnusable(f"there are {len(questions.examples)} {name} questions; at least 10 are needed")
@@ -134,19 +137,9 @@ class QuestionTask(ModelTask[Bidaf]):
         self.origin = Origin(layout, data.calibration_origin, data.held_out_origin)
         self._base = evaluate(original, data.held_out).scores.f1
 
-    @torch.no_grad()
     def observe(self, tell: Tell) -> Observed:
-        """Moments over every real token of the calibration questions."""
-        questions, moments, seen = self.data.calibration, dict[str, Moments](), 0
-        order = batches([len(example.context_row) for example in questions.examples], BATCH)
-        for done, chosen in enumerate(order):
-            inputs = questions.inputs(chosen)
-            for site, each in self.original.site_inputs(*inputs).items():
-                new = Moments.of(each.numpy())
-                moments[site] = moments[site] + new if site in moments else new
-            seen += int(inputs[2].sum() + inputs[5].sum())
-            tell((done + 1) / len(order), "observing")
-        return Observed(moments, seen)
+        """Moments over the calibration questions."""
+        return observe_questions(self.original, self.data.calibration, lambda done: tell(done, "observing"))
 
     def judge(self, network: Bidaf) -> Quality:
         """F1 of the answers, and how many points it fell."""
@@ -208,6 +201,29 @@ class QuestionTask(ModelTask[Bidaf]):
         """Words, vectors and characters, once for all variants."""
         self.codec.save(folder)
 
+    def finetune(self, network: Bidaf, folder: Path, tell: Tell) -> tuple[Bidaf, str]:
+        """Distillation on the training questions; the better of the tuned and the given network."""
+        before, told = self.judge(network), f"{self.recipe.finetune_minutes:g} minutes of distillation"
+        folder.mkdir(parents=True, exist_ok=True)
+        tuned = self.trainer.minutes(network, self.recipe.finetune_minutes, folder / "questions.checkpoint", tell)
+        after = self.judge(tuned)
+        told = f"{told}: F1 {before.value:.2f} -> {after.value:.2f}"
+        return (
+            (tuned, told)
+            if after.loss < before.loss
+            else (network, f"{told}; not better, so the untuned model was kept")
+        )
+
+    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[Bidaf]]:
+        """Rounds of removing and distilling on the user's questions."""
+        stages.enter("learn", f"learning on {len(self.data.training.examples):,} questions")
+        return learnt(self, self.trainer, work, stages)
+
+    @property
+    def trainer(self) -> QuestionTrainer:
+        """On this task's questions."""
+        return QuestionTrainer(self.original, self.data.training, self.data.held_out, self.recipe)
+
     @torch.no_grad()
     def _proof(self) -> Inputs:
         """A batch of the held-out questions, short and long ones."""
@@ -222,13 +238,6 @@ def _prepared(path: Path, codec: PassageCodec) -> Questions:
         return prepare(read_squad([path]), codec)
     except ValueError as error:
         raise TextUnusable(f"the uploaded questions cannot be used: {error}") from error
-
-
-def _spread(questions: Questions, most: int) -> Questions:
-    """At most so many of them, spread evenly over all."""
-    count = len(questions.examples)
-    chosen = sorted({int(index) for index in np.linspace(0, count - 1, min(count, most))})
-    return replace(questions, examples=[questions.examples[index] for index in chosen])
 
 
 def _sides(inputs: Inputs) -> Iterator[Side]:

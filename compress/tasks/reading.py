@@ -19,8 +19,9 @@ from compress.tasks.language import LanguageTask
 from compress.tasks.questions import QuestionTask, read_questions
 from compress.texts import read_texts
 from runtime.text import TextCodec
-from store.manifest import Recipe, Task
+from store.manifest import Task
 from store.quality import settled
+from store.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,13 @@ def read_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise CheckpointRefused(f"{path} cannot be read; delete it to start anew", [str(error)]) from error
+    except (
+        pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError, AttributeError, TypeError,
+        AssertionError,
+    ) as error:  # fmt: skip
+        raise CheckpointRefused(
+            f"{path} cannot be read; delete it to start anew", [str(error) or type(error).__name__]
+        ) from error
     if not isinstance(saved, dict) or saved.keys() != {"configuration", "run"}:
         raise CheckpointRefused(f"{path} is no checkpoint of this program's training; delete it to start anew")
     before = saved["configuration"]

@@ -8,12 +8,42 @@ either.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from compress.axes import Keep
+from compress.axes import Declaration, Keep
 from compress.networks.contract import LanguageModel
+
+
+class Trainable(Protocol):
+    """What a learner that works on weights alone sees of a network."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """As of a module."""
+
+    def declaration(self) -> Declaration:
+        """The named axes of the parameters."""
+
+
+class WeightLearner(Protocol):
+    """A learner that only changes weights after a step, of any network: see `Learner`."""
+
+    def attach(self, network: Trainable) -> None:
+        """Called before the first step, and again with the smaller network after each shrink."""
+
+    def after_step(self, learning_rate: float) -> None:
+        """Right after the optimizer's step."""
+
+    def after_epoch(self, valid_perplexity: float) -> Keep | None:
+        """Components that stay if some are dead now, else None."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs."""
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Takes up where `state_dict` was called."""
 
 
 class Learner(Protocol):

@@ -16,7 +16,7 @@ router = APIRouter(tags=["compress"])
     "/compress",
     status_code=202,
     summary="Compress an uploaded model",
-    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 507)},
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
 )
 async def compress(
     house: TheHouse,

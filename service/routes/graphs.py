@@ -25,6 +25,7 @@ from service.graph_schemas import (
     VariantRun,
 )
 from service.house import House, TheHouse
+from service.inference import Served
 from service.intake import refusal
 from service.problems import ProblemDocument, Refused
 from service.schemas import ModelName
@@ -96,7 +97,7 @@ async def run(
         raise Refused("unsupported-media-type", f"the content type is {told}; send {JSON}, or an npz as {NPZ[0]}")
     if kind == JSON and request.query_params:
         raise Refused("invalid-request", "query parameters are for an npz; JSON holds everything in its body")
-    content = await request.body()
+    content, served = await request.body(), Served()
 
     def work() -> Answered:
         began = time.perf_counter()
@@ -106,9 +107,9 @@ async def run(
             asked = GraphRequest.model_construct(
                 inputs=_single(content, house), variants=variants, outputs=outputs, device=device
             )
-        return _answer(model, asked, house, began)
+        return _answer(model, asked, house, served, began)
 
-    answered, queue_ms = await house.inference.run(work)
+    answered, queue_ms = await house.inference.run(work, served)
     stages = {
         "queue": queue_ms,
         "read": answered.read_ms,
@@ -137,19 +138,18 @@ def _single(content: bytes, house: House) -> Inputs:
     return runs[0]
 
 
-def _answer(name: str, asked: GraphRequest, house: House, began: float) -> Answered:
-    model = house.models.get(name, LoadedGraph)
-    settings = house.settings
-    graphs = {
-        variant: model.isolated(variant, asked.device, settings.threads, settings.graph_memory_bytes)
-        for variant in asked.variants or model.default_variants
-    }
+def _answer(name: str, asked: GraphRequest, house: House, served: Served, began: float) -> Answered:
+    model, settings = house.models.get(name, LoadedGraph), house.settings
+    served.model = model.id
+    names = asked.variants or model.default_variants
+    graphs = house.models.processes(model, names, asked.device, settings.threads, settings.graph_memory_bytes)
+    served.device, served.variants = asked.device, list(graphs)
     first = next(iter(graphs.values()))
-    inputs, names = first.checked(asked.inputs), first.named(asked.outputs)
+    inputs, outputs = first.checked(asked.inputs), first.named(asked.outputs)
     read_ms = 1e3 * (time.perf_counter() - began)
     runs = []
     for variant, graph in graphs.items():
-        found, milliseconds = graph.run(inputs, names)
+        found, milliseconds = graph.run(inputs, outputs)
         house.metrics.runs.labels(model.id, variant, asked.device).observe(milliseconds / 1e3)
         runs.append(Ran(variant, found, milliseconds))
     return Answered(model, asked.device, runs, read_ms)

@@ -32,7 +32,7 @@ def get_job(job_id: JobId, house: TheHouse) -> Job:
     return house.queue.get(job_id)
 
 
-@router.delete("/{job_id}", summary="Cancel a job", responses=UNKNOWN)
+@router.delete("/{job_id}", summary="Cancel a job", responses={**UNKNOWN, 503: {"model": ProblemDocument}})
 def cancel_job(job_id: JobId, house: TheHouse) -> Job:
     """Ends a queued or running job; an ended one stays as it is."""
     return house.queue.cancel(job_id)

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
 
 from runtime.errors import DeviceUnavailable
 from runtime.kinds import kind_of
 from runtime.opening import OpenedGraph, devices
-from service.house import House, LatencyKey, TheHouse
+from service.comparisons import Key
+from service.house import House, TheHouse
 from service.problems import ProblemDocument, Refused
 from service.schemas import LatencyResponse, ModelName
 from store.manifest import LatencyRecord
@@ -19,7 +21,6 @@ from store.manifest import LatencyRecord
 router = APIRouter(
     tags=["models"], responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503)}
 )
-REMEMBERED = 256
 CORES = max(1, os.cpu_count() or 1)
 
 
@@ -46,21 +47,15 @@ async def latency(
     """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers here."""
     if device is not None and device not in devices():
         raise DeviceUnavailable(device, devices())
-    key = (house.models.resolve(model), steps, batch, threads, device)
-    # One comparison at a time: two at once would measure each other.
-    async with house.measuring:
-        known = house.latencies.get(key)
-        if known is not None and not refresh:
-            house.latencies.move_to_end(key)
-            return known.model_copy(update={"cached": True})
-        result, _ = await house.inference.run(lambda: _measure(house, key))
-        house.latencies[key] = result
-        while len(house.latencies) > REMEMBERED:
-            house.latencies.popitem(last=False)
-    return result
+    key = (await run_in_threadpool(house.models.resolve, model), steps, batch, threads, device)
+
+    async def measure() -> LatencyResponse:
+        return (await house.inference.run(lambda: _measure(house, key)))[0]
+
+    return await house.comparisons.get(key, measure, anew=refresh)
 
 
-def _measure(house: House, key: LatencyKey) -> LatencyResponse:
+def _measure(house: House, key: Key) -> LatencyResponse:
     """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
     model_id, steps, batch, threads, chosen = key
     bundle = house.models.bundles.open(model_id)
@@ -74,10 +69,15 @@ def _measure(house: House, key: LatencyKey) -> LatencyResponse:
         )
     results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in bundle.manifest.variants}
     for device in devices() if chosen is None else [chosen]:
-        sessions: dict[str, OpenedGraph] = {
-            variant.name: kind.open_session(bundle.path(variant.file), threads=threads, device=device)
-            for variant in bundle.manifest.variants
-        }
+        try:
+            sessions: dict[str, OpenedGraph] = {
+                variant.name: kind.open_session(bundle.path(variant.file), threads=threads, device=device)
+                for variant in bundle.manifest.variants
+            }
+        except DeviceUnavailable:
+            if chosen is None:
+                continue  # offered by the build of ONNX Runtime, and not there: an image for GPUs on a host without one
+            raise
         for name, record in kind.compare(sessions, steps=steps, batch=batch).items():
             results[name].append(record)
     return LatencyResponse(

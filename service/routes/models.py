@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from service.house import TheHouse
-from service.problems import ProblemDocument
+from service.problems import ProblemDocument, document
 from service.schemas import FilePath, ModelDetail, ModelName, ModelSummary
+from store.bundles import ListedBundle
 from store.manifest import Report
 
 router = APIRouter(prefix="/models", tags=["models"])
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemDocument} for status in (404, 409)}
 
 
+class BundleFile(FileResponse):
+    """A file, or a part of it by a `Range` header; a range that it has not is a problem document too."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the file."""
+        refused = 0
+
+        async def checked(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                refused = message["status"]
+            if not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, checked)
+        if refused:
+            size = Path(self.path).stat().st_size
+            answer = document(
+                416, "range", "The file has no such part", f"the file has {size:,} bytes; ask for some of them, or for all",
+                headers={"content-range": f"bytes */{size}"},
+            )  # fmt: skip
+            await answer(scope, receive, send)
+
+
 @router.get("", summary="All models, newest first")
 def list_models(house: TheHouse) -> list[ModelSummary]:
-    """Names and variants of all published models."""
-    return [
-        ModelSummary(
-            id=bundle_id,
-            name=manifest.name,
-            created_at=manifest.created_at,
-            task=manifest.task,
-            metric=manifest.metric,
-            variants=manifest.variants,
-        )
-        for bundle_id, manifest in house.models.bundles.manifests()
-    ]
+    """Names and variants of all published models, damaged ones with what is wrong."""
+    return [_summary(each) for each in house.models.bundles.listed()]
 
 
 @router.get("/{model}", summary="A model's manifest", responses=REFUSALS)
@@ -59,12 +76,15 @@ def get_card(model: ModelName, house: TheHouse, request: Request) -> PlainTextRe
 
 
 @router.get(
-    "/{model}/files/{path:path}", response_class=FileResponse, summary="A file of the bundle", responses=REFUSALS
+    "/{model}/files/{path:path}",
+    response_class=FileResponse,
+    summary="A file of the bundle",
+    responses={**REFUSALS, 416: {"model": ProblemDocument}},
 )
 def get_file(model: ModelName, path: FilePath, house: TheHouse) -> FileResponse:
     """Any file that the manifest names."""
     bundle = house.models.bundles.open(house.models.resolve(model))
-    return FileResponse(bundle.path(path))
+    return BundleFile(bundle.path(path))
 
 
 @router.delete("/{model}", status_code=204, summary="Delete a model", responses={404: {"model": ProblemDocument}})
@@ -72,3 +92,16 @@ def delete_model(model: ModelName, house: TheHouse) -> Response:
     """From disk and memory. The request that made it, sent again, makes it anew."""
     house.queue.forget_model(house.models.delete(model))
     return Response(status_code=204)
+
+
+def _summary(listed: ListedBundle) -> ModelSummary:
+    manifest = listed.manifest
+    return ModelSummary(
+        id=listed.id,
+        name=listed.id if manifest is None else manifest.name,
+        created_at=manifest and manifest.created_at,
+        task=manifest and manifest.task,
+        metric=manifest and manifest.metric,
+        variants=[] if manifest is None else manifest.variants,
+        issues=listed.issues,
+    )

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Response
 
 from runtime.errors import TextRefused
 from runtime.kinds import LoadedQuestionModel
-from runtime.reading import Answered, Asked, Reading, answer, read, tokenized
+from runtime.reading import Answered, Asked, answer, read, tokenized
 from service.house import House, TheHouse
+from service.inference import Served
+from service.intake import refuse_long
 from service.problems import ProblemDocument, Refused
 from service.question_schemas import (
     AnswerSpan,
@@ -21,7 +23,6 @@ from service.question_schemas import (
     VariantAnswers,
 )
 from service.timing import timed
-from store.manifest import VariantName
 
 router = APIRouter(tags=["score"])
 
@@ -34,7 +35,8 @@ router = APIRouter(tags=["score"])
 )
 async def qa(request: QuestionRequest, house: TheHouse) -> Response:
     """The best spans of each context by each variant, with the time of every stage."""
-    (response, tokenize_ms), queue_ms = await house.inference.run(lambda: _answer(request, house))
+    served = Served()
+    (response, tokenize_ms), queue_ms = await house.inference.run(lambda: _answer(request, house, served), served)
     for variant in response.variants:
         variant.timing.queue_ms = queue_ms
     stages = {
@@ -46,19 +48,28 @@ async def qa(request: QuestionRequest, house: TheHouse) -> Response:
     return timed(response, stages)
 
 
-def _answer(request: QuestionRequest, house: House) -> tuple[QuestionResponse, float]:
+def _answer(request: QuestionRequest, house: House, served: Served) -> tuple[QuestionResponse, float]:
     pairs = request.pairs()
     if len(pairs) > house.settings.texts_limit:
         raise Refused("too-large", f"{len(pairs)} questions; at most {house.settings.texts_limit} in one request")
+    refuse_long([text for pair in pairs for text in (pair.question, pair.context)], house.settings)
     model = house.models.get(request.model, LoadedQuestionModel)
-    names = request.variants or model.default_variants
+    served.model = model.id
     asked = [_tokens(pair, index) for index, pair in enumerate(pairs)]
     _check_lengths(asked, house)
     readings = [read(model.codec, each) for each in asked]
     tokenize_ms = sum(reading.milliseconds for reading in readings)
     results: list[VariantAnswers] = []
+    names = request.variants or model.default_variants
+    sessions = house.models.sessions(model, names, request.device, house.settings.threads)
+    served.device, served.variants = request.device, list(sessions)
     for name in names:
-        found = _by_variant(model, name, request, readings, house)
+        began = time.perf_counter()
+        found = [
+            answer(sessions[name], each, top_k=request.top_k, max_answer_tokens=request.max_answer_tokens)
+            for each in readings
+        ]
+        house.metrics.runs.labels(model.id, name, request.device).observe(time.perf_counter() - began)
         timing = StageTimes(
             queue_ms=0.0,
             tokenize_ms=tokenize_ms,
@@ -97,19 +108,6 @@ def _check_lengths(asked: list[Asked], house: House) -> None:
             "too-large",
             f"contexts of {total:,} tokens; at most {house.settings.context_tokens_limit:,} in one request",
         )
-
-
-def _by_variant(
-    model: LoadedQuestionModel, name: VariantName, request: QuestionRequest, readings: list[Reading], house: House
-) -> list[Answered]:
-    session = model.session(name, request.device, house.settings.threads)
-    began = time.perf_counter()
-    found = [
-        answer(session, reading, top_k=request.top_k, max_answer_tokens=request.max_answer_tokens)
-        for reading in readings
-    ]
-    house.metrics.runs.labels(model.id, name, request.device).observe(time.perf_counter() - began)
-    return found
 
 
 def _schema(found: Answered, windows: int) -> QuestionAnswer:

@@ -12,8 +12,11 @@ from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import SequenceScore, score_batch
 from runtime.text import TextCodec
 from service.house import House, TheHouse
+from service.inference import Served
+from service.intake import refuse_long
 from service.problems import ProblemDocument, Refused
 from service.schemas import ScoreRequest, ScoreResponse, TextScore, Timing, TokenScore, TopToken, VariantScore
+from service.settings import ServiceSettings
 from service.timing import timed
 
 router = APIRouter(tags=["score"])
@@ -27,22 +30,24 @@ router = APIRouter(tags=["score"])
 )
 async def score(request: ScoreRequest, house: TheHouse) -> Response:
     """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
-    (answer, tokenize_ms), queue_ms = await house.inference.run(lambda: _score(request, house))
+    served = Served()
+    (answer, tokenize_ms), queue_ms = await house.inference.run(lambda: _score(request, house, served), served)
     for variant in answer.variants:
         variant.timing.queue_ms = queue_ms
     run_ms = sum(variant.timing.run_ms for variant in answer.variants)
     return timed(answer, {"queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms})
 
 
-def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
+def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreResponse, float]:
     if (request.texts is None) == (request.token_ids is None):
         raise Refused("invalid-request", "send either `texts` or `token_ids`")
     given: Sequence[object] = request.texts if request.texts is not None else request.token_ids or []
     if len(given) > house.settings.texts_limit:
         raise Refused("too-large", f"{len(given)} texts; at most {house.settings.texts_limit} in one request")
     model = house.models.get(request.model, LoadedLanguageModel)
+    served.model = model.id
     began = time.perf_counter()
-    sequences = _sequences(request, model.codec, house.settings.tokens_limit)
+    sequences = _sequences(request, model.codec, house.settings)
     tokenize_ms = 1e3 * (time.perf_counter() - began)
     results: list[VariantScore] = []
     names = request.variants or model.default_variants
@@ -52,8 +57,9 @@ def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
             "too-large",
             f"the answer would hold {entries:,} log-probabilities; at most {house.settings.entries_limit:,}",
         )
-    for name in names:
-        session = model.session(name, request.device, house.settings.threads)
+    sessions = house.models.sessions(model, names, request.device, house.settings.threads)
+    served.device, served.variants = request.device, list(sessions)
+    for name, session in sessions.items():
         began = time.perf_counter()
         scores = score_batch(session, sequences, model.codec.start_id, top_k=request.top_k if request.per_token else 0)
         seconds = time.perf_counter() - began
@@ -76,8 +82,9 @@ def _score(request: ScoreRequest, house: House) -> tuple[ScoreResponse, float]:
     return answer, tokenize_ms
 
 
-def _sequences(request: ScoreRequest, codec: TextCodec, limit: int) -> list[list[int]]:
+def _sequences(request: ScoreRequest, codec: TextCodec, settings: ServiceSettings) -> list[list[int]]:
     if request.texts is not None:
+        refuse_long(request.texts, settings)
         sequences = [codec.encode(text) for text in request.texts]
     else:
         sequences = request.token_ids or []
@@ -85,8 +92,8 @@ def _sequences(request: ScoreRequest, codec: TextCodec, limit: int) -> list[list
         if empty:
             raise Refused("invalid-request", f"token_ids: sequence {empty[0]} is empty")
     total = sum(map(len, sequences))
-    if total > limit:
-        raise Refused("too-large", f"{total:,} tokens; at most {limit:,} in one request")
+    if total > settings.tokens_limit:
+        raise Refused("too-large", f"{total:,} tokens; at most {settings.tokens_limit:,} in one request")
     return sequences
 
 

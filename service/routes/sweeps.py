@@ -12,7 +12,7 @@ from service.house import TheHouse
 from service.problems import ProblemDocument, Refused
 from service.schemas import SweepId
 from store.jobs import CompressionRequest, Sweep, UploadRef
-from store.manifest import Recipe
+from store.recipe import Recipe
 from store.sweeps import MOST_VARIATIONS
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
@@ -23,7 +23,7 @@ VARIATIONS = TypeAdapter(list[dict[str, Any]])
     "",
     status_code=202,
     summary="Compress an uploaded model under several recipes",
-    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 507)},
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
 )
 async def begin_sweep(
     house: TheHouse,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,9 @@ from client.cli import app
 from client.companions import OPTIONS
 from examples.demo import free_port
 from store.jobs import CompressionRequest, JobState
-from store.manifest import Budget, Recipe
-from tests.conftest import Trained
+from store.recipe import Budget, Recipe
+from tests.conftest import Published, Trained
+from tests.service.test_hostile import served
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +151,60 @@ def test_address_that_cannot_be_had_is_said_in_words() -> None:
 def test_no_service_is_said_in_words() -> None:
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="is it running"):
         client.jobs()
+
+
+def test_name_with_a_question_mark_means_no_other_model(published: Published, tmp_path: Path) -> None:
+    shutil.copytree(published.settings.home, tmp_path / "home")
+    with served(tmp_path / "home", {}) as address, Client(address) as client:
+        for name in ("tiny?x", "tiny#x", "../models/tiny", "tiny/files/README.md", "tiny/"):
+            for ask in (client.delete, client.manifest, client.card):
+                with pytest.raises(ProblemError) as refused:
+                    ask(name)
+                assert refused.value.status == 404
+        assert client.manifest("tiny").name == "tiny"
+        client.delete("tiny")
+        assert client.models() == []
+
+
+class OtherSite(BaseHTTPRequestHandler):
+    """Answers everything, and is no service of ours."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path != "/jobs/x" else 502)
+        self.end_headers()
+        self.wfile.write(b"<html>" if self.path != "/jobs/x" else b"[1]")
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def other_site() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), OtherSite) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("url", ["http://[", "nonsense", "http://127.0.0.1:1/[/list]", "http://%00"])
+def test_address_of_nothing_is_said_in_words_without_markup(url: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "client", "jobs", "--url", url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert url in done.stdout
+
+
+def test_site_that_is_no_service_is_said_in_words(other_site: str) -> None:
+    with Client(other_site) as client:
+        with pytest.raises(Unreachable, match="no isslim service"):
+            client.jobs()
+        with pytest.raises(ProblemError) as refused:
+            client.job("x")
+        assert refused.value.status == 502

@@ -18,7 +18,7 @@ from client.cli import app
 from examples.demo import free_port
 from runtime.samples import AnyGraph, write_runs
 from store.arrays import npz, read_npz
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from tests.tagger import PublishedGraph, publish, recorded
 
 IDS = np.array([[3, 17], [5, 0], [39, 2]])

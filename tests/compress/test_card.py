@@ -10,8 +10,9 @@ import pytest
 from compress.card import write_card
 from compress.measurement import verdict_of
 from store.bundles import BundleStore, OpenBundle
-from store.manifest import Budget, Manifest, Report, VariantName, VariantRecord
+from store.manifest import Manifest, Report, VariantName, VariantRecord
 from store.quality import SCALES
+from store.recipe import Budget
 from tests.conftest import Published
 
 

@@ -12,7 +12,7 @@ from compress.finetuning import finetune
 from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.texts import Texts, sample
-from store.manifest import Recipe
+from store.recipe import Recipe
 from tests.conftest import Trained
 
 

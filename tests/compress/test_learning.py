@@ -15,10 +15,12 @@ from compress.learning import learn_structure
 from compress.networks.contract import LanguageModel
 from compress.rounds import Learning
 from compress.tasks.language import LanguageTask
+from compress.tasks.trainers import LanguageTrainer
 from compress.texts import Texts
 from compress.training.evaluation import perplexity
 from runtime.text import TextCodec, word_tokenizer
-from store.manifest import Budget, Recipe, TextContract
+from store.manifest import TextContract
+from store.recipe import Budget, Recipe
 from tests.conftest import WORDS, Trained, sentences
 
 
@@ -47,7 +49,7 @@ def silent(done: float, message: str) -> None:
 
 
 def learnt(network: LanguageModel, texts: Texts, asked: Recipe, work: Path) -> Learning:
-    return learn_structure(task_of(network, texts, asked), texts, work, silent)
+    return learn_structure(task_of(network, texts, asked), LanguageTrainer(network, texts, asked), work, silent)
 
 
 def task_of(network: LanguageModel, texts: Texts, asked: Recipe) -> LanguageTask:
@@ -111,7 +113,9 @@ def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
                 raise Killed
 
         with pytest.raises(Killed):
-            learn_structure(task_of(trained.network, texts, asked), texts, killed, tell)
+            learn_structure(
+                task_of(trained.network, texts, asked), LanguageTrainer(trained.network, texts, asked), killed, tell
+            )
     found = learnt(trained.network, texts, asked, killed)
     assert found.network.declaration().axes == expected.network.declaration().axes
     first, second = (perplexity(each.network, texts.held_out) for each in (found, expected))

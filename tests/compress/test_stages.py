@@ -17,8 +17,8 @@ import torch
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest, Job, JobState
-from store.manifest import Budget, Recipe
 from store.queue import DbosJobQueue
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 from tests.conftest import Trained

@@ -13,7 +13,8 @@ from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.texts import read_texts
 from runtime.text import TextCodec, word_tokenizer
-from store.manifest import Recipe, TextContract
+from store.manifest import TextContract
+from store.recipe import Recipe
 from tests.conftest import WORDS, Trained
 
 

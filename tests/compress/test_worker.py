@@ -15,13 +15,18 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from compress.worker import ID_IN_USE
 from examples.demo import free_port
+from store.bundles import BundleStore
+from store.errors import NotFound
 from store.jobs import CompressionRequest, Job, JobState, UploadRef
-from store.manifest import Recipe
+from store.liveness import FileLocks
 from store.queue import DbosJobQueue
+from store.recipe import Recipe
 from store.settings import StoreSettings
+from store.sweeps import SweepStore
 from tests.conftest import Published
 
 CHILD = """
@@ -74,16 +79,17 @@ class House:
         self.queue = DbosJobQueue(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
 
+    def environment(self) -> dict[str, str]:
+        database = {} if self.settings.database_url is None else {"ISS_DATABASE_URL": self.settings.database_url}
+        return os.environ | {"ISS_HOME": str(self.settings.home)} | database
+
     def worker(self, executor_id: str, python: str = sys.executable) -> subprocess.Popen[bytes]:
-        environment = os.environ | {
-            "ISS_HOME": str(self.settings.home),
+        environment = self.environment() | {
             "ISS_EXECUTOR_ID": executor_id,
             "ISS_CHILD_COMMAND": f'["{python}", "{self.child}"]',
             "RUNS": str(self.runs),
             "MADE": str(self.made),
         }
-        if self.settings.database_url is not None:
-            environment["ISS_DATABASE_URL"] = self.settings.database_url
         started = subprocess.Popen(
             [sys.executable, "-m", "compress.worker"],
             env=environment,
@@ -267,6 +273,22 @@ def test_killed_workers_job_is_taken_up_by_a_peer_once(house: House) -> None:
     assert second.poll() is None
 
 
+def test_stranded_work_of_an_unknown_job_does_not_keep_others_from_being_taken_up(house: House) -> None:
+    unknown, known = house.ask("slow-a"), house.ask("slow-b")
+    dead = [house.worker("one")]
+    house.until(unknown.id, lambda job: job.stage == "work")
+    dead.append(house.worker("two"))
+    house.until(known.id, lambda job: job.stage == "work")
+    for worker in dead:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    with house.queue.records.engine.begin() as connection:
+        connection.execute(sa.text("delete from iss_jobs where id = :id"), {"id": unknown.id})
+    house.worker("three")  # looks for work of `one` before that of `two`
+    assert house.ended(known.id).state is JobState.SUCCEEDED
+    assert len(house.lines("start slow-a")) == 1
+
+
 def test_restarted_worker_takes_up_its_own_job(house: House) -> None:
     first = house.worker("one")
     job = house.ask("slow")
@@ -277,6 +299,13 @@ def test_restarted_worker_takes_up_its_own_job(house: House) -> None:
     done = house.ended(job.id)
     assert (done.state, done.attempts) == (JobState.SUCCEEDED, 2)
     assert len(house.lines("end")) == 1
+
+
+def test_id_that_no_job_can_have_is_not_found(house: House) -> None:
+    for wrong in ("nope", "a\0b", "\ufffd", "x" * 5000):
+        for ask in (house.queue.get, house.queue.cancel, SweepStore(house.queue, BundleStore(house.settings)).get):
+            with pytest.raises(NotFound):
+                ask(wrong)
 
 
 def test_second_worker_of_the_same_id_refuses_to_start(house: House) -> None:
@@ -297,6 +326,48 @@ def test_job_cancelled_while_its_worker_is_dead_stays_cancelled(house: House) ->
     assert house.queue.get(job.id).state is JobState.CANCELLED
     assert len(house.lines("start slow")) == 1
     assert list(house.settings.work.iterdir()) == []
+
+
+def health(house: House, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "compress.health"]
+    return subprocess.run(
+        command, env=house.environment() | environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_health_tells_a_living_worker_from_a_dead_one_whatever_its_slot(house: House) -> None:
+    assert health(house).returncode == 1
+    first, second = (house.worker("") for _ in range(2))
+    for name in ("slow-a", "slow-b"):  # both have taken an id once both have a job
+        job = house.ask(name)
+        house.until(job.id, lambda job: job.stage == "work")
+    assert health(house).returncode == 0
+    assert health(house, ISS_EXECUTOR_ID="named").returncode == 1
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert health(house).returncode == 0  # the one in the other slot
+    second.send_signal(signal.SIGKILL)
+    second.wait()
+    dead = health(house)
+    assert dead.returncode == 1
+    assert "no worker" in dead.stderr
+
+
+def test_lock_that_cannot_be_looked_at_is_no_sign_of_life(tmp_path: Path, published: Published) -> None:
+    house = House(tmp_path, None, published.settings.home)
+    held = FileLocks(house.settings.locks).acquire("named")
+    assert held is not None
+    assert health(house, ISS_EXECUTOR_ID="named").returncode == 0
+    house.settings.locks.rename(tmp_path / "moved")
+    house.settings.locks.write_text("no folder")
+    unseen = health(house, ISS_EXECUTOR_ID="named")
+    assert unseen.returncode == 1
+    assert "cannot be looked at" in unseen.stderr
+    gone = health(house, ISS_DATABASE_URL=f"postgresql://iss@127.0.0.1:{free_port()}/none")
+    assert gone.returncode == 1
+    assert "cannot be looked at" in gone.stderr
+    held.close()
+    house.queue.close()
 
 
 def test_worker_never_imports_torch() -> None:

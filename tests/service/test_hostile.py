@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -18,8 +21,14 @@ from fastapi.testclient import TestClient
 
 from client.api import Client
 from examples.demo import free_port
+from runtime.kinds import LoadedLanguageModel
+from service.comparisons import MOST_WAITING, Comparisons
 from service.main import create_app
+from service.problems import Refused
+from service.schemas import LatencyResponse
 from service.settings import ServiceSettings
+from store.bundles import BundleStore
+from tests.compress.test_supervision import locked
 from tests.conftest import Published, Trained
 from tests.service.test_routes import problem
 
@@ -104,6 +113,69 @@ def test_comparing_latency_keeps_no_session_and_knows_its_devices(client: TestCl
     problem(client.get("/models/tiny/latency", params={"threads": 100_000}), 422, "invalid-request")
 
 
+def test_only_a_few_wait_to_compare_latency(client: TestClient) -> None:
+    comparisons, measured = Comparisons(), []
+
+    async def measure() -> LatencyResponse:
+        measured.append(1)
+        await asyncio.sleep(0.2)
+        return LatencyResponse(
+            model_id="m", measured_at=datetime.now(UTC), cached=False, baseline="original", results={}
+        )
+
+    async def crowd() -> list[LatencyResponse | BaseException]:
+        await comparisons.get(("m", 1, 1, 1, None), measure, anew=False)
+        asked = [comparisons.get(("m", 1, 1, 1, None), measure, anew=True) for _ in range(MOST_WAITING + 2)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        return [*found, await comparisons.get(("m", 1, 1, 1, None), measure, anew=False)]
+
+    *found, last = asyncio.run(crowd())
+    refused = [each for each in found if isinstance(each, Refused)]
+    assert [each.kind for each in refused] == ["overloaded"] * 2
+    assert len(measured) == 2  # once, and once anew for all who asked at one time
+    assert isinstance(last, LatencyResponse)
+    assert last.cached
+
+
+def test_long_texts_are_refused_or_split_beside_other_requests(client: TestClient, published: Published) -> None:
+    problem(client.post("/score", json={**ASK, "texts": ["x" * 2_000_001]}), 413, "too-large")
+    refused = problem(client.post("/score", json={**ASK, "texts": ["x" * 1_000_000]}), 422, "text-refused")
+    assert len(str(refused)) < 1000
+    problem(client.post("/score", json={**ASK, "model": "x" * 1_000_000}), 422, "invalid-request")
+    codec = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id)).codec
+    text, pauses, done = "xyzzy " * 250_000 + "the", [], threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            before = time.perf_counter()
+            time.sleep(0.01)
+            pauses.append(time.perf_counter() - before)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    began = time.perf_counter()
+    codec.tokenizer.encode(text, add_special_tokens=False)  # the way that keeps the interpreter to itself
+    alone = max(pauses)
+    pauses.clear()
+    began = time.perf_counter()
+    assert len(codec.encode(text)) == 250_001
+    took = time.perf_counter() - began
+    done.set()
+    watching.join()
+    assert max(pauses) < alone / 2, (took, alone)
+
+
+@pytest.mark.parametrize("asked", ["bytes=999999999-", "bytes=x", "bytes=5-1", "lines=1-2"])
+def test_part_that_a_file_has_not_is_a_problem(asked: str, client: TestClient) -> None:
+    address = "/models/tiny/files/README.md"
+    answer = client.get(address, headers={"range": asked})
+    problem(answer, 416, "range")
+    size = len(client.get(address).content)
+    assert answer.headers["content-range"] == f"bytes */{size}"
+    part = client.get(address, headers={"range": "bytes=2-5"})
+    assert (part.status_code, part.text) == (206, "tiny")
+
+
 def test_latency_of_more_than_memory_should_hold_is_refused_before_it_runs(published: Published) -> None:
     tight = ServiceSettings(home=published.settings.home, latency_limit_bytes=10_000)
     with TestClient(create_app(tight)) as client:
@@ -134,6 +206,21 @@ def test_fault_of_the_service_is_a_problem_document_too(tmp_path: Path) -> None:
         problem(client.get("/health/ready"), 500, "internal")
         problem(client.post("/compress", files={"model": ("m.pt", b"xyz")}), 500, "internal")
         assert client.get("/health/live").status_code == 200
+
+
+def test_database_that_does_not_answer_is_told_apart_from_a_fault(tmp_path: Path) -> None:
+    app = create_app(ServiceSettings(home=tmp_path, database_wait_seconds=0.05))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        job = client.post("/compress", files={"model": ("m.pt", b"xyz")}).json()
+        with locked(app.state.house.queue.records):
+            answer = client.post("/compress", files={"model": ("m.pt", b"other")})
+            problem(answer, 503, "database-unavailable")
+            assert answer.headers["retry-after"] == "1"
+            assert "insert" not in answer.text.lower()
+            problem(client.delete(f"/jobs/{job['id']}"), 503, "database-unavailable")
+            assert client.get(f"/jobs/{job['id']}").json()["state"] == "queued"
+        assert len(list((tmp_path / "artifacts" / "uploads").iterdir())) == 1
+        assert client.delete(f"/jobs/{job['id']}").json()["state"] == "cancelled"
 
 
 def test_logs_are_json_lines(published: Published, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from runtime.scoring import score_batch
 from service.main import create_app
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from tests.conftest import Published, Trained, compress_in
 
 TEXTS = ["the cat sees the river", "a dog likes nothing\nno bird hears its shadow\n", "my"]

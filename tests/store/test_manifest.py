@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from store.manifest import Recipe
+from store.recipe import Recipe
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1e23])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from store.bundles import MANIFEST, BundleStore, seal
+from store.bundles import BundleStore, seal
 from store.errors import CorruptBundle, EmptyUpload, NotFound, TooLarge, UnsafePath
+from store.integrity import MANIFEST
 from store.paths import safe_relative
 from store.settings import StoreSettings
 from store.uploads import UploadStore
@@ -64,6 +67,38 @@ def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) ->
     store.sweep({needed}, older_than_seconds=0)
     assert files(settings) == [f"artifacts/uploads/{needed}"]
     assert other != needed
+
+
+def test_sweep_removes_what_a_killed_service_left_of_an_arrival(settings: StoreSettings) -> None:
+    store = UploadStore(settings)
+    save(store, b"whole")
+    old, young = (settings.home / "arriving" / name for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    store.sweep(set())
+    assert [path.name for path in (settings.home / "arriving").iterdir()] == ["young"]
+
+
+def test_slow_disk_keeps_nobody_else_waiting(settings: StoreSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The disk is done with the upload once the event loop has had a turn meanwhile: never, if it waits for the disk.
+    turned = threading.Event()
+    fsync = os.fsync
+
+    def slow(handle: int) -> None:
+        assert turned.wait(10)
+        fsync(handle)
+
+    async def both() -> None:
+        saving = asyncio.create_task(UploadStore(settings).save(pieces(b"abc"), "m"))
+        while not saving.done():
+            await asyncio.sleep(0.05)
+            if (settings.home / "arriving").exists():
+                turned.set()
+        await saving
+
+    monkeypatch.setattr(os, "fsync", slow)
+    asyncio.run(both())
 
 
 def test_upload_over_the_limit_stops_while_streaming(tmp_path: Path) -> None:
@@ -171,6 +206,20 @@ def test_publishing_is_whole_or_nothing(copy: tuple[BundleStore, str, Path], tmp
     assert {found for found, _ in store.manifests()} == {bundle_id, other}
 
 
+def test_sweep_removes_halves_of_bundles_and_nothing_else(copy: tuple[BundleStore, str, Path]) -> None:
+    store, bundle_id, folder = copy
+    half, young = folder.with_name("0" * 16), folder.with_name("1" * 16)
+    for made in (half, young):
+        (made / "plots").mkdir(parents=True)
+        for name in ("original.onnx", "plots/curve.svg"):
+            (made / name).write_bytes(b"1")
+    for path in (*half.rglob("*"), *folder.rglob("*")):
+        os.utime(path, (0, 0))
+    store.sweep()
+    assert {each.name for each in folder.parent.iterdir()} == {bundle_id, young.name}
+    assert store.open(bundle_id).path("original.onnx").is_file()
+
+
 def test_remote_style_storage_is_fetched_into_the_cache(copy: tuple[BundleStore, str, Path], tmp_path: Path) -> None:
     _, bundle_id, _ = copy
     remote = StoreSettings(home=tmp_path / "elsewhere", artifacts_url=(tmp_path / "artifacts").as_uri())
@@ -179,3 +228,9 @@ def test_remote_style_storage_is_fetched_into_the_cache(copy: tuple[BundleStore,
     opened = store.open(bundle_id)
     assert tmp_path / "elsewhere" in opened.folder.parents
     assert any(opened.folder.iterdir())
+    # A copy that was damaged is fetched anew; by a process that has verified it, and by one that has not.
+    for each in (store, BundleStore(remote)):
+        (opened.folder / "README.md").write_text("other")
+        (tmp_path / "elsewhere" / "cache" / "bundles" / "manifests" / f"{bundle_id}.json").write_text("{")
+        assert each.open(bundle_id).path("README.md").read_text() != "other"
+        assert [found.issues for found in each.listed()] == [[]]

@@ -11,8 +11,9 @@ import pytest
 from store.bundles import BundleStore
 from store.errors import NotFound
 from store.jobs import CompressionRequest, FrontPoint, JobState
-from store.manifest import Budget, CurvePoint, Recipe
+from store.manifest import CurvePoint
 from store.queue import DbosJobQueue
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.sweeps import SweepStore, pareto, state_of
 from store.uploads import UploadStore

@@ -19,7 +19,7 @@ Feeds = dict[str, np.ndarray]
 def run(model: ModelProto, feeds: Feeds) -> dict[str, np.ndarray]:
     """Outputs by name, in ONNX Runtime."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
+import random
+import resource
 import subprocess
 import sys
 import zipfile
@@ -15,8 +18,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compress.errors import BadWeights, UnreadableUpload, UnsafePickle
+from compress.errors import BadWeights, CompressError, UnreadableUpload, UnsafePickle
 from compress.ingest.layouts import read_model
+from compress.ingest.memory import memory_for
 from tests.compress.ingest.test_layouts import Plain, V, saved
 
 
@@ -82,11 +86,40 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
         read_model(path, None)
 
 
+@pytest.mark.parametrize(
+    "content", [b"\x80\x02torn", b"\x80\x02.", b"\x80\x02", b"torn", b"\x80", b"\x80\x02cnone\nsuch\n."]
+)
+def test_torn_pickles_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "torn.pt"
+    path.write_bytes(content)
+    with pytest.raises((UnreadableUpload, UnsafePickle)):
+        read_model(path, None)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pickles_with_a_changed_byte_are_refused_or_read(seed: int, tmp_path: Path) -> None:
+    whole = saved(Plain().state_dict(), tmp_path)
+    with zipfile.ZipFile(whole) as archive:
+        parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    name = next(name for name in parts if name.endswith("data.pkl"))
+    draw = random.Random(seed)
+    for trial in range(60):
+        damaged = bytearray(parts[name])
+        damaged[draw.randrange(len(damaged))] = draw.randrange(256)
+        path = tmp_path / f"damaged-{trial}.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            for part, content in parts.items():
+                archive.writestr(part, bytes(damaged) if part == name else content)
+        with contextlib.suppress(CompressError):
+            read_model(path, None)
+
+
 READING = """
 import resource, sys
 from pathlib import Path
 from compress.errors import UnreadableUpload
 from compress.ingest.layouts import read_model
+from compress.ingest.memory import memory_for
 for path in sys.argv[1:]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
@@ -109,6 +142,45 @@ def test_small_files_that_claim_many_weights_take_no_memory(tmp_path: Path) -> N
     assert "'embed.weight' (200000, 1000) claims 800,000,000 bytes, 8,000 are stored" in found[1]
     assert "share their values" in found[2]
     assert all(int(line.split()[0]) < 100_000 for line in found), found  # KiB; the arrays would be 800 MB
+
+
+def pickled(*operations: bytes) -> bytes:
+    return b"\x80\x02" + b"".join(operations) + b"."
+
+
+NUMBER = b"J" + (2**31 - 1).to_bytes(4, "little")
+HUNGRY = {
+    "bytearray": pickled(b"cbuiltins\nbytearray\n", NUMBER, b"\x85R"),
+    "bytearrays": pickled(b"]", *[b"cbuiltins\nbytearray\nJ\x00\x00\x00\x10\x85Ra"] * 8),  # 256 MiB each
+    "storage": pickled(b"ctorch.storage\nUntypedStorage\n", NUMBER, b"\x85\x81"),
+}
+
+
+@pytest.mark.parametrize("name", HUNGRY)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickle_that_asks_for_memory_gets_none(name: str, zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "hungry.pt"
+    if zipped:
+        with zipfile.ZipFile(saved({}, tmp_path)) as whole, zipfile.ZipFile(path, "w") as archive:
+            for entry in whole.infolist():
+                content = HUNGRY[name] if entry.filename.endswith("data.pkl") else whole.read(entry)
+                archive.writestr(entry.filename, content)
+    else:
+        path.write_bytes(HUNGRY[name])
+    done = subprocess.run([sys.executable, "-c", READING, path], capture_output=True, text=True, check=True, timeout=60)
+    grown, told = done.stdout.split(maxsplit=1)
+    assert "of memory" in told
+    assert int(grown) < 700_000  # KiB; it asks for 2 GiB
+
+
+def test_memory_is_limited_inside_the_block_and_free_after_it() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory_for(64 << 20):
+        assert len(bytearray(16 << 20)) == 16 << 20
+        with pytest.raises(MemoryError):
+            bytearray(256 << 20)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+    assert len(bytearray(256 << 20)) == 256 << 20
 
 
 def test_tied_half_precision_weights_are_no_bomb(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from compress.ingest.vocabulary import read_tokenizer
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from runtime.errors import TextRefused
 from runtime.text import TextCodec
-from store.manifest import Recipe
+from store.recipe import Recipe
 
 WORDS = ["<eos>", "<unk>", "a", "cat", "sees"]
 

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from compress.networks.bidaf import Bidaf
 from compress.networks.bidaf_axes import BidafSpec
 from compress.questions.examples import prepare
+from compress.questions.plan import QuestionPlan
 from compress.questions.squad import read_squad
-from compress.questions.training import QuestionPlan, train_reader
+from compress.questions.training import train_reader
 from runtime.passages import PassageCodec
 
 NAMES = ("ann", "bob", "carl", "dora", "emil", "fay", "gus", "hana")

@@ -33,7 +33,8 @@ from runtime.kinds import LoadedGraph, load
 from runtime.samples import SAMPLES, AnyGraph, read_runs, write_runs
 from store.arrays import npz
 from store.bundles import BundleStore, OpenBundle
-from store.manifest import Budget, Metric, Recipe, Report
+from store.manifest import Metric, Report
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from tests.tagger import STEPS, TAGS, Carried, Tagger, compress, export, recorded, tagger_graph, trained
 
@@ -157,7 +158,7 @@ def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Pat
     console = terminal()
     with console.capture() as captured:
         console.print(comparison_table(bundle.manifest))
-        listed = {"name": "tagger", "id": made, "task": "graph", "metric": "output_change"}
+        listed = {"name": "tagger", "id": made, "task": "graph", "metric": "output_change", "issues": []}
         console.print(models_table([{**listed, "variants": [each.model_dump() for each in bundle.manifest.variants]}]))
     assert "one run" in captured.get()
     assert "1 x 1" not in captured.get()
@@ -235,7 +236,7 @@ def test_outputs_that_count_can_be_named(folder: Path) -> None:
 
 @pytest.mark.parametrize("metric", ["output_change", "argmax", "mean_squared_error", "cosine"])
 def test_budget_of_each_metric_is_kept_in_the_file(metric: Metric, folder: Path, tmp_path: Path) -> None:
-    limit = 0.01 if metric == "cosine" else 0.05
+    limit = 0.005 if metric == "cosine" else 0.05
     task = task_of(folder, Recipe(metric=metric, budget=Budget(output_change=limit)))
     found = first(task, tmp_path)
     task.export(task.original, tmp_path / "original.onnx")

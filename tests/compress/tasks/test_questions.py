@@ -14,18 +14,33 @@ from compress.calibrate import learn, prune
 from compress.errors import TextUnusable, UnknownArchitecture, VerificationFailed, VocabularyMismatch, WrongBudget
 from compress.ingest.checkpoint import read_checkpoint
 from compress.ingest.passages import read_codec, recognise_bidaf
+from compress.learners.proximal import ProximalGroupLasso
 from compress.pipeline import run
 from compress.questions.evaluation import evaluate
+from compress.questions.examples import prepare
+from compress.questions.plan import QuestionPlan, TrainedReader
+from compress.questions.squad import read_squad
+from compress.questions.training import train_reader
 from compress.tasks.questions import QuestionTask, read_questions
 from compress.tasks.reading import Inputs, read_task
 from runtime.kinds import load
 from runtime.reading import answer, read, tokenized
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
-from store.manifest import Budget, Recipe
+from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 from tests.compress.tasks.readers import Reader, trained_reader, world
+
+
+class Quiet:
+    """Progress that nobody reads."""
+
+    def enter(self, name: str, message: str) -> None:
+        pass
+
+    def tell(self, done: float, message: str) -> None:
+        pass
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +201,95 @@ def test_parameters_that_are_not_bidafs_are_refused_by_name(reader: Reader) -> N
 def test_budget_of_a_language_model_is_refused_for_a_reader(reader: Reader) -> None:
     with pytest.raises(WrongBudget, match="perplexity_rise` says nothing of a question-answering; name `f1_fall`"):
         read_task(files(reader), Recipe(budget=Budget(perplexity_rise=0.1)))
+
+
+@pytest.mark.parametrize(("learner", "budget"), [("calibrated", {"f1_fall": 8.0}), ("proximal", {"size_ratio": 0.7})])
+def test_learning_on_questions_ends_smaller_within_the_budget(
+    learner: str, budget: dict[str, float], reader: Reader, tmp_path: Path
+) -> None:
+    recipe = Recipe.model_validate(
+        {"name": "learnt", "mode": "learn", "learner": learner, "learn_epochs": 1.0, "budget": budget}
+    )
+    task = read_task(files(reader), recipe)
+    found = next(task.learn(tmp_path, Quiet()))
+    whole, small = (axes.parameters(each.declaration()) for each in (task.original, found.network))
+    assert small < 0.85 * whole
+    if learner == "calibrated":
+        assert task.judge(found.network).loss <= 0.97 * 8.0
+    assert [len(index) for index in found.kept.values()] == list(found.network.declaration().axes.values())
+    assert found.checks[0].error <= found.checks[0].tolerance
+    assert found.epochs[-1].units == found.network.declaration().axes
+
+
+def test_unlabelled_questions_distil_the_teacher(reader: Reader, tmp_path: Path) -> None:
+    (tmp_path / "asked.json").write_text(json.dumps(world(120, 5, answers=False)))
+    training, held_out = (
+        prepare(read_squad([path]), reader.codec) for path in (tmp_path / "asked.json", reader.folder / "held-out.json")
+    )
+    generator = np.random.default_rng(0)
+    noisy = {
+        name: (array + generator.normal(0, 0.12, array.shape)).astype(np.float32)
+        for name, array in reader.network.arrays().items()
+    }
+    student = reader.network.rebuilt(noisy)
+    before = evaluate(student, held_out).loss
+    with pytest.raises(ValueError, match="no training question has an answer"):
+        train_reader(student, training, held_out, QuestionPlan(epochs=1))
+    plan = QuestionPlan(epochs=1.5, batch=16, rate=3e-3, average=0.9)
+    trained = train_reader(student, training, held_out, plan, teacher=reader.network)
+    assert [each.steps for each in trained.epochs] == [15, 8]
+    assert evaluate(trained.network, held_out).loss < 0.7 * before
+
+
+def test_training_that_shrinks_continues_as_if_it_had_not_been_stopped(reader: Reader, tmp_path: Path) -> None:
+    training, held_out = (
+        prepare(read_squad([reader.folder / name]), reader.codec) for name in ("calibration.json", "held-out.json")
+    )
+    plan = QuestionPlan(epochs=3, batch=16, rate=1e-3, keep="last", checkpoint_minutes=0.0)
+
+    def go(checkpoint: Path, stop_at: int | None) -> TrainedReader:
+        told = 0
+
+        def progress(done: float, line: str) -> None:
+            nonlocal told
+            told += 1
+            if told == stop_at:
+                raise KeyboardInterrupt
+
+        student = reader.network.rebuilt(reader.network.arrays())
+        learner = ProximalGroupLasso(0.4, 24)
+        return train_reader(
+            student,
+            training,
+            held_out,
+            plan,
+            teacher=reader.network,
+            learner=learner,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+    undisturbed = go(tmp_path / "whole", None)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "stopped", 39)
+    continued = go(tmp_path / "stopped", None)
+    assert sum(map(len, undisturbed.kept.values())) < sum(
+        reader.network.declaration().axes[axis] for axis in undisturbed.kept
+    )
+    for name, array in undisturbed.network.arrays().items():
+        np.testing.assert_array_equal(continued.network.arrays()[name], array)
+    with pytest.raises(ValueError, match="keep='best'"):
+        train_reader(reader.network, training, held_out, QuestionPlan(), learner=ProximalGroupLasso(0.4, 24))
+
+
+def test_fine_tune_of_a_cut_reader_is_kept_only_if_it_is_better(reader: Reader, tmp_path: Path) -> None:
+    task = task_of(reader, Recipe(finetune_minutes=0.05))
+    learned = learn(
+        reader.network.arrays(), reader.network.declaration(), task.observe(lambda done, message: None),
+        prunable=list(reader.network.declaration().axes),
+    )  # fmt: skip
+    small = reader.network.rebuilt(prune(learned, 0.85).arrays)
+    tuned, told = task.finetune(small, tmp_path / "tuned", lambda done, message: None)
+    assert told.startswith("0.05 minutes of distillation: F1 ")
+    assert task.judge(tuned).loss <= task.judge(small).loss
+    assert ("untuned" in told) == (tuned is small)

@@ -143,9 +143,11 @@ def test_how_often_it_is_saved_may_change(tmp_path: Path) -> None:
 
 def test_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "run.checkpoint")
-    path.write_bytes(path.read_bytes()[:2000])
-    with pytest.raises(CheckpointRefused, match="cannot be read"):
-        train(fresh(), counting_text(500), PLAN, checkpoint=path)
+    for torn in (path.read_bytes()[:2000], b"torn", b""):
+        path.write_bytes(torn)
+        with pytest.raises(CheckpointRefused, match="cannot be read") as refused:
+            train(fresh(), counting_text(500), PLAN, checkpoint=path)
+        assert all(refused.value.issues)
     torch.save(fresh().state_dict(), path)
     with pytest.raises(CheckpointRefused, match="no checkpoint of this program's training"):
         train(fresh(), counting_text(500), PLAN, checkpoint=path)

@@ -1,0 +1,38 @@
+"""Runs a reader over questions and gathers the moments that selection and repair need; answers are not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from compress.moments import Moments
+from compress.networks.bidaf import Bidaf
+from compress.observation import Observed
+from compress.questions.examples import Questions, batches
+
+BATCH = 32
+
+
+@torch.no_grad()
+def observe_questions(
+    network: Bidaf, questions: Questions, progress: Callable[[float], None] | None = None
+) -> Observed:
+    """Moments over every real token of the questions and their contexts.
+
+    Args:
+        network: the unpruned reader.
+        questions: labelled or not.
+        progress: called with the share done.
+    """
+    moments: dict[str, Moments] = {}
+    order, seen = batches([len(example.context_row) for example in questions.examples], BATCH), 0
+    for done, chosen in enumerate(order):
+        inputs = questions.inputs(chosen)
+        for site, each in network.site_inputs(*inputs).items():
+            new = Moments.of(each.numpy())
+            moments[site] = moments[site] + new if site in moments else new
+        seen += int(inputs[2].sum() + inputs[5].sum())
+        if progress is not None:
+            progress((done + 1) / len(order))
+    return Observed(moments, seen)

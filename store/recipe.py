@@ -1,0 +1,104 @@
+"""What is asked of a compression: the budget and the recipe. With the hashes of the inputs a recipe identifies the job."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Frozen(BaseModel):
+    """A value read from or written to disk: immutable, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(Frozen):
+    """What the compressed model must keep to: one limit; without any, the task's own (`store/quality.py`)."""
+
+    perplexity_rise: float | None = Field(
+        default=None, ge=0, le=10, description="largest allowed relative rise of perplexity", examples=[0.05]
+    )
+    f1_fall: float | None = Field(
+        default=None, ge=0, le=100, description="largest allowed fall of F1, in points of 100", examples=[1.0]
+    )
+    output_change: float | None = Field(
+        default=None, ge=0, le=10, description="of a graph: largest allowed loss in `Recipe.metric`", examples=[0.02]
+    )
+    size_ratio: float | None = Field(
+        default=None, gt=0, lt=1, description="parameters of the compressed / of the original", examples=[0.4]
+    )
+    speedup: float | None = Field(
+        default=None,
+        gt=1,
+        le=1000,
+        description="original / compressed latency, both float32, one thread",
+        examples=[3.0],
+    )
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        found: dict[str, float] = self.model_dump(exclude_none=True)
+        return found
+
+    @property
+    def quality(self) -> float | None:
+        """The largest allowed loss, in the task's metric; None for a budget of size or speed."""
+        return next((value for name, value in self.limits.items() if name not in ("size_ratio", "speedup")), None)
+
+
+class Recipe(Frozen):
+    """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
+
+    name: str = Field(
+        description="of the model to be",
+        default="model",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        examples=["mine"],
+    )
+    mode: Literal["calibrate", "learn"] = Field(
+        default="calibrate",
+        description="closed form in seconds, or rounds of removing and training on a training text",
+        examples=["calibrate"],
+    )
+    learner: Literal["calibrated", "proximal", "l0", "group_lasso"] = Field(
+        default="calibrated", description="how a round of `learn` takes components away", examples=["calibrated"]
+    )
+    learn_epochs: float = Field(
+        default=6.0, gt=0, le=1000, description="passes over the training text, all rounds of `learn`", examples=[6.0]
+    )
+    strength: float = Field(
+        default=0.002, gt=0, le=10, description="of `group_lasso`, for a loss summed over the steps", examples=[0.002]
+    )
+    budget: Budget = Field(default=Budget(), description="what the compressed model must keep to")
+    metric: Literal["output_change", "argmax", "mean_squared_error", "cosine"] = Field(
+        default="output_change", description="of a graph: what its outputs are judged by", examples=["output_change"]
+    )
+    outputs: list[str] = Field(
+        default=[],
+        description="of a graph: the outputs that it is judged by; empty: all but the states that its caller carries on",
+        examples=[["logits"]],
+    )
+    prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
+    rotate_embedding: bool = Field(
+        default=True,
+        description="may an untied embedding change its basis before it is cut: exact, and a cut loses far less",
+        examples=[True],
+    )
+    calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000, description="observed", examples=[10000])
+    held_out_tokens: int = Field(default=10_000, ge=100, le=10_000_000, description="judged on", examples=[10000])
+    calibration_questions: int = Field(
+        default=1000, ge=10, le=1_000_000, description="observed, of question answering", examples=[1000]
+    )
+    held_out_questions: int = Field(
+        default=1000, ge=10, le=1_000_000, description="judged on, of question answering", examples=[1000]
+    )
+    finetune_minutes: float = Field(default=0.0, ge=0, le=24 * 60, description="of distillation", examples=[10])
+    unit: Literal["auto", "word", "character"] = Field(
+        default="auto", description="of the vocabulary", examples=["word"]
+    )
+    start_token: str | None = Field(
+        default=None, description="null: <bos>, <s>, <sos>, <eos>, </s> or a line break, if there", examples=["<eos>"]
+    )
+    seed: int = Field(description="of everything that is drawn", default=1, ge=0, le=2**63 - 1, examples=[1])

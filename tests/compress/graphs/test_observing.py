@@ -1,0 +1,124 @@
+"""What sites read, compared with what the layers' own equations make of it; and a repair from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compress import axes
+from compress.graphs.network import GraphNetwork
+from compress.graphs.reading import simplified
+from compress.moments import Moments
+from compress.repair import repair
+from tests.compress.graphs.drawing import BATCH, Builder
+from tests.compress.graphs.proving import cut, run
+
+STEPS, WIDTH, UNITS = 6, 3, 4
+LENGTHS = np.array([6, 2, 4], np.int32)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def drawn(kind: str, direction: str, *, lengths: bool, reset: int = 0) -> tuple[GraphNetwork, Builder]:
+    """A layer with an initial state and a matrix behind its output."""
+    b = Builder(rng=np.random.default_rng(7))
+    count = 2 if direction == "bidirectional" else 1
+    x = b.floats("x", (STEPS, BATCH, WIDTH), ["T", "B", WIDTH])
+    state = b.floats("h0", (count, BATCH, UNITS), [count, "B", UNITS])
+    ends = b.input("lengths", LENGTHS, ["B"]) if lengths else ""
+    attributes = {"linear_before_reset": reset} if kind == "GRU" else {}
+    outputs = b.recurrent(kind, x, WIDTH, UNITS, direction, initial=[state], lengths=ends, **attributes)
+    turned = b.node("Transpose", [outputs[0]], perm=[0, 2, 1, 3])
+    b.output(b.node("Reshape", [turned, b.constant([0, 0, -1])]), "shown", ["T", "B", count * UNITS])
+    merged = b.node("Reshape", [turned, b.constant([0, 0, -1])])
+    b.output(b.node("MatMul", [merged, b.weights(count * UNITS, 2)]), "y", ["T", "B", 2])
+    return b, count
+
+
+@pytest.mark.parametrize("lengths", [False, True])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("kind", "reset"), [("RNN", 0), ("GRU", 0), ("GRU", 1)])
+def test_the_equations_make_of_what_was_seen_what_the_layer_gave(
+    kind: str, reset: int, direction: str, lengths: bool
+) -> None:
+    b, count = drawn(kind, direction, lengths=lengths, reset=reset)
+    shown = run(simplified(b.model()), b.feeds)["shown"]  # (T, B, D H)
+    b.outputs = [port for port in b.outputs if port.name == "y"]
+    b.nodes = [node for node in b.nodes if "shown" not in node.output]
+    network = GraphNetwork.from_model(simplified(b.model()))
+    observer = network.observer()
+    rows = observer.rows(run(observer.model, b.feeds))
+    assert rows.keys() == {site.name for site in network.declaration().sites}
+    real = np.arange(STEPS)[:, None] < LENGTHS if lengths else np.ones((STEPS, BATCH), bool)
+    directions = {"forward": ["forward"], "reverse": ["backward"]}.get(direction, ["forward", "backward"])
+    for index, name in enumerate(directions):
+        expected = shown[..., index * UNITS : (index + 1) * UNITS][real]
+        made = _answer(kind, reset, network.arrays(), f"{kind.lower()}_0.{name}", rows)
+        np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
+    matrix = next(site.name for site in network.declaration().sites if "_0." not in site.name)
+    np.testing.assert_allclose(rows[matrix], shown.reshape(-1, count * UNITS), rtol=1e-6, atol=1e-7)
+
+
+def _answer(kind: str, reset: int, arrays: axes.Arrays, name: str, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """The layer's output at every row, by the equations of the ONNX page."""
+    weight, recurrence, bias = (arrays[f"{name}.{part}"] for part in ("weight", "recurrence", "bias"))
+    if kind == "RNN":
+        x, h = np.split(rows[name], [WIDTH], axis=1)
+        return np.tanh(x @ weight.T + h @ recurrence.T + bias)
+    recurrence_bias = arrays[f"{name}.recurrence_bias"]
+    if f"{name}.input" in rows:
+        x, h = rows[f"{name}.input"], rows[f"{name}.recurrent"]
+    else:
+        x, h = np.tile(_inputs(len(rows[f"{name}.recurrent"])), 1), rows[f"{name}.recurrent"]
+    own = np.split(x @ weight.T + bias, 3, axis=1)
+    if reset:
+        across = np.split(h @ recurrence.T + recurrence_bias, 3, axis=1)
+        z, r = sigmoid(own[0] + across[0]), sigmoid(own[1] + across[1])
+        candidate = np.tanh(own[2] + r * across[2])
+    else:
+        across = np.split(h @ recurrence.T + recurrence_bias, 2, axis=1)
+        z, r = sigmoid(own[0] + across[0]), sigmoid(own[1] + across[1])
+        candidate = np.tanh(own[2] + (r * h) @ arrays[f"{name}.candidate"].T)
+    return (1 - z) * candidate + z * h
+
+
+def _inputs(count: int) -> np.ndarray:
+    """The layer's input at its real steps: it is the graph's own, which no site reads."""
+    b, _ = drawn("GRU", "forward", lengths=True)
+    x = b.feeds["x"]
+    return x.reshape(-1, WIDTH) if count == STEPS * BATCH else x[np.arange(STEPS)[:, None] < LENGTHS]
+
+
+def test_a_repair_tells_removed_twins_by_those_that_stay() -> None:
+    b = Builder(rng=np.random.default_rng(3))
+    weights = [b.weights(1, 4 * UNITS, WIDTH), b.weights(1, 4 * UNITS, UNITS), b.weights(1, 8 * UNITS)]
+    matrix = b.weights(2 * UNITS, 2)
+    # Units H..2H are copies of 0..H: the same rows, and each reads both of every pair by halves.
+    w, r, bias = (b.constants[name] for name in weights)
+    w, bias = (np.repeat(v.reshape(1, -1, 1, UNITS, v.shape[-1] if v.ndim == 3 else 1), 2, axis=2) for v in (w, bias))
+    r = np.repeat(np.repeat(r.reshape(1, 4, 1, UNITS, UNITS), 2, axis=2), 1, axis=-1)
+    r = np.concatenate([r / 2, r / 2], axis=-1)
+    b.constants |= {
+        weights[0]: w.reshape(1, 8 * UNITS, WIDTH),
+        weights[1]: r.reshape(1, 8 * UNITS, 2 * UNITS),
+        weights[2]: bias.reshape(1, 16 * UNITS),
+    }
+    x = b.floats("x", (40, BATCH, WIDTH), ["T", "B", WIDTH])
+    b.node("LSTM", [x, *weights], ["a"], hidden_size=2 * UNITS)
+    b.output(b.node("MatMul", [b.squeeze("a", 1), matrix]), "y", ["T", "B", 2])
+    model = simplified(b.model())
+    network = GraphNetwork.from_model(model)
+    observer = network.observer()
+    moments = {name: Moments.of(rows) for name, rows in observer.rows(run(observer.model, b.feeds)).items()}
+    keep = {"units:lstm_0.forward": np.arange(UNITS)}
+    repaired = repair(network.arrays(), network.declaration(), keep, moments)
+    small, _ = axes.take(repaired, network.declaration(), keep)
+    expected = run(model, b.feeds)["y"]
+    plain = np.abs(run(cut(network, keep).model(), b.feeds)["y"] - expected).max()
+    made = run(network.rebuilt(small).model(), b.feeds)["y"]
+    assert plain > 0.3
+    np.testing.assert_allclose(made, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+    silent = run(network.rebuilt(repaired).silenced(keep), b.feeds)["y"]
+    np.testing.assert_allclose(made, silent, rtol=1e-5, atol=1e-5)
