@@ -119,4 +119,4 @@ def silenced_in_torch(model: Tagger, kept: list[np.ndarray], tokens: Tensor) -> 
 
 def test_all_seven_are_tried() -> None:
     assert len(EXPORTERS) == 7
-    assert GraphNetwork.architecture == "graph"
+    assert GraphNetwork.architecture == "onnx-graph"
