@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from compress.errors import BadWeights, UnreadableUpload, UnsafePickle
-from compress.ingest.memory import memory_for
+from compress.ingest.limits import memory_for
 
 MOST_RATIO = 8
 """Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for the float32 arrays that a

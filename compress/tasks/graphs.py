@@ -21,6 +21,7 @@ from compress.calibrate import Pruned
 from compress.errors import GraphNotUnderstood, NothingRemovable, RunsUnusable, VerificationFailed
 from compress.graphs.network import GraphNetwork
 from compress.graphs.reading import read_graph
+from compress.ingest.limits import memory_for, time_for
 from compress.moments import Moments
 from compress.observation import Observed
 from compress.quantize import quantize_graph
@@ -38,6 +39,10 @@ TOLERANCE = 1e-4
 PROVEN, KEPT_SAMPLES = 4, 4
 SAMPLE_BYTES = 8 << 20
 """What the recorded runs in a bundle may take; the first one is always there."""
+
+
+READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
+"""What reading and understanding a graph may take: so many bytes, and so many times its file's; and so long."""
 
 
 class GraphTask(ModelTask[GraphNetwork]):
@@ -59,8 +64,7 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def __init__(self, path: Path, recipe: Recipe, calibration: Path | None, held_out: Path | None) -> None:
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
-        self._model = read_graph(path)
-        self.original = GraphNetwork.from_model(self._model)
+        self._model, self.original = _understood(path)
         if not self.original.declaration().axes:
             raise NothingRemovable(
                 "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
@@ -258,3 +262,26 @@ def _checked(name: str, detail: str, error: float) -> CheckRecord:
             f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
         )
     return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)
+
+
+def _understood(path: Path) -> tuple[onnx.ModelProto, GraphNetwork]:
+    """The graph of a file and the network in it, within the limits.
+
+    Raises:
+        GraphNotUnderstood: when it takes more memory or time, or cannot be understood.
+    """
+    size = path.stat().st_size
+    try:
+        with memory_for(READING_BYTES + READING_TIMES * size), time_for(READING_SECONDS):
+            model = read_graph(path)
+            return model, GraphNetwork.from_model(model)
+    except (MemoryError, TimeoutError) as limit:
+        what = (
+            "more memory than its size explains"
+            if isinstance(limit, MemoryError)
+            else f"over {READING_SECONDS:g} seconds"
+        )
+        raise GraphNotUnderstood(
+            f"to read this graph of {size:,} bytes takes {what}: export it without what is computed at run time, or with "
+            "fewer nodes"
+        ) from limit

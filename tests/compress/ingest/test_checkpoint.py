@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from compress.errors import BadWeights, CompressError, UnreadableUpload, UnsafePickle
 from compress.ingest.layouts import read_model
-from compress.ingest.memory import memory_for
+from compress.ingest.limits import memory_for
 from tests.compress.ingest.test_layouts import Plain, V, saved
 
 
@@ -119,7 +119,7 @@ import resource, sys
 from pathlib import Path
 from compress.errors import UnreadableUpload
 from compress.ingest.layouts import read_model
-from compress.ingest.memory import memory_for
+from compress.ingest.limits import memory_for
 for path in sys.argv[1:]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:

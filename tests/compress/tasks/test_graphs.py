@@ -429,3 +429,21 @@ def test_original_is_exported_as_the_very_file(folder: Path, tmp_path: Path) -> 
     shutil.copy(folder / "tagger.onnx", tmp_path / "again.onnx")
     assert task.verify_export(tmp_path / "again.onnx", task.original, "original").error <= 1e-4
     assert AnyGraph(tmp_path / "original.onnx").outputs["scores"][1][-1] == TAGS
+
+
+def test_graph_that_takes_too_long_or_too_much_to_read_is_an_answer(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("compress.tasks.graphs.READING_SECONDS", 1e-3)
+    with pytest.raises(GraphNotUnderstood, match=r"takes over 0\.001 seconds"):
+        task_of(folder, Recipe())
+    monkeypatch.setattr("compress.tasks.graphs.READING_SECONDS", 300.0)
+    monkeypatch.setattr("compress.tasks.graphs.READING_BYTES", 0)
+    monkeypatch.setattr("compress.tasks.graphs.READING_TIMES", 0)
+
+    def greedy(path: Path) -> object:
+        return [np.ones(1 << 27) for _ in range(8)]
+
+    monkeypatch.setattr("compress.tasks.graphs.read_graph", greedy)  # a gigabyte at once, as a bomb would take
+    with pytest.raises(GraphNotUnderstood, match="more memory than its size explains"):
+        task_of(folder, Recipe())

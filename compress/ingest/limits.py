@@ -1,12 +1,15 @@
-"""A limit on memory for the time of a block that does what a stranger's file says."""
+"""Limits on memory and time of a block that does what a stranger's file says."""
 
 from __future__ import annotations
 
 import re
 import resource
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 _STATUS = Path("/proc/self/status")
 
@@ -32,3 +35,29 @@ def memory_for(more_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@contextmanager
+def time_for(seconds: float) -> Iterator[None]:
+    """Ends the block with a `TimeoutError` when it takes longer.
+
+    By the process's alarm clock, which only the main thread may set: a job's child reads its files there. In another thread
+    there is no limit.
+
+    Args:
+        seconds: on the clock.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"it takes longer than {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
