@@ -1,7 +1,8 @@
-"""Time and peak memory of a whole compression of 66 million weights: `python -m benchmarks.paper_size [--json]`.
+"""Time and peak memory of a whole compression of 66 million weights: `python -m benchmarks.paper_size [--json] [--graph]`.
 
 A model of the paper's size (2 x 1500, vocabulary 10,000; random weights) with a held-out text of 10,000 tokens goes through
-the pipeline as an upload would, in a child process: calibration on its own text, export, verification, measurement.
+the pipeline as an upload would, in a child process: calibration on its own text, export, verification, measurement. With
+`--graph` the upload is the same model as an ONNX graph without any input beside it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from compress.export import export
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.pipeline import run
 from compress.tasks.reading import Inputs
@@ -35,16 +37,18 @@ def main() -> None:
     """Writes the upload, compresses it in a child, prints its time and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--graph", action="store_true", help="upload the model as an ONNX graph")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work is not None:
-        compress(arguments.work)
+        compress(arguments.work, graph=arguments.graph)
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_upload(folder)
         started = time.monotonic()
-        subprocess.run([sys.executable, "-m", "benchmarks.paper_size", "--work", name], check=True)
+        command = [sys.executable, "-m", "benchmarks.paper_size", "--work", name, *["--graph"] * arguments.graph]
+        subprocess.run(command, check=True)
         seconds = time.monotonic() - started
         result = json.loads((folder / "result.json").read_text()) | {"seconds": round(seconds, 1)}
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
@@ -67,15 +71,17 @@ def write_upload(folder: Path) -> None:
     (folder / "words.txt").write_text("\n".join(words) + "\n")
     drawn = torch.randint(SPEC.vocabulary, (TOKENS,), generator=torch.Generator().manual_seed(1))
     (folder / "held-out.txt").write_text(" ".join(words[index] for index in drawn))
+    export(network, folder / "model.onnx")
 
 
-def compress(folder: Path) -> None:
+def compress(folder: Path, *, graph: bool) -> None:
     """The child: the pipeline as the worker runs it."""
     settings = StoreSettings(home=folder / "home")
-    model = folder / "model.safetensors"
+    model = folder / ("model.onnx" if graph else "model.safetensors")
     upload = UploadStore(settings).save_file(model)
-    recipe = Recipe(name="paper-size", budget=Budget(size_ratio=0.33), held_out_tokens=TOKENS)
-    inputs = Inputs(model=model, vocabulary=folder / "words.txt", held_out=folder / "held-out.txt")
+    recipe = Recipe(name="paper-size", budget=Budget(size_ratio=0.6 if graph else 0.33), held_out_tokens=TOKENS)
+    texts = {} if graph else {"vocabulary": folder / "words.txt", "held_out": folder / "held-out.txt"}
+    inputs = Inputs(model=model, **texts)
     work = folder / "work"
     work.mkdir()
 
@@ -85,7 +91,8 @@ def compress(folder: Path) -> None:
     store = BundleStore(settings)
     request = CompressionRequest(model=upload, recipe=recipe)
     manifest = store.open(run(request, inputs, work, tell, store)).manifest
-    (folder / "result.json").write_text(json.dumps({"stages": manifest.provenance.seconds}))
+    units = {axis.name: [axis.original, axis.kept] for axis in manifest.axes}
+    (folder / "result.json").write_text(json.dumps({"stages": manifest.provenance.seconds, "units": units}))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from compress.ingest.limits import memory_for, time_for
 from compress.moments import Moments
 from compress.observation import Observed
 from compress.quantize import quantize_graph
-from compress.tasks.comparing import compared, difference, loss_of
+from compress.tasks.comparing import Outputs, compared, difference, loss_of
 from compress.tasks.contract import ModelTask, Origin, Quality, Tell
 from compress.tasks.recorded import opened, outputs_of, recorded_runs
 from runtime.errors import GraphRefused, InputsRefused
@@ -64,7 +64,7 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def __init__(self, path: Path, recipe: Recipe, calibration: Path | None, held_out: Path | None) -> None:
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
-        self._model, self.original = _understood(path)
+        opset, self.original = _understood(path)
         if not self.original.declaration().axes:
             raise NothingRemovable(
                 "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
@@ -86,7 +86,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         self._judged = list(recipe.outputs) or [name for name in numbers if name not in states] or numbers
         layers = [each for each in self.original.report() if not each.reasons]
         self.origin = Origin(
-            f"ONNX graph, opset {self._model.opset_import[0].version}: {len(layers)} of {len(self.original.report())} groups of "
+            f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
             "recurrent units may shrink",
             self.runs.calibration_origin,
             self.runs.held_out_origin,
@@ -125,14 +125,14 @@ class GraphTask(ModelTask[GraphNetwork]):
         """
         runs = self._proven
         cut, _ = axes.take(before.arrays(), before.declaration(), pruned.keep)
-        pairs = (
-            (before.rebuilt(cut).model(), before.silenced(pruned.keep)),
-            (before.rebuilt(pruned.arrays).model(), before.rebuilt(pruned.reference).silenced(pruned.keep)),
-        )
-        errors = []
-        for found, expected in pairs:
-            with opened(found) as small, opened(expected) as reference:
-                errors.append(difference(outputs_of(small, runs), outputs_of(reference, runs)))
+        # One graph after the other: of a large one there is hardly room for two.
+        errors = [
+            difference(_outputs(before.rebuilt(cut).model(), runs), _outputs(before.silenced(pruned.keep), runs)),
+            difference(
+                _outputs(before.rebuilt(pruned.arrays).model(), runs),
+                _outputs(before.rebuilt(pruned.reference).silenced(pruned.keep), runs),
+            ),
+        ]
         return _checked(
             "cut graph = uploaded graph with removed units at zero",
             f"all outputs of {len(runs)} runs, before repair and after it",
@@ -264,8 +264,14 @@ def _checked(name: str, detail: str, error: float) -> CheckRecord:
     return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)
 
 
-def _understood(path: Path) -> tuple[onnx.ModelProto, GraphNetwork]:
-    """The graph of a file and the network in it, within the limits.
+def _outputs(model: onnx.ModelProto, runs: Sequence[Inputs]) -> list[Outputs]:
+    """What a graph in memory makes of runs."""
+    with opened(model) as graph:
+        return outputs_of(graph, runs)
+
+
+def _understood(path: Path) -> tuple[int, GraphNetwork]:
+    """The opset of a file and the network in it, within the limits.
 
     Raises:
         GraphNotUnderstood: when it takes more memory or time, or cannot be understood.
@@ -274,7 +280,7 @@ def _understood(path: Path) -> tuple[onnx.ModelProto, GraphNetwork]:
     try:
         with memory_for(READING_BYTES + READING_TIMES * size), time_for(READING_SECONDS):
             model = read_graph(path)
-            return model, GraphNetwork.from_model(model)
+            return model.opset_import[0].version, GraphNetwork.from_model(model)
     except (MemoryError, TimeoutError) as limit:
         what = (
             "more memory than its size explains"
