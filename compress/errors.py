@@ -15,6 +15,7 @@ CompressError
 |-- TooLargeToExport     the weights do not fit one ONNX file
 |-- GraphNotUnderstood   an ONNX file has no recurrent layers that can be read, or holds what is not understood
 |-- VerificationFailed   a proof failed; nothing was published
+|-- DeviceFailed         the GPU is lost, or its memory is full
 """
 
 from __future__ import annotations
@@ -155,6 +156,12 @@ class GraphNotUnderstood(CompressError):
     """An ONNX file is refused: the detail names what it lacks or what of it is not understood."""
 
     kind, title = "graph-not-understood", "The graph is not understood"
+
+
+class DeviceFailed(CompressError):
+    """The GPU is lost, or its memory is full."""
+
+    kind, title = "device-failed", "The worker's GPU failed"
 
 
 class VerificationFailed(CompressError):

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from compress import axes
+from compress.devices import placed
 from compress.errors import CheckpointRefused
 from compress.networks.contract import LanguageModel
 from compress.texts import Texts
-from compress.training.evaluation import perplexity
+from compress.training.evaluation import judged
 from compress.training.loop import train
 from compress.training.plan import distilling, distilling_dropout
 from store.recipe import Recipe
@@ -38,13 +39,13 @@ def finetune(
         The better of the tuned and the given model on the held-out text, and a line that says what happened. A
         fine-tune that diverges is no reason to lose the small model: it is returned untuned.
     """
-    before = perplexity(network, texts.held_out)
+    before = judged(network, texts.held_out)
     told = f"{recipe.finetune_minutes:g} minutes of distillation"
     try:
         tuned = _distil(network, original, texts, recipe, _checkpoint(network, folder), tell)
     except FloatingPointError as diverged:
         return network, f"{told} diverged, so the untuned model was kept ({diverged})"
-    after = perplexity(tuned, texts.held_out)
+    after = judged(tuned, texts.held_out)
     told = f"{told}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
     if not after < before:  # NaN is no better either
         return network, f"{told}; not better, so the untuned model was kept"
@@ -78,7 +79,9 @@ def _distil(
     schedule = distilling(tokens, seed=recipe.seed, minutes=recipe.finetune_minutes)
 
     def attempt() -> LanguageModel:
-        return train(student, texts.training, schedule, teacher=original, checkpoint=checkpoint, progress=tell).network
+        with placed(student, original):
+            tuned = train(student, texts.training, schedule, teacher=original, checkpoint=checkpoint, progress=tell)
+        return tuned.network.cpu()
 
     try:
         return attempt()

@@ -58,12 +58,13 @@ def observe(
         raise ValueError("calibration needs at least one token")
     network.eval()
     rows = in_streams(tokens, max(1, min(streams, len(tokens) // (window + 1))))
+    rows = rows.to(next(network.parameters()).device)
     state = network.zero_state(rows.shape[1])
     moments: dict[str, Moments] = {}
     for start in range(0, len(rows), window):
         observations, state = network.site_inputs(rows[start : start + window], state)
         for site, each in observations.items():
-            new = Moments.of(each.flatten(0, 1).numpy())
+            new = Moments.of(each.flatten(0, 1).cpu().numpy())
             moments[site] = moments[site] + new if site in moments else new
         if progress is not None:
             progress(min(1.0, (start + window) / len(rows)))

@@ -1,7 +1,8 @@
 """Trains one configuration and writes its record: `python -m benchmarks.ptb.run medium [--seed 1]`.
 
 A configuration is a file of `configs/` (or any path). Its `method` is `dense`, `direct` (the sizes that a method found,
-dense, from scratch) or `group_lasso` (the paper's learner; dead components are taken out at the end, by the paper's rule).
+dense, from scratch), `group_lasso` (the paper's learner; dead components are taken out at the end, by the paper's rule) or
+`cut` (another run's network, made smaller and trained on: see `start.py`). A GPU is used where there is one.
 Records, models and checkpoints lie in `benchmarks/output/ptb/<name>-<seed>/`; a run that was stopped goes on. The test
 text is scored as the paper does it: one stream, carried state, the weights of the last epoch unless the plan says `best`.
 """
@@ -17,21 +18,24 @@ from typing import Any
 
 import torch
 
+from benchmarks.ptb.start import Start, cut, trained_network
 from compress import axes
-from compress.commands.reading import read_corpus
+from compress.commands.reading import ReadCorpus, read_corpus
 from compress.commands.saving import save_model, save_record
+from compress.devices import device_named
 from compress.learners.group_lasso import PaperGroupLasso
 from compress.networks.contract import LanguageModel
 from compress.networks.registry import build, spec_of
 from compress.networks.regularisation import Regularisation
-from compress.training.evaluation import perplexity
+from compress.sizes import is_tied
+from compress.training.evaluation import judged, perplexity
 from compress.training.loop import train
 from compress.training.plan import TrainingPlan
 
 CONFIGS = Path(__file__).parent / "configs"
 OUTPUT = Path("benchmarks") / "output" / "ptb"
 VOCABULARY = 10_000
-METHODS = ("dense", "direct", "group_lasso")
+METHODS = ("dense", "direct", "group_lasso", "cut")
 
 
 def main() -> None:
@@ -41,12 +45,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--corpus", default="ptb", help="see compress/corpus.py; ptb is looked for below ISS_DATA")
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--epochs", type=float, help="instead of the configuration's")
     arguments = parser.parse_args()
-    record = run(arguments.config, arguments.seed, arguments.corpus, arguments.output)
+    record = run(arguments.config, arguments.seed, arguments.corpus, arguments.output, arguments.epochs)
     sys.stdout.write(f"{record}\n")
 
 
-def run(name: str, seed: int, corpus: str, output: Path) -> Path:
+def run(name: str, seed: int, corpus: str, output: Path, epochs: float | None = None) -> Path:
     """Trains a configuration and returns the path of its record.
 
     Raises:
@@ -56,15 +61,18 @@ def run(name: str, seed: int, corpus: str, output: Path) -> Path:
     config = tomllib.loads(path.read_text())
     if config["method"] not in METHODS:
         raise ValueError(f"'{path}': the method '{config['method']}' is not one of {', '.join(METHODS)}")
-    plan = TrainingPlan(seed=seed, **config["plan"])
+    plan = TrainingPlan(seed=seed, **config["plan"] | ({} if epochs is None else {"epochs": epochs}))
     text = read_corpus(corpus, VOCABULARY)
     folder = output / f"{path.stem}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     learner = PaperGroupLasso(**config["learner"]) if config["method"] == "group_lasso" else None
+    teacher, first = beginning(config, text, seed, output)
+    device = device_named()
     trained = train(
-        network_of(config, len(text.words), seed),
+        first.to(device),
         text.train,
         plan,
+        teacher=None if teacher is None else teacher.to(device),
         learner=learner,
         valid=text.valid,
         checkpoint=folder / "training.checkpoint",
@@ -76,17 +84,19 @@ def run(name: str, seed: int, corpus: str, output: Path) -> Path:
         living = learner.living()
         if living is not None:
             small, _ = axes.take(network.arrays(), network.declaration(), living)
-            network = network.rebuilt(small)
+            network = network.rebuilt(small).to(device)
     declaration = network.declaration()
-    save_model(folder, network, text.words, tied=bool(config["network"].get("tied", False)))
+    save_model(folder, network, text.words, tied=is_tied(declaration))
     content = {
         "config": config,
         "name": path.stem,
         "method": config["method"],
+        "architecture": network.architecture.removesuffix("-language-model"),
         "corpus": corpus,
         "seed": seed,
         "plan": asdict(plan),
         "units": [size for axis, size in declaration.axes.items() if axis.startswith("units:")],
+        "sizes": dict(declaration.axes),
         "parameters": axes.parameters(declaration),
         "mult_adds": axes.mult_adds(declaration),
         "valid_perplexity": perplexity(network, text.valid),
@@ -95,6 +105,19 @@ def run(name: str, seed: int, corpus: str, output: Path) -> Path:
     }
     save_record(folder, content)
     return folder / "record.json"
+
+
+def beginning(
+    config: dict[str, Any], text: ReadCorpus, seed: int, output: Path
+) -> tuple[LanguageModel | None, LanguageModel]:
+    """The teacher, if there is one, and the network that training begins with, on the processor."""
+    if config["method"] != "cut":
+        return None, network_of(config, len(text.words), seed)
+    start = Start(**config["start"])
+    whole = trained_network(output, start.of, start.seed)
+    first = cut(whole, start, text.train, Regularisation(**config["regularisation"]))
+    _show(0.0, f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}")
+    return (whole if start.teacher else None), first
 
 
 def network_of(config: dict[str, Any], vocabulary: int, seed: int) -> LanguageModel:

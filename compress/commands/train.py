@@ -22,6 +22,7 @@ from compress.commands import train_bidaf
 from compress.commands.plans import declare_plan, plan_of
 from compress.commands.reading import ReadCorpus, read_corpus
 from compress.commands.saving import save_model, save_record
+from compress.devices import device_named
 from compress.errors import TrainingDiverged
 from compress.networks.contract import LanguageModel
 from compress.networks.registry import NAMES, build, spec_of
@@ -192,9 +193,7 @@ def _write(
 
 
 def _device(name: str) -> torch.device:
-    if name == "cpu" or not torch.cuda.is_available():
-        if name not in ("auto", "cpu"):
-            raise ValueError(f"the device '{name}' is not there")
-        return torch.device("cpu")
+    device = device_named(name)
     # Under torchrun each process of a machine has a GPU of its own.
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if name == "auto" else torch.device(name)
+    own = name == "auto" and device.type == "cuda"
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if own else device

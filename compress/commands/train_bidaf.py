@@ -21,6 +21,7 @@ import torch
 from compress import axes
 from compress.commands.plans import declare_plan, plan_of
 from compress.commands.saving import save_record, write
+from compress.devices import device_named
 from compress.networks.bidaf import Bidaf
 from compress.networks.bidaf_axes import LSTMS, BidafSpec
 from compress.questions.evaluation import Evaluated, evaluate
@@ -51,6 +52,7 @@ def declare(architectures: Any) -> None:
     group = parser.add_argument_group("training (see compress/questions/training.py)")
     declare_plan(group, QuestionPlan)
     parser.add_argument("--threads", type=int, help="default: torch's")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto: a GPU if there is one")
     parser.set_defaults(run=run)
 
 
@@ -67,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, each in (("training", training), ("validation", validation)):
         _tell(0.0, f"{len(each.examples):,} {name} questions; {_reasons(each.unrecovered)}")
     torch.manual_seed(plan.seed)
-    network = Bidaf(_spec(arguments, codec), arguments.dropout)
+    network = Bidaf(_spec(arguments, codec), arguments.dropout).to(device_named(arguments.device))
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint = arguments.out / "training.checkpoint"
     trained = train_reader(network, training, validation, plan, checkpoint=checkpoint, progress=_tell)

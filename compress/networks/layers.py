@@ -10,6 +10,7 @@ Legend: B batch, T steps, I inputs, H units.
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -17,6 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from compress.networks.regularisation import Regularisation
+
+# On a GPU the flat list has to be gathered in every call, and torch says so each time a process begins.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
 
 PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 

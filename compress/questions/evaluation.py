@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from compress.devices import placed
 from compress.networks.bidaf import Bidaf
 from compress.questions.examples import Questions, batches
 from compress.questions.metrics import Scores, score
@@ -25,6 +26,12 @@ class Evaluated:
     scores: Scores
     loss: float
     answers: list[str]
+
+
+def evaluated(network: Bidaf, questions: Questions) -> Evaluated:
+    """`evaluate` all, by the GPU where there is one."""
+    with placed(network):
+        return evaluate(network, questions)
 
 
 @torch.no_grad()
@@ -54,11 +61,13 @@ def evaluate(
     wanted = list(range(len(questions.examples))) if chosen is None else list(chosen)
     mode = network.training
     network.eval()
+    device = next(network.parameters()).device
     answers = [""] * len(wanted)
     losses: list[float] = []
     done = 0
     for places in batches([len(questions.examples[index].context_row) for index in wanted], batch):
-        start, end = network.distinct(*questions.distinct([wanted[place] for place in places]))
+        inputs = questions.distinct([wanted[place] for place in places], device)
+        start, end = (found.cpu() for found in network.distinct(*inputs))
         for row, place in enumerate(places):
             example = questions.examples[wanted[place]]
             length = len(example.context_row)

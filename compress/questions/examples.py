@@ -21,6 +21,7 @@ from compress.questions.squad import Paragraph, Unrecovered, recover
 from runtime.passages import PassageCodec, Token, tokenize
 
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,21 @@ class Questions:
     characters: NDArray[np.int64]
     unrecovered: Counter[Unrecovered] = field(default_factory=Counter)
 
-    def inputs(self, chosen: Sequence[int]) -> Inputs:
+    def inputs(self, chosen: Sequence[int], device: torch.device = CPU) -> Inputs:
         """A batch of the chosen examples as arguments of `Bidaf.forward`, filled up to the longest of them."""
         context = self._filled([self.examples[index].context_row for index in chosen])
         question = self._filled([self.examples[index].question_row for index in chosen])
-        return (*context, *question)
+        return _sent((*context, *question), device)
 
-    def distinct(self, chosen: Sequence[int]) -> Inputs:
+    def distinct(self, chosen: Sequence[int], device: torch.device = CPU) -> Inputs:
         """The same batch as arguments of `Bidaf.distinct`."""
         examples = [self.examples[index] for index in chosen]
         rows = [example.context_row for example in examples] + [example.question_row for example in examples]
         words, places = np.unique(np.concatenate(rows), return_inverse=True)
         pieces = np.split(places, np.cumsum([len(row) for row in rows])[:-1])
         context, question = _stacked(pieces[: len(examples)]), _stacked(pieces[len(examples) :])
-        return torch.from_numpy(self.vectors[words]), torch.from_numpy(self.characters[words]), *context, *question
+        table = torch.from_numpy(self.vectors[words]), torch.from_numpy(self.characters[words])
+        return _sent((*table, *context, *question), device)
 
     def spread(self, most: int) -> Questions:
         """At most so many of them, spread evenly over all."""
@@ -166,6 +168,11 @@ def common_characters(paragraphs: Sequence[Paragraph], at_least: int) -> list[st
             counted.update(question.text)
     often = [(-count, each) for each, count in counted.items() if count >= at_least and not each.isspace()]
     return [each for _, each in sorted(often)]
+
+
+def _sent(inputs: Inputs, device: torch.device) -> Inputs:
+    first, second, third, fourth, fifth, sixth = (each.to(device) for each in inputs)
+    return first, second, third, fourth, fifth, sixth
 
 
 def _stacked(rows: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:

@@ -25,12 +25,13 @@ def observe_questions(
         questions: labelled or not.
         progress: called with the share done.
     """
+    device = next(network.parameters()).device
     moments: dict[str, Moments] = {}
     order, seen = batches([len(example.context_row) for example in questions.examples], BATCH), 0
     for done, chosen in enumerate(order):
-        inputs = questions.inputs(chosen)
+        inputs = questions.inputs(chosen, device)
         for site, each in network.site_inputs(*inputs).items():
-            new = Moments.of(each.numpy())
+            new = Moments.of(each.cpu().numpy())
             moments[site] = moments[site] + new if site in moments else new
         seen += int(inputs[2].sum() + inputs[5].sum())
         if progress is not None:

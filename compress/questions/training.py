@@ -30,7 +30,7 @@ from compress.axes import Keep, take
 from compress.errors import CompressError
 from compress.networks.bidaf import Bidaf
 from compress.questions.evaluation import evaluate
-from compress.questions.examples import Questions, batches
+from compress.questions.examples import Inputs, Questions, batches
 from compress.questions.plan import Progress, QuestionEpoch, QuestionPlan, TrainedReader
 from compress.shrinking import shrink
 from compress.training.checkpoints import Configuration, read_checkpoint, write_checkpoint
@@ -51,7 +51,7 @@ def train_reader(
     """Trains `network` in place, as long as nothing is removed.
 
     Args:
-        network: its dropout acts.
+        network: its dropout acts; training takes place where it is.
         training: longer examples than the plan's are left out, and without a teacher those without a span of tokens.
         validation: with golden answers.
         plan: see there.
@@ -131,6 +131,11 @@ class _Run:
             learner.attach(network)
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @property
     def configuration(self) -> Configuration:
         """What a run resumed must share with the run that was stopped."""
         free = {"checkpoint_minutes", "epochs"} if self.plan.rate == self.plan.final_rate else {"checkpoint_minutes"}
@@ -156,8 +161,9 @@ class _Run:
         """One batch."""
         began = time.monotonic()
         self.network.train()
-        start, end = self.network.distinct(*self.training.distinct(chosen))
-        loss = self._loss(chosen, start, end)
+        inputs = self.training.distinct(chosen, self.device)
+        start, end = self.network.distinct(*inputs)
+        loss = self._loss(chosen, inputs, start, end)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
@@ -184,17 +190,17 @@ class _Run:
             return self.spent / (60 * self.plan.minutes)
         return (self.epoch + self.at / self.steps_of_an_epoch) / self.plan.epochs
 
-    def _loss(self, chosen: list[int], start: Tensor, end: Tensor) -> Tensor:
+    def _loss(self, chosen: list[int], inputs: Inputs, start: Tensor, end: Tensor) -> Tensor:
         """Of the answers, where there are some, and of the teacher's distributions: nats per question."""
         labelled = [row for row, index in enumerate(chosen) if self.training.examples[index].span is not None]
         hard = start.new_zeros(())
         if labelled:
-            first, last = self.training.spans([chosen[row] for row in labelled])
+            first, last = (each.to(self.device) for each in self.training.spans([chosen[row] for row in labelled]))
             hard = nn.functional.nll_loss(start[labelled], first) + nn.functional.nll_loss(end[labelled], last)
         if self.teacher is None:
             return hard
         with torch.no_grad():
-            guides = self.teacher.distinct(*self.training.distinct(chosen))
+            guides = self.teacher.distinct(*inputs)
         # Padding has the probability zero with the teacher, and a log-probability that is finite here.
         soft = -sum((guide.exp() * own).sum(dim=1).mean() for guide, own in zip(guides, (start, end), strict=True))
         share = self.plan.soft * len(labelled) / len(chosen) + (1 - len(labelled) / len(chosen))
@@ -236,7 +242,8 @@ class _Run:
         """Shrinks the network, its averages, the optimizer and the learner."""
         sizes = self.network.declaration().axes
         self.average, self.best = (
-            each.rebuilt(take(each.arrays(), each.declaration(), keep)[0]) for each in (self.average, self.best)
+            each.rebuilt(take(each.arrays(), each.declaration(), keep)[0]).to(self.device)
+            for each in (self.average, self.best)
         )
         self.network, self.optimizer = shrink(self.network, self.optimizer, keep)
         for axis, index in keep.items():
@@ -252,6 +259,7 @@ class _Run:
             "best": self.best.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
+            "device_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
             "epochs": [asdict(each) for each in self.epochs],
             "position": [self.epoch, self.at, self.steps],
             "sums": [self.loss, self.seconds, self.spent],
@@ -268,6 +276,8 @@ class _Run:
         self.best.load_state_dict(content["best"])
         self.optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["random"])
+        if content["device_random"] is not None and self.device.type == "cuda":
+            torch.cuda.set_rng_state(content["device_random"])
         self.epochs = [QuestionEpoch(**each) for each in content["epochs"]]
         self.epoch, self.at, self.steps = content["position"]
         self.loss, self.seconds, self.spent = content["sums"]

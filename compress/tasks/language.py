@@ -20,7 +20,7 @@ from compress.speed import measure_curve
 from compress.tasks.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
 from compress.tasks.trainers import LanguageTrainer
 from compress.texts import Texts
-from compress.training.evaluation import perplexity
+from compress.training.evaluation import judged
 from compress.verification import verify_graph, verify_removal
 from runtime import scoring
 from runtime.latency import compare
@@ -50,7 +50,7 @@ class LanguageTask(ModelTask[LanguageModel]):
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
         self.text = codec.contract
         self.origin = Origin(layout, texts.calibration_origin, texts.held_out_origin)
-        self._base = perplexity(original, texts.held_out)
+        self._base = judged(original, texts.held_out)
 
     def observe(self, tell: Tell) -> Observed:
         """Moments over the calibration text."""
@@ -58,7 +58,7 @@ class LanguageTask(ModelTask[LanguageModel]):
 
     def judge(self, network: LanguageModel) -> Quality:
         """Perplexity by the quick estimate, and its relative rise."""
-        found = perplexity(network, self.texts.held_out)
+        found = judged(network, self.texts.held_out)
         return Quality(found, found / self._base - 1)
 
     def verify_removal(self, before: LanguageModel, pruned: Pruned) -> CheckRecord:

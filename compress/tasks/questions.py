@@ -22,7 +22,7 @@ from compress.learning import learnt
 from compress.networks.bidaf import Bidaf
 from compress.observation import Observed
 from compress.quantize import quantize
-from compress.questions.evaluation import evaluate
+from compress.questions.evaluation import evaluated
 from compress.questions.examples import Inputs, Questions, prepare
 from compress.questions.metrics import score
 from compress.questions.observation import observe_questions
@@ -103,7 +103,7 @@ def read_questions(
         if len(questions.examples) < 10:
             raise TextUnusable(f"there are {len(questions.examples)} {name} questions; at least 10 are needed")
     if not all(example.golden for example in judged.examples):
-        answers = evaluate(original, judged).answers
+        answers = evaluated(original, judged).answers
         examples = [replace(each, golden=(said,)) for each, said in zip(judged.examples, answers, strict=True)]
         judged = replace(judged, examples=examples)
         origin += ", judged by the original's own answers: F1 here is agreement with the original"
@@ -135,7 +135,7 @@ class QuestionTask(ModelTask[Bidaf]):
     def __init__(self, original: Bidaf, data: QuestionData, recipe: Recipe, codec: PassageCodec, layout: str) -> None:
         self.original, self.data, self.recipe, self.codec = original, data, recipe, codec
         self.origin = Origin(layout, data.calibration_origin, data.held_out_origin)
-        self._base = evaluate(original, data.held_out).scores.f1
+        self._base = evaluated(original, data.held_out).scores.f1
 
     def observe(self, tell: Tell) -> Observed:
         """Moments over the calibration questions."""
@@ -143,7 +143,7 @@ class QuestionTask(ModelTask[Bidaf]):
 
     def judge(self, network: Bidaf) -> Quality:
         """F1 of the answers, and how many points it fell."""
-        found = evaluate(network, self.data.held_out).scores.f1
+        found = evaluated(network, self.data.held_out).scores.f1
         return Quality(found, self._base - found)
 
     def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:

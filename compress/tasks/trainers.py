@@ -14,6 +14,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from compress import axes
 from compress.axes import Keep
+from compress.devices import placed
 from compress.errors import CheckpointRefused, ModeUnavailable
 from compress.learners.gates import HardConcreteGates
 from compress.learners.group_lasso import PaperGroupLasso
@@ -23,7 +24,7 @@ from compress.networks.contract import LanguageModel
 from compress.observation import Observed, observe
 from compress.questions.examples import Questions
 from compress.questions.observation import observe_questions
-from compress.questions.plan import QuestionPlan
+from compress.questions.plan import QuestionPlan, TrainedReader
 from compress.questions.training import train_reader
 from compress.tasks.contract import Model, Tell
 from compress.texts import Texts
@@ -143,7 +144,9 @@ class LanguageTrainer(Trainer[LanguageModel]):
                 checkpoint=checkpoint, progress=tell,
             )  # fmt: skip
 
-        trained = resumed(go, checkpoint)
+        with placed(student, self._original):
+            trained = resumed(go, checkpoint)
+        trained.network.cpu()
         points = [
             EpochPoint(
                 round=round_ + 1, seconds=each.seconds, steps=each.steps, units=each.units,
@@ -217,13 +220,16 @@ class QuestionTrainer(Trainer[Bidaf]):
         tell: Tell,
     ) -> Taught[Bidaf]:
         student = network.rebuilt(network.arrays(), dropout=0.1)
-        trained = resumed(
-            lambda: train_reader(
+
+        def go() -> TrainedReader:
+            return train_reader(
                 student, self._training, self._held_out, plan, teacher=self._original, learner=learner,
                 checkpoint=checkpoint, progress=tell,
-            ),
-            checkpoint,
-        )  # fmt: skip
+            )  # fmt: skip
+
+        with placed(student, self._original):
+            trained = resumed(go, checkpoint)
+        trained.network.cpu()
         points = [
             EpochPoint(
                 round=round_ + 1, seconds=each.seconds, steps=each.steps, units=each.units,

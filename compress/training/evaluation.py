@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from compress.devices import placed
 from compress.networks.contract import LanguageModel, State
 from compress.training.plan import perplexity_of
 
@@ -16,6 +17,12 @@ def in_streams(tokens: Tensor, batch: int) -> Tensor:
     """(N,) -> (N // B, B): B contiguous streams side by side; the tail that does not fill a row is dropped."""
     rows = len(tokens) // batch
     return tokens[: rows * batch].view(batch, rows).t().contiguous()
+
+
+def judged(network: LanguageModel, tokens: Tensor) -> float:
+    """`perplexity`, by the GPU where there is one."""
+    with placed(network):
+        return perplexity(network, tokens)
 
 
 @torch.no_grad()

@@ -1,0 +1,132 @@
+"""Where a compressed configuration begins: another run's network, cut to a share of its multiply-adds.
+
+`[start]` of a configuration says `of` (the name of a run of this benchmark, trained before), `cut` and `mult_adds`:
+
+- `calibrated`: structured optimal brain surgeon with repair, in closed form from the training text, as in `calibrate`;
+- `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds; nothing is repaired.
+
+With `teacher = true` the network is then trained to say what the whole one says, else on the text alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load
+
+from compress import axes
+from compress.axes import Keep
+from compress.calibrate import Pruned, learn, prune
+from compress.learners.groups import Groups
+from compress.networks.contract import LanguageModel
+from compress.networks.gru import GruLanguageModel
+from compress.networks.lstm import LstmLanguageModel
+from compress.networks.regularisation import Regularisation
+from compress.networks.rhn import RhnLanguageModel
+from compress.observation import observe
+
+OBSERVED = 200_000
+"""Tokens of the training text."""
+HALVINGS = 20
+KINDS: dict[str, Callable[..., LanguageModel]] = {
+    "lstm": LstmLanguageModel.from_arrays,
+    "gru": GruLanguageModel.from_arrays,
+    "rhn": RhnLanguageModel.from_arrays,
+}
+CUTS = ("calibrated", "magnitude")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The table `[start]` of a configuration.
+
+    Attributes:
+        of: name of the run.
+        cut: how components are chosen.
+        mult_adds: the share of the run's multiply-adds that is left, at most.
+        seed: of the run.
+        teacher: whether the run's network teaches.
+    """
+
+    of: str
+    cut: str
+    mult_adds: float
+    seed: int = 1
+    teacher: bool = True
+
+    def __post_init__(self) -> None:
+        if self.cut not in CUTS:
+            raise ValueError(f"the cut '{self.cut}' is not one of {', '.join(CUTS)}")
+        if not 0 < self.mult_adds < 1:
+            raise ValueError(f"mult_adds = {self.mult_adds}: a share between 0 and 1 is expected")
+
+
+def trained_network(output: Path, name: str, seed: int) -> LanguageModel:
+    """The network that a run left.
+
+    Raises:
+        FileNotFoundError: when it was not trained yet.
+    """
+    folder = output / f"{name}-{seed}"
+    if not (folder / "record.json").exists():
+        raise FileNotFoundError(
+            f"{folder} holds no trained run; first: python -m benchmarks.ptb.run {name} --seed {seed}"
+        )
+    kind = json.loads((folder / "record.json").read_text())["architecture"]
+    tied = bool(json.loads((folder / "config.json").read_text())["tied"])
+    arrays = load((folder / "model.safetensors").read_bytes())
+    return KINDS[kind](arrays, tied=tied)
+
+
+def cut(whole: LanguageModel, start: Start, training: torch.Tensor, noise: Regularisation) -> LanguageModel:
+    """The network that training begins with.
+
+    Args:
+        whole: on the processor.
+        start: how much of it goes, and how.
+        training: int64 (N,), the text that calibrates.
+        noise: what the small network trains under.
+    """
+    arrays, declaration = whole.arrays(), whole.declaration()
+    found = _calibrated(whole, start.mult_adds, training)
+    if start.cut == "calibrated":
+        return whole.rebuilt(found.arrays, noise)
+    small, _ = axes.take(arrays, declaration, _largest(whole, found.declaration.axes))
+    return whole.rebuilt(small, noise)
+
+
+def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> Pruned:
+    """The mildest cut that leaves at most `share` of the multiply-adds."""
+    declaration = whole.declaration()
+    observed = observe(whole, training[:OBSERVED])
+    learned = learn(whole.arrays(), declaration, observed, prunable=tuple(declaration.axes))
+    most = share * axes.mult_adds(declaration)
+    order = np.array([list(declaration.axes).index(axis) for axis, _ in learned.order])
+
+    def work(removed: float) -> int:
+        """Multiply-adds behind the removal of a share, by counting alone."""
+        reached = np.cumsum(learned.savings) / learned.savings.sum()
+        gone = order[: int(np.searchsorted(reached, removed, side="right"))]
+        left = {axis: size - int((gone == index).sum()) for index, (axis, size) in enumerate(declaration.axes.items())}
+        return axes.mult_adds(axes.resized(declaration, left))
+
+    mild, bold = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (mild + bold) / 2
+        mild, bold = (mild, middle) if work(middle) <= most else (middle, bold)
+    return prune(learned, bold)
+
+
+def _largest(whole: LanguageModel, sizes: Mapping[str, int]) -> Keep:
+    """Per axis the components of largest norm, biases outside, as many as `sizes` says."""
+    declaration = whole.declaration()
+    groups = Groups(declaration, list(declaration.axes))
+    parameters = dict(whole.named_parameters())
+    with torch.no_grad():
+        norms = {axis: groups.squares(parameters, axis).numpy() for axis in declaration.axes}
+    return {axis: np.sort(np.argsort(-norms[axis], kind="stable")[: sizes[axis]]) for axis in declaration.axes}

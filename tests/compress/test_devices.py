@@ -1,0 +1,94 @@
+"""Training and judging on a GPU, where there is one; and what a failing device ends as."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compress.devices import device_named, placed
+from compress.errors import DeviceFailed
+from compress.learners.proximal import ProximalGroupLasso
+from compress.networks.contract import LanguageModel
+from compress.networks.registry import build, spec_of
+from compress.training.evaluation import judged, perplexity
+from compress.training.loop import train
+from compress.training.plan import TrainingPlan
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+TOKENS = torch.randint(50, (4000,), generator=torch.Generator().manual_seed(1))
+PLAN = TrainingPlan(epochs=2, batch=10, steps=10, optimizer="adamw", learning_rate=0.003, clip=1.0)
+
+
+def network(kind: str, seed: int = 0) -> LanguageModel:
+    torch.manual_seed(seed)
+    return build(spec_of(kind, 50, 24, (24,) if kind == "rhn" else (32, 24), depth=2 if kind == "rhn" else 1)).eval()
+
+
+def test_a_device_that_is_not_there_is_refused_by_name() -> None:
+    assert device_named("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="'cuda' is not there"):
+            device_named("cuda")
+
+
+def test_networks_come_back_to_where_they_were_also_from_a_failure() -> None:
+    one = network("lstm")
+    with placed(one) as there:
+        assert next(one.parameters()).device.type == there.type
+    assert next(one.parameters()).device.type == "cpu"
+    with pytest.raises(KeyError), placed(one):
+        raise KeyError
+    assert next(one.parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize("fault", [torch.AcceleratorError("device lost"), torch.OutOfMemoryError("full")])
+def test_a_lost_device_is_an_answer(fault: Exception) -> None:
+    with pytest.raises(DeviceFailed, match="nothing was published"), placed(network("lstm")):
+        raise fault
+
+
+@gpu
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rhn"])
+def test_a_gpu_trains_and_judges_as_the_processor_does(kind: str) -> None:
+    start, teacher = network(kind), network(kind, seed=1)
+    here = train(start, TOKENS, PLAN, teacher=teacher).network
+    with placed(start, teacher) as device:
+        assert device.type == "cuda"
+        there = train(start, TOKENS, PLAN, teacher=teacher).network.cpu()
+    for name, array in here.arrays().items():
+        np.testing.assert_allclose(there.arrays()[name], array, atol=2e-3, err_msg=name)
+    assert judged(there, TOKENS) == pytest.approx(perplexity(there, TOKENS), rel=1e-4)
+    assert next(there.parameters()).device.type == "cpu"
+
+
+@gpu
+def test_a_network_shrinks_on_a_gpu() -> None:
+    start = network("lstm")
+    with placed(start):
+        trained = train(start, TOKENS, PLAN, learner=ProximalGroupLasso(0.5, 80))
+    sizes = trained.network.declaration().axes
+    assert sum(sizes.values()) < 0.7 * sum(start.declaration().axes.values())
+    assert {axis: len(kept) for axis, kept in trained.kept.items()} == {axis: sizes[axis] for axis in trained.kept}
+
+
+@gpu
+def test_a_run_on_a_gpu_is_taken_up_bit_by_bit(tmp_path: Path) -> None:
+    start, messages = network("lstm"), list[str]()
+
+    def stop(done: float, message: str) -> None:
+        messages.append(message)
+        if len(messages) == 6:
+            raise InterruptedError
+
+    eager = replace(PLAN, checkpoint_minutes=1e-6)
+    with placed(start):
+        whole = train(start, TOKENS, eager).network
+        with pytest.raises(InterruptedError):
+            train(start, TOKENS, eager, checkpoint=tmp_path / "run", progress=stop)
+        again = train(start, TOKENS, eager, checkpoint=tmp_path / "run").network
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(again.arrays()[name], array, err_msg=name)
