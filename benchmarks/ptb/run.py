@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -46,13 +48,15 @@ def main() -> None:
     parser.add_argument("--corpus", default="ptb", help="see compress/corpus.py; ptb is looked for below ISS_DATA")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--epochs", type=float, help="instead of the configuration's")
+    parser.add_argument("--minutes", type=float, help="train by the clock instead of by epochs")
     arguments = parser.parse_args()
-    record = run(arguments.config, arguments.seed, arguments.corpus, arguments.output, arguments.epochs)
+    changed = {name: value for name in ("epochs", "minutes") if (value := getattr(arguments, name)) is not None}
+    record = run(arguments.config, arguments.seed, arguments.corpus, arguments.output, changed)
     sys.stdout.write(f"{record}\n")
 
 
-def run(name: str, seed: int, corpus: str, output: Path, epochs: float | None = None) -> Path:
-    """Trains a configuration and returns the path of its record.
+def run(name: str, seed: int, corpus: str, output: Path, changed: Mapping[str, float] = MappingProxyType({})) -> Path:
+    """Trains a configuration, some fields of its plan changed, and returns the path of its record.
 
     Raises:
         ValueError: when the configuration's method is not known.
@@ -61,7 +65,7 @@ def run(name: str, seed: int, corpus: str, output: Path, epochs: float | None = 
     config = tomllib.loads(path.read_text())
     if config["method"] not in METHODS:
         raise ValueError(f"'{path}': the method '{config['method']}' is not one of {', '.join(METHODS)}")
-    plan = TrainingPlan(seed=seed, **config["plan"] | ({} if epochs is None else {"epochs": epochs}))
+    plan = TrainingPlan(seed=seed, **config["plan"] | changed)
     text = read_corpus(corpus, VOCABULARY)
     folder = output / f"{path.stem}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,10 +118,9 @@ def beginning(
     if config["method"] != "cut":
         return None, network_of(config, len(text.words), seed)
     start = Start(**config["start"])
-    whole = trained_network(output, start.of, start.seed)
-    first = cut(whole, start, text.train, Regularisation(**config["regularisation"]))
+    first = cut(start, output, text.train, Regularisation(**config["regularisation"]), seed)
     _show(0.0, f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}")
-    return (whole if start.teacher else None), first
+    return (trained_network(output, start.of, start.seed) if start.teacher else None), first
 
 
 def network_of(config: dict[str, Any], vocabulary: int, seed: int) -> LanguageModel:

@@ -3,7 +3,8 @@
 `[start]` of a configuration says `of` (the name of a run of this benchmark, trained before), `cut` and `mult_adds`:
 
 - `calibrated`: structured optimal brain surgeon with repair, in closed form from the training text, as in `calibrate`;
-- `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds; nothing is repaired.
+- `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds; nothing is repaired;
+- `scratch`: weights are drawn anew, in the very sizes that `calibrated` finds: the paper's "direct design".
 
 With `teacher = true` the network is then trained to say what the whole one says, else on the text alone.
 """
@@ -17,11 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.numpy import load
+from safetensors.numpy import load, save
 
 from compress import axes
 from compress.axes import Keep
 from compress.calibrate import Pruned, learn, prune
+from compress.commands.saving import write
 from compress.learners.groups import Groups
 from compress.networks.contract import LanguageModel
 from compress.networks.gru import GruLanguageModel
@@ -38,7 +40,9 @@ KINDS: dict[str, Callable[..., LanguageModel]] = {
     "gru": GruLanguageModel.from_arrays,
     "rhn": RhnLanguageModel.from_arrays,
 }
-CUTS = ("calibrated", "magnitude")
+CUTS = ("calibrated", "magnitude", "scratch")
+SCALE = 0.05
+"""Weights drawn anew are uniform in +-this."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +87,27 @@ def trained_network(output: Path, name: str, seed: int) -> LanguageModel:
     return KINDS[kind](arrays, tied=tied)
 
 
-def cut(whole: LanguageModel, start: Start, training: torch.Tensor, noise: Regularisation) -> LanguageModel:
-    """The network that training begins with.
+def cut(start: Start, output: Path, training: torch.Tensor, noise: Regularisation, seed: int) -> LanguageModel:
+    """The network that training begins with, on the processor. A calibrated cut is kept beside the run that it is of.
 
     Args:
-        whole: on the processor.
-        start: how much of it goes, and how.
+        start: which run's, how much of it goes, and how.
+        output: the folder of all runs.
         training: int64 (N,), the text that calibrates.
         noise: what the small network trains under.
+        seed: of weights that are drawn anew.
     """
+    whole = trained_network(output, start.of, start.seed)
+    kept = output / f"{start.of}-{start.seed}" / f"calibrated-{start.mult_adds:g}.safetensors"
+    if not kept.exists():
+        write(kept, save(_calibrated(whole, start.mult_adds, training).arrays))
+    calibrated = whole.rebuilt(load(kept.read_bytes()), noise)
+    if start.cut == "scratch":
+        calibrated.initialise(SCALE, torch.Generator().manual_seed(seed))
+    if start.cut != "magnitude":
+        return calibrated
     arrays, declaration = whole.arrays(), whole.declaration()
-    found = _calibrated(whole, start.mult_adds, training)
-    if start.cut == "calibrated":
-        return whole.rebuilt(found.arrays, noise)
-    small, _ = axes.take(arrays, declaration, _largest(whole, found.declaration.axes))
+    small, _ = axes.take(arrays, declaration, _largest(whole, calibrated.declaration().axes))
     return whole.rebuilt(small, noise)
 
 

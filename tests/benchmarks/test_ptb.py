@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.ptb.published import PUBLISHED
 from benchmarks.ptb.report import summary, table
 from benchmarks.ptb.run import CONFIGS, METHODS, network_of, run
+from benchmarks.ptb.start import Start, cut, trained_network
 from compress import axes
+from compress.commands.reading import read_corpus
+from compress.networks.regularisation import Regularisation
 from compress.training.plan import TrainingPlan
 from tests.conftest import sentences
 
@@ -36,11 +41,23 @@ clip = 10.0
 """
 
 
+def corpus_in(folder: Path) -> str:
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    for seed, part in enumerate(("train", "valid", "test")):
+        (corpus / f"{part}.txt").write_text(sentences(300, seed))
+    return str(corpus)
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_configuration_builds_its_network_and_plan(path: Path) -> None:
     config = tomllib.loads(path.read_text())
     assert config["method"] in METHODS
     TrainingPlan(**config["plan"])
+    if config["method"] == "cut":
+        start = Start(**config["start"])
+        assert (CONFIGS / f"{start.of}.toml").exists()
+        return
     declaration = network_of(config | {"network": config["network"]}, 10_000, 1).declaration()
     published = {each.name: each for each in PUBLISHED}
     if config["method"] != "group_lasso" and "published" in config:
@@ -48,13 +65,10 @@ def test_every_configuration_builds_its_network_and_plan(path: Path) -> None:
 
 
 def test_runs_leave_records_that_the_report_reads(tmp_path: Path) -> None:
-    corpus, output = tmp_path / "corpus", tmp_path / "output"
-    corpus.mkdir()
-    for seed, part in enumerate(("train", "valid", "test")):
-        (corpus / f"{part}.txt").write_text(sentences(300, seed))
+    corpus, output = corpus_in(tmp_path), tmp_path / "output"
     for method, learner in (("dense", ""), ("group_lasso", "[learner]\nstrength = 0.2\nthreshold = 0.05\n")):
         (tmp_path / f"{method}.toml").write_text(TINY.format(method=method, learner=learner))
-        record = json.loads(run(str(tmp_path / f"{method}.toml"), 1, str(corpus), output).read_text())
+        record = json.loads(run(str(tmp_path / f"{method}.toml"), 1, corpus, output).read_text())
         assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3]
         assert record["test_perplexity"] > 1
         assert record["versions"]["torch"]
@@ -65,7 +79,59 @@ def test_runs_leave_records_that_the_report_reads(tmp_path: Path) -> None:
     assert table(found).row_count == 2 + len(PUBLISHED)
 
 
+CUT = """
+method = "cut"
+[start]
+of = "dense"
+cut = "{cut}"
+mult_adds = 0.6
+teacher = {teacher}
+[regularisation]
+dropout = 0.0
+[plan]
+epochs = 3
+batch = 10
+steps = 10
+optimizer = "adamw"
+learning_rate = 0.003
+clip = 1.0
+"""
+
+
+def test_a_trained_run_is_cut_and_trained_on(tmp_path: Path) -> None:
+    corpus, output = corpus_in(tmp_path), tmp_path / "output"
+    (tmp_path / "early.toml").write_text(CUT.format(cut="calibrated", teacher="true"))
+    with pytest.raises(FileNotFoundError, match=r"first: python -m benchmarks\.ptb\.run dense"):
+        run(str(tmp_path / "early.toml"), 1, corpus, output)
+    (tmp_path / "dense.toml").write_text(TINY.format(method="dense", learner=""))
+    whole = json.loads(run(str(tmp_path / "dense.toml"), 1, corpus, output).read_text())
+    records = {}
+    for way, teacher in (("calibrated", "true"), ("magnitude", "false"), ("scratch", "false")):
+        (tmp_path / f"{way}.toml").write_text(CUT.format(cut=way, teacher=teacher))
+        records[way] = json.loads(run(str(tmp_path / f"{way}.toml"), 1, corpus, output).read_text())
+    assert 0.4 * whole["mult_adds"] < records["calibrated"]["mult_adds"] <= 0.6 * whole["mult_adds"]
+    for record in records.values():  # the same sizes for all
+        assert record["sizes"] == records["calibrated"]["sizes"]
+    assert records["calibrated"]["test_perplexity"] < records["scratch"]["test_perplexity"]
+
+
+def test_magnitude_keeps_the_components_of_largest_norm(tmp_path: Path) -> None:
+    corpus, output = corpus_in(tmp_path), tmp_path / "output"
+    (tmp_path / "dense.toml").write_text(TINY.format(method="dense", learner=""))
+    run(str(tmp_path / "dense.toml"), 1, corpus, output)
+    text = read_corpus(corpus, 10_000).train
+    whole = trained_network(output, "dense", 1)
+    small = cut(Start("dense", "magnitude", 0.6), output, text, Regularisation(), 1)
+    arrays, declaration = whole.arrays(), whole.declaration()
+    biasless = {name: array for name, array in arrays.items() if array.ndim > 1}
+    norms = axes.energy(
+        biasless, replace(declaration, dimensions={n: declaration.dimensions[n] for n in biasless}), "embedding"
+    )
+    kept = np.sort(np.argsort(-norms)[: small.declaration().axes["embedding"]])
+    np.testing.assert_array_equal(small.arrays()["embedding.weight"], arrays["embedding.weight"][:, kept])
+
+
 def test_unknown_method_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text('method = "magic"')
-    with pytest.raises(ValueError, match="'magic' is not one of dense, direct, group_lasso"):
+    with pytest.raises(ValueError, match="'magic' is not one of dense, direct, group_lasso, cut"):
         run(str(tmp_path / "bad.toml"), 1, "pydoc", tmp_path)
