@@ -22,8 +22,9 @@ from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession
 from runtime.reading import answer, read, tokenized
 from store.bundles import BundleStore, seal
-from store.manifest import AxisRecord, Manifest, PartRecord, Provenance, Report, VariantName, VariantRecord
+from store.manifest import AxisRecord, Manifest, PartRecord, Provenance, VariantName, VariantRecord
 from store.recipe import Recipe
+from store.report import Report
 from store.settings import StoreSettings
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!'-"
@@ -116,6 +117,6 @@ def _record(name: VariantName, network: Bidaf, folder: Path, eight_bit: list[str
         eight_bit=eight_bit,
         size_bytes=file.stat().st_size,
         parts=[PartRecord(name="all", width=0, parameters=parameters, mult_adds=0)],
-        metrics={"f1": 0.0, "em": 0.0},
+        metrics={"f1": 0.0, "exact_match": 0.0},
         loss=0.0,
     )

@@ -10,8 +10,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib.figure import Figure
 
-from store.manifest import Manifest, Report
+from store.manifest import Manifest
 from store.quality import SCALES
+from store.report import Report
 from store.wording import one_run
 
 _COLOURS = {

@@ -13,7 +13,7 @@ from service.house import TheHouse
 from service.problems import ProblemDocument, document
 from service.schemas import FilePath, ModelDetail, ModelName, ModelSummary
 from store.bundles import ListedBundle
-from store.manifest import Report
+from store.report import Report
 
 router = APIRouter(prefix="/models", tags=["models"])
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemDocument} for status in (404, 409)}

@@ -10,9 +10,10 @@ import pytest
 from compress.card import write_card
 from compress.measurement import verdict_of
 from store.bundles import BundleStore, OpenBundle
-from store.manifest import Manifest, Report, VariantName, VariantRecord
+from store.manifest import Manifest, VariantName, VariantRecord
 from store.quality import SCALES
 from store.recipe import Budget
+from store.report import Report
 from tests.conftest import Published
 
 
