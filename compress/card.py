@@ -18,7 +18,7 @@ from store.wording import RANDOM, one_run
 
 _EIGHT_BIT: dict[Task, tuple[str, ...]] = {
     "language-model": ("embedding", "recurrent layers", "softmax"),
-    "question-answering": ("recurrent layers", "matrix products"),
+    "question-answering": ("highway layers", "recurrent layers", "convolution", "attention", "heads"),
     "graph": ("recurrent layers", "matrix products"),
 }
 _SCORES: dict[Task, str] = {
@@ -104,11 +104,12 @@ def _eight_bit(manifest: Manifest) -> str:
     for variant in manifest.variants:
         eight, rest = variant.eight_bit, [part for part in _EIGHT_BIT[manifest.task] if part not in variant.eight_bit]
         if eight and rest:
-            return (
-                f"\n\nIn int8 variants the weights of {' and '.join(eight)} take 8 bits; "
-                f"{' and '.join(rest)} stay float32."
-            )
+            return f"\n\nIn int8 variants the weights of {_listed(eight)} take 8 bits; {_listed(rest)} stay float32."
     return ""
+
+
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _latency(manifest: Manifest) -> str:

@@ -8,9 +8,17 @@ from store.report import Report
 
 _STEPS: dict[Task, str] = {
     "language-model": "token (step)",
-    "question-answering": "token (step); what depends on lengths, the convolution over a word's characters and the attention "
-    "between context and question, is not counted",
+    "question-answering": "token (step)",
     "graph": "step in the recurrent layers and in what reads them (the rest of the graph is not counted)",
+}
+_UNCOUNTED: dict[Task, str] = {
+    "question-answering": " What depends on the texts' lengths is not counted: the convolution over a word's characters, and the "
+    "attention between context and question.",
+}
+_UNITS: dict[Task, str] = {
+    "language-model": "The embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay.",
+    "question-answering": "The characters' units are the filters over them, those of the highways the width of a word. Of an "
+    "LSTM the units forward and backward stand in parentheses.",
 }
 
 
@@ -30,10 +38,8 @@ def structure_section(manifest: Manifest) -> str:
     rows.append(["**all**", "", "", "", f"{old_all:,}", f"{new_all:,}", _less(old_all, new_all)])
     head = ["part", "units before", "after", "removed", "parameters before", "after", "removed"]
     text = f"## What was removed\n\n{table(head, rows)}"
-    if any(part.directions for part in before.parts):
-        text += "\n\nOf a bidirectional layer the units forward and backward stand in parentheses."
-    if manifest.task == "language-model":
-        text += "\n\nThe embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay."
+    if manifest.task in _UNITS:
+        text += f"\n\n{_UNITS[manifest.task]}"
     if before.tied:
         text += " Embedding and softmax share one matrix, which is counted once, as embedding."
     return text
@@ -82,7 +88,7 @@ def work_section(manifest: Manifest) -> str:
         f"## Where the work goes\n\n{table(head, rows)}\n\n"
         f"Multiply-adds of one {_STEPS[manifest.task]}: work, not time. A large matrix that has to come from memory takes longer "
         "than its share, a small one leaves the processor idle, and a look-up costs none; what all of it takes on the clock is "
-        "measured in the next section."
+        f"measured in the next section.{_UNCOUNTED.get(manifest.task, '')}"
     )
 
 
