@@ -15,7 +15,7 @@ _ESTIMATES: dict[Task, str] = {
     "contexts in windows",
     "graph": ". That of the variants is measured on all of the inputs",
 }
-_TRAINED: dict[Task, str] = {"question-answering": "loss (nats a question)"}
+_TRAINED: dict[Task, str] = {"question-answering": "loss in nats"}
 """What training tells where that is no perplexity."""
 
 
@@ -53,13 +53,14 @@ def _reading(manifest: Manifest, report: Report) -> str:
     """How the trade-off is to be read, and why its perplexities are not those of the variants."""
     budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
     scale = SCALES[manifest.metric]
+    when = "after its round of learning" if manifest.recipe.mode == "learn" else "before any fine-tuning"
     counted = "parameters and multiply-adds, each by its share"
     if budget.quality is None:
         counted = "parameters" if budget.size_ratio is not None else "multiply-adds"
     text = (
         f"*Removed* is the share of what removing every removable unit would save, in {counted}, each unit counted in the "
-        f"full-size model. The {scale.name} here is the search's quick estimate, before any "
-        f"fine-tuning{_ESTIMATES[manifest.task]}"
+        f"full-size model. The {scale.name} here is the search's quick estimate, {when}"
+        f"{_ESTIMATES[manifest.task]}"
     )
     chosen = next((point for point in report.curve if point.chosen), None)
     compressed = manifest.variant("compressed")
