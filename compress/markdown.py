@@ -8,7 +8,7 @@ _MEANT = re.compile(
     r"""[\\`*_\[\]<>&#|~$!@{}]  # anywhere
     | (?<=\])\(                 # a link's address
     | :(?=//) | (?<=www)\.      # addresses that become links by themselves
-    | ^[-+=]                    # an item, or a line under a heading""",
+    | ^[-+]                     # an item of a list""",
     re.VERBOSE | re.IGNORECASE,
 )
 _NUMBERED = re.compile(r"^(\d{1,9})([.)])")
