@@ -18,12 +18,15 @@ from compress.export import export
 from compress.networks.bidaf import Bidaf
 from compress.networks.bidaf_axes import BidafSpec
 from compress.quantize import quantize
+from compress.questions.examples import prepare
+from compress.questions.sampling import sampled
+from compress.questions.squad import Paragraph, Question
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession
-from runtime.reading import answer, read, tokenized
 from store.bundles import BundleStore, seal
-from store.manifest import AxisRecord, Manifest, PartRecord, Provenance, Report, VariantName, VariantRecord
+from store.manifest import AxisRecord, Manifest, PartRecord, Provenance, VariantName, VariantRecord
 from store.recipe import Recipe
+from store.report import Report
 from store.settings import StoreSettings
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!'-"
@@ -96,11 +99,18 @@ def publish_reader(
             ),
             files=[],
         )
-        report = Report(curve=[], verdict="random weights: nothing was judged", original_value=0.0)
+        # Opened and asked as the service will, before it is published.
+        sides: tuple[VariantName, VariantName] = ("original", "compressed-int8")
+        sessions = {side: QuestionSession(folder / f"{side}.onnx") for side in sides}
+        asked = prepare([Paragraph("the cat sat on the mat", (Question("1", "who sat?", ()),))], codec)
+        report = Report(
+            curve=[],
+            verdict="random weights: nothing was judged",
+            original_value=0.0,
+            samples=sampled(sessions, codec, asked),
+        )
         (folder / "report.json").write_text(report.model_dump_json())
         (folder / "README.md").write_text(f"# {name}\n\nRandom weights.\n")
-        # Opened as the service will, before it is published.
-        answer(QuestionSession(folder / "original.onnx"), read(codec, tokenized("who", "a cat")))
         seal(folder, manifest)
         return BundleStore(settings).publish(folder)
 
@@ -116,6 +126,6 @@ def _record(name: VariantName, network: Bidaf, folder: Path, eight_bit: list[str
         eight_bit=eight_bit,
         size_bytes=file.stat().st_size,
         parts=[PartRecord(name="all", width=0, parameters=parameters, mult_adds=0)],
-        metrics={"f1": 0.0, "em": 0.0},
+        metrics={"f1": 0.0, "exact_match": 0.0},
         loss=0.0,
     )

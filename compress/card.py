@@ -6,22 +6,24 @@ from pathlib import Path
 
 from compress.markdown import table
 from compress.plots import plot_curve, plot_variants
+from compress.quoting import samples_section
+from compress.removed import left_alone_section, structure_section, work_section
 from compress.tradeoff import curve_section, learning_sections
 from compress.usage import use_section
-from store.manifest import Manifest, Provenance, Report, Task, VariantRecord
-from store.quality import SCALES
+from store.manifest import Manifest, Provenance, Task
+from store.quality import FURTHER, SCALES
 from store.recipe import Budget
+from store.report import Report
 from store.wording import RANDOM, one_run
 
 _EIGHT_BIT: dict[Task, tuple[str, ...]] = {
     "language-model": ("embedding", "recurrent layers", "softmax"),
-    "question-answering": ("recurrent layers", "matrix products"),
+    "question-answering": ("highway layers", "recurrent layers", "convolution", "attention", "heads"),
     "graph": ("recurrent layers", "matrix products"),
 }
-_STEPS: dict[Task, str] = {
-    "language-model": "token (step)",
-    "question-answering": "token (step)",
-    "graph": "step in the recurrent layers and in what reads them (the rest of the graph is not counted)",
+_SCORES: dict[Task, str] = {
+    "question-answering": "EM, the share of answers that are a golden one exactly, and F1, the mean overlap with the closest "
+    "golden one in words, both in percent by SQuAD's rules, are",
 }
 _MASKED = "The masked reference is the full-size model, repaired, with the removed units held at zero."
 _REFERENCES: dict[Task, str] = {
@@ -47,12 +49,13 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         f"**{report.verdict[0].upper()}{report.verdict[1:]}.**",
         *_warning(manifest),
         _variants(manifest, report),
-        _structure(manifest),
-        *_left_alone(report),
-        _work(manifest),
+        *samples_section(report),
+        structure_section(manifest),
+        *left_alone_section(report),
+        work_section(manifest),
         _latency(manifest),
         curve_section(manifest, report),
-        *learning_sections(report),
+        *learning_sections(manifest, report),
         _proof(manifest),
         _origin(manifest),
         use_section(folder, manifest),
@@ -72,11 +75,13 @@ def _warning(manifest: Manifest) -> list[str]:
 
 def _variants(manifest: Manifest, report: Report) -> str:
     scale = SCALES[manifest.metric]
+    further = {name: told for name, told in FURTHER.items() if name in manifest.variants[0].metrics}
     rows = [
         [
             f"`{variant.name}`",
             f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
+            *(told.value(variant.metrics[name]) for name, told in further.items()),
             scale.value(variant.metrics[manifest.metric]),
             scale.loss(variant.loss),
             f"{variant.sentence.median_ms:.2f} ms",
@@ -84,12 +89,14 @@ def _variants(manifest: Manifest, report: Report) -> str:
         ]
         for variant in manifest.variants
     ]
-    head = ["variant", "parameters", "file", scale.name, scale.loss_name, _spoken(manifest), "speed-up"]
+    names = [told.name for told in further.values()]
+    head = ["variant", "parameters", "file", *names, scale.name, scale.loss_name, _spoken(manifest), "speed-up"]
     text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
-    return text + f"\n\n{scale.name[0].upper()}{scale.name[1:]} is measured on {manifest.provenance.held_out}."
+    told = scale.name[0].upper() + scale.name[1:]
+    return text + f"\n\n{_SCORES.get(manifest.task, told + ' is')} measured on {manifest.provenance.held_out}."
 
 
 def _eight_bit(manifest: Manifest) -> str:
@@ -97,71 +104,12 @@ def _eight_bit(manifest: Manifest) -> str:
     for variant in manifest.variants:
         eight, rest = variant.eight_bit, [part for part in _EIGHT_BIT[manifest.task] if part not in variant.eight_bit]
         if eight and rest:
-            return (
-                f"\n\nIn int8 variants the weights of {' and '.join(eight)} take 8 bits; "
-                f"{' and '.join(rest)} stay float32."
-            )
+            return f"\n\nIn int8 variants the weights of {_listed(eight)} take 8 bits; {_listed(rest)} stay float32."
     return ""
 
 
-def _pair(manifest: Manifest) -> tuple[VariantRecord, VariantRecord]:
-    """The original and a compressed variant: the same structure, whatever its precision."""
-    compressed = next(variant for variant in manifest.variants if variant.name.startswith("compressed"))
-    return manifest.variants[0], compressed
-
-
-def _structure(manifest: Manifest) -> str:
-    before, after = _pair(manifest)
-    rows = [
-        [
-            old.name,
-            *((f"{old.width:,}", f"{new.width:,}", _less(old.width, new.width)) if old.width else ("", "", "")),
-            *(f"{old.parameters:,}", f"{new.parameters:,}", _less(old.parameters, new.parameters)),
-        ]
-        for old, new in zip(before.parts, after.parts, strict=True)
-    ]
-    old_all, new_all = before.parameters, after.parameters
-    rows.append(["**all**", "", "", "", f"{old_all:,}", f"{new_all:,}", _less(old_all, new_all)])
-    head = ["part", "units before", "after", "removed", "parameters before", "after", "removed"]
-    text = f"## What was removed\n\n{table(head, rows)}"
-    if manifest.task == "language-model":
-        text += "\n\nThe embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay."
-    if before.tied:
-        text += " Embedding and softmax share one matrix, which is counted once, as embedding."
-    return text
-
-
-def _left_alone(report: Report) -> list[str]:
-    """What could not shrink, and why; nothing where all could."""
-    if not report.notes:
-        return []
-    return ["## What was left alone\n\n" + "\n".join(f"- {note}" for note in report.notes)]
-
-
-def _work(manifest: Manifest) -> str:
-    before, after = _pair(manifest)
-    rows = [
-        [
-            old.name,
-            *(f"{old.mult_adds:,}", f"{old.mult_adds / before.mult_adds:.0%}"),
-            *(f"{new.mult_adds:,}", f"{new.mult_adds / after.mult_adds:.0%}"),
-            _less(old.mult_adds, new.mult_adds),
-        ]
-        for old, new in zip(before.parts, after.parts, strict=True)
-    ]
-    old_all, new_all = before.mult_adds, after.mult_adds
-    rows.append(["**all**", f"{old_all:,}", "100%", f"{new_all:,}", "100%", _less(old_all, new_all)])
-    head = ["part", "multiply-adds before", "share", "after", "share", "removed"]
-    return (
-        f"## Where the work goes\n\n{table(head, rows)}\n\n"
-        f"Multiply-adds of one {_STEPS[manifest.task]}: work, not time. A large matrix that has to come from memory takes longer "
-        "than its share, a small one leaves the processor idle, and a look-up costs none; what all of it takes on the clock is "
-        "measured in the next section."
-    )
-
-
-def _less(before: int, after: int) -> str:
-    return f"{1 - after / before:.0%}" if before else "-"
+def _listed(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def _latency(manifest: Manifest) -> str:
@@ -227,7 +175,7 @@ def _budget(manifest: Manifest, budget: Budget) -> str:
     if budget.speedup is not None:
         return f"at least {budget.speedup:g} times as fast (float32, {_spoken(manifest)}, one thread)"
     if budget.f1_fall is not None:
-        return f"a fall of F1 by at most {budget.f1_fall:g} points"
+        return f"a fall of F1 by at most {budget.f1_fall:g} {'point' if budget.f1_fall == 1 else 'points'}"
     if budget.output_change is not None:
         scale = SCALES[manifest.metric]
         return f"a {scale.loss_name} of at most {scale.loss(budget.output_change).removeprefix('+')}"

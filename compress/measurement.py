@@ -117,10 +117,10 @@ def verdict_of(variants: list[VariantRecord], scale: Scale, run: str) -> str:
         run: what the spoken latency is of, in words.
     """
     by_name = {variant.name: variant for variant in variants}
-    pruned = [variant for variant in variants if variant.name.startswith("compressed")]
-    if not pruned:
+    best = best_compressed(variants)
+    if best is None:
         return "not worth pruning: no compressed variant keeps to the budget"
-    best, original, plain = _best(pruned), by_name["original"], by_name.get("original-int8")
+    original, plain = by_name["original"], by_name.get("original-int8")
     found = best.sentence
     told = (
         f"{best.name} is {found.speedup:.1f}x as fast as the original ({run}, one thread) and "
@@ -138,8 +138,15 @@ def verdict_of(variants: list[VariantRecord], scale: Scale, run: str) -> str:
     return told
 
 
-def _best(variants: list[VariantRecord]) -> VariantRecord:
-    """The smallest file among those that no other is surely faster than: whose interval overlaps the fastest's."""
-    fastest = max(variants, key=lambda variant: variant.sentence.speedup)
-    rivals = [each for each in variants if each.sentence.speedup_high >= fastest.sentence.speedup_low]
+def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:
+    """The smallest file among those that no other is surely faster than: whose interval overlaps the fastest's.
+
+    Returns:
+        None where no compressed variant is left.
+    """
+    pruned = [variant for variant in variants if variant.name.startswith("compressed")]
+    if not pruned:
+        return None
+    fastest = max(pruned, key=lambda variant: variant.sentence.speedup)
+    rivals = [each for each in pruned if each.sentence.speedup_high >= fastest.sentence.speedup_low]
     return min(rivals, key=lambda variant: variant.size_bytes)

@@ -21,13 +21,14 @@ import torch
 
 from compress.card import write_card
 from compress.errors import BudgetNotMet
-from compress.measurement import measure
+from compress.measurement import best_compressed, measure
 from compress.structure import candidates
 from compress.tasks.contract import Candidate, Model, ModelTask, Origin
 from compress.tasks.reading import Inputs, read_task
 from store.bundles import BundleStore, seal
 from store.jobs import CompressionRequest
-from store.manifest import AxisRecord, CurvePoint, Manifest, Provenance, Report
+from store.manifest import AxisRecord, CurvePoint, Manifest, Provenance
+from store.report import Report
 
 INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "dot", "i8mm")
 """What the speed of int8 depends on: x86's, then ARM's. Without them a product takes several instructions."""
@@ -108,6 +109,9 @@ def _compress(
         raise BudgetNotMet("; ".join(dict.fromkeys([*refused, answer.detail])), curve=answer.curve) from answer
 
     stages.enter("publish", "writing the card")
+    best = best_compressed(measured.variants)
+    shown = [measured.variants[0], *([] if best is None else [best])]
+    samples = task.samples({variant.name: bundle / variant.file for variant in shown})
     manifest = Manifest(
         task=task.task,
         metric=task.metric,
@@ -127,6 +131,7 @@ def _compress(
         original_value=task.judge(task.original).value,
         epochs=found.epochs,
         verdict=measured.verdict,
+        samples=samples,
         notes=task.notes(),
         left_out=measured.left_out,
     )

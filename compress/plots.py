@@ -10,8 +10,9 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib.figure import Figure
 
-from store.manifest import Manifest, Report
+from store.manifest import Manifest
 from store.quality import SCALES
+from store.report import Report
 from store.wording import one_run
 
 _COLOURS = {
@@ -23,6 +24,7 @@ _STYLE: Any = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": Fal
 def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
     """Quality against parameters of every candidate that the search tried, the budget, and what was chosen."""
     whole, budget, scale = manifest.variants[0].parameters / 1e6, manifest.recipe.budget, SCALES[manifest.metric]
+    when = "after learning" if manifest.recipe.mode == "learn" else "before fine-tuning"
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
@@ -45,7 +47,7 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
         elif budget.size_ratio is not None:
             axes.axvline(whole * budget.size_ratio, **limit)
         axes.set_xlabel("parameters (million)")
-        axes.set_ylabel(f"{scale.axis}\nquick estimate, before fine-tuning")
+        axes.set_ylabel(f"{scale.axis}\nquick estimate, {when}")
         axes.set_xlim(left=0)
         axes.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None})

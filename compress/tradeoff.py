@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from compress.markdown import table
-from store.manifest import CurvePoint, Manifest, Report, Task
+from store.manifest import CurvePoint, Manifest, Task
 from store.quality import SCALES, Scale
+from store.report import Report
 from store.wording import axis_name
 
 _ESTIMATES: dict[Task, str] = {
     "language-model": ": the text cut into ten streams, each begun without what stands before it. That of the variants is the "
     "runtime's, over the whole text as one stream",
-    "question-answering": ", on a part of the held-out questions. That of the variants is the runtime's, on all of them",
+    "question-answering": ": PyTorch's, every context in one piece. That of the variants is the runtime's, which reads long "
+    "contexts in windows",
     "graph": ". That of the variants is measured on all of the inputs",
 }
+_TRAINED: dict[Task, str] = {"question-answering": "loss in nats"}
+"""What training tells where that is no perplexity."""
 
 
 def curve_section(manifest: Manifest, report: Report) -> str:
@@ -49,13 +53,14 @@ def _reading(manifest: Manifest, report: Report) -> str:
     """How the trade-off is to be read, and why its perplexities are not those of the variants."""
     budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
     scale = SCALES[manifest.metric]
+    when = "after its round of learning" if manifest.recipe.mode == "learn" else "before any fine-tuning"
     counted = "parameters and multiply-adds, each by its share"
     if budget.quality is None:
         counted = "parameters" if budget.size_ratio is not None else "multiply-adds"
     text = (
         f"*Removed* is the share of what removing every removable unit would save, in {counted}, each unit counted in the "
-        f"full-size model. The {scale.name} here is the search's quick estimate, before any "
-        f"fine-tuning{_ESTIMATES[manifest.task]}"
+        f"full-size model. The {scale.name} here is the search's quick estimate, {when}"
+        f"{_ESTIMATES[manifest.task]}"
     )
     chosen = next((point for point in report.curve if point.chosen), None)
     compressed = manifest.variant("compressed")
@@ -72,7 +77,7 @@ def _reading(manifest: Manifest, report: Report) -> str:
     return text + "."
 
 
-def learning_sections(report: Report) -> list[str]:
+def learning_sections(manifest: Manifest, report: Report) -> list[str]:
     """Epoch by epoch, what training cost beside how much was left; nothing where nothing was learned."""
     if not report.epochs:
         return []
@@ -88,8 +93,9 @@ def learning_sections(report: Report) -> list[str]:
         ]
         for each in report.epochs
     ]  # fmt: skip
-    head = ["round", "units", "steps", "seconds", "ms a step", "training perplexity", "held-out perplexity"]
+    trained, held_out = _TRAINED.get(manifest.task, "perplexity"), SCALES[manifest.metric].name
+    head = ["round", "units", "steps", "seconds", "ms a step", f"training {trained}", f"held-out {held_out}"]
     return [
         f"## The learning\n\n{table(head, rows)}\n\nThe network shrinks while it learns: a step costs less as units go. "
-        "Training perplexity is under dropout, held-out perplexity the quick estimate."
+        f"Training {trained} is under dropout, held-out {held_out} the quick estimate."
     ]

@@ -6,7 +6,7 @@ A bundle is a folder of plain files. Its id is the first 16 hexadecimal digits o
 the manifest holds the size and SHA-256 of every other file, so the id names the content.
 
     manifest.json      `store.manifest.Manifest`; written last: a folder without it is no bundle
-    report.json        `store.manifest.Report`: the trade-off curve, the verdict, what was left out
+    report.json        `store.report.Report`: the trade-off curve, the verdict, what was left out, samples
     README.md          the model card, for people; with `curve.svg` and `variants.svg`
     tokenizer.json     Hugging Face `tokenizers` format
     <variant>.onnx     one graph per variant, keeping to the contract of `runtime.graph`

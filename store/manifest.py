@@ -1,4 +1,4 @@
-"""The bundle's manifest and report: everything that a reader may rely on, as versioned pydantic models.
+"""The bundle's manifest: everything that a reader may rely on, as versioned pydantic models.
 
 A manifest names data, never code. `store/__init__.py` specifies the bundle as a whole.
 """
@@ -81,7 +81,10 @@ class PartRecord(Frozen):
 
     name: str = Field(description="for people", examples=["LSTM layer 1"])
     axis: str | None = Field(default=None, description="of its units, where they can go", examples=["units:lstm0"])
-    width: int = Field(description="its units", examples=[225])
+    width: int = Field(description="its units; 0: it has none", examples=[225])
+    directions: list[int] = Field(
+        default=[], description="of a bidirectional layer: its units forward and backward", examples=[[72, 72]]
+    )
     parameters: int = Field(description="biases included", examples=[252000])
     mult_adds: int = Field(description="per token or step", examples=[251100])
 
@@ -262,17 +265,3 @@ class Manifest(Frozen):
     def variant(self, name: str) -> VariantRecord | None:
         """The variant of that name, or None."""
         return next((variant for variant in self.variants if variant.name == name), None)
-
-
-class Report(Frozen):
-    """`report.json`: the trade-off curve and what was left out, for the card's plots and the reader's questions."""
-
-    curve: list[CurvePoint] = Field(description="what was tried, from the least removed to the most")
-    original_value: float = Field(description="of the original, by the same quick estimate", examples=[31.9])
-    epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
-    verdict: str = Field(
-        description="one sentence: what was gained, or why it is not worth it",
-        examples=["compressed-int8 is 4.1x as fast"],
-    )
-    notes: list[str] = Field(default=[], description="what could not shrink, and why", examples=[[]])
-    left_out: list[str] = Field(default=[], description="variants not published and why", examples=[[]])

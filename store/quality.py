@@ -65,6 +65,17 @@ SCALES: dict[Metric, Scale] = {
     "cosine": Scale("cosine similarity", "cosine distance", "{:.5f}".format, "{:.2e}".format, "1 - cosine similarity"),
 }
 
+
+@dataclass(frozen=True)
+class Further:
+    """A metric that no budget is about, and how it is told."""
+
+    name: str
+    value: Callable[[float], str]
+
+
+FURTHER: dict[str, Further] = {"exact_match": Further("EM", "{:.2f}".format)}
+
 DEFAULT_BUDGETS: dict[Task, Budget] = {
     "language-model": Budget(perplexity_rise=0.05),
     "question-answering": Budget(f1_fall=1.0),

@@ -18,9 +18,10 @@ from sqlalchemy.exc import IntegrityError
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
 from store.jobs import CompressionRequest, FrontPoint, Job, JobState, Sweep
-from store.manifest import CurvePoint, Report
+from store.manifest import CurvePoint
 from store.queue import DbosJobQueue
 from store.records import METADATA, create_tables
+from store.report import Report
 
 MOST_VARIATIONS = 32
 _SWEEPS = sa.Table(

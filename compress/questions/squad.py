@@ -62,7 +62,23 @@ def read_squad(paths: Iterable[Path]) -> list[Paragraph]:
         UnreadableUpload: when a file is no JSON, or not in the form of SQuAD v1.1; the issues say where.
         OSError: when it is not there.
     """
-    return [paragraph for path in paths for paragraph in parse_squad(_content(path), path.name)]
+    return [paragraph for path in paths for paragraph in parse_squad(unpacked(path), path.name)]
+
+
+def unpacked(path: Path) -> bytes:
+    """A file's bytes, without their xz compression where they have one.
+
+    Raises:
+        UnreadableUpload: when they cannot be decompressed.
+        OSError: when it is not there.
+    """
+    content = path.read_bytes()
+    if not content.startswith(_XZ):
+        return content
+    try:
+        return lzma.decompress(content)
+    except lzma.LZMAError as error:
+        raise UnreadableUpload(f"'{path.name}' cannot be decompressed: {error}") from error
 
 
 def parse_squad(content: bytes, name: str) -> list[Paragraph]:
@@ -121,13 +137,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} where a text is expected")
     return value
-
-
-def _content(path: Path) -> bytes:
-    content = path.read_bytes()
-    if not content.startswith(_XZ):
-        return content
-    try:
-        return lzma.decompress(content)
-    except lzma.LZMAError as error:
-        raise UnreadableUpload(f"'{path.name}' cannot be decompressed: {error}") from error

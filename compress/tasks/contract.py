@@ -27,8 +27,10 @@ from store.manifest import (
     PartRecord,
     Task,
     TextContract,
+    VariantName,
 )
 from store.recipe import Recipe
+from store.report import Sample
 
 if TYPE_CHECKING:
     from compress.calibrate import Pruned
@@ -175,6 +177,17 @@ class ModelTask(ABC, Generic[Model]):
 
     def notes(self) -> list[str]:
         """What the report should say besides: parts that were left alone, and why."""
+        return []
+
+    def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
+        """What graphs answer to a few of the held-out inputs, through the code that the service answers with.
+
+        Args:
+            paths: the graphs, in the order of the answers.
+
+        Returns:
+            Nothing where answers are not for people to read.
+        """
         return []
 
     def is_tied(self, declaration: Declaration) -> bool:

@@ -13,7 +13,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from compress import axes
 from compress.axes import Declaration
 from compress.calibrate import Pruned
 from compress.errors import TextUnusable, VerificationFailed
@@ -26,6 +25,8 @@ from compress.questions.evaluation import evaluated
 from compress.questions.examples import Inputs, Questions, prepare
 from compress.questions.metrics import score
 from compress.questions.observation import observe_questions
+from compress.questions.sampling import sampled
+from compress.questions.sizes import parts
 from compress.questions.squad import read_squad
 from compress.tasks.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
 from compress.tasks.trainers import QuestionTrainer
@@ -33,32 +34,27 @@ from runtime.latency import compare_questions
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession, Side
 from runtime.reading import answer, read, tokenized
-from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Task
+from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Task, VariantName
 from store.recipe import Recipe
+from store.report import Sample
 
 TOLERANCE = 1e-4
 """Largest absolute difference of a token's log-probability (nats): float32 sums in different orders."""
 PROVEN = 24
-PARTS = (
-    ("characters", ("characters.", "convolution."), None),
-    ("highways", ("highways.",), None),
-    ("contextual LSTM", ("contextual.",), "contextual"),
-    ("attention", ("attention.",), None),
-    ("modelling LSTM 1", ("modelling0.",), "modelling0"),
-    ("modelling LSTM 2", ("modelling1.",), "modelling1"),
-    ("output LSTM", ("output.",), "output"),
-    ("heads", ("start.", "end."), None),
-)
-"""Name, prefixes of its arrays, and the LSTM whose units are its width."""
 
 
 @dataclass(frozen=True)
 class QuestionData:
-    """What a reader is observed, trained and judged on, and a line on the origin of each."""
+    """What a reader is observed, trained and judged on, and a line on the origin of each.
+
+    Attributes:
+        as_sent: the held-out questions before the original's answers were taken for golden ones.
+    """
 
     calibration: Questions
     training: Questions
     held_out: Questions
+    as_sent: Questions
     calibration_origin: str
     held_out_origin: str
 
@@ -102,6 +98,7 @@ def read_questions(
     for name, questions in (("calibration", observed), ("held-out", judged)):
         if len(questions.examples) < 10:
             raise TextUnusable(f"there are {len(questions.examples)} {name} questions; at least 10 are needed")
+    as_sent = judged
     if not all(example.golden for example in judged.examples):
         answers = evaluated(original, judged).answers
         examples = [replace(each, golden=(said,)) for each, said in zip(judged.examples, answers, strict=True)]
@@ -111,6 +108,7 @@ def read_questions(
         observed,
         training,
         judged,
+        as_sent,
         f"uploaded questions ({len(observed.examples):,})",
         f"{origin} ({len(judged.examples):,})",
     )
@@ -143,7 +141,7 @@ class QuestionTask(ModelTask[Bidaf]):
 
     def judge(self, network: Bidaf) -> Quality:
         """F1 of the answers, and how many points it fell."""
-        found = evaluated(network, self.data.held_out).scores.f1
+        found = self._base if network is self.original else evaluated(network, self.data.held_out).scores.f1
         return Quality(found, self._base - found)
 
     def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:
@@ -181,6 +179,11 @@ class QuestionTask(ModelTask[Bidaf]):
         found = score(answered)
         return {"f1": found.f1, "exact_match": found.em}
 
+    def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
+        """Questions spread over the held-out ones, each answered as the service answers."""
+        sessions = {name: QuestionSession(path) for name, path in paths.items()}
+        return sampled(sessions, self.codec, self.data.as_sent)
+
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """Points of F1 lost."""
         return original["f1"] - metrics["f1"]
@@ -195,7 +198,7 @@ class QuestionTask(ModelTask[Bidaf]):
 
     def parts(self, declaration: Declaration) -> list[PartRecord]:
         """From the characters to the heads; word vectors are no part of the network."""
-        return [_part(declaration, name, prefixes, lstm) for name, prefixes, lstm in PARTS]
+        return parts(declaration)
 
     def save_companions(self, folder: Path) -> None:
         """Words, vectors and characters, once for all variants."""
@@ -259,17 +262,3 @@ def _checked(name: str, inputs: Inputs, found: tuple[torch.Tensor, torch.Tensor]
         f"log-probabilities of {2 * int(real.sum()):,} starts and ends, {len(inputs[2])} contexts of unequal lengths"
     )
     return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)
-
-
-def _part(declaration: Declaration, name: str, prefixes: tuple[str, ...], lstm: str | None) -> PartRecord:
-    own = [array for array in declaration.dimensions if array.startswith(prefixes)]
-    read = {reader.parameter for site in declaration.sites for reader in site.readers}
-    counted = {array: int(np.prod(axes.shape(declaration, array))) for array in own}
-    units = [size for axis, size in declaration.axes.items() if lstm and axis.startswith(f"units:{lstm}.")]
-    width = sum(units) if units else axes.shape(declaration, own[-1])[0]
-    return PartRecord(
-        name=name,
-        width=width,
-        parameters=sum(counted.values()),
-        mult_adds=sum(entries for array, entries in counted.items() if array in read),
-    )

@@ -13,7 +13,7 @@ from service.house import TheHouse
 from service.problems import ProblemDocument, document
 from service.schemas import FilePath, ModelDetail, ModelName, ModelSummary
 from store.bundles import ListedBundle
-from store.manifest import Report
+from store.report import Report
 
 router = APIRouter(prefix="/models", tags=["models"])
 REFUSALS: dict[int | str, dict[str, Any]] = {status: {"model": ProblemDocument} for status in (404, 409)}
@@ -56,9 +56,9 @@ def get_model(model: ModelName, house: TheHouse) -> ModelDetail:
     return ModelDetail(id=bundle_id, manifest=manifest)
 
 
-@router.get("/{model}/report", summary="The trade-off curve and the verdict", responses=REFUSALS)
+@router.get("/{model}/report", summary="The trade-off curve, the verdict, samples", responses=REFUSALS)
 def get_report(model: ModelName, house: TheHouse) -> Report:
-    """What the search tried."""
+    """What the search tried; of question answering also samples of what the variants answer."""
     bundle = house.models.bundles.open(house.models.resolve(model))
     return Report.model_validate_json(bundle.path("report.json").read_bytes())
 

@@ -9,10 +9,12 @@ import pytest
 
 from compress.card import write_card
 from compress.measurement import verdict_of
+from compress.tradeoff import curve_section, learning_sections
 from store.bundles import BundleStore, OpenBundle
-from store.manifest import Manifest, Report, VariantName, VariantRecord
+from store.manifest import EpochPoint, Manifest, VariantName, VariantRecord
 from store.quality import SCALES
 from store.recipe import Budget
+from store.report import Report
 from tests.conftest import Published
 
 
@@ -100,6 +102,26 @@ def test_budget_is_told_in_words(budget: Budget, words: str, bundle: OpenBundle,
     recipe = bundle.manifest.recipe.model_copy(update={"budget": budget})
     card = rewritten(tmp_path, bundle.manifest.model_copy(update={"recipe": recipe}), report_of(bundle))
     assert f"asked for: {words}" in card
+
+
+def test_learning_is_told_in_the_terms_of_its_task(bundle: OpenBundle) -> None:
+    point = EpochPoint(
+        round=1, seconds=3.0, steps=20, units={"units:lstm0": 9}, training_value=3.4, held_out_value=52.7
+    )
+    report = report_of(bundle).model_copy(update={"epochs": [point]})
+    (text,) = learning_sections(bundle.manifest, report)
+    assert "| training perplexity | held-out perplexity |" in text
+    reader = bundle.manifest.model_copy(update={"task": "question-answering", "metric": "f1"})
+    (answers,) = learning_sections(reader, report)
+    assert "| training loss in nats | held-out F1 |" in answers
+    assert "perplexity" not in answers
+    for learnt, words in (
+        (True, "quick estimate, after its round of learning:"),
+        (False, "quick estimate, before any"),
+    ):
+        recipe = bundle.manifest.recipe.model_copy(update={"mode": "learn" if learnt else "calibrate"})
+        manifest = bundle.manifest.model_copy(update={"recipe": recipe})
+        assert words in curve_section(manifest, report)
 
 
 def timed(variants: list[VariantRecord], name: VariantName, low: float, median: float, high: float) -> VariantRecord:

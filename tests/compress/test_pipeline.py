@@ -19,8 +19,8 @@ from runtime.scoring import perplexity, score_batch
 from service.main import create_app
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
-from store.manifest import Report
 from store.recipe import Budget, Recipe
+from store.report import Report
 from store.settings import StoreSettings
 from tests.conftest import WORDS, Published, Trained, compress_in, train_small
 

@@ -15,8 +15,8 @@ from compress.tasks.language import LanguageTask
 from compress.texts import Texts, sample
 from runtime.kinds import LoadedLanguageModel
 from store.bundles import BundleStore
-from store.manifest import Report
 from store.recipe import Budget, Recipe
+from store.report import Report
 from store.settings import StoreSettings
 from tests.compress.networks.slow import NETWORKS
 from tests.compress.networks.test_networks import random_network

@@ -73,6 +73,18 @@ def test_answers_are_the_runtimes_side_by_side(client: TestClient, model: Loaded
     assert stages == ["queue", "tokenize", "run", "search", "serialize"]
 
 
+def test_samples_of_the_report_are_answered_alike(client: TestClient) -> None:
+    (sample,) = client.get("/models/reader/report").json()["samples"]
+    assert (sample["golden"], sample["golden_span"]) == ([], None)
+    names = [each["variant"] for each in sample["answers"]]
+    body = {"model": "reader", "question": sample["asked"], "context": sample["context"], "variants": names}
+    for recorded, found in zip(sample["answers"], client.post("/qa", json=body).json()["variants"], strict=True):
+        (best,) = found["answers"]
+        assert found["variant"] == recorded["variant"]
+        assert (best["answer"], best["start"], best["end"]) == (recorded["text"], recorded["start"], recorded["end"])
+        assert best["score"] == pytest.approx(recorded["score"], rel=1e-6)
+
+
 @pytest.mark.parametrize("variant", ["original", "original-int8", "compressed", "compressed-int8"])
 def test_unequal_questions_in_one_request_equal_one_by_one_exactly(client: TestClient, variant: str) -> None:
     ask = {"model": "reader", "variants": [variant], "top_k": 2}

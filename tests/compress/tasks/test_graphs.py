@@ -33,8 +33,9 @@ from runtime.kinds import LoadedGraph, load
 from runtime.samples import SAMPLES, AnyGraph, read_runs, write_runs
 from store.arrays import npz
 from store.bundles import BundleStore, OpenBundle
-from store.manifest import Metric, Report
+from store.manifest import Metric
 from store.recipe import Budget, Recipe
+from store.report import Report
 from store.settings import StoreSettings
 from tests.tagger import STEPS, TAGS, Carried, Tagger, compress, export, recorded, tagger_graph, trained
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,10 @@ from compress.tasks.questions import QuestionTask, read_questions
 from compress.tasks.reading import Inputs, read_task
 from runtime.kinds import load
 from runtime.reading import answer, read, tokenized
-from store.bundles import BundleStore
+from store.bundles import BundleStore, OpenBundle
 from store.jobs import CompressionRequest
 from store.recipe import Budget, Recipe
+from store.report import Report
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 from tests.compress.tasks.readers import Reader, trained_reader, world
@@ -64,15 +66,21 @@ def task_of(reader: Reader, recipe: Recipe | None = None) -> QuestionTask:
     return task
 
 
-def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured(
-    reader: Reader, tmp_path: Path
-) -> None:
-    settings = StoreSettings(home=tmp_path / "home")
+@pytest.fixture(scope="module")
+def published(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> OpenBundle:
+    """The reader through the whole pipeline, by the default mode."""
+    folder = tmp_path_factory.mktemp("published")
+    settings = StoreSettings(home=folder / "home")
     inputs, recipe = files(reader), Recipe(name="reader", budget=Budget(f1_fall=6.0))
     request = CompressionRequest(model=UploadStore(settings).save_file(inputs.model), recipe=recipe)
     bundles = BundleStore(settings)
-    bundle = bundles.open(run(request, inputs, tmp_path, lambda stage, done, message: None, bundles))
-    manifest = bundle.manifest
+    return bundles.open(run(request, inputs, folder, lambda stage, done, message: None, bundles))
+
+
+def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured(
+    published: OpenBundle, reader: Reader
+) -> None:
+    manifest = published.manifest
     assert (manifest.task, manifest.metric, manifest.architecture) == ("question-answering", "f1", "bidaf")
     original, compressed = manifest.variant("original"), manifest.variant("compressed")
     assert original is not None
@@ -87,7 +95,7 @@ def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured
     assert all(check.error <= check.tolerance for check in manifest.checks)
     assert len(manifest.checks) == 3
     # What the service answers is what was measured.
-    model, right, asked = load(bundle), 0, 0
+    model, right, asked = load(published), 0, 0
     session = model.session("compressed")
     for paragraph in json.loads((reader.folder / "held-out.json").read_text())["data"][0]["paragraphs"]:
         for question in paragraph["qas"]:
@@ -96,10 +104,49 @@ def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured
     assert 100 * right / asked == pytest.approx(
         compressed.metrics["exact_match"], abs=2.0
     )  # articles do not count there
-    card = bundle.path("README.md").read_text()
+    card = published.path("README.md").read_text()
     assert "a fall of F1 by at most 6 points" in card
-    assert "| contextual LSTM | 32 |" in card
+    assert "| contextual LSTM | 32 (16 + 16) |" in card
+    lstms = [sum(part.parameters for part in each.parts if "LSTM" in part.name) for each in (original, compressed)]
+    less = f"{1 - lstms[1] / lstms[0]:.0%}"
+    assert f"| {lstms[0]:,} | {lstms[1]:,} | {less} |" in next(
+        line for line in card.splitlines() if "all LSTMs" in line
+    )
+    for variant in manifest.variants:
+        exact, overlap = (f"{variant.metrics[name]:.2f}" for name in ("exact_match", "f1"))
+        assert f"| {exact} | {overlap} |" in next(line for line in card.splitlines() if f"| `{variant.name}` |" in line)
     assert "localhost:8000/qa" in card
+
+
+def test_samples_are_the_answers_of_the_variants_that_they_name(published: OpenBundle, reader: Reader) -> None:
+    report = Report.model_validate_json(published.path("report.json").read_bytes())
+    named = report.verdict.split()[0]
+    asked = [
+        (question["question"], paragraph["context"], question["answers"][0]["text"])
+        for paragraph in json.loads((reader.folder / "held-out.json").read_text())["data"][0]["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+    assert len(report.samples) == 10
+    places = [asked.index((each.asked, each.context, each.golden[0])) for each in report.samples]
+    assert (places[0], places[-1]) == (0, len(asked) - 1)
+    assert all(9 <= later - earlier <= 18 for earlier, later in pairwise(places))  # of 120
+    model = load(published)
+    for sample in report.samples:
+        assert [each.variant for each in sample.answers] == ["original", named]
+        reading = read(model.codec, tokenized(sample.asked, sample.context))
+        for each in sample.answers:
+            best = answer(model.session(each.variant), reading).answers[0]
+            assert (each.text, each.start, each.end) == (best.text, best.start, best.end)
+            assert each.score == pytest.approx(best.score, rel=1e-6)
+        # Else the variants could be mistaken for one another, and no test would see it.
+        scores = [each.score for each in sample.answers]
+        assert scores[0] != pytest.approx(scores[1], rel=1e-5)
+    card = published.path("README.md").read_text()
+    for number, sample in enumerate(report.samples, 1):
+        quoted = card.split(f"**{number}. {sample.asked}**")[1].split("\n\n**")[0]
+        assert f"- golden: {sample.golden[0]}\n" in quoted
+        for each in sample.answers:
+            assert f"- `{each.variant}`: {each.text} ({each.score:.2f})" in quoted
 
 
 def test_repair_keeps_more_of_a_reader_than_cutting_alone(reader: Reader) -> None:
@@ -151,6 +198,7 @@ def test_unlabelled_held_out_questions_measure_agreement(reader: Reader, tmp_pat
     data = read_questions(reader.network, reader.codec, inputs.calibration, inputs.held_out, Recipe())
     assert "agreement with the original" in data.held_out_origin
     assert evaluate(reader.network, data.held_out).scores.em == 100.0
+    assert not any(example.golden for example in data.as_sent.examples)
 
 
 def test_last_fifth_is_held_out_where_nothing_else_is_sent(reader: Reader) -> None:

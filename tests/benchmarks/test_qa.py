@@ -1,0 +1,111 @@
+"""The question-answering benchmark on a small reader of a made-up world: every figure is that of the variant it names."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from benchmarks import qa
+from compress.questions.metrics import score
+from runtime.kinds import LoadedQuestionModel
+from runtime.reading import answer, read, tokenized
+from store.bundles import BundleStore
+from store.settings import StoreSettings
+from tests.compress.tasks.readers import trained_reader, world
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cached reader, and data named and packed like the real ones."""
+    home = tmp_path_factory.mktemp("qa")
+    folder, data = home / "benchmarks" / "bidaf", home / "data" / "squad-v1.1"
+    folder.mkdir(parents=True)
+    data.mkdir(parents=True)
+    trained_reader(folder)
+    shutil.copy(folder / "calibration.json", data / "train-v1.1-part.json")
+    (data / "train-tail.json.xz").write_bytes(lzma.compress(json.dumps(world(30, 7)).encode()))
+    (data / "dev-part.json.xz").write_bytes(lzma.compress((folder / "held-out.json").read_bytes()))
+    return home
+
+
+def told(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+    monkeypatch.setenv("ISS_HOME", str(home))
+    monkeypatch.setenv("ISS_DATA", str(home / "data"))
+    monkeypatch.setattr(sys, "argv", ["qa", "--json", *words])
+    qa.main()
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_curve_has_a_point_for_each_mode_and_budget_and_the_figures_are_the_bundles(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = told(home, capsys, monkeypatch, "--mode", "both", "--falls", "8", "--epochs", "0.5")
+    curve = found["curve"]
+    assert [(each["mode"], each["fall"]) for each in curve] == [("calibrate", 8.0), ("learn", 8.0)]
+    made = [each for each in curve if "original" in each]
+    assert all(each["original"]["f1"] - each["compressed"]["f1"] <= each["fall"] + 0.01 for each in made)
+    assert {name: found[name] for name in ("original", "compressed")} == {
+        name: made[0][name] for name in ("original", "compressed")
+    }
+    assert (
+        {"em", "f1", "lstm_weights", "median_ms"}
+        == found["original"].keys()
+        == found["compressed"].keys() - {"variant"}
+    )
+    dev = json.loads((home / "benchmarks" / "bidaf" / "held-out.json").read_text())["data"][0]["paragraphs"]
+    asked = [(paragraph, question) for paragraph in dev for question in paragraph["qas"]]
+    store = BundleStore(StoreSettings(home=home / "benchmarks" / "bidaf-home"))
+    for point in made:
+        assert point["questions"] == len(asked)
+        name = f"bidaf-{point['mode']}-{point['fall']:g}"
+        (bundle_id,) = [bundle_id for bundle_id, manifest in store.manifests() if manifest.name == name]
+        model = LoadedQuestionModel(store.open(bundle_id))
+        assert f"({len(asked)})" in model.manifest.provenance.held_out
+        for place, variant in (("original", "original"), ("compressed", point["compressed"]["variant"])):
+            session = model.session(variant)
+            answers = (
+                answer(session, read(model.codec, tokenized(question["question"], paragraph["context"])))
+                .answers[0]
+                .text
+                for paragraph, question in asked
+            )
+            golden = [[each["text"] for each in question["answers"]] for _, question in asked]
+            scores = score(zip(answers, golden, strict=True))
+            assert (point[place]["em"], point[place]["f1"]) == (
+                pytest.approx(scores.em, abs=0.01),
+                pytest.approx(scores.f1, abs=0.01),
+            )
+            record = model.record(variant)
+            expected = sum(part.parameters for part in record.parts if part.directions)
+            assert point[place]["lstm_weights"] == expected > 0
+    # Found again, not made again; and judged anew on a part.
+    again = told(home, capsys, monkeypatch, "--falls", "8", "--questions", "10", "--epochs", "0.5")
+    assert len(store.manifests()) == len(made)
+    assert again["questions"] == 10
+
+
+def test_table_shows_each_budget_beside_what_was_found_within_it() -> None:
+    original = {"em": 30.0, "f1": 40.0, "lstm_weights": 1000, "median_ms": 10.0}
+    small = {"em": 29.0, "f1": 39.5, "lstm_weights": 400, "median_ms": 4.0, "variant": "compressed-int8"}
+    curve = [
+        {"fall": 0.1, "mode": "calibrate", "refused": "no model meets the budget"},
+        {"fall": 1.0, "mode": "learn", "original": original, "compressed": small, "questions": 5397},
+    ]
+    shown = io.StringIO()
+    Console(file=shown, width=140).print(qa.table(curve))
+    lines = shown.getvalue().splitlines()
+    for words in (
+        ("original", "30.00", "40.00", "1,000", "1.00x", "10.00"),
+        ("calibrate", "nothing within it", "0.1"),
+        ("learn", "compressed-int8", "1", "29.00", "39.50", "+0.50", "400", "2.50x", "4.00"),
+    ):
+        assert any(all(word in line for word in words) for line in lines), words
