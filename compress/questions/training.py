@@ -162,7 +162,8 @@ class _Run:
         began = time.monotonic()
         self.network.train()
         inputs = self.training.distinct(chosen, self.device)
-        start, end = self.network.distinct(*inputs)
+        vectors, *others = inputs
+        start, end = self.network.distinct(self._shown(vectors), *others)
         loss = self._loss(chosen, inputs, start, end)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -183,6 +184,12 @@ class _Run:
         took = time.monotonic() - began
         self.seconds, self.spent = self.seconds + took, self.spent + took
         self.tell(self.done(), f"step {self.at:,} of {self.steps_of_an_epoch:,}, {self.standing}")
+
+    def _shown(self, vectors: Tensor) -> Tensor:
+        """The words' vectors, some of them zeros, as those of words without a vector are."""
+        if self.plan.word_dropout == 0:
+            return vectors
+        return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= self.plan.word_dropout)
 
     def done(self) -> float:
         """Share of the whole run."""

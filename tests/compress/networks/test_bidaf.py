@@ -267,3 +267,10 @@ def test_dropout_acts_in_training_only_and_the_loss_reaches_every_parameter() ->
     assert still <= {"start.bias", "end.bias"}
     network.eval()
     torch.testing.assert_close(network(*inputs), network(*inputs), rtol=0, atol=0)
+
+
+def test_attention_begins_as_a_dot_product() -> None:
+    network = Bidaf(BidafSpec(6, 9, 4, 6, (3, 5), (4, 4), (4, 4), (4, 4)))
+    h, u = torch.randn(8, generator=torch.Generator().manual_seed(0)), torch.randn(8)
+    found = network.attention(torch.cat([h, u, h * u])).item()
+    assert found == pytest.approx(0.5 * float(h @ u), abs=1e-5)

@@ -49,8 +49,29 @@ def trained(
     )
 
 
+def test_a_word_that_is_not_shown_has_no_vector_in_either_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[torch.Tensor] = []
+    given: list[torch.Tensor] = []
+    real, questions = Bidaf.distinct, made.questions(20, seed=1)
+
+    def watched(network: Bidaf, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        (shown if network.training else given).append(inputs[0])
+        return real(network, *inputs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Bidaf, "distinct", watched)
+    plan = replace(PLAN, epochs=1, word_dropout=0.3)
+    train_reader(network_of(), questions, made.questions(20, seed=2), plan, teacher=network_of().eval())
+    hidden = 0
+    for student, teacher in zip(shown, given, strict=False):  # the teacher is asked right behind the student
+        gone = ~student.any(dim=1) & teacher.any(dim=1)
+        np.testing.assert_array_equal(student[~gone], teacher[~gone])  # all others as they are
+        hidden += int(gone.sum())
+    rows = sum(int(each.any(dim=1).sum()) for each in given[: len(shown)])
+    assert 0.15 * rows < hidden < 0.45 * rows
+
+
 def test_a_small_network_learns_who_is_where() -> None:
-    found = trained(replace(PLAN, epochs=12), dropout=0.0, count=60)
+    found = trained(replace(PLAN, epochs=18, word_dropout=0.0), dropout=0.0, count=60)
     assert found.epochs[-1].training_loss < 0.1 * found.epochs[0].training_loss
     scores = evaluate(found.network, made.questions(40, seed=3)).scores
     assert scores.f1 > 85  # guessing one of the places scores about 50

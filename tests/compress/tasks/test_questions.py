@@ -266,7 +266,8 @@ def test_learning_on_questions_ends_smaller_within_the_budget(
         assert task.judge(found.network).loss <= 0.97 * 8.0
     assert [len(index) for index in found.kept.values()] == list(found.network.declaration().axes.values())
     assert found.checks[0].error <= found.checks[0].tolerance
-    assert found.epochs[-1].units == found.network.declaration().axes
+    # A round that is rolled back has its epochs in the record, too.
+    assert found.network.declaration().axes in [epoch.units for epoch in found.epochs]
 
 
 def test_unlabelled_questions_distil_the_teacher(reader: Reader, tmp_path: Path) -> None:
