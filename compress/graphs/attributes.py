@@ -25,6 +25,12 @@ def real(node: NodeProto, name: str, default: float) -> float:
     return default if found is None else float(found.f)
 
 
+def reals(node: NodeProto, name: str) -> list[float]:
+    """Numbers; none when they are left out."""
+    found = _find(node, name, AttributeProto.FLOATS)
+    return [] if found is None else [float(each) for each in found.floats]
+
+
 def word(node: NodeProto, name: str, default: str) -> str:
     """A text."""
     found = _find(node, name, AttributeProto.STRING)

@@ -136,6 +136,9 @@ class _Declaring:
             self._sites.append((place, Site(f"{name}.input", (inward,), f"{name}.bias")))
         if prunable:
             self._sites.append((place, Site(f"{name}.recurrent", (across,), f"{name}.recurrence_bias")))
+        if prunable and made.candidate is not None:
+            held = Reader(f"{name}.candidate", (f"{name}:reset",))
+            self._sites.append((place, Site(f"{name}.candidate", (held,), f"{name}.candidate_bias")))
 
     def _product(self, product: Product) -> None:
         """The arrays of a matrix that an axis touches, and its site if it reads one."""

@@ -1,7 +1,8 @@
 """What the sites of a graph read, from runs of the original graph with more outputs.
 
 A recurrent site reads the layer's input and its output of the step before, which is Y shifted by one step with the initial
-state first (for a backward layer: behind). A matrix reads one tensor. What lies in a branch of an If is handed out through
+state first (for a backward layer: behind). The last gate of a GRU without `linear_before_reset` reads that times the reset
+gate, which is computed from both. A matrix reads one tensor. What lies in a branch of an If is handed out through
 the If, as nothing when the other branch ran; what lies in the body of a Loop or Scan as a stack over its runs. What lies in
 a branch inside a body is not shown: runs that had nothing to show could not be stacked.
 
@@ -21,8 +22,9 @@ from compress.graphs.attributes import subgraphs
 from compress.graphs.declaring import Meaning
 from compress.graphs.edits import Product, key
 from compress.graphs.findings import Layer
+from compress.graphs.gates import Gate, reset_gate
 from compress.graphs.parts import Parts, graphs, nodes, put_together
-from compress.graphs.recurrent import H0, LENGTHS, W, X
+from compress.graphs.recurrent import H0, LENGTHS, B, R, W, X
 from compress.graphs.tracing import Trace
 
 Rows = NDArray[np.float32]
@@ -53,6 +55,8 @@ class LayerView:
         lengths: of the sequences (B,), if they are given.
         direction: index into D.
         backward: whether that direction runs from the last step to the first.
+        reset: of a GRU without `linear_before_reset`: its reset gate (N, H) from the layer's input and its output of the step
+            before.
     """
 
     inputs: Tensor
@@ -61,6 +65,7 @@ class LayerView:
     lengths: Tensor | None
     direction: int
     backward: bool
+    reset: Gate | None
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,9 @@ class Observer:
             both = inputs
         elif name.endswith(".recurrent") and not self._joint[name]:
             both = before
+        elif name.endswith(".candidate") and seen.reset is not None:
+            given = before[real].astype(np.float32)
+            return seen.reset(inputs[real].astype(np.float32), given) * given
         else:
             both = np.concatenate([inputs, before], axis=-1)
         return both[real].astype(np.float32)
@@ -181,10 +189,14 @@ class Observer:
         initial = self._show(seen.given(H0), kind, 3) if seen.given(H0) else None
         lengths = self._show(seen.given(LENGTHS), TensorProto.INT32, 1) if seen.given(LENGTHS) else None
         for index, direction in enumerate(seen.directions):
-            for suffix in ("",) if seen.joint else (".input", ".recurrent"):
+            given = {at: self._parts.constants[seen.given(at)] for at in (W, R, B) if seen.given(at)}
+            reset = reset_gate(seen, index, given) if seen.reset_first else None
+            suffixes = ("",) if seen.joint else (".input", ".recurrent", *([".candidate"] if reset else []))
+            for suffix in suffixes:
                 views = self.sites.setdefault(f"{name}.{direction}{suffix}", [])
                 if inputs and outputs and bool(initial) == bool(seen.given(H0)):
-                    views.append(LayerView(inputs, outputs, initial, lengths, index, direction == "backward"))
+                    backward = direction == "backward"
+                    views.append(LayerView(inputs, outputs, initial, lengths, index, backward, reset))
 
     def _show_product(self, product: Product) -> MatrixView | None:
         layout = self._trace.layout(product.activation)

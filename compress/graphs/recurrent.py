@@ -66,6 +66,11 @@ class Recurrent:
         return self.kind != "GRU"
 
     @property
+    def reset_first(self) -> bool:
+        """Whether its last gate reads r * h, which nothing but the gate itself gives."""
+        return self.kind == "GRU" and not self.linear_before_reset
+
+    @property
     def states(self) -> tuple[int, ...]:
         """Positions of the initial states; the outputs 1, 2 are the states after the last step."""
         return (H0, C0) if self.kind == "LSTM" else (H0,)
@@ -94,6 +99,7 @@ class Cell:
         bias: (G H,) beside `weight`; where both parts are summed, of both.
         recurrence_bias: beside `recurrence` in a GRU, else None.
         candidate: see `recurrence`.
+        candidate_bias: (H,) beside it.
         peephole: (3 H,) of an LSTM that has one.
     """
 
@@ -102,6 +108,7 @@ class Cell:
     bias: NDArray[np.float32]
     recurrence_bias: NDArray[np.float32] | None = None
     candidate: NDArray[np.float32] | None = None
+    candidate_bias: NDArray[np.float32] | None = None
     peephole: NDArray[np.float32] | None = None
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
@@ -142,12 +149,10 @@ def cell(recurrent: Recurrent, direction: int, weights: dict[int, Constant]) -> 
     first, second = both[:rows], both[rows:]
     if recurrent.joint:
         return Cell(own[W], own[R], first + second, peephole=own.get(P))
-    if recurrent.linear_before_reset:
+    if not recurrent.reset_first:
         return Cell(own[W], own[R], first, second.copy())
-    last = slice(2 * units, None)
-    bias = first.copy()
-    bias[last] += second[last]
-    return Cell(own[W], own[R][: 2 * units], bias, second[: 2 * units].copy(), own[R][last])
+    gates, last = slice(2 * units), slice(2 * units, None)
+    return Cell(own[W], own[R][gates], first, second[gates].copy(), own[R][last], second[last].copy())
 
 
 def tensors(recurrent: Recurrent, cells: list[Cell]) -> dict[int, NDArray[np.float32]]:
@@ -159,9 +164,8 @@ def tensors(recurrent: Recurrent, cells: list[Cell]) -> dict[int, NDArray[np.flo
     for each in cells:
         rows, units = each.weight.shape[0], each.recurrence.shape[1]
         recurrence = each.recurrence if each.candidate is None else np.concatenate([each.recurrence, each.candidate])
-        second = np.zeros(rows, np.float32)
-        if each.recurrence_bias is not None:
-            second[: len(each.recurrence_bias)] = each.recurrence_bias
+        given = [bias for bias in (each.recurrence_bias, each.candidate_bias) if bias is not None]
+        second = np.concatenate(given) if given else np.zeros(rows, np.float32)
         result[W].append(each.weight)
         result[R].append(recurrence.reshape(rows, units))
         result[B].append(np.concatenate([each.bias, second]))
