@@ -32,7 +32,11 @@ ModelFile = Annotated[
     Path, typer.Argument(exists=True, dir_okay=False, help="safetensors, a .pt of weights, or an .onnx graph")
 ]
 GraphMetric = Annotated[
-    str, typer.Option(help="of a graph: output_change, argmax (decisions that differ), mean_squared_error or cosine")
+    str,
+    typer.Option(
+        help="of a graph: output_change, argmax (decisions that differ), mean_squared_error, cosine, or command:NAME, an "
+        "evaluation that the worker's operator configured"
+    ),
 ]
 GraphOutputs = Annotated[
     list[str] | None, typer.Option(help="of a graph: judge by this output; repeat; none: all but carried states")

@@ -16,7 +16,7 @@ from client.api import Client
 from client.forms import GraphRun
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest, VariantRecord
-from store.quality import SCALES, output_change
+from store.quality import output_change, scale_of
 from store.wording import RANDOM, one_run
 
 
@@ -107,7 +107,7 @@ def models_table(models: list[dict[str, Any]]) -> Table:
             continue
         for index, variant in enumerate(model["variants"]):
             record = VariantRecord.model_validate(variant)
-            spoken, scale = record.sentence, SCALES[model["metric"]]
+            spoken, scale = record.sentence, scale_of(model["metric"])
             table.add_row(
                 model["name"] if index == 0 else "",
                 model["id"] if index == 0 else "",
@@ -122,11 +122,13 @@ def models_table(models: list[dict[str, Any]]) -> Table:
 
 def comparison_table(manifest: Manifest) -> Table:
     """The variants of one model side by side."""
-    scale = SCALES[manifest.metric]
+    scale = scale_of(manifest.metric)
     shapes = [
         one_run(manifest.task, each.steps, each.batch, manifest.provenance) for each in manifest.variants[0].latency
     ]
-    warned = f"[bold red]Judged on {RANDOM}.[/]" if manifest.provenance.random_inputs else None
+    origin = manifest.provenance
+    done = "Judged" if origin.evaluation is None else "Observed and timed"
+    warned = f"[bold red]{done} on {RANDOM}.[/]" if origin.random_inputs else None
     table = Table(title=f"{manifest.name}: the original and what became of it", caption=warned)
     for column in ("variant", "units", "parameters", "file", scale.name, *shapes):
         table.add_column(column, justify="left" if column == "variant" else "right")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from compress.judged import judged
 from compress.markdown import table
 from compress.plots import plot_curve, plot_variants
 from compress.quoting import samples_section
@@ -11,7 +12,7 @@ from compress.removed import left_alone_section, structure_section, work_section
 from compress.tradeoff import curve_section, learning_sections
 from compress.usage import use_section
 from store.manifest import Manifest, Provenance, Task
-from store.quality import FURTHER, SCALES
+from store.quality import FURTHER, scale_of
 from store.recipe import Budget
 from store.report import Report
 from store.wording import RANDOM, one_run
@@ -67,14 +68,20 @@ def _warning(manifest: Manifest) -> list[str]:
     """Loud, where nothing of the quality is known."""
     if not manifest.provenance.random_inputs:
         return []
+    send = "Send some (`calibration`, an npz of recorded inputs) before you use the small model."
+    if manifest.provenance.evaluation is not None:
+        return [
+            f"> **Observed on RANDOM inputs.** No inputs were sent, so units were chosen, proven and timed on {RANDOM}. Only "
+            f"the quality is that of the evaluation. {send}"
+        ]
     return [
         f"> **Judged on RANDOM inputs.** No inputs were sent, so everything here was observed, judged and timed on {RANDOM}. "
-        "Send some (`calibration`, an npz of recorded inputs) before you use the small model."
+        f"{send}"
     ]
 
 
 def _variants(manifest: Manifest, report: Report) -> str:
-    scale = SCALES[manifest.metric]
+    scale = scale_of(manifest.metric)
     further = {name: told for name, told in FURTHER.items() if name in manifest.variants[0].metrics}
     rows = [
         [
@@ -85,7 +92,7 @@ def _variants(manifest: Manifest, report: Report) -> str:
             scale.value(variant.metrics[manifest.metric]),
             scale.loss(variant.loss),
             f"{variant.sentence.median_ms:.2f} ms",
-            f"{variant.sentence.speedup:.1f}x",
+            f"{variant.sentence.speedup:.2f}x",
         ]
         for variant in manifest.variants
     ]
@@ -95,8 +102,7 @@ def _variants(manifest: Manifest, report: Report) -> str:
     text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
-    told = scale.name[0].upper() + scale.name[1:]
-    return text + f"\n\n{_SCORES.get(manifest.task, told + ' is')} measured on {manifest.provenance.held_out}."
+    return f"{text}\n\n{judged(manifest, _SCORES)}"
 
 
 def _eight_bit(manifest: Manifest) -> str:
@@ -177,7 +183,7 @@ def _budget(manifest: Manifest, budget: Budget) -> str:
     if budget.f1_fall is not None:
         return f"a fall of F1 by at most {budget.f1_fall:g} {'point' if budget.f1_fall == 1 else 'points'}"
     if budget.output_change is not None:
-        scale = SCALES[manifest.metric]
+        scale = scale_of(manifest.metric)
         return f"a {scale.loss_name} of at most {scale.loss(budget.output_change).removeprefix('+')}"
     return f"a rise of perplexity by at most {100 * (budget.perplexity_rise or 0.0):g} %"
 

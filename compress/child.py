@@ -56,6 +56,7 @@ def main(folder: Path) -> int:
 
 def _run(request: CompressionRequest, folder: Path, settings: StoreSettings) -> str:
     # Imported here so that the watchdog lives before torch begins its seconds of loading.
+    from compress.evaluating import EvaluationSettings
     from compress.pipeline import run
     from compress.tasks.reading import Inputs
 
@@ -66,7 +67,7 @@ def _run(request: CompressionRequest, folder: Path, settings: StoreSettings) -> 
     def report(stage: str, progress: float, message: str) -> None:
         _tell({"stage": stage, "progress": progress, "message": message})
 
-    return run(request, files, folder, report, BundleStore(settings))
+    return run(request, files, folder, report, BundleStore(settings), EvaluationSettings().evaluations)
 
 
 def _problem(kind: str, title: str, fault: Exception) -> dict[str, Any]:

@@ -7,6 +7,8 @@ CompressError
 |-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
 |-- BadWeights           a parameter is not finite
 |-- TextUnusable         a text cannot be used with this vocabulary
+|-- EvaluationUnknown    the recipe names an evaluation that the worker's operator has not configured
+|-- EvaluationFailed     the command of an evaluation gives no number
 |-- RunsUnusable         a graph cannot be run on the recorded inputs
 |-- WrongBudget          a budget of another kind of model
 |-- ModeUnavailable      a mode or option that this kind of model does not have
@@ -91,6 +93,18 @@ class RunsUnusable(CompressError):
     """A graph cannot be run on the recorded inputs, or on none that could be drawn."""
 
     kind, title = "inputs-unusable", "The graph cannot be run on these inputs"
+
+
+class EvaluationUnknown(CompressError):
+    """A recipe's metric names an evaluation that this worker does not have."""
+
+    kind, title = "evaluation-unknown", "The evaluation is not known"
+
+
+class EvaluationFailed(CompressError):
+    """An evaluation's command ended badly, took too long, or printed no number."""
+
+    kind, title = "evaluation-failed", "The evaluation failed"
 
 
 class WrongBudget(CompressError):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from compress.tasks.contract import Model, ModelTask, StageReport
 from store.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
-from store.quality import SCALES, Scale
+from store.quality import Scale, scale_of
 from store.wording import one_run
 
 
@@ -49,7 +49,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             networks[small] = network
         else:
             target.unlink(missing_ok=True)
-    scale = SCALES[task.metric]
+    scale = scale_of(task.metric)
     stages.enter("measure", f"{scale.name} of every variant")
     paths: dict[str, Path] = {name: folder / f"{name}.onnx" for name in networks}
     found: dict[str, dict[str, float]] = {}
@@ -88,7 +88,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             paths[name].unlink()
     verdict = verdict_of(variants, scale, one_run(task.task, *task.spoken_shape))
     if task.origin.random:
-        verdict += "; all of it judged on RANDOM inputs"
+        verdict += "; observed and timed on RANDOM inputs" if task.evaluation else "; all of it judged on RANDOM inputs"
     return Measured(variants, checks, left_out, verdict)
 
 
@@ -122,20 +122,30 @@ def verdict_of(variants: list[VariantRecord], scale: Scale, run: str) -> str:
         return "not worth pruning: no compressed variant keeps to the budget"
     original, plain = by_name["original"], by_name.get("original-int8")
     found = best.sentence
+    faster = found.speedup_low > 1.0
+    speed = f"{_times(found.speedup)} as fast as" if faster else f"no faster than ({found.speedup:.2f}x)"
     told = (
-        f"{best.name} is {found.speedup:.1f}x as fast as the original ({run}, one thread) and "
+        f"{best.name} is {speed} the original ({run}, one thread) and "
         f"{original.size_bytes / best.size_bytes:.1f}x smaller, at a {scale.loss_name} of {scale.loss(best.loss)}"
     )
+    if plain is not None:
+        told += (
+            f"; int8 alone gives {_times(plain.sentence.speedup)} and {original.size_bytes / plain.size_bytes:.1f}x "
+            f"at {scale.loss(plain.loss)}"
+        )
+    if not faster:
+        return f"not worth pruning for speed: {told}"
     if plain is None:
         return told
     alone = plain.sentence
-    told += (
-        f"; int8 alone gives {alone.speedup:.1f}x and {original.size_bytes / plain.size_bytes:.1f}x "
-        f"at {scale.loss(plain.loss)}"
-    )
     if alone.median_ms / found.median_ms < 1.1 and best.size_bytes > 0.9 * plain.size_bytes:
         return f"not worth pruning beyond int8: {told}"
     return told
+
+
+def _times(speedup: float) -> str:
+    """A speed-up with as many digits as tell it from none."""
+    return f"{speedup:.1f}x" if speedup >= 1.5 else f"{speedup:.2f}x"
 
 
 def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:

@@ -15,12 +15,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 
 from compress.card import write_card
 from compress.errors import BudgetNotMet
+from compress.evaluating import Evaluations
 from compress.measurement import best_compressed, measure
 from compress.structure import candidates
 from compress.tasks.contract import Candidate, Model, ModelTask, Origin
@@ -66,7 +68,14 @@ class Stages:
         self._progress(self._name, start + done * (end - start), message)
 
 
-def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progress, bundles: BundleStore) -> str:
+def run(
+    request: CompressionRequest,
+    inputs: Inputs,
+    work: Path,
+    report: Progress,
+    bundles: BundleStore,
+    evaluations: Evaluations = MappingProxyType({}),
+) -> str:
     """Compresses an uploaded model and publishes the bundle.
 
     Args:
@@ -75,6 +84,7 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
         work: the job's folder; checkpoints in it are resumed from.
         report: called with stage, share of the whole done (0 to 1) and a message.
         bundles: where the bundle goes.
+        evaluations: commands that the recipe's metric may name.
 
     Returns:
         The bundle's id.
@@ -85,7 +95,7 @@ def run(request: CompressionRequest, inputs: Inputs, work: Path, report: Progres
     torch.manual_seed(request.recipe.seed)
     stages = Stages(report)
     stages.enter("ingest", "reading the model")
-    return _compress(read_task(inputs, request.recipe), request, work, stages, bundles)
+    return _compress(read_task(inputs, request.recipe, evaluations), request, work, stages, bundles)
 
 
 def _compress(
@@ -123,7 +133,7 @@ def _compress(
         axes=_axes(task.original, found),
         variants=measured.variants,
         checks=[*found.checks, *measured.checks],
-        provenance=_provenance(request, task.origin, found.told, stages),
+        provenance=_provenance(request, task.origin, found.told, task.evaluation, stages),
         files=[],
     )
     summary = Report(
@@ -151,7 +161,9 @@ def _axes(original: Model, found: Candidate[Model]) -> list[AxisRecord]:
     ]
 
 
-def _provenance(request: CompressionRequest, origin: Origin, tuned: str | None, stages: Stages) -> Provenance:
+def _provenance(
+    request: CompressionRequest, origin: Origin, tuned: str | None, evaluation: str | None, stages: Stages
+) -> Provenance:
     stages.note()
     return Provenance(
         upload_sha256=request.model.sha256,
@@ -159,6 +171,7 @@ def _provenance(request: CompressionRequest, origin: Origin, tuned: str | None, 
         calibration=origin.calibration,
         held_out=origin.held_out,
         random_inputs=origin.random,
+        evaluation=evaluation,
         finetune=tuned,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
         machine=_machine(),

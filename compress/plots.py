@@ -11,7 +11,7 @@ mpl.use("Agg")
 from matplotlib.figure import Figure
 
 from store.manifest import Manifest
-from store.quality import SCALES
+from store.quality import scale_of
 from store.report import Report
 from store.wording import one_run
 
@@ -23,7 +23,7 @@ _STYLE: Any = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": Fal
 
 def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
     """Quality against parameters of every candidate that the search tried, the budget, and what was chosen."""
-    whole, budget, scale = manifest.variants[0].parameters / 1e6, manifest.recipe.budget, SCALES[manifest.metric]
+    whole, budget, scale = manifest.variants[0].parameters / 1e6, manifest.recipe.budget, scale_of(manifest.metric)
     when = "after learning" if manifest.recipe.mode == "learn" else "before fine-tuning"
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
@@ -47,7 +47,8 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
         elif budget.size_ratio is not None:
             axes.axvline(whole * budget.size_ratio, **limit)
         axes.set_xlabel("parameters (million)")
-        axes.set_ylabel(f"{scale.axis}\nquick estimate, {when}")
+        estimate = "" if manifest.task == "graph" else f"\nquick estimate, {when}"
+        axes.set_ylabel(f"{scale.axis}{estimate}")
         axes.set_xlim(left=0)
         axes.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None})
@@ -55,7 +56,7 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
 
 def plot_variants(manifest: Manifest, path: Path) -> None:
     """Median latency and quality, a bar pair per variant."""
-    scale, spoken = SCALES[manifest.metric], manifest.variants[0].sentence
+    scale, spoken = scale_of(manifest.metric), manifest.variants[0].sentence
     names = [variant.name for variant in manifest.variants]
     colours = [_COLOURS[name] for name in names]
     with mpl.rc_context(_STYLE):
@@ -68,7 +69,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
         ):
             bars = axes.barh(names, values, color=colours)
             axes.bar_label(bars, [form.format(value) for value in values], padding=3)
-            axes.set_xlim(0, 1.18 * max(values))
+            axes.set_xlim(1.18 * min(*values, 0.0), 1.18 * max(*values, 0.0) or 1.0)
             axes.set_xlabel(label)
         left.invert_yaxis()
         figure.savefig(path, metadata={"Date": None})

@@ -13,15 +13,16 @@ one when the measurement refuses the result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic
 
 from compress import axes
 from compress.calibrate import Judged, Learned, Pruned, prune, search
 from compress.errors import BudgetNotMet
-from compress.tasks.contract import Model, ModelTask, Tell
+from compress.tasks.contract import Model, ModelTask, Quality, Tell
 from store.manifest import CurvePoint
-from store.quality import SCALES, Scale
+from store.quality import Scale, scale_of
 from store.recipe import Budget, Recipe
 
 LEAST_GAIN = 0.02
@@ -55,52 +56,86 @@ def find(
     Raises:
         BudgetNotMet: with the curve.
     """
-    budget, scale = recipe.budget, SCALES[task.metric]
     whole = task.parameters(learned.declaration)
-    clock = None if budget.speedup is None else _clock(task, work)
-    points: dict[float, CurvePoint] = {}
-    reached: list[float] = []
+    clock = None if recipe.budget.speedup is None else _clock(task, work)
+    searching = _Search(task, recipe.budget, whole, clock, tell, allowance)
+    limited = recipe.budget.quality is not None
+    # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
+    search(lambda share: Judged(share, searching.reached(prune(learned, share)) is limited))
+    best = max if limited else min
+    chosen = best((each for each in searching.tried if each.good), key=lambda each: each.pruned.share, default=None)
+    if chosen is None or chosen.parameters > (1 - LEAST_GAIN) * whole:
+        raise BudgetNotMet(_why(recipe.budget, scale_of(task.metric), searching, whole), curve=searching.curve())
+    return Outcome(chosen.pruned, searching.curve(chosen))
 
-    def attempt(share: float) -> Judged:
-        pruned = prune(learned, share)
-        network = task.original.rebuilt(pruned.arrays)
-        found = task.judge(network)
-        speedup, surely = (None, None) if clock is None else clock(network)
-        parameters = task.parameters(pruned.declaration)
-        points[share] = CurvePoint(
-            sizes=dict(pruned.declaration.axes),
-            removed_share=pruned.share,
-            parameters=parameters,
-            mult_adds=axes.mult_adds(pruned.declaration),
-            value=found.value,
-            loss=found.loss,
-            speedup=speedup,
-            within_budget=_keeps(budget, found.loss, parameters / whole, speedup),
+
+@dataclass
+class _Tried:
+    """A candidate, and whether it reaches what is asked for; its quality where that was looked at."""
+
+    pruned: Pruned
+    parameters: int
+    speedup: float | None
+    good: bool = False
+    quality: Quality | None = None
+
+
+@dataclass
+class _Search(Generic[Model]):
+    """The candidates of one search, judged no more often than the budget needs where a judgement is costly."""
+
+    task: ModelTask[Model]
+    budget: Budget
+    whole: int
+    clock: Callable[[Model], tuple[float, float]] | None
+    tell: Tell
+    allowance: float
+    tried: list[_Tried] = field(default_factory=list)
+
+    def reached(self, pruned: Pruned) -> bool:
+        """Tries a candidate: whether it reaches what is asked for, the allowance counted in."""
+        network = self.task.original.rebuilt(pruned.arrays)
+        speedup, surely = (None, None) if self.clock is None else self.clock(network)
+        each = _Tried(pruned, self.task.parameters(pruned.declaration), speedup)
+        told = f"{each.parameters:,} parameters"
+        if self.budget.quality is not None or not self.task.costly:
+            quality = each.quality = self.task.judge(network)
+            told = scale_of(self.task.metric).told(quality.value, quality.loss)
+        loss = None if each.quality is None else each.quality.loss / self.allowance
+        harder = None if surely is None else surely / self.allowance
+        each.good = _keeps(self.budget, loss, each.parameters / self.whole, harder)
+        self.tried.append(each)
+        self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
+        return each.good
+
+    def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
+        """What was tried and judged, from the least removed to the most."""
+        judged = [each for each in self.tried if each.quality is not None or each is chosen]
+        return [self.point(each, chosen=each is chosen) for each in sorted(judged, key=lambda each: each.pruned.share)]
+
+    def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
+        """A candidate as a point of the curve; judged if it was not yet."""
+        if each.quality is None:
+            each.quality = self.task.judge(self.task.original.rebuilt(each.pruned.arrays))
+        return CurvePoint(
+            sizes=dict(each.pruned.declaration.axes),
+            removed_share=each.pruned.share,
+            parameters=each.parameters,
+            mult_adds=axes.mult_adds(each.pruned.declaration),
+            value=each.quality.value,
+            loss=each.quality.loss,
+            speedup=each.speedup,
+            within_budget=_keeps(self.budget, each.quality.loss, each.parameters / self.whole, each.speedup),
+            chosen=chosen,
         )
-        harder = None if surely is None else surely / allowance
-        good = _keeps(budget, found.loss / allowance, parameters / whole, harder)
-        if good:
-            reached.append(share)
-        tell(min(0.95, len(points) / 9), f"{share:.0%} removed: {scale.told(found.value, found.loss)}")
-        # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
-        return Judged(share, good if budget.quality is not None else not good)
-
-    search(attempt)
-    best = max if budget.quality is not None else min
-    good = best(reached, default=None)
-    if good is None or points[good].parameters > (1 - LEAST_GAIN) * whole:
-        curve = sorted(points.values(), key=lambda point: point.removed_share)
-        raise BudgetNotMet(_why(budget, scale, curve, whole), curve=curve)
-    points[good] = points[good].model_copy(update={"chosen": True})
-    return Outcome(prune(learned, good), sorted(points.values(), key=lambda point: point.removed_share))
 
 
-def _keeps(budget: Budget, loss: float, size_ratio: float, speedup: float | None) -> bool:
+def _keeps(budget: Budget, loss: float | None, size_ratio: float, speedup: float | None) -> bool:
     if budget.size_ratio is not None:
         return size_ratio <= budget.size_ratio
     if budget.speedup is not None:
         return speedup is not None and speedup >= budget.speedup
-    return loss <= (budget.quality or 0.0)
+    return loss is not None and loss <= (budget.quality or 0.0)
 
 
 def _clock(task: ModelTask[Model], work: Path) -> Callable[[Model], tuple[float, float]]:
@@ -116,20 +151,21 @@ def _clock(task: ModelTask[Model], work: Path) -> Callable[[Model], tuple[float,
     return clock
 
 
-def _why(budget: Budget, scale: Scale, curve: list[CurvePoint], whole: int) -> str:
-    """Names the point of the curve that comes closest to the budget."""
+def _why(budget: Budget, scale: Scale, searching: _Search[Model], whole: int) -> str:
+    """Names the candidate that comes closest to the budget."""
+    tried = searching.tried
     if budget.size_ratio is not None:
-        closest = min(curve, key=lambda point: point.parameters)
+        closest = searching.point(min(tried, key=lambda each: each.parameters))
         asked = f"at most {budget.size_ratio:g} of the parameters"
-        found = f"the smallest of {len(curve)} tried keeps {closest.parameters / whole:.3g} of them"
+        found = f"the smallest of {len(tried)} tried keeps {closest.parameters / whole:.3g} of them"
     elif budget.speedup is not None:
-        closest = max(curve, key=lambda point: point.speedup or 0.0)
+        closest = searching.point(max(tried, key=lambda each: each.speedup or 0.0))
         asked = f"{budget.speedup:g} times the speed"
-        found = f"the fastest of {len(curve)} tried reaches {closest.speedup or 0.0:.3g} times"
+        found = f"the fastest of {len(tried)} tried reaches {closest.speedup or 0.0:.3g} times"
     else:
-        closest = min(curve, key=lambda point: point.loss)
+        closest = min(map(searching.point, tried), key=lambda point: point.loss)
         asked = f"a {scale.loss_name} of at most {budget.quality or 0.0:.4g}"
-        found = f"the gentlest of {len(curve)} tried keeps {closest.parameters / whole:.1%} of the parameters"
+        found = f"the gentlest of {len(tried)} tried keeps {closest.parameters / whole:.1%} of the parameters"
     return (
         f"no model meets the budget of {asked}: {found}, at {scale.told(closest.value, closest.loss)}; "
         "ask for less, or see the curve for what is possible"

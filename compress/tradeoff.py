@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from compress.markdown import table
 from store.manifest import CurvePoint, Manifest, Task
-from store.quality import SCALES, Scale
+from store.quality import Scale, scale_of
 from store.report import Report
 from store.wording import axis_name
 
-_ESTIMATES: dict[Task, str] = {
+_ESTIMATES: dict[str, str] = {
     "language-model": ": the text cut into ten streams, each begun without what stands before it. That of the variants is the "
     "runtime's, over the whole text as one stream",
     "question-answering": ": PyTorch's, every context in one piece. That of the variants is the runtime's, which reads long "
     "contexts in windows",
-    "graph": ". That of the variants is measured on all of the inputs",
 }
 _TRAINED: dict[Task, str] = {"question-answering": "loss in nats"}
 """What training tells where that is no perplexity."""
+_SURELY = "Of those that surely reach the budget (by the lower end of the interval) the largest was chosen"
 
 
 def curve_section(manifest: Manifest, report: Report) -> str:
     """What was tried on the way, the chosen point in bold."""
-    scale, timed = SCALES[manifest.metric], any(point.speedup is not None for point in report.curve)
+    scale, timed = scale_of(manifest.metric), any(point.speedup is not None for point in report.curve)
     original = manifest.variants[0]
     rows = [_tried(point, scale, timed) for point in report.curve]
     if report.curve:
@@ -52,16 +52,18 @@ def _tried(point: CurvePoint, scale: Scale, timed: bool) -> list[str]:
 def _reading(manifest: Manifest, report: Report) -> str:
     """How the trade-off is to be read, and why its perplexities are not those of the variants."""
     budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
-    scale = SCALES[manifest.metric]
+    scale = scale_of(manifest.metric)
     when = "after its round of learning" if manifest.recipe.mode == "learn" else "before any fine-tuning"
     counted = "parameters and multiply-adds, each by its share"
     if budget.quality is None:
         counted = "parameters" if budget.size_ratio is not None else "multiply-adds"
     text = (
         f"*Removed* is the share of what removing every removable unit would save, in {counted}, each unit counted in the "
-        f"full-size model. The {scale.name} here is the search's quick estimate, {when}"
-        f"{_ESTIMATES[manifest.task]}"
+        "full-size model. "
     )
+    if manifest.task == "graph":
+        return text + _measured(manifest, scale)
+    text += f"The {scale.name} here is the search's quick estimate, {when}{_ESTIMATES[manifest.task]}"
     chosen = next((point for point in report.curve if point.chosen), None)
     compressed = manifest.variant("compressed")
     if chosen is not None and compressed is not None:
@@ -73,8 +75,17 @@ def _reading(manifest: Manifest, report: Report) -> str:
         if not chosen.within_budget:
             text += ". It lies outside the budget here: the search was allowed more, because fine-tuning wins some back"
     if budget.speedup is not None:
-        text += ". Of those that surely reach the budget (by the lower end of the interval) the largest was chosen"
+        text += f". {_SURELY}"
     return text + "."
+
+
+def _measured(manifest: Manifest, scale: Scale) -> str:
+    """How the candidates of a graph were judged: as its variants are, so that there is no estimate to speak of."""
+    budget = manifest.recipe.budget
+    text = f"The {scale.name} is measured as that of the variants is"
+    if manifest.provenance.evaluation is not None and budget.quality is None:
+        text += "; the evaluation was asked of none but the chosen candidate, since the budget is not about quality"
+    return f"{text}. {_SURELY}." if budget.speedup is not None else f"{text}."
 
 
 def learning_sections(manifest: Manifest, report: Report) -> list[str]:
@@ -93,7 +104,7 @@ def learning_sections(manifest: Manifest, report: Report) -> list[str]:
         ]
         for each in report.epochs
     ]  # fmt: skip
-    trained, held_out = _TRAINED.get(manifest.task, "perplexity"), SCALES[manifest.metric].name
+    trained, held_out = _TRAINED.get(manifest.task, "perplexity"), scale_of(manifest.metric).name
     head = ["round", "units", "steps", "seconds", "ms a step", f"training {trained}", f"held-out {held_out}"]
     return [
         f"## The learning\n\n{table(head, rows)}\n\nThe network shrinks while it learns: a step costs less as units go. "

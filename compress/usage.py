@@ -51,7 +51,11 @@ def _graph(name: str, run: Inputs) -> str:
             f"```\ncurl -s localhost:8000/{path} -H 'content-type: application/x-npz' --data-binary @inputs.npz\n```"
         )
     head = ["input", "type", "shape in the run that was timed"]
-    return f"## How it is run\n\n{table(head, rows)}\n\n{ways}"
+    kept = (
+        "Inputs and outputs have the names, types and shapes of the uploaded graph. Where a state goes in or out, what belongs "
+        "to a removed unit is ignored on the way in and zero on the way out."
+    )
+    return f"## How it is run\n\n{table(head, rows)}\n\n{kept}\n\n{ways}"
 
 
 def _asked(path: str, body: Mapping[str, object]) -> str:

@@ -20,6 +20,7 @@ from dbos import DBOS, DBOSClient
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from compress.evaluating import EvaluationSettings
 from compress.supervision import supervise, sweep
 from store.bundles import BundleStore
 from store.errors import NotFound
@@ -35,8 +36,8 @@ ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
 
 
-class WorkerSettings(StoreSettings):
-    """The store's settings and the worker's own.
+class WorkerSettings(StoreSettings, EvaluationSettings):
+    """The store's settings, the evaluations (so that a mistake in them is told at the start) and the worker's own.
 
     Attributes:
         executor_id: this worker's name; empty: the first free one of `<host>-0`, `<host>-1`, ...

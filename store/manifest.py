@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from store.recipe import Frozen, Recipe
+from store.recipe import Frozen, GraphMetric, Recipe
 
 FORMAT_VERSION = 1
 
 Task = Literal["language-model", "question-answering", "graph"]
 Architecture = Literal["lstm-language-model", "gru-language-model", "rhn-language-model", "bidaf", "onnx-graph"]
-Metric = Literal["perplexity", "f1", "output_change", "argmax", "mean_squared_error", "cosine"]
+Metric = Literal["perplexity", "f1"] | GraphMetric
 """What a budget of quality is about: see `store/quality.py`."""
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 SENTENCE = (30, 1)
@@ -214,8 +214,14 @@ class Provenance(Frozen):
     held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
     random_inputs: bool = Field(
         default=False,
-        description="a graph came without inputs: everything was judged and timed on random ones",
+        description="a graph came without inputs: everything was observed and timed on random ones, and judged on them unless "
+        "there was an evaluation",
         examples=[False],
+    )
+    evaluation: str | None = Field(
+        default=None,
+        description="the operator's command that judged a graph; null: it was judged on the held-out data",
+        examples=["evaluation `wer`, a command of the worker's operator (lower is better; run 9 times)"],
     )
     finetune: str | None = Field(
         description="what training did; null: none",

@@ -7,6 +7,7 @@ output_change        |output - original's|, relative to its spread     output_ch
 argmax               share of decisions that differ                    output_change    0.02
 mean_squared_error   mean squared difference                           output_change    0.02
 cosine               1 - cosine similarity                             output_change    0.02
+command:<name>       how much worse what it prints is, relative        output_change    0.02
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from store.manifest import Metric, Task
-from store.recipe import Budget
+from store.recipe import COMMAND, Budget
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,16 @@ class Further:
 
 
 FURTHER: dict[str, Further] = {"exact_match": Further("EM", "{:.2f}".format)}
+
+
+def scale_of(metric: Metric) -> Scale:
+    """How a metric is told; an evaluation's goes by the name that its operator gave it."""
+    if metric in SCALES:
+        return SCALES[metric]
+    name = metric.removeprefix(COMMAND)
+    loss = f"worsening of {name}"
+    return Scale(name, loss, "{:.5g}".format, _percent, f"{loss} (%)", 100)
+
 
 DEFAULT_BUDGETS: dict[Task, Budget] = {
     "language-model": Budget(perplexity_rise=0.05),

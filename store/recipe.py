@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+COMMAND = "command:"
+"""Before the name of an evaluation, as a metric."""
+EVALUATION_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
+GraphMetric = Annotated[
+    str, Field(pattern=rf"^(output_change|argmax|mean_squared_error|cosine|{COMMAND}{EVALUATION_NAME})$")
+]
 
 
 class Frozen(BaseModel):
@@ -72,8 +79,11 @@ class Recipe(Frozen):
         default=0.002, gt=0, le=10, description="of `group_lasso`, for a loss summed over the steps", examples=[0.002]
     )
     budget: Budget = Field(default=Budget(), description="what the compressed model must keep to")
-    metric: Literal["output_change", "argmax", "mean_squared_error", "cosine"] = Field(
-        default="output_change", description="of a graph: what its outputs are judged by", examples=["output_change"]
+    metric: GraphMetric = Field(
+        default="output_change",
+        description="of a graph: what its outputs are judged by: `output_change`, `argmax`, `mean_squared_error` or `cosine`; "
+        "or `command:<name>`, an evaluation that the worker's operator configured",
+        examples=["output_change"],
     )
     outputs: list[str] = Field(
         default=[],

@@ -6,11 +6,13 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compress.evaluating import Evaluations
 from compress.pipeline import run
 from compress.tasks.reading import Inputs
 from runtime.samples import Inputs as Run
@@ -124,6 +126,7 @@ def compress(
     calibration: Path | None = None,
     held_out: Path | None = None,
     told: list[str] | None = None,
+    evaluations: Evaluations = MappingProxyType({}),
 ) -> str:
     """A graph through the whole pipeline, in this process; the bundle's id. What is reported is appended to `told`."""
     settings = StoreSettings(home=home)
@@ -132,4 +135,5 @@ def compress(
     request = CompressionRequest(model=UploadStore(settings).save_file(graph), recipe=recipe)
     inputs = Inputs(model=graph, calibration=calibration, held_out=held_out)
     messages = [] if told is None else told
-    return run(request, inputs, work, lambda stage, done, message: messages.append(message), BundleStore(settings))
+    report = lambda stage, done, message: messages.append(message)  # noqa: E731
+    return run(request, inputs, work, report, BundleStore(settings), evaluations)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.manifest import Metric
 from store.quality import Pairs, output_change, squared_difference
+from store.recipe import GraphMetric
 
 Outputs = dict[str, NDArray[Any]]
 
 
-def compared(metric: Metric, found: Sequence[Outputs], wanted: Sequence[Outputs], names: Sequence[str]) -> float:
+def compared(metric: GraphMetric, found: Sequence[Outputs], wanted: Sequence[Outputs], names: Sequence[str]) -> float:
     """The metric's value over runs.
 
     Args:
@@ -38,7 +38,7 @@ def compared(metric: Metric, found: Sequence[Outputs], wanted: Sequence[Outputs]
     return float(worst(values))
 
 
-def loss_of(metric: Metric, value: float) -> float:
+def loss_of(metric: GraphMetric, value: float) -> float:
     """How much worse than the original a value is: see `store/quality.py`."""
     return 1.0 - value if metric in ("argmax", "cosine") else value
 

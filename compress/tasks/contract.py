@@ -102,6 +102,8 @@ class ModelTask(ABC, Generic[Model]):
         recipe: what is asked for; its budget is settled.
         metric: what a loss is about.
         text: how texts are read; of a language model.
+        evaluation: the operator's command that judges, in a line; None: the held-out data does.
+        costly: whether a judgement takes so long that none should be asked for in vain.
     """
 
     task: ClassVar[Task]
@@ -110,12 +112,18 @@ class ModelTask(ABC, Generic[Model]):
     recipe: Recipe
     metric: Metric
     text: TextContract | None = None
+    costly: bool = False
     origin: Origin
 
     @property
     def spoken_shape(self) -> tuple[int, int]:
         """The (steps, batch) of the latency that is spoken of, and that a speed budget is about."""
         return SENTENCE if SENTENCE in self.shapes else self.shapes[0]
+
+    @property
+    def evaluation(self) -> str | None:
+        """See the class."""
+        return None
 
     @abstractmethod
     def observe(self, tell: Tell) -> Observed:

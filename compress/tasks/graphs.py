@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
@@ -18,21 +19,24 @@ import onnx
 from compress import axes
 from compress.axes import Declaration
 from compress.calibrate import Pruned
-from compress.errors import GraphNotUnderstood, NothingRemovable, RunsUnusable, VerificationFailed
+from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovable, RunsUnusable, VerificationFailed
+from compress.evaluating import Evaluations, Evaluator
 from compress.graphs.network import GraphNetwork
 from compress.graphs.reading import read_graph
 from compress.ingest.limits import memory_for, time_for
 from compress.moments import Moments
 from compress.observation import Observed
 from compress.quantize import quantize_graph
-from compress.tasks.comparing import Outputs, compared, difference, loss_of
+from compress.tasks.comparing import Outputs, difference
 from compress.tasks.contract import ModelTask, Origin, Quality, Tell
-from compress.tasks.recorded import opened, outputs_of, recorded_runs
+from compress.tasks.graph_parts import parts_of, untouched
+from compress.tasks.judging import ByCommand, ByOutputs, Judge
+from compress.tasks.recorded import opened, outputs_of, recorded_runs, written
 from runtime.errors import GraphRefused, InputsRefused
 from runtime.latency import compare_graphs
 from runtime.samples import SAMPLES, AnyGraph, Inputs, write_runs
 from store.manifest import CheckRecord, LatencyRecord, PartRecord, Task
-from store.recipe import Recipe
+from store.recipe import COMMAND, Recipe
 
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to its largest entry where that is above 1: float32 sums in different orders."""
@@ -53,6 +57,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         recipe: with a budget of a graph.
         calibration: recorded inputs as npz (`runtime/samples.py`); None: drawn.
         held_out: the same, to judge on; None: the last fifth of the others.
+        evaluations: commands that the recipe's metric may name.
 
     Raises:
         CompressError: when the graph is not understood, nothing can be removed, or it cannot be run on the inputs.
@@ -62,7 +67,14 @@ class GraphTask(ModelTask[GraphNetwork]):
     shapes: ClassVar = ((1, 1),)
     """One run of the first sample."""
 
-    def __init__(self, path: Path, recipe: Recipe, calibration: Path | None, held_out: Path | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        calibration: Path | None,
+        held_out: Path | None,
+        evaluations: Evaluations = MappingProxyType({}),
+    ) -> None:
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
         opset, self.original = _understood(path)
         if not self.original.declaration().axes:
@@ -78,12 +90,8 @@ class GraphTask(ModelTask[GraphNetwork]):
         if strange := [name for name, (kind, _) in self._uploaded.outputs.items() if not kind.startswith("tensor(")]:
             raise GraphNotUnderstood(f"outputs that are no tensors are not compared: {', '.join(strange)}")
         self.runs = recorded_runs(self._uploaded, self.original.trace, calibration, held_out, recipe.seed)
-        self._wanted = outputs_of(self._uploaded, self.runs.held_out)
-        states = self.original.state_outputs()
-        numbers = [name for name, (kind, _) in self._uploaded.outputs.items() if kind != "tensor(string)"]
-        if absent := [name for name in recipe.outputs if name not in numbers]:
-            raise RunsUnusable(f"the recipe judges by {', '.join(absent)}; outputs of numbers are {', '.join(numbers)}")
-        self._judged = list(recipe.outputs) or [name for name in numbers if name not in states] or numbers
+        self._judge = self._judged_by(evaluations)
+        self.costly = self._judge.costly
         layers = [each for each in self.original.report() if not each.reasons]
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
@@ -92,6 +100,28 @@ class GraphTask(ModelTask[GraphNetwork]):
             self.runs.held_out_origin,
             self.runs.random,
         )
+
+    def _judged_by(self, evaluations: Evaluations) -> Judge:
+        """What the recipe's metric asks for."""
+        metric, outputs = self.recipe.metric, self.recipe.outputs
+        if metric.startswith(COMMAND):
+            if outputs:
+                raise ModeUnavailable(
+                    f"`outputs` ({', '.join(outputs)}) says what a metric of outputs looks at; an evaluation judges the graph as "
+                    "a whole: leave one of them out"
+                )
+            return ByCommand(Evaluator(metric, evaluations), self.path)
+        states = self.original.state_outputs()
+        numbers = [name for name, (kind, _) in self._uploaded.outputs.items() if kind != "tensor(string)"]
+        if absent := [name for name in outputs if name not in numbers]:
+            raise RunsUnusable(f"the recipe judges by {', '.join(absent)}; outputs of numbers are {', '.join(numbers)}")
+        judged = list(outputs) or [name for name in numbers if name not in states] or numbers
+        return ByOutputs(metric, self.runs.held_out, outputs_of(self._uploaded, self.runs.held_out), judged)
+
+    @property
+    def evaluation(self) -> str | None:
+        """The operator's command, where that judges."""
+        return self._judge.told
 
     def observe(self, tell: Tell) -> Observed:
         """Moments of what every site reads, over the calibration runs."""
@@ -113,10 +143,13 @@ class GraphTask(ModelTask[GraphNetwork]):
         return Observed(moments, seen)
 
     def judge(self, network: GraphNetwork) -> Quality:
-        """The recipe's metric over the held-out runs."""
-        with opened(network.model()) as graph:
-            value = compared(self.metric, outputs_of(graph, self.runs.held_out), self._wanted, self._judged)
-        return Quality(value, loss_of(self.metric, value))
+        """By the recipe's metric."""
+        if network is self.original:
+            value = self._judge.value(self.path, "the original")
+        else:
+            with written(network.model()) as path:
+                value = self._judge.value(path)
+        return Quality(value, self._judge.loss(value))
 
     def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
         """The cut graph against the uploaded one with the removed units held at zero, and repaired against its algebra.
@@ -171,12 +204,11 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def measure(self, path: Path) -> dict[str, float]:
         """The recipe's metric, in the file as it is served."""
-        found = outputs_of(AnyGraph(path), self.runs.held_out)
-        return {self.metric: compared(self.metric, found, self._wanted, self._judged)}
+        return {self.metric: self._judge.value(path, f"`{path.stem}`")}
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """How far from the original."""
-        return loss_of(self.metric, metrics[self.metric])
+        return self._judge.loss(metrics[self.metric])
 
     def compare(
         self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
@@ -187,31 +219,11 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def parameters(self, declaration: Declaration) -> int:
         """All of the graph's, also those that no axis touches."""
-        return axes.parameters(declaration) + self._untouched
+        return axes.parameters(declaration) + untouched(self.original)
 
     def parts(self, declaration: Declaration) -> list[PartRecord]:
         """Every recurrent layer, every matrix that reads one, and the rest of the graph."""
-        reading = {reader.parameter for site in declaration.sites for reader in site.readers}
-        grouped: dict[str, list[str]] = {}
-        for name in declaration.dimensions:
-            layer = next((each for each in self.original.meaning.layers if name.startswith(f"{each}.")), None)
-            grouped.setdefault(layer or (name if name in reading else _REST), []).append(name)
-        records = []
-        for part, names in grouped.items():
-            counts = {name: int(np.prod(axes.shape(declaration, name))) for name in names}
-            records.append(
-                PartRecord(
-                    name=self._told(part),
-                    width=0
-                    if part == _REST
-                    else _width(declaration, names, units=part in self.original.meaning.layers),
-                    parameters=sum(counts.values()) + (self._untouched if part == _REST else 0),
-                    mult_adds=sum(count for name, count in counts.items() if name in reading),
-                )
-            )
-        if _REST not in grouped and self._untouched:
-            records.append(PartRecord(name=_REST, width=0, parameters=self._untouched, mult_adds=0))
-        return records
+        return parts_of(self.original, declaration)
 
     def save_companions(self, folder: Path) -> None:
         """Recorded runs, which the service measures latency on."""
@@ -230,30 +242,11 @@ class GraphTask(ModelTask[GraphNetwork]):
             if each.reasons
         ]
 
-    def _told(self, part: str) -> str:
-        """A matrix by the operator that reads it: exporters give constants names that say nothing."""
-        readers = [] if part in self.original.meaning.layers else self.original.trace.consumers.get(part, [])
-        return next((node.name for node in readers if node.name), part)
-
     @property
     def _proven(self) -> list[Inputs]:
         """Some of the held-out runs, spread over all: neighbours may all go through one branch of the graph."""
         runs = self.runs.held_out
         return [runs[index] for index in sorted({round(each) for each in np.linspace(0, len(runs) - 1, PROVEN)})]
-
-    @property
-    def _untouched(self) -> int:
-        whole = sum(array.size for array in self.original.source.constants.values() if array.dtype.kind == "f")
-        return max(0, whole - axes.parameters(self.original.meaning.declaration))
-
-
-_REST = "the rest of the graph"
-
-
-def _width(declaration: Declaration, names: Sequence[str], *, units: bool) -> int:
-    """Of a layer its units, of all directions; of a matrix its rows."""
-    own = {segment.axis for name in names for segment in declaration.dimensions[name][0] if segment.axis is not None}
-    return sum(declaration.axes[axis] for axis in own) if units and own else axes.shape(declaration, names[0])[0]
 
 
 def _checked(name: str, detail: str, error: float) -> CheckRecord:

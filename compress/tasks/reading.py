@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from compress.errors import WrongBudget
+from compress.errors import ModeUnavailable, WrongBudget
+from compress.evaluating import Evaluations
 from compress.export import check_size
 from compress.graphs.reading import is_graph
 from compress.ingest.checkpoint import Checkpoint, read_checkpoint
@@ -21,7 +23,7 @@ from compress.texts import read_texts
 from runtime.text import TextCodec
 from store.manifest import Task
 from store.quality import settled
-from store.recipe import Recipe
+from store.recipe import COMMAND, Recipe
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,19 @@ class Inputs:
     held_out: Path | None = None
 
 
-def read_task(inputs: Inputs, recipe: Recipe) -> ModelTask[Any]:
-    """The task of an upload.
+def read_task(inputs: Inputs, recipe: Recipe, evaluations: Evaluations = MappingProxyType({})) -> ModelTask[Any]:
+    """The task of an upload; `evaluations` are those that a graph's metric may name.
 
     Raises:
         CompressError: when a file cannot be read, or the recipe does not fit the model.
     """
     if is_graph(inputs.model):
-        return GraphTask(inputs.model, with_budget(recipe, GraphTask.task), inputs.calibration, inputs.held_out)
+        settled_recipe = with_budget(recipe, GraphTask.task)
+        return GraphTask(inputs.model, settled_recipe, inputs.calibration, inputs.held_out, evaluations)
+    if recipe.metric.startswith(COMMAND):
+        raise ModeUnavailable(
+            f"the metric `{recipe.metric}` is of graphs: what is no ONNX file is judged by its own metric"
+        )
     checkpoint = read_checkpoint(inputs.model, inputs.config)
     if is_bidaf(checkpoint):
         return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task))

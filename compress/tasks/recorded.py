@@ -76,10 +76,17 @@ def outputs_of(graph: AnyGraph, runs: Sequence[Inputs]) -> list[Outputs]:
 @contextmanager
 def opened(model: ModelProto, *, optimized: bool = True) -> Iterator[AnyGraph]:
     """A graph in memory, opened; its file is gone afterwards."""
+    with written(model) as path:
+        yield AnyGraph(path, optimized=optimized)
+
+
+@contextmanager
+def written(model: ModelProto) -> Iterator[Path]:
+    """A graph in memory as a file, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="graph-") as folder:
         path = Path(folder) / "graph.onnx"
         path.write_bytes(model.SerializeToString())
-        yield AnyGraph(path, optimized=optimized)
+        yield path
 
 
 def _drawn(graph: AnyGraph, trace: Trace, seed: int) -> Recorded:
