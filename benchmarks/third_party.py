@@ -30,6 +30,9 @@ from benchmarks.pictures import word
 from benchmarks.speech import Sound
 from client.show import terminal
 from compress.errors import CompressError
+from compress.graphs.edits import key
+from compress.graphs.network import GraphNetwork
+from compress.graphs.reading import read_graph
 from compress.pipeline import run
 from compress.tasks.reading import Inputs as Uploads
 from runtime.samples import AnyGraph, Inputs, write_runs
@@ -38,6 +41,7 @@ from store.jobs import CompressionRequest
 from store.manifest import Manifest
 from store.quality import output_change
 from store.recipe import Budget, Recipe
+from store.report import Report
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 
@@ -156,10 +160,18 @@ def main() -> None:
             rows.append(measured(case, sounds, arguments.change))
             Console(stderr=True).print(f"{case.name}: {rows[-1].get('skipped', 'done')}", markup=False)
     if arguments.json:
-        json.dump({"change": arguments.change, "models": rows}, sys.stdout, indent=2)
+        inputs = "made up" if arguments.audio is None else str(arguments.audio)
+        json.dump(
+            {"budget": {"output_change": arguments.change}, "sound": inputs, "models": rows}, sys.stdout, indent=2
+        )
         sys.stdout.write("\n")
         return
-    table = Table(title=f"budget: a change of outputs of {arguments.change:.0%}")
+    sound = "made-up sound and words" if arguments.audio is None else f"{arguments.audio.name} and made-up words"
+    table = Table(
+        title=f"budget: a change of outputs of {arguments.change:.0%}; judged on {sound} of other speakers than observed",
+        caption="change: run by run, each from its recorded inputs; as a stream: each variant carries its own states. "
+        "speed-up: median and 95 % interval of the rounds' ratios, one run, one thread; below 1 is slower.",
+    )
     columns = ("model", "units", "parameters", "variant", "file MB", "change", "as a stream", "median ms", "speed-up")
     for column in columns:
         table.add_column(column, justify="left" if column in ("model", "variant") else "right")
@@ -178,11 +190,17 @@ def main() -> None:
                 f"{each['change']:.2%}",
                 "" if streamed is None else f"{streamed:.2%}",
                 f"{each['median_ms']:.3f}",
-                f"{each['speedup']:.2f}x",
+                f"{each['speedup']:.2f}x ({each['speedup_low']:.2f}-{each['speedup_high']:.2f})",
             )
+        table.add_section()
     console = terminal()
     console.print(table)
     for row in rows:
+        if "verdict" in row:
+            nested = f" [{row['nested']} of its layers lie in If, Loop or Scan]" if row["nested"] else ""
+            console.print(f"{row['model']} {row['version']}{nested}: {row['verdict']}", markup=False, highlight=False)
+        for line in row.get("left_out", ()):  # type: ignore[attr-defined]
+            console.print(f"  without {line}", markup=False, highlight=False)
         if "skipped" in row:
             console.print(f"skipped {row['model']}: {row['skipped']}", markup=False, highlight=False)
 
@@ -215,15 +233,27 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
             told = "; ".join([error.detail, *error.issues[:2]])
             return {"model": case.name, "version": version, "skipped": f"{error.title}: {told}"}
         bundle = BundleStore(settings).open(bundle_id)
+        report = Report.model_validate_json(bundle.path("report.json").read_bytes())
         return {
             "model": case.name,
             "version": version,
-            "runs": bundle.manifest.provenance.held_out,
+            "nested": _nested(path),
+            "verdict": report.verdict,
+            "left_out": report.left_out,
+            "left_alone": report.notes,
+            "judged_on": bundle.manifest.provenance.held_out,
             "seconds": round(time.monotonic() - began, 1),
             "largest_error": max(check.error for check in bundle.manifest.checks),
             "machine": bundle.manifest.provenance.machine,
             "variants": _variants(case, bundle.manifest, bundle.folder, held_out),
         }
+
+
+def _nested(path: Path) -> int:
+    """How many groups of recurrent units lie in the body of another operator."""
+    network = GraphNetwork.from_model(read_graph(path))
+    top = {key(node) for node in network.trace.parts.structure.graph.node}
+    return sum(key(layer.recurrent.node) not in top for layer in network.trace.layers)
 
 
 def _variants(case: Case, manifest: Manifest, folder: Path, held_out: list[list[Inputs]]) -> list[Row]:

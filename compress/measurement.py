@@ -15,6 +15,11 @@ from store.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecor
 from store.quality import Scale, scale_of
 from store.wording import one_run
 
+_NO_EIGHT_BITS = (
+    "ONNX Runtime's quantizer found no weights that it could hold in 8 bits: it has no 8-bit GRU or RNN, and takes LSTMs and "
+    "matrix products only where their weights are constants outside of If, Loop and Scan"
+)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -64,7 +69,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             timed[each].append(latency)
         stages.tell(0.7 + 0.3 * (index + 1) / len(task.shapes), f"latency of {one_run(task.task, *shape)}")
     variants: list[VariantRecord] = []
-    left_out: list[str] = []
+    left_out = [f"{small}: {_NO_EIGHT_BITS}" for small, parts in eight_bit.items() if not parts]
     for name, network in networks.items():
         declaration = network.declaration()
         record = VariantRecord(
@@ -123,9 +128,12 @@ def verdict_of(variants: list[VariantRecord], scale: Scale, run: str) -> str:
     original, plain = by_name["original"], by_name.get("original-int8")
     found = best.sentence
     faster = found.speedup_low > 1.0
-    speed = f"{_times(found.speedup)} as fast as" if faster else f"no faster than ({found.speedup:.2f}x)"
+    if faster:
+        speed = f"{_times(found.speedup)} as fast as the original ({run}, one thread)"
+    else:
+        speed = f"no faster than the original ({found.speedup:.2f}x; {run}, one thread)"
     told = (
-        f"{best.name} is {speed} the original ({run}, one thread) and "
+        f"{best.name} is {speed} and "
         f"{original.size_bytes / best.size_bytes:.1f}x smaller, at a {scale.loss_name} of {scale.loss(best.loss)}"
     )
     if plain is not None:

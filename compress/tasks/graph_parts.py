@@ -15,7 +15,9 @@ _REST = "the rest of the graph"
 
 
 def parts_of(original: GraphNetwork, declaration: Declaration) -> list[PartRecord]:
-    """Every recurrent layer, every matrix that reads one, and the rest of the graph.
+    """Every recurrent layer, every matrix that reads one, and last the rest of the graph.
+
+    Only layers have a width: what a matrix gives is no unit that could go.
 
     Args:
         original: the graph as it was read.
@@ -33,14 +35,14 @@ def parts_of(original: GraphNetwork, declaration: Declaration) -> list[PartRecor
         records.append(
             PartRecord(
                 name=_told(original, part),
-                width=0 if part == _REST else _width(declaration, names, units=part in layers),
+                width=_units(declaration, names) if part in layers else 0,
                 parameters=sum(counts.values()) + (untouched(original) if part == _REST else 0),
                 mult_adds=sum(count for name, count in counts.items() if name in reading),
             )
         )
     if _REST not in grouped and untouched(original):
         records.append(PartRecord(name=_REST, width=0, parameters=untouched(original), mult_adds=0))
-    return records
+    return sorted(records, key=lambda each: each.name == _REST)
 
 
 def untouched(original: GraphNetwork) -> int:
@@ -55,7 +57,9 @@ def _told(original: GraphNetwork, part: str) -> str:
     return next((node.name for node in readers if node.name), part)
 
 
-def _width(declaration: Declaration, names: Sequence[str], *, units: bool) -> int:
-    """Of a layer its units, of all directions; of a matrix its rows."""
+def _units(declaration: Declaration, names: Sequence[str]) -> int:
+    """Of a layer, all directions together; of one that stays as it is, from its recurrence."""
     own = {segment.axis for name in names for segment in declaration.dimensions[name][0] if segment.axis is not None}
-    return sum(declaration.axes[axis] for axis in own) if units and own else axes.shape(declaration, names[0])[0]
+    if own:
+        return sum(declaration.axes[axis] for axis in own)
+    return sum(axes.shape(declaration, name)[1] for name in names if name.endswith(".recurrence"))

@@ -139,3 +139,15 @@ def test_verdict_speaks_of_the_smaller_file_where_the_clock_cannot_tell(bundle: 
         "compressed-int8 is 2.9x"
     )
     assert verdict_of([*plain, fast, slower], SCALES["perplexity"], "one text").startswith("compressed is 3.0x")
+
+
+def test_verdict_never_calls_a_model_fast_that_is_not(bundle: OpenBundle) -> None:
+    both = bundle.manifest.variants
+    plain = [timed(both, "original", 1, 1, 1), timed(both, "original-int8", 1.05, 1.08, 1.1)]
+    for low, median, high, told in ((0.93, 0.95, 0.97, "0.95x"), (0.98, 1.01, 1.03, "1.01x")):
+        verdict = verdict_of([*plain, timed(both, "compressed", low, median, high)], SCALES["perplexity"], "one text")
+        start = f"not worth pruning for speed: compressed is no faster than the original ({told}; one text, one thread) and "
+        assert verdict.startswith(start)
+        assert "int8 alone gives 1.08x" in verdict
+    little = verdict_of([*plain, timed(both, "compressed", 1.24, 1.26, 1.28)], SCALES["perplexity"], "one text")
+    assert "compressed is 1.26x as fast as the original" in little

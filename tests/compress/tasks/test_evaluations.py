@@ -19,8 +19,8 @@ from compress.tasks.reading import Inputs, read_task
 from runtime.samples import AnyGraph, write_runs
 from store.bundles import BundleStore, OpenBundle
 from store.jobs import CompressionRequest
-from store.manifest import Report
 from store.recipe import Budget, Recipe
+from store.report import Report
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 from tests.tagger import TAGS, compress, recorded, tagger_graph
