@@ -37,8 +37,6 @@ from compress.networks.bidirectional import BidirectionalLstm, recurrent_inputs,
 from runtime.passages import CONVOLUTION_WIDTH
 from store.manifest import Architecture
 
-ALIKE = 0.5
-"""Where the weights of h * u begin. From random ones fewer questions are answered: F1 56 instead of 62 on 16,000 questions."""
 NEVER = -1e30
 """The logit of padding. Finite, for infinities turn to NaN where all is padding; its exponential is zero."""
 
@@ -111,11 +109,8 @@ class Bidaf(nn.Module):
         self.highways = nn.ModuleList([Highway(wide), Highway(wide)])
         self.contextual = BidirectionalLstm(wide, spec.contextual)
         self.attention = nn.Linear(3 * sum(spec.contextual), 1, bias=False)
-        with torch.no_grad():
-            # A dot product to begin with: both texts go through one LSTM, so that equal words look alike from the start.
-            *_, alike = self.attention.weight.view(3, -1)
-            self.attention.weight.zero_()
-            alike.fill_(ALIKE)
+        # Attention begins as a dot product: equal words look alike from the start.
+        self.attention.weight.data = torch.tensor([0.0, 0.0, 0.5]).repeat_interleave(sum(spec.contextual))[None]
         self.modelling0 = BidirectionalLstm(flow, spec.modelling0)
         self.modelling1 = BidirectionalLstm(sum(spec.modelling0), spec.modelling1)
         self.start = nn.Linear(modelled + flow, 1)
@@ -124,7 +119,7 @@ class Bidaf(nn.Module):
 
     @property
     def regularisation(self) -> float:
-        """What it trains under: its dropout."""
+        """Its dropout."""
         return self.dropout
 
     def forward(
@@ -291,8 +286,8 @@ class Bidaf(nn.Module):
 
     def _head(self, head: nn.Module, own: Tensor, joined: Tensor, real: Tensor) -> Tensor:
         """Log-probabilities (B, T)."""
-        logits = head(self._dropped(torch.cat([own, joined], dim=-1))).squeeze(-1).T  # (B, T)
-        return torch.log_softmax(logits.masked_fill(~real.T, NEVER), dim=-1)
+        logits = head(self._dropped(torch.cat([own, joined], dim=-1))).squeeze(-1)  # (T, B)
+        return torch.log_softmax(logits.masked_fill(~real, NEVER).T, dim=-1)
 
     def _dropped(self, values: Tensor) -> Tensor:
         """(T, B, D), a mask for all tokens of a text: as good as one for each, and there are fewer numbers to draw."""
@@ -302,5 +297,4 @@ class Bidaf(nn.Module):
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """`forward`, with torch's hooks."""
-        result: tuple[Tensor, Tensor] = super().__call__(*inputs)
-        return result
+        return super().__call__(*inputs)  # type: ignore[no-any-return]
