@@ -33,7 +33,7 @@ from compress.questions.evaluation import evaluate
 from compress.questions.examples import Inputs, Questions, batches
 from compress.questions.plan import Progress, QuestionEpoch, QuestionPlan, TrainedReader
 from compress.shrinking import shrink
-from compress.training.checkpoints import Configuration, read_checkpoint, write_checkpoint
+from compress.training.checkpoints import Configuration, digest_of, read_checkpoint, write_checkpoint
 from compress.training.hooks import WeightLearner
 
 
@@ -145,7 +145,7 @@ class _Run:
             digest.update(self.training.examples[index].id.encode() + b"\n")
         return told | {
             "network": self.whole,
-            "teacher": "none" if self.teacher is None else _digest(self.teacher),
+            "teacher": "none" if self.teacher is None else digest_of(self.teacher.arrays()),
             "learner": "none" if self.learner is None else type(self.learner).__name__,
             "dropout": str(self.network.dropout),
             "questions": f"{len(self.learnt_from):,}, {digest.hexdigest()[:12]}",
@@ -296,11 +296,3 @@ class _Run:
         """The average that the plan keeps."""
         best = max(self.epochs, key=lambda each: each.f1).epoch
         return TrainedReader(self.best.eval(), list(self.epochs), best, dict(self.kept))
-
-
-def _digest(network: Bidaf) -> str:
-    """What tells one network's weights from another's."""
-    digest = hashlib.sha256()
-    for array in network.arrays().values():
-        digest.update(array.tobytes())
-    return digest.hexdigest()[:12]

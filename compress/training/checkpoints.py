@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compress.axes import Arrays
 from compress.errors import CheckpointRefused
 from compress.networks.contract import LanguageModel
 from compress.training.hooks import Learner
@@ -46,6 +47,14 @@ def configuration_of(
         "learner": "none" if learner is None else type(learner).__qualname__,
         "processes": str(processes),
     }
+
+
+def digest_of(arrays: Arrays) -> str:
+    """What tells one network's weights from another's."""
+    digest = hashlib.sha256()
+    for array in arrays.values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def write_checkpoint(path: Path, configuration: Configuration, content: Mapping[str, Any]) -> None:
