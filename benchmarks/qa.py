@@ -66,12 +66,12 @@ def main() -> None:
     parser.add_argument("--questions", type=int, help="answer so many anew for EM and F1; default: as the bundle says")
     arguments = parser.parse_args()
     folder, modes = reader(), ("calibrate", "learn") if arguments.mode == "both" else (arguments.mode,)
-    curve = []
+    asked, curve = dev(), list[dict[str, Any]]()
     for mode, fall in product(modes, arguments.falls):
         recipe = recipe_of(mode, fall, arguments.epochs, arguments.finetune_minutes)
         point: dict[str, Any] = {"fall": fall, "mode": mode}
         try:
-            curve.append(point | compared(compressed(folder, recipe), dev(), arguments.questions))
+            curve.append(point | compared(compressed(folder, recipe), asked, arguments.questions))
         except BudgetNotMet as refused:
             curve.append(point | {"refused": refused.detail})
     if arguments.json:

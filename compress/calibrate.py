@@ -110,10 +110,11 @@ def learn(
     )
 
 
-def prune(learned: Learned, share: float) -> Pruned:
-    """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
+def kept(learned: Learned, share: float) -> tuple[dict[str, NDArray[np.int64]], float]:
+    """What is left when the cheapest components go until `share` (0 to 1) of all removable savings is gone.
 
-    Ensures: the small network equals the reference with the removed components held at zero.
+    Returns:
+        Per axis the kept indices, ascending, and the share that is gone with whole components.
     """
     reached = np.cumsum(learned.savings) / learned.savings.sum()
     count = int(np.searchsorted(reached, share, side="right"))
@@ -121,10 +122,19 @@ def prune(learned: Learned, share: float) -> Pruned:
     for axis in keep:
         gone = [component for name, component in learned.order[:count] if name == axis]
         keep[axis] = np.setdiff1d(keep[axis], gone)
+    return keep, float(reached[count - 1]) if count else 0.0
+
+
+def prune(learned: Learned, share: float) -> Pruned:
+    """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
+
+    Ensures: the small network equals the reference with the removed components held at zero.
+    """
+    keep, gone = kept(learned, share)
     repaired = repair(learned.arrays, learned.declaration, keep, learned.moments)
     small, declaration = axes.take(repaired, learned.declaration, keep)
     reference = axes.silence(repaired, learned.declaration, keep)
-    return Pruned(keep, small, declaration, reference, float(reached[count - 1]) if count else 0.0)
+    return Pruned(keep, small, declaration, reference, gone)
 
 
 @dataclass(frozen=True)

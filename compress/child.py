@@ -15,11 +15,11 @@ import json
 import os
 import shutil
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 from compress.errors import BudgetNotMet, CompressError
+from compress.parent import when_parent_ends
 from store.artifacts import FULL_DISK
 from store.bundles import BundleStore
 from store.errors import OutOfSpace, StoreError
@@ -30,7 +30,7 @@ from store.uploads import UploadStore
 
 def main(folder: Path) -> int:
     """Does the job in `folder`; returns the exit status."""
-    threading.Thread(target=_die_with_worker, daemon=True).start()
+    when_parent_ends(lambda: os._exit(1))
     request = CompressionRequest.model_validate_json((folder / "request.json").read_text())
     settings = StoreSettings()
     try:
@@ -77,13 +77,6 @@ def _problem(kind: str, title: str, fault: Exception) -> dict[str, Any]:
 def _tell(line: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
-
-
-def _die_with_worker() -> None:
-    # Not through sys.stdin: its buffer's lock, held by this thread at exit, would abort the interpreter.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

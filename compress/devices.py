@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from compress.errors import DeviceFailed
 
@@ -30,6 +30,22 @@ def device_named(name: str = "auto") -> torch.device:
     return torch.device("cuda" if name == "auto" else name)
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network is."""
+    return next(network.parameters()).device
+
+
+def random_state(device: torch.device) -> Tensor | None:
+    """Of a GPU's generator; None: the device draws by torch's own."""
+    return torch.cuda.get_rng_state() if device.type == "cuda" else None
+
+
+def restore_random_state(device: torch.device, state: Tensor | None) -> None:
+    """What `random_state` gave; of another kind of device it says nothing here."""
+    if state is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state)
+
+
 @contextmanager
 def placed(*networks: nn.Module) -> Iterator[torch.device]:
     """Within it the networks are on the device of `auto`, afterwards where they were.
@@ -38,7 +54,7 @@ def placed(*networks: nn.Module) -> Iterator[torch.device]:
         DeviceFailed: when the device is lost or its memory is full; the networks are then of no further use.
     """
     there = device_named()
-    before = [next(network.parameters()).device for network in networks]
+    before = [device_of(network) for network in networks]
     try:
         try:
             for network in networks:

@@ -14,12 +14,13 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
+
+from compress.parent import when_parent_ends
 
 
 def main(memory_bytes: int, command: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    when_parent_ends(lambda: os.killpg(0, signal.SIGKILL))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     allowed = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))  # the command inherits it
@@ -29,13 +30,6 @@ def main(memory_bytes: int, command: list[str]) -> int:
         sys.stderr.write(f"{command[0]}: {fault.strerror}\n")
         return 127
     return code if code >= 0 else 128 - code
-
-
-def _end_with_parent() -> None:
-    # Not through sys.stdin: its buffer's lock, held by this thread at exit, would abort the interpreter.
-    while os.read(0, 1):
-        pass
-    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from compress.devices import device_of
 from compress.moments import Moments
 from compress.networks.contract import LanguageModel
 from compress.training.evaluation import in_streams
@@ -58,7 +59,7 @@ def observe(
         raise ValueError("calibration needs at least one token")
     network.eval()
     rows = in_streams(tokens, max(1, min(streams, len(tokens) // (window + 1))))
-    rows = rows.to(next(network.parameters()).device)
+    rows = rows.to(device_of(network))
     state = network.zero_state(rows.shape[1])
     moments: dict[str, Moments] = {}
     for start in range(0, len(rows), window):

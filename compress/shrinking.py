@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from compress import axes
+from compress.devices import device_of
 from compress.networks.bidaf import Bidaf
 from compress.networks.contract import LanguageModel
 
@@ -37,7 +38,7 @@ def shrink(
         raise ValueError(f"the optimizer has {len(optimizer.param_groups)} groups of parameters; one can be shrunk")
     declaration, arrays = network.declaration(), network.arrays()
     smaller = network.rebuilt(axes.take(arrays, declaration, keep)[0], dropout=network.regularisation)
-    smaller = smaller.to(next(network.parameters()).device).train(network.training)
+    smaller = smaller.to(device_of(network)).train(network.training)
     options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
     kind: Any = type(optimizer)
     rebuilt: torch.optim.Optimizer = kind([{"params": list(smaller.parameters()), **options}])

@@ -8,7 +8,7 @@ from store.quality import Scale, scale_of
 from store.report import Report
 from store.wording import axis_name
 
-_ESTIMATES: dict[str, str] = {
+_ESTIMATES: dict[Task, str] = {
     "language-model": ": the text cut into ten streams, each begun without what stands before it. That of the variants is the "
     "runtime's, over the whole text as one stream",
     "question-answering": ": PyTorch's, every context in one piece. That of the variants is the runtime's, which reads long "

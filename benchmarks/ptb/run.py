@@ -118,9 +118,10 @@ def beginning(
     if config["method"] != "cut":
         return None, network_of(config, len(text.words), seed)
     start = Start(**config["start"])
-    first = cut(start, output, text.train, Regularisation(**config["regularisation"]), seed)
+    whole = trained_network(output, start.of, start.seed)
+    first = cut(whole, start, output, text.train, Regularisation(**config["regularisation"]), seed)
     _show(0.0, f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}")
-    return (trained_network(output, start.of, start.seed) if start.teacher else None), first
+    return (whole if start.teacher else None), first
 
 
 def network_of(config: dict[str, Any], vocabulary: int, seed: int) -> LanguageModel:

@@ -11,8 +11,7 @@ With `teacher = true` the network is then trained to say what the whole one says
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,24 +21,17 @@ from safetensors.numpy import load, save
 
 from compress import axes
 from compress.axes import Keep
-from compress.calibrate import Pruned, learn, prune
+from compress.calibrate import Pruned, kept, learn, prune
 from compress.commands.saving import write
+from compress.ingest.layouts import read_model
 from compress.learners.groups import Groups
 from compress.networks.contract import LanguageModel
-from compress.networks.gru import GruLanguageModel
-from compress.networks.lstm import LstmLanguageModel
 from compress.networks.regularisation import Regularisation
-from compress.networks.rhn import RhnLanguageModel
 from compress.observation import observe
 
 OBSERVED = 200_000
 """Tokens of the training text."""
 HALVINGS = 20
-KINDS: dict[str, Callable[..., LanguageModel]] = {
-    "lstm": LstmLanguageModel.from_arrays,
-    "gru": GruLanguageModel.from_arrays,
-    "rhn": RhnLanguageModel.from_arrays,
-}
 CUTS = ("calibrated", "magnitude", "scratch")
 SCALE = 0.05
 """Weights drawn anew are uniform in +-this."""
@@ -81,27 +73,26 @@ def trained_network(output: Path, name: str, seed: int) -> LanguageModel:
         raise FileNotFoundError(
             f"{folder} holds no trained run; first: python -m benchmarks.ptb.run {name} --seed {seed}"
         )
-    kind = json.loads((folder / "record.json").read_text())["architecture"]
-    tied = bool(json.loads((folder / "config.json").read_text())["tied"])
-    arrays = load((folder / "model.safetensors").read_bytes())
-    return KINDS[kind](arrays, tied=tied)
+    return read_model(folder / "model.safetensors", folder / "config.json").network
 
 
-def cut(start: Start, output: Path, training: torch.Tensor, noise: Regularisation, seed: int) -> LanguageModel:
+def cut(
+    whole: LanguageModel, start: Start, output: Path, training: torch.Tensor, noise: Regularisation, seed: int
+) -> LanguageModel:
     """The network that training begins with, on the processor. A calibrated cut is kept beside the run that it is of.
 
     Args:
-        start: which run's, how much of it goes, and how.
+        whole: the network of the run.
+        start: which run's it is, how much of it goes, and how.
         output: the folder of all runs.
         training: int64 (N,), the text that calibrates.
         noise: what the small network trains under.
         seed: of weights that are drawn anew.
     """
-    whole = trained_network(output, start.of, start.seed)
-    kept = output / f"{start.of}-{start.seed}" / f"calibrated-{start.mult_adds:g}.safetensors"
-    if not kept.exists():
-        write(kept, save(_calibrated(whole, start.mult_adds, training).arrays))
-    calibrated = whole.rebuilt(load(kept.read_bytes()), noise)
+    file = output / f"{start.of}-{start.seed}" / f"calibrated-{start.mult_adds:g}.safetensors"
+    if not file.exists():
+        write(file, save(_calibrated(whole, start.mult_adds, training).arrays))
+    calibrated = whole.rebuilt(load(file.read_bytes()), noise)
     if start.cut == "scratch":
         calibrated.initialise(SCALE, torch.Generator().manual_seed(seed))
     if start.cut != "magnitude":
@@ -117,13 +108,10 @@ def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> P
     observed = observe(whole, training[:OBSERVED])
     learned = learn(whole.arrays(), declaration, observed, prunable=tuple(declaration.axes))
     most = share * axes.mult_adds(declaration)
-    order = np.array([list(declaration.axes).index(axis) for axis, _ in learned.order])
 
     def work(removed: float) -> int:
         """Multiply-adds behind the removal of a share, by counting alone."""
-        reached = np.cumsum(learned.savings) / learned.savings.sum()
-        gone = order[: int(np.searchsorted(reached, removed, side="right"))]
-        left = {axis: size - int((gone == index).sum()) for index, (axis, size) in enumerate(declaration.axes.items())}
+        left = {axis: len(index) for axis, index in kept(learned, removed)[0].items()}
         return axes.mult_adds(axes.resized(declaration, left))
 
     mild, bold = 0.0, 1.0

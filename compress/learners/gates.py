@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from compress.axes import Declaration, Keep
+from compress.devices import device_of
 from compress.learners.groups import Groups, prunable
 from compress.networks.contract import LanguageModel
 
@@ -71,7 +72,7 @@ class HardConcreteGates:
         self._declaration = network.declaration()
         self._parameters = dict(network.named_parameters())
         axes = prunable(self._declaration, embedding=self.embedding)
-        device = next(network.parameters()).device
+        device = device_of(network)
         if not self._whole:
             self._whole = {axis: self._declaration.axes[axis] for axis in axes}
         for axis in axes:
@@ -127,7 +128,7 @@ class HardConcreteGates:
         """A copy with the gates' middle values folded into the readers."""
         middle = self._gated({axis: _middle(gate) for axis, gate in self._gates.items()})
         arrays = network.arrays() | {name: value.cpu().numpy() for name, value in middle.items()}
-        return network.rebuilt(arrays, network.regularisation).to(next(network.parameters()).device)
+        return network.rebuilt(arrays, network.regularisation).to(device_of(network))
 
     def state_dict(self) -> dict[str, Any]:
         """Gates, multipliers, and the generator of the draws."""

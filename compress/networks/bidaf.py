@@ -24,7 +24,6 @@ Legend: B batch, T tokens of the context, J of the question, W characters of a w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import torch
@@ -33,10 +32,13 @@ from torch.nn import functional
 
 from compress.axes import Array, Arrays, Declaration
 from compress.networks.bidaf_axes import BidafSpec, declare
+from compress.networks.bidaf_flow import Flow, Text
 from compress.networks.bidirectional import BidirectionalLstm, recurrent_inputs, turning
 from runtime.passages import CONVOLUTION_WIDTH
 from store.manifest import Architecture
 
+ALIKE = 0.5
+"""Where the attention's weights of h * u begin; all others at zero."""
 NEVER = -1e30
 """The logit of padding. Finite, for infinities turn to NaN where all is padding; its exponential is zero."""
 
@@ -51,43 +53,6 @@ class Highway(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(..., D) to (..., D)."""
         return torch.lerp(inputs, torch.relu(self.transform(inputs)), torch.sigmoid(self.gate(inputs)))
-
-
-@dataclass(frozen=True)
-class Text:
-    """A context or a question on its way: all (T, B, ...), with its lengths (B,).
-
-    Attributes:
-        words: what each highway layer reads, and what the contextual LSTM reads, as far as it is kept.
-        ahead: output of the contextual LSTM's forward direction.
-        back: of its backward direction.
-        real: bool (T, B), false at padding.
-        turned: see `turning`.
-    """
-
-    words: tuple[Tensor, ...]
-    ahead: Tensor
-    back: Tensor
-    real: Tensor
-    lengths: Tensor
-    turned: Tensor
-
-    @property
-    def encoded(self) -> Tensor:
-        """What the docstring of the module calls h or u: (T, B, D)."""
-        return torch.cat([self.ahead, self.back], dim=-1)
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Every activation of one run, (T, B, ...); names as in the module docstring."""
-
-    joined: Tensor  # G
-    modelled: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-    beside_output: Tensor  # [G; m1; a; m1 * a]
-    output: tuple[Tensor, Tensor]
-    start: Tensor  # log-probabilities (B, T)
-    end: Tensor
 
 
 class Bidaf(nn.Module):
@@ -110,7 +75,8 @@ class Bidaf(nn.Module):
         self.contextual = BidirectionalLstm(wide, spec.contextual)
         self.attention = nn.Linear(3 * sum(spec.contextual), 1, bias=False)
         # Attention begins as a dot product: equal words look alike from the start.
-        self.attention.weight.data = torch.tensor([0.0, 0.0, 0.5]).repeat_interleave(sum(spec.contextual))[None]
+        nn.init.zeros_(self.attention.weight)
+        nn.init.constant_(self.attention.weight[:, -sum(spec.contextual) :], ALIKE)
         self.modelling0 = BidirectionalLstm(flow, spec.modelling0)
         self.modelling1 = BidirectionalLstm(sum(spec.modelling0), spec.modelling1)
         self.start = nn.Linear(modelled + flow, 1)
@@ -119,7 +85,7 @@ class Bidaf(nn.Module):
 
     @property
     def regularisation(self) -> float:
-        """Its dropout."""
+        """What it trains under: its dropout."""
         return self.dropout
 
     def forward(
@@ -297,4 +263,5 @@ class Bidaf(nn.Module):
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """`forward`, with torch's hooks."""
-        return super().__call__(*inputs)  # type: ignore[no-any-return]
+        result: tuple[Tensor, Tensor] = super().__call__(*inputs)
+        return result

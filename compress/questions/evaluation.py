@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from compress.devices import placed
+from compress.devices import device_of, placed
 from compress.networks.bidaf import Bidaf
 from compress.questions.examples import Questions, batches
 from compress.questions.metrics import Scores, score
@@ -61,7 +61,7 @@ def evaluate(
     wanted = list(range(len(questions.examples))) if chosen is None else list(chosen)
     mode = network.training
     network.eval()
-    device = next(network.parameters()).device
+    device = device_of(network)
     answers = [""] * len(wanted)
     losses: list[float] = []
     done = 0

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from compress.devices import device_of
 from compress.moments import Moments
 from compress.networks.bidaf import Bidaf
 from compress.observation import Observed
@@ -25,7 +26,7 @@ def observe_questions(
         questions: labelled or not.
         progress: called with the share done.
     """
-    device = next(network.parameters()).device
+    device = device_of(network)
     moments: dict[str, Moments] = {}
     order, seen = batches([len(example.context_row) for example in questions.examples], BATCH), 0
     for done, chosen in enumerate(order):

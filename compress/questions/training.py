@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.axes import Keep, take
+from compress.devices import device_of, random_state, restore_random_state
 from compress.errors import CompressError
 from compress.networks.bidaf import Bidaf
 from compress.questions.evaluation import evaluate
@@ -133,7 +134,7 @@ class _Run:
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return next(self.network.parameters()).device
+        return device_of(self.network)
 
     @property
     def configuration(self) -> Configuration:
@@ -266,7 +267,7 @@ class _Run:
             "best": self.best.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "device_random": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            "device_random": random_state(self.device),
             "epochs": [asdict(each) for each in self.epochs],
             "position": [self.epoch, self.at, self.steps],
             "sums": [self.loss, self.seconds, self.spent],
@@ -283,8 +284,7 @@ class _Run:
         self.best.load_state_dict(content["best"])
         self.optimizer.load_state_dict(content["optimizer"])
         torch.set_rng_state(content["random"])
-        if content["device_random"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(content["device_random"])
+        restore_random_state(self.device, content["device_random"])
         self.epochs = [QuestionEpoch(**each) for each in content["epochs"]]
         self.epoch, self.at, self.steps = content["position"]
         self.loss, self.seconds, self.spent = content["sums"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compress.devices import placed
+from compress.devices import device_of, placed
 from compress.networks.contract import LanguageModel, State
 from compress.training.plan import perplexity_of
 
@@ -33,7 +33,7 @@ def perplexity(network: LanguageModel, tokens: Tensor, streams: int = 10, steps:
     network is left in evaluation mode.
     """
     network.eval()
-    device = next(network.parameters()).device
+    device = device_of(network)
     rows = in_streams(tokens, max(1, min(streams, len(tokens) // 2))).to(device)
     state: State = network.zero_state(rows.shape[1])
     total = 0.0

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from compress.devices import device_of
 from compress.errors import TrainingDiverged
 from compress.networks.contract import LanguageModel, detach
 from compress.training.checkpoints import configuration_of, read_checkpoint, write_checkpoint
@@ -72,7 +73,7 @@ def train(
     _check(plan, learner, valid)
     group = ranks()
     columns = group.columns(plan.batch)
-    device = next(network.parameters()).device
+    device = device_of(network)
     streams = in_streams(tokens, plan.batch)[:, columns].contiguous().to(device)  # (rows, B)
     segments = (len(streams) - 1) // plan.steps
     if segments < 1:

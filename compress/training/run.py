@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.axes import Keep
+from compress.devices import device_of, random_state, restore_random_state
 from compress.networks.contract import LanguageModel, State, detach
 from compress.shrinking import shrink
 from compress.training.hooks import Learner
@@ -115,7 +116,7 @@ class Run:
             "epoch": (self.loss, self.steps, self.seconds),
             "best": self.best,
             "generators": generators,
-            "device_generator": torch.cuda.get_rng_state() if self._device.type == "cuda" else None,
+            "device_generator": random_state(self._device),
         }
         return copy.deepcopy(content)
 
@@ -140,8 +141,7 @@ class Run:
         self.loss, self.steps, self.seconds = content["epoch"]
         self.best = content["best"]
         torch.set_rng_state(content["generators"][self.ranks.rank])
-        if content["device_generator"] is not None and self._device.type == "cuda":
-            torch.cuda.set_rng_state(content["device_generator"])
+        restore_random_state(self._device, content["device_generator"])
 
     def remember_best(self, perplexity: float) -> None:
         """Keeps the averaged weights if no epoch validated better; called within `averaged_weights`."""
@@ -185,4 +185,4 @@ class Run:
 
     @property
     def _device(self) -> torch.device:
-        return next(self.network.parameters()).device
+        return device_of(self.network)

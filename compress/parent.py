@@ -1,0 +1,19 @@
+"""A process that must not outlive the one that began it: its standard input is the parent's life."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+
+def when_parent_ends(act: Callable[[], object]) -> None:
+    """Calls `act`, in a thread, as soon as standard input closes: the parent ended, perhaps with no time to clean up."""
+
+    def watch() -> None:
+        # Not through sys.stdin: its buffer's lock, held by this thread at exit, would abort the interpreter.
+        while os.read(0, 1):
+            pass
+        act()
+
+    threading.Thread(target=watch, daemon=True).start()
