@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,15 @@ from compress.training.evaluation import judged, perplexity
 from compress.training.loop import train
 from compress.training.plan import TrainingPlan
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+NOT_FLAT = "RNN module weights are not part of single contiguous chunk"
+
+
+def gpu(test: Callable[..., None]) -> Callable[..., None]:
+    """Needs a GPU. Pytest sets its own filters of warnings, so that the one `layers` ignores is ignored here again."""
+    skipped = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+    return pytest.mark.filterwarnings(f"ignore:{NOT_FLAT}")(skipped(test))  # type: ignore[no-any-return]
+
+
 TOKENS = torch.randint(50, (4000,), generator=torch.Generator().manual_seed(1))
 PLAN = TrainingPlan(epochs=2, batch=10, steps=10, optimizer="adamw", learning_rate=0.003, clip=1.0)
 
