@@ -23,6 +23,7 @@ from examples.demo import free_port
 from store.jobs import CompressionRequest, JobState
 from store.recipe import Budget, Recipe
 from tests.conftest import Published, Trained
+from tests.hasty import CHILD
 from tests.service.test_hostile import served
 
 
@@ -30,7 +31,7 @@ from tests.service.test_hostile import served
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     home = tmp_path_factory.mktemp("served")
-    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"} | CHILD
     processes = [
         subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
     ]

@@ -19,6 +19,7 @@ from examples.demo import free_port
 from runtime.samples import AnyGraph, write_runs
 from store.arrays import npz, read_npz
 from store.recipe import Budget, Recipe
+from tests.hasty import CHILD
 from tests.tagger import PublishedGraph, publish, recorded
 
 IDS = np.array([[3, 17], [5, 0], [39, 2]])
@@ -32,7 +33,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedGraph:
 @pytest.fixture(scope="module")
 def url(made: PublishedGraph) -> Iterator[str]:
     port = free_port()
-    environment = os.environ | {"ISS_HOME": str(made.settings.home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    environment = (
+        os.environ | {"ISS_HOME": str(made.settings.home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"} | CHILD
+    )
     processes = [
         subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
     ]

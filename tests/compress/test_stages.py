@@ -1,4 +1,4 @@
-"""The real child under the real worker: killed and cancelled in every stage, on a full disk, on unusable texts."""
+"""The real child under the real worker: killed and cancelled in every stage, on a full disk, on an unusable text."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ from store.uploads import UploadStore
 from tests.conftest import Trained
 
 STAGES = ("ingest", "observe", "search", "fine-tune", "export", "measure")
-WORDS = 3000
 
 
 @pytest.fixture(scope="module")
 def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model big enough for every stage to be caught in the act."""
-    folder = tmp_path_factory.mktemp("upload")
-    network = LstmLanguageModel(LstmSpec(WORDS, 300, (300, 300)))
+    return upload_in(tmp_path_factory.mktemp("upload"), LstmLanguageModel(LstmSpec(3000, 300, (300, 300))))
+
+
+def upload_in(folder: Path, network: LstmLanguageModel, precision: torch.dtype = torch.float32) -> Path:
+    """Writes an untrained network's upload files into a folder."""
     network.initialise(0.1, torch.Generator().manual_seed(0))
     state = {
-        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()
+        name.replace("embedding", "embed").replace("layers.", "lstm."): weights.to(precision)
+        for name, weights in network.state_dict().items()
     }
     torch.save(state, folder / "model.pt")
-    (folder / "words.txt").write_text("\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(WORDS - 2))]))
+    words = ["<eos>", "<unk>", *(f"w{index}" for index in range(network.vocabulary - 2))]
+    (folder / "words.txt").write_text("\n".join(words))
     return folder
 
 
@@ -95,13 +99,15 @@ def house(tmp_path: Path) -> Iterator[House]:
     made.queue.close()
 
 
-def recipe(name: str) -> Recipe:
+def recipe(
+    name: str, *, calibration_tokens: int = 6000, held_out_tokens: int = 2000, finetune_minutes: float = 0.03
+) -> Recipe:
     return Recipe(
         name=name,
         budget=Budget(size_ratio=0.5),
-        calibration_tokens=6000,
-        held_out_tokens=2000,
-        finetune_minutes=0.03,
+        calibration_tokens=calibration_tokens,
+        held_out_tokens=held_out_tokens,
+        finetune_minutes=finetune_minutes,
     )
 
 
@@ -133,30 +139,32 @@ def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upl
     assert house.queue.get(job.id).state is JobState.CANCELLED
 
 
-def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(house: House, upload: Path) -> None:
-    # Enough for the inputs and the database, too little for the graph.
-    job = house.ask(upload, recipe("full"))
+def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(house: House, tmp_path: Path) -> None:
+    # Enough for the inputs, in 16 bits, and the database; too little for the graph, in 32.
+    upload = upload_in(tmp_path, LstmLanguageModel(LstmSpec(20_000, 64, (64,))), torch.float16)
+    job = house.ask(upload, recipe("full", calibration_tokens=500, held_out_tokens=500, finetune_minutes=0.0))
     house.start(limit_bytes=int(1.05 * (upload / "model.pt").stat().st_size))
     done = house.until(job.id, lambda job: job.state.ended)
-    assert done.state is JobState.FAILED
+    assert (done.state, done.stage) == (JobState.FAILED, "export"), done.problem
     assert done.problem is not None
     assert done.problem.kind == "out-of-space", done.problem
     assert BundleStore(house.settings).manifests() == []
     house.until(job.id, lambda job: house.leftovers() == [], seconds=5)
 
 
-def test_unusable_texts_are_answers(house: House, trained: Trained, tmp_path: Path) -> None:
+def test_unusable_text_is_an_answer(house: House, trained: Trained, tmp_path: Path) -> None:
+    # Which texts are unusable is told in test_texts; that such an error reaches the job is the same way for all of them.
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00" * 99)
     store = UploadStore(house.settings)
-    model, words = store.save_file(trained.model), store.save_file(trained.vocabulary)
-    texts = {"strange": b"xyzzy plugh " * 200, "short": b"the cat sees the river", "binary": b"\xff\xfe\x00" * 99}
+    request = CompressionRequest(
+        model=store.save_file(trained.model),
+        vocabulary=store.save_file(trained.vocabulary),
+        held_out=store.save_file(tmp_path / "binary"),
+        recipe=Recipe(name="binary"),
+    )
     house.start()
-    for name, content in texts.items():
-        (tmp_path / name).write_bytes(content)
-        text = store.save_file(tmp_path / name)
-        for field in ("calibration", "held_out"):
-            request = CompressionRequest.model_validate(
-                {"model": model, "vocabulary": words, field: text, "recipe": Recipe(name=name)}
-            )
-            done = house.until(house.queue.enqueue(request).id, lambda job: job.state.ended)
-            assert done.problem is not None
-            assert done.problem.kind == "text-unusable", done.problem
+    done = house.until(house.queue.enqueue(request).id, lambda job: job.state.ended)
+    assert done.state is JobState.FAILED
+    assert done.problem is not None
+    assert done.problem.kind == "text-unusable", done.problem
+    assert "not UTF-8" in done.problem.detail

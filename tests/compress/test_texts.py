@@ -11,6 +11,7 @@ import torch
 from compress.errors import TextUnusable
 from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
+from compress.tasks.reading import Inputs, read_task
 from compress.texts import read_texts
 from runtime.text import TextCodec, word_tokenizer
 from store.manifest import TextContract
@@ -47,6 +48,25 @@ def test_wrong_vocabulary_or_gates_are_refused_by_their_perplexity(trained: Trai
             with pytest.raises(TextUnusable, match="worse than guessing among its 25 tokens") as refused:
                 read_texts(network, codec(words), calibration, held_out, Recipe())
             assert "vocabulary" in refused.value.issues[0]
+
+
+@pytest.mark.parametrize("field", ["calibration", "held_out"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"xyzzy plugh " * 200, "holds no token of the vocabulary: xyzzy, plugh"),
+        (b"xyzzy plugh " * 200 + b"the cat", "over 90 % of the .* tokens are not in the vocabulary"),
+        (b"the cat sees the river", "has [0-9]+ tokens; at least 100 are needed"),
+        (b"\xff\xfe\x00" * 99, "is not UTF-8"),
+    ],
+    ids=["strange", "nearly all strange", "short", "binary"],
+)
+def test_unusable_texts_are_refused(content: bytes, reason: str, field: str, trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(content)
+    inputs = Inputs(model=trained.model, vocabulary=trained.vocabulary, **{field: tmp_path / "text"})
+    with pytest.raises(TextUnusable, match=reason) as refused:
+        read_task(inputs, Recipe())
+    assert refused.value.problem().kind == "text-unusable"
 
 
 def test_text_that_the_model_writes_itself_is_not_judged(trained: Trained) -> None:
