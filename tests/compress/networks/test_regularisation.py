@@ -51,7 +51,7 @@ def test_expectation_is_kept(variational: bool) -> None:
     noise = Regularisation(variational=variational, dropout_embedding=0.3, dropout_state=0.3, weight_drop=0.3)
     values, table, matrix = torch.rand(2, 3, 4) + 0.5, torch.rand(V, 4) + 0.5, torch.rand(8, 4) + 0.5
     ids = tokens(2, 3)
-    count = 20_000
+    count = 5000  # means of a draw's 65 % within 1 %
     sums = [torch.zeros(()), torch.zeros(()), torch.zeros(()), torch.zeros(())]
     for _ in range(count):
         mask = noise.state_mask(values[0], training=True)
@@ -64,7 +64,7 @@ def test_expectation_is_kept(variational: bool) -> None:
         )
         sums = [total + each for total, each in zip(sums, found, strict=True)]
     for total, expected in zip(sums, (values, table[ids], matrix, values[0]), strict=True):
-        torch.testing.assert_close(total / count, expected, rtol=0.03, atol=0)
+        torch.testing.assert_close(total / count, expected, rtol=0.05, atol=0)
 
 
 def test_embedding_dropout_takes_whole_words_wherever_they_stand() -> None:
