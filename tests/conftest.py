@@ -85,12 +85,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train_small(network, tmp_path_factory.mktemp("trained"), renamed)
 
 
-def train_small(network: LanguageModel, folder: Path, renamed: Mapping[str, str]) -> Trained:
+def train_small(network: LanguageModel, folder: Path, renamed: Mapping[str, str], epochs: int = 6) -> Trained:
     """Trains a network of `len(WORDS)` tokens and writes its upload files, its parameters under other names."""
     index = {word: position for position, word in enumerate(WORDS)}
     tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
     network.initialise(0.1, torch.Generator().manual_seed(0))
-    plan = TrainingPlan(epochs=6, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5)
+    plan = TrainingPlan(epochs=epochs, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5)
     trained = train(network, tokens, plan).network
     state = trained.state_dict()
     for ours, theirs in renamed.items():

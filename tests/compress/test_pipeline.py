@@ -109,7 +109,7 @@ def test_proof_fails_for_a_model_that_is_another(trained: Trained) -> None:
 def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
     network: LanguageModel, renamed: dict[str, str], tmp_path: Path
 ) -> None:
-    trained = train_small(network, tmp_path, renamed)
+    trained = train_small(network, tmp_path, renamed, epochs=2)
     recipe = Recipe(name="other", budget=Budget(perplexity_rise=0.3), calibration_tokens=1500)
     bundle = BundleStore(_settings(tmp_path)).open(compress_in(tmp_path, trained, recipe))
     manifest, model = bundle.manifest, LoadedLanguageModel(bundle)

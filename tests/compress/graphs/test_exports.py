@@ -77,6 +77,31 @@ EXPORTERS = {
 }
 
 
+def tagger(bidirectional: bool) -> tuple[Tagger, list[Tensor]]:
+    """The model, always the same, and inputs of the sizes that it is exported with: fixed sizes take no others."""
+    torch.manual_seed(1)
+    model = Tagger(bidirectional=bidirectional).eval()
+    generator = torch.Generator().manual_seed(2)
+    return model, [torch.randint(0, VOCABULARY, (STEPS, BATCH), generator=generator) for _ in range(40)]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Path]:
+    """Exports the model, once in each way: torch's dynamo exporter takes seconds."""
+    folder = tmp_path_factory.mktemp("exports")
+
+    def export(exporter: str, bidirectional: bool) -> Path:
+        path = folder / f"{exporter}-{bidirectional}.onnx"
+        if not path.exists():
+            model, runs = tagger(bidirectional)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                EXPORTERS[exporter](model, runs[0], path)
+        return path
+
+    return export
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("exporter", "bidirectional"),
@@ -87,15 +112,12 @@ EXPORTERS = {
         for both in (False, True)
     ],
 )
-def test_an_export_is_cut_like_every_other(exporter: str, bidirectional: bool, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    model = Tagger(bidirectional=bidirectional).eval()
-    tokens = torch.randint(0, VOCABULARY, (STEPS, BATCH), generator=torch.Generator().manual_seed(2))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        EXPORTERS[exporter](model, tokens, tmp_path / "model.onnx")
+def test_an_export_is_cut_like_every_other(
+    exporter: str, bidirectional: bool, exported: Callable[[str, bool], Path]
+) -> None:
+    model, (tokens, *_) = tagger(bidirectional)
     feeds = {"tokens": tokens.numpy()}
-    network = assert_cut_equals_silenced(read_graph(tmp_path / "model.onnx"), feeds)
+    network = assert_cut_equals_silenced(read_graph(exported(exporter, bidirectional)), feeds)
 
     directions = 2 if bidirectional else 1
     axes = list(network.declaration().axes)
@@ -126,21 +148,14 @@ def test_all_seven_are_tried() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_all_seven_keep_the_same_units_and_give_the_same_outputs(tmp_path: Path) -> None:
+def test_all_seven_keep_the_same_units_and_give_the_same_outputs(exported: Callable[[str, bool], Path]) -> None:
     """By the pipeline's own order and repair, from the same recorded inputs."""
-    torch.manual_seed(1)
-    model = Tagger(bidirectional=False).eval()
-    generator = torch.Generator().manual_seed(2)
-    # A graph of torch.export with fixed sizes takes no others.
-    runs = [torch.randint(0, VOCABULARY, (STEPS, BATCH), generator=generator) for _ in range(40)]
+    model, runs = tagger(bidirectional=False)
     kept: dict[str, list[list[int]]] = {}
     outputs: dict[str, np.ndarray] = {}
     original = model(runs[0]).detach().numpy()
-    for exporter, export in EXPORTERS.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            export(model, runs[0], tmp_path / f"{exporter}.onnx")
-        network = GraphNetwork.from_model(read_graph(tmp_path / f"{exporter}.onnx"))
+    for exporter in EXPORTERS:
+        network = GraphNetwork.from_model(read_graph(exported(exporter, False)))
         observer, declaration = network.observer(), network.declaration()
         moments: dict[str, Moments] = {}
         for tokens in runs:
