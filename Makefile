@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # PyTorch's wheel index for CPU builds, where the default index would bring a CUDA build (see README, "Set-up").
 TORCH_INDEX ?=
+# Processes that `make test` runs tests in.
+WORKERS ?= 2
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -24,7 +26,7 @@ serve: setup  ## service and worker together, on the embedded default
 	$(RUN)/isslim serve
 
 test: setup
-	$(RUN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m 'not slow'
 
 check: setup
 	$(RUN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ def sentences(count: int, seed: int) -> str:
         verb = (who + (twist < 15)) % len(VERBS)
         lines.append(f"{SUBJECTS[who % 5]} {VERBS[verb]} {OBJECTS[(verb + last % 3) % 6]}")
     return "\n".join(lines) + "\n"
+
+
+def pytest_configure() -> None:
+    """Tables are as wide as the command line makes them: a test process may be told of a terminal that is not there."""
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -120,7 +120,7 @@ def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured
 
 def test_samples_are_the_answers_of_the_variants_that_they_name(published: OpenBundle, reader: Reader) -> None:
     report = Report.model_validate_json(published.path("report.json").read_bytes())
-    named = report.verdict.split()[0]
+    named = next(word for word in report.verdict.split() if word in ("compressed", "compressed-int8"))
     asked = [
         (question["question"], paragraph["context"], question["answers"][0]["text"])
         for paragraph in json.loads((reader.folder / "held-out.json").read_text())["data"][0]["paragraphs"]
