@@ -1,6 +1,7 @@
 """Calibrate mode: from what calibration text says of a model to the smallest model within a budget.
 
-A linear axis is first turned to the basis in which a cut loses the least (`rotation`). All axes are merged into one order
+A narrow layer is first put before the decoder where that may pay (`bottleneck`), and linear axes are turned to the basis in
+which a cut loses the least (`rotation`). All axes are merged into one order
 of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its *share* of everything removable,
 is one candidate: repaired in closed form, cut, and judged. A search with known direction (more removed is never better)
 finds the largest share that keeps to the budget.
@@ -11,13 +12,13 @@ Legend: H components of an axis.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress import axes
+from compress import axes, bottleneck
 from compress.axes import Array, Arrays, Declaration
 from compress.moments import Moments
 from compress.observation import Observed
@@ -31,8 +32,9 @@ class Learned:
     """A model and everything needed to prune it to any share, in closed form.
 
     Attributes:
-        arrays: the unpruned network, its linear axes in the basis in which they are cut.
+        arrays: the unpruned network as it is cut: with its bottleneck, linear axes in their basis.
         declaration: its axes.
+        whole: the axes of the network as it was given.
         order: (axis, component) in the order of removal over all axes.
         savings: what removing each entry of `order` saves, the other axes at full size.
         moments: per site, for the repair.
@@ -40,6 +42,7 @@ class Learned:
 
     arrays: Arrays
     declaration: Declaration
+    whole: Declaration
     order: tuple[tuple[str, int], ...]
     savings: NDArray[np.float64]
     moments: Mapping[str, Moments]
@@ -50,7 +53,7 @@ class Pruned:
     """A candidate: the small network, and the full-size one it must equal when the removed units are silent.
 
     Attributes:
-        keep: per axis the kept indices, ascending.
+        keep: per axis of `reference` the kept indices, ascending.
         arrays: the small network.
         declaration: its axes.
         reference: the repaired network at full size, removed components silenced.
@@ -73,6 +76,7 @@ def learn(
     count: Literal["parameters", "mult_adds", "both", "components"] = "both",
     least_kept: int = 4,
     turned: bool = True,
+    narrowed: bool = False,
     cost: Callable[[Declaration], float] | None = None,
 ) -> Learned:
     """Orders the components of all prunable axes by cost per saving.
@@ -85,11 +89,18 @@ def learn(
         count: what a removal is valued by; `both`: its share of all parameters plus its share of all multiply-adds.
         least_kept: components that every axis keeps at least.
         turned: linear axes may change their basis first; their components are then columns of the new one.
+        narrowed: a bottleneck may be put before the decoder; its width is then one of the prunable axes.
         cost: of a network of some sizes, such as its time; a removal is then valued by what it saves of that, not by `count`.
 
     Requires: `observed` was gathered from the same network.
     Ensures: the order of each axis is its own order of structured-OBS removal.
     """
+    whole = declaration
+    if narrowed and bottleneck.fits(declaration):
+        arrays, declaration = bottleneck.inserted(arrays, declaration)
+        # It passes on what the decoder read.
+        moments = {**observed.moments, bottleneck.AXIS: observed.moments[bottleneck.DECODER]}
+        observed, prunable = replace(observed, moments=moments), [*prunable, bottleneck.AXIS]
     if turned:
         arrays, observed = _turned(arrays, declaration, observed, prunable)
     entries: list[tuple[float, int, str, int, float]] = []
@@ -104,6 +115,7 @@ def learn(
     return Learned(
         arrays,
         declaration,
+        whole,
         tuple((axis, component) for _, _, axis, component, _ in entries),
         np.array([saving for *_, saving in entries]),
         observed.moments,
@@ -125,6 +137,13 @@ def kept(learned: Learned, share: float) -> tuple[dict[str, NDArray[np.int64]], 
     return keep, float(reached[count - 1]) if count else 0.0
 
 
+def remaining(learned: Learned, share: float) -> Declaration:
+    """The axes of what `prune` would leave, by counting alone."""
+    keep, _ = kept(learned, share)
+    small = axes.resized(learned.declaration, {axis: len(index) for axis, index in keep.items()})
+    return small if not _is_folded(learned, small) else bottleneck.removed(small)
+
+
 def prune(learned: Learned, share: float) -> Pruned:
     """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
 
@@ -134,7 +153,17 @@ def prune(learned: Learned, share: float) -> Pruned:
     repaired = repair(learned.arrays, learned.declaration, keep, learned.moments)
     small, declaration = axes.take(repaired, learned.declaration, keep)
     reference = axes.silence(repaired, learned.declaration, keep)
+    if _is_folded(learned, declaration):
+        small, declaration = bottleneck.folded(small, declaration)
+        reference, _ = bottleneck.folded(reference, learned.declaration)
+        keep = {axis: keep[axis] for axis in declaration.axes}
     return Pruned(keep, small, declaration, reference, gone)
+
+
+def _is_folded(learned: Learned, small: Declaration) -> bool:
+    """Whether a bottleneck that was put in is multiplied back."""
+    put_in = bottleneck.AXIS in learned.declaration.axes and bottleneck.AXIS not in learned.whole.axes
+    return put_in and not bottleneck.pays(small)
 
 
 @dataclass(frozen=True)
@@ -182,7 +211,7 @@ def _turned(
             basis = principal_axes(*_felt(arrays, declaration, observed, axis))
             arrays = rotate(arrays, declaration, axis, basis)
             moments = rotated_moments(observed.moments, declaration, axis, basis)
-            observed = Observed(moments, observed.tokens)
+            observed = replace(observed, moments=moments)
     return arrays, observed
 
 
@@ -193,10 +222,11 @@ def _felt(
 
     Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of rows drowns the
     recurrence, and a raw norm says nothing across axes. An axis that several activations carry (a tied embedding)
-    has the sum of their covariances.
+    has the sum of their covariances. Of a bottleneck see `bottleneck.felt`.
     """
     size = declaration.axes[axis]
     covariance, energy = np.zeros((size, size)), np.zeros((size, size))
+    narrow = bottleneck.AXIS in declaration.axes
     seen: set[str] = set()
     for site in declaration.sites:
         for part in declaration.parts(site):
@@ -204,11 +234,13 @@ def _felt(
                 continue
             own = observed.moments[site.name].covariance[part.inputs, part.inputs]
             matrix = arrays[site.readers[part.reader].parameter][:, part.columns].astype(np.float64)
+            if narrow:
+                matrix = bottleneck.felt(matrix, site, arrays, declaration, observed.frequencies)
             energy += matrix.T @ matrix / max(float(((matrix @ own) * matrix).sum()), 1e-30)
             if part.activation not in seen:
                 covariance += own
                 seen.add(part.activation)
-    return covariance, energy
+    return covariance, energy * (bottleneck.DIRECT if axis == bottleneck.AXIS else 1.0)
 
 
 def _saving(declaration: Declaration, axis: str, count: str) -> float:

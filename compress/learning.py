@@ -24,7 +24,7 @@ from typing import Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from compress import axes
+from compress import axes, bottleneck
 from compress.calibrate import Pruned, learn
 from compress.errors import BudgetNotMet, TrainingDiverged
 from compress.networks.contract import Network
@@ -69,8 +69,9 @@ def learnt(
             "the original"
         )
         # The last network with all that the rounds removed put back as zeros: indices and algebra of the whole way.
-        arrays, declaration = found.network.arrays(), original.declaration()
-        small = axes.resized(declaration, {axis: len(index) for axis, index in found.kept.items()})
+        arrays, small, declaration = found.network.arrays(), found.network.declaration(), original.declaration()
+        if small.axes.keys() != declaration.axes.keys():
+            declaration = bottleneck.declared(declaration)
         whole = Pruned(found.kept, arrays, small, axes.put_back(arrays, declaration, found.kept), 0.0)
         yield Candidate(
             found.network, found.kept, [task.verify_removal(original, whole)], found.curve, told, found.epochs
@@ -190,7 +191,14 @@ class _Round(Generic[Model]):
         declaration, whole = network.declaration(), self.task.original.declaration()
         prunable = self.task.prunable(declaration)
         observed = self.trainer.observe(network)
-        learned = learn(network.arrays(), declaration, observed, prunable=prunable, turned=recipe.rotate_embedding)
+        learned = learn(
+            network.arrays(),
+            declaration,
+            observed,
+            prunable=prunable,
+            turned=recipe.rotate_embedding,
+            narrowed=recipe.narrow_softmax and self.task.may_narrow,
+        )
         if budget.quality is not None:
             (name,) = budget.limits
             allowed = max(budget.quality, self.task.judge(network).loss) + slack
@@ -224,7 +232,8 @@ def _less_bold(boldness: float, recipe: Recipe) -> float:
 
 def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64]]:
     """Which of the original's components are left when `further` says which of the kept ones are."""
-    return {axis: index[further[axis]] if axis in further else index for axis, index in kept.items()}
+    composed = {axis: index[further[axis]] if axis in further else index for axis, index in kept.items()}
+    return {**further, **composed}  # a bottleneck is an axis that the original has not
 
 
 def _point(network: Network, whole: axes.Declaration, found: Quality, recipe: Recipe, allowance: float) -> CurvePoint:

@@ -4,7 +4,7 @@ One forward pass with carried state; no label, no gradient. (The Fisher informat
 the sensitivity in place of the readers' own energy: it needs a step-by-step backward pass and chose slightly worse
 units on Penn Treebank.)
 
-Legend: B batch, T steps, N tokens.
+Legend: B batch, T steps, N tokens, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.devices import device_of
@@ -28,10 +30,12 @@ class Observed:
     Attributes:
         moments: per site, the moments of its concatenated inputs.
         tokens: how many tokens were seen.
+        frequencies: how often each token of the vocabulary was, (V,); None where there are no tokens to count.
     """
 
     moments: dict[str, Moments]
     tokens: int
+    frequencies: NDArray[np.float64] | None = None
 
 
 @torch.no_grad()
@@ -69,4 +73,5 @@ def observe(
             moments[site] = moments[site] + new if site in moments else new
         if progress is not None:
             progress(min(1.0, (start + window) / len(rows)))
-    return Observed(moments, rows.numel())
+    frequencies = torch.bincount(tokens, minlength=network.vocabulary).double().numpy()
+    return Observed(moments, rows.numel(), frequencies)

@@ -11,7 +11,8 @@ span of C^(-1/2) U_K, with U the eigenvectors of C^(1/2) G C^(1/2) (reduced-rank
 the embedding over the text, G = sum of W'W over its readers). These subspaces are nested, so that one Q, their columns
 made orthonormal in this order, holds the best of every width. With G = 1 this is plain PCA.
 
-A tied embedding is no such axis: its components are also units, and a sigmoid stands between a unit and its gates.
+The width of a bottleneck is such an axis too: nothing stands between its rows and the decoder (`bottleneck`).
+A tied embedding is none: its components are also units, and a sigmoid stands between a unit and its gates.
 
 Legend: E components of the axis.
 """
@@ -23,6 +24,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from compress import bottleneck
 from compress.axes import Array, Arrays, AxisMismatch, Declaration
 from compress.moments import Moments
 
@@ -30,10 +32,12 @@ Matrix = NDArray[np.float64]
 RIDGE = 1e-4
 """Added to the covariance, relative to its mean variance: a short text leaves some directions without any."""
 LOOKED_UP = "embedding.weight"
+ROWS = (bottleneck.WEIGHT, bottleneck.BIAS)
+"""Arrays whose rows make an activation that is read as it is."""
 
 
 def linear_axes(declaration: Declaration) -> list[str]:
-    """Axes whose every component is a column of the looked-up matrix or of matrices that read it, and nothing else."""
+    """Axes made by the looked-up matrix's columns or a bottleneck's rows and read by columns of matrices, and nothing else."""
     columns = {
         (site.readers[part.reader].parameter, part.axis)
         for site in declaration.sites
@@ -50,10 +54,11 @@ def linear_axes(declaration: Declaration) -> list[str]:
             if segment.axis == axis
         ]
         free = all(
-            (position, segments, repeat) == (1, 1, 1) and (name in looked_up or (name, axis) in columns)
+            (segments, repeat) == (1, 1)
+            and (name in ROWS if position == 0 else name in looked_up or (name, axis) in columns)
             for name, position, segments, repeat in places
         )
-        if free and any(name in looked_up for name, *_ in places):
+        if free and any(name in looked_up or name in ROWS for name, *_ in places):
             linear.append(axis)
     return linear
 
@@ -102,8 +107,10 @@ def rotate(arrays: Arrays, declaration: Declaration, axis: str, basis: Matrix) -
         raise AxisMismatch([f"the basis is not orthogonal: Q'Q differs from 1 by {error:.1e}"])
     turned = dict(arrays)
     for name, dimensions in declaration.dimensions.items():
-        if any(segment.axis == axis for dimension in dimensions for segment in dimension):
-            turned[name] = (arrays[name].astype(np.float64) @ basis).astype(np.float32)
+        array = arrays[name].astype(np.float64)
+        for position, dimension in enumerate(dimensions):
+            if any(segment.axis == axis for segment in dimension):
+                turned[name] = (array @ basis if position else basis.T @ array).astype(np.float32)
     return turned
 
 

@@ -56,7 +56,7 @@ def find(
     Raises:
         BudgetNotMet: with the curve.
     """
-    whole = task.parameters(learned.declaration)
+    whole = task.parameters(learned.whole)
     clock = None if recipe.budget.speedup is None else _clock(task, work)
     searching = _Search(task, recipe.budget, whole, clock, tell, allowance)
     limited = recipe.budget.quality is not None

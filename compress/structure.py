@@ -59,6 +59,7 @@ def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> Learned
         prunable=task.prunable(declaration),
         count=_valued(recipe),
         turned=recipe.rotate_embedding,
+        narrowed=recipe.narrow_softmax and task.may_narrow,
         cost=cost,
     )
 

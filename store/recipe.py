@@ -96,6 +96,11 @@ class Recipe(Frozen):
         description="may an untied embedding change its basis before it is cut: exact, and a cut loses far less",
         examples=[True],
     )
+    narrow_softmax: bool = Field(
+        default=True,
+        description="may a narrow linear layer be put before an untied softmax of a large vocabulary, where that saves work",
+        examples=[True],
+    )
     calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000, description="observed", examples=[10000])
     held_out_tokens: int = Field(default=10_000, ge=100, le=10_000_000, description="judged on", examples=[10000])
     calibration_questions: int = Field(

@@ -6,7 +6,9 @@
 - `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds; nothing is repaired;
 - `scratch`: weights are drawn anew, in the very sizes that `calibrated` finds: the paper's "direct design".
 
-With `teacher = true` the network is then trained to say what the whole one says, else on the text alone.
+With `teacher = true` the network is then trained to say what the whole one says, else on the text alone. `generated` tokens
+that the whole one wrote stand behind the training text: what it says of the text that it knows by heart is more certain than
+what it says of any other.
 """
 
 from __future__ import annotations
@@ -19,18 +21,22 @@ import numpy as np
 import torch
 from safetensors.numpy import load, save
 
-from compress import axes
-from compress.axes import Keep
-from compress.calibrate import Pruned, kept, learn, prune
+from compress import axes, bottleneck
+from compress.calibrate import Pruned, learn, prune, remaining
 from compress.commands.saving import write
+from compress.devices import placed
 from compress.ingest.layouts import read_model
 from compress.learners.groups import Groups
 from compress.networks.contract import LanguageModel
 from compress.networks.regularisation import Regularisation
 from compress.observation import observe
+from compress.rotation import rotate
+from compress.texts import sample
 
 OBSERVED = 200_000
 """Tokens of the training text."""
+STREAMS = 1000
+"""Of what a network writes, side by side."""
 HALVINGS = 20
 CUTS = ("calibrated", "magnitude", "scratch")
 SCALE = 0.05
@@ -47,6 +53,7 @@ class Start:
         mult_adds: the share of the run's multiply-adds that is left, at most.
         seed: of the run.
         teacher: whether the run's network teaches.
+        generated: tokens that it writes for training.
     """
 
     of: str
@@ -54,6 +61,7 @@ class Start:
     mult_adds: float
     seed: int = 1
     teacher: bool = True
+    generated: int = 0
 
     def __post_init__(self) -> None:
         if self.cut not in CUTS:
@@ -95,37 +103,53 @@ def cut(
     calibrated = whole.rebuilt(load(file.read_bytes()), noise)
     if start.cut == "scratch":
         calibrated.initialise(SCALE, torch.Generator().manual_seed(seed))
-    if start.cut != "magnitude":
-        return calibrated
-    arrays, declaration = whole.arrays(), whole.declaration()
-    small, _ = axes.take(arrays, declaration, _largest(whole, calibrated.declaration().axes))
-    return whole.rebuilt(small, noise)
+    return _largest(whole, calibrated.declaration().axes, noise) if start.cut == "magnitude" else calibrated
+
+
+def training_text(whole: LanguageModel, start: Start, output: Path, training: torch.Tensor) -> torch.Tensor:
+    """The training text with what the whole network writes behind it; that is kept beside the run.
+
+    Args:
+        whole: the network of the run.
+        start: how much it writes.
+        output: the folder of all runs.
+        training: int64 (N,).
+    """
+    if start.generated == 0:
+        return training
+    file = output / f"{start.of}-{start.seed}" / f"generated-{start.generated}.safetensors"
+    if not file.exists():
+        with placed(whole):
+            written = sample(whole, None, start.generated, start.seed, STREAMS)
+        write(file, save({"tokens": written.numpy().astype(np.int32)}))
+    return torch.cat([training, torch.from_numpy(load(file.read_bytes())["tokens"].astype(np.int64))])
 
 
 def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> Pruned:
     """The mildest cut that leaves at most `share` of the multiply-adds."""
     declaration = whole.declaration()
     observed = observe(whole, training[:OBSERVED])
-    learned = learn(whole.arrays(), declaration, observed, prunable=tuple(declaration.axes))
+    learned = learn(
+        whole.arrays(), declaration, observed, prunable=tuple(declaration.axes), narrowed=True, count="mult_adds"
+    )
     most = share * axes.mult_adds(declaration)
-
-    def work(removed: float) -> int:
-        """Multiply-adds behind the removal of a share, by counting alone."""
-        left = {axis: len(index) for axis, index in kept(learned, removed)[0].items()}
-        return axes.mult_adds(axes.resized(declaration, left))
 
     mild, bold = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (mild + bold) / 2
-        mild, bold = (mild, middle) if work(middle) <= most else (middle, bold)
+        mild, bold = (mild, middle) if axes.mult_adds(remaining(learned, middle)) <= most else (middle, bold)
     return prune(learned, bold)
 
 
-def _largest(whole: LanguageModel, sizes: Mapping[str, int]) -> Keep:
-    """Per axis the components of largest norm, biases outside, as many as `sizes` says."""
-    declaration = whole.declaration()
+def _largest(whole: LanguageModel, sizes: Mapping[str, int], noise: Regularisation) -> LanguageModel:
+    """Per axis the components of largest norm, biases outside, as many as `sizes` says; of a bottleneck singular values."""
+    arrays, declaration = whole.arrays(), whole.declaration()
+    if bottleneck.AXIS in sizes:
+        arrays, declaration = bottleneck.inserted(arrays, declaration)
+        singular = np.linalg.svd(arrays["decoder.weight"].astype(np.float64), full_matrices=False)[2].T
+        arrays = rotate(arrays, declaration, bottleneck.AXIS, singular)
     groups = Groups(declaration, list(declaration.axes))
-    parameters = dict(whole.named_parameters())
-    with torch.no_grad():
-        norms = {axis: groups.squares(parameters, axis).numpy() for axis in declaration.axes}
-    return {axis: np.sort(np.argsort(-norms[axis], kind="stable")[: sizes[axis]]) for axis in declaration.axes}
+    parameters = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    norms = {axis: groups.squares(parameters, axis).numpy() for axis in declaration.axes}
+    keep = {axis: np.sort(np.argsort(-norms[axis], kind="stable")[: sizes[axis]]) for axis in declaration.axes}
+    return whole.rebuilt(axes.take(arrays, declaration, keep)[0], noise)

@@ -23,7 +23,7 @@ OPSET = 18
 IR_VERSION = 9
 FLOAT32 = "float32"
 """What the names of nodes begin with whose weights are never quantized (`quantize`)."""
-DECODER, HIGHWAY = "decoder", "highway_layer"
+BOTTLENECK, DECODER, HIGHWAY = "bottleneck", "decoder", "highway_layer"
 """What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
 
 
@@ -41,7 +41,14 @@ class Drawing:
 
 
 def scoring_graph(
-    body: list[NodeProto], top: str, width: int, vocabulary: int, states: Mapping[str, int], *, tied: bool
+    body: list[NodeProto],
+    top: str,
+    width: int,
+    vocabulary: int,
+    states: Mapping[str, int],
+    *,
+    tied: bool,
+    narrow: bool = False,
 ) -> onnx.ModelProto:
     """The model without its weights, around the recurrent part.
 
@@ -52,6 +59,7 @@ def scoring_graph(
         vocabulary: V.
         states: names and widths of the states.
         tied: whether the decoder reads with `embedding` (else with `decoder`); its bias is `decoder_bias`.
+        narrow: whether it reads `top` through `bottleneck` and `bottleneck_bias`.
     """
     inputs = [
         port(TOKENS, TensorProto.INT64, ["T", "B"]),
@@ -66,7 +74,7 @@ def scoring_graph(
         inputs.append(port(name, TensorProto.FLOAT, [1, "B", units]))
         outputs.append(port(name + STATE_OUT, TensorProto.FLOAT, [1, "B", units]))
     constants = {"zero": [0], "one": [1], "last": [-1], "rows": [-1, width], "vocabulary": [vocabulary]}
-    nodes = [*body, *_head(top, tied=tied)]
+    nodes = [*body, *_head(top, tied=tied, narrow=narrow)]
     used = {name for node in nodes for name in node.input}
     initializers = [numpy_helper.from_array(np.array(value), name) for name, value in constants.items() if name in used]
     return model_of(helper.make_graph(nodes, "score", inputs, outputs, initializers))
@@ -91,8 +99,8 @@ def array(parameter: Tensor) -> Floats:
     return result
 
 
-def _head(top: str, *, tied: bool) -> list[NodeProto]:
-    """Decoder, log-softmax, and the log-probability of each target.
+def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
+    """Bottleneck if there is one, decoder, log-softmax, and the log-probability of each target.
 
     The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. Its result is
     shaped back before the log-softmax and not after, because there it costs nothing: a graph output is never an
@@ -100,9 +108,12 @@ def _head(top: str, *, tied: bool) -> list[NodeProto]:
     """
     decoder = ["embedding" if tied else "decoder", "decoder_bias"]
     node = helper.make_node
+    read = "narrow" if narrow else "features"
+    bottleneck = ["features", BOTTLENECK, f"{BOTTLENECK}_bias"]
     return [
         node("Reshape", [top, "rows"], ["features"]),  # (T, B, H) -> (T B, H)
-        node("Gemm", ["features", *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
+        *([node("Gemm", bottleneck, ["narrow"], name=BOTTLENECK, transB=1)] if narrow else []),  # (T B, K)
+        node("Gemm", [read, *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
         node("Shape", [TOKENS], ["steps"]),  # [T, B]
         node("Concat", ["steps", "vocabulary"], ["shape"], axis=0),  # [T, B, V]
         node("Reshape", ["flat_logits", "shape"], ["logits"]),  # (T B, V) -> (T, B, V)

@@ -1,6 +1,6 @@
 """Stacked LSTMs and GRUs as native operators, never an unrolled loop.
 
-    tokens -> Gather -> LSTM or GRU -> ... -> LSTM or GRU -> decoder
+    tokens -> Gather -> LSTM or GRU -> ... -> LSTM or GRU -> (bottleneck ->) decoder
                          ^ state in, out
 
 https://onnx.ai/onnx/operators/onnx__LSTM.html and https://onnx.ai/onnx/operators/onnx__GRU.html; the GRU with
@@ -18,7 +18,7 @@ import numpy as np
 from onnx import NodeProto, helper
 from torch import Tensor, nn
 
-from compress.exporting.scoring import Drawing, array, ends, scoring_graph
+from compress.exporting.scoring import BOTTLENECK, Drawing, array, ends, scoring_graph
 from compress.exporting.streaming import Floats
 from compress.networks.layers import PARAMETERS
 from compress.networks.stacked import StackedLanguageModel
@@ -57,7 +57,8 @@ def draw_stacked(network: StackedLanguageModel) -> Drawing:
     nodes = [helper.make_node("Gather", ["embedding", TOKENS], ["x_0"])]
     for index, units in enumerate(spec.units):
         nodes += _layer(operator, network.cell, index, units)
-    structure = scoring_graph(nodes, f"x_{len(spec.units)}", spec.units[-1], spec.vocabulary, states, tied=spec.tied)
+    top, narrow = f"x_{len(spec.units)}", spec.bottleneck is not None
+    structure = scoring_graph(nodes, top, spec.units[-1], spec.vocabulary, states, tied=spec.tied, narrow=narrow)
     return Drawing(structure, lambda: _weights(network, operator))
 
 
@@ -81,6 +82,9 @@ def _layer(operator: Operator, cell: str, index: int, units: int) -> list[NodePr
 def _weights(network: StackedLanguageModel, operator: Operator) -> Iterator[tuple[str, Floats]]:
     """The tensors of the graph, one at a time."""
     yield from ends(network.embedding, network.decoder, tied=network.spec.tied)
+    if network.bottleneck is not None:
+        yield BOTTLENECK, array(network.bottleneck.weight)  # (K, H)
+        yield f"{BOTTLENECK}_bias", array(network.bottleneck.bias)  # (K,)
     for index, layer in enumerate(network.layers):
         yield from layer_weights(layer, operator, str(index))
 

@@ -1,8 +1,9 @@
 """What stacked LSTM and GRU language models share: embedding, recurrent layers of any sizes, linear decoder.
 
-Layers may differ in size after pruning. Tied models share one parameter between embedding and decoder.
+Layers may differ in size after pruning. Tied models share one parameter between embedding and decoder. An untied one may
+have a narrow linear layer, the bottleneck, between the last recurrent layer and the decoder (`compress/bottleneck.py`).
 
-Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer.
+Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, K width of the bottleneck.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from compress import bottleneck
 from compress.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
 from compress.networks.contract import LanguageModel, State
 from compress.networks.layers import RecurrentLayer
@@ -22,12 +24,13 @@ from compress.networks.regularisation import Regularisation, regularisation_of
 
 @dataclass(frozen=True)
 class StackedSpec:
-    """Sizes of a stacked recurrent language model."""
+    """Sizes of a stacked recurrent language model; `bottleneck` is None where the decoder reads the last layer itself."""
 
     vocabulary: int
     embedding: int
     units: tuple[int, ...]
     tied: bool = False
+    bottleneck: int | None = None
 
 
 class StackedLanguageModel(LanguageModel):
@@ -41,8 +44,8 @@ class StackedLanguageModel(LanguageModel):
         cell: what the layers are called in the names of axes.
 
     Raises:
-        ValueError: when a tied model's embedding width is not the last layer's number of units, or the regularisation
-            asks for `dropout_state`.
+        ValueError: when a tied model's embedding width is not the last layer's number of units, or it has a bottleneck, or
+            the regularisation asks for `dropout_state`.
     """
 
     cell: ClassVar[str]
@@ -55,6 +58,10 @@ class StackedLanguageModel(LanguageModel):
             raise ValueError(
                 f"a tied model needs an embedding as wide as its last layer: {spec.embedding} != {spec.units[-1]}"
             )
+        if spec.tied and spec.bottleneck is not None:
+            raise ValueError(
+                "a tied model has no bottleneck: its decoder reads with the embedding, as wide as the last layer"
+            )
         self.regularisation = regularisation_of(dropout)
         if self.regularisation.dropout_state > 0:
             raise ValueError(f"'dropout_state' is of recurrent highway networks only; {self.cell} layers are fused")
@@ -64,7 +71,9 @@ class StackedLanguageModel(LanguageModel):
         self.layers = nn.ModuleList(
             self.layer_type(below, units) for below, units in zip(widths, spec.units, strict=False)
         )
-        self.decoder = nn.Linear(spec.units[-1], spec.vocabulary)
+        narrow = spec.bottleneck
+        self.bottleneck = None if narrow is None else nn.Linear(spec.units[-1], narrow)
+        self.decoder = nn.Linear(spec.units[-1] if narrow is None else narrow, spec.vocabulary)
         if spec.tied:
             self.decoder.weight = self.embedding.weight
 
@@ -100,13 +109,21 @@ class StackedLanguageModel(LanguageModel):
         """Logits (T, B, V) of the token after each of `tokens` (T, B), and the state after the last step."""
         outputs, after = self.hidden(tokens, state)
         noise = self.regularisation
-        logits: Tensor = self.decoder(noise.dropped(outputs[-1], noise.behind_last, training=self.training))
+        logits: Tensor = self.decoder(
+            self._narrowed(noise.dropped(outputs[-1], noise.behind_last, training=self.training))
+        )
         return logits, after
 
+    def _narrowed(self, top: Tensor) -> Tensor:
+        """What the decoder reads: the last layer's output (..., H) through the bottleneck, where there is one."""
+        return top if self.bottleneck is None else self.bottleneck(top)
+
     def site_inputs(self, tokens: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
-        """Per layer what is below it and its own output of the step before; for the decoder the last layer's output."""
+        """Per layer what is below it and its own output of the step before; for bottleneck and decoder what they read."""
         values, after = self.hidden(tokens, state)
-        inputs = {"decoder": values[-1]}
+        inputs = {"decoder": self._narrowed(values[-1])}
+        if self.bottleneck is not None:
+            inputs["bottleneck"] = values[-1]
         for index, (below, own) in enumerate(pairwise(values)):
             previous = torch.cat([state[index][0], own[:-1]])  # (T, B, H): what the recurrent matrix reads
             if self.layer_type.joint:
@@ -135,14 +152,16 @@ class StackedLanguageModel(LanguageModel):
         layers = sum(name.endswith("weight_hh_l0") for name in arrays)
         vocabulary, embedding = arrays["embedding.weight"].shape
         units = tuple(arrays[f"layers.{index}.weight_hh_l0"].shape[1] for index in range(layers))
-        return cls(cls.spec_type(vocabulary, embedding, units, tied), dropout).filled(arrays)
+        narrow = len(arrays["bottleneck.weight"]) if "bottleneck.weight" in arrays else None
+        return cls(cls.spec_type(vocabulary, embedding, units, tied, narrow), dropout).filled(arrays)
 
 
 def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> Declaration:
     """The named axes: `embedding`, and `units:<cell>0`, `units:<cell>1`, ... from the bottom.
 
-    In a tied model the embedding's width and the last layer's units are one axis, `units:<cell><last>`. A joint layer
-    is one site; of another the input and the recurrent pre-activations are two, each with its own bias.
+    In a tied model the embedding's width and the last layer's units are one axis, `units:<cell><last>`. The width of a
+    bottleneck is the axis `bottleneck`. A joint layer is one site; of another the input and the recurrent pre-activations
+    are two, each with its own bias.
     """
     last = f"units:{cell}{len(spec.units) - 1}"
     wide = last if spec.tied else "embedding"
@@ -175,4 +194,5 @@ def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> 
     output = "embedding.weight" if spec.tied else "decoder.weight"
     dimensions.setdefault(output, (vocabulary, (Segment(last, spec.units[-1]),)))
     sites.append(Site("decoder", (Reader(output, (below_activation,)),), "decoder.bias"))
-    return Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})
+    declaration = Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})
+    return declaration if spec.bottleneck is None else bottleneck.declared(declaration, spec.bottleneck)

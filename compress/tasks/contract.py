@@ -104,6 +104,7 @@ class ModelTask(ABC, Generic[Model]):
         text: how texts are read; of a language model.
         evaluation: the operator's command that judges, in a line; None: the held-out data does.
         costly: whether a judgement takes so long that none should be asked for in vain.
+        may_narrow: whether the original can have a bottleneck before its decoder.
     """
 
     task: ClassVar[Task]
@@ -113,6 +114,7 @@ class ModelTask(ABC, Generic[Model]):
     metric: Metric
     text: TextContract | None = None
     costly: bool = False
+    may_narrow: bool = False
     origin: Origin
 
     @property

@@ -13,6 +13,7 @@ from compress.export import export
 from compress.finetuning import finetune
 from compress.learning import learnt
 from compress.networks.contract import LanguageModel
+from compress.networks.stacked import StackedLanguageModel
 from compress.observation import Observed, observe
 from compress.quantize import quantize
 from compress.sizes import is_tied, parts
@@ -48,7 +49,7 @@ class LanguageTask(ModelTask[LanguageModel]):
 
     def __init__(self, original: LanguageModel, texts: Texts, recipe: Recipe, codec: TextCodec, layout: str) -> None:
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
-        self.text = codec.contract
+        self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
         self.origin = Origin(layout, texts.calibration_origin, texts.held_out_origin)
         self._base = judged(original, texts.held_out)
 
