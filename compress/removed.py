@@ -21,17 +21,22 @@ _UNITS: dict[Task, str] = {
     "LSTM the units forward and backward stand in parentheses.",
 }
 
+_NARROW = (
+    "The bottleneck is a linear layer that was put before the softmax: two small matrices in place of a large one, whose product "
+    "is the nearest to it on the calibration text."
+)
+
 
 def structure_section(manifest: Manifest) -> str:
     """Every part before and after: its units and parameters."""
     before, after = _pair(manifest)
     rows = [
         [
-            old.name,
-            *((_width(old), _width(new), _less(old.width, new.width)) if old.width else ("", "", "")),
+            new.name,
+            *((_width(old), _width(new), _less(old.width, new.width)) if new.width else ("", "", "")),
             *(f"{old.parameters:,}", f"{new.parameters:,}", _less(old.parameters, new.parameters)),
         ]
-        for old, new in zip(before.parts, after.parts, strict=True)
+        for old, new in _sides(before, after)
     ]
     rows += _together(before, after)
     old_all, new_all = before.parameters, after.parameters
@@ -40,9 +45,19 @@ def structure_section(manifest: Manifest) -> str:
     text = f"## What was removed\n\n{table(head, rows)}"
     if manifest.task in _UNITS:
         text += f"\n\n{_UNITS[manifest.task]}"
+    if len(after.parts) > len(before.parts):
+        text += f" {_NARROW}"
     if before.tied:
         text += " Embedding and softmax share one matrix, which is counted once, as embedding."
     return text
+
+
+def _sides(before: VariantRecord, after: VariantRecord) -> list[tuple[PartRecord, PartRecord]]:
+    """Every part that there is now, and what it was: nothing where it was put in."""
+    known = {part.name: part for part in before.parts}
+    return [
+        (known.get(new.name, PartRecord(name=new.name, width=0, parameters=0, mult_adds=0)), new) for new in after.parts
+    ]
 
 
 def _width(part: PartRecord) -> str:
@@ -74,12 +89,12 @@ def work_section(manifest: Manifest) -> str:
     before, after = _pair(manifest)
     rows = [
         [
-            old.name,
+            new.name,
             *(f"{old.mult_adds:,}", f"{old.mult_adds / before.mult_adds:.0%}"),
             *(f"{new.mult_adds:,}", f"{new.mult_adds / after.mult_adds:.0%}"),
             _less(old.mult_adds, new.mult_adds),
         ]
-        for old, new in zip(before.parts, after.parts, strict=True)
+        for old, new in _sides(before, after)
     ]
     old_all, new_all = before.mult_adds, after.mult_adds
     rows.append(["**all**", f"{old_all:,}", "100%", f"{new_all:,}", "100%", _less(old_all, new_all)])

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compress.devices import device_of
 from compress.errors import TextUnusable
 from compress.networks.contract import LanguageModel
 from compress.training.evaluation import perplexity
@@ -100,24 +99,23 @@ def read_texts(
 
 
 @torch.no_grad()
-def sample(network: LanguageModel, start: int | None, count: int, seed: int, streams: int = STREAMS) -> Tensor:
-    """Lets the model write about `count` tokens (at least `count`), where it is, in streams laid end to end.
+def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> Tensor:
+    """Lets the model write about `count` tokens (at least `count`), in `STREAMS` streams laid end to end.
 
     Without a start token each stream starts from a token drawn uniformly.
     """
-    device = device_of(network)
-    generator = torch.Generator(device).manual_seed(seed)
-    state = network.zero_state(streams)
+    generator = torch.Generator().manual_seed(seed)
+    state = network.zero_state(STREAMS)
     if start is None:
-        token = torch.randint(network.vocabulary, (1, streams), generator=generator, device=device)
+        token = torch.randint(network.vocabulary, (1, STREAMS), generator=generator)
     else:
-        token = torch.full((1, streams), start, device=device)
+        token = torch.full((1, STREAMS), start)
     written = []
-    for _ in range(-(-count // streams)):
+    for _ in range(-(-count // STREAMS)):
         logits, state = network(token, state)
         token = torch.multinomial(logits[0].softmax(dim=-1), 1, generator=generator).t()  # (1, B)
         written.append(token)
-    return torch.cat(written).t().flatten().cpu()
+    return torch.cat(written).t().flatten()
 
 
 def _refuse_guessing(network: LanguageModel, judged: Tensor) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from compress.markdown import table
-from store.manifest import CurvePoint, Manifest, Task
+from store.manifest import CurvePoint, Manifest, Sized, Task
 from store.quality import Scale, scale_of
 from store.report import Report
 from store.wording import axis_name
@@ -23,21 +25,27 @@ def curve_section(manifest: Manifest, report: Report) -> str:
     """What was tried on the way, the chosen point in bold."""
     scale, timed = scale_of(manifest.metric), any(point.speedup is not None for point in report.curve)
     original = manifest.variants[0]
-    rows = [_tried(point, scale, timed) for point in report.curve]
+    # A bottleneck is an axis that only some of the candidates have.
+    sized = list(dict.fromkeys(axis for each in (original, *report.curve) for axis in each.sizes))
+    rows = [_tried(point, sized, scale, timed) for point in report.curve]
     if report.curve:
-        sizes = [*map(str, original.sizes.values()), f"{original.parameters:,}", f"{original.mult_adds:,}"]
+        sizes = [*_sizes(original, sized), f"{original.parameters:,}", f"{original.mult_adds:,}"]
         rows.insert(0, ["0% (original)", *sizes, scale.value(report.original_value), "", ""])
         rows[0] += ["1.00x"] if timed else []
-    head = ["removed", *(axis_name(axis) for axis in original.sizes), "parameters", "multiply-adds"]
+    head = ["removed", *(axis_name(axis) for axis in sized), "parameters", "multiply-adds"]
     head += [scale.name, scale.loss_name, "within budget", *(["speed-up"] * timed)]
     return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head, rows)}\n\n" + _reading(manifest, report)
 
 
-def _tried(point: CurvePoint, scale: Scale, timed: bool) -> list[str]:
+def _sizes(model: Sized, axes: Sequence[str]) -> list[str]:
+    return [str(model.sizes.get(axis, "-")) for axis in axes]
+
+
+def _tried(point: CurvePoint, axes: Sequence[str], scale: Scale, timed: bool) -> list[str]:
     """A row of the trade-off, in bold for the chosen point."""
     row = [
         f"{point.removed_share:.0%}" + (" (chosen)" if point.chosen else ""),
-        *map(str, point.sizes.values()),
+        *_sizes(point, axes),
         f"{point.parameters:,}",
         f"{point.mult_adds:,}",
         scale.value(point.value),

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ptb.start import Start, cut, trained_network, training_text
+from benchmarks.ptb.start import Start, cut, trained_network
 from compress import axes
 from compress.commands.reading import ReadCorpus, read_corpus
 from compress.commands.saving import save_model, save_record
@@ -70,11 +70,11 @@ def run(name: str, seed: int, corpus: str, output: Path, changed: Mapping[str, f
     folder = output / f"{path.stem}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     learner = PaperGroupLasso(**config["learner"]) if config["method"] == "group_lasso" else None
-    teacher, first, learnt = beginning(config, text, seed, output)
+    teacher, first = beginning(config, text, seed, output)
     device = device_named()
     trained = train(
         first.to(device),
-        learnt,
+        text.train,
         plan,
         teacher=None if teacher is None else teacher.to(device),
         learner=learner,
@@ -113,15 +113,15 @@ def run(name: str, seed: int, corpus: str, output: Path, changed: Mapping[str, f
 
 def beginning(
     config: dict[str, Any], text: ReadCorpus, seed: int, output: Path
-) -> tuple[LanguageModel | None, LanguageModel, torch.Tensor]:
-    """The teacher, if there is one, the network that training begins with, on the processor, and the text (N,) it learns."""
+) -> tuple[LanguageModel | None, LanguageModel]:
+    """The teacher, if there is one, and the network that training begins with, on the processor."""
     if config["method"] != "cut":
-        return None, network_of(config, len(text.words), seed), text.train
+        return None, network_of(config, len(text.words), seed)
     start = Start(**config["start"])
     whole = trained_network(output, start.of, start.seed)
     first = cut(whole, start, output, text.train, Regularisation(**config["regularisation"]), seed)
     _show(0.0, f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}")
-    return (whole if start.teacher else None), first, training_text(whole, start, output, text.train)
+    return (whole if start.teacher else None), first
 
 
 def network_of(config: dict[str, Any], vocabulary: int, seed: int) -> LanguageModel:

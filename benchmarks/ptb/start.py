@@ -6,9 +6,7 @@
 - `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds; nothing is repaired;
 - `scratch`: weights are drawn anew, in the very sizes that `calibrated` finds: the paper's "direct design".
 
-With `teacher = true` the network is then trained to say what the whole one says, else on the text alone. `generated` tokens
-that the whole one wrote stand behind the training text: what it says of the text that it knows by heart is more certain than
-what it says of any other.
+With `teacher = true` the network is then trained to say what the whole one says, else on the text alone.
 """
 
 from __future__ import annotations
@@ -24,19 +22,15 @@ from safetensors.numpy import load, save
 from compress import axes, bottleneck
 from compress.calibrate import Pruned, learn, prune, remaining
 from compress.commands.saving import write
-from compress.devices import placed
 from compress.ingest.layouts import read_model
 from compress.learners.groups import Groups
 from compress.networks.contract import LanguageModel
 from compress.networks.regularisation import Regularisation
 from compress.observation import observe
 from compress.rotation import rotate
-from compress.texts import sample
 
 OBSERVED = 200_000
 """Tokens of the training text."""
-STREAMS = 1000
-"""Of what a network writes, side by side."""
 HALVINGS = 20
 CUTS = ("calibrated", "magnitude", "scratch")
 SCALE = 0.05
@@ -53,7 +47,6 @@ class Start:
         mult_adds: the share of the run's multiply-adds that is left, at most.
         seed: of the run.
         teacher: whether the run's network teaches.
-        generated: tokens that it writes for training.
     """
 
     of: str
@@ -61,7 +54,6 @@ class Start:
     mult_adds: float
     seed: int = 1
     teacher: bool = True
-    generated: int = 0
 
     def __post_init__(self) -> None:
         if self.cut not in CUTS:
@@ -104,25 +96,6 @@ def cut(
     if start.cut == "scratch":
         calibrated.initialise(SCALE, torch.Generator().manual_seed(seed))
     return _largest(whole, calibrated.declaration().axes, noise) if start.cut == "magnitude" else calibrated
-
-
-def training_text(whole: LanguageModel, start: Start, output: Path, training: torch.Tensor) -> torch.Tensor:
-    """The training text with what the whole network writes behind it; that is kept beside the run.
-
-    Args:
-        whole: the network of the run.
-        start: how much it writes.
-        output: the folder of all runs.
-        training: int64 (N,).
-    """
-    if start.generated == 0:
-        return training
-    file = output / f"{start.of}-{start.seed}" / f"generated-{start.generated}.safetensors"
-    if not file.exists():
-        with placed(whole):
-            written = sample(whole, None, start.generated, start.seed, STREAMS)
-        write(file, save({"tokens": written.numpy().astype(np.int32)}))
-    return torch.cat([training, torch.from_numpy(load(file.read_bytes())["tokens"].astype(np.int64))])
 
 
 def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> Pruned:

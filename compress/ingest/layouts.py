@@ -20,9 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from compress import bottleneck
 from compress.axes import AxisMismatch
 from compress.errors import UnknownArchitecture
 from compress.ingest.checkpoint import Checkpoint, read_checkpoint
+from compress.ingest.ends import EndsUnknown, find_ends
 from compress.ingest.highway import is_highway, recognise_highway
 from compress.ingest.order import Layer, OrderUnknown, gives, order_modules
 from compress.networks.contract import LanguageModel
@@ -77,14 +79,19 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         return Ingested(network, layout, checkpoint.vocabulary)
     layers, rest, kind = _layers(arrays, checkpoint, found)
     cell = kind.cell.upper()
+    narrow = {name: rest.pop(name) for name in (bottleneck.WEIGHT, bottleneck.BIAS) if name in rest}
     matrices = {name: array for name, array in rest.items() if array.ndim == 2}
     vectors = {name: array for name, array in rest.items() if array.ndim == 1}
     strange = sorted(rest.keys() - matrices.keys() - vectors.keys())
     notes = [f"{len(layers)} {cell} layers"]
     if any("weight_hr" in layer for layer in layers):
         notes.append("projection folded into a plain LSTM")
-    decoder, embedding, tied = _ends(matrices, layers, checkpoint.config.tied, found)
-    top_width = gives(layers[-1])
+    top_width = _read(layers, narrow, cell, found)
+    bottom_width = layers[0]["weight_ih"].shape[1]
+    try:
+        decoder, embedding, tied = find_ends(matrices, bottom_width, top_width, checkpoint.config.tied)
+    except EndsUnknown as error:
+        raise _unknown(str(error), found) from error
     known = {name: matrices[name] for name in (decoder, embedding) if name is not None}
     twins = _twins(matrices, known)
     notes += [f"'{name}' dropped, the same as '{twin}'" for name, twin in twins.items()]
@@ -95,7 +102,11 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     if unexplained:
         raise _unknown(f"these are not part of a language model of {cell} layers: {', '.join(unexplained)}", found)
     if head.shape[1] != top_width:
-        raise _unknown(f"the decoder reads {head.shape[1]} values, the last {cell} layer gives {top_width}", found)
+        above = f"the last {cell} layer" if not narrow else "the bottleneck"
+        raise _unknown(f"the decoder reads {head.shape[1]} values, {above} gives {top_width}", found)
+    if narrow and tied:
+        raise _unknown("there is a bottleneck, but the decoder is the embedding", found)
+    notes += ["a bottleneck before the decoder"] if narrow else []
     vocabulary = len(head)
     if embedding is None:
         notes.append("one-hot input as an identity embedding, whose entries count as parameters of the original here")
@@ -105,10 +116,12 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         tied = False
         notes.append("untied, since the projection is folded")
     notes.append("tied" if tied else "untied")
-    plain = _plain(layers, table, head, vectors[bias_name] if bias_name else np.zeros(vocabulary, np.float32), tied)
+    bias = vectors[bias_name] if bias_name else np.zeros(vocabulary, np.float32)
+    plain = _plain(layers, table, head, bias, tied, narrow)
     units = tuple(layer["weight_hh"].shape[0] // kind.layer_type.gates for layer in layers)
     try:
-        declare_stack(kind.spec_type(vocabulary, table.shape[1], units, tied), kind.cell, kind.layer_type).check(plain)
+        spec = kind.spec_type(vocabulary, table.shape[1], units, tied, top_width if narrow else None)
+        declare_stack(spec, kind.cell, kind.layer_type).check(plain)
     except AxisMismatch as error:
         raise _unknown("the shapes do not fit together", [*error.issues, *found]) from error
     layout = f"{_family(checkpoint, cell)}: {', '.join(notes)}"
@@ -214,52 +227,25 @@ def _kind(label: str, module: str, layer: Layer, found: list[str]) -> type[Stack
     return kind
 
 
-def _ends(
-    matrices: dict[str, Floats], layers: list[Layer], told: bool | None, found: list[str]
-) -> tuple[str | None, str | None, bool]:
-    """Names of decoder and embedding, and whether they are one matrix."""
-    bottom = layers[0]["weight_ih"].shape[1]
+def _read(layers: list[Layer], narrow: dict[str, Floats], cell: str, found: list[str]) -> int:
+    """How many values the decoder reads: the last layer's outputs, or the bottleneck's."""
     top = gives(layers[-1])
-    inward = re.compile(r"emb|encoder|lookup|token|wte|vocab", re.IGNORECASE)
-    outward = re.compile(r"decoder|fc|linear|proj|out|classif|head|softmax|hidden2|lang|lm_", re.IGNORECASE)
-    embeddings = [name for name in matrices if matrices[name].shape[1] == bottom and inward.search(name)]
-    decoders = [name for name in matrices if matrices[name].shape[1] == top and outward.search(name)]
-    embeddings = [name for name in embeddings if name not in decoders] or embeddings
-    embeddings, decoders = (_distinct(matrices, names) for names in (embeddings, decoders))
-    if not embeddings and len(matrices) == 2 and len(decoders) == 1:
-        embeddings = [name for name in matrices if name not in decoders and matrices[name].shape[1] == bottom]
-    if len(embeddings) > 1 or len(decoders) > 1:
-        raise _unknown(f"several matrices could be the embedding ({embeddings}) or the decoder ({decoders})", found)
-    embedding = embeddings[0] if embeddings else None
-    decoder = decoders[0] if decoders else None
-    if embedding is not None and decoder is not None and embedding == decoder:
-        decoder = None
-    if decoder is None and embedding is None:
-        raise _unknown("there is neither an embedding nor a decoder", found)
-    if decoder is None:
-        if told is False:
-            raise _unknown("the config says untied, but there is no decoder", found)
-        return None, embedding, True
-    if embedding is None:
-        return decoder, None, False
-    equal = matrices[embedding].shape == matrices[decoder].shape and np.array_equal(
-        matrices[embedding], matrices[decoder]
-    )
-    if told and not equal:
-        raise _unknown("the config says tied, but embedding and decoder differ", found)
-    return decoder, embedding, equal if told is None else told
+    if not narrow:
+        return top
+    shapes = [array.shape for array in narrow.values()]
+    if len(shapes) < 2 or len(shapes[0]) != 2 or shapes[0][1] != top or shapes[1] != shapes[0][:1]:
+        told = ", ".join(f"{name} {shape}" for name, shape in zip(narrow, shapes, strict=True))
+        raise _unknown(
+            f"a bottleneck has {bottleneck.WEIGHT} (K, {top}), reading the last {cell} layer, and {bottleneck.BIAS} (K), "
+            f"not {told}",
+            found,
+        )
+    return int(shapes[0][0])
 
 
-def _distinct(matrices: dict[str, Floats], names: list[str]) -> list[str]:
-    """The names without those of a matrix that an earlier one names."""
-    return [
-        name
-        for index, name in enumerate(names)
-        if not any(np.array_equal(matrices[name], matrices[earlier]) for earlier in names[:index])
-    ]
-
-
-def _plain(layers: list[Layer], table: Floats, head: Floats, bias: Floats, tied: bool) -> dict[str, Floats]:
+def _plain(
+    layers: list[Layer], table: Floats, head: Floats, bias: Floats, tied: bool, narrow: dict[str, Floats]
+) -> dict[str, Floats]:
     """The arrays of our own module. A projected layer's readers take `W @ weight_hr`: exact from a zero state."""
     arrays: dict[str, Floats] = {"embedding.weight": table, "decoder.bias": bias}
     below: Floats | None = None  # weight_hr (P, H) of the layer below
@@ -272,7 +258,10 @@ def _plain(layers: list[Layer], table: Floats, head: Floats, bias: Floats, tied:
         arrays[f"layers.{index}.bias_ih_l0"] = layer.get("bias_ih", zero)
         arrays[f"layers.{index}.bias_hh_l0"] = layer.get("bias_hh", zero)
         below = own
-    if not tied:
+    if narrow:
+        own = narrow[bottleneck.WEIGHT]
+        arrays |= narrow | {bottleneck.WEIGHT: own if below is None else own @ below, "decoder.weight": head}
+    elif not tied:
         arrays["decoder.weight"] = head if below is None else head @ below
     return arrays
 
