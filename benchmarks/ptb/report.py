@@ -1,4 +1,6 @@
-"""All records beside what the paper and its follow-ups report: `python -m benchmarks.ptb.report [--json]`.
+"""All records beside what the paper and its follow-ups report: `python -m benchmarks.ptb.report [--json] [--plots FOLDER]`.
+
+Records are those of runs made here, and those in `benchmarks/records/ptb/` of runs that were not made again.
 
 With `--json` one object: `{"baseline": {"test_perplexity", "mult_adds"}, "rows": [{"method", "seed", "units",
 "test_perplexity", "mult_adds", "record"}]}`; the baseline is the record named by `--baseline`, null while there is none.
@@ -15,8 +17,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.ptb.plots import plot_curves, plot_tradeoff
 from benchmarks.ptb.published import PUBLISHED
 from benchmarks.ptb.run import OUTPUT
+
+RECORDS = Path(__file__).parents[1] / "records" / "ptb"
 
 
 def main() -> None:
@@ -25,8 +30,15 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--baseline", default="medium", help="name of the configuration that the others stand beside")
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--records", type=Path, default=RECORDS)
+    parser.add_argument("--plots", type=Path, help="a folder for tradeoff.svg and curves.svg")
     arguments = parser.parse_args()
-    found = summary(arguments.output, arguments.baseline)
+    files = records(arguments.output, arguments.records)
+    found = summary(files, arguments.baseline)
+    if arguments.plots is not None:
+        arguments.plots.mkdir(parents=True, exist_ok=True)
+        plot_tradeoff(found, arguments.plots / "tradeoff.svg")
+        plot_curves(files, arguments.plots / "curves.svg")
     if arguments.json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
@@ -34,10 +46,17 @@ def main() -> None:
     console.print(table(found))
 
 
-def summary(output: Path, baseline: str) -> dict[str, Any]:
+def records(output: Path, kept: Path) -> list[Path]:
+    """The record of every run: of this machine where there is one, else the kept one."""
+    made = {path.parent.name: path for path in output.glob("*/record.json")}
+    named = {path.stem: path for path in kept.glob("*.json")} | made
+    return [named[name] for name in sorted(named)]
+
+
+def summary(files: list[Path], baseline: str) -> dict[str, Any]:
     """Every record as a row, and the baseline's figures."""
     rows = []
-    for path in sorted(output.glob("*/record.json")):
+    for path in files:
         record = json.loads(path.read_text())
         chosen = ("name", "method", "seed", "units", "test_perplexity", "mult_adds")
         rows.append({key: record[key] for key in chosen} | {"record": str(path)})
@@ -57,7 +76,7 @@ def table(found: dict[str, Any]) -> Table:
         units = ", ".join(map(str, row["units"]))
         what = f"{row['name']} ({row['method']}, seed {row['seed']})"
         perplexity = "diverged" if row["test_perplexity"] is None else f"{row['test_perplexity']:.2f}"
-        shown.add_row(what, units, perplexity, f"{row['mult_adds']:,}", share, "measured here")
+        shown.add_row(what, units, perplexity, f"{row['mult_adds']:,}", share, "measured")
     shown.add_section()
     for each in PUBLISHED:
         units = ", ".join(map(str, each.units))

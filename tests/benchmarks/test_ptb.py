@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ptb.published import PUBLISHED
-from benchmarks.ptb.report import summary, table
+from benchmarks.ptb.report import RECORDS, main, records, summary, table
 from benchmarks.ptb.run import CONFIGS, METHODS, network_of, run
 from benchmarks.ptb.start import Start, cut, trained_network
 from compress import axes
@@ -74,11 +74,28 @@ def test_runs_leave_records_that_the_report_reads(tmp_path: Path) -> None:
         assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3]
         assert record["test_perplexity"] > 1
         assert record["versions"]["torch"]
-    found = summary(output, "dense")
+    found = summary(records(output, tmp_path / "none"), "dense")
     assert [row["method"] for row in found["rows"]] == ["dense", "group_lasso"]
     assert found["baseline"] == {key: found["rows"][0][key] for key in ("test_perplexity", "mult_adds")}
     assert found["rows"][1]["mult_adds"] < found["rows"][0]["mult_adds"]  # dead units were taken out
     assert table(found).row_count == 2 + len(PUBLISHED)
+
+
+def test_the_kept_records_make_a_report_with_plots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = sorted(RECORDS.glob("*.json"))
+    made = tmp_path / "output" / kept[0].stem / "record.json"
+    made.parent.mkdir(parents=True)
+    made.write_bytes(kept[0].read_bytes())
+    assert records(tmp_path / "output", RECORDS) == [made, *kept[1:]]  # what was made here stands for what is kept
+    monkeypatch.setattr("sys.argv", ["report", "--json", "--output", str(tmp_path / "output"), "--plots", str(tmp_path)])
+    main()
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["rows"]) == len(kept)
+    assert found["baseline"]["mult_adds"] == 13_260_000
+    for name in ("tradeoff.svg", "curves.svg"):
+        assert "medium-cut" in (tmp_path / name).read_text()
 
 
 CUT = """

@@ -175,7 +175,7 @@ def test_rows_weigh_as_often_as_their_tokens_stand_in_the_text() -> None:
     decoder, below = arrays["decoder.weight"].astype(np.float64), arrays["bottleneck.weight"].astype(np.float64)
     for site, matrix, through in (("decoder", decoder, np.eye(4)), ("bottleneck", below, below)):
         felt = bottleneck.felt(matrix, sites[site], arrays, declaration, frequencies)
-        expected = np.zeros((matrix.shape[1], matrix.shape[1]))
+        expected: NDArray[np.float64] = np.zeros((matrix.shape[1], matrix.shape[1]))
         for row, count in zip(decoder, frequencies, strict=True):
             seen = row @ through
             expected += (count + 1) * np.outer(seen, seen)

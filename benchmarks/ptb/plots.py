@@ -1,0 +1,64 @@
+"""The records as SVG: quality against work beside the published points, and validation epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib.figure import Figure
+
+from benchmarks.ptb.published import PUBLISHED
+
+_STYLE: Any = {"svg.hashsalt": "isslim", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+MOST_PERPLEXITY = 200.0
+"""Above it a curve is cut off: the first epochs from scratch would flatten all others."""
+
+
+def plot_tradeoff(found: dict[str, Any], path: Path) -> None:
+    """Test perplexity against multiply-adds per token, one point per record; those that diverged are left out."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        axes = figure.subplots()
+        rows = [row for row in found["rows"] if row["test_perplexity"] is not None]
+        for name in dict.fromkeys(row["name"] for row in rows):
+            places = [(row["mult_adds"] / 1e6, row["test_perplexity"]) for row in rows if row["name"] == name]
+            axes.scatter(*zip(*places, strict=True), label=name, zorder=2)
+        published = [(each.mult_adds / 1e6, each.test_perplexity) for each in PUBLISHED]
+        axes.scatter(*zip(*published, strict=True), color="#8892a6", marker="x", label="published", zorder=1)
+        for each, (work, perplexity) in zip(PUBLISHED, published, strict=True):
+            axes.annotate(
+                each.name, (work, perplexity), fontsize=7, color="#4c566a", xytext=(4, 3), textcoords="offset points"
+            )
+        if found["baseline"] is not None:
+            axes.axhline(found["baseline"]["test_perplexity"], color="#4c566a", linestyle=":", linewidth=1, zorder=0)
+        axes.set_xscale("log")
+        axes.set_xlabel("multiply-adds per token (million)")
+        axes.set_ylabel("test perplexity")
+        axes.legend(frameon=False, fontsize=8)
+        figure.savefig(path, metadata={"Date": None})
+
+
+def plot_curves(files: list[Path], path: Path) -> None:
+    """Validation perplexity and units left, epoch by epoch, a line per record."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 5.6), layout="constrained")
+        quality, left = figure.subplots(2, sharex=True, height_ratios=(2, 1))
+        for file in files:
+            record = json.loads(file.read_text())
+            epochs = [epoch for epoch in record["epochs"] if epoch["valid_perplexity"] is not None]
+            shown = [epoch for epoch in epochs if epoch["valid_perplexity"] <= MOST_PERPLEXITY]
+            label = f"{record['name']}, seed {record['seed']}"
+            places = [epoch["epoch"] for epoch in shown]
+            quality.plot(places, [epoch["valid_perplexity"] for epoch in shown], label=label)
+            units = [sum(n for axis, n in each["units"].items() if axis.startswith("units:")) for each in shown]
+            left.plot(places, units)
+        quality.set_ylabel("validation perplexity")
+        quality.legend(frameon=False, fontsize=8)
+        left.set_ylabel("recurrent units")
+        left.set_ylim(bottom=0)
+        left.set_xlabel("epoch")
+        figure.savefig(path, metadata={"Date": None})
