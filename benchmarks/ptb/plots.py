@@ -13,7 +13,14 @@ from matplotlib.figure import Figure
 
 from benchmarks.ptb.published import PUBLISHED
 
-_STYLE: Any = {"svg.hashsalt": "isslim", "svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE: Any = {
+    "svg.hashsalt": "isslim",
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_TICKS = (2, 3, 5, 10, 20, 50)
 MOST_PERPLEXITY = 200.0
 """Above it a curve is cut off: the first epochs from scratch would flatten all others."""
 
@@ -36,6 +43,8 @@ def plot_tradeoff(found: dict[str, Any], path: Path) -> None:
         if found["baseline"] is not None:
             axes.axhline(found["baseline"]["test_perplexity"], color="#4c566a", linestyle=":", linewidth=1, zorder=0)
         axes.set_xscale("log")
+        axes.minorticks_off()
+        axes.set_xticks(_TICKS, labels=map(str, _TICKS))
         axes.set_xlabel("multiply-adds per token (million)")
         axes.set_ylabel("test perplexity")
         axes.legend(frameon=False, fontsize=8)

@@ -89,7 +89,9 @@ def test_the_kept_records_make_a_report_with_plots(
     made.parent.mkdir(parents=True)
     made.write_bytes(kept[0].read_bytes())
     assert records(tmp_path / "output", RECORDS) == [made, *kept[1:]]  # what was made here stands for what is kept
-    monkeypatch.setattr("sys.argv", ["report", "--json", "--output", str(tmp_path / "output"), "--plots", str(tmp_path)])
+    monkeypatch.setattr(
+        "sys.argv", ["report", "--json", "--output", str(tmp_path / "output"), "--plots", str(tmp_path)]
+    )
     main()
     found = json.loads(capsys.readouterr().out)
     assert len(found["rows"]) == len(kept)

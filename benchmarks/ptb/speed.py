@@ -1,0 +1,99 @@
+"""How fast a compressed run is at its quality: `python -m benchmarks.ptb.speed medium-cut [--seed 1] [--json]`.
+
+Original and compressed run, in float32 and int8, as exported graphs in ONNX Runtime: the perplexity of the test text as one
+stream, and the time of a run beside the original's, interleaved, one thread, medians. Both runs must have been trained before
+(`benchmarks.ptb.run`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.ptb.run import CONFIGS, OUTPUT, VOCABULARY
+from benchmarks.ptb.start import Start, trained_network
+from compress import axes
+from compress.commands.reading import read_corpus
+from compress.export import export
+from compress.quantize import quantize
+from runtime.latency import compare
+from runtime.scoring import perplexity
+from runtime.session import VariantSession
+
+SHAPES = ((1, 1), (30, 1), (30, 10))
+"""Steps and batch: streaming, a sentence, ten of them."""
+
+
+def main() -> None:
+    """Exports, scores, times, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", help="a configuration of the method `cut`")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--corpus", default="ptb", help="see compress/corpus.py; ptb is looked for below ISS_DATA")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    found = measured(arguments.config, arguments.seed, arguments.corpus, arguments.output)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+    else:
+        Console(width=None if sys.stdout.isatty() else 130).print(table(found))
+
+
+def measured(config: str, seed: int, corpus: str, output: Path) -> dict[str, Any]:
+    """Per variant `perplexity`, `mult_adds`, and per shape the median `ms` and how many times `as_fast` as the original.
+
+    Raises:
+        FileNotFoundError: when one of the runs was not trained yet.
+    """
+    path = CONFIGS / f"{config}.toml" if (CONFIGS / f"{config}.toml").exists() else Path(config)
+    start = Start(**tomllib.loads(path.read_text())["start"])
+    networks = {
+        "original": trained_network(output, start.of, start.seed),
+        "compressed": trained_network(output, path.stem, seed),
+    }
+    text = read_corpus(corpus, VOCABULARY).test.tolist()
+    rows: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        sessions: dict[str, VariantSession] = {}
+        for name, network in networks.items():
+            plain, small = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}-int8.onnx"
+            export(network, plain)
+            quantize(plain, small)
+            sessions |= {name: VariantSession(plain, threads=1), f"{name}-int8": VariantSession(small, threads=1)}
+            work = axes.mult_adds(network.declaration())
+            rows |= {each: {"mult_adds": work, "shapes": {}} for each in (name, f"{name}-int8")}
+        for steps, batch in SHAPES:
+            for name, timed in compare(sessions, steps=steps, batch=batch).items():
+                figures = {"ms": round(timed.median_ms, 4), "as_fast": round(timed.speedup, 2)}
+                rows[name]["shapes"][f"{steps} x {batch}"] = figures
+        for name, session in sessions.items():
+            rows[name]["perplexity"] = round(perplexity(session, text[1:], text[0]), 2)
+    return {"config": path.stem, "seed": seed, "tokens": int(np.size(text)), "variants": rows}
+
+
+def table(found: dict[str, Any]) -> Table:
+    """A row per variant."""
+    shapes = [f"{steps} x {batch}" for steps, batch in SHAPES]
+    shown = Table(
+        title=f"{found['config']}: median ms of steps x batch, one thread; in brackets how many times as fast"
+    )
+    for column in ("variant", "multiply-adds", "test perplexity", *shapes):
+        shown.add_column(column, justify="left" if column == "variant" else "right")
+    for name, row in found["variants"].items():
+        cells = [f"{row['shapes'][shape]['ms']:.3f} ({row['shapes'][shape]['as_fast']:.1f}x)" for shape in shapes]
+        shown.add_row(name, f"{row['mult_adds']:,}", f"{row['perplexity']:.2f}", *cells)
+    return shown
+
+
+if __name__ == "__main__":
+    main()
