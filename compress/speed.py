@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from compress import axes
+from compress import axes, bottleneck
 from compress.axes import Declaration, Keep
 from compress.export import export
 from compress.networks.contract import LanguageModel
@@ -57,9 +57,9 @@ class LatencyCurve:
         return self.error <= TRUSTED
 
     def milliseconds(self, declaration: Declaration) -> float:
-        """The time of a run of a network of these sizes."""
-        work = _work(declaration)
-        return self.fixed + sum(self.rates[site] * work[site] for site in work)
+        """The time of a run of a network of these sizes; a bottleneck costs as the decoder does, which it stands before."""
+        rates = {bottleneck.AXIS: self.rates.get(bottleneck.DECODER, 0.0)} | self.rates
+        return self.fixed + sum(rates[site] * work for site, work in _work(declaration).items())
 
 
 def fit(declarations: Sequence[Declaration], milliseconds: Sequence[float]) -> LatencyCurve:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from compress.networks.rhn import RhnLanguageModel, RhnSpec
 from compress.observation import observe
 from compress.quantize import quantize
 from compress.rotation import linear_axes, rotate, rotated_moments
+from compress.speed import fit
 from compress.verification import verify_graph
 from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import perplexity
@@ -187,7 +189,22 @@ def test_rows_weigh_as_often_as_their_tokens_stand_in_the_text() -> None:
 def test_frequencies_are_counts_of_the_observed_text() -> None:
     frequencies = observe(drawn(PLAIN["lstm"]), TOKENS).frequencies
     assert frequencies is not None
-    np.testing.assert_array_equal(frequencies, [int((token == TOKENS).sum()) for token in range(V)])
+    np.testing.assert_array_equal(frequencies, [TOKENS.tolist().count(each) for each in range(V)])
+
+
+def test_a_latency_curve_of_the_original_prices_it_as_the_decoder() -> None:
+    sizes = [(6, 10, 9), (3, 10, 9), (6, 5, 9), (6, 10, 4), (3, 5, 4), (2, 3, 3)]
+    plain = [LstmLanguageModel(LstmSpec(V, e, (one, two))).declaration() for e, one, two in sizes]
+
+    def work(declaration: axes.Declaration, site: str) -> int:
+        named = next(each for each in declaration.sites if each.name == site)
+        return sum(math.prod(axes.shape(declaration, reader.parameter)) for reader in named.readers)
+
+    times = [1 + 2e-4 * axes.mult_adds(each) + 3e-4 * work(each, "decoder") for each in plain]
+    narrow = NARROW["lstm"].declaration()
+    read = work(narrow, "decoder") + work(narrow, "bottleneck")
+    expected = 1 + 2e-4 * axes.mult_adds(narrow) + 3e-4 * read
+    assert fit(plain, times).milliseconds(narrow) == pytest.approx(expected, rel=0.02)
 
 
 def test_where_it_does_not_fit() -> None:
