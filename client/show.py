@@ -57,14 +57,14 @@ def outcome(job: Job, console: Console) -> None:
 def curve_table(job: Job) -> Table:
     """What was possible, of a job whose budget could not be met."""
     table = Table(title="what was tried")
-    for column in ("removed", "parameters", "value", "worse by"):
+    for column in ("removed", "parameters", "value", "against the original"):
         table.add_column(column, justify="right")
     for point in job.curve:
         table.add_row(
             f"{point.removed_share:.0%}",
             f"{point.parameters:,}",
             f"{point.value:.4g}",
-            f"{point.loss:+.3g}",
+            _against(point.loss),
         )
     return table
 
@@ -73,7 +73,7 @@ def front_table(sweep: Sweep) -> Table:
     """The models of a sweep that no other beats in both work and perplexity."""
     names = {job.id: job.name for job in sweep.jobs}
     table = Table(title=f"{sweep.name}: what no other model of the sweep beats")
-    for column in ("found by", "published as", "parameters", "multiply-adds", "worse by"):
+    for column in ("found by", "published as", "parameters", "multiply-adds", "against the original"):
         table.add_column(column, justify="left" if column in ("found by", "published as") else "right")
     for point in sweep.front:
         table.add_row(
@@ -81,9 +81,14 @@ def front_table(sweep: Sweep) -> Table:
             point.model_id or "",
             f"{point.parameters:,}",
             f"{point.mult_adds:,}",
-            f"{point.loss:+.2%}",
+            _against(point.loss),
         )
     return table
+
+
+def _against(loss: float) -> str:
+    """A loss of a metric that the job does not name, in that metric's own unit: a share, or points of F1."""
+    return f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
 
 
 def jobs_table(jobs: list[Job]) -> Table:
@@ -139,7 +144,7 @@ def comparison_table(manifest: Manifest) -> Table:
             ", ".join(map(str, variant.sizes.values())),
             f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
-            f"{scale.value(variant.metrics[manifest.metric])} ({scale.loss(variant.loss)})",
+            f"{scale.value(variant.metrics[manifest.metric])} ({scale.change(variant.loss)})",
             *times,
         )
     return table

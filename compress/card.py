@@ -90,14 +90,14 @@ def _variants(manifest: Manifest, report: Report) -> str:
             f"{variant.size_bytes / 1e6:.2f} MB",
             *(told.value(variant.metrics[name]) for name, told in further.items()),
             scale.value(variant.metrics[manifest.metric]),
-            scale.loss(variant.loss),
+            scale.change(variant.loss),
             f"{variant.sentence.median_ms:.2f} ms",
             f"{variant.sentence.speedup:.2f}x",
         ]
         for variant in manifest.variants
     ]
     names = [told.name for told in further.values()]
-    head = ["variant", "parameters", "file", *names, scale.name, scale.loss_name, _spoken(manifest), "speed-up"]
+    head = ["variant", "parameters", "file", *names, scale.name, scale.change_name, _spoken(manifest), "speed-up"]
     text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:

@@ -29,7 +29,7 @@ def judged(manifest: Manifest, scores: Mapping[Task, str]) -> str:
     if origin.evaluation is not None:
         return (
             f"Quality was judged by the {origin.evaluation}: *{scale.name}* is the number that it printed for each variant's "
-            f"file, and the {scale.loss_name} is relative to the original's. What the command does is not part of this bundle. "
+            f"file, and the {scale.change_name} is relative to the original's. What the command does is not part of this bundle. "
             f"Proof and latency are of {origin.held_out}."
         )
     named = f"{scale.name[0].upper()}{scale.name[1:]} is"

@@ -135,8 +135,8 @@ def learn_structure(
         closest = min((point.loss for point in state.curve), default=math.nan)
         raise BudgetNotMet(
             f"learning found no smaller model within the budget {recipe.budget.model_dump(exclude_none=True)} in "
-            f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest has a {scale.loss_name} of "
-            f"{scale.loss(closest)}: allow more, or train longer",
+            f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest is one "
+            f"{scale.at(closest)}: allow more, or train longer",
             curve=state.curve,
         )
     return state

@@ -103,7 +103,7 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
         return None
     budget = task.recipe.budget
     if budget.quality is not None and not variant.loss <= budget.quality:
-        return f"a {scale.loss_name} of {scale.loss(variant.loss)}, the budget allows {scale.loss(budget.quality)}"
+        return f"{scale.at(variant.loss)}, where the budget allows {scale.loss(budget.quality).removeprefix('+')}"
     measured = variant.at(task.spoken_shape)
     if budget.speedup is not None and variant.precision == "float32" and measured.speedup < budget.speedup:
         return (
@@ -132,14 +132,11 @@ def verdict_of(variants: list[VariantRecord], scale: Scale, run: str) -> str:
         speed = f"{_times(found.speedup)} as fast as the original ({run}, one thread)"
     else:
         speed = f"no faster than the original ({found.speedup:.2f}x; {run}, one thread)"
-    told = (
-        f"{best.name} is {speed} and "
-        f"{original.size_bytes / best.size_bytes:.1f}x smaller, at a {scale.loss_name} of {scale.loss(best.loss)}"
-    )
+    told = f"{best.name} is {speed} and {original.size_bytes / best.size_bytes:.1f}x smaller, {scale.at(best.loss)}"
     if plain is not None:
         told += (
-            f"; int8 alone gives {_times(plain.sentence.speedup)} and {original.size_bytes / plain.size_bytes:.1f}x "
-            f"at {scale.loss(plain.loss)}"
+            f"; int8 alone gives {_times(plain.sentence.speedup)} and {original.size_bytes / plain.size_bytes:.1f}x smaller, "
+            f"{scale.at(plain.loss)}"
         )
     if not faster:
         return f"not worth pruning for speed: {told}"

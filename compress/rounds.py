@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from compress.tasks.contract import Model
+from compress.training.checkpoints import write_whole
 from store.manifest import CurvePoint, EpochPoint
 
 
@@ -35,7 +36,11 @@ class Learning(Generic[Model]):
 
 
 def write_state(path: Path, state: Learning[Model]) -> None:
-    """Whole or not at all, in what `torch.load(weights_only=True)` reads."""
+    """Whole or not at all, in what `torch.load(weights_only=True)` reads.
+
+    Raises:
+        OSError: as of a full disk.
+    """
     content: dict[str, Any] = {
         "arrays": {name: torch.from_numpy(array) for name, array in state.network.arrays().items()},
         "kept": {axis: torch.from_numpy(index) for axis, index in state.kept.items()},
@@ -44,9 +49,7 @@ def write_state(path: Path, state: Learning[Model]) -> None:
         "curve": [point.model_dump_json() for point in state.curve],
         "epochs": [point.model_dump_json() for point in state.epochs],
     }
-    temporary = path.with_suffix(".partial")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    write_whole(path, content)
 
 
 def read_state(original: Model, path: Path) -> Learning[Model] | None:

@@ -33,7 +33,7 @@ def curve_section(manifest: Manifest, report: Report) -> str:
         rows.insert(0, ["0% (original)", *sizes, scale.value(report.original_value), "", ""])
         rows[0] += ["1.00x"] if timed else []
     head = ["removed", *(axis_name(axis) for axis in sized), "parameters", "multiply-adds"]
-    head += [scale.name, scale.loss_name, "within budget", *(["speed-up"] * timed)]
+    head += [scale.name, scale.change_name, "within budget", *(["speed-up"] * timed)]
     return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head, rows)}\n\n" + _reading(manifest, report)
 
 
@@ -49,7 +49,7 @@ def _tried(point: CurvePoint, axes: Sequence[str], scale: Scale, timed: bool) ->
         f"{point.parameters:,}",
         f"{point.mult_adds:,}",
         scale.value(point.value),
-        scale.loss(point.loss),
+        scale.change(point.loss),
         "yes" if point.within_budget else "no",
     ]
     if timed:

@@ -33,6 +33,7 @@ class Scale:
         value, loss: a figure as text.
         axis: the loss as the label of a plot's axis.
         factor: from a loss to the plot's unit.
+        worse: what the metric becomes as it is lost, a key of `_BETTER`; empty where it cannot be better than the original's.
     """
 
     name: str
@@ -41,19 +42,50 @@ class Scale:
     loss: Callable[[float], str]
     axis: str
     factor: float = 1.0
+    worse: str = ""
+
+    @property
+    def change_name(self) -> str:
+        """What `change` is of, as the head of a column."""
+        return f"change of {self.name}" if self.worse else self.loss_name
+
+    def change(self, loss: float) -> str:
+        """A loss as the metric's own change: where F1 fell by 0.58 this is `-0.58`."""
+        if self.worse == "lower":
+            return self.loss(-loss)
+        if self.worse != "worse" or self._is_nothing(loss):
+            return self.loss(loss)
+        return f"{self._size(loss)} {_BETTER[self.worse] if loss < 0 else self.worse}"
 
     def told(self, value: float, loss: float) -> str:
         """Both in a few words, such as `perplexity 33.35 (+4.20%)`."""
-        return f"{self.name} {self.value(value)} ({self.loss(loss)})"
+        return f"{self.name} {self.value(value)} ({self.change(loss)})"
+
+    def at(self, loss: float) -> str:
+        """A loss within a sentence: `at a fall of F1 of 0.58`, and where it rose `with F1 0.58 higher`."""
+        if self.worse and loss < 0 and not self._is_nothing(loss):
+            return f"with {self.name} {self._size(loss)} {_BETTER[self.worse]}"
+        return f"at a {self.loss_name} of {self.loss(loss).removeprefix('+')}"
+
+    def _size(self, loss: float) -> str:
+        return self.loss(abs(loss)).removeprefix("+")
+
+    def _is_nothing(self, loss: float) -> bool:
+        return self.loss(loss) == self.loss(0.0)
+
+
+_BETTER = {"higher": "lower", "lower": "higher", "worse": "better"}
 
 
 def _percent(loss: float) -> str:
-    return f"{loss:+.2%}"
+    return f"{loss:+z.2%}"
 
 
 SCALES: dict[Metric, Scale] = {
-    "perplexity": Scale("perplexity", "rise of perplexity", "{:.2f}".format, _percent, "rise of perplexity (%)", 100),
-    "f1": Scale("F1", "fall of F1", "{:.2f}".format, "{:+.2f}".format, "fall of F1 (points)"),
+    "perplexity": Scale(
+        "perplexity", "rise of perplexity", "{:.2f}".format, _percent, "rise of perplexity (%)", 100, "higher"
+    ),
+    "f1": Scale("F1", "fall of F1", "{:.2f}".format, "{:+z.2f}".format, "fall of F1 (points)", worse="lower"),
     "output_change": Scale(
         "output change", "change of outputs", "{:.3g}".format, _percent, "change of outputs (%)", 100
     ),
@@ -84,7 +116,7 @@ def scale_of(metric: Metric) -> Scale:
         return SCALES[metric]
     name = metric.removeprefix(COMMAND)
     loss = f"worsening of {name}"
-    return Scale(name, loss, "{:.5g}".format, _percent, f"{loss} (%)", 100)
+    return Scale(name, loss, "{:.5g}".format, _percent, f"{loss} (%)", 100, "worse")
 
 
 DEFAULT_BUDGETS: dict[Task, Budget] = {

@@ -58,13 +58,40 @@ def digest_of(arrays: Arrays) -> str:
 
 
 def write_checkpoint(path: Path, configuration: Configuration, content: Mapping[str, Any]) -> None:
-    """Writes beside and renames, so that a kill leaves the last whole checkpoint."""
+    """A kill or a full disk leaves the last whole checkpoint.
+
+    Raises:
+        OSError: as of a full disk.
+    """
+    write_whole(path, {"configuration": configuration, "run": dict(content)})
+
+
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Writes beside and renames, so that a kill leaves the last whole file; what fails leaves no part behind.
+
+    Args:
+        path: takes what `torch.load(weights_only=True)` reads.
+        content: plain containers of tensors, numbers and strings.
+
+    Raises:
+        OSError: with the system's own number, as of a full disk.
+    """
     temporary = path.with_suffix(".partial")
-    with temporary.open("wb") as file:
-        torch.save({"configuration": configuration, "run": dict(content)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        # Torch's own files forget why a write failed; one of Python's says it, below what torch makes of it.
+        with temporary.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:
+                cause = _system_error_below(error)
+                if cause is None:
+                    raise
+                raise OSError(cause.errno, cause.strerror, str(path)) from error
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
@@ -102,3 +129,11 @@ def read_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
 def _sizes(network: LanguageModel) -> str:
     axes = ", ".join(f"{axis} {size}" for axis, size in network.declaration().axes.items())
     return f"{type(network).__name__} with {network.vocabulary:,} tokens, {axes}"
+
+
+def _system_error_below(error: BaseException) -> OSError | None:
+    """The system's error that another was raised while handling; None: there is none."""
+    below: BaseException | None = error
+    while below is not None and not isinstance(below, OSError):
+        below = below.__cause__ or below.__context__
+    return below

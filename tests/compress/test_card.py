@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
+from client.show import comparison_table, models_table
 from compress.card import write_card
 from compress.measurement import verdict_of
 from compress.tradeoff import curve_section, learning_sections
@@ -128,6 +132,33 @@ def timed(variants: list[VariantRecord], name: VariantName, low: float, median: 
     variant = next(each for each in variants if each.name == name)
     record = variant.sentence.model_copy(update={"speedup_low": low, "speedup": median, "speedup_high": high})
     return variant.model_copy(update={"latency": [record]})
+
+
+@pytest.mark.parametrize(("loss", "cell"), [(0.58, "-0.58"), (-0.58, "+0.58")])
+def test_a_readers_f1_is_shown_by_the_way_it_went(loss: float, cell: str, bundle: OpenBundle, tmp_path: Path) -> None:
+    variants = [
+        each.model_copy(update={"loss": loss if each.name == "compressed" else 0.0, "metrics": {"f1": 70.0}})
+        for each in bundle.manifest.variants
+    ]
+    reader = bundle.manifest.model_copy(update={"task": "question-answering", "metric": "f1", "variants": variants})
+    report = report_of(bundle)
+    report = report.model_copy(update={"curve": [each.model_copy(update={"loss": loss}) for each in report.curve]})
+    card = rewritten(tmp_path, reader, report)
+    (row,) = (line for line in card.splitlines() if line.startswith("| `compressed` |") and " MB " in line)
+    assert f"| 70.00 | {cell} |" in row
+    assert card.count("| F1 | change of F1 |") == 2
+    assert f"| **{cell}** |" in curve_section(reader, report)
+    assert "fall of F1 |" not in card
+
+    def shown(table: Table) -> str:
+        terminal = Console(width=300, record=True, file=io.StringIO())
+        terminal.print(table)
+        return terminal.export_text()
+
+    assert f"70.00 ({cell})" in shown(comparison_table(reader))
+    listed = {"name": "one", "id": "1", "issues": [], "task": reader.task, "metric": "f1"}
+    listed |= {"variants": [each.model_dump() for each in variants]}
+    assert f"F1 70.00 ({cell})" in shown(models_table([listed]))
 
 
 def test_verdict_speaks_of_the_smaller_file_where_the_clock_cannot_tell(bundle: OpenBundle) -> None:

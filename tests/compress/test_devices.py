@@ -16,7 +16,7 @@ from compress.learners.proximal import ProximalGroupLasso
 from compress.networks.contract import LanguageModel
 from compress.networks.registry import build, spec_of
 from compress.training.evaluation import judged, perplexity
-from compress.training.loop import train
+from compress.training.loop import TELL_EVERY, train
 from compress.training.plan import TrainingPlan
 
 NOT_FLAT = "RNN module weights are not part of single contiguous chunk"
@@ -32,9 +32,10 @@ TOKENS = torch.randint(50, (4000,), generator=torch.Generator().manual_seed(1))
 PLAN = TrainingPlan(epochs=2, batch=10, steps=10, optimizer="adamw", learning_rate=0.003, clip=1.0)
 
 
-def network(kind: str, seed: int = 0) -> LanguageModel:
+def network(kind: str, seed: int = 0, dropout: float = 0.0) -> LanguageModel:
     torch.manual_seed(seed)
-    return build(spec_of(kind, 50, 24, (24,) if kind == "rhn" else (32, 24), depth=2 if kind == "rhn" else 1)).eval()
+    spec = spec_of(kind, 50, 24, (24,) if kind == "rhn" else (32, 24), depth=2 if kind == "rhn" else 1)
+    return build(spec, dropout).eval()
 
 
 def test_a_device_that_is_not_there_is_refused_by_name() -> None:
@@ -84,20 +85,42 @@ def test_a_network_shrinks_on_a_gpu() -> None:
     assert {axis: len(kept) for axis, kept in trained.kept.items()} == {axis: sizes[axis] for axis in trained.kept}
 
 
-@gpu
-def test_a_run_on_a_gpu_is_taken_up_bit_by_bit(tmp_path: Path) -> None:
-    start, messages = network("lstm"), list[str]()
+def assert_taken_up_bit_by_bit(kind: str, device: torch.device, folder: Path) -> None:
+    """A run that is stopped in the middle of its second epoch, as by a kill, ends as the one that was not."""
+    start, checkpoint = network(kind, dropout=0.2).to(device), folder / "run"
+    told = list[str]()
 
     def stop(done: float, message: str) -> None:
-        messages.append(message)
-        if len(messages) == 6:
+        told.append(message)
+        if message.startswith(f"step {3 * TELL_EVERY},"):
             raise InterruptedError
 
-    eager = replace(PLAN, checkpoint_minutes=1e-6)
-    with placed(start):
-        whole = train(start, TOKENS, eager).network
-        with pytest.raises(InterruptedError):
-            train(start, TOKENS, eager, checkpoint=tmp_path / "run", progress=stop)
-        again = train(start, TOKENS, eager, checkpoint=tmp_path / "run").network
-    for name, array in whole.arrays().items():
-        np.testing.assert_array_equal(again.arrays()[name], array, err_msg=name)
+    eager = replace(PLAN, checkpoint_minutes=1e-6)  # after every step
+    whole = train(start, TOKENS, eager, checkpoint=folder / "whole")
+    with pytest.raises(InterruptedError):
+        train(start, TOKENS, eager, checkpoint=checkpoint, progress=stop)
+    segments = (len(TOKENS) // PLAN.batch - 1) // PLAN.steps
+    assert steps_in(folder / "whole") == 2 * segments
+    assert segments < steps_in(checkpoint) == 3 * TELL_EVERY - 1 < 2 * segments - 1
+    assert [message.split()[0] for message in told] == ["step", "epoch", "step", "step"]
+    again = train(start, TOKENS, eager, checkpoint=checkpoint)
+    assert steps_in(checkpoint) == 2 * segments
+    assert [replace(each, seconds=0) for each in again.epochs] == [replace(each, seconds=0) for each in whole.epochs]
+    for name, array in whole.network.arrays().items():
+        np.testing.assert_array_equal(again.network.arrays()[name], array, err_msg=name)
+
+
+def steps_in(checkpoint: Path) -> int:
+    """How far a run on disk has come."""
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["run"]["step"])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rhn"])
+def test_a_run_on_the_processor_is_taken_up_bit_by_bit(kind: str, tmp_path: Path) -> None:
+    assert_taken_up_bit_by_bit(kind, torch.device("cpu"), tmp_path)
+
+
+@gpu
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rhn"])
+def test_a_run_on_a_gpu_is_taken_up_bit_by_bit(kind: str, tmp_path: Path) -> None:
+    assert_taken_up_bit_by_bit(kind, device_named("cuda"), tmp_path)

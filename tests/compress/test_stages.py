@@ -139,13 +139,19 @@ def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upl
     assert house.queue.get(job.id).state is JobState.CANCELLED
 
 
-def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(house: House, tmp_path: Path) -> None:
-    # Enough for the inputs, in 16 bits, and the database; too little for the graph, in 32.
-    upload = upload_in(tmp_path, LstmLanguageModel(LstmSpec(20_000, 64, (64,))), torch.float16)
-    job = house.ask(upload, recipe("full", calibration_tokens=500, held_out_tokens=500, finetune_minutes=0.0))
+@pytest.mark.parametrize(
+    ("stage", "precision", "minutes"), [("export", torch.float16, 0.0), ("fine-tune", torch.float32, 0.02)]
+)
+def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
+    stage: str, precision: torch.dtype, minutes: float, house: House, tmp_path: Path
+) -> None:
+    # Enough for the inputs and the database; too little for the graph, where the inputs are in 16 bits, and for a
+    # checkpoint, which holds the moments of the weights beside them.
+    upload = upload_in(tmp_path, LstmLanguageModel(LstmSpec(20_000, 64, (64,))), precision)
+    job = house.ask(upload, recipe("full", calibration_tokens=500, held_out_tokens=500, finetune_minutes=minutes))
     house.start(limit_bytes=int(1.05 * (upload / "model.pt").stat().st_size))
     done = house.until(job.id, lambda job: job.state.ended)
-    assert (done.state, done.stage) == (JobState.FAILED, "export"), done.problem
+    assert (done.state, done.stage) == (JobState.FAILED, stage), done.problem
     assert done.problem is not None
     assert done.problem.kind == "out-of-space", done.problem
     assert BundleStore(house.settings).manifests() == []
