@@ -156,8 +156,10 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(loss: float, cell: str, bundle
         return terminal.export_text()
 
     assert f"70.00 ({cell})" in shown(comparison_table(reader))
-    listed = {"name": "one", "id": "1", "issues": [], "task": reader.task, "metric": "f1"}
-    listed |= {"variants": [each.model_dump() for each in variants]}
+    listed = {
+        "name": "one", "id": "1", "issues": [], "task": reader.task, "metric": "f1",
+        "variants": [each.model_dump() for each in variants],
+    }  # fmt: skip
     assert f"F1 70.00 ({cell})" in shown(models_table([listed]))
 
 
