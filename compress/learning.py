@@ -233,7 +233,8 @@ def _less_bold(boldness: float, recipe: Recipe) -> float:
 def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64]]:
     """Which of the original's components are left when `further` says which of the kept ones are."""
     composed = {axis: index[further[axis]] if axis in further else index for axis, index in kept.items()}
-    return {**further, **composed}  # a bottleneck is an axis that the original has not
+    # A bottleneck is an axis that the original has not.
+    return composed | {axis: index for axis, index in further.items() if axis not in composed}
 
 
 def _point(network: Network, whole: axes.Declaration, found: Quality, recipe: Recipe, allowance: float) -> CurvePoint:

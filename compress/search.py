@@ -13,7 +13,7 @@ one when the measurement refuses the result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic
 
@@ -66,7 +66,7 @@ def find(
     chosen = best((each for each in searching.tried if each.good), key=lambda each: each.pruned.share, default=None)
     if chosen is None or chosen.parameters > (1 - LEAST_GAIN) * whole:
         raise BudgetNotMet(_why(recipe.budget, scale_of(task.metric), searching, whole), curve=searching.curve())
-    return Outcome(chosen.pruned, searching.curve(chosen))
+    return Outcome(prune(learned, chosen.pruned.share), searching.curve(chosen))
 
 
 @dataclass
@@ -104,6 +104,8 @@ class _Search(Generic[Model]):
         loss = None if each.quality is None else each.quality.loss / self.allowance
         harder = None if surely is None else surely / self.allowance
         each.good = _keeps(self.budget, loss, each.parameters / self.whole, harder)
+        # Its arrays are made again if it is chosen: those of all candidates together would take gigabytes.
+        each.pruned = replace(pruned, reference={}, arrays={} if each.quality is not None else pruned.arrays)
         self.tried.append(each)
         self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
         return each.good
