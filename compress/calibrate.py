@@ -141,7 +141,7 @@ def remaining(learned: Learned, share: float) -> Declaration:
     """The axes of what `prune` would leave, by counting alone."""
     keep, _ = kept(learned, share)
     small = axes.resized(learned.declaration, {axis: len(index) for axis, index in keep.items()})
-    return small if not _is_folded(learned, small) else bottleneck.removed(small)
+    return bottleneck.removed(small) if _is_folded(learned, small) else small
 
 
 def prune(learned: Learned, share: float) -> Pruned:

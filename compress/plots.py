@@ -18,14 +18,14 @@ from store.wording import one_run
 _COLOURS = {
     "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
 }  # fmt: skip
-_STYLE: Any = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
+STYLE: Any = {"svg.hashsalt": "isslim", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
     """Quality against parameters of every candidate that the search tried, the budget, and what was chosen."""
     whole, budget, scale = manifest.variants[0].parameters / 1e6, manifest.recipe.budget, scale_of(manifest.metric)
     when = "after learning" if manifest.recipe.mode == "learn" else "before fine-tuning"
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
         points = sorted(report.curve, key=lambda point: point.parameters)
@@ -59,7 +59,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
     scale, spoken = scale_of(manifest.metric), manifest.variants[0].sentence
     names = [variant.name for variant in manifest.variants]
     colours = [_COLOURS[name] for name in names]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         times = [variant.sentence.median_ms for variant in manifest.variants]

@@ -107,9 +107,9 @@ def rotate(arrays: Arrays, declaration: Declaration, axis: str, basis: Matrix) -
         raise AxisMismatch([f"the basis is not orthogonal: Q'Q differs from 1 by {error:.1e}"])
     turned = dict(arrays)
     for name, dimensions in declaration.dimensions.items():
-        array = arrays[name].astype(np.float64)
         for position, dimension in enumerate(dimensions):
             if any(segment.axis == axis for segment in dimension):
+                array = arrays[name].astype(np.float64)
                 turned[name] = (array @ basis if position else basis.T @ array).astype(np.float32)
     return turned
 

@@ -13,11 +13,12 @@ one when the measurement refuses the result.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic
 
 from compress import axes
+from compress.axes import Arrays, Declaration
 from compress.calibrate import Judged, Learned, Pruned, prune, search
 from compress.errors import BudgetNotMet
 from compress.tasks.contract import Model, ModelTask, Quality, Tell
@@ -63,17 +64,22 @@ def find(
     # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
     search(lambda share: Judged(share, searching.reached(prune(learned, share)) is limited))
     best = max if limited else min
-    chosen = best((each for each in searching.tried if each.good), key=lambda each: each.pruned.share, default=None)
+    chosen = best((each for each in searching.tried if each.good), key=lambda each: each.share, default=None)
     if chosen is None or chosen.parameters > (1 - LEAST_GAIN) * whole:
         raise BudgetNotMet(_why(recipe.budget, scale_of(task.metric), searching, whole), curve=searching.curve())
-    return Outcome(prune(learned, chosen.pruned.share), searching.curve(chosen))
+    return Outcome(prune(learned, chosen.share), searching.curve(chosen))
 
 
 @dataclass
 class _Tried:
-    """A candidate, and whether it reaches what is asked for; its quality where that was looked at."""
+    """A candidate, and whether it reaches what is asked for; its quality where that was looked at.
 
-    pruned: Pruned
+    Its arrays are empty once it is judged: those of all candidates together would take gigabytes.
+    """
+
+    share: float
+    declaration: Declaration
+    arrays: Arrays
     parameters: int
     speedup: float | None
     good: bool = False
@@ -96,16 +102,17 @@ class _Search(Generic[Model]):
         """Tries a candidate: whether it reaches what is asked for, the allowance counted in."""
         network = self.task.original.rebuilt(pruned.arrays)
         speedup, surely = (None, None) if self.clock is None else self.clock(network)
-        each = _Tried(pruned, self.task.parameters(pruned.declaration), speedup)
+        each = _Tried(
+            pruned.share, pruned.declaration, pruned.arrays, self.task.parameters(pruned.declaration), speedup
+        )
         told = f"{each.parameters:,} parameters"
         if self.budget.quality is not None or not self.task.costly:
             quality = each.quality = self.task.judge(network)
+            each.arrays = {}
             told = scale_of(self.task.metric).told(quality.value, quality.loss)
         loss = None if each.quality is None else each.quality.loss / self.allowance
         harder = None if surely is None else surely / self.allowance
         each.good = _keeps(self.budget, loss, each.parameters / self.whole, harder)
-        # Its arrays are made again if it is chosen: those of all candidates together would take gigabytes.
-        each.pruned = replace(pruned, reference={}, arrays={} if each.quality is not None else pruned.arrays)
         self.tried.append(each)
         self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
         return each.good
@@ -113,17 +120,17 @@ class _Search(Generic[Model]):
     def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
         """What was tried and judged, from the least removed to the most."""
         judged = [each for each in self.tried if each.quality is not None or each is chosen]
-        return [self.point(each, chosen=each is chosen) for each in sorted(judged, key=lambda each: each.pruned.share)]
+        return [self.point(each, chosen=each is chosen) for each in sorted(judged, key=lambda each: each.share)]
 
     def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
         """A candidate as a point of the curve; judged if it was not yet."""
         if each.quality is None:
-            each.quality = self.task.judge(self.task.original.rebuilt(each.pruned.arrays))
+            each.quality = self.task.judge(self.task.original.rebuilt(each.arrays))
         return CurvePoint(
-            sizes=dict(each.pruned.declaration.axes),
-            removed_share=each.pruned.share,
+            sizes=dict(each.declaration.axes),
+            removed_share=each.share,
             parameters=each.parameters,
-            mult_adds=axes.mult_adds(each.pruned.declaration),
+            mult_adds=axes.mult_adds(each.declaration),
             value=each.quality.value,
             loss=each.quality.loss,
             speedup=each.speedup,

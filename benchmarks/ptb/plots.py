@@ -7,19 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-
-mpl.use("Agg")
 from matplotlib.figure import Figure
 
 from benchmarks.ptb.published import PUBLISHED
+from compress.plots import STYLE
 
-_STYLE: Any = {
-    "svg.hashsalt": "isslim",
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+_STYLE: Any = {**STYLE, "svg.fonttype": "none"}
 _TICKS = (2, 3, 5, 10, 20, 50)
 MOST_PERPLEXITY = 200.0
 """Above it a curve is cut off: the first epochs from scratch would flatten all others."""

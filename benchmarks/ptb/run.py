@@ -43,10 +43,7 @@ METHODS = ("dense", "direct", "group_lasso", "cut")
 def main() -> None:
     """Parses the command line and runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a name in configs/, or the path of a TOML file")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--corpus", default="ptb", help="see compress/corpus.py; ptb is looked for below ISS_DATA")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    add_run(parser)
     parser.add_argument("--epochs", type=float, help="instead of the configuration's")
     parser.add_argument("--minutes", type=float, help="train by the clock instead of by epochs")
     arguments = parser.parse_args()
@@ -55,13 +52,27 @@ def main() -> None:
     sys.stdout.write(f"{record}\n")
 
 
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The arguments that name a run: its configuration, seed and corpus, and where runs lie."""
+    parser.add_argument("config", help="a name in configs/, or the path of a TOML file")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--corpus", default="ptb", help="see compress/corpus.py; ptb is looked for below ISS_DATA")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+
+
+def path_of(name: str) -> Path:
+    """The file of a configuration: one of `configs/` by its name, else the path itself."""
+    known = CONFIGS / f"{name}.toml"
+    return known if known.exists() else Path(name)
+
+
 def run(name: str, seed: int, corpus: str, output: Path, changed: Mapping[str, float] = MappingProxyType({})) -> Path:
     """Trains a configuration, some fields of its plan changed, and returns the path of its record.
 
     Raises:
         ValueError: when the configuration's method is not known.
     """
-    path = CONFIGS / f"{name}.toml" if (CONFIGS / f"{name}.toml").exists() else Path(name)
+    path = path_of(name)
     config = tomllib.loads(path.read_text())
     if config["method"] not in METHODS:
         raise ValueError(f"'{path}': the method '{config['method']}' is not one of {', '.join(METHODS)}")

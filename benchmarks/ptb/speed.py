@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ptb.run import CONFIGS, OUTPUT, VOCABULARY
+from benchmarks.ptb.run import VOCABULARY, add_run, path_of
 from benchmarks.ptb.start import Start, trained_network
 from compress import axes
 from compress.commands.reading import read_corpus
@@ -36,10 +36,7 @@ SHAPES = ((1, 1), (30, 1), (30, 10))
 def main() -> None:
     """Exports, scores, times, prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", help="a configuration of the method `cut`")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--corpus", default="ptb", help="see compress/corpus.py; ptb is looked for below ISS_DATA")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    add_run(parser)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     found = measured(arguments.config, arguments.seed, arguments.corpus, arguments.output)
@@ -55,7 +52,7 @@ def measured(config: str, seed: int, corpus: str, output: Path) -> dict[str, Any
     Raises:
         FileNotFoundError: when one of the runs was not trained yet.
     """
-    path = CONFIGS / f"{config}.toml" if (CONFIGS / f"{config}.toml").exists() else Path(config)
+    path = path_of(config)
     start = Start(**tomllib.loads(path.read_text())["start"])
     networks = {
         "original": trained_network(output, start.of, start.seed),

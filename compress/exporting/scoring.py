@@ -23,7 +23,9 @@ OPSET = 18
 IR_VERSION = 9
 FLOAT32 = "float32"
 """What the names of nodes begin with whose weights are never quantized (`quantize`)."""
-BOTTLENECK, DECODER, HIGHWAY = "bottleneck", "decoder", "highway_layer"
+BOTTLENECK = "bottleneck"
+"""The layer before the decoder: its product and its matrix."""
+DECODER, HIGHWAY = "decoder", "highway_layer"
 """What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
 
 
