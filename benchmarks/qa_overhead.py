@@ -14,15 +14,13 @@ import statistics
 import sys
 import tempfile
 import time
-from http import HTTPStatus
-from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.baseline import cache_folder
+from benchmarks.loopback import PlainClient, serving
 from benchmarks.reader import LETTERS, publish_reader, random_reader
-from benchmarks.service_overhead import serving
 from compress.networks.bidaf_axes import BidafSpec
 from runtime.kinds import LoadedQuestionModel
 from runtime.reading import answer, read, tokenized
@@ -37,7 +35,7 @@ COMPRESSED = BidafSpec(
 )  # fmt: skip
 """Half of the paper's 1.48M row, for its time."""
 VARIANTS = ("original", "compressed")
-ROUNDS, WARM_UP = 100, 10
+ROUNDS, WARM_UP = 300, 20
 
 
 def main() -> None:
@@ -67,22 +65,16 @@ def overhead(url: str, model: LoadedQuestionModel, variant: str, words: list[str
     session, reading = model.session(variant), read(model.codec, tokenized(question, context))
     body = json.dumps({"model": model.id, "question": question, "context": context, "variants": [variant]})
     over_http, direct, stages = list[float](), list[float](), list[dict[str, float]]()
-    # The plainest client there is: what a richer one adds on its side is not the service's time.
-    connection = HTTPConnection(url.removeprefix("http://"))
-    for index in range(ROUNDS + WARM_UP):
-        started = time.perf_counter()
-        connection.request("POST", "/qa", body, {"content-type": "application/json"})
-        response = connection.getresponse()
-        response.read()
-        middle = time.perf_counter()
-        if response.status != HTTPStatus.OK:
-            raise RuntimeError(f"/qa answered {response.status}")
-        answer(session, reading)
-        if index >= WARM_UP:
-            over_http.append(1e3 * (middle - started))
-            direct.append(1e3 * (time.perf_counter() - middle))
-            stages.append(_stages(response.headers["server-timing"]))
-    connection.close()
+    with PlainClient(url) as client:
+        for index in range(ROUNDS + WARM_UP):
+            started = time.perf_counter()
+            headers, _ = client.post("/qa", body)
+            middle = time.perf_counter()
+            answer(session, reading)
+            if index >= WARM_UP:
+                over_http.append(1e3 * (middle - started))
+                direct.append(1e3 * (time.perf_counter() - middle))
+                stages.append(_stages(headers["server-timing"]))
     http_ms, run_ms = statistics.median(over_http), statistics.median(direct)
     # The median of the differences of neighbours in time: the machine's drift is in both.
     added = statistics.median(one - two for one, two in zip(over_http, direct, strict=True))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import TextRefused
-from runtime.passages import PassageCodec, Token, tokenize
+from runtime.passages import PassageCodec, token_spans
 from runtime.questions import QuestionSession, Side
 from runtime.spans import best_spans
 
@@ -36,13 +36,13 @@ class Asked:
 
     Attributes:
         context: as given.
-        tokens: of the context, at least one.
+        spans: first character of each of the context's tokens and the one behind its last; at least one token.
         question: the question's tokens, at least one.
         milliseconds: that it took.
     """
 
     context: str
-    tokens: list[Token]
+    spans: list[tuple[int, int]]
     question: list[str]
     milliseconds: float
 
@@ -103,11 +103,11 @@ def tokenized(question: str, context: str) -> Asked:
         TextRefused: when the question or the context holds no token.
     """
     began = time.perf_counter()
-    tokens, words = tokenize(context), [token.text for token in tokenize(question)]
-    for what, found in (("question", words), ("context", tokens)):
+    spans, words = token_spans(context), _words(question, token_spans(question))
+    for what, found in (("question", words), ("context", spans)):
         if not found:
             raise TextRefused(f"the {what} holds no token")
-    return Asked(context, tokens, words, 1e3 * (time.perf_counter() - began))
+    return Asked(context, spans, words, 1e3 * (time.perf_counter() - began))
 
 
 def read(codec: PassageCodec, asked: Asked, *, window: int = WINDOW_TOKENS, stride: int = STRIDE_TOKENS) -> Reading:
@@ -120,10 +120,10 @@ def read(codec: PassageCodec, asked: Asked, *, window: int = WINDOW_TOKENS, stri
         stride: tokens between the beginnings of two windows, 1 to `window`.
     """
     began = time.perf_counter()
-    vectors, characters = codec.encode([token.text for token in asked.tokens])
+    vectors, characters = codec.encode(_words(asked.context, asked.spans))
     windows = [
         (first, Side.of_one(vectors[first : first + window], characters[first : first + window]))
-        for first in window_starts(len(asked.tokens), window, stride)
+        for first in window_starts(len(asked.spans), window, stride)
     ]
     question = Side.of_one(*codec.encode(asked.question))
     return Reading(asked, question, windows, asked.milliseconds + 1e3 * (time.perf_counter() - began))
@@ -146,11 +146,15 @@ def answer(
     firsts = [first for first, _ in reading.windows]
     starts = joined(firsts, [(each.start_log_probs[0], float(each.start_totals[0])) for each in scores])
     ends = joined(firsts, [(each.end_log_probs[0], float(each.end_totals[0])) for each in scores])
-    tokens, answers = reading.asked.tokens, []
+    places, answers = reading.asked.spans, []
     for span in best_spans(starts, ends, most_tokens=max_answer_tokens, top_k=top_k):
-        first, behind = tokens[span.start].start, tokens[span.end].end
+        first, behind = places[span.start][0], places[span.end][1]
         answers.append(Answer(reading.asked.context[first:behind], math.exp(span.log_prob), first, behind))
     return Answered(answers, 1e3 * (ran - began), 1e3 * (time.perf_counter() - ran))
+
+
+def _words(text: str, spans: list[tuple[int, int]]) -> list[str]:
+    return [text[start:end] for start, end in spans]
 
 
 def window_starts(tokens: int, window: int, stride: int) -> list[int]:

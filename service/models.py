@@ -71,9 +71,11 @@ class ModelRegistry:
             CorruptBundle: when it was changed on disk; it is closed and others still answer.
             Refused: (wrong-task) when it is a model of another kind.
         """
-        bundle_id = self.resolve(name)
-        model = self._loaded.get(bundle_id)
-        if not isinstance(model, kind) or self.bundles.unchanged(bundle_id) is None:
+        bundle_id, model = name, self._unchanged(name)  # an id comes before all names, so none is looked at
+        if model is None:
+            bundle_id = self.resolve(name)
+            model = self._unchanged(bundle_id)
+        if not isinstance(model, kind):
             model = beside_runs((bundle_id, kind), lambda: self._open(bundle_id, kind))
         else:
             self._kept(model)
@@ -114,6 +116,11 @@ class ModelRegistry:
         if all(model.is_isolated(variant, device, threads) for variant in variants):
             return started()
         return beside_runs((model.id, "isolated", tuple(variants), device, threads), started)
+
+    def _unchanged(self, bundle_id: str) -> LoadedModel[Any] | None:
+        """The model of an id if it is in memory and its files are as they were."""
+        model = self._loaded.get(bundle_id)
+        return model if model is not None and self.bundles.unchanged(bundle_id) is not None else None
 
     def _open(self, bundle_id: str, kind: type[LoadedModel[Any]]) -> LoadedModel[Any]:
         with self._alone(bundle_id):

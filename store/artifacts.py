@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from store.paths import safe_relative
 from store.settings import StoreSettings
 
 CHUNK_BYTES = 1 << 20
+Written = tuple[int, int]
+"""Time of change (ns) and size of a file: another pair is another content."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a disk, a quota or a limit on files is full."""
 
@@ -109,6 +111,25 @@ class Artifacts:
         """Names below a prefix, sorted."""
         found = obstore.list(self._store, prefix=prefix)
         return sorted(item["path"] for batch in found for item in batch)
+
+    def folders_with(self, prefix: str, file: str) -> dict[str, Written]:
+        """Folders straight below a prefix that hold a file of that name, and when it was written."""
+        if self.folder is None:
+            listed = (item for batch in obstore.list(self._store, prefix=prefix) for item in batch)
+            parts = ((item["path"].removeprefix(f"{prefix}/").split("/"), item) for item in listed)
+            return {
+                path[0]: (int(item["last_modified"].timestamp() * 1e9), item["size"])
+                for path, item in parts
+                if path[1:] == [file]
+            }
+        # Every request looks for its model here: one scan of one folder, not a list of all files in all of them.
+        found: dict[str, Written] = {}
+        with suppress(FileNotFoundError), os.scandir(self.folder / prefix) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    status = os.stat(f"{entry.path}/{file}")  # noqa: PTH116
+                    found[entry.name] = (status.st_mtime_ns, status.st_size)
+        return found
 
     def older(self, prefix: str, seconds: float) -> list[str]:
         """Names below a prefix that were last written more than so many seconds ago."""

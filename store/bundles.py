@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from store.artifacts import Artifacts, sha256_of, whole_file
+from store.artifacts import Artifacts, Written, sha256_of, whole_file
 from store.errors import CorruptBundle, NotFound
 from store.integrity import MANIFEST, Fingerprint, fingerprint, looks_untouched, read_manifest, verify
 from store.manifest import FileRecord, Manifest
@@ -92,7 +92,8 @@ class BundleStore:
         self._verified: dict[str, tuple[Fingerprint, Manifest]] = {}
         self._damaged: dict[str, tuple[Fingerprint, list[str]]] = {}
         self._locks: dict[str, threading.Lock] = {}
-        self._manifests: dict[str, tuple[int, int, Manifest]] = {}
+        self._manifests: dict[str, tuple[Written, Manifest | None]] = {}
+        self._newest_first: tuple[dict[str, Written], list[tuple[str, Manifest]]] = ({}, [])
 
     def publish(self, folder: Path) -> str:
         """Copies a sealed folder into storage, its manifest last.
@@ -176,13 +177,14 @@ class BundleStore:
 
     def manifests(self) -> list[tuple[str, Manifest]]:
         """Ids and manifests of all bundles, newest first; one whose manifest cannot be read is left out."""
-        found = []
-        for bundle_id in self._ids():
-            try:
-                found.append((bundle_id, self._manifest(bundle_id)))
-            except (CorruptBundle, NotFound):
-                continue
-        return sorted(found, key=lambda pair: pair[1].created_at, reverse=True)
+        written = self._written()
+        known, found = self._newest_first
+        if written != known:
+            read = ((bundle_id, self._manifest(bundle_id, seen)) for bundle_id, seen in written.items())
+            readable = [(bundle_id, manifest) for bundle_id, manifest in read if manifest is not None]
+            found = sorted(readable, key=lambda pair: pair[1].created_at, reverse=True)
+            self._newest_first = (written, found)
+        return list(found)
 
     def listed(self) -> list[ListedBundle]:
         """All bundles, newest first, then those whose manifest cannot be read.
@@ -190,7 +192,7 @@ class BundleStore:
         What was written after its manifest, or is not as long as that says, is hashed; the rest when it is opened.
         """
         readable = [ListedBundle(each, manifest, self._issues(each, manifest)) for each, manifest in self.manifests()]
-        others = sorted(self._ids() - {each.id for each in readable})
+        others = sorted(self._written().keys() - {each.id for each in readable})
         return [*readable, *(ListedBundle(each, None, self._issues(each, None)) for each in others)]
 
     def exists(self, bundle_id: str) -> bool:
@@ -217,7 +219,7 @@ class BundleStore:
         """Removes what is left of bundles whose publication was killed: files without a manifest, written long ago."""
         old = set(self._artifacts.older("bundles", older_than_seconds))
         found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
-        for bundle_id in sorted(each for each in found - self._ids() if _ID.fullmatch(each)):
+        for bundle_id in sorted(each for each in found - self._written().keys() if _ID.fullmatch(each)):
             files = self._artifacts.names(f"bundles/{bundle_id}")
             if old.issuperset(files):
                 self._artifacts.delete(files)
@@ -239,9 +241,10 @@ class BundleStore:
             self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
         return True
 
-    def _ids(self) -> set[str]:
-        parts = (name.split("/") for name in self._artifacts.names("bundles"))
-        return {each[1] for each in parts if len(each) == 3 and each[2] == MANIFEST and _ID.fullmatch(each[1])}
+    def _written(self) -> dict[str, Written]:
+        """When the manifest of each bundle was written."""
+        found = self._artifacts.folders_with("bundles", MANIFEST)
+        return {bundle_id: written for bundle_id, written in found.items() if _ID.fullmatch(bundle_id)}
 
     def _issues(self, bundle_id: str, manifest: Manifest | None) -> list[str]:
         folder = self._folder(bundle_id)
@@ -253,18 +256,22 @@ class BundleStore:
             return found.issues if isinstance(found, CorruptBundle) else [str(found)]
         return []
 
-    def _manifest(self, bundle_id: str) -> Manifest:
-        if self._artifacts.folder is not None:
-            folder = self._artifacts.folder / "bundles" / bundle_id
+    def _manifest(self, bundle_id: str, written: Written) -> Manifest | None:
+        """A bundle's manifest, read again when it was written again; None when it cannot be read."""
+        known = self._manifests.get(bundle_id)
+        if known is None or known[0] != written:
             try:
-                status = (folder / MANIFEST).stat()
-            except FileNotFoundError as error:
-                raise NotFound("model", bundle_id) from error
-            seen = (status.st_mtime_ns, status.st_size)
-            known = self._manifests.get(bundle_id)
-            if known is None or known[:2] != seen:
-                known = self._manifests[bundle_id] = (*seen, read_manifest(bundle_id, folder / MANIFEST))
-            return known[2]
+                known = (written, self._read_manifest(bundle_id))
+            except NotFound:  # deleted in this moment
+                return None
+            except CorruptBundle:
+                known = (written, None)
+            self._manifests[bundle_id] = known
+        return known[1]
+
+    def _read_manifest(self, bundle_id: str) -> Manifest:
+        if self._artifacts.folder is not None:
+            return read_manifest(bundle_id, self._artifacts.folder / "bundles" / bundle_id / MANIFEST)
         copy = self._cache / "manifests" / f"{bundle_id}.json"
         if copy.exists():
             try:

@@ -102,7 +102,7 @@ def _check_lengths(asked: list[Asked], house: House) -> None:
         raise Refused(
             "too-large", f"a question of {longest:,} tokens; at most {house.settings.question_tokens_limit:,}"
         )
-    total = sum(len(each.tokens) for each in asked)
+    total = sum(len(each.spans) for each in asked)
     if total > house.settings.context_tokens_limit:
         raise Refused(
             "too-large",
