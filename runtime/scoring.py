@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +38,12 @@ class SequenceScore:
     log_probs: NDArray[np.float32]
     top: list[Top | None] = field(default_factory=list)
 
-    @property
+    @cached_property
     def counted(self) -> int:
         """How many tokens have a log-probability."""
         return int(np.isfinite(self.log_probs).sum())
 
-    @property
+    @cached_property
     def total(self) -> float:
         """Sum of the log-probabilities, in float64."""
         return float(np.nansum(self.log_probs, dtype=np.float64))

@@ -118,6 +118,6 @@ def _text(score: SequenceScore, ids: list[int], codec: TextCodec, per_token: boo
         log_prob=score.total,
         counted=score.counted,
         perplexity=score.perplexity,
-        unknown=sum(token == codec.unknown_id for token in ids),
+        unknown=0 if codec.unknown_id is None else ids.count(codec.unknown_id),
         tokens=tokens,
     )
