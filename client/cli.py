@@ -64,6 +64,7 @@ def compress(
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long")] = 0.0,
     mode: Annotated[str, typer.Option(help="calibrate, or learn on the training text")] = "calibrate",
     learner: Annotated[str, typer.Option(help="of learn: calibrated, proximal, l0, group_lasso")] = "calibrated",
+    start: Annotated[str, typer.Option(help="of a learner that trains: uploaded, or scratch")] = "uploaded",
     learn_epochs: Annotated[float, typer.Option(help="of learn: passes over the training text, in all")] = 6.0,
     url: Url = HERE,
     **companions: Unpack[Companions],
@@ -78,7 +79,7 @@ def compress(
         raise typer.BadParameter(f"name one budget, not {len(given)}: {', '.join(given)}")
     try:
         asked = {
-            "mode": mode, "learner": learner, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes,
+            "mode": mode, "learner": learner, "start": start, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes,
             "metric": metric, "outputs": output or [],
         }  # fmt: skip
         recipe = Recipe.model_validate({"name": name, "budget": Budget.model_validate(given), **asked})

@@ -8,6 +8,8 @@ business:
   allows, then distillation;
 - `group_lasso`: the same with the paper's subgradient, loss scale and threshold at the recipe's strength.
 
+With `start: scratch` a learner begins at random weights instead, in one round of all the epochs, and the original only teaches.
+
 A round that ends within the budget is kept and followed by another; one that breaks it is rolled back and tried again half as
 bold. A budget of size or speed needs one round: its depth is known. The last kept model is the answer, and every round is a
 point of the curve. The state after each round and the checkpoint within it lie in the job's folder: a killed job goes on.
@@ -99,10 +101,12 @@ def learn_structure(
     """
     original, recipe = task.original, task.recipe
     state_file = work / "learning.state"
+    first = original if recipe.start == "uploaded" else trainer.fresh()
     state = read_state(original, state_file) or Learning(
-        original, original.declaration().everything(), 0, BOLD[recipe.learner]
+        first, original.declaration().everything(), 0, BOLD[recipe.learner]
     )
-    by_rounds = recipe.budget.quality is not None and recipe.learner != "group_lasso"
+    # A share of the epochs is not enough for weights that know nothing yet.
+    by_rounds = recipe.budget.quality is not None and recipe.learner != "group_lasso" and recipe.start == "uploaded"
     rounds = ROUNDS if by_rounds else 1
     whole = original.declaration()
 

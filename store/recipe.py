@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 COMMAND = "command:"
 """Before the name of an evaluation, as a metric."""
@@ -72,6 +72,12 @@ class Recipe(Frozen):
     learner: Literal["calibrated", "proximal", "l0", "group_lasso"] = Field(
         default="calibrated", description="how a round of `learn` takes components away", examples=["calibrated"]
     )
+    start: Literal["uploaded", "scratch"] = Field(
+        default="uploaded",
+        description="where training with a learner begins: at the uploaded weights, or at random ones, with the original as "
+        "teacher only",
+        examples=["uploaded"],
+    )
     learn_epochs: float = Field(
         default=6.0, gt=0, le=1000, description="passes over the training text, all rounds of `learn`", examples=[6.0]
     )
@@ -117,3 +123,14 @@ class Recipe(Frozen):
         default=None, description="null: <bos>, <s>, <sos>, <eos>, </s> or a line break, if there", examples=["<eos>"]
     )
     seed: int = Field(description="of everything that is drawn", default=1, ge=0, le=2**63 - 1, examples=[1])
+
+    @model_validator(mode="after")
+    def _trains_from_scratch(self) -> Self:
+        """Refuses a start that nothing would train from."""
+        if self.start == "scratch" and (self.mode != "learn" or self.learner == "calibrated"):
+            told = f"the mode '{self.mode}'" if self.mode != "learn" else f"the learner '{self.learner}'"
+            raise ValueError(
+                f"start 'scratch' with {told}, which takes components from trained weights: ask for the mode 'learn' and "
+                "the learner 'proximal', 'l0' or 'group_lasso', or leave 'start' out"
+            )
+        return self

@@ -42,6 +42,7 @@ class HardConcreteGates:
         embedding: may the embedding's width shrink.
         multiplier_rate: how fast the multipliers rise, per step; None: so that a share missed by a tenth for all of the
             training makes four.
+        wait: steps before the wanted share begins to fall, of weights that know nothing yet.
         seed: of the draws.
         least_kept: components that every axis keeps at least.
     """
@@ -53,11 +54,12 @@ class HardConcreteGates:
         *,
         embedding: bool = True,
         multiplier_rate: float | None = None,
+        wait: int = 0,
         seed: int = 1,
         least_kept: int = 4,
     ) -> None:
-        self.target, self.steps, self.embedding = target, max(1, steps // 2), embedding
-        self.multiplier_rate = 40 / steps if multiplier_rate is None else multiplier_rate
+        self.target, self.steps, self.wait, self.embedding = target, max(1, (steps - wait) // 2), wait, embedding
+        self.multiplier_rate = 40 / max(1, steps - wait) if multiplier_rate is None else multiplier_rate
         self.least_kept = least_kept
         self._generator = torch.Generator().manual_seed(seed)
         self._step, self._linear, self._quadratic = 0, 0.0, 0.0
@@ -84,8 +86,10 @@ class HardConcreteGates:
             self._gates[axis] = before.detach().clone().requires_grad_()
         self._kept = {}
 
-    def substituted(self) -> dict[str, Tensor]:
-        """The readers with their columns multiplied by this step's draw."""
+    def substituted(self) -> dict[str, Tensor] | None:
+        """The readers with their columns multiplied by this step's draw; while it waits, their own."""
+        if self._step < self.wait:
+            return None
         drawn = {}
         for axis, gate in self._gates.items():
             noise = torch.rand(len(gate), generator=self._generator).clamp(1e-6, 1 - 1e-6).to(gate.device)
@@ -100,9 +104,10 @@ class HardConcreteGates:
 
     def after_step(self, learning_rate: float) -> None:
         """The multipliers climb while the expected share is missed."""
-        distance = float(self._distance().detach())
-        self._linear += self.multiplier_rate * distance
-        self._quadratic += self.multiplier_rate * distance**2
+        if self._step >= self.wait:
+            distance = float(self._distance().detach())
+            self._linear += self.multiplier_rate * distance
+            self._quadratic += self.multiplier_rate * distance**2
         self._step += 1
 
     def open_share(self) -> float:
@@ -161,7 +166,7 @@ class HardConcreteGates:
         return opened / sum(self._whole.values())
 
     def _distance(self) -> Tensor:
-        wanted = 1 - self.target * min(1.0, self._step / self.steps)
+        wanted = 1 - self.target * min(1.0, max(0, self._step - self.wait) / self.steps)
         return self._expected() - wanted
 
     def _attached(self) -> Declaration:

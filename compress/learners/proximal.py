@@ -4,7 +4,7 @@ After each step of the optimizer components are pulled towards zero by the proxi
 
     w_k <- w_k * max(0, 1 - strength_k * scale / |w_k|)
 
-where `scale` is the mean norm of its axis when the learner was attached, so that one strength means the same on every axis:
+where `scale` is the mean norm of its axis when the pulling began, so that one strength means the same on every axis:
 the last layer's components hold a column of the vocabulary, and raw norms would never let one go. The strength is the
 controller's: the share of components that ought to be dead by now rises along a line up to the target, and only the weakest
 components that make up this share are pulled, so hard that one of mean norm dies within a twentieth of the training. The loss
@@ -37,13 +37,16 @@ class ProximalGroupLasso:
     Args:
         target: share of the components, over all axes, that goes; 0 to 1.
         steps: of training, over which it goes; the line reaches the target after 70 % of them.
+        wait: steps before anything is pulled, of weights that know nothing yet.
         embedding: may the embedding's width shrink.
         least_kept: components that every axis keeps at least.
     """
 
-    def __init__(self, target: float, steps: int, *, embedding: bool = True, least_kept: int = 4) -> None:
-        self.target, self.steps, self.embedding = target, max(1, round(0.7 * steps)), embedding
-        self.strength, self.least_kept = 1 / max(1, PATIENCE * steps), least_kept
+    def __init__(
+        self, target: float, steps: int, *, wait: int = 0, embedding: bool = True, least_kept: int = 4
+    ) -> None:
+        self.target, self.wait, self.embedding, self.least_kept = target, wait, embedding, least_kept
+        self.steps, self.strength = max(1, round(0.7 * (steps - wait))), 1 / max(1, PATIENCE * (steps - wait))
         self._step = 0
         self._whole: dict[str, int] = {}
         self._scales: dict[str, float] = {}
@@ -52,16 +55,12 @@ class ProximalGroupLasso:
         self._held: dict[str, Tensor] = {}
 
     def attach(self, network: Trainable) -> None:
-        """Reads the groups off the declaration; sizes and scales are those of the first network."""
+        """Reads the groups off the declaration; sizes are those of the first network."""
         declaration = network.declaration()
         self._parameters = dict(network.named_parameters())
         self._groups = Groups(declaration, prunable(declaration, embedding=self.embedding))
         if not self._whole:
             self._whole = dict(self._groups.sizes)
-            with torch.no_grad():
-                self._scales = {
-                    axis: float(self._groups.squares(self._parameters, axis).sqrt().mean()) for axis in self._whole
-                }
         self._held = {axis: self._groups.alive(self._parameters, axis) for axis in self._groups.sizes}
 
     def substituted(self) -> None:
@@ -77,14 +76,15 @@ class ProximalGroupLasso:
         """Pulls the weakest, and holds the dead."""
         groups = self._attached()
         self._step += 1
-        relative = {
-            axis: groups.squares(self._parameters, axis).sqrt() / self._scales[axis] * self._held[axis]
-            for axis in groups.sizes
-        }
+        if self._step <= self.wait:
+            return
+        norms = {axis: groups.squares(self._parameters, axis).sqrt() for axis in groups.sizes}
+        self._scales = self._scales or {axis: float(found.mean()) for axis, found in norms.items()}
+        relative = {axis: found / self._scales[axis] * self._held[axis] for axis, found in norms.items()}
         limit = self._limit(relative)
-        for axis, norms in relative.items():
-            pulled = (norms <= limit) & self._expendable(norms)
-            factors = torch.where(pulled, (1 - self.strength / norms.clamp(min=1e-12)).clamp(min=0), 1.0)
+        for axis, found in relative.items():
+            pulled = (found <= limit) & self._expendable(found)
+            factors = torch.where(pulled, (1 - self.strength / found.clamp(min=1e-12)).clamp(min=0), 1.0)
             factors = factors * self._held[axis]
             groups.scale(self._parameters, axis, factors)
             self._held[axis] = factors > 0
@@ -124,7 +124,7 @@ class ProximalGroupLasso:
     def _limit(self, relative: dict[str, Tensor]) -> float:
         """The norm, relative to its axis, up to which components are pulled in this step."""
         total = sum(self._whole.values())
-        wanted = round(total * self.target * min(1.0, self._step / self.steps))
+        wanted = round(total * self.target * min(1.0, (self._step - self.wait) / self.steps))
         gone = total - sum(len(norms) for norms in relative.values())  # taken out before
         if wanted <= gone:
             return -1.0

@@ -10,7 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
 
 from compress import axes
 from compress.axes import Keep
@@ -34,8 +36,13 @@ from compress.training.plan import Trained, TrainingPlan, distilling, distilling
 from store.manifest import EpochPoint
 from store.recipe import Recipe
 
-WARM_RATE = 0.2
-"""Of `group_lasso`, in the scale of the summed loss: the paper's 1.0 is for weights that know nothing yet."""
+FRESH_LASSO_RATE, WARM_RATE = 0.6, 0.2
+"""Of `group_lasso`, in the scale of the summed loss. The paper's 1.0 is for 1500 units; 50 diverge with it."""
+FRESH_SCALE, FRESH_READER_RATE = 0.1, 1e-3
+FRESH: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 20.0, "clip": 0.25}
+"""Of the other learners, for such weights."""
+FRESH_WAIT = 0.4
+"""Of a learner's steps, those in which it takes nothing from them: it could not tell the weak ones yet."""
 Result = TypeVar("Result")
 
 
@@ -56,6 +63,10 @@ class Trainer(ABC, Generic[Model]):
     """
 
     slack: ClassVar[float]
+
+    @abstractmethod
+    def fresh(self) -> Model:
+        """The original's architecture and sizes with random weights, for a learner that begins at nothing."""
 
     @abstractmethod
     def observe(self, network: Model) -> Observed:
@@ -95,6 +106,12 @@ class LanguageTrainer(Trainer[LanguageModel]):
     def __init__(self, original: LanguageModel, texts: Texts, recipe: Recipe) -> None:
         self._original, self._texts, self._recipe = original, texts, recipe
 
+    def fresh(self) -> LanguageModel:
+        """Uniform weights, as `python -m compress train` starts with."""
+        network = self._original.rebuilt(self._original.arrays())
+        network.initialise(FRESH_SCALE, torch.Generator().manual_seed(self._recipe.seed))
+        return network
+
     def observe(self, network: LanguageModel) -> Observed:
         """Moments over the beginning of the training text."""
         return observe(network, self._texts.training[: self._recipe.calibration_tokens])
@@ -111,16 +128,22 @@ class LanguageTrainer(Trainer[LanguageModel]):
         """With any learner; the paper's comes with its own loss scale, optimizer and schedule."""
         recipe, plan = self._recipe, self._plan(epochs, round_)
         steps = max(1, round((len(self._texts.training) // plan.batch - 1) // plan.steps * plan.epochs))
+        warm, wait = recipe.start == "uploaded", 0
+        if not warm:
+            plan, wait = replace(plan, **FRESH), round(FRESH_WAIT * steps)
         learner: Learner
         if recipe.learner == "group_lasso":
             plan = replace(
-                plan, loss="sum_over_steps", optimizer="sgd", schedule="paper_iss", learning_rate=WARM_RATE, clip=10.0
-            )
+                plan, loss="sum_over_steps", optimizer="sgd", schedule="paper_iss",
+                learning_rate=WARM_RATE if warm else FRESH_LASSO_RATE, clip=10.0,
+            )  # fmt: skip
             learner = PaperGroupLasso(recipe.strength, shrink=True)
         elif recipe.learner == "l0":
-            learner = HardConcreteGates(share, steps, embedding=recipe.prune_embedding, seed=recipe.seed + round_)
+            learner = HardConcreteGates(
+                share, steps, wait=wait, embedding=recipe.prune_embedding, seed=recipe.seed + round_
+            )
         else:
-            learner = ProximalGroupLasso(share, steps, embedding=recipe.prune_embedding)
+            learner = ProximalGroupLasso(share, steps, wait=wait, embedding=recipe.prune_embedding)
         return self._trained(network, plan, learner, round_, checkpoint, tell)
 
     def _plan(self, epochs: float, round_: int) -> TrainingPlan:
@@ -173,6 +196,12 @@ class QuestionTrainer(Trainer[Bidaf]):
     def __init__(self, original: Bidaf, training: Questions, held_out: Questions, recipe: Recipe) -> None:
         self._original, self._training, self._held_out, self._recipe = original, training, held_out, recipe
 
+    def fresh(self) -> Bidaf:
+        """As `python -m compress train bidaf` starts with."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self._recipe.seed)
+            return Bidaf(self._original.spec)
+
     def observe(self, network: Bidaf) -> Observed:
         """Moments over some of the training questions."""
         return observe_questions(network, self._training.spread(self._recipe.calibration_questions))
@@ -191,7 +220,10 @@ class QuestionTrainer(Trainer[Bidaf]):
             )
         plan = self._plan(epochs, round_)
         steps = max(1, round(len(self._training.examples) / plan.batch * plan.epochs))
-        return self._trained(network, plan, ProximalGroupLasso(share, steps), round_, checkpoint, tell)
+        wait = 0
+        if self._recipe.start == "scratch":
+            plan, wait = replace(plan, rate=FRESH_READER_RATE), round(FRESH_WAIT * steps)
+        return self._trained(network, plan, ProximalGroupLasso(share, steps, wait=wait), round_, checkpoint, tell)
 
     def minutes(self, network: Bidaf, minutes: float, checkpoint: Path, tell: Tell) -> Bidaf:
         """Distils for so long by the clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,11 @@ def texts(trained: Trained) -> Texts:
     return Texts(training[:1000], training, encode(trained.held_out.read_text()), "a part", "another text")
 
 
-def recipe(learner: str, budget: Budget | None = None, epochs: float = 6.0) -> Recipe:
+def recipe(learner: str, budget: Budget | None = None, epochs: float = 6.0, start: str = "uploaded") -> Recipe:
     return Recipe.model_validate(
         {
             "mode": "learn", "learner": learner, "learn_epochs": epochs, "strength": 0.05, "calibration_tokens": 1000,
-            "budget": budget or Budget(perplexity_rise=0.05),
+            "budget": budget or Budget(perplexity_rise=0.05), "start": start,
         }
     )  # fmt: skip
 
@@ -88,6 +89,46 @@ def test_size_budget_is_reached_in_one_round(learner: str, trained: Trained, tex
     whole, small = (axes.parameters(each.declaration()) for each in (trained.network, found.network))
     assert 0.2 * whole < small <= 0.3 * whole
     assert len(found.curve) == 1
+
+
+@pytest.mark.parametrize(
+    "learner", ["proximal", *(pytest.param(each, marks=pytest.mark.slow) for each in ("l0", "group_lasso"))]
+)
+def test_every_learner_can_start_from_scratch(learner: str, trained: Trained, texts: Texts, tmp_path: Path) -> None:
+    training = encode(sentences(10_000, 5))
+    longer = replace(texts, training=training, calibration=training[:1000])
+    asked = recipe(learner, Budget(perplexity_rise=0.35), 10.0, "scratch").model_copy(update={"strength": 0.004})
+    found = learnt(trained.network, longer, asked, tmp_path)
+    base = perplexity(trained.network, texts.held_out)
+    assert perplexity(found.network, texts.held_out) <= 1.35 * base
+    whole, small = (axes.parameters(each.declaration()) for each in (trained.network, found.network))
+    assert small < 0.5 * whole
+    assert len(found.curve) == 1
+    # Its first epoch begins without a word known: guessing among all words is a perplexity of 25.
+    assert found.epochs[0].training_value > 15 > 5 * base
+
+
+def test_fresh_weights_are_of_the_seed_and_not_the_uploaded_ones(trained: Trained, texts: Texts) -> None:
+    asked = recipe("proximal", start="scratch")
+    first, again = (LanguageTrainer(trained.network, texts, asked).fresh().arrays() for _ in range(2))
+    other = LanguageTrainer(trained.network, texts, asked.model_copy(update={"seed": 2})).fresh().arrays()
+    uploaded = trained.network.arrays()
+    assert all(np.array_equal(first[name], again[name]) for name in uploaded)
+    weights = [name for name in uploaded if "bias" not in name]
+    assert all(first[name].shape == uploaded[name].shape for name in uploaded)
+    assert not any(np.array_equal(first[name], drawn[name]) for drawn in (other, uploaded) for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"mode": "calibrate", "learner": "proximal"}, "the mode 'calibrate'"),
+        ({"mode": "learn", "learner": "calibrated"}, "the learner 'calibrated'"),
+    ],
+)
+def test_scratch_without_a_learner_that_trains_is_refused(asked: dict[str, str], told: str) -> None:
+    with pytest.raises(ValueError, match=f"start 'scratch' with {told}.*or leave 'start' out"):
+        Recipe.model_validate({**asked, "start": "scratch"})
 
 
 class Killed(Exception):

@@ -225,6 +225,25 @@ def test_learner_reaches_its_target_and_the_network_shrinks_on_the_way(
     assert perplexity(done.network, counting_text(300)) < 3
 
 
+def test_nothing_is_taken_while_a_learner_waits(counter: LstmLanguageModel) -> None:
+    network, before = counter.rebuilt(counter.arrays()), counter.arrays()
+    proximal, gates = ProximalGroupLasso(0.5, 20, wait=3), HardConcreteGates(0.5, 20, wait=3)
+    for learner in (proximal, gates):
+        learner.attach(network)
+        for _ in range(3):
+            assert learner.substituted() is None
+            penalty = learner.penalty()
+            assert penalty is None or penalty.item() == 0
+            learner.after_step(0.1)
+    assert all(np.array_equal(before[name], array) for name, array in network.arrays().items())
+    for _ in range(3):
+        proximal.after_step(0.1)
+        gates.after_step(0.1)
+    assert not all(np.array_equal(before[name], array) for name, array in network.arrays().items())
+    assert gates.substituted() is not None
+    assert gates.penalty().item() != 0
+
+
 def test_paper_lasso_removes_units_in_the_summed_loss_and_reports_them() -> None:
     network = LstmLanguageModel(LstmSpec(V, 12, (16, 16)))
     network.initialise(0.3, torch.Generator().manual_seed(0))
