@@ -39,14 +39,18 @@ class SequenceScore:
     top: list[Top | None] = field(default_factory=list)
 
     @cached_property
+    def _scored(self) -> NDArray[np.bool_]:
+        return ~np.isnan(self.log_probs)
+
+    @cached_property
     def counted(self) -> int:
         """How many tokens have a log-probability."""
-        return int(np.isfinite(self.log_probs).sum())
+        return int(np.count_nonzero(self._scored))
 
     @cached_property
     def total(self) -> float:
         """Sum of the log-probabilities, in float64."""
-        return float(np.nansum(self.log_probs, dtype=np.float64))
+        return float(self.log_probs.sum(dtype=np.float64, where=self._scored))
 
     @property
     def perplexity(self) -> float | None:

@@ -53,10 +53,15 @@ class House:
         self.queue.close()
 
 
-async def _of(request: Request) -> House:
-    # A coroutine although it waits for nothing: the framework would send a plain function to a thread and back.
+def house_of(request: Request) -> House:
+    """The house of the app that a request came to. The busiest routes call it: a dependency takes a twentieth of a millisecond."""
     house: House = request.app.state.house
     return house
+
+
+async def _of(request: Request) -> House:
+    # A coroutine although it waits for nothing: the framework would send a plain function to a thread and back.
+    return house_of(request)
 
 
 TheHouse = Annotated[House, Depends(_of)]

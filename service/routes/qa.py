@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from runtime.errors import TextRefused
 from runtime.kinds import LoadedQuestionModel
 from runtime.reading import Answered, Asked, answer, read, tokenized
-from service.house import House, TheHouse
+from service.house import House, house_of
 from service.inference import Served
 from service.intake import refuse_long
 from service.problems import ProblemDocument, Refused
@@ -33,9 +33,9 @@ router = APIRouter(tags=["score"])
     summary="Answer questions with the original and the compressed model",
     responses={status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503)},
 )
-async def qa(request: QuestionRequest, house: TheHouse) -> Response:
+async def qa(request: QuestionRequest, http: Request) -> Response:
     """The best spans of each context by each variant, with the time of every stage."""
-    served = Served()
+    served, house = Served(), house_of(http)
     (response, tokenize_ms), queue_ms = await house.inference.run(lambda: _answer(request, house, served), served)
     for variant in response.variants:
         variant.timing.queue_ms = queue_ms

@@ -6,12 +6,12 @@ import math
 import time
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from runtime.kinds import LoadedLanguageModel
 from runtime.scoring import SequenceScore, score_batch
 from runtime.text import TextCodec
-from service.house import House, TheHouse
+from service.house import House, house_of
 from service.inference import Served
 from service.intake import refuse_long
 from service.problems import ProblemDocument, Refused
@@ -28,9 +28,9 @@ router = APIRouter(tags=["score"])
     summary="Score texts with the original and the compressed model",
     responses={status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503)},
 )
-async def score(request: ScoreRequest, house: TheHouse) -> Response:
+async def score(request: ScoreRequest, http: Request) -> Response:
     """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
-    served = Served()
+    served, house = Served(), house_of(http)
     (answer, tokenize_ms), queue_ms = await house.inference.run(lambda: _score(request, house, served), served)
     for variant in answer.variants:
         variant.timing.queue_ms = queue_ms
