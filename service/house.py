@@ -54,7 +54,7 @@ class House:
 
 
 def house_of(request: Request) -> House:
-    """The house of the app that a request came to. The busiest routes call it: a dependency takes a twentieth of a millisecond."""
+    """The house of the app that a request came to. The busiest routes call it: a dependency takes 0.05 ms more."""
     house: House = request.app.state.house
     return house
 
