@@ -18,10 +18,12 @@ from store.bundles import BundleStore
 from store.errors import Unavailable
 from store.jobs import JobState, Problem
 from store.manifest import CurvePoint
+from store.recipe import Mode
 from store.records import LOG_LINES, JobRecords
 from store.uploads import UploadStore
 
-MOST_ATTEMPTS = 3
+MOST_ATTEMPTS: dict[Mode, int] = {"calibrate": 3, "learn": 10}
+"""How many workers are lost to one job. One that learns for hours goes on where it was stopped: a stop is no fault of it."""
 RECORD_SECONDS = 0.25
 _LOG = logging.getLogger("worker.supervision")
 Result = TypeVar("Result")
@@ -90,17 +92,18 @@ async def _attend(records: JobRecords, command: list[str], folder: Path, job_id:
     if attempts is None:
         shutil.rmtree(folder, ignore_errors=True)
         return (await _surely(lambda: records.get(job_id))).state
-    if attempts > MOST_ATTEMPTS:
+    request = (await _surely(lambda: records.get(job_id))).request
+    most = MOST_ATTEMPTS[request.recipe.mode]
+    if attempts > most:
         lost = Problem(
             kind="worker-lost",
             title="The worker was lost again and again",
-            detail=f"the job was begun {MOST_ATTEMPTS} times and its worker died each time; it may need more memory",
+            detail=f"the job was begun {most} times and its worker died each time; it may need more memory",
         )
         await _surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))
         shutil.rmtree(folder, ignore_errors=True)
         return JobState.FAILED
     folder.mkdir(parents=True, exist_ok=True)
-    request = (await _surely(lambda: records.get(job_id))).request
     (folder / "request.json").write_text(request.model_dump_json())
     child = await asyncio.create_subprocess_exec(
         *command,

@@ -14,6 +14,9 @@ GraphMetric = Annotated[
 ]
 
 
+Mode = Literal["calibrate", "learn"]
+
+
 class Frozen(BaseModel):
     """A value read from or written to disk: immutable, and unknown fields are refused."""
 
@@ -64,7 +67,7 @@ class Recipe(Frozen):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         examples=["mine"],
     )
-    mode: Literal["calibrate", "learn"] = Field(
+    mode: Mode = Field(
         default="calibrate",
         description="closed form in seconds, or rounds of removing and training on a training text",
         examples=["calibrate"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from store.queue import DbosJobQueue
 from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
 from store.uploads import UploadStore
-from tests.conftest import Trained
+from tests.conftest import Trained, sentences
 
 STAGES = ("ingest", "observe", "search", "fine-tune", "export", "measure")
 
@@ -71,12 +72,11 @@ class House:
             self.worker.send_signal(signal.SIGKILL)
             self.worker.wait()
 
-    def ask(self, upload: Path, recipe: Recipe) -> Job:
+    def ask(self, upload: Path, recipe: Recipe, **texts: Path) -> Job:
         store = UploadStore(self.settings)
-        request = CompressionRequest(
-            model=store.save_file(upload / "model.pt"), vocabulary=store.save_file(upload / "words.txt"), recipe=recipe
-        )
-        return self.queue.enqueue(request)
+        files = {"model": upload / "model.pt", "vocabulary": upload / "words.txt", **texts}
+        saved = {name: store.save_file(path) for name, path in files.items()}
+        return self.queue.enqueue(CompressionRequest(**saved, recipe=recipe))
 
     def until(self, job_id: str, done: Callable[[Job], bool], seconds: float = 90) -> Job:
         limit = time.monotonic() + seconds
@@ -125,6 +125,39 @@ def test_job_killed_in_any_stage_is_finished_by_the_next_worker(stage: str, hous
     assert (done.state, done.attempts) == (JobState.SUCCEEDED, 2)
     assert [bundle_id for bundle_id, _ in BundleStore(house.settings).manifests()] == [done.model_id]
     house.until(job.id, lambda job: house.leftovers() == [], seconds=5)
+
+
+@pytest.mark.slow
+def test_learning_job_killed_at_random_moments_ends_as_the_undisturbed_one(
+    house: House, trained: Trained, tmp_path: Path
+) -> None:
+    (tmp_path / "train.txt").write_text(sentences(10_000, 5))
+    asked = Recipe(
+        name="learnt", mode="learn", learn_epochs=12, budget=Budget(perplexity_rise=0.05), calibration_tokens=2000
+    )
+    bundles, moments = [], random.Random(int(time.time()))
+    others = House(tmp_path / "others")
+    for each, kills in ((house, 0), (others, 3)):
+        each.start()
+        job = each.ask(trained.folder, asked, train=tmp_path / "train.txt", held_out=trained.held_out)
+        for attempt in range(1, kills + 1):
+            each.until(
+                job.id, lambda job, this=attempt: (job.attempts == this and job.stage == "learn") or job.state.ended
+            )
+            time.sleep(moments.uniform(0.5, 4))
+            each.kill()
+            assert not each.queue.get(job.id).state.ended
+            each.start()
+        done = each.until(job.id, lambda job: job.state.ended, seconds=300)
+        each.kill()
+        assert (done.state, done.attempts) == (JobState.SUCCEEDED, 1 + kills)
+        bundles.append(BundleStore(each.settings).open(str(done.model_id)).manifest)
+    others.queue.close()
+    undisturbed, killed = bundles
+    assert killed.axes == undisturbed.axes
+    assert any(axis.kept < axis.original for axis in killed.axes)
+    for one, two in zip(undisturbed.variants, killed.variants, strict=True):
+        assert two.metrics["perplexity"] == pytest.approx(one.metrics["perplexity"], abs=0.1)
 
 
 @pytest.mark.slow
