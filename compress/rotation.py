@@ -73,6 +73,7 @@ def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
     size = len(covariance)
     ridge = RIDGE * max(float(np.diag(covariance).mean()), 1e-12)
     values, vectors = np.linalg.eigh(covariance + ridge * np.eye(size))
+    values = values.clip(min=ridge)  # of sums in single precision the least may come out below zero
     if energy is None:
         basis: Matrix = vectors[:, ::-1]
         return basis

@@ -162,3 +162,12 @@ def test_axis_that_is_also_a_row_somewhere_is_not_linear() -> None:
         {},
     )
     assert linear_axes(hidden) == []
+
+
+def test_basis_of_a_covariance_that_rounding_made_indefinite_is_orthogonal() -> None:
+    generator = np.random.default_rng(3)
+    row, energy = generator.normal(size=8), generator.normal(size=(8, 8))
+    covariance = np.outer(row, row) - 1e-3 * np.eye(8)
+    assert np.linalg.eigvalsh(covariance)[0] < 0
+    basis = principal_axes(covariance, energy.T @ energy)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(8), rtol=0, atol=1e-10)
