@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runtime.reading import MOST_ANSWER_TOKENS
-from service.schemas import PlainText, Variants
+from service.schemas import PlainText, SomeText, Variants
 from store.manifest import VariantName
 
 _CONTEXT = "The cat sat on the mat. It purred."
@@ -18,10 +18,8 @@ class QuestionInput(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    question: Annotated[PlainText, Field(min_length=1)] = Field(description="any text", examples=["Who sat?"])
-    context: Annotated[PlainText, Field(min_length=1)] = Field(
-        description="the text that holds the answer, of any length", examples=[_CONTEXT]
-    )
+    question: SomeText = Field(description="any text", examples=["Who sat?"])
+    context: SomeText = Field(description="the text that holds the answer, of any length", examples=[_CONTEXT])
 
 
 class QuestionRequest(BaseModel):
@@ -43,12 +41,10 @@ class QuestionRequest(BaseModel):
     model: PlainText = Field(
         max_length=128, description="id or name of a model; of equal names the newest", examples=["reader"]
     )
-    question: Annotated[PlainText, Field(min_length=1)] | None = Field(
+    question: SomeText | None = Field(
         default=None, description="with `context`, in place of `inputs`", examples=["Who sat?"]
     )
-    context: Annotated[PlainText, Field(min_length=1)] | None = Field(
-        default=None, description="the text that holds the answer", examples=[_CONTEXT]
-    )
+    context: SomeText | None = Field(default=None, description="the text that holds the answer", examples=[_CONTEXT])
     inputs: Annotated[list[QuestionInput], Field(min_length=1)] | None = Field(
         default=None,
         description="several pairs; each is answered as if it came alone",

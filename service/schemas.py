@@ -28,6 +28,8 @@ def _once(names: list[VariantName]) -> list[VariantName]:
 
 
 PlainText = Annotated[str, AfterValidator(_plain)]
+SomeText = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
+"""Not empty; in this order the refusal speaks of characters."""
 Variants = Annotated[list[VariantName], AfterValidator(_once)]
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
