@@ -1,6 +1,6 @@
 """Inputs of a graph that is run as it stands: recorded runs in an npz file, and one run of a graph by names.
 
-An npz holds one run as `<input>`, or several as `<run>/<input>` with whole numbers in front; it is read without pickles, and
+An npz holds one run as `<input>`, or several as `0/<input>`, `1/<input>` and so on; it is read without pickles, and
 never into more memory than is allowed. The first run of a bundle's `samples.npz` is what its latency is measured on.
 """
 
@@ -50,7 +50,8 @@ class Ports:
             InputsRefused: with everything that is missing, too much, or of another type or shape.
         """
         issues = [f"input '{name}' is missing" for name in self.inputs.keys() - inputs.keys()]
-        issues += [f"there is no input '{name}'" for name in inputs.keys() - self.inputs.keys()]
+        strange = sorted(inputs.keys() - self.inputs.keys())
+        issues += [f"there is no input '{name}'" for name in strange]
         arrays: Inputs = {}
         for name in self.inputs.keys() & inputs.keys():
             kind, shape = self.inputs[name]
@@ -70,7 +71,8 @@ class Ports:
                 # ONNX Runtime's LSTM and GRU end the whole process on no steps or no batch.
                 issues.append(f"input '{name}' is empty: its shape is {list(found)}")
         if issues:
-            raise InputsRefused(sorted(issues))
+            hint = ["several runs are told apart by whole numbers: '0/<input>', '1/<input>', and so on"]
+            raise InputsRefused([*(hint if any("/" in name for name in strange) else []), *sorted(issues)])
         return {name: arrays[name] for name in self.inputs}
 
     def named(self, names: Sequence[str]) -> list[str]:

@@ -102,6 +102,15 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert list(graph.run(graph.checked({name: [[1.0]] for name in "abc"}), ["c_out"])) == ["c_out"]
 
 
+def test_runs_that_are_not_numbered_are_told_how_to_be(tmp_path: Path) -> None:
+    graph = passing(tmp_path / "passing.onnx", {"x": "tensor(float)"}, ["n"])
+    (run,) = read_runs(npz({"first/x": np.zeros(2, np.float32), "second/x": np.zeros(2, np.float32)}))
+    with pytest.raises(InputsRefused) as refusal:
+        graph.checked(run)
+    assert "'0/<input>', '1/<input>'" in refusal.value.issues[0]
+    assert refusal.value.issues[-1] == "there is no input 'second/x'"
+
+
 def test_one_long_text_does_not_widen_the_others(tmp_path: Path) -> None:
     graph = passing(tmp_path / "texts.onnx", {"x": "tensor(string)"}, [1, "n"])
     value = [["x" * 1_000_000, *("y" for _ in range(100_000))]]  # 400 GB as numpy's own texts
