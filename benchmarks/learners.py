@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.baseline import RECIPE, Baseline, baseline
 from compress import axes
 from compress.errors import BudgetNotMet
-from compress.learning import learn_structure
+from compress.learning import BOLD, learn_structure
 from compress.tasks.language import LanguageTask
 from compress.tasks.trainers import LanguageTrainer
 from compress.texts import Texts
@@ -30,7 +30,7 @@ from runtime.text import TextCodec, word_tokenizer
 from store.manifest import TextContract
 from store.recipe import Budget, Recipe
 
-LEARNERS = ("calibrated", "proximal", "l0", "group_lasso")
+LEARNERS = tuple(BOLD)
 FROM_SCRATCH = ("proximal", "l0")
 HELD_OUT_TOKENS = 20_000
 

@@ -1,4 +1,4 @@
-"""A real service process on the loopback interface, and the plainest client there is.
+"""A real service process on the loopback interface, the plainest client there is, and what the first adds to a run.
 
 What a richer client adds on its own side (a third of a millisecond and more for headers as objects) is not the service's time.
 """
@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import socket
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from client.api import Client
 from examples.demo import free_port
 
+Asked = TypeVar("Asked")
 OK = b"HTTP/1.1 200"
 RECEIVED_AT_ONCE = 1 << 16
 
@@ -40,6 +42,30 @@ def serving(home: Path) -> Iterator[tuple[str, int]]:
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+def paired(
+    ask: Callable[[], Asked], run: Callable[[], object], rounds: int, warm_up: int
+) -> tuple[dict[str, float], list[Asked]]:
+    """Requests and the runtime's own runs of the same, taken in turn.
+
+    Returns:
+        Medians in milliseconds: `http_ms`, `runtime_ms`, and `overhead_ms` of the differences of neighbours in time, so
+        that the machine's drift is in both; and what the requests answered.
+    """
+    over_http, direct, answers = list[float](), list[float](), list[Asked]()
+    for index in range(rounds + warm_up):
+        started = time.perf_counter()
+        answered = ask()
+        middle = time.perf_counter()
+        run()
+        if index >= warm_up:
+            over_http.append(1e3 * (middle - started))
+            direct.append(1e3 * (time.perf_counter() - middle))
+            answers.append(answered)
+    added = [one - two for one, two in zip(over_http, direct, strict=True)]
+    medians = map(statistics.median, (over_http, direct, added))
+    return dict(zip(("http_ms", "runtime_ms", "overhead_ms"), medians, strict=True)), answers
 
 
 class PlainClient:
@@ -74,7 +100,7 @@ class PlainClient:
         content = body.encode()
         head = f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
         self._socket.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
-        received, end = b"", -1
+        received = b""
         while (end := received.find(b"\r\n\r\n")) < 0:
             received += self._more()
         status, *lines = received[:end].decode("latin-1").split("\r\n")

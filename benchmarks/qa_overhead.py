@@ -13,13 +13,12 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.baseline import cache_folder
-from benchmarks.loopback import PlainClient, serving
+from benchmarks.loopback import PlainClient, paired, serving
 from benchmarks.reader import LETTERS, publish_reader, random_reader
 from compress.networks.bidaf_axes import BidafSpec
 from runtime.kinds import LoadedQuestionModel
@@ -64,22 +63,11 @@ def overhead(url: str, model: LoadedQuestionModel, variant: str, words: list[str
     context, question = " ".join(generator.choice(words, tokens)), " ".join(generator.choice(words, 11))
     session, reading = model.session(variant), read(model.codec, tokenized(question, context))
     body = json.dumps({"model": model.id, "question": question, "context": context, "variants": [variant]})
-    over_http, direct, stages = list[float](), list[float](), list[dict[str, float]]()
     with PlainClient(url) as client:
-        for index in range(ROUNDS + WARM_UP):
-            started = time.perf_counter()
-            headers, _ = client.post("/qa", body)
-            middle = time.perf_counter()
-            answer(session, reading)
-            if index >= WARM_UP:
-                over_http.append(1e3 * (middle - started))
-                direct.append(1e3 * (time.perf_counter() - middle))
-                stages.append(_stages(headers["server-timing"]))
-    http_ms, run_ms = statistics.median(over_http), statistics.median(direct)
-    # The median of the differences of neighbours in time: the machine's drift is in both.
-    added = statistics.median(one - two for one, two in zip(over_http, direct, strict=True))
+        figures, answers = paired(lambda: client.post("/qa", body), lambda: answer(session, reading), ROUNDS, WARM_UP)
+    stages = [_stages(headers["server-timing"]) for headers, _ in answers]
     told = {f"{stage}_ms": statistics.median(each[stage] for each in stages) for stage in stages[0]}
-    return {"http_ms": http_ms, "runtime_ms": run_ms, "overhead_ms": added, **told}
+    return figures | told
 
 
 def _stages(header: str) -> dict[str, float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import threading
@@ -20,7 +19,7 @@ import httpx
 import torch
 
 from benchmarks.baseline import cache_folder
-from benchmarks.loopback import PlainClient, serving
+from benchmarks.loopback import PlainClient, paired, serving
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.pipeline import run
 from compress.tasks.reading import Inputs
@@ -33,7 +32,7 @@ from store.settings import StoreSettings
 from store.uploads import UploadStore
 
 SPEC, PAPER_SPEC = LstmSpec(10_000, 256, (256, 256)), LstmSpec(10_000, 1500, (1500, 1500))
-CLIENTS, ROUNDS = 16, 500
+CLIENTS, ROUNDS, WARM_UP = 16, 500, 20
 TEXT = " ".join(f"w{index}" for index in range(30))
 
 
@@ -81,19 +80,13 @@ def overhead(url: str, model: LoadedLanguageModel) -> dict[str, float]:
     session = model.session("compressed-int8")
     ids = model.codec.encode(TEXT)
     body = json.dumps({"model": model.id, "texts": [TEXT], "variants": ["compressed-int8"]})
-    over_http, direct = [], []
     with PlainClient(url) as client:
-        for index in range(ROUNDS + 20):
-            started = time.perf_counter()
-            client.post("/score", body)
-            middle = time.perf_counter()
-            score_batch(session, [ids], model.codec.start_id)
-            if index >= 20:
-                over_http.append(1e3 * (middle - started))
-                direct.append(1e3 * (time.perf_counter() - middle))
-    # The median of the differences of neighbours in time: the machine's drift is in both.
-    added = statistics.median(one - two for one, two in zip(over_http, direct, strict=True))
-    return {"http_ms": statistics.median(over_http), "runtime_ms": statistics.median(direct), "overhead_ms": added}
+        figures, _ = paired(
+            lambda: client.post("/score", body),
+            lambda: score_batch(session, [ids], model.codec.start_id),
+            ROUNDS, WARM_UP,
+        )  # fmt: skip
+    return figures
 
 
 def load(url: str, pid: int, seconds: float) -> dict[str, float]:

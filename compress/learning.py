@@ -101,9 +101,11 @@ def learn_structure(
     """
     original, recipe = task.original, task.recipe
     state_file = work / "learning.state"
-    first = original if recipe.start == "uploaded" else trainer.fresh()
     state = read_state(original, state_file) or Learning(
-        first, original.declaration().everything(), 0, BOLD[recipe.learner]
+        original if recipe.start == "uploaded" else trainer.fresh(),
+        original.declaration().everything(),
+        0,
+        BOLD[recipe.learner],
     )
     # A share of the epochs is not enough for weights that know nothing yet.
     by_rounds = recipe.budget.quality is not None and recipe.learner != "group_lasso" and recipe.start == "uploaded"

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
@@ -21,6 +22,9 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from store.errors import NotFound, OutOfSpace
 from store.paths import safe_relative
 from store.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta  # a name for types alone
 
 CHUNK_BYTES = 1 << 20
 Written = tuple[int, int]
@@ -109,14 +113,12 @@ class Artifacts:
 
     def names(self, prefix: str) -> list[str]:
         """Names below a prefix, sorted."""
-        found = obstore.list(self._store, prefix=prefix)
-        return sorted(item["path"] for batch in found for item in batch)
+        return sorted(item["path"] for item in self._listed(prefix))
 
     def folders_with(self, prefix: str, file: str) -> dict[str, Written]:
         """Folders straight below a prefix that hold a file of that name, and when it was written."""
         if self.folder is None:
-            listed = (item for batch in obstore.list(self._store, prefix=prefix) for item in batch)
-            parts = ((item["path"].removeprefix(f"{prefix}/").split("/"), item) for item in listed)
+            parts = ((item["path"].removeprefix(f"{prefix}/").split("/"), item) for item in self._listed(prefix))
             return {
                 path[0]: (int(item["last_modified"].timestamp() * 1e9), item["size"])
                 for path, item in parts
@@ -134,8 +136,10 @@ class Artifacts:
     def older(self, prefix: str, seconds: float) -> list[str]:
         """Names below a prefix that were last written more than so many seconds ago."""
         limit = datetime.now(UTC) - timedelta(seconds=seconds)
-        found = obstore.list(self._store, prefix=prefix)
-        return sorted(item["path"] for batch in found for item in batch if item["last_modified"] < limit)
+        return sorted(item["path"] for item in self._listed(prefix) if item["last_modified"] < limit)
+
+    def _listed(self, prefix: str) -> Iterator[ObjectMeta]:
+        return (item for batch in obstore.list(self._store, prefix=prefix) for item in batch)
 
     def delete(self, names: list[str]) -> None:
         """Removes files; a name that is not there is none of our concern."""
