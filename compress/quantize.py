@@ -4,11 +4,15 @@ Weights of the embedding, the decoder, of highway and of LSTM layers take 8 bits
 (one scale per tensor), so nothing is calibrated. ONNX Runtime has no int8 GRU, and the products of a recurrent highway
 network are left alone: the recurrent layers of those stay float32, and `quantize` returns which parts did not.
 
-Weights are unsigned: x86 processors without VNNI multiply an unsigned by a signed byte with 16-bit sums that saturate,
-so that signed weights would give other results there than where they were verified. (The quantizer makes an LSTM's signed
-all the same; they are moved up here, which changes no value.) The Gemm of the decoder becomes an
-integer MatMul. A tied matrix becomes two 8-bit matrices, one lying as each reader needs it: half the bytes of the one in
-float32. Of a question graph the characters' vectors, the convolution, the attention and both heads stay float32.
+Weights are signed, because only such products use the 8-bit instructions of x86 processors (VNNI, AMX), and of 7 bits,
+because processors without those add pairs of products in 16 bits: 2 x 255 x 64 still fits there, while 8 bits saturate and
+give other results than where they were verified. What a bit less would cost is won back: a matrix with weights that stand out
+has a scale per column (of one token, a scale for all is a fifth faster), and between bottleneck and decoder, where any basis
+gives the same answers, the weights are first spread over a random one so that none stands out (QuIP, Chee et al. 2023).
+
+The Gemm of the decoder becomes an integer MatMul. A tied matrix becomes two 8-bit matrices, one lying as each reader needs
+it: half the bytes of the one in float32. Of a question graph the characters' vectors, the convolution, the attention and
+both heads stay float32.
 
 A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the same run;
 `runtime/scoring.py` and `runtime/reading.py` say what follows from that.
@@ -18,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,13 +31,12 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from compress.exporting.scoring import DECODER, FLOAT32, HIGHWAY
+from compress.exporting.scoring import BOTTLENECK, DECODER, FLOAT32, HIGHWAY
 from runtime.graph import PRECISION
 
-_OPERATORS = ["Gather", "LSTM", "MatMul"]
 QUANTIZED_LSTM = "DynamicQuantizeLSTM"
-_SIGNED_INPUTS = (1, 2, 9, 11)
-"""Its input and recurrent weights, and the zero points of both."""
+STANDS_OUT = 10.0
+"""A weight so many times the root mean square of its matrix; with one scale for all, the others would keep too few steps."""
 
 
 def quantize(source: Path, target: Path) -> list[str]:
@@ -46,7 +49,9 @@ def quantize(source: Path, target: Path) -> list[str]:
     Returns:
         The parts whose weights take 8 bits, read off the graph that was written.
     """
-    model = _quantized(source, target, _OPERATORS)
+    graph = onnx.load(source)
+    _spread(graph.graph)
+    model = _quantized(graph, target, ["Gather", "LSTM", "MatMul"], _even(graph.graph))
     products = [node.name for node in model.graph.node if node.op_type == "MatMulInteger"]
     bytes_held = {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.UINT8}
     looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
@@ -66,7 +71,7 @@ def quantize_graph(source: Path, target: Path) -> list[str]:
         The parts whose weights take 8 bits; none, and no file, where the quantizer gives up or finds nothing.
     """
     try:
-        model = _quantized(source, target, ["LSTM", "MatMul"])
+        model = _quantized(onnx.load(source), target, ["LSTM", "MatMul"])
     except Exception:  # the quantizer raises whatever it stumbles over; then there is no int8 form of this graph
         target.unlink(missing_ok=True)
         return []
@@ -78,27 +83,58 @@ def _has(model: onnx.ModelProto, operator: str) -> bool:
     return any(node.op_type == operator for node in model.graph.node)
 
 
-def _quantized(source: Path, target: Path, operators: list[str]) -> onnx.ModelProto:
-    graph = onnx.load(source)
+def _quantized(
+    graph: onnx.ModelProto, target: Path, operators: list[str], even: Collection[str] = ()
+) -> onnx.ModelProto:
+    """Writes the int8 form of `graph`, which is used up; products named in `even` get one scale for their whole matrix."""
     kept = [node.name for node in graph.graph.node if node.name.startswith(FLOAT32)]
     _separate(graph.graph)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="quantize-") as folder, _quiet():
         partial = Path(folder) / "int8.onnx"
-        quantize_dynamic(
-            graph,
-            partial,
-            op_types_to_quantize=operators,
-            weight_type=QuantType.QUInt8,
-            nodes_to_exclude=kept,
-        )
-        model = onnx.load(partial)
-        _join(model.graph)
-        _unsign(model.graph)
+        for per_column, left in ((True, even), (False, ())):
+            if per_column or even:
+                quantize_dynamic(
+                    graph,
+                    partial,
+                    op_types_to_quantize=operators,
+                    weight_type=QuantType.QInt8,
+                    reduce_range=True,
+                    per_channel=per_column,
+                    # The quantizer makes a Gemm a MatMul of this name first.
+                    nodes_to_exclude=[*kept, *left, *(f"{name}_MatMul" for name in left)],
+                )
+                graph = onnx.load(partial)
+        _join(graph.graph)
         # By this the runtime knows that results depend on what shares a run.
-        model.metadata_props.add(key=PRECISION, value="int8")
-        onnx.save(model, partial)
+        graph.metadata_props.add(key=PRECISION, value="int8")
+        onnx.save(graph, partial)
         partial.replace(target)
-    return model
+    return graph
+
+
+def _even(graph: onnx.GraphProto) -> set[str]:
+    """Names of the products in whose matrix no weight stands out."""
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    found = set()
+    for node in graph.node:
+        if node.op_type in ("Gemm", "MatMul") and node.name and node.input[1] in held:
+            matrix = numpy_helper.to_array(held[node.input[1]])
+            if np.abs(matrix).max() <= STANDS_OUT * np.sqrt(np.square(matrix, dtype=np.float64).mean()):
+                found.add(node.name)
+    return found
+
+
+def _spread(graph: onnx.GraphProto) -> None:
+    """Turns what lies between bottleneck and decoder by a random orthogonal matrix; the function stays as it is."""
+    gemms = {node.name: node for node in graph.node if node.op_type == "Gemm"}
+    if BOTTLENECK not in gemms:
+        return
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    (_, weight, bias), reader = gemms[BOTTLENECK].input, gemms[DECODER].input[1]
+    rows, shift, columns = (numpy_helper.to_array(held[name]).astype(np.float64) for name in (weight, bias, reader))
+    basis = np.linalg.qr(np.random.default_rng(0).standard_normal((len(rows), len(rows))))[0]
+    for name, turned in ((weight, basis.T @ rows), (bias, basis.T @ shift), (reader, columns @ basis)):
+        held[name].CopyFrom(numpy_helper.from_array(turned.astype(np.float32), name))
 
 
 _COPY = "_copied_for_the_quantizer"
@@ -128,17 +164,6 @@ def _join(graph: onnx.GraphProto) -> None:
     whole = [tensor for tensor in graph.initializer if _COPY not in tensor.name]
     del graph.initializer[:]
     graph.initializer.extend(whole)
-
-
-def _unsign(graph: onnx.GraphProto) -> None:
-    """Moves the LSTMs' signed weights, and their zero points with them, up by 128."""
-    names = {
-        node.input[position] for node in graph.node if node.op_type == QUANTIZED_LSTM for position in _SIGNED_INPUTS
-    }
-    for tensor in graph.initializer:
-        if tensor.name in names and tensor.data_type == TensorProto.INT8:
-            moved = numpy_helper.to_array(tensor).astype(np.int16) + 128
-            tensor.CopyFrom(numpy_helper.from_array(moved.astype(np.uint8), tensor.name))
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def scoring_graph(
 
     Args:
         body: nodes from `tokens` and `lengths` to `top`, which also make `<state>_out` of every state.
-        top: the last layer's output (T, B, H).
+        top: the last layer's output (T, B, H), or with a dimension of 1 among these.
         width: H of `top`.
         vocabulary: V.
         states: names and widths of the states.

@@ -124,7 +124,7 @@ def train(
                 logits, run.state = functional_call(run.network, substituted, (inputs, detach(run.state)))
         guide = None
         if teacher is not None and run.teacher_state is not None:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
                 guide, run.teacher_state = teacher(inputs, run.teacher_state)
         loss, hard = loss_of(logits, labels, guide, plan)
         penalty = None if learner is None else learner.penalty()
