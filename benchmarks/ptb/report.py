@@ -2,6 +2,8 @@
 
 Records are those of runs made here, and those in `benchmarks/records/ptb/` of runs that were not made again.
 
+Under the table stands which way of making a network of a size was best, with the spread of its seeds.
+
 With `--json` one object: `{"baseline": {"test_perplexity", "mult_adds"}, "rows": [{"method", "seed", "units",
 "test_perplexity", "mult_adds", "record"}]}`; the baseline is the record named by `--baseline`, null while there is none.
 """
@@ -12,6 +14,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console
@@ -44,6 +47,8 @@ def main() -> None:
         return
     console = Console(width=None if sys.stdout.isatty() else 130)
     console.print(table(found))
+    for line in verdicts(found):
+        console.print(line)
 
 
 def records(output: Path, kept: Path) -> list[Path]:
@@ -82,6 +87,32 @@ def table(found: dict[str, Any]) -> Table:
         units = ", ".join(map(str, each.units))
         shown.add_row(each.name, units, f"{each.test_perplexity:.2f}", f"{each.mult_adds:,}", "", each.source)
     return shown
+
+
+def verdicts(found: dict[str, Any]) -> list[str]:
+    """Per size that several configurations have: their mean perplexities, and plainly which one wins."""
+    sizes: dict[tuple[tuple[int, ...], int], dict[str, list[float]]] = {}
+    for row in found["rows"]:
+        if row["test_perplexity"] is not None:
+            runs = sizes.setdefault((tuple(row["units"]), row["mult_adds"]), {})
+            runs.setdefault(row["name"], []).append(row["test_perplexity"])
+    lines = []
+    for (units, work), runs in sizes.items():
+        if len(runs) > 1:
+            ranked = sorted(runs, key=lambda name: mean(runs[name]))
+            told = ", ".join(f"{name} {_told(runs[name])}" for name in ranked)
+            best, second = ranked[:2]
+            spread = max(max(each) - min(each) for each in runs.values())
+            clear = mean(runs[second]) - mean(runs[best]) > spread
+            verdict = f"{best} wins" if clear else f"{best} and {second} are within the spread of the seeds"
+            lines.append(f"Units {', '.join(map(str, units))}, {work:,} multiply-adds: {told}: {verdict}.")
+    return lines
+
+
+def _told(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{mean(values):.2f} ({len(values)} seeds, {min(values):.2f} to {max(values):.2f})"
 
 
 if __name__ == "__main__":

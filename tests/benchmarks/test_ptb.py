@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ptb.published import PUBLISHED
-from benchmarks.ptb.report import RECORDS, main, records, summary, table
+from benchmarks.ptb.report import RECORDS, main, records, summary, table, verdicts
 from benchmarks.ptb.run import CONFIGS, METHODS, network_of, run
 from benchmarks.ptb.start import Start, cut, trained_network
 from compress import axes
@@ -58,7 +58,8 @@ def test_every_configuration_builds_its_network_and_plan(path: Path) -> None:
     TrainingPlan(**config["plan"])
     if config["method"] == "cut":
         start = Start(**config["start"])
-        assert (CONFIGS / f"{start.of}.toml").exists()
+        for name in (start.of, start.teacher):
+            assert not isinstance(name, str) or (CONFIGS / f"{name}.toml").exists()
         return
     declaration = network_of(config | {"network": config["network"]}, 10_000, 1).declaration()
     published = {each.name: each for each in PUBLISHED}
@@ -100,6 +101,23 @@ def test_the_kept_records_make_a_report_with_plots(
         assert "medium-cut" in (tmp_path / name).read_text()
 
 
+def test_the_report_says_which_way_wins_at_a_size() -> None:
+    def row(name: str, perplexity: float | None, seed: int = 1, units: int = 5) -> dict[str, object]:
+        return {"name": name, "seed": seed, "units": [units], "mult_adds": 7000, "test_perplexity": perplexity}
+
+    rows = [
+        row("ours", 82.0),
+        row("ours", 82.4, 2),
+        row("control", 81.0),
+        row("worse", None),
+        row("alone", 70.0, units=9),
+    ]
+    (line,) = verdicts({"rows": rows})
+    assert line == ("Units 5, 7,000 multiply-adds: control 81.00, ours 82.20 (2 seeds, 82.00 to 82.40): control wins.")
+    rows[2] = row("control", 82.1)
+    assert verdicts({"rows": rows})[0].endswith("control and ours are within the spread of the seeds.")
+
+
 CUT = """
 method = "cut"
 [start]
@@ -128,6 +146,11 @@ def test_a_trained_run_is_cut_and_trained_on(tmp_path: Path) -> None:
     for record in records.values():  # the same sizes for all
         assert record["sizes"] == records["calibrated"]["sizes"]
     assert records["calibrated"]["test_perplexity"] < records["scratch"]["test_perplexity"]
+    # Another run may teach: the network that is cut did not learn from itself then.
+    (tmp_path / "other.toml").write_text(CUT.format(short=SHORT, cut="calibrated", teacher='"calibrated"'))
+    other = json.loads(run(str(tmp_path / "other.toml"), 1, corpus, output).read_text())
+    assert other["sizes"] == records["calibrated"]["sizes"]
+    assert other["test_perplexity"] != records["calibrated"]["test_perplexity"]
 
 
 def test_magnitude_keeps_the_components_of_largest_norm(tmp_path: Path) -> None:
