@@ -17,11 +17,14 @@ from client import show
 
 console = show.terminal()
 
+Home = Annotated[Path, typer.Option(envvar="ISS_HOME", help="folder of uploads, bundles and jobs")]
+HOME = Path("data")
+
 
 def serve(
-    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8000,
-    home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data"),
+    host: Annotated[str, typer.Option(envvar="ISS_HOST", help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="ISS_PORT", min=1, max=65535, help="port to listen on")] = 8000,
+    home: Home = HOME,
 ) -> None:
     """Starts service and worker together; Ctrl-C ends both."""
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -73,7 +76,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
         return process.wait()
 
 
-def worker(home: Annotated[Path, typer.Option(help="folder of uploads, bundles and jobs")] = Path("data")) -> None:
+def worker(home: Home = HOME) -> None:
     """Starts one more worker."""
     # In the place of this process, so that a signal to it reaches the worker.
     os.execve(sys.executable, [sys.executable, "-m", "compress.worker"], os.environ | {"ISS_HOME": str(home)})

@@ -149,6 +149,17 @@ def test_address_that_cannot_be_had_is_said_in_words() -> None:
     assert "cannot listen on no.such.host.invalid:8000" in nowhere.output
 
 
+def test_a_worker_works_in_the_home_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    homes = []
+    monkeypatch.setattr("os.execve", lambda file, arguments, environment: homes.append(environment["ISS_HOME"]))
+    monkeypatch.delenv("ISS_HOME", raising=False)
+    CliRunner().invoke(app, ["worker"])
+    monkeypatch.setenv("ISS_HOME", str(tmp_path))
+    CliRunner().invoke(app, ["worker"])
+    CliRunner().invoke(app, ["worker", "--home", "elsewhere"])
+    assert homes == ["data", str(tmp_path), "elsewhere"]
+
+
 def test_no_service_is_said_in_words() -> None:
     with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="is it running"):
         client.jobs()
