@@ -132,8 +132,7 @@ def beginning(
     whole = trained_network(output, start.of, start.seed)
     first = cut(whole, start, output, text.train, Regularisation(**config["regularisation"]), seed)
     _show(0.0, f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}")
-    teacher = trained_network(output, start.teacher, start.seed) if isinstance(start.teacher, str) else whole
-    return (teacher if start.teacher else None), first
+    return (whole if start.teacher else None), first
 
 
 def network_of(config: dict[str, Any], vocabulary: int, seed: int) -> LanguageModel:

@@ -6,8 +6,7 @@
 - `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds; nothing is repaired;
 - `scratch`: weights are drawn anew, in the very sizes that `calibrated` finds: the paper's "direct design".
 
-With `teacher = true` the network is then trained to say what the whole one says, with the name of another run what that one's
-network says (a smaller and better one, say), else on the text alone.
+With `teacher = true` the network is then trained to say what the whole one says, else on the text alone.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ class Start:
         cut: how components are chosen.
         mult_adds: the share of the run's multiply-adds that is left, at most.
         seed: of the run.
-        teacher: whether the run's network teaches, or the name of the run whose network does.
+        teacher: whether the run's network teaches.
     """
 
     of: str
     cut: str
     mult_adds: float
     seed: int = 1
-    teacher: bool | str = True
+    teacher: bool = True
 
     def __post_init__(self) -> None:
         if self.cut not in CUTS:
