@@ -6,9 +6,10 @@ network are left alone: the recurrent layers of those stay float32, and `quantiz
 
 Weights are signed, because only such products use the 8-bit instructions of x86 processors (VNNI, AMX), and of 7 bits,
 because processors without those add pairs of products in 16 bits: 2 x 255 x 64 still fits there, while 8 bits saturate and
-give other results than where they were verified. What a bit less would cost is won back: a matrix with weights that stand out
-has a scale per column (of one token, a scale for all is a fifth faster), and between bottleneck and decoder, where any basis
-gives the same answers, the weights are first spread over a random one so that none stands out (QuIP, Chee et al. 2023).
+give other results than where they were verified. What a bit less would cost is won back: an LSTM's matrices, and others with
+weights that stand out, have a scale per column (without such, one for all makes a step of one token a fifth faster), and
+between bottleneck and decoder, where any basis gives the same answers, the weights are first spread over a random one, so
+that none stands out (QuIP, Chee et al. 2023).
 
 The Gemm of the decoder becomes an integer MatMul. A tied matrix becomes two 8-bit matrices, one lying as each reader needs
 it: half the bytes of the one in float32. Of a question graph the characters' vectors, the convolution, the attention and
