@@ -120,7 +120,7 @@ def _even(graph: onnx.GraphProto) -> set[str]:
     for node in graph.node:
         if node.op_type in ("Gemm", "MatMul") and node.name and node.input[1] in held:
             matrix = numpy_helper.to_array(held[node.input[1]])
-            if np.abs(matrix).max() <= STANDS_OUT * np.sqrt(np.square(matrix, dtype=np.float64).mean()):
+            if np.abs(matrix).max() <= STANDS_OUT * np.linalg.norm(matrix) / np.sqrt(matrix.size):
                 found.add(node.name)
     return found
 

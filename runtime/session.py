@@ -19,6 +19,8 @@ from runtime.opening import OpenedGraph
 Array = NDArray[Any]
 Integers = NDArray[np.int64]
 State = dict[str, NDArray[np.float32]]
+FEW = 64
+"""So many numbers are looked at faster one by one than by a call of NumPy, of which a step of one token would take three."""
 
 
 class VariantSession(OpenedGraph):
@@ -82,10 +84,6 @@ class VariantSession(OpenedGraph):
         results = self._session.run([*want, *self._after], feed)
         after = {name: value for (name, _), value in zip(self._states, results[len(want) :], strict=True)}
         return dict(zip(want, results, strict=False)), after
-
-
-FEW = 64
-"""So many numbers are looked at faster one by one than by a call of NumPy, of which a step of one token would take three."""
 
 
 def check_range(ids: Integers, vocabulary: int) -> None:

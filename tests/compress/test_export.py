@@ -95,8 +95,11 @@ def test_int8_says_which_parts_it_is_and_holds_the_rest_once(name: str, tmp_path
     lstm = name.startswith("lstm")
     assert parts == (["embedding", "recurrent layers", "softmax"] if lstm else ["embedding", "softmax"])
     graph = onnx.load(tmp_path / "b.onnx").graph
-    held = [each for each in graph.initializer if each.data_type == TensorProto.FLOAT and "_scale" not in each.name]
-    floats = sum(int(np.prod(tensor.dims)) for tensor in held)
+    sizes = {each.name: list(each.dims) for each in graph.initializer}
+    held = [each.name for each in graph.initializer if each.data_type == TensorProto.FLOAT]
+    for scale in (each for each in held if each.endswith("_scale")):  # one, or one per column
+        assert np.prod(sizes[scale]) in (1, sizes[scale.removesuffix("_scale") + "_quantized"][-1])
+    floats = sum(int(np.prod(sizes[name])) for name in held if not name.endswith("_scale"))
     recurrent = sum(
         parameter.numel()
         for key, parameter in network.named_parameters()

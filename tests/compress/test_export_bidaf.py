@@ -143,7 +143,9 @@ def test_int8_takes_lstms_and_highways_and_holds_every_weight_once(opened: Opene
     arrays = network.arrays()
     eight_bit = [name for name in arrays if "weight_" in name or ("highways" in name and "weight" in name)]
     assert bytes_held == sum(arrays[name].size for name in eight_bit)
-    floats = sum(tensor.size for name, tensor in held.items() if tensor.dtype == np.float32 and "_scale" not in name)
+    scales = {name.removesuffix("_scale"): tensor.size for name, tensor in held.items() if name.endswith("_scale")}
+    assert all(size in (1, held[f"{name}_quantized"].shape[-1]) for name, size in scales.items())
+    floats = sum(tensor.size for tensor in held.values() if tensor.dtype == np.float32) - sum(scales.values())
     rest = sum(array.size for name, array in arrays.items() if name not in eight_bit)
     assert rest <= floats <= rest + 2  # and constants of its operators
     # The contextual LSTM's two operators read one matrix, and it is the network's, not one transposed twice.
