@@ -277,7 +277,7 @@ def test_unlabelled_questions_distil_the_teacher(reader: Reader, tmp_path: Path)
     )
     generator = np.random.default_rng(0)
     noisy = {
-        name: (array + generator.normal(0, 0.12, array.shape)).astype(np.float32)
+        name: (array + generator.normal(0, 0.2, array.shape)).astype(np.float32)
         for name, array in reader.network.arrays().items()
     }
     student = reader.network.rebuilt(noisy)
@@ -287,7 +287,7 @@ def test_unlabelled_questions_distil_the_teacher(reader: Reader, tmp_path: Path)
     plan = QuestionPlan(epochs=1.5, batch=16, rate=3e-3, average=0.9)
     trained = train_reader(student, training, held_out, plan, teacher=reader.network)
     assert [each.steps for each in trained.epochs] == [15, 8]
-    assert evaluate(trained.network, held_out).loss < 0.7 * before
+    assert evaluate(trained.network, held_out).loss < 0.7 * before  # over seeds 0.15 to 0.5 of it
 
 
 def test_training_that_shrinks_continues_as_if_it_had_not_been_stopped(reader: Reader, tmp_path: Path) -> None:
