@@ -2,8 +2,8 @@
 
 A language model becomes a scoring graph:
 
-    tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -> log_probs
-                         ^ state in, out           '-> GatherElements(targets) -> token_log_probs
+    tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -> GatherElements(targets) -> token_log_probs
+                         ^ state in, out                  '---> GatherND(places) -> log_probs
 
 The recurrent part is never unrolled over time: native operators for LSTM and GRU, a Scan for recurrent highway
 networks. A reading-comprehension network becomes a question graph (`exporting/bidaf.py`). `exporting/` holds the pieces.

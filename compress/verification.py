@@ -59,8 +59,8 @@ def verify_graph(session: VariantSession, network: LanguageModel, tokens: Tensor
     for start in range(0, len(rows) - 1, STEPS):
         targets = rows[start + 1 : start + STEPS + 1].numpy()
         lengths[:] = len(targets)
-        outputs, state = session.run(rows[start : start + len(targets)].numpy(), targets, lengths, state)
-        scores.append(outputs["token_log_probs"])
+        found, _, state = session.run(rows[start : start + len(targets)].numpy(), targets, lengths, state)
+        scores.append(found)
     return _record(
         f"ONNX Runtime = torch ({name})",
         f"log-probabilities of {rows[1:].numel():,} tokens, state carried over {RUNS} runs",

@@ -5,9 +5,10 @@ A scoring graph (language models):
     inputs    tokens            int64    (T, B)
               targets           int64    (T, B)     the token whose log-probability is asked for at each step
               lengths           int32    (B,)       steps of each sequence, at least 1; what lies behind is padding
+              places            int64    (R, 2)     step and sequence of where every token's is asked for; R may be 0
               <state>           float32  (1, B, H)  every other input: hidden_0, cell_0, hidden_1, ...
     outputs   token_log_probs   float32  (T, B)     natural log of the probability of `targets`
-              log_probs         float32  (T, B, V)  of every token; moved out of the runtime only when asked for
+              log_probs         float32  (R, V)     of every token at `places`; all of (T, B, V) never leaves the runtime
               <state>_out       float32  (1, B, H)  the state after each sequence's last step
     metadata  precision         "int8" when activations are quantized as they come; absent: float32
 
@@ -31,8 +32,8 @@ Padding (steps at or behind a sequence's length) never changes a result before i
 nothing. The runtime finds the states by their names and knows nothing of LSTMs: another model serves as well if its
 graph keeps to this page.
 
-Legend: B batch, T steps, V vocabulary, H units of a state, J tokens of a question, E width of a word vector, W characters
-of a token.
+Legend: B batch, T steps, R places, V vocabulary, H units of a state, J tokens of a question, E width of a word vector,
+W characters of a token.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ from typing import Protocol
 TOKENS = "tokens"
 TARGETS = "targets"
 LENGTHS = "lengths"
+PLACES = "places"
 TOKEN_LOG_PROBS = "token_log_probs"
 LOG_PROBS = "log_probs"
 STATE_OUT = "_out"
@@ -61,7 +63,9 @@ END_TOTALS = "end_totals"
 PADDING_LOG_PROB = -1e30
 
 _FLOAT = "tensor(float)"
-_INPUTS = {TOKENS: "tensor(int64)", TARGETS: "tensor(int64)", LENGTHS: "tensor(int32)"}
+_INPUTS = {
+    TOKENS: "tensor(int64)", TARGETS: "tensor(int64)", LENGTHS: "tensor(int32)", PLACES: "tensor(int64)",
+}  # fmt: skip
 _SIDE = {VECTORS: _FLOAT, CHARACTERS: "tensor(int64)", OF_EACH: "tensor(int32)"}
 _QUESTION_INPUTS = {side + suffix: kind for side in (CONTEXT, QUESTION) for suffix, kind in _SIDE.items()}
 _QUESTION_OUTPUTS = (START_LOG_PROBS, END_LOG_PROBS, START_TOTALS, END_TOTALS)

@@ -51,7 +51,7 @@ class LoadedLanguageModel(LoadedModel[VariantSession]):
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
-        """Every run makes the log-probabilities of all tokens, (T, B, V) in float32, whatever is fetched of them."""
+        """Every run makes the log-probabilities of all tokens, (T, B, V) in float32, wherever they are asked for."""
         return 4 * steps * batch * manifest.contract.vocabulary
 
     def _warm(self, session: VariantSession) -> None:

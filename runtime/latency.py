@@ -19,7 +19,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.graph import TOKEN_LOG_PROBS
 from runtime.opening import OpenedGraph
 from runtime.questions import QuestionSession, Side
 from runtime.samples import AnyGraph, Inputs
@@ -71,7 +70,7 @@ def compare(
 
     def ready(session: VariantSession) -> Callable[[], object]:
         state = session.zero_state(batch)
-        return lambda: session.run(tokens, targets, lengths, state, (TOKEN_LOG_PROBS,))
+        return lambda: session.run(tokens, targets, lengths, state)
 
     tokens, targets = generator.integers(0, _first(sessions, baseline).vocabulary, (2, steps, batch))
     lengths = np.full(batch, steps, np.int32)

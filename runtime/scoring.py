@@ -16,14 +16,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.graph import LOG_PROBS, TOKEN_LOG_PROBS
-from runtime.session import Integers, State, VariantSession, check_range
+from runtime.session import NOWHERE, Integers, State, VariantSession, check_range
 
 CHUNK_STEPS = 64
 RUN_BYTES = 32 << 20
 """What the log-probabilities of one run, (T, B, V) float32, may take."""
 
 Top = list[tuple[int, float]]
+_FIRST: Integers = np.zeros((1, 2), np.int64)
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,12 @@ def _score_group(
             lengths[column] = part.stop - part.start
             tokens[: lengths[column], column] = inputs[column][part]
             wanted[: lengths[column], column] = targets[column][part]
-        want = (TOKEN_LOG_PROBS, LOG_PROBS) if top_k else (TOKEN_LOG_PROBS,)
-        outputs, state = session.run(tokens, wanted, lengths, state, want)
+        places = _steps_of(lengths) if top_k else NOWHERE
+        found, of_all, state = session.run(tokens, wanted, lengths, state, places)
         for column, length in enumerate(lengths):
-            logs[column].append(outputs[TOKEN_LOG_PROBS][:length, column])
+            logs[column].append(found[:length, column])
             if top_k:
-                tops[column] += _most_likely(outputs[LOG_PROBS][:length, column], top_k)
+                tops[column] += _most_likely(of_all[places[:, 1] == column], top_k)
         position += steps
     given = [] if start_id is not None else [np.array([np.nan], np.float32)]
     return [
@@ -146,8 +146,13 @@ def _score_group(
 def next_log_probs(session: VariantSession, token: int, state: State) -> tuple[NDArray[np.float32], State]:
     """Log-probabilities (V,) of the token after `token`, and the state behind it: one step of generation."""
     ids = np.array([[token]], np.int64)
-    outputs, after = session.run(ids, ids, np.ones(1, np.int32), state, (LOG_PROBS,))
-    return outputs[LOG_PROBS][0, 0], after
+    _, log_probs, after = session.run(ids, ids, np.ones(1, np.int32), state, _FIRST)
+    return log_probs[0], after
+
+
+def _steps_of(lengths: NDArray[np.int32]) -> Integers:
+    """All places before the padding, sequence by sequence: int64 (R, 2)."""
+    return np.array([(step, column) for column, length in enumerate(lengths) for step in range(length)], np.int64)
 
 
 def _chunk(session: VariantSession, batch: int) -> int:
@@ -155,7 +160,7 @@ def _chunk(session: VariantSession, batch: int) -> int:
 
 
 def _most_likely(log_probs: NDArray[np.float32], count: int) -> list[Top | None]:
-    """(T, V) -> per step the `count` most likely, best first."""
+    """(R, V) -> in each place the `count` most likely, best first."""
     count = min(count, log_probs.shape[1])
     some = np.argpartition(-log_probs, count - 1, axis=1)[:, :count]
     result: list[Top | None] = []

@@ -1,24 +1,22 @@
 """One variant of a language model, opened: what goes in, what comes out.
 
-Legend: B batch, T steps, V vocabulary, H units of a state.
+Legend: B batch, T steps, R places, V vocabulary, H units of a state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import GraphRefused, TokenOutOfRange
-from runtime.graph import LENGTHS, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS, read_signature
+from runtime.graph import LENGTHS, LOG_PROBS, PLACES, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS, read_signature
 from runtime.opening import OpenedGraph
 
-Array = NDArray[Any]
 Integers = NDArray[np.int64]
 State = dict[str, NDArray[np.float32]]
+NOWHERE: Integers = np.empty((0, 2), np.int64)
 FEW = 64
 """So many numbers are looked at faster one by one than by a call of NumPy, of which a step of one token would take three."""
 
@@ -46,7 +44,7 @@ class VariantSession(OpenedGraph):
             raise GraphRefused(path, issues)
         self.vocabulary = signature.vocabulary
         self._states = signature.states
-        self._after = [name + STATE_OUT for name, _ in signature.states]
+        self._wanted = [TOKEN_LOG_PROBS, LOG_PROBS, *(name + STATE_OUT for name, _ in signature.states)]
 
     def zero_state(self, batch: int) -> State:
         """The state before a text: zeros, float32 (1, B, H) each."""
@@ -58,8 +56,8 @@ class VariantSession(OpenedGraph):
         targets: Integers,
         lengths: NDArray[np.int32],
         state: State,
-        want: Sequence[str] = (TOKEN_LOG_PROBS,),
-    ) -> tuple[dict[str, Array], State]:
+        places: Integers = NOWHERE,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
         """Runs the graph once.
 
         Args:
@@ -67,10 +65,10 @@ class VariantSession(OpenedGraph):
             targets: int64 (T, B), the token asked for after each of `tokens`; any valid one in padding.
             lengths: int32 (B,), each from 1 to T.
             state: as `zero_state` gives it, or as the last run returned it.
-            want: the outputs to move out of the runtime.
+            places: int64 (R, 2), the steps and sequences at which the log-probability of every token is asked for.
 
         Returns:
-            The wanted outputs by name, and the state after each sequence's last step.
+            float32 (T, B) of the targets, float32 (R, V) at the places, and the state after each sequence's last step.
 
         Raises:
             TokenOutOfRange: when a token or target is not of the vocabulary.
@@ -80,10 +78,9 @@ class VariantSession(OpenedGraph):
         check_range(targets, self.vocabulary)
         if not all(1 <= length <= len(tokens) for length in lengths.tolist()):
             raise ValueError(f"lengths must lie between 1 and {len(tokens)}: {lengths.min()} to {lengths.max()}")
-        feed = {TOKENS: tokens, TARGETS: targets, LENGTHS: lengths, **state}
-        results = self._session.run([*want, *self._after], feed)
-        after = {name: value for (name, _), value in zip(self._states, results[len(want) :], strict=True)}
-        return dict(zip(want, results, strict=False)), after
+        feed = {TOKENS: tokens, TARGETS: targets, LENGTHS: lengths, PLACES: places, **state}
+        of_targets, at_places, *after = self._session.run(self._wanted, feed)
+        return of_targets, at_places, {name: value for (name, _), value in zip(self._states, after, strict=True)}
 
 
 def check_range(ids: Integers, vocabulary: int) -> None:

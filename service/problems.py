@@ -58,7 +58,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     UnsafePath: (404, "unsafe-path", "The path is not a plain one"),
     TooLarge: (413, "too-large", "The upload is too large"),
     EmptyUpload: (422, "empty-upload", "The upload is empty"),
-    CorruptBundle: (409, "corrupt-bundle", "The bundle was changed on disk"),
+    CorruptBundle: (409, "corrupt-bundle", "The bundle is not what its manifest says"),
     OutOfSpace: (507, "out-of-space", "The disk is full"),
     Unavailable: (503, "database-unavailable", "The database does not answer"),
     TextRefused: (422, "text-refused", "The text cannot be read"),

@@ -145,7 +145,7 @@ class ModelSummary(BaseModel):
     variants: list[VariantRecord] = Field(description="what was published, the original first")
     issues: list[str] = Field(
         default=[],
-        description="what was changed on disk, so that it cannot be used; empty: nothing is known",
+        description="why it cannot be used, such as a file that was changed on disk; empty: nothing is known",
         examples=[["original.onnx has another SHA-256"]],
     )
 

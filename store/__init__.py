@@ -1,6 +1,6 @@
 """What the processes share on disk and in the database: uploads, bundles, jobs.
 
-# The bundle format, version 1
+# The bundle format, version 2
 
 A bundle is a folder of plain files. Its id is the first 16 hexadecimal digits of the SHA-256 of `manifest.json`, and
 the manifest holds the size and SHA-256 of every other file, so the id names the content.

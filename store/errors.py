@@ -56,7 +56,7 @@ class UnsafePath(StoreError):
 
 
 class CorruptBundle(StoreError):
-    """A bundle on disk is not what its manifest says.
+    """A bundle on disk is not what its manifest says, or of another release.
 
     Attributes:
         bundle: its id.
@@ -65,7 +65,7 @@ class CorruptBundle(StoreError):
 
     def __init__(self, bundle: str, issues: list[str]) -> None:
         self.bundle, self.issues = bundle, issues
-        super().__init__(f"bundle '{bundle}' was changed on disk: {'; '.join(issues)}")
+        super().__init__(f"bundle '{bundle}' cannot be used: {'; '.join(issues)}")
 
 
 class Unavailable(StoreError):

@@ -34,7 +34,10 @@ def read_manifest(bundle_id: str, path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise CorruptBundle(bundle_id, [f"manifest.json: {issue['msg']}" for issue in error.errors()]) from error
+        issues = [(".".join(str(part) for part in issue["loc"]), issue["msg"]) for issue in error.errors()]
+        if any(place == "format_version" for place, _ in issues):  # of another form the other fields say nothing
+            issues = [("format_version", "it was made by another release; delete it and send its request again")]
+        raise CorruptBundle(bundle_id, [f"{MANIFEST}: {place}: {message}" for place, message in issues]) from error
 
 
 def verify(bundle_id: str, folder: Path) -> Manifest:

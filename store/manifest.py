@@ -12,8 +12,6 @@ from pydantic import Field
 
 from store.recipe import Frozen, GraphMetric, Recipe
 
-FORMAT_VERSION = 1
-
 Task = Literal["language-model", "question-answering", "graph"]
 Architecture = Literal["lstm-language-model", "gru-language-model", "rhn-language-model", "bidaf", "onnx-graph"]
 Metric = Literal["perplexity", "f1"] | GraphMetric
@@ -241,7 +239,7 @@ class Provenance(Frozen):
 class Manifest(Frozen):
     """`manifest.json`: the head of a bundle."""
 
-    format_version: Literal[1] = Field(description="of this form", default=1, examples=[1])
+    format_version: Literal[2] = Field(description="of this form", default=2, examples=[2])
     task: Task = Field(description="what the model does", default="language-model", examples=["language-model"])
     metric: Metric = Field(default="perplexity", description="what `loss` is about", examples=["perplexity"])
     name: str = Field(description="as its recipe called it", examples=["mine"])

@@ -17,7 +17,7 @@ from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from torch import Tensor, nn
 
 from compress.exporting.streaming import Floats
-from runtime.graph import LENGTHS, LOG_PROBS, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS
+from runtime.graph import LENGTHS, LOG_PROBS, PLACES, STATE_OUT, TARGETS, TOKEN_LOG_PROBS, TOKENS
 
 OPSET = 18
 IR_VERSION = 9
@@ -25,6 +25,10 @@ FLOAT32 = "float32"
 """What the names of nodes begin with whose weights are never quantized (`quantize`)."""
 BOTTLENECK = "bottleneck"
 """The layer before the decoder: its product and its matrix."""
+FEATURES, LOGITS = "features", "logits"
+"""What goes into bottleneck or decoder, flat, and what comes out, as the tokens lie."""
+SHAPE = ("steps", "shape")
+"""What says how they lie."""
 DECODER, HIGHWAY = "decoder", "highway_layer"
 """What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
 
@@ -56,7 +60,7 @@ def scoring_graph(
 
     Args:
         body: nodes from `tokens` and `lengths` to `top`, which also make `<state>_out` of every state.
-        top: the last layer's output (T, B, H), or with a dimension of 1 among these.
+        top: the last layer's output (T, B, H).
         width: H of `top`.
         vocabulary: V.
         states: names and widths of the states.
@@ -67,10 +71,11 @@ def scoring_graph(
         port(TOKENS, TensorProto.INT64, ["T", "B"]),
         port(TARGETS, TensorProto.INT64, ["T", "B"]),
         port(LENGTHS, TensorProto.INT32, ["B"]),
+        port(PLACES, TensorProto.INT64, ["R", 2]),
     ]
     outputs = [
         port(TOKEN_LOG_PROBS, TensorProto.FLOAT, ["T", "B"]),
-        port(LOG_PROBS, TensorProto.FLOAT, ["T", "B", vocabulary]),
+        port(LOG_PROBS, TensorProto.FLOAT, ["R", vocabulary]),
     ]
     for name, units in states.items():
         inputs.append(port(name, TensorProto.FLOAT, [1, "B", units]))
@@ -102,27 +107,27 @@ def array(parameter: Tensor) -> Floats:
 
 
 def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
-    """Bottleneck if there is one, decoder, log-softmax, and the log-probability of each target.
+    """Bottleneck if there is one, decoder, log-softmax, and the log-probability of each target and at the places.
 
-    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. Its result is
-    shaped back before the log-softmax and not after, because there it costs nothing: a graph output is never an
-    alias of another tensor, so that a Reshape onto it would copy (T, B, V) numbers.
+    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. The log-softmax is no
+    output of the graph: ONNX Runtime could then not write it over the logits, and (T, B, V) is what most memory goes to.
     """
     decoder = ["embedding" if tied else "decoder", "decoder_bias"]
     node = helper.make_node
-    read = "narrow" if narrow else "features"
-    bottleneck = ["features", BOTTLENECK, f"{BOTTLENECK}_bias"]
+    read = "narrow" if narrow else FEATURES
+    bottleneck = [FEATURES, BOTTLENECK, f"{BOTTLENECK}_bias"]
     return [
-        node("Reshape", [top, "rows"], ["features"]),  # (T, B, H) -> (T B, H)
+        node("Reshape", [top, "rows"], [FEATURES]),  # (T, B, H) -> (T B, H)
         *([node("Gemm", bottleneck, ["narrow"], name=BOTTLENECK, transB=1)] if narrow else []),  # (T B, K)
         node("Gemm", [read, *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
-        node("Shape", [TOKENS], ["steps"]),  # [T, B]
-        node("Concat", ["steps", "vocabulary"], ["shape"], axis=0),  # [T, B, V]
-        node("Reshape", ["flat_logits", "shape"], ["logits"]),  # (T B, V) -> (T, B, V)
-        node("LogSoftmax", ["logits"], [LOG_PROBS], axis=-1),
+        node("Shape", [TOKENS], [SHAPE[0]]),  # [T, B]
+        node("Concat", [SHAPE[0], "vocabulary"], [SHAPE[1]], axis=0),  # [T, B, V]
+        node("Reshape", ["flat_logits", SHAPE[1]], [LOGITS]),  # (T B, V) -> (T, B, V)
+        node("LogSoftmax", [LOGITS], ["all_log_probs"], axis=-1),
         node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
-        node("GatherElements", [LOG_PROBS, "columns"], ["picked"], axis=-1),
+        node("GatherElements", ["all_log_probs", "columns"], ["picked"], axis=-1),
         node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)
+        node("GatherND", ["all_log_probs", PLACES], [LOG_PROBS]),  # (R, V)
     ]
 
 

@@ -57,7 +57,7 @@ def draw_stacked(network: StackedLanguageModel) -> Drawing:
     nodes = [helper.make_node("Gather", ["embedding", TOKENS], ["x_0"])]
     for index, units in enumerate(spec.units):
         nodes += _layer(operator, network.cell, index, units)
-    top, narrow = f"y_{len(spec.units) - 1}", spec.bottleneck is not None
+    top, narrow = f"x_{len(spec.units)}", spec.bottleneck is not None
     structure = scoring_graph(nodes, top, spec.units[-1], spec.vocabulary, states, tied=spec.tied, narrow=narrow)
     return Drawing(structure, lambda: _weights(network, operator))
 
@@ -73,9 +73,7 @@ def _layer(operator: Operator, cell: str, index: int, units: int) -> list[NodePr
         hidden_size=units,
     )
     layer.attribute.extend(helper.make_attribute(name, value) for name, value in operator.attributes.items())
-    if index == 0:
-        return [layer]
-    return [helper.make_node("Squeeze", [f"y_{index - 1}", "one"], [f"x_{index}"]), layer]  # (T, 1, B, H) -> (T, B, H)
+    return [layer, helper.make_node("Squeeze", [f"y_{index}", "one"], [f"x_{index + 1}"])]  # (T, 1, B, H) -> (T, B, H)
 
 
 def _weights(network: StackedLanguageModel, operator: Operator) -> Iterator[tuple[str, Floats]]:

@@ -50,8 +50,10 @@ def test_every_sequence_of_a_padded_batch_is_as_alone_in_results_and_states(open
     before = [tuple(torch.rand(each.shape) for each in layer) for layer in network.zero_state(3)]
     fed = dict(zip(session.zero_state(3), (each.numpy() for layer in before for each in layer), strict=True))
     lengths = np.array([9, 4, 1], np.int32)
-    wanted = ("token_log_probs", "log_probs")
-    outputs, after = session.run(tokens.numpy(), targets, lengths, fed, wanted)
+    places = np.array([(step, column) for column, length in enumerate(lengths) for step in range(length)])
+    places = np.random.default_rng(0).permutation(places)
+    of_targets, of_all, after = session.run(tokens.numpy(), targets, lengths, fed, places)
+    assert of_all.shape == (14, V)
     for column, length in enumerate(lengths):
         own = slice(column, column + 1)
         with torch.no_grad():
@@ -59,9 +61,10 @@ def test_every_sequence_of_a_padded_batch_is_as_alone_in_results_and_states(open
                 tokens[:length, own], [tuple(each[:, own].contiguous() for each in layer) for layer in before]
             )
         expected = logits.log_softmax(-1)[:, 0].numpy()
-        np.testing.assert_allclose(outputs["log_probs"][:length, column], expected, rtol=0, atol=1e-5)
+        here = places[:, 1] == column
+        np.testing.assert_allclose(of_all[here], expected[places[here, 0]], rtol=0, atol=1e-5)
         picked = expected[np.arange(length), targets[:length, column]]
-        np.testing.assert_allclose(outputs["token_log_probs"][:length, column], picked, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(of_targets[:length, column], picked, rtol=0, atol=1e-5)
         for found, each in zip(after.values(), (each for layer in state for each in layer), strict=True):
             np.testing.assert_allclose(found[:, own], each.numpy(), rtol=0, atol=1e-5)
 
@@ -105,14 +108,18 @@ def test_int8_says_which_parts_it_is_and_holds_the_rest_once(name: str, tmp_path
         for key, parameter in network.named_parameters()
         if key.startswith("highway") or (key.startswith("layers") and (not lstm or parameter.ndim == 1))
     )
+    assert not [node for node in graph.node if node.op_type == "Reshape"]  # logits lie as the tokens do
     # Beside the recurrent layers and the scales of what was quantized only the decoder's bias.
     assert floats == recurrent + V
     small, plain = VariantSession(tmp_path / "b.onnx"), VariantSession(tmp_path / "a.onnx")
     assert (small.integer, plain.integer) == (True, False)
     sequences = [ids_of(length) for length in (30, 7, 90)]
-    exact, found = score_batch(plain, sequences, 5), score_batch(small, sequences, 5)
+    exact, found = score_batch(plain, sequences, 5, top_k=V), score_batch(small, sequences, 5, top_k=V)
     for ids, one, two in zip(sequences, exact, found, strict=True):
         np.testing.assert_allclose(two.log_probs, one.log_probs, rtol=0, atol=0.15)
+        for token, log_prob, tops in zip(ids, two.log_probs, two.top, strict=True):
+            assert tops is not None
+            assert dict(tops)[token] == log_prob
         np.testing.assert_array_equal(two.log_probs, score_batch(small, [ids], 5)[0].log_probs)
 
 

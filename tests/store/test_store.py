@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -186,6 +188,21 @@ def test_every_change_on_disk_is_noticed(copy: tuple[BundleStore, str, Path]) ->
     with pytest.raises(CorruptBundle, match="not the one that the id names"):
         store.open(bundle_id)
     assert store.manifests() == []
+
+
+def test_a_bundle_of_another_release_is_refused_with_what_to_do(
+    copy: tuple[BundleStore, str, Path], tmp_path: Path
+) -> None:
+    store, _, folder = copy
+    written = json.loads((folder / MANIFEST).read_bytes())
+    older = json.dumps(written | {"format_version": written["format_version"] - 1}).encode()
+    name = hashlib.sha256(older).hexdigest()[:16]
+    shutil.copytree(folder, folder.with_name(name))
+    (folder.with_name(name) / MANIFEST).write_bytes(older)
+    told = "format_version: it was made by another release; delete it and send its request again"
+    with pytest.raises(CorruptBundle, match=told):
+        store.open(name)
+    assert [listed.issues for listed in store.listed() if listed.id == name] == [[f"{MANIFEST}: {told}"]]
 
 
 def test_publishing_is_whole_or_nothing(copy: tuple[BundleStore, str, Path], tmp_path: Path) -> None:
