@@ -174,7 +174,9 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
             known.answer = told
         elif {"stage", "progress", "message"} <= told.keys():
             known.stage, known.progress, known.message = told["stage"], told["progress"], told["message"]
-            known.log.append(f"{known.stage}: {known.message}")
+            said = f"{known.stage}: {known.message}"
+            if said != (known.log[-1] if known.log else ""):  # the share done moves on more often
+                known.log.append(said)
             known.news.set()
 
 

@@ -120,6 +120,12 @@ def test_child_that_ends_with_nonsense_ends_its_job(
     assert fault in job.problem.detail
 
 
+def test_what_is_said_again_stands_once_in_the_log(records: JobRecords, tmp_path: Path) -> None:
+    job = in_child(records, TELLING.replace('f"step {step}"', 'f"part {step // 10}"'), tmp_path / "work")
+    assert job.log == ["work: part 0", "work: part 1", "work: part 2"]
+    assert job.progress == 1
+
+
 def test_line_without_end_is_no_fault_of_the_job(records: JobRecords, tmp_path: Path) -> None:
     code = "import sys; sys.stderr.write('x' * 9_000_000 + '\\nlast\\n'); print('y' * 9_000_000)\n" + TELLING.replace(
         "range(25)", "range(1)"
