@@ -110,7 +110,8 @@ def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
     """Bottleneck if there is one, decoder, log-softmax, and the log-probability of each target and at the places.
 
     The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. The log-softmax is no
-    output of the graph: ONNX Runtime could then not write it over the logits, and (T, B, V) is what most memory goes to.
+    output of the graph, over which ONNX Runtime could never write anything: in the int8 form, where no Reshape lies between,
+    it takes the place of the logits, and (T, B, V) is what most memory goes to.
     """
     decoder = ["embedding" if tied else "decoder", "decoder_bias"]
     node = helper.make_node
