@@ -103,5 +103,8 @@ def joined() -> Iterator[Ranks]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield ranks()
+        # All leave together. A thread of gloo lets go of what it worked on a moment after the work is done, and ends the
+        # process when Python is gone by then; this last work holds nothing of Python's.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
