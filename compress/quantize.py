@@ -33,7 +33,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from compress.exporting.scoring import BOTTLENECK, DECODER, FEATURES, FLOAT32, HIGHWAY, LOGITS, SHAPE
+from compress.exporting.scoring import BOTTLENECK, DECODER, FLATTENING, FLOAT32, HIGHWAY
 from runtime.graph import PRECISION
 
 QUANTIZED_LSTM = "DynamicQuantizeLSTM"
@@ -178,7 +178,7 @@ def _join(graph: onnx.GraphProto) -> None:
 
 def _unflatten(graph: onnx.GraphProto) -> None:
     """Takes away the reshapes of a scoring graph's head, with what they read alone."""
-    around = {node.output[0]: node for node in graph.node if node.output[0] in (FEATURES, LOGITS, *SHAPE)}
+    around = {node.output[0]: node for node in graph.node if node.name.startswith(FLATTENING)}
     kept = [node for node in graph.node if node.output[0] not in around]
     for node in kept:
         node.input[:] = [around[name].input[0] if name in around else name for name in node.input]

@@ -25,10 +25,8 @@ FLOAT32 = "float32"
 """What the names of nodes begin with whose weights are never quantized (`quantize`)."""
 BOTTLENECK = "bottleneck"
 """The layer before the decoder: its product and its matrix."""
-FEATURES, LOGITS = "features", "logits"
-"""What goes into bottleneck or decoder, flat, and what comes out, as the tokens lie."""
-SHAPE = ("steps", "shape")
-"""What says how they lie."""
+FLATTENING = "flattening"
+"""What the names of nodes begin with that are there because a Gemm is of two dimensions (`quantize`)."""
 DECODER, HIGHWAY = "decoder", "highway_layer"
 """What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
 
@@ -115,16 +113,16 @@ def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
     """
     decoder = ["embedding" if tied else "decoder", "decoder_bias"]
     node = helper.make_node
-    read = "narrow" if narrow else FEATURES
-    bottleneck = [FEATURES, BOTTLENECK, f"{BOTTLENECK}_bias"]
+    read = "narrow" if narrow else "features"
+    bottleneck = ["features", BOTTLENECK, f"{BOTTLENECK}_bias"]
     return [
-        node("Reshape", [top, "rows"], [FEATURES]),  # (T, B, H) -> (T B, H)
+        node("Reshape", [top, "rows"], ["features"], name=f"{FLATTENING}_features"),  # (T, B, H) -> (T B, H)
         *([node("Gemm", bottleneck, ["narrow"], name=BOTTLENECK, transB=1)] if narrow else []),  # (T B, K)
         node("Gemm", [read, *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
-        node("Shape", [TOKENS], [SHAPE[0]]),  # [T, B]
-        node("Concat", [SHAPE[0], "vocabulary"], [SHAPE[1]], axis=0),  # [T, B, V]
-        node("Reshape", ["flat_logits", SHAPE[1]], [LOGITS]),  # (T B, V) -> (T, B, V)
-        node("LogSoftmax", [LOGITS], ["all_log_probs"], axis=-1),
+        node("Shape", [TOKENS], ["steps"], name=f"{FLATTENING}_steps"),  # [T, B]
+        node("Concat", ["steps", "vocabulary"], ["shape"], axis=0, name=f"{FLATTENING}_shape"),  # [T, B, V]
+        node("Reshape", ["flat_logits", "shape"], ["logits"], name=f"{FLATTENING}_logits"),  # (T B, V) -> (T, B, V)
+        node("LogSoftmax", ["logits"], ["all_log_probs"], axis=-1),
         node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
         node("GatherElements", ["all_log_probs", "columns"], ["picked"], axis=-1),
         node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)
