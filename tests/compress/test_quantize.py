@@ -20,9 +20,9 @@ MOST = 32767
 """What sixteen bits hold."""
 
 
-def network(seed: int = 0) -> LstmLanguageModel:
-    made = LstmLanguageModel(LstmSpec(V, 10, (24, 20), bottleneck=K)).eval()
-    made.initialise(0.5, torch.Generator().manual_seed(seed))
+def network(vocabulary: int = V) -> LstmLanguageModel:
+    made = LstmLanguageModel(LstmSpec(vocabulary, 10, (24, 20), bottleneck=K)).eval()
+    made.initialise(0.5, torch.Generator().manual_seed(0))
     return made
 
 
@@ -42,16 +42,20 @@ def test_two_products_of_a_weight_and_an_activation_fit_sixteen_bits(tmp_path: P
     assert not any(tensors[name.replace("_quantized", "_zero_point")].any() for name in weights)
 
 
-def test_a_matrix_has_one_scale_unless_a_weight_stands_out(tmp_path: Path) -> None:
-    even, uneven = network(), network()
+def test_matrices_have_one_scale_unless_a_weight_stands_out(tmp_path: Path) -> None:
+    even, uneven = network(600), network(600)
     with torch.no_grad():
         uneven.decoder.weight[7, 3] = 40.0
+        uneven.layers[1].weight_hh_l0[5, 2] = 40.0
     shapes = []
     for number, each in enumerate((even, uneven)):
         export(each, tmp_path / f"{number}.onnx")
         quantize(tmp_path / f"{number}.onnx", tmp_path / f"{number}-int8.onnx")
-        shapes.append(held(tmp_path / f"{number}-int8.onnx")["decoder_Transposed_scale"].shape)
-    assert shapes == [(), (V,)]
+        tensors = held(tmp_path / f"{number}-int8.onnx")
+        lstms = [f"{kind}_weight_{layer}" for layer in (0, 1) for kind in ("input", "recurrent")]
+        shapes.append([tensors[f"{name}_scale"].shape for name in ("decoder_Transposed", *lstms)])
+    # Both matrices of an LSTM are quantized alike.
+    assert shapes == [[(), (1,), (1,), (1,), (1,)], [(600,), (1,), (1,), (1, 80), (1, 80)]]
 
 
 def test_spreading_leaves_the_function_and_evens_the_weights(tmp_path: Path) -> None:
