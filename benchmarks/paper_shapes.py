@@ -1,7 +1,8 @@
 """Latency at the paper's shapes through our own exporter and runtime: `python -m benchmarks.paper_shapes [--json]`.
 
 Vocabulary 10,000, embedding 1500, LSTMs of (1500, 1500) and of the paper's compressed (373, 315), random weights. The
-four variants are interleaved round by round; medians. One thread, and all threads of the machine.
+four variants are interleaved round by round; medians. One thread, and all threads of the machine; or, with
+`--device cuda`, on a GPU, where ONNX Runtime runs what int8 changes on the CPU still.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from compress.export import export
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.quantize import quantize
 from runtime.latency import compare
+from runtime.opening import devices
 from runtime.session import VariantSession
 
 SPECS = {
@@ -28,6 +30,8 @@ SPECS = {
     "compressed": LstmSpec(10_000, 1500, (373, 315)),
 }
 SHAPES = ((30, 10), (30, 1), (1, 1))
+LARGE = ((30, 64), (30, 256))
+"""What a GPU is for."""
 NAMES = ("original", "original_int8", "compressed", "compressed_int8")
 
 
@@ -36,13 +40,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, help="rounds of each comparison; as many as fit a few seconds otherwise")
+    parser.add_argument("--device", choices=devices(), default="cpu", help="where the graphs run")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = build(Path(folder))
         rows = [
-            measure(paths, steps, batch, threads, arguments.rounds)
-            for threads in sorted({1, os.cpu_count() or 1})
-            for steps, batch in SHAPES
+            measure(paths, steps, batch, threads, arguments.rounds, arguments.device)
+            for threads in (sorted({1, os.cpu_count() or 1}) if arguments.device == "cpu" else [1])
+            for steps, batch in (*SHAPES, *(LARGE if arguments.device != "cpu" else ()))
         ]
     if arguments.json:
         sys.stdout.write(json.dumps({"rows": rows}) + "\n")
@@ -73,9 +78,11 @@ def build(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def measure(paths: dict[str, Path], steps: int, batch: int, threads: int, rounds: int | None) -> dict[str, float]:
+def measure(
+    paths: dict[str, Path], steps: int, batch: int, threads: int, rounds: int | None, device: str = "cpu"
+) -> dict[str, float]:
     """One row: medians of the four variants at one shape."""
-    sessions = {name: VariantSession(path, threads=threads) for name, path in paths.items()}
+    sessions = {name: VariantSession(path, threads=threads, device=device) for name, path in paths.items()}
     timed = compare(sessions, steps=steps, batch=batch, pairs=rounds)
     row: dict[str, float] = {"steps": steps, "batch": batch, "threads": threads}
     return row | {f"{name}_ms": timed[name].median_ms for name in NAMES}

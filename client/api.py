@@ -140,10 +140,17 @@ class Client:
         self._raw("DELETE", f"/models/{_part(model)}")
 
     def score(
-        self, model: str, texts: list[str], variants: list[str] | None = None, *, per_token: bool = False
+        self,
+        model: str,
+        texts: list[str],
+        variants: list[str] | None = None,
+        *,
+        per_token: bool = False,
+        device: str = "cpu",
     ) -> Json:
         """Scores texts with one or several variants."""
-        body = {"model": model, "texts": texts, "variants": variants or [], "per_token": per_token}
+        asked: Json = {"variants": variants or [], "per_token": per_token, "device": device}
+        body = {"model": model, "texts": texts, **asked}
         found: Json = self._ask("POST", "/score", json=body)
         return found
 
@@ -156,10 +163,12 @@ class Client:
         *,
         top_k: int = 1,
         max_answer_tokens: int | None = None,
+        device: str = "cpu",
     ) -> Json:
         """Answers a question to a context with one or several variants; see `answer_all`."""
         pair = {"question": question, "context": context}
-        return self.answer_all(model, [pair], variants, top_k=top_k, max_answer_tokens=max_answer_tokens)
+        wanted: Json = {"top_k": top_k, "max_answer_tokens": max_answer_tokens, "device": device}
+        return self.answer_all(model, [pair], variants, **wanted)
 
     def answer_all(
         self,
@@ -169,15 +178,17 @@ class Client:
         *,
         top_k: int = 1,
         max_answer_tokens: int | None = None,
+        device: str = "cpu",
     ) -> Json:
         """Answers several questions at once, each as if it came alone.
 
         Args:
             model: id or name.
             inputs: of each its `question` and its `context`.
-            variants: none: the original and the most compressed one.
+            variants: none: the original and the most compressed one, on a GPU of those in float32.
             top_k: how many answers to each.
             max_answer_tokens: of one answer; None: the service's own limit.
+            device: where to run, `cpu` or `cuda`.
 
         Returns:
             Per variant the answers in the order of `inputs`: `answer`, `score`, `start`, `end` (characters of the
@@ -186,7 +197,9 @@ class Client:
         Raises:
             ProblemError: when the service refuses a text, or the model answers no questions.
         """
-        body: Json = {"model": model, "inputs": inputs, "variants": variants or [], "top_k": top_k}
+        body: Json = {
+            "model": model, "inputs": inputs, "variants": variants or [], "top_k": top_k, "device": device,
+        }  # fmt: skip
         if max_answer_tokens is not None:
             body["max_answer_tokens"] = max_answer_tokens
         found: Json = self._ask("POST", "/qa", json=body)
@@ -206,9 +219,9 @@ class Client:
         Args:
             model: id or name.
             inputs: every input of the graph by its name.
-            variants: none: the original and the most compressed one.
+            variants: none: the original and the most compressed one, on a GPU of those in float32.
             outputs: which of the graph's outputs; none: all.
-            device: where to run.
+            device: where to run, `cpu` or `cuda`.
 
         Returns:
             The runs by variant, in the order asked for.

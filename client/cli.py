@@ -41,6 +41,10 @@ GraphMetric = Annotated[
 GraphOutputs = Annotated[
     list[str] | None, typer.Option(help="of a graph: judge by this output; repeat; none: all but carried states")
 ]
+VariantNames = Annotated[
+    list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed, on a GPU in float32")
+]
+Device = Annotated[str, typer.Option(help="where the service runs it: cpu, or cuda where it has one")]
 PERPLEXITY_RISE = "of a language model: largest rise, 0.05 is 5 %, which is the default"
 F1_FALL = "of a question-answering model: largest fall in points of 100; 1 by default"
 OUTPUT_CHANGE = "of a graph: largest loss in --metric, 0.02 by default"
@@ -141,15 +145,14 @@ def sweep(
 def score(
     model: Annotated[str, typer.Argument(help="id or name")],
     texts: Annotated[list[str] | None, typer.Argument(help="texts; none: standard input")] = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")
-    ] = None,
+    variant: VariantNames = None,
+    device: Device = "cpu",
     url: Url = HERE,
 ) -> None:
     """Scores texts with the original and the compressed model side by side."""
     given = texts or [sys.stdin.read()]
     with Client(url) as client:
-        console.print(show.score_table(client.score(model, given, variant), given))
+        console.print(show.score_table(client.score(model, given, variant, device=device), given))
 
 
 @app.command()
@@ -159,9 +162,8 @@ def ask(
     context_file: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="text that holds the answer; none: standard input")
     ] = None,
-    variant: Annotated[
-        list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")
-    ] = None,
+    variant: VariantNames = None,
+    device: Device = "cpu",
     top_k: Annotated[int, typer.Option(help="how many answers")] = 1,
     max_answer_tokens: Annotated[int | None, typer.Option(help="words and signs in one answer")] = None,
     url: Url = HERE,
@@ -169,7 +171,9 @@ def ask(
     """Answers a question with the original and the compressed model side by side."""
     context = sys.stdin.read() if context_file is None else context_file.read_text(encoding="utf-8")
     with Client(url) as client:
-        answer = client.answer(model, question, context, variant, top_k=top_k, max_answer_tokens=max_answer_tokens)
+        answer = client.answer(
+            model, question, context, variant, top_k=top_k, max_answer_tokens=max_answer_tokens, device=device
+        )
         console.print(show.answer_table(answer, question))
 
 
@@ -177,9 +181,8 @@ def ask(
 def run(
     model: Annotated[str, typer.Argument(help="id or name")],
     inputs: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="npz with an array for each input")],
-    variant: Annotated[
-        list[str] | None, typer.Option(help="repeat to compare; none: original and most compressed")
-    ] = None,
+    variant: VariantNames = None,
+    device: Device = "cpu",
     output: Annotated[list[str] | None, typer.Option(help="of the graph's outputs; repeat; none: all")] = None,
     out: Annotated[Path | None, typer.Option(dir_okay=False, help="npz to write, arrays `<variant>/<output>`")] = None,
     url: Url = HERE,
@@ -190,7 +193,7 @@ def run(
     except BadArrays as error:
         raise typer.BadParameter(f"{inputs}: {error}") from error
     with Client(url) as client:
-        found = client.run(model, arrays, variant or [], outputs=output or [])
+        found = client.run(model, arrays, variant or [], outputs=output or [], device=device)
     if out is not None:
         out.write_bytes(
             npz({f"{each}/{name}": array for each, ran in found.items() for name, array in ran.outputs.items()})

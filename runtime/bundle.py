@@ -64,11 +64,13 @@ class LoadedModel(ABC, Generic[Session]):
     def _warm(self, session: Session) -> None:
         """Runs once, so that the first answer does not pay for allocation."""
 
-    @property
-    def default_variants(self) -> list[VariantName]:
-        """What is compared when no variant is named: the original and the most compressed one."""
-        names = [variant.name for variant in self.manifest.variants]
-        return [names[0], names[-1]] if len(names) > 1 else names
+    def default_variants(self, device: str) -> list[VariantName]:
+        """What is compared when no variant is named: the original and the most compressed one.
+
+        On a GPU of those in float32: ONNX Runtime has no recurrent layers of 8 bits there, and runs them on the CPU.
+        """
+        whole = [each.name for each in self.manifest.variants if device == "cpu" or each.precision == "float32"]
+        return [whole[0], whole[-1]] if len(whole) > 1 else whole
 
     def record(self, variant: str) -> VariantRecord:
         """What the manifest says of a variant.

@@ -6,7 +6,10 @@ threads do not spin while they wait: a service shares its cores with its own HTT
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import onnxruntime
@@ -16,6 +19,8 @@ from runtime.errors import DeviceUnavailable, GraphRefused
 from runtime.graph import PRECISION, Port
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+"""TF32, a GPU's default, keeps ten bits of every factor: the answers would not be those that were proved."""
 
 _OPEN_FAULTS = (
     onnxruntime_pybind11_state.Fail,
@@ -57,6 +62,8 @@ class OpenedGraph:
         if device not in devices():
             raise DeviceUnavailable(device, devices())
         self.path, self.threads, self.device = path, threads, device
+        if device == "cuda":
+            _load_cuda()
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), _options(threads, optimized), providers=_providers(device)
@@ -70,6 +77,13 @@ class OpenedGraph:
     def _ports(self) -> tuple[Sequence[Port], Sequence[Port]]:
         """The graph's inputs and outputs, to be checked against a contract."""
         return self._session.get_inputs(), self._session.get_outputs()
+
+
+@cache
+def _load_cuda() -> None:
+    """Loads CUDA and cuDNN from where pip puts them, where the system's loader does not look."""
+    with redirect_stdout(sys.stderr):  # it prints what it misses
+        onnxruntime.preload_dlls()
 
 
 def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
@@ -86,6 +100,6 @@ def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
     return options
 
 
-def _providers(device: str) -> list[str]:
+def _providers(device: str) -> list[tuple[str, dict[str, str]]]:
     """The device first; operators that it lacks run on the CPU."""
-    return list(dict.fromkeys([_PROVIDERS[device], _PROVIDERS["cpu"]]))
+    return [(_PROVIDERS[each], _PROVIDER_OPTIONS[each]) for each in dict.fromkeys([device, "cpu"])]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.schemas import PlainText, Variants
 from store.manifest import VariantName
 
-_VARIANTS = "one, or several to compare; empty: the original and the most compressed one"
+_VARIANTS = "one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32"
 _OUTPUTS = "which of the graph's outputs; empty: all"
 _DEVICE = "`cpu`, or `cuda` where there is one"
 

@@ -53,7 +53,7 @@ class QuestionRequest(BaseModel):
     variants: Variants = Field(
         default=[],
         examples=[["original", "compressed-int8"]],
-        description="one, or several to compare; empty: the original and the most compressed one",
+        description="one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32",
     )
     top_k: int = Field(default=1, ge=1, le=50, description="how many answers to each question", examples=[3])
     max_answer_tokens: int = Field(

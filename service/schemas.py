@@ -61,7 +61,7 @@ class ScoreRequest(BaseModel):
     variants: Variants = Field(
         default=[],
         examples=[["original", "compressed-int8"]],
-        description="one, or several to compare; empty: the original and the most compressed one",
+        description="one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32",
     )
     device: PlainText = Field(
         default="cpu", max_length=32, description="`cpu`, or `cuda` where there is one", examples=["cpu"]

@@ -141,7 +141,7 @@ def _single(content: bytes, house: House) -> Inputs:
 def _answer(name: str, asked: GraphRequest, house: House, served: Served, began: float) -> Answered:
     model, settings = house.models.get(name, LoadedGraph), house.settings
     served.model = model.id
-    names = asked.variants or model.default_variants
+    names = asked.variants or model.default_variants(asked.device)
     graphs = house.models.processes(model, names, asked.device, settings.threads, settings.graph_memory_bytes)
     served.device, served.variants = asked.device, list(graphs)
     first = next(iter(graphs.values()))

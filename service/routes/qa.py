@@ -60,7 +60,7 @@ def _answer(request: QuestionRequest, house: House, served: Served) -> tuple[Que
     readings = [read(model.codec, each) for each in asked]
     tokenize_ms = sum(reading.milliseconds for reading in readings)
     results: list[VariantAnswers] = []
-    names = request.variants or model.default_variants
+    names = request.variants or model.default_variants(request.device)
     sessions = house.models.sessions(model, names, request.device, house.settings.threads)
     served.device, served.variants = request.device, list(sessions)
     for name in names:

@@ -50,7 +50,7 @@ def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreRe
     sequences = _sequences(request, model.codec, house.settings)
     tokenize_ms = 1e3 * (time.perf_counter() - began)
     results: list[VariantScore] = []
-    names = request.variants or model.default_variants
+    names = request.variants or model.default_variants(request.device)
     entries = len(names) * sum(map(len, sequences)) * (1 + request.top_k) if request.per_token else 0
     if entries > house.settings.entries_limit:
         raise Refused(

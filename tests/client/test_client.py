@@ -100,6 +100,7 @@ def test_command_line(url: str, trained: Trained) -> None:
     two = runner.invoke(app, ["compress", str(trained.model), "--size-ratio", "0.5", "--speedup", "2"])
     assert two.exit_code == 2
     assert isinstance(runner.invoke(app, ["score", "nope", "x"]).exception, ProblemError)
+    assert "'tpu'" in str(runner.invoke(app, ["score", "typed", "the cat", "--device", "tpu"]).exception)
 
 
 def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trained) -> None:

@@ -85,6 +85,8 @@ def test_command_line_compresses_a_graph_and_runs_it_side_by_side(
     for part in ("original", "compressed", "scores", "float32 [3, 2, 5]", "% changed", "run time"):
         assert part in done.output
     assert list(read_npz((tmp_path / "o.npz").read_bytes())) == ["original/scores", "compressed/scores"]
+    elsewhere = runner.invoke(app, ["run", "decided", str(tmp_path / "inputs.npz"), "--device", "tpu"])
+    assert "'tpu'" in str(elsewhere.exception)
     (tmp_path / "broken.npz").write_bytes(b"PK")
     assert "no npz" in runner.invoke(app, ["run", "decided", str(tmp_path / "broken.npz")]).output
     with Client(url) as client:

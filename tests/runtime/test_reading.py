@@ -129,7 +129,8 @@ def test_texts_without_a_token_are_refused() -> None:
 
 def test_a_bundle_is_opened_by_its_task(model: LoadedQuestionModel, published_language: LoadedLanguageModel) -> None:
     assert (model.task, published_language.task) == ("question-answering", "language-model")
-    assert model.default_variants == ["original", "compressed-int8"]
+    assert model.default_variants("cpu") == ["original", "compressed-int8"]
+    assert model.default_variants("cuda") == ["original", "compressed"]
     assert model.memory_bytes >= model.codec.vectors.nbytes
     with pytest.raises(UnknownVariant):
         model.session("huge")
