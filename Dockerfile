@@ -21,15 +21,13 @@ STOPSIGNAL SIGTERM
 CMD ["python", "-m", "service"]
 
 # The same service on NVIDIA GPUs. Both packages of ONNX Runtime own one module: the CPU's goes before the GPU's comes.
-# CUDA and cuDNN come as wheels, where the loader does not look by itself; the driver's library comes from the host.
+# CUDA and cuDNN come as wheels, which the runtime loads; the driver's library comes from the host.
 FROM service AS service-gpu
 USER root
 COPY constraints-gpu.txt ./
 RUN pip uninstall --yes onnxruntime \
-    && pip install -c constraints.txt -c constraints-gpu.txt 'onnxruntime-gpu[cuda,cudnn]' \
-    && ln -s "$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia" /opt/nvidia
-ENV LD_LIBRARY_PATH=/opt/nvidia/cu13/lib:/opt/nvidia/cudnn/lib \
-    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+    && pip install -c constraints.txt -c constraints-gpu.txt 'onnxruntime-gpu[cuda,cudnn]'
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER app
 
 FROM base AS worker

@@ -31,7 +31,7 @@ SPECS = {
 }
 SHAPES = ((30, 10), (30, 1), (1, 1))
 LARGE = ((30, 64), (30, 256))
-"""What a GPU is for."""
+"""What a GPU is for; shapes of `--device cuda` alone."""
 NAMES = ("original", "original_int8", "compressed", "compressed_int8")
 
 

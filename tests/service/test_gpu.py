@@ -14,7 +14,10 @@ from service.settings import ServiceSettings
 from tests import reader, tagger
 from tests.conftest import Published
 
-pytestmark = pytest.mark.skipif("cuda" not in devices(), reason="ONNX Runtime offers no GPU here")
+pytestmark = [
+    pytest.mark.skipif("cuda" not in devices(), reason="ONNX Runtime offers no GPU here"),
+    pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk"),
+]
 
 
 def numbers(value: Any) -> list[float]:
