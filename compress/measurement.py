@@ -23,12 +23,19 @@ _NO_EIGHT_BITS = (
 
 @dataclass(frozen=True)
 class Measured:
-    """The variants worth publishing, the checks they passed, what was left out and why."""
+    """The variants worth publishing, the checks they passed, what was left out and why.
+
+    Attributes:
+        kept: the compressed model in float32 keeps to the budget.
+        missed: what only its int8 form does not, though the original's would: a little less removed, and it might.
+    """
 
     variants: list[VariantRecord]
     checks: list[CheckRecord]
     left_out: list[str]
     verdict: str
+    kept: bool
+    missed: bool
 
 
 def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: StageReport) -> Measured:
@@ -94,7 +101,11 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
     verdict = verdict_of(variants, scale, one_run(task.task, *task.spoken_shape))
     if task.origin.random:
         verdict += "; observed and timed on RANDOM inputs" if task.evaluation else "; all of it judged on RANDOM inputs"
-    return Measured(variants, checks, left_out, verdict)
+    by_name, limit = {variant.name: variant for variant in variants}, task.recipe.budget.quality
+    plain = by_name.get("original-int8")
+    affordable = limit is not None and plain is not None and plain.loss <= limit
+    missed = affordable and "compressed-int8" in networks and "compressed-int8" not in by_name
+    return Measured(variants, checks, left_out, verdict, "compressed" in by_name, missed)
 
 
 def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> str | None:

@@ -12,18 +12,19 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Generic
 
 import torch
 
 from compress.card import write_card
 from compress.errors import BudgetNotMet
 from compress.evaluating import Evaluations
-from compress.measurement import best_compressed, measure
+from compress.measurement import Measured, best_compressed, measure
 from compress.structure import candidates
 from compress.tasks.contract import Candidate, Model, ModelTask, Origin
 from compress.tasks.reading import Inputs, read_task
@@ -101,23 +102,8 @@ def run(
 def _compress(
     task: ModelTask[Model], request: CompressionRequest, work: Path, stages: Stages, bundles: BundleStore
 ) -> str:
-    bundle, refused, curve = work / "bundle", list[str](), list[CurvePoint]()
-    try:
-        for found in candidates(task, work, stages):
-            stages.enter("export", "writing the graphs")
-            shutil.rmtree(bundle, ignore_errors=True)
-            bundle.mkdir(parents=True)
-            task.save_companions(bundle)
-            measured = measure(task, found.network, bundle, stages)
-            if any(variant.name == "compressed" for variant in measured.variants):
-                break
-            refused, curve = measured.left_out, found.curve
-            stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
-        else:
-            raise BudgetNotMet("; ".join(refused), curve=curve)
-    except BudgetNotMet as answer:
-        raise BudgetNotMet("; ".join(dict.fromkeys([*refused, answer.detail])), curve=answer.curve) from answer
-
+    chosen = _chosen(task, work, stages)
+    found, measured, bundle = chosen.found, chosen.measured, chosen.folder
     stages.enter("publish", "writing the card")
     best = best_compressed(measured.variants)
     shown = [measured.variants[0], *([] if best is None else [best])]
@@ -149,9 +135,48 @@ def _compress(
     write_card(bundle, manifest, summary)
     seal(bundle, manifest)
     bundle_id = bundles.publish(bundle)
-    shutil.rmtree(bundle, ignore_errors=True)
+    shutil.rmtree(bundle.parent, ignore_errors=True)
     stages.tell(1.0, f"published {bundle_id}: {summary.verdict}")
     return bundle_id
+
+
+@dataclass(frozen=True)
+class _Choice(Generic[Model]):
+    """A candidate whose graphs lie in `folder`, measured."""
+
+    found: Candidate[Model]
+    measured: Measured
+    folder: Path
+
+
+def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model]:
+    """The candidate to publish: the first that keeps to the budget.
+
+    Where its int8 form alone does not, milder ones are measured too, unless that takes training, and the first that keeps to
+    it in both forms is taken, if there is one: 8 bits are worth more than the last units.
+    """
+    bold: _Choice[Model] | None = None
+    trains = task.recipe.mode == "learn" or task.recipe.finetune_minutes > 0
+    refused, curve = list[str](), list[CurvePoint]()
+    shutil.rmtree(work / "bundle", ignore_errors=True)
+    try:
+        for number, found in enumerate(candidates(task, work, stages)):
+            stages.enter("export", "writing the graphs")
+            folder = work / "bundle" / str(number)
+            folder.mkdir(parents=True)
+            task.save_companions(folder)
+            each = _Choice(found, measure(task, found.network, folder, stages), folder)
+            if each.measured.kept and (trains or not each.measured.missed):
+                return each
+            bold = bold or (each if each.measured.kept else None)
+            refused, curve = each.measured.left_out, found.curve
+            stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
+    except BudgetNotMet as answer:
+        if bold is None:
+            raise BudgetNotMet("; ".join(dict.fromkeys([*refused, answer.detail])), curve=answer.curve) from answer
+    if bold is None:
+        raise BudgetNotMet("; ".join(refused), curve=curve)
+    return bold
 
 
 def _axes(original: Model, found: Candidate[Model]) -> list[AxisRecord]:

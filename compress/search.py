@@ -39,7 +39,13 @@ class Outcome:
 
 
 def find(
-    learned: Learned, task: ModelTask[Model], recipe: Recipe, work: Path, tell: Tell, allowance: float = 1.0
+    learned: Learned,
+    task: ModelTask[Model],
+    recipe: Recipe,
+    work: Path,
+    tell: Tell,
+    allowance: float = 1.0,
+    known: dict[float, Quality] | None = None,
 ) -> Outcome:
     """The candidate that the budget asks for.
 
@@ -50,6 +56,7 @@ def find(
         work: a folder for the graphs that a speed budget times.
         tell: progress.
         allowance: what to multiply a budget of quality or speed with before searching.
+        known: the quality at shares that an earlier search of the same order has judged; more are added.
 
     Returns:
         For a budget of quality the smallest model within it; for a size or speed budget the largest that reaches it.
@@ -59,7 +66,7 @@ def find(
     """
     whole = task.parameters(learned.whole)
     clock = None if recipe.budget.speedup is None else _clock(task, work)
-    searching = _Search(task, recipe.budget, whole, clock, tell, allowance)
+    searching = _Search(task, recipe.budget, whole, clock, tell, allowance, {} if known is None else known)
     limited = recipe.budget.quality is not None
     # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
     search(lambda share: Judged(share, searching.reached(prune(learned, share)) is limited))
@@ -96,6 +103,7 @@ class _Search(Generic[Model]):
     clock: Callable[[Model], tuple[float, float]] | None
     tell: Tell
     allowance: float
+    known: dict[float, Quality]
     tried: list[_Tried] = field(default_factory=list)
 
     def reached(self, pruned: Pruned) -> bool:
@@ -107,7 +115,9 @@ class _Search(Generic[Model]):
         )
         told = f"{each.parameters:,} parameters"
         if self.budget.quality is not None or not self.task.costly:
-            quality = each.quality = self.task.judge(network)
+            if each.share not in self.known:
+                self.known[each.share] = self.task.judge(network)
+            quality = each.quality = self.known[each.share]
             each.arrays = {}
             told = scale_of(self.task.metric).told(quality.value, quality.loss)
         loss = None if each.quality is None else each.quality.loss / self.allowance

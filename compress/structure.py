@@ -11,7 +11,7 @@ from typing import Literal
 
 from compress.calibrate import Learned, learn
 from compress.search import find
-from compress.tasks.contract import Candidate, Model, ModelTask, StageReport
+from compress.tasks.contract import Candidate, Model, ModelTask, Quality, StageReport
 from store.recipe import Recipe
 
 
@@ -34,9 +34,10 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Iter
     original, recipe = task.original, task.recipe
     stages.enter("observe", f"observing {task.origin.calibration}")
     learned = _ordered(task, work, stages)
+    known: dict[float, Quality] = {}
     for allowance in _allowances(recipe):
         stages.enter("search", "searching the smallest model within the budget")
-        outcome = find(learned, task, recipe, work, stages.tell, allowance)
+        outcome = find(learned, task, recipe, work, stages.tell, allowance, known)
         check = task.verify_removal(original, outcome.pruned)
         network, told = original.rebuilt(outcome.pruned.arrays), None
         if recipe.finetune_minutes > 0:
@@ -74,7 +75,7 @@ def _allowances(recipe: Recipe) -> tuple[float, ...]:
         return (1.0,)
     if recipe.budget.speedup is not None:
         return (1.0, 1.08, 1.2)
-    return (1.5, 0.97, 0.85) if recipe.finetune_minutes > 0 else (0.97, 0.85, 0.7)
+    return (1.5, 0.97, 0.85) if recipe.finetune_minutes > 0 else (0.97, 0.9, 0.75)
 
 
 def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
