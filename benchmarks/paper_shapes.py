@@ -29,7 +29,7 @@ SPECS = {
     "original": LstmSpec(10_000, 1500, (1500, 1500)),
     "compressed": LstmSpec(10_000, 1500, (373, 315)),
 }
-SHAPES = ((30, 10), (30, 1), (1, 1))
+SHAPES: tuple[tuple[int, int], ...] = ((30, 10), (30, 1), (1, 1))
 LARGE = ((30, 64), (30, 256))
 """What a GPU is for; shapes of `--device cuda` alone."""
 NAMES = ("original", "original_int8", "compressed", "compressed_int8")
@@ -44,10 +44,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         paths = build(Path(folder))
+        cores, shapes = {1, os.cpu_count() or 1}, SHAPES
+        if arguments.device != "cpu":
+            cores, shapes = {1}, SHAPES + LARGE
         rows = [
             measure(paths, steps, batch, threads, arguments.rounds, arguments.device)
-            for threads in (sorted({1, os.cpu_count() or 1}) if arguments.device == "cpu" else [1])
-            for steps, batch in (*SHAPES, *(LARGE if arguments.device != "cpu" else ()))
+            for threads in sorted(cores)
+            for steps, batch in shapes
         ]
     if arguments.json:
         sys.stdout.write(json.dumps({"rows": rows}) + "\n")
@@ -79,7 +82,7 @@ def build(folder: Path) -> dict[str, Path]:
 
 
 def measure(
-    paths: dict[str, Path], steps: int, batch: int, threads: int, rounds: int | None, device: str = "cpu"
+    paths: dict[str, Path], steps: int, batch: int, threads: int, rounds: int | None, device: str
 ) -> dict[str, float]:
     """One row: medians of the four variants at one shape."""
     sessions = {name: VariantSession(path, threads=threads, device=device) for name, path in paths.items()}

@@ -149,8 +149,9 @@ class Client:
         device: str = "cpu",
     ) -> Json:
         """Scores texts with one or several variants."""
-        asked: Json = {"variants": variants or [], "per_token": per_token, "device": device}
-        body = {"model": model, "texts": texts, **asked}
+        body = {
+            "model": model, "texts": texts, "variants": variants or [], "per_token": per_token, "device": device,
+        }  # fmt: skip
         found: Json = self._ask("POST", "/score", json=body)
         return found
 
@@ -167,8 +168,7 @@ class Client:
     ) -> Json:
         """Answers a question to a context with one or several variants; see `answer_all`."""
         pair = {"question": question, "context": context}
-        wanted: Json = {"top_k": top_k, "max_answer_tokens": max_answer_tokens, "device": device}
-        return self.answer_all(model, [pair], variants, **wanted)
+        return self.answer_all(model, [pair], variants, top_k=top_k, max_answer_tokens=max_answer_tokens, device=device)
 
     def answer_all(
         self,

@@ -26,7 +26,6 @@ class Measured:
     """The variants worth publishing, the checks they passed, what was left out and why.
 
     Attributes:
-        kept: the compressed model in float32 keeps to the budget.
         missed: what only its int8 form does not, though the original's would: a little less removed, and it might.
     """
 
@@ -34,8 +33,12 @@ class Measured:
     checks: list[CheckRecord]
     left_out: list[str]
     verdict: str
-    kept: bool
     missed: bool
+
+    @property
+    def kept(self) -> bool:
+        """Whether the compressed model in float32 keeps to the budget."""
+        return any(variant.name == "compressed" for variant in self.variants)
 
 
 def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: StageReport) -> Measured:
@@ -105,7 +108,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
     plain = by_name.get("original-int8")
     affordable = limit is not None and plain is not None and plain.loss <= limit
     missed = affordable and "compressed-int8" in networks and "compressed-int8" not in by_name
-    return Measured(variants, checks, left_out, verdict, "compressed" in by_name, missed)
+    return Measured(variants, checks, left_out, verdict, missed)
 
 
 def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> str | None:

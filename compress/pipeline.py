@@ -168,7 +168,10 @@ def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model
             each = _Choice(found, measure(task, found.network, folder, stages), folder)
             if each.measured.kept and (trains or not each.measured.missed):
                 return each
-            bold = bold or (each if each.measured.kept else None)
+            if bold is None and each.measured.kept:
+                bold = each
+            else:
+                shutil.rmtree(folder)
             refused, curve = each.measured.left_out, found.curve
             stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
     except BudgetNotMet as answer:

@@ -115,9 +115,7 @@ class _Search(Generic[Model]):
         )
         told = f"{each.parameters:,} parameters"
         if self.budget.quality is not None or not self.task.costly:
-            if each.share not in self.known:
-                self.known[each.share] = self.task.judge(network)
-            quality = each.quality = self.known[each.share]
+            quality = each.quality = self.judged(each.share, network)
             each.arrays = {}
             told = scale_of(self.task.metric).told(quality.value, quality.loss)
         loss = None if each.quality is None else each.quality.loss / self.allowance
@@ -127,6 +125,12 @@ class _Search(Generic[Model]):
         self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
         return each.good
 
+    def judged(self, share: float, network: Model) -> Quality:
+        """Of the network at a share; what is known is not judged anew."""
+        if share not in self.known:
+            self.known[share] = self.task.judge(network)
+        return self.known[share]
+
     def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
         """What was tried and judged, from the least removed to the most."""
         judged = [each for each in self.tried if each.quality is not None or each is chosen]
@@ -135,7 +139,7 @@ class _Search(Generic[Model]):
     def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
         """A candidate as a point of the curve; judged if it was not yet."""
         if each.quality is None:
-            each.quality = self.task.judge(self.task.original.rebuilt(each.arrays))
+            each.quality = self.judged(each.share, self.task.original.rebuilt(each.arrays))
         return CurvePoint(
             sizes=dict(each.declaration.axes),
             removed_share=each.share,

@@ -18,9 +18,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 from runtime.errors import DeviceUnavailable, GraphRefused
 from runtime.graph import PRECISION, Port
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
-"""TF32, a GPU's default, keeps ten bits of every factor: the answers would not be those that were proved."""
+_PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+}
+"""By device, with options. TF32, a GPU's default, keeps ten bits of every factor: other answers than those that were proved."""
 
 _OPEN_FAULTS = (
     onnxruntime_pybind11_state.Fail,
@@ -38,7 +40,7 @@ _OPEN_FAULTS = (
 def devices() -> list[str]:
     """The devices that ONNX Runtime offers on this machine: `cpu`, then `cuda` if it is there."""
     offered = onnxruntime.get_available_providers()
-    return [device for device, provider in _PROVIDERS.items() if provider in offered]
+    return [device for device, (provider, _) in _PROVIDERS.items() if provider in offered]
 
 
 class OpenedGraph:
@@ -70,7 +72,7 @@ class OpenedGraph:
             )
         except _OPEN_FAULTS as fault:
             raise GraphRefused(path, [str(fault)]) from fault
-        if device != "cpu" and _PROVIDERS[device] not in self._session.get_providers():
+        if device != "cpu" and _PROVIDERS[device][0] not in self._session.get_providers():
             raise DeviceUnavailable(device, ["cpu"])
         self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"
 
@@ -102,4 +104,4 @@ def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
 
 def _providers(device: str) -> list[tuple[str, dict[str, str]]]:
     """The device first; operators that it lacks run on the CPU."""
-    return [(_PROVIDERS[each], _PROVIDER_OPTIONS[each]) for each in dict.fromkeys([device, "cpu"])]
+    return [_PROVIDERS[each] for each in dict.fromkeys([device, "cpu"])]

@@ -7,18 +7,16 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.schemas import PlainText, Variants
+from service.schemas import DEVICE, VARIANTS, PlainText, Variants
 from store.manifest import VariantName
 
-_VARIANTS = "one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32"
 _OUTPUTS = "which of the graph's outputs; empty: all"
-_DEVICE = "`cpu`, or `cuda` where there is one"
 
 QueryVariants = Annotated[
-    Variants, Query(description=f"of an npz body: {_VARIANTS}", examples=[["original", "compressed-int8"]])
+    Variants, Query(description=f"of an npz body: {VARIANTS}", examples=[["original", "compressed-int8"]])
 ]
 QueryOutputs = Annotated[list[str], Query(description=f"of an npz body: {_OUTPUTS}", examples=[["logits"]])]
-QueryDevice = Annotated[str, Query(description=f"of an npz body: {_DEVICE}", examples=["cpu"])]
+QueryDevice = Annotated[str, Query(description=f"of an npz body: {DEVICE}", examples=["cpu"])]
 
 
 class GraphRequest(BaseModel):
@@ -33,9 +31,9 @@ class GraphRequest(BaseModel):
         description="every input of the graph by its name: a number, or lists of numbers as deep as its shape",
         examples=[{"x": [[3], [17]]}],
     )
-    variants: Variants = Field(default=[], description=_VARIANTS, examples=[["original", "compressed-int8"]])
+    variants: Variants = Field(default=[], description=VARIANTS, examples=[["original", "compressed-int8"]])
     outputs: list[PlainText] = Field(default=[], description=_OUTPUTS, examples=[["logits"]])
-    device: PlainText = Field(default="cpu", description=_DEVICE, examples=["cpu"])
+    device: PlainText = Field(default="cpu", description=DEVICE, examples=["cpu"])
 
 
 class RunTimes(BaseModel):

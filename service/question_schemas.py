@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runtime.reading import MOST_ANSWER_TOKENS
-from service.schemas import PlainText, SomeText, Variants
+from service.schemas import DEVICE, VARIANTS, PlainText, SomeText, Variants
 from store.manifest import VariantName
 
 _CONTEXT = "The cat sat on the mat. It purred."
@@ -53,15 +53,13 @@ class QuestionRequest(BaseModel):
     variants: Variants = Field(
         default=[],
         examples=[["original", "compressed-int8"]],
-        description="one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32",
+        description=VARIANTS,
     )
     top_k: int = Field(default=1, ge=1, le=50, description="how many answers to each question", examples=[3])
     max_answer_tokens: int = Field(
         default=MOST_ANSWER_TOKENS, ge=1, le=1000, description="words and signs in one answer", examples=[30]
     )
-    device: PlainText = Field(
-        default="cpu", max_length=32, description="`cpu`, or `cuda` where there is one", examples=["cpu"]
-    )
+    device: PlainText = Field(default="cpu", max_length=32, description=DEVICE, examples=["cpu"])
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -31,6 +31,8 @@ PlainText = Annotated[str, AfterValidator(_plain)]
 SomeText = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
 """Not empty; in this order the refusal speaks of characters."""
 Variants = Annotated[list[VariantName], AfterValidator(_once)]
+VARIANTS = "one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32"
+DEVICE = "`cpu`, or `cuda` where there is one"
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
 ModelName = Annotated[str, Path(description="id or name of a model; of equal names the newest", examples=["demo"])]
@@ -61,11 +63,9 @@ class ScoreRequest(BaseModel):
     variants: Variants = Field(
         default=[],
         examples=[["original", "compressed-int8"]],
-        description="one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32",
+        description=VARIANTS,
     )
-    device: PlainText = Field(
-        default="cpu", max_length=32, description="`cpu`, or `cuda` where there is one", examples=["cpu"]
-    )
+    device: PlainText = Field(default="cpu", max_length=32, description=DEVICE, examples=["cpu"])
     per_token: bool = Field(default=False, description="also return each token's log-probability", examples=[True])
     top_k: int = Field(
         default=0, ge=0, le=50, description="with `per_token`: that many most likely tokens in each place", examples=[5]

@@ -12,11 +12,12 @@ from runtime.opening import devices
 from service.main import create_app
 from service.settings import ServiceSettings
 from tests import reader, tagger
+from tests.compress.test_devices import NOT_FLAT
 from tests.conftest import Published
 
 pytestmark = [
     pytest.mark.skipif("cuda" not in devices(), reason="ONNX Runtime offers no GPU here"),
-    pytest.mark.filterwarnings("ignore:RNN module weights are not part of single contiguous chunk"),
+    pytest.mark.filterwarnings(f"ignore:{NOT_FLAT}"),
 ]
 
 
@@ -38,8 +39,8 @@ def alike(client: TestClient, path: str, body: dict[str, Any]) -> None:
         found.append(numbers(response.json()["variants"]))
     assert len(found[0]) > 2
     np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-4)
-    compared = client.post(path, json=body | {"device": "cuda"}).json()["variants"]
-    assert [each["variant"] for each in compared] == ["original", "compressed"]  # nothing there in 8 bits
+    unnamed = client.post(path, json=body | {"device": "cuda"}).json()["variants"]
+    assert [each["variant"] for each in unnamed] == ["original", "compressed"]  # nothing there in 8 bits
 
 
 def compared(client: TestClient, model: str) -> None:
