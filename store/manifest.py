@@ -54,6 +54,18 @@ class TextContract(Frozen):
     newline_token: str | None = Field(description="what a line break becomes, word-level", examples=["<eos>"])
 
 
+class Estimate(Frozen):
+    """How sure a loss of quality is: its 95 % interval, and the sample that it stands on."""
+
+    low: float = Field(description="lower end of the loss's 95 % interval", examples=[0.031])
+    high: float = Field(description="upper end of it", examples=[0.057])
+    count: int = Field(description="size of the sample", ge=0, examples=[10000])
+    unit: Literal["tokens", "questions", "decisions", "values"] = Field(
+        description="what was counted", examples=["tokens"]
+    )
+    method: Literal["wilson", "block bootstrap"] = Field(description="of the interval", examples=["block bootstrap"])
+
+
 class LatencyRecord(Frozen):
     """Median and tail of one variant at one shape, measured interleaved with the original.
 
@@ -69,6 +81,22 @@ class LatencyRecord(Frozen):
     speedup: float = Field(description="original / this, median over the rounds", examples=[4.1])
     speedup_low: float = Field(description="lower end of its 95 % interval", examples=[4.0])
     speedup_high: float = Field(description="upper end of its 95 % interval", examples=[4.2])
+    cpu_ms: float | None = Field(
+        default=None,
+        description="median CPU time of one run, of the thread that ran it; null: not read",
+        examples=[0.62],
+    )
+    basis: Literal["wall", "cpu"] = Field(
+        default="wall", description="the clock that the ratios are of: `cpu` where the host was busy", examples=["wall"]
+    )
+    steady: bool = Field(
+        default=True, description="false: the clocks were too unsteady for a figure to rely on", examples=[True]
+    )
+    run: str | None = Field(
+        default=None,
+        description="of a graph: which run was timed, by the shapes of its inputs",
+        examples=["the median recorded run (x: 1 x 20 x 16)"],
+    )
 
 
 class PartRecord(Frozen):
@@ -126,6 +154,14 @@ class VariantRecord(Sized):
         description="how much worse than the original in the manifest's metric: a relative rise of perplexity, a fall of F1 "
         "in points, a change of outputs",
         examples=[0.044],
+    )
+    estimate: Estimate | None = Field(
+        default=None, description="of `loss`; null: the original, or nothing that an interval can be told of"
+    )
+    int8_form: str | None = Field(
+        default=None,
+        description="how its weights take 8 bits; null: they do not",
+        examples=["8 bits, a scale per column"],
     )
     latency: list[LatencyRecord] = Field(default=[], description="one record for each shape that was timed")
 
@@ -220,6 +256,11 @@ class Provenance(Frozen):
         default=None,
         description="the operator's command that judged a graph; null: it was judged on the held-out data",
         examples=["evaluation `wer`, a command of the worker's operator (lower is better; run 9 times)"],
+    )
+    not_judged: str | None = Field(
+        default=None,
+        description="why no figure of quality stands on data that nothing was fitted to; null: it does",
+        examples=["one recorded run was sent, and it was observed"],
     )
     finetune: str | None = Field(
         description="what training did; null: none",

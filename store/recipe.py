@@ -45,11 +45,17 @@ class Budget(Frozen):
         description="original / compressed latency, both float32, one thread",
         examples=[3.0],
     )
+    confident: bool | None = Field(
+        default=None,
+        description="of a budget of quality: whether the upper end of the loss's 95 % interval has to keep to it, not the loss "
+        "alone; null: where fewer than 1,000 decisions judge",
+        examples=[True],
+    )
 
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are set, by name."""
-        found: dict[str, float] = self.model_dump(exclude_none=True)
+        found: dict[str, float] = self.model_dump(exclude_none=True, exclude={"confident"})
         return found
 
     @property

@@ -39,7 +39,7 @@ class Report(Frozen):
     original_value: float = Field(description="of the original, by the same quick estimate", examples=[31.9])
     epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
     verdict: str = Field(
-        description="one sentence: what was gained, or why it is not worth it",
+        description="what was gained, or why it is not worth it: sentences on speed, size and quality",
         examples=["compressed-int8 is 4.1x as fast"],
     )
     samples: list[Sample] = Field(
