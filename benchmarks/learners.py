@@ -21,6 +21,7 @@ from rich.table import Table
 from benchmarks.baseline import RECIPE, Baseline, baseline
 from compress import axes
 from compress.errors import BudgetNotMet
+from compress.ingest.reading import Reading
 from compress.learning import BOLD, learn_structure
 from compress.tasks.language import LanguageTask
 from compress.tasks.trainers import LanguageTrainer
@@ -77,7 +78,7 @@ def learnt(dense: Baseline, learner: str, start: str, size: float, epochs: float
         unit="word", vocabulary=len(dense.words), start_token="<eos>", unknown_token="<unk>", newline_token="<eos>"
     )
     codec = TextCodec(word_tokenizer(dense.words, "<unk>", "<eos>"), contract)
-    task = LanguageTask(dense.network, texts, recipe, codec, "the benchmark's own")
+    task = LanguageTask(dense.network, texts, recipe, codec, Reading("the benchmark's own"))
     trainer, began = LanguageTrainer(dense.network, texts, recipe), time.monotonic()
     row: dict[str, Any] = {"learner": learner, "start": start}
     with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ from compress.ingest.checkpoint import Checkpoint, read_checkpoint
 from compress.ingest.ends import EndsUnknown, find_ends
 from compress.ingest.highway import is_highway, recognise_highway
 from compress.ingest.order import Layer, OrderUnknown, gives, order_modules
+from compress.ingest.reading import Reading
 from compress.networks.contract import LanguageModel
 from compress.networks.gru import GruLanguageModel
 from compress.networks.lstm import LstmLanguageModel
@@ -51,8 +52,13 @@ class Ingested:
     """A model that is understood."""
 
     network: LanguageModel
-    layout: str
+    reading: Reading
     vocabulary: list[str] | None
+
+    @property
+    def layout(self) -> str:
+        """How it was read, in a line."""
+        return self.reading.line
 
 
 def read_model(model: Path, config: Path | None) -> Ingested:
@@ -76,7 +82,7 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         if checkpoint.config.layers is not None:
             raise _unknown("the config orders layers, but a recurrent highway network has one", found)
         network, layout = recognise_highway(arrays, checkpoint.config.tied, found)
-        return Ingested(network, layout, checkpoint.vocabulary)
+        return Ingested(network, Reading(layout), checkpoint.vocabulary)
     layers, rest, kind = _layers(arrays, checkpoint, found)
     cell = kind.cell.upper()
     narrow = {name: rest.pop(name) for name in (bottleneck.WEIGHT, bottleneck.BIAS) if name in rest}
@@ -125,7 +131,7 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     except AxisMismatch as error:
         raise _unknown("the shapes do not fit together", [*error.issues, *found]) from error
     layout = f"{_family(checkpoint, cell)}: {', '.join(notes)}"
-    return Ingested(kind.from_arrays(plain, tied=tied), layout, checkpoint.vocabulary)
+    return Ingested(kind.from_arrays(plain, tied=tied), Reading(layout), checkpoint.vocabulary)
 
 
 def _one_hot(vocabulary: int, bottom: Layer, cell: str, found: list[str]) -> Floats:

@@ -14,6 +14,7 @@ import numpy as np
 from compress.axes import AxisMismatch
 from compress.errors import UnknownArchitecture, VocabularyMismatch
 from compress.ingest.checkpoint import Checkpoint
+from compress.ingest.reading import Reading
 from compress.networks.bidaf import Bidaf
 from compress.networks.bidaf_axes import LSTMS, BidafSpec, declare
 from runtime.passages import PassageCodec
@@ -26,7 +27,7 @@ class IngestedReader:
     """A reading-comprehension model that is understood."""
 
     network: Bidaf
-    layout: str
+    reading: Reading
 
 
 def is_bidaf(checkpoint: Checkpoint) -> bool:
@@ -50,7 +51,7 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
     except (AxisMismatch, ValueError, IndexError) as wrong:
         raise UnknownArchitecture(f"this is not BiDAF's shape: {wrong}", found) from wrong
     units = "; ".join(f"{lstm} {' + '.join(map(str, getattr(spec, lstm)))}" for lstm in LSTMS)
-    return IngestedReader(Bidaf(spec).filled(arrays), f"BiDAF: {spec.filters} filters; units: {units}")
+    return IngestedReader(Bidaf(spec).filled(arrays), Reading(f"BiDAF: {spec.filters} filters; units: {units}"))
 
 
 def read_codec(words: Path | None, vectors: Path | None, characters: Path | None, spec: BidafSpec) -> PassageCodec:

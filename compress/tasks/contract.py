@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 from compress import axes
 from compress.axes import Declaration, Keep
 from compress.errors import ModeUnavailable
+from compress.ingest.reading import Reading
 from compress.networks.contract import Network
 from compress.observation import Observed
 from store.manifest import (
@@ -62,13 +63,23 @@ class Origin:
     """Where a task's model and data come from, a line each.
 
     Attributes:
+        layout: how the upload was read, what was dropped and what was assumed included.
         random: the data was drawn: what the model does on real data was never looked at.
+        dropped: what the file holds and the model does not use, by name.
+        assumed: what the file cannot show and was taken for granted.
     """
 
     layout: str
     calibration: str
     held_out: str
     random: bool = False
+    dropped: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, reading: Reading, calibration: str, held_out: str) -> Origin:
+        """The origin of a checkpoint that was read in this way."""
+        return cls(reading.line, calibration, held_out, dropped=reading.dropped, assumed=reading.assumed)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from compress.calibrate import Pruned
 from compress.errors import TextUnusable
 from compress.export import export
 from compress.finetuning import finetune
+from compress.ingest.reading import Reading
 from compress.learning import learnt
 from compress.networks.contract import LanguageModel
 from compress.networks.stacked import StackedLanguageModel
@@ -39,7 +40,7 @@ class LanguageTask(ModelTask[LanguageModel]):
         texts: what is observed, trained and judged on.
         recipe: with a budget of a language model.
         codec: between texts and tokens.
-        layout: how the upload was recognised.
+        reading: what was made of the upload.
     """
 
     task: ClassVar[Task] = "language-model"
@@ -47,10 +48,12 @@ class LanguageTask(ModelTask[LanguageModel]):
     """The paper's, one sentence, and streaming."""
     metric: Metric = "perplexity"
 
-    def __init__(self, original: LanguageModel, texts: Texts, recipe: Recipe, codec: TextCodec, layout: str) -> None:
+    def __init__(
+        self, original: LanguageModel, texts: Texts, recipe: Recipe, codec: TextCodec, reading: Reading
+    ) -> None:
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
         self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
-        self.origin = Origin(layout, texts.calibration_origin, texts.held_out_origin)
+        self.origin = Origin.read(reading, texts.calibration_origin, texts.held_out_origin)
         self._base = judged(original, texts.held_out)
 
     def observe(self, tell: Tell) -> Observed:

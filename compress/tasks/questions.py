@@ -17,6 +17,7 @@ from compress.axes import Declaration
 from compress.calibrate import Pruned
 from compress.errors import TextUnusable, VerificationFailed
 from compress.export import export
+from compress.ingest.reading import Reading
 from compress.learning import learnt
 from compress.networks.bidaf import Bidaf
 from compress.observation import Observed
@@ -122,7 +123,7 @@ class QuestionTask(ModelTask[Bidaf]):
         data: what it is observed, trained and judged on.
         recipe: with a budget of question answering.
         codec: of its words and characters.
-        layout: how the upload was recognised.
+        reading: what was made of the upload.
     """
 
     task: ClassVar[Task] = "question-answering"
@@ -130,9 +131,11 @@ class QuestionTask(ModelTask[Bidaf]):
     """A usual paragraph, a window, and ten paragraphs side by side."""
     metric: Metric = "f1"
 
-    def __init__(self, original: Bidaf, data: QuestionData, recipe: Recipe, codec: PassageCodec, layout: str) -> None:
+    def __init__(
+        self, original: Bidaf, data: QuestionData, recipe: Recipe, codec: PassageCodec, reading: Reading
+    ) -> None:
         self.original, self.data, self.recipe, self.codec = original, data, recipe, codec
-        self.origin = Origin(layout, data.calibration_origin, data.held_out_origin)
+        self.origin = Origin.read(reading, data.calibration_origin, data.held_out_origin)
         self._base = evaluated(original, data.held_out).scores.f1
 
     def observe(self, tell: Tell) -> Observed:

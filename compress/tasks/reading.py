@@ -77,7 +77,7 @@ def _read_language(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe) -> La
     tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
     codec = TextCodec(tokenizer, contract)
     texts = read_texts(ingested.network, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
-    return LanguageTask(ingested.network, texts, recipe, codec, ingested.layout)
+    return LanguageTask(ingested.network, texts, recipe, codec, ingested.reading)
 
 
 def _read_questions(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe) -> QuestionTask:
@@ -85,4 +85,4 @@ def _read_questions(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe) -> Q
     original = ingested.network
     codec = read_codec(inputs.vocabulary, inputs.vectors, inputs.characters, original.spec)
     data = read_questions(original, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
-    return QuestionTask(original, data, recipe, codec, ingested.layout)
+    return QuestionTask(original, data, recipe, codec, ingested.reading)

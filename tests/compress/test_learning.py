@@ -12,6 +12,7 @@ from torch import Tensor
 
 from compress import axes
 from compress.errors import BudgetNotMet
+from compress.ingest.reading import Reading
 from compress.learning import learn_structure
 from compress.networks.contract import LanguageModel
 from compress.rounds import Learning
@@ -58,7 +59,7 @@ def task_of(network: LanguageModel, texts: Texts, asked: Recipe) -> LanguageTask
         unit="word", vocabulary=len(WORDS), start_token="<eos>", unknown_token="<unk>", newline_token="<eos>"
     )
     codec = TextCodec(word_tokenizer(WORDS, "<unk>", "<eos>"), contract)
-    return LanguageTask(network, texts, asked, codec, "made by the test")
+    return LanguageTask(network, texts, asked, codec, Reading("made by the test"))
 
 
 @pytest.mark.parametrize("learner", ["calibrated", "proximal", "l0", "group_lasso"])

@@ -8,6 +8,7 @@ import pytest
 
 from compress import axes
 from compress.errors import BudgetNotMet
+from compress.ingest.reading import Reading
 from compress.measurement import measure
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.sizes import parts, recurrent_layers
@@ -40,7 +41,7 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     # What a search may hand over after a lucky moment of the clock: a candidate no faster than the original.
     held_out = sample(trained.network, 0, 400, seed=1)
     texts = Texts(held_out, held_out, held_out, "sampled", "sampled")
-    task = LanguageTask(trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, "by hand")
+    task = LanguageTask(trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, Reading("by hand"))
     measured = measure(task, trained.network, tmp_path, Quiet())
     assert [variant.name for variant in measured.variants] == ["original", "original-int8", "compressed-int8"]
     assert len(measured.left_out) == 1

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from compress.errors import UnreadableUpload, VocabularyMismatch
 from compress.ingest.layouts import Ingested, read_model
+from compress.ingest.reading import Reading
 from compress.ingest.vocabulary import read_tokenizer
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from runtime.errors import TextRefused
@@ -21,7 +22,7 @@ WORDS = ["<eos>", "<unk>", "a", "cat", "sees"]
 
 
 def ingested(size: int, vocabulary: list[str] | None = None) -> Ingested:
-    return Ingested(LstmLanguageModel(LstmSpec(size, 4, (4,))), "test", vocabulary)
+    return Ingested(LstmLanguageModel(LstmSpec(size, 4, (4,))), Reading("test"), vocabulary)
 
 
 def codec(path: Path | None, size: int, recipe: Recipe | None = None, known: list[str] | None = None) -> TextCodec:
