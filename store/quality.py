@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from store.manifest import Metric, Task
+from store.manifest import Estimate, Metric, Task
 from store.recipe import COMMAND, Budget
 
 
@@ -30,7 +30,9 @@ class Scale:
     Attributes:
         name: for people.
         loss_name: what its loss is called.
-        value, loss: a figure as text.
+        value: a figure as text.
+        form: of a loss as text, a format specification for so many digits.
+        digits: how many are usual.
         axis: the loss as the label of a plot's axis.
         factor: from a loss to the plot's unit.
         worse: what the metric becomes as it is lost, a key of `_BETTER`; empty where it cannot be better than the original's.
@@ -39,10 +41,15 @@ class Scale:
     name: str
     loss_name: str
     value: Callable[[float], str]
-    loss: Callable[[float], str]
+    form: str
     axis: str
     factor: float = 1.0
     worse: str = ""
+    digits: int = 2
+
+    def loss(self, loss: float, further: int = 0) -> str:
+        """A loss as text, with its sign where it can have both; `further` more digits than usual."""
+        return format(loss, self.form.format(self.digits + further))
 
     @property
     def change_name(self) -> str:
@@ -61,6 +68,29 @@ class Scale:
         """Both in a few words, such as `perplexity 33.35 (+4.20%)`."""
         return f"{self.name} {self.value(value)} ({self.change(loss)})"
 
+    def sample(self, estimate: Estimate) -> str:
+        """How sure a change is: `95 %: +3.10% to +5.70%, 82,430 tokens`."""
+        low, high = (self.change(each) for each in (estimate.low, estimate.high))
+        if self.worse == "lower":
+            low, high = high, low
+        counted = f"{estimate.count:,} {estimate.unit.removesuffix('s') if estimate.count == 1 else estimate.unit}"
+        return f"95 %: {low} to {high}, {counted}"
+
+    def surely(self, loss: float, estimate: Estimate | None) -> str:
+        """A change with its interval and sample: `+4.73% (95 %: +4.20% to +5.30%, 82,430 tokens)`.
+
+        Without an estimate, as of the original, the change alone.
+        """
+        return self.change(loss) if estimate is None else f"{self.change(loss)} ({self.sample(estimate)})"
+
+    def against(self, loss: float, limit: float) -> tuple[str, str]:
+        """A loss above a limit and the limit, without signs, with as many digits as tell them apart."""
+        for further in range(12):
+            found, allowed = (self.loss(each, further).removeprefix("+") for each in (loss, limit))
+            if found != allowed:
+                break
+        return found, allowed
+
     def at(self, loss: float) -> str:
         """A loss within a sentence: `at a fall of F1 of 0.58`, and where it rose `with F1 0.58 higher`."""
         if self.worse and loss < 0 and not self._is_nothing(loss):
@@ -77,25 +107,24 @@ class Scale:
 _BETTER = {"higher": "lower", "lower": "higher", "worse": "better"}
 
 
-def _percent(loss: float) -> str:
-    return f"{loss:+z.2%}"
+_PERCENT = "+z.{}%"
 
 
 SCALES: dict[Metric, Scale] = {
     "perplexity": Scale(
-        "perplexity", "rise of perplexity", "{:.2f}".format, _percent, "rise of perplexity (%)", 100, "higher"
+        "perplexity", "rise of perplexity", "{:.2f}".format, _PERCENT, "rise of perplexity (%)", 100, "higher"
     ),
-    "f1": Scale("F1", "fall of F1", "{:.2f}".format, "{:+z.2f}".format, "fall of F1 (points)", worse="lower"),
+    "f1": Scale("F1", "fall of F1", "{:.2f}".format, "+z.{}f", "fall of F1 (points)", worse="lower"),
     "output_change": Scale(
-        "output change", "change of outputs", "{:.3g}".format, _percent, "change of outputs (%)", 100
+        "output change", "change of outputs", "{:.3g}".format, _PERCENT, "change of outputs (%)", 100
     ),
     "argmax": Scale(
-        "same decision", "share of differing decisions", "{:.2%}".format, _percent, "decisions that differ (%)", 100
+        "same decision", "share of differing decisions", "{:.2%}".format, _PERCENT, "decisions that differ (%)", 100
     ),
     "mean_squared_error": Scale(
-        "mean squared error", "mean squared error", "{:.3g}".format, "{:.3g}".format, "mean squared error"
+        "mean squared error", "mean squared error", "{:.3g}".format, ".{}g", "mean squared error", digits=3
     ),
-    "cosine": Scale("cosine similarity", "cosine distance", "{:.5f}".format, "{:.2e}".format, "1 - cosine similarity"),
+    "cosine": Scale("cosine similarity", "cosine distance", "{:.5f}".format, ".{}e", "1 - cosine similarity"),
 }
 
 
@@ -116,7 +145,23 @@ def scale_of(metric: Metric) -> Scale:
         return SCALES[metric]
     name = metric.removeprefix(COMMAND)
     loss = f"worsening of {name}"
-    return Scale(name, loss, "{:.5g}".format, _percent, f"{loss} (%)", 100, "worse")
+    return Scale(name, loss, "{:.5g}".format, _PERCENT, f"{loss} (%)", 100, "worse")
+
+
+ENOUGH = 1000
+"""A sample of fewer has to keep to a budget by the upper end of its interval, unless the budget says otherwise."""
+
+
+def weighed(budget: Budget, loss: float, estimate: Estimate | None) -> float:
+    """The loss that a budget of quality is compared with: as it was found, or the upper end of its 95 % interval.
+
+    The upper end counts where the budget asks for it (`confident`) and, where it says nothing of that, where the sample is
+    smaller than `ENOUGH`. Without an interval it is the loss itself.
+    """
+    if estimate is None:
+        return loss
+    confident = estimate.count < ENOUGH if budget.confident is None else budget.confident
+    return max(loss, estimate.high) if confident else loss
 
 
 DEFAULT_BUDGETS: dict[Task, Budget] = {
@@ -166,7 +211,7 @@ def settled(task: Task, budget: Budget) -> Budget:
     """
     limits, default = budget.limits, DEFAULT_BUDGETS[task]
     if not limits:
-        return default
+        return default.model_copy(update={"confident": budget.confident})
     if len(limits) > 1:
         raise ValueError(f"the budget names {len(limits)} limits ({', '.join(limits)}); name one")
     (name,) = limits
