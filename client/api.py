@@ -24,6 +24,7 @@ import httpx
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from client.beside import data_beside
 from client.forms import Companions, GraphRun, ProblemError, Unreachable
 from store.arrays import npz, read_npz
 from store.jobs import Job, Sweep
@@ -261,6 +262,8 @@ class Client:
     ) -> Any:
         options = (recipe or Recipe()).model_dump_json(exclude_none=True)
         paths: dict[str, Any] = {"model": model, **companions}
+        if paths.get("model_data") is None:
+            paths["model_data"] = data_beside(model)
         with ExitStack() as stack:
             files = {name: stack.enter_context(file.open("rb")) for name, file in paths.items() if file is not None}
             return self._ask("POST", path, files=files, data={"options": options, **data})

@@ -25,6 +25,7 @@ OPTIONS = {
     ),
     "held_out": _option("text, questions, or recorded inputs to judge on"),
     "config": _option("JSON beside the weights"),
+    "model_data": _option("data file of an .onnx graph saved as two; found by itself where it lies beside the graph"),
 }
 
 

@@ -13,6 +13,7 @@ class Companions(TypedDict, total=False):
     """The files that may come with a model.
 
     Attributes:
+        model_data: the data file of an ONNX graph that was saved as two; found by itself where it lies beside the model.
         config: optional JSON beside the weights.
         vocabulary: words or characters by id, or tokenizer.json.
         vectors: word vectors of a question-answering model (npy).
@@ -22,6 +23,7 @@ class Companions(TypedDict, total=False):
         held_out: the same to judge on.
     """
 
+    model_data: Path | None
     config: Path | None
     vocabulary: Path | None
     vectors: Path | None

@@ -24,8 +24,16 @@ _Optional = UploadFile | None
 
 async def _sent(
     model: Annotated[
-        UploadFile, File(description="safetensors, or a PyTorch checkpoint of weights", examples=["model.pt"])
+        UploadFile,
+        File(description="safetensors, a PyTorch checkpoint of weights, or an ONNX graph", examples=["model.pt"]),
     ],
+    model_data: Annotated[
+        _Optional,
+        File(
+            description="the data file of an ONNX graph that was saved as two, as torch's exporter does",
+            examples=["model.onnx.data"],
+        ),
+    ] = None,
     config: Annotated[_Optional, File(description="optional JSON beside the weights", examples=["config.json"])] = None,
     vocabulary: Annotated[
         _Optional, File(description="words or characters by id, or tokenizer.json", examples=["words.txt"])
@@ -49,8 +57,8 @@ async def _sent(
     held_out: Annotated[_Optional, File(description="text or questions to judge on", examples=["valid.txt"])] = None,
 ) -> dict[str, UploadFile | None]:
     return {
-        "model": model, "config": config, "vocabulary": vocabulary, "vectors": vectors, "characters": characters,
-        "train": train, "calibration": calibration, "held_out": held_out,
+        "model": model, "model_data": model_data, "config": config, "vocabulary": vocabulary, "vectors": vectors,
+        "characters": characters, "train": train, "calibration": calibration, "held_out": held_out,
     }  # fmt: skip
 
 

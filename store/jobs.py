@@ -46,7 +46,10 @@ class CompressionRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: UploadRef = Field(description="safetensors, or a PyTorch checkpoint of weights")
+    model: UploadRef = Field(description="safetensors, a PyTorch checkpoint of weights, or an ONNX graph")
+    model_data: UploadRef | None = Field(
+        default=None, description="the data file of an ONNX graph that was saved as two, as torch's exporter does"
+    )
     config: UploadRef | None = Field(default=None, description="JSON config beside the weights")
     vocabulary: UploadRef | None = Field(default=None, description="words or characters by id, or tokenizer.json")
     vectors: UploadRef | None = Field(default=None, description="word vectors of a question-answering model")

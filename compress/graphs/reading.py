@@ -14,11 +14,9 @@ from onnx import ModelProto, inliner
 from compress.errors import GraphNotUnderstood, UnreadableUpload
 from compress.graphs.folding import fold
 from compress.graphs.normal_form import drop_unread
+from compress.graphs.outside import LARGEST, refuse_outside
 from compress.graphs.parts import graphs, put_together, replace, take_apart
 from compress.graphs.refusals import refuse_unreadable, refuse_without_layers
-
-LARGEST = (1 << 31) - 1
-"""Bytes: what protobuf can hold in one message."""
 
 
 def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
@@ -36,6 +34,19 @@ def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
         UnreadableUpload: when the file is too large, or no ONNX model.
         GraphNotUnderstood: when it has no recurrent layers, or is of a kind that is refused; the detail says which.
     """
+    return simplified(parse(path, largest))
+
+
+def parse(path: Path, largest: int = LARGEST) -> ModelProto:
+    """A file as the model that it says it is; nothing beside it is read.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have.
+
+    Raises:
+        UnreadableUpload: when the file is too large, or no ONNX model.
+    """
     size = path.stat().st_size
     if size > largest:
         raise UnreadableUpload(f"the file has {size:,} bytes; {largest:,} are allowed")
@@ -46,7 +57,7 @@ def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
         raise UnreadableUpload(f"the file is no ONNX model, or is cut off: {error}") from error
     if not model.HasField("graph"):
         raise UnreadableUpload("the file is no ONNX model: it has no graph")
-    return simplified(model)
+    return model
 
 
 def is_graph(path: Path) -> bool:
@@ -64,6 +75,7 @@ def simplified(model: ModelProto) -> ModelProto:
         GraphNotUnderstood: see `read_graph`.
         UnreadableUpload: when ONNX's checker refuses it.
     """
+    refuse_outside(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
     refuse_unreadable(model)

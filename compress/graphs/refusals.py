@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from compress.errors import GraphNotUnderstood
-from compress.graphs.parts import graphs, label, nodes
+from compress.graphs.parts import label, nodes
 from compress.graphs.recurrent import OPERATORS, P, R, W, view
 
 OPSETS = (9, 28)
@@ -18,17 +18,12 @@ _FROM_QUANTIZED = {"DequantizeLinear"}
 
 
 def refuse_unreadable(model: ModelProto) -> None:
-    """Refuses what cannot be read at all: external data, custom operators, other opsets.
+    """Refuses what cannot be read at all: custom operators, quantized layers, other opsets.
 
     Raises:
         GraphNotUnderstood: with everything that is in the way.
     """
     issues = []
-    tensors = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]
-    tensors += [a.t for node in nodes(model.graph) for a in node.attribute if a.HasField("t")]
-    outside = [tensor.name for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL]
-    if outside:
-        issues.append(f"{len(outside)} tensors lie in files beside the model ('{outside[0]}'): save it as one file")
     quantized = [node for node in nodes(model.graph) if node.op_type in _QUANTIZED]
     if quantized:
         issues.append(

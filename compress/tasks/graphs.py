@@ -8,10 +8,10 @@ after repair.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import onnx
@@ -22,7 +22,9 @@ from compress.calibrate import Pruned
 from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovable, RunsUnusable, VerificationFailed
 from compress.evaluating import Evaluations, Evaluator
 from compress.graphs.network import GraphNetwork
+from compress.graphs.preparing import Prepared, prepared
 from compress.graphs.reading import read_graph
+from compress.graphs.widening import with_wide_outputs
 from compress.ingest.limits import memory_for, time_for
 from compress.moments import Moments
 from compress.observation import Observed
@@ -48,16 +50,19 @@ SAMPLE_BYTES = 8 << 20
 READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
 """What reading and understanding a graph may take: so many bytes, and so many times its file's; and so long."""
 
+Read = TypeVar("Read")
+
 
 class GraphTask(ModelTask[GraphNetwork]):
     """A graph and recorded inputs.
 
     Args:
-        path: the uploaded file; it has to stay while the task lives.
+        path: the graph, as `graph_file` gives it; it has to stay while the task lives.
         recipe: with a budget of a graph.
         calibration: recorded inputs as npz (`runtime/samples.py`); None: drawn.
         held_out: the same, to judge on; None: the last fifth of the others.
         evaluations: commands that the recipe's metric may name.
+        told: what was done to the uploaded file to make `path` of it.
 
     Raises:
         CompressError: when the graph is not understood, nothing can be removed, or it cannot be run on the inputs.
@@ -74,6 +79,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         calibration: Path | None,
         held_out: Path | None,
         evaluations: Evaluations = MappingProxyType({}),
+        told: str = "",
     ) -> None:
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
         opset, self.original = _understood(path)
@@ -95,7 +101,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         layers = [each for each in self.original.report() if not each.reasons]
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
-            "recurrent units may shrink",
+            f"recurrent units may shrink{told and f'; {told}'}",
             self.runs.calibration_origin,
             self.runs.held_out_origin,
             self.runs.random,
@@ -188,8 +194,8 @@ class GraphTask(ModelTask[GraphNetwork]):
             onnx.checker.check_model(path, full_check=network is not self.original)
         except onnx.checker.ValidationError as error:
             raise VerificationFailed(f"ONNX's checker refuses {name}: {error}; nothing was published") from error
-        with opened(network.model(), optimized=False) as plain:
-            found = difference(outputs_of(AnyGraph(path), runs), outputs_of(plain, runs))
+        with opened(with_wide_outputs(network.model()), optimized=False) as plain:
+            found = difference(_outputs(onnx.load(path), runs), outputs_of(plain, runs))
         return _checked(f"ONNX Runtime, optimised = as written ({name})", f"all outputs of {len(runs)} runs", found)
 
     def quantize(self, source: Path, target: Path) -> list[str]:
@@ -259,8 +265,21 @@ def _checked(name: str, detail: str, error: float) -> CheckRecord:
 
 def _outputs(model: onnx.ModelProto, runs: Sequence[Inputs]) -> list[Outputs]:
     """What a graph in memory makes of runs."""
-    with opened(model) as graph:
+    with opened(with_wide_outputs(model)) as graph:
         return outputs_of(graph, runs)
+
+
+def graph_file(path: Path, data: Path | None) -> Prepared:
+    """An uploaded graph as one file of float32, made within the limits; see `compress.graphs.preparing`.
+
+    Args:
+        path: the uploaded file.
+        data: the file of its tensors, if one was sent.
+
+    Raises:
+        CompressError: see `prepared`; also when it takes more memory or time than its size explains.
+    """
+    return _limited(lambda: prepared(path, data), path.stat().st_size + (data.stat().st_size if data else 0))
 
 
 def _understood(path: Path) -> tuple[int, GraphNetwork]:
@@ -269,11 +288,23 @@ def _understood(path: Path) -> tuple[int, GraphNetwork]:
     Raises:
         GraphNotUnderstood: when it takes more memory or time, or cannot be understood.
     """
-    size = path.stat().st_size
+
+    def read() -> tuple[int, GraphNetwork]:
+        model = read_graph(path)
+        return model.opset_import[0].version, GraphNetwork.from_model(model)
+
+    return _limited(read, path.stat().st_size)
+
+
+def _limited(read: Callable[[], Read], size: int) -> Read:
+    """What `read` makes of files of so many bytes.
+
+    Raises:
+        GraphNotUnderstood: when it takes more memory or time.
+    """
     try:
         with memory_for(READING_BYTES + READING_TIMES * size), time_for(READING_SECONDS):
-            model = read_graph(path)
-            return model.opset_import[0].version, GraphNetwork.from_model(model)
+            return read()
     except (MemoryError, TimeoutError) as limit:
         what = (
             "more memory than its size explains"

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from compress.errors import ModeUnavailable, WrongBudget
+from compress.errors import ModeUnavailable, UnreadableUpload, WrongBudget
 from compress.evaluating import Evaluations
 from compress.export import check_size
 from compress.graphs.reading import is_graph
@@ -16,7 +16,7 @@ from compress.ingest.layouts import recognise
 from compress.ingest.passages import is_bidaf, read_codec, recognise_bidaf
 from compress.ingest.vocabulary import read_tokenizer
 from compress.tasks.contract import ModelTask
-from compress.tasks.graphs import GraphTask
+from compress.tasks.graphs import GraphTask, graph_file
 from compress.tasks.language import LanguageTask
 from compress.tasks.questions import QuestionTask, read_questions
 from compress.texts import read_texts
@@ -31,6 +31,7 @@ class Inputs:
     """The uploaded files of a job, on local disk."""
 
     model: Path
+    model_data: Path | None = None
     config: Path | None = None
     vocabulary: Path | None = None
     vectors: Path | None = None
@@ -48,7 +49,10 @@ def read_task(inputs: Inputs, recipe: Recipe, evaluations: Evaluations = Mapping
     """
     if is_graph(inputs.model):
         settled_recipe = with_budget(recipe, GraphTask.task)
-        return GraphTask(inputs.model, settled_recipe, inputs.calibration, inputs.held_out, evaluations)
+        graph = graph_file(inputs.model, inputs.model_data)
+        return GraphTask(graph.path, settled_recipe, inputs.calibration, inputs.held_out, evaluations, told=graph.told)
+    if inputs.model_data is not None:
+        raise UnreadableUpload("`model_data` is the data file of an ONNX graph, and the model is none: leave it out")
     if recipe.metric.startswith(COMMAND):
         raise ModeUnavailable(
             f"the metric `{recipe.metric}` is of graphs: what is no ONNX file is judged by its own metric"

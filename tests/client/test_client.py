@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -126,6 +128,23 @@ def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trai
         with pytest.raises(ProblemError, match="variations/0") as refused:
             client.sweep(trained.model, [{"budget": {"perplexity_rise": -1}}], recipe=recipe)
         assert refused.value.kind == "invalid-request"
+
+
+def test_data_file_beside_a_graph_goes_with_it(url: str, tmp_path: Path) -> None:
+    weights = onnx.numpy_helper.from_array(np.zeros((3, 2), np.float32), "w")
+    ports = [onnx.helper.make_tensor_value_info(name, 1, ["N", size]) for name, size in (("x", 3), ("y", 2))]
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ports[:1], ports[1:], [weights]
+    )
+    onnx.save(
+        onnx.helper.make_model(graph), tmp_path / "m.onnx", save_as_external_data=True, location="d", size_threshold=0
+    )
+    with Client(url) as client:
+        job = client.wait(client.compress(tmp_path / "m.onnx").id)
+    assert job.request.model_data is not None
+    assert job.request.model_data.filename == "d"
+    assert job.problem is not None
+    assert "no LSTM, GRU, RNN node" in job.problem.detail  # the file is whole; there is nothing to make smaller
 
 
 def test_files_that_may_come_with_a_model_are_the_same_everywhere() -> None:

@@ -117,16 +117,6 @@ def test_custom_operators_are_refused_with_their_names() -> None:
         simplified(model)
 
 
-def test_tensors_in_other_files_are_refused_unread() -> None:
-    model = lstm()
-    tensor = model.graph.initializer[0]
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="/etc/passwd")
-    with pytest.raises(GraphNotUnderstood, match="lie in files beside the model"):
-        simplified(model)
-
-
 @pytest.mark.parametrize("version", [7, 99])
 def test_versions_that_are_not_read_are_refused(version: int) -> None:
     model = lstm()

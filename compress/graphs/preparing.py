@@ -1,0 +1,67 @@
+"""An uploaded graph as one file that ONNX Runtime can open: its data file taken in, float16 widened to float32.
+
+Most files are that already and stay the very files that were uploaded. To be run in a child process with limits on memory and
+time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import inliner
+
+from compress.graphs.outside import LARGEST, refuse_outside, take_in
+from compress.graphs.reading import parse
+from compress.graphs.widening import is_half, widen
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph in one file.
+
+    Attributes:
+        path: of the file: the uploaded one, or one beside it.
+        told: what was changed, in words; empty: nothing was.
+    """
+
+    path: Path
+    told: str = ""
+
+
+def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Prepared:
+    """Makes one file of an uploaded graph.
+
+    Args:
+        path: of the model.
+        data: the file of its tensors, if one was sent.
+        largest: bytes that the model may have.
+
+    Returns:
+        The file, which lies beside the model where it is not the model itself.
+
+    Raises:
+        UnreadableUpload: when the file is too large, or no ONNX model.
+        GraphNotUnderstood: when it refers to tensors that were not sent or do not lie in what was sent, or cannot be widened.
+    """
+    model = parse(path, largest)
+    told = []
+    if data is not None:
+        count = take_in(model, data)
+        told.append(
+            f"{count} tensors taken in from its data file" if count else "the data file is not referred to: ignored"
+        )
+    refuse_outside(model)
+    if is_half(model):
+        if model.functions:
+            model = inliner.inline_local_functions(model)
+        widen(model)
+        told.append(
+            f"float16 inside, computed in float32 here (the uploaded file has {path.stat().st_size:,} bytes; sizes compare with "
+            f"the {model.ByteSize():,} bytes of the graph in float32)"
+        )
+    elif data is None or not count:
+        return Prepared(path, "; ".join(told))
+    whole = path.with_name(f"{path.name}.prepared.onnx")
+    whole.write_bytes(model.SerializeToString())
+    return Prepared(whole, "; ".join(told))
