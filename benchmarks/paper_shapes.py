@@ -88,7 +88,7 @@ def measure(
     sessions = {name: VariantSession(path, threads=threads, device=device) for name, path in paths.items()}
     timed = compare(sessions, steps=steps, batch=batch, pairs=rounds)
     row: dict[str, float] = {"steps": steps, "batch": batch, "threads": threads}
-    return row | {f"{name}_ms": timed[name].median_ms for name in NAMES}
+    return row | {f"{name}_ms": timed[name].milliseconds for name in NAMES}
 
 
 if __name__ == "__main__":

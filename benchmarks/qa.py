@@ -33,8 +33,8 @@ from compress.pipeline import run
 from compress.questions.metrics import score
 from compress.questions.squad import Paragraph, Question, read_squad, unpacked
 from compress.tasks.reading import Inputs
+from runtime.clock import interleave
 from runtime.kinds import LoadedQuestionModel
-from runtime.latency import interleave
 from runtime.reading import Reading, answer, read, tokenized
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
@@ -188,7 +188,7 @@ def timed(
     for reading in readings:
         found = interleave({str(name): partial(answer, each, reading) for name, each in sessions.items()}, pairs=3)
         for name in names:
-            times[name].append(float(np.median(found[name])))
+            times[name].append(float(np.median(found.timed[name].rounds(found.basis))))
     return times
 
 

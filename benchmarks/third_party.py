@@ -271,7 +271,7 @@ def _variants(case: Case, manifest: Manifest, folder: Path, held_out: list[list[
                 "megabytes": each.size_bytes / 1e6,
                 "change": each.loss,
                 "streamed_change": streamed,
-                "median_ms": each.sentence.median_ms,
+                "median_ms": each.sentence.milliseconds,
                 "speedup": each.sentence.speedup,
                 "speedup_low": each.sentence.speedup_low,
                 "speedup_high": each.sentence.speedup_high,

@@ -62,7 +62,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        times = [variant.sentence.median_ms for variant in manifest.variants]
+        times = [variant.sentence.milliseconds for variant in manifest.variants]
         for axes, values, label, form in (
             (left, times, f"{one_run(manifest.task, spoken.steps, spoken.batch)}, median ms", "{:.2f}"),
             (right, [variant.metrics[manifest.metric] for variant in manifest.variants], scale.name, "{:.4g}"),

@@ -6,8 +6,8 @@ a look-up has none. So networks of a few sizes are timed, and the time of any ot
     milliseconds = fixed + sum over sites of rate_s * (multiply-adds of site s)
 
 with rates that are not negative, fitted to the relative errors. A removal is then valued by the milliseconds that it saves
-here. What is published is never predicted: every candidate of a speed budget is timed (`search`). On a busy machine a curve
-may not even fit what it was made of; then it is not used.
+here. What is published is never predicted: every candidate of a speed budget is timed (`search`). On a busy machine the times
+are CPU times (`runtime/clock.py`); a curve that does not even fit what it was made of is not used.
 
 Legend: S sites, M measured networks.
 """
@@ -108,7 +108,7 @@ def measure_curve(
         declarations.append(smaller)
         # The machine drifts between comparisons, hardly within one: so ratios are kept, and times made of them.
         ratios.append(1 / timed["smaller"].speedup)
-        originals.append(timed["original"].median_ms)
+        originals.append(timed["original"].milliseconds)
         if tell is not None:
             tell((index + 1) / len(kept), f"latency curve: {len(kept) - index - 1} sizes to go")
     whole = float(np.median(originals))

@@ -1,43 +1,34 @@
-"""Honest latency: the same runtime, threads and inputs, the variants interleaved round by round after a warm-up.
+"""Honest latency: the same runtime, threads and inputs, the variants timed in turn (`runtime/clock.py`).
 
-The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each round runs every
-variant in a short burst, so that its ratio to the baseline is taken within a moment. A burst's first runs, which find the
-processor's caches full of another variant's weights, are not counted: a server runs one model again and again. The median of
-the rounds' ratios is what is reported, with its 95 % interval from order statistics (no distribution assumed).
+The median of the rounds' ratios is what is reported, with its 95 % interval from order statistics (no distribution assumed):
+against the baseline, and against int8 alone where that is timed beside. On a busy host the ratios are of CPU time, and a record
+says so; where the rounds disagree all the same, a record says that it is not steady.
 
 Legend: B batch, T steps, J tokens of a question, E width of a word vector, W characters of a token.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from runtime.clock import Comparison, Times, interleave, ratio
 from runtime.opening import OpenedGraph
 from runtime.questions import QuestionSession, Side
 from runtime.samples import AnyGraph, Inputs
 from runtime.session import VariantSession
-from store.manifest import LatencyRecord
+from store.manifest import LatencyRecord, Ratio
 
-LEAST_ROUNDS, MOST_ROUNDS, BURST = 7, 301, 3
-WARM_SECONDS = 0.005
-"""Uncounted runs at the start of a burst: at least one, and for so long."""
-SLOW_SECONDS = 1.0
-"""A run of so long is timed once a round and warmed by its first run alone: cold caches are nothing to it."""
-SECONDS = 3.0
-"""How long one comparison may take beyond `LEAST_ROUNDS`."""
-MOST_SECONDS = 60.0
-"""After which, warm-up included, no further round is begun; there is always one."""
+ALONE = "original-int8"
+"""The variant that pruning has to beat."""
 CHARACTERS_OF_A_TOKEN = 16
 """W: what the longest word of a usual paragraph has."""
+WIDEST, WIDEST_SPREAD = 1.2, 1.6
+"""Of a steady figure: upper end / lower end of its interval, and of eight in ten of the rounds' ratios."""
 
-Times = NDArray[np.float64]
 Session = TypeVar("Session", bound=OpenedGraph)
 
 
@@ -74,8 +65,9 @@ def compare(
 
     tokens, targets = generator.integers(0, _first(sessions, baseline).vocabulary, (2, steps, batch))
     lengths = np.full(batch, steps, np.int32)
-    times = interleave({name: ready(session) for name, session in sessions.items()}, pairs=pairs)
-    return _records(times, sessions, baseline, steps, batch)
+    return _records(
+        {name: ready(session) for name, session in sessions.items()}, sessions, baseline, steps, batch, pairs
+    )
 
 
 def compare_questions(
@@ -115,7 +107,7 @@ def compare_questions(
 
     context, question = side(steps), side(question_steps)
     runs = {name: partial(session.run, context, question) for name, session in sessions.items()}
-    return _records(interleave(runs, pairs=pairs), sessions, baseline, steps, batch)
+    return _records(runs, sessions, baseline, steps, batch, pairs)
 
 
 def compare_graphs(
@@ -135,50 +127,7 @@ def compare_graphs(
     """
     _first(sessions, baseline)
     runs = {name: partial(session.run, inputs) for name, session in sessions.items()}
-    return _records(interleave(runs, pairs=pairs), sessions, baseline, 1, 1)
-
-
-def interleave(runs: Mapping[str, Callable[[], object]], *, pairs: int | None = None) -> dict[str, Times]:
-    """Times calls in turn, burst by burst: the one loop behind every comparison.
-
-    Args:
-        runs: what is timed, by name; called again and again.
-        pairs: rounds; None: as many as fit a few seconds.
-
-    Returns:
-        Milliseconds of every round (R,), in the same round at the same position.
-    """
-
-    def once(name: str) -> float:
-        started = time.perf_counter()
-        runs[name]()
-        return 1e3 * (time.perf_counter() - started)
-
-    def warm(name: str) -> None:
-        until = time.perf_counter() + WARM_SECONDS
-        once(name)
-        while time.perf_counter() < until:
-            once(name)
-
-    began = time.perf_counter()
-    slow = {name: once(name) > 1e3 * SLOW_SECONDS for name in runs}
-    for name in runs:
-        if not slow[name]:
-            once(name)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    warmed, rounds = time.perf_counter(), 0
-    while True:
-        for name in runs:
-            if not slow[name]:
-                warm(name)
-            times[name].append(float(np.median([once(name) for _ in range(1 if slow[name] else BURST)])))
-        rounds += 1
-        enough = pairs if pairs is not None else LEAST_ROUNDS
-        late = pairs is not None or rounds >= MOST_ROUNDS or time.perf_counter() - warmed > SECONDS
-        exhausted = pairs is None and time.perf_counter() - began > MOST_SECONDS
-        if (rounds >= enough and late) or exhausted:
-            break
-    return {name: np.array(each) for name, each in times.items()}
+    return _records(runs, sessions, baseline, 1, 1, pairs)
 
 
 def _first(sessions: Mapping[str, Session], baseline: str) -> Session:
@@ -188,25 +137,48 @@ def _first(sessions: Mapping[str, Session], baseline: str) -> Session:
 
 
 def _records(
-    times: Mapping[str, Times], sessions: Mapping[str, Session], baseline: str, steps: int, batch: int
+    runs: Mapping[str, Callable[[], object]],
+    sessions: Mapping[str, Session],
+    baseline: str,
+    steps: int,
+    batch: int,
+    pairs: int | None,
 ) -> dict[str, LatencyRecord]:
-    return {name: _record(times[baseline], times[name], steps, batch, session) for name, session in sessions.items()}
+    """Times the runs in turn; a record for each."""
+    first = sessions[baseline]
+    found = interleave(runs, pairs=pairs, threads=first.threads, device=first.device)
+    return {name: _record(name, found, baseline, steps, batch, session) for name, session in sessions.items()}
 
 
-def _record(baseline: Times, times: Times, steps: int, batch: int, session: OpenedGraph) -> LatencyRecord:
-    ratios = np.sort(baseline / times)
-    count = len(ratios)
-    # Binomial order statistics: the interval holds the median with 95 %.
-    spread = 0.98 * math.sqrt(count)
-    low, high = max(0, math.floor(count / 2 - spread)), min(count - 1, math.ceil(count / 2 + spread))
+def _record(name: str, found: Comparison, baseline: str, steps: int, batch: int, session: OpenedGraph) -> LatencyRecord:
+    timed, basis = found.timed[name], found.basis
+    times = {each: found.timed[each].rounds(basis) for each in (name, baseline, ALONE) if each in found.timed}
+    median, low, high = ratio(times[baseline], times[name])
+    steady = found.settled(times) and _is_steady(times[baseline], times[name])
+    alone = None
+    if ALONE in times:
+        alone = Ratio(**dict(zip(("median", "low", "high"), ratio(times[ALONE], times[name]), strict=True)))
+        steady = steady and _is_steady(times[ALONE], times[name])
+    wall = timed.rounds("wall")
     return LatencyRecord(
         steps=steps,
         batch=batch,
         threads=session.threads,
         device=session.device,
-        median_ms=float(np.median(times)),
-        p90_ms=float(np.quantile(times, 0.9)),
-        speedup=float(np.median(ratios)),
-        speedup_low=float(ratios[low]),
-        speedup_high=float(ratios[high]),
+        median_ms=float(np.median(wall)),
+        p90_ms=float(np.quantile(wall, 0.9)),
+        speedup=median,
+        speedup_low=low,
+        speedup_high=high,
+        against_int8=alone,
+        cpu_ms=None if timed.cpu is None else float(np.median(timed.rounds("cpu"))),
+        basis=basis,
+        steady=steady,
     )
+
+
+def _is_steady(baseline: Times, times: Times) -> bool:
+    """Whether the rounds agree on how many times as fast one is as the other."""
+    _, low, high = ratio(baseline, times)
+    tenth, ninth = np.quantile(baseline / times, (0.1, 0.9))
+    return high <= WIDEST * low and bool(ninth <= WIDEST_SPREAD * tenth)

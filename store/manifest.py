@@ -66,37 +66,58 @@ class Estimate(Frozen):
     method: Literal["wilson", "block bootstrap"] = Field(description="of the interval", examples=["block bootstrap"])
 
 
+class Ratio(Frozen):
+    """The time of another variant divided by that of this one: the median over the rounds, and its 95 % interval."""
+
+    median: float = Field(description="how many times as fast as the other", examples=[1.4])
+    low: float = Field(description="lower end of the 95 % interval", examples=[1.3])
+    high: float = Field(description="upper end of the 95 % interval", examples=[1.5])
+
+
 class LatencyRecord(Frozen):
     """Median and tail of one variant at one shape, measured interleaved with the original.
 
     `speedup` is the median over pairs of original / this, with the 95 % interval of that median.
     """
 
-    steps: int = Field(description="tokens of each sequence in one run", examples=[30])
-    batch: int = Field(description="sequences side by side", examples=[1])
+    steps: int = Field(description="tokens of each sequence in one run; of a graph 1", examples=[30])
+    batch: int = Field(description="sequences side by side; of a graph 1", examples=[1])
     threads: int = Field(description="of one run", examples=[1])
     device: str = Field(description="where it ran", default="cpu", examples=["cpu"])
-    median_ms: float = Field(description="of one run", examples=[0.63])
-    p90_ms: float = Field(description="nine runs of ten are faster", examples=[0.7])
+    median_ms: float = Field(description="of one run, by the clock on the wall", examples=[0.63])
+    p90_ms: float = Field(description="nine runs of ten are faster, by the clock on the wall", examples=[0.7])
     speedup: float = Field(description="original / this, median over the rounds", examples=[4.1])
     speedup_low: float = Field(description="lower end of its 95 % interval", examples=[4.0])
     speedup_high: float = Field(description="upper end of its 95 % interval", examples=[4.2])
+    against_int8: Ratio | None = Field(
+        default=None, description="the same ratio to `original-int8`; null: it was not timed beside this one"
+    )
     cpu_ms: float | None = Field(
         default=None,
-        description="median CPU time of one run, of the thread that ran it; null: not read",
+        description="CPU time of the thread that ran one run undisturbed; null: not read (a GPU, or several threads)",
         examples=[0.62],
     )
     basis: Literal["wall", "cpu"] = Field(
         default="wall", description="the clock that the ratios are of: `cpu` where the host was busy", examples=["wall"]
     )
     steady: bool = Field(
-        default=True, description="false: the clocks were too unsteady for a figure to rely on", examples=[True]
+        default=True,
+        description="false: the ratios of single rounds lie too far apart for any of them to be relied on",
+        examples=[True],
     )
     run: str | None = Field(
         default=None,
-        description="of a graph: which run was timed, by the shapes of its inputs",
+        description="of a graph: which run was timed, and the shapes of its inputs",
         examples=["the median recorded run (x: 1 x 20 x 16)"],
     )
+    spoken: bool = Field(
+        default=False, description="the one that the verdict speaks of, and a speed budget is about", examples=[True]
+    )
+
+    @property
+    def milliseconds(self) -> float:
+        """Of one run, by the clock that the ratios are of."""
+        return self.median_ms if self.basis == "wall" or self.cpu_ms is None else self.cpu_ms
 
 
 class PartRecord(Frozen):
@@ -188,11 +209,13 @@ class VariantRecord(Sized):
 
     @property
     def sentence(self) -> LatencyRecord:
-        """Its latency at `SENTENCE`, or where it was timed first if it was not timed there.
+        """The latency that is spoken of; where no record says so, that at `SENTENCE`, or else the first.
 
         Raises:
             ValueError: when it was not timed at all.
         """
+        if spoken := [each for each in self.latency if each.spoken]:
+            return spoken[0]
         shapes = [(each.steps, each.batch) for each in self.latency]
         return self.at(SENTENCE if SENTENCE in shapes or not shapes else shapes[0])
 

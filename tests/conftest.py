@@ -17,7 +17,7 @@ from compress.pipeline import run
 from compress.tasks.reading import Inputs
 from compress.training.loop import train
 from compress.training.plan import TrainingPlan
-from runtime import latency
+from runtime import clock
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
 from store.recipe import Budget, Recipe
@@ -57,7 +57,7 @@ def one_thread() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def hasty_clock() -> None:
     """Nine seconds of every pipeline were its comparisons of latency, which go on for as long as they may."""
-    latency.SECONDS = hasty.SECONDS
+    clock.SECONDS = hasty.SECONDS
 
 
 @dataclass(frozen=True)

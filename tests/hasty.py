@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 from compress.child import main
-from runtime import latency
+from runtime import clock
 
 SECONDS = 0.1
-"""What takes the place of `runtime.latency.SECONDS`; `LEAST_ROUNDS` are run anyhow."""
+"""What takes the place of `runtime.clock.SECONDS`; `LEAST_ROUNDS` are run anyhow."""
 CHILD = {"ISS_CHILD_COMMAND": json.dumps([sys.executable, "-m", "tests.hasty"])}
 """The environment of a worker whose child this is to be."""
 
 if __name__ == "__main__":
-    latency.SECONDS = SECONDS
+    clock.SECONDS = SECONDS
     sys.exit(main(Path(sys.argv[1])))

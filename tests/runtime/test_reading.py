@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from runtime.clock import BURST, interleave
 from runtime.errors import TextRefused, UnknownVariant
 from runtime.kinds import LoadedLanguageModel, LoadedQuestionModel, load
-from runtime.latency import compare_questions, interleave
+from runtime.latency import compare_questions
 from runtime.questions import QuestionSession, Side
 from runtime.reading import answer, joined, read, tokenized, window_starts
 from store.bundles import BundleStore
@@ -156,6 +157,6 @@ def test_questions_are_timed_by_the_loop_that_times_everything(model: LoadedQues
 def test_any_calls_are_timed_in_turn() -> None:
     order: list[str] = []
     times = interleave({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, pairs=4)
-    assert [len(each) for each in times.values()] == [4, 4]
+    assert [each.wall.shape for each in times.timed.values()] == [(4, BURST), (4, BURST)]
     turns = [name for index, name in enumerate(order[4:]) if index == 0 or order[3 + index] != name]
     assert "".join(turns) == "abababab"
