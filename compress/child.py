@@ -1,12 +1,13 @@
-"""The process that does one job: `python -m compress.child <folder>`.
+"""The process that does one job: `python -m compress.child <folder>`; or one inspection: `... <folder> inspect`.
 
 The folder holds `request.json` and `inputs/`. Standard output carries one JSON object a line, and ends with one of
 
-    {"result": {"model_id": ...}}            the bundle was published
+    {"result": {"model_id": ...}}            the bundle was published; null: of an inspection
     {"problem": {...}, "curve": [...]}       an answer for the person who uploaded
 
-after any number of {"stage", "progress", "message"}. It exits with 0 in both cases; anything else is a crash, told on
-standard error. When standard input closes, its worker is dead: the child ends at once, so that no job runs twice.
+after any number of {"stage", "progress", "message"} and one {"inspection": {...}}, what was understood of the upload. It
+exits with 0 in both cases; anything else is a crash, told on standard error. When standard input closes, its worker is dead:
+the child ends at once, so that no job runs twice.
 """
 
 from __future__ import annotations
@@ -16,25 +17,41 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compress.errors import BudgetNotMet, CompressError
 from compress.parent import when_parent_ends
 from store.artifacts import FULL_DISK
 from store.bundles import BundleStore
 from store.errors import OutOfSpace, StoreError
-from store.jobs import CompressionRequest, Problem
+from store.inspection import Inspection
+from store.jobs import CompressionRequest
+from store.problem import Problem
 from store.settings import StoreSettings
 from store.uploads import UploadStore
 
+if TYPE_CHECKING:
+    from compress.tasks.reading import Inputs
 
-def main(folder: Path) -> int:
-    """Does the job in `folder`; returns the exit status."""
+
+class ChildSettings(StoreSettings):
+    """The store's settings and the limits of what a child does.
+
+    Attributes:
+        inspection_memory_bytes: that an inspection may take, beside eight times the size of its files.
+    """
+
+    inspection_memory_bytes: int = 4 << 30
+
+
+def main(folder: Path, *, inspecting: bool = False) -> int:
+    """Does the job in `folder`, or only looks at its files; returns the exit status."""
     when_parent_ends(lambda: os._exit(1))
     request = CompressionRequest.model_validate_json((folder / "request.json").read_text())
-    settings = StoreSettings()
+    settings = ChildSettings()
+    do = _inspect if inspecting else _run
     try:
-        _tell({"result": {"model_id": _run(request, folder, settings)}})
+        _tell({"result": {"model_id": do(request, folder, settings)}})
     except BudgetNotMet as answer:
         curve = [point.model_dump(mode="json") for point in answer.curve]
         _tell({"problem": answer.problem().model_dump(), "curve": curve})
@@ -54,20 +71,38 @@ def main(folder: Path) -> int:
     return 0
 
 
-def _run(request: CompressionRequest, folder: Path, settings: StoreSettings) -> str:
+def _run(request: CompressionRequest, folder: Path, settings: ChildSettings) -> str:
     # Imported here so that the watchdog lives before torch begins its seconds of loading.
     from compress.evaluating import EvaluationSettings
     from compress.pipeline import run
-    from compress.tasks.reading import Inputs
-
-    uploads, inputs = UploadStore(settings), folder / "inputs"
-    inputs.mkdir(parents=True, exist_ok=True)
-    files = Inputs(**{name: uploads.fetch(upload, inputs) for name, upload in request.files})
 
     def report(stage: str, progress: float, message: str) -> None:
         _tell({"stage": stage, "progress": progress, "message": message})
 
-    return run(request, files, folder, report, BundleStore(settings), EvaluationSettings().evaluations)
+    files, evaluations = _files(request, folder, settings), EvaluationSettings().evaluations
+    return run(request, files, folder, report, BundleStore(settings), evaluations, _tell_inspection)
+
+
+def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings) -> None:
+    from compress.evaluating import EvaluationSettings
+    from compress.ingest.limits import memory_for
+    from compress.inspecting import begin
+
+    size = sum(upload.size_bytes for upload in request.uploads)
+    with memory_for(settings.inspection_memory_bytes + 8 * size):
+        begin(_files(request, folder, settings), request.recipe, _tell_inspection, EvaluationSettings().evaluations)
+
+
+def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -> Inputs:
+    from compress.tasks.reading import Inputs
+
+    uploads, inputs = UploadStore(settings), folder / "inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
+    return Inputs(**{name: uploads.fetch(upload, inputs) for name, upload in request.files})
+
+
+def _tell_inspection(inspection: Inspection) -> None:
+    _tell({"inspection": inspection.model_dump(mode="json")})
 
 
 def _problem(kind: str, title: str, fault: Exception) -> dict[str, Any]:
@@ -80,4 +115,4 @@ def _tell(line: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), inspecting=sys.argv[2:] == ["inspect"]))

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from store.jobs import Problem
 from store.manifest import CurvePoint
+from store.problem import Problem
 
 if TYPE_CHECKING:
     from compress.training.plan import Trained

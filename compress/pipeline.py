@@ -24,11 +24,13 @@ import torch
 from compress.card import write_card
 from compress.errors import BudgetNotMet
 from compress.evaluating import Evaluations
+from compress.inspecting import begin
 from compress.measurement import Measured, best_compressed, measure
 from compress.structure import candidates
 from compress.tasks.contract import Candidate, Model, ModelTask, Origin
-from compress.tasks.reading import Inputs, read_task
+from compress.tasks.reading import Inputs
 from store.bundles import BundleStore, seal
+from store.inspection import Inspection
 from store.jobs import CompressionRequest
 from store.manifest import AxisRecord, CurvePoint, Manifest, Provenance
 from store.report import Report
@@ -76,6 +78,7 @@ def run(
     report: Progress,
     bundles: BundleStore,
     evaluations: Evaluations = MappingProxyType({}),
+    tell: Callable[[Inspection], None] = lambda _: None,
 ) -> str:
     """Compresses an uploaded model and publishes the bundle.
 
@@ -86,6 +89,7 @@ def run(
         report: called with stage, share of the whole done (0 to 1) and a message.
         bundles: where the bundle goes.
         evaluations: commands that the recipe's metric may name.
+        tell: called once with what was understood of the upload, before anything else is done with it.
 
     Returns:
         The bundle's id.
@@ -96,11 +100,17 @@ def run(
     torch.manual_seed(request.recipe.seed)
     stages = Stages(report)
     stages.enter("ingest", "reading the model")
-    return _compress(read_task(inputs, request.recipe, evaluations), request, work, stages, bundles)
+    task, inspection = begin(inputs, request.recipe, tell, evaluations)
+    return _compress(task, inspection, request, work, stages, bundles)
 
 
 def _compress(
-    task: ModelTask[Model], request: CompressionRequest, work: Path, stages: Stages, bundles: BundleStore
+    task: ModelTask[Model],
+    inspection: Inspection,
+    request: CompressionRequest,
+    work: Path,
+    stages: Stages,
+    bundles: BundleStore,
 ) -> str:
     chosen = _chosen(task, work, stages)
     found, measured, bundle = chosen.found, chosen.measured, chosen.folder
@@ -123,6 +133,7 @@ def _compress(
         files=[],
     )
     summary = Report(
+        inspection=inspection,
         curve=found.curve,
         original_value=task.judge(task.original).value,
         epochs=found.epochs,

@@ -16,8 +16,11 @@ from typing import Any, TypeVar
 
 from store.bundles import BundleStore
 from store.errors import Unavailable
-from store.jobs import JobState, Problem
+from store.inspection import Inspection
+from store.inspections import InspectionRecords
+from store.jobs import CompressionRequest, JobState
 from store.manifest import CurvePoint
+from store.problem import Problem
 from store.recipe import Mode
 from store.records import LOG_LINES, JobRecords
 from store.uploads import UploadStore
@@ -38,6 +41,7 @@ class Supervised:
     message: str = ""
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     answer: dict[str, Any] | None = None
+    inspection: Inspection | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -68,11 +72,11 @@ async def supervise(records: JobRecords, command: list[str], work: Path, job_id:
             title="The worker could not attend to the job",
             detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine and send the request again",
         )
-        await _surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=problem))
+        await surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=problem))
         return JobState.FAILED
 
 
-async def _surely(write: Callable[[], Result]) -> Result:
+async def surely(write: Callable[[], Result]) -> Result:
     """Writes what must not be lost, for as long as the database does not answer.
 
     In a thread, so that the worker can be cancelled meanwhile. What the database refuses for good is raised.
@@ -88,11 +92,11 @@ async def _surely(write: Callable[[], Result]) -> Result:
 
 
 async def _attend(records: JobRecords, command: list[str], folder: Path, job_id: str, run: int) -> str:
-    attempts = await _surely(lambda: records.begin(job_id, run))
+    attempts = await surely(lambda: records.begin(job_id, run))
     if attempts is None:
         shutil.rmtree(folder, ignore_errors=True)
-        return (await _surely(lambda: records.get(job_id))).state
-    request = (await _surely(lambda: records.get(job_id))).request
+        return (await surely(lambda: records.get(job_id))).state
+    request = (await surely(lambda: records.get(job_id))).request
     most = MOST_ATTEMPTS[request.recipe.mode]
     if attempts > most:
         lost = Problem(
@@ -100,53 +104,85 @@ async def _attend(records: JobRecords, command: list[str], folder: Path, job_id:
             title="The worker was lost again and again",
             detail=f"the job was begun {most} times and its worker died each time; it may need more memory",
         )
-        await _surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))
+        await surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))
         shutil.rmtree(folder, ignore_errors=True)
         return JobState.FAILED
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "request.json").write_text(request.model_dump_json())
-    child = await asyncio.create_subprocess_exec(
-        *command,
-        str(folder),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=1 << 22,
-    )
     known = Supervised()
-    if child.stdout is None or child.stderr is None:
-        raise RuntimeError("the child was started without pipes")
     recording = asyncio.create_task(_record(known, records, job_id, run))
     try:
-        await asyncio.gather(_listen(child.stdout, known), _log(child.stderr, known))
-        code = await child.wait()
+        code = await attend_child(command, folder, request, known)
     finally:
         recording.cancel()
-        if child.returncode is None:
-            with suppress(ProcessLookupError):
-                child.kill()
-            await asyncio.shield(child.wait())
-            shutil.rmtree(folder, ignore_errors=True)
     state = await _conclude(records, known, code, job_id, run)
     shutil.rmtree(folder, ignore_errors=True)
     return state
 
 
-def sweep(records: JobRecords, work: Path, uploads: UploadStore, bundles: BundleStore) -> None:
+async def attend_child(
+    command: list[str], folder: Path, request: CompressionRequest, known: Supervised, *arguments: str
+) -> int:
+    """Runs a child to its end and listens to it; whatever ends the waiting ends the child too, and removes its folder.
+
+    Args:
+        command: what to start; the folder is appended.
+        folder: of the child, with `request.json` in it.
+        request: what is asked of it.
+        known: is told what the child says.
+        arguments: appended behind the folder.
+
+    Returns:
+        Its exit status; negative: the signal that ended it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "request.json").write_text(request.model_dump_json())
+    child = await asyncio.create_subprocess_exec(
+        *command,
+        str(folder),
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 22,
+    )
+    if child.stdout is None or child.stderr is None:
+        raise RuntimeError("the child was started without pipes")
+    try:
+        await asyncio.gather(_listen(child.stdout, known), _log(child.stderr, known))
+        return await child.wait()
+    finally:
+        if child.returncode is None:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await asyncio.shield(child.wait())
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(
+    records: JobRecords, inspections: InspectionRecords, work: Path, uploads: UploadStore, bundles: BundleStore
+) -> None:
     """Removes what nobody needs any more.
 
     That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), uploads of
-    jobs that have ended, and halves of bundles.
+    jobs and inspections that have ended, old answers of inspections, and halves of bundles.
     """
     # Folders first: one that appears after this look belongs to a job that the look at the jobs may have missed.
     folders = list(work.iterdir()) if work.is_dir() else []
     active = [job for job in records.all() if not job.state.ended]
+    looking = inspections.active()
     bundles.sweep()
-    uploads.sweep({upload.sha256 for job in active for upload in job.request.uploads})
+    inspections.sweep()
+    needed = [job.request for job in active] + list(looking.values())
+    uploads.sweep({upload.sha256 for request in needed for upload in request.uploads})
     current = {f"{job.id}-{records.run_of(job.id)}" for job in active}
+    current |= {inspection_folder(inspection) for inspection in looking}
     for folder in folders:
         if folder.name not in current:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def inspection_folder(inspection: str) -> str:
+    """The name of the folder of an inspection, `<id>-<run>`."""
+    return f"inspection-{inspection}"
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -172,6 +208,9 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
             continue
         if "result" in told or "problem" in told:
             known.answer = told
+        elif "inspection" in told:
+            known.inspection = Inspection.model_validate(told["inspection"])
+            known.news.set()
         elif {"stage", "progress", "message"} <= told.keys():
             known.stage, known.progress, known.message = told["stage"], told["progress"], told["message"]
             said = f"{known.stage}: {known.message}"
@@ -202,6 +241,9 @@ async def _told(known: Supervised, records: JobRecords, job_id: str, run: int) -
     stage, progress, message, log = known.stage, known.progress, known.message, list(known.log)
     try:
         await asyncio.to_thread(records.advance, job_id, run, stage, progress, message, log)
+        if known.inspection is not None:
+            await asyncio.to_thread(records.inspected, job_id, run, known.inspection)
+            known.inspection = None
     except Exception as fault:
         # Whatever it is, no line of progress is worth a job.
         _LOG.warning("progress of job %s was not recorded: %s: %s", job_id, type(fault).__name__, fault)
@@ -210,8 +252,19 @@ async def _told(known: Supervised, records: JobRecords, job_id: str, run: int) -
 async def _conclude(records: JobRecords, known: Supervised, code: int, job_id: str, run: int) -> str:
     await _told(known, records, job_id, run)
     state, answer = _outcome(known, code)
-    await _surely(lambda: records.finish(job_id, run, state, **answer))
+    await surely(lambda: records.finish(job_id, run, state, **answer))
     return state
+
+
+def crash(known: Supervised, code: int, what: str) -> Problem:
+    """What is told of a child that ended otherwise than it should."""
+    how = f"ended by signal {-code}" if code < 0 else f"ended with status {code}"
+    return Problem(
+        kind="crashed",
+        title=f"The {what} crashed",
+        detail=f"its process {how} in stage '{known.stage or 'start'}'; its last lines are in `issues`",
+        issues=list(known.log)[-10:],
+    )
 
 
 def _outcome(known: Supervised, code: int) -> tuple[JobState, dict[str, Any]]:
@@ -223,11 +276,4 @@ def _outcome(known: Supervised, code: int) -> tuple[JobState, dict[str, Any]]:
         curve = [CurvePoint.model_validate(point) for point in known.answer.get("curve", [])]
         state = JobState.BUDGET_NOT_MET if problem.kind == "budget-not-met" else JobState.FAILED
         return state, {"problem": problem, "curve": curve}
-    how = f"ended by signal {-code}" if code < 0 else f"ended with status {code}"
-    crashed = Problem(
-        kind="crashed",
-        title="The compression crashed",
-        detail=f"the job's process {how} in stage '{known.stage or 'start'}'; its last lines are in `issues`",
-        issues=list(known.log)[-10:],
-    )
-    return JobState.FAILED, {"problem": crashed}
+    return JobState.FAILED, {"problem": crash(known, code, "compression")}

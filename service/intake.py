@@ -163,5 +163,6 @@ async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
 
 def _forget(house: House, hashes: set[str]) -> None:
     needed = {upload.sha256 for job in house.queue.list() for upload in job.request.uploads}
+    needed |= house.queue.inspections.uploads()
     for sha256 in hashes - needed:
         house.uploads.delete(sha256)

@@ -11,7 +11,9 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from store.inspection import Inspection, PendingInspection
 from store.manifest import CurvePoint, Sha256
+from store.problem import Problem
 from store.recipe import Recipe
 
 
@@ -71,19 +73,6 @@ class CompressionRequest(BaseModel):
         return [(name, upload) for name, upload in fields if isinstance(upload, UploadRef)]
 
 
-class Problem(BaseModel):
-    """Why a job ended without a bundle, in words for the person who uploaded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str = Field(description="stable slug", examples=["unknown-architecture"])
-    title: str = Field(description="what happened, in words", examples=["The model is not understood"])
-    detail: str = Field(
-        description="what was found, what was expected, what to do", examples=["there is no recurrent layer"]
-    )
-    issues: list[str] = Field(default=[], description="everything found", examples=[["conv.weight (2, 2, 2)"]])
-
-
 class Job(BaseModel):
     """A job as everybody sees it."""
 
@@ -100,6 +89,9 @@ class Job(BaseModel):
     log: list[str] = Field(default=[], description="the last lines, oldest first", examples=[["search: ..."]])
     attempts: int = Field(default=0, description="how often a worker began it", examples=[1])
     model_id: str | None = Field(default=None, description="the bundle, once succeeded", examples=["9e0f95b09709d4a3"])
+    inspection: Inspection | None = Field(
+        default=None, description="what was understood of the upload; null: not looked at yet, or left out of a list"
+    )
     problem: Problem | None = Field(default=None, description="why it ended without a model")
     curve: list[CurvePoint] = Field(default=[], description="kept when the budget could not be met")
     request: CompressionRequest = Field(description="what was asked")
@@ -135,6 +127,12 @@ class JobQueue(Protocol):
 
     def enqueue(self, request: CompressionRequest) -> Job:
         """Queues the request, or returns the job that stands for it; one that failed or whose model is gone runs anew."""
+
+    def inspect(self, request: CompressionRequest) -> str:
+        """Queues an inspection of a request, or joins the one that is under way; returns its id."""
+
+    def inspection(self, inspection_id: str) -> Inspection | PendingInspection:
+        """The answer of an inspection, or where it stands."""
 
     def get(self, job_id: str) -> Job:
         """The job as it is now."""

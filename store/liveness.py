@@ -19,13 +19,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, LiteralString, Protocol
 
 import psycopg
 import sqlalchemy as sa
 
 from store.errors import Unavailable
-from store.names import QUEUE
+from store.names import INSPECTION_QUEUE, QUEUE
 from store.settings import StoreSettings
 
 if TYPE_CHECKING:  # a second of imports, which a look at a lock every few seconds can do without
@@ -51,6 +51,9 @@ class Locks(Protocol):
 
     def is_held(self, executor_id: str) -> bool:
         """Whether a living worker holds the lock, without ever being in the way of one that wants it."""
+
+    def any_held(self) -> bool:
+        """Whether there is a living worker at all."""
 
 
 class FileLocks:
@@ -80,19 +83,32 @@ class FileLocks:
         Raises:
             OSError: when the file cannot be opened.
         """
-        try:
-            handle = self._file(executor_id).open()
-        except FileNotFoundError:
-            return False
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return _is_locked(self._file(executor_id))
+
+    def any_held(self) -> bool:
+        """Whether a living worker of this machine holds any lock.
+
+        Raises:
+            OSError: when the files cannot be opened.
+        """
+        return any(_is_locked(path) for path in self._folder.iterdir())
 
     def _file(self, executor_id: str) -> Path:
         return self._folder / hashlib.sha256(executor_id.encode()).hexdigest()[:16]
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock on a file; no file, no lock."""
+    try:
+        handle = path.open()
+    except FileNotFoundError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 class PostgresLocks:
@@ -120,14 +136,24 @@ class PostgresLocks:
         """
         # Postgres shows a lock on one 64-bit number as two halves and the mark 1.
         high, low = divmod(_key(executor_id) % (1 << 64), 1 << 32)
+        return self._sees("and classid = %s::bigint::oid and objid = %s::bigint::oid", high, low)
+
+    def any_held(self) -> bool:
+        """Whether anybody holds a lock of this kind in the database; nobody but workers does, but for a moment.
+
+        Raises:
+            Unavailable: when the server does not answer.
+        """
+        return self._sees("")
+
+    def _sees(self, which: LiteralString, *values: int) -> bool:
         query = (
             "select 1 from pg_locks join pg_database on pg_database.oid = pg_locks.database "
-            "where locktype = 'advisory' and datname = current_database() "
-            "and classid = %s::bigint::oid and objid = %s::bigint::oid and objsubid = 1"
+            f"where locktype = 'advisory' and granted and datname = current_database() and objsubid = 1 {which} limit 1"
         )
         try:
             with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
-                return connection.execute(query, (high, low)).fetchone() is not None
+                return connection.execute(query, values).fetchone() is not None
         except psycopg.Error as error:
             raise Unavailable(str(error).strip()) from error
 
@@ -182,18 +208,21 @@ def recover_dead_peers(
             _LOG.exception("looking for jobs of dead workers failed")
 
 
+_QUEUES = [QUEUE, INSPECTION_QUEUE]
+
+
 def _look(client: DBOSClient, locks: Locks, own_id: str, may_resume: Callable[[str], bool]) -> None:
-    pending = client.list_workflows(status="PENDING", queue_name=QUEUE, load_input=False, load_output=False)
+    pending = client.list_workflows(status="PENDING", queue_name=_QUEUES, load_input=False, load_output=False)
     for executor_id in sorted({flow.executor_id for flow in pending if flow.executor_id} - {own_id}):
         held = locks.acquire(executor_id)
         if held is None:
             continue
         try:
             stranded = client.list_workflows(
-                status="PENDING", executor_id=executor_id, queue_name=QUEUE, load_input=False, load_output=False
+                status="PENDING", executor_id=executor_id, queue_name=_QUEUES, load_input=False, load_output=False
             )
             for flow in stranded:
                 if may_resume(flow.workflow_id):
-                    client.resume_workflow(flow.workflow_id, queue_name=QUEUE)
+                    client.resume_workflow(flow.workflow_id, queue_name=flow.queue_name)
         finally:
             held.close()

@@ -9,8 +9,10 @@ from dbos import DBOSClient
 
 from store.bundles import BundleStore
 from store.errors import CorruptBundle, NotFound
+from store.inspection import Inspection, PendingInspection
+from store.inspections import InspectionRecords
 from store.jobs import CompressionRequest, Job, JobState
-from store.names import APPLICATION_VERSION, QUEUE, WORKFLOW
+from store.names import APPLICATION_VERSION, INSPECTION_QUEUE, INSPECTION_WORKFLOW, QUEUE, WORKFLOW
 from store.records import JobRecords
 from store.settings import StoreSettings
 
@@ -29,6 +31,11 @@ def workflow_id_of(job_id: str, run: int) -> str:
     return f"{job_id}-{run}"
 
 
+def inspection_workflow_id_of(inspection_id: str, run: int) -> str:
+    """The id under which DBOS knows one run of an inspection."""
+    return f"{INSPECTION_WORKFLOW}-{inspection_id}-{run}"
+
+
 class DbosJobQueue:
     """Implements `store.jobs.JobQueue`; SQLite by default, Postgres by configuration.
 
@@ -39,6 +46,7 @@ class DbosJobQueue:
 
     def __init__(self, settings: StoreSettings, bundles: BundleStore | None = None) -> None:
         self.records = JobRecords(settings)
+        self.inspections = InspectionRecords(self.records.engine)
         self._bundles = bundles or BundleStore(settings)
         self._client = DBOSClient(system_database_url=self.records.url)
 
@@ -56,18 +64,33 @@ class DbosJobQueue:
             job, run = self.records.add(job_id, request)
         if job.state is JobState.QUEUED:
             # Repeating it is harmless, and mends a request that died between the two writes.
-            self._client.enqueue(
-                {
-                    "workflow_name": WORKFLOW,
-                    "queue_name": QUEUE,
-                    "workflow_id": workflow_id_of(job_id, run),
-                    "workflow_id_reuse_policy": "return-existing",
-                    "app_version": APPLICATION_VERSION,
-                },
-                job_id,
-                run,
-            )
+            self._put(WORKFLOW, QUEUE, workflow_id_of(job_id, run), job_id, run)
         return job
+
+    def inspect(self, request: CompressionRequest) -> str:
+        """Queues an inspection of a request, or joins the one that is under way; returns its id."""
+        inspection_id = job_id_of(request)
+        run = self.inspections.add(inspection_id, request)
+        workflow_id = inspection_workflow_id_of(inspection_id, run)
+        self._put(INSPECTION_WORKFLOW, INSPECTION_QUEUE, workflow_id, inspection_id, run)
+        return inspection_id
+
+    def inspection(self, inspection_id: str) -> Inspection | PendingInspection:
+        """The answer of an inspection, or where it stands."""
+        return self.inspections.get(inspection_id)
+
+    def _put(self, workflow: str, queue: str, workflow_id: str, *arguments: object) -> None:
+        """Enqueues a workflow; nothing happens when it is there."""
+        self._client.enqueue(
+            {
+                "workflow_name": workflow,
+                "queue_name": queue,
+                "workflow_id": workflow_id,
+                "workflow_id_reuse_policy": "return-existing",
+                "app_version": APPLICATION_VERSION,
+            },
+            *arguments,
+        )
 
     def _whole(self, model_id: str) -> bool:
         """Whether a model can be used: somebody may have removed or damaged it on disk, past `DELETE`."""

@@ -17,8 +17,10 @@ from pydantic import TypeAdapter
 from sqlalchemy.exc import IntegrityError
 
 from store.errors import NotFound, Unavailable
-from store.jobs import CompressionRequest, Job, JobState, Problem
+from store.inspection import Inspection
+from store.jobs import CompressionRequest, Job, JobState
 from store.manifest import CurvePoint
+from store.problem import Problem
 from store.settings import StoreSettings
 
 LOG_LINES = 50
@@ -41,18 +43,36 @@ _JOBS = sa.Table(
     sa.Column("model_id", sa.String(64)),
     sa.Column("problem", sa.Text),
     sa.Column("curve", sa.Text, nullable=False, default="[]"),
+    sa.Column("inspection", sa.Text),
 )
 _CURVE = TypeAdapter(list[CurvePoint])
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Creates the tables that are not there yet."""
-    try:
-        METADATA.create_all(engine)
-    except sa.exc.OperationalError:
-        # Another process created one between the look and the creation.
-        METADATA.create_all(engine)
+    """Creates the tables that are not there yet, and columns that an earlier release did not have, which may be null."""
+    for last in (False, True):
+        try:
+            METADATA.create_all(engine)
+            _add_columns(engine)
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError):
+            # Another process created one between the look and the creation.
+            if last:
+                raise
+        else:
+            return
+
+
+def _add_columns(engine: sa.Engine) -> None:
+    """Adds the columns that a table lacks."""
+    seen = sa.inspect(engine)
+    for table in METADATA.tables.values():
+        there = {column["name"] for column in seen.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                kind = column.type.compile(engine.dialect)
+                with engine.begin() as connection:
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}")
 
 
 class JobRecords:
@@ -93,7 +113,8 @@ class JobRecords:
         now = _now()
         fresh = {
             "state": JobState.QUEUED, "created_at": now, "updated_at": now, "stage": "", "progress": 0.0, "message": "",
-            "log": "[]", "attempts": 0, "model_id": None, "problem": None, "curve": "[]", "request": request.model_dump_json(),
+            "log": "[]", "attempts": 0, "model_id": None, "problem": None, "curve": "[]", "inspection": None,
+            "request": request.model_dump_json(),
         }  # fmt: skip
         with self.engine.begin() as connection:
             try:
@@ -131,10 +152,10 @@ class JobRecords:
         return int(self._row(job_id).run)
 
     def all(self) -> list[Job]:
-        """All jobs, newest first, without their logs."""
+        """All jobs, newest first, without their logs and inspections."""
         with self.engine.connect() as connection:
             rows = connection.execute(_JOBS.select().order_by(_JOBS.c.created_at.desc())).all()
-        return [_job(row).model_copy(update={"log": []}) for row in rows]
+        return [_job(row).model_copy(update={"log": [], "inspection": None}) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -160,6 +181,10 @@ class JobRecords:
             message=message,
             log=json.dumps(log[-LOG_LINES:]),
         )
+
+    def inspected(self, job_id: str, run: int, inspection: Inspection) -> bool:
+        """Records what was understood of a running job's upload; False when it is no longer running."""
+        return self._change(job_id, run, (JobState.RUNNING,), inspection=inspection.model_dump_json())
 
     def finish(
         self,
@@ -216,6 +241,7 @@ def _job(row: sa.Row[Any]) -> Job:
         model_id=row.model_id,
         problem=Problem.model_validate_json(row.problem) if row.problem else None,
         curve=_CURVE.validate_json(row.curve),
+        inspection=Inspection.model_validate_json(row.inspection) if row.inspection else None,
         request=request,
     )
 

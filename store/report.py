@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from store.inspection import Inspection
 from store.manifest import CurvePoint, EpochPoint, VariantName
 from store.recipe import Frozen
 
@@ -35,6 +36,9 @@ class Sample(Frozen):
 class Report(Frozen):
     """The trade-off curve, what was left out and samples, for the card and the reader's questions."""
 
+    inspection: Inspection | None = Field(
+        default=None, description="what was understood of the upload; null: in bundles of earlier releases"
+    )
     curve: list[CurvePoint] = Field(description="what was tried, from the least removed to the most")
     original_value: float = Field(description="of the original, by the same quick estimate", examples=[31.9])
     epochs: list[EpochPoint] = Field(default=[], description="of `learn`")

@@ -19,4 +19,4 @@ CHILD = {"ISS_CHILD_COMMAND": json.dumps([sys.executable, "-m", "tests.hasty"])}
 
 if __name__ == "__main__":
     clock.SECONDS = SECONDS
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), inspecting=sys.argv[2:] == ["inspect"]))

@@ -18,6 +18,7 @@ from compress.errors import ModeUnavailable
 from compress.ingest.reading import Reading
 from compress.networks.contract import Network
 from compress.observation import Observed
+from store.inspection import LayerRecord
 from store.manifest import (
     SENTENCE,
     CheckRecord,
@@ -195,6 +196,14 @@ class ModelTask(ABC, Generic[Model]):
     def parameters(self, declaration: Declaration) -> int:
         """How many parameters a network of these sizes has."""
         return axes.parameters(declaration)
+
+    def layers(self) -> list[LayerRecord]:
+        """The original's groups of components, and which of them the recipe lets shrink."""
+        declaration = self.original.declaration()
+        shrinking = self.prunable(declaration)
+        return [
+            LayerRecord(name=axis, size=size, may_shrink=axis in shrinking) for axis, size in declaration.axes.items()
+        ]
 
     def notes(self) -> list[str]:
         """What the report should say besides: parts that were left alone, and why."""

@@ -37,6 +37,7 @@ from compress.tasks.recorded import opened, outputs_of, recorded_runs, written
 from runtime.errors import GraphRefused, InputsRefused
 from runtime.latency import compare_graphs
 from runtime.samples import SAMPLES, AnyGraph, Inputs, write_runs
+from store.inspection import LayerRecord
 from store.manifest import CheckRecord, LatencyRecord, PartRecord, Task
 from store.recipe import COMMAND, Recipe
 
@@ -239,6 +240,12 @@ class GraphTask(ModelTask[GraphNetwork]):
                 break
             kept.append(run)
         write_runs(folder / SAMPLES, kept)
+
+    def layers(self) -> list[LayerRecord]:
+        """Every group of recurrent units."""
+        return [
+            LayerRecord(name=each.name, size=each.size, may_shrink=not each.reasons) for each in self.original.report()
+        ]
 
     def notes(self) -> list[str]:
         """Every group of units that was left alone, with the reasons."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -54,7 +55,11 @@ class LanguageTask(ModelTask[LanguageModel]):
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
         self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
         self.origin = Origin.read(reading, texts.calibration_origin, texts.held_out_origin)
-        self._base = judged(original, texts.held_out)
+
+    @cached_property
+    def _base(self) -> float:
+        """The original's perplexity, by the quick estimate; of a large model it takes a while."""
+        return judged(self.original, self.texts.held_out)
 
     def observe(self, tell: Tell) -> Observed:
         """Moments over the calibration text."""

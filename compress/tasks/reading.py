@@ -10,6 +10,7 @@ from typing import Any
 from compress.errors import ModeUnavailable, UnreadableUpload, WrongBudget
 from compress.evaluating import Evaluations
 from compress.export import check_size
+from compress.findings import Findings
 from compress.graphs.reading import is_graph
 from compress.ingest.checkpoint import Checkpoint, read_checkpoint
 from compress.ingest.layouts import recognise
@@ -41,13 +42,23 @@ class Inputs:
     held_out: Path | None = None
 
 
-def read_task(inputs: Inputs, recipe: Recipe, evaluations: Evaluations = MappingProxyType({})) -> ModelTask[Any]:
-    """The task of an upload; `evaluations` are those that a graph's metric may name.
+def read_task(
+    inputs: Inputs, recipe: Recipe, evaluations: Evaluations = MappingProxyType({}), found: Findings | None = None
+) -> ModelTask[Any]:
+    """The task of an upload.
+
+    Args:
+        inputs: the uploads' local files.
+        recipe: what is asked for.
+        evaluations: those that a graph's metric may name.
+        found: is told what is understood on the way; None: nobody wants to know.
 
     Raises:
         CompressError: when a file cannot be read, or the recipe does not fit the model.
     """
+    found = found or Findings()
     if is_graph(inputs.model):
+        found.add(kind=GraphTask.task)
         settled_recipe = with_budget(recipe, GraphTask.task)
         graph = graph_file(inputs.model, inputs.model_data)
         return GraphTask(graph.path, settled_recipe, inputs.calibration, inputs.held_out, evaluations, told=graph.told)
@@ -59,8 +70,8 @@ def read_task(inputs: Inputs, recipe: Recipe, evaluations: Evaluations = Mapping
         )
     checkpoint = read_checkpoint(inputs.model, inputs.config)
     if is_bidaf(checkpoint):
-        return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task))
-    return _read_language(checkpoint, inputs, with_budget(recipe, LanguageTask.task))
+        return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task), found)
+    return _read_language(checkpoint, inputs, with_budget(recipe, LanguageTask.task), found)
 
 
 def with_budget(recipe: Recipe, task: Task) -> Recipe:
@@ -75,17 +86,20 @@ def with_budget(recipe: Recipe, task: Task) -> Recipe:
         raise WrongBudget(str(error)) from error
 
 
-def _read_language(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe) -> LanguageTask:
+def _read_language(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings) -> LanguageTask:
     ingested = recognise(checkpoint)
+    found.network(LanguageTask.task, ingested.network, ingested.reading)
     check_size(ingested.network)
     tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
+    found.add(text=contract)
     codec = TextCodec(tokenizer, contract)
     texts = read_texts(ingested.network, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
     return LanguageTask(ingested.network, texts, recipe, codec, ingested.reading)
 
 
-def _read_questions(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe) -> QuestionTask:
+def _read_questions(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings) -> QuestionTask:
     ingested = recognise_bidaf(checkpoint)
+    found.network(QuestionTask.task, ingested.network, ingested.reading)
     original = ingested.network
     codec = read_codec(inputs.vocabulary, inputs.vectors, inputs.characters, original.spec)
     data = read_questions(original, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)

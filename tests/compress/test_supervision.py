@@ -101,6 +101,15 @@ def test_end_of_a_job_is_recorded_however_long_the_database_is_locked(
     assert (job.problem is None) == (job.state is JobState.SUCCEEDED)
 
 
+def test_what_was_understood_is_recorded_with_the_job(records: JobRecords, tmp_path: Path) -> None:
+    told = 'print(json.dumps({"inspection": {"understood": True, "layout": "two layers"}}), flush=True)\n'
+    code = TELLING.replace("range(25)", "range(2)").replace("for step", told + "for step")
+    job = in_child(records, code, tmp_path / "work")
+    assert job.inspection is not None
+    assert job.inspection.layout == "two layers"
+    assert records.all()[0].inspection is None  # a list is kept short
+
+
 @pytest.mark.parametrize(
     ("last_word", "fault"),
     [

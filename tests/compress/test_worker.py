@@ -21,8 +21,9 @@ from compress.worker import ID_IN_USE
 from examples.demo import free_port
 from store.bundles import BundleStore
 from store.errors import NotFound
+from store.inspection import Inspection, PendingInspection
 from store.jobs import CompressionRequest, Job, JobState, UploadRef
-from store.liveness import FileLocks
+from store.liveness import FileLocks, locks_of
 from store.queue import DbosJobQueue
 from store.recipe import Recipe
 from store.settings import StoreSettings
@@ -45,6 +46,16 @@ def tell(**line):
 
 tell(stage="work", progress=0.3, message="begun")
 kind = request["recipe"]["name"].split("-")[0]
+if sys.argv[2:] == ["inspect"]:
+    if kind == "stuck":
+        time.sleep(600)
+    if kind == "unread":
+        tell(problem={"kind": "out-of-memory", "title": "t", "detail": "d", "issues": []}, curve=[])
+    elif kind != "crash":
+        time.sleep(2 if kind == "slow" else 0)
+        tell(inspection={"understood": True, "layout": "two layers"})
+        tell(result={"model_id": None})
+    sys.exit(7 if kind == "crash" else 0)
 if kind == "crash":
     print("the reason", file=sys.stderr)
     sys.exit(7)
@@ -83,9 +94,12 @@ class House:
         database = {} if self.settings.database_url is None else {"ISS_DATABASE_URL": self.settings.database_url}
         return os.environ | {"ISS_HOME": str(self.settings.home)} | database
 
-    def worker(self, executor_id: str, python: str = sys.executable) -> subprocess.Popen[bytes]:
+    def worker(
+        self, executor_id: str, python: str = sys.executable, inspection_seconds: float = 20
+    ) -> subprocess.Popen[bytes]:
         environment = self.environment() | {
             "ISS_EXECUTOR_ID": executor_id,
+            "ISS_INSPECTION_SECONDS": str(inspection_seconds),
             "ISS_CHILD_COMMAND": f'["{python}", "{self.child}"]',
             "RUNS": str(self.runs),
             "MADE": str(self.made),
@@ -102,6 +116,19 @@ class House:
     def ask(self, name: str) -> Job:
         model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
         return self.queue.enqueue(CompressionRequest(model=model, recipe=Recipe(name=name)))
+
+    def inspect(self, name: str) -> str:
+        model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+        return self.queue.inspect(CompressionRequest(model=model, recipe=Recipe(name=name)))
+
+    def answered(self, inspection_id: str, seconds: float = 20) -> Inspection:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            found = self.queue.inspection(inspection_id)
+            if isinstance(found, Inspection):
+                return found
+            time.sleep(0.05)
+        pytest.fail(f"still {found}")
 
     def until(self, job_id: str, done: Callable[[Job], bool], seconds: float = 20) -> Job:
         limit = time.monotonic() + seconds
@@ -202,6 +229,56 @@ def test_jobs_end_as_success_answer_budget_and_crash(house: House) -> None:
     house.ended(jobs["crash"])
     house.until(jobs["crash"], lambda job: len(house.lines("start crash")) == 2)
     assert len(house.lines("start good")) == 1
+
+
+def test_inspections_do_not_wait_for_jobs_and_always_have_an_answer(house: House) -> None:
+    house.worker("one", inspection_seconds=1.5)
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    asked = {name: house.inspect(name) for name in ("good", "unread", "crash", "stuck")}
+    good = house.answered(asked["good"])
+    assert (good.understood, good.layout) == (True, "two layers")
+    kinds = {"unread": "out-of-memory", "crash": "crashed", "stuck": "inspection-too-long"}
+    for name, kind in kinds.items():
+        found = house.answered(asked[name])
+        assert not found.understood
+        assert found.problem is not None
+        assert found.problem.kind == kind
+    assert house.queue.get(job.id).state is JobState.RUNNING
+    pids = [int(line.split()[-1]) for line in house.lines("start stuck")]
+    assert [pid for pid in pids if alive(pid)] == []
+    assert [path.name for path in house.settings.work.iterdir()] == [f"{job.id}-1"]
+    # The same request again is inspected anew, under the same id.
+    assert house.inspect("good") == asked["good"]
+    assert house.answered(asked["good"]).understood
+    assert len(house.lines("start good")) == 2
+
+
+def test_inspection_of_a_killed_worker_is_taken_up_by_a_peer(house: House) -> None:
+    first = house.worker("one")
+    asked = house.inspect("slow")
+    limit = time.monotonic() + 20
+    while not house.lines("start slow") and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert house.inspect("slow") == asked  # joins the one that is under way
+    house.worker("two")
+    first.send_signal(signal.SIGKILL)
+    assert house.answered(asked).understood
+    assert len(house.lines("start slow")) == 2
+    with pytest.raises(NotFound):
+        house.queue.inspection("nope")
+
+
+def test_inspection_without_a_worker_waits(house: House) -> None:
+    locks = locks_of(house.settings)
+    assert not locks.any_held()
+    asked = house.inspect("good")
+    found = house.queue.inspection(asked)
+    assert isinstance(found, PendingInspection)
+    assert (found.id, found.state) == (asked, "queued")
+    house.worker("one")
+    assert house.answered(asked).understood
+    assert locks.any_held()
 
 
 def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> None:

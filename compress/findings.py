@@ -1,0 +1,78 @@
+"""What is known of an upload so far: each step of reading adds to it, so that a refusal keeps what was understood before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compress import axes
+from compress.ingest.reading import Reading
+from compress.networks.contract import Network
+from store.inspection import Inspection, LayerRecord, RoundTrip, TextRecord
+from store.manifest import Task
+from store.problem import Problem
+from store.wording import RANDOM
+
+MUCH_UNKNOWN = 0.1
+"""Share of a text's tokens above which unknown ones are warned of: Penn Treebank has 5 %, a wrong vocabulary most of them."""
+
+
+class Findings:
+    """Gathers an inspection."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+
+    def add(self, **known: Any) -> None:
+        """Adds fields of `Inspection`; one that was known is replaced."""
+        self._known |= known
+
+    def supply(self, **known: Any) -> None:
+        """Adds those fields that are not known yet."""
+        self._known = known | self._known
+
+    def network(self, kind: Task, network: Network, reading: Reading) -> None:
+        """Adds what a network is.
+
+        Args:
+            kind: what it does.
+            network: as it was read.
+            reading: what was made of the upload.
+        """
+        declaration = network.declaration()
+        self.add(
+            kind=kind,
+            architecture=network.architecture,
+            layout=reading.recognised,
+            dropped=list(reading.dropped),
+            assumed=list(reading.assumed),
+            layers=[LayerRecord(name=name, size=size, may_shrink=True) for name, size in declaration.axes.items()],
+            parameters=axes.parameters(declaration),
+            mult_adds=axes.mult_adds(declaration),
+        )
+
+    def understood(self) -> Inspection:
+        """The inspection of an upload that a job can be begun with."""
+        return Inspection(understood=True, warnings=self._warnings(), **self._known)
+
+    def refused(self, problem: Problem) -> Inspection:
+        """The inspection of an upload that a job would end with `problem` for."""
+        return Inspection(understood=False, problem=problem, warnings=self._warnings(), **self._known)
+
+    def _warnings(self) -> list[str]:
+        known, warnings = self._known, list[str]()
+        trip: RoundTrip | None = known.get("round_trip")
+        texts: list[TextRecord] = known.get("texts", [])
+        if known.get("random_inputs"):
+            warnings.append(f"no inputs were sent: a job would observe and judge on {RANDOM}")
+        if known.get("not_judged"):
+            warnings.append(f"nothing would be judged: {known['not_judged']}")
+        if trip is not None and trip.failed:
+            warnings.append(
+                f"{trip.failed:,} of {trip.checked:,} tokens of the vocabulary, given as text, are read as something else"
+            )
+        warnings += [
+            f"{text.unknown_share:.0%} of the {text.tokens:,} tokens of `{text.field}` are not in the vocabulary"
+            for text in texts
+            if text.unknown_share > MUCH_UNKNOWN
+        ]
+        return warnings

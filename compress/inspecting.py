@@ -1,0 +1,72 @@
+"""What every job begins with, and all that an inspection does: to read an upload and say what was understood of it.
+
+Nothing here takes longer than seconds: what is costly - the original's quality, texts that the model has to write, an evaluation
+of the operator's - is done when it is first asked for, by the stages of a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+from compress import axes
+from compress.errors import CompressError
+from compress.evaluating import Evaluations
+from compress.findings import Findings
+from compress.tasks.contract import ModelTask
+from compress.tasks.reading import Inputs, read_task
+from store.inspection import Inspection
+from store.recipe import Recipe
+
+
+def begin(
+    inputs: Inputs,
+    recipe: Recipe,
+    tell: Callable[[Inspection], None],
+    evaluations: Evaluations = MappingProxyType({}),
+) -> tuple[ModelTask[Any], Inspection]:
+    """Reads an upload and tells what was understood of it, also where it is refused.
+
+    Args:
+        inputs: the uploads' local files.
+        recipe: what is asked for.
+        tell: called once, before this returns or raises a `CompressError`.
+        evaluations: commands that the recipe's metric may name.
+
+    Returns:
+        The task, and what `tell` was called with.
+
+    Raises:
+        CompressError: an answer for the person who uploaded.
+    """
+    found = Findings()
+    try:
+        task = read_task(inputs, recipe, evaluations, found)
+        found.add(**_of(task))
+        # What was read of a checkpoint has been told, piece by piece; here the pieces stand in one line.
+        found.supply(layout=task.origin.layout)
+    except CompressError as error:
+        tell(found.refused(error.problem()))
+        raise
+    inspection = found.understood()
+    tell(inspection)
+    return task, inspection
+
+
+def _of(task: ModelTask[Any]) -> dict[str, Any]:
+    """What a task says of itself."""
+    declaration = task.original.declaration()
+    return {
+        "kind": task.task,
+        "architecture": task.original.architecture,
+        "layers": task.layers(),
+        "parameters": task.parameters(declaration),
+        "mult_adds": axes.mult_adds(declaration),
+        "text": task.text,
+        "left_alone": task.notes(),
+        "metric": task.metric,
+        "observed_on": task.origin.calibration,
+        "judged_on": task.origin.held_out if task.evaluation is None else task.evaluation,
+        "random_inputs": task.origin.random,
+    }

@@ -1,0 +1,65 @@
+"""The tables: what an earlier release left is read, and an inspection has one answer a run."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from store import inspections
+from store.errors import NotFound
+from store.inspection import Inspection, PendingInspection
+from store.inspections import InspectionRecords
+from store.jobs import CompressionRequest, UploadRef
+from store.records import JobRecords
+from store.settings import StoreSettings
+
+REQUEST = CompressionRequest(model=UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1))
+
+
+def test_database_of_an_earlier_release_gets_the_columns_that_it_lacks(settings: StoreSettings) -> None:
+    before = JobRecords(settings)
+    before.add("job", REQUEST)
+    with before.engine.begin() as connection:
+        connection.execute(sa.text("alter table iss_jobs drop column inspection"))
+    before.close()
+    after = JobRecords(settings)
+    assert after.get("job").inspection is None
+    after.begin("job", 1)
+    assert after.inspected("job", 1, Inspection(understood=True, layout="a line"))
+    found = after.get("job").inspection
+    assert found is not None
+    assert found.layout == "a line"
+    after.close()
+
+
+def test_one_answer_a_run_and_answers_are_not_kept_for_ever(
+    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = JobRecords(settings)
+    records = InspectionRecords(jobs.engine)
+    assert records.add("a", REQUEST) == 1
+    assert records.add("a", REQUEST) == 1  # joins the one that waits
+    assert records.begin("a", 1) == 1
+    assert records.begin("a", 1) == 2  # its worker was lost
+    assert records.uploads() == {"0" * 64}
+    pending = records.get("a")
+    assert isinstance(pending, PendingInspection)
+    assert pending.state == "running"
+    assert records.finish("a", 1, Inspection(understood=True))
+    assert not records.finish("a", 1, Inspection(understood=False))
+    assert not records.is_active("a", 1)
+    assert records.get("a") == Inspection(understood=True)
+    assert records.uploads() == set()
+    assert records.add("a", REQUEST) == 2
+    assert records.begin("a", 1) is None
+    records.begin("a", 2)
+    records.finish("a", 2, Inspection(understood=True))
+    records.sweep()
+    assert records.get("a") == Inspection(understood=True)
+    monkeypatch.setattr(inspections, "KEPT", timedelta(0))
+    records.sweep()
+    with pytest.raises(NotFound):
+        records.get("a")
+    jobs.close()
