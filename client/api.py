@@ -14,49 +14,26 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, Unpack
-from urllib.parse import quote
+from typing import Any, Unpack
 
-import httpx
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from client.beside import data_beside
 from client.forms import Companions, GraphRun, ProblemError, Unreachable
+from client.transport import Transport, part
 from store.arrays import npz, read_npz
 from store.jobs import Job, Sweep
 from store.manifest import Manifest
 from store.recipe import Recipe
 
+__all__ = ["Client", "Companions", "GraphRun", "ProblemError", "Unreachable"]
 _JOBS = TypeAdapter(list[Job])
 Json = dict[str, Any]
 
 
-class Client:
-    """Talks to one service.
-
-    Args:
-        url: its address.
-        timeout: seconds for one answer; a comparison of a large model takes a while.
-    """
-
-    def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
-        self.url = url
-        try:
-            self._http = httpx.Client(base_url=url, timeout=timeout)
-        except httpx.InvalidURL as error:
-            raise Unreachable(f"'{url}' is no address: {error}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.close()
+class Client(Transport):
+    """Talks to one service; see `Transport` for its arguments."""
 
     def compress(self, model: Path, *, recipe: Recipe | None = None, **companions: Unpack[Companions]) -> Job:
         """Uploads a model and queues its compression.
@@ -95,15 +72,15 @@ class Client:
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """A sweep as it is now."""
-        return Sweep.model_validate(self._ask("GET", f"/sweeps/{_part(sweep_id)}"))
+        return Sweep.model_validate(self._ask("GET", f"/sweeps/{part(sweep_id)}"))
 
     def cancel_sweep(self, sweep_id: str) -> Sweep:
         """Cancels a sweep's jobs."""
-        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{_part(sweep_id)}"))
+        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{part(sweep_id)}"))
 
     def job(self, job_id: str) -> Job:
         """A job as it is now."""
-        return Job.model_validate(self._ask("GET", f"/jobs/{_part(job_id)}"))
+        return Job.model_validate(self._ask("GET", f"/jobs/{part(job_id)}"))
 
     def jobs(self) -> list[Job]:
         """All jobs, newest first."""
@@ -111,7 +88,7 @@ class Client:
 
     def cancel(self, job_id: str) -> Job:
         """Cancels a job."""
-        return Job.model_validate(self._ask("DELETE", f"/jobs/{_part(job_id)}"))
+        return Job.model_validate(self._ask("DELETE", f"/jobs/{part(job_id)}"))
 
     def wait(self, job_id: str, on_change: Callable[[Job], None] | None = None) -> Job:
         """Waits until a job has ended, telling of its changes."""
@@ -130,15 +107,15 @@ class Client:
 
     def manifest(self, model: str) -> Manifest:
         """A model's manifest, by id or name."""
-        return Manifest.model_validate(self._ask("GET", f"/models/{_part(model)}")["manifest"])
+        return Manifest.model_validate(self._ask("GET", f"/models/{part(model)}")["manifest"])
 
     def card(self, model: str) -> str:
         """A model's card, Markdown."""
-        return self._raw("GET", f"/models/{_part(model)}/card").text
+        return self._raw("GET", f"/models/{part(model)}/card").text
 
     def delete(self, model: str) -> None:
         """Deletes a model."""
-        self._raw("DELETE", f"/models/{_part(model)}")
+        self._raw("DELETE", f"/models/{part(model)}")
 
     def score(
         self,
@@ -247,57 +224,5 @@ class Client:
     def latency(self, model: str, *, steps: int = 30, batch: int = 1, threads: int = 1, refresh: bool = False) -> Json:
         """Compares the variants' latency on the service's host."""
         query = {"steps": steps, "batch": batch, "threads": threads, "refresh": refresh}
-        found: Json = self._ask("GET", f"/models/{_part(model)}/latency", params=query)
+        found: Json = self._ask("GET", f"/models/{part(model)}/latency", params=query)
         return found
-
-    def ready(self) -> bool:
-        """Whether the service can answer."""
-        try:
-            return self._http.get("/health/ready").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def _upload(
-        self, path: str, model: Path, companions: Companions, recipe: Recipe | None, data: dict[str, str]
-    ) -> Any:
-        options = (recipe or Recipe()).model_dump_json(exclude_none=True)
-        paths: dict[str, Any] = {"model": model, **companions}
-        if paths.get("model_data") is None:
-            paths["model_data"] = data_beside(model)
-        with ExitStack() as stack:
-            files = {name: stack.enter_context(file.open("rb")) for name, file in paths.items() if file is not None}
-            return self._ask("POST", path, files=files, data={"options": options, **data})
-
-    def _ask(self, method: str, path: str, **content: Any) -> Any:
-        try:
-            return self._raw(method, path, **content).json()
-        except ValueError as error:
-            raise Unreachable(f"what answers at {self.url} is no isslim service") from error
-
-    def _raw(self, method: str, path: str, **content: Any) -> httpx.Response:
-        try:
-            response = self._http.request(method, path, **content)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise Unreachable(f"no service answers at {self.url}: {error}; is it running? (isslim serve)") from error
-        if response.is_success:
-            return response
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            body = {}
-        raise ProblemError(
-            response.status_code, body.get("type", "http"), body.get("detail", response.text), body.get("errors", [])
-        )
-
-
-def _part(name: str) -> str:
-    """A name as one part of a path: a `?` or `#` in it would else cut it short, and mean another model.
-
-    Raises:
-        ProblemError: when it holds a slash, as no name does; a service may take it for two parts however it is written.
-    """
-    if "/" in name:
-        raise ProblemError(404, "not-found", f"there is nothing of the name '{name}': names hold no slash", [])
-    return quote(name, safe="")
