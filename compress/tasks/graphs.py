@@ -8,10 +8,10 @@ after repair.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 import numpy as np
 import onnx
@@ -22,10 +22,7 @@ from compress.calibrate import Pruned
 from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovable, RunsUnusable, VerificationFailed
 from compress.evaluating import Evaluations, Evaluator
 from compress.graphs.network import GraphNetwork
-from compress.graphs.preparing import Prepared, prepared
-from compress.graphs.reading import read_graph
 from compress.graphs.widening import with_wide_outputs
-from compress.ingest.limits import memory_for, time_for
 from compress.moments import Moments
 from compress.observation import Observed
 from compress.quantize import quantize_graph
@@ -34,6 +31,7 @@ from compress.tasks.contract import ModelTask, Origin, Quality, Tell
 from compress.tasks.graph_parts import parts_of, untouched
 from compress.tasks.judging import ByCommand, ByOutputs, Judge
 from compress.tasks.recorded import opened, outputs_of, recorded_runs, written
+from compress.tasks.understanding import understood
 from runtime.errors import GraphRefused, InputsRefused
 from runtime.latency import compare_graphs
 from runtime.samples import SAMPLES, AnyGraph, Inputs, write_runs
@@ -46,12 +44,6 @@ TOLERANCE = 1e-4
 PROVEN, KEPT_SAMPLES = 4, 4
 SAMPLE_BYTES = 8 << 20
 """What the recorded runs in a bundle may take; the first one is always there."""
-
-
-READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
-"""What reading and understanding a graph may take: so many bytes, and so many times its file's; and so long."""
-
-Read = TypeVar("Read")
 
 
 class GraphTask(ModelTask[GraphNetwork]):
@@ -83,7 +75,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         told: str = "",
     ) -> None:
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
-        opset, self.original = _understood(path)
+        opset, self.original = understood(path)
         if not self.original.declaration().axes:
             raise NothingRemovable(
                 "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
@@ -274,51 +266,3 @@ def _outputs(model: onnx.ModelProto, runs: Sequence[Inputs]) -> list[Outputs]:
     """What a graph in memory makes of runs."""
     with opened(with_wide_outputs(model)) as graph:
         return outputs_of(graph, runs)
-
-
-def graph_file(path: Path, data: Path | None) -> Prepared:
-    """An uploaded graph as one file of float32, made within the limits; see `compress.graphs.preparing`.
-
-    Args:
-        path: the uploaded file.
-        data: the file of its tensors, if one was sent.
-
-    Raises:
-        CompressError: see `prepared`; also when it takes more memory or time than its size explains.
-    """
-    return _limited(lambda: prepared(path, data), path.stat().st_size + (data.stat().st_size if data else 0))
-
-
-def _understood(path: Path) -> tuple[int, GraphNetwork]:
-    """The opset of a file and the network in it, within the limits.
-
-    Raises:
-        GraphNotUnderstood: when it takes more memory or time, or cannot be understood.
-    """
-
-    def read() -> tuple[int, GraphNetwork]:
-        model = read_graph(path)
-        return model.opset_import[0].version, GraphNetwork.from_model(model)
-
-    return _limited(read, path.stat().st_size)
-
-
-def _limited(read: Callable[[], Read], size: int) -> Read:
-    """What `read` makes of files of so many bytes.
-
-    Raises:
-        GraphNotUnderstood: when it takes more memory or time.
-    """
-    try:
-        with memory_for(READING_BYTES + READING_TIMES * size), time_for(READING_SECONDS):
-            return read()
-    except (MemoryError, TimeoutError) as limit:
-        what = (
-            "more memory than its size explains"
-            if isinstance(limit, MemoryError)
-            else f"over {READING_SECONDS:g} seconds"
-        )
-        raise GraphNotUnderstood(
-            f"to read this graph of {size:,} bytes takes {what}: export it without what is computed at run time, or with "
-            "fewer nodes"
-        ) from limit

@@ -17,9 +17,10 @@ from compress.ingest.layouts import recognise
 from compress.ingest.passages import is_bidaf, read_codec, recognise_bidaf
 from compress.ingest.vocabulary import read_tokenizer
 from compress.tasks.contract import ModelTask
-from compress.tasks.graphs import GraphTask, graph_file
+from compress.tasks.graphs import GraphTask
 from compress.tasks.language import LanguageTask
 from compress.tasks.questions import QuestionTask, read_questions
+from compress.tasks.understanding import graph_file
 from compress.texts import read_texts
 from runtime.text import TextCodec
 from store.manifest import Task

@@ -435,12 +435,12 @@ def test_original_is_exported_as_the_very_file(folder: Path, tmp_path: Path) -> 
 def test_graph_that_takes_too_long_or_too_much_to_read_is_an_answer(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.tasks.graphs.READING_SECONDS", 1e-3)
+    monkeypatch.setattr("compress.tasks.understanding.READING_SECONDS", 1e-3)
     with pytest.raises(GraphNotUnderstood, match=r"takes over 0\.001 seconds"):
         task_of(folder, Recipe())
-    monkeypatch.setattr("compress.tasks.graphs.READING_SECONDS", 300.0)
-    monkeypatch.setattr("compress.tasks.graphs.READING_BYTES", 0)
-    monkeypatch.setattr("compress.tasks.graphs.READING_TIMES", 0)
+    monkeypatch.setattr("compress.tasks.understanding.READING_SECONDS", 300.0)
+    monkeypatch.setattr("compress.tasks.understanding.READING_BYTES", 0)
+    monkeypatch.setattr("compress.tasks.understanding.READING_TIMES", 0)
 
     def greedy(path: Path) -> object:
         return [np.ones(1 << 27) for _ in range(8)]
