@@ -445,6 +445,6 @@ def test_graph_that_takes_too_long_or_too_much_to_read_is_an_answer(
     def greedy(path: Path) -> object:
         return [np.ones(1 << 27) for _ in range(8)]
 
-    monkeypatch.setattr("compress.tasks.graphs.read_graph", greedy)  # a gigabyte at once, as a bomb would take
+    monkeypatch.setattr("compress.tasks.understanding.read_graph", greedy)  # a gigabyte at once, as a bomb would take
     with pytest.raises(GraphNotUnderstood, match="more memory than its size explains"):
         task_of(folder, Recipe())
