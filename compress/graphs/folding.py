@@ -1,8 +1,8 @@
 """Constant folding: what a graph computes from constants alone becomes a constant, and an `If` that is decided its branch.
 
-Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze. Every node is computed by itself,
-by ONNX's reference implementation; only operators that are cheap and have no chance in them, and never into something
-much larger than what goes in. What was computed twice becomes one constant, so that two layers that share weights still do.
+Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze, or from a direction and a norm. Every
+node is computed by itself, by ONNX's reference implementation; nothing that has chance in it, and never into something much
+larger than what goes in. What was computed twice becomes one constant, so that two layers that share weights still do.
 
 https://onnx.ai/onnx/api/reference.html
 """
@@ -10,22 +10,20 @@ https://onnx.ai/onnx/api/reference.html
 from __future__ import annotations
 
 import hashlib
+from math import prod
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto, OperatorSetIdProto, helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
-from compress.graphs.attributes import whole, wholes
+from compress.graphs.attributes import subgraphs
 from compress.graphs.decisions import decide, drop_impossible, fold_shapes
 from compress.graphs.parts import Constant, Parts, graphs, inner_first, nodes, replace
+from compress.graphs.recurrent import OPERATORS
 
-_MOVES = "Cast Concat Flatten Gather Identity Reshape Slice Split Squeeze Transpose Unsqueeze"
-_NUMBERS = (
-    "Abs Add And Ceil Div Equal Exp Floor Greater GreaterOrEqual Less LessOrEqual Log Max Min Mod Mul Neg Not Or Pow "
-    "ReduceMax ReduceMin ReduceProd ReduceSum Reciprocal ScatterND Shape Size Sqrt Sub Where"
-)
-_GROWING = "ConstantOfShape Expand Pad Range Tile"
-_FOLDED = set(f"{_MOVES} {_NUMBERS} {_GROWING}".split())
+_BY_CHANCE = "Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"
+_LEFT = {*_BY_CHANCE.split(), *OPERATORS, "DequantizeLinear", "If", "Loop", "Scan", "SequenceMap"}
+"""What is not computed: chance, recurrent layers, quantized weights (refused as such), graphs inside."""
 _LARGEST_GROWN = 1 << 20
 """Entries that a constant may have which is larger than what it is made of."""
 _ROUNDS = 8
@@ -67,51 +65,58 @@ def _fold_constants(parts: Parts) -> bool:
 
 def _computed(parts: Parts, node: NodeProto) -> dict[str, Constant] | None:
     """The outputs of a node as constants; None when it cannot be folded."""
-    if node.domain not in ("", "ai.onnx") or node.op_type not in _FOLDED:
+    if node.domain not in ("", "ai.onnx") or node.op_type in _LEFT or subgraphs(node):
         return None
     inputs = [name for name in node.input if name]
     if not inputs or not all(name in parts.constants for name in inputs):
         return None
     values = {name: parts.constants[name] for name in inputs}
-    if any(value.dtype == object for value in values.values()) or not _small(node, [values[name] for name in inputs]):
+    if any(value.dtype == object for value in values.values()):
+        return None
+    outs = [helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in node.output if name]
+    opsets = [helper.make_opsetid("", parts.opset)]
+    if not _small(node, values, opsets):
         return None
     ports = [helper.make_value_info(name, helper.make_tensor_type_proto(_kind(values[name]), None)) for name in values]
-    outs = [helper.make_value_info(name, helper.make_tensor_type_proto(1, None)) for name in node.output if name]
-    graph = helper.make_graph([node], "one", ports, outs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", parts.opset)])
+    model = helper.make_model(helper.make_graph([node], "one", ports, outs), opset_imports=opsets)
     try:
         results = ReferenceEvaluator(model).run(None, values)
-    except (ValueError, TypeError, IndexError, RuntimeError, NotImplementedError, ZeroDivisionError, KeyError):
-        return None  # a graph that no runtime could compute either; it stays as it is and is judged later
+    except Exception:  # whatever it raises: the node stays as it is, and is judged later
+        return None
+    if not all(isinstance(value, np.ndarray | np.generic) for value in results):
+        return None  # a sequence, or nothing
     return {out.name: np.asarray(value) for out, value in zip(outs, results, strict=True)}
 
 
-def _small(node: NodeProto, values: list[Constant]) -> bool:
-    """Whether the result is bounded by what goes in, or small anyway."""
-    size = 0.0
-    if node.op_type == "ConstantOfShape":
-        size = float(np.prod(values[0].astype(np.float64)))
-    elif node.op_type == "Expand":
-        size = float(np.prod(np.maximum(values[1], 1).astype(np.float64))) * values[0].size
-    elif node.op_type == "Tile":
-        size = float(np.prod(values[1].astype(np.float64))) * values[0].size
-    elif node.op_type == "Range":
-        size = abs(float(values[1]) - float(values[0])) / max(abs(float(values[2])), 1e-9)
-    elif node.op_type == "Pad":
-        margins = values[1] if len(values) > 1 else np.array(wholes(node, "pads") or [_LARGEST_GROWN])
-        size = float(values[0].size) * (1 + float(np.abs(margins).sum()))
-    elif node.op_type == "Gather":
-        size = values[1].size * values[0].size / max(values[0].shape[whole(node, "axis", 0)], 1)
-        return bool(size <= max(_LARGEST_GROWN, values[0].size))
-    elif node.op_type in _MOVES.split():
-        return True
-    else:
-        try:
-            size = float(np.prod(np.broadcast_shapes(*(value.shape for value in values))))
-        except ValueError:
-            size = float(max(value.size for value in values))
-        return bool(size <= max(_LARGEST_GROWN, *(value.size for value in values)))
-    return bool(size <= _LARGEST_GROWN)
+def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSetIdProto]) -> bool:
+    """Whether the result is no larger than what goes in, or small anyway, as far as shape inference knows its size."""
+    given = max(value.size for value in values.values())
+    shapes, ports = [], []
+    for name, value in values.items():
+        if value.size <= _LARGEST_SHAPE:
+            shapes.append(numpy_helper.from_array(value, name))
+        else:
+            ports.append(helper.make_tensor_value_info(name, _kind(value), value.shape))
+    names = [name for name in node.output if name]
+    outs = [helper.make_empty_tensor_value_info(name) for name in names]
+    model = helper.make_model(helper.make_graph([node], "one", ports, outs, shapes), opset_imports=opsets)
+    try:
+        found = {port.name: port for port in shape_inference.infer_shapes(model, data_prop=True).graph.output}
+    except Exception:  # attributes that do not fit: no runtime could compute it either
+        return False
+    for name in names:
+        dims = found[name].type.tensor_type.shape.dim if found[name].type.tensor_type.HasField("shape") else None
+        if dims is None or not all(dim.HasField("dim_value") for dim in dims):
+            return node.op_type in _BOUNDED
+        if prod(dim.dim_value for dim in dims) > max(_LARGEST_GROWN, given):
+            return False
+    return True
+
+
+_LARGEST_SHAPE = 64
+"""Entries up to which a constant may be a shape."""
+_BOUNDED = ("Compress", "NonZero", "Reshape", "Unique")
+"""Operators whose result is not much larger than what goes in, whatever its shape."""
 
 
 def _unify(parts: Parts, before: set[str]) -> None:

@@ -47,6 +47,7 @@ _RULES: dict[str, Rule] = {
     "GatherElements": rules_parts.gather_elements,
     "Concat": rules_joining.concat,
     "Tile": rules_parts.tile,
+    "ReverseSequence": rules_parts.reverse_sequence,
     "Pad": rules_parts.pad,
     "Shape": rules_shapes.shape,
     "ConstantOfShape": rules_shapes.constant_of_shape,

@@ -42,8 +42,7 @@ def normal_form(parts: Parts) -> NormalForm:
     model = ModelProto()
     model.CopyFrom(parts.structure)
     own = replace(parts, structure=model, constants=dict(parts.constants))
-    for graph in inner_first(model.graph):
-        _steps_first(graph, own)
+    steps_first(own)
     _drop_zeros(own)
     _read_directly(own)
     drop_unread(own)
@@ -71,6 +70,14 @@ def drop_unread(parts: Parts) -> None:
             while node.output and not node.output[-1]:
                 node.output.pop()
     parts.constants = {name: value for name, value in parts.constants.items() if name in read}
+
+
+def steps_first(parts: Parts) -> bool:
+    """Puts Transposes around layers whose tensors begin with the batch (`layout=1`); in place. Whether there were any."""
+    found = any(view(node) and whole(node, "layout", 0) for node in nodes(parts.structure.graph))
+    for graph in inner_first(parts.structure.graph) if found else []:
+        _steps_first(graph, parts)
+    return found
 
 
 def _steps_first(graph: GraphProto, parts: Parts) -> None:

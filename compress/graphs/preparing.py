@@ -1,4 +1,4 @@
-"""An uploaded graph as one file that ONNX Runtime can open: its data file taken in, float16 widened to float32.
+"""An uploaded graph as one file that ONNX Runtime can run: its data file taken in, float16 widened, layout=1 rewritten.
 
 Most files are that already and stay the very files that were uploaded. To be run in a child process with limits on memory and
 time.
@@ -11,8 +11,12 @@ from pathlib import Path
 
 from onnx import inliner
 
+from compress.graphs.attributes import whole
+from compress.graphs.normal_form import steps_first
 from compress.graphs.outside import LARGEST, refuse_outside, take_in
+from compress.graphs.parts import nodes, put_together, take_apart
 from compress.graphs.reading import parse
+from compress.graphs.recurrent import view
 from compress.graphs.widening import is_half, widen
 
 
@@ -45,23 +49,31 @@ def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Pr
         GraphNotUnderstood: when it refers to tensors that were not sent or do not lie in what was sent, or cannot be widened.
     """
     model = parse(path, largest)
-    told = []
+    told, changed = [], False
     if data is not None:
         count = take_in(model, data)
+        changed = count > 0
         told.append(
             f"{count} tensors taken in from its data file" if count else "the data file is not referred to: ignored"
         )
     refuse_outside(model)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
     if is_half(model):
-        if model.functions:
-            model = inliner.inline_local_functions(model)
         widen(model)
+        changed = True
         told.append(
             f"float16 inside, computed in float32 here (the uploaded file has {path.stat().st_size:,} bytes; sizes compare with "
             f"the {model.ByteSize():,} bytes of the graph in float32)"
         )
-    elif data is None or not count:
+    if any(whole(node, "layout", 0) for node in nodes(model.graph) if view(node)):
+        parts = take_apart(model)
+        steps_first(parts)
+        model = put_together(parts)
+        changed = True
+        told.append("layers with layout=1, which ONNX Runtime does not run, put between Transposes")
+    if not changed:
         return Prepared(path, "; ".join(told))
-    whole = path.with_name(f"{path.name}.prepared.onnx")
-    whole.write_bytes(model.SerializeToString())
-    return Prepared(whole, "; ".join(told))
+    whole_file = path.with_name(f"{path.name}.prepared.onnx")
+    whole_file.write_bytes(model.SerializeToString())
+    return Prepared(whole_file, "; ".join(told))

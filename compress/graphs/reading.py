@@ -17,6 +17,7 @@ from compress.graphs.normal_form import drop_unread
 from compress.graphs.outside import LARGEST, refuse_outside
 from compress.graphs.parts import graphs, put_together, replace, take_apart
 from compress.graphs.refusals import refuse_unreadable, refuse_without_layers
+from compress.graphs.sharing import separate
 
 
 def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
@@ -90,6 +91,7 @@ def simplified(model: ModelProto) -> ModelProto:
     parts.structure.ClearField("functions")
     parts.structure.ClearField("training_info")
     fold(parts)
+    separate(parts)
     drop_unread(parts)
     simple = put_together(parts)
     refuse_without_layers(simple)

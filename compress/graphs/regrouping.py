@@ -2,12 +2,13 @@
 
 A Reshape keeps the order of all entries. So wherever the sizes before a boundary have the same product on both sides, or
 those behind it, the boundary holds, and the dimensions between two boundaries become one another. Unknown sizes are names:
-equal names are equal sizes.
+equal names are equal sizes, and so are equal products of them (`symbols`).
 """
 
 from __future__ import annotations
 
-Size = int | str
+from compress.graphs.symbols import Size, multiplied
+
 Group = tuple[list[int], list[int]]
 
 
@@ -57,17 +58,16 @@ def _matched(before: list[Size], after: list[Size]) -> tuple[list[Group], int, i
 
 
 def _products(before: list[Size], after: list[Size], i: int, o: int) -> tuple[int, int] | None:
-    """Where the products of known sizes become equal."""
-    one = other = 1
-    first, second = i, o
-    while True:
-        side, place = (before, i) if one <= other else (after, o)
-        factor = side[place] if place < len(side) else None
-        if not isinstance(factor, int) or factor < 1:
-            return None
-        if one <= other:
-            one, i = one * factor, i + 1
-        else:
-            other, o = other * factor, o + 1
-        if one == other and i > first and o > second:
-            return i, o
+    """Where the products from two places on are first equal."""
+    others = dict(_running(after, o)[::-1])
+    return next(((end, others[whole]) for whole, end in _running(before, i) if whole in others), None)
+
+
+def _running(sizes: list[Size], start: int) -> list[tuple[Size, int]]:
+    """The products of sizes from `start` on, as far as they are sizes, each with the place behind its last factor."""
+    found: list[tuple[Size, int]] = []
+    for end, size in enumerate(sizes[start:], start + 1):
+        if isinstance(size, int) and size < 1:
+            break
+        found.append((multiplied([found[-1][0], size]) if found else size, end))
+    return found

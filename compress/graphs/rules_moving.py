@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from onnx import NodeProto
 
 from compress.graphs.attributes import whole, wholes
@@ -13,6 +11,7 @@ from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, runs, si
 from compress.graphs.parts import given
 from compress.graphs.regrouping import Group, regroup
 from compress.graphs.rules_shapes import counted
+from compress.graphs.symbols import multiplied
 from compress.graphs.tracing import Trace
 
 
@@ -190,9 +189,8 @@ def _plain(node: NodeProto, layout: Layout, ins: list[int], outs: list[int], ent
     for index in outs:
         token = entries[index].token
         if token == -1 or token == 0:
-            known = [dim for i in ins if isinstance(dim := layout.dims[i], int)]
-            single = len(outs) == 1 and len(known) == len(ins)
-            token = prod(known) if single else f"?{node.output[0]}:{index}"
+            single = len(outs) == 1
+            token = multiplied([size(layout.dims[i]) for i in ins]) if single else f"?{node.output[0]}:{index}"
         dims[index] = token
     return dims
 

@@ -1,4 +1,4 @@
-"""Rules for operators that take parts of a tensor, repeat them or add margins: Slice, Split, Gather, Tile, Pad."""
+"""Rules for operators that take parts of a tensor, repeat them, turn them around or add margins: Slice, Split, Gather, Tile, ..."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from compress.graphs.edits import Bounds, Shares, key
 from compress.graphs.findings import Obstacle
 from compress.graphs.layouts import Dim, Layout, cut, size
 from compress.graphs.parts import given
+from compress.graphs.rules_shapes import counted
+from compress.graphs.symbols import multiplied
 from compress.graphs.tracing import Trace
 
 
@@ -139,21 +141,38 @@ def gather_elements(trace: Trace, node: NodeProto) -> None:
 
 
 def tile(trace: Trace, node: NodeProto) -> None:
-    """Dimensions repeated."""
-    layout, repeats = trace.need(node, 0), trace.integers(node, 1)
-    if layout.panels and (repeats is None or repeats[layout.panels.by] != 1 or repeats[layout.panels.along] != 1):
-        layout = trace.collapsed(layout)
+    """Dimensions repeated, some of them as often as a shape says that is computed at run time."""
+    layout, repeats = trace.need(node, 0), trace.entries(given(node, 1))
     if repeats is None:
         if layout.axes():
             raise Obstacle("how often it repeats depends on the data")
         trace.lay(node, trace.default(node.output[0]))
         return
-    for position, times in enumerate(repeats):
-        dim = layout.dims[position]
-        if isinstance(dim, str) and times != 1:
-            layout = layout.with_dim(position, f"?{node.output[0]}:{position}")
-        elif times != 1:
-            layout = layout.with_dim(position, dim * times)
+    if layout.panels and any(repeats[place].token != 1 for place in (layout.panels.by, layout.panels.along)):
+        layout = trace.collapsed(layout)
+    value = trace.value(node.input[0])
+    zero = value is not None and not value.any()
+    for position, entry in enumerate(repeats):
+        dim, count = layout.dims[position], entry.token
+        if count == 1:
+            continue
+        if dim == 1:
+            layout = layout.with_dim(position, counted(trace, entry, zero, node.output[0]))
+        elif entry.axes or (isinstance(dim, tuple) and not isinstance(count, int)):
+            raise Obstacle("how often it repeats depends on the data, or on the number of units")
+        else:
+            layout = layout.with_dim(position, dim * count if isinstance(dim, tuple) else multiplied([dim, count]))  # type: ignore[operator]
+    trace.lay(node, layout)
+
+
+def reverse_sequence(trace: Trace, node: NodeProto) -> None:
+    """The first steps of every sequence in the opposite order: units stay where they are."""
+    layout = trace.need(node, 0)
+    moved = {whole(node, "batch_axis", 1), whole(node, "time_axis", 0)}
+    if layout.panels and layout.panels.by in moved:
+        layout = trace.collapsed(layout)
+    if moved & set(layout.labelled()):
+        raise Obstacle("it turns the units around")
     trace.lay(node, layout)
 
 

@@ -16,9 +16,10 @@ from compress.graphs.attributes import tensor, whole, wholes
 from compress.graphs.findings import Entry, Obstacle
 from compress.graphs.layouts import Dim, Layout, size
 from compress.graphs.parts import given
+from compress.graphs.symbols import divided, multiplied
 from compress.graphs.tracing import Trace
 
-_ALLOWED = {("Reshape", 1), ("Expand", 1), ("ConstantOfShape", 0)}
+_ALLOWED = {("Reshape", 1), ("Expand", 1), ("Tile", 1), ("ConstantOfShape", 0)}
 
 
 def follow(trace: Trace, node: NodeProto) -> bool:
@@ -121,27 +122,112 @@ def _joined(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
 
 def _computed(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
     """Arithmetic, number by number."""
-    if len(inputs) != 2 or inputs[0] is None or inputs[1] is None:
+    pairs = _pairs(inputs)
+    if pairs is None:
         return None
-    one, other = inputs[0], inputs[1]
-    length = max(len(one), len(other))
-    if {len(one), len(other)} - {1, length}:
-        return None
-    pairs = zip(one * (length // len(one)), other * (length // len(other)), strict=True) if one and other else ()
     made = []
     for index, (first, second) in enumerate(pairs):
-        token: int | str = f"?{node.output[0]}:{index}"
-        if isinstance(first.token, int) and isinstance(second.token, int):
-            token = _ARITHMETIC[node.op_type](first.token, second.token)
-        made.append(Entry(token, first.axes | second.axes))
+        single = first if second.token == 1 else second if first.token == 1 else None
+        if node.op_type == "Mul" and single is not None:
+            made.append(single)
+            continue
+        if node.op_type == "Div" and second.token == 1:
+            made.append(first)
+            continue
+        token = _ARITHMETIC[node.op_type](first.token, second.token)
+        made.append(Entry(_unknown(node, index) if token is None else token, first.axes | second.axes))
     return tuple(made)
 
 
-_ARITHMETIC: dict[str, Callable[[int, int], int]] = {
-    "Mul": lambda one, other: one * other,
-    "Add": lambda one, other: one + other,
-    "Sub": lambda one, other: one - other,
-    "Div": lambda one, other: one // other if other else 0,
+def _pairs(inputs: Inputs) -> list[tuple[Entry, Entry]] | None:
+    """The numbers of two shapes at the same places; one number meets all of the other's."""
+    if len(inputs) != 2 or inputs[0] is None or inputs[1] is None:
+        return None
+    one, other = inputs
+    length = max(len(one), len(other))
+    if {len(one), len(other)} - {1, length} or not one or not other:
+        return None
+    return list(zip(one * (length // len(one)), other * (length // len(other)), strict=True))
+
+
+def _multiplied(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+    """ReduceProd over all numbers: of a Tensordot's free dimensions, and of those that it contracts."""
+    if inputs[0] is None:
+        return None
+    several = [entry for entry in inputs[0] if entry.token != 1]
+    if len(several) == 1:
+        return (several[0],)
+    axes = frozenset[int]().union(*(entry.axes for entry in several))
+    token = _product(*(entry.token for entry in several))
+    return (Entry(_unknown(node, 0) if token is None else token, axes),)
+
+
+_COMPUTED = "?="
+
+
+def _unknown(node: NodeProto, index: int) -> str:
+    """A name for a number that is computed in a way that is not followed: it need not be a size."""
+    return f"{_COMPUTED}{node.output[0]}:{index}"
+
+
+def _product(*tokens: Token) -> Token | None:
+    """Of numbers that are no sizes (-1 in a shape that is asked for) only where all are numbers."""
+    if all(isinstance(token, int) for token in tokens) or all(isinstance(t, str) or t > 0 for t in tokens):
+        return multiplied(tokens)
+    return None
+
+
+def _compared(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+    """Equal, number by number: a size that is not known is not -1 anyway."""
+    pairs = _pairs(inputs)
+    if pairs is None:
+        return None
+    made = []
+    for first, second in pairs:
+        tokens = (first.token, second.token)
+        numbers = [token for token in tokens if isinstance(token, int)]
+        if len(numbers) == 2 or tokens[0] == tokens[1]:
+            made.append(Entry(int(tokens[0] == tokens[1])))
+        elif numbers and numbers[0] < 0 and not any(_COMPUTED in str(token) for token in tokens):
+            made.append(Entry(0))
+        else:
+            return None
+    return tuple(made)
+
+
+def _chosen(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+    """Where, number by number, if it is known which is chosen."""
+    if len(inputs) != 3 or any(each is None for each in inputs):
+        return None
+    condition, one, other = (each or () for each in inputs)
+    length = max(map(len, (condition, one, other)))
+    if {len(condition), len(one), len(other)} - {1, length} or not length:
+        return None
+    rows = zip(*(each * (length // len(each)) for each in (condition, one, other)), strict=True)
+    made = []
+    for test, yes, no in rows:
+        if test.token not in (0, 1):
+            return None
+        made.append(yes if test.token else no)
+    return tuple(made)
+
+
+def _quotient(one: Token, other: Token) -> Token | None:
+    if isinstance(one, int) and isinstance(other, int):
+        return one // other if other else 0
+    return divided(one, other)
+
+
+def _whole(compute: Callable[[int, int], int]) -> Callable[[Token, Token], Token | None]:
+    return lambda one, other: compute(one, other) if isinstance(one, int) and isinstance(other, int) else None
+
+
+Token = int | str
+_ARITHMETIC: dict[str, Callable[[Token, Token], Token | None]] = {
+    "Mul": _product,
+    "Add": _whole(lambda one, other: one + other),
+    "Sub": _whole(lambda one, other: one - other),
+    "Div": _quotient,
 }
 _FOLLOWED: dict[str, Callable[[Trace, NodeProto, Inputs], Made]] = {
     "Identity": _same,
@@ -153,4 +239,7 @@ _FOLLOWED: dict[str, Callable[[Trace, NodeProto, Inputs], Made]] = {
     "Slice": _sliced,
     "Concat": _joined,
     **dict.fromkeys(_ARITHMETIC, _computed),
+    "ReduceProd": _multiplied,
+    "Equal": _compared,
+    "Where": _chosen,
 }

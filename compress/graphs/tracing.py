@@ -18,11 +18,13 @@ from itertools import pairwise
 import numpy as np
 from onnx import GraphProto, NodeProto
 
+from compress.graphs.attributes import subgraphs
 from compress.graphs.edits import Edit, Product, Select, Use, key
 from compress.graphs.findings import CONTRADICTIONS, Entry, Layer, Obstacle
 from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, ends, size, split
 from compress.graphs.parts import Parts, given, graphs, label, nodes
 from compress.graphs.pool import AxisPool, Reason
+from compress.graphs.recurrent import view
 from compress.graphs.shapes import inferred_shapes
 
 Rule = Callable[["Trace", NodeProto], None]
@@ -224,6 +226,22 @@ class Trace:
         blocks = tuple(Block(b.axis, b.size, b.source, quiet) for b, quiet in zip(first, silent, strict=True))
         return Layout(layout.dims, None).with_dim(layout.panels.along, blocks)
 
+    def without_axes(self, layout: Layout, positions: set[int], text: str, node: NodeProto) -> Layout:
+        """The layout with some dimensions as plain sizes; the axes that stand there are left alone.
+
+        Args:
+            layout: without panels.
+            positions: of those dimensions.
+            text: why.
+            node: where.
+        """
+        for position in positions & set(layout.labelled()):
+            dim = layout.dims[position]
+            for axis in Layout((dim,)).axes():
+                self.pool.leave(axis, Reason(text, (f"{node.op_type} '{label(node)}'",)))
+            layout = layout.with_dim(position, size(dim))
+        return layout
+
     def panelled(self, layout: Layout, by: int, along: int, options: tuple[Blocks, ...]) -> Layout:
         """The layout with different axes for each index of a dimension; they share a size.
 
@@ -277,10 +295,49 @@ def walk(trace: Trace, graph: GraphProto) -> None:
         try:
             if rule is None:
                 raise Obstacle(f"the operator {node.op_type} is not followed")
-            rule(trace, node)
+            _applied(trace, node, rule)
         except (Obstacle, *CONTRADICTIONS) as obstacle:
             for name in {name for name in node.input if name}:
                 trace.leave(name, f"at {node.op_type} '{label(node)}': {obstacle}", node)
             for index, name in enumerate(node.output):
                 trace.shapes.pop(name, None)
                 trace.lay(node, trace.default(name) or _asked(trace, node), index)
+
+
+def _applied(trace: Trace, node: NodeProto, rule: Rule) -> None:
+    """Applies a rule; where it cannot go on because of axes that no recurrent layer began, those are left alone first.
+
+    Raises:
+        Obstacle: when units are what it cannot go on with.
+    """
+    noted = [len(each) for each in (trace.edits, trace.uses, trace.products, trace.summed)]
+    try:
+        rule(trace, node)
+    except (Obstacle, *CONTRADICTIONS) as obstacle:
+        if subgraphs(node) or view(node) or not _forget_made(trace, node, str(obstacle)):
+            raise
+        for each, length in zip((trace.edits, trace.uses, trace.products, trace.summed), noted, strict=True):
+            del each[length:]  # type: ignore[attr-defined]
+        rule(trace, node)
+
+
+def _forget_made(trace: Trace, node: NodeProto, text: str) -> bool:
+    """Leaves the axes of a node's inputs alone that no recurrent layer began, units beside them as they are.
+
+    Returns:
+        Whether there were such axes, and units too.
+    """
+    layouts = {name: layout for name in node.input if name in trace.layouts and (layout := trace.layout(name))}
+    if not any(trace.pool.is_recurrent(axis) for layout in layouts.values() for axis in layout.axes()):
+        return False
+    forgotten = False
+    for name, layout in layouts.items():
+        along = {layout.panels.along} if layout.panels else set()
+        made = {
+            position
+            for position in set(layout.labelled()) - along
+            if not any(trace.pool.is_recurrent(axis) for axis in Layout((layout.dims[position],)).axes())
+        }
+        trace.layouts[name] = trace.without_axes(layout, made, f"at {node.op_type} '{label(node)}': {text}", node)
+        forgotten = forgotten or bool(made)
+    return forgotten

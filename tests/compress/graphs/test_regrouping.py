@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.graphs.regrouping import regroup
+from compress.graphs.symbols import multiplied
 
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=5)
 
@@ -44,4 +45,6 @@ def test_the_forms_of_exporters_are_told_apart_as_finely_as_they_can_be() -> Non
     assert regroup(["T", "B", 16], [-1, 16]) == [([0, 1], [0]), ([2], [1])]
     assert regroup([1, "B", 16], ["B", 16]) == [([0], []), ([1], [0]), ([2], [1])]
     assert regroup(["T", "B", 32], ["?", "?", 2, 16]) == [([0, 1], [0, 1]), ([2], [2, 3])]
+    assert regroup(["T", "B", 16], [multiplied(["B", "T"]), -1]) == [([0, 1], [0]), ([2], [1])]
+    assert regroup([multiplied(["B", "T"]), 16], ["T", "B", -1]) == [([0], [0, 1]), ([1], [2])]
     assert regroup([5, 3, 8], [5, 24]) == [([0], [0]), ([1, 2], [1])]
