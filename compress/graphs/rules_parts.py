@@ -1,4 +1,4 @@
-"""Rules for operators that take parts of a tensor, repeat them, turn them around or add margins: Slice, Split, Gather, Tile, ..."""
+"""Rules for operators that take parts of a tensor, repeat or turn them, or add margins: Slice, Split, Gather, Tile, Pad, ..."""
 
 from __future__ import annotations
 

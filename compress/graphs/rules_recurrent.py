@@ -42,6 +42,8 @@ def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
         raise Obstacle("its weights are not constants of the graph")
     if not _fits(trace, seen):
         raise Obstacle("its weights are not of the shapes that its number of units asks for")
+    if layout.rank != 3:
+        raise Obstacle("it reads a tensor that has not three dimensions")
     layout = trace.without_axes(layout, {0, 1}, f"it stands where '{seen.name}' has its steps or its sequences", node)
     read = layout.dims[2]
     width = trace.parts.constants[seen.given(W)].shape[2]

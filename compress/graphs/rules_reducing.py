@@ -36,7 +36,7 @@ def reduction(trace: Trace, node: NodeProto) -> None:
     for position in gone & set(layout.labelled()):
         _sum_only(trace, node, layout, position)
     layout = layout.marked(node.output[0], silent=node.op_type in _ZERO_OF_ZEROS)
-    if whole(node, "keepdims", 1):
+    if whole(node, "keepdims", 1) == 1:
         for position in gone:
             layout = layout.with_dim(position, 1)
         trace.lay(node, layout)

@@ -141,9 +141,9 @@ def _computed(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
 
 def _pairs(inputs: Inputs) -> list[tuple[Entry, Entry]] | None:
     """The numbers of two shapes at the same places; one number meets all of the other's."""
-    if len(inputs) != 2 or inputs[0] is None or inputs[1] is None:
+    one, other = inputs if len(inputs) == 2 else (None, None)
+    if one is None or other is None:
         return None
-    one, other = inputs
     length = max(len(one), len(other))
     if {len(one), len(other)} - {1, length} or not one or not other:
         return None

@@ -1,4 +1,4 @@
-"""Forms in which converters write what surrounds a layer: shapes computed at run time, sequence-wise operators, shared constants."""
+"""What converters write around a layer: shapes computed at run time, sequence-wise operators, shared constants."""
 
 from __future__ import annotations
 
