@@ -25,6 +25,10 @@ from compress.observation import Observed
 from compress.repair import repair
 from compress.rotation import linear_axes, principal_axes, rotate, rotated_moments
 from compress.selection import removal_order
+from compress.shrinkage import SKETCHED, Half, chosen_ridge, sketch
+
+LEAST_VARIANCE = 1e-3
+"""Added to every component's variance, relative to their mean."""
 
 
 @dataclass(frozen=True)
@@ -223,24 +227,70 @@ def _felt(
     Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of rows drowns the
     recurrence, and a raw norm says nothing across axes. An axis that several activations carry (a tied embedding)
     has the sum of their covariances. Of a bottleneck see `bottleneck.felt`.
+
+    The covariance is shrunk towards its diagonal by as much as the repair will be: what few rows seem to say of one component
+    by the others is then not counted on (see `shrinkage`).
     """
     size = declaration.axes[axis]
     covariance, energy = np.zeros((size, size)), np.zeros((size, size))
+    halves = [np.zeros((size, size)), np.zeros((size, size))]
+    mixtures = np.zeros((SKETCHED, size))
     narrow = bottleneck.AXIS in declaration.axes
     seen: set[str] = set()
+    rows: list[int] = []
     for site in declaration.sites:
         for part in declaration.parts(site):
             if part.axis != axis:
                 continue
-            own = observed.moments[site.name].covariance[part.inputs, part.inputs]
+            moments = observed.moments[site.name]
+            own = moments.covariance[part.inputs, part.inputs]
             matrix = arrays[site.readers[part.reader].parameter][:, part.columns].astype(np.float64)
             if narrow:
                 matrix = bottleneck.felt(matrix, site, arrays, declaration, observed.frequencies)
-            energy += matrix.T @ matrix / max(float(((matrix @ own) * matrix).sum()), 1e-30)
+            unit = max(float(((matrix @ own) * matrix).sum()), 1e-30)
+            energy += matrix.T @ matrix / unit
+            mixtures += sketch(len(matrix), seed=len(rows)) @ matrix / np.sqrt(unit)
+            rows.append(min(half.count for half in moments.halves))
             if part.activation not in seen:
                 covariance += own
+                for half, sums in zip(halves, moments.halves, strict=True):
+                    if min(rows) >= 2:
+                        half += sums.covariance[part.inputs, part.inputs]
                 seen.add(part.activation)
-    return covariance, energy * (bottleneck.DIRECT if axis == bottleneck.AXIS else 1.0)
+    shrunk = _shrunk(covariance, halves, mixtures, min(rows, default=0))
+    return shrunk, energy * (bottleneck.DIRECT if axis == bottleneck.AXIS else 1.0)
+
+
+def _shrunk(
+    covariance: NDArray[np.float64], halves: Sequence[NDArray[np.float64]], mixtures: NDArray[np.float64], rows: int
+) -> NDArray[np.float64]:
+    """A covariance (H, H) whose off-diagonal entries are believed as far as one half of the data tells the other.
+
+    Judged by how well one half of the components tells mixtures (S, H) of the other half, as their readers would feel it.
+    """
+    order = np.random.default_rng(0).permutation(len(covariance))
+    gone, stay = order[: len(order) // 2], order[len(order) // 2 :]
+    ridge = float("inf")
+    if rows >= 2 and len(gone):
+        told = mixtures[:, gone]
+        nowhere = np.zeros(len(stay)), np.zeros(len(told))
+        one, other = (
+            Half(
+                rows,
+                half[np.ix_(stay, stay)],
+                told @ half[np.ix_(gone, stay)],
+                *nowhere,
+                float(((told @ half[np.ix_(gone, gone)]) * told).sum()),
+            )
+            for half in halves
+        )
+        ridge = chosen_ridge((one, other), np.zeros(len(stay), np.int64))
+    variances = np.diag(covariance)
+    believed = 1 / (1 + ridge)
+    result = believed * covariance
+    # A component that never moved may move elsewhere: it is not counted as free beside others that tell as little.
+    result[np.diag_indices_from(result)] = variances + LEAST_VARIANCE * max(float(variances.mean()), 1e-12)
+    return result
 
 
 def _saving(declaration: Declaration, axis: str, count: str) -> float:

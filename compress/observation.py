@@ -69,7 +69,10 @@ def observe(
     for start in range(0, len(rows), window):
         observations, state = network.site_inputs(rows[start : start + window], state)
         for site, each in observations.items():
-            new = Moments.of(each.flatten(0, 1).cpu().numpy())
+            # Stream by stream, so that the halves are different stretches of the text.
+            new = Moments.of(
+                each.transpose(0, 1).flatten(0, 1).cpu().numpy(), each.shape[1] // 2 * each.shape[0] or None
+            )
             moments[site] = moments[site] + new if site in moments else new
         if progress is not None:
             progress(min(1.0, (start + window) / len(rows)))

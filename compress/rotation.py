@@ -19,14 +19,14 @@ Legend: E components of the axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress import bottleneck
 from compress.axes import Array, Arrays, AxisMismatch, Declaration
-from compress.moments import Moments
+from compress.moments import Moments, Sums
 
 Matrix = NDArray[np.float64]
 RIDGE = 1e-4
@@ -123,11 +123,15 @@ def rotated_moments(
     for site in declaration.sites:
         if not declaration.reads(site, axis):
             continue
-        before = moments[site.name]
-        total, outer = before.total.copy(), before.outer.copy()
-        for place in (part.inputs for part in declaration.parts(site) if part.axis == axis):
-            total[place] = total[place] @ basis
-            outer[place] = basis.T @ outer[place]
-            outer[:, place] = outer[:, place] @ basis
-        turned[site.name] = Moments(before.count, total, outer)
+        places = [part.inputs for part in declaration.parts(site) if part.axis == axis]
+        turned[site.name] = moments[site.name].mapped(lambda sums, places=places: _rotated(sums, places, basis))
     return turned
+
+
+def _rotated(before: Sums, places: Sequence[slice], basis: Matrix) -> Sums:
+    total, outer = before.total.copy(), before.outer.copy()
+    for place in places:
+        total[place] = total[place] @ basis
+        outer[place] = basis.T @ outer[place]
+        outer[:, place] = outer[:, place] @ basis
+    return Sums(before.count, total, outer)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 from compress.devices import device_of
-from compress.moments import Moments
+from compress.moments import Moments, gathered
 from compress.networks.bidaf import Bidaf
 from compress.observation import Observed
 from compress.questions.examples import Questions, batches
@@ -32,8 +32,9 @@ def observe_questions(
     for done, chosen in enumerate(order):
         inputs = questions.inputs(chosen, device)
         for site, each in network.site_inputs(*inputs).items():
-            new = Moments.of(each.cpu().numpy())
-            moments[site] = moments[site] + new if site in moments else new
+            rows = each.cpu().numpy()
+            # Of a single batch neighbours are alike: its halves are different questions.
+            moments[site] = Moments.of(rows) if len(order) == 1 else gathered(moments.get(site), rows)
         seen += int(inputs[2].sum() + inputs[5].sum())
         if progress is not None:
             progress((done + 1) / len(order))

@@ -23,7 +23,7 @@ from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovabl
 from compress.evaluating import Evaluations, Evaluator
 from compress.graphs.network import GraphNetwork
 from compress.graphs.widening import with_wide_outputs
-from compress.moments import Moments
+from compress.moments import Moments, Sums, gathered
 from compress.observation import Observed
 from compress.quantize import quantize_graph
 from compress.tasks.comparing import Outputs, difference
@@ -129,8 +129,8 @@ class GraphTask(ModelTask[GraphNetwork]):
             for done, run in enumerate(self.runs.calibration):
                 for site, rows in observer.rows(graph.run(run, observer.outputs)).items():
                     if len(rows):
-                        new = Moments.of(rows)
-                        moments[site] = moments[site] + new if site in moments else new
+                        single = len(self.runs.calibration) == 1
+                        moments[site] = Moments.of(rows) if single else gathered(moments.get(site), rows)
                         seen = max(seen, moments[site].count)
                 tell((done + 1) / len(self.runs.calibration), "observing")
         declaration = self.original.declaration()
@@ -138,7 +138,8 @@ class GraphTask(ModelTask[GraphNetwork]):
             if each.name not in moments:
                 # It lies in a branch that never ran: nothing is known of its inputs, so nothing is told from others.
                 width = sum(part.size for part in declaration.parts(each))
-                moments[each.name] = Moments(1, np.zeros(width), np.eye(width))
+                nothing = Sums(1, np.zeros(width), np.eye(width))
+                moments[each.name] = Moments(nothing, nothing)
         return Observed(moments, seen)
 
     def judge(self, network: GraphNetwork) -> Quality:

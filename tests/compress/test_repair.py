@@ -11,7 +11,7 @@ from compress.axes import AxisMismatch, Declaration, Reader, Segment, Site
 from compress.calibrate import learn
 from compress.moments import Moments
 from compress.observation import Observed
-from compress.repair import repair
+from compress.repair import Correction, repair
 
 SIZES = {"a": 6, "b": 5}
 
@@ -64,6 +64,68 @@ def test_repair_of_concatenated_inputs_equals_least_squares(bias: str | None) ->
         rtol=0,
         atol=2e-4,
     )
+
+
+@pytest.mark.parametrize("count", [1, 3, 20, 3000])
+@pytest.mark.parametrize("bias", ["bias", None])
+def test_what_is_kept_stays_bit_for_bit_and_what_nothing_reads_costs_nothing(bias: str | None, count: int) -> None:
+    generator, declaration, inputs = np.random.default_rng(1), declared(bias), drawn(count)
+    arrays = {
+        name: generator.normal(size=axes.shape(declaration, name)).astype(np.float32) for name in declaration.dimensions
+    }
+    keep = {"a": np.array([0, 2, 5]), "b": np.array([1, 3, 4])}
+    unread = {"first": [1, 3, 4, 9, 11, 15, 17, 18], "second": [0, 2]}  # of every segment the components that go
+    for name, columns in unread.items():
+        arrays[name][:, columns] = 0
+    repaired = repair(arrays, declaration, keep, {"site": Moments.of(inputs)})
+    for name in declaration.dimensions:
+        np.testing.assert_array_equal(repaired[name], arrays[name])
+
+
+@pytest.mark.parametrize("bias", ["bias", None])
+@pytest.mark.parametrize("count", [6, 12, 40, 200, 3000])
+def test_a_correction_is_never_worse_than_none_on_other_rows(bias: str | None, count: int) -> None:
+    declaration, everything = declared(bias), drawn(6000)
+    fresh = everything[3000:]
+    keep = {"a": np.array([0, 2, 5]), "b": np.array([1, 3, 4])}
+    ratios = []
+    for seed in range(12):
+        generator = np.random.default_rng(seed)
+        arrays = {
+            name: generator.normal(size=axes.shape(declaration, name)).astype(np.float32)
+            for name in declaration.dimensions
+        }
+        seen = generator.permutation(everything[:3000])[:count]
+        errors = []
+        for correction in ("inputs", "means"):
+            after = repair(arrays, declaration, keep, {"site": Moments.of(seen)}, correction)
+            change = sum(
+                fresh[:, columns] @ (after[name] - arrays[name]).astype(np.float64).T
+                for name, columns in (("first", slice(0, 20)), ("second", slice(20, 25)))
+            )
+            shift = after[bias] - arrays[bias] if bias else 0.0
+            errors.append(float(np.square(change + shift).mean()))
+        ratios.append(errors[0] / errors[1])
+    # Single draws of a few rows may mislead; on average the fit helps, the more the more rows there are.
+    assert np.mean(ratios) < {6: 1.0, 12: 0.9, 40: 0.6, 200: 0.4, 3000: 0.35}[count]
+    assert max(ratios) < 1.35
+
+
+@pytest.mark.parametrize("correction", ["means", "nothing"])
+def test_weaker_corrections_leave_the_kept_columns_and_tell_means_or_nothing(correction: Correction) -> None:
+    generator, declaration, inputs = np.random.default_rng(1), declared("bias"), drawn(50)
+    arrays = {
+        name: generator.normal(size=axes.shape(declaration, name)).astype(np.float32) for name in declaration.dimensions
+    }
+    keep = {"a": np.array([0, 2, 5]), "b": np.arange(5)}
+    repaired = repair(arrays, declaration, keep, {"site": Moments.of(inputs)}, correction)
+    gone = [1, 3, 4, 15, 17, 18]
+    stay = np.setdiff1d(np.arange(20), gone)
+    np.testing.assert_array_equal(repaired["first"][:, stay], arrays["first"][:, stay])
+    assert not repaired["first"][:, gone].any()
+    told = arrays["first"][:, gone].astype(np.float64) @ inputs[:, gone].mean(0, dtype=np.float64)
+    wanted = told if correction == "means" else np.zeros(4)
+    np.testing.assert_allclose(repaired["bias"] - arrays["bias"], wanted, rtol=0, atol=1e-5)
 
 
 def test_a_component_is_ordered_by_all_the_segments_that_carry_it() -> None:

@@ -134,7 +134,7 @@ def test_cut_of_a_trained_embedding_is_no_worse_than_without_rotation_at_any_wid
         one, other = (perplexity(network.rebuilt(each.arrays), held_out) / base - 1 for each in (first, second))
         rises.append((one, other))
     assert all(other <= one + 0.0005 for one, other in rises)
-    assert rises[-1][1] < 0.3 * rises[-1][0]  # at two columns: a rise of 1 % in the place of 11 %
+    assert rises[-1][1] < min(0.012, 0.5 * rises[-1][0])  # at two columns: a rise of 1 % in the place of 3 %
 
 
 @pytest.mark.parametrize(
