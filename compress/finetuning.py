@@ -9,10 +9,11 @@ from compress import axes
 from compress.devices import placed
 from compress.errors import CheckpointRefused
 from compress.networks.contract import LanguageModel
+from compress.pieces import spread
 from compress.texts import Texts
-from compress.training.evaluation import judged
+from compress.training.evaluation import log_probs
 from compress.training.loop import train
-from compress.training.plan import distilling, distilling_dropout
+from compress.training.plan import distilling, distilling_dropout, perplexity_of
 from store.recipe import Recipe
 
 
@@ -39,13 +40,18 @@ def finetune(
         The better of the tuned and the given model on the held-out text, and a line that says what happened. A
         fine-tune that diverges is no reason to lose the small model: it is returned untuned.
     """
-    before = judged(network, texts.held_out)
+    pieces = spread(texts.held_out, recipe.held_out_tokens)
+
+    def judged(each: LanguageModel) -> float:
+        return perplexity_of(-float(log_probs(each, pieces).mean()))
+
+    before = judged(network)
     told = f"{recipe.finetune_minutes:g} minutes of distillation"
     try:
         tuned = _distil(network, original, texts, recipe, _checkpoint(network, folder), tell)
     except FloatingPointError as diverged:
         return network, f"{told} diverged, so the untuned model was kept ({diverged})"
-    after = judged(tuned, texts.held_out)
+    after = judged(tuned)
     told = f"{told}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
     if not after < before:  # NaN is no better either
         return network, f"{told}; not better, so the untuned model was kept"

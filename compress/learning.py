@@ -31,11 +31,11 @@ from compress.calibrate import Pruned, learn
 from compress.errors import BudgetNotMet, TrainingDiverged
 from compress.networks.contract import Network
 from compress.rounds import Learning, read_state, write_state
-from compress.search import LEAST_GAIN, find
+from compress.search import LEAST_GAIN, find, gain
 from compress.tasks.contract import Candidate, Model, ModelTask, Quality, StageReport, Tell
 from compress.tasks.trainers import Taught, Trainer
 from store.manifest import CurvePoint, EpochPoint
-from store.quality import SCALES
+from store.quality import SCALES, SLACK, weighed
 from store.recipe import Recipe
 
 ROUNDS = 6
@@ -136,7 +136,9 @@ def learn_structure(
             f"round {state.round}: {SCALES[task.metric].told(point.value, point.loss)}, {_verdict(point)}",
         )
         write_state(state_file, state)
-    if axes.parameters(state.network.declaration()) > (1 - LEAST_GAIN) * axes.parameters(whole):
+    small = state.network.declaration()
+    saved = gain(axes.parameters(small), axes.mult_adds(small), axes.parameters(whole), axes.mult_adds(whole))
+    if saved < LEAST_GAIN:
         scale = SCALES[task.metric]
         closest = min((point.loss for point in state.curve), default=math.nan)
         raise BudgetNotMet(
@@ -248,7 +250,7 @@ def _point(network: Network, whole: axes.Declaration, found: Quality, recipe: Re
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
     kept = (parameters / axes.parameters(whole) + work / axes.mult_adds(whole)) / 2
     # A speed is judged by the clock where it was cut for it, and again by the measurement that is published.
-    within = budget.quality is None or found.loss <= allowance * budget.quality
+    within = budget.quality is None or weighed(budget, found.loss, found.estimate) <= allowance * budget.quality + SLACK
     if budget.size_ratio is not None:
         within = parameters <= budget.size_ratio * axes.parameters(whole)
     return CurvePoint(

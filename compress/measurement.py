@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.tasks.contract import Model, ModelTask, StageReport
+from compress.tasks.contract import Model, ModelTask, Published, StageReport
 from store.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
-from store.quality import Scale, scale_of
+from store.quality import Scale, keeps, scale_of, weighed
 from store.wording import one_run
 
 _NO_EIGHT_BITS = (
@@ -27,6 +27,7 @@ class Measured:
 
     Attributes:
         missed: what only its int8 form does not, though the original's would: a little less removed, and it might.
+        losses: of a budget of quality, what was compared with it for every compressed form, left out or not.
     """
 
     variants: list[VariantRecord]
@@ -34,11 +35,17 @@ class Measured:
     left_out: list[str]
     verdict: str
     missed: bool
+    losses: dict[VariantName, float]
 
     @property
     def kept(self) -> bool:
         """Whether the compressed model in float32 keeps to the budget."""
         return any(variant.name == "compressed" for variant in self.variants)
+
+    @property
+    def published(self) -> Published:
+        """What a search can learn from it."""
+        return Published(self.kept, self.missed, self.losses.get("compressed-int8" if self.missed else "compressed"))
 
 
 def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: StageReport) -> Measured:
@@ -79,6 +86,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             timed[each].append(latency)
         stages.tell(0.7 + 0.3 * (index + 1) / len(task.shapes), f"latency of {one_run(task.task, *shape)}")
     variants: list[VariantRecord] = []
+    losses: dict[VariantName, float] = {}
     left_out = [f"{small}: {_NO_EIGHT_BITS}" for small, parts in eight_bit.items() if not parts]
     for name, network in networks.items():
         declaration = network.declaration()
@@ -93,8 +101,11 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             parts=task.parts(declaration),
             metrics=found[name],
             loss=task.loss(found[name], found["original"]),
+            estimate=None if name == "original" else task.estimate(paths[name], paths["original"]),
             latency=timed[name],
         )
+        if task.recipe.budget.quality is not None and name.startswith("compressed"):
+            losses[name] = weighed(task.recipe.budget, record.loss, record.estimate)
         fault = _outside(record, task, scale)
         if fault is None:
             variants.append(record)
@@ -106,9 +117,9 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         verdict += "; observed and timed on RANDOM inputs" if task.evaluation else "; all of it judged on RANDOM inputs"
     by_name, limit = {variant.name: variant for variant in variants}, task.recipe.budget.quality
     plain = by_name.get("original-int8")
-    affordable = limit is not None and plain is not None and plain.loss <= limit
+    affordable = limit is not None and plain is not None and keeps(task.recipe.budget, plain.loss, plain.estimate)
     missed = affordable and "compressed-int8" in networks and "compressed-int8" not in by_name
-    return Measured(variants, checks, left_out, verdict, missed)
+    return Measured(variants, checks, left_out, verdict, missed, losses)
 
 
 def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> str | None:
@@ -116,8 +127,8 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
     if not variant.name.startswith("compressed"):
         return None
     budget = task.recipe.budget
-    if budget.quality is not None and not variant.loss <= budget.quality:
-        return f"{scale.at(variant.loss)}, where the budget allows {scale.loss(budget.quality).removeprefix('+')}"
+    if budget.quality is not None and not keeps(budget, variant.loss, variant.estimate):
+        return scale.above(budget, variant.loss, variant.estimate)
     measured = variant.at(task.spoken_shape)
     if budget.speedup is not None and variant.precision == "float32" and measured.speedup < budget.speedup:
         return (

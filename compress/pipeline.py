@@ -21,6 +21,7 @@ from typing import ClassVar, Generic
 
 import torch
 
+from compress import axes
 from compress.card import write_card
 from compress.errors import BudgetNotMet
 from compress.evaluating import Evaluations
@@ -161,36 +162,47 @@ class _Choice(Generic[Model]):
 
 
 def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model]:
-    """The candidate to publish: the first that keeps to the budget.
+    """The candidate to publish: the smallest that keeps to the budget in both forms, or in float32 where none does.
 
-    Where its int8 form alone does not, milder ones are measured too, unless that takes training, and the first that keeps to
-    it in both forms is taken, if there is one: 8 bits are worth more than the last units.
+    Where training is asked for, the int8 form alone is no reason to prefer a larger model.
     """
-    bold: _Choice[Model] | None = None
+    best: _Choice[Model] | None = None
     trains = task.recipe.mode == "learn" or task.recipe.finetune_minutes > 0
     refused, curve = list[str](), list[CurvePoint]()
     shutil.rmtree(work / "bundle", ignore_errors=True)
+
+    def rank(each: _Choice[Model]) -> tuple[bool, int]:
+        return each.measured.missed and not trains, axes.parameters(each.found.network.declaration())
+
+    tries, number = candidates(task, work, stages), 0
     try:
-        for number, found in enumerate(candidates(task, work, stages)):
+        found = next(tries, None)
+        while found is not None:
             stages.enter("export", "writing the graphs")
             folder = work / "bundle" / str(number)
             folder.mkdir(parents=True)
             task.save_companions(folder)
             each = _Choice(found, measure(task, found.network, folder, stages), folder)
-            if each.measured.kept and (trains or not each.measured.missed):
-                return each
-            if bold is None and each.measured.kept:
-                bold = each
+            if each.measured.kept and (best is None or rank(each) < rank(best)):
+                if best is not None:
+                    shutil.rmtree(best.folder)
+                best = each
             else:
                 shutil.rmtree(folder)
             refused, curve = each.measured.left_out, found.curve
-            stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
+            published, number = each.measured.published, number + 1
+            if not published.kept or (published.missed and not trains):
+                stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
+            try:
+                found = tries.send(published)
+            except StopIteration:
+                break
     except BudgetNotMet as answer:
-        if bold is None:
+        if best is None:
             raise BudgetNotMet("; ".join(dict.fromkeys([*refused, answer.detail])), curve=answer.curve) from answer
-    if bold is None:
+    if best is None:
         raise BudgetNotMet("; ".join(refused), curve=curve)
-    return bold
+    return best
 
 
 def _axes(original: Model, found: Candidate[Model]) -> list[AxisRecord]:

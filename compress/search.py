@@ -1,6 +1,7 @@
 """From the budget to one pruned model: tries shares, keeps the curve, rolls back to the last that was within.
 
-A budget of quality is judged on the held-out data by the task's quick estimate, the same one for original and candidate. A
+A budget of quality is judged on the held-out data by the task's quick estimate, the same one for original and candidate, or by
+the upper end of that estimate's interval where the budget is a confident one (`store.quality.weighed`). A
 size budget is a matter of counting, a speed budget of timing the exported candidate against the original on this host,
 interleaved: it is the lower end of the speed-up's interval that has to reach the budget, so that the median of the published
 measurement rarely falls below.
@@ -12,6 +13,7 @@ one when the measurement refuses the result.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,19 +25,28 @@ from compress.calibrate import Judged, Learned, Pruned, prune, search
 from compress.errors import BudgetNotMet
 from compress.tasks.contract import Model, ModelTask, Quality, Tell
 from store.manifest import CurvePoint
-from store.quality import Scale, scale_of
+from store.quality import SLACK, Scale, scale_of, weighed
 from store.recipe import Budget, Recipe
 
 LEAST_GAIN = 0.02
-"""A model that loses less than this share of its parameters is no answer."""
+"""Within a budget of quality, a model that saves less than this share of both its parameters and its multiply-adds is no answer.
+
+Either is enough: the rows of an embedding may hold nearly all of the parameters and do none of the work.
+"""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The chosen candidate and every point that was tried."""
+    """The chosen candidate, how good it is by the quick estimate if that was looked at, and every point that was tried."""
 
     pruned: Pruned
     curve: list[CurvePoint]
+    quality: Quality | None
+
+
+def gain(parameters: int, work: int, whole_parameters: int, whole_work: int) -> float:
+    """What a smaller model saves: the share of the parameters or of the multiply-adds, whichever is larger."""
+    return max(1 - parameters / max(whole_parameters, 1), 1 - work / max(whole_work, 1))
 
 
 def find(
@@ -56,7 +67,8 @@ def find(
         work: a folder for the graphs that a speed budget times.
         tell: progress.
         allowance: what to multiply a budget of quality or speed with before searching.
-        known: the quality at shares that an earlier search of the same order has judged; more are added.
+        known: the quality at shares that an earlier search of the same order has judged; more are added. Of what is known
+            progress is not told again.
 
     Returns:
         For a budget of quality the smallest model within it; for a size or speed budget the largest that reaches it.
@@ -64,17 +76,18 @@ def find(
     Raises:
         BudgetNotMet: with the curve.
     """
-    whole = task.parameters(learned.whole)
+    whole = task.parameters(learned.whole), axes.mult_adds(learned.whole)
     clock = None if recipe.budget.speedup is None else _clock(task, work)
-    searching = _Search(task, recipe.budget, whole, clock, tell, allowance, {} if known is None else known)
+    searching = _Search(task, recipe.budget, *whole, clock, tell, allowance, {} if known is None else known)
     limited = recipe.budget.quality is not None
     # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
     search(lambda share: Judged(share, searching.reached(prune(learned, share)) is limited))
     best = max if limited else min
-    chosen = best((each for each in searching.tried if each.good), key=lambda each: each.share, default=None)
-    if chosen is None or chosen.parameters > (1 - LEAST_GAIN) * whole:
-        raise BudgetNotMet(_why(recipe.budget, scale_of(task.metric), searching, whole), curve=searching.curve())
-    return Outcome(prune(learned, chosen.share), searching.curve(chosen))
+    good = (each for each in searching.tried if each.good and (not limited or searching.gain(each) >= LEAST_GAIN))
+    chosen = best(good, key=lambda each: each.share, default=None)
+    if chosen is None:
+        raise BudgetNotMet(_why(searching, scale_of(task.metric)), curve=searching.curve())
+    return Outcome(prune(learned, chosen.share), searching.curve(chosen), chosen.quality)
 
 
 @dataclass
@@ -88,6 +101,7 @@ class _Tried:
     declaration: Declaration
     arrays: Arrays
     parameters: int
+    mult_adds: int
     speedup: float | None
     good: bool = False
     quality: Quality | None = None
@@ -99,7 +113,8 @@ class _Search(Generic[Model]):
 
     task: ModelTask[Model]
     budget: Budget
-    whole: int
+    parameters: int
+    mult_adds: int
     clock: Callable[[Model], tuple[float, float]] | None
     tell: Tell
     allowance: float
@@ -111,19 +126,37 @@ class _Search(Generic[Model]):
         network = self.task.original.rebuilt(pruned.arrays)
         speedup, surely = (None, None) if self.clock is None else self.clock(network)
         each = _Tried(
-            pruned.share, pruned.declaration, pruned.arrays, self.task.parameters(pruned.declaration), speedup
+            pruned.share,
+            pruned.declaration,
+            pruned.arrays,
+            self.task.parameters(pruned.declaration),
+            axes.mult_adds(pruned.declaration),
+            speedup,
         )
-        told = f"{each.parameters:,} parameters"
+        told, fresh = f"{each.parameters:,} parameters", each.share not in self.known
         if self.budget.quality is not None or not self.task.costly:
             quality = each.quality = self.judged(each.share, network)
             each.arrays = {}
             told = scale_of(self.task.metric).told(quality.value, quality.loss)
-        loss = None if each.quality is None else each.quality.loss / self.allowance
-        harder = None if surely is None else surely / self.allowance
-        each.good = _keeps(self.budget, loss, each.parameters / self.whole, harder)
+        each.good = self.keeps(each, surely, self.allowance)
         self.tried.append(each)
-        self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
+        if fresh:
+            self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
         return each.good
+
+    def keeps(self, each: _Tried, speedup: float | None, allowance: float = 1.0) -> bool:
+        """Whether a candidate keeps to the budget times the allowance."""
+        budget = self.budget
+        if budget.size_ratio is not None:
+            return each.parameters <= budget.size_ratio * self.parameters
+        if budget.speedup is not None:
+            return speedup is not None and speedup >= allowance * budget.speedup
+        quality, limit = each.quality, budget.quality or 0.0
+        return quality is not None and weighed(budget, quality.loss, quality.estimate) <= allowance * limit + SLACK
+
+    def gain(self, each: _Tried) -> float:
+        """See `gain`."""
+        return gain(each.parameters, each.mult_adds, self.parameters, self.mult_adds)
 
     def judged(self, share: float, network: Model) -> Quality:
         """Of the network at a share; what is known is not judged anew."""
@@ -144,21 +177,13 @@ class _Search(Generic[Model]):
             sizes=dict(each.declaration.axes),
             removed_share=each.share,
             parameters=each.parameters,
-            mult_adds=axes.mult_adds(each.declaration),
+            mult_adds=each.mult_adds,
             value=each.quality.value,
             loss=each.quality.loss,
             speedup=each.speedup,
-            within_budget=_keeps(self.budget, each.quality.loss, each.parameters / self.whole, each.speedup),
+            within_budget=self.keeps(each, each.speedup),
             chosen=chosen,
         )
-
-
-def _keeps(budget: Budget, loss: float | None, size_ratio: float, speedup: float | None) -> bool:
-    if budget.size_ratio is not None:
-        return size_ratio <= budget.size_ratio
-    if budget.speedup is not None:
-        return speedup is not None and speedup >= budget.speedup
-    return loss is not None and loss <= (budget.quality or 0.0)
 
 
 def _clock(task: ModelTask[Model], work: Path) -> Callable[[Model], tuple[float, float]]:
@@ -174,9 +199,9 @@ def _clock(task: ModelTask[Model], work: Path) -> Callable[[Model], tuple[float,
     return clock
 
 
-def _why(budget: Budget, scale: Scale, searching: _Search[Model], whole: int) -> str:
-    """Names the candidate that comes closest to the budget."""
-    tried = searching.tried
+def _why(searching: _Search[Model], scale: Scale) -> str:
+    """What was possible, and which rule turned it down."""
+    budget, tried, whole = searching.budget, searching.tried, searching.parameters
     if budget.size_ratio is not None:
         closest = searching.point(min(tried, key=lambda each: each.parameters))
         asked = f"at most {budget.size_ratio:g} of the parameters"
@@ -186,10 +211,47 @@ def _why(budget: Budget, scale: Scale, searching: _Search[Model], whole: int) ->
         asked = f"{budget.speedup:g} times the speed"
         found = f"the fastest of {len(tried)} tried reaches {closest.speedup or 0.0:.3g} times"
     else:
-        closest = min(map(searching.point, tried), key=lambda point: point.loss)
-        asked = f"a {scale.loss_name} of at most {budget.quality or 0.0:.4g}"
-        found = f"the gentlest of {len(tried)} tried keeps {closest.parameters / whole:.1%} of the parameters"
+        return _why_not_within(searching, scale)
     return (
         f"no model meets the budget of {asked}: {found}, at {scale.told(closest.value, closest.loss)}; "
         "ask for less, or see the curve for what is possible"
     )
+
+
+def _why_not_within(searching: _Search[Model], scale: Scale) -> str:
+    """Of a budget of quality: nothing is within it, or what is saves too little, or the published figure was above it."""
+    budget, tried = searching.budget, searching.tried
+    limit = scale.loss(budget.quality or 0.0).removeprefix("+")
+    asked = f"no model meets the budget of a {scale.loss_name} of at most {limit}"
+
+    def kept(each: _Tried) -> str:
+        return (
+            f"keeps {each.parameters / max(searching.parameters, 1):.1%} of the parameters and "
+            f"{each.mult_adds / max(searching.mult_adds, 1):.1%} of the multiply-adds"
+        )
+
+    within = [each for each in tried if searching.keeps(each, None)]
+    if not within:
+        gentlest = min(tried, key=lambda each: _weighed(budget, each))
+        quality = gentlest.quality
+        told = "" if quality is None else scale.above(budget, quality.loss, quality.estimate)
+        return (
+            f"{asked}: the gentlest of {len(tried)} tried {kept(gentlest)}, {told}; allow more, or see the curve for what is "
+            "possible"
+        )
+    best = max(within, key=searching.gain)
+    told = "" if best.quality is None else scale.at(best.quality.loss)
+    if searching.gain(best) < LEAST_GAIN:
+        return (
+            f"{asked} and is worth publishing: the best of the {len(within)} within it (of {len(tried)} tried) {kept(best)}, "
+            f"{told}; a model that saves less than {LEAST_GAIN:.0%} of both is not published (the rule LEAST_GAIN)"
+        )
+    return (
+        f"{asked} as it is published: the best of {len(tried)} tried {kept(best)}, {told} by the search's estimate, and the "
+        f"published figures, which decide, were above it; only a {scale.loss_name} of at most "
+        f"{scale.loss(searching.allowance * (budget.quality or 0.0)).removeprefix('+')} by the estimate was looked for"
+    )
+
+
+def _weighed(budget: Budget, each: _Tried) -> float:
+    return math.inf if each.quality is None else weighed(budget, each.quality.loss, each.quality.estimate)

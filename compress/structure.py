@@ -1,22 +1,44 @@
-"""From a task to candidates for publication, the boldest first: in closed form (`calibrate`), or by rounds of training (`learn`).
+"""From a task to candidates for publication: in closed form (`calibrate`), or by rounds of training (`learn`).
 
-The pipeline exports and measures one after the other until the measured figures keep to the budget.
+The pipeline exports and measures one after the other, and answers each with the figures that would be published. The search
+judges by a quick estimate on a part of the held-out text and before any fine-tuning; so what it is to allow next follows from
+what became of its last choice: less where that broke the budget, more where it left much of the budget unspent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from compress.calibrate import Learned, learn
+from compress.errors import BudgetNotMet
 from compress.search import find
-from compress.tasks.contract import Candidate, Model, ModelTask, Quality, StageReport
-from store.recipe import Recipe
+from compress.tasks.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
+from store.quality import weighed
+from store.recipe import Budget, Recipe
+
+Candidates = Generator[Candidate[Model], Published | None, None]
+
+AIM = 0.97
+"""Share of a budget of quality that the published loss is to reach: what is above the budget is not published."""
+LEAST_SPENT = 0.8
+"""A published loss below this share of the budget leaves enough for another search."""
+TUNED_FIRST = 1.5
+"""How much more than the budget a first candidate may lose that is fine-tuned: distillation wins that back."""
+TUNED_STEP = 3.0
+"""How many times the last candidate's loss the next may have before it is fine-tuned, at most."""
+MISSED_STEP = 0.85
+"""How much of the last candidate's loss the next may have at least, where only the int8 form missed the budget."""
+ROUNDS, TUNED_ROUNDS = 4, 3
+"""Candidates that are measured at most. Each fine-tuned one takes the recipe's minutes."""
+HARDER = (1.0, 1.08, 1.2)
+"""What to multiply a budget of speed with, until the measured speed reaches the budget itself."""
 
 
-def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Iterator[Candidate[Model]]:
-    """Candidates by the recipe's mode.
+def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
+    """Candidates by the recipe's mode; each is to be answered by what was measured of it (`send`).
 
     Args:
         task: the uploaded model and what is asked for.
@@ -27,23 +49,40 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Itera
         BudgetNotMet: with the curve.
         CompressError: when the mode is not one of this task, or lacks what it needs.
     """
-    return task.learn(work, stages) if task.recipe.mode == "learn" else _calibrated(task, work, stages)
+    if task.recipe.mode != "learn":
+        yield from _calibrated(task, work, stages)
+        return
+    for candidate in task.learn(work, stages):
+        published = yield candidate
+        if published is not None and published.kept:
+            return
 
 
-def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Iterator[Candidate[Model]]:
+def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
     original, recipe = task.original, task.recipe
     stages.enter("observe", f"observing {task.origin.calibration}")
     learned = _ordered(task, work, stages)
     known: dict[float, Quality] = {}
-    for allowance in _allowances(recipe):
-        stages.enter("search", "searching the smallest model within the budget")
-        outcome = find(learned, task, recipe, work, stages.tell, allowance, known)
+    aims, seen = _aims(recipe), set[float]()
+    while aims.allowance is not None:
+        stages.enter("search", aims.told)
+        try:
+            outcome = find(learned, task, recipe, work, stages.tell, aims.allowance, known)
+        except BudgetNotMet:
+            if seen or aims.allowance >= 1.0 or recipe.budget.quality is None:
+                raise
+            # The published figure may be below the estimate.
+            outcome = find(learned, task, recipe, work, stages.tell, 1.0, known)
+        if outcome.pruned.share in seen and recipe.budget.quality is not None:
+            return
+        seen.add(outcome.pruned.share)
         check = task.verify_removal(original, outcome.pruned)
         network, told = original.rebuilt(outcome.pruned.arrays), None
         if recipe.finetune_minutes > 0:
             stages.enter("fine-tune", "distilling the original into the small model")
-            network, told = task.finetune(network, work / "finetune" / f"{allowance:g}", stages.tell)
-        yield Candidate(network, outcome.pruned.keep, [check], outcome.curve, told)
+            network, told = task.finetune(network, work / "finetune" / f"{len(seen)}", stages.tell)
+        published = yield Candidate(network, outcome.pruned.keep, [check], outcome.curve, told)
+        aims.answered(outcome.quality, published or Published(True, False, None))
 
 
 def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> Learned:
@@ -65,17 +104,98 @@ def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> Learned
     )
 
 
-def _allowances(recipe: Recipe) -> tuple[float, ...]:
-    """What to multiply a budget with before searching, until the measured figure keeps to the budget itself.
+class _Once:
+    """A size is counted: it needs no second search."""
 
-    With fine-tuning to follow, a greater loss than the budget's is allowed before it: distillation wins that back. A
-    size is counted, so it needs no second search.
+    def __init__(self) -> None:
+        self.allowance: float | None = 1.0
+        self.told = "searching the largest model within the budget"
+
+    def answered(self, quality: Quality | None, published: Published) -> None:
+        """Ends the search."""
+        self.allowance = None
+
+
+class _Faster(_Once):
+    """By the clock: harder as long as what is measured does not reach the budget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = list(HARDER[1:])
+
+    def answered(self, quality: Quality | None, published: Published) -> None:
+        """A harder budget, or the end."""
+        self.allowance = self._left.pop(0) if self._left and not published.kept else None
+
+
+@dataclass
+class _Spending:
+    """What of a budget of quality the search may spend, in multiples of the budget.
+
+    Attributes:
+        allowance: of the next search; None: there is none.
+        told: what it is for.
     """
+
+    budget: Budget
+    tuned: bool
+    told: str = "searching the smallest model within the budget"
+    allowance: float | None = AIM
+    _tried: list[tuple[float, float]] = field(default_factory=list)
+    _kept: float = -1.0
+    _refused: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if self.tuned:
+            self.allowance = TUNED_FIRST
+
+    def answered(self, quality: Quality | None, published: Published) -> None:
+        """The next allowance from the loss that was estimated (before tuning) and the one that is published."""
+        limit = self.budget.quality or 0.0
+        self.allowance = None
+        if quality is None or published.loss is None or limit <= 0:
+            return
+        estimated = weighed(self.budget, quality.loss, quality.estimate) / limit
+        found = published.loss / limit
+        before, self._tried = self._tried[-1:], [*self._tried, (estimated, found)]
+        milder = not published.kept or (published.missed and not self.tuned)
+        if milder:
+            self._refused = min(self._refused, estimated)
+        elif self._kept < estimated:
+            self._kept = estimated
+        satisfied = not milder and (found >= LEAST_SPENT or (self._refused < float("inf") and not self.tuned))
+        if satisfied or len(self._tried) >= (TUNED_ROUNDS if self.tuned else ROUNDS):
+            return
+        asked = self._next(estimated, found, before)
+        if published.kept and milder:
+            # What 8 bits cost is added to what removal costs, and hardly less where less is removed.
+            asked = max(estimated + AIM - found, MISSED_STEP * estimated)
+        if milder:
+            asked = min(asked, AIM * estimated)
+        if asked <= self._kept or asked >= self._refused:
+            asked = (max(self._kept, 0.0) + self._refused) / 2
+        if milder:
+            self.told = "searching a model that loses less"
+        else:
+            self.told = f"searching a smaller model: {max(found, 0.0):.0%} of the budget is spent"
+        self.allowance = asked if asked > 0 else None
+
+    def _next(self, estimated: float, found: float, before: list[tuple[float, float]]) -> float:
+        """The estimate at which the published loss should be at its aim."""
+        for other, there in before:
+            # Through both candidates, where a greater loss before led to a greater one after.
+            if self.tuned and (estimated - other) * (found - there) > 0:
+                asked = estimated + (AIM - found) * (estimated - other) / (found - there)
+                return min(asked, TUNED_STEP * estimated)
+        if self.tuned or min(estimated, found) <= 0:
+            return min(estimated + AIM - found, TUNED_STEP * max(estimated, AIM))
+        return estimated * AIM / found
+
+
+def _aims(recipe: Recipe) -> _Once | _Spending:
     if recipe.budget.size_ratio is not None:
-        return (1.0,)
-    if recipe.budget.speedup is not None:
-        return (1.0, 1.08, 1.2)
-    return (1.5, 0.97, 0.85) if recipe.finetune_minutes > 0 else (0.97, 0.9, 0.75)
+        return _Once()
+    return _Faster() if recipe.budget.speedup is not None else _Spending(recipe.budget, recipe.finetune_minutes > 0)
 
 
 def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from compress.errors import TextUnusable
 from compress.networks.contract import LanguageModel
-from compress.training.evaluation import perplexity
+from compress.pieces import MOST, WARM, spread
+from compress.training.evaluation import log_probs
+from compress.training.plan import perplexity_of
 from runtime.errors import TextRefused
 from runtime.text import TextCodec
 from store.recipe import Recipe
@@ -28,9 +30,11 @@ GUESSING = 1.1
 
 @dataclass(frozen=True)
 class Texts:
-    """Token ids (int64, (N,)) for calibration, training and judging, and a line on the origin of each.
+    """Token ids (int64, (N,)) for calibration, training and judging, each a whole text, and a line on the origin of each.
 
     Attributes:
+        calibration: what is observed; of a long text pieces spread over it (`compress/pieces.py`).
+        held_out: what the published figures are of; the search judges candidates on pieces spread over it.
         training_given: whether `training` is a text of the user's.
     """
 
@@ -82,7 +86,7 @@ def read_texts(
         )
     given = training is not None
     training = observed if training is None else training
-    observed, judged = observed[: recipe.calibration_tokens], judged[: recipe.held_out_tokens]
+    judged = judged[: recipe.published_tokens]
     for name, tokens in (("calibration", observed), ("held-out", judged)):
         if len(tokens) < 100:
             raise TextUnusable(f"the {name} text has {len(tokens)} tokens; at least 100 are needed")
@@ -92,10 +96,18 @@ def read_texts(
         observed,
         training,
         judged,
-        f"{calibration_origin} ({len(observed):,} tokens)",
-        f"{held_out_origin} ({len(judged):,} tokens)",
+        f"{calibration_origin} ({_looked_at(observed, recipe.calibration_tokens)})",
+        f"{held_out_origin} ({len(judged):,} tokens; the search judged by {_looked_at(judged, recipe.held_out_tokens)})",
         training_given=given,
     )
+
+
+def _looked_at(tokens: Tensor, count: int) -> str:
+    """How much of a text is looked at, in words."""
+    pieces = spread(tokens, count)
+    if pieces.count + MOST + WARM >= len(tokens):
+        return f"{len(tokens):,} tokens"
+    return f"{pieces.count:,} of {len(tokens):,} tokens, in {pieces.rows.shape[1]} pieces spread over the whole text"
 
 
 @torch.no_grad()
@@ -120,8 +132,7 @@ def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> 
 
 def _refuse_guessing(network: LanguageModel, judged: Tensor) -> None:
     """A model that is worse than guessing on its own kind of text has been understood wrongly; no proof would tell."""
-    tokens = judged[:MOST_JUDGED]
-    found = perplexity(network, tokens, streams=max(1, len(tokens) // 200))
+    found = perplexity_of(-float(log_probs(network, spread(judged, MOST_JUDGED)).mean()))
     if not found <= GUESSING * network.vocabulary:
         raise TextUnusable(
             f"the model's perplexity on the uploaded text is {found:,.0f}, worse than guessing among its "

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from runtime.session import NOWHERE, Integers, State, VariantSession, check_rang
 CHUNK_STEPS = 64
 RUN_BYTES = 32 << 20
 """What the log-probabilities of one run, (T, B, V) float32, may take."""
+ONE_STREAM, LEAST_PIECE, MOST_PIECES = 20_000, 2_000, 16
+WARM_TOKENS = 128
+"""Before a piece of a long text: on Penn Treebank, states forget what is further back."""
 
 Top = list[tuple[int, float]]
 _FIRST: Integers = np.zeros((1, 2), np.int64)
@@ -91,16 +95,49 @@ def score_batch(
     return [results[index] for index in range(len(arrays))]
 
 
+def text_log_probs(session: VariantSession, ids: Sequence[int], start_id: int | None) -> NDArray[np.float32]:
+    """Natural log-probabilities (N,) of the tokens of one text.
+
+    A text of up to `ONE_STREAM` tokens is one stream from its beginning, as the service answers it. A longer one is cut into
+    up to `MOST_PIECES` equal pieces side by side, since one stream uses little of a processor: each piece is scored after the
+    `WARM_TOKENS` that stand before it in the text, so that its first tokens have a context too. What a state keeps over more
+    tokens than that is lost at these few borders.
+
+    Returns:
+        NaN for a first token without a start token.
+
+    Raises:
+        TokenOutOfRange: when an id is not of the vocabulary.
+        ValueError: when there is no token.
+    """
+    number = 1 if len(ids) <= ONE_STREAM else min(MOST_PIECES, len(ids) // LEAST_PIECE)
+    borders = [round(each) for each in np.linspace(0, len(ids), number + 1)]
+    pieces = [ids[max(0, first - WARM_TOKENS) : last] for first, last in pairwise(borders)]
+    scores = score_batch(session, pieces, start_id)
+    return np.concatenate(
+        [each.log_probs[first - last :] for each, (first, last) in zip(scores, pairwise(borders), strict=True)]
+    )
+
+
+def perplexity_of(log_probs: NDArray[np.float32]) -> float:
+    """Exp of minus the mean of log-probabilities, those that are not scored (NaN) left out.
+
+    Raises:
+        ValueError: when none is scored.
+    """
+    found = SequenceScore(log_probs).perplexity
+    if found is None:
+        raise ValueError("a perplexity needs at least one scored token")
+    return found
+
+
 def perplexity(session: VariantSession, ids: Sequence[int], start_id: int | None) -> float:
-    """Perplexity of one stream of tokens.
+    """Perplexity of one text; see `text_log_probs`.
 
     Raises:
         ValueError: when no token is counted.
     """
-    found = score_batch(session, [ids], start_id)[0].perplexity
-    if found is None:
-        raise ValueError("a perplexity needs at least one scored token")
-    return found
+    return perplexity_of(text_log_probs(session, ids, start_id))
 
 
 def _score_group(

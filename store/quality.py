@@ -83,6 +83,17 @@ class Scale:
         """
         return self.change(loss) if estimate is None else f"{self.change(loss)} ({self.sample(estimate)})"
 
+    def above(self, budget: Budget, loss: float, estimate: Estimate | None) -> str:
+        """How a loss breaks a budget of quality: `at a rise of perplexity of 6.10%, where the budget allows 5.00%`."""
+        limit = budget.quality or 0.0
+        if estimate is None or loss > limit + SLACK:
+            found, allowed = self.against(loss, limit)
+            sure = "" if estimate is None else f" ({self.sample(estimate)})"
+            return f"at a {self.loss_name} of {found}{sure}, where the budget allows {allowed}"
+        high, allowed = self.against(estimate.high, limit)
+        why = "as the budget asks" if budget.confident else f"as fewer than {ENOUGH:,} {estimate.unit} judge"
+        return f"{self.at(loss)} ({self.sample(estimate)}); the upper end, {high}, has to keep to the budget's {allowed}, {why}"
+
     def against(self, loss: float, limit: float) -> tuple[str, str]:
         """A loss above a limit and the limit, without signs, with as many digits as tell them apart."""
         for further in range(12):
@@ -150,6 +161,21 @@ def scale_of(metric: Metric) -> Scale:
 
 ENOUGH = 1000
 """A sample of fewer has to keep to a budget by the upper end of its interval, unless the budget says otherwise."""
+
+
+SLACK = 1e-9
+"""Of a comparison with a budget: 1 - 98 / 100 is above 0.02, by a rounding."""
+
+
+def keeps(budget: Budget, loss: float, estimate: Estimate | None) -> bool:
+    """Whether a loss keeps to a budget of quality; see `weighed`. One that is no number does not.
+
+    Raises:
+        ValueError: when it is a budget of something else.
+    """
+    if budget.quality is None:
+        raise ValueError(f"a budget of {', '.join(budget.limits) or 'nothing'} allows no loss of quality")
+    return weighed(budget, loss, estimate) <= budget.quality + SLACK
 
 
 def weighed(budget: Budget, loss: float, estimate: Estimate | None) -> float:

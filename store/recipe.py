@@ -116,8 +116,26 @@ class Recipe(Frozen):
         description="may a narrow linear layer be put before an untied softmax of a large vocabulary, where that saves work",
         examples=[True],
     )
-    calibration_tokens: int = Field(default=10_000, ge=200, le=1_000_000, description="observed", examples=[10000])
-    held_out_tokens: int = Field(default=10_000, ge=100, le=10_000_000, description="judged on", examples=[10000])
+    calibration_tokens: int = Field(
+        default=20_000,
+        ge=200,
+        le=1_000_000,
+        description="observed, in pieces spread over the whole calibration text",
+        examples=[20000],
+    )
+    held_out_tokens: int = Field(
+        default=10_000,
+        ge=100,
+        le=10_000_000,
+        description="what the search judges candidates on, in pieces spread over the whole held-out text",
+        examples=[10000],
+    )
+    published_tokens: int | None = Field(
+        default=None,
+        ge=100,
+        description="of the held-out text, from its beginning, what the published figures are of; null: all of it",
+        examples=[None],
+    )
     calibration_questions: int = Field(
         default=1000, ge=10, le=1_000_000, description="observed, of question answering", examples=[1000]
     )

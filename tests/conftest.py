@@ -106,7 +106,7 @@ def train_small(network: LanguageModel, folder: Path, renamed: Mapping[str, str]
     (folder / "words.txt").write_text("\n".join(WORDS) + "\n")
     (folder / "words.json").write_text(json.dumps(WORDS))
     (folder / "calibration.txt").write_text(sentences(400, 1))
-    (folder / "held-out.txt").write_text(sentences(150, 2))
+    (folder / "held-out.txt").write_text(sentences(200, 2))
     return Trained(trained, folder)
 
 

@@ -24,6 +24,7 @@ from store.manifest import (
     CheckRecord,
     CurvePoint,
     EpochPoint,
+    Estimate,
     LatencyRecord,
     Metric,
     PartRecord,
@@ -53,10 +54,11 @@ class StageReport(Protocol):
 
 @dataclass(frozen=True)
 class Quality:
-    """A model's value in the task's metric, and how much worse than the original it is."""
+    """A model's value in the task's metric, how much worse than the original it is, and how sure that is."""
 
     value: float
     loss: float
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,22 @@ class Origin:
     def read(cls, reading: Reading, calibration: str, held_out: str) -> Origin:
         """The origin of a checkpoint that was read in this way."""
         return cls(reading.line, calibration, held_out, dropped=reading.dropped, assumed=reading.assumed)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What became of a candidate by the figures that are published.
+
+    Attributes:
+        kept: whether its float32 form keeps to the budget.
+        missed: whether its int8 form alone does not, though the original's would.
+        loss: of a budget of quality, what was compared with it (`store.quality.weighed`): of the float32 form, or where only
+            the int8 form missed the budget of that; None of other budgets.
+    """
+
+    kept: bool
+    missed: bool
+    loss: float | None
 
 
 @dataclass(frozen=True)
@@ -178,6 +196,10 @@ class ModelTask(ABC, Generic[Model]):
     @abstractmethod
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """How much worse measured metrics are than the original's, in the budget's terms."""
+
+    def estimate(self, path: Path, original: Path) -> Estimate | None:
+        """How sure the loss of a measured graph is; None where no interval can be told."""
+        return None
 
     @abstractmethod
     def compare(

@@ -7,29 +7,36 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compress.axes import Declaration
 from compress.calibrate import Pruned
 from compress.errors import TextUnusable
 from compress.export import export
 from compress.finetuning import finetune
 from compress.ingest.reading import Reading
+from compress.intervals import rise_of_perplexity
 from compress.learning import learnt
 from compress.networks.contract import LanguageModel
 from compress.networks.stacked import StackedLanguageModel
 from compress.observation import Observed, observe
+from compress.pieces import Pieces, spread
 from compress.quantize import quantize
 from compress.sizes import is_tied, parts
 from compress.speed import measure_curve
 from compress.tasks.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
 from compress.tasks.trainers import LanguageTrainer
 from compress.texts import Texts
-from compress.training.evaluation import judged
+from compress.training.evaluation import log_probs
+from compress.training.plan import perplexity_of
 from compress.verification import verify_graph, verify_removal
 from runtime import scoring
 from runtime.latency import compare
 from runtime.session import VariantSession
 from runtime.text import TextCodec
-from store.manifest import SENTENCE, CheckRecord, LatencyRecord, Metric, PartRecord, Task
+from store.artifacts import sha256_of
+from store.manifest import SENTENCE, CheckRecord, Estimate, LatencyRecord, Metric, PartRecord, Task
 from store.recipe import Recipe
 
 
@@ -55,20 +62,30 @@ class LanguageTask(ModelTask[LanguageModel]):
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
         self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
         self.origin = Origin.read(reading, texts.calibration_origin, texts.held_out_origin)
+        self._scored: dict[str, NDArray[np.float32]] = {}
 
     @cached_property
-    def _base(self) -> float:
-        """The original's perplexity, by the quick estimate; of a large model it takes a while."""
-        return judged(self.original, self.texts.held_out)
+    def _pieces(self) -> Pieces:
+        """What the search judges by."""
+        return spread(self.texts.held_out, self.recipe.held_out_tokens)
+
+    @cached_property
+    def _base(self) -> NDArray[np.float64]:
+        """The original's log-probabilities of it; of a large model they take a while."""
+        return log_probs(self.original, self._pieces)
 
     def observe(self, tell: Tell) -> Observed:
-        """Moments over the calibration text."""
-        return observe(self.original, self.texts.calibration, progress=lambda done: tell(done, "observing"))
+        """Moments over pieces spread over the calibration text, and the frequencies of all its tokens."""
+        whole = self.texts.calibration
+        pieces = spread(whole, self.recipe.calibration_tokens)
+        return observe(self.original, pieces, whole=whole, progress=lambda done: tell(done, "observing"))
 
     def judge(self, network: LanguageModel) -> Quality:
-        """Perplexity by the quick estimate, and its relative rise."""
-        found = judged(network, self.texts.held_out)
-        return Quality(found, found / self._base - 1)
+        """Perplexity over pieces spread over the held-out text, and its relative rise."""
+        found = self._base if network is self.original else log_probs(network, self._pieces)
+        value, base = (perplexity_of(-float(each.mean())) for each in (found, self._base))
+        estimate = None if network is self.original else rise_of_perplexity(self._base, found)
+        return Quality(value, value / base - 1, estimate)
 
     def verify_removal(self, before: LanguageModel, pruned: Pruned) -> CheckRecord:
         """On real text with carried state; see `compress/verification.py`."""
@@ -87,13 +104,16 @@ class LanguageTask(ModelTask[LanguageModel]):
         return list(quantize(source, target))
 
     def measure(self, path: Path) -> dict[str, float]:
-        """Perplexity of the held-out text as one stream."""
-        found = scoring.perplexity(VariantSession(path), self.texts.held_out.tolist(), self.codec.start_id)
-        return {"perplexity": found}
+        """Perplexity of all of the held-out text; see `runtime.scoring.text_log_probs`. A file that was measured is known."""
+        return {"perplexity": scoring.perplexity_of(self._log_probs(path))}
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """The relative rise of perplexity."""
         return metrics["perplexity"] / original["perplexity"] - 1
+
+    def estimate(self, path: Path, original: Path) -> Estimate | None:
+        """Of the rise of perplexity, over the same tokens by both."""
+        return rise_of_perplexity(self._log_probs(original), self._log_probs(path))
 
     def compare(
         self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
@@ -147,3 +167,11 @@ class LanguageTask(ModelTask[LanguageModel]):
         trainer = LanguageTrainer(self.original, texts, recipe)
         stages.enter("learn", f"learning on {len(texts.training):,} tokens with the learner '{recipe.learner}'")
         return learnt(self, trainer, work, stages)
+
+    def _log_probs(self, path: Path) -> NDArray[np.float32]:
+        """Of the held-out text by a graph; the original's is asked for with every candidate."""
+        key = sha256_of(path)
+        if key not in self._scored:
+            ids = self.texts.held_out.tolist()
+            self._scored[key] = scoring.text_log_probs(VariantSession(path), ids, self.codec.start_id)
+        return self._scored[key]

@@ -5,7 +5,7 @@ Legend: B batch, T tokens of a context, N real tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +13,21 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from compress.axes import Declaration
 from compress.calibrate import Pruned
 from compress.errors import TextUnusable, VerificationFailed
 from compress.export import export
 from compress.ingest.reading import Reading
+from compress.intervals import fall_of_mean
 from compress.learning import learnt
 from compress.networks.bidaf import Bidaf
 from compress.observation import Observed
 from compress.quantize import quantize
 from compress.questions.evaluation import evaluated
 from compress.questions.examples import Inputs, Questions, prepare
-from compress.questions.metrics import score
+from compress.questions.metrics import overlap, score
 from compress.questions.observation import observe_questions
 from compress.questions.sampling import sampled
 from compress.questions.sizes import parts
@@ -36,7 +38,8 @@ from runtime.latency import compare_questions
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession, Side
 from runtime.reading import answer, read, tokenized
-from store.manifest import CheckRecord, LatencyRecord, Metric, PartRecord, Task, VariantName
+from store.artifacts import sha256_of
+from store.manifest import CheckRecord, Estimate, LatencyRecord, Metric, PartRecord, Task, VariantName
 from store.recipe import Recipe
 from store.report import Sample
 
@@ -137,11 +140,12 @@ class QuestionTask(ModelTask[Bidaf]):
     ) -> None:
         self.original, self.data, self.recipe, self.codec = original, data, recipe, codec
         self.origin = Origin.read(reading, data.calibration_origin, data.held_out_origin)
+        self._answered: dict[str, list[str]] = {}
 
     @cached_property
-    def _base(self) -> float:
-        """The original's F1; of a large reader it takes a while."""
-        return evaluated(self.original, self.data.held_out).scores.f1
+    def _base(self) -> NDArray[np.float64]:
+        """F1 of each of the original's answers; of a large reader they take a while."""
+        return self._scores(evaluated(self.original, self.data.held_out).answers)
 
     def observe(self, tell: Tell) -> Observed:
         """Moments over the calibration questions."""
@@ -149,8 +153,11 @@ class QuestionTask(ModelTask[Bidaf]):
 
     def judge(self, network: Bidaf) -> Quality:
         """F1 of the answers, and how many points it fell."""
-        found = self._base if network is self.original else evaluated(network, self.data.held_out).scores.f1
-        return Quality(found, self._base - found)
+        if network is self.original:
+            return Quality(float(self._base.mean()), 0.0)
+        found = self._scores(evaluated(network, self.data.held_out).answers)
+        fall = float(self._base.mean()) - float(found.mean())
+        return Quality(float(found.mean()), fall, self._fall(self._base, found))
 
     def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:
         """On real questions of unequal lengths side by side."""
@@ -179,12 +186,8 @@ class QuestionTask(ModelTask[Bidaf]):
 
     def measure(self, path: Path) -> dict[str, float]:
         """Exact match and F1, question by question as the service answers."""
-        session = QuestionSession(path)
-        answered = []
-        for example in self.data.held_out.examples:
-            reading = read(self.codec, tokenized(example.question, example.context))
-            answered.append((answer(session, reading).answers[0].text, example.golden))
-        found = score(answered)
+        golden = [example.golden for example in self.data.held_out.examples]
+        found = score(zip(self._answers(path), golden, strict=True))
         return {"f1": found.f1, "exact_match": found.em}
 
     def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
@@ -195,6 +198,10 @@ class QuestionTask(ModelTask[Bidaf]):
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """Points of F1 lost."""
         return original["f1"] - metrics["f1"]
+
+    def estimate(self, path: Path, original: Path) -> Estimate | None:
+        """Of the fall of F1, over the same questions by both."""
+        return self._fall(self._scores(self._answers(original)), self._scores(self._answers(path)))
 
     def compare(
         self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
@@ -234,6 +241,26 @@ class QuestionTask(ModelTask[Bidaf]):
     def trainer(self) -> QuestionTrainer:
         """On this task's questions."""
         return QuestionTrainer(self.original, self.data.training, self.data.held_out, self.recipe)
+
+    def _answers(self, path: Path) -> list[str]:
+        """To the held-out questions by a graph; the original's are asked for with every candidate."""
+        key = sha256_of(path)
+        if key not in self._answered:
+            session = QuestionSession(path)
+            self._answered[key] = [
+                answer(session, read(self.codec, tokenized(each.question, each.context))).answers[0].text
+                for each in self.data.held_out.examples
+            ]
+        return self._answered[key]
+
+    def _scores(self, answers: Sequence[str]) -> NDArray[np.float64]:
+        """F1 of every answer, 0 to 100."""
+        examples = self.data.held_out.examples
+        return np.array([100 * overlap(said, each.golden) for said, each in zip(answers, examples, strict=True)])
+
+    def _fall(self, original: NDArray[np.float64], found: NDArray[np.float64]) -> Estimate | None:
+        """How sure a fall of F1 is; questions about one context are no independent ones."""
+        return fall_of_mean(original, found, [each.context for each in self.data.held_out.examples], most=100.0)
 
     @torch.no_grad()
     def _proof(self) -> Inputs:

@@ -24,6 +24,7 @@ from compress.learners.proximal import ProximalGroupLasso
 from compress.networks.bidaf import Bidaf
 from compress.networks.contract import LanguageModel
 from compress.observation import Observed, observe
+from compress.pieces import spread
 from compress.questions.examples import Questions
 from compress.questions.observation import observe_questions
 from compress.questions.plan import QuestionPlan, TrainedReader
@@ -113,8 +114,9 @@ class LanguageTrainer(Trainer[LanguageModel]):
         return network
 
     def observe(self, network: LanguageModel) -> Observed:
-        """Moments over the beginning of the training text."""
-        return observe(network, self._texts.training[: self._recipe.calibration_tokens])
+        """Moments over pieces spread over the training text."""
+        training = self._texts.training
+        return observe(network, spread(training, self._recipe.calibration_tokens), whole=training)
 
     def distil(
         self, network: LanguageModel, epochs: float, round_: int, checkpoint: Path, tell: Tell
@@ -160,10 +162,11 @@ class LanguageTrainer(Trainer[LanguageModel]):
     ) -> Taught[LanguageModel]:
         size = axes.parameters(network.declaration())
         student = network.rebuilt(network.arrays(), distilling_dropout(size, len(self._texts.training)))
+        valid = spread(self._texts.held_out, self._recipe.held_out_tokens).flat
 
         def go() -> Trained:
             return train(
-                student, self._texts.training, plan, teacher=self._original, learner=learner, valid=self._texts.held_out,
+                student, self._texts.training, plan, teacher=self._original, learner=learner, valid=valid,
                 checkpoint=checkpoint, progress=tell,
             )  # fmt: skip
 

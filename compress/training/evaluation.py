@@ -5,12 +5,18 @@ Legend: B streams side by side, N tokens.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compress.devices import device_of, placed
 from compress.networks.contract import LanguageModel, State
+from compress.pieces import Pieces
 from compress.training.plan import perplexity_of
+
+LOGITS = 1 << 23
+"""How many logits are held at once: 32 MiB."""
 
 
 def in_streams(tokens: Tensor, batch: int) -> Tensor:
@@ -23,6 +29,26 @@ def judged(network: LanguageModel, tokens: Tensor) -> float:
     """`perplexity`, by the GPU where there is one."""
     with placed(network):
         return perplexity(network, tokens)
+
+
+@torch.no_grad()
+def log_probs(network: LanguageModel, pieces: Pieces) -> NDArray[np.float64]:
+    """Natural log-probabilities (N,) of the tokens that pieces look at, in the order of the text; by the GPU if there is one.
+
+    The network is left in evaluation mode.
+    """
+    network.eval()
+    with placed(network) as device:
+        rows = pieces.rows.to(device)
+        state: State = network.zero_state(rows.shape[1])
+        steps = max(1, min(70, LOGITS // (network.vocabulary * rows.shape[1])))
+        found = []
+        for start in range(0, len(rows) - 1, steps):
+            labels = rows[start + 1 : start + steps + 1]
+            logits, state = network(rows[start : start + len(labels)], state)
+            losses = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+            found.append(-losses.view(labels.shape).double().cpu())
+    return torch.cat(found)[pieces.warm - 1 :].t().flatten().numpy()
 
 
 @torch.no_grad()
