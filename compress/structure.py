@@ -173,7 +173,7 @@ class _Spending:
         if milder:
             asked = min(asked, AIM * estimated)
         if asked <= self._kept or asked >= self._refused:
-            asked = (max(self._kept, 0.0) + self._refused) / 2
+            asked = (max(self._kept, 0.0) + self._refused) / 2 if self._refused < float("inf") else 0.0
         if milder:
             self.told = "searching a model that loses less"
         else:

@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from compress import pipeline
+from compress.structure import ROUNDS
 from compress.tasks.contract import Quality
 from compress.tasks.reading import Inputs, read_task
 from store.bundles import BundleStore
@@ -96,7 +97,7 @@ def test_a_little_less_is_removed_where_8_bits_then_keep_to_the_budget(tmp_path:
 def test_the_boldest_is_published_without_8_bits_where_none_keeps_to_it(tmp_path: Path, trained: Trained) -> None:
     bold, _, _ = published(tmp_path / "free", trained, lambda source: False)
     found, told, report = published(tmp_path / "bound", trained, lambda source: True)
-    assert steps(told) == 3
+    assert steps(told) == ROUNDS
     assert set(found) == {"original", "original-int8", "compressed"}
     assert found["compressed"].parameters == bold["compressed"].parameters
     assert any(each.startswith("compressed-int8: ") for each in report.left_out)

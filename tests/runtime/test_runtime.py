@@ -13,10 +13,11 @@ from tokenizers import Tokenizer
 from compress.export import export
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.quantize import quantize
+from runtime import scoring
 from runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
 from runtime.latency import compare
 from runtime.opening import devices
-from runtime.scoring import next_log_probs, perplexity, score_batch
+from runtime.scoring import next_log_probs, perplexity, score_batch, text_log_probs
 from runtime.session import VariantSession
 from runtime.text import TextCodec, character_tokenizer, word_tokenizer
 from store.manifest import TextContract
@@ -218,3 +219,20 @@ def test_character_text_rules() -> None:
     made = codec(character_tokenizer(["a", " ", "\n", "é"], None), unit="character")
     assert made.encode("a\n é") == [0, 2, 1, 3]
     assert made.decode([0, 2, 1, 3]) == "a\n é"
+
+
+def test_long_text_in_pieces_is_scored_about_as_one_stream(
+    opened: tuple[LstmLanguageModel, VariantSession, VariantSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, session, _ = opened
+    ids = random_ids(900, 3)
+    whole = text_log_probs(session, ids, 5)
+    np.testing.assert_allclose(whole, slow_log_probs(network, ids, 5), rtol=0, atol=2e-5)  # float32
+    monkeypatch.setattr(scoring, "ONE_STREAM", 500)
+    monkeypatch.setattr(scoring, "LEAST_PIECE", 300)
+    pieces = text_log_probs(session, ids, 5)
+    assert pieces.shape == whole.shape
+    np.testing.assert_allclose(pieces[:300], whole[:300], rtol=0, atol=2e-5)
+    # Borders forget what is further back than the warm-up, which a small network does too.
+    np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-3)
+    assert np.isnan(text_log_probs(session, ids, None)).tolist() == [True] + [False] * 899
