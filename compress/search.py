@@ -226,8 +226,8 @@ def _why_not_within(searching: _Search[Model], scale: Scale) -> str:
 
     def kept(each: _Tried) -> str:
         return (
-            f"keeps {each.parameters / max(searching.parameters, 1):.1%} of the parameters and "
-            f"{each.mult_adds / max(searching.mult_adds, 1):.1%} of the multiply-adds"
+            f"keeps {each.parameters / max(searching.parameters, 1):.2%} of the parameters and "
+            f"{each.mult_adds / max(searching.mult_adds, 1):.2%} of the multiply-adds"
         )
 
     within = [each for each in tried if searching.keeps(each, None)]

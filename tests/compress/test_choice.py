@@ -12,9 +12,10 @@ import pytest
 from onnx import numpy_helper
 
 from compress import pipeline
+from compress.inspecting import begin
 from compress.structure import ROUNDS
 from compress.tasks.contract import Quality
-from compress.tasks.reading import Inputs, read_task
+from compress.tasks.reading import Inputs
 from store.bundles import BundleStore
 from store.jobs import CompressionRequest
 from store.manifest import VariantRecord
@@ -43,11 +44,12 @@ def published(
 ) -> tuple[dict[str, VariantRecord], list[str], Report]:
     """Compresses where 8 bits cost too much for the graphs that `costly` names; variants, messages and report."""
     recipe = Recipe(name="choice", budget=Budget(perplexity_rise=RISE), calibration_tokens=1500, **options)
-    task = read_task(
+    task, inspection = begin(
         Inputs(
             trained.model, vocabulary=trained.vocabulary, calibration=trained.calibration, held_out=trained.held_out
         ),
         recipe,
+        lambda found: None,
     )
 
     class Costly(type(task)):  # type: ignore[misc]
@@ -68,7 +70,7 @@ def published(
     request = CompressionRequest(model=UploadStore(settings).save_file(trained.model), recipe=recipe)
     stages = pipeline.Stages(lambda stage, done, message: told.append(message))
     bundles = BundleStore(settings)
-    bundle = bundles.open(pipeline._compress(task, request, home / "work", stages, bundles))
+    bundle = bundles.open(pipeline._compress(task, inspection, request, home / "work", stages, bundles))
     assert not (home / "work" / "bundle").exists()
     cut = [sum(each.size for each in network.arrays().values()) for network in judged if network is not task.original]
     assert len(cut) == len(set(cut))  # a search that comes again judges nothing anew

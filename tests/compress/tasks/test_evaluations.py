@@ -188,7 +188,7 @@ def test_evaluation_that_fails_on_a_candidate_says_so(folder: Path, tmp_path: Pa
 def test_budget_that_the_evaluation_never_grants_ends_as_that_answer(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "strict.py").write_text("import os, sys; print(1e9 / os.path.getsize(sys.argv[1]))")
     known = {"strict": Evaluation(command=[sys.executable, str(tmp_path / "strict.py"), "{model}"])}
-    with pytest.raises(BudgetNotMet, match=r"a worsening of strict of at most 0\.01") as refused:
+    with pytest.raises(BudgetNotMet, match=r"a worsening of strict of at most 1\.00%") as refused:
         compress(
             tmp_path,
             folder / "tagger.onnx",
