@@ -102,6 +102,42 @@ def nodes(graph: GraphProto) -> Iterator[NodeProto]:
         yield from each.node
 
 
+def sort_nodes(graph: GraphProto) -> bool:
+    """Puts the nodes of one graph behind what they read, as ONNX asks for; in place. Whether any had to move.
+
+    ONNX Runtime sorts for itself, and so converters leave nodes at the end that are read in front (its own of float16 does).
+    Nodes that read one another in a circle stay where they are.
+    """
+    waiting = list(graph.node)
+    made = {name for node in waiting for name in node.output if name}
+    needs = [({*node.input} | _read_inside(node)) & made for node in waiting]
+    done: set[str] = set()
+    order: list[int] = []
+    left = list(range(len(waiting)))
+    while left:
+        ready = []
+        for index in left:
+            if needs[index] <= done:
+                ready.append(index)
+                done.update(waiting[index].output)
+        if not ready:
+            return False
+        order += ready
+        moved = set(ready)
+        left = [index for index in left if index not in moved]
+    if order == sorted(order):
+        return False
+    replace(graph.node, [waiting[index] for index in order])
+    return True
+
+
+def _read_inside(node: NodeProto) -> set[str]:
+    """What the graphs in a node read."""
+    return {name for inner in subgraphs(node) for each in nodes(inner) for name in each.input} | {
+        port.name for inner in subgraphs(node) for each in graphs(inner) for port in each.output
+    }
+
+
 def names(graph: GraphProto) -> set[str]:
     """Every value's name, nested ones included."""
     found: set[str] = set()

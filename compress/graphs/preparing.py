@@ -1,4 +1,4 @@
-"""An uploaded graph as one file that ONNX Runtime can run: its data file taken in, float16 widened, layout=1 rewritten.
+"""An uploaded graph as one file that ONNX Runtime can run: its data file taken in, all in float32, layout=0.
 
 Most files are that already and stay the very files that were uploaded. To be run in a child process with limits on memory and
 time.
@@ -14,10 +14,10 @@ from onnx import inliner
 from compress.graphs.attributes import whole
 from compress.graphs.normal_form import steps_first
 from compress.graphs.outside import LARGEST, refuse_outside, take_in
-from compress.graphs.parts import nodes, put_together, take_apart
+from compress.graphs.parts import graphs, nodes, put_together, sort_nodes, take_apart
+from compress.graphs.precision import other_precisions, to_float32
 from compress.graphs.reading import parse
 from compress.graphs.recurrent import view
-from compress.graphs.widening import is_half, widen
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,18 @@ def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Pr
     refuse_outside(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
-    if is_half(model):
-        widen(model)
+    others = other_precisions(model)
+    if others:
+        to_float32(model, others)
         changed = True
         told.append(
-            f"float16 inside, computed in float32 here (the uploaded file has {path.stat().st_size:,} bytes; sizes compare with "
-            f"the {model.ByteSize():,} bytes of the graph in float32)"
+            f"{' and '.join(others.values())} inside, computed in float32 here (the uploaded file has "
+            f"{path.stat().st_size:,} bytes; sizes compare with the {model.ByteSize():,} bytes of the graph in float32)"
         )
+    moved = [sort_nodes(graph) for graph in graphs(model.graph)]  # every one, before any is asked
+    if any(moved):
+        changed = True
+        told.append("nodes that lay behind their readers put before them")
     if any(whole(node, "layout", 0) for node in nodes(model.graph) if view(node)):
         parts = take_apart(model)
         steps_first(parts)

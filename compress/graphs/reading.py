@@ -15,7 +15,7 @@ from compress.errors import GraphNotUnderstood, UnreadableUpload
 from compress.graphs.folding import fold
 from compress.graphs.normal_form import drop_unread
 from compress.graphs.outside import LARGEST, refuse_outside
-from compress.graphs.parts import graphs, put_together, replace, take_apart
+from compress.graphs.parts import graphs, put_together, replace, sort_nodes, take_apart
 from compress.graphs.refusals import refuse_unreadable, refuse_without_layers
 from compress.graphs.sharing import separate
 
@@ -80,6 +80,7 @@ def simplified(model: ModelProto) -> ModelProto:
     if model.functions:
         model = inliner.inline_local_functions(model)
     refuse_unreadable(model)
+    model = _tidy(model)
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
@@ -98,3 +99,18 @@ def simplified(model: ModelProto) -> ModelProto:
     if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
         raise GraphNotUnderstood("two of the graph's inputs have one name")
     return simple
+
+
+def _tidy(model: ModelProto) -> ModelProto:
+    """A copy whose nodes are in order and whose outputs have shapes, which runtimes do without and ONNX's checker does not."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for graph in graphs(copy.graph):
+        sort_nodes(graph)
+    shapeless = [port for port in copy.graph.output if not port.type.tensor_type.HasField("shape")]
+    if shapeless:
+        inferred = onnx.shape_inference.infer_shapes(copy)
+        known = {port.name: port.type for port in inferred.graph.output}
+        for port in shapeless:
+            port.type.CopyFrom(known[port.name])
+    return copy

@@ -22,7 +22,7 @@ from compress.calibrate import Pruned
 from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovable, RunsUnusable, VerificationFailed
 from compress.evaluating import Evaluations, Evaluator
 from compress.graphs.network import GraphNetwork
-from compress.graphs.widening import with_wide_outputs
+from compress.graphs.precision import with_wide_outputs
 from compress.moments import Moments, Sums, gathered
 from compress.observation import Observed
 from compress.quantize import quantize_graph

@@ -15,7 +15,7 @@ from runtime.samples import AnyGraph, write_runs
 from store.bundles import BundleStore
 from store.recipe import Budget, Recipe
 from store.settings import StoreSettings
-from tests.compress.graphs.test_widening import narrowed, tagger
+from tests.compress.graphs.test_precision import narrowed, tagger
 from tests.tagger import compress, tagger_graph
 
 

@@ -1,4 +1,4 @@
-"""Graphs in float16 are computed in float32, between inputs and outputs of the types that they had."""
+"""Graphs of another precision are computed in float32, between inputs and outputs of the types that they had."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from compress.errors import GraphNotUnderstood
+from compress.graphs.precision import other_precisions, to_float32, with_wide_outputs
 from compress.graphs.preparing import prepared
 from compress.graphs.reading import simplified
-from compress.graphs.widening import is_half, widen, with_wide_outputs
 from tests.compress.graphs.drawing import BATCH, STEPS, Builder
 from tests.compress.graphs.proving import assert_cut_equals_silenced, run
 
@@ -88,9 +88,45 @@ def test_bfloat16_inside_is_widened_and_at_the_ports_refused() -> None:
     model, feeds = tagger()
     inside = narrowed(model, TensorProto.BFLOAT16)
     with pytest.raises(GraphNotUnderstood, match="'x' is of bfloat16"):
-        widen(inside)
+        to_float32(inside, other_precisions(inside))
     for port in (*inside.graph.input, *inside.graph.output):
         port.type.tensor_type.elem_type = TensorProto.FLOAT
-    widen(inside)
-    assert not is_half(inside)
+    to_float32(inside, other_precisions(inside))
+    assert not other_precisions(inside)
     np.testing.assert_allclose(run(inside, feeds)["y"], run(model, feeds)["y"], atol=0.05)  # weights of 8 bits
+
+
+def test_a_graph_in_float64_is_computed_in_float32_between_ports_of_float64() -> None:
+    model, feeds = tagger()
+    wide = narrowed(model, TensorProto.DOUBLE)
+    assert list(other_precisions(wide).values()) == ["float64"]
+    to_float32(wide, other_precisions(wide))
+    found = run(wide, {name: value.astype(np.float64) for name, value in feeds.items()})["y"]
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, run(model, feeds)["y"])  # every number is a float32
+
+
+def test_numbers_of_float64_beside_layers_of_float32_stay() -> None:
+    model, _ = tagger()
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0.1]), "apart"))
+    assert other_precisions(model) == {}
+
+
+def test_nodes_that_lie_behind_their_readers_are_put_before_them(tmp_path: Path) -> None:
+    model, feeds = tagger()
+    expected = run(model, feeds)["y"]
+    backwards = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(backwards)
+    onnx.save(model, tmp_path / "m.onnx")
+    made = onnx.load(prepared(tmp_path / "m.onnx").path)
+    np.testing.assert_array_equal(run(made, feeds)["y"], expected)
+    assert len(assert_cut_equals_silenced(simplified(model), feeds).declaration().axes) == 2
+
+
+def test_outputs_without_a_shape_get_the_one_that_is_inferred() -> None:
+    model, feeds = tagger()
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    simple = simplified(model)
+    assert [dim.dim_value for dim in simple.graph.output[0].type.tensor_type.shape.dim][2] == 2
+    assert_cut_equals_silenced(simple, feeds)
