@@ -23,6 +23,7 @@ from pydantic import TypeAdapter
 from client.forms import Companions, GraphRun, ProblemError, Unreachable
 from client.transport import Transport, part
 from store.arrays import npz, read_npz
+from store.inspection import Inspection
 from store.jobs import Job, Sweep
 from store.manifest import Manifest
 from store.recipe import Recipe
@@ -47,6 +48,23 @@ class Client(Transport):
             ProblemError: when the service refuses it.
         """
         return Job.model_validate(self._upload("/compress", model, companions, recipe, {}))
+
+    def inspect(self, model: Path, *, recipe: Recipe | None = None, **companions: Unpack[Companions]) -> Inspection:
+        """Uploads a model and says what is understood of it; nothing is compressed. A refusal is an answer too.
+
+        Args:
+            model: the model's file.
+            recipe: what would be asked; None: the defaults.
+            companions: the files beside it.
+
+        Raises:
+            ProblemError: when the service refuses the form, or no worker is running.
+        """
+        found = self._upload("/inspect", model, companions, recipe, {})
+        while "understood" not in found:  # it takes longer than the service waits
+            time.sleep(0.3)
+            found = self._ask("GET", f"/inspections/{part(found['id'])}")
+        return Inspection.model_validate(found)
 
     def sweep(
         self,

@@ -1,4 +1,4 @@
-"""The `isslim` command line: compress, sweep, score, ask, run, models, jobs, serve, worker."""
+"""The `isslim` command line: inspect, compress, sweep, score, ask, run, models, jobs, serve, worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.markdown import Markdown
 from rich.markup import escape
 
-from client import serving, show
+from client import inspecting, serving, show
 from client.api import Client
 from client.companions import with_companions
 from client.forms import Companions, ProblemError, Unreachable
@@ -92,7 +92,7 @@ def compress(
     with Client(url) as client:
         job = client.compress(model, recipe=recipe, **companions)
         console.print(f"job {job.id}")
-        job = show.follow(client, job.id, console)
+        job = show.follow(client, job.id, console, inspecting.told)
         show.outcome(job, console)
         if job.state is not JobState.SUCCEEDED:
             raise typer.Exit(1)
@@ -239,6 +239,8 @@ def show_job(context: typer.Context, job: str) -> None:
     with Client(context.obj) as client:
         found = client.job(job)
     console.print(show.jobs_table([found]))
+    if found.inspection is not None:
+        inspecting.told(found.inspection, console)
     for line in found.log:
         console.print(f"  {line}", highlight=False, markup=False)
     if found.state.ended:
@@ -259,6 +261,7 @@ def cancel(context: typer.Context, job: str) -> None:
         console.print(f"the job is {client.cancel(job).state}")
 
 
+app.command()(with_companions(inspecting.inspect))
 app.command()(serving.serve)
 app.command()(serving.worker)
 

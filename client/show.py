@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from client.api import Client
 from client.forms import GraphRun
+from store.inspection import Inspection
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest, VariantRecord
 from store.quality import output_change, scale_of
@@ -25,13 +27,26 @@ def terminal() -> Console:
     return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=140)
 
 
-def follow(client: Client, job_id: str, console: Console) -> Job:
-    """Shows a job's progress until it has ended."""
+def follow(
+    client: Client, job_id: str, console: Console, inspected: Callable[[Inspection, Console], None] | None = None
+) -> Job:
+    """Shows a job's progress until it has ended.
+
+    Args:
+        client: to ask.
+        job_id: which job.
+        console: to show it on.
+        inspected: is called once, as soon as it is known what was understood of the upload.
+    """
+    seen: list[Inspection] = []
     columns = (TextColumn("{task.fields[stage]:>10}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.description}"), console=console) as progress:
         bar = progress.add_task("waiting for a worker", total=1.0, stage="queued")
 
         def changed(job: Job) -> None:
+            if inspected is not None and job.inspection is not None and not seen:
+                seen.append(job.inspection)
+                inspected(job.inspection, console)
             progress.update(
                 bar, completed=job.progress, stage=job.stage or job.state, description=escape(job.message[:70])
             )

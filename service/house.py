@@ -13,6 +13,7 @@ from service.metrics import Metrics
 from service.models import ModelRegistry
 from service.settings import ServiceSettings
 from store.bundles import BundleStore
+from store.liveness import Locks, locks_of
 from store.queue import DbosJobQueue
 from store.sweeps import SweepStore
 from store.uploads import UploadStore
@@ -27,6 +28,7 @@ class House:
     models: ModelRegistry
     uploads: UploadStore
     queue: DbosJobQueue
+    locks: Locks
     sweeps: SweepStore
     inference: Inference
     comparisons: Comparisons = field(default_factory=Comparisons)
@@ -42,6 +44,7 @@ class House:
             ModelRegistry(bundles, settings.memory_limit_bytes),
             UploadStore(settings),
             queue,
+            locks_of(settings),
             SweepStore(queue, bundles),
             Inference(settings.runs_at_once, settings.waiting_limit, metrics),
         )

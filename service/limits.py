@@ -14,7 +14,7 @@ from service.problems import STATUS, document
 
 _LOG = logging.getLogger("service.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-UPLOADS = ("/compress", "/sweeps")
+UPLOADS = ("/compress", "/inspect", "/sweeps")
 """Paths that take files."""
 _QUIET = ("/health", "/metrics")
 """Paths asked every few seconds by machines: counted, not logged."""

@@ -11,7 +11,7 @@ from service import problems
 from service.house import House
 from service.limits import BodyLimit, RequestMetrics
 from service.openapi import DocumentedApp
-from service.routes import compress, graphs, health, jobs, latency, models, qa, score, sweeps
+from service.routes import compress, graphs, health, inspect, jobs, latency, models, qa, score, sweeps
 from service.settings import ServiceSettings
 
 UPLOAD_ROOM_BYTES = 1 << 20
@@ -45,6 +45,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         qa,
         graphs,
         compress,
+        inspect,
         sweeps,
         jobs,
         latency,

@@ -74,6 +74,7 @@ STATUS: dict[str, tuple[int, str]] = {
     "wrong-task": (422, "The model is for something else"),
     "too-large": (413, "The request is too large"),
     "unsupported-media-type": (415, "The body is of a type that is not read here"),
+    "no-worker": (503, "No worker is running"),
     "overloaded": (503, "The service is busy"),
 }
 

@@ -37,6 +37,9 @@ TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
 ModelName = Annotated[str, Path(description="id or name of a model; of equal names the newest", examples=["demo"])]
 JobId = Annotated[str, Path(description="as `POST /compress` answered it", examples=["419642ce19b52b52119a"])]
+InspectionId = Annotated[
+    str, Path(description="as `Location` of `POST /inspect` names it", examples=["419642ce19b52b52119a"])
+]
 SweepId = Annotated[str, Path(description="as `POST /sweeps` answered it", examples=["7d0a2b9f3c1e4a5b6c7d"])]
 FilePath = Annotated[str, Path(description="plain relative path of a file in the bundle", examples=["curve.svg"])]
 

@@ -31,6 +31,7 @@ class ServiceSettings(StoreSettings):
         context_tokens_limit: tokens of all contexts of one request.
         array_bytes_limit: what the inputs of one run of a graph may take in memory, and the outputs of one answer.
         graph_memory_bytes: what a run of a graph may take in its process.
+        inspect_wait_seconds: how long `POST /inspect` waits for its answer before it says where to look for it.
         latency_limit_bytes: what one run of a latency comparison may take beside the weights.
     """
 
@@ -52,4 +53,5 @@ class ServiceSettings(StoreSettings):
     context_tokens_limit: int = 50_000
     array_bytes_limit: int = 64 << 20
     graph_memory_bytes: int = 2 << 30
+    inspect_wait_seconds: float = 60.0
     latency_limit_bytes: int = 128 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -16,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from client.api import Client, Companions, ProblemError, Unreachable
 from client.cli import app
 from client.companions import OPTIONS
+from client.inspecting import shown
 from examples.demo import free_port
 from store.jobs import CompressionRequest, JobState
 from store.recipe import Budget, Recipe
@@ -61,6 +64,8 @@ def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> N
         job = client.wait(job.id, lambda job: stages.add(job.stage))
         assert job.state is JobState.SUCCEEDED, job.problem
         assert job.model_id is not None
+        assert job.inspection is not None
+        assert job.inspection.understood
         answer = client.score("served", [trained.held_out.read_text()], ["original", "compressed"])
         first, second = (variant["perplexity"] for variant in answer["variants"])
         assert abs(second / first - 1) < 0.12
@@ -88,12 +93,33 @@ def test_bad_upload_ends_as_an_answer(url: str, trained: Trained, tmp_path: Path
         assert unmet.curve
 
 
+def test_upload_is_inspected_before_a_job_is_begun(url: str, trained: Trained, tmp_path: Path) -> None:
+    runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
+    with Client(url) as client:
+        found = client.inspect(trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out)
+        assert found.understood
+        assert [layer.size for layer in found.layers] == [24, 40, 32]
+    table = Console(width=140, record=True)
+    table.print(shown(found, "model.pt"))
+    told = table.export_text()
+    assert "LSTM layer 2: 32" in told
+    assert "embedding / LSTM / linear" in told
+    options = ["--vocabulary", str(trained.vocabulary)]
+    (tmp_path / "other.pt").write_bytes(b"no model")
+    both = runner.invoke(app, ["inspect", str(trained.model), str(tmp_path / "other.pt"), *options, "--json"])
+    assert both.exit_code == 1
+    first, second = json.loads(both.output)
+    assert first["parameters"] == found.parameters
+    assert second["problem"]["kind"] == "unreadable-upload"
+
+
 def test_command_line(url: str, trained: Trained) -> None:
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
     options = ["--name", "typed", "--size-ratio", "0.5", "--vocabulary", str(trained.vocabulary)]
     done = runner.invoke(app, ["compress", str(trained.model), *options])
     assert done.exit_code == 0, done.output
     assert "compressed" in done.output
+    assert done.output.index("LSTM layer 1: 40") < done.output.index("the original and what became of it")
     assert "typed" in runner.invoke(app, ["models"]).output
     assert "succeeded" in runner.invoke(app, ["jobs"]).output
     assert "the cat" in runner.invoke(app, ["score", "typed", "the cat likes nothing"]).output
@@ -151,7 +177,7 @@ def test_files_that_may_come_with_a_model_are_the_same_everywhere() -> None:
     optional = set(CompressionRequest.model_fields) - {"model", "recipe"}
     assert set(Companions.__annotations__) == optional
     assert set(OPTIONS) == optional
-    for command in ("compress", "sweep"):
+    for command in ("inspect", "compress", "sweep"):
         told = CliRunner(env={"COLUMNS": "140"}).invoke(app, [command, "--help"]).output
         assert all(f"--{name.replace('_', '-')} " in told for name in optional)
 
