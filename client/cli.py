@@ -70,6 +70,7 @@ def compress(
     learner: Annotated[str, typer.Option(help="of learn: calibrated, proximal, l0, group_lasso")] = "calibrated",
     start: Annotated[str, typer.Option(help="of a learner that trains: uploaded, or scratch")] = "uploaded",
     learn_epochs: Annotated[float, typer.Option(help="of learn: passes over the training text, in all")] = 6.0,
+    check_perplexity: inspecting.CheckPerplexity = None,
     url: Url = HERE,
     **companions: Unpack[Companions],
 ) -> None:
@@ -84,7 +85,7 @@ def compress(
     try:
         asked = {
             "mode": mode, "learner": learner, "start": start, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes,
-            "metric": metric, "outputs": output or [],
+            "metric": metric, "outputs": output or [], "check": inspecting.measured(check_perplexity),
         }  # fmt: skip
         recipe = Recipe.model_validate({"name": name, "budget": Budget.model_validate(given), **asked})
     except ValidationError as error:

@@ -25,6 +25,9 @@ OPTIONS = {
     ),
     "held_out": _option("text, questions, or recorded inputs to judge on"),
     "config": _option("JSON beside the weights"),
+    "check": _option("text that --check-perplexity is of; without, it is of --held-out"),
+    "check_graph": _option("ONNX export of the same language model, which has to give the same"),
+    "check_graph_data": _option("data file of a --check-graph saved as two; found by itself where it lies beside it"),
     "model_data": _option("data file of an .onnx graph saved as two; found by itself where it lies beside the graph"),
 }
 

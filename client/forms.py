@@ -21,6 +21,9 @@ class Companions(TypedDict, total=False):
         train: text, or questions in the form of SQuAD, to learn and fine-tune on.
         calibration: text, questions, or a graph's recorded inputs (npz) to observe.
         held_out: the same to judge on.
+        check: text that the perplexity in `Recipe.check` is of; without, it is of `held_out`.
+        check_graph: ONNX export of the same language model, which has to give the same.
+        check_graph_data: its data file, where it was saved as two; found by itself where it lies beside it.
     """
 
     model_data: Path | None
@@ -31,6 +34,9 @@ class Companions(TypedDict, total=False):
     train: Path | None
     calibration: Path | None
     held_out: Path | None
+    check: Path | None
+    check_graph: Path | None
+    check_graph_data: Path | None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Unpack
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
@@ -16,10 +17,14 @@ from client import show
 from client.api import Client
 from client.forms import Companions
 from store.inspection import Inspection
-from store.recipe import Recipe
+from store.recipe import Check, Recipe
 from store.wording import axis_name
 
 console = show.terminal()
+CheckPerplexity = Annotated[
+    float | None,
+    typer.Option(help="of a language model: the perplexity that you measured; it is refused where it has another"),
+]
 MOST_LAYERS = 40
 """Lines of layers and of reasons in a terminal; JSON has all."""
 _KINDS = {
@@ -37,13 +42,15 @@ def inspect(
             exists=True, dir_okay=False, help="safetensors, .pt of weights, or .onnx graphs; one or several"
         ),
     ],
+    check_perplexity: CheckPerplexity = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON: one object, of several files a list")] = False,
     url: Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")] = "http://127.0.0.1:8000",
     **companions: Unpack[Companions],
 ) -> None:
     """Says what is understood of a model and its companions, before anything is compressed."""
+    recipe = Recipe(check=measured(check_perplexity))
     with Client(url) as client:
-        found = [client.inspect(model, recipe=Recipe(), **companions) for model in models]
+        found = [client.inspect(model, recipe=recipe, **companions) for model in models]
     if as_json:
         plain = [each.model_dump(mode="json") for each in found]
         typer.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
@@ -52,6 +59,14 @@ def inspect(
             console.print(shown(each, str(model)))
     if not all(each.understood for each in found):
         raise typer.Exit(1)
+
+
+def measured(perplexity: float | None) -> Check | None:
+    """What the sender measured, as the recipe says it."""
+    try:
+        return None if perplexity is None else Check(perplexity=perplexity)
+    except ValidationError as error:
+        raise typer.BadParameter(str(error.errors()[0]["msg"]), param_hint="--check-perplexity") from error
 
 
 def shown(found: Inspection, name: str) -> RenderableType:

@@ -50,8 +50,9 @@ class Transport:
     ) -> Any:
         options = (recipe or Recipe()).model_dump_json(exclude_none=True)
         paths: dict[str, Any] = {"model": model, **companions}
-        if paths.get("model_data") is None:
-            paths["model_data"] = data_beside(model)
+        for graph in ("model", "check_graph"):
+            if paths.get(f"{graph}_data") is None and paths.get(graph) is not None:
+                paths[f"{graph}_data"] = data_beside(paths[graph])
         with ExitStack() as stack:
             files = {name: stack.enter_context(file.open("rb")) for name, file in paths.items() if file is not None}
             return self._ask("POST", path, files=files, data={"options": options, **data})

@@ -10,6 +10,8 @@ CompressError
 |-- EvaluationUnknown    the recipe names an evaluation that the worker's operator has not configured
 |-- EvaluationFailed     the command of an evaluation gives no number
 |-- RunsUnusable         a graph cannot be run on the recorded inputs
+|-- CheckFailed          the model is not the one that the sender's own check is of
+|-- CheckUnusable        a check of the sender's own cannot be done
 |-- WrongBudget          a budget of another kind of model
 |-- ModeUnavailable      a mode or option that this kind of model does not have
 |-- NothingRemovable     no unit can go; the issues say why
@@ -105,6 +107,18 @@ class EvaluationFailed(CompressError):
     """An evaluation's command ended badly, took too long, or printed no number."""
 
     kind, title = "evaluation-failed", "The evaluation failed"
+
+
+class CheckFailed(CompressError):
+    """The model as it was read is not the one that the sender's own check is of."""
+
+    kind, title = "check-failed", "The model is not the one that your check is of"
+
+
+class CheckUnusable(CompressError):
+    """A check of the sender's own cannot be done."""
+
+    kind, title = "check-unusable", "Your check cannot be done"
 
 
 class WrongBudget(CompressError):

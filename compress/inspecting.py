@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from compress import axes
+from compress.checking import checked
 from compress.errors import CompressError
 from compress.evaluating import Evaluations
 from compress.findings import Findings
@@ -44,6 +45,7 @@ def begin(
     try:
         task = read_task(inputs, recipe, evaluations, found)
         found.add(**_of(task))
+        found.add(checks=checked(task, inputs, recipe.check))
         # What was read of a checkpoint has been told, piece by piece; here the pieces stand in one line.
         found.supply(layout=task.origin.layout)
     except CompressError as error:

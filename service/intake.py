@@ -55,10 +55,28 @@ async def _sent(
         ),
     ] = None,
     held_out: Annotated[_Optional, File(description="text or questions to judge on", examples=["valid.txt"])] = None,
+    check: Annotated[
+        _Optional,
+        File(
+            description="text that the perplexity in `check` of the options is of; not sent: it is of `held_out`",
+            examples=["test.txt"],
+        ),
+    ] = None,
+    check_graph: Annotated[
+        _Optional,
+        File(
+            description="ONNX export of the same language model: the checkpoint is refused where it is read as another one",
+            examples=["export.onnx"],
+        ),
+    ] = None,
+    check_graph_data: Annotated[
+        _Optional, File(description="the data file of a `check_graph` saved as two", examples=["export.onnx.data"])
+    ] = None,
 ) -> dict[str, UploadFile | None]:
     return {
         "model": model, "model_data": model_data, "config": config, "vocabulary": vocabulary, "vectors": vectors,
         "characters": characters, "train": train, "calibration": calibration, "held_out": held_out,
+        "check": check, "check_graph": check_graph, "check_graph_data": check_graph_data,
     }  # fmt: skip
 
 

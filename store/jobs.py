@@ -59,6 +59,9 @@ class CompressionRequest(BaseModel):
     train: UploadRef | None = Field(default=None, description="text or questions to learn and fine-tune on")
     calibration: UploadRef | None = Field(default=None, description="text or questions to observe")
     held_out: UploadRef | None = Field(default=None, description="text or questions to judge on")
+    check: UploadRef | None = Field(default=None, description="text that the perplexity in `Recipe.check` is of")
+    check_graph: UploadRef | None = Field(default=None, description="ONNX export of the same language model")
+    check_graph_data: UploadRef | None = Field(default=None, description="data file of a `check_graph` saved as two")
     recipe: Recipe = Field(default=Recipe(), description="what is asked of the compression")
 
     @property

@@ -64,6 +64,21 @@ class Budget(Frozen):
         return next((value for name, value in self.limits.items() if name not in ("size_ratio", "speedup")), None)
 
 
+class Check(Frozen):
+    """A perplexity that the sender measured, to see whether the model was read as it was trained."""
+
+    perplexity: float = Field(
+        gt=1, description="of the text sent as `check`, or else as `held_out`, all of it", examples=[83.8]
+    )
+    tolerance: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="by how much the model as it was read may differ, relatively",
+        examples=[0.01],
+    )
+
+
 class Recipe(Frozen):
     """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
 
@@ -115,6 +130,9 @@ class Recipe(Frozen):
         default=True,
         description="may a narrow linear layer be put before an untied softmax of a large vocabulary, where that saves work",
         examples=[True],
+    )
+    check: Check | None = Field(
+        default=None, description="of a language model: what the sender measured; a job is refused where it is not so"
     )
     calibration_tokens: int = Field(
         default=20_000,

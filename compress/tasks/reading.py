@@ -41,6 +41,9 @@ class Inputs:
     train: Path | None = None
     calibration: Path | None = None
     held_out: Path | None = None
+    check: Path | None = None
+    check_graph: Path | None = None
+    check_graph_data: Path | None = None
 
 
 def read_task(
