@@ -84,8 +84,8 @@ def compress(folder: Path, *, graph: bool) -> None:
     model = folder / ("model.onnx" if graph else "model.safetensors")
     upload = UploadStore(settings).save_file(model)
     recipe = Recipe(name="paper-size", budget=Budget(size_ratio=SIZE_RATIO[graph]), held_out_tokens=TOKENS)
-    texts = {} if graph else {"vocabulary": folder / "words.txt", "held_out": folder / "held-out.txt"}
-    inputs = Inputs(model=model, **texts)
+    words, held_out = (None, None) if graph else (folder / "words.txt", folder / "held-out.txt")
+    inputs = Inputs(model=model, vocabulary=words, held_out=held_out)
     work = folder / "work"
     work.mkdir()
 

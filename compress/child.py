@@ -98,7 +98,8 @@ def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -
 
     uploads, inputs = UploadStore(settings), folder / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
-    return Inputs(**{name: uploads.fetch(upload, inputs) for name, upload in request.files})
+    fetched = {name: uploads.fetch(upload, inputs) for name, upload in request.files}
+    return Inputs(**fetched, name=request.model.filename)
 
 
 def _tell_inspection(inspection: Inspection) -> None:

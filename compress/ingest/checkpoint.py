@@ -3,16 +3,17 @@
 What a file is, is decided by its first bytes. A checkpoint is a zip archive: its directory is looked at before anything
 is unpacked, since torch stores tensors uncompressed and an entry that unpacks to much more than it takes is a bomb. The
 same holds for tensors: views that claim more values than are stored are looked at before they are written out.
+
+Nothing of a file is ignored without its name: what is no part of the model stands in `Checkpoint.dropped`.
 """
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,91 +21,153 @@ import numpy as np
 import safetensors
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
-from compress.errors import BadWeights, UnreadableUpload, UnsafePickle
-from compress.ingest.limits import memory_for
+from compress.errors import BadWeights, UnreadableUpload
+from compress.ingest.config import UploadConfig, read_config
+from compress.ingest.forms import is_safetensors, refuse_foreign, refuse_other_zip
+from compress.ingest.parametrised import fold
+from compress.ingest.states import choose, shown
+from compress.ingest.unpickling import Record, load
+from compress.ingest.words import word_lists
 
 MOST_RATIO = 8
 """Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for the float32 arrays that a
 file becomes: half precision doubles, and a tied matrix counts as often as it has names."""
-PICKLE_ROOM_BYTES = 512 << 20
-"""What reading a pickle may take beyond twice its tensors: a vocabulary of millions of words becomes Python objects."""
-
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "weights")
-WORDS = ("idx2word", "itos", "vocab", "vocabulary", "words", "chars", "stoi", "word2idx", "char2idx")
-
-
-class UploadConfig(BaseModel):
-    """The optional JSON beside the weights.
-
-    Attributes:
-        tied: whether the decoder shares the embedding's matrix; null: tied when they are equal or one is missing.
-        vocabulary: the words, in the order of their ids.
-        rename: from a parameter's name in the file to the name that this project understands.
-        layers: the recurrent modules from the bottom to the top, where their names do not tell.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    tied: bool | None = None
-    vocabulary: list[str] | None = None
-    rename: dict[str, str] = {}
-    layers: list[str] | None = None
+_BESIDE = re.compile(
+    r"(^|[._])(loss(es|_?fn|_?func|_?function|_?weights?)?|\w*criterion|crit|nll\w*|cross_?entropy|class_weights?|pos_weight|"
+    r"\w*counts?|\w*freqs?|\w*frequenc(y|ies)|n_averaged|num_batches_tracked|num_updates|(global_)?steps?|epochs?|best\w*|metrics?|"
+    r"perplexity|ppl|accuracy|lr|learning_rate)([._]|$)",
+    re.IGNORECASE,
+)
+"""Names of numbers that training keeps and a model does not read; of a matrix no name is believed."""
+_TIED = re.compile(
+    r"(is_?)?tied?_?(weights?|embeddings?|word_embeddings?|decoder|softmax)?|weight_?tying|share_?embeddings?"
+)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file held: float32 arrays by name, the config beside it, and the vocabulary if there was one.
+    """What a file held.
 
     Attributes:
-        wrapper: the keys under which the parameters lay, such as `state_dict/`.
-        in_order: whether the parameters stand in the order in which the model made them. safetensors sorts them.
+        arrays: float32, by name; what all names begin with is left away.
+        config: the JSON beside the file.
+        vocabularies: lists of tokens by where they were found; those of the config under `config`.
+        wrapper: the keys under which the parameters lay, such as `state_dict`.
+        dropped: what else the file holds, by name, and why it is not read.
+        done: what was done to get the weights, such as the folding of masks.
+        tied: where the file itself says that decoder and embedding share a matrix; empty: nowhere.
     """
 
     arrays: dict[str, NDArray[np.float32]]
-    config: UploadConfig
-    vocabulary: list[str] | None = None
+    config: UploadConfig = field(default_factory=UploadConfig)
+    vocabularies: dict[str, list[str]] = field(default_factory=dict)
     wrapper: str = ""
-    in_order: bool = False
+    dropped: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
+    tied: str = ""
 
 
-def read_checkpoint(model: Path, config: Path | None) -> Checkpoint:
+def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpoint:
     """Reads an uploaded model file.
 
     Args:
         model: safetensors or a PyTorch checkpoint.
         config: the optional JSON.
+        name: the file's, as the sender called it.
 
     Raises:
         UnreadableUpload: when a file is truncated, of another form, or a bomb, or a tensor is not stored value by value.
         UnsafePickle: when a checkpoint needs more than weights.
         BadWeights: when a parameter is not finite.
     """
-    hints = _read_config(config)
-    safe = _is_safetensors(model)
-    content = _read_safetensors(model) if safe else _read_torch(model)
-    tensors, vocabulary, wrapper = _flatten(content)
-    if not tensors:
-        raise UnreadableUpload("the file holds no parameter", [f"found: {', '.join(map(str, content)) or 'nothing'}"])
-    _refuse_unstored(tensors, model.stat().st_size)
+    hints = read_config(config)
+    refuse_foreign(model, name)
+    content = _read_safetensors(model) if is_safetensors(model) else _read_torch(model, name)
+    state = choose(content, hints.state)
+    kept, dropped = _parted(state.tensors, hints.drop)
+    _refuse_unstored(kept, model.stat().st_size)
+    folded, done = fold(kept)
+    arrays = _arrays({hints.rename.get(each, each): tensor for each, tensor in folded.items()})
+    precisions = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in folded.values())
+    if others := [precision for precision in precisions if precision != "float32"]:
+        done.append(f"stored as {' and '.join(others)}, read as float32")
+    own = {} if hints.vocabulary is None else {"config": hints.vocabulary}
+    beside = tuple(f"{each}, beside the model" for each in state.beside)
+    return Checkpoint(
+        _without_prefix(arrays),
+        hints,
+        own or word_lists(content),
+        state.path,
+        (*dropped, *beside),
+        tuple(done),
+        _tied(content),
+    )
+
+
+def _parted(tensors: Mapping[str, Tensor], told: list[str]) -> tuple[dict[str, Tensor], list[str]]:
+    """Tensors that are parameters, and a line on each that is none: numbers of the training, and what the config drops."""
+    if absent := [name for name in told if name not in tensors]:
+        raise UnreadableUpload(
+            f"the config drops {', '.join(absent)}, and the file has no such tensor", list(tensors)[:40]
+        )
+    kept, dropped = {}, []
+    for name, tensor in tensors.items():
+        if name in told:
+            dropped.append(f"{shown(name, tensor)}, as the config says")
+        elif tensor.dim() <= 1 and _BESIDE.search(name):
+            dropped.append(f"{shown(name, tensor)}, of the training by its name")
+        elif tensor.is_quantized or tensor.dtype in (torch.int8, torch.uint8) or "float8" in str(tensor.dtype):
+            if not name.endswith("_mask"):
+                raise UnreadableUpload(f"'{name}' is quantized ({tensor.dtype}); upload the float weights")
+            kept[name] = tensor
+        elif not (tensor.is_floating_point() or tensor.is_complex() or name.endswith("_mask")):
+            raise UnreadableUpload(
+                f"'{name}' {tuple(tensor.shape)} holds whole numbers ({str(tensor.dtype).removeprefix('torch.')}), and no "
+                f'parameter does. If the model does not read it, say so in the config: {{"drop": ["{name}"]}}'
+            )
+        else:
+            kept[name] = tensor
+    return kept, dropped
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
     arrays, bad = {}, []
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            if tensor.is_quantized or tensor.dtype in (torch.int8, torch.uint8):
-                raise UnreadableUpload(f"'{name}' is quantized ({tensor.dtype}); upload the float weights")
-            continue
         array = tensor.detach().to(torch.float32).contiguous().numpy()
         if not np.isfinite(array).all():
             bad.append(f"'{name}' has {int((~np.isfinite(array)).sum()):,} values that are NaN or infinite")
-        arrays[hints.rename.get(name, name)] = array
+        arrays[name] = array
     if bad:
         raise BadWeights("some weights are NaN or infinite: the training diverged, or the file was damaged", bad)
-    # torch never names a layer's parameters alphabetically, so that a sorted file has lost the order of its modules.
-    in_order = not safe and list(tensors) != sorted(tensors)
-    return Checkpoint(arrays, hints, hints.vocabulary or vocabulary, wrapper, in_order)
+    return arrays
+
+
+def _without_prefix(arrays: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """The arrays without what all of their names begin with, `module.` or `model.`, and without `_orig_mod.` of torch.compile."""
+    arrays = {name.replace("_orig_mod.", ""): array for name, array in arrays.items()}
+    while len(prefixes := {name.partition(".")[0] for name in arrays}) == 1:
+        known = prefixes <= {"module", "model", "net"}
+        if not all(name.count(".") >= (1 if known else 2) for name in arrays):
+            break
+        arrays = {name.partition(".")[2]: array for name, array in arrays.items()}
+    return arrays
+
+
+def _tied(content: object, path: str = "", deepest: int = 4) -> str:
+    """Where the options of the training run in the file say that decoder and embedding are tied; empty: nowhere."""
+    inside = vars(content) if isinstance(content, Record) else content
+    if not isinstance(inside, Mapping) or len(inside) > 1000 or deepest == 0:
+        return ""
+    for name, value in inside.items():
+        if value is True and _TIED.fullmatch(str(name).lower()):
+            return f"{path}{name}"
+    nested = (
+        _tied(value, f"{path}{name}/", deepest - 1) for name, value in inside.items() if not isinstance(value, Tensor)
+    )
+    return next(filter(None, nested), "")
 
 
 def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
@@ -137,36 +200,24 @@ def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
         )
 
 
-def _read_config(path: Path | None) -> UploadConfig:
-    if path is None:
-        return UploadConfig()
+def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
+    """The tensors by name. A matrix of two names is stored once by `save_model`, the other name among the metadata."""
     try:
-        return UploadConfig.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        issues = [f"{'.'.join(map(str, issue['loc'])) or 'config'}: {issue['msg']}" for issue in error.errors()]
-        raise UnreadableUpload("the config is not the JSON that is expected", issues) from error
-
-
-def _is_safetensors(path: Path) -> bool:
-    """The header's length (8 bytes, little endian), then its JSON."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    return len(start) == 9 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    try:
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dictionary)
+            names = file.metadata() or {}
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise UnreadableUpload(f"the safetensors file is damaged or truncated: {error}") from error
+    return tensors | {other: tensors[kept] for other, kept in names.items() if kept in tensors and other not in tensors}
 
 
-def _read_torch(path: Path) -> Mapping[str, Any]:
+def _read_torch(path: Path, name: str) -> Any:
     with path.open("rb") as file:
         start = file.read(16)
     unpacked = path.stat().st_size
     if zipfile.is_zipfile(path):
         unpacked = _refuse_bomb(path)
+        refuse_other_zip(path, name)
     elif not start.startswith(b"\x80"):
         form = (
             "an ONNX graph"
@@ -178,36 +229,11 @@ def _read_torch(path: Path) -> Mapping[str, Any]:
             "it may be truncated",
             [f"it begins with {start!r}"],
         )
-    most = 2 * unpacked + PICKLE_ROOM_BYTES
-    try:
-        with memory_for(most):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _unpickled(str(error)) from error
-    except Exception as error:
-        # The pickle says what is called with which arguments, if only of what makes weights: anything may come of it.
-        told = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, MemoryError) or "memory" in told or "bad_alloc" in told:
-            raise UnreadableUpload(
-                f"the checkpoint of {path.stat().st_size:,} bytes asks for more than {most:,} bytes of memory"
-            ) from error
-        raise UnreadableUpload(f"the checkpoint is damaged or truncated: {told}") from error
-    if isinstance(content, Mapping):
+    content = load(path, unpacked)
+    if isinstance(content, Mapping | list | tuple | Record):
         return content
     raise UnreadableUpload(
         f"the checkpoint holds a {type(content).__name__}; a dictionary of parameters (a state_dict) is expected"
-    )
-
-
-def _unpickled(reason: str) -> UnsafePickle | UnreadableUpload:
-    """The refusal in our own words: torch's advises the reader to switch its guard off, which nobody here can or should."""
-    needed = list(dict.fromkeys(re.findall(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", reason)))
-    if not needed and not re.search("persistent_load|unsupported (global|class)", reason, re.IGNORECASE):
-        return UnreadableUpload("the checkpoint is damaged or truncated: its pickle is not one that torch writes")
-    return UnsafePickle(
-        "the checkpoint holds more than weights (often a whole pickled module), and running its code is refused. Where you "
-        "trained it, save the weights alone: torch.save(model.state_dict(), 'model.pt')",
-        [f"to load it, the code of '{name}' would have to run" for name in needed],
     )
 
 
@@ -225,51 +251,3 @@ def _refuse_bomb(path: Path) -> int:
             "is no checkpoint"
         )
     return unpacked
-
-
-def _flatten(content: Mapping[str, Any]) -> tuple[dict[str, Tensor], list[str] | None, str]:
-    """Parameters, vocabulary and the wrapper that they were under."""
-    vocabulary, wrapper = _words(content), ""
-    current: Mapping[str, Any] = content
-    while not any(isinstance(value, Tensor) for value in current.values()):
-        inner = next((name for name in WRAPPERS if isinstance(current.get(name), Mapping)), None)
-        if inner is None:
-            break
-        current, wrapper = current[inner], f"{wrapper}{inner}/"
-    tensors = {str(name): value for name, value in current.items() if isinstance(value, Tensor)}
-    return tensors, vocabulary, wrapper
-
-
-def _words(content: Mapping[str, Any]) -> list[str] | None:
-    for name in WORDS:
-        value = content.get(name)
-        if isinstance(value, list | tuple) and value and all(isinstance(word, str) for word in value):
-            return list(value)
-        if isinstance(value, str) and name in ("chars", "vocab", "vocabulary"):
-            return list(value)
-        if isinstance(value, Mapping) and value:
-            return words_by_id(value)
-    return None
-
-
-def words_by_id(mapping: Mapping[Any, Any]) -> list[str] | None:
-    """The words of a `{word: id}` or `{id: word}` dictionary in the order of their ids; None when ids have gaps.
-
-    JSON has only strings as keys, so that an id may be one: `{"0": "the"}`.
-    """
-    pairs = [(v, k) if isinstance(v, int) else (k, v) for k, v in mapping.items()]
-    if all(isinstance(i, str) and i.isdecimal() and isinstance(w, str) for i, w in pairs):
-        pairs = [(int(i), w) for i, w in pairs]
-    if not all(isinstance(i, int) and not isinstance(i, bool) and isinstance(w, str) for i, w in pairs):
-        return None
-    if sorted(i for i, _ in pairs) != list(range(len(pairs))):
-        return None
-    return [word for _, word in sorted(pairs)]
-
-
-def read_json(path: Path) -> Any:
-    """JSON of a file, or None when it is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None

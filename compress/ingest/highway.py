@@ -28,15 +28,18 @@ Floats = NDArray[np.float32]
 
 def is_highway(names: set[str]) -> bool:
     """Whether the parameters are meant as a recurrent highway network."""
-    return any(name.startswith("highway.") for name in names)
+    return any(re.match(r"highway\.(input|depths)\.", name) for name in names)
 
 
-def recognise_highway(arrays: dict[str, Floats], told: bool | None, found: list[str]) -> tuple[RhnLanguageModel, str]:
+def recognise_highway(
+    arrays: dict[str, Floats], told: bool | None, tied_by: str, found: list[str]
+) -> tuple[RhnLanguageModel, str]:
     """Explains every parameter as part of a recurrent highway language model.
 
     Args:
         arrays: by name, without prefixes.
         told: whether the config says that it is tied; None: it does not say.
+        tied_by: where the file itself says so; empty: nowhere.
         found: the parameters as a refusal shows them.
 
     Returns:
@@ -53,8 +56,11 @@ def recognise_highway(arrays: dict[str, Floats], told: bool | None, found: list[
     equal = head is None or np.array_equal(table, head)
     if told and not equal:
         raise _unknown("the config says tied, but embedding and decoder differ", found)
-    if told is False and head is None:
-        raise _unknown("the config says untied, but there is no decoder.weight", found)
+    if head is None and not told and not (tied_by and told is None):
+        said = (
+            "the config says untied, but there is no decoder.weight" if told is False else "decoder.weight is missing"
+        )
+        raise _unknown(said + '. If the decoder is the embedding (tied), say so in the config: {"tied": true}', found)
     tied = equal if told is None else told
     plain = {name: array for name, array in arrays.items() if not (tied and name == "decoder.weight")}
     width, depth = arrays[f"highway.depths.{min(depths)}.weight"].shape[-1], max(depths) + 1
@@ -65,7 +71,7 @@ def recognise_highway(arrays: dict[str, Floats], told: bool | None, found: list[
         declare(spec).check(plain)
     except AxisMismatch as error:
         raise _unknown(f"the parameters do not fit together: {'; '.join(error.issues)}", found) from error
-    kind = f"recurrent highway network: depth {depth}, width {width}, {'tied' if tied else 'untied'}"
+    kind = f"recurrent highway network layout: depth {depth}, width {width}, {'tied' if tied else 'untied'}"
     return RhnLanguageModel.from_arrays(plain, tied=tied), kind
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from compress.axes import AxisMismatch
 from compress.errors import UnknownArchitecture, VocabularyMismatch
 from compress.ingest.checkpoint import Checkpoint
+from compress.ingest.layouts import MOST_NAMED
 from compress.ingest.reading import Reading
 from compress.networks.bidaf import Bidaf
 from compress.networks.bidaf_axes import LSTMS, BidafSpec, declare
@@ -32,7 +33,7 @@ class IngestedReader:
 
 def is_bidaf(checkpoint: Checkpoint) -> bool:
     """Whether the parameters bear BiDAF's names."""
-    return checkpoint.arrays.keys() >= _TELLING
+    return not _TELLING.isdisjoint(checkpoint.arrays)
 
 
 def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
@@ -42,7 +43,7 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
         UnknownArchitecture: with everything that is missing, left over or of another shape.
     """
     arrays = checkpoint.arrays
-    found = [f"{name} {array.shape}" for name, array in arrays.items()]
+    found = [f"{name} {array.shape}" for name, array in arrays.items()][:MOST_NAMED]
     try:
         spec = BidafSpec.of(arrays)
         declare(spec).check(arrays)
@@ -50,8 +51,10 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
         raise UnknownArchitecture(f"this is a BiDAF without the parameter {missing}", found) from missing
     except (AxisMismatch, ValueError, IndexError) as wrong:
         raise UnknownArchitecture(f"this is not BiDAF's shape: {wrong}", found) from wrong
-    units = "; ".join(f"{lstm} {' + '.join(map(str, getattr(spec, lstm)))}" for lstm in LSTMS)
-    return IngestedReader(Bidaf(spec).filled(arrays), Reading(f"BiDAF: {spec.filters} filters; units: {units}"))
+    units = ", ".join(f"{lstm} {' + '.join(map(str, getattr(spec, lstm)))}" for lstm in LSTMS)
+    told = ", ".join((f"BiDAF: {spec.filters} filters, units: {units}", *checkpoint.done))
+    reading = Reading(told, checkpoint.dropped)
+    return IngestedReader(Bidaf(spec).filled(arrays), reading)
 
 
 def read_codec(words: Path | None, vectors: Path | None, characters: Path | None, spec: BidafSpec) -> PassageCodec:

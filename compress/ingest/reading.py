@@ -19,6 +19,10 @@ class Reading:
     dropped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 
+    def adding(self, dropped: tuple[str, ...], assumed: tuple[str, ...]) -> Reading:
+        """The same reading, with what was found out beside the model's own file."""
+        return Reading(self.recognised, (*self.dropped, *dropped), (*self.assumed, *assumed))
+
     @property
     def line(self) -> str:
         """All of it in one line."""

@@ -1,72 +1,194 @@
 r"""The vocabulary of an upload as a tokenizer and a text contract.
 
-A word list (one a line, or a JSON list, or a `{word: id}` or `{id: word}` dictionary), a character list (the same, or one
-string), or a `tokenizer.json` of Hugging Face `tokenizers`. In a list of lines, `\n`, `\t` and `\s` (a space) stand for
-themselves.
+A list of words or characters (one a line, with or without counts or ids behind them, or a JSON list), a `{token: id}` or
+`{id: token}` dictionary, the same inside other dictionaries, or a `tokenizer.json` of Hugging Face `tokenizers`. In a list of
+lines, `\n`, `\t` and `\s` (a space) stand for themselves.
+
+One check finds vocabularies that are of another kind: each token, given as the text that it stands for, has to come back as its
+own id. The parts of words that WordPiece, BPE and SentencePiece use do not.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import Tokenizer
 
 from compress.errors import UnreadableUpload, VocabularyMismatch
-from compress.ingest.checkpoint import read_json, words_by_id
 from compress.ingest.layouts import Ingested
+from compress.ingest.special import ENDS, NEWLINES, STARTS, UNKNOWN, find, special
+from compress.ingest.subwords import as_text, mark_of, refuse_subwords
+from compress.ingest.tokenlists import TokenList, read_json, read_list, refuse_other_forms
+from compress.ingest.words import unused
 from runtime.text import character_tokenizer, word_tokenizer
 from store.manifest import TextContract
 from store.recipe import Recipe
 
-UNKNOWN = ("<unk>", "<UNK>", "[UNK]", "<oov>", "UNK")
-STARTS = ("<bos>", "<s>", "<sos>", "<eos>", "</s>", "\n")
-"""An explicit start before an end: where there is no start, the end of the text before stands in for it."""
-NEWLINES = ("<eos>", "</s>")
-_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\s": " ", "\\\\": "\\"}
+MOST_PARTS = 0.005
+"""Share of a vocabulary's tokens that may look like parts of words: a word list of tweets holds a few `##tag`."""
+FEW = 3
+"""Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space."""
+MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
+"""What people round the size of a vocabulary up to."""
 
 
-def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) -> tuple[Tokenizer, TextContract]:
+@dataclass(frozen=True)
+class Vocabulary:
+    """How texts become ids. Unpacks to the tokenizer and the contract, which are what a `TextCodec` is made of.
+
+    Attributes:
+        tokenizer: between texts and ids.
+        contract: what starts a text and stands for unknown tokens.
+        dropped: what of the file is not read.
+        assumed: what the file does not say.
+    """
+
+    tokenizer: Tokenizer
+    contract: TextContract
+    dropped: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        """The tokenizer, then the contract."""
+        return iter((self.tokenizer, self.contract))
+
+
+def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) -> Vocabulary:
     """The tokenizer of an upload and how texts are read with it.
 
     Raises:
-        VocabularyMismatch: when there is no vocabulary, or it is not of the embedding's size.
+        VocabularyMismatch: when there is no vocabulary, it is not of the embedding's size, or its tokens are parts of words.
         UnreadableUpload: when the file is of no known form, or a token stands in it twice.
     """
     size = ingested.network.vocabulary
-    given = None if vocabulary is None else read_json(vocabulary)
-    if isinstance(given, dict) and isinstance(given.get("model"), dict):  # "model" may also be a word
-        return _ready_made(str(vocabulary), given["model"], size, recipe)
-    tokens = _tokens(vocabulary, given) if vocabulary is not None else ingested.vocabulary
-    if tokens is None:
+    if vocabulary is None:
+        listed = _own(ingested, size)
+    else:
+        refuse_other_forms(vocabulary)
+        given = read_json(vocabulary)
+        if isinstance(given, dict) and isinstance(given.get("model"), dict):  # "model" may also be a word
+            return _ready_made(str(vocabulary), given["model"], size, recipe)
+        listed = read_list(vocabulary, given, size)
+        listed = _against_own(listed, ingested)
+    tokens, assumed = _of_size(listed.tokens, size, list(listed.assumed))
+    twice = [token for token, count in Counter(tokens).items() if count > 1]
+    if twice:
+        raise UnreadableUpload(f"{len(twice)} tokens stand in the vocabulary twice", [repr(t) for t in twice[:8]])
+    unknown, unit = find(tokens, UNKNOWN), _unit(recipe, tokens)
+    newline = find(tokens, NEWLINES) if unit == "word" else None
+    contract = TextContract(
+        unit=unit,
+        vocabulary=size,
+        start_token=_start(recipe, tokens),
+        unknown_token=unknown,
+        newline_token=newline,
+    )
+    word = unit == "word"
+    tokenizer = word_tokenizer(tokens, unknown, newline) if word else character_tokenizer(tokens, unknown)
+    assumed += _checked(tokenizer, tokens[: len(listed.tokens)], recipe)
+    return Vocabulary(tokenizer, contract, listed.dropped, tuple(assumed))
+
+
+def _own(ingested: Ingested, size: int) -> TokenList:
+    """The vocabulary inside the checkpoint or its config."""
+    lists = ingested.vocabularies
+    fitting = {where: tokens for where, tokens in lists.items() if len(tokens) == size}
+    fitting = fitting or {where: tokens for where, tokens in lists.items() if _is_padded(len(tokens), size)}
+    if not fitting:
+        held = ", ".join(f"'{where}' has {len(tokens):,}" for where, tokens in lists.items())
+        if held:
+            raise VocabularyMismatch(
+                f"the model's embedding has {size:,} tokens; of the vocabularies in the file {held}"
+            )
         raise VocabularyMismatch(
             f"the model has {size:,} tokens, and no vocabulary says which; send it as `vocabulary` (a list of words or "
             "characters in the order of their ids, or tokenizer.json)"
         )
-    if len(tokens) != size:
+    if len({tuple(tokens) for tokens in fitting.values()}) > 1:
+        raise VocabularyMismatch(
+            f"the file holds several vocabularies of {size:,} tokens that differ: {', '.join(map(repr, fitting))}. Send the "
+            "one of the model as `vocabulary`"
+        )
+    where, tokens = next(iter(fitting.items()))
+    return TokenList(tokens, (), (f"the vocabulary is the file's own, '{where}'",))
+
+
+def _against_own(listed: TokenList, ingested: Ingested) -> TokenList:
+    """The list that was sent, with a word on one in the checkpoint that says otherwise."""
+    told = [
+        f"the vocabulary that was sent holds, and not the file's own '{where}', which differs in "
+        f"{sum(a != b for a, b in zip(listed.tokens, tokens, strict=True)):,} of {len(tokens):,} tokens"
+        for where, tokens in ingested.vocabularies.items()
+        if len(tokens) == len(listed.tokens) and tokens != listed.tokens
+    ]
+    return TokenList(listed.tokens, listed.dropped, (*listed.assumed, *told))
+
+
+def _is_padded(count: int, size: int) -> bool:
+    """Whether a size is a count rounded up to a usual multiple."""
+    return count < size and any(-(-count // multiple) * multiple == size for multiple in MULTIPLES)
+
+
+def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str], list[str]]:
+    """The tokens, those of padding rows added, and what was assumed.
+
+    Raises:
+        VocabularyMismatch: when they are not of the embedding's size.
+    """
+    if len(tokens) == size:
+        return tokens, assumed
+    if not _is_padded(len(tokens), size):
         raise VocabularyMismatch(f"the vocabulary has {len(tokens):,} tokens, the model's embedding {size:,}")
-    twice = sorted({token for token in tokens if tokens.count(token) > 1}) if len(set(tokens)) < len(tokens) else []
-    if twice:
-        raise UnreadableUpload(f"{len(twice)} tokens stand in the vocabulary twice", [repr(t) for t in twice[:8]])
-    known = set(tokens)
-    unknown = next((token for token in UNKNOWN if token in known), None)
-    unit = _unit(recipe, tokens)
-    newline = next((token for token in NEWLINES if token in known), None) if unit == "word" else None
-    contract = TextContract(
-        unit=unit,
-        vocabulary=size,
-        start_token=_start(recipe, known),
-        unknown_token=unknown,
-        newline_token=newline,
+    told = (
+        f"the last {size - len(tokens)} of the embedding's {size:,} rows are padding, since the vocabulary has {len(tokens):,} "
+        "tokens (if special tokens stand before them instead, every id is wrong: send a vocabulary that lists them)"
     )
-    if unit == "word":
-        return word_tokenizer(tokens, unknown, newline), contract
-    return character_tokenizer(tokens, unknown), contract
+    return [*tokens, *map(unused, range(len(tokens), size))], [*assumed, told]
 
 
-def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> tuple[Tokenizer, TextContract]:
+def _checked(tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe) -> list[str]:
+    """A line on the tokens that do not come back from their own text.
+
+    Raises:
+        VocabularyMismatch: when they are more than a few.
+    """
+    looked_at = [token for token in tokens if special(token) is None or mark_of(token) is not None]
+    back = _ids(tokenizer, list(map(as_text, looked_at)))
+    strays = [token for token, ids in zip(looked_at, back, strict=True) if ids != [tokenizer.token_to_id(token)]]
+    marked = [token for token in strays if mark_of(token) is not None]
+    told = []
+    if marked and recipe.unit == "word":
+        told.append(f"texts come already cut into the {len(marked):,} parts of words, such as {marked[0]!r}")
+        strays = [token for token in strays if mark_of(token) is None]
+    elif len(marked) > MOST_PARTS * len(tokens):
+        refuse_subwords(marked, len(tokens))
+    if len(strays) > max(FEW, MOST_PARTS * len(tokens)):
+        raise VocabularyMismatch(
+            f"{len(strays):,} of {len(tokens):,} tokens do not come back from their own text: texts are cut at white space "
+            "(words) or into single characters, and these are neither. Send the tokenizer.json that the model was trained with",
+            [repr(token) for token in strays[:8]],
+        )
+    if strays:
+        told.append(f"no text gives {len(strays)} of the vocabulary's tokens, such as {strays[0]!r}")
+    return told
+
+
+def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int] | None]:
+    """The ids of each text; None for one that the tokenizer refuses."""
+    try:
+        return [found.ids for found in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    except Exception:  # the library raises nothing narrower, and only where the unknown token is missing
+        if len(texts) == 1:
+            return [None]
+    middle = len(texts) // 2
+    return [*_ids(tokenizer, texts[:middle]), *_ids(tokenizer, texts[middle:])]
+
+
+def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> Vocabulary:
     try:
         tokenizer = Tokenizer.from_file(path)
     except Exception as error:  # the library raises nothing narrower
@@ -75,60 +197,47 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
     tokenizer.no_truncation()
     tokenizer.no_padding()
     found = tokenizer.get_vocab_size(with_added_tokens=True)
-    if found != size:
+    assumed = []
+    if _is_padded(found, size):
+        assumed.append(f"the last {size - found} of the embedding's {size:,} rows are padding")
+    elif found != size:
         raise VocabularyMismatch(f"tokenizer.json has {found:,} tokens, the model's embedding {size:,}")
-    known = set(tokenizer.get_vocab(with_added_tokens=True))
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    tokens = sorted(known, key=lambda token: known[token])
+    if model.get("type") == "WordLevel":
+        assumed += _checked(tokenizer, tokens, recipe)
     contract = TextContract(
-        unit="subword" if recipe.unit == "auto" and model.get("type") != "WordLevel" else _unit(recipe, known),
+        unit="subword" if recipe.unit == "auto" and model.get("type") != "WordLevel" else _unit(recipe, tokens),
         vocabulary=size,
-        start_token=_start(recipe, known),
-        unknown_token=_own_unknown(model, known),
+        start_token=_start(recipe, tokens),
+        unknown_token=_own_unknown(model, tokens),
         newline_token=None,
     )
-    return tokenizer, contract
+    return Vocabulary(tokenizer, contract, (), tuple(assumed))
 
 
-def _own_unknown(model: dict[str, Any], known: set[str]) -> str | None:
+def _own_unknown(model: dict[str, Any], tokens: Sequence[str]) -> str | None:
     """What the tokenizer itself makes of strange tokens; a name that is no token of it stands for none."""
     own = model.get("unk_token")
     if model.get("unk_id") is not None:  # Unigram: a position in its list of (token, score)
         own = model["vocab"][model["unk_id"]][0]
-    candidates = UNKNOWN if own is None else (own,)
-    return next((token for token in candidates if token in known), None)
+    if own is None:
+        return find(tokens, UNKNOWN)
+    return own if own in set(tokens) else None
 
 
 def _unit(recipe: Recipe, tokens: Iterable[str]) -> Literal["word", "character"]:
     """What a token is: as told, or characters when all but the special tokens are single ones."""
     if recipe.unit != "auto":
         return recipe.unit
-    plain = [token for token in tokens if token not in (*UNKNOWN, *STARTS)]
+    plain = [token for token in tokens if len(token) == 1 or (token and special(token) is None)]
     return "character" if plain and all(len(token) == 1 for token in plain) else "word"
 
 
-def _start(recipe: Recipe, known: set[str]) -> str | None:
+def _start(recipe: Recipe, tokens: Sequence[str]) -> str | None:
+    """An explicit start before an end: where there is no start, the end of the text before stands in for it."""
     if recipe.start_token is not None:
-        if recipe.start_token not in known:
+        if recipe.start_token not in set(tokens):
             raise VocabularyMismatch(f"the start token '{recipe.start_token}' is not in the vocabulary")
         return recipe.start_token
-    return next((token for token in STARTS if token in known), None)
-
-
-def _tokens(path: Path, given: object) -> list[str]:
-    if isinstance(given, list) and all(isinstance(token, str) for token in given):
-        return [str(token) for token in given]
-    if isinstance(given, str):
-        return list(given)
-    if isinstance(given, dict):
-        words = words_by_id(given)
-        if words is None:
-            raise UnreadableUpload(
-                "a vocabulary that is a dictionary must be {token: id} or {id: token}, its ids 0, 1, 2, ... without a gap",
-                [f"it begins with {json.dumps(dict(list(given.items())[:3]), ensure_ascii=False)[:200]}"],
-            )
-        return words
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UnreadableUpload(f"the vocabulary is not UTF-8: {error}") from error
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    return [_ESCAPES.get(line, line) for line in lines]
+    return find(tokens, (*STARTS, *ENDS)) or ("\n" if "\n" in tokens else None)

@@ -13,6 +13,7 @@ from compress.export import check_size
 from compress.findings import Findings
 from compress.graphs.reading import is_graph
 from compress.ingest.checkpoint import Checkpoint, read_checkpoint
+from compress.ingest.forms import refuse_foreign
 from compress.ingest.layouts import recognise
 from compress.ingest.passages import is_bidaf, read_codec, recognise_bidaf
 from compress.ingest.vocabulary import read_tokenizer
@@ -27,10 +28,12 @@ from store.manifest import Task
 from store.quality import settled
 from store.recipe import COMMAND, Recipe
 
+NO_TEXT = "no text was sent, so that nothing shows whether the model is read as it was trained"
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """The uploaded files of a job, on local disk."""
+    """The uploaded files of a job, on local disk; and what the sender called the model's, if that is known."""
 
     model: Path
     model_data: Path | None = None
@@ -44,6 +47,7 @@ class Inputs:
     check: Path | None = None
     check_graph: Path | None = None
     check_graph_data: Path | None = None
+    name: str = ""
 
 
 def read_task(
@@ -61,6 +65,7 @@ def read_task(
         CompressError: when a file cannot be read, or the recipe does not fit the model.
     """
     found = found or Findings()
+    refuse_foreign(inputs.model, inputs.name)
     if is_graph(inputs.model):
         found.add(kind=GraphTask.task)
         settled_recipe = with_budget(recipe, GraphTask.task)
@@ -72,7 +77,7 @@ def read_task(
         raise ModeUnavailable(
             f"the metric `{recipe.metric}` is of graphs: what is no ONNX file is judged by its own metric"
         )
-    checkpoint = read_checkpoint(inputs.model, inputs.config)
+    checkpoint = read_checkpoint(inputs.model, inputs.config, inputs.name)
     if is_bidaf(checkpoint):
         return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task), found)
     return _read_language(checkpoint, inputs, with_budget(recipe, LanguageTask.task), found)
@@ -94,11 +99,13 @@ def _read_language(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found
     ingested = recognise(checkpoint)
     found.network(LanguageTask.task, ingested.network, ingested.reading)
     check_size(ingested.network)
-    tokenizer, contract = read_tokenizer(inputs.vocabulary, ingested, recipe)
-    found.add(text=contract)
-    codec = TextCodec(tokenizer, contract)
+    vocabulary = read_tokenizer(inputs.vocabulary, ingested, recipe)
+    unseen = () if inputs.train or inputs.calibration or inputs.held_out else (NO_TEXT,)
+    reading = ingested.reading.adding(vocabulary.dropped, (*vocabulary.assumed, *unseen))
+    found.add(text=vocabulary.contract, dropped=list(reading.dropped), assumed=list(reading.assumed))
+    codec = TextCodec(vocabulary.tokenizer, vocabulary.contract)
     texts = read_texts(ingested.network, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
-    return LanguageTask(ingested.network, texts, recipe, codec, ingested.reading)
+    return LanguageTask(ingested.network, texts, recipe, codec, reading)
 
 
 def _read_questions(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings) -> QuestionTask:

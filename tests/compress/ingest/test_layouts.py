@@ -46,6 +46,12 @@ def ours(path: Path, tokens: Tensor, config: Path | None = None) -> tuple[Tensor
     return logits, ingested.layout
 
 
+def told(tmp_path: Path, **config: Any) -> Path:
+    """A config file."""
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path / "config.json"
+
+
 @pytest.fixture
 def tokens() -> Tensor:
     return torch.randint(V, (7, 3), generator=torch.Generator().manual_seed(1))
@@ -117,8 +123,9 @@ def test_awd_lstm_takes_the_raw_weights(tmp_path: Path, tokens: Tensor) -> None:
     for layer in layers:
         hidden, _ = layer(hidden)
     torch.testing.assert_close(found, hidden @ table.weight.T + bias, rtol=0, atol=1e-5)
-    assert layout.startswith("AWD-LSTM")
-    assert layout.endswith(", tied")
+    assert layout.startswith(
+        "AWD-LSTM layout: 2 LSTM layers of 9 and 6 units, tied; dropped: rnns.0.module.weight_hh_l0 (36, 9)"
+    )
 
 
 def test_fastai_names_hold_the_embedding_twice(tmp_path: Path, tokens: Tensor) -> None:
@@ -131,7 +138,7 @@ def test_fastai_names_hold_the_embedding_twice(tmp_path: Path, tokens: Tensor) -
     path = saved({"model": state, "opt": {"lr": 0.1}}, tmp_path)
     found, layout = ours(path, tokens)
     torch.testing.assert_close(found, lstm(table(tokens))[0] @ table.weight.T + bias, rtol=0, atol=1e-5)
-    assert "'0.encoder_dp.emb.weight' dropped, the same as" in layout
+    assert "dropped: '0.encoder_dp.emb.weight', the same as '0.encoder.weight'" in layout
     state["0.encoder_dp.emb.weight"] = table.weight + 1  # no twin: nobody knows which one the model reads
     with pytest.raises(UnknownArchitecture, match=r"encoder_dp\.emb\.weight"):
         read_model(saved(state, tmp_path), None)
@@ -142,16 +149,20 @@ def test_tied_model_without_a_decoder_and_as_safetensors(tmp_path: Path, tokens:
     lstm, table = nn.LSTM(H, H), nn.Embedding(V, H)
     state = {"encoder.weight": table.weight.detach(), **{f"rnn.{k}": v for k, v in lstm.state_dict().items()}}
     save_file(state, tmp_path / "model.safetensors")
-    found, layout = ours(tmp_path / "model.safetensors", tokens)
+    with pytest.raises(UnknownArchitecture, match=r'decoder\'s matrix \(19, 8\) is missing.*\{"tied": true\}'):
+        read_model(tmp_path / "model.safetensors", None)
+    found, layout = ours(tmp_path / "model.safetensors", tokens, told(tmp_path, tied=True))
     torch.testing.assert_close(found, lstm(table(tokens))[0] @ table.weight.T, rtol=0, atol=1e-5)
-    assert layout.endswith(", tied")
+    assert "tied, as the config says" in layout
 
 
 def test_one_hot_model(tmp_path: Path, tokens: Tensor) -> None:
     torch.manual_seed(0)
     lstm, head = nn.LSTM(V, H), nn.Linear(H, V)
     state = {**{f"lstm.{k}": v for k, v in lstm.state_dict().items()}, "fc.weight": head.weight, "fc.bias": head.bias}
-    found, layout = ours(saved(state, tmp_path), tokens)
+    with pytest.raises(UnknownArchitecture, match=r'embedding is missing.*\{"one_hot": true\}'):
+        read_model(saved(state, tmp_path), None)
+    found, layout = ours(tmp_path / "model.pt", tokens, told(tmp_path, one_hot=True))
     assert "an identity embedding, whose entries count as parameters" in layout
     expected = head(lstm(torch.eye(V)[tokens])[0])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
@@ -187,7 +198,7 @@ def test_gru_cells_tied_and_one_hot(tmp_path: Path, tokens: Tensor) -> None:
     torch.manual_seed(0)
     cell, head = nn.GRUCell(V, H), nn.Linear(H, V)
     state = {**{f"cell.{k}": v for k, v in cell.state_dict().items()}, "fc.weight": head.weight, "fc.bias": head.bias}
-    found, _ = ours(saved(state, tmp_path), tokens)
+    found, _ = ours(saved(state, tmp_path), tokens, told(tmp_path, one_hot=True))
     hidden, expected = torch.zeros(tokens.shape[1], H), []
     for row in torch.eye(V)[tokens]:
         hidden = cell(row, hidden)
@@ -195,9 +206,9 @@ def test_gru_cells_tied_and_one_hot(tmp_path: Path, tokens: Tensor) -> None:
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-5)
     gru, table = nn.GRU(H, H), nn.Embedding(V, H)
     tied = {"encoder.weight": table.weight.detach(), **{f"rnn.{k}": v for k, v in gru.state_dict().items()}}
-    found, layout = ours(saved(tied, tmp_path), tokens)
+    found, layout = ours(saved(tied, tmp_path), tokens, told(tmp_path, tied=True))
     torch.testing.assert_close(found, gru(table(tokens))[0] @ table.weight.T, rtol=0, atol=1e-5)
-    assert layout.endswith(", tied")
+    assert "tied, as the config says" in layout
 
 
 @pytest.mark.parametrize("name", ["rhn", "rhn-tied", "rhn-depth-1"])
@@ -208,11 +219,14 @@ def test_own_highway_networks_keep_their_logits(name: str, tmp_path: Path) -> No
         state = {prefix + key: value for key, value in network.state_dict().items()}
         found, layout = ours(saved(state, tmp_path), tokens)
         torch.testing.assert_close(found, network(tokens, network.zero_state(3))[0], rtol=0, atol=0)
-        assert layout.startswith("recurrent highway network: depth")
+        assert layout.startswith("recurrent highway network layout: depth")
         assert layout.endswith(", tied" if tied else ", untied")
     if tied:
         del state["module.decoder.weight"]
-        torch.testing.assert_close(ours(saved(state, tmp_path), tokens)[0], found, rtol=0, atol=0)
+        with pytest.raises(UnknownArchitecture, match=r"decoder\.weight is missing"):
+            read_model(saved(state, tmp_path), None)
+        alone, _ = ours(tmp_path / "model.pt", tokens, told(tmp_path, tied=True))
+        torch.testing.assert_close(alone, found, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

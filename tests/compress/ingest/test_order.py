@@ -16,6 +16,7 @@ from compress.ingest.layouts import read_model
 
 V, E = 19, 6
 NAMES = ("lstm_one", "lstm_two", "lstm_three")
+UNORDERED = ("rnn_red", "rnn_green", "rnn_blue")
 
 
 def stack(widths: dict[str, tuple[int, int]]) -> tuple[dict[str, Tensor], Callable[[Tensor], Tensor]]:
@@ -44,14 +45,37 @@ def check(path: Path, compute: Callable[[Tensor], Tensor], config: Path | None =
     torch.testing.assert_close(found, compute(tokens), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("names", [NAMES, ("lstm", "cell_lstm", "a_lstm2"), ("first.rnn", "again.rnn", "2.rnn")])
-def test_state_dict_keeps_its_order_where_names_tell_none(names: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        NAMES,
+        ("lstm", "lstm2", "lstm3"),
+        ("rnn_top_0", "rnn_top_1"),
+        ("first.rnn", "second.rnn"),
+        ("lower_rnn", "upper_rnn"),
+    ],
+)
+def test_numbers_in_words_order_modules(names: tuple[str, ...], tmp_path: Path) -> None:
+    state, compute = stack(dict.fromkeys(names, (E, E)))
+    save_file(state, tmp_path / "model.safetensors")
+    check(tmp_path / "model.safetensors", compute)
+
+
+@pytest.mark.parametrize(
+    "names", [("lstm", "cell_lstm", "a_lstm2"), ("first.rnn", "again.rnn", "2.rnn"), ("rnn_a", "rnn_b")]
+)
+def test_names_that_tell_no_order_are_asked_for(names: tuple[str, ...], tmp_path: Path) -> None:
     state, compute = stack(dict.fromkeys(names, (E, E)))
     torch.save(state, tmp_path / "model.pt")
-    check(tmp_path / "model.pt", compute)
+    with pytest.raises(UnknownArchitecture, match="order of the recurrent modules"):
+        read_model(tmp_path / "model.pt", None)
+    (tmp_path / "config.json").write_text(json.dumps({"layers": names}))
+    check(tmp_path / "model.pt", compute, tmp_path / "config.json")
 
 
-@pytest.mark.parametrize("names", [("lstm_v2_9", "lstm_v2_10", "lstm_v2_11"), ("b.1.rnn.2", "b.2.rnn.1", "b.10.rnn.0")])
+@pytest.mark.parametrize(
+    "names", [[f"lstm_v2_{number}" for number in range(1, 12)], [f"b.{number}.rnn.0" for number in range(11)]]
+)
 def test_numbers_order_a_sorted_file(names: tuple[str, ...], tmp_path: Path) -> None:
     state, compute = stack(dict.fromkeys(names, (E, E)))
     save_file(state, tmp_path / "model.safetensors")
@@ -61,25 +85,25 @@ def test_numbers_order_a_sorted_file(names: tuple[str, ...], tmp_path: Path) -> 
 
 
 def test_sorted_file_without_numbers_is_refused_unless_the_config_tells(tmp_path: Path) -> None:
-    state, compute = stack(dict.fromkeys(NAMES, (E, E)))
+    state, compute = stack(dict.fromkeys(UNORDERED, (E, E)))
     save_file(state, tmp_path / "model.safetensors")
     torch.save({name: state[name] for name in sorted(state)}, tmp_path / "sorted.pt")
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"layers": NAMES}))
+    config.write_text(json.dumps({"layers": UNORDERED}))
     for path in (tmp_path / "model.safetensors", tmp_path / "sorted.pt"):
         with pytest.raises(
-            UnknownArchitecture, match="order of the recurrent modules 'lstm_one', 'lstm_three', 'lstm_two'"
+            UnknownArchitecture, match="order of the recurrent modules 'rnn_blue', 'rnn_green', 'rnn_red'"
         ):
             read_model(path, None)
         check(path, compute, config)
-    for layers in (["lstm_one"], [*NAMES, "lstm_four"], ["lstm_one", "lstm_one", "lstm_two"]):
+    for layers in (["rnn_red"], [*UNORDERED, "rnn_grey"], ["rnn_red", "rnn_red", "rnn_blue"]):
         config.write_text(json.dumps({"layers": layers}))
-        with pytest.raises(UnknownArchitecture, match="'lstm_three', 'lstm_two' is expected once"):
+        with pytest.raises(UnknownArchitecture, match="'rnn_green', 'rnn_red' is expected once"):
             read_model(tmp_path / "sorted.pt", config)
 
 
 def test_shapes_order_what_they_force(tmp_path: Path) -> None:
-    state, compute = stack({"lstm_one": (E, 9), "lstm_two": (9, 7), "lstm_three": (7, 7)})
+    state, compute = stack({"rnn_red": (E, 9), "rnn_green": (9, 7), "rnn_blue": (7, 7)})
     save_file(state, tmp_path / "model.safetensors")
     check(tmp_path / "model.safetensors", compute)
 

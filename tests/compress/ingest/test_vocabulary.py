@@ -22,7 +22,9 @@ WORDS = ["<eos>", "<unk>", "a", "cat", "sees"]
 
 
 def ingested(size: int, vocabulary: list[str] | None = None) -> Ingested:
-    return Ingested(LstmLanguageModel(LstmSpec(size, 4, (4,))), Reading("test"), vocabulary)
+    return Ingested(
+        LstmLanguageModel(LstmSpec(size, 4, (4,))), Reading("test"), {} if vocabulary is None else {"vocab": vocabulary}
+    )
 
 
 def codec(path: Path | None, size: int, recipe: Recipe | None = None, known: list[str] | None = None) -> TextCodec:
@@ -64,8 +66,8 @@ def test_vocabulary_inside_the_checkpoint(tmp_path: Path) -> None:
         {"model_state_dict": state, "stoi": {word: index for index, word in enumerate(WORDS)}}, tmp_path / "m.pt"
     )
     found = read_model(tmp_path / "m.pt", None)
-    assert found.vocabulary == WORDS
-    assert codec(None, 5, known=found.vocabulary).encode("cat") == [3]
+    assert found.vocabularies == {"stoi": WORDS}
+    assert TextCodec(*read_tokenizer(None, found, Recipe())).encode("cat") == [3]
 
 
 def test_tokenizer_json(tmp_path: Path) -> None:
