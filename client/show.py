@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from client.api import Client
 from client.forms import GraphRun
@@ -19,7 +19,7 @@ from store.inspection import Inspection
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Manifest, VariantRecord
 from store.quality import output_change, scale_of
-from store.wording import RANDOM, one_run
+from store.wording import RANDOM, as_fast, one_run
 
 
 def terminal() -> Console:
@@ -40,16 +40,18 @@ def follow(
     """
     seen: list[Inspection] = []
     columns = (TextColumn("{task.fields[stage]:>10}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), TextColumn("{task.description}"), console=console) as progress:
+    # A long message goes on in further lines: it is never cut off.
+    told = TextColumn("{task.description}", table_column=Column(ratio=1, overflow="fold"))
+    with Progress(*columns, TimeElapsedColumn(), told, console=console, expand=True) as progress:
         bar = progress.add_task("waiting for a worker", total=1.0, stage="queued")
 
         def changed(job: Job) -> None:
             if inspected is not None and job.inspection is not None and not seen:
                 seen.append(job.inspection)
                 inspected(job.inspection, console)
-            progress.update(
-                bar, completed=job.progress, stage=job.stage or job.state, description=escape(job.message[:70])
-            )
+            # How it ended is told by `outcome`, below the bar.
+            message = "done" if job.state is JobState.SUCCEEDED else escape(job.message)
+            progress.update(bar, completed=job.progress, stage=job.stage or job.state, description=message)
 
         return client.wait(job_id, changed)
 
@@ -58,6 +60,7 @@ def outcome(job: Job, console: Console) -> None:
     """Says how a job ended."""
     if job.state is JobState.SUCCEEDED:
         console.print(f"[green]done:[/] model [bold]{job.name}[/] ({job.model_id})")
+        console.print(job.message, highlight=False, markup=False)
         return
     if job.problem is not None:
         console.print(f"[red]{job.problem.title}:[/] {escape(job.problem.detail)}")
@@ -107,12 +110,12 @@ def _against(loss: float) -> str:
 
 
 def jobs_table(jobs: list[Job]) -> Table:
-    """A line a job."""
-    table = Table()
+    """A row a job, its message whole."""
+    table = Table(show_lines=True)
     for column in ("job", "name", "state", "stage", "progress", "message"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold", ratio=3 if column == "message" else 1)
     for job in jobs:
-        table.add_row(job.id, job.name, job.state, job.stage, f"{job.progress:.0%}", escape(job.message[:50]))
+        table.add_row(job.id, job.name, job.state, job.stage, f"{job.progress:.0%}", escape(job.message))
     return table
 
 
@@ -135,7 +138,7 @@ def models_table(models: list[dict[str, Any]]) -> Table:
                 f"{record.parameters:,}",
                 f"{record.size_bytes / 1e6:.2f}",
                 scale.told(record.metrics[model["metric"]], record.loss),
-                f"{spoken.median_ms:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch)})",
+                f"{spoken.milliseconds:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch)})",
             )
     return table
 
@@ -153,7 +156,7 @@ def comparison_table(manifest: Manifest) -> Table:
     for column in ("variant", "units", "parameters", "file", scale.name, *shapes):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for variant in manifest.variants:
-        times = [f"{each.median_ms:.2f} ms ({each.speedup:.1f}x)" for each in variant.latency]
+        times = [f"{each.milliseconds:.2f} ms\n{as_fast(each)}" for each in variant.latency]
         table.add_row(
             variant.name,
             ", ".join(map(str, variant.sizes.values())),

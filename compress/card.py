@@ -11,11 +11,11 @@ from compress.quoting import samples_section
 from compress.removed import left_alone_section, structure_section, work_section
 from compress.tradeoff import curve_section, learning_sections
 from compress.usage import use_section
-from store.manifest import Manifest, Provenance, Task
+from store.manifest import LatencyRecord, Manifest, Provenance, Task
 from store.quality import FURTHER, scale_of
 from store.recipe import Budget
 from store.report import Report
-from store.wording import RANDOM, one_run
+from store.wording import RANDOM, as_fast, one_run
 
 _EIGHT_BIT: dict[Task, tuple[str, ...]] = {
     "language-model": ("embedding", "recurrent layers", "softmax"),
@@ -47,7 +47,7 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
     plot_variants(manifest, folder / "variants.svg")
     sections = [
         f"# {manifest.name}",
-        f"**{report.verdict[0].upper()}{report.verdict[1:]}.**",
+        *_verdict(report),
         *_warning(manifest),
         _variants(manifest, report),
         *samples_section(report),
@@ -62,6 +62,15 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         use_section(folder, manifest),
     ]
     (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _verdict(report: Report) -> list[str]:
+    """A line for each conclusion; of a report without any, the verdict as it is."""
+    found = report.conclusions
+    if found is None:
+        return [f"**{report.verdict}**"]
+    lines = [each for each in (found.speed, found.size, found.quality, *found.reservations) if each]
+    return [f"**{found.advice}**", *(["\n".join(f"- {line}" for line in lines)] if lines else [])]
 
 
 def _warning(manifest: Manifest) -> list[str]:
@@ -91,13 +100,22 @@ def _variants(manifest: Manifest, report: Report) -> str:
             *(told.value(variant.metrics[name]) for name, told in further.items()),
             scale.value(variant.metrics[manifest.metric]),
             scale.change(variant.loss),
-            f"{variant.sentence.median_ms:.2f} ms",
-            f"{variant.sentence.speedup:.2f}x",
+            f"{variant.sentence.milliseconds:.2f} ms",
+            as_fast(variant.sentence),
         ]
         for variant in manifest.variants
     ]
     names = [told.name for told in further.values()]
-    head = ["variant", "parameters", "file", *names, scale.name, scale.change_name, _spoken(manifest), "speed-up"]
+    head = [
+        "variant",
+        "parameters",
+        "file",
+        *names,
+        scale.name,
+        scale.change_name,
+        _spoken(manifest),
+        "speed-up (95 %)",
+    ]
     text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
@@ -125,19 +143,49 @@ def _latency(manifest: Manifest) -> str:
             f"`{variant.name}`",
             f"{each.median_ms:.3f}",
             f"{each.p90_ms:.3f}",
-            f"{each.speedup:.2f}x",
-            f"{each.speedup_low:.2f} to {each.speedup_high:.2f}",
+            "" if each.cpu_ms is None else f"{each.cpu_ms:.3f}",
+            as_fast(each),
+            _beside_int8(each),
         ]
         for index in range(len(manifest.variants[0].latency))
         for variant in manifest.variants
         for each in variant.latency[index : index + 1]
     ]
-    head = ["run", "variant", "median ms", "9 of 10 below, ms", "speed-up", "95 % interval"]
+    head = [
+        "run",
+        "variant",
+        "median ms",
+        "9 of 10 below, ms",
+        "CPU ms",
+        "speed-up (95 %)",
+        "against int8 alone (95 %)",
+    ]
     return (
-        "## Latency\n\nONNX Runtime, one thread, all variants interleaved round by round on the worker's machine; the "
-        "speed-up is the median of the rounds' ratios to the original."
-        f"{_eight_bit_speed(manifest.provenance)}\n\n{table(head, rows)}"
+        "## Latency\n\nONNX Runtime, one thread, all variants interleaved round by round on the worker's machine; a "
+        "speed-up is the median of the rounds' ratios, here to the original and to int8 alone."
+        f"{_clock(manifest)}{_eight_bit_speed(manifest.provenance)}\n\n{table(head, rows)}"
     )
+
+
+def _beside_int8(latency: LatencyRecord) -> str:
+    found = latency.against_int8
+    if found is None:
+        return ""
+    return f"{found.median:.2f}x ({found.low:.2f} to {found.high:.2f})" if latency.steady else "not steady"
+
+
+def _clock(manifest: Manifest) -> str:
+    """Which clock the ratios are of, where it is not the plain one."""
+    records = [each for variant in manifest.variants for each in variant.latency]
+    told = ""
+    if any(each.basis == "cpu" for each in records):
+        told += (
+            " The host was busy with other work: its clock on the wall counts the waiting, the more the longer a run is, so "
+            "speed-ups there are of CPU time, the least of each round."
+        )
+    if not all(each.steady for each in records):
+        told += " *Not steady*: the rounds disagree, or hardly a run was left alone; measure again on a quiet host."
+    return told
 
 
 def _eight_bit_speed(origin: Provenance) -> str:

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.tasks.contract import Model, ModelTask, Published, StageReport
+from compress.verdict import conclude
 from store.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
 from store.quality import Scale, keeps, scale_of, weighed
+from store.report import Conclusions
 from store.wording import one_run
 
 _NO_EIGHT_BITS = (
@@ -33,7 +35,7 @@ class Measured:
     variants: list[VariantRecord]
     checks: list[CheckRecord]
     left_out: list[str]
-    verdict: str
+    conclusions: Conclusions
     missed: bool
     losses: dict[VariantName, float]
 
@@ -112,14 +114,20 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         else:
             left_out.append(f"{name}: {fault}")
             paths[name].unlink()
-    verdict = verdict_of(variants, scale, one_run(task.task, *task.spoken_shape))
-    if task.origin.random:
-        verdict += "; observed and timed on RANDOM inputs" if task.evaluation else "; all of it judged on RANDOM inputs"
     by_name, limit = {variant.name: variant for variant in variants}, task.recipe.budget.quality
+    conclusions = conclude(
+        best_compressed(variants),
+        variants,
+        scale,
+        task.metric,
+        one_run(task.task, *task.spoken_shape),
+        breaks=lambda variant: limit is not None and not keeps(task.recipe.budget, variant.loss, variant.estimate),
+        reservations=_reservations(task),
+    )
     plain = by_name.get("original-int8")
     affordable = limit is not None and plain is not None and keeps(task.recipe.budget, plain.loss, plain.estimate)
     missed = affordable and "compressed-int8" in networks and "compressed-int8" not in by_name
-    return Measured(variants, checks, left_out, verdict, missed, losses)
+    return Measured(variants, checks, left_out, conclusions, missed, losses)
 
 
 def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> str | None:
@@ -138,44 +146,11 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
     return None
 
 
-def verdict_of(variants: list[VariantRecord], scale: Scale, run: str) -> str:
-    """One sentence: the best compressed variant against the original, and against int8 alone.
-
-    Args:
-        variants: the original first.
-        scale: of the losses.
-        run: what the spoken latency is of, in words.
-    """
-    by_name = {variant.name: variant for variant in variants}
-    best = best_compressed(variants)
-    if best is None:
-        return "not worth pruning: no compressed variant keeps to the budget"
-    original, plain = by_name["original"], by_name.get("original-int8")
-    found = best.sentence
-    faster = found.speedup_low > 1.0
-    if faster:
-        speed = f"{_times(found.speedup)} as fast as the original ({run}, one thread)"
-    else:
-        speed = f"no faster than the original ({found.speedup:.2f}x; {run}, one thread)"
-    told = f"{best.name} is {speed} and {original.size_bytes / best.size_bytes:.1f}x smaller, {scale.at(best.loss)}"
-    if plain is not None:
-        told += (
-            f"; int8 alone gives {_times(plain.sentence.speedup)} and {original.size_bytes / plain.size_bytes:.1f}x smaller, "
-            f"{scale.at(plain.loss)}"
-        )
-    if not faster:
-        return f"not worth pruning for speed: {told}"
-    if plain is None:
-        return told
-    alone = plain.sentence
-    if alone.median_ms / found.median_ms < 1.1 and best.size_bytes > 0.9 * plain.size_bytes:
-        return f"not worth pruning beyond int8: {told}"
-    return told
-
-
-def _times(speedup: float) -> str:
-    """A speed-up with as many digits as tell it from none."""
-    return f"{speedup:.1f}x" if speedup >= 1.5 else f"{speedup:.2f}x"
+def _reservations(task: ModelTask[Model]) -> list[str]:
+    """What the figures do not show."""
+    if not task.origin.random:
+        return []
+    return ["observed and timed on RANDOM inputs" if task.evaluation else "all of it was judged on RANDOM inputs"]
 
 
 def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:

@@ -33,6 +33,53 @@ class Sample(Frozen):
     answers: list[SampleAnswer] = Field(description="the original's first, then that of the best compressed variant")
 
 
+class Conclusions(Frozen):
+    """What came of it: whether it is worth it, and a sentence each on speed, size and quality, every figure with its interval."""
+
+    variant: VariantName | None = Field(
+        default=None, description="the one that is recommended; null: none keeps to the budget", examples=["compressed"]
+    )
+    worth: bool = Field(
+        description="whether it gains a tenth or more in speed or size over the original, and over int8 alone where that keeps "
+        "to the budget",
+        examples=[True],
+    )
+    faster: bool | None = Field(
+        default=None, description="surely faster than both; null: not measured steadily", examples=[True]
+    )
+    smaller: bool = Field(default=False, description="a tenth or more smaller than both", examples=[True])
+    advice: str = Field(
+        description="whether to use it", examples=["Worth pruning for size, not for speed: it is not much faster."]
+    )
+    speed: str = Field(
+        default="",
+        description="against int8 alone and the original",
+        examples=[
+            "compressed is 2.00x (1.80 to 2.20) as fast as the original, for one text of 30 tokens on one thread."
+        ],
+    )
+    size: str = Field(
+        default="",
+        description="against the original and int8 alone",
+        examples=["Its file is 0.8 MB: 12.7x smaller than the original, 3.1x smaller than int8 alone."],
+    )
+    quality: str = Field(
+        default="",
+        description="on data that nothing was fitted to, with the size of the sample",
+        examples=["Perplexity rises by 4.40% (95 %: +3.90% to +4.90%, 10,000 tokens that nothing was fitted to)."],
+    )
+    reservations: list[str] = Field(
+        default=[],
+        description="what the figures do not show, the gravest first",
+        examples=[["Observed on RANDOM inputs."]],
+    )
+
+    @property
+    def text(self) -> str:
+        """All of it, whole."""
+        return " ".join(each for each in (self.advice, self.speed, self.size, self.quality, *self.reservations) if each)
+
+
 class Report(Frozen):
     """The trade-off curve, what was left out and samples, for the card and the reader's questions."""
 
@@ -43,8 +90,13 @@ class Report(Frozen):
     original_value: float = Field(description="of the original, by the same quick estimate", examples=[31.9])
     epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
     verdict: str = Field(
-        description="what was gained, or why it is not worth it: sentences on speed, size and quality",
-        examples=["compressed-int8 is 4.1x as fast"],
+        description="what was gained, or why it is not worth it: the sentences of `conclusions`",
+        examples=[
+            "compressed-int8 is 4.1x (3.9 to 4.3) as fast as the original, for one text of 30 tokens on one thread."
+        ],
+    )
+    conclusions: Conclusions | None = Field(
+        default=None, description="the verdict by its parts; null: of a bundle made before there were any"
     )
     samples: list[Sample] = Field(
         default=[],

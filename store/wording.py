@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from store.manifest import Provenance, Task
+from store.manifest import LatencyRecord, Provenance, Task
 
 _LAYER = re.compile(r"units:([a-z]+)(\d*)")
 """Axes of the language models; graphs and readers have names of their own."""
@@ -28,6 +28,13 @@ def one_run(task: Task, steps: int, batch: int, provenance: Provenance | None = 
     if task == "question-answering":
         return f"one question on {tokens}" if batch == 1 else f"{batch} questions on {tokens} each"
     return f"one text of {tokens}" if batch == 1 else f"{batch} texts of {tokens} each"
+
+
+def as_fast(latency: LatencyRecord) -> str:
+    """A speed-up with its interval, such as `2.95x (2.90 to 3.01)`; none where it was not measured steadily."""
+    if not latency.steady:
+        return "not steady"
+    return f"{latency.speedup:.2f}x ({latency.speedup_low:.2f} to {latency.speedup_high:.2f})"
 
 
 def axis_name(axis: str) -> str:

@@ -12,11 +12,9 @@ from rich.table import Table
 
 from client.show import comparison_table, models_table
 from compress.card import write_card
-from compress.measurement import verdict_of
 from compress.tradeoff import curve_section, learning_sections
 from store.bundles import BundleStore, OpenBundle
-from store.manifest import EpochPoint, Manifest, VariantName, VariantRecord
-from store.quality import SCALES
+from store.manifest import EpochPoint, Manifest
 from store.recipe import Budget
 from store.report import Report
 from tests.conftest import Published
@@ -38,7 +36,12 @@ def rewritten(folder: Path, manifest: Manifest, report: Report) -> str:
 
 def test_card_tells_verdict_proof_and_sizes_of_every_layer(bundle: OpenBundle) -> None:
     card, report = bundle.path("README.md").read_text(), report_of(bundle)
-    assert report.verdict[1:] in card[:600]
+    told = report.conclusions
+    assert told is not None
+    assert report.verdict == told.text
+    assert card.startswith(
+        f"# {bundle.manifest.name}\n\n**{told.advice}**\n\n- {told.speed}\n- {told.size}\n- {told.quality}\n"
+    )
     assert "pruned = masked reference" in card
     original, compressed = bundle.manifest.variant("original"), bundle.manifest.variant("compressed")
     assert original is not None
@@ -128,12 +131,6 @@ def test_learning_is_told_in_the_terms_of_its_task(bundle: OpenBundle) -> None:
         assert words in curve_section(manifest, report)
 
 
-def timed(variants: list[VariantRecord], name: VariantName, low: float, median: float, high: float) -> VariantRecord:
-    variant = next(each for each in variants if each.name == name)
-    record = variant.sentence.model_copy(update={"speedup_low": low, "speedup": median, "speedup_high": high})
-    return variant.model_copy(update={"latency": [record]})
-
-
 @pytest.mark.parametrize(("loss", "cell"), [(0.58, "-0.58"), (-0.58, "+0.58")])
 def test_a_readers_f1_is_shown_by_the_way_it_went(loss: float, cell: str, bundle: OpenBundle, tmp_path: Path) -> None:
     variants = [
@@ -163,24 +160,21 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(loss: float, cell: str, bundle
     assert f"F1 70.00 ({cell})" in shown(models_table([listed]))
 
 
-def test_verdict_speaks_of_the_smaller_file_where_the_clock_cannot_tell(bundle: OpenBundle) -> None:
-    both = bundle.manifest.variants
-    plain = [timed(both, "original", 1, 1, 1), timed(both, "original-int8", 1, 1.1, 1.2)]
-    fast = timed(both, "compressed", 2.9, 3.0, 3.1)
-    overlapping, slower = (timed(both, "compressed-int8", low, low + 0.1, low + 0.2) for low in (2.75, 2.5))
-    assert verdict_of([*plain, fast, overlapping], SCALES["perplexity"], "one text").startswith(
-        "compressed-int8 is 2.9x"
-    )
-    assert verdict_of([*plain, fast, slower], SCALES["perplexity"], "one text").startswith("compressed is 3.0x")
+def test_card_says_of_which_clock_its_figures_are(bundle: OpenBundle, tmp_path: Path) -> None:
+    def card(**change: object) -> str:
+        variants = [
+            each.model_copy(update={"latency": [one.model_copy(update=change) for one in each.latency]})
+            for each in bundle.manifest.variants
+        ]
+        return rewritten(tmp_path, bundle.manifest.model_copy(update={"variants": variants}), report_of(bundle))
 
-
-def test_verdict_never_calls_a_model_fast_that_is_not(bundle: OpenBundle) -> None:
-    both = bundle.manifest.variants
-    plain = [timed(both, "original", 1, 1, 1), timed(both, "original-int8", 1.05, 1.08, 1.1)]
-    for low, median, high, told in ((0.93, 0.95, 0.97, "0.95x"), (0.98, 1.01, 1.03, "1.01x")):
-        verdict = verdict_of([*plain, timed(both, "compressed", low, median, high)], SCALES["perplexity"], "one text")
-        start = f"not worth pruning for speed: compressed is no faster than the original ({told}; one text, one thread) and "
-        assert verdict.startswith(start)
-        assert "int8 alone gives 1.08x" in verdict
-    little = verdict_of([*plain, timed(both, "compressed", 1.24, 1.26, 1.28)], SCALES["perplexity"], "one text")
-    assert "compressed is 1.26x as fast as the original" in little
+    quiet = {"steady": True, "basis": "wall", "speedup": 2.0, "speedup_low": 1.9, "speedup_high": 2.1}
+    plain, busy = card(**quiet), card(**quiet | {"basis": "cpu", "cpu_ms": 0.375})
+    unsteady = card(**quiet | {"steady": False})
+    assert "2.00x (1.90 to 2.10)" in plain
+    assert "CPU time" not in plain
+    assert "speed-ups there are of CPU time" in busy
+    assert "| 0.375 |" in busy
+    assert "| 0.38 ms | 2.00x" in busy
+    assert "2.00x" not in unsteady
+    assert "*Not steady*" in unsteady
