@@ -94,7 +94,15 @@ class Shares:
     outputs: tuple[Blocks, ...]
 
 
-Edit = Select | Restore | Target | Bounds | Shares
+@dataclass(frozen=True)
+class Channels:
+    """A convolution of each unit by itself has as many groups as there are units."""
+
+    node: str
+    blocks: Blocks
+
+
+Edit = Select | Restore | Target | Bounds | Shares | Channels
 
 
 @dataclass(frozen=True)
@@ -153,4 +161,6 @@ def divided(edit: Edit, divide: Callable[[Blocks], Blocks]) -> Edit:
         return replace(edit, sizes=tuple((position, divide(blocks)) for position, blocks in edit.sizes))
     if isinstance(edit, Bounds):
         return replace(edit, entries=tuple((entry, divide(one), divide(two)) for entry, one, two in edit.entries))
+    if isinstance(edit, Channels):
+        return replace(edit, blocks=divide(edit.blocks))
     return replace(edit, outputs=tuple(map(divide, edit.outputs)))

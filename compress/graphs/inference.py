@@ -46,6 +46,8 @@ _RULES: dict[str, Rule] = {
     "Gather": rules_parts.gather,
     "GatherElements": rules_parts.gather_elements,
     "Concat": rules_joining.concat,
+    "GatherND": rules_parts.gather_nd,
+    "Resize": rules_parts.resize,
     "Tile": rules_parts.tile,
     "ReverseSequence": rules_parts.reverse_sequence,
     "Pad": rules_parts.pad,

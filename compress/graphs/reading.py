@@ -12,6 +12,7 @@ import onnx
 from onnx import ModelProto, inliner
 
 from compress.errors import GraphNotUnderstood, UnreadableUpload
+from compress.graphs.einsums import einsums_as_products
 from compress.graphs.folding import fold
 from compress.graphs.normal_form import drop_unread
 from compress.graphs.outside import LARGEST, refuse_outside
@@ -91,6 +92,7 @@ def simplified(model: ModelProto) -> ModelProto:
         replace(graph.value_info, [])  # what a file says of sizes between its operators may be out of date
     parts.structure.ClearField("functions")
     parts.structure.ClearField("training_info")
+    einsums_as_products(parts)
     fold(parts)
     separate(parts)
     drop_unread(parts)

@@ -7,7 +7,7 @@ from collections import Counter
 from onnx import ModelProto
 
 from compress.errors import GraphNotUnderstood
-from compress.graphs.parts import label, nodes
+from compress.graphs.parts import graphs, label, nodes
 from compress.graphs.recurrent import OPERATORS, P, R, W, view
 
 OPSETS = (9, 28)
@@ -37,6 +37,11 @@ def refuse_unreadable(model: ModelProto) -> None:
     )
     if custom:
         issues.append(f"operators of custom domains: {', '.join(sorted(custom))}")
+    if any(name.startswith("com.microsoft") for name in custom):
+        issues.append(
+            "com.microsoft is what ONNX Runtime's optimiser writes: upload the model from before optimisation, or optimise it "
+            "with `graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC`, which keeps to standard operators"
+        )
     version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
     if version is None or not OPSETS[0] <= version <= OPSETS[1]:
         issues.append(f"opset {version}: versions {OPSETS[0]} to {OPSETS[1]} are read")
@@ -65,23 +70,39 @@ def refuse_without_layers(model: ModelProto) -> None:
     wanted = f"There is no {', '.join(OPERATORS)} node in the graph"
     unrolled = _unrolled(model)
     if unrolled:
-        raise GraphNotUnderstood(
-            f"{wanted}: the recurrence is written out, as {unrolled}. Export the layer as one operator; torch's exporter "
-            "does so for nn.LSTM, nn.GRU and nn.RNN, not for cells in a Python loop"
-        )
+        raise GraphNotUnderstood(f"{wanted}: {unrolled}")
     found = ", ".join(name for name, _ in Counter(node.op_type for node in nodes(model.graph)).most_common(8))
     raise GraphNotUnderstood(f"{wanted}, so there are no units to remove; found: {found or 'nothing'}")
 
 
 def _unrolled(model: ModelProto) -> str | None:
-    """How a recurrence is written without a recurrent node, or None."""
+    """How a recurrence is written without a recurrent node, and what makes one node of it; None when there is no recurrence."""
     for node in nodes(model.graph):
         if node.op_type in ("Loop", "Scan") and _is_cell({each.op_type for a in node.attribute for each in a.g.node}):
-            return f"a {node.op_type} ('{label(node)}') over gates"
+            return (
+                f"the {node.op_type} '{label(node)}' holds a recurrent cell that was written out step by step. Export the layer "
+                "so that it becomes one node: in Keras without a mask (no Masking layer, `mask_zero=False`), a GRU with "
+                "`reset_after=True`, `unroll=False` and the default activations; in PyTorch nn.LSTM, nn.GRU or nn.RNN, not a "
+                "cell in a loop"
+            )
     operators = {node.op_type for node in nodes(model.graph)}
-    if _is_cell(operators) and "Sigmoid" in operators:
-        return "products, Sigmoid and Tanh"
+    constants = {tensor.name for graph in graphs(model.graph) for tensor in graph.initializer}
+    constants |= {node.output[0] for node in nodes(model.graph) if node.op_type == "Constant"}
+    products = [node for node in nodes(model.graph) if node.op_type in ("MatMul", "Gemm")]
+    repeated = Counter(name for node in products for name in node.input[:2] if name in constants)
+    # A matrix that is read again and again is that of a cell whose steps stand one behind the other.
+    again = max(repeated.values(), default=0) >= _STEPS and operators & {"Tanh", "Relu"}
+    if again or (_is_cell(operators) and "Sigmoid" in operators):
+        return (
+            "the recurrence is written out, as products with the same matrices step by step. Export the layer as one operator: "
+            "torch's exporter does so for nn.LSTM and nn.GRU, for nn.RNN only with `dynamo=False`, and not for cells in a Python "
+            "loop; Keras with `unroll=False`"
+        )
     return None
+
+
+_STEPS = 3
+"""How often a matrix is read where a recurrence is written out."""
 
 
 def _is_cell(operators: set[str]) -> bool:

@@ -10,7 +10,7 @@ from onnx import GraphProto, NodeProto
 
 from compress.axes import Arrays
 from compress.graphs.attributes import leave_out, put, wholes
-from compress.graphs.edits import Bounds, Edit, Restore, Select, Shares, Target, key
+from compress.graphs.edits import Bounds, Channels, Edit, Restore, Select, Shares, Target, key
 from compress.graphs.layouts import Block, Blocks
 from compress.graphs.parts import Parts, given, inner_first, nodes, replace, set_input
 from compress.graphs.placing import Placement, rearranged
@@ -55,6 +55,8 @@ class _Resizing:
             self._target(edit)
         elif isinstance(edit, Bounds):
             self._bounds(edit)
+        elif isinstance(edit, Channels):
+            put(self._nodes[edit.node], "group", self._sizes.width(edit.blocks))
         elif self._sizes.changes(*edit.outputs):
             self._shares(edit)
 

@@ -14,6 +14,9 @@ from compress.graphs.rules_shapes import counted
 from compress.graphs.symbols import multiplied
 from compress.graphs.tracing import Trace
 
+_MOST_BLOCKS = 4096
+"""Into which one dimension is divided."""
+
 
 def same(trace: Trace, node: NodeProto) -> None:
     """Identity, Cast, Dropout."""
@@ -155,6 +158,8 @@ def _regrouped(trace: Trace, node: NodeProto, layout: Layout, groups: list[Group
         busy = [index for index in ins if isinstance(layout.dims[index], tuple)]
         if len(ins) == 1 and len(outs) == 1:
             dims[outs[0]] = layout.dims[ins[0]]
+        elif outs and (packed := _packed(node, layout, ins, outs, entries)):
+            dims |= packed
         elif not busy:
             dims |= _plain(node, layout, ins, outs, entries)
         elif len(outs) == 1:
@@ -190,7 +195,7 @@ def _plain(node: NodeProto, layout: Layout, ins: list[int], outs: list[int], ent
         token = entries[index].token
         if token == -1 or token == 0:
             single = len(outs) == 1
-            token = multiplied([size(layout.dims[i]) for i in ins]) if single else f"?{node.output[0]}:{index}"
+            token = multiplied([size(layout.dims[i]) for i in ins]) if single and ins else f"?{node.output[0]}:{index}"
         dims[index] = token
     return dims
 
@@ -212,11 +217,29 @@ def _merged(layout: Layout, ins: list[int]) -> Blocks:
             continue
         elif panels and panels.by < index < panels.along:
             raise Obstacle("it merges units with a dimension between them and their directions")
-        elif isinstance(dim, int) and blocks is not None and dim * len(blocks) <= 4096:
+        elif isinstance(dim, int) and blocks is not None and dim * len(blocks) <= _MOST_BLOCKS:
             blocks = blocks * dim
         else:
             raise Obstacle("it merges units with a dimension whose size is not fixed")
     return blocks or ()
+
+
+def _packed(
+    node: NodeProto, layout: Layout, ins: list[int], outs: list[int], entries: list[Entry]
+) -> dict[int, Dim] | None:
+    """Units repeated as often as a longer last dimension of known size holds them: steps put side by side.
+
+    What becomes of the other dimensions is not known then, nor does it matter.
+    """
+    dim, length = layout.dims[ins[-1]], entries[outs[-1]].token
+    alone = isinstance(dim, tuple) and not any(isinstance(layout.dims[index], tuple) for index in ins[:-1])
+    width = size(dim)
+    if not alone or layout.panels or not isinstance(width, int) or not isinstance(length, int) or length < width:
+        return None
+    times, left = divmod(length, width)
+    if left or times * len(runs(dim)) > _MOST_BLOCKS:
+        return None
+    return {**_plain(node, layout, [], outs[:-1], entries), outs[-1]: runs(dim) * times}
 
 
 def _divided(dim: Blocks, outs: list[int], entries: list[Entry]) -> Panels:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from compress.graphs.attributes import whole, wholes
-from compress.graphs.edits import Bounds, Shares, key
+from compress.graphs.attributes import whole, wholes, word
+from compress.graphs.edits import Bounds, Shares, Target, key
 from compress.graphs.findings import Obstacle
 from compress.graphs.layouts import Dim, Layout, cut, size
 from compress.graphs.parts import given
@@ -138,6 +138,45 @@ def gather_elements(trace: Trace, node: NodeProto) -> None:
     if set(indices.labelled()) - set(layout.labelled()):
         raise Obstacle("it looks up by units")
     trace.lay(node, Layout(tuple(dims)))
+
+
+def gather_nd(trace: Trace, node: NodeProto) -> None:
+    """Entries chosen by several indices at once, such as the last step of each sequence by its number and its length."""
+    layout, indices = trace.collapsed(trace.need(node, 0)), trace.need(node, 1)
+    count = indices.dims[-1]
+    if indices.axes() or not isinstance(count, int):
+        raise Obstacle("it looks up by units, or by an unknown number of indices")
+    chosen = whole(node, "batch_dims", 0) + count
+    if any(position < chosen for position in layout.labelled()):
+        raise Obstacle("it picks single units")
+    trace.lay(node, Layout((*indices.dims[:-1], *layout.dims[chosen:])))
+
+
+def resize(trace: Trace, node: NodeProto) -> None:
+    """Other dimensions than those of units made longer or shorter, by interpolation."""
+    layout = trace.collapsed(trace.need(node, 0))
+    by_scale = 1 if trace.parts.opset < 11 else 2
+    scales, sizes = trace.value(given(node, by_scale)), trace.entries(given(node, 3))
+    if word(node, "coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize" or wholes(node, "axes"):
+        raise Obstacle("which part of a tensor it stretches is not followed")
+    found = []
+    for position in layout.labelled():
+        dim = layout.dims[position]
+        if scales is not None and len(scales) == layout.rank:
+            still = scales[position] == 1
+        else:
+            still = sizes is not None and sizes[position].token == size(dim)
+            found.append((position, dim))
+        if not still:
+            raise Obstacle("it stretches the units")
+    if found:
+        trace.edits.append(Target(key(node), 3, tuple(found)))  # type: ignore[arg-type]
+    known = trace.default(node.output[0])
+    dims = [
+        dim if isinstance(dim, tuple) else known.dims[position] if known else f"?{node.output[0]}:{position}"
+        for position, dim in enumerate(layout.dims)
+    ]
+    trace.lay(node, Layout(tuple(dims)).marked(node.output[0], silent=True))
 
 
 def tile(trace: Trace, node: NodeProto) -> None:

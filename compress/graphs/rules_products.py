@@ -13,7 +13,7 @@ import numpy as np
 from onnx import NodeProto
 
 from compress.graphs.attributes import real, whole
-from compress.graphs.edits import Product, key
+from compress.graphs.edits import Channels, Product, key
 from compress.graphs.findings import Obstacle
 from compress.graphs.layouts import Block, Blocks, Dim, Layout, size
 from compress.graphs.parts import given
@@ -60,9 +60,12 @@ def conv(trace: Trace, node: NodeProto) -> None:
     layout = trace.collapsed(trace.need(node, 0))
     if max(layout.labelled(), default=0) > 1:
         raise Obstacle("it slides over units")
-    if not trace.constant(node.input[1]) or whole(node, "group", 1) != 1:
-        raise Obstacle("it has groups, or its kernel is not a constant")
+    if not trace.constant(node.input[1]):
+        raise Obstacle("its kernel is not a constant")
     kernel = trace.parts.constants[node.input[1]]
+    if whole(node, "group", 1) != 1:
+        _each_by_itself(trace, node, layout, kernel)
+        return
     made = trace.made(node, kernel.shape[0])
     trace.use(node, 1, {0: made, 1: layout.dims[1]})
     name = given(node, 2)
@@ -76,6 +79,25 @@ def conv(trace: Trace, node: NodeProto) -> None:
     known = trace.default(node.output[0])
     space: list[Dim] = [known.dims[index] if known else f"?{node.output[0]}:{index}" for index in range(2, layout.rank)]
     trace.lay(node, Layout((layout.dims[0], made, *space)))
+
+
+def _each_by_itself(trace: Trace, node: NodeProto, layout: Layout, kernel: np.ndarray) -> None:
+    """A convolution with as many groups as entries of dimension 1: each entry is looked at by itself and stays what it is."""
+    dim, known = layout.dims[1], trace.default(node.output[0])
+    if not isinstance(dim, tuple):
+        trace.lay(node, known)
+        return
+    if not whole(node, "group", 1) == kernel.shape[0] == size(dim) or kernel.shape[1] != 1:
+        raise Obstacle("it has groups of several units")
+    name = given(node, 2)
+    if name and not trace.constant(name):
+        raise Obstacle("its bias is not a constant")
+    for index in (1, 2) if name else (1,):
+        trace.use(node, index, {0: dim})
+    trace.edits.append(Channels(key(node), dim))
+    space: list[Dim] = [known.dims[index] if known else f"?{node.output[0]}:{index}" for index in range(2, layout.rank)]
+    own = tuple(replace(block, source=node.output[0], silent=True) for block in dim)  # its kernel and bias are zero too
+    trace.lay(node, Layout((layout.dims[0], own, *space)))
 
 
 def _right(trace: Trace, node: NodeProto) -> None:

@@ -84,6 +84,19 @@ def batch_normalisation(trace: Trace, node: NodeProto) -> None:
     trace.lay(node, layout.marked(node.output[0], silent=only))
 
 
+def instance_normalisation(trace: Trace, node: NodeProto) -> None:
+    """Scaled by the statistics of each entry of dimension 1 by itself, over all dimensions behind it."""
+    layout = trace.collapsed(trace.need(node, 0))
+    if set(layout.labelled()) - {0, 1}:
+        raise Obstacle("it normalises over the units")
+    if 1 in layout.labelled():
+        if not all(trace.constant(name) for name in node.input[1:3]):
+            raise Obstacle("what it scales with is not a constant")
+        for index in (1, 2):
+            trace.use(node, index, {0: layout.dims[1]})
+    trace.lay(node, layout.marked(node.output[0], silent=set(layout.labelled()) <= {1}))
+
+
 def pooling(trace: Trace, node: NodeProto) -> None:
     """Windows over dimensions from 2 on."""
     layout = trace.collapsed(trace.need(node, 0))
@@ -130,6 +143,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), layer_normalisation),
     "LpNormalization": norm,
     "BatchNormalization": batch_normalisation,
+    "InstanceNormalization": instance_normalisation,
     **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), pooling),
     "CumSum": cumulative,
 }

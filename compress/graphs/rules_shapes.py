@@ -19,7 +19,7 @@ from compress.graphs.parts import given
 from compress.graphs.symbols import divided, multiplied
 from compress.graphs.tracing import Trace
 
-_ALLOWED = {("Reshape", 1), ("Expand", 1), ("Tile", 1), ("ConstantOfShape", 0)}
+_ALLOWED = {("Reshape", 1), ("Expand", 1), ("Tile", 1), ("Resize", 3), ("ConstantOfShape", 0)}
 
 
 def follow(trace: Trace, node: NodeProto) -> bool:

@@ -64,6 +64,25 @@ def test_a_recurrence_written_out_is_refused_as_that() -> None:
         simplified(b.model())
 
 
+def test_a_plain_recurrence_written_out_is_told_from_other_products() -> None:
+    b = Builder()
+    state, matrix = b.floats("x", (2, 3), ["B", 3]), b.weights(3, 3)
+    for _ in range(4):
+        state = b.node("Relu", [b.node("MatMul", [state, matrix])])
+    b.output(state, "y", ["B", 3])
+    with pytest.raises(GraphNotUnderstood, match=r"nn\.RNN only with `dynamo=False`"):
+        simplified(b.model())
+
+
+def test_operators_of_onnx_runtimes_optimiser_are_refused_with_what_to_do() -> None:
+    model = lstm()
+    matrix = next(node for node in model.graph.node if node.op_type == "MatMul")
+    matrix.op_type, matrix.domain = "FusedMatMul", "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(GraphNotUnderstood, match=r"com\.microsoft\.FusedMatMul.*from before optimisation"):
+        simplified(model)
+
+
 def test_a_recurrence_written_as_a_scan_is_refused_as_that() -> None:
     def port(name: str, shape: list) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -83,7 +102,10 @@ def test_a_recurrence_written_as_a_scan_is_refused_as_that() -> None:
     b.floats("x", (5, 2, 3), [5, 2, 3])
     b.node("Scan", ["start", "x"], ["end", "all"], body=body, num_scan_inputs=1)
     b.output("all", "y", [5, 2, 3])
-    with pytest.raises(GraphNotUnderstood, match="as a Scan"):
+    with pytest.raises(
+        GraphNotUnderstood,
+        match=r"the Scan '.*' holds a recurrent cell that was written out step by step.*reset_after=True",
+    ):
         simplified(b.model())
 
 

@@ -122,10 +122,53 @@ def weight_norm(b: Builder) -> str:
     return b.node("MatMul", [b.squeeze("steps", 1), b.weights(UNITS, 2)])
 
 
+def einsum(b: Builder) -> str:
+    """Attention and a matrix, each written as an Einsum."""
+    value = layer(b, input_of(b))
+    scores = b.node("Einsum", [value, value], equation="tbh,sbh->bts")
+    mixed = b.node("Einsum", [b.node("Softmax", [scores], axis=-1), value], equation="b t s, s b h -> b t h")
+    return b.node("Einsum", [mixed, b.weights(2, UNITS)], equation="bth,kh->btk")
+
+
+def pyramid(b: Builder) -> str:
+    """Pairs of steps put side by side between two layers, as listeners of speech do."""
+    x = b.floats("x", (6, BATCH, WIDTH), FREE)
+    turned = b.node("Transpose", [layer(b, x)], perm=[1, 0, 2])
+    half = b.node("Div", [b.unsqueeze(numbers(b, x, 0), 0), b.constant([2])])
+    target = b.node("Concat", [b.unsqueeze(numbers(b, x, 1), 0), half, b.constant([2 * UNITS])], axis=0)
+    pairs = b.node("Transpose", [b.node("Reshape", [turned, target])], perm=[1, 0, 2])
+    return b.node("MatMul", [layer(b, pairs, 2 * UNITS), b.weights(UNITS, 2)])
+
+
+def each_unit_by_itself(b: Builder) -> str:
+    """A convolution with a group for each unit, a normalisation over the steps of each, and more steps."""
+    channels = b.node("Transpose", [layer(b, input_of(b))], perm=[1, 2, 0])
+    kernel = [b.weights(UNITS, 1, 3), b.weights(UNITS)]
+    made = b.node("Conv", [channels, *kernel], group=UNITS, kernel_shape=[3], pads=[1, 1])
+    made = b.node("InstanceNormalization", [made, b.weights(UNITS), b.weights(UNITS)])
+    longer = b.node("Resize", [made, "", b.constant([1, 1, 2], np.float32)], mode="nearest")
+    return b.node("MatMul", [b.node("Transpose", [longer], perm=[0, 2, 1]), b.weights(UNITS, 2)])
+
+
+def stretched_to(b: Builder) -> str:
+    """As many steps as a constant shape says, the units among its numbers."""
+    channels = b.node("Transpose", [layer(b, input_of(b))], perm=[1, 2, 0])
+    longer = b.node("Resize", [channels, "", "", b.constant([BATCH, UNITS, 9])], mode="linear")
+    return b.node("MatMul", [b.node("Transpose", [longer], perm=[0, 2, 1]), b.weights(UNITS, 2)])
+
+
+def last_steps(b: Builder) -> str:
+    """The last step of each sequence, by its length and its number."""
+    value, lengths = layer(b, input_of(b)), b.input("lengths", np.array([4, 2, 0]), [BATCH])
+    places = b.node("Concat", [b.unsqueeze(lengths, 1), b.constant([[0], [1], [2]])], axis=1)
+    return b.unsqueeze(b.node("MatMul", [b.node("GatherND", [value, places]), b.weights(UNITS, 2)]), 0)
+
+
 FORMS: dict[str, tuple[Callable[[Builder], str], int]] = {
     "tensordot": (tensordot, 2), "sequence-wise batch norm": (sequence_wise, 1), "repeated state": (repeated_state, 1),
     "expanded state": (expanded_state, 1), "ReverseSequence": (turned_around, 3), "matrix over time": (matrix_over_time, 1),
-    "shared bias": (shared_bias, 2), "weight norm": (weight_norm, 1),
+    "shared bias": (shared_bias, 2), "weight norm": (weight_norm, 1), "Einsum": (einsum, 1), "pyramid": (pyramid, 2),
+    "each unit by itself": (each_unit_by_itself, 1), "stretched": (stretched_to, 1), "last steps": (last_steps, 1),
 }  # fmt: skip
 
 
