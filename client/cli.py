@@ -51,6 +51,12 @@ OUTPUT_CHANGE = "of a graph: largest loss in --metric, 0.02 by default"
 SIZE_RATIO = "parameters after / before"
 SPEEDUP = "how many times as fast, float32, one thread"
 REPEAT = "repeat for several budgets"
+CONFIDENT = "has the upper end of a loss's 95 % interval to keep to the budget? by default where fewer than 1,000 decisions judge"
+CALIBRATION_TOKENS = "of a language model: observed, in pieces spread over the calibration text; 20,000 by default"
+HELD_OUT_TOKENS = (
+    "of a language model: what the search judges by, in pieces spread over the held-out text; 10,000 by default"
+)
+PUBLISHED_TOKENS = "of a language model: of the held-out text, what the published figures are of; all by default"
 
 
 @app.command()
@@ -63,6 +69,7 @@ def compress(
     output_change: Annotated[float | None, typer.Option(help=OUTPUT_CHANGE)] = None,
     size_ratio: Annotated[float | None, typer.Option(help=SIZE_RATIO)] = None,
     speedup: Annotated[float | None, typer.Option(help=SPEEDUP)] = None,
+    confident: Annotated[bool | None, typer.Option(help=CONFIDENT)] = None,
     metric: GraphMetric = "output_change",
     output: GraphOutputs = None,
     finetune_minutes: Annotated[float, typer.Option(help="distil from the original for so long")] = 0.0,
@@ -71,6 +78,9 @@ def compress(
     start: Annotated[str, typer.Option(help="of a learner that trains: uploaded, or scratch")] = "uploaded",
     learn_epochs: Annotated[float, typer.Option(help="of learn: passes over the training text, in all")] = 6.0,
     check_perplexity: inspecting.CheckPerplexity = None,
+    calibration_tokens: Annotated[int | None, typer.Option(help=CALIBRATION_TOKENS)] = None,
+    held_out_tokens: Annotated[int | None, typer.Option(help=HELD_OUT_TOKENS)] = None,
+    published_tokens: Annotated[int | None, typer.Option(help=PUBLISHED_TOKENS)] = None,
     url: Url = HERE,
     **companions: Unpack[Companions],
 ) -> None:
@@ -87,7 +97,12 @@ def compress(
             "mode": mode, "learner": learner, "start": start, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes,
             "metric": metric, "outputs": output or [], "check": inspecting.measured(check_perplexity),
         }  # fmt: skip
-        recipe = Recipe.model_validate({"name": name, "budget": Budget.model_validate(given), **asked})
+        tokens = {
+            "calibration_tokens": calibration_tokens, "held_out_tokens": held_out_tokens, "published_tokens": published_tokens,
+        }  # fmt: skip
+        asked |= {key: value for key, value in tokens.items() if value is not None}
+        budget = Budget.model_validate({**given, "confident": confident})
+        recipe = Recipe.model_validate({"name": name, "budget": budget, **asked})
     except ValidationError as error:
         raise typer.BadParameter(str(error.errors()[0]["msg"])) from error
     with Client(url) as client:

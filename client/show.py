@@ -17,8 +17,8 @@ from client.api import Client
 from client.forms import GraphRun
 from store.inspection import Inspection
 from store.jobs import Job, JobState, Sweep
-from store.manifest import Manifest, VariantRecord
-from store.quality import output_change, scale_of
+from store.manifest import Estimate, Manifest, VariantRecord
+from store.quality import Scale, counted, output_change, scale_of
 from store.wording import RANDOM, as_fast, one_run
 
 
@@ -82,7 +82,7 @@ def curve_table(job: Job) -> Table:
             f"{point.removed_share:.0%}",
             f"{point.parameters:,}",
             f"{point.value:.4g}",
-            _against(point.loss),
+            _against(point.loss, point.estimate),
         )
     return table
 
@@ -99,14 +99,17 @@ def front_table(sweep: Sweep) -> Table:
             point.model_id or "",
             f"{point.parameters:,}",
             f"{point.mult_adds:,}",
-            _against(point.loss),
+            _against(point.loss, point.estimate),
         )
     return table
 
 
-def _against(loss: float) -> str:
+def _against(loss: float, estimate: Estimate | None) -> str:
     """A loss of a metric that the job does not name, in that metric's own unit: a share, or points of F1."""
-    return f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
+    told = f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
+    if estimate is None:
+        return told
+    return f"{told} (95 %: {estimate.low:+.3g} to {estimate.high:+.3g}, {counted(estimate)})"
 
 
 def jobs_table(jobs: list[Job]) -> Table:
@@ -137,7 +140,7 @@ def models_table(models: list[dict[str, Any]]) -> Table:
                 record.name,
                 f"{record.parameters:,}",
                 f"{record.size_bytes / 1e6:.2f}",
-                scale.told(record.metrics[model["metric"]], record.loss),
+                f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
                 f"{spoken.milliseconds:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch)})",
             )
     return table
@@ -162,10 +165,16 @@ def comparison_table(manifest: Manifest) -> Table:
             ", ".join(map(str, variant.sizes.values())),
             f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
-            f"{scale.value(variant.metrics[manifest.metric])} ({scale.change(variant.loss)})",
+            _quality(scale, variant.metrics[manifest.metric], variant),
             *times,
         )
     return table
+
+
+def _quality(scale: Scale, value: float, variant: VariantRecord) -> str:
+    """A variant's value and change, and below them how sure that is."""
+    told = f"{scale.value(value)} ({scale.change(variant.loss)})"
+    return told if variant.estimate is None else f"{told}\n[dim]{scale.sample(variant.estimate)}[/]"
 
 
 def score_table(answer: dict[str, Any], texts: list[str]) -> Table:

@@ -11,8 +11,8 @@ from compress.quoting import samples_section
 from compress.removed import left_alone_section, structure_section, work_section
 from compress.tradeoff import curve_section, learning_sections
 from compress.usage import use_section
-from store.manifest import LatencyRecord, Manifest, Provenance, Task
-from store.quality import FURTHER, scale_of
+from store.manifest import LatencyRecord, Manifest, Provenance, Task, VariantRecord
+from store.quality import FURTHER, Scale, scale_of
 from store.recipe import Budget
 from store.report import Report
 from store.wording import RANDOM, as_fast, one_run
@@ -25,6 +25,14 @@ _EIGHT_BIT: dict[Task, tuple[str, ...]] = {
 _SCORES: dict[Task, str] = {
     "question-answering": "EM, the share of answers that are a golden one exactly, and F1, the mean overlap with the closest "
     "golden one in words, both in percent by SQuAD's rules, are",
+}
+_INTERVALS: dict[Task, str] = {
+    "language-model": "The interval of a change is that of a bootstrap over blocks of the text, original and variant always on "
+    "the same tokens. A text of over 20,000 tokens is scored in pieces side by side, each after the 128 tokens before it.",
+    "question-answering": "The interval of a change is that of a bootstrap over contexts with all their questions, original and "
+    "variant always on the same ones.",
+    "graph": "The interval of a change says how far it may be off on other inputs of the same kind: Wilson's for a share of "
+    "decisions, else that of a bootstrap over runs, or stretches of runs where there are few.",
 }
 _MASKED = "The masked reference is the full-size model, repaired, with the removed units held at zero."
 _REFERENCES: dict[Task, str] = {
@@ -92,6 +100,7 @@ def _warning(manifest: Manifest) -> list[str]:
 def _variants(manifest: Manifest, report: Report) -> str:
     scale = scale_of(manifest.metric)
     further = {name: told for name, told in FURTHER.items() if name in manifest.variants[0].metrics}
+    sampled = any(variant.estimate is not None for variant in manifest.variants)
     rows = [
         [
             f"`{variant.name}`",
@@ -100,27 +109,26 @@ def _variants(manifest: Manifest, report: Report) -> str:
             *(told.value(variant.metrics[name]) for name, told in further.items()),
             scale.value(variant.metrics[manifest.metric]),
             scale.change(variant.loss),
+            *([_sure(scale, variant)] if sampled else []),
             f"{variant.sentence.milliseconds:.2f} ms",
             as_fast(variant.sentence),
         ]
         for variant in manifest.variants
     ]
     names = [told.name for told in further.values()]
-    head = [
-        "variant",
-        "parameters",
-        "file",
-        *names,
-        scale.name,
-        scale.change_name,
-        _spoken(manifest),
-        "speed-up (95 %)",
-    ]
+    head = ["variant", "parameters", "file", *names, scale.name, scale.change_name]
+    head += [*(["95 % interval, sample"] if sampled else []), _spoken(manifest), "speed-up (95 %)"]
     text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
-    return f"{text}\n\n{judged(manifest, _SCORES)}"
+    text += f"\n\n{judged(manifest, _SCORES)}"
+    return f"{text} {_INTERVALS[manifest.task]}" if sampled else text
+
+
+def _sure(scale: Scale, variant: VariantRecord) -> str:
+    """The interval of a variant's change, and the sample that it stands on."""
+    return "" if variant.estimate is None else scale.sample(variant.estimate).removeprefix("95 %: ")
 
 
 def _eight_bit(manifest: Manifest) -> str:
@@ -228,6 +236,9 @@ def _budget(manifest: Manifest, budget: Budget) -> str:
         return f"at most {100 * budget.size_ratio:g} % of the parameters"
     if budget.speedup is not None:
         return f"at least {budget.speedup:g} times as fast (float32, {_spoken(manifest)}, one thread)"
+    if budget.confident is not None:
+        told = _budget(manifest, budget.model_copy(update={"confident": None}))
+        return f"{told}, {'by the upper end of its 95 % interval' if budget.confident else 'as found, whatever the sample'}"
     if budget.f1_fall is not None:
         return f"a fall of F1 by at most {budget.f1_fall:g} {'point' if budget.f1_fall == 1 else 'points'}"
     if budget.output_change is not None:

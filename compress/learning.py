@@ -260,6 +260,7 @@ def _point(network: Network, whole: axes.Declaration, found: Quality, recipe: Re
         mult_adds=work,
         value=found.value,
         loss=found.loss,
+        estimate=found.estimate,
         within_budget=within,
     )
 

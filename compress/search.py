@@ -180,6 +180,7 @@ class _Search(Generic[Model]):
             mult_adds=each.mult_adds,
             value=each.quality.value,
             loss=each.quality.loss,
+            estimate=each.quality.estimate,
             speedup=each.speedup,
             within_budget=self.keeps(each, each.speedup),
             chosen=chosen,

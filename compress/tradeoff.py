@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from compress.markdown import table
 from store.manifest import CurvePoint, Manifest, Sized, Task
-from store.quality import Scale, scale_of
+from store.quality import Scale, counted, scale_of
 from store.report import Report
 from store.wording import axis_name
 
 _ESTIMATES: dict[Task, str] = {
-    "language-model": ": the text cut into ten streams, each begun without what stands before it. That of the variants is the "
-    "runtime's, over the whole text as one stream",
+    "language-model": ": over pieces spread over the held-out text, each begun after a few tokens that only set its "
+    "state. That of the variants is the runtime's, over the whole text",
     "question-answering": ": PyTorch's, every context in one piece. That of the variants is the runtime's, which reads long "
     "contexts in windows",
 }
@@ -27,13 +27,16 @@ def curve_section(manifest: Manifest, report: Report) -> str:
     original = manifest.variants[0]
     # A bottleneck is an axis that only some of the candidates have.
     sized = list(dict.fromkeys(axis for each in (original, *report.curve) for axis in each.sizes))
-    rows = [_tried(point, sized, scale, timed) for point in report.curve]
+    sampled = next((point.estimate for point in report.curve if point.estimate is not None), None)
+    rows = [_tried(point, sized, scale, timed, sampled is not None) for point in report.curve]
     if report.curve:
         sizes = [*_sizes(original, sized), f"{original.parameters:,}", f"{original.mult_adds:,}"]
-        rows.insert(0, ["0% (original)", *sizes, scale.value(report.original_value), "", ""])
+        rows.insert(0, ["0% (original)", *sizes, scale.value(report.original_value), ""])
+        rows[0] += ["", *([""] if sampled else [])]
         rows[0] += ["1.00x"] if timed else []
     head = ["removed", *(axis_name(axis) for axis in sized), "parameters", "multiply-adds"]
-    head += [scale.name, scale.change_name, "within budget", *(["speed-up"] * timed)]
+    head += [scale.name, scale.change_name, *([f"95 % interval, {counted(sampled)}"] if sampled else [])]
+    head += ["within budget", *(["speed-up"] * timed)]
     return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head, rows)}\n\n" + _reading(manifest, report)
 
 
@@ -41,7 +44,7 @@ def _sizes(model: Sized, axes: Sequence[str]) -> list[str]:
     return [str(model.sizes.get(axis, "-")) for axis in axes]
 
 
-def _tried(point: CurvePoint, axes: Sequence[str], scale: Scale, timed: bool) -> list[str]:
+def _tried(point: CurvePoint, axes: Sequence[str], scale: Scale, timed: bool, sampled: bool) -> list[str]:
     """A row of the trade-off, in bold for the chosen point."""
     row = [
         f"{point.removed_share:.0%}" + (" (chosen)" if point.chosen else ""),
@@ -50,6 +53,7 @@ def _tried(point: CurvePoint, axes: Sequence[str], scale: Scale, timed: bool) ->
         f"{point.mult_adds:,}",
         scale.value(point.value),
         scale.change(point.loss),
+        *(["" if point.estimate is None else scale.interval(point.estimate)] if sampled else []),
         "yes" if point.within_budget else "no",
     ]
     if timed:

@@ -12,7 +12,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from store.inspection import Inspection, PendingInspection
-from store.manifest import CurvePoint, Sha256
+from store.manifest import CurvePoint, Estimate, Sha256
 from store.problem import Problem
 from store.recipe import Recipe
 
@@ -108,6 +108,7 @@ class FrontPoint(BaseModel):
     parameters: int = Field(description="of the whole model", examples=[2571596])
     mult_adds: int = Field(description="per token", examples=[2340000])
     loss: float = Field(description="against the original, on the held-out data", examples=[0.045])
+    estimate: Estimate | None = Field(default=None, description="of `loss`; null: no interval can be told")
 
 
 class Sweep(BaseModel):

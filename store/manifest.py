@@ -240,6 +240,9 @@ class CurvePoint(Sized):
     mult_adds: int = Field(description="per token or step", examples=[2340000])
     value: float = Field(description="in the task's metric, by the search's quick estimate", examples=[33.4])
     loss: float = Field(description="how much worse than the original, as of a variant", examples=[0.045])
+    estimate: Estimate | None = Field(
+        default=None, description="of `loss`, by the quick estimate's sample; null: no interval can be told"
+    )
     within_budget: bool = Field(description="as it stands here, before fine-tuning", examples=[True])
     speedup: float | None = Field(
         default=None, description="original / this, one thread; timed for speed budgets", examples=[3.1]

@@ -68,13 +68,14 @@ class Scale:
         """Both in a few words, such as `perplexity 33.35 (+4.20%)`."""
         return f"{self.name} {self.value(value)} ({self.change(loss)})"
 
+    def interval(self, estimate: Estimate) -> str:
+        """Between what a change lies: `+3.10% to +5.70%`."""
+        low, high = (self.change(each) for each in (estimate.low, estimate.high))
+        return f"{high} to {low}" if self.worse == "lower" else f"{low} to {high}"
+
     def sample(self, estimate: Estimate) -> str:
         """How sure a change is: `95 %: +3.10% to +5.70%, 82,430 tokens`."""
-        low, high = (self.change(each) for each in (estimate.low, estimate.high))
-        if self.worse == "lower":
-            low, high = high, low
-        counted = f"{estimate.count:,} {estimate.unit.removesuffix('s') if estimate.count == 1 else estimate.unit}"
-        return f"95 %: {low} to {high}, {counted}"
+        return f"95 %: {self.interval(estimate)}, {counted(estimate)}"
 
     def surely(self, loss: float, estimate: Estimate | None) -> str:
         """A change with its interval and sample: `+4.73% (95 %: +4.20% to +5.30%, 82,430 tokens)`.
@@ -113,6 +114,11 @@ class Scale:
 
     def _is_nothing(self, loss: float) -> bool:
         return self.loss(loss) == self.loss(0.0)
+
+
+def counted(estimate: Estimate) -> str:
+    """The size of a sample, such as `82,430 tokens`."""
+    return f"{estimate.count:,} {estimate.unit.removesuffix('s') if estimate.count == 1 else estimate.unit}"
 
 
 _BETTER = {"higher": "lower", "lower": "higher", "worse": "better"}

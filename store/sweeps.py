@@ -115,6 +115,7 @@ class SweepStore:
                 parameters=variant.parameters,
                 mult_adds=variant.mult_adds,
                 loss=variant.loss,
+                estimate=variant.estimate,
             )
             for variant in bundle.manifest.variants
             if variant.name == "compressed"
@@ -138,6 +139,7 @@ def _tried(job_id: str, point: CurvePoint) -> FrontPoint:
         parameters=point.parameters,
         mult_adds=point.mult_adds,
         loss=point.loss,
+        estimate=point.estimate,
     )
 
 

@@ -15,6 +15,7 @@ from compress.card import write_card
 from compress.tradeoff import curve_section, learning_sections
 from store.bundles import BundleStore, OpenBundle
 from store.manifest import EpochPoint, Manifest
+from store.quality import SCALES
 from store.recipe import Budget
 from store.report import Report
 from tests.conftest import Published
@@ -143,7 +144,7 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(loss: float, cell: str, bundle
     card = rewritten(tmp_path, reader, report)
     (row,) = (line for line in card.splitlines() if line.startswith("| `compressed` |") and " MB " in line)
     assert f"| 70.00 | {cell} |" in row
-    assert card.count("| F1 | change of F1 |") == 2
+    assert card.count("| F1 | change of F1 | 95 % interval, ") == 2
     assert f"| **{cell}** |" in curve_section(reader, report)
     assert "fall of F1 |" not in card
 
@@ -158,6 +159,34 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(loss: float, cell: str, bundle
         "variants": [each.model_dump() for each in variants],
     }  # fmt: skip
     assert f"F1 70.00 ({cell})" in shown(models_table([listed]))
+
+
+def test_every_loss_stands_with_its_interval_and_sample(bundle: OpenBundle, tmp_path: Path) -> None:
+    scale, card, report = SCALES["perplexity"], bundle.path("README.md").read_text(), report_of(bundle)
+    original, *others = bundle.manifest.variants
+    assert original.estimate is None
+    for variant in others:
+        found = variant.estimate
+        assert found is not None
+        assert found.low <= variant.loss <= found.high
+        assert f"| {scale.change(variant.loss)} | {scale.interval(found)}, {found.count:,} tokens |" in card
+    judged = report.curve[0].estimate
+    assert judged is not None
+    assert f"| perplexity | change of perplexity | 95 % interval, {judged.count:,} tokens | within budget |" in card
+    assert scale.interval(judged) in card
+    assert "a bootstrap over blocks of the text" in card
+
+    def shown(table: Table) -> str:
+        terminal = Console(width=300, record=True, file=io.StringIO())
+        terminal.print(table)
+        return terminal.export_text()
+
+    listed = {
+        "name": "one", "id": "1", "issues": [], "task": "language-model", "metric": "perplexity",
+        "variants": [each.model_dump() for each in bundle.manifest.variants],
+    }  # fmt: skip
+    for table in (comparison_table(bundle.manifest), models_table([listed])):
+        assert scale.sample(others[-1].estimate) in shown(table)  # type: ignore[arg-type]
 
 
 def test_card_says_of_which_clock_its_figures_are(bundle: OpenBundle, tmp_path: Path) -> None:
