@@ -148,9 +148,9 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
 
 def _reservations(task: ModelTask[Model]) -> list[str]:
     """What the figures do not show."""
-    if not task.origin.random:
-        return []
-    return ["observed and timed on RANDOM inputs" if task.evaluation else "all of it was judged on RANDOM inputs"]
+    if task.origin.random:
+        return ["observed and timed on RANDOM inputs" if task.evaluation else "all of it was judged on RANDOM inputs"]
+    return [task.origin.caveat] if task.origin.caveat else []
 
 
 def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:

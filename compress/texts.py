@@ -25,7 +25,12 @@ from store.recipe import Recipe
 STREAMS = 50
 MOST_JUDGED = 2000
 GUESSING = 1.1
-"""Times the perplexity of guessing. An untrained model is allowed: it guesses, a few per cent worse than evenly."""
+"""Times the perplexity of guessing, above which a model is refused. An untrained one guesses, a few per cent worse."""
+HARDLY_BETTER = 0.9
+"""Times the perplexity of guessing, above which a model has learnt next to nothing, or is not read as it was trained."""
+
+
+NEVER_COMPARED = "never compared with real text: none was sent"
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Texts:
         calibration: what is observed; of a long text pieces spread over it (`compress/pieces.py`).
         held_out: what the published figures are of; the search judges candidates on pieces spread over it.
         training_given: whether `training` is a text of the user's.
+        caveat: what a verdict on these texts has to say besides; empty: nothing.
     """
 
     calibration: Tensor
@@ -44,6 +50,7 @@ class Texts:
     calibration_origin: str
     held_out_origin: str
     training_given: bool = True
+    caveat: str = ""
 
 
 def read_texts(
@@ -90,16 +97,25 @@ def read_texts(
     for name, tokens in (("calibration", observed), ("held-out", judged)):
         if len(tokens) < 100:
             raise TextUnusable(f"the {name} text has {len(tokens)} tokens; at least 100 are needed")
-    if given or held_out is not None:
-        _refuse_guessing(network, judged)
+    real = given or held_out is not None
+    caveat = _guessing(network, judged, real=real) or ("" if real else NEVER_COMPARED)
     return Texts(
         observed,
         training,
         judged,
-        f"{calibration_origin} ({_looked_at(observed, recipe.calibration_tokens)})",
-        f"{held_out_origin} ({len(judged):,} tokens; the search judged by {_looked_at(judged, recipe.held_out_tokens)})",
+        f"{calibration_origin} ({_looked_at(observed, recipe.calibration_tokens)}{_unknown(codec, observed)})",
+        f"{held_out_origin} ({len(judged):,} tokens{_unknown(codec, judged)}; the search judged by "
+        f"{_looked_at(judged, recipe.held_out_tokens)})",
         training_given=given,
+        caveat=caveat,
     )
+
+
+def _unknown(codec: TextCodec, tokens: Tensor) -> str:
+    """Which share of a text's tokens are the unknown one, in words; nothing where there is no such token."""
+    if codec.unknown_id is None:
+        return ""
+    return f", {100 * float((tokens == codec.unknown_id).double().mean()):.1f} % of them unknown"
 
 
 def _looked_at(tokens: Tensor, count: int) -> str:
@@ -130,10 +146,19 @@ def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> 
     return torch.cat(written).t().flatten()
 
 
-def _refuse_guessing(network: LanguageModel, judged: Tensor) -> None:
-    """A model that is worse than guessing on its own kind of text has been understood wrongly; no proof would tell."""
+def _guessing(network: LanguageModel, judged: Tensor, *, real: bool) -> str:
+    """What has to be said of a model that is hardly better than guessing; empty of any other.
+
+    Args:
+        network: the uploaded model.
+        judged: the held-out tokens.
+        real: whether they are of a text that was sent, and not the model's own.
+
+    Raises:
+        TextUnusable: when it is worse than guessing on its own kind of text: it has been understood wrongly; no proof would tell.
+    """
     found = perplexity_of(-float(log_probs(network, spread(judged, MOST_JUDGED)).mean()))
-    if not found <= GUESSING * network.vocabulary:
+    if real and not found <= GUESSING * network.vocabulary:
         raise TextUnusable(
             f"the model's perplexity on the uploaded text is {found:,.0f}, worse than guessing among its "
             f"{network.vocabulary:,} tokens: it is not read as it was trained",
@@ -144,11 +169,17 @@ def _refuse_guessing(network: LanguageModel, judged: Tensor) -> None:
                 "is the text of the kind and the language that it was trained on?",
             ],
         )
+    if found < HARDLY_BETTER * network.vocabulary:
+        return ""
+    return (
+        f"the original is hardly better than guessing (perplexity {found:,.1f} among {network.vocabulary:,} tokens"
+        f"{'' if real else ', on its own text'}): it is untrained, or not read as it was trained"
+    )
 
 
 def _encode(codec: TextCodec, path: Path, name: str) -> Tensor:
     try:
-        ids = codec.encode(path.read_text(encoding="utf-8"))
+        ids = codec.encode(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:
         raise TextUnusable(f"the {name} text is not UTF-8: {error}") from error
     except TextRefused as error:

@@ -152,7 +152,9 @@ def load(path: Path, unpacked_bytes: int) -> Any:
             ) from error
         # What torch says is meant for whoever calls it, and at times advises to switch its guard off.
         told = told if "weights_only" not in told else type(error).__name__
-        raise UnreadableUpload(f"the checkpoint is damaged or truncated: {told}") from error
+        raise UnreadableUpload(
+            f"the checkpoint is damaged or truncated, or not written by torch.save ({told}). Where the model was trained: {SAVE}"
+        ) from error
 
 
 def as_tensor(value: object) -> Tensor | None:

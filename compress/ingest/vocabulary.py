@@ -33,7 +33,7 @@ MOST_PARTS = 0.005
 FEW = 3
 """Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space."""
 MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
-"""What people round the size of a vocabulary up to."""
+"""What people round the size of a vocabulary up to; no more than an eighth of it, but for 8."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,8 @@ def _against_own(listed: TokenList, ingested: Ingested) -> TokenList:
 
 def _is_padded(count: int, size: int) -> bool:
     """Whether a size is a count rounded up to a usual multiple."""
-    return count < size and any(-(-count // multiple) * multiple == size for multiple in MULTIPLES)
+    usual = [multiple for multiple in MULTIPLES if multiple <= max(8, size // 8)]
+    return count < size and any(-(-count // multiple) * multiple == size for multiple in usual)
 
 
 def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str], list[str]]:

@@ -70,6 +70,7 @@ class Origin:
         random: the data was drawn: what the model does on real data was never looked at.
         dropped: what the file holds and the model does not use, by name.
         assumed: what the file cannot show and was taken for granted.
+        caveat: what the verdict has to say besides; empty: nothing.
     """
 
     layout: str
@@ -78,11 +79,12 @@ class Origin:
     random: bool = False
     dropped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    caveat: str = ""
 
     @classmethod
-    def read(cls, reading: Reading, calibration: str, held_out: str) -> Origin:
+    def read(cls, reading: Reading, calibration: str, held_out: str, caveat: str = "") -> Origin:
         """The origin of a checkpoint that was read in this way."""
-        return cls(reading.line, calibration, held_out, dropped=reading.dropped, assumed=reading.assumed)
+        return cls(reading.line, calibration, held_out, dropped=reading.dropped, assumed=reading.assumed, caveat=caveat)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class LanguageTask(ModelTask[LanguageModel]):
     ) -> None:
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
         self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
-        self.origin = Origin.read(reading, texts.calibration_origin, texts.held_out_origin)
+        self.origin = Origin.read(reading, texts.calibration_origin, texts.held_out_origin, texts.caveat)
         self._scored: dict[str, NDArray[np.float32]] = {}
 
     @cached_property

@@ -12,7 +12,7 @@ from compress.errors import TextUnusable
 from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.tasks.reading import Inputs, read_task
-from compress.texts import read_texts
+from compress.texts import NEVER_COMPARED, read_texts
 from runtime.text import TextCodec, word_tokenizer
 from store.manifest import TextContract
 from store.recipe import Recipe
@@ -79,3 +79,24 @@ def test_untrained_model_guesses_and_is_allowed(tmp_path: Path) -> None:
     drawn = torch.randint(len(WORDS), (500,), generator=torch.Generator().manual_seed(1))
     (tmp_path / "text").write_text(" ".join(WORDS[index] for index in drawn))
     read_texts(network, codec(WORDS), None, tmp_path / "text", Recipe(calibration_tokens=300))
+
+
+def test_what_nothing_bears_out_is_said(trained: Trained, tmp_path: Path) -> None:
+    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40,)))
+    network.initialise(0.1, torch.Generator().manual_seed(0))
+    few = Recipe(calibration_tokens=300, held_out_tokens=300)
+    for held_out, own in ((trained.held_out, ""), (None, ", on its own text")):
+        told = read_texts(network, codec(WORDS), None, held_out, few).caveat
+        assert "the original is hardly better than guessing (perplexity" in told
+        assert f"among 25 tokens{own})" in told
+    assert read_texts(trained.network, codec(WORDS), None, trained.held_out, few).caveat == ""
+    assert read_texts(trained.network, codec(WORDS), None, None, few).caveat == NEVER_COMPARED
+
+
+def test_share_of_unknown_tokens_stands_in_the_origin(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(
+        b"\xef\xbb\xbf" + b"the cat sees xyzzy\n" * 100
+    )  # 5 tokens a line, one unknown; no mark
+    texts = read_texts(trained.network, codec(WORDS), tmp_path / "text", trained.held_out, Recipe())
+    assert texts.calibration_origin == "uploaded text (500 tokens, 20.0 % of them unknown)"
+    assert ", 0.0 % of them unknown" in texts.held_out_origin

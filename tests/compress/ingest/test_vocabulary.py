@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -148,3 +151,157 @@ def test_refusals(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UnreadableUpload, match=r"\{token: id\} or \{id: token\}.*without a gap"):
             codec(path, 5)
+
+
+def written(tmp_path: Path, content: str | bytes | list[object] | dict[str, object]) -> Path:
+    path = tmp_path / "vocabulary"
+    data = content if isinstance(content, str | bytes) else json.dumps(content, ensure_ascii=False)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "##s", "##ing", "play", "."]
+PARTS: list[tuple[str | list[object] | dict[str, object], int, str, str]] = [
+    ("\n".join(BERT), 11, "WordPiece", "BertWordPieceTokenizer"),
+    ({"<|endoftext|>": 0, "the": 1, "Ġcat": 2, "Ġsat": 3, "<unk>": 4}, 5, "GPT-2", "ByteLevelBPETokenizer"),
+    (["<unk>", "the", "ĊĊ", "a", "b"], 5, "GPT-2", "ByteLevelBPETokenizer"),
+    ("<unk>\t0\n<s>\t0\n</s>\t0\n▁the\t-3.2\n▁cat\t-4.1\ns\t-5\n", 6, "SentencePiece", "from_spm"),
+    ("<unk>\nth@@\ne\ncat\n", 4, "subword-nmt", "unit"),
+    ("th@@ 120\ne 100\nca@@ 90\nt 3\n", 4, "subword-nmt", "unit"),
+    ("<unk>\nthe</w>\nca\nt</w>\n", 4, "BPE", "CharBPETokenizer"),
+    ("#version: 0.2\nt h\nth e</w>\n", 3, "merges", "tokenizer.json"),
+    ("\x0a\x0e\x0a\x05<unk>\x15\x00\x00\x00\x00\x18\x02", 3, "SentencePiece", "from_spm"),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "kind", "remedy"), PARTS, ids=[f"{each[2]}-{i}" for i, each in enumerate(PARTS)]
+)
+def test_parts_of_words_are_refused_by_kind(content: Any, size: int, kind: str, remedy: str, tmp_path: Path) -> None:
+    with pytest.raises(VocabularyMismatch, match=kind) as refused:
+        codec(written(tmp_path, content), size)
+    assert "tokenizer.json" in refused.value.detail
+    assert remedy in refused.value.detail
+
+
+def test_texts_that_are_cut_already_are_believed_where_it_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path, "<unk>\nth@@\ne\ncat\n")
+    found = read_tokenizer(path, ingested(4), Recipe(unit="word"))
+    assert TextCodec(*found).encode("th@@ e cat") == [1, 2, 3]
+    assert found.assumed == ("texts come already cut into the 1 parts of words, such as 'th@@'",)
+
+
+def test_tokens_that_no_text_gives_are_counted_and_refused_beyond_a_few(tmp_path: Path) -> None:
+    words = [f"w{index}" for index in range(37)]
+    found = read_tokenizer(written(tmp_path, [*words, "", "New York", "x\ty"]), ingested(40), Recipe())
+    assert found.assumed == ("no text gives 3 of the vocabulary's tokens, such as ''",)
+    many = [f"New {word}" for word in words]
+    with pytest.raises(VocabularyMismatch, match="37 of 37 tokens do not come back from their own text"):
+        codec(written(tmp_path, many), 37)
+    tweets = ["##tag", *(f"w{index}" for index in range(999))]
+    assert "such as '##tag'" in read_tokenizer(written(tmp_path, tweets), ingested(1000), Recipe()).assumed[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<unk> 0\n<eos> 1\nthe 2\ncat 3\n",
+        "0\t<unk>\n1\t<eos>\n2\tthe\n3\tcat\n",
+        "the 2\n<unk> 0\ncat 3\n<eos> 1\n",
+        "<unk> 900\n<eos> 800\nthe 700\ncat 6\n",
+        "<unk>,900\n<eos>,800\nthe,700\ncat,6\n",
+        "\ufeff<unk>\n<eos>\nthe\ncat\n",
+        "\ufeff" + json.dumps(["<unk>", "<eos>", "the", "cat"]),
+        "<unk>\n<eos>\nthe\ncat\n\n\n",
+        {"word2idx": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3}, "idx2word": ["<unk>", "<eos>", "the", "cat"]},
+        {"stoi": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3}, "itos": ["<unk>", "<eos>", "the", "cat"]},
+        {"tokens": ["<unk>", "<eos>", "the", "cat"]},
+        {"vocab": {"token_to_idx": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3}}},
+        [["<unk>", 9], ["<eos>", 8], ["the", 7], ["cat", 1]],
+    ],
+    ids=range(13),
+)  # fmt: skip
+def test_lists_of_many_forms_are_read(content: Any, tmp_path: Path) -> None:
+    made = codec(written(tmp_path, content), 4)
+    assert made.encode("the cat\ndog") == [2, 3, 1, 0]
+    assert made.contract.unknown_token == "<unk>"
+
+
+def test_what_fairseq_and_keras_leave_out_is_put_back(tmp_path: Path) -> None:
+    found = read_tokenizer(written(tmp_path, "the 900\ncat 6\n"), ingested(6), Recipe())
+    assert TextCodec(*found).encode("the cat dog") == [4, 5, 3]
+    assert "fairseq" in found.assumed[0]
+    assert found.dropped == ("the numbers behind the vocabulary's tokens (counts or scores)",)
+    keras = {"class_name": "Tokenizer", "config": {"word_index": json.dumps({"the": 1, "cat": 2})}}
+    assert codec(written(tmp_path, keras), 3).encode("cat the") == [2, 1]
+    with pytest.raises(UnreadableUpload, match="ids begin at 1"):
+        codec(written(tmp_path, "the 1\ncat 2\n"), 2)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "unknown", "start", "newline"),
+    [
+        ("<PAD> <UNK> <BOS> <EOS> at by", "<UNK>", "<BOS>", "<EOS>"),
+        ("[PAD] [UNK] [BOS] [EOS] at by", "[UNK]", "[BOS]", "[EOS]"),
+        ("<pad> <unknown> <start> <end> at by", "<unknown>", "<start>", "<end>"),
+        ("PAD OOV SOS EOS at by", "OOV", "SOS", "EOS"),
+        ("<|unk|> <|startoftext|> <|endoftext|> at by", "<|unk|>", "<|startoftext|>", None),
+        ("_UNK _GO _EOS at by", "_UNK", "_GO", "_EOS"),
+        ("<unk> <eol> <eos> unknown end a", "<unk>", "<eos>", "<eol>"),
+        ("unknown end start a", None, None, None),
+    ],
+)
+def test_special_tokens_of_other_names(
+    tokens: str, unknown: str | None, start: str | None, newline: str | None, tmp_path: Path
+) -> None:
+    contract = codec(written(tmp_path, tokens.replace(" ", "\n")), len(tokens.split())).contract
+    assert (contract.unknown_token, contract.start_token, contract.newline_token) == (unknown, start, newline)
+
+
+def test_special_tokens_make_no_words_of_characters(tmp_path: Path) -> None:
+    assert codec(written(tmp_path, ["<PAD>", "<Unk>", "a", "b", "_", "["]), 6).contract.unit == "character"
+
+
+def test_rows_beyond_the_vocabulary_are_padding_where_the_size_is_round(tmp_path: Path) -> None:
+    words = ["<unk>", "<eos>", *(f"w{index}" for index in range(35))]
+    found = read_tokenizer(written(tmp_path, words), ingested(40), Recipe())
+    assert "the last 3 of the embedding's 40 rows are padding" in found.assumed[0]
+    made = TextCodec(*found)
+    assert made.encode("w34 <unused 37>") == [36, 0, 0]
+    assert made.contract.vocabulary == 40
+    for size in (39, 41, 128):
+        with pytest.raises(VocabularyMismatch, match="37 tokens, the model's embedding"):
+            codec(written(tmp_path, words), size)
+
+
+def test_vocabularies_inside_checkpoints(tmp_path: Path) -> None:
+    network = LstmLanguageModel(LstmSpec(5, 4, (4,)))
+    state = {name.replace("layers.0", "lstm"): value for name, value in network.state_dict().items()}
+    ids = {word: index for index, word in enumerate(WORDS)}
+    for beside in (
+        {"vocab": {"word2idx": ids, "idx2word": WORDS}},
+        {"args": {"tokens": WORDS}},
+        {"vocab": {"stoi": ids, "itos": WORDS}, "labels": {"itos": ["x", "y"]}},
+        {"word2idx": ids, "idx2word": dict(enumerate(WORDS))},
+        {"corpus": argparse.Namespace(dictionary=argparse.Namespace(idx2word=WORDS))},
+    ):
+        torch.save({"state_dict": state, **beside}, tmp_path / "m.pt")
+        found = read_tokenizer(None, read_model(tmp_path / "m.pt", None), Recipe())
+        assert TextCodec(*found).encode("a cat") == [2, 3]
+        assert "the vocabulary is the file's own" in found.assumed[0]
+    torch.save({"state_dict": state, "vocab": WORDS, "chars": WORDS[::-1]}, tmp_path / "m.pt")
+    with pytest.raises(VocabularyMismatch, match="several vocabularies of 5 tokens that differ: 'vocab', 'chars'"):
+        read_tokenizer(None, read_model(tmp_path / "m.pt", None), Recipe())
+    torch.save({"state_dict": state, "vocab": WORDS[::-1]}, tmp_path / "m.pt")
+    found = read_tokenizer(written(tmp_path, "\n".join(WORDS)), read_model(tmp_path / "m.pt", None), Recipe())
+    assert "not the file's own 'vocab', which differs in 4 of 5 tokens" in found.assumed[0]
+
+
+def test_one_token_twice_in_a_long_list_is_found_at_once(tmp_path: Path) -> None:
+    words = [f"w{index}" for index in range(200_000)]
+    words[-1] = "w7"
+    path = written(tmp_path, "\n".join(words))
+    before = time.thread_time()
+    with pytest.raises(UnreadableUpload, match="1 tokens stand in the vocabulary twice"):
+        codec(path, 200_000)
+    assert time.thread_time() - before < 20  # it took over 90 s when each token was counted by itself

@@ -1,0 +1,105 @@
+"""Files of other forms are told what they are, with the lines that make them uploadable."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from compress.errors import CompressError, UnreadableUpload, UnsafePickle
+from compress.ingest.layouts import read_model
+from tests.compress.ingest.test_understood import model, state
+
+
+class Scripted(nn.Module):
+    """Something that can be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        result: Tensor = self.linear(inputs)
+        return result
+
+
+def zipped(*names: str) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, b"content")
+
+    return write
+
+
+def content(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
+
+
+FORMS: list[tuple[str, Callable[[Path], object], str, str]] = [
+    ("m.pt", lambda path: torch.jit.trace(Scripted(), torch.ones(2, 3)).save(str(path)), "TorchScript", "torch.jit.load('m.pt')"),
+    ("m.npz", lambda path: np.savez(path, **{k: v.numpy() for k, v in state().items()}), "npz archive", "numpy.load('m.npz')"),
+    ("m.npy", lambda path: np.save(path, np.ones(3)), r"one array of numpy", "torch.save(model.state_dict()"),
+    ("m.keras", zipped("config.json", "metadata.json", "model.weights.h5"), "a Keras model", "load_model('m.keras')"),
+    ("m.h5", content(b"\x89HDF\r\n\x1a\n" + bytes(600)), "HDF5", "model.export('model.onnx', format='onnx')"),
+    ("m.zip", zipped("weights/model.pt", "readme.txt"), "a zip archive.*weights/model.pt", "Unpack it"),
+    ("m.zip", zipped("m/saved_model.pb", "m/variables/variables.index"), "a SavedModel", "tf2onnx.convert --saved-model"),
+    ("saved_model.pb", content(b"\x08\x01\x12\x80\x01\x0a\x10serve"), "a SavedModel", "tf2onnx.convert --saved-model"),
+    ("m.tflite", content(b"\x1c\x00\x00\x00TFL3" + bytes(64)), "TensorFlow Lite", "--tflite m.tflite"),
+    ("m.gguf", content(b"GGUF\x03\x00\x00\x00" + bytes(64)), "GGUF", "torch.save(model.state_dict()"),
+    ("m.pt2", zipped("m/archive_format", "m/data/weights/weight_0"), "torch.export", "torch.export.load('m.pt2')"),
+    ("m.pt.gz", content(gzip.compress(b"weights")), "gzip", "Unpack it"),
+    ("m.pt", content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "Git LFS", "git lfs pull"),
+    ("m.pt", content(b"<!DOCTYPE html><html></html>"), "web page", "fetch it again"),
+    ("m.index.json", content(json.dumps({"weight_map": {}}).encode()), "index of a model in several files", "in one file"),
+    ("m.json", content(b'{"layers": []}'), "JSON", "torch.save(model.state_dict()"),
+    ("m.bin", content(b"\x01\x02\x03" * 200), "not a known form", "torch.save of a state_dict"),
+    ("m.pkl", lambda path: path.write_bytes(pickle.dumps({"a": 1}, protocol=2)), "checkpoint", "torch.save(model.state_dict()"),
+    ("m.pkl", lambda path: path.write_bytes(pickle.dumps({"a": [1.5]}, protocol=4)), "pickle", "torch.save(model.state_dict()"),
+    ("m.pt", lambda path: torch.save(model(), path), "whole pickled module", "torch.save(model.state_dict()"),
+    ("m.pt", lambda path: torch.save(model(), path, _use_new_zipfile_serialization=False), "pickled", "model.state_dict()"),
+    ("m.pt", lambda path: torch.save(torch.ones(3), path), "holds a Tensor", "a state_dict"),
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "write", "what", "remedy"), FORMS, ids=[f"{each[0]}-{each[2]}" for each in FORMS])
+def test_other_forms_are_named_with_a_remedy(
+    name: str, write: Callable[[Path], object], what: str, remedy: str, tmp_path: Path
+) -> None:
+    write(tmp_path / name)
+    with pytest.raises((UnreadableUpload, UnsafePickle), match=what) as refused:
+        read_model(tmp_path / name, None)
+    assert remedy in refused.value.detail
+    assert "weights_only" not in refused.value.detail
+    assert "add_safe_globals" not in refused.value.detail + "".join(refused.value.issues)
+
+
+def test_old_torch_files_are_read(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert "2 LSTM layers" in read_model(tmp_path / "old.pt", None).layout
+
+
+def test_a_safetensors_header_is_not_taken_for_another_form(tmp_path: Path) -> None:
+    """Its first bytes are a length, and may be those of anything: here a space and a brace, as JSON begins."""
+    for metadata in range(0x7B20 - 2000, 0x7B20, 500):
+        save_file(state(), tmp_path / "model.safetensors", {"note": "x" * metadata})
+        assert read_model(tmp_path / "model.safetensors", None)
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    torch.save({k: v for k, v in state().items() if k != "decoder.weight"}, tmp_path / "model.pt")
+    (tmp_path / "config.json").write_bytes(b'\xef\xbb\xbf{"tied": true}')
+    assert "tied, as the config says" in read_model(tmp_path / "model.pt", tmp_path / "config.json").layout
+    (tmp_path / "config.json").write_text('{"tie": true}')
+    with pytest.raises(CompressError, match="its keys are tied, one_hot"):
+        read_model(tmp_path / "model.pt", tmp_path / "config.json")
