@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ _BESIDE = re.compile(
 _TIED = re.compile(
     r"(is_?)?tied?_?(weights?|embeddings?|word_embeddings?|decoder|softmax)?|weight_?tying|share_?embeddings?"
 )
+_LAYERS = re.compile(
+    r"n_?layers?|num_?layers|(rnn|lstm|gru)_?layers|n_?rnn_?layers|num_(rnn|lstm|gru)_layers|number_of_layers"
+)
+"""Names of options in lower case."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Checkpoint:
         dropped: what else the file holds, by name, and why it is not read.
         done: what was done to get the weights, such as the folding of masks.
         tied: where the file itself says that decoder and embedding share a matrix; empty: nowhere.
+        layers: how many layers the options of the training run in the file speak of, by where they do.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -68,6 +73,7 @@ class Checkpoint:
     dropped: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     tied: str = ""
+    layers: dict[str, int] = field(default_factory=dict)
 
 
 def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpoint:
@@ -96,6 +102,8 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
         done.append(f"stored as {' and '.join(others)}, read as float32")
     own = {} if hints.vocabulary is None else {"config": hints.vocabulary}
     beside = tuple(f"{each}, beside the model" for each in state.beside)
+    tied = next((where for where, value in _options(content, _TIED) if value is True), "")
+    layers = {where: value for where, value in _options(content, _LAYERS) if type(value) is int}
     return Checkpoint(
         _without_prefix(arrays),
         hints,
@@ -103,7 +111,8 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
         state.path,
         (*dropped, *beside),
         tuple(done),
-        _tied(content),
+        tied,
+        layers,
     )
 
 
@@ -156,18 +165,16 @@ def _without_prefix(arrays: dict[str, NDArray[np.float32]]) -> dict[str, NDArray
     return arrays
 
 
-def _tied(content: object, path: str = "", deepest: int = 4) -> str:
-    """Where the options of the training run in the file say that decoder and embedding are tied; empty: nowhere."""
+def _options(content: object, named: re.Pattern[str], path: str = "", deepest: int = 4) -> Iterator[tuple[str, object]]:
+    """Options of the training run that are called so, wherever in the file they lie."""
     inside = vars(content) if isinstance(content, Record) else content
     if not isinstance(inside, Mapping) or len(inside) > 1000 or deepest == 0:
-        return ""
+        return
     for name, value in inside.items():
-        if value is True and _TIED.fullmatch(str(name).lower()):
-            return f"{path}{name}"
-    nested = (
-        _tied(value, f"{path}{name}/", deepest - 1) for name, value in inside.items() if not isinstance(value, Tensor)
-    )
-    return next(filter(None, nested), "")
+        if named.fullmatch(str(name).lower()):
+            yield f"{path}{name}", value
+        elif not isinstance(value, Tensor):
+            yield from _options(value, named, f"{path}{name}/", deepest - 1)
 
 
 def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:

@@ -5,7 +5,9 @@ Legend: H units, I inputs of a layer.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,12 +49,13 @@ class Stack:
     dropped: tuple[str, ...]
 
 
-def find_layers(arrays: dict[str, Floats], told: list[str] | None) -> Stack:
+def find_layers(arrays: dict[str, Floats], told: list[str] | None, said: Mapping[str, int]) -> Stack:
     """The recurrent layers among the parameters of a model.
 
     Args:
         arrays: all of its parameters, by name.
         told: the config's `layers`.
+        said: how many layers options of the training run speak of, by where in the file they stand.
 
     Raises:
         LayersUnknown: with what is missing or not understood, by name.
@@ -77,6 +80,13 @@ def find_layers(arrays: dict[str, Floats], told: list[str] | None) -> Stack:
     except OrderUnknown as error:
         raise LayersUnknown(str(error)) from error
     ordered = [grouped[name][index] for name in names for index in sorted(grouped[name])]
+    if said and told is None and len(ordered) not in said.values():
+        shown = ", ".join(f"'{where}' = {number}" for where, number in said.items())
+        raise LayersUnknown(
+            f"{len(ordered)} recurrent layer{'s are' if len(ordered) > 1 else ' is'} in the file, and its options speak "
+            f"of another number ({shown}): a layer is missing? If the weights are complete, list their modules in the config: "
+            f'{{"layers": {json.dumps(names)}}}'
+        )
     return Stack(ordered, next(iter(kinds.values())), names, rest, tuple(dropped))
 
 

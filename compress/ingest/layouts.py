@@ -94,7 +94,7 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         reading = Reading(", ".join((kind, *checkpoint.done)), checkpoint.dropped)
         return Ingested(network, reading, checkpoint.vocabularies)
     try:
-        stack = find_layers(arrays, config.layers)
+        stack = find_layers(arrays, config.layers, checkpoint.layers)
     except LayersUnknown as error:
         raise _unknown(str(error), found) from error
     return _language_model(stack, checkpoint, found)

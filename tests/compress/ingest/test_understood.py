@@ -320,6 +320,17 @@ def test_running_averages_without_names_are_named_as_left_out(tmp_path: Path) ->
     assert "ema (11 tensors), beside the model" in found.layout
 
 
+def test_options_in_the_file_tell_of_a_missing_layer(tmp_path: Path) -> None:
+    """The top one of equal layers leaves no trace where it is missing, but for the options of the run."""
+    content = {"state_dict": state(), "args": argparse.Namespace(nlayers=3)}
+    with pytest.raises(
+        UnknownArchitecture, match=r"2 recurrent layers are in the file.*args/nlayers.* = 3.*a layer is missing"
+    ):
+        read(content, tmp_path)
+    same(read(content, tmp_path, layers=["rnn"]), model())
+    same(read({"state_dict": state(), "hyper_parameters": {"num_layers": 2}}, tmp_path), model())
+
+
 def test_a_dictionary_for_each_module_is_put_together(tmp_path: Path) -> None:
     made = model()
     same(
