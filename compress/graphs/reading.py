@@ -13,10 +13,10 @@ from onnx import ModelProto, inliner
 
 from compress.errors import GraphNotUnderstood, UnreadableUpload
 from compress.graphs.einsums import einsums_as_products
-from compress.graphs.folding import fold
+from compress.graphs.folding import fold, fold_known
 from compress.graphs.normal_form import drop_unread
 from compress.graphs.outside import LARGEST, refuse_outside
-from compress.graphs.parts import graphs, put_together, replace, sort_nodes, take_apart
+from compress.graphs.parts import graphs, nodes, put_together, replace, sort_nodes, take_apart
 from compress.graphs.refusals import refuse_unreadable, refuse_without_layers
 from compress.graphs.sharing import separate
 
@@ -92,7 +92,9 @@ def simplified(model: ModelProto) -> ModelProto:
         replace(graph.value_info, [])  # what a file says of sizes between its operators may be out of date
     parts.structure.ClearField("functions")
     parts.structure.ClearField("training_info")
-    einsums_as_products(parts)
+    if any(node.op_type == "Einsum" for node in nodes(parts.structure.graph)):
+        fold_known(parts)  # first, for a constant operand tells its sizes
+        einsums_as_products(parts)
     fold(parts)
     separate(parts)
     drop_unread(parts)

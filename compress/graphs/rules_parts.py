@@ -20,10 +20,13 @@ def slice_(trace: Trace, node: NodeProto) -> None:
     """A range of some dimensions; one with an axis is cut at the boundaries of its blocks."""
     layout = trace.need(node, 0)
     bounds = _bounds(trace, node, layout)
+    counting = _counting(trace, node)
     entries = []
     for entry, (position, start, stop, step) in enumerate(bounds):
         dim = layout.dims[position]
         length = size(dim)
+        if entry in counting and not isinstance(dim, tuple):
+            raise Obstacle("it computes with the number of units")
         known = isinstance(length, int) and start is not None and stop is not None and step
         if layout.panels and position == layout.panels.by:
             if not known:
@@ -36,7 +39,7 @@ def slice_(trace: Trace, node: NodeProto) -> None:
             if not known or step != 1:
                 raise Obstacle("it takes a range of units that depends on the data, or not each")
             low, high, _ = slice(start, stop).indices(length)  # type: ignore[arg-type]
-            if (low, high) == (0, length):
+            if (low, high) == (0, length) and entry not in counting:
                 continue
             layout = trace.collapsed(layout) if layout.panels and position == layout.panels.along else layout
             dim = layout.dims[position]
@@ -265,6 +268,12 @@ def _bounds(trace: Trace, node: NodeProto, layout: Layout) -> list[tuple[int, in
         axes, starts, ends = known, _numbers(trace, node, 1, count), _numbers(trace, node, 2, count)
         steps = _numbers(trace, node, 4, count) if given(node, 4) else [1] * count
     return [(axis % layout.rank, *rest) for axis, *rest in zip(axes, starts, ends, steps, strict=True)]  # type: ignore[misc]
+
+
+def _counting(trace: Trace, node: NodeProto) -> set[int]:
+    """Which entries of a Slice have bounds that count units."""
+    found = [trace.shapes.get(given(node, index), ()) for index in (1, 2)]
+    return {place for entries in found for place, entry in enumerate(entries) if entry.axes}
 
 
 def _length(trace: Trace, node: NodeProto) -> int:

@@ -19,7 +19,15 @@ from compress.graphs.parts import given
 from compress.graphs.symbols import divided, multiplied
 from compress.graphs.tracing import Trace
 
-_ALLOWED = {("Reshape", 1), ("Expand", 1), ("Tile", 1), ("Resize", 3), ("ConstantOfShape", 0)}
+_ALLOWED = {
+    ("Reshape", 1),
+    ("Expand", 1),
+    ("Tile", 1),
+    ("Resize", 3),
+    ("ConstantOfShape", 0),
+    ("Slice", 1),
+    ("Slice", 2),
+}
 
 
 def follow(trace: Trace, node: NodeProto) -> bool:
@@ -27,6 +35,8 @@ def follow(trace: Trace, node: NodeProto) -> bool:
     if not any(name in trace.shapes for name in node.input):
         return False
     inputs = [trace.entries(name) for name in node.input if name]
+    if node.op_type == "Split":
+        return _divided_among(trace, node, inputs)
     made = _FOLLOWED[node.op_type](trace, node, inputs) if node.op_type in _FOLLOWED else None
     if made is None:
         return False
@@ -112,6 +122,20 @@ def _sliced(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
     if low is None or high is None or (given(node, 4) and steps is None):
         return None
     return inputs[0][low[0] : high[0] : steps[0] if steps else 1]
+
+
+def _divided_among(trace: Trace, node: NodeProto, inputs: Inputs) -> bool:
+    """Split: the numbers of a shape in several parts; whether it is known which."""
+    given_sizes = wholes(node, "split") if trace.parts.opset < 13 else trace.integers(node, 1)
+    if inputs[0] is None or (given_sizes is None and given(node, 1)):
+        return False
+    each = -(-len(inputs[0]) // len(node.output))
+    start = 0
+    for index, length in enumerate(given_sizes or [each] * len(node.output)):
+        trace.shapes[node.output[index]] = inputs[0][start : start + length]
+        trace.lay(node, trace.default(node.output[index]), index)
+        start += length
+    return True
 
 
 def _joined(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:

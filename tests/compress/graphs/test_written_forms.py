@@ -164,10 +164,30 @@ def last_steps(b: Builder) -> str:
     return b.unsqueeze(b.node("MatMul", [b.node("GatherND", [value, places]), b.weights(UNITS, 2)]), 0)
 
 
+def heads(b: Builder) -> str:
+    """Keras's attention of several heads, every product an Einsum with a constant of three dimensions."""
+    value = b.node("Transpose", [layer(b, input_of(b))], perm=[1, 0, 2])
+    query, keys, said = (b.node("Einsum", [value, b.weights(UNITS, 2, 3)], equation="abc,cde->abde") for _ in range(3))
+    scores = b.node("Softmax", [b.node("Einsum", [keys, query], equation="aecd,abcd->acbe")], axis=3)
+    mixed = b.node("Einsum", [scores, said], equation="acbe,aecd->abcd")
+    return b.node("Einsum", [mixed, b.weights(2, 3, 2)], equation="abcd,cde->abe")
+
+
+def halves(b: Builder) -> str:
+    """Directions taken apart at half of a size that is computed at run time, as torch writes `chunk`."""
+    value = layer(b, input_of(b), direction="bidirectional")
+    _, whole = b.split(b.node("Shape", [value]), [2, 1], 0)
+    middle = b.node("Div", [b.node("Add", [whole, b.constant([1])]), b.constant([2])])
+    first = b.node("Slice", [value, b.constant([0]), middle, b.constant([2])])
+    second = b.node("Slice", [value, middle, whole, b.constant([2])])
+    return b.node("Add", [b.node("MatMul", [each, b.weights(UNITS, 2)]) for each in (first, second)])
+
+
 FORMS: dict[str, tuple[Callable[[Builder], str], int]] = {
     "tensordot": (tensordot, 2), "sequence-wise batch norm": (sequence_wise, 1), "repeated state": (repeated_state, 1),
     "expanded state": (expanded_state, 1), "ReverseSequence": (turned_around, 3), "matrix over time": (matrix_over_time, 1),
     "shared bias": (shared_bias, 2), "weight norm": (weight_norm, 1), "Einsum": (einsum, 1), "pyramid": (pyramid, 2),
+    "heads": (heads, 1), "halves": (halves, 2),
     "each unit by itself": (each_unit_by_itself, 1), "stretched": (stretched_to, 1), "last steps": (last_steps, 1),
 }  # fmt: skip
 
