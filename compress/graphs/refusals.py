@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from compress.errors import GraphNotUnderstood
-from compress.graphs.parts import graphs, label, nodes
+from compress.graphs.parts import given, graphs, label, nodes
 from compress.graphs.recurrent import OPERATORS, P, R, W, view
 
 OPSETS = (9, 28)
@@ -15,6 +16,7 @@ OPSETS = (9, 28)
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 _QUANTIZED = {"DynamicQuantizeLSTM", "QLinearLSTM", "QAttention", "QLinearGRU"}
 _FROM_QUANTIZED = {"DequantizeLinear"}
+_MOVES = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 
 
 def refuse_unreadable(model: ModelProto) -> None:
@@ -55,11 +57,9 @@ def refuse_without_layers(model: ModelProto) -> None:
     Raises:
         GraphNotUnderstood: see above.
     """
-    made_by = {name: node.op_type for node in nodes(model.graph) for name in node.output}
+    made_by = {name: node for node in nodes(model.graph) for name in node.output}
     layers = [seen for node in nodes(model.graph) if (seen := view(node))]
-    dequantized = [
-        seen for seen in layers if any(made_by.get(seen.given(index)) in _FROM_QUANTIZED for index in (W, R, P))
-    ]
+    dequantized = [seen for seen in layers if any(_was_quantized(made_by, seen.given(index)) for index in (W, R, P))]
     if dequantized:
         raise GraphNotUnderstood(
             f"the weights of '{dequantized[0].name}' come out of a DequantizeLinear: the layer is already quantized; upload "
@@ -73,6 +73,20 @@ def refuse_without_layers(model: ModelProto) -> None:
         raise GraphNotUnderstood(f"{wanted}: {unrolled}")
     found = ", ".join(name for name, _ in Counter(node.op_type for node in nodes(model.graph)).most_common(8))
     raise GraphNotUnderstood(f"{wanted}, so there are no units to remove; found: {found or 'nothing'}")
+
+
+def _was_quantized(made_by: Mapping[str, NodeProto], name: str) -> bool:
+    """Whether a value comes out of a DequantizeLinear, moved about on the way."""
+    seen: set[str] = set()
+    while name in made_by and name not in seen:
+        seen.add(name)
+        node = made_by[name]
+        if node.op_type in _FROM_QUANTIZED:
+            return True
+        if node.op_type not in _MOVES:
+            return False
+        name = given(node, 0)
+    return False
 
 
 def _unrolled(model: ModelProto) -> str | None:

@@ -118,13 +118,15 @@ def test_a_quantized_layer_is_refused_as_that() -> None:
         simplified(model)
 
 
-def test_a_layer_with_weights_stored_as_integers_is_refused_as_quantized() -> None:
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_layer_with_weights_stored_as_integers_is_refused_as_quantized(moved: bool) -> None:
     b = Builder()
     b.constants["scale"] = np.array(0.1, np.float32)
-    b.constants["small"] = np.ones((1, 16, 3), np.int8)
+    b.constants["small"] = np.ones((16, 3) if moved else (1, 16, 3), np.int8)
     b.recurrent("LSTM", b.floats("x", (STEPS, BATCH, 3), ["T", "B", 3]), 3, 4, outputs=["a", "h", "c"])
     layer = b.nodes.pop()
-    layer.input[1] = b.node("DequantizeLinear", ["small", "scale"])
+    stored = b.node("DequantizeLinear", ["small", "scale"])
+    layer.input[1] = b.unsqueeze(stored, 0) if moved else stored
     b.nodes.append(layer)
     b.output("h", "y", [1, "B", 4])
     with pytest.raises(GraphNotUnderstood, match="come out of a DequantizeLinear"):
