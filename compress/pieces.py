@@ -1,7 +1,8 @@
 """A long text looked at in part: pieces spread evenly over all of it, read side by side.
 
 The beginning of a text is no sample of it: a corpus is sorted by author or by date, and its first ten thousand tokens may lack
-half of the alphabet. Pieces keep the order within them, and each begins with a few tokens that only set the state.
+half of the alphabet; on Penn Treebank a rise of perplexity was half as large there as on the whole text. Pieces keep the order
+within them, and each begins with a few tokens that only set the state.
 
 Legend: T steps, B pieces, N tokens.
 """

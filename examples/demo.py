@@ -109,7 +109,7 @@ def compare(client: Client, folder: Path) -> int:
         vocabulary=folder / "words.txt",
         calibration=folder / "calibration.txt",
         held_out=folder / "held-out.txt",
-        recipe=Recipe(name="demo", budget=Budget(perplexity_rise=0.05), held_out_tokens=30_000),
+        recipe=Recipe(name="demo", budget=Budget(perplexity_rise=0.05)),
     )
     job = show.follow(client, job.id, console)
     show.outcome(job, console)
