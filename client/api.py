@@ -239,8 +239,27 @@ class Client(Transport):
             found[variant][name] = array
         return {variant: GraphRun(arrays, float(times[variant])) for variant, arrays in found.items()}
 
-    def latency(self, model: str, *, steps: int = 30, batch: int = 1, threads: int = 1, refresh: bool = False) -> Json:
-        """Compares the variants' latency on the service's host."""
-        query = {"steps": steps, "batch": batch, "threads": threads, "refresh": refresh}
+    def latency(
+        self,
+        model: str,
+        *,
+        steps: int | None = None,
+        batch: int | None = None,
+        run: str | None = None,
+        threads: int = 1,
+        refresh: bool = False,
+    ) -> Json:
+        """Compares the variants' latency on the service's host.
+
+        Args:
+            model: id or name.
+            steps: tokens of each sequence; None: the usual number, and of a graph as recorded.
+            batch: sequences side by side; None: one, and of a graph as recorded.
+            run: of a graph: `median`, `smallest` or `largest` recorded run.
+            threads: of one run.
+            refresh: measure anew, even if that was measured before.
+        """
+        asked = {"steps": steps, "batch": batch, "run": run, "threads": threads, "refresh": refresh}
+        query = {name: value for name, value in asked.items() if value is not None}
         found: Json = self._ask("GET", f"/models/{part(model)}/latency", params=query)
         return found

@@ -141,7 +141,7 @@ def models_table(models: list[dict[str, Any]]) -> Table:
                 f"{record.parameters:,}",
                 f"{record.size_bytes / 1e6:.2f}",
                 f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
-                f"{spoken.milliseconds:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch)})",
+                f"{spoken.milliseconds:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch, spoken.run)})",
             )
     return table
 
@@ -149,9 +149,7 @@ def models_table(models: list[dict[str, Any]]) -> Table:
 def comparison_table(manifest: Manifest) -> Table:
     """The variants of one model side by side."""
     scale = scale_of(manifest.metric)
-    shapes = [
-        one_run(manifest.task, each.steps, each.batch, manifest.provenance) for each in manifest.variants[0].latency
-    ]
+    shapes = [one_run(manifest.task, each.steps, each.batch, each.run) for each in manifest.variants[0].latency]
     origin = manifest.provenance
     done = "Judged" if origin.evaluation is None else "Observed and timed"
     warned = f"[bold red]{done} on {RANDOM}.[/]" if origin.random_inputs else None

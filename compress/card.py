@@ -55,8 +55,8 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
     plot_variants(manifest, folder / "variants.svg")
     sections = [
         f"# {manifest.name}",
-        *_verdict(report),
         *_warning(manifest),
+        *_verdict(report),
         _variants(manifest, report),
         *samples_section(report),
         structure_section(manifest),
@@ -147,7 +147,7 @@ def _listed(parts: list[str]) -> str:
 def _latency(manifest: Manifest) -> str:
     rows = [
         [
-            one_run(manifest.task, each.steps, each.batch, manifest.provenance),
+            one_run(manifest.task, each.steps, each.batch, each.run),
             f"`{variant.name}`",
             f"{each.median_ms:.3f}",
             f"{each.p90_ms:.3f}",
@@ -250,4 +250,4 @@ def _budget(manifest: Manifest, budget: Budget) -> str:
 def _spoken(manifest: Manifest) -> str:
     """The latency that is spoken of, in words."""
     spoken = manifest.variants[0].sentence
-    return one_run(manifest.task, spoken.steps, spoken.batch, manifest.provenance)
+    return one_run(manifest.task, spoken.steps, spoken.batch, spoken.run)

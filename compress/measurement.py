@@ -85,8 +85,8 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
     timed: dict[str, list[LatencyRecord]] = {name: [] for name in networks}
     for index, shape in enumerate(task.shapes):
         for each, latency in task.compare(paths, shape).items():
-            timed[each].append(latency)
-        stages.tell(0.7 + 0.3 * (index + 1) / len(task.shapes), f"latency of {one_run(task.task, *shape)}")
+            timed[each].append(latency.model_copy(update={"spoken": shape == task.spoken_shape}))
+        stages.tell(0.7 + 0.3 * (index + 1) / len(task.shapes), f"latency of {_run(task, timed['original'][-1])}")
     variants: list[VariantRecord] = []
     losses: dict[VariantName, float] = {}
     left_out = [f"{small}: {_NO_EIGHT_BITS}" for small, parts in eight_bit.items() if not parts]
@@ -120,7 +120,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         variants,
         scale,
         task.metric,
-        one_run(task.task, *task.spoken_shape),
+        _run(task, variants[0].sentence),
         breaks=lambda variant: limit is not None and not keeps(task.recipe.budget, variant.loss, variant.estimate),
         reservations=_reservations(task),
     )
@@ -137,13 +137,17 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
     budget = task.recipe.budget
     if budget.quality is not None and not keeps(budget, variant.loss, variant.estimate):
         return scale.above(budget, variant.loss, variant.estimate)
-    measured = variant.at(task.spoken_shape)
+    measured = variant.sentence
     if budget.speedup is not None and variant.precision == "float32" and measured.speedup < budget.speedup:
         return (
             f"measured {measured.speedup:.2f} times as fast as the original "
             f"({measured.speedup_low:.2f} to {measured.speedup_high:.2f}), the budget asks for {budget.speedup:g}"
         )
     return None
+
+
+def _run(task: ModelTask[Model], latency: LatencyRecord) -> str:
+    return one_run(task.task, latency.steps, latency.batch, latency.run)
 
 
 def _reservations(task: ModelTask[Model]) -> list[str]:

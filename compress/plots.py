@@ -64,7 +64,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         times = [variant.sentence.milliseconds for variant in manifest.variants]
         for axes, values, label, form in (
-            (left, times, f"{one_run(manifest.task, spoken.steps, spoken.batch)}, median ms", "{:.2f}"),
+            (left, times, f"{one_run(manifest.task, spoken.steps, spoken.batch, spoken.run)}, median ms", "{:.2f}"),
             (right, [variant.metrics[manifest.metric] for variant in manifest.variants], scale.name, "{:.4g}"),
         ):
             bars = axes.barh(names, values, color=colours)

@@ -114,9 +114,10 @@ def _advice(rival: str, slower: bool, faster: bool, smaller: bool, *, steady: bo
         return f"Worth pruning, for speed and for size: it gains both over {rival}."
     if faster:
         return f"Worth pruning for speed, not for size: its file is hardly smaller than that of {rival}, if at all."
+    if smaller and not steady:
+        return "Worth pruning for size; whether it is faster could not be measured."
     if smaller:
-        but = "slower" if slower else "not much faster" if steady else "perhaps no faster, which could not be measured"
-        return f"Worth pruning for size, not for speed: it is {but}."
+        return f"Worth pruning for size, not for speed: it is {'slower' if slower else 'not much faster'}."
     beyond = "" if rival == _ORIGINAL else f" beyond {_ALONE}"
     if not steady:
         return (
@@ -130,7 +131,7 @@ def _speed(best: VariantRecord, rival: VariantRecord | None, run: str) -> str:
     on = f"for {run} on {'one thread' if found.threads == 1 else f'{found.threads} threads'}"
     if not found.steady:
         return (
-            f"How fast {best.name} is was not measured steadily ({on}): the host was busy with other work, so no figure is "
+            f"The speed of {best.name} was not measured steadily ({on}): the host was busy with other work, so no figure is "
             "given. Measure it again on a quiet host."
         )
     clock = ", by CPU time, because the host was busy" if found.basis == "cpu" else ""

@@ -13,6 +13,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from runtime.errors import UnknownVariant
 from runtime.opening import OpenedGraph
+from runtime.shaping import Shape
 from store.bundles import OpenBundle
 from store.manifest import LatencyRecord, Manifest, Task, VariantName, VariantRecord
 
@@ -52,12 +53,16 @@ class LoadedModel(ABC, Generic[Session]):
 
     @classmethod
     @abstractmethod
-    def compare(cls, sessions: Mapping[str, Session], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
-        """Times sessions against each other on `batch` texts of `steps` tokens; `original` among them."""
+    def compare(cls, manifest: Manifest, sessions: Mapping[str, Session], shape: Shape) -> dict[str, LatencyRecord]:
+        """Times sessions against each other at a shape; `original` among them.
+
+        Raises:
+            InputsRefused: when a graph cannot be run at that shape.
+        """
 
     @classmethod
     @abstractmethod
-    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
+    def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
         """What one run of that shape takes beside the weights, about."""
 
     @abstractmethod

@@ -21,6 +21,7 @@ from runtime.questions import QuestionSession
 from runtime.reading import answer, read, tokenized
 from runtime.samples import SAMPLES, AnyGraph, Inputs, read_runs
 from runtime.session import VariantSession
+from runtime.shaping import Shape, shaped, usual
 from runtime.text import TextCodec
 from store.bundles import OpenBundle
 from store.manifest import LatencyRecord, Manifest
@@ -45,13 +46,17 @@ class LoadedLanguageModel(LoadedModel[VariantSession]):
         return VariantSession(path, threads=threads, device=device)
 
     @classmethod
-    def compare(cls, sessions: Mapping[str, VariantSession], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
+    def compare(
+        cls, manifest: Manifest, sessions: Mapping[str, VariantSession], shape: Shape
+    ) -> dict[str, LatencyRecord]:
         """On random tokens."""
+        steps, batch = usual(shape)
         return compare(sessions, steps=steps, batch=batch)
 
     @classmethod
-    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
+    def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
         """Every run makes the log-probabilities of all tokens, (T, B, V) in float32, wherever they are asked for."""
+        steps, batch = usual(shape)
         return 4 * steps * batch * manifest.contract.vocabulary
 
     def _warm(self, session: VariantSession) -> None:
@@ -78,14 +83,17 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
         return QuestionSession(path, threads=threads, device=device)
 
     @classmethod
-    def compare(cls, sessions: Mapping[str, QuestionSession], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
+    def compare(
+        cls, manifest: Manifest, sessions: Mapping[str, QuestionSession], shape: Shape
+    ) -> dict[str, LatencyRecord]:
         """On contexts of random words."""
+        steps, batch = usual(shape)
         return compare_questions(sessions, steps=steps, batch=batch)
 
     @classmethod
-    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
+    def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
         """Every token has what each layer says of it, the concatenations that read it, and four gates: float32."""
-        return 4 * steps * batch * _FLOATS_OF_A_UNIT * max(sum(variant.units) for variant in manifest.variants)
+        return _bytes_of_units(manifest, *usual(shape))
 
     @property
     def memory_bytes(self) -> int:
@@ -152,16 +160,20 @@ class LoadedGraph(LoadedModel[AnyGraph]):
         return AnyGraph(path, threads=threads, device=device)
 
     @classmethod
-    def compare(cls, sessions: Mapping[str, AnyGraph], *, steps: int, batch: int) -> dict[str, LatencyRecord]:
-        """On the first run of the bundle's samples, whatever the shape asked for."""
-        session = sessions["original"]
-        run = read_runs(session.path.with_name(SAMPLES).read_bytes())[0]
-        return compare_graphs(sessions, session.checked(run))
+    def compare(cls, manifest: Manifest, sessions: Mapping[str, AnyGraph], shape: Shape) -> dict[str, LatencyRecord]:
+        """On one of the bundle's samples, brought to the shape that is asked for."""
+        first = sessions["original"]
+        runs = [first.checked(run) for run in read_runs(first.path.with_name(SAMPLES).read_bytes())]
+        run, told = shaped(first, runs, shape, random=manifest.provenance.random_inputs)
+        return compare_graphs(sessions, run, told)
 
     @classmethod
-    def run_bytes(cls, manifest: Manifest, *, steps: int, batch: int) -> int:
-        """Nothing that a shape would tell: a sample was run before the bundle was published."""
-        return 0
+    def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
+        """What its units take where steps or sequences are asked for; the samples were run before they were published."""
+        if shape.steps is None and shape.batch is None:
+            return 0
+        spoken = manifest.variants[0].sentence
+        return _bytes_of_units(manifest, shape.steps or spoken.steps, shape.batch or spoken.batch)
 
     def _warm(self, session: AnyGraph) -> None:
         session.run(session.checked(self._sample()))
@@ -171,7 +183,12 @@ class LoadedGraph(LoadedModel[AnyGraph]):
 
 
 _FLOATS_OF_A_UNIT = 8
-"""Of a recurrent unit in a question graph: itself, its gates, and up to three products that a later layer reads."""
+"""Of a recurrent unit in a graph: itself, its gates, and up to three products that a later layer reads."""
+
+
+def _bytes_of_units(manifest: Manifest, steps: int, batch: int) -> int:
+    return 4 * steps * batch * _FLOATS_OF_A_UNIT * max(sum(variant.units) for variant in manifest.variants)
+
 
 KINDS: Mapping[str, type[LoadedModel[Any]]] = {
     kind.task: kind for kind in (LoadedLanguageModel, LoadedQuestionModel, LoadedGraph)

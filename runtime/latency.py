@@ -20,6 +20,7 @@ from runtime.opening import OpenedGraph
 from runtime.questions import QuestionSession, Side
 from runtime.samples import AnyGraph, Inputs
 from runtime.session import VariantSession
+from runtime.shaping import sizes
 from store.manifest import LatencyRecord, Ratio
 
 ALONE = "original-int8"
@@ -111,13 +112,19 @@ def compare_questions(
 
 
 def compare_graphs(
-    sessions: Mapping[str, AnyGraph], inputs: Inputs, *, pairs: int | None = None, baseline: str = "original"
+    sessions: Mapping[str, AnyGraph],
+    inputs: Inputs,
+    told: str,
+    *,
+    pairs: int | None = None,
+    baseline: str = "original",
 ) -> dict[str, LatencyRecord]:
-    """Times graphs of any kind on the same inputs, round by round; a record's steps and batch are 1: one run.
+    """Times graphs of any kind on the same inputs, round by round.
 
     Args:
         sessions: by name; `baseline` among them.
         inputs: of one run.
+        told: which run that is, in words.
         pairs: rounds; None: as many as fit a few seconds.
         baseline: whose time is divided by the others'.
 
@@ -125,9 +132,10 @@ def compare_graphs(
         ValueError: when the baseline is missing.
         InputsRefused: when a graph cannot be run on the inputs.
     """
-    _first(sessions, baseline)
+    counted = sizes(_first(sessions, baseline), inputs)
     runs = {name: partial(session.run, inputs) for name, session in sessions.items()}
-    return _records(runs, sessions, baseline, 1, 1, pairs)
+    found = _records(runs, sessions, baseline, counted.get("steps", 1), counted.get("batch", 1), pairs)
+    return {name: record.model_copy(update={"run": told}) for name, record in found.items()}
 
 
 def _first(sessions: Mapping[str, Session], baseline: str) -> Session:

@@ -7,11 +7,12 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
+from runtime.shaping import Shape
 from service.problems import Refused
 from service.schemas import LatencyResponse
 
-Key = tuple[str, int, int, int, str | None]
-"""Model id, steps, batch, threads, device."""
+Key = tuple[str, Shape, int, str | None]
+"""Model id, shape, threads, device."""
 REMEMBERED, MOST_WAITING = 256, 8
 
 

@@ -80,8 +80,11 @@ class LatencyRecord(Frozen):
     `speedup` is the median over pairs of original / this, with the 95 % interval of that median.
     """
 
-    steps: int = Field(description="tokens of each sequence in one run; of a graph 1", examples=[30])
-    batch: int = Field(description="sequences side by side; of a graph 1", examples=[1])
+    steps: int = Field(
+        description="tokens of each sequence in one run; of a graph 1 where the names of its dimensions do not tell",
+        examples=[30],
+    )
+    batch: int = Field(description="sequences side by side; of a graph as `steps`", examples=[1])
     threads: int = Field(description="of one run", examples=[1])
     device: str = Field(description="where it ran", default="cpu", examples=["cpu"])
     median_ms: float = Field(description="of one run, by the clock on the wall", examples=[0.63])

@@ -79,6 +79,25 @@ class Check(Frozen):
     )
 
 
+class TimedShape(Frozen):
+    """A shape to measure latency at."""
+
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="tokens of each sequence; null: the usual number, and of a graph as recorded",
+        examples=[30],
+    )
+    batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="sequences side by side; null: one, and of a graph as recorded",
+        examples=[1],
+    )
+
+
 class Recipe(Frozen):
     """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
 
@@ -119,6 +138,13 @@ class Recipe(Frozen):
         default=[],
         description="of a graph: the outputs that it is judged by; empty: all but the states that its caller carries on",
         examples=[["logits"]],
+    )
+    shapes: list[TimedShape] = Field(
+        default=[],
+        max_length=8,
+        description="at which latency is measured; the first is the one that is spoken of, and that a speed budget is about; "
+        "empty: the task's own, and of a graph its smallest, median and largest recorded run",
+        examples=[[{"steps": 30, "batch": 1}]],
     )
     prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
     rotate_embedding: bool = Field(

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import re
 
-from store.manifest import LatencyRecord, Provenance, Task
+from store.manifest import LatencyRecord, Task
 
 _LAYER = re.compile(r"units:([a-z]+)(\d*)")
 """Axes of the language models; graphs and readers have names of their own."""
 RANDOM = "random inputs, drawn to the declared types and shapes: what the model does on real ones was never looked at"
 
 
-def one_run(task: Task, steps: int, batch: int, provenance: Provenance | None = None) -> str:
+def one_run(task: Task, steps: int, batch: int, run: str | None = None) -> str:
     """What was timed, such as `one text of 30 tokens`.
 
     Args:
         task: of the model.
         steps: tokens of each text or context.
         batch: texts or questions side by side.
-        provenance: says whether a graph's inputs were real; None: not told.
+        run: of a graph: which run, and the shapes of its inputs; None: not told.
     """
     tokens = "1 token" if steps == 1 else f"{steps} tokens"
     if task == "graph":
-        if provenance is None:
-            return "one run"
-        return "one run of random inputs" if provenance.random_inputs else "one run of the first recorded inputs"
+        return run or "one run"
     if task == "question-answering":
         return f"one question on {tokens}" if batch == 1 else f"{batch} questions on {tokens} each"
     return f"one text of {tokens}" if batch == 1 else f"{batch} texts of {tokens} each"

@@ -18,6 +18,7 @@ from compress.errors import ModeUnavailable
 from compress.ingest.reading import Reading
 from compress.networks.contract import Network
 from compress.observation import Observed
+from runtime.shaping import Shape
 from store.inspection import LayerRecord
 from store.manifest import (
     SENTENCE,
@@ -129,7 +130,7 @@ class ModelTask(ABC, Generic[Model]):
 
     Attributes:
         task: what the manifest calls it.
-        shapes: (steps, batch) of the latencies that are published, the one that is spoken of first or `SENTENCE`.
+        usual_shapes: of the latencies that are published, the one that is spoken of first or `SENTENCE`.
         original: the uploaded model.
         recipe: what is asked for; its budget is settled.
         metric: what a loss is about.
@@ -140,7 +141,7 @@ class ModelTask(ABC, Generic[Model]):
     """
 
     task: ClassVar[Task]
-    shapes: ClassVar[tuple[tuple[int, int], ...]]
+    usual_shapes: tuple[Shape, ...]
     original: Model
     recipe: Recipe
     metric: Metric
@@ -150,9 +151,15 @@ class ModelTask(ABC, Generic[Model]):
     origin: Origin
 
     @property
-    def spoken_shape(self) -> tuple[int, int]:
-        """The (steps, batch) of the latency that is spoken of, and that a speed budget is about."""
-        return SENTENCE if SENTENCE in self.shapes else self.shapes[0]
+    def shapes(self) -> tuple[Shape, ...]:
+        """Of the latencies that are published: those that the recipe names, or the usual ones."""
+        return tuple(Shape(each.steps, each.batch) for each in self.recipe.shapes) or self.usual_shapes
+
+    @property
+    def spoken_shape(self) -> Shape:
+        """Of the latency that is spoken of, and that a speed budget is about."""
+        usual = Shape(*SENTENCE)
+        return usual if not self.recipe.shapes and usual in self.shapes else self.shapes[0]
 
     @property
     def evaluation(self) -> str | None:
@@ -204,10 +211,8 @@ class ModelTask(ABC, Generic[Model]):
         return None
 
     @abstractmethod
-    def compare(
-        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
-    ) -> dict[str, LatencyRecord]:
-        """Times graphs at (steps, batch) on one thread, interleaved with the one called `original`."""
+    def compare(self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None) -> dict[str, LatencyRecord]:
+        """Times graphs at a shape on one thread, interleaved with the one called `original`."""
 
     @abstractmethod
     def parts(self, declaration: Declaration) -> list[PartRecord]:

@@ -35,13 +35,14 @@ from compress.tasks.understanding import understood
 from runtime.errors import GraphRefused, InputsRefused
 from runtime.latency import compare_graphs
 from runtime.samples import SAMPLES, AnyGraph, Inputs, write_runs
+from runtime.shaping import Shape, chosen, shaped
 from store.inspection import LayerRecord
 from store.manifest import CheckRecord, LatencyRecord, PartRecord, Task
 from store.recipe import COMMAND, Recipe
 
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to its largest entry where that is above 1: float32 sums in different orders."""
-PROVEN, KEPT_SAMPLES = 4, 4
+PROVEN = 4
 SAMPLE_BYTES = 8 << 20
 """What the recorded runs in a bundle may take; the first one is always there."""
 
@@ -62,8 +63,6 @@ class GraphTask(ModelTask[GraphNetwork]):
     """
 
     task: ClassVar[Task] = "graph"
-    shapes: ClassVar = ((1, 1),)
-    """One run of the first sample."""
 
     def __init__(
         self,
@@ -91,6 +90,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         self.runs = recorded_runs(self._uploaded, self.original.trace, calibration, held_out, recipe.seed)
         self._judge = self._judged_by(evaluations)
         self.costly = self._judge.costly
+        self._timed = self._to_be_timed()
         layers = [each for each in self.original.report() if not each.reasons]
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
@@ -99,6 +99,21 @@ class GraphTask(ModelTask[GraphNetwork]):
             self.runs.held_out_origin,
             self.runs.random,
         )
+
+    def _to_be_timed(self) -> dict[Shape, tuple[Inputs, str]]:
+        """The run for each shape, and which it is in words."""
+        try:
+            found = {
+                shape: shaped(self._uploaded, self.runs.all, shape, random=self.runs.random) for shape in self.shapes
+            }
+            if self.recipe.shapes:
+                for run, _ in found.values():
+                    self._uploaded.run(run)
+        except InputsRefused as refused:
+            raise RunsUnusable(
+                f"the graph cannot be timed at the recipe's `shapes`: {refused.issues[0]}", refused.issues
+            ) from refused
+        return found
 
     def _judged_by(self, evaluations: Evaluations) -> Judge:
         """What the recipe's metric asks for."""
@@ -116,6 +131,11 @@ class GraphTask(ModelTask[GraphNetwork]):
             raise RunsUnusable(f"the recipe judges by {', '.join(absent)}; outputs of numbers are {', '.join(numbers)}")
         judged = list(outputs) or [name for name in numbers if name not in states] or numbers
         return ByOutputs(metric, self.runs.held_out, outputs_of(self._uploaded, self.runs.held_out), judged)
+
+    @property
+    def usual_shapes(self) -> tuple[Shape, ...]:  # type: ignore[override]
+        """The median recorded run, the smallest and the largest."""
+        return tuple(Shape(which=which) for which in chosen(self.runs.all))
 
     @property
     def evaluation(self) -> str | None:
@@ -210,12 +230,11 @@ class GraphTask(ModelTask[GraphNetwork]):
         """How far from the original."""
         return self._judge.loss(metrics[self.metric])
 
-    def compare(
-        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
-    ) -> dict[str, LatencyRecord]:
-        """Times runs of the first sample."""
+    def compare(self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None) -> dict[str, LatencyRecord]:
+        """Times runs of recorded inputs."""
         sessions = {name: AnyGraph(path) for name, path in paths.items()}
-        return compare_graphs(sessions, self.runs.held_out[0], pairs=pairs)
+        run, told = self._timed[shape]
+        return compare_graphs(sessions, run, told, pairs=pairs)
 
     def parameters(self, declaration: Declaration) -> int:
         """All of the graph's, also those that no axis touches."""
@@ -226,9 +245,9 @@ class GraphTask(ModelTask[GraphNetwork]):
         return parts_of(self.original, declaration)
 
     def save_companions(self, folder: Path) -> None:
-        """Recorded runs, which the service measures latency on."""
+        """The median recorded run, the smallest and the largest, which the service measures latency on."""
         kept: list[Inputs] = []
-        for run in self.runs.held_out[:KEPT_SAMPLES]:
+        for run in chosen(self.runs.all).values():
             if kept and sum(array.nbytes for each in (*kept, run) for array in each.values()) > SAMPLE_BYTES:
                 break
             kept.append(run)

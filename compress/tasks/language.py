@@ -34,6 +34,7 @@ from compress.verification import verify_graph, verify_removal
 from runtime import scoring
 from runtime.latency import compare
 from runtime.session import VariantSession
+from runtime.shaping import Shape, usual
 from runtime.text import TextCodec
 from store.artifacts import sha256_of
 from store.manifest import SENTENCE, CheckRecord, Estimate, LatencyRecord, Metric, PartRecord, Task
@@ -52,7 +53,7 @@ class LanguageTask(ModelTask[LanguageModel]):
     """
 
     task: ClassVar[Task] = "language-model"
-    shapes: ClassVar = ((30, 10), SENTENCE, (1, 1))
+    usual_shapes = (Shape(30, 10), Shape(*SENTENCE), Shape(1, 1))
     """The paper's, one sentence, and streaming."""
     metric: Metric = "perplexity"
 
@@ -115,12 +116,10 @@ class LanguageTask(ModelTask[LanguageModel]):
         """Of the rise of perplexity, over the same tokens by both."""
         return rise_of_perplexity(self._log_probs(original), self._log_probs(path))
 
-    def compare(
-        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
-    ) -> dict[str, LatencyRecord]:
+    def compare(self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None) -> dict[str, LatencyRecord]:
         """Times scoring runs on random tokens."""
         sessions = {name: VariantSession(path) for name, path in paths.items()}
-        steps, batch = shape
+        steps, batch = usual(shape)
         return compare(sessions, steps=steps, batch=batch, pairs=pairs)
 
     def parts(self, declaration: Declaration) -> list[PartRecord]:

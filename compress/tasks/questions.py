@@ -38,6 +38,7 @@ from runtime.latency import compare_questions
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession, Side
 from runtime.reading import answer, read, tokenized
+from runtime.shaping import Shape, usual
 from store.artifacts import sha256_of
 from store.manifest import CheckRecord, Estimate, LatencyRecord, Metric, PartRecord, Task, VariantName
 from store.recipe import Recipe
@@ -131,7 +132,7 @@ class QuestionTask(ModelTask[Bidaf]):
     """
 
     task: ClassVar[Task] = "question-answering"
-    shapes: ClassVar = ((150, 1), (400, 1), (150, 10))
+    usual_shapes = (Shape(150, 1), Shape(400, 1), Shape(150, 10))
     """A usual paragraph, a window, and ten paragraphs side by side."""
     metric: Metric = "f1"
 
@@ -203,12 +204,10 @@ class QuestionTask(ModelTask[Bidaf]):
         """Of the fall of F1, over the same questions by both."""
         return self._fall(self._scores(self._answers(original)), self._scores(self._answers(path)))
 
-    def compare(
-        self, paths: Mapping[str, Path], shape: tuple[int, int], pairs: int | None = None
-    ) -> dict[str, LatencyRecord]:
+    def compare(self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None) -> dict[str, LatencyRecord]:
         """Times runs on contexts of random words."""
         sessions = {name: QuestionSession(path) for name, path in paths.items()}
-        steps, batch = shape
+        steps, batch = usual(shape)
         return compare_questions(sessions, steps=steps, batch=batch, pairs=pairs)
 
     def parts(self, declaration: Declaration) -> list[PartRecord]:

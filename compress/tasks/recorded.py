@@ -30,6 +30,11 @@ class Recorded:
     held_out_origin: str
     random: bool = False
 
+    @property
+    def all(self) -> list[Inputs]:
+        """Every run once."""
+        return list({id(run): run for run in (*self.calibration, *self.held_out)}.values())
+
 
 def recorded_runs(
     graph: AnyGraph, trace: Trace, calibration: Path | None, held_out: Path | None, seed: int

@@ -9,9 +9,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
-from runtime.errors import DeviceUnavailable
+from runtime.errors import DeviceUnavailable, InputsRefused
 from runtime.kinds import kind_of
 from runtime.opening import OpenedGraph, devices
+from runtime.shaping import Shape, Which
 from service.comparisons import Key
 from service.house import House, TheHouse
 from service.problems import ProblemDocument, Refused
@@ -29,15 +30,27 @@ async def latency(
     model: ModelName,
     house: TheHouse,
     steps: Annotated[
-        int,
+        int | None,
         Query(
             ge=1,
             le=1000,
-            description="tokens of a text or context; of graphs none",
+            description="tokens of a text or context, 30 where none are named; of a graph its run is repeated or cut to so many "
+            "where the names of its dimensions say which one counts steps",
             examples=[30],
         ),
-    ] = 30,
-    batch: Annotated[int, Query(ge=1, le=256, description="sequences side by side", examples=[1])] = 1,
+    ] = None,
+    batch: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=256,
+            description="sequences side by side, 1 where none are named; of a graph as `steps`",
+            examples=[1],
+        ),
+    ] = None,
+    run: Annotated[
+        Which | None, Query(description="of a graph: which recorded run; none: the median one", examples=["largest"])
+    ] = None,
     threads: Annotated[
         int, Query(ge=1, le=CORES, description="of one run; at most this host's cores", examples=[1])
     ] = 1,
@@ -47,25 +60,29 @@ async def latency(
     """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers here."""
     if device is not None and device not in devices():
         raise DeviceUnavailable(device, devices())
-    key = (await run_in_threadpool(house.models.resolve, model), steps, batch, threads, device)
+    key = (await run_in_threadpool(house.models.resolve, model), Shape(steps, batch, run or "median"), threads, device)
 
     async def measure() -> LatencyResponse:
-        return (await house.inference.run(lambda: _measure(house, key)))[0]
+        return (await house.inference.run(lambda: _measure(house, key, named=run is not None)))[0]
 
     return await house.comparisons.get(key, measure, anew=refresh)
 
 
-def _measure(house: House, key: Key) -> LatencyResponse:
+def _measure(house: House, key: Key, *, named: bool) -> LatencyResponse:
     """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
-    model_id, steps, batch, threads, chosen = key
+    model_id, shape, threads, chosen = key
     bundle = house.models.bundles.open(model_id)
     kind = kind_of(bundle.manifest)
-    needed = kind.run_bytes(bundle.manifest, steps=steps, batch=batch)
+    if named and bundle.manifest.task != "graph":
+        raise InputsRefused(
+            [f"`run` names a recorded run, and a {bundle.manifest.task} has none: name `steps` and `batch`"]
+        )
+    needed = kind.run_bytes(bundle.manifest, shape)
     if needed > house.settings.latency_limit_bytes:
         raise Refused(
             "too-large",
-            f"a run of {steps} steps x {batch} takes {needed:,} bytes; at most {house.settings.latency_limit_bytes:,} "
-            "here: ask for fewer steps or a smaller batch",
+            f"a run of {shape.steps or 'the usual'} steps x {shape.batch or 'the usual batch'} takes {needed:,} bytes; at most "
+            f"{house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
         )
     results: dict[str, list[LatencyRecord]] = {variant.name: [] for variant in bundle.manifest.variants}
     for device in devices() if chosen is None else [chosen]:
@@ -78,7 +95,7 @@ def _measure(house: House, key: Key) -> LatencyResponse:
             if chosen is None:
                 continue  # offered by the build of ONNX Runtime, and not there: an image for GPUs on a host without one
             raise
-        for name, record in kind.compare(sessions, steps=steps, batch=batch).items():
+        for name, record in kind.compare(bundle.manifest, sessions, shape).items():
             results[name].append(record)
     return LatencyResponse(
         model_id=model_id, measured_at=datetime.now(UTC), cached=False, baseline="original", results=results

@@ -239,6 +239,28 @@ def test_latency_is_measured_on_the_recorded_run(client: TestClient, model: Load
     assert set(found["results"]) == {variant.name for variant in model.manifest.variants}
     assert all(records[0]["median_ms"] > 0 for records in found["results"].values())
     assert found["results"]["original"][0]["speedup"] == 1.0
+    # Twelve to fourteen steps of one to four sequences were recorded.
+    timed = {"median": (26, 36), "smallest": (12, 12), "largest": (52, 56)}
+    for run, (least, most) in timed.items():
+        asked = {"run": run, "threads": 1}
+        record = client.get("/models/tagger/latency", params=asked).json()["results"]["original"][0]
+        assert least <= record["steps"] * record["batch"] <= most, run
+        assert record["run"] == f"the {run} recorded run (ids: {record['steps']} x {record['batch']})"
+
+
+def test_latency_of_a_graph_is_measured_at_the_shape_that_is_named(client: TestClient, published: Published) -> None:
+    def ask(**params: object) -> Any:
+        return client.get("/models/tagger/latency", params=params)  # type: ignore[arg-type]
+
+    found = ask(steps=5, batch=3).json()["results"]["compressed"][0]
+    assert (found["steps"], found["batch"]) == (5, 3)
+    assert found["run"] == "the median recorded run, repeated or cut (ids: 5 x 3)"
+    assert ask(steps=200).json()["results"]["compressed"][0]["steps"] == 200
+    problem(ask(run="first"), 422, "invalid-request")
+    problem(ask(steps=0), 422, "invalid-request")
+    with TestClient(create_app(ServiceSettings(home=published.settings.home))) as other:
+        body = problem(other.get("/models/tiny/latency", params={"run": "largest"}), 422, "inputs-refused")
+        assert "name `steps` and `batch`" in str(body)
 
 
 def test_runs_are_counted_and_documented(client: TestClient, model: LoadedGraph) -> None:

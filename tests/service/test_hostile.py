@@ -22,6 +22,7 @@ from fastapi.testclient import TestClient
 from client.api import Client
 from examples.demo import free_port
 from runtime.kinds import LoadedLanguageModel
+from runtime.shaping import Shape
 from service.comparisons import MOST_WAITING, Comparisons
 from service.main import create_app
 from service.problems import Refused
@@ -124,10 +125,10 @@ def test_only_a_few_wait_to_compare_latency(client: TestClient) -> None:
         )
 
     async def crowd() -> list[LatencyResponse | BaseException]:
-        await comparisons.get(("m", 1, 1, 1, None), measure, anew=False)
-        asked = [comparisons.get(("m", 1, 1, 1, None), measure, anew=True) for _ in range(MOST_WAITING + 2)]
+        await comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=False)
+        asked = [comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=True) for _ in range(MOST_WAITING + 2)]
         found = await asyncio.gather(*asked, return_exceptions=True)
-        return [*found, await comparisons.get(("m", 1, 1, 1, None), measure, anew=False)]
+        return [*found, await comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=False)]
 
     *found, last = asyncio.run(crowd())
     refused = [each for each in found if isinstance(each, Refused)]

@@ -31,10 +31,11 @@ from compress.tasks.graphs import GraphTask
 from compress.tasks.reading import Inputs, read_task
 from runtime.kinds import LoadedGraph, load
 from runtime.samples import SAMPLES, AnyGraph, read_runs, write_runs
+from runtime.shaping import Shape
 from store.arrays import npz
 from store.bundles import BundleStore, OpenBundle
 from store.manifest import Metric
-from store.recipe import Budget, Recipe
+from store.recipe import Budget, Recipe, TimedShape
 from store.report import Report
 from store.settings import StoreSettings
 from tests.tagger import STEPS, TAGS, Carried, Tagger, compress, export, recorded, tagger_graph, trained
@@ -123,10 +124,25 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(name: str, tmp
         if variant.precision == "int8":
             # ONNX Runtime has an 8-bit LSTM and no 8-bit GRU.
             assert ("recurrent layers" in variant.eight_bit) == (kind is nn.LSTM)
-    (sample, *_) = read_runs(bundle.path(SAMPLES).read_bytes())
-    assert np.array_equal(sample["ids"], runs[32]["ids"])
+    # Timed at the median run of all that were recorded, the smallest and the largest; the first is spoken of.
+    kept = [run["ids"].shape for run in read_runs(bundle.path(SAMPLES).read_bytes())]
+    ordered = sorted((run["ids"].shape for run in runs), key=np.prod)
+    assert [np.prod(shape) for shape in kept] == [np.prod(ordered[each]) for each in (19, 0, -1)]
+    for variant in manifest.variants:
+        assert [(each.steps, each.batch) for each in variant.latency] == kept
+        assert [each.spoken for each in variant.latency] == [True, False, False]
+        assert variant.sentence.run == f"the median recorded run (ids: {kept[0][0]} x {kept[0][1]})"
     assert "the last fifth of the uploaded inputs" in manifest.provenance.held_out
     assert not manifest.provenance.random_inputs
+
+
+def test_a_graph_is_timed_at_the_shapes_of_its_recipe(folder: Path) -> None:
+    task = task_of(folder, Recipe(shapes=[TimedShape(steps=50), TimedShape(steps=7, batch=3)]))
+    assert task.spoken_shape == Shape(50)
+    paths = {"original": folder / "tagger.onnx"}
+    first, second = (task.compare(paths, shape, pairs=1)["original"] for shape in task.shapes)
+    assert (first.steps, second.steps, second.batch) == (50, 7, 3)
+    assert second.run == "the median recorded run, repeated or cut (ids: 7 x 3)"
 
 
 def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Path) -> None:
@@ -134,12 +150,14 @@ def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Pat
     made = compress(tmp_path, folder / "tagger.onnx", recipe, calibration=folder / "recorded.npz")
     bundle = opened(tmp_path, made)
     card, plots = bundle.path("README.md").read_text(), bundle.path("variants.svg").read_text()
-    assert "one run of the first recorded inputs" in card
+    spoken = bundle.manifest.variants[0].sentence
+    assert f"the median recorded run (ids: {spoken.steps} x {spoken.batch})" in card
+    assert "the smallest recorded run (ids: 12 x 1)" in card
     assert "| /recurrent/LSTM | 24 |" in card
     assert "| /recurrent/LSTM.forward | /recurrent/LSTM_1.forward |" in card
     assert "| /scores/MatMul |" in card
     assert "a change of outputs of at most 20.00%" in card
-    assert "| `ids` | int64 | [14, 1] |" in card
+    assert f"| `ids` | int64 | [{spoken.steps}, {spoken.batch}] |" in card
     assert "isslim run tagger inputs.npz" in card
     assert "localhost:8000/models/tagger/run" in card
     assert "uploaded file with the removed units' weights overwritten by zeros" in card
@@ -161,8 +179,8 @@ def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Pat
         console.print(comparison_table(bundle.manifest))
         listed = {"name": "tagger", "id": made, "task": "graph", "metric": "output_change", "issues": []}
         console.print(models_table([{**listed, "variants": [each.model_dump() for each in bundle.manifest.variants]}]))
-    assert "one run" in captured.get()
-    assert "1 x 1" not in captured.get()
+    assert "recorded run" in captured.get()
+    assert " 1 x 1" not in captured.get()
 
 
 def test_random_inputs_are_said_wherever_quality_is(folder: Path, tmp_path: Path) -> None:
@@ -176,10 +194,10 @@ def test_random_inputs_are_said_wherever_quality_is(folder: Path, tmp_path: Path
     report = Report.model_validate_json(bundle.path("report.json").read_bytes())
     assert "judged on RANDOM inputs" in report.verdict
     card = bundle.path("README.md").read_text()
-    assert "judged on RANDOM inputs" in card[:600]
+    assert "\n- All of it was judged on RANDOM inputs.\n" in card
     assert "> **Judged on RANDOM inputs.** No inputs were sent" in card[:600]
-    assert "one run of random inputs" in card
-    assert "recorded inputs |" not in card
+    assert "| the median random run (ids: " in card
+    assert "recorded run" not in card
     assert any("RANDOM" in line for line in told)
     console = terminal()
     with console.capture() as captured:
