@@ -24,7 +24,8 @@ from compress.questions.squad import Paragraph, Question
 from runtime.passages import PassageCodec
 from runtime.questions import QuestionSession
 from store.bundles import BundleStore, seal
-from store.manifest import AxisRecord, Manifest, PartRecord, Provenance, VariantName, VariantRecord
+from store.manifest import AxisRecord, Manifest, PartRecord, VariantName, VariantRecord
+from store.provenance import Provenance
 from store.recipe import Recipe
 from store.report import Report
 from store.settings import StoreSettings

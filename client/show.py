@@ -19,7 +19,7 @@ from store.inspection import Inspection
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Estimate, Manifest, VariantRecord
 from store.quality import Scale, counted, output_change, scale_of
-from store.wording import RANDOM, as_fast, one_run
+from store.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, one_run
 
 
 def terminal() -> Console:
@@ -140,7 +140,9 @@ def models_table(models: list[dict[str, Any]]) -> Table:
                 record.name,
                 f"{record.parameters:,}",
                 f"{record.size_bytes / 1e6:.2f}",
-                f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
+                NOT_JUDGED
+                if model.get("not_judged") and record.name != "original"
+                else f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
                 f"{spoken.milliseconds:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch, spoken.run)})",
             )
     return table
@@ -152,8 +154,14 @@ def comparison_table(manifest: Manifest) -> Table:
     shapes = [one_run(manifest.task, each.steps, each.batch, each.run) for each in manifest.variants[0].latency]
     origin = manifest.provenance
     done = "Judged" if origin.evaluation is None else "Observed and timed"
-    warned = f"[bold red]{done} on {RANDOM}.[/]" if origin.random_inputs else None
-    table = Table(title=f"{manifest.name}: the original and what became of it", caption=warned)
+    warned = [f"{done} on {RANDOM}."] if origin.random_inputs else []
+    warned += [] if origin.not_judged is None else [f"{NOTHING_JUDGED}: {origin.not_judged}."]
+    for variant in manifest.variants:
+        if variant.states is not None and variant.states.returned:
+            names = ", ".join(f"{name} (off by {off:.1%})" for name, off in variant.states.returned.items())
+            warned.append(f"{variant.name} returns states with the removed units at zero: {names}.")
+    caption = "\n".join(f"[bold red]{escape(line)}[/]" for line in warned) or None
+    table = Table(title=f"{manifest.name}: the original and what became of it", caption=caption)
     for column in ("variant", "units", "parameters", "file", scale.name, *shapes):
         table.add_column(column, justify="left" if column == "variant" else "right")
     for variant in manifest.variants:
@@ -163,7 +171,9 @@ def comparison_table(manifest: Manifest) -> Table:
             ", ".join(map(str, variant.sizes.values())),
             f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
-            _quality(scale, variant.metrics[manifest.metric], variant),
+            NOT_JUDGED
+            if origin.not_judged is not None and variant.name != "original"
+            else _quality(scale, variant.metrics[manifest.metric], variant),
             *times,
         )
     return table

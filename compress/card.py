@@ -11,11 +11,12 @@ from compress.quoting import samples_section
 from compress.removed import left_alone_section, structure_section, work_section
 from compress.tradeoff import curve_section, learning_sections
 from compress.usage import use_section
-from store.manifest import LatencyRecord, Manifest, Provenance, Task, VariantRecord
+from store.manifest import LatencyRecord, Manifest, Task, VariantRecord
+from store.provenance import Provenance
 from store.quality import FURTHER, Scale, scale_of
 from store.recipe import Budget
 from store.report import Report
-from store.wording import RANDOM, as_fast, one_run
+from store.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, one_run
 
 _EIGHT_BIT: dict[Task, tuple[str, ...]] = {
     "language-model": ("embedding", "recurrent layers", "softmax"),
@@ -83,32 +84,43 @@ def _verdict(report: Report) -> list[str]:
 
 def _warning(manifest: Manifest) -> list[str]:
     """Loud, where nothing of the quality is known."""
-    if not manifest.provenance.random_inputs:
-        return []
+    origin, found = manifest.provenance, list[str]()
+    if origin.not_judged is not None:
+        found.append(
+            f"> **{NOTHING_JUDGED}.** {origin.not_judged[0].upper()}{origin.not_judged[1:]}. What the small model does on other "
+            "inputs is not known: send some (`held_out`) before you use it."
+        )
+    if origin.random_inputs:
+        found.append(_random(origin))
+    return found
+
+
+def _random(origin: Provenance) -> str:
     send = "Send some (`calibration`, an npz of recorded inputs) before you use the small model."
-    if manifest.provenance.evaluation is not None:
-        return [
+    if origin.evaluation is not None:
+        return (
             f"> **Observed on RANDOM inputs.** No inputs were sent, so units were chosen, proven and timed on {RANDOM}. Only "
             f"the quality is that of the evaluation. {send}"
-        ]
-    return [
+        )
+    return (
         f"> **Judged on RANDOM inputs.** No inputs were sent, so everything here was observed, judged and timed on {RANDOM}. "
         f"{send}"
-    ]
+    )
 
 
 def _variants(manifest: Manifest, report: Report) -> str:
     scale = scale_of(manifest.metric)
     further = {name: told for name, told in FURTHER.items() if name in manifest.variants[0].metrics}
-    sampled = any(variant.estimate is not None for variant in manifest.variants)
+    sampled = manifest.provenance.not_judged is None and any(
+        variant.estimate is not None for variant in manifest.variants
+    )
     rows = [
         [
             f"`{variant.name}`",
             f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
             *(told.value(variant.metrics[name]) for name, told in further.items()),
-            scale.value(variant.metrics[manifest.metric]),
-            scale.change(variant.loss),
+            *_quality(manifest, variant, scale),
             *([_sure(scale, variant)] if sampled else []),
             f"{variant.sentence.milliseconds:.2f} ms",
             as_fast(variant.sentence),
@@ -129,6 +141,13 @@ def _variants(manifest: Manifest, report: Report) -> str:
 def _sure(scale: Scale, variant: VariantRecord) -> str:
     """The interval of a variant's change, and the sample that it stands on."""
     return "" if variant.estimate is None else scale.sample(variant.estimate).removeprefix("95 %: ")
+
+
+def _quality(manifest: Manifest, variant: VariantRecord, scale: Scale) -> tuple[str, str]:
+    """The metric's value and its change; no figures where they say nothing of other data."""
+    if manifest.provenance.not_judged is not None and variant.name != "original":
+        return NOT_JUDGED, NOT_JUDGED
+    return scale.value(variant.metrics[manifest.metric]), scale.change(variant.loss)
 
 
 def _eight_bit(manifest: Manifest) -> str:
@@ -223,6 +242,7 @@ def _origin(manifest: Manifest) -> str:
         f"upload: SHA-256 `{origin.upload_sha256}`, recognised as {origin.layout}",
         f"asked for: {_budget(manifest, recipe.budget)}; mode `{recipe.mode}`, seed {recipe.seed}",
         f"calibration: {origin.calibration}",
+        *([f"not used: {'; '.join(origin.left_out)}"] if origin.left_out else []),
         f"fine-tune: {origin.finetune or 'none'}",
         f"made {manifest.created_at:%Y-%m-%d %H:%M} UTC on {origin.machine} with "
         + ", ".join(f"{name} {number}" for name, number in origin.versions.items()),

@@ -9,7 +9,9 @@ CompressError
 |-- TextUnusable         a text cannot be used with this vocabulary
 |-- EvaluationUnknown    the recipe names an evaluation that the worker's operator has not configured
 |-- EvaluationFailed     the command of an evaluation gives no number
-|-- RunsUnusable         a graph cannot be run on the recorded inputs
+|-- RunsUnusable         a graph cannot be run on the recorded inputs, or they hold NaN and the like
+|-- OutputsUnusable      no output of a graph can tell a compressed one from a destroyed one
+|-- NothingToJudge       a budget of quality, and nothing that was not observed to judge it on
 |-- CheckFailed          the model is not the one that the sender's own check is of
 |-- CheckUnusable        a check of the sender's own cannot be done
 |-- WrongBudget          a budget of another kind of model
@@ -95,6 +97,18 @@ class RunsUnusable(CompressError):
     """A graph cannot be run on the recorded inputs, or on none that could be drawn."""
 
     kind, title = "inputs-unusable", "The graph cannot be run on these inputs"
+
+
+class OutputsUnusable(CompressError):
+    """No output can be compared: they are random, not finite, or do not see what would be removed."""
+
+    kind, title = "outputs-unusable", "The graph's outputs cannot be compared"
+
+
+class NothingToJudge(CompressError):
+    """A budget of quality cannot be kept: everything that was sent had to be observed."""
+
+    kind, title = "nothing-to-judge", "There is nothing to judge the quality on"
 
 
 class EvaluationUnknown(CompressError):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from store.manifest import Estimate
 
 Floats = NDArray[np.float64]
-Unit = Literal["tokens", "questions", "decisions", "values"]
+Unit = Literal["tokens", "questions", "decisions", "rows"]
 
 RESAMPLES = 2000
 LEAST_BLOCKS = 8

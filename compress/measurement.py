@@ -7,9 +7,11 @@ is spoken of). `original` and `original-int8` are always measured, as the baseli
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from compress.reservations import reservations
 from compress.tasks.contract import Model, ModelTask, Published, StageReport
 from compress.verdict import conclude
 from store.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
@@ -104,6 +106,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             metrics=found[name],
             loss=task.loss(found[name], found["original"]),
             estimate=None if name == "original" else task.estimate(paths[name], paths["original"]),
+            states=None if name == "original" else task.states(paths[name]),
             latency=timed[name],
         )
         if task.recipe.budget.quality is not None and name.startswith("compressed"):
@@ -115,14 +118,18 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             left_out.append(f"{name}: {fault}")
             paths[name].unlink()
     by_name, limit = {variant.name: variant for variant in variants}, task.recipe.budget.quality
+    best = best_compressed(variants)
     conclusions = conclude(
-        best_compressed(variants),
+        best,
         variants,
         scale,
         task.metric,
         _run(task, variants[0].sentence),
         breaks=lambda variant: limit is not None and not keeps(task.recipe.budget, variant.loss, variant.estimate),
-        reservations=_reservations(task),
+        judged=task.origin.not_judged is None or task.evaluation is not None,
+        reservations=reservations(
+            task.origin, scale, None if best is None else best.states, evaluated=task.evaluation is not None
+        ),
     )
     plain = by_name.get("original-int8")
     affordable = limit is not None and plain is not None and keeps(task.recipe.budget, plain.loss, plain.estimate)
@@ -132,6 +139,8 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
 
 def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> str | None:
     """How a compressed variant breaks the budget; None when it keeps to it. A size budget was kept by counting."""
+    if not math.isfinite(variant.loss):
+        return "its outputs are not finite where the original's are"
     if not variant.name.startswith("compressed"):
         return None
     budget = task.recipe.budget
@@ -148,13 +157,6 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
 
 def _run(task: ModelTask[Model], latency: LatencyRecord) -> str:
     return one_run(task.task, latency.steps, latency.batch, latency.run)
-
-
-def _reservations(task: ModelTask[Model]) -> list[str]:
-    """What the figures do not show."""
-    if task.origin.random:
-        return ["observed and timed on RANDOM inputs" if task.evaluation else "all of it was judged on RANDOM inputs"]
-    return [task.origin.caveat] if task.origin.caveat else []
 
 
 def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:

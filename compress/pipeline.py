@@ -33,7 +33,8 @@ from compress.tasks.reading import Inputs
 from store.bundles import BundleStore, seal
 from store.inspection import Inspection
 from store.jobs import CompressionRequest
-from store.manifest import AxisRecord, CurvePoint, Manifest, Provenance
+from store.manifest import AxisRecord, CurvePoint, Manifest
+from store.provenance import Provenance
 from store.report import Report
 
 INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "dot", "i8mm")
@@ -224,6 +225,9 @@ def _provenance(
         held_out=origin.held_out,
         random_inputs=origin.random,
         evaluation=evaluation,
+        not_judged=origin.not_judged,
+        judged_by=dict(origin.judged_by),
+        left_out=list(origin.left_out),
         finetune=tuned,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
         machine=_machine(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.8), layout="constrained")
         axes = figure.subplots()
-        points = sorted(report.curve, key=lambda point: point.parameters)
+        points = sorted(
+            (point for point in report.curve if math.isfinite(point.loss)), key=lambda point: point.parameters
+        )
         places = [(point.parameters / 1e6, scale.factor * point.loss) for point in points]
         axes.plot(*zip(*places, (whole, 0.0), strict=True), color="#8892a6", zorder=1)
         for within, label, colour in ((True, "within the budget", "#1f78b4"), (False, "outside", "#e66101")):

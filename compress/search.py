@@ -165,9 +165,10 @@ class _Search(Generic[Model]):
         return self.known[share]
 
     def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
-        """What was tried and judged, from the least removed to the most."""
+        """What was tried and judged, from the least removed to the most; without those whose outputs are not finite."""
         judged = [each for each in self.tried if each.quality is not None or each is chosen]
-        return [self.point(each, chosen=each is chosen) for each in sorted(judged, key=lambda each: each.share)]
+        points = [self.point(each, chosen=each is chosen) for each in sorted(judged, key=lambda each: each.share)]
+        return [point for point in points if math.isfinite(point.loss)]
 
     def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
         """A candidate as a point of the curve; judged if it was not yet."""

@@ -18,6 +18,7 @@ from compress.search import find
 from compress.tasks.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
 from store.quality import weighed
 from store.recipe import Budget, Recipe
+from store.wording import NOTHING_JUDGED
 
 Candidates = Generator[Candidate[Model], Published | None, None]
 
@@ -60,7 +61,10 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
 
 def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
     original, recipe = task.original, task.recipe
-    stages.enter("observe", f"observing {task.origin.calibration}")
+    warned = "" if task.origin.not_judged is None else f"; {NOTHING_JUDGED}: {task.origin.not_judged}"
+    stages.enter("observe", f"observing {task.origin.calibration}{warned}")
+    for line in (*task.origin.warnings, *task.origin.left_out):
+        stages.tell(0.0, line)
     learned = _ordered(task, work, stages)
     known: dict[float, Quality] = {}
     aims, seen = _aims(recipe), set[float]()

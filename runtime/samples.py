@@ -124,7 +124,12 @@ class AnyGraph(OpenedGraph, Ports):
 
 
 def read_runs(content: bytes, largest: int = LARGEST) -> list[Inputs]:
-    """The runs of an npz file's content, in order.
+    """The runs of an npz file's content, in order; see `read_numbered_runs`."""
+    return list(read_numbered_runs(content, largest).values())
+
+
+def read_numbered_runs(content: bytes, largest: int = LARGEST) -> dict[int, Inputs]:
+    """The runs of an npz file's content by their numbers, in order; the only one of a file without numbers is run 0.
 
     Args:
         content: of the file.
@@ -141,14 +146,14 @@ def read_runs(content: bytes, largest: int = LARGEST) -> list[Inputs]:
         raise InputsRefused(["the npz holds no array"])
     numbered = {name: name.split("/", 1) for name in arrays if name.split("/", 1)[0].isdigit() and "/" in name}
     if not numbered:
-        return [arrays]
+        return {0: arrays}
     if len(numbered) < len(arrays):
         strange = sorted(arrays.keys() - numbered.keys())
         raise InputsRefused([f"some arrays are of numbered runs and these are not: {', '.join(strange)}"])
     runs: dict[int, Inputs] = {}
     for name, (number, own) in numbered.items():
         runs.setdefault(int(number), {})[own] = arrays[name]
-    return [runs[number] for number in sorted(runs)]
+    return {number: runs[number] for number in sorted(runs)}
 
 
 def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:

@@ -146,6 +146,14 @@ class ModelSummary(BaseModel):
         description="what the variants' losses are about; null: its manifest is damaged", examples=["perplexity"]
     )
     variants: list[VariantRecord] = Field(description="what was published, the original first")
+    random_inputs: bool = Field(
+        default=False, description="it was observed and timed on random inputs, as none were sent", examples=[False]
+    )
+    not_judged: str | None = Field(
+        default=None,
+        description="why no figure of its quality stands on data that was not observed; null: it does",
+        examples=["one recorded run was sent, which had to be observed"],
+    )
     issues: list[str] = Field(
         default=[],
         description="why it cannot be used, such as a file that was changed on disk; empty: nothing is known",

@@ -12,8 +12,9 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from store.inspection import Inspection, PendingInspection
-from store.manifest import CurvePoint, Estimate, Sha256
+from store.manifest import CurvePoint, Estimate
 from store.problem import Problem
+from store.provenance import Sha256
 from store.recipe import Recipe
 
 

@@ -6,11 +6,13 @@ A manifest names data, never code. `store/__init__.py` specifies the bundle as a
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from store.provenance import Provenance, Sha256
 from store.recipe import Frozen, GraphMetric, Recipe
+from store.states import StatesRecord
 
 Task = Literal["language-model", "question-answering", "graph"]
 Architecture = Literal["lstm-language-model", "gru-language-model", "rhn-language-model", "bidaf", "onnx-graph"]
@@ -19,7 +21,6 @@ Metric = Literal["perplexity", "f1"] | GraphMetric
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 SENTENCE = (30, 1)
 """(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one thread."""
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["ba7816bf" * 8])]
 
 
 class FileRecord(Frozen):
@@ -60,7 +61,7 @@ class Estimate(Frozen):
     low: float = Field(description="lower end of the loss's 95 % interval", examples=[0.031])
     high: float = Field(description="upper end of it", examples=[0.057])
     count: int = Field(description="size of the sample", ge=0, examples=[10000])
-    unit: Literal["tokens", "questions", "decisions", "values"] = Field(
+    unit: Literal["tokens", "questions", "decisions", "rows"] = Field(
         description="what was counted", examples=["tokens"]
     )
     method: Literal["wilson", "block bootstrap"] = Field(description="of the interval", examples=["block bootstrap"])
@@ -182,6 +183,9 @@ class VariantRecord(Sized):
     estimate: Estimate | None = Field(
         default=None, description="of `loss`; null: the original, or nothing that an interval can be told of"
     )
+    states: StatesRecord | None = Field(
+        default=None, description="of a graph that gives states back; null: it does not, or this is the original"
+    )
     int8_form: str | None = Field(
         default=None,
         description="how its weights take 8 bits; null: they do not",
@@ -264,46 +268,6 @@ class EpochPoint(Frozen):
         description="under dropout: perplexity, or of question answering the loss in nats per question", examples=[88.2]
     )
     held_out_value: float = Field(description="in the task's metric, by the quick estimate", examples=[101.3])
-
-
-class Provenance(Frozen):
-    """Where the bundle comes from."""
-
-    upload_sha256: Sha256 = Field(description="of the uploaded model")
-    layout: str = Field(
-        description="which state-dict layout was recognised", examples=["AWD-LSTM: 3 LSTM layers, tied"]
-    )
-    calibration: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
-    held_out: str = Field(description="origin and number of tokens", examples=["uploaded text (10,000 tokens)"])
-    random_inputs: bool = Field(
-        default=False,
-        description="a graph came without inputs: everything was observed and timed on random ones, and judged on them unless "
-        "there was an evaluation",
-        examples=[False],
-    )
-    evaluation: str | None = Field(
-        default=None,
-        description="the operator's command that judged a graph; null: it was judged on the held-out data",
-        examples=["evaluation `wer`, a command of the worker's operator (lower is better; run 9 times)"],
-    )
-    not_judged: str | None = Field(
-        default=None,
-        description="why no figure of quality stands on data that nothing was fitted to; null: it does",
-        examples=["one recorded run was sent, and it was observed"],
-    )
-    finetune: str | None = Field(
-        description="what training did; null: none",
-        default=None,
-        examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"],
-    )
-    versions: dict[str, str] = Field(description="of the libraries that made it", examples=[{"torch": "2.13.0"}])
-    machine: str = Field(description="on which it was made and timed", examples=["AMD EPYC (x86_64), 2 threads"])
-    int8_instructions: list[str] | None = Field(
-        default=None,
-        description="of the processor's instruction sets, those that multiply 8-bit numbers fast; null: not recorded",
-        examples=[["avx512_vnni"]],
-    )
-    seconds: dict[str, float] = Field(description="wall time of each stage", examples=[{"search": 12.3}])
 
 
 class Manifest(Frozen):

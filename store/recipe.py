@@ -146,6 +146,14 @@ class Recipe(Frozen):
         "empty: the task's own, and of a graph its smallest, median and largest recorded run",
         examples=[[{"steps": 30, "batch": 1}]],
     )
+    decision_axis: int | None = Field(
+        default=None,
+        ge=-8,
+        le=7,
+        description="of a graph: the dimension of its outputs along which their classes lie (`argmax`) or their features "
+        "(`cosine`); negative ones count from the last; null: as the graph shows it",
+        examples=[1],
+    )
     prune_embedding: bool = Field(default=True, description="may the embedding's width shrink", examples=[True])
     rotate_embedding: bool = Field(
         default=True,

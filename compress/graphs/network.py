@@ -19,7 +19,7 @@ from compress.graphs.observing import Observer
 from compress.graphs.parts import Parts, take_apart
 from compress.graphs.silencing import silenced
 from compress.graphs.sizes import read_sizes
-from compress.graphs.states import state_outputs
+from compress.graphs.states import carried_states, state_outputs
 from compress.graphs.tracing import Trace
 from compress.graphs.writing import write
 from store.manifest import Architecture
@@ -103,6 +103,10 @@ class GraphNetwork:
     def state_outputs(self) -> set[str]:
         """The graph's outputs that are states which the caller carries on: a removed unit's entries in them are zero."""
         return state_outputs(self.source)
+
+    def carried_states(self) -> dict[str, str]:
+        """Of those, the ones that one input begins, with that input: a caller hands them back in the next call."""
+        return carried_states(self.source)
 
     def report(self) -> list[AxisReport]:
         """Every axis of units, in the order of the graph."""

@@ -48,6 +48,39 @@ def state_outputs(parts: Parts) -> set[str]:
     return {port.name for port in graph.output if _is_state(places, graph, port.name)}
 
 
+def carried_states(parts: Parts) -> dict[str, str]:
+    """Of `state_outputs` those that one input of the graph begins, as it is: what comes out of one call goes into the next.
+
+    Returns:
+        Per output the input.
+    """
+    places, graph = _places(parts), parts.structure.graph
+    inputs, found = {port.name for port in graph.input}, {}
+    for port in graph.output:
+        begun = _beginnings(places, graph, port.name) if _is_state(places, graph, port.name) else set()
+        if len(begun) == 1 and begun <= inputs:
+            found[port.name] = begun.pop()
+    return found
+
+
+def _beginnings(places: _Places, graph: GraphProto, name: str) -> set[str]:
+    """The callers' values that begin the states which a value shows."""
+    made = places.makers.get(name)
+    if made is None or made[0] is not graph:
+        return set()
+    node = made[1]
+    if view(node) is not None:
+        begun = given(node, {1: H0, 2: C0}[list(node.output).index(name)])
+        while begun not in places.inputs:
+            begun = places.makers[begun][1].input[0]
+        return {begun}
+    if node.op_type == "If":
+        index = list(node.output).index(name)
+        return {each for branch in subgraphs(node) for each in _beginnings(places, branch, branch.output[index].name)}
+    several = node.input if node.op_type == "Concat" else node.input[:1]
+    return {begun for each in several for begun in _beginnings(places, graph, each)}
+
+
 def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
     """Graphs whose outputs may be states, with the names of those outputs."""
     top = parts.structure.graph

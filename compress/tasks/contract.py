@@ -35,6 +35,7 @@ from store.manifest import (
 )
 from store.recipe import Recipe
 from store.report import Sample
+from store.states import StatesRecord
 
 if TYPE_CHECKING:
     from compress.calibrate import Pruned
@@ -71,7 +72,10 @@ class Origin:
         random: the data was drawn: what the model does on real data was never looked at.
         dropped: what the file holds and the model does not use, by name.
         assumed: what the file cannot show and was taken for granted.
-        caveat: what the verdict has to say besides; empty: nothing.
+        not_judged: why no figure of quality stands on data that was not observed; None: it does.
+        judged_by: see `Provenance.judged_by`.
+        left_out: data that is not used, and why, a line each.
+        warnings: what else a verdict has to say of how it was judged.
     """
 
     layout: str
@@ -80,12 +84,17 @@ class Origin:
     random: bool = False
     dropped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
-    caveat: str = ""
+    not_judged: str | None = None
+    judged_by: Mapping[str, int | None] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, reading: Reading, calibration: str, held_out: str, caveat: str = "") -> Origin:
+    def read(cls, reading: Reading, calibration: str, held_out: str, warnings: tuple[str, ...] = ()) -> Origin:
         """The origin of a checkpoint that was read in this way."""
-        return cls(reading.line, calibration, held_out, dropped=reading.dropped, assumed=reading.assumed, caveat=caveat)
+        return cls(
+            reading.line, calibration, held_out, dropped=reading.dropped, assumed=reading.assumed, warnings=warnings
+        )
 
 
 @dataclass(frozen=True)
@@ -208,6 +217,10 @@ class ModelTask(ABC, Generic[Model]):
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
         """How sure the loss of a measured graph is; None where no interval can be told."""
+        return None
+
+    def states(self, path: Path) -> StatesRecord | None:
+        """What becomes of the states that a graph gives back; None where it gives none."""
         return None
 
     @abstractmethod

@@ -8,41 +8,40 @@ after repair.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-import numpy as np
-import onnx
-
 from compress import axes
 from compress.axes import Declaration
 from compress.calibrate import Pruned
-from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovable, RunsUnusable, VerificationFailed
+from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovable, RunsUnusable
 from compress.evaluating import Evaluations, Evaluator
 from compress.graphs.network import GraphNetwork
-from compress.graphs.precision import with_wide_outputs
-from compress.moments import Moments, Sums, gathered
 from compress.observation import Observed
 from compress.quantize import quantize_graph
-from compress.tasks.comparing import Outputs, difference
+from compress.tasks.choosing import choose
+from compress.tasks.classes import class_axes
 from compress.tasks.contract import ModelTask, Origin, Quality, Tell
 from compress.tasks.graph_parts import parts_of, untouched
-from compress.tasks.judging import ByCommand, ByOutputs, Judge
-from compress.tasks.recorded import opened, outputs_of, recorded_runs, written
+from compress.tasks.judging import ByCommand, ByOutputs, Judge, refuse_unjudged
+from compress.tasks.proving import Prover
+from compress.tasks.recorded import recorded_runs
+from compress.tasks.running import outputs_of, written
+from compress.tasks.streams import returned, stream_of
 from compress.tasks.understanding import understood
+from compress.tasks.watching import watched
 from runtime.errors import GraphRefused, InputsRefused
 from runtime.latency import compare_graphs
 from runtime.samples import SAMPLES, AnyGraph, Inputs, write_runs
 from runtime.shaping import Shape, chosen, shaped
 from store.inspection import LayerRecord
-from store.manifest import CheckRecord, LatencyRecord, PartRecord, Task
+from store.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
 from store.recipe import COMMAND, Recipe
+from store.states import StatesRecord
 
-TOLERANCE = 1e-4
-"""Largest difference of an output, relative to its largest entry where that is above 1: float32 sums in different orders."""
-PROVEN = 4
 SAMPLE_BYTES = 8 << 20
 """What the recorded runs in a bundle may take; the first one is always there."""
 
@@ -79,7 +78,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             raise NothingRemovable(
                 "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
                 "understood; the issues say why, layer by layer",
-                self.notes(),
+                self._left_alone(),
             )
         try:
             self._uploaded = AnyGraph(path)
@@ -87,10 +86,29 @@ class GraphTask(ModelTask[GraphNetwork]):
             raise RunsUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
         if strange := [name for name, (kind, _) in self._uploaded.outputs.items() if not kind.startswith("tensor(")]:
             raise GraphNotUnderstood(f"outputs that are no tensors are not compared: {', '.join(strange)}")
-        self.runs = recorded_runs(self._uploaded, self.original.trace, calibration, held_out, recipe.seed)
-        self._judge = self._judged_by(evaluations)
+        states = self.original.state_outputs()
+        self.runs = recorded_runs(self._uploaded, self.original.trace, calibration, held_out, recipe.seed, states)
+        refuse_unjudged(recipe, self.runs.not_judged)
+        command = recipe.metric.startswith(COMMAND)
+        if command and recipe.outputs:
+            raise ModeUnavailable(
+                f"`outputs` ({', '.join(recipe.outputs)}) says what a metric of outputs looks at; an evaluation judges the "
+                "graph as a whole: leave one of them out"
+            )
+        self._choice = choose(self.original, self._uploaded, self.runs, recipe.outputs, path.stat().st_size)
+        self._judge: Judge
+        if command:
+            self._judge = ByCommand(Evaluator(self.metric, evaluations), path)
+        else:
+            axes_of = class_axes(self.original, self._uploaded, self._choice.judged, recipe.decision_axis)
+            wanted = outputs_of(self._uploaded, self.runs.held_out, self._choice.judged)
+            self._judge = ByOutputs(recipe.metric, self.runs.held_out, wanted, self._choice.judged, axes_of)
+            self._judge.refuse_blind(self.original, self._choice.unseen, recipe.budget)
+        self._prover = Prover.of(self.runs.held_out, self._choice.compared, len(self._uploaded.outputs))
         self.costly = self._judge.costly
         self._timed = self._to_be_timed()
+        self._stream = stream_of(self._uploaded, self.original.carried_states(), self.runs.held_out)
+        self._measured: dict[Path, Quality] = {}
         layers = [each for each in self.original.report() if not each.reasons]
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
@@ -98,6 +116,10 @@ class GraphTask(ModelTask[GraphNetwork]):
             self.runs.calibration_origin,
             self.runs.held_out_origin,
             self.runs.random,
+            not_judged=self.runs.not_judged,
+            judged_by=self._judge.judged_by,
+            left_out=self.runs.left_out,
+            warnings=tuple(self._choice.notes),
         )
 
     def _to_be_timed(self) -> dict[Shape, tuple[Inputs, str]]:
@@ -115,23 +137,6 @@ class GraphTask(ModelTask[GraphNetwork]):
             ) from refused
         return found
 
-    def _judged_by(self, evaluations: Evaluations) -> Judge:
-        """What the recipe's metric asks for."""
-        metric, outputs = self.recipe.metric, self.recipe.outputs
-        if metric.startswith(COMMAND):
-            if outputs:
-                raise ModeUnavailable(
-                    f"`outputs` ({', '.join(outputs)}) says what a metric of outputs looks at; an evaluation judges the graph as "
-                    "a whole: leave one of them out"
-                )
-            return ByCommand(Evaluator(metric, evaluations), self.path)
-        states = self.original.state_outputs()
-        numbers = [name for name, (kind, _) in self._uploaded.outputs.items() if kind != "tensor(string)"]
-        if absent := [name for name in outputs if name not in numbers]:
-            raise RunsUnusable(f"the recipe judges by {', '.join(absent)}; outputs of numbers are {', '.join(numbers)}")
-        judged = list(outputs) or [name for name in numbers if name not in states] or numbers
-        return ByOutputs(metric, self.runs.held_out, outputs_of(self._uploaded, self.runs.held_out), judged)
-
     @property
     def usual_shapes(self) -> tuple[Shape, ...]:  # type: ignore[override]
         """The median recorded run, the smallest and the largest."""
@@ -144,53 +149,24 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def observe(self, tell: Tell) -> Observed:
         """Moments of what every site reads, over the calibration runs."""
-        observer, moments, seen = self.original.observer(), dict[str, Moments](), 0
-        with opened(observer.model) as graph:
-            for done, run in enumerate(self.runs.calibration):
-                for site, rows in observer.rows(graph.run(run, observer.outputs)).items():
-                    if len(rows):
-                        single = len(self.runs.calibration) == 1
-                        moments[site] = Moments.of(rows) if single else gathered(moments.get(site), rows)
-                        seen = max(seen, moments[site].count)
-                tell((done + 1) / len(self.runs.calibration), "observing")
-        declaration = self.original.declaration()
-        for each in declaration.sites:
-            if each.name not in moments:
-                # It lies in a branch that never ran: nothing is known of its inputs, so nothing is told from others.
-                width = sum(part.size for part in declaration.parts(each))
-                nothing = Sums(1, np.zeros(width), np.eye(width))
-                moments[each.name] = Moments(nothing, nothing)
-        return Observed(moments, seen)
+        observed, lines = watched(self.original, self.runs.calibration, self.runs.labels, tell)
+        self.origin = replace(self.origin, left_out=(*self.origin.left_out, *lines))
+        return observed
 
     def judge(self, network: GraphNetwork) -> Quality:
         """By the recipe's metric."""
         if network is self.original:
-            value = self._judge.value(self.path, "the original")
-        else:
-            with written(network.model()) as path:
-                value = self._judge.value(path)
-        return Quality(value, self._judge.loss(value))
+            return self._judge.quality(self.path, "the original")
+        with written(network.model()) as path:
+            return self._judge.quality(path)
+
+    def prunable(self, declaration: Declaration) -> list[str]:
+        """The axes that something sees which judges."""
+        return [axis for axis in declaration.axes if axis not in self._choice.unseen]
 
     def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
-        """The cut graph against the uploaded one with the removed units held at zero, and repaired against its algebra.
-
-        States that the caller gives may hold something for a removed unit: in both references that is silenced as well.
-        """
-        runs = self._proven
-        cut, _ = axes.take(before.arrays(), before.declaration(), pruned.keep)
-        # One graph after the other: of a large one there is hardly room for two.
-        errors = [
-            difference(_outputs(before.rebuilt(cut).model(), runs), _outputs(before.silenced(pruned.keep), runs)),
-            difference(
-                _outputs(before.rebuilt(pruned.arrays).model(), runs),
-                _outputs(before.rebuilt(pruned.reference).silenced(pruned.keep), runs),
-            ),
-        ]
-        return _checked(
-            "cut graph = uploaded graph with removed units at zero",
-            f"all outputs of {len(runs)} runs, before repair and after it",
-            max(errors),
-        )
+        """See `Prover.removal`."""
+        return self._prover.removal(before, pruned)
 
     def export(self, network: GraphNetwork, path: Path) -> None:
         """Writes the graph; of the original the very file that was uploaded."""
@@ -202,15 +178,8 @@ class GraphTask(ModelTask[GraphNetwork]):
         partial.replace(path)
 
     def verify_export(self, path: Path, network: GraphNetwork, name: str) -> CheckRecord:
-        """The file passes ONNX's checker, and ONNX Runtime's optimised run equals a plain one of the graph in memory."""
-        runs = self._proven
-        try:
-            onnx.checker.check_model(path, full_check=network is not self.original)
-        except onnx.checker.ValidationError as error:
-            raise VerificationFailed(f"ONNX's checker refuses {name}: {error}; nothing was published") from error
-        with opened(with_wide_outputs(network.model()), optimized=False) as plain:
-            found = difference(_outputs(onnx.load(path), runs), outputs_of(plain, runs))
-        return _checked(f"ONNX Runtime, optimised = as written ({name})", f"all outputs of {len(runs)} runs", found)
+        """See `Prover.export`."""
+        return self._prover.export(path, network, name, uploaded=network is self.original)
 
     def quantize(self, source: Path, target: Path) -> list[str]:
         """By ONNX Runtime, dynamically; nothing where that is not possible or leads to a graph that cannot be run."""
@@ -224,7 +193,24 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def measure(self, path: Path) -> dict[str, float]:
         """The recipe's metric, in the file as it is served."""
-        return {self.metric: self._judge.value(path, f"`{path.stem}`")}
+        found = self._measured[path] = self._judge.quality(path, f"`{path.stem}`")
+        return {self.metric: found.value}
+
+    def estimate(self, path: Path, original: Path) -> Estimate | None:
+        """Of the file's last measurement; None of an evaluation's, and of too few rows."""
+        found = self._measured.get(path)
+        return None if found is None else found.estimate
+
+    def states(self, path: Path) -> StatesRecord | None:
+        """Returned states with removed units at zero, on the held-out runs; and a stream of them."""
+        names = sorted(self.original.state_outputs() & set(self._choice.compared))
+        if not names:
+            return None
+        graph, judge = AnyGraph(path), self._judge
+        streamed = None
+        if self._stream is not None and isinstance(judge, ByOutputs):
+            streamed = self._stream.record(graph, lambda found, wanted: judge.of(found, wanted).loss)
+        return StatesRecord(returned=returned(graph, self._uploaded, self.runs.held_out, names), stream=streamed)
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """How far from the original."""
@@ -260,29 +246,17 @@ class GraphTask(ModelTask[GraphNetwork]):
         ]
 
     def notes(self) -> list[str]:
-        """Every group of units that was left alone, with the reasons."""
+        """Every group of units that was left alone, with the reasons; and outputs that judge nothing."""
+        unseen, sizes = self._choice.unseen, self.original.declaration().axes
+        return [
+            *self._left_alone(),
+            *(f"{axis.removeprefix('units:')} ({sizes[axis]} units): {reason}" for axis, reason in unseen.items()),
+            *self._choice.notes,
+        ]
+
+    def _left_alone(self) -> list[str]:
         return [
             f"{each.name} ({each.size} units): {'; '.join(each.reasons)}"
             for each in self.original.report()
             if each.reasons
         ]
-
-    @property
-    def _proven(self) -> list[Inputs]:
-        """Some of the held-out runs, spread over all: neighbours may all go through one branch of the graph."""
-        runs = self.runs.held_out
-        return [runs[index] for index in sorted({round(each) for each in np.linspace(0, len(runs) - 1, PROVEN)})]
-
-
-def _checked(name: str, detail: str, error: float) -> CheckRecord:
-    if not error <= TOLERANCE:
-        raise VerificationFailed(
-            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
-        )
-    return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)
-
-
-def _outputs(model: onnx.ModelProto, runs: Sequence[Inputs]) -> list[Outputs]:
-    """What a graph in memory makes of runs."""
-    with opened(with_wide_outputs(model)) as graph:
-        return outputs_of(graph, runs)

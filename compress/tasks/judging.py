@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import numpy as np
+
+from compress.errors import NothingToJudge, OutputsUnusable
 from compress.evaluating import Evaluator
-from compress.tasks.comparing import Outputs, compared, loss_of
-from compress.tasks.recorded import outputs_of
+from compress.graphs.network import GraphNetwork
+from compress.tasks.comparing import Axes, Outputs, compared, loss_of
+from compress.tasks.contract import Quality
+from compress.tasks.running import outputs_of, written
 from runtime.samples import AnyGraph, Inputs
+from store.quality import scale_of
+from store.recipe import COMMAND, Budget, Recipe
+
+
+def refuse_unjudged(recipe: Recipe, not_judged: str | None) -> None:
+    """A budget of quality needs something that was not observed to be judged on, or an evaluation.
+
+    Args:
+        recipe: its budget is settled.
+        not_judged: why there is nothing; None: there is.
+
+    Raises:
+        NothingToJudge: when there is none.
+    """
+    limit = recipe.budget.quality
+    if not_judged is None or limit is None or recipe.metric.startswith(COMMAND):
+        return
+    scale = scale_of(recipe.metric)
+    raise NothingToJudge(
+        f"the budget allows a {scale.loss_name} of {scale.loss(limit).removeprefix('+')}, and nothing was sent to judge that on: "
+        f"{not_judged}. Send other runs as `held_out`, or several runs of which a part is kept; or ask for `size_ratio` or "
+        "`speedup`, which need no judge"
+    )
 
 
 class Judge(Protocol):
@@ -25,7 +53,11 @@ class Judge(Protocol):
     def told(self) -> str | None:
         """What judges, in a line; None: the held-out inputs, which speak for themselves."""
 
-    def value(self, graph: Path, which: str = "a compressed graph") -> float:
+    @property
+    def judged_by(self) -> dict[str, int | None]:
+        """See `Provenance.judged_by`."""
+
+    def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
         """Of an ONNX file; `which` it is is for errors.
 
         Raises:
@@ -44,16 +76,57 @@ class ByOutputs:
         runs: the held-out ones.
         wanted: the original's outputs on them.
         names: which outputs count.
+        axes: along which of their dimensions their classes lie; see `comparing.Axes`.
     """
 
     costly, told = False, None
 
-    def __init__(self, metric: str, runs: Sequence[Inputs], wanted: Sequence[Outputs], names: Sequence[str]) -> None:
-        self._metric, self._runs, self._wanted, self._names = metric, runs, wanted, names
+    def __init__(
+        self, metric: str, runs: Sequence[Inputs], wanted: Sequence[Outputs], names: Sequence[str], axes: Axes
+    ) -> None:
+        self._names, self._axes = list(names), axes
+        self._metric, self._runs, self._wanted = metric, runs, wanted
 
-    def value(self, graph: Path, which: str = "a compressed graph") -> float:
-        """The metric's value; see `Judge`."""
-        return compared(self._metric, outputs_of(AnyGraph(graph), self._runs), self._wanted, self._names)
+    @property
+    def judged_by(self) -> dict[str, int | None]:
+        """See `Provenance.judged_by`; a decision that is a whole number lies along no dimension."""
+        if self._metric not in ("argmax", "cosine"):
+            return dict.fromkeys(self._names)
+        whole = [name for name in self._names if self._metric == "argmax" and self._wanted[0][name].dtype.kind in "iub"]
+        return {name: None if name in whole else self._axes.get(name, -1) for name in self._names}
+
+    def refuse_blind(self, network: GraphNetwork, unseen: Collection[str], budget: Budget) -> None:
+        """A budget of quality that a graph keeps whose layers are silent says nothing.
+
+        Args:
+            network: the original.
+            unseen: axes that are not touched.
+            budget: settled.
+
+        Raises:
+            OutputsUnusable: when it keeps to it.
+        """
+        if budget.quality is None:
+            return
+        nothing = {axis: np.zeros(0, np.int64) for axis in network.declaration().axes if axis not in unseen}
+        with written(network.silenced(nothing)) as path:
+            found = self.quality(path, "the original with all its units silent")
+        if found.loss <= budget.quality:
+            scale = scale_of(self._metric)
+            raise OutputsUnusable(
+                f"with every recurrent unit silent the graph has {scale.told(found.value, found.loss)}, which the budget of "
+                f"{scale.loss(budget.quality).removeprefix('+')} allows: a destroyed model would pass. Ask for less, for another "
+                "`metric`, or for the `outputs` that depend on the recurrent layers"
+            )
+
+    def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
+        """The metric's value, its loss, and the interval of that; see `Judge`."""
+        return self.of(outputs_of(AnyGraph(graph), self._runs), self._wanted)
+
+    def of(self, found: Sequence[Outputs], wanted: Sequence[Outputs]) -> Quality:
+        """The same of outputs that were made elsewhere."""
+        each = compared(self._metric, found, wanted, self._names, self._axes)
+        return Quality(each.value, self.loss(each.value), each.estimate)
 
     def loss(self, value: float) -> float:
         """How far from the original, which the value says by itself."""
@@ -72,6 +145,7 @@ class ByCommand:
     """
 
     costly = True
+    judged_by: ClassVar[dict[str, int | None]] = {}
 
     def __init__(self, evaluator: Evaluator, original: Path) -> None:
         self._evaluator = evaluator
@@ -83,9 +157,10 @@ class ByCommand:
         """See `Judge`."""
         return self._evaluator.told
 
-    def value(self, graph: Path, which: str = "a compressed graph") -> float:
-        """The number that it prints; see `Judge`."""
-        return self._evaluator.value(graph, which)
+    def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
+        """The number that it prints, of which no interval is known; see `Judge`."""
+        value = self._evaluator.value(graph, which)
+        return Quality(value, self.loss(value))
 
     def loss(self, value: float) -> float:
         """See `Evaluator.loss`."""

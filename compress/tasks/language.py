@@ -62,7 +62,9 @@ class LanguageTask(ModelTask[LanguageModel]):
     ) -> None:
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
         self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
-        self.origin = Origin.read(reading, texts.calibration_origin, texts.held_out_origin, texts.caveat)
+        self.origin = Origin.read(
+            reading, texts.calibration_origin, texts.held_out_origin, (texts.caveat,) if texts.caveat else ()
+        )
         self._scored: dict[str, NDArray[np.float32]] = {}
 
     @cached_property

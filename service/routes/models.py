@@ -103,5 +103,7 @@ def _summary(listed: ListedBundle) -> ModelSummary:
         task=manifest and manifest.task,
         metric=manifest and manifest.metric,
         variants=[] if manifest is None else manifest.variants,
+        random_inputs=manifest is not None and manifest.provenance.random_inputs,
+        not_judged=manifest and manifest.provenance.not_judged,
         issues=listed.issues,
     )

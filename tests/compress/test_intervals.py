@@ -59,19 +59,19 @@ def slowly(sums: NDArray[np.float64], resamples: int = 4000) -> tuple[float, flo
 def test_bootstrap_is_that_of_drawing_block_by_block() -> None:
     generator = np.random.default_rng(1)
     sums = np.stack([generator.normal(3, 2, 30), generator.uniform(0.5, 2, 30)], axis=1)
-    found = bootstrap(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], count=30, unit="values")
+    found = bootstrap(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], count=30, unit="rows")
     assert found is not None
     low, high = slowly(sums)
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.08 * (high - low))  # the noise of 2,000 draws
-    again = bootstrap(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], count=30, unit="values")
+    again = bootstrap(sums, lambda drawn: drawn[:, 0] / drawn[:, 1], count=30, unit="rows")
     assert again == found
 
 
 def test_too_few_blocks_or_an_infinite_figure_have_no_interval() -> None:
-    assert bootstrap(np.ones((7, 1)), lambda drawn: drawn[:, 0], count=7, unit="values") is None
-    assert bootstrap(np.full((9, 1), np.inf), lambda drawn: drawn[:, 0], count=9, unit="values") is None
+    assert bootstrap(np.ones((7, 1)), lambda drawn: drawn[:, 0], count=7, unit="rows") is None
+    assert bootstrap(np.full((9, 1), np.inf), lambda drawn: drawn[:, 0], count=9, unit="rows") is None
     with pytest.raises(ValueError, match="expected"):
-        bootstrap(np.ones(9), lambda drawn: drawn[:, 0], count=9, unit="values")
+        bootstrap(np.ones(9), lambda drawn: drawn[:, 0], count=9, unit="rows")
 
 
 def test_blocks_hold_every_row_once() -> None:

@@ -70,8 +70,8 @@ def test_metric_is_its_definition_and_the_worst_output_counts(metric: Metric, sp
     values = [slowly(metric, found, wanted, name) for name in ("scores", "gate")]
     worst = min(values) if metric in ("argmax", "cosine") else max(values)
     for name, value in zip(("scores", "gate"), values, strict=True):
-        assert compared(metric, found, wanted, [name]) == pytest.approx(value, rel=1e-6)
-    assert compared(metric, found, wanted, ["scores", "gate"]) == pytest.approx(worst, rel=1e-6)
+        assert compared(metric, found, wanted, [name]).value == pytest.approx(value, rel=1e-6)
+    assert compared(metric, found, wanted, ["scores", "gate"]).value == pytest.approx(worst, rel=1e-6)
     loss = loss_of(metric, worst)
     assert loss == pytest.approx(1 - worst if metric in ("argmax", "cosine") else worst)
     assert loss > 0 or metric == "argmax"
@@ -93,7 +93,7 @@ def test_metric_is_its_definition_and_the_worst_output_counts(metric: Metric, sp
 )
 def test_equal_outputs_lose_nothing(metric: Metric, array: NDArray[Any]) -> None:
     run = [{"y": np.asarray(array)}]
-    assert loss_of(metric, compared(metric, run, run, ["y"])) == pytest.approx(0.0, abs=1e-12)
+    assert loss_of(metric, compared(metric, run, run, ["y"]).value) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -101,7 +101,7 @@ def test_equal_outputs_lose_nothing(metric: Metric, array: NDArray[Any]) -> None
 def test_output_that_is_no_longer_finite_is_infinitely_far(metric: Metric, broken: float) -> None:
     wanted = [{"y": np.array([[0.1, 0.9], [0.8, 0.2]], np.float32)}]
     found = [{"y": np.array([[broken, 0.9], [0.8, 0.2]], np.float32)}]
-    loss = loss_of(metric, compared(metric, found, wanted, ["y"]))
+    loss = loss_of(metric, compared(metric, found, wanted, ["y"]).value)
     if metric == "argmax":
         # A decision is all that counts; minus infinity leaves it as it was.
         assert loss == (0.0 if broken == -np.inf else 0.5)
@@ -114,4 +114,45 @@ def test_output_that_is_no_longer_finite_is_infinitely_far(metric: Metric, broke
 def test_output_that_never_changes_has_no_spread_to_be_relative_to() -> None:
     wanted = [{"y": np.full((4,), 2.0, np.float32)}]
     found = [{"y": np.full((4,), 2.5, np.float32)}]
-    assert compared("output_change", found, wanted, ["y"]) == pytest.approx(0.5)
+    assert compared("output_change", found, wanted, ["y"]).value == pytest.approx(0.5)
+
+
+def test_decisions_are_taken_along_the_dimension_of_the_classes() -> None:
+    wanted = [{"y": np.array([[[1.0, 5.0, 2.0], [4.0, 0.0, 3.0]]], np.float32)}]  # (1, 2 classes, 3 steps)
+    found = [{"y": np.array([[[1.0, 5.0, 9.0], [4.0, 0.0, 3.0]]], np.float32)}]
+    assert compared("argmax", found, wanted, ["y"], {"y": 1}).value == pytest.approx(2 / 3)
+    assert compared("argmax", found, wanted, ["y"]).value == pytest.approx(1 / 2)
+    ids = [{"y": np.array([[3, 1, 7, 7]], np.int64)}]
+    assert compared("argmax", [{"y": np.array([[3, 1, 7, 8]], np.int64)}], ids, ["y"]).value == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_interval_holds_the_loss_and_the_loss_of_as_many_again(metric: Metric) -> None:
+    def drawn(seed: int, count: int) -> tuple[list[Outputs], list[Outputs]]:
+        generator = np.random.default_rng(seed)
+        wanted = [{"y": generator.normal(0, 1, (9, 4))} for _ in range(count)]
+        # Runs differ in how far they are off, as recorded ones do.
+        return [
+            {"y": run["y"] + generator.normal(0, 0.1 + 0.2 * (i % 3), (9, 4))} for i, run in enumerate(wanted)
+        ], wanted
+
+    truth = loss_of(metric, compared(metric, *drawn(0, 3000), ["y"]).value)
+    inside = 0
+    for seed in range(1, 41):
+        found = compared(metric, *drawn(seed, 30), ["y"])
+        assert found.estimate is not None
+        assert (found.estimate.count, found.output) == (270, "y")
+        assert found.estimate.unit == ("decisions" if metric == "argmax" else "rows")
+        assert found.estimate.low <= loss_of(metric, found.value) <= found.estimate.high
+        inside += found.estimate.low <= truth <= found.estimate.high
+    assert inside >= 34  # 38 of 40 are to be expected
+
+
+def test_too_few_rows_have_no_interval_and_decisions_always_have_one() -> None:
+    wanted = [{"y": np.array([[0.1, 0.9], [0.8, 0.2]])}]
+    found = [{"y": np.array([[0.2, 0.9], [0.8, 0.2]])}]
+    assert compared("output_change", found, wanted, ["y"]).estimate is None
+    estimate = compared("argmax", found, wanted, ["y"]).estimate
+    assert estimate is not None
+    assert (estimate.low, estimate.count) == (0.0, 2)
+    assert estimate.high > 0.5
