@@ -135,7 +135,7 @@ def _vocabulary(found: Inspection) -> list[str]:
         lines.append(
             f"{trip.checked - trip.failed:,} of {trip.checked:,} tokens, given as text, are read as themselves"
         )
-        lines += trip.examples
+        lines += [f"not so: {', '.join(trip.examples)}"] if trip.examples else []
     return lines
 
 

@@ -88,9 +88,16 @@ def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings)
     from compress.ingest.limits import memory_for
     from compress.inspecting import begin
 
-    size = sum(upload.size_bytes for upload in request.uploads)
-    with memory_for(settings.inspection_memory_bytes + 8 * size):
-        begin(_files(request, folder, settings), request.recipe, _tell_inspection, EvaluationSettings().evaluations)
+    evaluations = EvaluationSettings().evaluations
+    allowed = settings.inspection_memory_bytes + 8 * sum(upload.size_bytes for upload in request.uploads)
+    try:
+        with memory_for(allowed):
+            begin(_files(request, folder, settings), request.recipe, _tell_inspection, evaluations, looking=True)
+    except MemoryError as fault:
+        raise MemoryError(
+            f"the inspection takes more than {allowed:,} bytes; a job of the same files has no such limit. The operator can "
+            "raise ISS_INSPECTION_MEMORY_BYTES"
+        ) from fault
 
 
 def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -> Inputs:

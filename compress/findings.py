@@ -7,7 +7,7 @@ from typing import Any
 from compress import axes
 from compress.ingest.reading import Reading
 from compress.networks.contract import Network
-from store.inspection import Inspection, LayerRecord, RoundTrip, TextRecord
+from store.inspection import Inspection, LayerRecord, TextRecord
 from store.manifest import Task
 from store.problem import Problem
 from store.wording import RANDOM
@@ -60,16 +60,11 @@ class Findings:
 
     def _warnings(self) -> list[str]:
         known, warnings = self._known, list[str]()
-        trip: RoundTrip | None = known.get("round_trip")
         texts: list[TextRecord] = known.get("texts", [])
         if known.get("random_inputs"):
             warnings.append(f"no inputs were sent: a job would observe and judge on {RANDOM}")
         if known.get("not_judged"):
             warnings.append(f"nothing would be judged: {known['not_judged']}")
-        if trip is not None and trip.failed:
-            warnings.append(
-                f"{trip.failed:,} of {trip.checked:,} tokens of the vocabulary, given as text, are read as something else"
-            )
         warnings += [
             f"{text.unknown_share:.0%} of the {text.tokens:,} tokens of `{text.field}` are not in the vocabulary"
             for text in texts

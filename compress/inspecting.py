@@ -1,7 +1,7 @@
 """What every job begins with, and all that an inspection does: to read an upload and say what was understood of it.
 
-Nothing here takes longer than seconds: what is costly - the original's quality, texts that the model has to write, an evaluation
-of the operator's - is done when it is first asked for, by the stages of a job.
+An inspection takes seconds: what is costly - the original's quality, an evaluation of the operator's, texts that the model has to
+write - is left to the stages of a job.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def begin(
     recipe: Recipe,
     tell: Callable[[Inspection], None],
     evaluations: Evaluations = MappingProxyType({}),
+    *,
+    looking: bool = False,
 ) -> tuple[ModelTask[Any], Inspection]:
     """Reads an upload and tells what was understood of it, also where it is refused.
 
@@ -34,6 +36,7 @@ def begin(
         recipe: what is asked for.
         tell: called once, before this returns or raises a `CompressError`.
         evaluations: commands that the recipe's metric may name.
+        looking: the task will not be used: see `read_task`.
 
     Returns:
         The task, and what `tell` was called with.
@@ -43,7 +46,7 @@ def begin(
     """
     found = Findings()
     try:
-        task = read_task(inputs, recipe, evaluations, found)
+        task = read_task(inputs, recipe, evaluations, found, looking)
         found.add(**_of(task))
         found.add(checks=checked(task, inputs, recipe.check))
         # What was read of a checkpoint has been told, piece by piece; here the pieces stand in one line.

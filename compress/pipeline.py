@@ -103,6 +103,7 @@ def run(
     stages = Stages(report)
     stages.enter("ingest", "reading the model")
     task, inspection = begin(inputs, request.recipe, tell, evaluations)
+    task.judge(task.original)  # remembered by the task; what cannot be judged ends here
     return _compress(task, inspection, request, work, stages, bundles)
 
 

@@ -25,6 +25,7 @@ from compress.ingest.subwords import as_text, mark_of, refuse_subwords
 from compress.ingest.tokenlists import TokenList, read_json, read_list, refuse_other_forms
 from compress.ingest.words import unused
 from runtime.text import character_tokenizer, word_tokenizer
+from store.inspection import RoundTrip
 from store.manifest import TextContract
 from store.recipe import Recipe
 
@@ -32,6 +33,7 @@ MOST_PARTS = 0.005
 """Share of a vocabulary's tokens that may look like parts of words: a word list of tweets holds a few `##tag`."""
 FEW = 3
 """Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space."""
+MOST_SHOWN = 8
 MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """What people round the size of a vocabulary up to; no more than an eighth of it, but for 8."""
 
@@ -45,12 +47,14 @@ class Vocabulary:
         contract: what starts a text and stands for unknown tokens.
         dropped: what of the file is not read.
         assumed: what the file does not say.
+        round_trip: whether its tokens, given as text, come back; None: they are parts of words, which do not by themselves.
     """
 
     tokenizer: Tokenizer
     contract: TextContract
     dropped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    round_trip: RoundTrip | None = None
 
     def __iter__(self) -> Iterator[Any]:
         """The tokenizer, then the contract."""
@@ -89,8 +93,8 @@ def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) 
     )
     word = unit == "word"
     tokenizer = word_tokenizer(tokens, unknown, newline) if word else character_tokenizer(tokens, unknown)
-    assumed += _checked(tokenizer, tokens[: len(listed.tokens)], recipe)
-    return Vocabulary(tokenizer, contract, listed.dropped, tuple(assumed))
+    told, round_trip = _checked(tokenizer, tokens[: len(listed.tokens)], recipe)
+    return Vocabulary(tokenizer, contract, listed.dropped, (*assumed, *told), round_trip)
 
 
 def _own(ingested: Ingested, size: int) -> TokenList:
@@ -151,8 +155,8 @@ def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str
     return [*tokens, *map(unused, range(len(tokens), size))], [*assumed, told]
 
 
-def _checked(tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe) -> list[str]:
-    """A line on the tokens that do not come back from their own text.
+def _checked(tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe) -> tuple[list[str], RoundTrip]:
+    """A line on the tokens that do not come back from their own text, and the count of them.
 
     Raises:
         VocabularyMismatch: when they are more than a few.
@@ -161,6 +165,7 @@ def _checked(tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe) -> lis
     back = _ids(tokenizer, list(map(as_text, looked_at)))
     strays = [token for token, ids in zip(looked_at, back, strict=True) if ids != [tokenizer.token_to_id(token)]]
     marked = [token for token in strays if mark_of(token) is not None]
+    found = RoundTrip(checked=len(looked_at), failed=len(strays), examples=list(map(repr, strays[:MOST_SHOWN])))
     told = []
     if marked and recipe.unit == "word":
         told.append(f"texts come already cut into the {len(marked):,} parts of words, such as {marked[0]!r}")
@@ -171,11 +176,11 @@ def _checked(tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe) -> lis
         raise VocabularyMismatch(
             f"{len(strays):,} of {len(tokens):,} tokens do not come back from their own text: texts are cut at white space "
             "(words) or into single characters, and these are neither. Send the tokenizer.json that the model was trained with",
-            [repr(token) for token in strays[:8]],
+            [repr(token) for token in strays[:MOST_SHOWN]],
         )
     if strays:
         told.append(f"no text gives {len(strays)} of the vocabulary's tokens, such as {strays[0]!r}")
-    return told
+    return told, found
 
 
 def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int] | None]:
@@ -198,7 +203,7 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
     tokenizer.no_truncation()
     tokenizer.no_padding()
     found = tokenizer.get_vocab_size(with_added_tokens=True)
-    assumed = []
+    assumed, round_trip = list[str](), None
     if _is_padded(found, size):
         assumed.append(f"the last {size - found} of the embedding's {size:,} rows are padding")
     elif found != size:
@@ -206,7 +211,8 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
     known = tokenizer.get_vocab(with_added_tokens=True)
     tokens = sorted(known, key=lambda token: known[token])
     if model.get("type") == "WordLevel":
-        assumed += _checked(tokenizer, tokens, recipe)
+        told, round_trip = _checked(tokenizer, tokens, recipe)
+        assumed += told
     contract = TextContract(
         unit="subword" if recipe.unit == "auto" and model.get("type") != "WordLevel" else _unit(recipe, tokens),
         vocabulary=size,
@@ -214,7 +220,7 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
         unknown_token=_own_unknown(model, tokens),
         newline_token=None,
     )
-    return Vocabulary(tokenizer, contract, (), tuple(assumed))
+    return Vocabulary(tokenizer, contract, (), tuple(assumed), round_trip)
 
 
 def _own_unknown(model: dict[str, Any], tokens: Sequence[str]) -> str | None:

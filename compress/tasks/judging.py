@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -134,23 +135,25 @@ class ByOutputs:
 
 
 class ByCommand:
-    """What an evaluation says, beginning with what it says of the original: one that cannot judge that ends a job at once.
+    """What an evaluation says. It is first asked of the original: one that cannot judge that ends a job at once.
 
     Args:
         evaluator: of the worker's operator.
         original: the uploaded file.
-
-    Raises:
-        EvaluationFailed: when there is no number for the original, or none that another can be compared with.
     """
 
     costly = True
     judged_by: ClassVar[dict[str, int | None]] = {}
 
     def __init__(self, evaluator: Evaluator, original: Path) -> None:
-        self._evaluator = evaluator
-        self._original = evaluator.value(original, "the original")
-        evaluator.loss(self._original, self._original)
+        self._evaluator, self._path = evaluator, original
+
+    @cached_property
+    def _original(self) -> float:
+        """Its number; it takes as long as the operator's command."""
+        found = self._evaluator.value(self._path, "the original")
+        self._evaluator.loss(found, found)
+        return found
 
     @property
     def told(self) -> str:

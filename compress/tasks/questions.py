@@ -73,11 +73,21 @@ def read_questions(
     recipe: Recipe,
     *,
     train: Path | None = None,
+    answering: bool = True,
 ) -> QuestionData:
     """Reads uploaded questions. A training set stands in for a calibration set that is not given, and the other way round.
 
     Without a held-out set the last fifth of the given questions is held out. Where held-out questions have no answers, the
     original's are taken for them: F1 then measures agreement.
+
+    Args:
+        original: the model.
+        codec: of its words and characters.
+        calibration: what is observed.
+        held_out: what is judged on.
+        recipe: how many of them.
+        train: what is trained on.
+        answering: whether the original answers questions without an answer; an inspection only says that it will.
 
     Raises:
         TextUnusable: when no questions were sent, or there are too few.
@@ -106,9 +116,10 @@ def read_questions(
             raise TextUnusable(f"there are {len(questions.examples)} {name} questions; at least 10 are needed")
     as_sent = judged
     if not all(example.golden for example in judged.examples):
-        answers = evaluated(original, judged).answers
-        examples = [replace(each, golden=(said,)) for each, said in zip(judged.examples, answers, strict=True)]
-        judged = replace(judged, examples=examples)
+        if answering:
+            answers = evaluated(original, judged).answers
+            examples = [replace(each, golden=(said,)) for each, said in zip(judged.examples, answers, strict=True)]
+            judged = replace(judged, examples=examples)
         origin += ", judged by the original's own answers: F1 here is agreement with the original"
     return QuestionData(
         observed,

@@ -22,7 +22,7 @@ from compress.tasks.graphs import GraphTask
 from compress.tasks.language import LanguageTask
 from compress.tasks.questions import QuestionTask, read_questions
 from compress.tasks.understanding import graph_file
-from compress.texts import read_texts
+from compress.texts import briefly, read_texts
 from runtime.text import TextCodec
 from store.manifest import Task
 from store.quality import settled
@@ -51,7 +51,11 @@ class Inputs:
 
 
 def read_task(
-    inputs: Inputs, recipe: Recipe, evaluations: Evaluations = MappingProxyType({}), found: Findings | None = None
+    inputs: Inputs,
+    recipe: Recipe,
+    evaluations: Evaluations = MappingProxyType({}),
+    found: Findings | None = None,
+    looking: bool = False,
 ) -> ModelTask[Any]:
     """The task of an upload.
 
@@ -60,6 +64,8 @@ def read_task(
         recipe: what is asked for.
         evaluations: those that a graph's metric may name.
         found: is told what is understood on the way; None: nobody wants to know.
+        looking: the task is only looked at: what takes a large model long and was not sent - texts that it writes, answers to
+            questions - is cut short.
 
     Raises:
         CompressError: when a file cannot be read, or the recipe does not fit the model.
@@ -79,8 +85,8 @@ def read_task(
         )
     checkpoint = read_checkpoint(inputs.model, inputs.config, inputs.name)
     if is_bidaf(checkpoint):
-        return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task), found)
-    return _read_language(checkpoint, inputs, with_budget(recipe, LanguageTask.task), found)
+        return _read_questions(checkpoint, inputs, with_budget(recipe, QuestionTask.task), found, looking)
+    return _read_language(checkpoint, inputs, with_budget(recipe, LanguageTask.task), found, looking)
 
 
 def with_budget(recipe: Recipe, task: Task) -> Recipe:
@@ -95,23 +101,43 @@ def with_budget(recipe: Recipe, task: Task) -> Recipe:
         raise WrongBudget(str(error)) from error
 
 
-def _read_language(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings) -> LanguageTask:
+def _read_language(
+    checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings, looking: bool
+) -> LanguageTask:
     ingested = recognise(checkpoint)
     found.network(LanguageTask.task, ingested.network, ingested.reading)
     check_size(ingested.network)
     vocabulary = read_tokenizer(inputs.vocabulary, ingested, recipe)
-    unseen = () if inputs.train or inputs.calibration or inputs.held_out else (NO_TEXT,)
-    reading = ingested.reading.adding(vocabulary.dropped, (*vocabulary.assumed, *unseen))
-    found.add(text=vocabulary.contract, dropped=list(reading.dropped), assumed=list(reading.assumed))
+    seen = inputs.train or inputs.calibration or inputs.held_out or inputs.check or inputs.check_graph
+    reading = ingested.reading.adding(vocabulary.dropped, (*vocabulary.assumed, *(() if seen else (NO_TEXT,))))
+    found.add(
+        text=vocabulary.contract,
+        round_trip=vocabulary.round_trip,
+        dropped=list(reading.dropped),
+        assumed=list(reading.assumed),
+    )
     codec = TextCodec(vocabulary.tokenizer, vocabulary.contract)
-    texts = read_texts(ingested.network, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
+    texts = read_texts(
+        ingested.network,
+        codec,
+        inputs.calibration,
+        inputs.held_out,
+        recipe,
+        train=inputs.train,
+        write=briefly if looking else None,
+    )
+    found.add(texts=list(texts.read))
     return LanguageTask(ingested.network, texts, recipe, codec, reading)
 
 
-def _read_questions(checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings) -> QuestionTask:
+def _read_questions(
+    checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings, looking: bool
+) -> QuestionTask:
     ingested = recognise_bidaf(checkpoint)
     found.network(QuestionTask.task, ingested.network, ingested.reading)
     original = ingested.network
     codec = read_codec(inputs.vocabulary, inputs.vectors, inputs.characters, original.spec)
-    data = read_questions(original, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train)
+    data = read_questions(
+        original, codec, inputs.calibration, inputs.held_out, recipe, train=inputs.train, answering=not looking
+    )
     return QuestionTask(original, data, recipe, codec, ingested.reading)

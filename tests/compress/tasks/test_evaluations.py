@@ -15,9 +15,11 @@ import pytest
 from client.show import comparison_table, terminal
 from compress.errors import BudgetNotMet, EvaluationFailed, EvaluationUnknown, ModeUnavailable
 from compress.evaluating import Evaluation, Evaluations
+from compress.inspecting import begin
 from compress.tasks.reading import Inputs, read_task
 from runtime.samples import AnyGraph, write_runs
 from store.bundles import BundleStore, OpenBundle
+from store.inspection import Inspection
 from store.jobs import CompressionRequest
 from store.recipe import Budget, Recipe
 from store.report import Report
@@ -165,8 +167,26 @@ def test_evaluation_that_fails_on_the_original_ends_the_job_before_anything_is_o
     known = {"accuracy": Evaluation(command=[sys.executable, str(tmp_path / "fails.py"), "{model}"])}
     recipe = Recipe(metric="command:accuracy")
     with pytest.raises(EvaluationFailed, match="'accuracy' of the original ended with status 1") as failed:
-        read_task(Inputs(folder / "tagger.onnx"), recipe, known)
+        compress(tmp_path, folder / "tagger.onnx", recipe, evaluations=known)
     assert failed.value.issues == ["the last line that it wrote: the labels are gone"]
+
+
+def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) -> None:
+    log, told = tmp_path / "calls", list[Inspection]()
+    begin(
+        Inputs(folder / "tagger.onnx", calibration=folder / "recorded.npz"),
+        Recipe(metric="command:accuracy"),
+        told.append,
+        accuracy(folder, log),
+        looking=True,
+    )
+    (found,) = told
+    assert (found.understood, found.kind, found.metric) == (True, "graph", "command:accuracy")
+    assert found.judged_on.startswith("evaluation `accuracy`")
+    assert [layer.size for layer in found.layers] == [24, 24]
+    assert found.layout.startswith("ONNX graph, opset")
+    assert not found.random_inputs
+    assert not log.exists()
 
 
 def test_evaluation_that_fails_on_a_candidate_says_so(folder: Path, tmp_path: Path) -> None:
