@@ -26,10 +26,6 @@ class Findings:
         """Adds fields of `Inspection`; one that was known is replaced."""
         self._known |= known
 
-    def supply(self, **known: Any) -> None:
-        """Adds those fields that are not known yet."""
-        self._known = known | self._known
-
     def network(self, kind: Task, network: Network, reading: Reading) -> None:
         """Adds what a network is.
 
@@ -52,14 +48,15 @@ class Findings:
 
     def understood(self) -> Inspection:
         """The inspection of an upload that a job can be begun with."""
-        return Inspection(understood=True, warnings=self._warnings(), **self._known)
+        return Inspection(understood=True, **self._known | {"warnings": self._warnings()})
 
     def refused(self, problem: Problem) -> Inspection:
         """The inspection of an upload that a job would end with `problem` for."""
-        return Inspection(understood=False, problem=problem, warnings=self._warnings(), **self._known)
+        return Inspection(understood=False, problem=problem, **self._known | {"warnings": self._warnings()})
 
     def _warnings(self) -> list[str]:
-        known, warnings = self._known, list[str]()
+        known = self._known
+        warnings: list[str] = [*known.get("warnings", [])]
         texts: list[TextRecord] = known.get("texts", [])
         if known.get("random_inputs"):
             warnings.append(f"no inputs were sent: a job would observe and judge on {RANDOM}")

@@ -49,8 +49,8 @@ def begin(
         task = read_task(inputs, recipe, evaluations, found, looking)
         found.add(**_of(task))
         found.add(checks=checked(task, inputs, recipe.check))
-        # What was read of a checkpoint has been told, piece by piece; here the pieces stand in one line.
-        found.supply(layout=task.origin.layout)
+        if task.task == "graph":  # what was read of a checkpoint has been told, piece by piece
+            found.add(layout=task.origin.layout)
     except CompressError as error:
         tell(found.refused(error.problem()))
         raise
@@ -69,9 +69,11 @@ def _of(task: ModelTask[Any]) -> dict[str, Any]:
         "parameters": task.parameters(declaration),
         "mult_adds": axes.mult_adds(declaration),
         "text": task.text,
-        "left_alone": task.notes(),
+        "left_alone": [note for note in task.notes() if note not in task.origin.warnings],
         "metric": task.metric,
         "observed_on": task.origin.calibration,
         "judged_on": task.origin.held_out if task.evaluation is None else task.evaluation,
         "random_inputs": task.origin.random,
+        "not_judged": None if task.evaluation is not None else task.origin.not_judged,
+        "warnings": [*task.origin.warnings, *task.origin.left_out],
     }

@@ -31,7 +31,7 @@ from compress.tasks.proving import Prover
 from compress.tasks.recorded import recorded_runs
 from compress.tasks.running import outputs_of, written
 from compress.tasks.streams import returned, stream_of
-from compress.tasks.understanding import understood
+from compress.tasks.understanding import layers_of, understood
 from compress.tasks.watching import watched
 from runtime.errors import GraphRefused, InputsRefused
 from runtime.latency import compare_graphs
@@ -56,6 +56,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         held_out: the same, to judge on; None: the last fifth of the others.
         evaluations: commands that the recipe's metric may name.
         told: what was done to the uploaded file to make `path` of it.
+        known: what `understood` gave for the path, if it was called; None: it is called here.
 
     Raises:
         CompressError: when the graph is not understood, nothing can be removed, or it cannot be run on the inputs.
@@ -71,9 +72,10 @@ class GraphTask(ModelTask[GraphNetwork]):
         held_out: Path | None,
         evaluations: Evaluations = MappingProxyType({}),
         told: str = "",
+        known: tuple[int, GraphNetwork] | None = None,
     ) -> None:
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
-        opset, self.original = understood(path)
+        opset, self.original = known or understood(path)
         if not self.original.declaration().axes:
             raise NothingRemovable(
                 "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
@@ -240,9 +242,11 @@ class GraphTask(ModelTask[GraphNetwork]):
         write_runs(folder / SAMPLES, kept)
 
     def layers(self) -> list[LayerRecord]:
-        """Every group of recurrent units."""
+        """Every group of recurrent units; one that nothing sees which judges stays whole."""
+        unseen = {axis.removeprefix("units:") for axis in self._choice.unseen}
         return [
-            LayerRecord(name=each.name, size=each.size, may_shrink=not each.reasons) for each in self.original.report()
+            each.model_copy(update={"may_shrink": False}) if each.name.removeprefix("units:") in unseen else each
+            for each in layers_of(self.original)
         ]
 
     def notes(self) -> list[str]:

@@ -21,7 +21,7 @@ from compress.tasks.contract import ModelTask
 from compress.tasks.graphs import GraphTask
 from compress.tasks.language import LanguageTask
 from compress.tasks.questions import QuestionTask, read_questions
-from compress.tasks.understanding import graph_file
+from compress.tasks.understanding import graph_file, layers_of, understood
 from compress.texts import briefly, read_texts
 from runtime.text import TextCodec
 from store.manifest import Task
@@ -76,7 +76,11 @@ def read_task(
         found.add(kind=GraphTask.task)
         settled_recipe = with_budget(recipe, GraphTask.task)
         graph = graph_file(inputs.model, inputs.model_data)
-        return GraphTask(graph.path, settled_recipe, inputs.calibration, inputs.held_out, evaluations, told=graph.told)
+        known = opset, network = understood(graph.path)
+        found.add(architecture=network.architecture, layout=f"ONNX graph, opset {opset}", layers=layers_of(network))
+        return GraphTask(
+            graph.path, settled_recipe, inputs.calibration, inputs.held_out, evaluations, told=graph.told, known=known
+        )
     if inputs.model_data is not None:
         raise UnreadableUpload("`model_data` is the data file of an ONNX graph, and the model is none: leave it out")
     if recipe.metric.startswith(COMMAND):

@@ -11,6 +11,7 @@ from compress.graphs.network import GraphNetwork
 from compress.graphs.preparing import Prepared, prepared
 from compress.graphs.reading import read_graph
 from compress.ingest.limits import memory_for, time_for
+from store.inspection import LayerRecord
 
 Read = TypeVar("Read")
 READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
@@ -42,6 +43,11 @@ def understood(path: Path) -> tuple[int, GraphNetwork]:
         return model.opset_import[0].version, GraphNetwork.from_model(model)
 
     return _limited(read, path.stat().st_size)
+
+
+def layers_of(network: GraphNetwork) -> list[LayerRecord]:
+    """Every group of recurrent units, in the order of the graph."""
+    return [LayerRecord(name=each.name, size=each.size, may_shrink=not each.reasons) for each in network.report()]
 
 
 def _limited(read: Callable[[], Read], size: int) -> Read:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from client.show import comparison_table, terminal
-from compress.errors import BudgetNotMet, EvaluationFailed, EvaluationUnknown, ModeUnavailable
+from compress.errors import BudgetNotMet, EvaluationFailed, EvaluationUnknown, ModeUnavailable, RunsUnusable
 from compress.evaluating import Evaluation, Evaluations
 from compress.inspecting import begin
 from compress.tasks.reading import Inputs, read_task
@@ -187,6 +187,12 @@ def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) ->
     assert found.layout.startswith("ONNX graph, opset")
     assert not found.random_inputs
     assert not log.exists()
+    write_runs(tmp_path / "other.npz", [{"other": run["ids"]} for run in recorded(3)])
+    inputs = Inputs(folder / "tagger.onnx", calibration=tmp_path / "other.npz")
+    with pytest.raises(RunsUnusable):
+        begin(inputs, Recipe(), told.append, looking=True)
+    assert not told[-1].understood
+    assert [layer.size for layer in told[-1].layers] == [24, 24]  # the graph is understood, whatever its inputs
 
 
 def test_evaluation_that_fails_on_a_candidate_says_so(folder: Path, tmp_path: Path) -> None:
