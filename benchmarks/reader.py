@@ -72,7 +72,7 @@ def publish_reader(
         )
         for plain, small, network in pairs:
             export(network, folder / f"{plain}.onnx")
-            parts = quantize(folder / f"{plain}.onnx", folder / f"{small}.onnx")
+            parts = quantize(folder / f"{plain}.onnx", folder / f"{small}.onnx").parts
             variants += [_record(plain, network, folder, []), _record(small, network, folder, parts)]
         manifest = Manifest(
             task="question-answering",

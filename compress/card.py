@@ -18,11 +18,6 @@ from store.recipe import Budget
 from store.report import Report
 from store.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, one_run
 
-_EIGHT_BIT: dict[Task, tuple[str, ...]] = {
-    "language-model": ("embedding", "recurrent layers", "softmax"),
-    "question-answering": ("highway layers", "recurrent layers", "convolution", "attention", "heads"),
-    "graph": ("recurrent layers", "matrix products"),
-}
 _SCORES: dict[Task, str] = {
     "question-answering": "EM, the share of answers that are a golden one exactly, and F1, the mean overlap with the closest "
     "golden one in words, both in percent by SQuAD's rules, are",
@@ -151,12 +146,15 @@ def _quality(manifest: Manifest, variant: VariantRecord, scale: Scale) -> tuple[
 
 
 def _eight_bit(manifest: Manifest) -> str:
-    """What int8 means here, where it does not mean all of the weights."""
+    """What int8 means here: which parts take 8 bits, in which form, and which do not; once, where all variants agree."""
+    told: dict[str, list[str]] = {}
     for variant in manifest.variants:
-        eight, rest = variant.eight_bit, [part for part in _EIGHT_BIT[manifest.task] if part not in variant.eight_bit]
-        if eight and rest:
-            return f"\n\nIn int8 variants the weights of {_listed(eight)} take 8 bits; {_listed(rest)} stay float32."
-    return ""
+        if variant.eight_bit:
+            form = f": {variant.int8_form}" if variant.int8_form else ""
+            rest = f"; {_listed(variant.float32)} stay float32" if variant.float32 else ""
+            line = f"the weights of {_listed(variant.eight_bit)} take 8 bits{rest}{form}"
+            told.setdefault(line, []).append(f"`{variant.name}`")
+    return "".join(f"\n\nIn {_listed(names)} {line}." for line, names in told.items())
 
 
 def _listed(parts: list[str]) -> str:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from compress.eight_bits import Chosen, write_int8
 from compress.reservations import reservations
 from compress.tasks.contract import Model, ModelTask, Published, StageReport
 from compress.verdict import conclude
@@ -20,8 +21,8 @@ from store.report import Conclusions
 from store.wording import one_run
 
 _NO_EIGHT_BITS = (
-    "ONNX Runtime's quantizer found no weights that it could hold in 8 bits: it has no 8-bit GRU or RNN, and takes LSTMs and "
-    "matrix products only where their weights are constants outside of If, Loop and Scan"
+    "no weights can take 8 bits: ONNX Runtime has no 8-bit GRU or RNN, and LSTMs, matrix products and tables can where their "
+    "weights are constants outside of If, Loop and Scan"
 )
 
 
@@ -59,7 +60,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         VerificationFailed: when a float32 graph does not equal the network that it was made of.
     """
     networks: dict[VariantName, Model] = {}
-    eight_bit: dict[str, list[str]] = {}
+    chosen: dict[str, Chosen] = {}
     checks = []
     pairs: tuple[tuple[VariantName, VariantName, Model], ...] = (
         ("original", "original-int8", task.original),
@@ -70,11 +71,10 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         task.export(network, source)
         checks.append(task.verify_export(source, network, name))
         networks[name] = network
-        eight_bit[small] = task.quantize(source, target)
-        if eight_bit[small]:
+        chosen[small] = write_int8(task, network, source, target)
+        stages.tell(0.5 if name == "original" else 1.0, f"{small}: {chosen[small].told or 'nothing takes 8 bits'}")
+        if chosen[small].form is not None:
             networks[small] = network
-        else:
-            target.unlink(missing_ok=True)
     scale = scale_of(task.metric)
     stages.enter("measure", f"{scale.name} of every variant")
     paths: dict[str, Path] = {name: folder / f"{name}.onnx" for name in networks}
@@ -91,7 +91,7 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         stages.tell(0.7 + 0.3 * (index + 1) / len(task.shapes), f"latency of {_run(task, timed['original'][-1])}")
     variants: list[VariantRecord] = []
     losses: dict[VariantName, float] = {}
-    left_out = [f"{small}: {_NO_EIGHT_BITS}" for small, parts in eight_bit.items() if not parts]
+    left_out = [f"{small}: {_NO_EIGHT_BITS}" for small, each in chosen.items() if each.form is None]
     for name, network in networks.items():
         declaration = network.declaration()
         record = VariantRecord(
@@ -99,7 +99,9 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
             name=name,
             file=paths[name].name,
             precision="int8" if name.endswith("int8") else "float32",
-            eight_bit=eight_bit.get(name, []),
+            eight_bit=chosen[name].eight_bit.parts if name in chosen else [],
+            float32=chosen[name].eight_bit.rest if name in chosen else [],
+            int8_form=chosen[name].told if name in chosen else None,
             tied=task.is_tied(declaration),
             size_bytes=paths[name].stat().st_size,
             parts=task.parts(declaration),

@@ -166,8 +166,13 @@ class VariantRecord(Sized):
     precision: Literal["float32", "int8"] = Field(description="of its weights", examples=["int8"])
     eight_bit: list[str] = Field(
         default=[],
-        description="parts whose weights take 8 bits; the others stay float32",
+        description="parts whose weights take 8 bits; of `2 of 3 recurrent layers` one does not",
         examples=[["embedding", "recurrent layers", "softmax"]],
+    )
+    float32: list[str] = Field(
+        default=[],
+        description="of an int8 variant: parts whose weights do not take 8 bits",
+        examples=[["convolution", "attention", "heads"]],
     )
     tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
     size_bytes: int = Field(description="of the file", examples=[2610000])

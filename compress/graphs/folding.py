@@ -120,17 +120,22 @@ _BOUNDED = ("Compress", "NonZero", "Reshape", "Unique")
 
 
 def _unify(parts: Parts, before: set[str]) -> None:
-    """Lets nodes read the same constant where two were computed that are equal.
+    """Lets nodes read the same constant where one was computed that equals another, computed or from the file.
 
     Constants that were in the file stay apart, and so do those of one value only: biases of zeros are equal by chance.
     """
     first: dict[tuple[object, ...], str] = {}
     names = {}
-    for name, value in parts.constants.items():
-        if name in before or value.dtype.kind != "f" or value.size < 2 or (value == value.reshape(-1)[0]).all():
+    if parts.constants.keys() <= before:
+        return
+    for name in sorted(parts.constants, key=lambda name: name not in before):  # those of the file first
+        value = parts.constants[name]
+        if value.dtype.kind != "f" or value.size < 2 or (value == value.reshape(-1)[0]).all():
             continue
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
-        names[name] = first.setdefault((value.shape, value.dtype.str, digest), name)
+        one = first.setdefault((value.shape, value.dtype.str, digest), name)
+        if name not in before:
+            names[name] = one
     outputs = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
     for node in nodes(parts.structure.graph):
         replace(node.input, [names.get(name, name) for name in node.input])

@@ -18,6 +18,7 @@ from compress.errors import ModeUnavailable
 from compress.ingest.reading import Reading
 from compress.networks.contract import Network
 from compress.observation import Observed
+from compress.quantize import EightBit, Form
 from runtime.shaping import Shape
 from store.inspection import LayerRecord
 from store.manifest import (
@@ -204,8 +205,24 @@ class ModelTask(ABC, Generic[Model]):
         """
 
     @abstractmethod
-    def quantize(self, source: Path, target: Path) -> list[str]:
-        """Writes the int8 form of a graph; returns the parts whose weights take 8 bits."""
+    def quantize(self, network: Model, source: Path, target: Path, form: Form) -> EightBit:
+        """Writes an int8 form of a network.
+
+        Args:
+            network: the original or a candidate; both are prepared by the same code.
+            source: its float32 graph, as `export` wrote it.
+            target: the file to write; none where nothing takes 8 bits.
+            form: how weights do.
+        """
+
+    @abstractmethod
+    def glance(self, path: Path) -> float | None:
+        """A quick look at a graph through the runtime, to compare graphs of one network.
+
+        Returns:
+            A number of which less is better: the difference of two is what one graph loses more than the other, in the terms
+            of the budget. None where even that would take too long.
+        """
 
     @abstractmethod
     def measure(self, path: Path) -> dict[str, float]:

@@ -21,7 +21,7 @@ from compress.errors import GraphNotUnderstood, ModeUnavailable, NothingRemovabl
 from compress.evaluating import Evaluations, Evaluator
 from compress.graphs.network import GraphNetwork
 from compress.observation import Observed
-from compress.quantize import quantize_graph
+from compress.quantize import EightBit, Form, quantize_graph
 from compress.tasks.choosing import choose
 from compress.tasks.classes import class_axes
 from compress.tasks.contract import ModelTask, Origin, Quality, Tell
@@ -183,15 +183,23 @@ class GraphTask(ModelTask[GraphNetwork]):
         """See `Prover.export`."""
         return self._prover.export(path, network, name, uploaded=network is self.original)
 
-    def quantize(self, source: Path, target: Path) -> list[str]:
-        """By ONNX Runtime, dynamically; nothing where that is not possible or leads to a graph that cannot be run."""
-        parts = quantize_graph(source, target)
-        if parts:
+    def quantize(self, network: GraphNetwork, source: Path, target: Path, form: Form) -> EightBit:
+        """From the graph as this project writes it, of the original as well: in an upload weights may be computed on the way.
+
+        Nothing takes 8 bits where that leads to a graph that cannot be run.
+        """
+        found = quantize_graph(network.model(), target, form)
+        if found.parts:
             try:
                 outputs_of(AnyGraph(target), self.runs.held_out[:1])
             except (GraphRefused, InputsRefused, RunsUnusable):
-                return []
-        return parts
+                target.unlink(missing_ok=True)
+                return EightBit([], found.rest)
+        return found
+
+    def glance(self, path: Path) -> float | None:
+        """The loss, where an evaluation does not have to be run for it."""
+        return None if self.costly else self._judge.quality(path, f"`{path.stem}`").loss
 
     def measure(self, path: Path) -> dict[str, float]:
         """The recipe's metric, in the file as it is served."""

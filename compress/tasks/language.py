@@ -22,7 +22,7 @@ from compress.networks.contract import LanguageModel
 from compress.networks.stacked import StackedLanguageModel
 from compress.observation import Observed, observe
 from compress.pieces import Pieces, spread
-from compress.quantize import quantize
+from compress.quantize import EightBit, Form, quantize
 from compress.sizes import is_tied, parts
 from compress.speed import measure_curve
 from compress.tasks.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
@@ -39,6 +39,9 @@ from runtime.text import TextCodec
 from store.artifacts import sha256_of
 from store.manifest import SENTENCE, CheckRecord, Estimate, LatencyRecord, Metric, PartRecord, Task
 from store.recipe import Recipe
+
+GLANCED = 5_000
+"""Tokens of the held-out text that a glance is at."""
 
 
 class LanguageTask(ModelTask[LanguageModel]):
@@ -102,9 +105,15 @@ class LanguageTask(ModelTask[LanguageModel]):
         """ONNX Runtime against torch, with carried state."""
         return verify_graph(VariantSession(path), network, self.texts.held_out, name)
 
-    def quantize(self, source: Path, target: Path) -> list[str]:
-        """By ONNX Runtime, dynamically."""
-        return list(quantize(source, target))
+    def quantize(self, network: LanguageModel, source: Path, target: Path, form: Form) -> EightBit:
+        """From the scoring graph."""
+        return quantize(source, target, form)
+
+    def glance(self, path: Path) -> float:
+        """Nats per token on pieces spread over the held-out text: a difference is a relative rise of perplexity."""
+        pieces = spread(self.texts.held_out, min(GLANCED, self.recipe.held_out_tokens)).rows.t().tolist()
+        scores = scoring.score_batch(VariantSession(path), pieces, self.codec.start_id)
+        return -sum(each.total for each in scores) / sum(each.counted for each in scores)
 
     def measure(self, path: Path) -> dict[str, float]:
         """Perplexity of all of the held-out text; see `runtime.scoring.text_log_probs`. A file that was measured is known."""

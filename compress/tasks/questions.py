@@ -24,9 +24,9 @@ from compress.intervals import fall_of_mean
 from compress.learning import learnt
 from compress.networks.bidaf import Bidaf
 from compress.observation import Observed
-from compress.quantize import quantize
+from compress.quantize import EightBit, Form, quantize
 from compress.questions.evaluation import evaluated
-from compress.questions.examples import Inputs, Questions, prepare
+from compress.questions.examples import Example, Inputs, Questions, prepare
 from compress.questions.metrics import overlap, score
 from compress.questions.observation import observe_questions
 from compress.questions.sampling import sampled
@@ -47,6 +47,8 @@ from store.report import Sample
 TOLERANCE = 1e-4
 """Largest absolute difference of a token's log-probability (nats): float32 sums in different orders."""
 PROVEN = 24
+GLANCED = 100
+"""Questions that a glance is at."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,16 @@ class QuestionTask(ModelTask[Bidaf]):
         scores = torch.from_numpy(found.start_log_probs), torch.from_numpy(found.end_log_probs)
         return _checked(f"ONNX Runtime = torch ({name})", inputs, scores, network)
 
-    def quantize(self, source: Path, target: Path) -> list[str]:
-        """By ONNX Runtime, dynamically."""
-        return quantize(source, target)
+    def quantize(self, network: Bidaf, source: Path, target: Path, form: Form) -> EightBit:
+        """From the question graph, of which some parts always stay float32."""
+        found = quantize(source, target, form)
+        return replace(found, rest=[*found.rest, "convolution", "attention", "heads"])
+
+    def glance(self, path: Path) -> float:
+        """F1 of some of the held-out questions, spread over all."""
+        examples = self.data.held_out.spread(GLANCED).examples
+        golden = (each.golden for each in examples)
+        return -score(zip(self._said(path, examples), golden, strict=True)).f1
 
     def measure(self, path: Path) -> dict[str, float]:
         """Exact match and F1, question by question as the service answers."""
@@ -256,12 +265,15 @@ class QuestionTask(ModelTask[Bidaf]):
         """To the held-out questions by a graph; the original's are asked for with every candidate."""
         key = sha256_of(path)
         if key not in self._answered:
-            session = QuestionSession(path)
-            self._answered[key] = [
-                answer(session, read(self.codec, tokenized(each.question, each.context))).answers[0].text
-                for each in self.data.held_out.examples
-            ]
+            self._answered[key] = self._said(path, self.data.held_out.examples)
         return self._answered[key]
+
+    def _said(self, path: Path, examples: Sequence[Example]) -> list[str]:
+        session = QuestionSession(path)
+        return [
+            answer(session, read(self.codec, tokenized(each.question, each.context))).answers[0].text
+            for each in examples
+        ]
 
     def _scores(self, answers: Sequence[str]) -> NDArray[np.float64]:
         """F1 of every answer, 0 to 100."""

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from compress import pipeline
 from compress.inspecting import begin
+from compress.quantize import EightBit, Form
 from compress.structure import ROUNDS
 from compress.tasks.contract import Quality
 from compress.tasks.reading import Inputs
@@ -53,11 +54,11 @@ def published(
     )
 
     class Costly(type(task)):  # type: ignore[misc]
-        def quantize(self, source: Path, target: Path) -> list[str]:
-            parts: list[str] = super().quantize(source, target)
+        def quantize(self, network: Any, source: Path, target: Path, form: Form) -> EightBit:
+            found: EightBit = super().quantize(network, source, target, form)
             if source.name == "compressed.onnx" and costly(source):
                 spoilt(target)
-            return parts
+            return found
 
         def judge(self, network: Any) -> Quality:
             judged.append(network)

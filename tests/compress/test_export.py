@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from compress.errors import TooLargeToExport, VerificationFailed
 from compress.export import draw, export
+from compress.graphs.parts import graphs
 from compress.networks.contract import LanguageModel
 from compress.networks.lstm import LstmLanguageModel, LstmSpec
 from compress.quantize import quantize
@@ -94,12 +95,14 @@ def test_proof_passes_for_the_network_and_fails_for_another(opened: Opened) -> N
 def test_int8_says_which_parts_it_is_and_holds_the_rest_once(name: str, tmp_path: Path) -> None:
     network = random_network(name)
     export(network, tmp_path / "a.onnx")
-    parts = quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
+    found = quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
     lstm = name.startswith("lstm")
-    assert parts == (["embedding", "recurrent layers", "softmax"] if lstm else ["embedding", "softmax"])
+    assert found.parts == (["embedding", "recurrent layers", "softmax"] if lstm else ["embedding", "softmax"])
+    assert found.rest == ([] if lstm else ["recurrent layers"])
     graph = onnx.load(tmp_path / "b.onnx").graph
-    sizes = {each.name: list(each.dims) for each in graph.initializer}
-    held = [each.name for each in graph.initializer if each.data_type == TensorProto.FLOAT]
+    tensors = [each for nested in graphs(graph) for each in nested.initializer]
+    sizes = {each.name: list(each.dims) for each in tensors}
+    held = [each.name for each in tensors if each.data_type == TensorProto.FLOAT]
     for scale in (each for each in held if each.endswith("_scale")):  # one, or one per column
         assert np.prod(sizes[scale]) in (1, sizes[scale.removesuffix("_scale") + "_quantized"][-1])
     floats = sum(int(np.prod(sizes[name])) for name in held if not name.endswith("_scale"))

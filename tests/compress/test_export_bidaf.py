@@ -132,8 +132,7 @@ def test_what_stands_in_padding_is_never_read(opened: Opened) -> None:
 
 def test_int8_takes_lstms_and_highways_and_holds_every_weight_once(opened: Opened, tmp_path: Path) -> None:
     network, session = opened
-    parts = quantize(session.path, tmp_path / "b.onnx")
-    assert parts == ["highway layers", "recurrent layers"]
+    assert quantize(session.path, tmp_path / "b.onnx").parts == ["highway layers", "recurrent layers"]
     graph = onnx.load(tmp_path / "b.onnx").graph
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     bytes_held = sum(
