@@ -207,3 +207,20 @@ def test_card_says_of_which_clock_its_figures_are(bundle: OpenBundle, tmp_path: 
     assert "| 0.38 ms | 2.00x" in busy
     assert "2.00x" not in unsteady
     assert "*Not steady*" in unsteady
+
+
+def test_card_names_the_int8_form_and_what_stays_float32(bundle: OpenBundle, tmp_path: Path) -> None:
+    manifest, report = bundle.manifest, report_of(bundle)
+    forms = {each.name: each.int8_form for each in manifest.variants}
+    assert forms["original"] is None
+    assert forms["original-int8"] is not None
+    card = bundle.path("README.md").read_text()
+    assert f"take 8 bits: {forms['original-int8']}." in card
+    assert "stay float32" not in card  # of this model everything takes 8 bits
+    told = {"eight_bit": ["2 of 3 recurrent layers"], "float32": ["the other recurrent layers"], "int8_form": "a form"}
+    variants = [each.model_copy(update=told if each.name == "original-int8" else {}) for each in manifest.variants]
+    card = rewritten(tmp_path, manifest.model_copy(update={"variants": variants}), report)
+    assert (
+        "In `original-int8` the weights of 2 of 3 recurrent layers take 8 bits; the other recurrent layers stay float32: a form."
+        in card
+    )
