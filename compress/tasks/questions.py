@@ -80,16 +80,7 @@ def read_questions(
     """Reads uploaded questions. A training set stands in for a calibration set that is not given, and the other way round.
 
     Without a held-out set the last fifth of the given questions is held out. Where held-out questions have no answers, the
-    original's are taken for them: F1 then measures agreement.
-
-    Args:
-        original: the model.
-        codec: of its words and characters.
-        calibration: what is observed.
-        held_out: what is judged on.
-        recipe: how many of them.
-        train: what is trained on.
-        answering: whether the original answers questions without an answer; an inspection only says that it will.
+    original's are taken for them: F1 then measures agreement (not `answering`, that is only told).
 
     Raises:
         TextUnusable: when no questions were sent, or there are too few.
