@@ -185,5 +185,7 @@ def _stand_in(
     ridge = chosen_ridge((one, other), offered.groups)
     if not np.isfinite(ridge):
         return nothing, seen.rows
-    mixing: Matrix = np.linalg.solve(ridged(seen.gram, ridge, offered.groups), seen.cross.T).T
+    mixing: Matrix = np.linalg.solve(ridged(seen.gram, ridge, offered.groups), seen.cross.T).T.astype(
+        np.float64, copy=False
+    )
     return mixing, seen.rows - mixing @ seen.inputs

@@ -20,6 +20,7 @@ Legend: E components of the axis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,11 +125,11 @@ def rotated_moments(
         if not declaration.reads(site, axis):
             continue
         places = [part.inputs for part in declaration.parts(site) if part.axis == axis]
-        turned[site.name] = moments[site.name].mapped(lambda sums, places=places: _rotated(sums, places, basis))
+        turned[site.name] = moments[site.name].mapped(partial(_rotated, places, basis))
     return turned
 
 
-def _rotated(before: Sums, places: Sequence[slice], basis: Matrix) -> Sums:
+def _rotated(places: Sequence[slice], basis: Matrix, before: Sums) -> Sums:
     total, outer = before.total.copy(), before.outer.copy()
     for place in places:
         total[place] = total[place] @ basis

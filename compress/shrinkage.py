@@ -115,7 +115,8 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
 
 def sketch(rows: int, seed: int = 0) -> Matrix:
     """A matrix (S, rows) that mixes outputs into `SKETCHED` random ones and keeps their squares in expectation."""
-    return np.random.default_rng(seed).standard_normal((SKETCHED, rows)) / np.sqrt(SKETCHED)
+    mixed: Matrix = np.random.default_rng(seed).standard_normal((SKETCHED, rows)) / np.sqrt(SKETCHED)
+    return mixed
 
 
 def _fitted(half: Half, ridge: float, groups: NDArray[np.int64]) -> Matrix:
