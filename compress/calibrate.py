@@ -22,7 +22,7 @@ from compress import axes, bottleneck
 from compress.axes import Array, Arrays, Declaration
 from compress.moments import Moments
 from compress.observation import Observed
-from compress.repair import repair
+from compress.repair import Correction, repair
 from compress.rotation import linear_axes, principal_axes, rotate, rotated_moments
 from compress.selection import removal_order
 from compress.shrinkage import SKETCHED, Half, chosen_ridge, sketch
@@ -62,6 +62,7 @@ class Pruned:
         declaration: its axes.
         reference: the repaired network at full size, removed components silenced.
         share: of all removable savings, how much is gone.
+        correction: what stands in for what was removed.
     """
 
     keep: dict[str, NDArray[np.int64]]
@@ -69,6 +70,7 @@ class Pruned:
     declaration: Declaration
     reference: dict[str, Array]
     share: float
+    correction: Correction = "inputs"
 
 
 def learn(
@@ -148,20 +150,25 @@ def remaining(learned: Learned, share: float) -> Declaration:
     return bottleneck.removed(small) if _is_folded(learned, small) else small
 
 
-def prune(learned: Learned, share: float) -> Pruned:
+def prune(learned: Learned, share: float, correction: Correction = "inputs") -> Pruned:
     """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
+
+    Args:
+        learned: the order of removal.
+        share: of what is removable.
+        correction: what stands in for what is removed.
 
     Ensures: the small network equals the reference with the removed components held at zero.
     """
     keep, gone = kept(learned, share)
-    repaired = repair(learned.arrays, learned.declaration, keep, learned.moments)
+    repaired = repair(learned.arrays, learned.declaration, keep, learned.moments, correction)
     small, declaration = axes.take(repaired, learned.declaration, keep)
     reference = axes.silence(repaired, learned.declaration, keep)
     if _is_folded(learned, declaration):
         small, declaration = bottleneck.folded(small, declaration)
         reference, _ = bottleneck.folded(reference, learned.declaration)
         keep = {axis: keep[axis] for axis in declaration.axes}
-    return Pruned(keep, small, declaration, reference, gone)
+    return Pruned(keep, small, declaration, reference, gone, correction)
 
 
 def _is_folded(learned: Learned, small: Declaration) -> bool:

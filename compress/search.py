@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic
 
@@ -23,11 +23,19 @@ from compress import axes
 from compress.axes import Arrays, Declaration
 from compress.calibrate import Judged, Learned, Pruned, prune, search
 from compress.errors import BudgetNotMet
+from compress.repair import Correction
 from compress.tasks.contract import Model, ModelTask, Quality, Tell
 from store.manifest import CurvePoint
 from store.quality import SLACK, Scale, scale_of, weighed
 from store.recipe import Budget, Recipe
 
+Known = dict[tuple[float, Correction], Quality]
+"""What was judged, by the share that was removed and what stood in for it."""
+WEAKER: tuple[Correction, ...] = ("means", "nothing")
+"""What a regression competes with: on few rows, or where what a unit says cannot be told from the others, less is better."""
+TOLD: dict[Correction, str] = {
+    "inputs": "", "means": ", means standing in for what was removed", "nothing": ", nothing standing in for what was removed",
+}  # fmt: skip
 LEAST_GAIN = 0.02
 """Within a budget of quality, a model that saves less than this share of both its parameters and its multiply-adds is no answer.
 
@@ -56,7 +64,7 @@ def find(
     work: Path,
     tell: Tell,
     allowance: float = 1.0,
-    known: dict[float, Quality] | None = None,
+    known: Known | None = None,
 ) -> Outcome:
     """The candidate that the budget asks for.
 
@@ -67,27 +75,29 @@ def find(
         work: a folder for the graphs that a speed budget times.
         tell: progress.
         allowance: what to multiply a budget of quality or speed with before searching.
-        known: the quality at shares that an earlier search of the same order has judged; more are added. Of what is known
-            progress is not told again.
+        known: the quality of candidates that an earlier search of the same order has judged; more are added. Of what is
+            known progress is not told again.
 
     Returns:
-        For a budget of quality the smallest model within it; for a size or speed budget the largest that reaches it.
+        For a budget of quality the smallest model within it; for a size or speed budget the largest that reaches it. Of its
+        corrections (`repair`) the one that is judged best.
 
     Raises:
         BudgetNotMet: with the curve.
     """
     whole = task.parameters(learned.whole), axes.mult_adds(learned.whole)
     clock = None if recipe.budget.speedup is None else _clock(task, work)
-    searching = _Search(task, recipe.budget, *whole, clock, tell, allowance, {} if known is None else known)
+    searching = _Search(learned, task, recipe.budget, *whole, clock, tell, allowance, {} if known is None else known)
     limited = recipe.budget.quality is not None
     # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
-    search(lambda share: Judged(share, searching.reached(prune(learned, share)) is limited))
+    search(lambda share: Judged(share, searching.reached(share) is limited))
     best = max if limited else min
     good = (each for each in searching.tried if each.good and (not limited or searching.gain(each) >= LEAST_GAIN))
     chosen = best(good, key=lambda each: each.share, default=None)
     if chosen is None:
         raise BudgetNotMet(_why(searching, scale_of(task.metric)), curve=searching.curve())
-    return Outcome(prune(learned, chosen.share), searching.curve(chosen), chosen.quality)
+    chosen = searching.corrected(chosen)
+    return Outcome(prune(learned, chosen.share, chosen.correction), searching.curve(chosen), chosen.quality)
 
 
 @dataclass
@@ -103,6 +113,7 @@ class _Tried:
     parameters: int
     mult_adds: int
     speedup: float | None
+    correction: Correction = "inputs"
     good: bool = False
     quality: Quality | None = None
 
@@ -111,6 +122,7 @@ class _Tried:
 class _Search(Generic[Model]):
     """The candidates of one search, judged no more often than the budget needs where a judgement is costly."""
 
+    learned: Learned
     task: ModelTask[Model]
     budget: Budget
     parameters: int
@@ -118,11 +130,12 @@ class _Search(Generic[Model]):
     clock: Callable[[Model], tuple[float, float]] | None
     tell: Tell
     allowance: float
-    known: dict[float, Quality]
+    known: Known
     tried: list[_Tried] = field(default_factory=list)
 
-    def reached(self, pruned: Pruned) -> bool:
+    def reached(self, share: float) -> bool:
         """Tries a candidate: whether it reaches what is asked for, the allowance counted in."""
+        pruned = prune(self.learned, share)
         network = self.task.original.rebuilt(pruned.arrays)
         speedup, surely = (None, None) if self.clock is None else self.clock(network)
         each = _Tried(
@@ -133,16 +146,34 @@ class _Search(Generic[Model]):
             axes.mult_adds(pruned.declaration),
             speedup,
         )
-        told, fresh = f"{each.parameters:,} parameters", each.share not in self.known
+        told, fresh = f"{each.parameters:,} parameters", (each.share, each.correction) not in self.known
         if self.budget.quality is not None or not self.task.costly:
-            quality = each.quality = self.judged(each.share, network)
+            each.quality = self.judged(each.share, each.correction, network)
             each.arrays = {}
-            told = scale_of(self.task.metric).told(quality.value, quality.loss)
         each.good = self.keeps(each, surely, self.allowance)
+        if self.budget.quality is not None and not each.good and not self.task.costly:
+            each = self.corrected(each)
+            each.good = self.keeps(each, surely, self.allowance)
         self.tried.append(each)
+        if each.quality is not None:
+            told = scale_of(self.task.metric).told(each.quality.value, each.quality.loss) + TOLD[each.correction]
         if fresh:
             self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
         return each.good
+
+    def corrected(self, each: _Tried) -> _Tried:
+        """A candidate with the correction that is judged best; it takes the place of the one with another."""
+        if each.quality is None:
+            return each
+        judged: dict[Correction, Quality] = {each.correction: each.quality}
+        for weaker in WEAKER:
+            if weaker not in judged:
+                arrays = prune(self.learned, each.share, weaker).arrays
+                judged[weaker] = self.judged(each.share, weaker, self.task.original.rebuilt(arrays))
+        best = min(judged, key=lambda correction: judged[correction].loss)
+        found = replace(each, correction=best, quality=judged[best])
+        self.tried = [found if other is each else other for other in self.tried]
+        return found
 
     def keeps(self, each: _Tried, speedup: float | None, allowance: float = 1.0) -> bool:
         """Whether a candidate keeps to the budget times the allowance."""
@@ -158,11 +189,11 @@ class _Search(Generic[Model]):
         """See `gain`."""
         return gain(each.parameters, each.mult_adds, self.parameters, self.mult_adds)
 
-    def judged(self, share: float, network: Model) -> Quality:
+    def judged(self, share: float, correction: Correction, network: Model) -> Quality:
         """Of the network at a share; what is known is not judged anew."""
-        if share not in self.known:
-            self.known[share] = self.task.judge(network)
-        return self.known[share]
+        if (share, correction) not in self.known:
+            self.known[share, correction] = self.task.judge(network)
+        return self.known[share, correction]
 
     def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
         """What was tried and judged, from the least removed to the most; without those whose outputs are not finite."""
@@ -173,7 +204,7 @@ class _Search(Generic[Model]):
     def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
         """A candidate as a point of the curve; judged if it was not yet."""
         if each.quality is None:
-            each.quality = self.judged(each.share, self.task.original.rebuilt(each.arrays))
+            each.quality = self.judged(each.share, each.correction, self.task.original.rebuilt(each.arrays))
         return CurvePoint(
             sizes=dict(each.declaration.axes),
             removed_share=each.share,
@@ -185,6 +216,7 @@ class _Search(Generic[Model]):
             speedup=each.speedup,
             within_budget=self.keeps(each, each.speedup),
             chosen=chosen,
+            correction=each.correction,
         )
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from compress.ablation import ablated
 from compress.calibrate import Learned, learn
 from compress.errors import BudgetNotMet
-from compress.search import find
+from compress.search import Known, Outcome, find
 from compress.tasks.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
 from store.quality import weighed
 from store.recipe import Budget, Recipe
@@ -65,21 +66,20 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
     stages.enter("observe", f"observing {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
         stages.tell(0.0, line)
-    learned = _ordered(task, work, stages)
-    known: dict[float, Quality] = {}
-    aims, seen = _aims(recipe), set[float]()
+    orders = _ordered(task, work, stages)
+    aims, seen = _aims(recipe), set[tuple[int, float]]()
     while aims.allowance is not None:
         stages.enter("search", aims.told)
         try:
-            outcome = find(learned, task, recipe, work, stages.tell, aims.allowance, known)
+            number, outcome = _found(orders, task, work, stages, aims.allowance)
         except BudgetNotMet:
             if seen or aims.allowance >= 1.0 or recipe.budget.quality is None:
                 raise
             # The published figure may be below the estimate.
-            outcome = find(learned, task, recipe, work, stages.tell, 1.0, known)
-        if outcome.pruned.share in seen and recipe.budget.quality is not None:
+            number, outcome = _found(orders, task, work, stages, 1.0)
+        if (number, outcome.pruned.share) in seen and recipe.budget.quality is not None:
             return
-        seen.add(outcome.pruned.share)
+        seen.add((number, outcome.pruned.share))
         check = task.verify_removal(original, outcome.pruned)
         network, told = original.rebuilt(outcome.pruned.arrays), None
         if recipe.finetune_minutes > 0:
@@ -89,14 +89,46 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
         aims.answered(outcome.quality, published or Published(True, False, None))
 
 
-def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> Learned:
+@dataclass(frozen=True)
+class _Order:
+    """An order of removal, and what was judged of its candidates."""
+
+    learned: Learned
+    known: Known
+
+
+def _found(
+    orders: list[_Order], task: ModelTask[Model], work: Path, stages: StageReport, allowance: float
+) -> tuple[int, Outcome]:
+    """The best candidate of all orders: within a budget of quality the smallest, else the one that loses least; and whose it is.
+
+    Raises:
+        BudgetNotMet: when no order has one; the answer is that of the first.
+    """
+    found, refused = list[tuple[float, int, Outcome]](), list[BudgetNotMet]()
+    for number, order in enumerate(orders):
+        try:
+            outcome = find(order.learned, task, task.recipe, work, stages.tell, allowance, order.known)
+        except BudgetNotMet as answer:
+            refused.append(answer)
+            continue
+        declaration, loss = outcome.pruned.declaration, outcome.quality.loss if outcome.quality else 0.0
+        limited = task.recipe.budget.quality is not None
+        found.append((float(task.parameters(declaration)) if limited else loss, number, outcome))
+    if not found:
+        raise refused[0]
+    _, number, outcome = min(found, key=lambda each: each[:2])
+    return number, outcome
+
+
+def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> list[_Order]:
     recipe, declaration = task.recipe, task.original.declaration()
     observed = task.observe(lambda done, message: stages.tell(0.5 * done, message))
     cost = None
     if recipe.budget.speedup is not None:
         cost = task.cost(work, lambda done, message: stages.tell(0.5 + 0.4 * done, message))
     stages.tell(0.9, "ordering the components")
-    return learn(
+    learned = learn(
         task.original.arrays(),
         declaration,
         observed,
@@ -106,6 +138,11 @@ def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> Learned
         narrowed=recipe.narrow_softmax and task.may_narrow,
         cost=cost,
     )
+    orders = [learned]
+    if recipe.budget.speedup is None:
+        tried = ablated(learned, task, lambda done, message: stages.tell(0.9 + 0.1 * done, message))
+        orders += [] if tried is None else [tried]
+    return [_Order(each, {}) for each in orders]
 
 
 class _Once:

@@ -260,6 +260,11 @@ class CurvePoint(Sized):
         default=None, description="original / this, one thread; timed for speed budgets", examples=[3.1]
     )
     chosen: bool = Field(default=False, description="the one that was published", examples=[False])
+    correction: Literal["inputs", "means", "nothing"] = Field(
+        default="inputs",
+        description="what stands in for what was removed: a mixture of the kept inputs, means, or nothing; the best of them",
+        examples=["inputs"],
+    )
 
 
 class EpochPoint(Frozen):

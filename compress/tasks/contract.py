@@ -184,6 +184,13 @@ class ModelTask(ABC, Generic[Model]):
     def judge(self, network: Model) -> Quality:
         """A quick estimate on the held-out data, the same for original and candidates."""
 
+    def observed_loss(self, network: Model) -> float | None:
+        """How much worse than the original on the calibration data; None where that is not judged.
+
+        For choosing what to remove: it is fitted to by that, and no figure of quality.
+        """
+        return None
+
     @abstractmethod
     def verify_removal(self, before: Model, pruned: Pruned) -> CheckRecord:
         """The pruned network against the network before it with the removed components held at zero.

@@ -12,7 +12,7 @@ from compress import axes
 from compress.calibrate import Learned, learn
 from compress.errors import BudgetNotMet
 from compress.observation import observe
-from compress.search import LEAST_GAIN, find, gain
+from compress.search import LEAST_GAIN, Known, find, gain
 from compress.structure import AIM, ROUNDS, TUNED_ROUNDS, _Spending
 from compress.tasks.contract import Published, Quality
 from compress.tasks.language import LanguageTask
@@ -111,11 +111,11 @@ def test_saving_work_alone_is_a_gain() -> None:
 def test_shares_that_were_judged_are_not_told_again(prepared: tuple[Judged, Learned], tmp_path: Path) -> None:
     task, learned = prepared
     task.slope, task.floor, task.width, task.count = 0.05, 0.0, 0.0, 5000
-    told, known = list[str](), dict[float, Quality]()
+    told, known = list[str](), Known()
     for allowance in (1.0, 0.8):
         recipe = Recipe(budget=Budget(perplexity_rise=LIMIT))
         find(learned, task, recipe, tmp_path, lambda done, message: told.append(message), allowance, known)
-    assert len(told) == len(set(told)) == len(known)
+    assert len(told) == len(set(told)) == len({share for share, _ in known})
 
 
 def answered(
