@@ -23,6 +23,9 @@ from compress.networks.contract import LanguageModel, State
 from compress.pieces import Pieces
 from compress.training.evaluation import in_streams
 
+ENOUGH_ROWS = 10
+"""For each input of a site, the rows with which a regression is told about as well as with many more."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -42,6 +45,24 @@ class Observed:
 
 UNSEEN_SHARE = 0.01
 """Of all that is observed, what tokens that the text lacks may make up."""
+
+
+def shortages(observed: Observed) -> list[str]:
+    """Where fewer rows were seen than a regression asks for, in a line; the worst place first to be named."""
+    short = sorted(
+        (moments.count / len(moments.mean), site, moments.count, len(moments.mean))
+        for site, moments in observed.moments.items()
+        if moments.count < ENOUGH_ROWS * len(moments.mean)
+    )
+    if not short:
+        return []
+    _, site, rows, inputs = short[0]
+    others = f" (and too few at {len(short) - 1} other places)" if len(short) > 1 else ""
+    return [
+        f"{rows:,} rows were observed for the {inputs:,} inputs of `{site}`{others}: what the removed units said is told from "
+        f"the others only as far as so few rows allow; {ENOUGH_ROWS} rows an input or more are better, so send more "
+        "calibration data"
+    ]
 
 
 @torch.no_grad()

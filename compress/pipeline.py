@@ -145,6 +145,7 @@ def _compress(
         samples=samples,
         notes=task.notes(),
         left_out=measured.left_out,
+        cautions=found.cautions,
     )
     (bundle / "report.json").write_text(summary.model_dump_json(indent=2))
     write_card(bundle, manifest, summary)

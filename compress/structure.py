@@ -15,6 +15,8 @@ from typing import Literal
 from compress.ablation import ablated
 from compress.calibrate import Learned, learn
 from compress.errors import BudgetNotMet
+from compress.observation import shortages
+from compress.repair import Correction
 from compress.search import Known, Outcome, find
 from compress.tasks.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
 from store.quality import weighed
@@ -35,6 +37,10 @@ MISSED_STEP = 0.85
 """How much of the last candidate's loss the next may have at least, where only the int8 form missed the budget."""
 ROUNDS, TUNED_ROUNDS = 4, 3
 """Candidates that are measured at most. Each fine-tuned one takes the recipe's minutes."""
+STANDS_IN: dict[Correction, str] = {
+    "means": "the means of the removed units stand in for them: telling them from the kept ones was judged worse",
+    "nothing": "nothing stands in for the removed units: means, or telling them from the kept ones, were judged worse",
+}
 HARDER = (1.0, 1.08, 1.2)
 """What to multiply a budget of speed with, until the measured speed reaches the budget itself."""
 
@@ -66,7 +72,7 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
     stages.enter("observe", f"observing {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
         stages.tell(0.0, line)
-    orders = _ordered(task, work, stages)
+    orders, cautions = _ordered(task, work, stages)
     aims, seen = _aims(recipe), set[tuple[int, float]]()
     while aims.allowance is not None:
         stages.enter("search", aims.told)
@@ -85,7 +91,8 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
         if recipe.finetune_minutes > 0:
             stages.enter("fine-tune", "distilling the original into the small model")
             network, told = task.finetune(network, work / "finetune" / f"{len(seen)}", stages.tell)
-        published = yield Candidate(network, outcome.pruned.keep, [check], outcome.curve, told)
+        said = [*cautions, *([] if outcome.pruned.correction == "inputs" else [STANDS_IN[outcome.pruned.correction]])]
+        published = yield Candidate(network, outcome.pruned.keep, [check], outcome.curve, told, cautions=said)
         aims.answered(outcome.quality, published or Published(True, False, None))
 
 
@@ -121,9 +128,13 @@ def _found(
     return number, outcome
 
 
-def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> list[_Order]:
+def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> tuple[list[_Order], list[str]]:
+    """The orders of removal, and what is to be said of the data that they come from."""
     recipe, declaration = task.recipe, task.original.declaration()
     observed = task.observe(lambda done, message: stages.tell(0.5 * done, message))
+    cautions = shortages(observed)
+    for caution in cautions:
+        stages.tell(0.5, caution)
     cost = None
     if recipe.budget.speedup is not None:
         cost = task.cost(work, lambda done, message: stages.tell(0.5 + 0.4 * done, message))
@@ -142,7 +153,7 @@ def _ordered(task: ModelTask[Model], work: Path, stages: StageReport) -> list[_O
     if recipe.budget.speedup is None:
         tried = ablated(learned, task, lambda done, message: stages.tell(0.9 + 0.1 * done, message))
         orders += [] if tried is None else [tried]
-    return [_Order(each, {}) for each in orders]
+    return [_Order(each, {}) for each in orders], cautions
 
 
 class _Once:

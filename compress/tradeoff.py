@@ -37,7 +37,9 @@ def curve_section(manifest: Manifest, report: Report) -> str:
     head = ["removed", *(axis_name(axis) for axis in sized), "parameters", "multiply-adds"]
     head += [scale.name, scale.change_name, *([f"95 % interval, {counted(sampled)}"] if sampled else [])]
     head += ["within budget", *(["speed-up"] * timed)]
-    return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head, rows)}\n\n" + _reading(manifest, report)
+    return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head, rows)}\n\n" + "\n\n".join(
+        [_reading(manifest, report), *(f"{each[0].upper()}{each[1:]}." for each in report.cautions)]
+    )
 
 
 def _sizes(model: Sized, axes: Sequence[str]) -> list[str]:

@@ -104,3 +104,8 @@ class Report(Frozen):
     )
     notes: list[str] = Field(default=[], description="what could not shrink, and why", examples=[[]])
     left_out: list[str] = Field(default=[], description="variants not published and why", examples=[[]])
+    cautions: list[str] = Field(
+        default=[],
+        description="where the calibration data are too few, counted in rows, and what stands in for what was removed",
+        examples=[["400 rows were observed for the 385 inputs of `gru.forward`"]],
+    )

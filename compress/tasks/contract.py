@@ -125,6 +125,7 @@ class Candidate(Generic[Model]):
         curve: everything that was tried on the way.
         told: what training did, in a line; None without any.
         epochs: of learning.
+        cautions: what the report should say of the data that it was cut by.
     """
 
     network: Model
@@ -133,6 +134,7 @@ class Candidate(Generic[Model]):
     curve: list[CurvePoint]
     told: str | None = None
     epochs: list[EpochPoint] = field(default_factory=list)
+    cautions: list[str] = field(default_factory=list)
 
 
 class ModelTask(ABC, Generic[Model]):

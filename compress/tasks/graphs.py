@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -161,6 +162,20 @@ class GraphTask(ModelTask[GraphNetwork]):
             return self._judge.quality(self.path, "the original")
         with written(network.model()) as path:
             return self._judge.quality(path)
+
+    def observed_loss(self, network: GraphNetwork) -> float | None:
+        """By the recipe's metric on the calibration runs; an evaluation is not asked."""
+        if not isinstance(self._judge, ByOutputs):
+            return None
+        with written(network.model()) as path:
+            return self._observed_judge.quality(path).loss
+
+    @cached_property
+    def _observed_judge(self) -> ByOutputs:
+        """The same judge on what was observed, for choosing what to remove."""
+        names, runs = self._choice.judged, self.runs.calibration
+        axes_of = class_axes(self.original, self._uploaded, names, self.recipe.decision_axis)
+        return ByOutputs(self.recipe.metric, runs, outputs_of(self._uploaded, runs, names), names, axes_of)
 
     def prunable(self, declaration: Declaration) -> list[str]:
         """The axes that something sees which judges."""
