@@ -57,7 +57,7 @@ def shortages(observed: Observed) -> list[str]:
     if not short:
         return []
     _, site, rows, inputs = short[0]
-    others = f" (and too few at {len(short) - 1} other places)" if len(short) > 1 else ""
+    others = f" (the worst of {len(short)} such places)" if len(short) > 1 else ""
     return [
         f"{rows:,} rows were observed for the {inputs:,} inputs of `{site}`{others}: what the removed units said is told from "
         f"the others only as far as so few rows allow; {ENOUGH_ROWS} rows an input or more are better, so send more "
