@@ -27,6 +27,8 @@ from compress.rotation import linear_axes, principal_axes, rotate, rotated_momen
 from compress.selection import removal_order
 from compress.shrinkage import SKETCHED, Half, chosen_ridge, sketch
 
+COUNTED_ON = 0.4
+"""Of the ridge that tells one half of a layer by the other: a unit is told by all that stay, and by the layer's inputs too."""
 LEAST_VARIANCE = 1e-3
 """Added to every component's variance, relative to their mean."""
 
@@ -293,7 +295,7 @@ def _shrunk(
         )
         ridge = chosen_ridge((one, other), np.zeros(len(stay), np.int64))
     variances = np.diag(covariance)
-    believed = 1 / (1 + ridge)
+    believed = 1 / (1 + COUNTED_ON * ridge)
     result = believed * covariance
     # A component that never moved may move elsewhere: it is not counted as free beside others that tell as little.
     result[np.diag_indices_from(result)] = variances + LEAST_VARIANCE * max(float(variances.mean()), 1e-12)

@@ -106,7 +106,7 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
     if least >= 1:
         return float("inf")
     # Few rows cannot tell errors that are close: of ridges that err about as little the largest does the least harm.
-    enough = min(least * (1 + CAUTION / min(one.count, other.count)), (least + 1) / 2)
+    enough = min(least * (1 + (CAUTION / min(one.count, other.count)) ** 1.5), (least + 1) / 2)
     power = _between(best, known)
     while power + STEP <= MOST and error(power + STEP) <= enough:
         power += STEP
