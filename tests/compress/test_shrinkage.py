@@ -61,7 +61,7 @@ def test_the_ridge_is_the_one_with_which_each_half_tells_the_other_best(rows: in
     errors = [error(10**power) for power in powers]
     ridge = 2 * chosen_ridge((half(*one), half(*other)), GROUPS)  # it is halved for a fit to both
     assert error(ridge) <= 1.03 * min(errors) * (1 + CAUTION / (rows // 2))
-    assert np.log10(ridge) >= powers[int(np.argmin(errors))] - 0.15  # rather too large a ridge than too small
+    assert np.log10(ridge) >= powers[int(np.argmin(errors))] - 0.25  # rather too large a ridge than too small
     assert min(errors) < 0.95 * max(errors)  # the choice matters
 
 
