@@ -26,7 +26,7 @@ from torch import Tensor
 
 from compress.errors import BadWeights, UnreadableUpload
 from compress.ingest.config import UploadConfig, read_config
-from compress.ingest.forms import is_safetensors, refuse_foreign, refuse_other_zip
+from compress.ingest.forms import SAVE, is_safetensors, refuse_damaged, refuse_foreign, refuse_other_zip
 from compress.ingest.parametrised import fold
 from compress.ingest.states import choose, shown
 from compress.ingest.unpickling import Record, load
@@ -123,11 +123,16 @@ def _parted(tensors: Mapping[str, Tensor], told: list[str]) -> tuple[dict[str, T
             f"the config drops {', '.join(absent)}, and the file has no such tensor", list(tensors)[:40]
         )
     kept, dropped = {}, []
+    layers = {name.removesuffix("weight") for name, tensor in tensors.items() if tensor.dim() > 1}
     for name, tensor in tensors.items():
         if name in told:
             dropped.append(f"{shown(name, tensor)}, as the config says")
+        elif name.endswith("bias") and name.removesuffix("bias") in layers:
+            kept[name] = tensor  # of a linear layer, whatever that is called
         elif tensor.dim() <= 1 and _BESIDE.search(name):
             dropped.append(f"{shown(name, tensor)}, of the training by its name")
+        elif tensor.dim() == 0 and not (tensor.is_floating_point() or tensor.is_complex()):
+            dropped.append(f"{shown(name, tensor)}, a whole number, which no parameter is")
         elif tensor.is_quantized or tensor.dtype in (torch.int8, torch.uint8) or "float8" in str(tensor.dtype):
             if not name.endswith("_mask"):
                 raise UnreadableUpload(f"'{name}' is quantized ({tensor.dtype}); upload the float weights")
@@ -222,10 +227,18 @@ def _read_torch(path: Path, name: str) -> Any:
     with path.open("rb") as file:
         start = file.read(16)
     unpacked = path.stat().st_size
+    if not unpacked:
+        raise UnreadableUpload(f"the file is empty. Where the model was trained: {SAVE}")
     if zipfile.is_zipfile(path):
         unpacked = _refuse_bomb(path)
         refuse_other_zip(path, name)
+        refuse_damaged(path)
     elif not start.startswith(b"\x80"):
+        if start.startswith(b"PK"):
+            raise UnreadableUpload(
+                f"the file begins as a checkpoint or another zip archive and is damaged or truncated after {unpacked:,} bytes: "
+                "its end is missing. Send it again"
+            )
         form = (
             "an ONNX graph"
             if path.suffix == ".onnx" or b"onnx" in start or start[:1] == b"\x08"
@@ -233,7 +246,7 @@ def _read_torch(path: Path, name: str) -> Any:
         )
         raise UnreadableUpload(
             f"the file is {form}: a safetensors file or a PyTorch checkpoint (torch.save of a state_dict) is expected; "
-            "it may be truncated",
+            f"it may be truncated. Where the model was trained: {SAVE}",
             [f"it begins with {start!r}"],
         )
     content = load(path, unpacked)

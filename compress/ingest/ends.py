@@ -76,7 +76,7 @@ def find_ends(
             f"{', '.join(parts[:4])}: this is an adaptive softmax or another decoder in parts, where one matrix (V, {top}) is "
             "expected"
         )
-    embedding, decoder = _by_name(matrices, bottom, top)
+    embedding, decoder = _by_name(matrices, vectors, bottom, top)
     why = "config" if tied else tied_by
     both = embedding is not None and decoder is not None
     if one_hot and embedding is not None and (both or tied):
@@ -112,8 +112,13 @@ def find_ends(
     return Ends(embedding, decoder, bias, tied=equal if tied is None else tied)
 
 
-def _by_name(matrices: dict[str, Floats], bottom: int, top: int) -> tuple[str | None, str | None]:
+def _by_name(
+    matrices: dict[str, Floats], vectors: dict[str, Floats], bottom: int, top: int
+) -> tuple[str | None, str | None]:
     """Embedding and decoder; of one matrix whose name fits both, the embedding.
+
+    Where names say nothing, a bias does: a linear layer has one for each row, an embedding has none. A square matrix may be any
+    layer in between.
 
     Raises:
         EndsUnknown: when several could be either.
@@ -122,8 +127,18 @@ def _by_name(matrices: dict[str, Floats], bottom: int, top: int) -> tuple[str | 
     outward = [name for name in matrices if matrices[name].shape[1] == top and _says(name, _OUTWARD, _INWARD)]
     inward = [name for name in inward if name not in outward] or inward
     inward, outward = (_distinct(matrices, names) for names in (inward, outward))
+    if not outward:
+        outward = [
+            name for name in matrices
+            if name not in inward and matrices[name].shape[1] == top != len(matrices[name])
+            and _bias(name, vectors, len(matrices[name]))
+            and all(len(matrices[name]) == len(matrices[other]) for other in inward)
+        ]  # fmt: skip
     if not inward and len(matrices) == 2 and len(outward) == 1:
-        inward = [name for name in matrices if name not in outward and matrices[name].shape[1] == bottom]
+        inward = [
+            name for name in matrices
+            if name not in outward and matrices[name].shape[1] == bottom and not _bias(name, vectors, len(matrices[name]))
+        ]  # fmt: skip
     if len(inward) > 1 or len(outward) > 1:
         raise EndsUnknown(f"several matrices could be the embedding ({inward}) or the decoder ({outward})")
     embedding, decoder = (names[0] if names else None for names in (inward, outward))
@@ -142,15 +157,25 @@ def _no_decoder(
 ) -> str:
     """Why there is no decoder, and what to do."""
     if embedding is None:
-        return "there is neither an embedding nor a decoder"
+        names = list(matrices)[:2] if len(matrices) > 1 else ["NAME", "OTHER"]
+        return (
+            "there is neither an embedding nor a decoder by the names of the matrices. If they are there, say in the config "
+            f'which they are: {{"rename": {{"{names[0]}": "embedding.weight", "{names[1]}": "decoder.weight"}}}}'
+        )
     rows = len(matrices[embedding])
     bias = _bias(None, vectors, rows)
     there = "" if bias is None else f" (its bias '{bias}' is there)"
-    there += _narrower(matrices, top, _OUTWARD, _INWARD, f"the top layer gives {top} values")
+    narrower = _narrower(matrices, top, _OUTWARD, _INWARD, f"the top layer gives {top} values")
+    there += narrower
     if told is False:
         return f"the config says untied, but there is no decoder{there}"
-    wide = matrices[embedding].shape[1]
-    if wide != top:
+    unnamed = [name for name, matrix in matrices.items() if name != embedding and matrix.shape == (rows, top)]
+    if len(unnamed) == 1:
+        return (
+            f"no matrix is the decoder by its name. If it is '{unnamed[0]}', say so in the config: "
+            f'{{"rename": {{"{unnamed[0]}": "decoder.weight"}}}}'
+        )
+    if matrices[embedding].shape[1] != top or narrower:
         return f"the decoder's matrix ({rows}, {top}) is missing{there}"
     return (
         f"the decoder's matrix ({rows}, {top}) is missing{there}. If the decoder is the embedding (tied), say so in the config: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from compress.errors import UnreadableUpload
@@ -92,6 +93,31 @@ def refuse_other_zip(path: Path, name: str = "") -> None:
         raise _foreign(
             f"a zip archive, and no PyTorch checkpoint: it holds {shown or 'nothing'}", _UNPACK, name or path.name
         )
+
+
+def refuse_damaged(path: Path) -> None:
+    """Refuses a zip of which a part is not what was written, by the checksums in its directory.
+
+    torch's own reader looks at none: a weight of flipped bits would be read as it is.
+
+    Args:
+        path: of an archive that is known to unpack to no more than it may.
+
+    Raises:
+        UnreadableUpload: naming the part.
+    """
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.CRC == 0:  # of an empty part, or left out by `torch.serialization.set_crc32_options(False)`
+                continue
+            try:
+                with archive.open(entry) as part:
+                    while part.read(1 << 20):
+                        pass
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+                raise UnreadableUpload(
+                    f"the file is damaged: its part '{entry.filename}' is not what was written ({error}). Send it again"
+                ) from error
 
 
 _MERGE = "Send the whole model in one file: load all of its files where it was trained, then " + SAVE

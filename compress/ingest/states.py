@@ -19,6 +19,7 @@ from compress.ingest.unpickling import Record, as_tensor
 
 RECURRENT = re.compile(r"(weight_(ih|hh|hr)(_l\d+)?|highway\.depths\.)")
 DEEPEST = 8
+_MASKS = re.compile(r"(^|[/_])masks?$", re.IGNORECASE)
 _TRAINING = re.compile(r"optim|grad|momentum|exp_avg|schedul|scaler", re.IGNORECASE)
 
 
@@ -38,8 +39,9 @@ class State:
 
     @property
     def recurrent(self) -> bool:
-        """Whether it has recurrent layers, and is no optimizer's."""
-        return any(RECURRENT.search(name) for name in self.tensors) and not _TRAINING.search(self.path)
+        """Whether it has recurrent layers, and is no optimizer's and no dictionary of pruning masks."""
+        beside = _TRAINING.search(self.path) or _MASKS.search(self.path)
+        return any(RECURRENT.search(name) for name in self.tensors) and not beside
 
 
 def shown(name: str, tensor: Tensor) -> str:
@@ -70,11 +72,35 @@ def choose(content: object, asked: str | None) -> State:
     first, *others = models
     if different := [state for state in others if not _equal(first, state)]:
         names = [f"'{state.path or 'the file itself'}' ({len(state.tensors)} tensors)" for state in (first, *different)]
+        asked_for = [f'{{"state": "{state.path}"}}' for state in (first, *different) if state.path]
         raise UnreadableUpload(
             f"the checkpoint holds several models: {', '.join(names)}. Say in the config which one to take: "
-            f'{{"state": "{different[0].path}"}}'
+            f"{' or '.join(asked_for)}"
         )
+    _refuse_unmasked(first, states)
     return _with_beside(_put_together(first, states), states)
+
+
+def _refuse_unmasked(taken: State, states: list[State]) -> None:
+    """Refuses a model beside which pruning masks lie that its weights do not obey: it multiplies by them as it runs.
+
+    Raises:
+        UnreadableUpload: naming the weights.
+    """
+    disobeyed = [
+        name
+        for state in states
+        if _MASKS.search(state.path)
+        for name, mask in state.tensors.items()
+        if (weight := taken.tensors.get(name)) is not None
+        and weight.shape == mask.shape
+        and bool((weight[mask == 0] != 0).any())
+    ]
+    if disobeyed:
+        raise UnreadableUpload(
+            f"beside the model lie pruning masks, and its weights are not zero where those are: {', '.join(disobeyed[:4])}. If "
+            "the model multiplies by them, do so before saving: `weight.data.mul_(mask)`; if not, leave them out of the file"
+        )
 
 
 def _states(value: object, path: str, deepest: int, seen: set[int]) -> Iterator[State]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compress.errors import VocabularyMismatch
+from compress.ingest.special import special
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ MARKS = (
     Mark("@@", False, "subword-nmt", _TOKENIZERS.format("Tokenizer, models")
          + "`Tokenizer(models.BPE(vocab, merges)).save('tokenizer.json')`; or, where every text that you send is cut already, "
          'say so: the recipe {"unit": "word"}'),
+    Mark("_", False, "tensor2tensor", "save one with `tokenizers`"),
     Mark("￭", True, "OpenNMT", "save one with `tokenizers`"),
     Mark("￭", False, "OpenNMT", "save one with `tokenizers`"),
 )  # fmt: skip
@@ -47,9 +49,13 @@ SENTENCEPIECE = next(mark for mark in MARKS if mark.tool == "SentencePiece")
 
 
 def mark_of(token: str) -> Mark | None:
-    """The mark on a token; None for a whole word. The letter of another language alone is none."""
+    """The mark on a token; None for a whole word. The letter of another language alone is none, nor is `@@UNKNOWN@@`."""
+    if special(token) is not None and token[:1] == token[-1:]:
+        return None
     for mark in MARKS:
         fits = token.startswith(mark.text) if mark.before else token.endswith(mark.text)
+        if mark.text == "_" and token.startswith("_"):  # `__init__`
+            continue
         if fits and (len(token) > len(mark.text) or mark is SENTENCEPIECE):
             return mark
     return None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +56,22 @@ def refuse_other_forms(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """JSON of a file, with or without a byte order mark; None when it is none."""
+    """JSON of a file, with or without a byte order mark; None when it is none.
+
+    Raises:
+        UnreadableUpload: when a dictionary names a key twice: one of its ids is lost.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            twice = [repr(key) for key, count in counts.items() if count > 1]
+            raise UnreadableUpload(f"{len(twice)} keys stand in a dictionary of the vocabulary twice", twice[:8])
+        return made
+
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
     except (ValueError, RecursionError):
         return None
 
@@ -86,12 +101,19 @@ def read_list(path: Path, given: object, size: int) -> TokenList:
 
 def _text(path: Path) -> str:
     data = path.read_bytes()
+    if not data.strip():
+        raise UnreadableUpload("the vocabulary is empty: tokens are expected, one a line in the order of their ids")
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in data
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
-        told = "it is UTF-16, as some editors of Windows save; save it as UTF-8" if wide else str(error)
-        raise UnreadableUpload(f"the vocabulary is not UTF-8: {told}") from error
+        told = "it is UTF-16, as some editors of Windows save" if wide else str(error)
+        raise UnreadableUpload(f"the vocabulary is not UTF-8: {told}. Save it as UTF-8") from error
+    if wide:
+        raise UnreadableUpload(
+            "the vocabulary holds NUL characters (UTF-16 without its mark, or no text at all?): a text in UTF-8 is expected"
+        )
+    return text
 
 
 def _of_dictionary(given: dict[str, Any], size: int) -> TokenList:
@@ -124,11 +146,27 @@ def _with_keras(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_lines(text: str, size: int) -> TokenList:
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # as old Macs ended lines
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     while len(lines) > size and lines[-1] == "":
         lines.pop()
+    if len(lines) != size and re.match(r"""\s*[\[{]\s*['"\d]""", text):
+        raise UnreadableUpload(
+            "the vocabulary begins like JSON and cannot be read as it (cut off, or printed by Python?): write it with "
+            "`json.dump(tokens, file)`"
+        )
+    lines = _whole(lines, size)
     for pattern, token, number in ((_NUMBERED, 1, 2), (_LED, 2, 1)):
         matches = [pattern.fullmatch(line) for line in lines]
+        if len(lines) > 2 and matches[0] is None and all(matches[1:]):
+            if len(lines) != size + 1:
+                raise VocabularyMismatch(
+                    f"all lines of the vocabulary but the first, {lines[0]!r}, hold a number beside a token: is it a heading, or "
+                    "a token without its number? Send the tokens alone, one a line in the order of their ids"
+                )
+            read = _of_lines("\n".join(lines[1:]), size)
+            return TokenList(read.tokens, (f"the vocabulary's heading {lines[0]!r}", *read.dropped), read.assumed)
         found = [(match[token], match[number]) for match in matches if match is not None]
         if len(found) == len(lines) > 1:
             if (ordered := _by_id(found, size)) is not None:
@@ -136,6 +174,24 @@ def _of_lines(text: str, size: int) -> TokenList:
             if pattern is _NUMBERED:
                 return _counted([token for token, _ in found], size)
     return TokenList([_ESCAPES.get(line, line) for line in lines])
+
+
+def _whole(lines: list[str], size: int) -> list[str]:
+    """Lines without what stands around their tokens: blanks behind them or before all, and quotation marks around all.
+
+    A blank before some tokens may be a part of them, as it is of GPT-2's. Two empty lines where there is one line too many are a
+    newline that was written as it is.
+    """
+    pairs = [index for index, pair in enumerate(pairwise(lines)) if pair == ("", "")]
+    if len(lines) == size + 1 and len(pairs) == 1:
+        lines = [*lines[: pairs[0]], "\n", *lines[pairs[0] + 2 :]]
+    quoted = [re.fullmatch(r'\s*"(.+)",?\s*', line) for line in lines]
+    if len(lines) > 1 and all(quoted):
+        return [match[1].replace('\\"', '"').replace('""', '"') for match in quoted if match is not None]
+    known = set(lines)
+    led = all(line[:1] in (" ", "\t") for line in lines)
+    bare = [line.strip(" \t") if led else line.rstrip(" \t") for line in lines]
+    return [short if short and short not in known else line for line, short in zip(lines, bare, strict=True)]
 
 
 def _by_id(found: list[tuple[str, str]], size: int) -> TokenList | None:

@@ -32,7 +32,7 @@ from store.recipe import Recipe
 MOST_PARTS = 0.005
 """Share of a vocabulary's tokens that may look like parts of words: a word list of tweets holds a few `##tag`."""
 FEW = 3
-"""Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space."""
+"""Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space. Of a short list an eighth."""
 MOST_SHOWN = 8
 MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """What people round the size of a vocabulary up to; no more than an eighth of it, but for 8."""
@@ -147,7 +147,14 @@ def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str
     if len(tokens) == size:
         return tokens, assumed
     if not _is_padded(len(tokens), size):
-        raise VocabularyMismatch(f"the vocabulary has {len(tokens):,} tokens, the model's embedding {size:,}")
+        ends = (
+            [repr(tokens[0]), repr(tokens[1]), "...", repr(tokens[-1])] if len(tokens) > 2 else list(map(repr, tokens))
+        )
+        raise VocabularyMismatch(
+            f"the vocabulary has {len(tokens):,} tokens, the model's embedding {size:,}. Is it the model's own, without a "
+            "heading and with the special tokens?",
+            [f"its tokens: {', '.join(ends)}"],
+        )
     told = (
         f"the last {size - len(tokens)} of the embedding's {size:,} rows are padding, since the vocabulary has {len(tokens):,} "
         "tokens (if special tokens stand before them instead, every id is wrong: send a vocabulary that lists them)"
@@ -172,7 +179,14 @@ def _checked(tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe) -> tup
         strays = [token for token in strays if mark_of(token) is None]
     elif len(marked) > MOST_PARTS * len(tokens):
         refuse_subwords(marked, len(tokens))
-    if len(strays) > max(FEW, MOST_PARTS * len(tokens)):
+    if len(strays) > max(min(FEW, len(tokens) // 8), MOST_PARTS * len(tokens), 1):
+        parted = [token for token in strays if len(token.split()) > 1 or "," in token.strip(",")]
+        if len(parted) > len(strays) / 2:
+            raise VocabularyMismatch(
+                f"{len(parted):,} of {len(tokens):,} lines of the vocabulary hold more than a token, and a text is cut at white "
+                "space. Send the tokens alone, one a line in the order of their ids, or tokenizer.json where tokens hold spaces",
+                [repr(token) for token in parted[:MOST_SHOWN]],
+            )
         raise VocabularyMismatch(
             f"{len(strays):,} of {len(tokens):,} tokens do not come back from their own text: texts are cut at white space "
             "(words) or into single characters, and these are neither. Send the tokenizer.json that the model was trained with",

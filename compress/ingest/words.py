@@ -67,9 +67,13 @@ def as_tokens(value: object) -> list[str] | None:
 def tokens_by_id(mapping: Mapping[Any, Any]) -> list[str] | None:
     """The tokens of a `{token: id}` or `{id: token}` dictionary in the order of their ids; None when ids have gaps.
 
-    JSON has only strings as keys, so that an id may be one: `{"0": "the"}`. Ids may begin at 1, as Keras's do; then the id 0 is
-    of no token.
+    JSON has only strings as keys, so that an id may be one: `{"0": "the"}`, and some write `{"the": "0"}`. Ids may begin at 1,
+    as Keras's do; then the id 0 is of no token.
     """
+    if all(isinstance(v, str) and v.isdecimal() for v in mapping.values()) and not all(
+        str(k).isdecimal() for k in mapping
+    ):
+        mapping = {k: int(v) for k, v in mapping.items()}
     pairs = [(v, k) if isinstance(v, int) else (k, v) for k, v in mapping.items()]
     if all(isinstance(i, str) and i.isdecimal() and isinstance(w, str) for i, w in pairs):
         pairs = [(int(i), w) for i, w in pairs]

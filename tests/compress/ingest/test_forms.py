@@ -103,3 +103,30 @@ def test_a_config_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"tie": true}')
     with pytest.raises(CompressError, match="its keys are tied, one_hot"):
         read_model(tmp_path / "model.pt", tmp_path / "config.json")
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "m.pt").write_bytes(b"")
+    with pytest.raises(UnreadableUpload, match="the file is empty"):
+        read_model(tmp_path / "m.pt", None)
+
+
+def test_weights_that_were_changed_on_the_way_are_found_by_their_checksum(tmp_path: Path) -> None:
+    path = tmp_path / "m.pt"
+    torch.save(state(), path)
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    data[largest.header_offset + 2000] ^= 64
+    path.write_bytes(data)
+    with pytest.raises(UnreadableUpload, match=f"its part '{largest.filename}' is not what was written"):
+        read_model(path, None)
+
+
+def test_a_checkpoint_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state(), tmp_path / "m.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert read_model(tmp_path / "m.pt", None).network.vocabulary == 40

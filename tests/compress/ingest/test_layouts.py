@@ -267,12 +267,15 @@ def test_config_that_contradicts_a_highway_network_is_refused(tmp_path: Path) ->
 def test_rename_in_the_config_explains_a_foreign_name(tmp_path: Path, tokens: Tensor) -> None:
     torch.manual_seed(0)
     model = Plain()
-    state = {name.replace("fc.", "zzz."): value for name, value in model.state_dict().items()}
-    path = saved(state, tmp_path)
-    with pytest.raises(CompressError):
+    names = {"zzz.matrix": "fc.weight", "zzz.vector": "fc.bias"}
+    state = dict(model.state_dict()) | {name: model.state_dict()[own] for name, own in names.items()}
+    path = saved({name: value for name, value in state.items() if name not in names.values()}, tmp_path)
+    with pytest.raises(
+        CompressError, match=r'If it is \'zzz.matrix\', say so in the config: \{"rename": \{"zzz.matrix"'
+    ):
         read_model(path, None)
     config = tmp_path / "config.json"
-    config.write_text(json.dumps({"rename": {"zzz.weight": "fc.weight", "zzz.bias": "fc.bias"}}))
+    config.write_text(json.dumps({"rename": names}))
     torch.testing.assert_close(ours(path, tokens, config)[0], model(tokens), rtol=0, atol=1e-5)
     config.write_text('{"nope": 1}')
     with pytest.raises(UnreadableUpload, match="config"):

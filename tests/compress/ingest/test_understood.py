@@ -384,3 +384,45 @@ class Lie:
 def test_what_a_pickle_may_name_stands_for_classes_of_our_own(tmp_path: Path) -> None:
     assert {stand_in.__module__ for stand_in, _ in STAND_INS} == {"compress.ingest.unpickling"}
     same(read({"state_dict": state(), "lie": Lie()}, tmp_path), model())
+
+
+def test_a_decoder_is_known_by_its_bias_where_its_name_says_nothing(tmp_path: Path) -> None:
+    for names in (("x", "z"), ("embedding", "dense"), ("E", "generator")):
+        renamed = {
+            name.replace("encoder", names[0]).replace("decoder", names[1]): tensor for name, tensor in state().items()
+        }
+        same(read(renamed, tmp_path), model())
+    without_bias = {name: tensor for name, tensor in renamed.items() if name != "generator.bias"}
+    with pytest.raises(UnknownArchitecture, match=r'"rename": \{"E.weight": "embedding.weight", "generator.weight"'):
+        read(without_bias, tmp_path)
+
+
+def test_a_square_matrix_of_another_name_is_no_decoder(tmp_path: Path) -> None:
+    tensors = {name: tensor for name, tensor in state().items() if not name.startswith(("encoder", "decoder"))}
+    tensors |= {
+        "embedding.weight": torch.randn(H, H),
+        "attention.weight": torch.randn(H, H),
+        "attention.bias": torch.randn(H),
+    }
+    with pytest.raises(UnknownArchitecture, match="no matrix is the decoder by its name"):
+        read(tensors, tmp_path)
+
+
+def test_the_bias_of_a_decoder_that_is_called_a_criterion_is_read(tmp_path: Path) -> None:
+    renamed = {name.replace("decoder", "criterion.proj"): tensor for name, tensor in state().items()}
+    same(read(renamed, tmp_path), model())
+
+
+def test_pruning_masks_beside_the_model_are_no_model_and_must_be_obeyed(tmp_path: Path) -> None:
+    mask = (torch.rand(4 * H, H) > 0.5).float()
+    tensors = state() | {"rnn.weight_hh_l0": state()["rnn.weight_hh_l0"] * mask}
+    masks = {"rnn.weight_hh_l0": mask}
+    understood = read({"state_dict": tensors, "masks": masks}, tmp_path)
+    assert "masks (1 tensor), beside the model" in understood.reading.dropped
+    with pytest.raises(UnreadableUpload, match=r"not zero where those are: rnn\.weight_hh_l0"):
+        read({"state_dict": state(), "masks": masks}, tmp_path)
+
+
+def test_a_whole_number_by_itself_is_left_out_by_name(tmp_path: Path) -> None:
+    understood = read(state() | {"iteration": torch.tensor(3)}, tmp_path)
+    assert understood.reading.dropped == ("iteration (), a whole number, which no parameter is",)

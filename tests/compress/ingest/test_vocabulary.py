@@ -196,7 +196,7 @@ def test_tokens_that_no_text_gives_are_counted_and_refused_beyond_a_few(tmp_path
     found = read_tokenizer(written(tmp_path, [*words, "", "New York", "x\ty"]), ingested(40), Recipe())
     assert found.assumed == ("no text gives 3 of the vocabulary's tokens, such as ''",)
     many = [f"New {word}" for word in words]
-    with pytest.raises(VocabularyMismatch, match="37 of 37 tokens do not come back from their own text"):
+    with pytest.raises(VocabularyMismatch, match="37 of 37 lines of the vocabulary hold more than a token"):
         codec(written(tmp_path, many), 37)
     tweets = ["##tag", *(f"w{index}" for index in range(999))]
     assert "such as '##tag'" in read_tokenizer(written(tmp_path, tweets), ingested(1000), Recipe()).assumed[0]
@@ -305,3 +305,65 @@ def test_one_token_twice_in_a_long_list_is_found_at_once(tmp_path: Path) -> None
     with pytest.raises(UnreadableUpload, match="1 tokens stand in the vocabulary twice"):
         codec(path, 200_000)
     assert time.thread_time() - before < 20  # it took over 90 s when each token was counted by itself
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\r".join(WORDS),
+        "".join(f"{word} \n" for word in WORDS),
+        "".join(f"\t{word}\t\r\n" for word in WORDS),
+        "".join(f'"{word}"\n' for word in WORDS),
+        json.dumps({word: str(index) for index, word in enumerate(WORDS)}),
+        "token,id\n" + "".join(f"{word},{index}\n" for index, word in enumerate(WORDS)),
+    ],
+    ids=["old Mac", "blanks behind", "tabs around", "quoted", "ids as text", "heading"],
+)
+def test_what_stands_around_tokens_is_no_part_of_them(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    path.write_bytes(text.encode())
+    assert codec(path, 5).encode("a cat\nsees dogs") == [2, 3, 0, 4, 1]
+
+
+def test_a_blank_before_some_tokens_is_theirs(tmp_path: Path) -> None:
+    """A list of GPT-2's tokens as text."""
+    with pytest.raises(VocabularyMismatch, match="do not come back"):
+        codec(written(tmp_path, "<unk>\nthe\n cat\n sat\ns\n"), 5)
+
+
+def test_a_newline_that_was_written_as_it_is_is_one_token(tmp_path: Path) -> None:
+    assert codec(written(tmp_path, "a\n\n\nb\n \n"), 4).encode("ab\na") == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "the vocabulary is empty"),
+        ("\n".join(WORDS).encode("utf-16-le"), "NUL characters"),
+        ("caf\u00e9\nthe\n".encode("latin-1"), "Save it as UTF-8"),
+        (json.dumps(WORDS)[:-3].encode(), "begins like JSON and cannot be read as it"),
+        (str(WORDS).encode(), "begins like JSON and cannot be read as it"),
+        (b'{"a": 0, "a": 1, "b": 2}', "keys stand in a dictionary of the vocabulary twice"),
+        (b"tokens\na\nb\nc\nd\ne\n", "the model's embedding 5. Is it the model's own, without a heading"),
+        (b"token,id\n<unk>,0\na,1\nb,2\nc,3\n", "but the first, 'token,id', hold a number beside a token"),
+        (b"<unk>\n<eos>\nthe 20\ncat 9\nsat 5\n", "3 of 5 lines of the vocabulary hold more than a token"),
+        (
+            b"0\t<unk>\t9\n1\t<eos>\t7\n2\ta\t3\n3\tb\t2\n4\tc\t1\n",
+            "5 of 5 lines of the vocabulary hold more than a token",
+        ),
+        (b"<pad>\n<EOS>\nthe_\ncat_\ns\n", "parts of words as tensor2tensor marks them"),
+    ],
+)
+def test_files_that_are_no_list_are_told_what_they_are(data: bytes, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "words"
+    path.write_bytes(data)
+    with pytest.raises((UnreadableUpload, VocabularyMismatch), match=told):
+        codec(path, 5)
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["@@UNKNOWN@@", "*unk*", "$UNK$", "-UNK-", "xxunk", "UNKNOWN_TOKEN", "<UNKNOWN_TOKEN>", "<UNK/>", "_UNK", "{unk}"],
+)
+def test_the_unknown_token_has_many_names(token: str, tmp_path: Path) -> None:
+    assert codec(written(tmp_path, [token, "the"]), 2).encode("the dog") == [1, 0]
