@@ -60,6 +60,16 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
     return (0.0 if hits == 0 else middle - half), (1.0 if hits == count else middle + half)
 
 
+def decisions_for(share: float) -> int:
+    """How many decisions, none of which differs, show with Wilson's interval that at most a share of all differ.
+
+    Args:
+        share: above 0, at most 1.
+    """
+    # With no hit of n the upper end is z^2 / (n + z^2).
+    return math.ceil(_Z**2 * (1 - share) / share)
+
+
 def share_of(hits: Sequence[int] | NDArray[Any], counts: Sequence[int] | NDArray[Any]) -> Estimate:
     """Wilson's interval of a share of decisions that were made in runs (or sequences, or blocks of one).
 

@@ -67,6 +67,11 @@ def loss_of(metric: GraphMetric, value: float) -> float:
     return 1.0 - value if metric in ("argmax", "cosine") else value
 
 
+def rows_of(array: NDArray[Any], axis: int = -1) -> int:
+    """How many rows an output has, its classes or features along a dimension."""
+    return len(_rows(array, axis))
+
+
 def difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
     """The largest difference of any number of any output, relative to the output's largest one where that is above 1.
 

@@ -107,12 +107,14 @@ class GraphTask(ModelTask[GraphNetwork]):
             wanted = outputs_of(self._uploaded, self.runs.held_out, self._choice.judged)
             self._judge = ByOutputs(recipe.metric, self.runs.held_out, wanted, self._choice.judged, axes_of)
             self._judge.refuse_blind(self.original, self._choice.unseen, recipe.budget)
+            self._judge.refuse_unsure(recipe.budget)
         self._prover = Prover.of(self.runs.held_out, self._choice.compared, len(self._uploaded.outputs))
         self.costly = self._judge.costly
         self._timed = self._to_be_timed()
         self._stream = stream_of(self._uploaded, self.original.carried_states(), self.runs.held_out)
         self._measured: dict[Path, Quality] = {}
         layers = [each for each in self.original.report() if not each.reasons]
+        doubts = [self._judge.doubt] if self._judge.doubt and self.runs.not_judged is None else []
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
             f"recurrent units may shrink{told and f'; {told}'}",
@@ -122,7 +124,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             not_judged=self.runs.not_judged,
             judged_by=self._judge.judged_by,
             left_out=self.runs.left_out,
-            warnings=tuple(self._choice.notes),
+            warnings=(*doubts, *self._choice.notes),
         )
 
     def _to_be_timed(self) -> dict[Shape, tuple[Inputs, str]]:

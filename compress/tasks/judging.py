@@ -12,11 +12,12 @@ import numpy as np
 from compress.errors import NothingToJudge, OutputsUnusable
 from compress.evaluating import Evaluator
 from compress.graphs.network import GraphNetwork
-from compress.tasks.comparing import Axes, Outputs, compared, loss_of
+from compress.intervals import LEAST_BLOCKS, decisions_for
+from compress.tasks.comparing import Axes, Outputs, compared, loss_of, rows_of
 from compress.tasks.contract import Quality
 from compress.tasks.running import outputs_of, written
 from runtime.samples import AnyGraph, Inputs
-from store.quality import scale_of
+from store.quality import ENOUGH, counted, keeps, scale_of
 from store.recipe import COMMAND, Budget, Recipe
 
 
@@ -58,6 +59,10 @@ class Judge(Protocol):
     def judged_by(self) -> dict[str, int | None]:
         """See `Provenance.judged_by`."""
 
+    @property
+    def doubt(self) -> str | None:
+        """A clause on why nothing tells how sure a figure is, where more data would change that."""
+
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
         """Of an ONNX file; `which` it is is for errors.
 
@@ -96,6 +101,50 @@ class ByOutputs:
         whole = [name for name in self._names if self._metric == "argmax" and self._wanted[0][name].dtype.kind in "iub"]
         return {name: None if name in whole else self._axes.get(name, -1) for name in self._names}
 
+    @cached_property
+    def _equal(self) -> Quality:
+        """Of the original's own outputs: how sure a loss of nothing is."""
+        return self.of(self._wanted, self._wanted)
+
+    @property
+    def doubt(self) -> str | None:
+        """See `Judge`: outputs of too few rows."""
+        if self._equal.estimate is not None:
+            return None
+        rows = max(sum(rows_of(run[name], self._axes.get(name, -1)) for run in self._wanted) for name in self._names)
+        return (
+            f"quality is judged on {rows} row{'' if rows == 1 else 's'} of outputs, too few to tell how sure the figures are: "
+            f"{LEAST_BLOCKS} are the least, and more are better"
+        )
+
+    def refuse_unsure(self, budget: Budget) -> None:
+        """A budget of quality on so little data that not even an equal model could be shown to keep to it.
+
+        Args:
+            budget: settled.
+
+        Raises:
+            NothingToJudge: where that is so, unless the budget says that it does not have to be shown (`confident`).
+        """
+        limit = budget.quality
+        if limit is None or budget.confident is False:
+            return
+        remedy = "or set `confident` to false in the budget: a figure then counts as it is found, however unsure"
+        if self.doubt is not None:
+            raise NothingToJudge(f"{self.doubt}. Send more runs, as `held_out` or with the others, {remedy}")
+        equal, scale = self._equal, scale_of(self._metric)
+        if equal.estimate is None or keeps(budget, equal.loss, equal.estimate):
+            return
+        found, allowed = scale.against(equal.estimate.high, limit)
+        wanted = decisions_for(limit) if limit > 0 else None
+        if budget.confident is None:
+            wanted = min(wanted or ENOUGH, ENOUGH)
+        send = "" if wanted is None else f"send runs with at least {wanted:,} decisions as `held_out`, "
+        raise NothingToJudge(
+            f"{counted(equal.estimate)} judge: even if none of them differed, the 95 % interval would reach {found}, where the "
+            f"budget allows {allowed}, so no model could be shown to keep to it: {send}allow more, {remedy}"
+        )
+
     def refuse_blind(self, network: GraphNetwork, unseen: Collection[str], budget: Budget) -> None:
         """A budget of quality that a graph keeps whose layers are silent says nothing.
 
@@ -115,7 +164,7 @@ class ByOutputs:
         if found.loss <= budget.quality:
             scale = scale_of(self._metric)
             raise OutputsUnusable(
-                f"with every recurrent unit silent the graph has {scale.told(found.value, found.loss)}, which the budget of "
+                f"with every recurrent unit silent the graph is still {scale.at(found.loss)}, which the budget of "
                 f"{scale.loss(budget.quality).removeprefix('+')} allows: a destroyed model would pass. Ask for less, for another "
                 "`metric`, or for the `outputs` that depend on the recurrent layers"
             )
@@ -142,7 +191,7 @@ class ByCommand:
         original: the uploaded file.
     """
 
-    costly = True
+    costly, doubt = True, None
     judged_by: ClassVar[dict[str, int | None]] = {}
 
     def __init__(self, evaluator: Evaluator, original: Path) -> None:

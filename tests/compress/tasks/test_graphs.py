@@ -291,7 +291,7 @@ def test_recorded_inputs_come_as_one_run_or_many_and_alone_or_with_others(folder
 
     def origin(calibration: str | None, held_out: str | None) -> tuple[int, int, str, str]:
         paths = [None if name is None else tmp_path / name for name in (calibration, held_out)]
-        task = GraphTask(graph, Recipe(budget=Budget(output_change=0.1)), *paths)
+        task = GraphTask(graph, Recipe(budget=Budget(size_ratio=0.5)), *paths)
         assert all(run["ids"].dtype == np.int64 for run in (*task.runs.calibration, *task.runs.held_out))
         return (
             len(task.runs.calibration), len(task.runs.held_out), task.origin.calibration, task.origin.held_out,

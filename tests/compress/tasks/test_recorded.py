@@ -91,6 +91,34 @@ def test_run_that_cannot_be_divided_judges_nothing_and_a_budget_of_quality_is_re
     assert task_of(graph, runs, inputs(1, 1, steps=20, seed=5)).origin.not_judged is None
 
 
+def test_rows_that_are_too_few_for_an_interval_keep_no_budget_of_quality(tmp_path: Path) -> None:
+    graph, runs = layer_graph(tmp_path), inputs(1, 1, steps=9)
+    with pytest.raises(NothingToJudge, match="quality is judged on 5 rows of outputs, too few") as refused:
+        task_of(graph, runs, recipe=Recipe(budget=Budget(output_change=0.02)))
+    assert "set `confident` to false" in refused.value.detail
+    asked = Recipe(budget=Budget(output_change=0.02, confident=False))
+    for recipe in (asked, SIZE):
+        assert "quality is judged on 5 rows" in task_of(graph, runs, recipe=recipe).origin.warnings[0]
+    assert not task_of(graph, inputs(1, 1, steps=20)).origin.warnings
+
+
+@pytest.mark.parametrize(
+    ("confident", "limit", "wanted"), [(None, 0.02, 189), (True, 0.02, 189), (None, 0.001, 1000), (True, 0.001, 3838)]
+)
+def test_decisions_that_could_show_nothing_end_a_job_at_once_with_the_number_that_could(
+    confident: bool | None, limit: float, wanted: int, tmp_path: Path
+) -> None:
+    def asked(count: int) -> GraphTask:
+        recipe = Recipe(metric="argmax", budget=Budget(output_change=limit, confident=confident))
+        return task_of(graph, inputs(20), inputs(1, 1, steps=count, seed=3), recipe=recipe)
+
+    graph = layer_graph(tmp_path)
+    with pytest.raises(NothingToJudge, match=f"at least {wanted:,} decisions") as refused:
+        asked(wanted - 1)
+    assert "even if none of them differed" in refused.value.detail
+    assert asked(wanted).origin.judged_by == {"y": 2}
+
+
 def test_sequences_are_known_by_what_the_graph_makes_of_them(tmp_path: Path) -> None:
     runs = inputs(2, 4)
     assert sequences_of(AnyGraph(layer_graph(tmp_path)), runs, ["y"]) == {"x": 0}
