@@ -113,33 +113,36 @@ def _against(loss: float, estimate: Estimate | None) -> str:
 
 
 def jobs_table(jobs: list[Job]) -> Table:
-    """A row a job, its message whole."""
+    """A row a job, its id and its message whole in 80 columns."""
     table = Table(show_lines=True)
-    for column in ("job", "name", "state", "stage", "progress", "message"):
-        table.add_column(column, overflow="fold", ratio=3 if column == "message" else 1)
+    for column, width in (("job", 20), ("state", 12), ("message", None)):
+        table.add_column(column, overflow="fold", width=width)
     for job in jobs:
-        table.add_row(job.id, job.name, job.state, job.stage, f"{job.progress:.0%}", escape(job.message))
+        state = f"{job.state}\n{job.stage} {job.progress:.0%}" if job.stage else job.state
+        table.add_row(f"{job.id}\n{escape(job.name)}", state, escape(job.message))
     return table
 
 
 def models_table(models: list[dict[str, Any]]) -> Table:
-    """A line a variant of each model."""
+    """A row a variant of each model, ids and names of variants whole in 80 columns."""
     table = Table()
-    for column in ("model", "id", "variant", "parameters", "MB", "quality", "median"):
-        table.add_column(column, justify="left" if column in ("model", "id", "variant") else "right")
+    table.add_column("model", overflow="fold", width=16)
+    table.add_column("variant", no_wrap=True)
+    for column in ("size", "quality", "median"):
+        table.add_column(column, justify="right", overflow="fold")
     for model in models:
+        named = f"{escape(model['name'])}\n{model['id']}"
+        table.add_section()
         if model["issues"]:
-            table.add_row(model["name"], model["id"], f"[red]damaged:[/] {escape('; '.join(model['issues']))}")
+            table.add_row(named, "", "", f"[red]damaged:[/] {escape('; '.join(model['issues']))}", "")
             continue
         for index, variant in enumerate(model["variants"]):
             record = VariantRecord.model_validate(variant)
             spoken, scale = record.sentence, scale_of(model["metric"])
             table.add_row(
-                model["name"] if index == 0 else "",
-                model["id"] if index == 0 else "",
+                named if index == 0 else "",
                 record.name,
-                f"{record.parameters:,}",
-                f"{record.size_bytes / 1e6:.2f}",
+                f"{record.parameters:,}\n{record.size_bytes / 1e6:.2f} MB",
                 NOT_JUDGED
                 if model.get("not_judged") and record.name != "original"
                 else f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",

@@ -150,7 +150,7 @@ def _eight_bit(manifest: Manifest) -> str:
     told: dict[str, list[str]] = {}
     for variant in manifest.variants:
         if variant.eight_bit:
-            form = f": {variant.int8_form}" if variant.int8_form else ""
+            form = f": {variant.int8_form.removeprefix('8 bits, ')}" if variant.int8_form else ""
             rest = f"; {_listed(variant.float32)} stay float32" if variant.float32 else ""
             line = f"the weights of {_listed(variant.eight_bit)} take 8 bits{rest}{form}"
             told.setdefault(line, []).append(f"`{variant.name}`")

@@ -80,13 +80,12 @@ class Form:
     @property
     def told(self) -> str:
         """For people."""
-        columns = [name for name, each in (("recurrent", self.recurrent), ("other", self.products)) if each]
-        if len(columns) == 2:
-            scales = "8 bits, a scale per column"
-        elif columns:
-            scales = f"8 bits, a scale per column of {columns[0]} matrices, one for each of the rest"
-        else:
-            scales = "8 bits, one scale for a matrix"
+        scales = {
+            (False, False): "8 bits, one scale for a matrix",
+            (True, False): "8 bits, a scale per column of recurrent matrices, one scale for each other matrix",
+            (False, True): "8 bits, one scale for a recurrent matrix, a scale per column of the others",
+            (True, True): "8 bits, a scale per column",
+        }[self.recurrent, self.products]
         return scales + (f"; float32: {', '.join(sorted(self.kept))}" if self.kept else "")
 
 

@@ -86,8 +86,10 @@ def _reading(manifest: Manifest, report: Report) -> str:
             f"; so the chosen model has {scale.value(chosen.value)} here and {published} there"
             f"{', after the fine-tune' if tuned else ''}"
         )
-        if not chosen.within_budget:
+        if not chosen.within_budget and (tuned or manifest.recipe.mode == "learn"):
             text += ". It lies outside the budget here: the search was allowed more, because fine-tuning wins some back"
+        elif not chosen.within_budget:
+            text += ". It lies outside the budget here and inside it there, and what is measured there counts"
     if budget.speedup is not None:
         text += f". {_SURELY}"
     return text + "."

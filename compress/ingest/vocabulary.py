@@ -185,12 +185,12 @@ def _checked(tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe) -> tup
             raise VocabularyMismatch(
                 f"{len(parted):,} of {len(tokens):,} lines of the vocabulary hold more than a token, and a text is cut at white "
                 "space. Send the tokens alone, one a line in the order of their ids, or tokenizer.json where tokens hold spaces",
-                [repr(token) for token in parted[:MOST_SHOWN]],
+                [repr(token[:80]) for token in parted[:MOST_SHOWN]],
             )
         raise VocabularyMismatch(
             f"{len(strays):,} of {len(tokens):,} tokens do not come back from their own text: texts are cut at white space "
             "(words) or into single characters, and these are neither. Send the tokenizer.json that the model was trained with",
-            [repr(token) for token in strays[:MOST_SHOWN]],
+            [repr(token[:80]) for token in strays[:MOST_SHOWN]],
         )
     if strays:
         told.append(f"no text gives {len(strays)} of the vocabulary's tokens, such as {strays[0]!r}")

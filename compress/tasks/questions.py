@@ -100,7 +100,7 @@ def read_questions(
         judged = replace(training, examples=training.examples[cut:])
         observed = replace(training, examples=training.examples[:cut]) if observed is training else observed
         training = replace(training, examples=training.examples[:cut])
-        origin = "last fifth of the uploaded questions, used for nothing else"
+        origin = "the last fifth of the uploaded questions, used for nothing else"
     else:
         judged = _prepared(held_out, codec)
     observed, judged = observed.spread(recipe.calibration_questions), judged.spread(recipe.held_out_questions)

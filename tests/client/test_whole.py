@@ -9,8 +9,10 @@ import pytest
 from rich.console import Console
 
 from client import show
+from store.bundles import BundleStore
 from store.jobs import CompressionRequest, Job, JobState, UploadRef
 from store.recipe import Recipe
+from tests.conftest import Published
 
 VERDICT = (
     "published 9e0f95b09709d4a3: Worth pruning for size, not for speed: it is [not] much faster. compressed-int8 takes 0.95 of "
@@ -40,3 +42,19 @@ def test_a_verdict_is_never_cut_off(width: int) -> None:
     # Cells of a row stand side by side: the message is what the last column says.
     lines = [line.split("│")[-2] for line in terminal.export_text().splitlines() if line.startswith("│")]
     assert squeezed(VERDICT) in squeezed("".join(lines))
+
+
+def test_ids_and_names_of_variants_are_whole_in_80_columns(published: Published) -> None:
+    manifest = BundleStore(published.settings).open(published.bundle_id).manifest
+    listed = {
+        "name": "mine", "id": "9e0f95b09709d4a3", "issues": [], "task": manifest.task, "metric": manifest.metric,
+        "variants": [each.model_dump() for each in manifest.variants],
+    }  # fmt: skip
+    damaged = {**listed, "issues": ["original.onnx has another SHA-256"]}
+    terminal = Console(width=80, file=io.StringIO(), record=True)
+    terminal.print(show.models_table([listed, damaged]))
+    shown = terminal.export_text()
+    assert shown.count(" 9e0f95b09709d4a3 ") == 2
+    for variant in manifest.variants:
+        assert f" {variant.name} " in shown
+    assert "…" not in shown

@@ -80,6 +80,10 @@ def test_chosen_point_is_marked_and_its_two_perplexities_explained(bundle: OpenB
     assert f"the chosen model has {chosen.value:.2f} here and {published:.2f} there" in card
     assert "*Removed* is the share of" in card
     assert "chosen" in bundle.path("curve.svg").read_text()
+    outside = [each.model_copy(update={"within_budget": False}) for each in report.curve]
+    section = curve_section(bundle.manifest, report.model_copy(update={"curve": outside}))
+    assert "It lies outside the budget here and inside it there, and what is measured there counts." in section
+    assert "fine-tuning wins some back" not in section  # there was none
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,7 @@ def test_card_names_the_int8_form_and_what_stays_float32(bundle: OpenBundle, tmp
     assert forms["original"] is None
     assert forms["original-int8"] is not None
     card = bundle.path("README.md").read_text()
-    assert f"take 8 bits: {forms['original-int8']}." in card
+    assert f"take 8 bits: {forms['original-int8'].removeprefix('8 bits, ')}." in card
     assert "stay float32" not in card  # of this model everything takes 8 bits
     told = {"eight_bit": ["2 of 3 recurrent layers"], "float32": ["the other recurrent layers"], "int8_form": "a form"}
     variants = [each.model_copy(update=told if each.name == "original-int8" else {}) for each in manifest.variants]
