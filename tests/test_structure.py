@@ -22,20 +22,22 @@ ALLOWED = {
     "store": STORE,
     "runtime": {"numpy", "onnxruntime", "tokenizers"},
     "compress": {
-        "dbos", "matplotlib", "numpy", "onnx", "onnxruntime", "pydantic", "pydantic_settings", "safetensors", "tokenizers",
+        "dbos", "matplotlib", "numpy", "onnx", "pydantic", "pydantic_settings", "safetensors", "tokenizers",
         "torch",
     },
     "service": {"fastapi", "numpy", "prometheus_client", "pydantic", "pydantic_settings", "starlette", "structlog", "uvicorn"},
     "client": {"httpx", "numpy", "pydantic", "rich", "typer"},
 }  # fmt: skip
 OURS = set(ALLOWED)
+LINES = 400
+"""More are two subjects; a lower limit cut subjects in two."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_module_says_what_it_owns_and_stays_short(path: Path) -> None:
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text))
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= LINES
 
 
 def test_readme_names_every_module() -> None:
