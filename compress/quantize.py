@@ -57,8 +57,6 @@ ORDER = (EMBEDDING, HIGHWAYS, RECURRENT, SOFTMAX, PRODUCTS)
 LARGEST, PAIR = 127, 128
 """What one weight may be, and two neighbouring ones of one sign together: 255 x 128 is below 2^15."""
 _CELLS = ("LSTM", "GRU", "RNN")
-_WITHIN = 127.0
-"""Of a pair before it is rounded: each of its two weights may grow by a half."""
 
 Floats = NDArray[np.float32]
 
@@ -141,9 +139,18 @@ def eight_bits(matrix: Floats, *, per_column: bool) -> tuple[NDArray[np.int8], F
     above, below = (np.maximum(sign * even, 0) for sign in (1, -1))
     pairs = np.maximum(*(side[..., ::2, :] + side[..., 1::2, :] for side in (above, below)))
     largest = pairs.max(axis=-2 if per_column else (-2, -1), keepdims=True, initial=0.0)
-    scale = np.maximum(largest / _WITHIN, np.finfo(np.float32).tiny).astype(np.float32)
-    # A scale that float32 rounded down could make a sum exceed its bound by one rounding: 127.5 + 0.5 is still 128.
-    return np.clip(np.rint(exact / scale), -LARGEST, LARGEST).astype(np.int8), scale
+    single = np.abs(exact).max(axis=-2 if per_column else (-2, -1), keepdims=True, initial=0.0)
+    scale = np.maximum(largest / PAIR, single / LARGEST)
+    scale = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+    scaled = even / scale
+    found = np.clip(np.rint(scaled), -LARGEST, LARGEST)
+    one, other = found[..., ::2, :], found[..., 1::2, :]
+    grown = np.abs(found) - np.abs(scaled)
+    # Where both were rounded up past the bound, the one that grew more gives one back.
+    over, first = (one * other > 0) & (np.abs(one + other) > PAIR), grown[..., ::2, :] >= grown[..., 1::2, :]
+    one -= np.sign(one) * (over & first)
+    other -= np.sign(other) * (over & ~first)
+    return found[..., : exact.shape[-2], :].astype(np.int8), scale
 
 
 def _part_of_ours(node: NodeProto) -> str:

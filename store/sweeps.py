@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -120,14 +121,24 @@ class SweepStore:
             for variant in bundle.manifest.variants
             if variant.name == "compressed"
         ]
-        return [*published, *(_tried(job.id, point) for point in report.curve)]
+        # The chosen point is the published model by a quick estimate, which must not beat its own figure.
+        return [*published, *(_tried(job.id, point) for point in report.curve if not point.chosen)]
 
 
 def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    """The points that no other beats or equals in both multiply-adds and quality; a published one wins a draw."""
+    """The points that no other beats or equals in both multiply-adds and quality; a published one wins a draw.
+
+    What was only tried has the search's quick estimate: it pushes out no published figure, and goes where it contradicts one.
+    """
     front: list[FrontPoint] = []
+    least, published = math.inf, math.inf
     for point in sorted(points, key=lambda p: (p.mult_adds, p.loss, p.model_id is None)):
-        if not front or point.loss < front[-1].loss:
+        if point.model_id is not None and point.loss < published:
+            front = [each for each in front if each.model_id is not None or each.loss > point.loss]
+            published = least = point.loss
+            front.append(point)
+        elif point.model_id is None and point.loss < least:
+            least = point.loss
             front.append(point)
     return front
 
