@@ -70,7 +70,10 @@ def test_layer_that_no_output_sees_stays_as_it_is_and_is_told(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("metric", "bias", "words"),
-    [("argmax", 50.0, "at a share of differing decisions of 0.00%, which the budget of 2.00% allows"), ("mean_squared_error", 0.0, "at a mean squared error of 0.0")],
+    [
+        ("argmax", 50.0, "at a share of differing decisions of 0.00%, which the budget of 2.00% allows"),
+        ("mean_squared_error", 0.0, "at a mean squared error of 0.0"),
+    ],
 )
 def test_budget_that_a_destroyed_graph_keeps_is_refused(metric: str, bias: float, words: str, tmp_path: Path) -> None:
     graph, runs = layer_graph(tmp_path, bias=bias), inputs(20)
