@@ -59,9 +59,9 @@ def shortages(observed: Observed) -> list[str]:
     _, site, rows, inputs = short[0]
     others = f" (the worst of {len(short)} such places)" if len(short) > 1 else ""
     return [
-        f"{rows:,} rows were observed for the {inputs:,} inputs of `{site}`{others}: what the removed units said is told from "
-        f"the others only as far as so few rows allow; {ENOUGH_ROWS} rows an input or more are better, so send more "
-        "calibration data"
+        f"{rows:,} {'row was' if rows == 1 else 'rows were'} observed for the {inputs:,} inputs of `{site}`{others}: what the "
+        "removed units said is told from the others only as far as so few rows allow; "
+        f"{ENOUGH_ROWS} rows an input or more are better, so send more calibration data"
     ]
 
 

@@ -41,16 +41,17 @@ def told_states(states: StatesRecord, scale: Scale) -> list[str]:
     found = []
     if states.returned:
         offs = ", ".join(f"{name} by {change:.1%}" for name, change in states.returned.items())
-        told = "the state {} is" if len(states.returned) == 1 else "the states {} are"
+        one = len(states.returned) == 1
+        told, them = ("the state {} is", "it") if one else ("the states {} are", "them")
         found.append(
             f"{told.format(_listed(list(states.returned)))} returned with the removed units at zero (off: {offs}): a caller that "
-            "reads them, other than to hand them back, gets other numbers"
+            f"reads {them}, other than to hand {them} back, gets other numbers"
         )
     if states.stream is not None:
         stream = states.stream
         found.append(
-            f"over a stream of {stream.runs} runs that go on from their own states: {scale.at(stream.loss).removeprefix('at ')}, "
-            f"at its end {scale.loss(stream.end_loss).removeprefix('+')}"
+            f"over a stream of {stream.runs} runs that go on from their own states, the {scale.loss_name} is "
+            f"{scale.loss(stream.loss).removeprefix('+')}, and {scale.loss(stream.end_loss).removeprefix('+')} over its last runs"
         )
     return found
 

@@ -264,6 +264,8 @@ def _why_not_within(searching: _Search[Model], scale: Scale) -> str:
             f"{each.mult_adds / max(searching.mult_adds, 1):.2%} of the multiply-adds"
         )
 
+    # A share so small that no unit went with it says nothing of what is possible.
+    tried = [each for each in tried if searching.gain(each) > 0] or tried
     within = [each for each in tried if searching.keeps(each, None)]
     if not within:
         gentlest = min(tried, key=lambda each: _weighed(budget, each))

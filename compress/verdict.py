@@ -74,7 +74,12 @@ def conclude(
         faster=faster,
         smaller=smaller,
         advice=_advice(
-            _ORIGINAL if rival is None else _ALONE, _slower(best, rival), much, smaller, steady=found.steady
+            _ORIGINAL if rival is None else _ALONE,
+            _slower(best, rival),
+            much,
+            smaller,
+            steady=found.steady,
+            larger=best.size_bytes >= size.size_bytes,
         ),
         speed=_speed(best, rival, run) + broken,
         size=_size(best, original, rival),
@@ -108,22 +113,24 @@ def _slower(best: VariantRecord, rival: VariantRecord | None) -> bool:
     return found.steady and min(found.speedup_high, _against(best, rival).high) < 1 - SURELY
 
 
-def _advice(rival: str, slower: bool, faster: bool, smaller: bool, *, steady: bool) -> str:
+def _advice(rival: str, slower: bool, faster: bool, smaller: bool, *, steady: bool, larger: bool) -> str:
     """Whether to use it, in a sentence that the figures bear out."""
+    hardly = "no smaller" if larger else "hardly smaller"
     if faster and smaller:
         return f"Worth pruning, for speed and for size: it gains both over {rival}."
     if faster:
-        return f"Worth pruning for speed, not for size: its file is hardly smaller than that of {rival}, if at all."
+        return f"Worth pruning for speed, not for size: its file is {hardly} than that of {rival}."
     if smaller and not steady:
         return "Worth pruning for size; whether it is faster could not be measured."
     if smaller:
         return f"Worth pruning for size, not for speed: it is {'slower' if slower else 'not much faster'}."
     beyond = "" if rival == _ORIGINAL else f" beyond {_ALONE}"
     if not steady:
-        return (
-            f"Not known to be worth pruning{beyond}: its file is hardly smaller, and its speed could not be measured."
-        )
-    return f"Not worth pruning{beyond}, because it gains less than a tenth in speed and in size."
+        return f"Not known to be worth pruning{beyond}: its file is {hardly}, and its speed could not be measured."
+    if slower and larger:
+        return f"Not worth pruning{beyond}, because it is slower, and its file is no smaller."
+    over = "" if rival == _ORIGINAL else f" over the better of that and {_ORIGINAL}"
+    return f"Not worth pruning{beyond}, because it gains less than a tenth in speed and in size{over}."
 
 
 def _speed(best: VariantRecord, rival: VariantRecord | None, run: str) -> str:

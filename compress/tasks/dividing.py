@@ -141,9 +141,14 @@ def _by_runs(runs: Sequence[Inputs], rows: Sequence[int]) -> Divided:
     most, cut = (len(runs) + 1) // 2, len(runs) * 4 // 5 or 1
     while cut > most and sum(rows[cut:]) < LEAST_ROWS:
         cut -= 1
-    share = "fifth" if cut == (len(runs) * 4 // 5 or 1) else "part"
-    told = f"the last {share} of the uploaded inputs, used for nothing else ({_counted(len(runs) - cut, 'run')})"
+    share, counted = _share(len(runs) - cut, len(runs)), _counted(len(runs) - cut, "run")
+    told = f"the last {share} of the uploaded inputs, used for nothing else ({counted})"
     return Divided(list(runs[:cut]), list(runs[cut:]), told)
+
+
+def _share(count: int, whole: int) -> str:
+    """What to call so many of all: of few a fifth may have to be a third."""
+    return "fifth" if 5 * count <= 1.5 * whole else "part"
 
 
 def _by_sequences(runs: Sequence[Inputs], along: Along) -> Divided | None:
@@ -168,8 +173,9 @@ def _by_sequences(runs: Sequence[Inputs], along: Along) -> Divided | None:
     if not judged:
         return None
     told = (
-        f"the last fifth of the sequences of {'the uploaded run' if len(runs) == 1 else 'every uploaded run'}, used for nothing "
-        f"else ({counts[1]} of {sum(counts)} sequences)"
+        f"the last {_share(counts[1], sum(counts))} of the sequences of "
+        f"{'the uploaded run' if len(runs) == 1 else 'every uploaded run'}, used for nothing else "
+        f"({counts[1]} of {sum(counts)} sequences)"
     )
     return Divided(observed, judged, told)
 

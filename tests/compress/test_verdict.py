@@ -150,14 +150,25 @@ def test_int8_alone_that_breaks_the_budget_is_no_rival() -> None:
         (
             (1.9, 2.0, 2.1),
             250,
-            "Worth pruning for speed, not for size: its file is hardly smaller than that of int8 alone, ",
+            "Worth pruning for speed, not for size: its file is no smaller than that of int8 alone.",
         ),
         ((0.97, 1.0, 1.02), 100, "Worth pruning for size, not for speed: it is not much faster."),
         ((0.7, 0.75, 0.8), 100, "Worth pruning for size, not for speed: it is slower."),
         (
+            (1.9, 2.0, 2.1),
+            245,
+            "Worth pruning for speed, not for size: its file is hardly smaller than that of int8 alone.",
+        ),
+        (
             (1.01, 1.03, 1.05),
             245,
-            "Not worth pruning beyond int8 alone, because it gains less than a tenth in speed and in ",
+            "Not worth pruning beyond int8 alone, because it gains less than a tenth in speed and in size over the better of "
+            "that and the original.",
+        ),
+        (
+            (0.7, 0.75, 0.8),
+            250,
+            "Not worth pruning beyond int8 alone, because it is slower, and its file is no smaller.",
         ),
     ],
 )

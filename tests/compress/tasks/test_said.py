@@ -56,7 +56,7 @@ def test_returned_states_and_left_out_runs_are_in_verdict_card_and_command_line(
     bundle = BundleStore(StoreSettings(home=tmp_path)).open(made)
     verdict = Report.model_validate_json(bundle.path("report.json").read_bytes()).verdict
     assert "The states cn and hn are returned with the removed units at zero (off: cn by " in verdict
-    assert "Over a stream of 16 runs that go on from their own states: a change of outputs of " in verdict
+    assert "Over a stream of 16 runs that go on from their own states, the change of outputs is " in verdict
     assert "Not used: run 7, input x: 1 value is NaN, at [0, 0, 0]." in verdict
     card = bundle.path("README.md").read_text()
     assert "- The states cn and hn are returned" in card
