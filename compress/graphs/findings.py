@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from compress.graphs.layouts import Blocks
 from compress.graphs.recurrent import Recurrent
 
+RANDOM_OPERATORS = {
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout",
+}  # fmt: skip
+"""What may give other numbers at every run."""
+
 
 class Obstacle(Exception):
     """An operator at which axes cannot be followed; the text says why."""
@@ -44,3 +49,13 @@ class Layer:
     recurrent: Recurrent
     axes: tuple[int, ...]
     inputs: Blocks
+
+
+def unknown(operator: str) -> Obstacle:
+    """Why an operator without a rule is an obstacle."""
+    if operator in RANDOM_OPERATORS:
+        return Obstacle(
+            "it draws numbers anew at every run, so nothing could be proven of units behind it: export the graph in evaluation "
+            "mode (`model.eval()`), or with its noise as an input"
+        )
+    return Obstacle(f"the operator {operator} is not followed")

@@ -18,11 +18,11 @@ from onnx.reference import ReferenceEvaluator
 
 from compress.graphs.attributes import subgraphs
 from compress.graphs.decisions import decide, drop_impossible, fold_shapes
+from compress.graphs.findings import RANDOM_OPERATORS
 from compress.graphs.parts import Constant, Parts, graphs, inner_first, nodes, replace
 from compress.graphs.recurrent import OPERATORS
 
-_BY_CHANCE = "Bernoulli Dropout Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"
-_LEFT = {*_BY_CHANCE.split(), *OPERATORS, "DequantizeLinear", "If", "Loop", "Scan", "SequenceMap"}
+_LEFT = {*RANDOM_OPERATORS, *OPERATORS, "DequantizeLinear", "If", "Loop", "Scan", "SequenceMap"}
 """What is not computed: chance, recurrent layers, quantized weights (refused as such), graphs inside."""
 _LARGEST_GROWN = 1 << 20
 """Entries that a constant may have which is larger than what it is made of."""

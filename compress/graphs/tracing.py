@@ -20,7 +20,7 @@ from onnx import GraphProto, NodeProto
 
 from compress.graphs.attributes import subgraphs
 from compress.graphs.edits import Edit, Product, Select, Use, key
-from compress.graphs.findings import CONTRADICTIONS, Entry, Layer, Obstacle
+from compress.graphs.findings import CONTRADICTIONS, Entry, Layer, Obstacle, unknown
 from compress.graphs.layouts import Block, Blocks, Dim, Layout, Panels, ends, size, split
 from compress.graphs.parts import Parts, given, graphs, label, nodes
 from compress.graphs.pool import AxisPool, Reason
@@ -294,7 +294,7 @@ def walk(trace: Trace, graph: GraphProto) -> None:
         rule = trace.rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         try:
             if rule is None:
-                raise Obstacle(f"the operator {node.op_type} is not followed")
+                raise unknown(node.op_type)
             _applied(trace, node, rule)
         except (Obstacle, *CONTRADICTIONS) as obstacle:
             for name in {name for name in node.input if name}:

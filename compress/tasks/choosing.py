@@ -89,8 +89,8 @@ def _nothing_left(runs: Recorded, lines: list[str]) -> str:
     told = "; ".join(lines)
     if runs.drawn_anew:
         return (
-            f"{told}: nothing is left to compare. Export the graph with its noise as an input, or with an output from before "
-            "it is added"
+            f"{told}: nothing is left to compare. Export the graph in evaluation mode (`model.eval()`), with its noise as an "
+            "input, or with an output from before it is added"
         )
     return f"{told}: nothing is left to compare. Send inputs on which the model itself gives numbers"
 

@@ -95,7 +95,7 @@ def recorded_runs(
         return _drawn(graph, trace, seed)
     left_out: list[str] = []
     given = [(path, prefix) for path, prefix in ((calibration, ""), (held_out, "held-out ")) if path is not None]
-    operators = {node.op_type for node in nodes(trace.parts.structure.graph)}
+    operators = _operators(trace)
     observed, *others = [_usable(_read(graph, path, prefix), operators, left_out) for path, prefix in given]
     judged = _unknown(others[0], observed, left_out) if others else _Runs([], [])
     rows, not_finite = _answered(graph, observed + judged, left_out)
@@ -104,7 +104,7 @@ def recorded_runs(
     )
     if not observed.runs:
         observed, judged = judged, observed
-    anew = drawn_anew(graph, observed.runs[:LOOKED_AT])
+    anew = drawn_anew(graph, observed.runs[:LOOKED_AT], operators)
     compared = [name for name in graph.outputs if name not in anew and name not in not_finite]
     along = sequences_of(graph, observed.runs + judged.runs, compared) if compared else None
     kept, dropped = without_known(judged.runs, observed.runs, along)
@@ -127,6 +127,10 @@ def recorded_runs(
         not_finite=not_finite,
         sent=observed.runs + judged.runs,
     )
+
+
+def _operators(trace: Trace) -> set[str]:
+    return {node.op_type for node in nodes(trace.parts.structure.graph)}
 
 
 def _unknown(runs: _Runs, known: _Runs, left_out: list[str]) -> _Runs:
@@ -218,7 +222,7 @@ def _drawn(graph: AnyGraph, trace: Trace, seed: int) -> Recorded:
         [f"drawn run {number}" for number in range(len(observed))],
         random=True,
         left_out=tuple(left_out),
-        drawn_anew=tuple(drawn_anew(graph, observed[:LOOKED_AT])),
+        drawn_anew=tuple(drawn_anew(graph, observed[:LOOKED_AT], _operators(trace))),
         not_finite=not_finite,
     )
 

@@ -6,7 +6,7 @@ change when all units of a layer are silent cannot tell a whole layer from a des
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,28 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from compress.graphs.attributes import subgraphs
+from compress.graphs.findings import RANDOM_OPERATORS
 from compress.graphs.network import GraphNetwork
 from compress.graphs.parts import label, nodes
 from compress.tasks.comparing import Outputs
 from compress.tasks.running import opened
 from runtime.samples import AnyGraph, Inputs
 
-RANDOM_OPERATORS = {
-    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout",
-}  # fmt: skip
 SEEN = 1e-6
 """The least change of an output, relative to its largest entry where that is above 1, by which it sees a layer."""
 
 
-def drawn_anew(graph: AnyGraph, runs: Sequence[Inputs]) -> list[str]:
-    """Outputs that differ between two runs of the same inputs."""
-    pairs = [(graph.run(run), graph.run(run)) for run in runs]
+def drawn_anew(graph: AnyGraph, runs: Sequence[Inputs], operators: Collection[str]) -> list[str]:
+    """Outputs that differ between two runs of the same inputs.
+
+    Args:
+        graph: opened.
+        runs: of it.
+        operators: that it has. With one that draws the graph is also run as it is written: ONNX Runtime's optimiser takes a
+            Dropout in training mode away, other runtimes do not.
+    """
+    ways = [graph, *([AnyGraph(graph.path, optimized=False)] if RANDOM_OPERATORS.intersection(operators) else [])]
+    pairs = [(way.run(run), way.run(run)) for way in ways for run in runs]
     return [name for name in graph.outputs if any(_change(one[name], other[name]) > SEEN for one, other in pairs)]
 
 

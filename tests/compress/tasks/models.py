@@ -73,6 +73,8 @@ class Stateful(nn.Module):
         said = self.matrix(y)
         if self.said == "noise":
             said = torch.bernoulli(torch.sigmoid(said))
+        elif self.said == "noise before":
+            said = self.matrix(y + torch.rand_like(y))
         elif self.said == "nothing":
             said = 2 * x[..., :5] + said * (x[..., :1] > 1e6)
         return said, h, c

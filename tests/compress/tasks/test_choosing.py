@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from compress.calibrate import learn, prune
-from compress.errors import OutputsUnusable, RunsUnusable
+from compress.errors import NothingRemovable, OutputsUnusable, RunsUnusable
 from compress.tasks.classes import class_axis
 from compress.tasks.graphs import GraphTask
 from runtime.samples import AnyGraph
@@ -43,9 +44,28 @@ def test_random_output_is_named_and_the_others_judge_and_prove(tmp_path: Path) -
 
 def test_graph_with_random_outputs_alone_ends_the_job_with_that_answer(tmp_path: Path) -> None:
     with pytest.raises(
-        OutputsUnusable, match=r"drawn anew at every run .*RandomNormalLike.* Export the graph with its noise"
+        OutputsUnusable, match=r"drawn anew at every run .*RandomNormalLike.* Export the graph in evaluation mode"
     ):
         task_of(noisy_graph(tmp_path, shown=False), inputs(20))
+
+
+def test_dropout_in_training_mode_is_random_although_the_optimiser_takes_it_away(tmp_path: Path) -> None:
+    path = layer_graph(tmp_path)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["whole" if name == "y" else name for name in node.output]
+    for name, value in (("ratio", np.float32(0.5)), ("training", np.bool_(True))):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value), name))
+    model.graph.node.append(onnx.helper.make_node("Dropout", ["whole", "ratio", "training"], ["y"], name="drop"))
+    onnx.save(model, path)
+    with pytest.raises(OutputsUnusable, match=r"drawn anew at every run \(Dropout 'drop'\).*evaluation mode"):
+        task_of(path, inputs(20))
+
+
+def test_noise_on_the_units_themselves_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NothingRemovable) as refused:
+        task_of(stateful_graph(tmp_path, "noise before"), inputs(20, states=True))
+    assert "it draws numbers anew at every run" in refused.value.issues[0]
 
 
 def test_states_judge_where_nothing_else_sees_the_layer(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def steps(runs: list[Inputs]) -> set[bytes]:
     [
         (1, 10, 8, 2, "the last fifth of the sequences of the uploaded run"),
         (3, 5, 12, 3, "the last fifth of the sequences of every uploaded run"),
-        (3, 1, 2, 1, "the last fifth of the uploaded inputs"),
+        (3, 1, 2, 1, "the last part of the uploaded inputs"),
         (20, 2, 32, 8, "the last fifth of the uploaded inputs"),
     ],
 )
@@ -201,6 +201,13 @@ def test_what_belongs_to_an_input_is_no_fault() -> None:
         [{"x": array} for array in (missing, missing, ones)], {"IsNaN"}
     )  # the graph is meant to read it
     assert list(found(ones, missing, ones)) == [1]
+    rows = [{"x": array} for array in (missing, ones, ones)]
+    assert not faults_of(rows, {"IsNaN"})  # a third of the runs is more than a slip
+    assert list(faults_of([*rows, *[{"x": ones}] * 3], {"IsNaN"})) == [0]
+    biased = np.array([[-0.5, -np.inf, -1.0]], np.float32)
+    assert not found(biased, biased, ones)  # a mask and a bias in one
+    assert list(found(biased, ones, ones, ones)) == [0]
+    assert list(found(biased)) == [0]
     assert not faults_of([{"ids": np.array([10**9])}, {"ids": np.array([1])}, {"ids": np.array([2])}])
 
 
