@@ -196,8 +196,14 @@ class _Search(Generic[Model]):
         return self.known[share, correction]
 
     def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
-        """What was tried and judged, from the least removed to the most; without those whose outputs are not finite."""
-        judged = [each for each in self.tried if each.quality is not None or each is chosen]
+        """What was tried and judged, from the least removed to the most; without those whose outputs are not finite.
+
+        Two shares between which no unit lies are one candidate, and one point.
+        """
+        once = {(each.share, each.correction, each.speedup): each for each in self.tried if each is not chosen}
+        if chosen is not None:
+            once[chosen.share, chosen.correction, chosen.speedup] = chosen
+        judged = [each for each in once.values() if each.quality is not None or each is chosen]
         points = [self.point(each, chosen=each is chosen) for each in sorted(judged, key=lambda each: each.share)]
         return [point for point in points if math.isfinite(point.loss)]
 

@@ -27,10 +27,12 @@ class Prepared:
     Attributes:
         path: of the file: the uploaded one, or one beside it.
         told: what was changed, in words; empty: nothing was.
+        warning: a clause on numbers that take more bytes here than in the upload; empty: they do not.
     """
 
     path: Path
     told: str = ""
+    warning: str = ""
 
 
 def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Prepared:
@@ -59,14 +61,18 @@ def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Pr
     refuse_outside(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
-    others = other_precisions(model)
+    others, warning = other_precisions(model), ""
     if others:
+        before = model.ByteSize()
         to_float32(model, others)
         changed = True
-        told.append(
-            f"{' and '.join(others.values())} inside, computed in float32 here (the uploaded file has "
-            f"{path.stat().st_size:,} bytes; sizes compare with the {model.ByteSize():,} bytes of the graph in float32)"
-        )
+        kinds, after = " and ".join(others.values()), model.ByteSize()
+        told.append(f"{kinds} inside, computed in float32 here ({before:,} bytes became {after:,})")
+        if before < after:
+            warning = (
+                f"the uploaded graph takes {before / 1e3:,.1f} kB with numbers in {kinds}; `original` is the same graph in "
+                f"float32, {after / 1e3:,.1f} kB, and that is what sizes are compared with"
+            )
     moved = [sort_nodes(graph) for graph in graphs(model.graph)]  # every one, before any is asked
     if any(moved):
         changed = True
@@ -81,4 +87,4 @@ def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Pr
         return Prepared(path, "; ".join(told))
     whole_file = path.with_name(f"{path.name}.prepared.onnx")
     whole_file.write_bytes(model.SerializeToString())
-    return Prepared(whole_file, "; ".join(told))
+    return Prepared(whole_file, "; ".join(told), warning)

@@ -57,6 +57,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         held_out: the same, to judge on; None: the last fifth of the others.
         evaluations: commands that the recipe's metric may name.
         told: what was done to the uploaded file to make `path` of it.
+        warning: what that means for figures, a clause; empty: nothing.
         known: what `understood` gave for the path, if it was called; None: it is called here.
 
     Raises:
@@ -73,6 +74,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         held_out: Path | None,
         evaluations: Evaluations = MappingProxyType({}),
         told: str = "",
+        warning: str = "",
         known: tuple[int, GraphNetwork] | None = None,
     ) -> None:
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
@@ -124,7 +126,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             not_judged=self.runs.not_judged,
             judged_by=self._judge.judged_by,
             left_out=self.runs.left_out,
-            warnings=(*doubts, *self._choice.notes),
+            warnings=(*doubts, *([warning] if warning else []), *self._choice.notes),
         )
 
     def _to_be_timed(self) -> dict[Shape, tuple[Inputs, str]]:

@@ -73,7 +73,7 @@ class Prover:
         ]
         return _checked(
             "cut graph = uploaded graph with removed units at zero",
-            f"{self.told} of {len(self.runs)} runs, before repair and after it",
+            f"{self._on}, before repair and after it",
             max(errors),
         )
 
@@ -95,8 +95,12 @@ class Prover:
             raise VerificationFailed(f"ONNX's checker refuses {name}: {error}; nothing was published") from error
         with opened(with_wide_outputs(network.model()), optimized=False) as plain:
             found = difference(self._outputs(onnx.load(path)), outputs_of(plain, self.runs, self.names))
-        detail = f"{self.told} of {len(self.runs)} runs"
-        return _checked(f"ONNX Runtime, optimised = as written ({name})", detail, found)
+        return _checked(f"ONNX Runtime, optimised = as written ({name})", self._on, found)
+
+    @property
+    def _on(self) -> str:
+        """On what is compared, in words."""
+        return f"{self.told} of {len(self.runs)} {'run' if len(self.runs) == 1 else 'runs'}"
 
     def _outputs(self, model: onnx.ModelProto) -> list[Outputs]:
         """What a graph in memory makes of the runs."""

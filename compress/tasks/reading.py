@@ -79,7 +79,14 @@ def read_task(
         known = opset, network = understood(graph.path)
         found.add(architecture=network.architecture, layout=f"ONNX graph, opset {opset}", layers=layers_of(network))
         return GraphTask(
-            graph.path, settled_recipe, inputs.calibration, inputs.held_out, evaluations, told=graph.told, known=known
+            graph.path,
+            settled_recipe,
+            inputs.calibration,
+            inputs.held_out,
+            evaluations,
+            told=graph.told,
+            warning=graph.warning,
+            known=known,
         )
     if inputs.model_data is not None:
         raise UnreadableUpload("`model_data` is the data file of an ONNX graph, and the model is none: leave it out")

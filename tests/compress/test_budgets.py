@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_refusal_names_the_rule_that_turned_down_what_was_possible(
     else:
         assert allowance < 1
         assert "the published figures, which decide, were above it" in answer.detail
+
+
+def test_shares_between_which_no_unit_lies_are_one_point(prepared: tuple[Judged, Learned], tmp_path: Path) -> None:
+    task, learned = prepared
+    task.slope, task.floor, task.width, task.count = 40.0, 0.5, 0.0, 5000
+    few = replace(learned, order=learned.order[:3], savings=learned.savings[:3])
+    answer = refused(task, few, Budget(perplexity_rise=LIMIT), tmp_path)
+    assert answer is not None
+    assert [point.removed_share for point in answer.curve] == [0.0]
 
 
 def test_saving_work_alone_is_a_gain() -> None:

@@ -55,6 +55,7 @@ def test_a_graph_in_float16_gives_what_it_gives_in_float32_and_is_cut_like_it(tm
     onnx.save(narrowed(model), tmp_path / "half.onnx")
     made = prepared(tmp_path / "half.onnx")
     assert "float16 inside, computed in float32" in made.told
+    assert "kB with numbers in float16; `original` is the same graph in float32" in made.warning
     wide, halves = onnx.load(made.path), {name: value.astype(np.float16) for name, value in feeds.items()}
     onnx.checker.check_model(wide, full_check=True)
     assert list(wide.graph.input) == list(narrowed(model).graph.input)
