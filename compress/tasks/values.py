@@ -33,9 +33,9 @@ def faults_of(runs: Sequence[Inputs], operators: Collection[str] = ()) -> dict[i
 
     Returns:
         By the position of a run, a line for each kind of fault and input, with the place of its first value. Infinity among
-        nothing but zeros is a mask. Infinite and huge values in more than half of several runs are no exceptions, as in a mask
-        that is added to a bias; nor is what an operator of the graph asks for, where it is more than a slip. Where a layer
-        reads them, observing it says so.
+        nothing but zeros is a mask. Minus infinity and huge values in more than half of the runs are no exceptions, as in a
+        mask that is added to a bias; nor is what an operator of the graph asks for, where it is more than a slip. Where a
+        layer reads them, observing it says so.
     """
     found: dict[int, list[str]] = {}
     for name in runs[0] if runs else ():
@@ -43,14 +43,11 @@ def faults_of(runs: Sequence[Inputs], operators: Collection[str] = ()) -> dict[i
         if arrays[0].dtype.kind != "f":
             continue
         limit = _limit(arrays)
-        usual = 0.5 if len(runs) > 1 else 1.0
+        infinite = [_strange_infinities(array) for array in arrays]
+        masked = 0.5 if not any(np.isposinf(array).any() for array in arrays) else 1.0
         kinds = (
             ("NaN", [np.isnan(array) for array in arrays], MOST_LEFT_OUT if "IsNaN" in operators else 1.0),
-            (
-                "infinite",
-                [_strange_infinities(array) for array in arrays],
-                MOST_LEFT_OUT if "IsInf" in operators else usual,
-            ),
+            ("infinite", infinite, MOST_LEFT_OUT if "IsInf" in operators else masked),
             (f"over {limit:.0e}, far above all others", [_above(array, limit) for array in arrays], 0.5),
         )
         for told, where, meant_above in kinds:

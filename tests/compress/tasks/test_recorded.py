@@ -207,7 +207,8 @@ def test_what_belongs_to_an_input_is_no_fault() -> None:
     biased = np.array([[-0.5, -np.inf, -1.0]], np.float32)
     assert not found(biased, biased, ones)  # a mask and a bias in one
     assert list(found(biased, ones, ones, ones)) == [0]
-    assert list(found(biased)) == [0]
+    assert not found(biased)
+    assert list(found(-biased, -biased)) == [0, 1]
     assert not faults_of([{"ids": np.array([10**9])}, {"ids": np.array([1])}, {"ids": np.array([2])}])
 
 
