@@ -130,7 +130,11 @@ def measure(task: ModelTask[Model], compressed: Model, folder: Path, stages: Sta
         breaks=lambda variant: limit is not None and not keeps(task.recipe.budget, variant.loss, variant.estimate),
         judged=task.origin.not_judged is None or task.evaluation is not None,
         reservations=reservations(
-            task.origin, scale, None if best is None else best.states, evaluated=task.evaluation is not None
+            task.origin,
+            scale,
+            None if best is None else best.states,
+            evaluated=task.evaluation is not None,
+            limit=limit,
         ),
     )
     plain = by_name.get("original-int8")

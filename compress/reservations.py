@@ -13,7 +13,9 @@ SHOWN = 3
 """Of what was left out."""
 
 
-def reservations(origin: Origin, scale: Scale, states: StatesRecord | None, *, evaluated: bool) -> list[str]:
+def reservations(
+    origin: Origin, scale: Scale, states: StatesRecord | None, *, evaluated: bool, limit: float | None = None
+) -> list[str]:
     """Clauses to put behind a verdict, the gravest first.
 
     Args:
@@ -21,6 +23,7 @@ def reservations(origin: Origin, scale: Scale, states: StatesRecord | None, *, e
         scale: of the losses.
         states: of the recommended variant; None: it gives none back, or there is no such variant.
         evaluated: an evaluation of the operator's judged.
+        limit: of a budget of quality.
     """
     found = []
     if origin.not_judged is not None:
@@ -29,15 +32,15 @@ def reservations(origin: Origin, scale: Scale, states: StatesRecord | None, *, e
         found.append("observed and timed on RANDOM inputs" if evaluated else "all of it was judged on RANDOM inputs")
     found += origin.warnings
     if states is not None:
-        found += told_states(states, scale)
+        found += told_states(states, scale, limit)
     if origin.left_out:
         count, lines = len(origin.left_out), "; ".join(origin.left_out[:SHOWN])
         found.append(f"not used: {lines}{f' and {count - SHOWN} more' if count > SHOWN else ''}")
     return found
 
 
-def told_states(states: StatesRecord, scale: Scale) -> list[str]:
-    """What a caller should know of states that a compressed graph gives back."""
+def told_states(states: StatesRecord, scale: Scale, limit: float | None = None) -> list[str]:
+    """What a caller should know of states that a compressed graph gives back, and whether a stream of them keeps to a limit."""
     found = []
     if states.returned:
         offs = ", ".join(f"{name} by {change:.1%}" for name, change in states.returned.items())
@@ -49,9 +52,11 @@ def told_states(states: StatesRecord, scale: Scale) -> list[str]:
         )
     if states.stream is not None:
         stream = states.stream
+        beyond = limit is not None and max(stream.loss, stream.end_loss) > limit
         found.append(
             f"over a stream of {stream.runs} runs that go on from their own states, the {scale.loss_name} is "
             f"{scale.loss(stream.loss).removeprefix('+')}, and {scale.loss(stream.end_loss).removeprefix('+')} over its last runs"
+            f"{', which is more than the budget allows' if beyond else ''}"
         )
     return found
 

@@ -9,13 +9,16 @@ import numpy as np
 
 from client.show import comparison_table, models_table, terminal
 from compress.plots import plot_curve
+from compress.reservations import told_states
 from runtime.samples import write_runs
 from service.routes.models import _summary
 from store.bundles import BundleStore, ListedBundle
 from store.manifest import CurvePoint
+from store.quality import scale_of
 from store.recipe import Budget, Recipe
 from store.report import Report
 from store.settings import StoreSettings
+from store.states import StatesRecord, StreamRecord
 from tests.compress.tasks.models import inputs, layer_graph, stateful_graph
 from tests.tagger import compress
 
@@ -80,3 +83,12 @@ def test_returned_states_and_left_out_runs_are_in_verdict_card_and_command_line(
     )
     plot_curve(report.model_copy(update={"curve": [*report.curve, strange]}), bundle.manifest, tmp_path / "curve.svg")
     assert (tmp_path / "curve.svg").read_text().startswith("<?xml")
+
+
+def test_stream_that_breaks_the_budget_is_said_to() -> None:
+    states = StatesRecord(returned={"hn": 0.2}, stream=StreamRecord(runs=16, loss=0.019, end_loss=0.025))
+    scale = scale_of("output_change")
+    for limit, told in ((0.02, True), (0.03, False), (None, False)):
+        zeros, stream = told_states(states, scale, limit)
+        assert stream.endswith("1.90%, and 2.50% over its last runs" + ", which is more than the budget allows" * told)
+        assert "a caller that reads it, other than to hand it back, gets" in zeros
