@@ -79,7 +79,10 @@ def conclude(
             much,
             smaller,
             steady=found.steady,
-            larger=best.size_bytes >= size.size_bytes,
+            beside=(
+                f"{'no' if best.size_bytes >= size.size_bytes else 'hardly'} smaller than that of "
+                f"{_ORIGINAL if size is original else _ALONE}"
+            ),
         ),
         speed=_speed(best, rival, run) + broken,
         size=_size(best, original, rival),
@@ -113,22 +116,30 @@ def _slower(best: VariantRecord, rival: VariantRecord | None) -> bool:
     return found.steady and min(found.speedup_high, _against(best, rival).high) < 1 - SURELY
 
 
-def _advice(rival: str, slower: bool, faster: bool, smaller: bool, *, steady: bool, larger: bool) -> str:
-    """Whether to use it, in a sentence that the figures bear out."""
-    hardly = "no smaller" if larger else "hardly smaller"
+def _advice(rival: str, slower: bool, faster: bool, smaller: bool, *, steady: bool, beside: str) -> str:
+    """Whether to use it, in a sentence that the figures bear out.
+
+    Args:
+        rival: what it is compared with beside the original.
+        slower: surely than one of both.
+        faster: by enough.
+        smaller: by enough.
+        steady: whether its speed is known.
+        beside: how large its file is beside the smallest other one.
+    """
     if faster and smaller:
         return f"Worth pruning, for speed and for size: it gains both over {rival}."
     if faster:
-        return f"Worth pruning for speed, not for size: its file is {hardly} than that of {rival}."
+        return f"Worth pruning for speed, not for size: its file is {beside}."
     if smaller and not steady:
         return "Worth pruning for size; whether it is faster could not be measured."
     if smaller:
         return f"Worth pruning for size, not for speed: it is {'slower' if slower else 'not much faster'}."
     beyond = "" if rival == _ORIGINAL else f" beyond {_ALONE}"
     if not steady:
-        return f"Not known to be worth pruning{beyond}: its file is {hardly}, and its speed could not be measured."
-    if slower and larger:
-        return f"Not worth pruning{beyond}, because it is slower, and its file is no smaller."
+        return f"Not known to be worth pruning{beyond}: its file is {beside}, and its speed could not be measured."
+    if slower:
+        return f"Not worth pruning{beyond}, because it is slower, and its file is {beside}."
     over = "" if rival == _ORIGINAL else f" over the better of that and {_ORIGINAL}"
     return f"Not worth pruning{beyond}, because it gains less than a tenth in speed and in size{over}."
 

@@ -168,7 +168,7 @@ def test_int8_alone_that_breaks_the_budget_is_no_rival() -> None:
         (
             (0.7, 0.75, 0.8),
             250,
-            "Not worth pruning beyond int8 alone, because it is slower, and its file is no smaller.",
+            "Not worth pruning beyond int8 alone, because it is slower, and its file is no smaller than that of int8 alone.",
         ),
     ],
 )
