@@ -112,7 +112,7 @@ def _rows(found: Inspection) -> Iterator[tuple[str, list[str]]]:
     yield (
         "texts",
         [
-            f"{each.field}: {each.tokens:,} tokens, {each.unknown:,} of them unknown ({each.unknown_share:.2%})"
+            f"{each.field.replace('_', '-')}: {each.tokens:,} tokens, {each.unknown:,} of them unknown ({each.unknown_share:.2%})"
             for each in found.texts
         ],
     )

@@ -19,7 +19,7 @@ from store.inspection import Inspection
 from store.jobs import Job, JobState, Sweep
 from store.manifest import Estimate, Manifest, VariantRecord
 from store.quality import Scale, counted, output_change, scale_of
-from store.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, one_run
+from store.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, file_size, one_run
 
 
 def terminal() -> Console:
@@ -142,7 +142,7 @@ def models_table(models: list[dict[str, Any]]) -> Table:
             table.add_row(
                 named if index == 0 else "",
                 record.name,
-                f"{record.parameters:,}\n{record.size_bytes / 1e6:.2f} MB",
+                f"{record.parameters:,}\n{file_size(record.size_bytes)}",
                 NOT_JUDGED
                 if model.get("not_judged") and record.name != "original"
                 else f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
@@ -165,19 +165,23 @@ def comparison_table(manifest: Manifest) -> Table:
             warned.append(f"{variant.name} returns states with the removed units at zero: {names}.")
     caption = "\n".join(f"[bold red]{escape(line)}[/]" for line in warned) or None
     table = Table(title=f"{manifest.name}: the original and what became of it", caption=caption)
-    for column in ("variant", "units", "parameters", "file", scale.name, *shapes):
-        table.add_column(column, justify="left" if column == "variant" else "right")
+    table.add_column("variant", no_wrap=True)
+    for column in ("parameters, file, units", scale.name):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_column("time, as fast as the original", overflow="fold")
     for variant in manifest.variants:
-        times = [f"{each.milliseconds:.2f} ms\n{as_fast(each)}" for each in variant.latency]
+        times = [
+            f"{shape}:\n  {each.milliseconds:.2f} ms, {as_fast(each)}"
+            for shape, each in zip(shapes, variant.latency, strict=True)
+        ]
+        table.add_section()
         table.add_row(
             variant.name,
-            ", ".join(map(str, variant.sizes.values())),
-            f"{variant.parameters:,}",
-            f"{variant.size_bytes / 1e6:.2f} MB",
+            f"{variant.parameters:,}\n{file_size(variant.size_bytes)}\n{', '.join(map(str, variant.sizes.values()))}",
             NOT_JUDGED
             if origin.not_judged is not None and variant.name != "original"
             else _quality(scale, variant.metrics[manifest.metric], variant),
-            *times,
+            "\n".join(times),
         )
     return table
 

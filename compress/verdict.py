@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from store.manifest import Metric, Ratio, VariantRecord
 from store.quality import Scale
 from store.report import Conclusions
+from store.wording import file_size
 
 WORTH = 1.1
 """A gain of less is not worth another model."""
@@ -202,7 +203,7 @@ def _size(best: VariantRecord, original: VariantRecord, rival: VariantRecord | N
     told = [_smaller(best, original, _ORIGINAL)]
     told += [] if rival is None else [_smaller(best, rival, _ALONE)]
     size = best.size_bytes
-    written = f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+    written = file_size(size)
     return f"Its file is {written}: {', '.join(told)}."
 
 

@@ -45,3 +45,8 @@ def axis_name(axis: str) -> str:
         return axis.removeprefix("units:")
     kind, number = layer.groups()
     return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
+
+
+def file_size(size_bytes: int) -> str:
+    """A file's size in words: `5.2 MB`, and `13.3 kB` below a tenth of that unit."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e5 else f"{size_bytes / 1e3:.1f} kB"

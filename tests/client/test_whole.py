@@ -53,8 +53,11 @@ def test_ids_and_names_of_variants_are_whole_in_80_columns(published: Published)
     damaged = {**listed, "issues": ["original.onnx has another SHA-256"]}
     terminal = Console(width=80, file=io.StringIO(), record=True)
     terminal.print(show.models_table([listed, damaged]))
-    shown = terminal.export_text()
+    shown = terminal.export_text(clear=False)
     assert shown.count(" 9e0f95b09709d4a3 ") == 2
+    terminal.print(show.comparison_table(manifest))
+    shown += terminal.export_text()
     for variant in manifest.variants:
-        assert f" {variant.name} " in shown
+        assert shown.count(f" {variant.name} ") >= 2
+        assert f" {variant.parameters:,} " in shown
     assert "…" not in shown
