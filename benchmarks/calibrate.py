@@ -1,12 +1,13 @@
 """What closed-form pruning costs in perplexity, against zeroing and magnitude, with and without a fine-tune.
 
     python -m benchmarks.calibrate --corpus ptb [--json] [--units 400] [--epochs 10] [--minutes 10] [--shares 0.25 0.5 0.7]
+        [--tokens 20000]
 
 Trains (or loads the cached) dense model, removes a share of its LSTM units, and judges on the validation text:
 
 - `zero`: the units that ours removes, removed without repair;
 - `magnitude`: the smallest group norms (layer by layer, the same share of each), removed without repair;
-- `calibrated`: structured OBS and repair, on training text;
+- `calibrated`: structured OBS and repair, on pieces spread over the training text;
 - `self_calibrated`: the same, on text that the model wrote itself;
 - `finetuned`: `calibrated`, then `--minutes` of distillation (`--finetune-shares`);
 - `finetuned_int8`: the same graph in int8, through ONNX Runtime.
@@ -35,6 +36,7 @@ from compress.calibrate import Learned, Pruned, learn, prune
 from compress.export import export
 from compress.networks.lstm import LstmLanguageModel, declare, from_arrays
 from compress.observation import observe
+from compress.pieces import Pieces, spread
 from compress.quantize import quantize
 from compress.texts import sample
 from compress.training.evaluation import perplexity
@@ -57,12 +59,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, default=RECIPE.epochs, help="of the dense model's training")
     parser.add_argument("--minutes", type=float, default=10.0, help="length of each fine-tune")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 0.7])
+    parser.add_argument(
+        "--tokens", type=int, default=CALIBRATION_TOKENS, help="of calibration text, real and generated"
+    )
     parser.add_argument("--finetune-shares", type=float, nargs="*", default=[0.5])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     dense = baseline(arguments.corpus, arguments.units, recipe=replace(RECIPE, epochs=arguments.epochs))
     original = perplexity(dense.network, dense.valid)
-    rows = closed_form(dense, arguments.shares)
+    rows = closed_form(dense, arguments.shares, arguments.tokens)
     for share in arguments.finetune_shares:
         rows += finetuned(dense, share, arguments.minutes)
     result = {
@@ -83,11 +88,11 @@ def main() -> None:
     Console().print(table)
 
 
-def closed_form(dense: Baseline, shares: list[float]) -> list[Row]:
+def closed_form(dense: Baseline, shares: list[float], tokens: int = CALIBRATION_TOKENS) -> list[Row]:
     """The rows that need no training."""
     network = dense.network
-    real = _learned(network, dense.train[:CALIBRATION_TOKENS])
-    own = _learned(network, sample(network, dense.words.index("<eos>"), CALIBRATION_TOKENS, seed=1))
+    real = _learned(network, spread(dense.train, tokens))
+    own = _learned(network, sample(network, dense.words.index("<eos>"), tokens, seed=1))
     rows = []
     for share in shares:
         by_us, by_itself = _removed(real, share), _removed(own, share)
@@ -105,7 +110,7 @@ def closed_form(dense: Baseline, shares: list[float]) -> list[Row]:
 
 def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
     """Distils the original into the pruned model, and quantizes the result."""
-    learned = _learned(dense.network, dense.train[:CALIBRATION_TOKENS])
+    learned = _learned(dense.network, spread(dense.train, CALIBRATION_TOKENS))
     pruned, tokens = _removed(learned, share), len(dense.train)
     dropout = distilling_dropout(axes.parameters(pruned.declaration), tokens)
     student = from_arrays(pruned.arrays, tied=False, dropout=dropout)
@@ -124,7 +129,7 @@ def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
     return [_row(share, "finetuned", found), _row(share, "finetuned_int8", found * ratio)]
 
 
-def _learned(network: LstmLanguageModel, tokens: torch.Tensor) -> Learned:
+def _learned(network: LstmLanguageModel, tokens: torch.Tensor | Pieces) -> Learned:
     declaration = declare(network.spec)
     units = [axis for axis in declaration.axes if axis.startswith("units:")]
     return learn(network.arrays(), declaration, observe(network, tokens), prunable=units, count="components")
