@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from compress.errors import OutputsUnusable, RunsUnusable
 from compress.graphs.network import GraphNetwork
 from compress.tasks.recorded import Recorded
@@ -19,7 +21,7 @@ from runtime.samples import AnyGraph
 SILENCED_BYTES = 1 << 30
 """Of graphs that are written to silence axis by axis; where that is not enough, all axes are silenced together."""
 LOOKED_AT = 32
-"""Runs on which an output may show that it sees an axis."""
+"""Runs, spread over all, on which an output may first show that it sees an axis; if none does, the others are looked at too."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,10 @@ def _unseen(
     """Axes that no judge sees, and other outputs that see axes which no judge does, to judge as well."""
     axes = list(network.declaration().axes)
     groups = [[axis] for axis in axes] if len(axes) * size_bytes <= SILENCED_BYTES else [axes]
-    tried = [*runs.held_out, *runs.calibration][:LOOKED_AT]
+    everything = [*runs.held_out, *runs.calibration]
+    first = sorted({round(each) for each in np.linspace(0, len(everything) - 1, LOOKED_AT)})
+    # Neighbours may all take one branch of the graph.
+    tried = [everything[place] for place in [*first, *sorted(set(range(len(everything))) - set(first))]]
     names = list(dict.fromkeys([*judged, *others]))
     unseen, added = dict[str, str](), list[str]()
     for group in groups:

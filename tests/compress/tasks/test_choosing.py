@@ -88,6 +88,19 @@ def test_layer_that_no_output_sees_stays_as_it_is_and_is_told(tmp_path: Path) ->
     assert "/unseen/LSTM.forward (8 units): y does not change when all its units are silent" in "\n".join(task.notes())
 
 
+def test_layer_that_matters_in_a_few_runs_alone_is_seen(tmp_path: Path) -> None:
+    path = layer_graph(tmp_path)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.output[:] = ["whole" if name == "y" else name for name in node.output]
+    model.graph.input.append(onnx.helper.make_tensor_value_info("gate", onnx.TensorProto.FLOAT, [1]))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["whole", "gate"], ["y"], name="gated"))
+    onnx.save(model, path)
+    runs = [{**run, "gate": np.full(1, index in (5, 215), np.float32)} for index, run in enumerate(inputs(220))]
+    task = task_of(path, runs, recipe=Recipe(budget=Budget(size_ratio=0.8)))
+    assert task.prunable(task.original.declaration()) == list(task.original.declaration().axes)
+
+
 @pytest.mark.parametrize(
     ("metric", "bias", "words"),
     [
