@@ -7,6 +7,7 @@ what became of its last choice: less where that broke the budget, more where it 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +111,7 @@ def _found(
     """The best candidate of all orders: within a budget of quality the smallest, else the one that loses least; and whose it is.
 
     Raises:
-        BudgetNotMet: when no order has one; the answer is that of the first.
+        BudgetNotMet: when no order has one; the answer is that of the order with the gentlest candidate.
     """
     found, refused = list[tuple[float, int, Outcome]](), list[BudgetNotMet]()
     for number, order in enumerate(orders):
@@ -123,7 +124,7 @@ def _found(
         limited = task.recipe.budget.quality is not None
         found.append((float(task.parameters(declaration)) if limited else loss, number, outcome))
     if not found:
-        raise refused[0]
+        raise min(refused, key=lambda answer: min((point.loss for point in answer.curve), default=math.inf))
     _, number, outcome = min(found, key=lambda each: each[:2])
     return number, outcome
 
