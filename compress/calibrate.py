@@ -282,17 +282,9 @@ def _shrunk(
     ridge = float("inf")
     if rows >= 2 and len(gone):
         told = mixtures[:, gone]
-        nowhere = np.zeros(len(stay)), np.zeros(len(told))
-        one, other = (
-            Half(
-                rows,
-                half[np.ix_(stay, stay)],
-                told @ half[np.ix_(gone, stay)],
-                *nowhere,
-                float(((told @ half[np.ix_(gone, gone)]) * told).sum()),
-            )
-            for half in halves
-        )
+        blocks = ((half[np.ix_(gone, stay)], half[np.ix_(stay, stay)], half[np.ix_(gone, gone)]) for half in halves)
+        nowhere = np.zeros(len(gone)), np.zeros(len(stay))
+        one, other = (Half.mixed(rows, told, *each, *nowhere) for each in blocks)
         ridge = chosen_ridge((one, other), np.zeros(len(stay), np.int64))
     variances = np.diag(covariance)
     believed = 1 / (1 + COUNTED_ON * ridge)

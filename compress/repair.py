@@ -139,8 +139,7 @@ class _Seen:
 
     def half(self, count: int, weights: Matrix) -> Half:
         """The same of so many rows as a half of the data, y told as the site computes with it, by weights (S, R)."""
-        spread = float(((weights @ self.spread) * weights).sum())
-        return Half(count, self.gram, weights @ self.cross, self.inputs, weights @ self.rows, spread)
+        return Half.mixed(count, weights, self.cross, self.gram, self.spread, self.rows, self.inputs)
 
 
 def _offered(declaration: Declaration, site: Site, kept: Keep, mixed: Mapping[str, Matrix]) -> _Offered:

@@ -51,6 +51,14 @@ class Half:
     outputs: Matrix
     spread: float
 
+    @classmethod
+    def mixed(
+        cls, count: int, weights: Matrix, cross: Matrix, gram: Matrix, spread: Matrix, outputs: Matrix, inputs: Matrix
+    ) -> Half:
+        """Of mixtures z = W y: weights W (S, R), Cov(y, v) (R, K), Cov(v, v) (K, K), Cov(y, y) (R, R), E[y] (R,), E[v] (K,)."""
+        told = float(((weights @ spread) * weights).sum())
+        return cls(count, gram, weights @ cross, inputs, weights @ outputs, told)
+
 
 def scales(variances: Matrix, groups: NDArray[np.int64]) -> Matrix:
     """D (K,) of the module's docstring.
