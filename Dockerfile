@@ -5,12 +5,14 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_
     ISS_HOME=/data ISS_HOST=0.0.0.0
 RUN useradd --uid 10001 --create-home app && mkdir /data && chown app /data
 WORKDIR /app
-COPY pyproject.toml constraints.txt README.md ./
-COPY store store
-COPY runtime runtime
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY isslim/__init__.py isslim/py.typed isslim/
+COPY isslim/types isslim/types
+COPY isslim/store isslim/store
+COPY isslim/runtime isslim/runtime
 
 FROM base AS service
-COPY service service
+COPY isslim/service isslim/service
 RUN pip install -c constraints.txt '.[service]'
 USER app
 VOLUME /data
@@ -18,7 +20,7 @@ EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=5s --start-period=20s --retries=5 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "service"]
+CMD ["python", "-m", "isslim.service"]
 
 # The same service on NVIDIA GPUs. Both packages of ONNX Runtime own one module: the CPU's goes before the GPU's comes.
 # CUDA and cuDNN come as wheels, which the runtime loads; the driver's library comes from the host.
@@ -33,11 +35,12 @@ USER app
 FROM base AS worker
 ARG TORCH_INDEX=
 RUN if [ -n "$TORCH_INDEX" ]; then pip install -c constraints.txt --index-url "$TORCH_INDEX" torch; fi
-COPY compress compress
+COPY isslim/card isslim/card
+COPY isslim/compress isslim/compress
 RUN pip install -c constraints.txt '.[worker]'
 USER app
 VOLUME /data
 ENV MPLCONFIGDIR=/tmp
-HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "compress.health"]
+HEALTHCHECK --interval=15s --timeout=10s --start-period=30s --retries=3 CMD ["python", "-m", "isslim.compress.worker.health"]
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "compress.worker"]
+CMD ["python", "-m", "isslim.compress.worker"]

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compress.corpus import Corpus, build_vocabulary, load_corpus
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.training.loop import train
-from compress.training.plan import TrainingPlan
+from isslim.compress.kinds.language.corpus import Corpus, build_vocabulary, load_corpus
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
 
 VOCABULARY = 10_000
 RECIPE = TrainingPlan(epochs=10, bfloat16=True, seed=1)
@@ -46,11 +46,13 @@ def cache_folder() -> Path:
     return folder
 
 
-def baseline(corpus: str, units: int = 400, layers: int = 2, recipe: TrainingPlan = RECIPE) -> Baseline:
+def baseline(
+    corpus: str, units: int = 400, layers: int = 2, recipe: TrainingPlan = RECIPE
+) -> Baseline:
     """The dense model of a corpus: loaded when it is cached, trained (with a line of progress) when not.
 
     Args:
-        corpus: `ptb`, `gutenberg`, `pydoc` or a folder, see `compress.corpus`.
+        corpus: `ptb`, `gutenberg`, `pydoc` or a folder, see `isslim.compress.kinds.language.corpus`.
         units: width of the embedding and of each layer.
         layers: number of LSTM layers.
         recipe: how it is trained.
@@ -76,14 +78,18 @@ def baseline(corpus: str, units: int = 400, layers: int = 2, recipe: TrainingPla
 
 def _told(recipe: TrainingPlan) -> dict[str, object]:
     """The recipe as it is told apart: fields that came later count only where they differ from their default."""
-    unchanged = {field.name for field in fields(recipe) if getattr(recipe, field.name) == field.default}
+    unchanged = {
+        field.name for field in fields(recipe) if getattr(recipe, field.name) == field.default
+    }
     return {name: value for name, value in asdict(recipe).items() if name not in LATER & unchanged}
 
 
 def _encode(words: list[str], text: str) -> Tensor:
     index = {word: position for position, word in enumerate(words)}
     unknown = index["<unk>"]
-    return torch.tensor([index.get(word, unknown) for word in text.replace("\n", " <eos> ").split()])
+    return torch.tensor(
+        [index.get(word, unknown) for word in text.replace("\n", " <eos> ").split()]
+    )
 
 
 def _digest(text: Corpus) -> str:

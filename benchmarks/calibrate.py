@@ -31,19 +31,19 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baseline import RECIPE, Baseline, baseline
-from compress import axes
-from compress.calibrate import Learned, Pruned, learn, prune
-from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, declare, from_arrays
-from compress.observation import observe
-from compress.pieces import Pieces, spread
-from compress.quantize import quantize
-from compress.texts import sample
-from compress.training.evaluation import perplexity
-from compress.training.loop import train
-from compress.training.plan import distilling, distilling_dropout
-from runtime.scoring import perplexity as runtime_perplexity
-from runtime.session import VariantSession
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, declare, from_arrays
+from isslim.compress.kinds.language.texts import sample
+from isslim.compress.kinds.language.training.evaluation import perplexity
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import distilling, distilling_dropout
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.ranking import Learned, Pruned, learn, prune
+from isslim.compress.statistics.pieces import Pieces, spread
+from isslim.runtime.language.scoring import perplexity as runtime_perplexity
+from isslim.runtime.language.session import VariantSession
 
 CALIBRATION_TOKENS = 20_000
 INT8_TOKENS = 20_000
@@ -53,19 +53,28 @@ Row = dict[str, float | str]
 
 def main() -> None:
     """Parses the command line, runs, prints a table or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", default="pydoc", help="ptb, gutenberg, pydoc or a folder")
     parser.add_argument("--units", type=int, default=400)
-    parser.add_argument("--epochs", type=float, default=RECIPE.epochs, help="of the dense model's training")
+    parser.add_argument(
+        "--epochs", type=float, default=RECIPE.epochs, help="of the dense model's training"
+    )
     parser.add_argument("--minutes", type=float, default=10.0, help="length of each fine-tune")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 0.7])
     parser.add_argument(
-        "--tokens", type=int, default=CALIBRATION_TOKENS, help="of calibration text, real and generated"
+        "--tokens",
+        type=int,
+        default=CALIBRATION_TOKENS,
+        help="of calibration text, real and generated",
     )
     parser.add_argument("--finetune-shares", type=float, nargs="*", default=[0.5])
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    dense = baseline(arguments.corpus, arguments.units, recipe=replace(RECIPE, epochs=arguments.epochs))
+    dense = baseline(
+        arguments.corpus, arguments.units, recipe=replace(RECIPE, epochs=arguments.epochs)
+    )
     original = perplexity(dense.network, dense.valid)
     rows = closed_form(dense, arguments.shares, arguments.tokens)
     for share in arguments.finetune_shares:
@@ -79,16 +88,25 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return
-    table = Table(title=f"{arguments.corpus}, LSTM {list(dense.network.spec.units)}: perplexity {original:.2f}")
+    table = Table(
+        title=f"{arguments.corpus}, LSTM {list(dense.network.spec.units)}: perplexity {original:.2f}"
+    )
     for column in ("units removed", "method", "perplexity", "times the original"):
         table.add_column(column, justify="right")
     for row in rows:
         value = float(row["perplexity"])
-        table.add_row(f"{row['removed_share']:.0%}", str(row["method"]), f"{value:.2f}", f"{value / original:.3f}")
+        table.add_row(
+            f"{row['removed_share']:.0%}",
+            str(row["method"]),
+            f"{value:.2f}",
+            f"{value / original:.3f}",
+        )
     Console().print(table)
 
 
-def closed_form(dense: Baseline, shares: list[float], tokens: int = CALIBRATION_TOKENS) -> list[Row]:
+def closed_form(
+    dense: Baseline, shares: list[float], tokens: int = CALIBRATION_TOKENS
+) -> list[Row]:
     """The rows that need no training."""
     network = dense.network
     real = _learned(network, spread(dense.train, tokens))
@@ -132,12 +150,16 @@ def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
 def _learned(network: LstmLanguageModel, tokens: torch.Tensor | Pieces) -> Learned:
     declaration = declare(network.spec)
     units = [axis for axis in declaration.axes if axis.startswith("units:")]
-    return learn(network.arrays(), declaration, observe(network, tokens), prunable=units, count="components")
+    return learn(
+        network.arrays(), declaration, observe(network, tokens), prunable=units, count="components"
+    )
 
 
 def _removed(learned: Learned, share: float) -> Pruned:
     """Prunes a share of all LSTM units (the order never empties an axis, so it is a little shorter than all)."""
-    units = sum(size for axis, size in learned.declaration.axes.items() if axis.startswith("units:"))
+    units = sum(
+        size for axis, size in learned.declaration.axes.items() if axis.startswith("units:")
+    )
     return prune(learned, (share * units + 0.5) / len(learned.order))
 
 

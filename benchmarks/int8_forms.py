@@ -3,7 +3,7 @@
 Trains (or loads the cached) small language models on `pydoc`: of characters and of words, tied and not, well trained, and
 learnt by heart, whose weights are large. Every form is written and judged through the runtime; times are CPU time of one thread,
 of forms taken in turn, as ratios to the first form (which a busy host does not change). The last columns are what
-`compress.eight_bits` chooses from a glance at the same text, and what that costs on all of it.
+`isslim.compress.measurement.int8_choice` chooses from a glance at the same text, and what that costs on all of it.
 
 A model that learnt a text by heart is judged on that text: on any other it knows nothing that int8 could spoil.
 """
@@ -27,20 +27,20 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.baseline import cache_folder
-from compress.corpus import build_vocabulary, load_corpus
-from compress.eight_bits import write_int8
-from compress.ingest.reading import Reading
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.quantize import FORMS, quantize
-from compress.tasks.language import LanguageTask
-from compress.texts import Texts
-from compress.training.loop import train
-from compress.training.plan import TrainingPlan
-from runtime.scoring import perplexity
-from runtime.session import VariantSession
-from runtime.text import TextCodec, word_tokenizer
-from store.manifest import TextContract
-from store.recipe import Budget, Recipe
+from isslim.compress.export.quantize import FORMS, quantize
+from isslim.compress.ingest.reading import Reading
+from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.task import LanguageTask
+from isslim.compress.kinds.language.texts import Texts
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.measurement.int8_choice import write_int8
+from isslim.runtime.language.scoring import perplexity
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.text import TextCodec, word_tokenizer
+from isslim.types.manifest import TextContract
+from isslim.types.recipe import Budget, Recipe
 
 JUDGED = 10_000
 SHAPES = ((30, 1), (1, 1))
@@ -83,21 +83,57 @@ MODELS = (
     Model("characters-2x256", "character", 500_000, 100, (256, 256), _LEARNT),
     Model("words-2x200", "word", 300_000, 5_000, (200, 200), _LEARNT, dropout=0.3),
     Model("words-200-tied", "word", 300_000, 5_000, (200,), _LEARNT, tied=True, dropout=0.3),
-    Model("characters-128-by-heart", "character", 15_000, 100, (128,), _BY_HEART, dropout=0.0, by_heart=True),
-    Model("words-100-by-heart", "word", 10_000, 1_000, (100,), _BY_HEART, dropout=0.0, by_heart=True),
-    Model("characters-64-by-heart", "character", 15_000, 100, (64,), _LARGE, dropout=0.0, by_heart=True),
-    Model("words-80-tied-by-heart", "word", 10_000, 1_000, (80,), _LARGE, tied=True, dropout=0.0, by_heart=True),
+    Model(
+        "characters-128-by-heart",
+        "character",
+        15_000,
+        100,
+        (128,),
+        _BY_HEART,
+        dropout=0.0,
+        by_heart=True,
+    ),
+    Model(
+        "words-100-by-heart", "word", 10_000, 1_000, (100,), _BY_HEART, dropout=0.0, by_heart=True
+    ),
+    Model(
+        "characters-64-by-heart",
+        "character",
+        15_000,
+        100,
+        (64,),
+        _LARGE,
+        dropout=0.0,
+        by_heart=True,
+    ),
+    Model(
+        "words-80-tied-by-heart",
+        "word",
+        10_000,
+        1_000,
+        (80,),
+        _LARGE,
+        tied=True,
+        dropout=0.0,
+        by_heart=True,
+    ),
 )
 
 
 def main() -> None:
     """Trains, tries every form, prints a table or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=[model.name for model in MODELS], help="default: all")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--models", nargs="+", choices=[model.name for model in MODELS], help="default: all"
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    models = [model for model in MODELS if arguments.models is None or model.name in arguments.models]
+    models = [
+        model for model in MODELS if arguments.models is None or model.name in arguments.models
+    ]
     rows = [row_of(model) for model in models]
     if arguments.json:
         sys.stdout.write(json.dumps({"forms": [form.told for form in FORMS], "rows": rows}) + "\n")
@@ -131,20 +167,33 @@ def row_of(model: Model) -> dict[str, Any]:
     network, tokens, words = trained(model)
     end, unknown = ("<eos>", "<unk>") if model.unit == "word" else ("\n", " ")
     contract = TextContract(
-        unit="word", vocabulary=len(words), start_token=end, unknown_token=unknown, newline_token=end
+        unit="word",
+        vocabulary=len(words),
+        start_token=end,
+        unknown_token=unknown,
+        newline_token=end,
     )
     codec = TextCodec(word_tokenizer(words, unknown, end), contract)
     texts = Texts(tokens, tokens, tokens, "pydoc", "pydoc")
-    task = LanguageTask(network, texts, Recipe(budget=Budget(perplexity_rise=0.05)), codec, Reading(model.name))
+    task = LanguageTask(
+        network, texts, Recipe(budget=Budget(perplexity_rise=0.05)), codec, Reading(model.name)
+    )
     with tempfile.TemporaryDirectory() as folder:
-        plain, paths = Path(folder) / "plain.onnx", [Path(folder) / f"{number}.onnx" for number in range(len(FORMS))]
+        plain, paths = (
+            Path(folder) / "plain.onnx",
+            [Path(folder) / f"{number}.onnx" for number in range(len(FORMS))],
+        )
         task.export(network, plain)
         for form, path in zip(FORMS, paths, strict=True):
             quantize(plain, path, form)
         found = write_int8(task, network, plain, Path(folder) / "chosen.onnx")
         sessions = [VariantSession(path) for path in (*paths, plain)]
-        *values, exact = [perplexity(session, tokens.tolist(), codec.start_id) for session in sessions]
-        value = perplexity(VariantSession(Path(folder) / "chosen.onnx"), tokens.tolist(), codec.start_id)
+        *values, exact = [
+            perplexity(session, tokens.tolist(), codec.start_id) for session in sessions
+        ]
+        value = perplexity(
+            VariantSession(Path(folder) / "chosen.onnx"), tokens.tolist(), codec.start_id
+        )
         times = {f"{steps} x {batch}": _times(sessions, steps, batch) for steps, batch in SHAPES}
     return {
         "model": model.name,
@@ -184,7 +233,10 @@ def trained(model: Model) -> tuple[LstmLanguageModel, Tensor, list[str]]:
     corpus = load_corpus("pydoc")
     if model.unit == "character":
         words = sorted(set(corpus.train[: model.tokens]))[: model.vocabulary]
-        parts = [[each for each in text if each in words] for text in (corpus.train[: 2 * model.tokens], corpus.valid)]
+        parts = [
+            [each for each in text if each in words]
+            for text in (corpus.train[: 2 * model.tokens], corpus.valid)
+        ]
     else:
         words = build_vocabulary(corpus.train[: 8 * model.tokens], model.vocabulary)
         parts = [text.replace("\n", " <eos> ").split() for text in (corpus.train, corpus.valid)]
@@ -192,7 +244,9 @@ def trained(model: Model) -> tuple[LstmLanguageModel, Tensor, list[str]]:
     learnt, fresh = ([index.get(each, index.get("<unk>", 0)) for each in part] for part in parts)
     text = torch.tensor(learnt[: model.tokens])
     judged = torch.tensor((learnt[: model.tokens] if model.by_heart else fresh)[:JUDGED])
-    spec = LstmSpec(len(words), model.units[-1] if model.tied else model.units[0], model.units, tied=model.tied)
+    spec = LstmSpec(
+        len(words), model.units[-1] if model.tied else model.units[0], model.units, tied=model.tied
+    )
     path, network = cache_folder() / f"int8-{model.name}.pt", LstmLanguageModel(spec, model.dropout)
     if not path.exists():
         network.initialise(0.1, torch.Generator().manual_seed(1))

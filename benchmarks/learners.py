@@ -19,17 +19,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baseline import RECIPE, Baseline, baseline
-from compress import axes
-from compress.errors import BudgetNotMet
-from compress.ingest.reading import Reading
-from compress.learning import BOLD, learn_structure
-from compress.tasks.language import LanguageTask
-from compress.tasks.trainers import LanguageTrainer
-from compress.texts import Texts
-from compress.training.evaluation import perplexity
-from runtime.text import TextCodec, word_tokenizer
-from store.manifest import TextContract
-from store.recipe import Budget, Recipe
+from isslim.compress.errors import BudgetNotMet
+from isslim.compress.ingest.reading import Reading
+from isslim.compress.kinds.language.task import LanguageTask
+from isslim.compress.kinds.language.texts import Texts
+from isslim.compress.kinds.language.trainer import LanguageTrainer
+from isslim.compress.kinds.language.training.evaluation import perplexity
+from isslim.compress.pruning import axes
+from isslim.compress.search.rounds import BOLD, learn_structure
+from isslim.runtime.language.text import TextCodec, word_tokenizer
+from isslim.types.manifest import TextContract
+from isslim.types.recipe import Budget, Recipe
 
 LEARNERS = tuple(BOLD)
 FROM_SCRATCH = ("proximal", "l0")
@@ -38,44 +38,82 @@ HELD_OUT_TOKENS = 20_000
 
 def main() -> None:
     """Trains the dense model, lets every learner shrink it, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", default="pydoc", help="ptb, gutenberg, pydoc or a folder")
     parser.add_argument("--units", type=int, default=128, help="of each of two layers")
-    parser.add_argument("--dense-epochs", type=float, default=RECIPE.epochs, help="of the dense model's training")
-    parser.add_argument("--size", type=float, default=0.35, help="share of the parameters that is left")
+    parser.add_argument(
+        "--dense-epochs", type=float, default=RECIPE.epochs, help="of the dense model's training"
+    )
+    parser.add_argument(
+        "--size", type=float, default=0.35, help="share of the parameters that is left"
+    )
     parser.add_argument("--epochs", type=float, default=2.0, help="of each learner")
     parser.add_argument("--learners", nargs="+", choices=LEARNERS, default=list(LEARNERS))
     parser.add_argument("--scratch", action="store_true", help="also from random weights")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    dense = baseline(arguments.corpus, arguments.units, recipe=replace(RECIPE, epochs=arguments.dense_epochs))
+    dense = baseline(
+        arguments.corpus, arguments.units, recipe=replace(RECIPE, epochs=arguments.dense_epochs)
+    )
     original = perplexity(dense.network, dense.test)
     ways = [(learner, "uploaded") for learner in arguments.learners]
-    ways += [(learner, "scratch") for learner in FROM_SCRATCH if arguments.scratch and learner in arguments.learners]
-    rows = [learnt(dense, learner, start, arguments.size, arguments.epochs) for learner, start in ways]
-    result = {"corpus": arguments.corpus, "units": list(dense.network.spec.units), "test_perplexity": original}
+    ways += [
+        (learner, "scratch")
+        for learner in FROM_SCRATCH
+        if arguments.scratch and learner in arguments.learners
+    ]
+    rows = [
+        learnt(dense, learner, start, arguments.size, arguments.epochs) for learner, start in ways
+    ]
+    result = {
+        "corpus": arguments.corpus,
+        "units": list(dense.network.spec.units),
+        "test_perplexity": original,
+    }
     if arguments.json:
         sys.stdout.write(json.dumps({**result, "rows": rows}) + "\n")
         return
     told = f"{arguments.corpus}, LSTM {result['units']}, test perplexity {original:.2f}"
-    table = Table(title=f"{told}: {arguments.epochs:g} epochs to {arguments.size:g} of the parameters")
+    table = Table(
+        title=f"{told}: {arguments.epochs:g} epochs to {arguments.size:g} of the parameters"
+    )
     for column in ("learner", "start", "sizes", "test perplexity", "times the original", "seconds"):
         table.add_column(column, justify="right")
     for row in rows:
         found = row["test_perplexity"]
         shown = ("refused", "") if found is None else (f"{found:.2f}", f"{found / original:.3f}")
-        table.add_row(row["learner"], row["start"], ", ".join(map(str, row["sizes"])), *shown, f"{row['seconds']:.0f}")
+        table.add_row(
+            row["learner"],
+            row["start"],
+            ", ".join(map(str, row["sizes"])),
+            *shown,
+            f"{row['seconds']:.0f}",
+        )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 def learnt(dense: Baseline, learner: str, start: str, size: float, epochs: float) -> dict[str, Any]:
     """One learner's row: `sizes` of the axes, `parameters`, `test_perplexity` (None: no such model was found), `seconds`."""
     recipe = Recipe.model_validate(
-        {"mode": "learn", "learner": learner, "start": start, "learn_epochs": epochs, "budget": Budget(size_ratio=size)}
+        {
+            "mode": "learn",
+            "learner": learner,
+            "start": start,
+            "learn_epochs": epochs,
+            "budget": Budget(size_ratio=size),
+        }
     )
-    texts = Texts(dense.train, dense.train, dense.valid[:HELD_OUT_TOKENS], "training text", "validation text")
+    texts = Texts(
+        dense.train, dense.train, dense.valid[:HELD_OUT_TOKENS], "training text", "validation text"
+    )
     contract = TextContract(
-        unit="word", vocabulary=len(dense.words), start_token="<eos>", unknown_token="<unk>", newline_token="<eos>"
+        unit="word",
+        vocabulary=len(dense.words),
+        start_token="<eos>",
+        unknown_token="<unk>",
+        newline_token="<eos>",
     )
     codec = TextCodec(word_tokenizer(dense.words, "<unk>", "<eos>"), contract)
     task = LanguageTask(dense.network, texts, recipe, codec, Reading("the benchmark's own"))

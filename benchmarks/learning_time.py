@@ -18,10 +18,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from compress import axes
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.training.loop import train
-from compress.training.plan import TrainingPlan
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.pruning import axes
 
 VOCABULARY, BATCH, STEPS, ROUNDS = 10_000, 20, 35, 3
 LEFT = (1.0, 0.75, 0.5, 0.25)
@@ -30,9 +30,13 @@ LEFT = (1.0, 0.75, 0.5, 0.25)
 
 def main() -> None:
     """Trains, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--units", type=int, default=650, help="of each layer, and the embedding's width")
+    parser.add_argument(
+        "--units", type=int, default=650, help="of each layer, and the embedding's width"
+    )
     parser.add_argument("--steps", type=int, default=6, help="of each round")
     arguments = parser.parse_args()
     rows = measured(arguments.units, arguments.steps)
@@ -60,7 +64,9 @@ def measured(units: int, steps: int) -> list[dict[str, Any]]:
         keep = {axis: np.arange(round(left * size)) for axis, size in declaration.axes.items()}
         smaller[left] = network.rebuilt(axes.take(network.arrays(), declaration, keep)[0])
     tokens = torch.randint(VOCABULARY, (BATCH * (steps * STEPS + 1),))
-    plan = TrainingPlan(epochs=1, batch=BATCH, steps=STEPS, optimizer="adamw", learning_rate=1e-3, clip=1.0)
+    plan = TrainingPlan(
+        epochs=1, batch=BATCH, steps=STEPS, optimizer="adamw", learning_rate=1e-3, clip=1.0
+    )
     took: dict[float, list[float]] = {left: [] for left in LEFT}
     for _ in range(ROUNDS):
         for left, each in smaller.items():

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from client.api import Client
 from examples.demo import free_port
+from isslim.client.api import Client
 
 Asked = TypeVar("Asked")
 OK = b"HTTP/1.1 200"
@@ -30,13 +30,15 @@ def serving(home: Path) -> Iterator[tuple[str, int]]:
     """A service process over a home, ready to answer: its address and process id."""
     port = free_port()
     environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "isslim.service"], env=environment)
     try:
         url = f"http://127.0.0.1:{port}"
         with Client(url) as client:
             while not client.ready():
                 if process.poll() is not None:
-                    raise RuntimeError(f"the service ended with status {process.returncode} before it was ready")
+                    raise RuntimeError(
+                        f"the service ended with status {process.returncode} before it was ready"
+                    )
                 time.sleep(0.1)
         yield url, process.pid
     finally:
@@ -109,7 +111,9 @@ class PlainClient:
         while len(received) < length:
             received += self._more()
         if not received.startswith(OK):
-            raise RuntimeError(f"{path} answered {status}: {received[end + 4 :].decode(errors='replace')}")
+            raise RuntimeError(
+                f"{path} answered {status}: {received[end + 4 :].decode(errors='replace')}"
+            )
         return headers, received[end + 4 :]
 
     def _more(self) -> bytes:

@@ -18,12 +18,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.quantize import quantize
-from runtime.latency import compare
-from runtime.opening import devices
-from runtime.session import VariantSession
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.latency import compare
+from isslim.runtime.opening import devices
 
 SPECS = {
     "original": LstmSpec(10_000, 1500, (1500, 1500)),
@@ -37,9 +37,15 @@ NAMES = ("original", "original_int8", "compressed", "compressed_int8")
 
 def main() -> None:
     """Builds the graphs in a temporary folder, measures, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--rounds", type=int, help="rounds of each comparison; as many as fit a few seconds otherwise")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="rounds of each comparison; as many as fit a few seconds otherwise",
+    )
     parser.add_argument("--device", choices=devices(), default="cpu", help="where the graphs run")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +61,9 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps({"rows": rows}) + "\n")
         return
-    table = Table(title="median ms; in brackets how many times as fast as the original, and as original-int8")
+    table = Table(
+        title="median ms; in brackets how many times as fast as the original, and as original-int8"
+    )
     for column in ("steps x batch", "threads", *NAMES):
         table.add_column(column, justify="right")
     for row in rows:
@@ -85,7 +93,9 @@ def measure(
     paths: dict[str, Path], steps: int, batch: int, threads: int, rounds: int | None, device: str
 ) -> dict[str, float]:
     """One row: medians of the four variants at one shape."""
-    sessions = {name: VariantSession(path, threads=threads, device=device) for name, path in paths.items()}
+    sessions = {
+        name: VariantSession(path, threads=threads, device=device) for name, path in paths.items()
+    }
     timed = compare(sessions, steps=steps, batch=batch, pairs=rounds)
     row: dict[str, float] = {"steps": steps, "batch": batch, "threads": threads}
     return row | {f"{name}_ms": timed[name].milliseconds for name in NAMES}

@@ -19,15 +19,15 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.pipeline import run
-from compress.tasks.reading import Inputs
-from store.bundles import BundleStore
-from store.jobs import CompressionRequest
-from store.recipe import Budget, Recipe
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.compress.export.export import export
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.registry import Inputs
+from isslim.compress.pipeline import run
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest
+from isslim.types.recipe import Budget, Recipe
 
 SPEC = LstmSpec(10_000, 1500, (1500, 1500))
 TOKENS = 10_000
@@ -37,7 +37,9 @@ SIZE_RATIO = {False: 0.33, True: 0.48}
 
 def main() -> None:
     """Writes the upload, compresses it in a child, prints its time and memory."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--graph", action="store_true", help="upload the model as an ONNX graph")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -49,7 +51,14 @@ def main() -> None:
         folder = Path(name)
         write_upload(folder)
         started = time.monotonic()
-        command = [sys.executable, "-m", "benchmarks.paper_size", "--work", name, *["--graph"] * arguments.graph]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.paper_size",
+            "--work",
+            name,
+            *["--graph"] * arguments.graph,
+        ]
         subprocess.run(command, check=True)
         seconds = time.monotonic() - started
         result = json.loads((folder / "result.json").read_text()) | {"seconds": round(seconds, 1)}
@@ -69,8 +78,14 @@ def write_upload(folder: Path) -> None:
     """Random weights, a word list, and a text drawn from it."""
     network = LstmLanguageModel(SPEC)
     network.initialise(0.04, torch.Generator().manual_seed(0))
-    names = {name: name.replace("embedding", "embed").replace("layers.", "lstm.") for name in network.state_dict()}
-    save_file({names[k]: v.contiguous() for k, v in network.state_dict().items()}, folder / "model.safetensors")
+    names = {
+        name: name.replace("embedding", "embed").replace("layers.", "lstm.")
+        for name in network.state_dict()
+    }
+    save_file(
+        {names[k]: v.contiguous() for k, v in network.state_dict().items()},
+        folder / "model.safetensors",
+    )
     words = ["<eos>", "<unk>", *(f"w{index}" for index in range(SPEC.vocabulary - 2))]
     (folder / "words.txt").write_text("\n".join(words) + "\n")
     drawn = torch.randint(SPEC.vocabulary, (TOKENS,), generator=torch.Generator().manual_seed(1))
@@ -83,7 +98,9 @@ def compress(folder: Path, *, graph: bool) -> None:
     settings = StoreSettings(home=folder / "home")
     model = folder / ("model.onnx" if graph else "model.safetensors")
     upload = UploadStore(settings).save_file(model)
-    recipe = Recipe(name="paper-size", budget=Budget(size_ratio=SIZE_RATIO[graph]), held_out_tokens=TOKENS)
+    recipe = Recipe(
+        name="paper-size", budget=Budget(size_ratio=SIZE_RATIO[graph]), held_out_tokens=TOKENS
+    )
     words, held_out = (None, None) if graph else (folder / "words.txt", folder / "held-out.txt")
     inputs = Inputs(model=model, vocabulary=words, held_out=held_out)
     work = folder / "work"
@@ -96,7 +113,9 @@ def compress(folder: Path, *, graph: bool) -> None:
     request = CompressionRequest(model=upload, recipe=recipe)
     manifest = store.open(run(request, inputs, work, tell, store)).manifest
     units = {axis.name: [axis.original, axis.kept] for axis in manifest.axes}
-    (folder / "result.json").write_text(json.dumps({"stages": manifest.provenance.seconds, "units": units}))
+    (folder / "result.json").write_text(
+        json.dumps({"stages": manifest.provenance.seconds, "units": units})
+    )
 
 
 if __name__ == "__main__":

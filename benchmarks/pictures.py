@@ -21,7 +21,9 @@ def word(height: int, seed: int) -> NDArray[np.float32]:
         Brightness from 0 to 1 (H, W), W by the word's length.
     """
     generator = np.random.default_rng(seed)
-    letters = generator.choice(list(string.ascii_letters + string.digits), int(generator.integers(4, 8)))
+    letters = generator.choice(
+        list(string.ascii_letters + string.digits), int(generator.integers(4, 8))
+    )
     width = height * len(letters) * 5 // 8
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     for place, letter in enumerate(letters):

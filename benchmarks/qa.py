@@ -28,20 +28,20 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baseline import cache_folder
-from compress.errors import BudgetNotMet
-from compress.pipeline import run
-from compress.questions.metrics import score
-from compress.questions.squad import Paragraph, Question, read_squad, unpacked
-from compress.tasks.reading import Inputs
-from runtime.clock import interleave
-from runtime.kinds import LoadedQuestionModel
-from runtime.reading import Reading, answer, read, tokenized
-from store.bundles import BundleStore
-from store.jobs import CompressionRequest
-from store.manifest import VariantName
-from store.recipe import Budget, Recipe
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.compress.errors import BudgetNotMet
+from isslim.compress.kinds.questions.metrics import score
+from isslim.compress.kinds.questions.squad import Paragraph, Question, read_squad, unpacked
+from isslim.compress.kinds.registry import Inputs
+from isslim.compress.pipeline import run
+from isslim.runtime.clock import interleave
+from isslim.runtime.questions.answering import Reading, answer, read, tokenized
+from isslim.runtime.registry import LoadedQuestionModel
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest
+from isslim.types.manifest import VariantName
+from isslim.types.recipe import Budget, Recipe
 
 TRAINING = [
     "--units", "100", "--dropout", "0.4", "--epochs", "27", "--batch", "60", "--rate", "1e-3", "--final-rate", "1e-4",
@@ -59,14 +59,30 @@ Asked = list[tuple[Paragraph, Question]]
 
 def main() -> None:
     """Trains, compresses, compares, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--falls", type=float, nargs="*", default=[1.0], help="budgets of calibration in points of F1")
     parser.add_argument(
-        "--sizes", type=float, nargs="*", default=[0.22], help="budgets of learning in shares of the parameters"
+        "--falls",
+        type=float,
+        nargs="*",
+        default=[1.0],
+        help="budgets of calibration in points of F1",
+    )
+    parser.add_argument(
+        "--sizes",
+        type=float,
+        nargs="*",
+        default=[0.22],
+        help="budgets of learning in shares of the parameters",
     )
     parser.add_argument("--epochs", type=float, default=10.0, help="of learning, each size")
-    parser.add_argument("--questions", type=int, help="answer so many anew for EM and F1; default: as the bundle says")
+    parser.add_argument(
+        "--questions",
+        type=int,
+        help="answer so many anew for EM and F1; default: as the bundle says",
+    )
     arguments = parser.parse_args()
     folder, asked, curve = reader(), dev(), list[dict[str, Any]]()
     recipes = [calibrating(fall) for fall in arguments.falls]
@@ -89,9 +105,18 @@ def reader() -> Path:
     folder = cache_folder() / "bidaf"
     if not (folder / "model.safetensors").exists():
         data = _data()
-        command = ["train", "bidaf", "--data", str(data / "squad-v1.1"), "--vectors", str(_vectors(data))]
+        command = [
+            "train",
+            "bidaf",
+            "--data",
+            str(data / "squad-v1.1"),
+            "--vectors",
+            str(_vectors(data)),
+        ]
         subprocess.run(
-            [sys.executable, "-m", "compress", *command, "--out", str(folder), *TRAINING], check=True, stdout=sys.stderr
+            [sys.executable, "-m", "isslim.compress", *command, "--out", str(folder), *TRAINING],
+            check=True,
+            stdout=sys.stderr,
         )
     return folder
 
@@ -103,7 +128,9 @@ def calibrating(fall: float) -> Recipe:
 
 def learning(size: float, epochs: float) -> Recipe:
     """One cut to a share of the parameters, then so many epochs of distillation."""
-    return _recipe(f"bidaf-learn-{size:g}", Budget(size_ratio=size), mode="learn", learn_epochs=epochs)
+    return _recipe(
+        f"bidaf-learn-{size:g}", Budget(size_ratio=size), mode="learn", learn_epochs=epochs
+    )
 
 
 def _recipe(name: str, budget: Budget, **others: Any) -> Recipe:
@@ -117,7 +144,12 @@ def best(curve: list[dict[str, Any]]) -> dict[str, Any]:
     lost = {id(point): point["original"]["f1"] - point["compressed"]["f1"] for point in made}
     good = [point for point in made if lost[id(point)] <= WITHIN]
     if good:
-        return max(good, key=lambda point: float(point["original"]["median_ms"] / point["compressed"]["median_ms"]))
+        return max(
+            good,
+            key=lambda point: float(
+                point["original"]["median_ms"] / point["compressed"]["median_ms"]
+            ),
+        )
     return min(made, key=lambda point: lost[id(point)], default={})
 
 
@@ -162,13 +194,19 @@ def dev() -> Asked:
 
 def compared(model: LoadedQuestionModel, asked: Asked, most: int | None) -> dict[str, Any]:
     """Original and the fastest compressed variant within the budget, side by side."""
-    pruned: list[VariantName] = [v.name for v in model.manifest.variants if v.name.startswith("compressed")]
-    times = timed(model, ["original", *pruned], [_reading(model, each) for each in _spread(asked, TIMED)])
+    pruned: list[VariantName] = [
+        v.name for v in model.manifest.variants if v.name.startswith("compressed")
+    ]
+    times = timed(
+        model, ["original", *pruned], [_reading(model, each) for each in _spread(asked, TIMED)]
+    )
     fastest = min(pruned, key=lambda name: float(np.median(times[name])))
     names: tuple[tuple[str, VariantName], ...] = (("original", "original"), ("compressed", fastest))
     result: dict[str, Any] = {}
     for place, name in names:
-        em, f1 = _scores(model, name, asked if most is None else _spread(asked, most), anew=most is not None)
+        em, f1 = _scores(
+            model, name, asked if most is None else _spread(asked, most), anew=most is not None
+        )
         weights = sum(part.parameters for part in model.record(name).parts if "LSTM" in part.name)
         median = float(np.median(times[name]))
         result[place] = {
@@ -186,7 +224,9 @@ def timed(
     sessions = {name: model.session(name) for name in names}
     times: dict[VariantName, list[float]] = {name: [] for name in names}
     for reading in readings:
-        found = interleave({str(name): partial(answer, each, reading) for name, each in sessions.items()}, pairs=3)
+        found = interleave(
+            {str(name): partial(answer, each, reading) for name, each in sessions.items()}, pairs=3
+        )
         for name in names:
             times[name].append(float(np.median(found.timed[name].rounds(found.basis))))
     return times
@@ -225,14 +265,19 @@ def _cells(one: dict[str, Any], original: dict[str, Any]) -> list[str]:
     ]
 
 
-def _scores(model: LoadedQuestionModel, name: VariantName, asked: Asked, *, anew: bool) -> tuple[float, float]:
+def _scores(
+    model: LoadedQuestionModel, name: VariantName, asked: Asked, *, anew: bool
+) -> tuple[float, float]:
     """EM and F1 of a variant: the bundle's, or of answers given now."""
     if not anew:
         metrics = model.record(name).metrics
         return metrics["exact_match"], metrics["f1"]
     session = model.session(name)
     found = score(
-        (answer(session, _reading(model, each)).answers[0].text, [golden.text for golden in each[1].answers])
+        (
+            answer(session, _reading(model, each)).answers[0].text,
+            [golden.text for golden in each[1].answers],
+        )
         for each in asked
     )
     return found.em, found.f1
@@ -257,7 +302,9 @@ def _joined(files: list[Path], target: Path) -> Path:
 
 def _data() -> Path:
     if "ISS_DATA" not in os.environ:
-        raise FileNotFoundError("SQuAD and the word vectors are looked for below ISS_DATA, which is not set")
+        raise FileNotFoundError(
+            "SQuAD and the word vectors are looked for below ISS_DATA, which is not set"
+        )
     return Path(os.environ["ISS_DATA"])
 
 

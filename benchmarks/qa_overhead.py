@@ -20,11 +20,11 @@ import numpy as np
 from benchmarks.baseline import cache_folder
 from benchmarks.loopback import PlainClient, paired, serving
 from benchmarks.reader import LETTERS, publish_reader, random_reader
-from compress.networks.bidaf_axes import BidafSpec
-from runtime.kinds import LoadedQuestionModel
-from runtime.reading import answer, read, tokenized
-from store.bundles import BundleStore
-from store.settings import StoreSettings
+from isslim.compress.kinds.questions.networks.axes import BidafSpec
+from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.registry import LoadedQuestionModel
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
 
 CHARACTERS = len(LETTERS) + 2
 ORIGINAL = BidafSpec(vectors=100, characters=CHARACTERS)
@@ -39,32 +39,51 @@ ROUNDS, WARM_UP = 300, 20
 
 def main() -> None:
     """Publishes a model, starts the service, measures, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--tokens", type=int, default=150, help="of the context")
     arguments = parser.parse_args()
     words = _words(20_000)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as name:
         settings = StoreSettings(home=Path(name))
-        bundle_id = publish_reader(settings, words, random_reader(ORIGINAL, 0), random_reader(COMPRESSED, 1))
+        bundle_id = publish_reader(
+            settings, words, random_reader(ORIGINAL, 0), random_reader(COMPRESSED, 1)
+        )
         with serving(Path(name)) as (url, _):
             model = LoadedQuestionModel(BundleStore(settings).open(bundle_id))
-            result = {variant: overhead(url, model, variant, words, arguments.tokens) for variant in VARIANTS}
+            result = {
+                variant: overhead(url, model, variant, words, arguments.tokens)
+                for variant in VARIANTS
+            }
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
         for variant, figures in result.items():
-            sys.stdout.write(f"{variant}\n" + "".join(f"  {key:14} {value:8.3f}\n" for key, value in figures.items()))
+            sys.stdout.write(
+                f"{variant}\n"
+                + "".join(f"  {key:14} {value:8.3f}\n" for key, value in figures.items())
+            )
 
 
-def overhead(url: str, model: LoadedQuestionModel, variant: str, words: list[str], tokens: int) -> dict[str, float]:
+def overhead(
+    url: str, model: LoadedQuestionModel, variant: str, words: list[str], tokens: int
+) -> dict[str, float]:
     """Medians of a request and of the runtime's own run, taken in turn, and of the stages that the service tells."""
     generator = np.random.default_rng(0)
-    context, question = " ".join(generator.choice(words, tokens)), " ".join(generator.choice(words, 11))
+    context, question = (
+        " ".join(generator.choice(words, tokens)),
+        " ".join(generator.choice(words, 11)),
+    )
     session, reading = model.session(variant), read(model.codec, tokenized(question, context))
-    body = json.dumps({"model": model.id, "question": question, "context": context, "variants": [variant]})
+    body = json.dumps(
+        {"model": model.id, "question": question, "context": context, "variants": [variant]}
+    )
     with PlainClient(url) as client:
-        figures, answers = paired(lambda: client.post("/qa", body), lambda: answer(session, reading), ROUNDS, WARM_UP)
+        figures, answers = paired(
+            lambda: client.post("/qa", body), lambda: answer(session, reading), ROUNDS, WARM_UP
+        )
     stages = [_stages(headers["server-timing"]) for headers, _ in answers]
     told = {f"{stage}_ms": statistics.median(each[stage] for each in stages) for stage in stages[0]}
     return figures | told

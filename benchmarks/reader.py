@@ -14,21 +14,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress.export import export
-from compress.networks.bidaf import Bidaf
-from compress.networks.bidaf_axes import BidafSpec
-from compress.quantize import quantize
-from compress.questions.examples import prepare
-from compress.questions.sampling import sampled
-from compress.questions.squad import Paragraph, Question
-from runtime.passages import PassageCodec
-from runtime.questions import QuestionSession
-from store.bundles import BundleStore, seal
-from store.manifest import AxisRecord, Manifest, PartRecord, VariantName, VariantRecord
-from store.provenance import Provenance
-from store.recipe import Recipe
-from store.report import Report
-from store.settings import StoreSettings
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.questions.examples import prepare
+from isslim.compress.kinds.questions.networks.axes import BidafSpec
+from isslim.compress.kinds.questions.networks.bidaf import Bidaf
+from isslim.compress.kinds.questions.sampling import sampled
+from isslim.compress.kinds.questions.squad import Paragraph, Question
+from isslim.runtime.questions.question_tokenizer import PassageCodec
+from isslim.runtime.questions.session import QuestionSession
+from isslim.store.bundles import BundleStore, seal
+from isslim.store.settings import StoreSettings
+from isslim.types.manifest import AxisRecord, Manifest, PartRecord, VariantName, VariantRecord
+from isslim.types.provenance import Provenance
+from isslim.types.recipe import Recipe
+from isslim.types.report import Report
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!'-"
 
@@ -61,7 +61,9 @@ def publish_reader(
         compressed: reads the same vectors and characters.
         name: of the model.
     """
-    codec = PassageCodec(words, np.random.default_rng(0).normal(size=(len(words), original.spec.vectors)), LETTERS)
+    codec = PassageCodec(
+        words, np.random.default_rng(0).normal(size=(len(words), original.spec.vectors)), LETTERS
+    )
     with tempfile.TemporaryDirectory(dir=settings.home) as work:
         folder = Path(work)
         codec.save(folder)
@@ -73,7 +75,10 @@ def publish_reader(
         for plain, small, network in pairs:
             export(network, folder / f"{plain}.onnx")
             parts = quantize(folder / f"{plain}.onnx", folder / f"{small}.onnx").parts
-            variants += [_record(plain, network, folder, []), _record(small, network, folder, parts)]
+            variants += [
+                _record(plain, network, folder, []),
+                _record(small, network, folder, parts),
+            ]
         manifest = Manifest(
             task="question-answering",
             metric="f1",
@@ -84,7 +89,9 @@ def publish_reader(
             axes=[
                 AxisRecord(name=axis, original=size, kept=kept, kept_indices=list(range(kept)))
                 for (axis, size), kept in zip(
-                    original.declaration().axes.items(), compressed.declaration().axes.values(), strict=True
+                    original.declaration().axes.items(),
+                    compressed.declaration().axes.values(),
+                    strict=True,
                 )
             ],
             variants=variants,
@@ -103,7 +110,9 @@ def publish_reader(
         # Opened and asked as the service will, before it is published.
         sides: tuple[VariantName, VariantName] = ("original", "compressed-int8")
         sessions = {side: QuestionSession(folder / f"{side}.onnx") for side in sides}
-        asked = prepare([Paragraph("the cat sat on the mat", (Question("1", "who sat?", ()),))], codec)
+        asked = prepare(
+            [Paragraph("the cat sat on the mat", (Question("1", "who sat?", ()),))], codec
+        )
         report = Report(
             curve=[],
             verdict="random weights: nothing was judged",

@@ -20,16 +20,16 @@ import torch
 
 from benchmarks.baseline import cache_folder
 from benchmarks.loopback import PlainClient, paired, serving
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.pipeline import run
-from compress.tasks.reading import Inputs
-from runtime.kinds import LoadedLanguageModel
-from runtime.scoring import score_batch
-from store.bundles import BundleStore
-from store.jobs import CompressionRequest
-from store.recipe import Budget, Recipe
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.registry import Inputs
+from isslim.compress.pipeline import run
+from isslim.runtime.language.scoring import score_batch
+from isslim.runtime.registry import LoadedLanguageModel
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest
+from isslim.types.recipe import Budget, Recipe
 
 SPEC, PAPER_SPEC = LstmSpec(10_000, 256, (256, 256)), LstmSpec(10_000, 1500, (1500, 1500))
 CLIENTS, ROUNDS, WARM_UP = 16, 500, 20
@@ -38,7 +38,9 @@ TEXT = " ".join(f"w{index}" for index in range(30))
 
 def main() -> None:
     """Publishes a model, starts the service, measures, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--paper-size", action="store_true")
@@ -63,14 +65,17 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     network = LstmLanguageModel(spec)
     network.initialise(0.05, torch.Generator().manual_seed(0))
     state = {
-        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in network.state_dict().items()
+        name.replace("embedding", "embed").replace("layers.", "lstm."): w
+        for name, w in network.state_dict().items()
     }
     torch.save(state, folder / "model.pt")
     (folder / "words.txt").write_text(
         "\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(spec.vocabulary - 2))])
     )
     inputs = Inputs(model=folder / "model.pt", vocabulary=folder / "words.txt")
-    recipe = Recipe(name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000)
+    recipe = Recipe(
+        name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000
+    )
     request = CompressionRequest(model=UploadStore(settings).save_file(inputs.model), recipe=recipe)
     return run(request, inputs, folder, lambda stage, done, message: None, BundleStore(settings))
 

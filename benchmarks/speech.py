@@ -65,7 +65,9 @@ def _syllable(generator: np.random.Generator, pitch: float, scale: float) -> lis
     falling = pitch * (1 - 0.15 * np.arange(count) / count + 0.02 * generator.standard_normal())
     phase = np.cumsum(falling / RATE)
     pulses = np.diff(np.floor(phase), prepend=0.0) + 0.01 * generator.standard_normal(count)
-    vowel = _resonated(pulses, [scale * each for each in _VOWELS[int(generator.integers(len(_VOWELS)))]])
+    vowel = _resonated(
+        pulses, [scale * each for each in _VOWELS[int(generator.integers(len(_VOWELS)))]]
+    )
     vowel *= np.hanning(count) ** 0.5 / max(np.abs(vowel).max(), 1e-6)
     count = int(RATE * generator.uniform(0.02, 0.09))
     breath = _resonated(generator.standard_normal(count), [generator.uniform(1500, 5500)])
@@ -82,5 +84,7 @@ def _resonated(source: NDArray[np.float64], formants: list[float]) -> NDArray[np
         radius = np.exp(-np.pi * (60 + 40 * index) / RATE)
         pole = radius * np.exp(2j * np.pi * formant / RATE)
         response /= (1 - pole * delays) * (1 - np.conj(pole) * delays)
-    filtered: NDArray[np.float64] = np.fft.irfft(np.fft.rfft(source, size) * response, size)[: len(source)]
+    filtered: NDArray[np.float64] = np.fft.irfft(np.fft.rfft(source, size) * response, size)[
+        : len(source)
+    ]
     return filtered

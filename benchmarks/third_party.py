@@ -28,22 +28,22 @@ from rich.table import Table
 from benchmarks import speech
 from benchmarks.pictures import word
 from benchmarks.speech import Sound
-from client.show import terminal
-from compress.errors import CompressError
-from compress.graphs.edits import key
-from compress.graphs.network import GraphNetwork
-from compress.graphs.reading import read_graph
-from compress.pipeline import run
-from compress.tasks.reading import Inputs as Uploads
-from runtime.samples import AnyGraph, Inputs, write_runs
-from store.bundles import BundleStore
-from store.jobs import CompressionRequest
-from store.manifest import Manifest
-from store.quality import output_change
-from store.recipe import Budget, Recipe
-from store.report import Report
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.client.show import terminal
+from isslim.compress.errors import CompressError
+from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.kinds.graphs.onnx.normalise.onnx_reader import read_graph
+from isslim.compress.kinds.graphs.onnx.trace.edits import key
+from isslim.compress.kinds.registry import Inputs as Uploads
+from isslim.compress.pipeline import run
+from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, write_runs
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest
+from isslim.types.manifest import Manifest
+from isslim.types.quality import output_change
+from isslim.types.recipe import Budget, Recipe
+from isslim.types.report import Report
 
 Row = dict[str, object]
 Sounds = Callable[[int], Sound]
@@ -76,7 +76,9 @@ class Case:
         return f"{self.package}: {Path(self.file).name}"
 
 
-def _chunks(sounds: Sounds, speakers: range, rates: tuple[int, ...], sized: bool) -> list[list[Inputs]]:
+def _chunks(
+    sounds: Sounds, speakers: range, rates: tuple[int, ...], sized: bool
+) -> list[list[Inputs]]:
     """Silero's: 32 ms with the 4 ms before them."""
     streams = []
     for speaker in speakers:
@@ -87,15 +89,23 @@ def _chunks(sounds: Sounds, speakers: range, rates: tuple[int, ...], sized: bool
             padded = np.concatenate([np.zeros(before, np.float32), sound])
             starts = range(0, len(sound) - count + 1, count)
             rated = {"sr": np.array(rate, np.int64)} if sized else {}
-            streams.append([{"input": padded[None, at : at + before + count], **rated} for at in starts])
+            streams.append(
+                [{"input": padded[None, at : at + before + count], **rated} for at in starts]
+            )
     return streams
 
 
 def _magnitudes(sounds: Sounds, speakers: range) -> list[list[Inputs]]:
     """DTLN's: magnitudes of 32 ms, every 8 ms."""
-    blocks = [np.lib.stride_tricks.sliding_window_view(sounds(speaker), 512)[::128][:400] for speaker in speakers]
+    blocks = [
+        np.lib.stride_tricks.sliding_window_view(sounds(speaker), 512)[::128][:400]
+        for speaker in speakers
+    ]
     return [
-        [{"input_2": np.abs(np.fft.rfft(block)).reshape(1, 1, 257).astype(np.float32)} for block in each]
+        [
+            {"input_2": np.abs(np.fft.rfft(block)).reshape(1, 1, 257).astype(np.float32)}
+            for block in each
+        ]
         for each in blocks
     ]
 
@@ -107,14 +117,20 @@ def _log_power(sounds: Sounds, speakers: range) -> list[list[Inputs]]:
     for speaker in speakers:
         frames = np.lib.stride_tricks.sliding_window_view(sounds(speaker), 320)[::160] * window
         power = np.log10(np.maximum(np.abs(np.fft.rfft(frames)) ** 2, 1e-12)).astype(np.float32)
-        cuts = [power[None, at : at + size] for at, size in zip(range(0, 1200, 150), (100, 150) * 4, strict=True)]
+        cuts = [
+            power[None, at : at + size]
+            for at, size in zip(range(0, 1200, 150), (100, 150) * 4, strict=True)
+        ]
         streams.append([{"input": each} for each in cuts if each.shape[1] >= 100])
     return streams
 
 
 def _words(sounds: Sounds, pages: range) -> list[list[Inputs]]:
     """ddddocr's: grey pictures of a word, 64 high."""
-    return [[{"input1": word(64, 10 * page + index)[None, None]} for index in range(8)] for page in pages]
+    return [
+        [{"input1": word(64, 10 * page + index)[None, None]} for index in range(8)]
+        for page in pages
+    ]
 
 
 CASES = (
@@ -144,10 +160,16 @@ CASES = (
 
 def main() -> None:
     """Parses the command line, runs, prints a table or one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--change", type=float, default=0.1, help="budget: largest change of outputs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--audio", type=Path, help="folder of mono 16-bit wav files of 16 kHz, in place of made-up sound"
+        "--change", type=float, default=0.1, help="budget: largest change of outputs"
+    )
+    parser.add_argument(
+        "--audio",
+        type=Path,
+        help="folder of mono 16-bit wav files of 16 kHz, in place of made-up sound",
     )
     parser.add_argument("--only", nargs="+", help="packages")
     parser.add_argument("--json", action="store_true")
@@ -158,21 +180,39 @@ def main() -> None:
     for case in CASES:
         if not arguments.only or case.package in arguments.only:
             rows.append(measured(case, sounds, arguments.change))
-            Console(stderr=True).print(f"{case.name}: {rows[-1].get('skipped', 'done')}", markup=False)
+            Console(stderr=True).print(
+                f"{case.name}: {rows[-1].get('skipped', 'done')}", markup=False
+            )
     if arguments.json:
         inputs = "made up" if arguments.audio is None else str(arguments.audio)
         json.dump(
-            {"budget": {"output_change": arguments.change}, "sound": inputs, "models": rows}, sys.stdout, indent=2
+            {"budget": {"output_change": arguments.change}, "sound": inputs, "models": rows},
+            sys.stdout,
+            indent=2,
         )
         sys.stdout.write("\n")
         return
-    sound = "made-up sound and words" if arguments.audio is None else f"{arguments.audio.name} and made-up words"
+    sound = (
+        "made-up sound and words"
+        if arguments.audio is None
+        else f"{arguments.audio.name} and made-up words"
+    )
     table = Table(
         title=f"budget: a change of outputs of {arguments.change:.0%}; judged on {sound} of other speakers than observed",
         caption="change: run by run, each from its recorded inputs; as a stream: each variant carries its own states. "
         "speed-up: median and 95 % interval of the rounds' ratios, one run, one thread; below 1 is slower.",
     )
-    columns = ("model", "units", "parameters", "variant", "file MB", "change", "as a stream", "median ms", "speed-up")
+    columns = (
+        "model",
+        "units",
+        "parameters",
+        "variant",
+        "file MB",
+        "change",
+        "as a stream",
+        "median ms",
+        "speed-up",
+    )
     for column in columns:
         table.add_column(column, justify="left" if column in ("model", "variant") else "right")
     for row in rows:
@@ -197,12 +237,20 @@ def main() -> None:
     console.print(table)
     for row in rows:
         if "verdict" in row:
-            nested = f" [{row['nested']} of its layers lie in If, Loop or Scan]" if row["nested"] else ""
-            console.print(f"{row['model']} {row['version']}{nested}: {row['verdict']}", markup=False, highlight=False)
+            nested = (
+                f" [{row['nested']} of its layers lie in If, Loop or Scan]" if row["nested"] else ""
+            )
+            console.print(
+                f"{row['model']} {row['version']}{nested}: {row['verdict']}",
+                markup=False,
+                highlight=False,
+            )
         for line in row.get("left_out", ()):  # type: ignore[attr-defined]
             console.print(f"  without {line}", markup=False, highlight=False)
         if "skipped" in row:
-            console.print(f"skipped {row['model']}: {row['skipped']}", markup=False, highlight=False)
+            console.print(
+                f"skipped {row['model']}: {row['skipped']}", markup=False, highlight=False
+            )
 
 
 def measured(case: Case, sounds: Sounds, change: float) -> Row:
@@ -217,7 +265,10 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
     with tempfile.TemporaryDirectory() as name:
         home, whole = Path(name), AnyGraph(path)
         held_out = case.streams(sounds, HELD_OUT)
-        for file, streams in (("calibration.npz", case.streams(sounds, CALIBRATION)), ("held-out.npz", held_out)):
+        for file, streams in (
+            ("calibration.npz", case.streams(sounds, CALIBRATION)),
+            ("held-out.npz", held_out),
+        ):
             runs = [given for stream in streams for given, _ in _streamed(case, whole, stream)]
             write_runs(home / file, runs)
         settings = StoreSettings(home=home)
@@ -226,9 +277,17 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
             model=UploadStore(settings).save_file(path),
             recipe=recipe,
         )
-        uploads = Uploads(path, calibration=home / "calibration.npz", held_out=home / "held-out.npz")
+        uploads = Uploads(
+            path, calibration=home / "calibration.npz", held_out=home / "held-out.npz"
+        )
         try:
-            bundle_id = run(request, uploads, home / "work", lambda stage, done, message: None, BundleStore(settings))
+            bundle_id = run(
+                request,
+                uploads,
+                home / "work",
+                lambda stage, done, message: None,
+                BundleStore(settings),
+            )
         except CompressError as error:
             told = "; ".join([error.detail, *error.issues[:2]])
             return {"model": case.name, "version": version, "skipped": f"{error.title}: {told}"}
@@ -256,13 +315,17 @@ def _nested(path: Path) -> int:
     return sum(key(layer.recurrent.node) not in top for layer in network.trace.layers)
 
 
-def _variants(case: Case, manifest: Manifest, folder: Path, held_out: list[list[Inputs]]) -> list[Row]:
+def _variants(
+    case: Case, manifest: Manifest, folder: Path, held_out: list[list[Inputs]]
+) -> list[Row]:
     wanted, rows = _all(case, folder / "original.onnx", held_out), list[Row]()
     for each in manifest.variants:
         streamed = None
         if case.states:
             found = _all(case, folder / each.file, held_out)
-            streamed = max(output_change(list(zip(found[name], wanted[name], strict=True))) for name in wanted)
+            streamed = max(
+                output_change(list(zip(found[name], wanted[name], strict=True))) for name in wanted
+            )
         rows.append(
             {
                 "variant": each.name,
@@ -284,7 +347,9 @@ def _all(case: Case, path: Path, streams: list[list[Inputs]]) -> dict[str, list[
     """Every output but the states, of all streams with the graph's own states."""
     graph, states = AnyGraph(path), {output for output, _ in case.states.values()}
     made = [outputs for stream in streams for _, outputs in _streamed(case, graph, stream)]
-    return {name: [outputs[name] for outputs in made] for name in graph.outputs if name not in states}
+    return {
+        name: [outputs[name] for outputs in made] for name in graph.outputs if name not in states
+    }
 
 
 def _streamed(case: Case, graph: AnyGraph, stream: list[Inputs]) -> list[tuple[Inputs, Inputs]]:
@@ -304,10 +369,14 @@ def _sounds(folder: Path | None) -> Sounds:
         return lambda speaker: speech.speech(12.0, speaker)
     files = sorted(folder.glob("*.wav"))
     if len(files) < 2:
-        raise SystemExit(f"{folder} holds {len(files)} wav files; at least two are needed: one to judge on")
+        raise SystemExit(
+            f"{folder} holds {len(files)} wav files; at least two are needed: one to judge on"
+        )
     first = max(1, len(files) * 2 // 3)
     return lambda speaker: speech.recorded(
-        files[speaker % first if speaker < HELD_OUT.start else first + speaker % (len(files) - first)]
+        files[
+            speaker % first if speaker < HELD_OUT.start else first + speaker % (len(files) - first)
+        ]
     )
 
 

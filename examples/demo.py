@@ -18,15 +18,15 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from client import show
-from client.api import Client
-from compress.corpus import build_vocabulary, load_corpus
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.training.evaluation import perplexity
-from compress.training.loop import train
-from compress.training.plan import TrainingPlan
-from store.jobs import JobState
-from store.recipe import Budget, Recipe
+from isslim.client import show
+from isslim.client.api import Client
+from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.training.evaluation import perplexity
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.types.jobs import JobState
+from isslim.types.recipe import Budget, Recipe
 
 VOCABULARY, UNITS = 8000, 256
 TEXTS = [
@@ -39,7 +39,9 @@ console = show.terminal()
 
 def main() -> int:
     """Runs the demo; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=3.5, help="training time of the original")
     parser.add_argument("--folder", type=Path, default=Path("demo"))
     arguments = parser.parse_args()
@@ -50,7 +52,8 @@ def main() -> int:
     port = free_port()
     environment = os.environ | {"ISS_HOME": str(folder / "home"), "ISS_PORT": str(port)}
     processes = [
-        subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
+        subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)
+        for module in ("isslim.service", "isslim.compress.worker")
     ]
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
@@ -72,22 +75,32 @@ def train_original(folder: Path, minutes: float) -> None:
         torch.tensor([index.get(word, unknown) for word in text.replace("\n", " <eos> ").split()])
         for text in (corpus.train, corpus.valid)
     )
-    console.print(f"{len(tokens):,} tokens, {len(words):,} words, two layers of {UNITS} units, {minutes:g} minutes")
+    console.print(
+        f"{len(tokens):,} tokens, {len(words):,} words, two layers of {UNITS} units, {minutes:g} minutes"
+    )
     network = LstmLanguageModel(LstmSpec(len(words), UNITS, (UNITS, UNITS)), dropout=0.2)
     network.initialise(0.1, torch.Generator().manual_seed(1))
     plan = TrainingPlan(minutes=minutes, bfloat16=True)
-    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, TextColumn("{task.description}"), console=console) as progress:
         bar = progress.add_task("", total=1.0)
         trained = train(
             network,
             tokens,
             plan,
-            progress=lambda done, message: progress.update(bar, completed=done, description=message),
+            progress=lambda done, message: progress.update(
+                bar, completed=done, description=message
+            ),
         ).network
     console.print(f"held-out perplexity {perplexity(trained, valid):.1f}")
     state = {
-        name.replace("embedding", "embed").replace("layers.", "lstm."): w for name, w in trained.state_dict().items()
+        name.replace("embedding", "embed").replace("layers.", "lstm."): w
+        for name, w in trained.state_dict().items()
     }
     torch.save(state, folder / "model.pt")
     (folder / "words.txt").write_text("\n".join(words) + "\n")
@@ -119,7 +132,9 @@ def compare(client: Client, folder: Path) -> int:
     manifest = client.manifest(job.model_id)
     console.print(show.comparison_table(manifest))
     for check in manifest.checks:
-        console.print(f"proof: {check.name}: largest error {check.error:.1e} (tolerance {check.tolerance:.0e})")
+        console.print(
+            f"proof: {check.name}: largest error {check.error:.1e} (tolerance {check.tolerance:.0e})"
+        )
     console.rule("4. POST /score: the same texts by both")
     names = [variant.name for variant in manifest.variants]
     client.score(job.model_id, TEXTS, [*names])

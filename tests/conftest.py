@@ -11,24 +11,28 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.networks.contract import LanguageModel
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.pipeline import run
-from compress.tasks.reading import Inputs
-from compress.training.loop import train
-from compress.training.plan import TrainingPlan
-from runtime import clock
-from store.bundles import BundleStore
-from store.jobs import CompressionRequest
-from store.recipe import Budget, Recipe
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.kinds.registry import Inputs
+from isslim.compress.networks import LanguageModel
+from isslim.compress.pipeline import run
+from isslim.runtime import clock
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest
+from isslim.types.recipe import Budget, Recipe
 from tests import hasty
 
 SUBJECTS = ("the cat", "a dog", "the old man", "my friend", "no bird")
 VERBS = ("sees", "likes", "follows", "hears")
 OBJECTS = ("the river", "a small house", "the road", "its shadow", "the green tree", "nothing")
-WORDS = ["<eos>", "<unk>", *sorted({word for phrase in (*SUBJECTS, *VERBS, *OBJECTS) for word in phrase.split()})]
+WORDS = [
+    "<eos>",
+    "<unk>",
+    *sorted({word for phrase in (*SUBJECTS, *VERBS, *OBJECTS) for word in phrase.split()}),
+]
 
 
 def sentences(count: int, seed: int) -> str:
@@ -92,12 +96,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train_small(network, tmp_path_factory.mktemp("trained"), renamed)
 
 
-def train_small(network: LanguageModel, folder: Path, renamed: Mapping[str, str], epochs: int = 6) -> Trained:
+def train_small(
+    network: LanguageModel, folder: Path, renamed: Mapping[str, str], epochs: int = 6
+) -> Trained:
     """Trains a network of `len(WORDS)` tokens and writes its upload files, its parameters under other names."""
     index = {word: position for position, word in enumerate(WORDS)}
-    tokens = torch.tensor([index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()])
+    tokens = torch.tensor(
+        [index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()]
+    )
     network.initialise(0.1, torch.Generator().manual_seed(0))
-    plan = TrainingPlan(epochs=epochs, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5)
+    plan = TrainingPlan(
+        epochs=epochs, batch=10, steps=20, optimizer="adamw", learning_rate=1e-2, clip=0.5
+    )
     trained = train(network, tokens, plan).network
     state = trained.state_dict()
     for ours, theirs in renamed.items():

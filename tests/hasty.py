@@ -9,11 +9,11 @@ import json
 import sys
 from pathlib import Path
 
-from compress.child import main
-from runtime import clock
+from isslim.compress.worker.child import main
+from isslim.runtime import clock
 
 SECONDS = 0.1
-"""What takes the place of `runtime.clock.SECONDS`; `LEAST_ROUNDS` are run anyhow."""
+"""What takes the place of `isslim.runtime.clock.SECONDS`; `LEAST_ROUNDS` are run anyhow."""
 CHILD = {"ISS_CHILD_COMMAND": json.dumps([sys.executable, "-m", "tests.hasty"])}
 """The environment of a worker whose child this is to be."""
 

@@ -5,10 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.reader import LETTERS, publish_reader, random_reader
-from compress.networks.bidaf_axes import BidafSpec
-from store.settings import StoreSettings
+from isslim.compress.kinds.questions.networks.axes import BidafSpec
+from isslim.store.settings import StoreSettings
 
-WORDS = ["the", "cat", "sat", "on", "mat", ".", "who", "?", "it", "purred", "a", "dog", "slept", "under", "tree"]
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "mat",
+    ".",
+    "who",
+    "?",
+    "it",
+    "purred",
+    "a",
+    "dog",
+    "slept",
+    "under",
+    "tree",
+]
 SPEC = BidafSpec(
     vectors=6, characters=len(LETTERS) + 2, character_embedding=4, filters=7, contextual=(5, 4), modelling0=(6, 3),
     modelling1=(4, 5), output=(3, 6),
@@ -24,5 +40,9 @@ def publish(home: Path, name: str = "reader") -> str:
     settings = StoreSettings(home=home)
     home.mkdir(parents=True, exist_ok=True)
     return publish_reader(
-        settings, WORDS, random_reader(SPEC, 0, spread=0.5), random_reader(SMALL, 1, spread=0.5), name=name
+        settings,
+        WORDS,
+        random_reader(SPEC, 0, spread=0.5),
+        random_reader(SMALL, 1, spread=0.5),
+        name=name,
     )

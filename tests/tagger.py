@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compress.evaluating import Evaluations
-from compress.pipeline import run
-from compress.tasks.reading import Inputs
-from runtime.samples import Inputs as Run
-from runtime.samples import write_runs
-from store.bundles import BundleStore
-from store.jobs import CompressionRequest
-from store.recipe import Budget, Recipe
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.compress.kinds.registry import Inputs
+from isslim.compress.pipeline import run
+from isslim.compress.processes.command_metrics import Evaluations
+from isslim.runtime.graphs.recorded_inputs import Inputs as Run
+from isslim.runtime.graphs.recorded_inputs import write_runs
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest
+from isslim.types.recipe import Budget, Recipe
 
 WORDS, TAGS, STEPS = 40, 5, 12
 
@@ -29,7 +29,9 @@ WORDS, TAGS, STEPS = 40, 5, 12
 class Tagger(nn.Module):
     """Says of every word how many of a kind stood before it: ids (T, B) to scores (T, B, TAGS)."""
 
-    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU] = nn.LSTM, *, both: bool = False, layers: int = 2) -> None:
+    def __init__(
+        self, kind: type[nn.LSTM] | type[nn.GRU] = nn.LSTM, *, both: bool = False, layers: int = 2
+    ) -> None:
         super().__init__()
         self.embedding = nn.Embedding(WORDS, 12)
         self.recurrent = kind(12, 24, layers, bidirectional=both)
@@ -76,7 +78,11 @@ def export(
 ) -> Path:
     """Writes a graph by torch's legacy exporter; by default ids and scores are of any length and batch."""
     if free is None:
-        free = {name: {0: "steps", 1: "batch"} for name in ("ids", "scores") if name in (*inputs, *outputs)}
+        free = {
+            name: {0: "steps", 1: "batch"}
+            for name in ("ids", "scores")
+            if name in (*inputs, *outputs)
+        }
         free |= {name: {1: "batch"} for name in (*inputs, *outputs) if name not in free}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -87,17 +93,24 @@ def export(
     return path
 
 
-def tagger_graph(folder: Path, kind: type[nn.LSTM] | type[nn.GRU] = nn.LSTM, *, both: bool = False) -> Path:
+def tagger_graph(
+    folder: Path, kind: type[nn.LSTM] | type[nn.GRU] = nn.LSTM, *, both: bool = False
+) -> Path:
     """A trained tagger as a file."""
     torch.manual_seed(0)
     example = (torch.zeros(STEPS, 2, dtype=torch.int64),)
-    return export(trained(Tagger(kind, both=both)), example, folder / "tagger.onnx", ["ids"], ["scores"])
+    return export(
+        trained(Tagger(kind, both=both)), example, folder / "tagger.onnx", ["ids"], ["scores"]
+    )
 
 
 def recorded(count: int, seed: int = 0) -> list[Run]:
     """Runs of the kind that the tagger was trained on, of several lengths and batches."""
     generator = np.random.default_rng(seed)
-    return [{"ids": generator.integers(0, WORDS, (STEPS + index % 3, 1 + index % 4))} for index in range(count)]
+    return [
+        {"ids": generator.integers(0, WORDS, (STEPS + index % 3, 1 + index % 4))}
+        for index in range(count)
+    ]
 
 
 @dataclass(frozen=True)
@@ -115,7 +128,9 @@ def publish(home: Path, recipe: Recipe | None = None) -> PublishedGraph:
     graph, samples = tagger_graph(home), home / "recorded.npz"
     write_runs(samples, recorded(40))
     asked = recipe or Recipe(name="tagger", budget=Budget(output_change=0.2))
-    return PublishedGraph(StoreSettings(home=home), compress(home, graph, asked, calibration=samples), graph)
+    return PublishedGraph(
+        StoreSettings(home=home), compress(home, graph, asked, calibration=samples), graph
+    )
 
 
 def compress(

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted(
-    path for package in ("store", "runtime", "compress", "service", "client") for path in (ROOT / package).rglob("*.py")
+    path
+    for package in ("store", "runtime", "compress", "service", "client")
+    for path in (ROOT / package).rglob("*.py")
 )
 
 
@@ -60,8 +62,17 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_package_imports_no_third_party_but_its_own(package: str) -> None:
-    found = {name: path for path in FILES if path.is_relative_to(ROOT / package) for name in imported(path) - OURS}
-    strange = {name: str(path.relative_to(ROOT)) for name, path in found.items() if name not in ALLOWED[package]}
+    found = {
+        name: path
+        for path in FILES
+        if path.is_relative_to(ROOT / package)
+        for name in imported(path) - OURS
+    }
+    strange = {
+        name: str(path.relative_to(ROOT))
+        for name, path in found.items()
+        if name not in ALLOWED[package]
+    }
     assert strange == {}
     assert ALLOWED[package] - found.keys() == set(), "allowed and not needed any more"
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from benchmarks.ptb.published import PUBLISHED
-from compress.plots import STYLE
+from isslim.compress.card.plots import STYLE
 
 _STYLE: Any = {**STYLE, "svg.fonttype": "none"}
 _TICKS = (2, 3, 5, 10, 20, 50)
@@ -25,16 +25,33 @@ def plot_tradeoff(found: dict[str, Any], path: Path) -> None:
         axes = figure.subplots()
         rows = [row for row in found["rows"] if row["test_perplexity"] is not None]
         for name in dict.fromkeys(row["name"] for row in rows):
-            places = [(row["mult_adds"] / 1e6, row["test_perplexity"]) for row in rows if row["name"] == name]
+            places = [
+                (row["mult_adds"] / 1e6, row["test_perplexity"])
+                for row in rows
+                if row["name"] == name
+            ]
             axes.scatter(*zip(*places, strict=True), label=name, zorder=2)
         published = [(each.mult_adds / 1e6, each.test_perplexity) for each in PUBLISHED]
-        axes.scatter(*zip(*published, strict=True), color="#8892a6", marker="x", label="published", zorder=1)
+        axes.scatter(
+            *zip(*published, strict=True), color="#8892a6", marker="x", label="published", zorder=1
+        )
         for each, (work, perplexity) in zip(PUBLISHED, published, strict=True):
             axes.annotate(
-                each.name, (work, perplexity), fontsize=7, color="#4c566a", xytext=(4, 3), textcoords="offset points"
+                each.name,
+                (work, perplexity),
+                fontsize=7,
+                color="#4c566a",
+                xytext=(4, 3),
+                textcoords="offset points",
             )
         if found["baseline"] is not None:
-            axes.axhline(found["baseline"]["test_perplexity"], color="#4c566a", linestyle=":", linewidth=1, zorder=0)
+            axes.axhline(
+                found["baseline"]["test_perplexity"],
+                color="#4c566a",
+                linestyle=":",
+                linewidth=1,
+                zorder=0,
+            )
         axes.set_xscale("log")
         axes.minorticks_off()
         axes.set_xticks(_TICKS, labels=map(str, _TICKS))
@@ -56,7 +73,10 @@ def plot_curves(files: list[Path], path: Path) -> None:
             label = f"{record['name']}, seed {record['seed']}"
             places = [epoch["epoch"] for epoch in shown]
             quality.plot(places, [epoch["valid_perplexity"] for epoch in shown], label=label)
-            units = [sum(n for axis, n in each["units"].items() if axis.startswith("units:")) for each in shown]
+            units = [
+                sum(n for axis, n in each["units"].items() if axis.startswith("units:"))
+                for each in shown
+            ]
             left.plot(places, units)
         quality.set_ylabel("validation perplexity")
         quality.legend(frameon=False, fontsize=8)

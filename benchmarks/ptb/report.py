@@ -29,9 +29,15 @@ RECORDS = Path(__file__).parents[1] / "records" / "ptb"
 
 def main() -> None:
     """Reads the records and prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--baseline", default="medium", help="name of the configuration that the others stand beside")
+    parser.add_argument(
+        "--baseline",
+        default="medium",
+        help="name of the configuration that the others stand beside",
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--plots", type=Path, help="a folder for tradeoff.svg and curves.svg")
@@ -72,20 +78,33 @@ def summary(files: list[Path], baseline: str) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> Table:
     """Measured rows first, then the published ones."""
-    shown = Table(title="Penn Treebank, word level; multiply-adds of recurrent layers and softmax, per token")
-    for column in ("what", "units", "test perplexity", "multiply-adds", "of the baseline's", "where"):
+    shown = Table(
+        title="Penn Treebank, word level; multiply-adds of recurrent layers and softmax, per token"
+    )
+    for column in (
+        "what",
+        "units",
+        "test perplexity",
+        "multiply-adds",
+        "of the baseline's",
+        "where",
+    ):
         shown.add_column(column, justify="left" if column in ("what", "where") else "right")
     base = found["baseline"]
     for row in found["rows"]:
         share = "" if base is None else f"1 / {base['mult_adds'] / row['mult_adds']:.2f}"
         units = ", ".join(map(str, row["units"]))
         what = f"{row['name']} ({row['method']}, seed {row['seed']})"
-        perplexity = "diverged" if row["test_perplexity"] is None else f"{row['test_perplexity']:.2f}"
+        perplexity = (
+            "diverged" if row["test_perplexity"] is None else f"{row['test_perplexity']:.2f}"
+        )
         shown.add_row(what, units, perplexity, f"{row['mult_adds']:,}", share, "measured")
     shown.add_section()
     for each in PUBLISHED:
         units = ", ".join(map(str, each.units))
-        shown.add_row(each.name, units, f"{each.test_perplexity:.2f}", f"{each.mult_adds:,}", "", each.source)
+        shown.add_row(
+            each.name, units, f"{each.test_perplexity:.2f}", f"{each.mult_adds:,}", "", each.source
+        )
     return shown
 
 
@@ -104,8 +123,14 @@ def verdicts(found: dict[str, Any]) -> list[str]:
             best, second = ranked[:2]
             spread = max(max(each) - min(each) for each in runs.values())
             clear = mean(runs[second]) - mean(runs[best]) > spread
-            verdict = f"{best} wins" if clear else f"{best} and {second} are within the spread of the seeds"
-            lines.append(f"Units {', '.join(map(str, units))}, {work:,} multiply-adds: {told}: {verdict}.")
+            verdict = (
+                f"{best} wins"
+                if clear
+                else f"{best} and {second} are within the spread of the seeds"
+            )
+            lines.append(
+                f"Units {', '.join(map(str, units))}, {work:,} multiply-adds: {told}: {verdict}."
+            )
     return lines
 
 

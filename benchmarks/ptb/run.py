@@ -21,18 +21,18 @@ from typing import Any
 import torch
 
 from benchmarks.ptb.start import Start, cut, trained_network
-from compress import axes
-from compress.commands.reading import ReadCorpus, read_corpus
-from compress.commands.saving import save_model, save_record
-from compress.devices import device_named
-from compress.learners.group_lasso import PaperGroupLasso
-from compress.networks.contract import LanguageModel
-from compress.networks.registry import build, spec_of
-from compress.networks.regularisation import Regularisation
-from compress.sizes import is_tied
-from compress.training.evaluation import judged, perplexity
-from compress.training.loop import train
-from compress.training.plan import TrainingPlan
+from isslim.compress.commands.corpus_loading import ReadCorpus, read_corpus
+from isslim.compress.commands.saving import save_model, save_record
+from isslim.compress.devices import device_named
+from isslim.compress.kinds.language.networks.registry import build, spec_of
+from isslim.compress.kinds.language.networks.regularisation import Regularisation
+from isslim.compress.kinds.language.sizes import is_tied
+from isslim.compress.kinds.language.training.evaluation import judged, perplexity
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.networks import LanguageModel
+from isslim.compress.pruning import axes
+from isslim.compress.training.learners.group_lasso import PaperGroupLasso
 
 CONFIGS = Path(__file__).parent / "configs"
 OUTPUT = Path("benchmarks") / "output" / "ptb"
@@ -42,12 +42,18 @@ METHODS = ("dense", "direct", "group_lasso", "cut")
 
 def main() -> None:
     """Parses the command line and runs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_run(parser)
     parser.add_argument("--epochs", type=float, help="instead of the configuration's")
     parser.add_argument("--minutes", type=float, help="train by the clock instead of by epochs")
     arguments = parser.parse_args()
-    changed = {name: value for name in ("epochs", "minutes") if (value := getattr(arguments, name)) is not None}
+    changed = {
+        name: value
+        for name in ("epochs", "minutes")
+        if (value := getattr(arguments, name)) is not None
+    }
     record = run(arguments.config, arguments.seed, arguments.corpus, arguments.output, changed)
     sys.stdout.write(f"{record}\n")
 
@@ -56,7 +62,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """The arguments that name a run: its configuration, seed and corpus, and where runs lie."""
     parser.add_argument("config", help="a name in configs/, or the path of a TOML file")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--corpus", default="ptb", help="see compress/corpus.py; ptb is looked for below ISS_DATA")
+    parser.add_argument(
+        "--corpus",
+        default="ptb",
+        help="see isslim/compress/kinds/language/corpus.py; ptb is looked for below ISS_DATA",
+    )
     parser.add_argument("--output", type=Path, default=OUTPUT)
 
 
@@ -66,7 +76,13 @@ def path_of(name: str) -> Path:
     return known if known.exists() else Path(name)
 
 
-def run(name: str, seed: int, corpus: str, output: Path, changed: Mapping[str, float] = MappingProxyType({})) -> Path:
+def run(
+    name: str,
+    seed: int,
+    corpus: str,
+    output: Path,
+    changed: Mapping[str, float] = MappingProxyType({}),
+) -> Path:
     """Trains a configuration, some fields of its plan changed, and returns the path of its record.
 
     Raises:
@@ -75,7 +91,9 @@ def run(name: str, seed: int, corpus: str, output: Path, changed: Mapping[str, f
     path = path_of(name)
     config = tomllib.loads(path.read_text())
     if config["method"] not in METHODS:
-        raise ValueError(f"'{path}': the method '{config['method']}' is not one of {', '.join(METHODS)}")
+        raise ValueError(
+            f"'{path}': the method '{config['method']}' is not one of {', '.join(METHODS)}"
+        )
     plan = TrainingPlan(seed=seed, **config["plan"] | changed)
     text = read_corpus(corpus, VOCABULARY)
     folder = output / f"{path.stem}-{seed}"
@@ -131,7 +149,10 @@ def beginning(
     start = Start(**config["start"])
     whole = trained_network(output, start.of, start.seed)
     first = cut(whole, start, output, text.train, Regularisation(**config["regularisation"]), seed)
-    _show(0.0, f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}")
+    _show(
+        0.0,
+        f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}",
+    )
     return (whole if start.teacher else None), first
 
 

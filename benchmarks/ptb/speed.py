@@ -21,13 +21,13 @@ from rich.table import Table
 
 from benchmarks.ptb.run import VOCABULARY, add_run, path_of
 from benchmarks.ptb.start import Start, trained_network
-from compress import axes
-from compress.commands.reading import read_corpus
-from compress.export import export
-from compress.quantize import quantize
-from runtime.latency import compare
-from runtime.scoring import perplexity
-from runtime.session import VariantSession
+from isslim.compress.commands.corpus_loading import read_corpus
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import quantize
+from isslim.compress.pruning import axes
+from isslim.runtime.language.scoring import perplexity
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.latency import compare
 
 SHAPES = ((1, 1), (30, 1), (30, 10))
 """Steps and batch: streaming, a sentence, ten of them."""
@@ -35,7 +35,9 @@ SHAPES = ((1, 1), (30, 1), (30, 10))
 
 def main() -> None:
     """Exports, scores, times, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_run(parser)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
@@ -66,7 +68,10 @@ def measured(config: str, seed: int, corpus: str, output: Path) -> dict[str, Any
             plain, small = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}-int8.onnx"
             export(network, plain)
             quantize(plain, small)
-            sessions |= {name: VariantSession(plain, threads=1), f"{name}-int8": VariantSession(small, threads=1)}
+            sessions |= {
+                name: VariantSession(plain, threads=1),
+                f"{name}-int8": VariantSession(small, threads=1),
+            }
             work = axes.mult_adds(network.declaration())
             rows |= {each: {"mult_adds": work, "shapes": {}} for each in (name, f"{name}-int8")}
         for steps, batch in SHAPES:
@@ -87,7 +92,10 @@ def table(found: dict[str, Any]) -> Table:
     for column in ("variant", "multiply-adds", "test perplexity", *shapes):
         shown.add_column(column, justify="left" if column == "variant" else "right")
     for name, row in found["variants"].items():
-        cells = [f"{row['shapes'][shape]['ms']:.3f} ({row['shapes'][shape]['as_fast']:.1f}x)" for shape in shapes]
+        cells = [
+            f"{row['shapes'][shape]['ms']:.3f} ({row['shapes'][shape]['as_fast']:.1f}x)"
+            for shape in shapes
+        ]
         shown.add_row(name, f"{row['mult_adds']:,}", f"{row['perplexity']:.2f}", *cells)
     return shown
 

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from safetensors.numpy import load, save
 
-from compress import axes, bottleneck
-from compress.calibrate import Pruned, learn, prune, remaining
-from compress.commands.saving import write
-from compress.ingest.layouts import read_model
-from compress.learners.groups import Groups
-from compress.networks.contract import LanguageModel
-from compress.networks.regularisation import Regularisation
-from compress.observation import observe
-from compress.rotation import rotate
+from isslim.compress.commands.saving import write
+from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.ingest.layouts import read_model
+from isslim.compress.kinds.language.networks.regularisation import Regularisation
+from isslim.compress.networks import LanguageModel
+from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning.ranking import Pruned, learn, prune, remaining
+from isslim.compress.pruning.rotation import rotate
+from isslim.compress.training.learners.groups import Groups
 
 OBSERVED = 200_000
 """Tokens of the training text."""
@@ -77,7 +77,12 @@ def trained_network(output: Path, name: str, seed: int) -> LanguageModel:
 
 
 def cut(
-    whole: LanguageModel, start: Start, output: Path, training: torch.Tensor, noise: Regularisation, seed: int
+    whole: LanguageModel,
+    start: Start,
+    output: Path,
+    training: torch.Tensor,
+    noise: Regularisation,
+    seed: int,
 ) -> LanguageModel:
     """The network that training begins with, on the processor. A calibrated cut is kept beside the run that it is of.
 
@@ -95,7 +100,11 @@ def cut(
     calibrated = whole.rebuilt(load(file.read_bytes()), noise)
     if start.cut == "scratch":
         calibrated.initialise(SCALE, torch.Generator().manual_seed(seed))
-    return _largest(whole, calibrated.declaration().axes, noise) if start.cut == "magnitude" else calibrated
+    return (
+        _largest(whole, calibrated.declaration().axes, noise)
+        if start.cut == "magnitude"
+        else calibrated
+    )
 
 
 def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> Pruned:
@@ -103,26 +112,40 @@ def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> P
     declaration = whole.declaration()
     observed = observe(whole, training[:OBSERVED])
     learned = learn(
-        whole.arrays(), declaration, observed, prunable=tuple(declaration.axes), narrowed=True, count="mult_adds"
+        whole.arrays(),
+        declaration,
+        observed,
+        prunable=tuple(declaration.axes),
+        narrowed=True,
+        count="mult_adds",
     )
     most = share * axes.mult_adds(declaration)
 
     mild, bold = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (mild + bold) / 2
-        mild, bold = (mild, middle) if axes.mult_adds(remaining(learned, middle)) <= most else (middle, bold)
+        mild, bold = (
+            (mild, middle) if axes.mult_adds(remaining(learned, middle)) <= most else (middle, bold)
+        )
     return prune(learned, bold)
 
 
-def _largest(whole: LanguageModel, sizes: Mapping[str, int], noise: Regularisation) -> LanguageModel:
+def _largest(
+    whole: LanguageModel, sizes: Mapping[str, int], noise: Regularisation
+) -> LanguageModel:
     """Per axis the components of largest norm, biases outside, as many as `sizes` says; of a bottleneck singular values."""
     arrays, declaration = whole.arrays(), whole.declaration()
     if bottleneck.AXIS in sizes:
         arrays, declaration = bottleneck.inserted(arrays, declaration)
-        singular = np.linalg.svd(arrays["decoder.weight"].astype(np.float64), full_matrices=False)[2].T
+        singular = np.linalg.svd(arrays["decoder.weight"].astype(np.float64), full_matrices=False)[
+            2
+        ].T
         arrays = rotate(arrays, declaration, bottleneck.AXIS, singular)
     groups = Groups(declaration, list(declaration.axes))
     parameters = {name: torch.from_numpy(array) for name, array in arrays.items()}
     norms = {axis: groups.squares(parameters, axis).numpy() for axis in declaration.axes}
-    keep = {axis: np.sort(np.argsort(-norms[axis], kind="stable")[: sizes[axis]]) for axis in declaration.axes}
+    keep = {
+        axis: np.sort(np.argsort(-norms[axis], kind="stable")[: sizes[axis]])
+        for axis in declaration.axes
+    }
     return whole.rebuilt(axes.take(arrays, declaration, keep)[0], noise)

@@ -14,10 +14,10 @@ from benchmarks.ptb.published import PUBLISHED
 from benchmarks.ptb.report import RECORDS, main, records, summary, table, verdicts
 from benchmarks.ptb.run import CONFIGS, METHODS, network_of, run
 from benchmarks.ptb.start import Start, cut, trained_network
-from compress import axes
-from compress.commands.reading import read_corpus
-from compress.networks.regularisation import Regularisation
-from compress.training.plan import TrainingPlan
+from isslim.compress.commands.corpus_loading import read_corpus
+from isslim.compress.kinds.language.networks.regularisation import Regularisation
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.pruning import axes
 from tests.conftest import sentences
 
 SHORT = """
@@ -63,21 +63,32 @@ def test_every_configuration_builds_its_network_and_plan(path: Path) -> None:
     declaration = network_of(config | {"network": config["network"]}, 10_000, 1).declaration()
     published = {each.name: each for each in PUBLISHED}
     if config["method"] != "group_lasso" and "published" in config:
-        assert axes.mult_adds(declaration) == pytest.approx(published[config["published"]].mult_adds, rel=1e-6)
+        assert axes.mult_adds(declaration) == pytest.approx(
+            published[config["published"]].mult_adds, rel=1e-6
+        )
 
 
 def test_runs_leave_records_that_the_report_reads(tmp_path: Path) -> None:
     corpus, output = corpus_in(tmp_path), tmp_path / "output"
-    for method, learner in (("dense", ""), ("group_lasso", "[learner]\nstrength = 0.2\nthreshold = 0.05\n")):
-        (tmp_path / f"{method}.toml").write_text(TINY.format(short=SHORT, method=method, learner=learner))
+    for method, learner in (
+        ("dense", ""),
+        ("group_lasso", "[learner]\nstrength = 0.2\nthreshold = 0.05\n"),
+    ):
+        (tmp_path / f"{method}.toml").write_text(
+            TINY.format(short=SHORT, method=method, learner=learner)
+        )
         record = json.loads(run(str(tmp_path / f"{method}.toml"), 1, corpus, output).read_text())
         assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2, 3]
         assert record["test_perplexity"] > 1
         assert record["versions"]["torch"]
     found = summary(records(output, tmp_path / "none"), "dense")
     assert [row["method"] for row in found["rows"]] == ["dense", "group_lasso"]
-    assert found["baseline"] == {key: found["rows"][0][key] for key in ("test_perplexity", "mult_adds")}
-    assert found["rows"][1]["mult_adds"] < found["rows"][0]["mult_adds"]  # dead units were taken out
+    assert found["baseline"] == {
+        key: found["rows"][0][key] for key in ("test_perplexity", "mult_adds")
+    }
+    assert (
+        found["rows"][1]["mult_adds"] < found["rows"][0]["mult_adds"]
+    )  # dead units were taken out
     assert table(found).row_count == 2 + len(PUBLISHED)
 
 
@@ -88,9 +99,13 @@ def test_the_kept_records_make_a_report_with_plots(
     made = tmp_path / "output" / kept[0].stem / "record.json"
     made.parent.mkdir(parents=True)
     made.write_bytes(kept[0].read_bytes())
-    assert records(tmp_path / "output", RECORDS) == [made, *kept[1:]]  # what was made here stands for what is kept
+    assert records(tmp_path / "output", RECORDS) == [
+        made,
+        *kept[1:],
+    ]  # what was made here stands for what is kept
     monkeypatch.setattr(
-        "sys.argv", ["report", "--json", "--output", str(tmp_path / "output"), "--plots", str(tmp_path)]
+        "sys.argv",
+        ["report", "--json", "--output", str(tmp_path / "output"), "--plots", str(tmp_path)],
     )
     main()
     found = json.loads(capsys.readouterr().out)
@@ -101,8 +116,16 @@ def test_the_kept_records_make_a_report_with_plots(
 
 
 def test_the_report_says_which_way_wins_at_a_size() -> None:
-    def row(name: str, perplexity: float | None, seed: int = 1, units: int = 5) -> dict[str, object]:
-        return {"name": name, "seed": seed, "units": [units], "mult_adds": 7000, "test_perplexity": perplexity}
+    def row(
+        name: str, perplexity: float | None, seed: int = 1, units: int = 5
+    ) -> dict[str, object]:
+        return {
+            "name": name,
+            "seed": seed,
+            "units": [units],
+            "mult_adds": 7000,
+            "test_perplexity": perplexity,
+        }
 
     rows = [
         row("ours", 82.0),
@@ -112,9 +135,13 @@ def test_the_report_says_which_way_wins_at_a_size() -> None:
         row("alone", 70.0, units=9),
     ]
     (line,) = verdicts({"rows": rows})
-    assert line == ("Units 5, 7,000 multiply-adds: control 81.00, ours 82.20 (2 seeds, 82.00 to 82.40): control wins.")
+    assert line == (
+        "Units 5, 7,000 multiply-adds: control 81.00, ours 82.20 (2 seeds, 82.00 to 82.40): control wins."
+    )
     rows[2] = row("control", 82.1)
-    assert verdicts({"rows": rows})[0].endswith("control and ours are within the spread of the seeds.")
+    assert verdicts({"rows": rows})[0].endswith(
+        "control and ours are within the spread of the seeds."
+    )
 
 
 CUT = """
@@ -157,10 +184,14 @@ def test_magnitude_keeps_the_components_of_largest_norm(tmp_path: Path) -> None:
     arrays, declaration = whole.arrays(), whole.declaration()
     biasless = {name: array for name, array in arrays.items() if array.ndim > 1}
     norms = axes.energy(
-        biasless, replace(declaration, dimensions={n: declaration.dimensions[n] for n in biasless}), "embedding"
+        biasless,
+        replace(declaration, dimensions={n: declaration.dimensions[n] for n in biasless}),
+        "embedding",
     )
     kept = np.sort(np.argsort(-norms)[: small.declaration().axes["embedding"]])
-    np.testing.assert_array_equal(small.arrays()["embedding.weight"], arrays["embedding.weight"][:, kept])
+    np.testing.assert_array_equal(
+        small.arrays()["embedding.weight"], arrays["embedding.weight"][:, kept]
+    )
 
 
 def test_unknown_method_is_refused(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 from rich.console import Console
 
 from benchmarks import qa
-from compress.questions.metrics import score
-from runtime.kinds import LoadedQuestionModel
-from runtime.reading import answer, read, tokenized
-from store.bundles import BundleStore
-from store.settings import StoreSettings
-from tests.compress.tasks.readers import trained_reader, world
+from isslim.compress.kinds.questions.metrics import score
+from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.registry import LoadedQuestionModel
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from tests.compress.kinds.questions.models import trained_reader, world
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def told(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> Any:
+def told(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str
+) -> Any:
     monkeypatch.setenv("ISS_HOME", str(home))
     monkeypatch.setenv("ISS_DATA", str(home / "data"))
     monkeypatch.setattr(sys, "argv", ["qa", "--json", *words])
@@ -66,20 +68,30 @@ def test_curve_has_a_point_for_each_mode_and_budget_and_the_figures_are_the_bund
         == found["original"].keys()
         == found["compressed"].keys() - {"variant"}
     )
-    dev = json.loads((home / "benchmarks" / "bidaf" / "held-out.json").read_text())["data"][0]["paragraphs"]
+    dev = json.loads((home / "benchmarks" / "bidaf" / "held-out.json").read_text())["data"][0][
+        "paragraphs"
+    ]
     asked = [(paragraph, question) for paragraph in dev for question in paragraph["qas"]]
     store = BundleStore(StoreSettings(home=home / "benchmarks" / "bidaf-home"))
     for point in made:
         assert point["questions"] == len(asked)
         ((_, limit),) = point["budget"].items()
         name = f"bidaf-{point['mode']}-{limit:g}"
-        (bundle_id,) = [bundle_id for bundle_id, manifest in store.manifests() if manifest.name == name]
+        (bundle_id,) = [
+            bundle_id for bundle_id, manifest in store.manifests() if manifest.name == name
+        ]
         model = LoadedQuestionModel(store.open(bundle_id))
         assert f"({len(asked)})" in model.manifest.provenance.held_out
-        for place, variant in (("original", "original"), ("compressed", point["compressed"]["variant"])):
+        for place, variant in (
+            ("original", "original"),
+            ("compressed", point["compressed"]["variant"]),
+        ):
             session = model.session(variant)
             answers = (
-                answer(session, read(model.codec, tokenized(question["question"], paragraph["context"])))
+                answer(
+                    session,
+                    read(model.codec, tokenized(question["question"], paragraph["context"])),
+                )
                 .answers[0]
                 .text
                 for paragraph, question in asked
@@ -101,10 +113,22 @@ def test_curve_has_a_point_for_each_mode_and_budget_and_the_figures_are_the_bund
 
 def test_table_shows_each_budget_beside_what_was_found_within_it() -> None:
     original = {"em": 30.0, "f1": 40.0, "lstm_weights": 1000, "median_ms": 10.0}
-    small = {"em": 29.0, "f1": 39.5, "lstm_weights": 400, "median_ms": 4.0, "variant": "compressed-int8"}
+    small = {
+        "em": 29.0,
+        "f1": 39.5,
+        "lstm_weights": 400,
+        "median_ms": 4.0,
+        "variant": "compressed-int8",
+    }
     curve: list[dict[str, Any]] = [
         {"budget": {"f1_fall": 0.1}, "mode": "calibrate", "refused": "no model meets the budget"},
-        {"budget": {"size_ratio": 0.3}, "mode": "learn", "original": original, "compressed": small, "questions": 5397},
+        {
+            "budget": {"size_ratio": 0.3},
+            "mode": "learn",
+            "original": original,
+            "compressed": small,
+            "questions": 5397,
+        },
     ]
     shown = io.StringIO()
     Console(file=shown, width=140).print(qa.table(curve))
@@ -112,7 +136,17 @@ def test_table_shows_each_budget_beside_what_was_found_within_it() -> None:
     for words in (
         ("original", "30.00", "40.00", "1,000", "1.00x", "10.00"),
         ("calibrate", "nothing within it", "f1_fall 0.1"),
-        ("learn", "compressed-int8", "size_ratio 0.3", "29.00", "39.50", "+0.50", "400", "2.50x", "4.00"),
+        (
+            "learn",
+            "compressed-int8",
+            "size_ratio 0.3",
+            "29.00",
+            "39.50",
+            "+0.50",
+            "400",
+            "2.50x",
+            "4.00",
+        ),
     ):
         assert any(all(word in line for word in words) for line in lines), words
 

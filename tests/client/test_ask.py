@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from client.api import Client, ProblemError
-from client.cli import app
 from examples.demo import free_port
+from isslim.client.api import Client, ProblemError
+from isslim.client.cli import app
 from tests.reader import publish
 
 CONTEXT = "The cat sat on a mat.\nIt purred; a dog slept under [bold]the tree[/]."
@@ -24,8 +24,12 @@ CONTEXT = "The cat sat on a mat.\nIt purred; a dog slept under [bold]the tree[/]
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     home, port = tmp_path_factory.mktemp("asked"), free_port()
     publish(home)
-    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "service"], env=environment)
+    environment = os.environ | {
+        "ISS_HOME": str(home),
+        "ISS_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    process = subprocess.Popen([sys.executable, "-m", "isslim.service"], env=environment)
     address = f"http://127.0.0.1:{port}"
     with Client(address) as client:
         limit = time.monotonic() + 60
@@ -38,12 +42,17 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_client_asks_one_question_and_several(url: str) -> None:
     with Client(url) as client:
-        one = client.answer("reader", "Who sat?", CONTEXT, ["compressed"], top_k=2, max_answer_tokens=3)
+        one = client.answer(
+            "reader", "Who sat?", CONTEXT, ["compressed"], top_k=2, max_answer_tokens=3
+        )
         (variant,) = one["variants"]
         (best,) = variant["answers"]
         assert len(best["top_k"]) == 2
         assert best["answer"] == CONTEXT[best["start"] : best["end"]]
-        pairs = [{"question": "Who sat?", "context": CONTEXT}, {"question": "Who slept?", "context": "a dog"}]
+        pairs = [
+            {"question": "Who sat?", "context": CONTEXT},
+            {"question": "Who slept?", "context": "a dog"},
+        ]
         two = client.answer_all("reader", pairs, ["compressed"], top_k=2, max_answer_tokens=3)
         assert len(two["variants"][0]["answers"]) == 2
         assert two["variants"][0]["answers"][0] == best

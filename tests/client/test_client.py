@@ -20,13 +20,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from client.api import Client, Companions, ProblemError, Unreachable
-from client.cli import app
-from client.companions import OPTIONS
-from client.inspecting import shown
 from examples.demo import free_port
-from store.jobs import CompressionRequest, JobState
-from store.recipe import Budget, Recipe
+from isslim.client.api import Client, Companions, ProblemError, Unreachable
+from isslim.client.cli import app
+from isslim.client.companions import OPTIONS
+from isslim.client.inspecting import shown
+from isslim.types.jobs import CompressionRequest, JobState
+from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Published, Trained
 from tests.hasty import CHILD
 from tests.service.test_hostile import served
@@ -36,9 +36,12 @@ from tests.service.test_hostile import served
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     home = tmp_path_factory.mktemp("served")
-    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"} | CHILD
+    environment = (
+        os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"} | CHILD
+    )
     processes = [
-        subprocess.Popen([sys.executable, "-m", module], env=environment) for module in ("service", "compress.worker")
+        subprocess.Popen([sys.executable, "-m", module], env=environment)
+        for module in ("isslim.service", "isslim.compress.worker")
     ]
     address = f"http://127.0.0.1:{port}"
     with Client(address) as client:
@@ -88,15 +91,21 @@ def test_bad_upload_ends_as_an_answer(url: str, trained: Trained, tmp_path: Path
         assert broken.problem is not None
         assert broken.problem.kind == "unreadable-upload"
         tight = Recipe(name="tight", budget=Budget(size_ratio=1e-6))
-        unmet = client.wait(client.compress(trained.model, vocabulary=trained.vocabulary, recipe=tight).id)
+        unmet = client.wait(
+            client.compress(trained.model, vocabulary=trained.vocabulary, recipe=tight).id
+        )
         assert unmet.state is JobState.BUDGET_NOT_MET
         assert unmet.curve
 
 
-def test_upload_is_inspected_before_a_job_is_begun(url: str, trained: Trained, tmp_path: Path) -> None:
+def test_upload_is_inspected_before_a_job_is_begun(
+    url: str, trained: Trained, tmp_path: Path
+) -> None:
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
     with Client(url) as client:
-        found = client.inspect(trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out)
+        found = client.inspect(
+            trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out
+        )
         assert found.understood
         assert [layer.size for layer in found.layers] == [24, 40, 32]
     table = Console(width=140, record=True)
@@ -106,7 +115,9 @@ def test_upload_is_inspected_before_a_job_is_begun(url: str, trained: Trained, t
     assert "embedding / LSTM / linear" in told
     options = ["--vocabulary", str(trained.vocabulary)]
     (tmp_path / "other.pt").write_bytes(b"no model")
-    both = runner.invoke(app, ["inspect", str(trained.model), str(tmp_path / "other.pt"), *options, "--json"])
+    both = runner.invoke(
+        app, ["inspect", str(trained.model), str(tmp_path / "other.pt"), *options, "--json"]
+    )
     assert both.exit_code == 1
     first, second = json.loads(both.output)
     assert first["parameters"] == found.parameters
@@ -119,16 +130,24 @@ def test_command_line(url: str, trained: Trained) -> None:
     done = runner.invoke(app, ["compress", str(trained.model), *options])
     assert done.exit_code == 0, done.output
     assert "compressed" in done.output
-    assert done.output.index("LSTM layer 1: 40") < done.output.index("the original and what became of it")
+    assert done.output.index("LSTM layer 1: 40") < done.output.index(
+        "the original and what became of it"
+    )
     assert "typed" in runner.invoke(app, ["models"]).output
     assert "succeeded" in runner.invoke(app, ["jobs"]).output
     assert "the cat" in runner.invoke(app, ["score", "typed", "the cat likes nothing"]).output
-    assert "[/list] the cat" in runner.invoke(app, ["score", "typed", "[/list] the cat"]).output  # no markup of ours
+    assert (
+        "[/list] the cat" in runner.invoke(app, ["score", "typed", "[/list] the cat"]).output
+    )  # no markup of ours
     assert "The proof" in runner.invoke(app, ["models", "card", "typed"]).output
-    two = runner.invoke(app, ["compress", str(trained.model), "--size-ratio", "0.5", "--speedup", "2"])
+    two = runner.invoke(
+        app, ["compress", str(trained.model), "--size-ratio", "0.5", "--speedup", "2"]
+    )
     assert two.exit_code == 2
     assert isinstance(runner.invoke(app, ["score", "nope", "x"]).exception, ProblemError)
-    assert "'tpu'" in str(runner.invoke(app, ["score", "typed", "the cat", "--device", "tpu"]).exception)
+    assert "'tpu'" in str(
+        runner.invoke(app, ["score", "typed", "the cat", "--device", "tpu"]).exception
+    )
 
 
 def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trained) -> None:
@@ -140,7 +159,10 @@ def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trai
     assert "swept-1" in done.output
     assert "swept-2" in done.output
     with Client(url) as client:
-        recipe, by_size = Recipe(name="swept"), [{"budget": {"size_ratio": ratio}} for ratio in (0.6, 0.4)]
+        recipe, by_size = (
+            Recipe(name="swept"),
+            [{"budget": {"size_ratio": ratio}} for ratio in (0.6, 0.4)],
+        )
         options = {"vocabulary": trained.vocabulary, "held_out": trained.held_out}
         sweep = client.sweep(trained.model, by_size, recipe=recipe, **options)
         assert sweep.state is JobState.SUCCEEDED  # the same requests are the same sweep
@@ -158,19 +180,28 @@ def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trai
 
 def test_data_file_beside_a_graph_goes_with_it(url: str, tmp_path: Path) -> None:
     weights = onnx.numpy_helper.from_array(np.zeros((3, 2), np.float32), "w")
-    ports = [onnx.helper.make_tensor_value_info(name, 1, ["N", size]) for name, size in (("x", 3), ("y", 2))]
+    ports = [
+        onnx.helper.make_tensor_value_info(name, 1, ["N", size])
+        for name, size in (("x", 3), ("y", 2))
+    ]
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ports[:1], ports[1:], [weights]
     )
     onnx.save(
-        onnx.helper.make_model(graph), tmp_path / "m.onnx", save_as_external_data=True, location="d", size_threshold=0
+        onnx.helper.make_model(graph),
+        tmp_path / "m.onnx",
+        save_as_external_data=True,
+        location="d",
+        size_threshold=0,
     )
     with Client(url) as client:
         job = client.wait(client.compress(tmp_path / "m.onnx").id)
     assert job.request.model_data is not None
     assert job.request.model_data.filename == "d"
     assert job.problem is not None
-    assert "no LSTM, GRU, RNN node" in job.problem.detail  # the file is whole; there is nothing to make smaller
+    assert (
+        "no LSTM, GRU, RNN node" in job.problem.detail
+    )  # the file is whole; there is nothing to make smaller
 
 
 def test_files_that_may_come_with_a_model_are_the_same_everywhere() -> None:
@@ -195,9 +226,13 @@ def test_address_that_cannot_be_had_is_said_in_words() -> None:
     assert "cannot listen on no.such.host.invalid:8000" in nowhere.output
 
 
-def test_a_worker_works_in_the_home_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_works_in_the_home_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     homes = []
-    monkeypatch.setattr("os.execve", lambda file, arguments, environment: homes.append(environment["ISS_HOME"]))
+    monkeypatch.setattr(
+        "os.execve", lambda file, arguments, environment: homes.append(environment["ISS_HOME"])
+    )
     monkeypatch.delenv("ISS_HOME", raising=False)
     CliRunner().invoke(app, ["worker"])
     monkeypatch.setenv("ISS_HOME", str(tmp_path))
@@ -207,11 +242,16 @@ def test_a_worker_works_in_the_home_of_the_environment(tmp_path: Path, monkeypat
 
 
 def test_no_service_is_said_in_words() -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(Unreachable, match="is it running"):
+    with (
+        Client(f"http://127.0.0.1:{free_port()}") as client,
+        pytest.raises(Unreachable, match="is it running"),
+    ):
         client.jobs()
 
 
-def test_name_with_a_question_mark_means_no_other_model(published: Published, tmp_path: Path) -> None:
+def test_name_with_a_question_mark_means_no_other_model(
+    published: Published, tmp_path: Path
+) -> None:
     shutil.copytree(published.settings.home, tmp_path / "home")
     with served(tmp_path / "home", {}) as address, Client(address) as client:
         for name in ("tiny?x", "tiny#x", "../models/tiny", "tiny/files/README.md", "tiny/"):
@@ -246,10 +286,12 @@ def other_site() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("url", ["http://[", "nonsense", "http://127.0.0.1:1/[/list]", "http://%00"])
+@pytest.mark.parametrize(
+    "url", ["http://[", "nonsense", "http://127.0.0.1:1/[/list]", "http://%00"]
+)
 def test_address_of_nothing_is_said_in_words_without_markup(url: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "client", "jobs", "--url", url],
+        [sys.executable, "-m", "isslim.client", "jobs", "--url", url],
         capture_output=True,
         text=True,
         check=False,

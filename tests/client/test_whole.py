@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from client import show
-from store.bundles import BundleStore
-from store.jobs import CompressionRequest, Job, JobState, UploadRef
-from store.recipe import Recipe
+from isslim.client import show
+from isslim.store.bundles import BundleStore
+from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
+from isslim.types.recipe import Recipe
 from tests.conftest import Published
 
 VERDICT = (
@@ -40,7 +40,9 @@ def test_a_verdict_is_never_cut_off(width: int) -> None:
     assert squeezed(VERDICT) in squeezed(terminal.export_text())
     terminal.print(show.jobs_table([job()]))
     # Cells of a row stand side by side: the message is what the last column says.
-    lines = [line.split("│")[-2] for line in terminal.export_text().splitlines() if line.startswith("│")]
+    lines = [
+        line.split("│")[-2] for line in terminal.export_text().splitlines() if line.startswith("│")
+    ]
     assert squeezed(VERDICT) in squeezed("".join(lines))
 
 

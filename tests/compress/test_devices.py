@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from compress.devices import device_named, placed
-from compress.errors import DeviceFailed
-from compress.learners.proximal import ProximalGroupLasso
-from compress.networks.contract import LanguageModel
-from compress.networks.registry import build, spec_of
-from compress.training.evaluation import judged, perplexity
-from compress.training.loop import TELL_EVERY, train
-from compress.training.plan import TrainingPlan
+from isslim.compress.devices import device_named, placed
+from isslim.compress.errors import DeviceFailed
+from isslim.compress.kinds.language.networks.registry import build, spec_of
+from isslim.compress.kinds.language.training.evaluation import judged, perplexity
+from isslim.compress.kinds.language.training.loop import TELL_EVERY, train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.networks import LanguageModel
+from isslim.compress.training.learners.proximal import ProximalGroupLasso
 
 NOT_FLAT = "RNN module weights are not part of single contiguous chunk"
 
@@ -34,7 +34,9 @@ PLAN = TrainingPlan(epochs=2, batch=10, steps=10, optimizer="adamw", learning_ra
 
 def network(kind: str, seed: int = 0, dropout: float = 0.0) -> LanguageModel:
     torch.manual_seed(seed)
-    spec = spec_of(kind, 50, 24, (24,) if kind == "rhn" else (32, 24), depth=2 if kind == "rhn" else 1)
+    spec = spec_of(
+        kind, 50, 24, (24,) if kind == "rhn" else (32, 24), depth=2 if kind == "rhn" else 1
+    )
     return build(spec, dropout).eval()
 
 
@@ -55,7 +57,9 @@ def test_networks_come_back_to_where_they_were_also_from_a_failure() -> None:
     assert next(one.parameters()).device.type == "cpu"
 
 
-@pytest.mark.parametrize("fault", [torch.AcceleratorError("device lost"), torch.OutOfMemoryError("full")])
+@pytest.mark.parametrize(
+    "fault", [torch.AcceleratorError("device lost"), torch.OutOfMemoryError("full")]
+)
 def test_a_lost_device_is_an_answer(fault: Exception) -> None:
     with pytest.raises(DeviceFailed, match="nothing was published"), placed(network("lstm")):
         raise fault
@@ -82,7 +86,9 @@ def test_a_network_shrinks_on_a_gpu() -> None:
         trained = train(start, TOKENS, PLAN, learner=ProximalGroupLasso(0.5, 80))
     sizes = trained.network.declaration().axes
     assert sum(sizes.values()) < 0.7 * sum(start.declaration().axes.values())
-    assert {axis: len(kept) for axis, kept in trained.kept.items()} == {axis: sizes[axis] for axis in trained.kept}
+    assert {axis: len(kept) for axis, kept in trained.kept.items()} == {
+        axis: sizes[axis] for axis in trained.kept
+    }
 
 
 def assert_taken_up_bit_by_bit(kind: str, device: torch.device, folder: Path) -> None:
@@ -105,7 +111,9 @@ def assert_taken_up_bit_by_bit(kind: str, device: torch.device, folder: Path) ->
     assert [message.split()[0] for message in told] == ["step", "epoch", "step", "step"]
     again = train(start, TOKENS, eager, checkpoint=checkpoint)
     assert steps_in(checkpoint) == 2 * segments
-    assert [replace(each, seconds=0) for each in again.epochs] == [replace(each, seconds=0) for each in whole.epochs]
+    assert [replace(each, seconds=0) for each in again.epochs] == [
+        replace(each, seconds=0) for each in whole.epochs
+    ]
     for name, array in whole.network.arrays().items():
         np.testing.assert_array_equal(again.network.arrays()[name], array, err_msg=name)
 

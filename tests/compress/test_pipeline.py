@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from compress.errors import BudgetNotMet, TextUnusable, VerificationFailed
-from compress.networks.contract import LanguageModel
-from compress.networks.gru import GruLanguageModel, GruSpec
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.networks.rhn import RhnLanguageModel, RhnSpec
-from compress.texts import sample
-from compress.verification import verify_removal
-from runtime.kinds import LoadedLanguageModel
-from runtime.scoring import perplexity, score_batch
-from service.main import create_app
-from service.settings import ServiceSettings
-from store.bundles import BundleStore
-from store.recipe import Budget, Recipe
-from store.report import Report
-from store.settings import StoreSettings
+from isslim.compress.errors import BudgetNotMet, TextUnusable, VerificationFailed
+from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
+from isslim.compress.kinds.language.texts import sample
+from isslim.compress.kinds.language.verification import verify_removal
+from isslim.compress.networks import LanguageModel
+from isslim.runtime.language.scoring import perplexity, score_batch
+from isslim.runtime.registry import LoadedLanguageModel
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.types.recipe import Budget, Recipe
+from isslim.types.report import Report
 from tests.conftest import WORDS, Published, Trained, compress_in, train_small
 
 
@@ -41,12 +41,21 @@ def test_bundle_is_smaller_within_budget_and_proven(published: Published) -> Non
         "ONNX Runtime = torch (compressed)",
     }
     assert all(check.error <= check.tolerance for check in manifest.checks)
-    assert [len(axis.kept_indices) for axis in manifest.axes] == [axis.kept for axis in manifest.axes]
+    assert [len(axis.kept_indices) for axis in manifest.axes] == [
+        axis.kept for axis in manifest.axes
+    ]
     assert [axis.kept for axis in manifest.axes] == [compressed.embedding, *compressed.units]
-    assert {record.path for record in manifest.files} >= {"README.md", "report.json", "curve.svg", "tokenizer.json"}
+    assert {record.path for record in manifest.files} >= {
+        "README.md",
+        "report.json",
+        "curve.svg",
+        "tokenizer.json",
+    }
 
 
-def test_published_perplexity_is_what_the_runtime_answers(published: Published, trained: Trained) -> None:
+def test_published_perplexity_is_what_the_runtime_answers(
+    published: Published, trained: Trained
+) -> None:
     model = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
     ids = model.codec.encode(trained.held_out.read_text())
     for variant in model.manifest.variants:
@@ -54,8 +63,12 @@ def test_published_perplexity_is_what_the_runtime_answers(published: Published, 
         assert found == pytest.approx(variant.metrics["perplexity"], rel=1e-6)
 
 
-def test_same_job_gives_the_same_structure_without_any_text(tmp_path: Path, trained: Trained) -> None:
-    recipe = Recipe(name="again", budget=Budget(size_ratio=0.5), calibration_tokens=1000, held_out_tokens=800)
+def test_same_job_gives_the_same_structure_without_any_text(
+    tmp_path: Path, trained: Trained
+) -> None:
+    recipe = Recipe(
+        name="again", budget=Budget(size_ratio=0.5), calibration_tokens=1000, held_out_tokens=800
+    )
     bundles = [
         BundleStore(published_settings).open(bundle_id).manifest
         for published_settings, bundle_id in (
@@ -73,7 +86,9 @@ def test_same_job_gives_the_same_structure_without_any_text(tmp_path: Path, trai
 
 def test_finetune_keeps_the_better_model_and_says_so(tmp_path: Path, trained: Trained) -> None:
     recipe = Recipe(name="tuned", budget=Budget(perplexity_rise=0.3), finetune_minutes=0.05)
-    manifest = BundleStore(_settings(tmp_path)).open(compress_in(tmp_path, trained, recipe)).manifest
+    manifest = (
+        BundleStore(_settings(tmp_path)).open(compress_in(tmp_path, trained, recipe)).manifest
+    )
     assert manifest.provenance.finetune is not None
     assert "minutes of distillation" in manifest.provenance.finetune
 
@@ -84,7 +99,9 @@ def test_speed_budget_is_judged_by_the_clock(tmp_path: Path, trained: Trained) -
     assert len(refused.value.curve) >= 4
 
 
-def test_budget_that_cannot_be_met_is_an_answer_with_its_curve(tmp_path: Path, trained: Trained) -> None:
+def test_budget_that_cannot_be_met_is_an_answer_with_its_curve(
+    tmp_path: Path, trained: Trained
+) -> None:
     with pytest.raises(BudgetNotMet, match="no model meets the budget") as refused:
         compress_in(tmp_path, trained, Recipe(budget=Budget(size_ratio=1e-6)))
     assert refused.value.curve
@@ -101,7 +118,10 @@ def test_proof_fails_for_a_model_that_is_another(trained: Trained) -> None:
 @pytest.mark.parametrize(
     ("network", "renamed"),
     [
-        (GruLanguageModel(GruSpec(len(WORDS), 24, (40, 32)), 0.1), {"embedding": "encoder", "layers.": "rnns."}),
+        (
+            GruLanguageModel(GruSpec(len(WORDS), 24, (40, 32)), 0.1),
+            {"embedding": "encoder", "layers.": "rnns."},
+        ),
         (RhnLanguageModel(RhnSpec(len(WORDS), 32, 32, 3, tied=True), 0.1), {}),
     ],
     ids=["gru", "rhn"],
@@ -124,16 +144,21 @@ def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
     for variant in manifest.variants:
         found = perplexity(model.session(variant.name), ids, model.codec.start_id)
         assert found == pytest.approx(variant.metrics["perplexity"], rel=1e-6)
-        assert variant.eight_bit == (["embedding", "softmax"] if variant.precision == "int8" else [])
+        assert variant.eight_bit == (
+            ["embedding", "softmax"] if variant.precision == "int8" else []
+        )
     texts = ["the cat sees the river", "my", "a dog likes nothing\nno bird hears its shadow\n"]
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
         response = client.post(
-            "/score", json={"model": "other", "texts": texts, "variants": ["original", "compressed"]}
+            "/score",
+            json={"model": "other", "texts": texts, "variants": ["original", "compressed"]},
         )
     assert response.status_code == 200, response.text
     for answer in response.json()["variants"]:
         expected = score_batch(
-            model.session(answer["variant"]), [model.codec.encode(text) for text in texts], model.codec.start_id
+            model.session(answer["variant"]),
+            [model.codec.encode(text) for text in texts],
+            model.codec.start_id,
         )
         assert [each["log_prob"] for each in answer["texts"]] == pytest.approx(
             [each.total for each in expected], abs=1e-5
@@ -156,7 +181,9 @@ def _settings(home: Path) -> StoreSettings:
     return StoreSettings(home=home)
 
 
-def test_learn_mode_goes_the_whole_way_and_tells_what_an_epoch_cost(tmp_path: Path, trained: Trained) -> None:
+def test_learn_mode_goes_the_whole_way_and_tells_what_an_epoch_cost(
+    tmp_path: Path, trained: Trained
+) -> None:
     recipe = Recipe(name="learnt", mode="learn", budget=Budget(size_ratio=0.3), learn_epochs=2.0)
     bundle_id = compress_in(tmp_path / "home", trained, recipe)
     bundle = BundleStore(StoreSettings(home=tmp_path / "home")).open(bundle_id)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from runtime import clock
-from runtime.clock import BURST, Comparison, Timed, interleave, ratio
-from runtime.latency import compare
-from runtime.session import VariantSession
+from isslim.compress.export.export import export
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.runtime import clock
+from isslim.runtime.clock import BURST, Comparison, Timed, interleave, ratio
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.latency import compare
 
 
 def test_time_is_counted_from_the_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,10 @@ def test_time_is_counted_from_the_first_run(monkeypatch: pytest.MonkeyPatch) -> 
             time.sleep(0.3)
 
     found = interleave({name: lambda name=name: run(name) for name in ("original", "compressed")})  # type: ignore[misc]
-    assert {name: len(each.wall) for name, each in found.timed.items()} == {"original": 1, "compressed": 1}
+    assert {name: len(each.wall) for name, each in found.timed.items()} == {
+        "original": 1,
+        "compressed": 1,
+    }
 
 
 def test_slow_runs_are_timed_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +56,9 @@ def test_slow_runs_are_timed_once_a_round(monkeypatch: pytest.MonkeyPatch) -> No
     assert (found.timed["slow"].wall >= 80).all()
 
 
-def test_comparison_of_the_hopelessly_slow_ends_after_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_comparison_of_the_hopelessly_slow_ends_after_one_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, seconds in (("SLOW_SECONDS", 0.01), ("MOST_SECONDS", 0.02), ("SECONDS", 0.01)):
         monkeypatch.setattr(clock, name, seconds)
     runs: list[float] = []
@@ -146,7 +151,9 @@ def test_interval_holds_the_median_in_95_of_100() -> None:
 def neighbours(count: int) -> Iterator[None]:
     """Processes that never rest."""
     spin = "print(flush=True)\nwhile True: pass"
-    others = [subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE) for _ in range(count)]
+    others = [
+        subprocess.Popen([sys.executable, "-c", spin], stdout=subprocess.PIPE) for _ in range(count)
+    ]
     try:
         for each in others:
             assert each.stdout is not None
@@ -163,11 +170,18 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VariantSessi
     folder = tmp_path_factory.mktemp("clock")
     torch.manual_seed(0)
     for name, units in (("original", 192), ("compressed", 64)):
-        export(LstmLanguageModel(LstmSpec(4000, units, (units, units))).eval(), folder / f"{name}.onnx")
-    return {name: VariantSession(folder / f"{name}.onnx", threads=1) for name in ("original", "compressed")}
+        export(
+            LstmLanguageModel(LstmSpec(4000, units, (units, units))).eval(), folder / f"{name}.onnx"
+        )
+    return {
+        name: VariantSession(folder / f"{name}.onnx", threads=1)
+        for name in ("original", "compressed")
+    }
 
 
-def test_one_thread_of_the_runtime_is_the_calling_thread(sessions: dict[str, VariantSession]) -> None:
+def test_one_thread_of_the_runtime_is_the_calling_thread(
+    sessions: dict[str, VariantSession],
+) -> None:
     session, ids = sessions["original"], np.ones((30, 1), np.int64)
     state, lengths = session.zero_state(1), np.full(1, 30, np.int32)
     session.run(ids, ids, lengths, state)

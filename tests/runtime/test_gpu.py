@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from compress.export import export
-from compress.networks.bidaf import Bidaf
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.quantize import quantize
-from runtime.isolated import IsolatedGraph
-from runtime.opening import devices
-from runtime.questions import QuestionSession
-from runtime.samples import AnyGraph
-from runtime.scoring import next_log_probs, score_batch
-from runtime.session import VariantSession
-from tests.compress.networks.slow import NETWORKS, V
-from tests.compress.networks.test_networks import random_network
-from tests.compress.test_export_bidaf import SPECS, bidaf, side_of
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.questions.networks.bidaf import Bidaf
+from isslim.runtime.graphs.recorded_inputs import AnyGraph
+from isslim.runtime.graphs.subprocess_session import IsolatedGraph
+from isslim.runtime.language.scoring import next_log_probs, score_batch
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.opening import devices
+from isslim.runtime.questions.session import QuestionSession
+from tests.compress.kinds.language.networks.slow import NETWORKS, V
+from tests.compress.kinds.language.networks.test_networks import random_network
+from tests.compress.kinds.questions.test_export import SPECS, bidaf, side_of
 from tests.tagger import recorded, tagger_graph
 
 pytestmark = pytest.mark.skipif("cuda" not in devices(), reason="ONNX Runtime offers no GPU here")
@@ -39,9 +39,13 @@ def sequences(vocabulary: int) -> list[list[int]]:
 def test_texts_score_as_on_the_cpu(name: str, tmp_path: Path) -> None:
     export(random_network(name), tmp_path / "a.onnx")
     there, here = (VariantSession(tmp_path / "a.onnx", device=device) for device in ("cuda", "cpu"))
-    for found, expected in zip(*(score_batch(each, sequences(V), 5, top_k=3) for each in (there, here)), strict=True):
+    for found, expected in zip(
+        *(score_batch(each, sequences(V), 5, top_k=3) for each in (there, here)), strict=True
+    ):
         np.testing.assert_allclose(found.log_probs, expected.log_probs, rtol=0, atol=TOLERANCE)
-    (found, state), (expected, known) = (next_log_probs(each, 3, each.zero_state(1)) for each in (there, here))
+    (found, state), (expected, known) = (
+        next_log_probs(each, 3, each.zero_state(1)) for each in (there, here)
+    )
     np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
     for each, after in known.items():
         np.testing.assert_allclose(state[each], after, rtol=0, atol=TOLERANCE)
@@ -55,8 +59,12 @@ def test_a_model_of_usual_size_scores_as_on_the_cpu(bottleneck: int | None, tmp_
     export(network, tmp_path / "a.onnx")
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
     for name, tolerance in (("a", TOLERANCE), ("b", 0.02)):
-        there, here = (VariantSession(tmp_path / f"{name}.onnx", device=device) for device in ("cuda", "cpu"))
-        for found, expected in zip(*(score_batch(each, sequences(2000), 5) for each in (there, here)), strict=True):
+        there, here = (
+            VariantSession(tmp_path / f"{name}.onnx", device=device) for device in ("cuda", "cpu")
+        )
+        for found, expected in zip(
+            *(score_batch(each, sequences(2000), 5) for each in (there, here)), strict=True
+        ):
             np.testing.assert_allclose(found.log_probs, expected.log_probs, rtol=0, atol=tolerance)
 
 
@@ -65,7 +73,9 @@ def test_questions_are_answered_as_on_the_cpu(name: str, tmp_path: Path) -> None
     network: Bidaf = bidaf(SPECS[name])
     export(network, tmp_path / "a.onnx")
     generator = np.random.default_rng(0)
-    context, question = (side_of(generator, lengths, 5, network.spec) for lengths in ([9, 4, 1], [3, 5, 2]))
+    context, question = (
+        side_of(generator, lengths, 5, network.spec) for lengths in ([9, 4, 1], [3, 5, 2])
+    )
     sessions = (QuestionSession(tmp_path / "a.onnx", device=device) for device in ("cuda", "cpu"))
     there, here = (session.run(context, question) for session in sessions)
     for found, expected in zip(vars(there).values(), vars(here).values(), strict=True):

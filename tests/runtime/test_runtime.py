@@ -10,17 +10,17 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from compress.export import export
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.quantize import quantize
-from runtime import scoring
-from runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
-from runtime.latency import compare
-from runtime.opening import devices
-from runtime.scoring import next_log_probs, perplexity, score_batch, text_log_probs
-from runtime.session import VariantSession
-from runtime.text import TextCodec, character_tokenizer, word_tokenizer
-from store.manifest import TextContract
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
+from isslim.runtime.language import scoring
+from isslim.runtime.language.scoring import next_log_probs, perplexity, score_batch, text_log_probs
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.text import TextCodec, character_tokenizer, word_tokenizer
+from isslim.runtime.latency import compare
+from isslim.runtime.opening import devices
+from isslim.types.manifest import TextContract
 
 V = 40
 SPECS = {"untied": LstmSpec(V, 12, (20, 16)), "tied": LstmSpec(V, 16, (20, 16), tied=True)}
@@ -53,7 +53,9 @@ def slow_log_probs(network: LstmLanguageModel, ids: list[int], start: int) -> np
 
 
 @pytest.fixture(params=list(SPECS))
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[LstmLanguageModel, VariantSession, VariantSession]:
+def opened(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> tuple[LstmLanguageModel, VariantSession, VariantSession]:
     torch.manual_seed(0)
     network = LstmLanguageModel(SPECS[request.param]).eval()
     with torch.no_grad():
@@ -74,7 +76,9 @@ def test_scores_equal_a_slow_lstm_over_chunks_and_unequal_lengths(
     network, session, _ = opened
     sequences = [random_ids(length, length) for length in (1, 150, 3, 64, 65, 2)]
     for ids, found in zip(sequences, score_batch(session, sequences, 5), strict=True):
-        np.testing.assert_allclose(found.log_probs, slow_log_probs(network, ids, 5), rtol=0, atol=2e-5)
+        np.testing.assert_allclose(
+            found.log_probs, slow_log_probs(network, ids, 5), rtol=0, atol=2e-5
+        )
         assert found.counted == len(ids)
 
 
@@ -85,11 +89,15 @@ def test_int8_sums_never_saturate(tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        network.layers[0].get_parameter("bias_ih_l0").fill_(20)  # every gate open: h = tanh(1) after one step
+        network.layers[0].get_parameter("bias_ih_l0").fill_(
+            20
+        )  # every gate open: h = tanh(1) after one step
         network.decoder.weight[: V // 2] = 0.05
     export(network, tmp_path / "a.onnx")
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
-    plain, small = (score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, V - 1]], 5)[0] for name in "ab")
+    plain, small = (
+        score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, V - 1]], 5)[0] for name in "ab"
+    )
     np.testing.assert_allclose(small.log_probs, plain.log_probs, rtol=0, atol=0.02)
 
 
@@ -102,7 +110,10 @@ def test_int8_sums_of_a_recurrent_layer_never_saturate(tmp_path: Path) -> None:
             parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator).sign())
     export(network, tmp_path / "a.onnx")
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
-    plain, small = (score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, 7, 3, 30, 2]], 5)[0] for name in "ab")
+    plain, small = (
+        score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, 7, 3, 30, 2]], 5)[0]
+        for name in "ab"
+    )
     np.testing.assert_allclose(small.log_probs, plain.log_probs, rtol=0, atol=0.05)
 
 
@@ -127,7 +138,9 @@ def test_without_a_start_token_the_first_token_is_not_scored(
     ids = random_ids(9, 1)
     found = score_batch(session, [ids, [3]], None, top_k=3)
     assert math.isnan(found[0].log_probs[0])
-    np.testing.assert_allclose(found[0].log_probs[1:], slow_log_probs(network, ids[1:], ids[0]), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(
+        found[0].log_probs[1:], slow_log_probs(network, ids[1:], ids[0]), rtol=0, atol=2e-5
+    )
     assert (found[1].counted, found[1].perplexity) == (0, None)
     assert found[0].top[0] is None
     assert len(found[0].top) == 9
@@ -135,7 +148,9 @@ def test_without_a_start_token_the_first_token_is_not_scored(
         perplexity(session, [3], None)
 
 
-def test_perplexity_and_generation_step(opened: tuple[LstmLanguageModel, VariantSession, VariantSession]) -> None:
+def test_perplexity_and_generation_step(
+    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+) -> None:
     network, session, _ = opened
     ids = random_ids(20, 2)
     expected = math.exp(-slow_log_probs(network, ids, 5).mean())
@@ -148,11 +163,17 @@ def test_perplexity_and_generation_step(opened: tuple[LstmLanguageModel, Variant
     assert math.exp(-total / 20) == pytest.approx(expected, rel=1e-5)
 
 
-def test_padding_never_changes_a_result(opened: tuple[LstmLanguageModel, VariantSession, VariantSession]) -> None:
+def test_padding_never_changes_a_result(
+    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+) -> None:
     _, session, _ = opened
     tokens, targets = np.array([random_ids(8, 3)]).T, np.array([random_ids(8, 4)]).T
-    plain, _, after = session.run(tokens[:5], targets[:5], np.array([5], np.int32), session.zero_state(1))
-    padded, _, after_padded = session.run(tokens, targets, np.array([5], np.int32), session.zero_state(1))
+    plain, _, after = session.run(
+        tokens[:5], targets[:5], np.array([5], np.int32), session.zero_state(1)
+    )
+    padded, _, after_padded = session.run(
+        tokens, targets, np.array([5], np.int32), session.zero_state(1)
+    )
     np.testing.assert_allclose(padded[:5], plain, rtol=0, atol=1e-6)
     for name in after:
         np.testing.assert_allclose(after_padded[name], after[name], rtol=0, atol=1e-6)
@@ -191,14 +212,23 @@ def test_comparison_finds_the_larger_model_slower(tmp_path: Path) -> None:
 
 
 def codec(tokenizer: Tokenizer, **contract: object) -> TextCodec:
-    rules = {"unit": "word", "vocabulary": 5, "start_token": None, "unknown_token": None, "newline_token": None}
+    rules = {
+        "unit": "word",
+        "vocabulary": 5,
+        "start_token": None,
+        "unknown_token": None,
+        "newline_token": None,
+    }
     return TextCodec(tokenizer, TextContract.model_validate(rules | contract))
 
 
 def test_word_text_rules() -> None:
     words = ["<eos>", "<unk>", "N", "cat", "<s>"]
     made = codec(
-        word_tokenizer(words, "<unk>", "<eos>"), unknown_token="<unk>", newline_token="<eos>", start_token="<eos>"
+        word_tokenizer(words, "<unk>", "<eos>"),
+        unknown_token="<unk>",
+        newline_token="<eos>",
+        start_token="<eos>",
     )
     assert made.encode("cat N\n<unk> cat\n") == [3, 2, 0, 1, 3, 0]
     assert made.encode("dog cat") == [1, 3]
@@ -222,7 +252,8 @@ def test_character_text_rules() -> None:
 
 
 def test_long_text_in_pieces_is_scored_about_as_one_stream(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession], monkeypatch: pytest.MonkeyPatch
+    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, session, _ = opened
     ids = random_ids(900, 3)

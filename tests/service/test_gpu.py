@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from runtime.opening import devices
-from service.main import create_app
-from service.settings import ServiceSettings
+from isslim.runtime.opening import devices
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
 from tests import reader, tagger
 from tests.compress.test_devices import NOT_FLAT
 from tests.conftest import Published
@@ -24,7 +24,12 @@ pytestmark = [
 def numbers(value: Any) -> list[float]:
     """All fractions in a body, in order, but for its times."""
     if isinstance(value, dict):
-        return [each for key, under in value.items() if key not in ("timing", "speedup") for each in numbers(under)]
+        return [
+            each
+            for key, under in value.items()
+            if key not in ("timing", "speedup")
+            for each in numbers(under)
+        ]
     if isinstance(value, list):
         return [each for under in value for each in numbers(under)]
     return [value] if isinstance(value, float) else []
@@ -33,14 +38,19 @@ def numbers(value: Any) -> list[float]:
 def alike(client: TestClient, path: str, body: dict[str, Any]) -> None:
     found = []
     for device in ("cuda", "cpu"):
-        response = client.post(path, json=body | {"device": device, "variants": ["original", "compressed"]})
+        response = client.post(
+            path, json=body | {"device": device, "variants": ["original", "compressed"]}
+        )
         assert response.status_code == 200, response.text
         assert response.json()["device"] == device
         found.append(numbers(response.json()["variants"]))
     assert len(found[0]) > 2
     np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-4)
     unnamed = client.post(path, json=body | {"device": "cuda"}).json()["variants"]
-    assert [each["variant"] for each in unnamed] == ["original", "compressed"]  # nothing there in 8 bits
+    assert [each["variant"] for each in unnamed] == [
+        "original",
+        "compressed",
+    ]  # nothing there in 8 bits
 
 
 def compared(client: TestClient, model: str) -> None:
@@ -62,7 +72,10 @@ def test_questions(tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("questions")
     reader.publish(home)
     with TestClient(create_app(ServiceSettings(home=home))) as client:
-        pair = {"question": "who sat on the mat ?", "context": "the cat sat on the mat . a dog slept under a tree ."}
+        pair = {
+            "question": "who sat on the mat ?",
+            "context": "the cat sat on the mat . a dog slept under a tree .",
+        }
         alike(client, "/qa", {"model": "reader", **pair, "top_k": 3})
         compared(client, "reader")
 

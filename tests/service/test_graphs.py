@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from runtime.kinds import LoadedGraph, load
-from service.main import create_app
-from service.settings import ServiceSettings
-from store.arrays import npz
-from store.bundles import BundleStore
+from isslim.runtime.registry import LoadedGraph, load
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
+from isslim.store.bundles import BundleStore
+from isslim.types.arrays import npz
 from tests.conftest import Published
 from tests.service.test_routes import problem
 from tests.tagger import PublishedGraph, publish
@@ -57,7 +57,9 @@ def unpacked(content: bytes) -> dict[str, np.ndarray[Any, Any]]:
         return {name: file[name] for name in file.files}
 
 
-def test_json_is_answered_by_every_variant_as_the_runtime_does(client: TestClient, model: LoadedGraph) -> None:
+def test_json_is_answered_by_every_variant_as_the_runtime_does(
+    client: TestClient, model: LoadedGraph
+) -> None:
     variants = ["original", "original-int8", "compressed", "compressed-int8"]
     response = client.post(RUN, json={"inputs": {"ids": IDS}, "variants": variants})
     assert response.status_code == 200, response.text
@@ -67,7 +69,9 @@ def test_json_is_answered_by_every_variant_as_the_runtime_does(client: TestClien
     first = expected(model, "original").astype(np.float64)
     for each in found["variants"]:
         outputs = expected(model, each["variant"])
-        assert np.array_equal(np.array(each["outputs"]["scores"], np.float32), outputs)  # exactly, through text
+        assert np.array_equal(
+            np.array(each["outputs"]["scores"], np.float32), outputs
+        )  # exactly, through text
         assert each["not_finite"] == {}
         assert set(each["timing"]) == {"queue_ms", "run_ms"}
         assert all(value > 0 for value in each["timing"].values())
@@ -83,18 +87,25 @@ def test_json_is_answered_by_every_variant_as_the_runtime_does(client: TestClien
     assert stages == ["queue", "read", "run", *(f"run-{name}" for name in variants), "serialize"]
 
 
-def test_without_names_original_and_most_compressed_run(client: TestClient, model: LoadedGraph) -> None:
+def test_without_names_original_and_most_compressed_run(
+    client: TestClient, model: LoadedGraph
+) -> None:
     found = client.post(RUN, json={"inputs": {"ids": IDS}}).json()
     assert [each["variant"] for each in found["variants"]] == model.default_variants("cpu")
     assert model.default_variants("cpu")[0] == "original"
 
 
 @pytest.mark.parametrize("kind", ["application/x-npz", "application/octet-stream"])
-def test_npz_is_answered_with_the_same_numbers_as_json(client: TestClient, model: LoadedGraph, kind: str) -> None:
+def test_npz_is_answered_with_the_same_numbers_as_json(
+    client: TestClient, model: LoadedGraph, kind: str
+) -> None:
     ids = np.array(IDS)
     for arrays in ({"ids": ids}, {"0/ids": ids.astype(np.int32)}):
         response = client.post(
-            RUN, content=npz(arrays), headers={"content-type": kind}, params={"variants": ["original", "compressed"]}
+            RUN,
+            content=npz(arrays),
+            headers={"content-type": kind},
+            params={"variants": ["original", "compressed"]},
         )
         assert response.status_code == 200, response.text
         assert response.headers["content-type"] == "application/x-npz"
@@ -108,7 +119,11 @@ def test_npz_is_answered_with_the_same_numbers_as_json(client: TestClient, model
 
 def test_bad_inputs_get_clear_problems(client: TestClient, published: Published) -> None:
     def refused(status: int, kind: str, **change: object) -> dict[str, Any]:
-        body = {name: value for name, value in {"inputs": {"ids": IDS}, **change}.items() if value is not None}
+        body = {
+            name: value
+            for name, value in {"inputs": {"ids": IDS}, **change}.items()
+            if value is not None
+        }
         return problem(client.post(RUN, content=json.dumps(body), headers=JSON), status, kind)
 
     def issues(inputs: object) -> list[str]:
@@ -130,7 +145,10 @@ def test_bad_inputs_get_clear_problems(client: TestClient, published: Published)
     assert "too deep" in issues({"ids": json.loads("[" * 80 + "1" + "]" * 80)})[0]
     for absent in (40, -41):  # rows that the embedding lacks: told by ONNX Runtime
         assert "ONNX Runtime cannot run" in issues({"ids": [[absent]]})[0]
-    assert "there is: scores" in refused(422, "inputs-refused", outputs=["nope"])["errors"][0]["detail"]
+    assert (
+        "there is: scores"
+        in refused(422, "inputs-refused", outputs=["nope"])["errors"][0]["detail"]
+    )
     refused(422, "invalid-request", inputs=None)
     refused(422, "invalid-request", inputs=[1])
     refused(422, "invalid-request", variants=["huge"])
@@ -141,13 +159,23 @@ def test_bad_inputs_get_clear_problems(client: TestClient, published: Published)
     assert "2,000 as JSON" in refused(413, "too-large", inputs={"ids": [[1] * 100] * 3})["detail"]
     for content in (b"{", b"\xff", b"", b'{"inputs": {"ids": "\\ud800"}}', b"[" * 100_000):
         problem(client.post(RUN, content=content, headers=JSON), 422, "invalid-request")
-    problem(client.post(RUN, json={"inputs": {"ids": IDS}}, params={"device": "cpu"}), 422, "invalid-request")
-    for kind in ("text/plain", "multipart/form-data; boundary=b", "application/x-www-form-urlencoded"):
+    problem(
+        client.post(RUN, json={"inputs": {"ids": IDS}}, params={"device": "cpu"}),
+        422,
+        "invalid-request",
+    )
+    for kind in (
+        "text/plain",
+        "multipart/form-data; boundary=b",
+        "application/x-www-form-urlencoded",
+    ):
         sent = client.post(RUN, content=b"x", headers={"content-type": kind})
         assert "application/x-npz" in problem(sent, 415, "unsupported-media-type")["detail"]
     problem(client.post(RUN, content=b"x"), 415, "unsupported-media-type")
     problem(client.post(RUN, content=b" " * 300_000, headers=JSON), 413, "too-large")
-    problem(client.post(RUN, content=(b" " * 50_000 for _ in range(5)), headers=JSON), 413, "too-large")
+    problem(
+        client.post(RUN, content=(b" " * 50_000 for _ in range(5)), headers=JSON), 413, "too-large"
+    )
     assert client.post(RUN, json={"inputs": {"ids": IDS}}).status_code == 200
 
 
@@ -166,7 +194,9 @@ def saved(array: np.ndarray[Any, Any], **options: Any) -> bytes:
 
 
 def headed(shape: tuple[int, ...], kind: str = "<i8", data: bytes = b"") -> bytes:
-    header = repr({"descr": kind, "fortran_order": False, "shape": shape}).encode().ljust(118) + b"\n"
+    header = (
+        repr({"descr": kind, "fortran_order": False, "shape": shape}).encode().ljust(118) + b"\n"
+    )
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
 
 
@@ -226,11 +256,19 @@ def test_each_task_is_asked_at_its_own_address(client: TestClient, published: Pu
         ("/score", {"texts": ["a"]}),
         ("/qa", {"question": "a", "context": "b"}),
     ):
-        detail = str(problem(client.post(path, json={"model": "tagger", **body}), 422, "wrong-task")["detail"])
+        detail = str(
+            problem(client.post(path, json={"model": "tagger", **body}), 422, "wrong-task")[
+                "detail"
+            ]
+        )
         assert "is of the kind graph" in detail
         assert "POST /models/{model}/run" in detail
     with TestClient(create_app(ServiceSettings(home=published.settings.home))) as other:
-        detail = str(problem(other.post("/models/tiny/run", json={"inputs": {}}), 422, "wrong-task")["detail"])
+        detail = str(
+            problem(other.post("/models/tiny/run", json={"inputs": {}}), 422, "wrong-task")[
+                "detail"
+            ]
+        )
         assert "POST /score" in detail
 
 
@@ -245,10 +283,14 @@ def test_latency_is_measured_on_the_recorded_run(client: TestClient, model: Load
         asked = {"run": run, "threads": 1}
         record = client.get("/models/tagger/latency", params=asked).json()["results"]["original"][0]
         assert least <= record["steps"] * record["batch"] <= most, run
-        assert record["run"] == f"the {run} recorded run (ids: {record['steps']} x {record['batch']})"
+        assert (
+            record["run"] == f"the {run} recorded run (ids: {record['steps']} x {record['batch']})"
+        )
 
 
-def test_latency_of_a_graph_is_measured_at_the_shape_that_is_named(client: TestClient, published: Published) -> None:
+def test_latency_of_a_graph_is_measured_at_the_shape_that_is_named(
+    client: TestClient, published: Published
+) -> None:
     def ask(**params: object) -> Any:
         return client.get("/models/tagger/latency", params=params)  # type: ignore[arg-type]
 
@@ -259,7 +301,9 @@ def test_latency_of_a_graph_is_measured_at_the_shape_that_is_named(client: TestC
     problem(ask(run="first"), 422, "invalid-request")
     problem(ask(steps=0), 422, "invalid-request")
     with TestClient(create_app(ServiceSettings(home=published.settings.home))) as other:
-        body = problem(other.get("/models/tiny/latency", params={"run": "largest"}), 422, "inputs-refused")
+        body = problem(
+            other.get("/models/tiny/latency", params={"run": "largest"}), 422, "inputs-refused"
+        )
         assert "name `steps` and `batch`" in str(body)
 
 
@@ -267,10 +311,22 @@ def test_runs_are_counted_and_documented(client: TestClient, model: LoadedGraph)
     client.post(RUN, json={"inputs": {"ids": IDS}})
     text = client.get("/metrics").text
     assert 'route="/models/{model}/run",status="200"' in text
-    assert f'inference_run_seconds_count{{device="cpu",model="{model.id}",variant="original"}}' in text
+    assert (
+        f'inference_run_seconds_count{{device="cpu",model="{model.id}",variant="original"}}' in text
+    )
     document = client.get("/openapi.json").json()
     operation = document["paths"]["/models/{model}/run"]["post"]
-    assert set(operation["requestBody"]["content"]) == {*JSON.values(), *NPZ.values(), "application/octet-stream"}
-    assert set(operation["responses"]["200"]["content"]) == {"application/json", "application/x-npz"}
+    assert set(operation["requestBody"]["content"]) == {
+        *JSON.values(),
+        *NPZ.values(),
+        "application/octet-stream",
+    }
+    assert set(operation["responses"]["200"]["content"]) == {
+        "application/json",
+        "application/x-npz",
+    }
     example = document["components"]["schemas"]["GraphRequest"]["example"]
-    assert client.post(RUN, json={**example, "inputs": {"ids": example["inputs"]["x"]}}).status_code == 200
+    assert (
+        client.post(RUN, json={**example, "inputs": {"ids": example["inputs"]["x"]}}).status_code
+        == 200
+    )

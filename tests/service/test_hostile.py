@@ -19,17 +19,17 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from client.api import Client
 from examples.demo import free_port
-from runtime.kinds import LoadedLanguageModel
-from runtime.shaping import Shape
-from service.comparisons import MOST_WAITING, Comparisons
-from service.main import create_app
-from service.problems import Refused
-from service.schemas import LatencyResponse
-from service.settings import ServiceSettings
-from store.bundles import BundleStore
-from tests.compress.test_supervision import locked
+from isslim.client.api import Client
+from isslim.runtime.graphs.shapes import Shape
+from isslim.runtime.registry import LoadedLanguageModel
+from isslim.service.main import create_app
+from isslim.service.problems import Refused
+from isslim.service.schemas.common import LatencyResponse
+from isslim.service.serving.latency_cache import MOST_WAITING, Comparisons
+from isslim.service.settings import ServiceSettings
+from isslim.store.bundles import BundleStore
+from tests.compress.worker.test_supervision import locked
 from tests.conftest import Published, Trained
 from tests.service.test_routes import problem
 
@@ -39,7 +39,9 @@ JSON = {"content-type": "application/json"}
 
 @pytest.fixture(scope="module")
 def client(published: Published) -> Iterator[TestClient]:
-    settings = ServiceSettings(home=published.settings.home, upload_limit_bytes=100_000, entries_limit=20)
+    settings = ServiceSettings(
+        home=published.settings.home, upload_limit_bytes=100_000, entries_limit=20
+    )
     with TestClient(create_app(settings), raise_server_exceptions=False) as made:
         yield made
 
@@ -55,7 +57,9 @@ def form(count: int) -> Iterator[bytes]:
     yield b"\r\n--b--\r\n"
 
 
-def test_body_without_a_length_is_refused_as_it_passes_its_limit(client: TestClient, published: Published) -> None:
+def test_body_without_a_length_is_refused_as_it_passes_its_limit(
+    client: TestClient, published: Published
+) -> None:
     problem(client.post("/score", content=pieces(200), headers=JSON), 413, "too-large")
     multipart = {"content-type": "multipart/form-data; boundary=b"}
     problem(client.post("/compress", content=form(40), headers=multipart), 413, "too-large")
@@ -68,7 +72,9 @@ def test_endless_body_over_a_socket_is_refused(published: Published) -> None:
         assert httpx.post(f"{url}/score", json=ASK).status_code == 200
 
 
-def test_full_disk_while_an_upload_arrives_is_told_and_leaves_nothing(published: Published, tmp_path: Path) -> None:
+def test_full_disk_while_an_upload_arrives_is_told_and_leaves_nothing(
+    published: Published, tmp_path: Path
+) -> None:
     # A limit on the size of files is a full disk that a test can have: writes fail with EFBIG.
     with served(tmp_path, {"LIMIT": "1500000"}) as url:
         for size in (1_400_000, 4_000_000):
@@ -86,8 +92,16 @@ def test_unknown_job_has_no_events(client: TestClient) -> None:
 
 
 def test_values_that_no_text_or_token_can_have_are_refused(client: TestClient) -> None:
-    problem(client.post("/score", json={"model": "tiny", "token_ids": [[2**70]]}), 422, "invalid-request")
-    problem(client.post("/score", json={"model": "tiny", "token_ids": [[-1]]}), 422, "token-out-of-range")
+    problem(
+        client.post("/score", json={"model": "tiny", "token_ids": [[2**70]]}),
+        422,
+        "invalid-request",
+    )
+    problem(
+        client.post("/score", json={"model": "tiny", "token_ids": [[-1]]}),
+        422,
+        "token-out-of-range",
+    )
     for body in (
         b'{"model": "tiny", "texts": ["the \\ud800 cat"]}',
         b'{"model": "\\ud800", "texts": ["the cat"]}',
@@ -97,7 +111,9 @@ def test_values_that_no_text_or_token_can_have_are_refused(client: TestClient) -
 
 
 def test_answers_are_bounded(client: TestClient) -> None:
-    problem(client.post("/score", json={**ASK, "variants": ["original"] * 2}), 422, "invalid-request")
+    problem(
+        client.post("/score", json={**ASK, "variants": ["original"] * 2}), 422, "invalid-request"
+    )
     many = {**ASK, "variants": ["original"], "per_token": True}
     assert client.post("/score", json={**many, "top_k": 9}).status_code == 200
     problem(client.post("/score", json={**many, "top_k": 10}), 413, "too-large")
@@ -108,9 +124,13 @@ def test_comparing_latency_keeps_no_session_and_knows_its_devices(client: TestCl
     house = client.app.state.house  # type: ignore[attr-defined]
     before = house.models.memory_bytes()
     found = client.get("/models/tiny/latency", params={"steps": 1, "device": "cpu"}).json()
-    assert {record["device"] for records in found["results"].values() for record in records} == {"cpu"}
+    assert {record["device"] for records in found["results"].values() for record in records} == {
+        "cpu"
+    }
     assert house.models.memory_bytes() == before
-    problem(client.get("/models/tiny/latency", params={"device": "abacus"}), 422, "device-unavailable")
+    problem(
+        client.get("/models/tiny/latency", params={"device": "abacus"}), 422, "device-unavailable"
+    )
     problem(client.get("/models/tiny/latency", params={"threads": 100_000}), 422, "invalid-request")
 
 
@@ -121,12 +141,19 @@ def test_only_a_few_wait_to_compare_latency(client: TestClient) -> None:
         measured.append(1)
         await asyncio.sleep(0.2)
         return LatencyResponse(
-            model_id="m", measured_at=datetime.now(UTC), cached=False, baseline="original", results={}
+            model_id="m",
+            measured_at=datetime.now(UTC),
+            cached=False,
+            baseline="original",
+            results={},
         )
 
     async def crowd() -> list[LatencyResponse | BaseException]:
         await comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=False)
-        asked = [comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=True) for _ in range(MOST_WAITING + 2)]
+        asked = [
+            comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=True)
+            for _ in range(MOST_WAITING + 2)
+        ]
         found = await asyncio.gather(*asked, return_exceptions=True)
         return [*found, await comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=False)]
 
@@ -138,9 +165,13 @@ def test_only_a_few_wait_to_compare_latency(client: TestClient) -> None:
     assert last.cached
 
 
-def test_long_texts_are_refused_or_split_beside_other_requests(client: TestClient, published: Published) -> None:
+def test_long_texts_are_refused_or_split_beside_other_requests(
+    client: TestClient, published: Published
+) -> None:
     problem(client.post("/score", json={**ASK, "texts": ["x" * 2_000_001]}), 413, "too-large")
-    refused = problem(client.post("/score", json={**ASK, "texts": ["x" * 1_000_000]}), 422, "text-refused")
+    refused = problem(
+        client.post("/score", json={**ASK, "texts": ["x" * 1_000_000]}), 422, "text-refused"
+    )
     assert len(str(refused)) < 1000
     problem(client.post("/score", json={**ASK, "model": "x" * 1_000_000}), 422, "invalid-request")
     codec = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id)).codec
@@ -155,7 +186,9 @@ def test_long_texts_are_refused_or_split_beside_other_requests(client: TestClien
     watching = threading.Thread(target=watch)
     watching.start()
     began = time.perf_counter()
-    codec.tokenizer.encode(text, add_special_tokens=False)  # the way that keeps the interpreter to itself
+    codec.tokenizer.encode(
+        text, add_special_tokens=False
+    )  # the way that keeps the interpreter to itself
     alone = max(pauses)
     pauses.clear()
     began = time.perf_counter()
@@ -177,7 +210,9 @@ def test_part_that_a_file_has_not_is_a_problem(asked: str, client: TestClient) -
     assert (part.status_code, part.text) == (206, "tiny")
 
 
-def test_latency_of_more_than_memory_should_hold_is_refused_before_it_runs(published: Published) -> None:
+def test_latency_of_more_than_memory_should_hold_is_refused_before_it_runs(
+    published: Published,
+) -> None:
     tight = ServiceSettings(home=published.settings.home, latency_limit_bytes=10_000)
     with TestClient(create_app(tight)) as client:
         refused = client.get("/models/tiny/latency", params={"steps": 1000, "batch": 256})
@@ -188,7 +223,10 @@ def test_latency_of_more_than_memory_should_hold_is_refused_before_it_runs(publi
 
 
 def test_unknown_fields_of_an_upload_are_named(client: TestClient, trained: Trained) -> None:
-    for path, data in (("/compress", {}), ("/sweeps", {"variations": '[{"budget": {"size_ratio": 0.5}}]'})):
+    for path, data in (
+        ("/compress", {}),
+        ("/sweeps", {"variations": '[{"budget": {"size_ratio": 0.5}}]'}),
+    ):
         with trained.model.open("rb") as model, trained.held_out.open("rb") as text:
             refused = client.post(path, files={"model": model, "heldout": text}, data=data)
         assert refused.status_code == 422, refused.text
@@ -241,7 +279,18 @@ def test_serve_answers_and_ends_both_processes_on_sigterm(host: str, tmp_path: P
         except OSError:
             pytest.skip("this machine has no IPv6")
     port = free_port()
-    command = [sys.executable, "-m", "client", "serve", "--host", host, "--port", str(port), "--home", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "isslim.client",
+        "serve",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--home",
+        str(tmp_path),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     with Client(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}") as client:
         wait_for(client)
@@ -265,7 +314,9 @@ class served:  # noqa: N801
 
     def __init__(self, home: Path, limits: dict[str, str], log: Path = Path(os.devnull)) -> None:
         self._port, self._log = free_port(), log
-        self._environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(self._port)} | limits
+        self._environment = (
+            os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(self._port)} | limits
+        )
 
     def __enter__(self) -> str:
         code = (
@@ -277,7 +328,9 @@ class served:  # noqa: N801
             "main()\n"
         )
         with self._log.open("w") as log:
-            self._process = subprocess.Popen([sys.executable, "-c", code], env=self._environment, stderr=log)
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code], env=self._environment, stderr=log
+            )
         url = f"http://127.0.0.1:{self._port}"
         with Client(url) as client:
             wait_for(client)

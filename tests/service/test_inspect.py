@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from compress.supervision import sweep
-from service.main import create_app
-from service.settings import ServiceSettings
-from store.bundles import BundleStore
-from store.inspection import Inspection
-from store.liveness import FileLocks
-from store.queue import DbosJobQueue
-from store.uploads import UploadStore
+from isslim.compress.worker.supervision import sweep
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
+from isslim.store.bundles import BundleStore
+from isslim.store.liveness import FileLocks
+from isslim.store.queue import DbosJobQueue
+from isslim.store.uploads import UploadStore
+from isslim.types.inspection import Inspection
 from tests.service.test_routes import problem
 
 FORM = {"files": {"model": ("m.pt", b"some bytes"), "vocabulary": ("words.txt", b"one\ntwo\n")}}
@@ -45,13 +45,19 @@ def test_without_a_worker_nobody_waits(client: TestClient, house: ServiceSetting
 
 
 def test_forms_that_are_no_requests_are_refused(client: TestClient) -> None:
-    wrong = client.post("/inspect", **FORM, data={"options": json.dumps({"budget": {"speedup": 2, "size_ratio": 0.5}})})
+    wrong = client.post(
+        "/inspect",
+        **FORM,
+        data={"options": json.dumps({"budget": {"speedup": 2, "size_ratio": 0.5}})},
+    )
     assert "name one" in str(problem(wrong, 422, "invalid-request")["detail"])
     problem(client.post("/inspect", files={"model": b"x", "modle": b"y"}), 422, "invalid-request")
     problem(client.get("/inspections/nope"), 404, "not-found")
 
 
-def test_slow_answer_is_found_where_the_service_says(client: TestClient, house: ServiceSettings) -> None:
+def test_slow_answer_is_found_where_the_service_says(
+    client: TestClient, house: ServiceSettings
+) -> None:
     held = FileLocks(house.locks).acquire("a worker")
     assert held is not None
     pending = client.post("/inspect", **FORM)

@@ -13,14 +13,14 @@ import pytest
 from fastapi.testclient import TestClient
 from rich.console import Console
 
-import service.models
-from client.show import models_table
-from runtime.kinds import LoadedLanguageModel
-from service.main import create_app
-from service.settings import ServiceSettings
-from store.bundles import BundleStore, OpenBundle, seal
-from store.integrity import MANIFEST
-from store.settings import StoreSettings
+import isslim.service.serving.registry
+from isslim.client.show import models_table
+from isslim.runtime.registry import LoadedLanguageModel
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
+from isslim.store.bundles import BundleStore, OpenBundle, seal
+from isslim.store.integrity import MANIFEST
+from isslim.store.settings import StoreSettings
 from tests.conftest import Published
 from tests.service.test_routes import problem
 
@@ -73,7 +73,7 @@ def test_model_that_loads_slowly_keeps_no_other_from_answering(
                 reached.set()
                 assert go.wait(WAIT_SECONDS)
 
-    monkeypatch.setattr(service.models, "load", Held)
+    monkeypatch.setattr(isslim.service.serving.registry, "load", Held)
     with ThreadPoolExecutor(9) as threads:
         waiting = [
             threads.submit(ask, client, name) for name in ("slow", slow) * 4
@@ -105,7 +105,9 @@ def test_waits_are_counted_by_model_variant_and_device(two: tuple[TestClient, st
     assert client.post("/score", json=body | {"model": "nope"}).status_code == 404
     assert client.post("/score", json=body | {"device": "abacus"}).status_code == 422
     counts = [
-        line for line in client.get("/metrics").text.splitlines() if line.startswith("inference_queue_seconds_count")
+        line
+        for line in client.get("/metrics").text.splitlines()
+        if line.startswith("inference_queue_seconds_count")
     ]
     expected = [
         f'device="cpu",model="{other}",variant="original"',
@@ -113,7 +115,9 @@ def test_waits_are_counted_by_model_variant_and_device(two: tuple[TestClient, st
         'device="",model="",variant=""',
         f'device="",model="{other}",variant=""',
     ]
-    assert sorted(counts) == sorted(f"inference_queue_seconds_count{{{labels}}} 1.0" for labels in expected)
+    assert sorted(counts) == sorted(
+        f"inference_queue_seconds_count{{{labels}}} 1.0" for labels in expected
+    )
 
 
 def change_a_byte(path: Path) -> None:
@@ -142,7 +146,11 @@ def test_damaged_models_are_listed_with_what_is_wrong_and_can_be_deleted(
     assert "damaged: original.onnx has another SHA-256" in told.getvalue()
     for model in ("slow", other):
         problem(client.get(f"/models/{model}"), 409, "corrupt-bundle")
-        problem(client.post("/score", json={"model": model, "texts": ["the cat"]}), 409, "corrupt-bundle")
+        problem(
+            client.post("/score", json={"model": model, "texts": ["the cat"]}),
+            409,
+            "corrupt-bundle",
+        )
         assert client.delete(f"/models/{model}").status_code == 204
     assert client.get("/models").json() == []
     assert not (bundles / slow).exists()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from service.main import create_app
-from service.settings import ServiceSettings
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
 from tests.service.test_routes import problem
 
 Json = dict[str, Any]
@@ -39,7 +39,9 @@ def lacks(rule: Json) -> list[str]:
     """What a parameter or field does not say; a nested model has its examples in its own fields."""
     nested = "$ref" in json.dumps(rule)
     return [
-        word for word, needed in (("description", True), ("examples", not nested)) if needed and rule.get(word) is None
+        word
+        for word, needed in (("description", True), ("examples", not nested))
+        if needed and rule.get(word) is None
     ]
 
 
@@ -123,7 +125,10 @@ def test_errors_are_among_those_documented(
 
 
 def test_method_that_a_path_does_not_take_is_told_which_it_takes(client: TestClient) -> None:
-    for method, path, allowed in (("GET", "/score", "POST"), ("PUT", "/models/tiny", "DELETE, GET")):
+    for method, path, allowed in (
+        ("GET", "/score", "POST"),
+        ("PUT", "/models/tiny", "DELETE, GET"),
+    ):
         answer = client.request(method, path)
         problem(answer, 405, "http")
         assert answer.headers["allow"] == allowed

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from runtime.kinds import LoadedQuestionModel, load
-from runtime.reading import answer, read, tokenized
-from service.main import create_app
-from service.settings import ServiceSettings
-from store.bundles import BundleStore
-from store.settings import StoreSettings
+from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.registry import LoadedQuestionModel, load
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
 from tests.conftest import Published
 from tests.reader import publish
 from tests.service.test_routes import problem
@@ -21,7 +21,10 @@ from tests.service.test_routes import problem
 CONTEXT = "The cat sat on a mat. It purred; a dog slept under the tree — naïve café, 1990s!"
 PAIRS = [
     {"question": "Who sat?", "context": CONTEXT},
-    {"question": "Who slept under the tree, and where did the old cat purr at night?", "context": "a dog slept"},
+    {
+        "question": "Who slept under the tree, and where did the old cat purr at night?",
+        "context": "a dog slept",
+    },
     {"question": "?", "context": "cat"},
     {"question": "who purred", "context": " ".join([CONTEXT] * 40)},
 ]
@@ -49,7 +52,9 @@ def model(home: StoreSettings) -> LoadedQuestionModel:
     return found
 
 
-def test_answers_are_the_runtimes_side_by_side(client: TestClient, model: LoadedQuestionModel) -> None:
+def test_answers_are_the_runtimes_side_by_side(
+    client: TestClient, model: LoadedQuestionModel
+) -> None:
     body = {"model": "reader", **PAIRS[0], "top_k": 3, "max_answer_tokens": 5}
     response = client.post("/qa", json=body)
     assert response.status_code == 200, response.text
@@ -58,10 +63,16 @@ def test_answers_are_the_runtimes_side_by_side(client: TestClient, model: Loaded
     assert [each["variant"] for each in found["variants"]] == ["original", "compressed-int8"]
     reading = read(model.codec, tokenized(**PAIRS[0]))
     for variant in found["variants"]:
-        expected = answer(model.session(variant["variant"]), reading, top_k=3, max_answer_tokens=5).answers
+        expected = answer(
+            model.session(variant["variant"]), reading, top_k=3, max_answer_tokens=5
+        ).answers
         (best,) = variant["answers"]
-        spans = [(each["answer"], each["start"], each["end"], each["score"]) for each in best["top_k"]]
-        assert spans == [(each.text, each.start, each.end, pytest.approx(each.score)) for each in expected]
+        spans = [
+            (each["answer"], each["start"], each["end"], each["score"]) for each in best["top_k"]
+        ]
+        assert spans == [
+            (each.text, each.start, each.end, pytest.approx(each.score)) for each in expected
+        ]
         assert (best["answer"], best["start"], best["end"], best["score"]) == spans[0]
         assert best["answer"] == CONTEXT[best["start"] : best["end"]]
         assert best["windows"] == 1
@@ -77,23 +88,40 @@ def test_samples_of_the_report_are_answered_alike(client: TestClient) -> None:
     (sample,) = client.get("/models/reader/report").json()["samples"]
     assert (sample["golden"], sample["golden_span"]) == ([], None)
     names = [each["variant"] for each in sample["answers"]]
-    body = {"model": "reader", "question": sample["asked"], "context": sample["context"], "variants": names}
-    for recorded, found in zip(sample["answers"], client.post("/qa", json=body).json()["variants"], strict=True):
+    body = {
+        "model": "reader",
+        "question": sample["asked"],
+        "context": sample["context"],
+        "variants": names,
+    }
+    for recorded, found in zip(
+        sample["answers"], client.post("/qa", json=body).json()["variants"], strict=True
+    ):
         (best,) = found["answers"]
         assert found["variant"] == recorded["variant"]
-        assert (best["answer"], best["start"], best["end"]) == (recorded["text"], recorded["start"], recorded["end"])
+        assert (best["answer"], best["start"], best["end"]) == (
+            recorded["text"],
+            recorded["start"],
+            recorded["end"],
+        )
         assert best["score"] == pytest.approx(recorded["score"], rel=1e-6)
 
 
 @pytest.mark.parametrize("variant", ["original", "original-int8", "compressed", "compressed-int8"])
-def test_unequal_questions_in_one_request_equal_one_by_one_exactly(client: TestClient, variant: str) -> None:
+def test_unequal_questions_in_one_request_equal_one_by_one_exactly(
+    client: TestClient, variant: str
+) -> None:
     ask = {"model": "reader", "variants": [variant], "top_k": 2}
     together = client.post("/qa", json={**ask, "inputs": PAIRS}).json()["variants"][0]["answers"]
-    alone = [client.post("/qa", json={**ask, **pair}).json()["variants"][0]["answers"][0] for pair in PAIRS]
+    alone = [
+        client.post("/qa", json={**ask, **pair}).json()["variants"][0]["answers"][0]
+        for pair in PAIRS
+    ]
     assert together == alone
     assert [each["windows"] > 1 for each in together] == [False, False, False, True]
     assert all(
-        each["answer"] == pair["context"][each["start"] : each["end"]] for each, pair in zip(alone, PAIRS, strict=True)
+        each["answer"] == pair["context"][each["start"] : each["end"]]
+        for each, pair in zip(alone, PAIRS, strict=True)
     )
 
 
@@ -109,12 +137,21 @@ def test_bad_questions_get_clear_problems(client: TestClient) -> None:
     refused(404, "not-found", model="nope")
     refused(422, "invalid-request", question="")
     refused(422, "invalid-request", context="")
-    assert "question 0: the question holds no token" in refused(422, "text-refused", question=" \n\t")
-    assert "question 0: the context holds no token" in refused(422, "text-refused", context="\u2003 ")
+    assert "question 0: the question holds no token" in refused(
+        422, "text-refused", question=" \n\t"
+    )
+    assert "question 0: the context holds no token" in refused(
+        422, "text-refused", context="\u2003 "
+    )
     inputs = [PAIRS[0], {"question": "who", "context": "  "}]
     blank = refused(422, "text-refused", question=None, context=None, inputs=inputs)
     assert "question 1: the context" in blank
-    for change in ({"question": None}, {"context": None}, {"inputs": PAIRS}, {"question": None, "inputs": PAIRS}):
+    for change in (
+        {"question": None},
+        {"context": None},
+        {"inputs": PAIRS},
+        {"question": None, "inputs": PAIRS},
+    ):
         assert "send either" in refused(422, "invalid-request", **change)
     refused(422, "invalid-request", question=None, context=None, inputs=[])
     refused(422, "invalid-request", question=None, context=None, inputs=[{"question": "who"}])
@@ -128,18 +165,28 @@ def test_bad_questions_get_clear_problems(client: TestClient) -> None:
     refused(422, "device-unavailable", device="abacus")
     assert "51 tokens" in refused(413, "too-large", question="who " * 51)
     assert "2,001 tokens" in refused(413, "too-large", context="cat " * 2001)
-    assert "9 questions" in refused(413, "too-large", question=None, context=None, inputs=[PAIRS[0]] * 9)
-    problem(client.post("/qa", content=b"{", headers={"content-type": "application/json"}), 422, "invalid-request")
+    assert "9 questions" in refused(
+        413, "too-large", question=None, context=None, inputs=[PAIRS[0]] * 9
+    )
+    problem(
+        client.post("/qa", content=b"{", headers={"content-type": "application/json"}),
+        422,
+        "invalid-request",
+    )
     problem(client.post("/qa", content=b"x" * (9 << 20)), 413, "too-large")
     assert client.post("/qa", json=ask).status_code == 200
 
 
 def test_each_task_is_asked_at_its_own_address(client: TestClient, published: Published) -> None:
-    detail = problem(client.post("/score", json={"model": "reader", "texts": ["a cat"]}), 422, "wrong-task")["detail"]
+    detail = problem(
+        client.post("/score", json={"model": "reader", "texts": ["a cat"]}), 422, "wrong-task"
+    )["detail"]
     assert "question-answering" in str(detail)
     assert "POST /qa" in str(detail)
     with TestClient(create_app(ServiceSettings(home=published.settings.home))) as other:
-        detail = problem(other.post("/qa", json={"model": "tiny", **PAIRS[0]}), 422, "wrong-task")["detail"]
+        detail = problem(other.post("/qa", json={"model": "tiny", **PAIRS[0]}), 422, "wrong-task")[
+            "detail"
+        ]
         assert "language-model" in str(detail)
         assert "POST /score" in str(detail)
 
@@ -154,7 +201,9 @@ def test_absurd_texts_are_answered_or_refused(client: TestClient) -> None:
         "1,0.0." * 300,
         "中文没有空格" * 50,
     ):
-        response = client.post("/qa", json={"model": "reader", "question": "中 who 👩‍👩‍👧‍👦?", "context": context})
+        response = client.post(
+            "/qa", json={"model": "reader", "question": "中 who 👩‍👩‍👧‍👦?", "context": context}
+        )
         assert response.status_code == 200, response.text
         for variant in response.json()["variants"]:
             (best,) = variant["answers"]
@@ -166,7 +215,9 @@ def test_latency_of_a_reader_is_measured_on_contexts(client: TestClient) -> None
     found = client.get("/models/reader/latency", params={"steps": 20, "batch": 2}).json()
     assert set(found["results"]) == {"original", "original-int8", "compressed", "compressed-int8"}
     assert found["results"]["original"][0]["steps"] == 20
-    body = problem(client.get("/models/reader/latency", params={"steps": 1000, "batch": 256}), 413, "too-large")
+    body = problem(
+        client.get("/models/reader/latency", params={"steps": 1000, "batch": 256}), 413, "too-large"
+    )
     assert "fewer steps" in str(body["detail"])
 
 
@@ -174,7 +225,9 @@ def test_questions_are_counted_and_listed(client: TestClient, model: LoadedQuest
     client.post("/qa", json={"model": "reader", **PAIRS[0]})
     text = client.get("/metrics").text
     assert 'route="/qa",status="200"' in text
-    assert f'inference_run_seconds_count{{device="cpu",model="{model.id}",variant="original"}}' in text
+    assert (
+        f'inference_run_seconds_count{{device="cpu",model="{model.id}",variant="original"}}' in text
+    )
     (listed,) = client.get("/models").json()
     assert (listed["task"], listed["metric"]) == ("question-answering", "f1")
 

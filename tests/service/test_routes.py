@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from runtime.kinds import LoadedLanguageModel
-from runtime.scoring import score_batch
-from service.main import create_app
-from service.settings import ServiceSettings
-from store.bundles import BundleStore
-from store.recipe import Budget, Recipe
+from isslim.runtime.language.scoring import score_batch
+from isslim.runtime.registry import LoadedLanguageModel
+from isslim.service.main import create_app
+from isslim.service.settings import ServiceSettings
+from isslim.store.bundles import BundleStore
+from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Published, Trained, compress_in
 
 TEXTS = ["the cat sees the river", "a dog likes nothing\nno bird hears its shadow\n", "my"]
@@ -25,7 +25,9 @@ TEXTS = ["the cat sees the river", "a dog likes nothing\nno bird hears its shado
 
 @pytest.fixture(scope="module")
 def client(published: Published) -> Iterator[TestClient]:
-    with TestClient(create_app(ServiceSettings(home=published.settings.home, upload_limit_bytes=100_000))) as made:
+    with TestClient(
+        create_app(ServiceSettings(home=published.settings.home, upload_limit_bytes=100_000))
+    ) as made:
         yield made
 
 
@@ -38,8 +40,12 @@ def problem(response: object, status: int, kind: str) -> dict[str, object]:
     return body
 
 
-def test_score_compares_variants_and_equals_the_runtime(client: TestClient, published: Published) -> None:
-    response = client.post("/score", json={"model": "tiny", "texts": TEXTS, "per_token": True, "top_k": 2})
+def test_score_compares_variants_and_equals_the_runtime(
+    client: TestClient, published: Published
+) -> None:
+    response = client.post(
+        "/score", json={"model": "tiny", "texts": TEXTS, "per_token": True, "top_k": 2}
+    )
     assert response.status_code == 200, response.text
     body = response.json()
     model = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
@@ -53,7 +59,9 @@ def test_score_compares_variants_and_equals_the_runtime(client: TestClient, publ
         for found, score in zip(variant["texts"], expected, strict=True):
             assert found["log_prob"] == pytest.approx(score.total, abs=1e-6)
             assert found["perplexity"] == pytest.approx(score.perplexity)
-            assert [token["log_prob"] for token in found["tokens"]] == pytest.approx(score.log_probs.tolist(), abs=1e-6)
+            assert [token["log_prob"] for token in found["tokens"]] == pytest.approx(
+                score.log_probs.tolist(), abs=1e-6
+            )
             assert all(len(token["top"]) == 2 for token in found["tokens"])
             best = found["tokens"][0]["top"]
             assert best[0]["log_prob"] >= best[1]["log_prob"] >= -1e9
@@ -64,15 +72,23 @@ def test_score_compares_variants_and_equals_the_runtime(client: TestClient, publ
 
 def test_unequal_texts_in_one_request_equal_one_by_one(client: TestClient) -> None:
     for variant in ("original", "compressed-int8"):
-        together = client.post("/score", json={"model": "tiny", "texts": TEXTS, "variants": [variant]}).json()
+        together = client.post(
+            "/score", json={"model": "tiny", "texts": TEXTS, "variants": [variant]}
+        ).json()
         for text, found in zip(TEXTS, together["variants"][0]["texts"], strict=True):
-            alone = client.post("/score", json={"model": "tiny", "texts": [text], "variants": [variant]}).json()
-            assert alone["variants"][0]["texts"][0]["log_prob"] == pytest.approx(found["log_prob"], abs=1e-5)
+            alone = client.post(
+                "/score", json={"model": "tiny", "texts": [text], "variants": [variant]}
+            ).json()
+            assert alone["variants"][0]["texts"][0]["log_prob"] == pytest.approx(
+                found["log_prob"], abs=1e-5
+            )
 
 
 def test_token_ids_score_as_their_text(client: TestClient, published: Published) -> None:
     model = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id))
-    by_ids = client.post("/score", json={"model": published.bundle_id, "token_ids": [model.codec.encode(TEXTS[1])]})
+    by_ids = client.post(
+        "/score", json={"model": published.bundle_id, "token_ids": [model.codec.encode(TEXTS[1])]}
+    )
     by_text = client.post("/score", json={"model": "tiny", "texts": [TEXTS[1]]})
     first, second = (each.json()["variants"][0]["texts"][0] for each in (by_ids, by_text))
     assert first == second
@@ -80,18 +96,30 @@ def test_token_ids_score_as_their_text(client: TestClient, published: Published)
 
 def test_bad_requests_get_clear_problems(client: TestClient) -> None:
     ask = {"model": "tiny", "texts": ["the cat"]}
-    assert "tiny" in str(problem(client.post("/score", json={**ask, "model": "nope"}), 404, "not-found")["detail"])
+    assert "tiny" in str(
+        problem(client.post("/score", json={**ask, "model": "nope"}), 404, "not-found")["detail"]
+    )
     problem(client.post("/score", json={**ask, "texts": []}), 422, "invalid-request")
     problem(client.post("/score", json={"model": "tiny"}), 422, "invalid-request")
     problem(client.post("/score", json={**ask, "texts": [""]}), 422, "text-refused")
     problem(client.post("/score", json={**ask, "texts": ["xyzzy plugh"]}), 422, "text-refused")
     problem(client.post("/score", json={**ask, "variants": ["huge"]}), 422, "invalid-request")
     problem(client.post("/score", json={**ask, "device": "abacus"}), 422, "device-unavailable")
-    problem(client.post("/score", json={"model": "tiny", "token_ids": [[1, 99999]]}), 422, "token-out-of-range")
-    problem(client.post("/score", json={"model": "tiny", "token_ids": [[]]}), 422, "invalid-request")
+    problem(
+        client.post("/score", json={"model": "tiny", "token_ids": [[1, 99999]]}),
+        422,
+        "token-out-of-range",
+    )
+    problem(
+        client.post("/score", json={"model": "tiny", "token_ids": [[]]}), 422, "invalid-request"
+    )
     problem(client.post("/score", json={**ask, "texts": ["the "] * 300}), 413, "too-large")
     problem(client.post("/score", json={**ask, "surprise": 1}), 422, "invalid-request")
-    problem(client.post("/score", content=b"{", headers={"content-type": "application/json"}), 422, "invalid-request")
+    problem(
+        client.post("/score", content=b"{", headers={"content-type": "application/json"}),
+        422,
+        "invalid-request",
+    )
     problem(client.post("/score", content=b"x" * (9 << 20)), 413, "too-large")
     problem(client.get("/nothing/here"), 404, "http")
     assert client.post("/score", json=ask).status_code == 200
@@ -171,7 +199,11 @@ def test_refused_uploads_leave_nothing_behind(client: TestClient, published: Pub
     problem(client.post("/compress", files={"model": ("m.pt", b"")}), 422, "empty-upload")
     problem(client.post("/compress", files={"model": ("m.pt", b"x" * 200_000)}), 413, "too-large")
     problem(client.post("/compress", files={"model": ("m.pt", b"x" * 3_000_000)}), 413, "too-large")
-    problem(client.post("/compress", files={"model": ("m.pt", b"xy"), "vocabulary": ("v", b"")}), 422, "empty-upload")
+    problem(
+        client.post("/compress", files={"model": ("m.pt", b"xy"), "vocabulary": ("v", b"")}),
+        422,
+        "empty-upload",
+    )
     problem(client.post("/compress", files={"vocabulary": ("v", b"a")}), 422, "invalid-request")
     for options in (
         "{",
@@ -188,8 +220,12 @@ def test_refused_uploads_leave_nothing_behind(client: TestClient, published: Pub
     assert list((published.settings.home / "arriving").iterdir()) == []
 
 
-def test_bundle_changed_on_disk_is_refused_and_others_still_answer(tmp_path: Path, trained: Trained) -> None:
-    recipe = Recipe(name="first", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500)
+def test_bundle_changed_on_disk_is_refused_and_others_still_answer(
+    tmp_path: Path, trained: Trained
+) -> None:
+    recipe = Recipe(
+        name="first", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500
+    )
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
         first = compress_in(tmp_path, trained, recipe)
         ask = {"model": "first", "texts": ["the cat"]}
@@ -206,13 +242,19 @@ def test_bundle_changed_on_disk_is_refused_and_others_still_answer(tmp_path: Pat
         problem(client.post("/score", json={**ask, "model": "second"}), 404, "not-found")
 
 
-def test_least_recently_used_model_is_closed_above_the_memory_limit(tmp_path: Path, trained: Trained) -> None:
-    recipe = Recipe(name="one", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500)
+def test_least_recently_used_model_is_closed_above_the_memory_limit(
+    tmp_path: Path, trained: Trained
+) -> None:
+    recipe = Recipe(
+        name="one", budget=Budget(size_ratio=0.6), calibration_tokens=500, held_out_tokens=500
+    )
     app = create_app(ServiceSettings(home=tmp_path, memory_limit_bytes=1))
     with TestClient(app) as client:
         for name in ("one", "two"):
             compress_in(tmp_path, trained, recipe.model_copy(update={"name": name}))
-            assert client.post("/score", json={"model": name, "texts": ["the cat"]}).status_code == 200
+            assert (
+                client.post("/score", json={"model": name, "texts": ["the cat"]}).status_code == 200
+            )
         assert app.state.house.models.count() == 1
 
 

@@ -7,18 +7,20 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from store import inspections
-from store.errors import NotFound
-from store.inspection import Inspection, PendingInspection
-from store.inspections import InspectionRecords
-from store.jobs import CompressionRequest, UploadRef
-from store.records import JobRecords
-from store.settings import StoreSettings
+from isslim.store import inspections
+from isslim.store.errors import NotFound
+from isslim.store.inspections import InspectionRecords
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from isslim.types.inspection import Inspection, PendingInspection
+from isslim.types.jobs import CompressionRequest, UploadRef
 
 REQUEST = CompressionRequest(model=UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1))
 
 
-def test_database_of_an_earlier_release_gets_the_columns_that_it_lacks(settings: StoreSettings) -> None:
+def test_database_of_an_earlier_release_gets_the_columns_that_it_lacks(
+    settings: StoreSettings,
+) -> None:
     before = JobRecords(settings)
     before.add("job", REQUEST)
     with before.engine.begin() as connection:

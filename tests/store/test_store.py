@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from store.bundles import BundleStore, seal
-from store.errors import CorruptBundle, EmptyUpload, NotFound, TooLarge, UnsafePath
-from store.integrity import MANIFEST
-from store.paths import safe_relative
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.store.bundles import BundleStore, seal
+from isslim.store.errors import CorruptBundle, EmptyUpload, NotFound, TooLarge, UnsafePath
+from isslim.store.integrity import MANIFEST
+from isslim.store.paths import safe_relative
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
 from tests.conftest import Published
 
 
@@ -46,7 +46,9 @@ def save(store: UploadStore, *parts: bytes) -> str:
 
 
 def files(settings: StoreSettings) -> list[str]:
-    return sorted(str(p.relative_to(settings.home)) for p in settings.home.rglob("*") if p.is_file())
+    return sorted(
+        str(p.relative_to(settings.home)) for p in settings.home.rglob("*") if p.is_file()
+    )
 
 
 def test_upload_is_kept_once_under_its_hash(settings: StoreSettings, tmp_path: Path) -> None:
@@ -82,7 +84,9 @@ def test_sweep_removes_what_a_killed_service_left_of_an_arrival(settings: StoreS
     assert [path.name for path in (settings.home / "arriving").iterdir()] == ["young"]
 
 
-def test_slow_disk_keeps_nobody_else_waiting(settings: StoreSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_disk_keeps_nobody_else_waiting(
+    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The disk is done with the upload once the event loop has had a turn meanwhile: never, if it waits for the disk.
     turned = threading.Event()
     fsync = os.fsync
@@ -202,10 +206,14 @@ def test_a_bundle_of_another_release_is_refused_with_what_to_do(
     told = "format_version: it was made by another release; delete it and send its request again"
     with pytest.raises(CorruptBundle, match=told):
         store.open(name)
-    assert [listed.issues for listed in store.listed() if listed.id == name] == [[f"{MANIFEST}: {told}"]]
+    assert [listed.issues for listed in store.listed() if listed.id == name] == [
+        [f"{MANIFEST}: {told}"]
+    ]
 
 
-def test_publishing_is_whole_or_nothing(copy: tuple[BundleStore, str, Path], tmp_path: Path) -> None:
+def test_publishing_is_whole_or_nothing(
+    copy: tuple[BundleStore, str, Path], tmp_path: Path
+) -> None:
     store, bundle_id, folder = copy
     made = tmp_path / "made"
     shutil.copytree(folder, made)
@@ -223,7 +231,9 @@ def test_publishing_is_whole_or_nothing(copy: tuple[BundleStore, str, Path], tmp
     assert {found for found, _ in store.manifests()} == {bundle_id, other}
 
 
-def test_sweep_removes_halves_of_bundles_and_nothing_else(copy: tuple[BundleStore, str, Path]) -> None:
+def test_sweep_removes_halves_of_bundles_and_nothing_else(
+    copy: tuple[BundleStore, str, Path],
+) -> None:
     store, bundle_id, folder = copy
     half, young = folder.with_name("0" * 16), folder.with_name("1" * 16)
     for made in (half, young):
@@ -237,9 +247,13 @@ def test_sweep_removes_halves_of_bundles_and_nothing_else(copy: tuple[BundleStor
     assert store.open(bundle_id).path("original.onnx").is_file()
 
 
-def test_remote_style_storage_is_fetched_into_the_cache(copy: tuple[BundleStore, str, Path], tmp_path: Path) -> None:
+def test_remote_style_storage_is_fetched_into_the_cache(
+    copy: tuple[BundleStore, str, Path], tmp_path: Path
+) -> None:
     _, bundle_id, _ = copy
-    remote = StoreSettings(home=tmp_path / "elsewhere", artifacts_url=(tmp_path / "artifacts").as_uri())
+    remote = StoreSettings(
+        home=tmp_path / "elsewhere", artifacts_url=(tmp_path / "artifacts").as_uri()
+    )
     store = BundleStore(remote)
     assert [found for found, _ in store.manifests()] == [bundle_id]
     opened = store.open(bundle_id)
@@ -248,6 +262,8 @@ def test_remote_style_storage_is_fetched_into_the_cache(copy: tuple[BundleStore,
     # A copy that was damaged is fetched anew; by a process that has verified it, and by one that has not.
     for each in (store, BundleStore(remote)):
         (opened.folder / "README.md").write_text("other")
-        (tmp_path / "elsewhere" / "cache" / "bundles" / "manifests" / f"{bundle_id}.json").write_text("{")
+        (
+            tmp_path / "elsewhere" / "cache" / "bundles" / "manifests" / f"{bundle_id}.json"
+        ).write_text("{")
         assert each.open(bundle_id).path("README.md").read_text() != "other"
         assert [found.issues for found in each.listed()] == [[]]

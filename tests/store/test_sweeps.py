@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from store.bundles import BundleStore
-from store.errors import NotFound
-from store.jobs import CompressionRequest, FrontPoint, JobState
-from store.manifest import CurvePoint
-from store.queue import DbosJobQueue
-from store.recipe import Budget, Recipe
-from store.settings import StoreSettings
-from store.sweeps import SweepStore, pareto, state_of
-from store.uploads import UploadStore
+from isslim.store.bundles import BundleStore
+from isslim.store.errors import NotFound
+from isslim.store.queue import DbosJobQueue
+from isslim.store.settings import StoreSettings
+from isslim.store.sweeps import SweepStore, pareto, state_of
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest, FrontPoint, JobState
+from isslim.types.manifest import CurvePoint
+from isslim.types.recipe import Budget, Recipe
 
 
 def point(mult_adds: int, rise: float, model_id: str | None = None) -> FrontPoint:
@@ -47,18 +47,24 @@ def test_published_model_wins_a_draw() -> None:
 
 
 @pytest.fixture
-def sweeps(settings: StoreSettings, tmp_path: Path) -> tuple[SweepStore, DbosJobQueue, list[CompressionRequest]]:
+def sweeps(
+    settings: StoreSettings, tmp_path: Path
+) -> tuple[SweepStore, DbosJobQueue, list[CompressionRequest]]:
     (tmp_path / "model.pt").write_bytes(b"weights")
     upload = UploadStore(settings).save_file(tmp_path / "model.pt")
     requests = [
-        CompressionRequest(model=upload, recipe=Recipe(name=f"m-{rise}", budget=Budget(perplexity_rise=rise)))
+        CompressionRequest(
+            model=upload, recipe=Recipe(name=f"m-{rise}", budget=Budget(perplexity_rise=rise))
+        )
         for rise in (0.01, 0.1)
     ]
     queue = DbosJobQueue(settings)
     return SweepStore(queue, BundleStore(settings)), queue, requests
 
 
-def test_sweep_follows_its_jobs(sweeps: tuple[SweepStore, DbosJobQueue, list[CompressionRequest]]) -> None:
+def test_sweep_follows_its_jobs(
+    sweeps: tuple[SweepStore, DbosJobQueue, list[CompressionRequest]],
+) -> None:
     store, queue, requests = sweeps
     sweep = store.begin("m", requests)
     assert sweep.state is JobState.QUEUED
@@ -82,7 +88,9 @@ def test_sweep_follows_its_jobs(sweeps: tuple[SweepStore, DbosJobQueue, list[Com
     queue.close()
 
 
-def test_unknown_sweep_is_not_found(sweeps: tuple[SweepStore, DbosJobQueue, list[CompressionRequest]]) -> None:
+def test_unknown_sweep_is_not_found(
+    sweeps: tuple[SweepStore, DbosJobQueue, list[CompressionRequest]],
+) -> None:
     with pytest.raises(NotFound, match="no sweep 'nope'"):
         sweeps[0].get("nope")
     sweeps[1].close()

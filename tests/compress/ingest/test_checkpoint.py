@@ -18,10 +18,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compress.errors import BadWeights, CompressError, UnreadableUpload, UnsafePickle
-from compress.ingest.layouts import read_model
-from compress.ingest.limits import memory_for
-from tests.compress.ingest.test_layouts import Plain, V, saved
+from isslim.compress.errors import BadWeights, CompressError, UnreadableUpload, UnsafePickle
+from isslim.compress.ingest.limits import memory_for
+from isslim.compress.kinds.language.ingest.layouts import read_model
+from tests.compress.kinds.language.ingest.test_layouts import Plain, V, saved
 
 
 def test_nan_and_infinite_weights_are_named(tmp_path: Path) -> None:
@@ -62,7 +62,9 @@ def test_pickle_with_code_is_refused_and_never_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0.01, 0.3, 0.9])
 def test_truncated_files_are_refused(keep: float, tmp_path: Path) -> None:
     whole = saved(Plain().state_dict(), tmp_path)
-    save_file({k: v.contiguous() for k, v in Plain().state_dict().items()}, tmp_path / "model.safetensors")
+    save_file(
+        {k: v.contiguous() for k, v in Plain().state_dict().items()}, tmp_path / "model.safetensors"
+    )
     for path in (whole, tmp_path / "model.safetensors"):
         content = path.read_bytes()
         path.write_bytes(content[: int(keep * len(content))])
@@ -78,7 +80,9 @@ def test_zip_bomb_is_refused_before_it_unpacks(tmp_path: Path) -> None:
         read_model(path, None)
 
 
-@pytest.mark.parametrize("content", [b"hello", b"\x08\x07\x12\x07pytorch", b"PK\x03\x04rubbish", b"\x80\x02}q"])
+@pytest.mark.parametrize(
+    "content", [b"hello", b"\x08\x07\x12\x07pytorch", b"PK\x03\x04rubbish", b"\x80\x02}q"]
+)
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(content)
@@ -87,7 +91,8 @@ def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"\x80\x02torn", b"\x80\x02.", b"\x80\x02", b"torn", b"\x80", b"\x80\x02cnone\nsuch\n."]
+    "content",
+    [b"\x80\x02torn", b"\x80\x02.", b"\x80\x02", b"torn", b"\x80", b"\x80\x02cnone\nsuch\n."],
 )
 def test_torn_pickles_are_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "torn.pt"
@@ -132,16 +137,28 @@ for path in sys.argv[1:]:
 def test_small_files_that_claim_many_weights_take_no_memory(tmp_path: Path) -> None:
     state: dict[str, Tensor] = dict(Plain().state_dict())
     shared = torch.zeros(500_000, dtype=torch.float16)
-    torch.save(state | {"embed.weight": torch.zeros(1).expand(200_000, 1000)}, tmp_path / "expanded.pt")
-    torch.save(state | {"embed.weight": torch.zeros(2000).as_strided((200_000, 1000), (0, 1))}, tmp_path / "strided.pt")
+    torch.save(
+        state | {"embed.weight": torch.zeros(1).expand(200_000, 1000)}, tmp_path / "expanded.pt"
+    )
+    torch.save(
+        state | {"embed.weight": torch.zeros(2000).as_strided((200_000, 1000), (0, 1))},
+        tmp_path / "strided.pt",
+    )
     torch.save(state | {f"copy{index}": shared for index in range(400)}, tmp_path / "shared.pt")
-    command = [sys.executable, "-c", READING, *(tmp_path / f"{name}.pt" for name in ("expanded", "strided", "shared"))]
+    command = [
+        sys.executable,
+        "-c",
+        READING,
+        *(tmp_path / f"{name}.pt" for name in ("expanded", "strided", "shared")),
+    ]
     found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert len(found) == 3
     assert "'embed.weight' (200000, 1000) claims 800,000,000 bytes, 4 are stored" in found[0]
     assert "'embed.weight' (200000, 1000) claims 800,000,000 bytes, 8,000 are stored" in found[1]
     assert "share their values" in found[2]
-    assert all(int(line.split()[0]) < 100_000 for line in found), found  # KiB; the arrays would be 800 MB
+    assert all(int(line.split()[0]) < 100_000 for line in found), (
+        found
+    )  # KiB; the arrays would be 800 MB
 
 
 def pickled(*operations: bytes) -> bytes:
@@ -151,7 +168,9 @@ def pickled(*operations: bytes) -> bytes:
 NUMBER = b"J" + (2**31 - 1).to_bytes(4, "little")
 HUNGRY = {
     "bytearray": pickled(b"cbuiltins\nbytearray\n", NUMBER, b"\x85R"),
-    "bytearrays": pickled(b"]", *[b"cbuiltins\nbytearray\nJ\x00\x00\x00\x10\x85Ra"] * 8),  # 256 MiB each
+    "bytearrays": pickled(
+        b"]", *[b"cbuiltins\nbytearray\nJ\x00\x00\x00\x10\x85Ra"] * 8
+    ),  # 256 MiB each
     "storage": pickled(b"ctorch.storage\nUntypedStorage\n", NUMBER, b"\x85\x81"),
 }
 
@@ -161,7 +180,10 @@ def test_pickles_that_ask_for_memory_get_none(zipped: bool, tmp_path: Path) -> N
     paths = [tmp_path / f"{name}.pt" for name in HUNGRY]
     for path, content in zip(paths, HUNGRY.values(), strict=True):
         if zipped:
-            with zipfile.ZipFile(saved({}, tmp_path)) as whole, zipfile.ZipFile(path, "w") as archive:
+            with (
+                zipfile.ZipFile(saved({}, tmp_path)) as whole,
+                zipfile.ZipFile(path, "w") as archive,
+            ):
                 for entry in whole.infolist():
                     hungry = entry.filename.endswith("data.pkl")
                     archive.writestr(entry.filename, content if hungry else whole.read(entry))
@@ -201,7 +223,10 @@ def test_tied_half_precision_weights_are_no_bomb(tmp_path: Path) -> None:
         (lambda: torch.eye(V).to_sparse(), "'fc.weight' is sparse_coo"),
         (lambda: torch.eye(V).to_sparse_csr(), "'fc.weight' is sparse_csr"),
         (lambda: torch.empty(V, 8, device="meta"), "'fc.weight' is on the device 'meta'"),
-        (lambda: torch.nested.nested_tensor([torch.ones(2, 8), torch.ones(3, 8)]), "'fc.weight' is nested"),
+        (
+            lambda: torch.nested.nested_tensor([torch.ones(2, 8), torch.ones(3, 8)]),
+            "'fc.weight' is nested",
+        ),
         (lambda: torch.zeros(V, 8, dtype=torch.complex64), "'fc.weight' holds complex numbers"),
     ],
     ids=["coo", "csr", "meta", "nested", "complex"],

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compress.errors import CompressError, UnreadableUpload, UnsafePickle
-from compress.ingest.layouts import read_model
-from tests.compress.ingest.test_understood import model, state
+from isslim.compress.errors import CompressError, UnreadableUpload, UnsafePickle
+from isslim.compress.kinds.language.ingest.layouts import read_model
+from tests.compress.kinds.language.ingest.test_understood import model, state
 
 
 class Scripted(nn.Module):
@@ -72,7 +72,9 @@ FORMS: list[tuple[str, Callable[[Path], object], str, str]] = [
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("name", "write", "what", "remedy"), FORMS, ids=[f"{each[0]}-{each[2]}" for each in FORMS])
+@pytest.mark.parametrize(
+    ("name", "write", "what", "remedy"), FORMS, ids=[f"{each[0]}-{each[2]}" for each in FORMS]
+)
 def test_other_forms_are_named_with_a_remedy(
     name: str, write: Callable[[Path], object], what: str, remedy: str, tmp_path: Path
 ) -> None:
@@ -99,7 +101,10 @@ def test_a_safetensors_header_is_not_taken_for_another_form(tmp_path: Path) -> N
 def test_a_config_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     torch.save({k: v for k, v in state().items() if k != "decoder.weight"}, tmp_path / "model.pt")
     (tmp_path / "config.json").write_bytes(b'\xef\xbb\xbf{"tied": true}')
-    assert "tied, as the config says" in read_model(tmp_path / "model.pt", tmp_path / "config.json").layout
+    assert (
+        "tied, as the config says"
+        in read_model(tmp_path / "model.pt", tmp_path / "config.json").layout
+    )
     (tmp_path / "config.json").write_text('{"tie": true}')
     with pytest.raises(CompressError, match="its keys are tied, one_hot"):
         read_model(tmp_path / "model.pt", tmp_path / "config.json")
@@ -119,7 +124,9 @@ def test_weights_that_were_changed_on_the_way_are_found_by_their_checksum(tmp_pa
         largest = max(archive.infolist(), key=lambda entry: entry.file_size)
     data[largest.header_offset + 2000] ^= 64
     path.write_bytes(data)
-    with pytest.raises(UnreadableUpload, match=f"its part '{largest.filename}' is not what was written"):
+    with pytest.raises(
+        UnreadableUpload, match=f"its part '{largest.filename}' is not what was written"
+    ):
         read_model(path, None)
 
 

@@ -11,17 +11,24 @@ from pathlib import Path
 
 import torch
 
-from compress.training.loop import train
-from compress.training.plan import Trained
-from compress.training.ranks import joined
-from tests.compress.training.language import PLAN, Executioner, fresh, noisy_text
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import Trained
+from isslim.compress.training.ranks import joined
+from tests.compress.kinds.language.training.language import PLAN, Executioner, fresh, noisy_text
 
 
 def run(checkpoint: Path | None, dropout: float, epochs: int) -> Trained:
     """Epochs of 50 steps; the network shrinks after the first."""
     plan = replace(PLAN, epochs=epochs, checkpoint_minutes=1e-3)
     valid = noisy_text(300)
-    return train(fresh(dropout), noisy_text(2004), plan, learner=Executioner(), valid=valid, checkpoint=checkpoint)
+    return train(
+        fresh(dropout),
+        noisy_text(2004),
+        plan,
+        learner=Executioner(),
+        valid=valid,
+        checkpoint=checkpoint,
+    )
 
 
 def main() -> None:

@@ -15,13 +15,20 @@ from typing import Any
 import pytest
 import torch
 
-from compress.errors import CheckpointRefused
-from compress.networks.lstm import LstmLanguageModel, LstmSpec
-from compress.training.loop import train
-from compress.training.optimizers import averages
-from compress.training.plan import TrainingPlan
+from isslim.compress.errors import CheckpointRefused
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.training.optimizers import averages
+from tests.compress.kinds.language.training.language import (
+    PLAN,
+    Executioner,
+    counting_text,
+    fresh,
+    noisy_text,
+    same,
+)
 from tests.compress.training import child
-from tests.compress.training.language import PLAN, Executioner, counting_text, fresh, noisy_text, same
 
 OFTEN = replace(PLAN, checkpoint_minutes=1e-3)
 
@@ -40,9 +47,13 @@ def stop_at(share: float) -> Callable[[float, str], None]:
 
 @pytest.mark.parametrize("learns", [False, True], ids=["plain", "shrinking"])
 @pytest.mark.parametrize("optimizer", ["sgd", "asgd", "nt_asgd", "adamw"])
-def test_resumed_run_is_the_undisturbed_run_bit_for_bit(optimizer: Any, learns: bool, tmp_path: Path) -> None:
+def test_resumed_run_is_the_undisturbed_run_bit_for_bit(
+    optimizer: Any, learns: bool, tmp_path: Path
+) -> None:
     rate = 1e-2 if optimizer == "adamw" else 8.0
-    plan = replace(OFTEN, epochs=5, optimizer=optimizer, learning_rate=rate, patience=1, averaging_epoch=2)
+    plan = replace(
+        OFTEN, epochs=5, optimizer=optimizer, learning_rate=rate, patience=1, averaging_epoch=2
+    )
     checkpoint = tmp_path / "run.checkpoint"
 
     def run(checkpoint: Path | None, progress: Callable[[float, str], None] | None = None) -> Any:
@@ -71,7 +82,14 @@ def test_student_resumes_bit_for_bit_beside_its_teacher(tmp_path: Path) -> None:
     teacher = train(fresh(0.0), counting_text(1000), PLAN).network
     undisturbed = train(fresh(), noisy_text(1000), OFTEN, teacher=teacher)
     with pytest.raises(Stopped):
-        train(fresh(), noisy_text(1000), OFTEN, teacher=teacher, checkpoint=tmp_path / "c", progress=stop_at(0.5))
+        train(
+            fresh(),
+            noisy_text(1000),
+            OFTEN,
+            teacher=teacher,
+            checkpoint=tmp_path / "c",
+            progress=stop_at(0.5),
+        )
     resumed = train(fresh(), noisy_text(1000), OFTEN, teacher=teacher, checkpoint=tmp_path / "c")
     assert same(undisturbed.network, resumed.network)
 
@@ -112,15 +130,38 @@ def written(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("plan", "units", "length", "learner", "told"),
     [
-        (replace(PLAN, learning_rate=0.5), 10, 500, None, r"plan.learning_rate: 0.01 in the checkpoint, 0.5 now"),
-        (replace(PLAN, optimizer="sgd", seed=9), 10, 500, None, r"plan.optimizer: adamw .* plan.seed: 3 in"),
-        (PLAN, 11, 500, None, r"network: .*units:lstm0 10.* in the checkpoint, .*units:lstm0 11.* now"),
+        (
+            replace(PLAN, learning_rate=0.5),
+            10,
+            500,
+            None,
+            r"plan.learning_rate: 0.01 in the checkpoint, 0.5 now",
+        ),
+        (
+            replace(PLAN, optimizer="sgd", seed=9),
+            10,
+            500,
+            None,
+            r"plan.optimizer: adamw .* plan.seed: 3 in",
+        ),
+        (
+            PLAN,
+            11,
+            500,
+            None,
+            r"network: .*units:lstm0 10.* in the checkpoint, .*units:lstm0 11.* now",
+        ),
         (PLAN, 10, 501, None, r"corpus: 500 tokens, \w+ in the checkpoint, 501 tokens, \w+ now"),
         (PLAN, 10, 500, Executioner(), r"learner: none in the checkpoint, Executioner now"),
     ],
 )
 def test_checkpoint_of_another_run_is_refused_by_what_differs(
-    plan: TrainingPlan, units: int, length: int, learner: Executioner | None, told: str, tmp_path: Path
+    plan: TrainingPlan,
+    units: int,
+    length: int,
+    learner: Executioner | None,
+    told: str,
+    tmp_path: Path,
 ) -> None:
     path = written(tmp_path / "run.checkpoint")
     network = LstmLanguageModel(LstmSpec(12, 8, (units, 8)))
@@ -132,7 +173,9 @@ def test_checkpoint_of_another_run_is_refused_by_what_differs(
 
 def test_checkpoint_of_another_teacher_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "run.checkpoint")
-    with pytest.raises(CheckpointRefused, match="teacher: none in the checkpoint, LstmLanguageModel with 12 tokens"):
+    with pytest.raises(
+        CheckpointRefused, match="teacher: none in the checkpoint, LstmLanguageModel with 12 tokens"
+    ):
         train(fresh(), counting_text(500), PLAN, teacher=fresh(), checkpoint=path)
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.networks.contract import LanguageModel
-from compress.networks.registry import build, spec_of
-from compress.rounds import Learning, write_state
-from compress.training.checkpoints import write_checkpoint, write_whole
-from store.artifacts import FULL_DISK
+from isslim.compress.kinds.language.networks.registry import build, spec_of
+from isslim.compress.networks import LanguageModel
+from isslim.compress.search.round_state import Learning, write_state
+from isslim.compress.training.checkpoints import write_checkpoint, write_whole
+from isslim.store.artifacts import FULL_DISK
 
 Write = Callable[[Path, LanguageModel], None]
 
@@ -32,7 +32,10 @@ def state(path: Path, network: LanguageModel) -> None:
 @contextmanager
 def room(size: int) -> Iterator[None]:
     """A limit on the size of files stands for the full disk: the write fails in the same place."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before, handler = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield

@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from compress.training.evaluation import perplexity
-from compress.training.loop import train
-from compress.training.optimizers import (
+from isslim.compress.kinds.language.training.evaluation import perplexity
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.kinds.language.training.run import Run
+from isslim.compress.training.optimizers import (
     averaged_weights,
     averages,
     has_stalled,
@@ -18,11 +20,9 @@ from compress.training.optimizers import (
     set_learning_rate,
     start_averaging,
 )
-from compress.training.plan import TrainingPlan
-from compress.training.ranks import Ranks
-from compress.training.run import Run
-from compress.training.schedules import share_of_peak
-from tests.compress.training.language import PLAN, fresh, noisy_text
+from isslim.compress.training.ranks import Ranks
+from isslim.compress.training.schedules import share_of_peak
+from tests.compress.kinds.language.training.language import PLAN, fresh, noisy_text
 
 AVERAGED = replace(PLAN, optimizer="asgd", learning_rate=0.5, clip=10.0)
 
@@ -30,7 +30,11 @@ AVERAGED = replace(PLAN, optimizer="asgd", learning_rate=0.5, clip=10.0)
 def test_averaged_weights_are_the_mean_since_averaging_started() -> None:
     network = torch.nn.Linear(3, 2)
     optimizer = optimizer_of(network, AVERAGED)
-    generator, seen, rates = torch.Generator().manual_seed(0), [], [0.5, 0.1, 0.2, 0.05, 0.3, 0.4, 0.1]
+    generator, seen, rates = (
+        torch.Generator().manual_seed(0),
+        [],
+        [0.5, 0.1, 0.2, 0.05, 0.3, 0.4, 0.1],
+    )
     plain = torch.nn.Linear(3, 2)
     plain.load_state_dict(network.state_dict())
     reference = torch.optim.SGD(plain.parameters(), lr=1.0)
@@ -49,7 +53,9 @@ def test_averaged_weights_are_the_mean_since_averaging_started() -> None:
     own = network.weight.detach().clone()
     with averaged_weights(network, optimizer):
         # torch weighs the first of the means with 1 twice: the mean is that of the steps after the first one.
-        torch.testing.assert_close(network.weight.detach(), torch.stack(seen[3:]).mean(0), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            network.weight.detach(), torch.stack(seen[3:]).mean(0), rtol=1e-5, atol=1e-6
+        )
     assert torch.equal(network.weight, own)
 
 
@@ -62,13 +68,21 @@ def test_weights_are_not_averaged_before_it_started() -> None:
 
 
 def test_averaged_network_is_what_is_judged_and_returned() -> None:
-    plan = replace(AVERAGED, learning_rate=8.0, clip=0.5, schedule="constant", epochs=4, averaging_epoch=3)
+    plan = replace(
+        AVERAGED, learning_rate=8.0, clip=0.5, schedule="constant", epochs=4, averaging_epoch=3
+    )
     trained = train(fresh(0.0), noisy_text(3000), plan, valid=noisy_text(300))
-    last = train(fresh(0.0), noisy_text(3000), replace(plan, optimizer="sgd"), valid=noisy_text(300))
+    last = train(
+        fresh(0.0), noisy_text(3000), replace(plan, optimizer="sgd"), valid=noisy_text(300)
+    )
     for left, right in zip(trained.epochs[:2], last.epochs[:2], strict=True):
         assert left.valid_perplexity == pytest.approx(right.valid_perplexity, rel=1e-5)
-    assert trained.epochs[3].training_perplexity == pytest.approx(last.epochs[3].training_perplexity, rel=1e-3)
-    assert trained.epochs[3].valid_perplexity != pytest.approx(last.epochs[3].valid_perplexity, rel=1e-3)
+    assert trained.epochs[3].training_perplexity == pytest.approx(
+        last.epochs[3].training_perplexity, rel=1e-3
+    )
+    assert trained.epochs[3].valid_perplexity != pytest.approx(
+        last.epochs[3].valid_perplexity, rel=1e-3
+    )
     assert trained.epochs[3].valid_perplexity == perplexity(trained.network, noisy_text(300))
 
 
@@ -91,11 +105,14 @@ def test_stall_is_found_as_in_the_algorithm_of_nt_asgd() -> None:
 
 
 def test_nt_asgd_averages_only_after_validation_stalled() -> None:
-    plan = replace(AVERAGED, optimizer="nt_asgd", patience=1, epochs=6, schedule="constant", keep="last")
+    plan = replace(
+        AVERAGED, optimizer="nt_asgd", patience=1, epochs=6, schedule="constant", keep="last"
+    )
     plain = replace(plan, optimizer="sgd")
     text, valid = noisy_text(1000), noisy_text(300)
     wild, loose = (
-        train(fresh(0.0), text, replace(each, learning_rate=60.0, clip=1.0), valid=valid) for each in (plan, plain)
+        train(fresh(0.0), text, replace(each, learning_rate=60.0, clip=1.0), valid=valid)
+        for each in (plan, plain)
     )
     judged = [r.valid_perplexity for r in wild.epochs]
     stalled = next(t for t in range(6) if has_stalled([v or 0 for v in judged[: t + 1]], 1))

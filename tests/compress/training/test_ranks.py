@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.training.ranks import Ranks
+from isslim.compress.training.ranks import Ranks
 from tests.compress.training import child
 
 
 def test_two_processes_train_the_network_of_one(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     options = [str(tmp_path / "c"), str(tmp_path / "result"), "--dropout", "0", "--epochs", "2"]
     module = ["-m", "tests.compress.training.child", *options]
     finished = subprocess.run([*command, *module], capture_output=True, text=True, timeout=120)
@@ -25,8 +32,12 @@ def test_two_processes_train_the_network_of_one(tmp_path: Path) -> None:
     for name, weights in one.network.state_dict().items():
         assert torch.equal(first["network"][name], second["network"][name])
         torch.testing.assert_close(first["network"][name], weights, rtol=1e-3, atol=1e-4)
-    assert first["valid"] == pytest.approx([record.valid_perplexity for record in one.epochs], rel=1e-4)
-    assert first["training"] == pytest.approx([record.training_perplexity for record in one.epochs], rel=1e-4)
+    assert first["valid"] == pytest.approx(
+        [record.valid_perplexity for record in one.epochs], rel=1e-4
+    )
+    assert first["training"] == pytest.approx(
+        [record.training_perplexity for record in one.epochs], rel=1e-4
+    )
 
 
 def test_streams_are_divided_without_a_gap() -> None:

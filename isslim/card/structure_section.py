@@ -1,0 +1,133 @@
+"""The card's sections on what was removed and what was left alone, and on where the work goes."""
+
+from __future__ import annotations
+
+from isslim.card.markdown import table
+from isslim.types.manifest import Manifest, PartRecord, Task, VariantRecord
+from isslim.types.report import Report
+
+_STEPS: dict[Task, str] = {
+    "language-model": "token (step)",
+    "question-answering": "token (step)",
+    "graph": "step in the recurrent layers and in what reads them (the rest of the graph is not counted)",
+}
+_UNCOUNTED: dict[Task, str] = {
+    "question-answering": " What depends on the texts' lengths is not counted: the convolution over a word's characters, and the "
+    "attention between context and question.",
+}
+_UNITS: dict[Task, str] = {
+    "language-model": "The embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay.",
+    "question-answering": "The characters' units are the filters over them, those of the highways the width of a word. Of an "
+    "LSTM the units forward and backward stand in parentheses.",
+}
+
+_NARROW = (
+    "The bottleneck is a linear layer that was put before the softmax: two small matrices in place of a large one, whose product "
+    "is the nearest to it on the calibration text."
+)
+
+
+def structure_section(manifest: Manifest) -> str:
+    """Every part before and after: its units and parameters."""
+    before, after = _pair(manifest)
+    rows = [
+        [
+            new.name,
+            *(
+                (_width(old), _width(new), _less(old.width, new.width))
+                if new.width
+                else ("", "", "")
+            ),
+            *(f"{old.parameters:,}", f"{new.parameters:,}", _less(old.parameters, new.parameters)),
+        ]
+        for old, new in _sides(before, after)
+    ]
+    rows += _together(before, after)
+    old_all, new_all = before.parameters, after.parameters
+    rows.append(["**all**", "", "", "", f"{old_all:,}", f"{new_all:,}", _less(old_all, new_all)])
+    head = ["part", "units before", "after", "removed", "parameters before", "after", "removed"]
+    text = f"## What was removed\n\n{table(head, rows)}"
+    if manifest.task in _UNITS:
+        text += f"\n\n{_UNITS[manifest.task]}"
+    if len(after.parts) > len(before.parts):
+        text += f" {_NARROW}"
+    if before.tied:
+        text += " Embedding and softmax share one matrix, which is counted once, as embedding."
+    return text
+
+
+def _sides(before: VariantRecord, after: VariantRecord) -> list[tuple[PartRecord, PartRecord]]:
+    """Every part that there is now, and what it was: nothing where it was put in."""
+    known = {part.name: part for part in before.parts}
+    return [
+        (known.get(new.name, PartRecord(name=new.name, width=0, parameters=0, mult_adds=0)), new)
+        for new in after.parts
+    ]
+
+
+def _width(part: PartRecord) -> str:
+    """Its units, of a bidirectional layer those of each direction too."""
+    return f"{part.width:,}" + (
+        f" ({' + '.join(map(str, part.directions))})" if part.directions else ""
+    )
+
+
+def _together(before: VariantRecord, after: VariantRecord) -> list[list[str]]:
+    """A row on all bidirectional layers together; none where there are none."""
+    old, new = ([part for part in variant.parts if part.directions] for variant in (before, after))
+    if not old:
+        return []
+    units, parameters = (
+        [sum(getattr(part, what) for part in some) for some in (old, new)]
+        for what in ("width", "parameters")
+    )
+    cells = [
+        cell
+        for one, other in (units, parameters)
+        for cell in (f"{one:,}", f"{other:,}", _less(one, other))
+    ]
+    return [["**all LSTMs**", *cells]]
+
+
+def left_alone_section(report: Report) -> list[str]:
+    """What could not shrink, and why; nothing where all could."""
+    if not report.notes:
+        return []
+    return ["## What was left alone\n\n" + "\n".join(f"- {note}" for note in report.notes)]
+
+
+def work_section(manifest: Manifest) -> str:
+    """Every part's multiply-adds before and after."""
+    before, after = _pair(manifest)
+    rows = [
+        [
+            new.name,
+            *(f"{old.mult_adds:,}", f"{old.mult_adds / before.mult_adds:.0%}"),
+            *(f"{new.mult_adds:,}", f"{new.mult_adds / after.mult_adds:.0%}"),
+            _less(old.mult_adds, new.mult_adds),
+        ]
+        for old, new in _sides(before, after)
+    ]
+    old_all, new_all = before.mult_adds, after.mult_adds
+    rows.append(
+        ["**all**", f"{old_all:,}", "100%", f"{new_all:,}", "100%", _less(old_all, new_all)]
+    )
+    head = ["part", "multiply-adds before", "share", "after", "share", "removed"]
+    return (
+        f"## Where the work goes\n\n{table(head, rows)}\n\n"
+        f"Multiply-adds of one {_STEPS[manifest.task]}: work, not time. A large matrix that has to come from memory takes longer "
+        "than its share, a small one leaves the processor idle, and a look-up costs none; what all of it takes on the clock is "
+        f"measured in the next section.{_UNCOUNTED.get(manifest.task, '')}"
+    )
+
+
+def _less(before: int, after: int) -> str:
+    return f"{1 - after / before:.0%}" if before else "-"
+
+
+def _pair(manifest: Manifest) -> tuple[VariantRecord, VariantRecord]:
+    """The original and a compressed variant: the same structure, whatever its precision."""
+    compressed = next(
+        variant for variant in manifest.variants if variant.name.startswith("compressed")
+    )
+    return manifest.variants[0], compressed

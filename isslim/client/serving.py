@@ -1,0 +1,93 @@
+"""Service and worker as processes of the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isslim.client import show
+
+console = show.terminal()
+
+Home = Annotated[Path, typer.Option(envvar="ISS_HOME", help="folder of uploads, bundles and jobs")]
+HOME = Path("data")
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(envvar="ISS_HOST", help="address to listen on")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="ISS_PORT", min=1, max=65535, help="port to listen on")
+    ] = 8000,
+    home: Home = HOME,
+) -> None:
+    """Starts service and worker together; Ctrl-C ends both."""
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        _try_to_listen(host, port)
+    except OSError as error:
+        told = f"cannot listen on {address}: {error.strerror}; take another --host or --port"
+        console.print(told, style="red", markup=False)
+        raise typer.Exit(1) from error
+    environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
+    # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would leave them behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    processes = [
+        subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)
+        for module in ("isslim.service", "isslim.compress.worker")
+    ]
+    told = (
+        f"service on http://{address} (documentation at /docs), worker beside it; Ctrl-C ends both"
+    )
+    console.print(told, markup=False)
+    try:
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        console.print("ending")
+    finally:
+        for process in processes:
+            process.terminate()
+        codes = [_ended(process) for process in processes]
+    if any(code > 0 for code in codes):
+        raise typer.Exit(max(codes))
+
+
+def _try_to_listen(host: str, port: int) -> None:
+    """Raises OSError when the address cannot be had; before two processes are started, and in words of the system."""
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit status; a process that will not end is killed."""
+    try:
+        return process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def worker(home: Home = HOME) -> None:
+    """Starts one more worker."""
+    # In the place of this process, so that a signal to it reaches the worker.
+    os.execve(
+        sys.executable,
+        [sys.executable, "-P", "-m", "isslim.compress.worker"],
+        os.environ | {"ISS_HOME": str(home)},
+    )

@@ -1,0 +1,294 @@
+"""How jobs, models and scores look in a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+
+from isslim.client.api import Client
+from isslim.client.forms import GraphRun
+from isslim.types.inspection import Inspection
+from isslim.types.jobs import Job, JobState, Sweep
+from isslim.types.manifest import Estimate, Manifest, VariantRecord
+from isslim.types.quality import Scale, counted, output_change, scale_of
+from isslim.types.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, file_size, one_run
+
+
+def terminal() -> Console:
+    """The terminal; where output goes to a file, wide enough for the tables."""
+    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=140)
+
+
+def follow(
+    client: Client,
+    job_id: str,
+    console: Console,
+    inspected: Callable[[Inspection, Console], None] | None = None,
+) -> Job:
+    """Shows a job's progress until it has ended.
+
+    Args:
+        client: to ask.
+        job_id: which job.
+        console: to show it on.
+        inspected: is called once, as soon as it is known what was understood of the upload.
+    """
+    seen: list[Inspection] = []
+    columns = (
+        TextColumn("{task.fields[stage]:>10}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+    )
+    # A long message goes on in further lines: it is never cut off.
+    told = TextColumn("{task.description}", table_column=Column(ratio=1, overflow="fold"))
+    with Progress(*columns, TimeElapsedColumn(), told, console=console, expand=True) as progress:
+        bar = progress.add_task("waiting for a worker", total=1.0, stage="queued")
+
+        def changed(job: Job) -> None:
+            if inspected is not None and job.inspection is not None and not seen:
+                seen.append(job.inspection)
+                inspected(job.inspection, console)
+            # How it ended is told by `outcome`, below the bar.
+            message = "done" if job.state is JobState.SUCCEEDED else escape(job.message)
+            progress.update(
+                bar, completed=job.progress, stage=job.stage or job.state, description=message
+            )
+
+        return client.wait(job_id, changed)
+
+
+def outcome(job: Job, console: Console) -> None:
+    """Says how a job ended."""
+    if job.state is JobState.SUCCEEDED:
+        console.print(f"[green]done:[/] model [bold]{job.name}[/] ({job.model_id})")
+        console.print(job.message, highlight=False, markup=False)
+        return
+    if job.problem is not None:
+        console.print(f"[red]{job.problem.title}:[/] {escape(job.problem.detail)}")
+        for issue in job.problem.issues:
+            console.print(f"  - {issue}", highlight=False, markup=False)
+    else:
+        console.print(f"the job is {job.state}")
+    if job.curve:
+        console.print(curve_table(job))
+
+
+def curve_table(job: Job) -> Table:
+    """What was possible, of a job whose budget could not be met."""
+    table = Table(title="what was tried")
+    for column in ("removed", "parameters", "value", "against the original"):
+        table.add_column(column, justify="right")
+    for point in job.curve:
+        table.add_row(
+            f"{point.removed_share:.0%}",
+            f"{point.parameters:,}",
+            f"{point.value:.4g}",
+            _against(point.loss, point.estimate),
+        )
+    return table
+
+
+def front_table(sweep: Sweep) -> Table:
+    """The models of a sweep that no other beats in both work and perplexity."""
+    names = {job.id: job.name for job in sweep.jobs}
+    table = Table(title=f"{sweep.name}: what no other model of the sweep beats")
+    for column in (
+        "found by",
+        "published as",
+        "parameters",
+        "multiply-adds",
+        "against the original",
+    ):
+        table.add_column(
+            column, justify="left" if column in ("found by", "published as") else "right"
+        )
+    for point in sweep.front:
+        table.add_row(
+            names[point.job_id],
+            point.model_id or "",
+            f"{point.parameters:,}",
+            f"{point.mult_adds:,}",
+            _against(point.loss, point.estimate),
+        )
+    return table
+
+
+def _against(loss: float, estimate: Estimate | None) -> str:
+    """A loss of a metric that the job does not name, in that metric's own unit: a share, or points of F1."""
+    told = f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
+    if estimate is None:
+        return told
+    return f"{told} (95 %: {estimate.low:+.3g} to {estimate.high:+.3g}, {counted(estimate)})"
+
+
+def jobs_table(jobs: list[Job]) -> Table:
+    """A row a job, its id and its message whole in 80 columns."""
+    table = Table(show_lines=True)
+    for column, width in (("job", 20), ("state", 12), ("message", None)):
+        table.add_column(column, overflow="fold", width=width)
+    for job in jobs:
+        state = f"{job.state}\n{job.stage} {job.progress:.0%}" if job.stage else job.state
+        table.add_row(f"{job.id}\n{escape(job.name)}", state, escape(job.message))
+    return table
+
+
+def models_table(models: list[dict[str, Any]]) -> Table:
+    """A row a variant of each model, ids and names of variants whole in 80 columns."""
+    table = Table()
+    table.add_column("model", overflow="fold", width=16)
+    table.add_column("variant", no_wrap=True)
+    for column in ("size", "quality", "median"):
+        table.add_column(column, justify="right", overflow="fold")
+    for model in models:
+        named = f"{escape(model['name'])}\n{model['id']}"
+        table.add_section()
+        if model["issues"]:
+            table.add_row(
+                named, "", "", f"[red]damaged:[/] {escape('; '.join(model['issues']))}", ""
+            )
+            continue
+        for index, variant in enumerate(model["variants"]):
+            record = VariantRecord.model_validate(variant)
+            spoken, scale = record.sentence, scale_of(model["metric"])
+            table.add_row(
+                named if index == 0 else "",
+                record.name,
+                f"{record.parameters:,}\n{file_size(record.size_bytes)}",
+                NOT_JUDGED
+                if model.get("not_judged") and record.name != "original"
+                else f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
+                f"{spoken.milliseconds:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch, spoken.run)})",
+            )
+    return table
+
+
+def comparison_table(manifest: Manifest) -> Table:
+    """The variants of one model side by side."""
+    scale = scale_of(manifest.metric)
+    shapes = [
+        one_run(manifest.task, each.steps, each.batch, each.run)
+        for each in manifest.variants[0].latency
+    ]
+    origin = manifest.provenance
+    done = "Judged" if origin.evaluation is None else "Observed and timed"
+    warned = [f"{done} on {RANDOM}."] if origin.random_inputs else []
+    warned += [] if origin.not_judged is None else [f"{NOTHING_JUDGED}: {origin.not_judged}."]
+    for variant in manifest.variants:
+        if variant.states is not None and variant.states.returned:
+            names = ", ".join(
+                f"{name} (off by {off:.1%})" for name, off in variant.states.returned.items()
+            )
+            warned.append(f"{variant.name} returns states with the removed units at zero: {names}.")
+    caption = "\n".join(f"[bold red]{escape(line)}[/]" for line in warned) or None
+    table = Table(title=f"{manifest.name}: the original and what became of it", caption=caption)
+    table.add_column("variant", no_wrap=True)
+    for column in ("parameters, file, units", scale.name):
+        table.add_column(column, justify="right", overflow="fold")
+    table.add_column("time, as fast as the original", overflow="fold")
+    for variant in manifest.variants:
+        times = [
+            f"{shape}:\n  {each.milliseconds:.2f} ms, {as_fast(each)}"
+            for shape, each in zip(shapes, variant.latency, strict=True)
+        ]
+        table.add_section()
+        table.add_row(
+            variant.name,
+            f"{variant.parameters:,}\n{file_size(variant.size_bytes)}\n{', '.join(map(str, variant.sizes.values()))}",
+            NOT_JUDGED
+            if origin.not_judged is not None and variant.name != "original"
+            else _quality(scale, variant.metrics[manifest.metric], variant),
+            "\n".join(times),
+        )
+    return table
+
+
+def _quality(scale: Scale, value: float, variant: VariantRecord) -> str:
+    """A variant's value and change, and below them how sure that is."""
+    told = f"{scale.value(value)} ({scale.change(variant.loss)})"
+    return told if variant.estimate is None else f"{told}\n[dim]{scale.sample(variant.estimate)}[/]"
+
+
+def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
+    """Texts by variants."""
+    table = Table(title=f"{answer['model']} on {answer['device']}")
+    table.add_column("text")
+    for variant in answer["variants"]:
+        table.add_column(f"{variant['variant']}\nperplexity", justify="right")
+    for index, text in enumerate(texts):
+        values = [variant["texts"][index]["perplexity"] for variant in answer["variants"]]
+        short = text.replace("\n", " ")
+        table.add_row(
+            escape(short[:60] + ("..." if len(short) > 60 else "")),
+            *(f"{v:.2f}" if v else "-" for v in values),
+        )
+    runs = [f"{variant['timing']['run_ms']:.2f} ms" for variant in answer["variants"]]
+    table.add_section()
+    table.add_row("run time, this once", *runs)
+    return table
+
+
+def answer_table(answer: dict[str, Any], question: str) -> Table:
+    """Answers to one question by variants; the best of each in the first line."""
+    table = Table(title=f"{escape(question[:100])}\n{answer['model']} on {answer['device']}")
+    table.add_column("")
+    for variant in answer["variants"]:
+        table.add_column(variant["variant"])
+    lists = [variant["answers"][0]["top_k"] for variant in answer["variants"]]
+    for index in range(max(map(len, lists))):
+        cells = [_span(spans[index]) if index < len(spans) else "" for spans in lists]
+        table.add_row(str(index + 1), *cells)
+    table.add_section()
+    for stage in ("run", "search"):
+        times = [f"{variant['timing'][f'{stage}_ms']:.2f} ms" for variant in answer["variants"]]
+        table.add_row(f"{stage} time, this once", *times)
+    return table
+
+
+def runs_table(model: str, runs: dict[str, GraphRun]) -> Table:
+    """Outputs of one run by variants: shape and range, and what changed against the first."""
+    table = Table(title=f"{escape(model)}: one run")
+    table.add_column("output")
+    for variant in runs:
+        table.add_column(variant, justify="right")
+    first = next(iter(runs.values()))
+    for name, wanted in first.outputs.items():
+        cells = [
+            _output(wanted),
+            *(_compared(each.outputs[name], wanted) for each in list(runs.values())[1:]),
+        ]
+        table.add_row(escape(name), *cells)
+    table.add_section()
+    times = [
+        f"{each.run_ms:.2f} ms ({first.run_ms / max(each.run_ms, 1e-3):.1f}x)"
+        for each in runs.values()
+    ]
+    table.add_row("run time, this once", *times)
+    return table
+
+
+def _output(array: NDArray[Any]) -> str:
+    told = f"{array.dtype} {list(array.shape)}"
+    if array.dtype.kind not in "iuf" or not array.size:
+        return told
+    return f"{told}\n[dim]{array.min():.4g} to {array.max():.4g}[/]"
+
+
+def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
+    """What an output is beside that of the first variant."""
+    told = _output(found)
+    if found.shape != first.shape or found.dtype.kind not in "biuf":
+        return told
+    return f"{told}\n{output_change([(found, first)]):.2%} changed"
+
+
+def _span(span: dict[str, Any]) -> str:
+    text = span["answer"].replace("\n", " ")
+    return f"{escape(text[:80])}\n[dim]{span['score']:.3f}, characters {span['start']} to {span['end']}[/]"

@@ -1,0 +1,111 @@
+"""Requests to one service: files and JSON there, answers and problems back."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from isslim.client.beside import data_beside
+from isslim.client.forms import Companions, ProblemError, Unreachable
+from isslim.types.recipe import Recipe
+
+
+class Transport:
+    """Talks to one service.
+
+    Args:
+        url: its address.
+        timeout: seconds for one answer; a comparison of a large model takes a while.
+    """
+
+    def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
+        self.url = url
+        try:
+            self._http = httpx.Client(base_url=url, timeout=timeout)
+        except httpx.InvalidURL as error:
+            raise Unreachable(f"'{url}' is no address: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def ready(self) -> bool:
+        """Whether the service can answer."""
+        try:
+            return self._http.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _upload(
+        self,
+        path: str,
+        model: Path,
+        companions: Companions,
+        recipe: Recipe | None,
+        data: dict[str, str],
+    ) -> Any:
+        options = (recipe or Recipe()).model_dump_json(exclude_none=True)
+        paths: dict[str, Any] = {"model": model, **companions}
+        for graph in ("model", "check_graph"):
+            if paths.get(f"{graph}_data") is None and paths.get(graph) is not None:
+                paths[f"{graph}_data"] = data_beside(paths[graph])
+        with ExitStack() as stack:
+            files = {
+                name: stack.enter_context(file.open("rb"))
+                for name, file in paths.items()
+                if file is not None
+            }
+            return self._ask("POST", path, files=files, data={"options": options, **data})
+
+    def _ask(self, method: str, path: str, **content: Any) -> Any:
+        try:
+            return self._raw(method, path, **content).json()
+        except ValueError as error:
+            raise Unreachable(f"what answers at {self.url} is no isslim service") from error
+
+    def _raw(self, method: str, path: str, **content: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **content)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unreachable(
+                f"no service answers at {self.url}: {error}; is it running? (isslim serve)"
+            ) from error
+        if response.is_success:
+            return response
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            body = {}
+        raise ProblemError(
+            response.status_code,
+            body.get("type", "http"),
+            body.get("detail", response.text),
+            body.get("errors", []),
+        )
+
+
+def part(name: str) -> str:
+    """A name as one part of a path: a `?` or `#` in it would else cut it short, and mean another model.
+
+    Raises:
+        ProblemError: when it holds a slash, as no name does; a service may take it for two parts however it is written.
+    """
+    if "/" in name:
+        raise ProblemError(
+            404, "not-found", f"there is nothing of the name '{name}': names hold no slash", []
+        )
+    return quote(name, safe="")

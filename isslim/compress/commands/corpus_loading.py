@@ -1,0 +1,71 @@
+"""A corpus as token ids, and how much of it the vocabulary lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from isslim.compress.errors import TextUnusable, VocabularyMismatch
+from isslim.compress.kinds.language.corpus import END, UNKNOWN, build_vocabulary, load_corpus
+
+MOST_UNKNOWN = 0.9
+
+
+@dataclass(frozen=True)
+class ReadCorpus:
+    """Three texts as ids (int64, (N,)) of one vocabulary.
+
+    Attributes:
+        unknown_share: per part, the share of its words that are not in the vocabulary and read as `<unk>`.
+    """
+
+    words: list[str]
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+    unknown_share: dict[str, float]
+
+
+def read_corpus(name: str, size: int, words: Path | None = None) -> ReadCorpus:
+    """Loads a corpus and encodes it.
+
+    Args:
+        name: see `isslim.compress.kinds.language.corpus.load_corpus`.
+        size: of the vocabulary that is built from the training text.
+        words: a vocabulary to use instead, one word a line.
+
+    Raises:
+        FileNotFoundError: when the corpus is not there.
+        VocabularyMismatch: when a given vocabulary has no `<unk>` or `<eos>`, or a word twice.
+        TextUnusable: when nearly all words of a part are not in the vocabulary.
+    """
+    corpus = load_corpus(name)
+    known = build_vocabulary(corpus.train, size) if words is None else _lines(words)
+    index = {word: position for position, word in enumerate(known)}
+    missing = [word for word in (UNKNOWN, END) if word not in index]
+    if missing or len(index) < len(known):
+        twice = len(known) - len(index)
+        raise VocabularyMismatch(
+            f"the vocabulary of {len(known):,} words lacks {', '.join(missing) or 'nothing'} and has {twice:,} words "
+            f"twice; {UNKNOWN} and {END} and every word once are expected"
+        )
+    parts, shares = {}, {}
+    for part in ("train", "valid", "test"):
+        tokens = getattr(corpus, part).replace("\n", f" {END} ").split()
+        parts[part] = torch.tensor(
+            [index.get(token, index[UNKNOWN]) for token in tokens], dtype=torch.int64
+        )
+        shares[part] = sum(token not in index for token in tokens) / max(1, len(tokens))
+        if shares[part] > MOST_UNKNOWN:
+            raise TextUnusable(
+                f"{shares[part]:.0%} of the {part} text's {len(tokens):,} words are not in the vocabulary of "
+                f"{len(known):,}; is it the right vocabulary?"
+            )
+    return ReadCorpus(known, parts["train"], parts["valid"], parts["test"], shares)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")

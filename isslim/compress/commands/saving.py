@@ -1,0 +1,68 @@
+"""What a command leaves in its folder: a model that can be uploaded, and a record of how it came to be."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from isslim.compress.networks import LanguageModel
+
+
+def save_model(folder: Path, network: LanguageModel, words: list[str], *, tied: bool) -> None:
+    """Writes `model.safetensors`, `config.json` and `words.txt`, in the form that an upload has."""
+    weights = {name: torch.from_numpy(array) for name, array in network.arrays().items()}
+    write(folder / "words.txt", ("\n".join(words) + "\n").encode())
+    write(folder / "config.json", json.dumps({"tied": tied}).encode())
+    write(folder / "model.safetensors", save(weights))
+
+
+def save_record(folder: Path, record: dict[str, Any]) -> None:
+    """Writes `record.json`, with versions and machine; what is no number is null."""
+    content = record | {"versions": _versions(), "machine": _machine()}
+    write(folder / "record.json", json.dumps(_plain(content), indent=2, allow_nan=False).encode())
+
+
+def write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "isslim": importlib.metadata.version("isslim"),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "processor": torch.cpu.get_capabilities().get("architecture", platform.machine()),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value

@@ -1,0 +1,1 @@
+"""ONNX files: written tensor by tensor, and in 8 bits."""

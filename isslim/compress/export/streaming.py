@@ -1,0 +1,63 @@
+"""Writes an ONNX file tensor by tensor, so that a model of gigabytes needs the memory of its largest matrix only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+Floats = NDArray[np.float32]
+
+# Tags of onnx.proto's fields with the wire type "length-delimited": number << 3 | 2.
+_MODEL_GRAPH = b"\x3a"  # ModelProto.graph = 7
+_GRAPH_INITIALIZER = b"\x2a"  # GraphProto.initializer = 5
+_TENSOR_RAW_DATA = b"\x4a"  # TensorProto.raw_data = 9
+
+
+def write(
+    file: BinaryIO, model: onnx.ModelProto, weights: Callable[[], Iterator[tuple[str, Floats]]]
+) -> None:
+    """Serializes `model` with the weights added to its graph, one tensor in memory at a time.
+
+    The graph is written last in the message, as its own bytes followed by one initializer field per tensor: the
+    order of fields is free in protobuf, so the file is an ordinary one.
+
+    Args:
+        file: written from where it stands.
+        model: the structure; left without its graph.
+        weights: gives the tensors by name; called twice, since sizes stand before what they measure.
+    """
+    graph = model.graph.SerializeToString()
+    size = len(graph) + sum(_initializer_size(name, array) for name, array in weights())
+    model.ClearField("graph")
+    file.write(model.SerializeToString())
+    file.write(_MODEL_GRAPH + _varint(size) + graph)
+    for name, array in weights():
+        head = _tensor_head(name, array)
+        file.write(_GRAPH_INITIALIZER + _varint(len(head) + array.nbytes) + head)
+        file.write(np.ascontiguousarray(array, dtype="<f4").data)
+
+
+def _initializer_size(name: str, array: Floats) -> int:
+    body = len(_tensor_head(name, array)) + array.nbytes
+    return len(_GRAPH_INITIALIZER) + len(_varint(body)) + body
+
+
+def _tensor_head(name: str, array: Floats) -> bytes:
+    """A TensorProto up to its data."""
+    head = TensorProto(dims=array.shape, data_type=TensorProto.FLOAT, name=name)
+    return bytes(head.SerializeToString()) + _TENSOR_RAW_DATA + _varint(array.nbytes)
+
+
+def _varint(value: int) -> bytes:
+    """Protobuf's base-128 number: seven bits a byte, the lowest first, the high bit says that more follow."""
+    groups = bytearray()
+    while value > 127:
+        groups.append(value & 127 | 128)
+        value >>= 7
+    groups.append(value)
+    return bytes(groups)

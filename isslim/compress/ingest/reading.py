@@ -1,0 +1,35 @@
+"""What was made of an upload, in words: what it was recognised as, what of it was left out, and what had to be assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How an upload was read.
+
+    Attributes:
+        recognised: what it is, such as `embedding / LSTM / linear layout: 2 LSTM layers of 24 units, untied`.
+        dropped: what the file holds and the model does not use, each by name and with the reason.
+        assumed: what weights cannot show and was taken for granted.
+    """
+
+    recognised: str
+    dropped: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+
+    def adding(self, dropped: tuple[str, ...], assumed: tuple[str, ...]) -> Reading:
+        """The same reading, with what was found out beside the model's own file."""
+        return Reading(self.recognised, (*self.dropped, *dropped), (*self.assumed, *assumed))
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        told = {"dropped": self.dropped, "assumed": self.assumed}
+        return "; ".join(
+            [
+                self.recognised,
+                *(f"{what}: {', '.join(each)}" for what, each in told.items() if each),
+            ]
+        )

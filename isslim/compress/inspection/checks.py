@@ -1,0 +1,170 @@
+"""Checks of the sender's own: is the model, as it was read, the one that they have?
+
+Weights do not show in which order layers run, whether a ReLU or a scale stands between them, or which token an id means. Who
+sends a model can: by the perplexity that they measured on a text, or by an ONNX export of the same model.
+
+Legend: N tokens, B streams, T rows of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isslim.compress.contract import ModelTask
+from isslim.compress.devices import device_of, placed
+from isslim.compress.errors import CheckFailed, CheckUnusable, ModeUnavailable
+from isslim.compress.kinds.graphs.understanding import graph_file
+from isslim.compress.kinds.language.export_check import compared_with_export
+from isslim.compress.kinds.language.task import LanguageTask
+from isslim.compress.kinds.language.training.plan import perplexity_of
+from isslim.compress.kinds.registry import Inputs
+from isslim.compress.networks import LanguageModel
+from isslim.runtime.errors import TextRefused
+from isslim.types.inspection import CheckResult
+from isslim.types.recipe import Check
+
+STREAM, LEAD, STEPS = 500, 100, 50
+"""Least tokens of a stream, tokens of the one before that are read before it, and steps of one run."""
+MOST_STREAMS, MOST_SCORES = 64, 1 << 24
+"""Streams side by side, and scores that are held at once."""
+_DIFFERENT = (
+    "the order in which the layers run (`layers` in the config), or layers side by side that were read as one above the other",
+    "a ReLU, a residual link, a scale or a normalisation between layers, which leaves no weights",
+    "the vocabulary: another file, or another order of its ids",
+    "how the text becomes tokens: line breaks, lower case, unknown words (`unit` and `start_token` in the recipe)",
+)
+
+
+def checked(task: ModelTask[Any], inputs: Inputs, check: Check | None) -> list[CheckResult]:
+    """Does the checks that were sent; without any, nothing.
+
+    Args:
+        task: the model as it was read.
+        inputs: with the files of the checks.
+        check: the perplexity that the sender measured; None: none.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        CheckFailed: when the model is another one than the sender has.
+        CheckUnusable: when a check cannot be done.
+        ModeUnavailable: when this kind of model has no checks.
+    """
+    if check is None and inputs.check is None and inputs.check_graph is None:
+        return []
+    if not isinstance(task, LanguageTask):
+        raise ModeUnavailable(
+            f"`check` and `check_graph` are of language models, whose weights do not say all; a {task.task} is not checked: "
+            "leave them out"
+        )
+    found: list[CheckResult] = []
+    try:
+        if inputs.check_graph is not None:
+            path = graph_file(inputs.check_graph, inputs.check_graph_data).path
+            found.append(compared_with_export(task.original, path, task.codec, task.recipe.seed))
+        if check is not None or inputs.check is not None:
+            found.append(_perplexity(task, inputs, check))
+    except CheckFailed as failed:
+        raise CheckFailed(
+            failed.detail,
+            [
+                f"it was read as: {task.origin.layout}",
+                *failed.issues,
+                *(f"may be different: {each}" for each in _DIFFERENT),
+            ],
+        ) from failed
+    return found
+
+
+def _perplexity(task: LanguageTask, inputs: Inputs, check: Check | None) -> CheckResult:
+    path, field = (inputs.held_out, "held_out") if inputs.check is None else (inputs.check, "check")
+    if check is None:
+        raise CheckUnusable(
+            "a text was sent as `check`, and no perplexity of it: name it in the options, "
+            '`{"check": {"perplexity": 83.8}}`'
+        )
+    if path is None:
+        raise CheckUnusable(
+            f"the options name a perplexity of {check.perplexity:g}, and no text was sent that it is of: send it as `check`, "
+            "or as `held_out`"
+        )
+    found = perplexity_of_all(task.original, _ids(task, path, field), task.codec.start_id)
+    if not abs(found / check.perplexity - 1) <= check.tolerance:  # NaN fails too
+        raise CheckFailed(
+            f"the perplexity of `{field}` is {found:,.2f} by the model as it was read, and you measured {check.perplexity:,.2f}; "
+            f"they may differ by {check.tolerance:.2%}"
+        )
+    return CheckResult(
+        name=f"perplexity of `{field}`",
+        expected=f"{check.perplexity:,.2f}",
+        found=f"{found:,.2f}",
+        tolerance=f"{check.tolerance:.2%}",
+    )
+
+
+def _ids(task: LanguageTask, path: Path, field: str) -> Tensor:
+    try:
+        ids = task.codec.encode(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, TextRefused) as error:
+        raise CheckUnusable(
+            f"the text `{field}` cannot be read with this vocabulary: {error}"
+        ) from error
+    if len(ids) < 2:
+        raise CheckUnusable(
+            f"the text `{field}` has {len(ids)} tokens, of which no perplexity can be told"
+        )
+    return torch.tensor(ids, dtype=torch.int64)
+
+
+def perplexity_of_all(network: LanguageModel, tokens: Tensor, start: int | None) -> float:
+    """Exp of the mean negative log-likelihood of a whole text, read as one stream from the zero state.
+
+    For speed it is cut into streams side by side, each of which reads the last `LEAD` tokens of the one before it first: what is
+    further back hardly changes a state. The network is left in evaluation mode.
+
+    Args:
+        network: the model.
+        tokens: int64 (N,), N at least 2.
+        start: read before the first token; None: the first token is given, and not counted.
+    """
+    network.eval()
+    with placed(network), torch.no_grad():
+        device = device_of(network)
+        before = torch.tensor([] if start is None else [start], dtype=torch.int64)
+        text = torch.cat([before, tokens])
+        given, labels = text[:-1], text[1:]  # (N,)
+        count = len(labels)
+        streams = max(1, min(MOST_STREAMS, count // STREAM))
+        rows = -(-count // streams)
+        padded = nn.functional.pad(
+            torch.stack([given, labels]), (0, rows * streams - count), value=0
+        )
+        inputs, wanted = (
+            each.view(streams, rows).t().contiguous().to(device) for each in padded
+        )  # (T, B)
+        counts = (torch.arange(rows * streams).view(streams, rows).t() < count).to(device)
+        state = network.zero_state(streams)
+        if streams > 1:
+            lead = inputs[-min(LEAD, rows) :, :-1]
+            _, warm = network(lead, network.zero_state(streams - 1))
+            state = [
+                tuple(
+                    torch.cat([zero[:, :1], own], dim=1)
+                    for zero, own in zip(zeros, layer, strict=True)
+                )
+                for zeros, layer in zip(state, warm, strict=True)
+            ]
+        total, steps = 0.0, max(1, min(STEPS, MOST_SCORES // (streams * network.vocabulary)))
+        for begin in range(0, rows, steps):
+            part = slice(begin, begin + steps)
+            logits, state = network(inputs[part], state)
+            losses = nn.functional.cross_entropy(
+                logits.flatten(0, 1), wanted[part].flatten(), reduction="none"
+            )
+            total += float(losses.double()[counts[part].flatten()].sum())
+    return perplexity_of(total / count)

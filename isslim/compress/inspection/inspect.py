@@ -1,0 +1,79 @@
+"""What every job begins with, and all that an inspection does: to read an upload and say what was understood of it.
+
+An inspection takes seconds: what is costly - the original's quality, an evaluation of the operator's, texts that the model has to
+write - is left to the stages of a job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+from isslim.compress.contract import ModelTask
+from isslim.compress.errors import CompressError
+from isslim.compress.ingest.findings import Findings
+from isslim.compress.inspection.checks import checked
+from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.processes.command_metrics import Evaluations
+from isslim.compress.pruning import axes
+from isslim.types.inspection import Inspection
+from isslim.types.recipe import Recipe
+
+
+def begin(
+    inputs: Inputs,
+    recipe: Recipe,
+    tell: Callable[[Inspection], None],
+    evaluations: Evaluations = MappingProxyType({}),
+    *,
+    looking: bool = False,
+) -> tuple[ModelTask[Any], Inspection]:
+    """Reads an upload and tells what was understood of it, also where it is refused.
+
+    Args:
+        inputs: the uploads' local files.
+        recipe: what is asked for.
+        tell: called once, before this returns or raises a `CompressError`.
+        evaluations: commands that the recipe's metric may name.
+        looking: the task will not be used: see `read_task`.
+
+    Returns:
+        The task, and what `tell` was called with.
+
+    Raises:
+        CompressError: an answer for the person who uploaded.
+    """
+    found = Findings()
+    try:
+        task = read_task(inputs, recipe, evaluations, found, looking)
+        found.add(**_of(task))
+        found.add(checks=checked(task, inputs, recipe.check))
+        if task.task == "graph":  # what was read of a checkpoint has been told, piece by piece
+            found.add(layout=task.origin.layout)
+    except CompressError as error:
+        tell(found.refused(error.problem()))
+        raise
+    inspection = found.understood()
+    tell(inspection)
+    return task, inspection
+
+
+def _of(task: ModelTask[Any]) -> dict[str, Any]:
+    """What a task says of itself."""
+    declaration = task.original.declaration()
+    return {
+        "kind": task.task,
+        "architecture": task.original.architecture,
+        "layers": task.layers(),
+        "parameters": task.parameters(declaration),
+        "mult_adds": axes.mult_adds(declaration),
+        "text": task.text,
+        "left_alone": [note for note in task.notes() if note not in task.origin.warnings],
+        "metric": task.metric,
+        "observed_on": task.origin.calibration,
+        "judged_on": task.origin.held_out if task.evaluation is None else task.evaluation,
+        "random_inputs": task.origin.random,
+        "not_judged": None if task.evaluation is not None else task.origin.not_judged,
+        "warnings": [*task.origin.warnings, *task.origin.left_out],
+    }

@@ -1,0 +1,1 @@
+"""ONNX graphs of any origin, judged by what becomes of their outputs."""

@@ -1,0 +1,72 @@
+"""Moments of what every site of a graph reads, over recorded runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.contract import Tell
+from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.kinds.graphs.running import opened
+from isslim.compress.kinds.graphs.values import OVERFLOWING, refuse_many
+from isslim.compress.kinds.language.activations import Observed
+from isslim.compress.pruning.moments import Moments, Sums, gathered
+from isslim.runtime.graphs.recorded_inputs import Inputs
+
+
+def watched(
+    network: GraphNetwork, runs: Sequence[Inputs], labels: Sequence[str], tell: Tell
+) -> tuple[Observed, list[str]]:
+    """Runs a graph that shows what its sites read.
+
+    Args:
+        network: the original.
+        runs: to observe.
+        labels: what to call each.
+        tell: progress.
+
+    Returns:
+        The moments, and a line on every run that lies outside of what float32 can sum and was left out.
+
+    Raises:
+        RunsUnusable: when too many runs do.
+    """
+    observer, moments, seen, lines = network.observer(), dict[str, Moments](), 0, list[str]()
+    with opened(observer.model) as graph:
+        for done, run in enumerate(runs):
+            found = observer.rows(graph.run(run, observer.outputs))
+            fault = _unfit(found)
+            if fault is not None:
+                lines.append(f"{labels[done]}: {fault}")
+            for site, rows in found.items():
+                if len(rows) and fault is None:
+                    moments[site] = (
+                        Moments.of(rows) if len(runs) == 1 else gathered(moments.get(site), rows)
+                    )
+                    seen = max(seen, moments[site].count)
+            tell((done + 1) / len(runs), "observing")
+    refuse_many(len(lines), len(runs), "lead to values that nothing can be learned from", lines)
+    declaration = network.declaration()
+    for each in declaration.sites:
+        if each.name not in moments:
+            # It lies in a branch that never ran: nothing is known of its inputs, so nothing is told from others.
+            width = sum(part.size for part in declaration.parts(each))
+            nothing = Sums(1, np.zeros(width), np.eye(width))
+            moments[each.name] = Moments(nothing, nothing)
+    return Observed(moments, seen), lines
+
+
+def _unfit(rows: Mapping[str, NDArray[np.float32]]) -> str | None:
+    """Why what the sites of a graph read in one run cannot be summed; None where it can."""
+    for site, each in rows.items():
+        largest = float(np.abs(each).max(initial=0.0))
+        if not largest < OVERFLOWING:
+            what = (
+                f"values up to {largest:.0e}"
+                if np.isfinite(largest)
+                else "values that are NaN or infinite"
+            )
+            return f"{site} reads {what}"
+    return None

@@ -1,0 +1,226 @@
+"""How far the outputs of a graph are from the original's: the metrics of `isslim/types/quality.py` for graphs, and their intervals.
+
+All are taken over every run together, output by output; the worst output counts. Decisions and cosines are taken along one
+dimension of an output, its classes or features: see `classes`. Whole numbers and truth values are decisions themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.statistics.intervals import blocks, bootstrap, share_of
+from isslim.types.manifest import Estimate
+from isslim.types.quality import Pairs, output_change, squared_difference
+from isslim.types.recipe import GraphMetric
+
+Outputs = dict[str, NDArray[Any]]
+Axes = Mapping[str, int]
+"""Of outputs, the dimension along which their classes or features lie; the last one of those that are not named."""
+_LAST: Axes = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A metric's value, which output it is of, and how sure its loss is; None where that cannot be told."""
+
+    value: float
+    output: str
+    estimate: Estimate | None
+
+
+def compared(
+    metric: GraphMetric,
+    found: Sequence[Outputs],
+    wanted: Sequence[Outputs],
+    names: Sequence[str],
+    axes: Axes = _LAST,
+) -> Compared:
+    """The metric's value over runs.
+
+    Args:
+        metric: `output_change`, `argmax`, `mean_squared_error` or `cosine`.
+        found: outputs of every run, by name.
+        wanted: the original's.
+        names: which outputs count.
+        axes: see `Axes`.
+
+    Returns:
+        Of `argmax` and `cosine` the smallest (1 is equal), of the others the largest (0 is equal) over the outputs. An output
+        that is not finite where the original's is counts as infinitely far.
+    """
+    values: dict[str, float] = {}
+    pairs: dict[str, Pairs] = {}
+    for name in names:
+        pairs[name] = [
+            (_rows(one[name], axes.get(name, -1)), _rows(other[name], axes.get(name, -1)))
+            for one, other in zip(found, wanted, strict=True)
+        ]
+        values[name] = _MEASURES[metric](pairs[name])
+    worst = (min if metric in ("argmax", "cosine") else max)(values, key=lambda name: values[name])
+    return Compared(float(values[worst]), worst, _ESTIMATES[metric](pairs[worst]))
+
+
+def loss_of(metric: GraphMetric, value: float) -> float:
+    """How much worse than the original a value is: see `isslim/types/quality.py`."""
+    return 1.0 - value if metric in ("argmax", "cosine") else value
+
+
+def rows_of(array: NDArray[Any], axis: int = -1) -> int:
+    """How many rows an output has, its classes or features along a dimension."""
+    return len(_rows(array, axis))
+
+
+def difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
+    """The largest difference of any number of any output, relative to the output's largest one where that is above 1.
+
+    Returns:
+        Infinity where shapes or types differ, or only one is finite.
+    """
+    worst = 0.0
+    for one, other in zip(found, expected, strict=True):
+        for name, wanted in other.items():
+            ours = one[name]
+            if ours.shape != wanted.shape or ours.dtype != wanted.dtype:
+                return float("inf")
+            if wanted.dtype.kind not in "fiub" or not wanted.size:
+                continue
+            a, b = ours.astype(np.float64), wanted.astype(np.float64)
+            same = (a == b) | (np.isnan(a) & np.isnan(b))
+            scale = max(1.0, float(np.abs(b[np.isfinite(b)]).max(initial=0.0)))
+            off = np.abs(a - b)[~same] / scale
+            worst = max(worst, float(np.where(np.isnan(off), np.inf, off).max(initial=0.0)))
+    return worst
+
+
+def _rows(array: NDArray[Any], axis: int) -> NDArray[Any]:
+    """An output as (N, C), the entries of one dimension last; single numbers as (N, 1)."""
+    array = np.asarray(array)
+    if not array.ndim:
+        return array.reshape(1, 1)
+    moved = np.moveaxis(array, axis, -1)
+    return (
+        moved.reshape(-1 if moved.size else 0, moved.shape[-1] or 1)
+        if moved.shape[-1]
+        else moved.reshape(0, 1)
+    )
+
+
+def _mean_squared_error(pairs: Pairs) -> float:
+    difference, _, count = squared_difference(pairs)
+    return difference / max(count, 1)
+
+
+def _argmax(pairs: Pairs) -> float:
+    """Share of decisions that are the same."""
+    return _mean([_same(*pair) for pair in pairs])
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether decisions are the same: the largest of a row; of single numbers, the side of 0.5; of whole numbers, each."""
+    if other.dtype.kind in "iub":
+        return np.asarray(one == other).ravel()
+    if other.shape[-1] > 1:
+        return np.asarray(one.argmax(-1) == other.argmax(-1))
+    return np.asarray((one > 0.5) == (other > 0.5)).ravel()
+
+
+def _cosine(pairs: Pairs) -> float:
+    """Mean cosine between rows."""
+    return _mean([_cosines(*pair) for pair in pairs])
+
+
+def _cosines(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Cosines between rows; equal ones have 1, whatever they hold, and those that are not finite -1."""
+    ours, whole = one.astype(np.float64), other.astype(np.float64)
+    equal = ((ours == whole) | (np.isnan(ours) & np.isnan(whole))).all(1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(whole, axis=1)
+        found = (ours * whole).sum(1) / np.maximum(norms, 1e-30)
+    return np.where(equal, 1.0, np.where(np.isfinite(found), found, -1.0))
+
+
+def _mean(values: list[NDArray[Any]]) -> float:
+    """Over all of them; 1 of none, which are equal."""
+    together = np.concatenate(values)
+    return float(together.mean()) if together.size else 1.0
+
+
+def _estimated_decisions(pairs: Pairs) -> Estimate:
+    same = [_same(*pair) for pair in pairs]
+    return share_of([int((~each).sum()) for each in same], [each.size for each in same])
+
+
+def _estimated_change(pairs: Pairs) -> Estimate | None:
+    """Of the root of squared differences relative to the squared distances from the mean."""
+    finite = [other[np.isfinite(other)].astype(np.float64) for _, other in pairs]
+    mean = sum(float(each.sum()) for each in finite) / max(sum(each.size for each in finite), 1)
+
+    def change(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        squares, total, second, numbers = sums.T
+        spread = second - total**2 / np.maximum(numbers, 1)
+        changed: NDArray[np.float64] = np.sqrt(squares / np.where(spread > 0, spread, numbers))
+        return changed
+
+    def summed(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+        centred = np.where(np.isfinite(other), other.astype(np.float64) - mean, 0.0)
+        squares = _squares(one, other).sum(1)
+        return np.stack(
+            [
+                squares,
+                centred.sum(1),
+                np.square(centred).sum(1),
+                np.full(len(other), other.shape[1]),
+            ],
+            axis=1,
+        )
+
+    return bootstrap(
+        blocks([summed(*pair) for pair in pairs]), change, count=_rows_of(pairs), unit="rows"
+    )
+
+
+def _estimated_error(pairs: Pairs) -> Estimate | None:
+    sums = [
+        np.stack([_squares(*pair).sum(1), np.full(len(pair[1]), pair[1].shape[1])], axis=1)
+        for pair in pairs
+    ]
+    return bootstrap(blocks(sums), _ratio, count=_rows_of(pairs), unit="rows")
+
+
+def _estimated_distance(pairs: Pairs) -> Estimate | None:
+    distances = [1.0 - _cosines(*pair) for pair in pairs]
+    sums = [np.stack([each, np.ones_like(each)], axis=1) for each in distances]
+    return bootstrap(blocks(sums), _ratio, count=_rows_of(pairs), unit="rows")
+
+
+def _rows_of(pairs: Pairs) -> int:
+    return sum(len(other) for _, other in pairs)
+
+
+def _ratio(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio: NDArray[np.float64] = sums[:, 0] / np.maximum(sums[:, 1], 1)
+    return ratio
+
+
+def _squares(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Squared differences; the same infinity on both sides is none."""
+    ours, whole = one.astype(np.float64), other.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(
+            (ours == whole) | (np.isnan(ours) & np.isnan(whole)), 0.0, np.square(ours - whole)
+        )
+
+
+_MEASURES = {
+    "output_change": output_change, "argmax": _argmax, "mean_squared_error": _mean_squared_error, "cosine": _cosine,
+}  # fmt: skip
+_ESTIMATES = {
+    "output_change": _estimated_change, "argmax": _estimated_decisions, "mean_squared_error": _estimated_error,
+    "cosine": _estimated_distance,
+}  # fmt: skip

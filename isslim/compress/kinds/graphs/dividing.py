@@ -1,0 +1,321 @@
+"""Dividing recorded runs in two parts, one to observe and one to judge on, where there are too few of them to keep some apart.
+
+A graph says of its inputs which dimensions are free, and not what they mean. So the original is asked. A dimension holds
+sequences that do not know of each other when the graph gives the same rows for a part of them as for all. A dimension holds
+steps when a part of them can be run and every output has as many steps as were given: a run of the second half alone
+then begins from the recorded first state, and is a sample of its own.
+
+Legend: N sequences, T steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from isslim.compress.kinds.graphs.comparing import Outputs, difference
+from isslim.compress.kinds.graphs.onnx.trace.tracing import Trace
+from isslim.runtime.errors import InputsRefused
+from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+
+ENOUGH_RUNS = 5
+"""From here on a fifth of the runs judges; of fewer, sequences or steps are kept apart where that is sound."""
+TOLERANCE = 1e-4
+"""Within which rows of a part equal those of the whole: float32 sums in different orders."""
+MOST_TRIED, TRIED_SEQUENCES = 12, 6
+"""Sets of dimensions that are tried, and the sequences that they are tried on."""
+LEAST_ROWS = 20
+"""Of outputs, to judge on: fewer hardly have an interval."""
+LEAST_STEPS = 4
+"""Of a run that is cut in two."""
+
+Along = Mapping[str, int]
+"""A dimension of each input that has it."""
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Runs to observe and runs to judge on, what they are, and why there are none to judge on."""
+
+    observed: list[Inputs]
+    judged: list[Inputs]
+    told: str
+    problem: str | None = None
+
+
+def digest(run: Inputs) -> str:
+    """The same for runs of the same content."""
+    found = hashlib.sha256()
+    for name in sorted(run):
+        array = np.ascontiguousarray(run[name])
+        found.update(f"{name} {array.dtype} {array.shape}".encode())
+        found.update(repr(array.tolist()).encode() if array.dtype.kind in "OU" else array.tobytes())
+    return found.hexdigest()
+
+
+def sequences_of(graph: AnyGraph, runs: Sequence[Inputs], outputs: Sequence[str]) -> Along | None:
+    """The dimension of every input along which lie sequences that do not know of each other; None where there is none.
+
+    Args:
+        graph: the original.
+        runs: of it.
+        outputs: names of those that are looked at, at least one: of a random output no two runs are equal.
+    """
+    longest: dict[tuple[tuple[str, int], ...], tuple[Along, Inputs]] = {}
+    for run in runs:
+        for along in _free(graph, run):
+            name = tuple(sorted(along.items()))
+            if name not in longest or _length(run, along) > _length(longest[name][1], along):
+                longest[name] = along, run
+    for along, run in list(longest.values())[:MOST_TRIED]:
+        if all(_length(each, along) for each in runs) and _independent(graph, run, along, outputs):
+            return along
+    return None
+
+
+def divided(
+    graph: AnyGraph,
+    trace: Trace,
+    runs: Sequence[Inputs],
+    rows: Sequence[int],
+    along: Along | None,
+    outputs: Sequence[str],
+    states: Collection[str],
+) -> Divided:
+    """Runs in two parts: whole runs where there are enough, else sequences, else a few whole runs, else steps.
+
+    Args:
+        graph: the original.
+        trace: what is known of it.
+        runs: no two of them equal, at least one.
+        rows: of each, how many rows an output has at least.
+        along: of `sequences_of`.
+        outputs: names of those that judge.
+        states: of those, the ones that show a state after the last step, which have no steps.
+    """
+    found = None
+    if len(runs) < ENOUGH_RUNS and along is not None:
+        found = _by_sequences(runs, along)
+    if found is None and len(runs) > 1:
+        found = _by_runs(runs, rows)
+    if found is None:
+        found = _by_steps(graph, trace, runs[0], along, outputs, states)
+    if found is not None:
+        return found
+    return Divided(
+        list(runs),
+        list(runs),
+        "nothing that was not observed",
+        "one recorded run was sent, which had to be observed, and it cannot be divided: neither into sequences that the graph "
+        "answers one by one, nor into steps of which every output has one each",
+    )
+
+
+def without_known(
+    runs: Sequence[Inputs], known: Sequence[Inputs], along: Along | None
+) -> tuple[list[Inputs], int]:
+    """Runs without the sequences that others hold, where sequences are known; and how many those were."""
+    if along is None:
+        return list(runs), 0
+    seen = {digest(each) for run in known for each in _each(run, along)}
+    kept, dropped = [], 0
+    for run in runs:
+        rows = [index for index, each in enumerate(_each(run, along)) if digest(each) not in seen]
+        dropped += _length(run, along) - len(rows)
+        if rows:
+            kept.append(run if len(rows) == _length(run, along) else part(run, along, rows))
+    return kept, dropped
+
+
+def part(run: Inputs, along: Along, index: Sequence[int]) -> Inputs:
+    """Some sequences or steps of a run."""
+    return {
+        name: np.ascontiguousarray(np.take(array, index, axis=along[name]))
+        if name in along
+        else array
+        for name, array in run.items()
+    }
+
+
+def _by_runs(runs: Sequence[Inputs], rows: Sequence[int]) -> Divided:
+    """The last fifth of the runs; up to half of them, where less gives hardly a row of outputs to judge on."""
+    most, cut = (len(runs) + 1) // 2, len(runs) * 4 // 5 or 1
+    while cut > most and sum(rows[cut:]) < LEAST_ROWS:
+        cut -= 1
+    share, counted = _share(len(runs) - cut, len(runs)), _counted(len(runs) - cut, "run")
+    told = f"the last {share} of the uploaded inputs, used for nothing else ({counted})"
+    return Divided(list(runs[:cut]), list(runs[cut:]), told)
+
+
+def _share(count: int, whole: int) -> str:
+    """What to call so many of all: of few a fifth may have to be a third."""
+    return "fifth" if 5 * count <= 1.5 * whole else "part"
+
+
+def _by_sequences(runs: Sequence[Inputs], along: Along) -> Divided | None:
+    """The last fifth of the sequences of every run that has several; equal ones count once."""
+    seen: set[str] = set()
+    observed, judged, counts = list[Inputs](), list[Inputs](), [0, 0]
+    for run in runs:
+        rows = []
+        for index, each in enumerate(_each(run, along)):
+            name = digest(each)
+            if name not in seen:
+                seen.add(name)
+                rows.append(index)
+        if not rows:
+            continue
+        cut = len(rows) * 4 // 5 or 1
+        observed.append(part(run, along, rows[:cut]))
+        counts[0] += cut
+        if rows[cut:]:
+            judged.append(part(run, along, rows[cut:]))
+            counts[1] += len(rows) - cut
+    if not judged:
+        return None
+    told = (
+        f"the last {_share(counts[1], sum(counts))} of the sequences of "
+        f"{'the uploaded run' if len(runs) == 1 else 'every uploaded run'}, used for nothing else "
+        f"({counts[1]} of {sum(counts)} sequences)"
+    )
+    return Divided(observed, judged, told)
+
+
+def _by_steps(
+    graph: AnyGraph,
+    trace: Trace,
+    run: Inputs,
+    along: Along | None,
+    outputs: Sequence[str],
+    states: Collection[str],
+) -> Divided | None:
+    """The first half of the steps and the second: a part that begins anew has to be long enough to get anywhere."""
+    named = _named_steps(graph, trace)
+    candidates = [each for each in _free(graph, run) if along is None or dict(each) != dict(along)]
+    for steps in [
+        each for each in candidates if each.keys() & named.keys() and _agrees(each, named)
+    ] or candidates:
+        length = _length(run, steps)
+        if length < LEAST_STEPS:
+            continue
+        parts = [part(run, steps, range(length // 2)), part(run, steps, range(length // 2, length))]
+        try:
+            whole, *found = (graph.run(each) for each in (run, *parts))
+        except InputsRefused:
+            continue
+        sizes = (length, length // 2, length - length // 2)
+        seen = [name for name in outputs if name not in states]
+        if seen and all(
+            _has_steps([whole[name].shape, *(each[name].shape for each in found)], sizes)
+            for name in seen
+        ):
+            told = f"the second half of the steps of the one uploaded run, used for nothing else ({sizes[2]} of {length} steps)"
+            return Divided(parts[:1], parts[1:], told)
+    return None
+
+
+def _named_steps(graph: AnyGraph, trace: Trace) -> dict[str, int]:
+    """Dimensions of inputs that are the steps of a recurrent layer, by the names of free dimensions."""
+    names = set()
+    for layer in trace.layers:
+        layout = trace.layout(layer.recurrent.node.input[0])
+        if layout is not None and isinstance(layout.dims[0], str):
+            names.add(layout.dims[0])
+    return {
+        name: place
+        for name, (_, shape) in graph.inputs.items()
+        for place, size in enumerate(shape)
+        if isinstance(size, str) and size in names
+    }
+
+
+def _agrees(along: Along, named: Mapping[str, int]) -> bool:
+    return all(along[name] == place for name, place in named.items() if name in along)
+
+
+def _free(graph: AnyGraph, run: Inputs) -> Iterator[Along]:
+    """Sets of free dimensions that may be one: of one name; of one place and size; of one size."""
+    places = [
+        (name, place, size)
+        for name, (_, shape) in graph.inputs.items()
+        for place, size in enumerate(shape)
+        if not isinstance(size, int) and run[name].ndim == len(shape)
+    ]
+    groups: list[dict[object, list[tuple[str, int]]]] = [{}, {}, {}]
+    for name, place, token in places:
+        length = run[name].shape[place]
+        keys = (token or (name, place), (place, length), length)
+        for group, key in zip(groups, keys, strict=True):
+            group.setdefault(key, []).append((name, place))
+    seen: list[dict[str, int]] = []
+    for found in (each for group in groups for each in group.values()):
+        along = dict(found)
+        if len(along) == len(found) and along not in seen and _length(run, along) > 1:
+            seen.append(along)
+            yield along
+
+
+def _length(run: Inputs, along: Along) -> int:
+    """How many lie along a set of dimensions; 0 where they differ."""
+    found = {run[name].shape[place] for name, place in along.items() if place < run[name].ndim}
+    return found.pop() if len(found) == 1 else 0
+
+
+def _each(run: Inputs, along: Along) -> Iterator[Inputs]:
+    """Every sequence of a run by itself, with what all share."""
+    for index in range(_length(run, along)):
+        yield part(run, along, [index])
+
+
+def _independent(graph: AnyGraph, run: Inputs, along: Along, outputs: Sequence[str]) -> bool:
+    """Whether the graph makes of two parts, one after the other, what it makes of both together."""
+    count = min(_length(run, along), TRIED_SEQUENCES)
+    cut = max(1, count // 3)
+    try:
+        whole, *parts = (
+            graph.run(part(run, along, index))
+            for index in (range(count), range(cut), range(cut, count))
+        )
+    except InputsRefused:
+        return False
+    return all(_rows_equal(whole, parts, name, (count, cut, count - cut)) for name in outputs)
+
+
+def _rows_equal(
+    whole: Outputs, parts: Sequence[Outputs], name: str, sizes: tuple[int, int, int]
+) -> bool:
+    shapes = [each[name].shape for each in (whole, *parts)]
+    for place in range(whole[name].ndim):
+        others = {shape[:place] + shape[place + 1 :] for shape in shapes if len(shape) > place}
+        if (
+            len(others) == 1
+            and tuple(shape[place] for shape in shapes if len(shape) > place) == sizes
+        ):
+            joined = np.concatenate([each[name] for each in parts], axis=place)
+            if difference([{name: joined}], [{name: whole[name]}]) <= TOLERANCE:
+                return True
+    return False
+
+
+def _has_steps(shapes: Sequence[tuple[int, ...]], sizes: tuple[int, int, int]) -> bool:
+    """Whether one dimension of an output follows the number of steps, also where several steps give one, and no other moves."""
+    if len({len(shape) for shape in shapes}) != 1:
+        return False
+    moving = [
+        place for place in range(len(shapes[0])) if len({shape[place] for shape in shapes}) > 1
+    ]
+    if len(moving) != 1:
+        return False
+    whole, first, second = (shape[moving[0]] for shape in shapes)
+    return (
+        min(first, second) > 0
+        and abs(whole - first - second) <= max(2, whole // 8)
+        and whole <= 2 * sizes[0]
+    )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,0 +1,239 @@
+"""How good a graph's file is: by its outputs on recorded inputs, or by an evaluation of the worker's operator."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from isslim.compress.contract import Quality
+from isslim.compress.errors import NothingToJudge, OutputsUnusable
+from isslim.compress.kinds.graphs.comparing import Axes, Outputs, compared, loss_of, rows_of
+from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.kinds.graphs.running import outputs_of, written
+from isslim.compress.processes.command_metrics import Evaluator
+from isslim.compress.statistics.intervals import LEAST_BLOCKS, decisions_for
+from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+from isslim.types.quality import ENOUGH, counted, keeps, scale_of
+from isslim.types.recipe import COMMAND, Budget, Recipe
+
+
+def refuse_unjudged(recipe: Recipe, not_judged: str | None) -> None:
+    """A budget of quality needs something that was not observed to be judged on, or an evaluation.
+
+    Args:
+        recipe: its budget is settled.
+        not_judged: why there is nothing; None: there is.
+
+    Raises:
+        NothingToJudge: when there is none.
+    """
+    limit = recipe.budget.quality
+    if not_judged is None or limit is None or recipe.metric.startswith(COMMAND):
+        return
+    scale = scale_of(recipe.metric)
+    raise NothingToJudge(
+        f"the budget allows a {scale.loss_name} of {scale.loss(limit).removeprefix('+')}, and nothing was sent to judge that on: "
+        f"{not_judged}. Send other runs as `held_out`, or several runs of which a part is kept; or ask for `size_ratio` or "
+        "`speedup`, which need no judge"
+    )
+
+
+class Judge(Protocol):
+    """A metric of files.
+
+    Attributes:
+        costly: whether one value takes so long that none should be asked for in vain.
+    """
+
+    costly: bool
+
+    @property
+    def told(self) -> str | None:
+        """What judges, in a line; None: the held-out inputs, which speak for themselves."""
+
+    @property
+    def judged_by(self) -> dict[str, int | None]:
+        """See `Provenance.judged_by`."""
+
+    @property
+    def doubt(self) -> str | None:
+        """A clause on why nothing tells how sure a figure is, where more data would change that."""
+
+    def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
+        """Of an ONNX file; `which` it is is for errors.
+
+        Raises:
+            CompressError: when it has none.
+        """
+
+    def loss(self, value: float) -> float:
+        """How much worse than the original a value is."""
+
+
+class ByOutputs:
+    """What becomes of the original's outputs on held-out runs.
+
+    Args:
+        metric: one of `comparing.compared`.
+        runs: the held-out ones.
+        wanted: the original's outputs on them.
+        names: which outputs count.
+        axes: along which of their dimensions their classes lie; see `comparing.Axes`.
+    """
+
+    costly, told = False, None
+
+    def __init__(
+        self,
+        metric: str,
+        runs: Sequence[Inputs],
+        wanted: Sequence[Outputs],
+        names: Sequence[str],
+        axes: Axes,
+    ) -> None:
+        self._names, self._axes = list(names), axes
+        self._metric, self._runs, self._wanted = metric, runs, wanted
+
+    @property
+    def judged_by(self) -> dict[str, int | None]:
+        """See `Provenance.judged_by`; a decision that is a whole number lies along no dimension."""
+        if self._metric not in ("argmax", "cosine"):
+            return dict.fromkeys(self._names)
+        whole = [
+            name
+            for name in self._names
+            if self._metric == "argmax" and self._wanted[0][name].dtype.kind in "iub"
+        ]
+        return {name: None if name in whole else self._axes.get(name, -1) for name in self._names}
+
+    @cached_property
+    def _equal(self) -> Quality:
+        """Of the original's own outputs: how sure a loss of nothing is."""
+        return self.of(self._wanted, self._wanted)
+
+    @property
+    def doubt(self) -> str | None:
+        """See `Judge`: outputs of too few rows."""
+        if self._equal.estimate is not None:
+            return None
+        rows = max(
+            sum(rows_of(run[name], self._axes.get(name, -1)) for run in self._wanted)
+            for name in self._names
+        )
+        return (
+            f"quality is judged on {rows} row{'' if rows == 1 else 's'} of outputs, too few to tell how sure the figures are: "
+            f"{LEAST_BLOCKS} are the least, and more are better"
+        )
+
+    def refuse_unsure(self, budget: Budget) -> None:
+        """A budget of quality on so little data that not even an equal model could be shown to keep to it.
+
+        Args:
+            budget: settled.
+
+        Raises:
+            NothingToJudge: where that is so, unless the budget says that it does not have to be shown (`confident`).
+        """
+        limit = budget.quality
+        if limit is None or budget.confident is False:
+            return
+        remedy = "or set `confident` to false in the budget: a figure then counts as it is found, however unsure"
+        if self.doubt is not None:
+            raise NothingToJudge(
+                f"{self.doubt}. Send more runs, as `held_out` or with the others, {remedy}"
+            )
+        equal, scale = self._equal, scale_of(self._metric)
+        if equal.estimate is None or keeps(budget, equal.loss, equal.estimate):
+            return
+        found, allowed = scale.against(equal.estimate.high, limit)
+        wanted = decisions_for(limit) if limit > 0 else None
+        if budget.confident is None:
+            wanted = min(wanted or ENOUGH, ENOUGH)
+        send = (
+            ""
+            if wanted is None
+            else f"send runs with at least {wanted:,} decisions as `held_out`, "
+        )
+        raise NothingToJudge(
+            f"{counted(equal.estimate)} judge: even if none of them differed, the 95 % interval would reach {found}, where the "
+            f"budget allows {allowed}, so no model could be shown to keep to it: {send}allow more, {remedy}"
+        )
+
+    def refuse_blind(self, network: GraphNetwork, unseen: Collection[str], budget: Budget) -> None:
+        """A budget of quality that a graph keeps whose layers are silent says nothing.
+
+        Args:
+            network: the original.
+            unseen: axes that are not touched.
+            budget: settled.
+
+        Raises:
+            OutputsUnusable: when it keeps to it.
+        """
+        if budget.quality is None:
+            return
+        nothing = {
+            axis: np.zeros(0, np.int64) for axis in network.declaration().axes if axis not in unseen
+        }
+        with written(network.silenced(nothing)) as path:
+            found = self.quality(path, "the original with all its units silent")
+        if found.loss <= budget.quality:
+            scale = scale_of(self._metric)
+            raise OutputsUnusable(
+                f"with every recurrent unit silent the graph is still {scale.at(found.loss)}, which the budget of "
+                f"{scale.loss(budget.quality).removeprefix('+')} allows: a destroyed model would pass. Ask for less, for another "
+                "`metric`, or for the `outputs` that depend on the recurrent layers"
+            )
+
+    def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
+        """The metric's value, its loss, and the interval of that; see `Judge`."""
+        return self.of(outputs_of(AnyGraph(graph), self._runs), self._wanted)
+
+    def of(self, found: Sequence[Outputs], wanted: Sequence[Outputs]) -> Quality:
+        """The same of outputs that were made elsewhere."""
+        each = compared(self._metric, found, wanted, self._names, self._axes)
+        return Quality(each.value, self.loss(each.value), each.estimate)
+
+    def loss(self, value: float) -> float:
+        """How far from the original, which the value says by itself."""
+        return loss_of(self._metric, value)
+
+
+class ByCommand:
+    """What an evaluation says. It is first asked of the original: one that cannot judge that ends a job at once.
+
+    Args:
+        evaluator: of the worker's operator.
+        original: the uploaded file.
+    """
+
+    costly, doubt = True, None
+    judged_by: ClassVar[dict[str, int | None]] = {}
+
+    def __init__(self, evaluator: Evaluator, original: Path) -> None:
+        self._evaluator, self._path = evaluator, original
+
+    @cached_property
+    def _original(self) -> float:
+        """Its number; it takes as long as the operator's command."""
+        found = self._evaluator.value(self._path, "the original")
+        self._evaluator.loss(found, found)
+        return found
+
+    @property
+    def told(self) -> str:
+        """See `Judge`."""
+        return self._evaluator.told
+
+    def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
+        """The number that it prints, of which no interval is known; see `Judge`."""
+        value = self._evaluator.value(graph, which)
+        return Quality(value, self.loss(value))
+
+    def loss(self, value: float) -> float:
+        """See `Evaluator.loss`."""
+        return self._evaluator.loss(value, self._original)

@@ -1,0 +1,1 @@
+"""An ONNX model taken apart: nodes, attributes, constants, recurrent operators."""

@@ -1,0 +1,1 @@
+"""From a stranger's ONNX file to an equal graph that is simple to follow."""

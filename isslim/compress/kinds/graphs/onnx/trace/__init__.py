@@ -1,0 +1,1 @@
+"""Which axes index each tensor of a graph."""

@@ -1,0 +1,72 @@
+"""Where the parameters and the work of a graph are: recurrent layers, the matrices that read them, and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import Declaration
+from isslim.types.manifest import PartRecord
+
+_REST = "the rest of the graph"
+
+
+def parts_of(original: GraphNetwork, declaration: Declaration) -> list[PartRecord]:
+    """Every recurrent layer, every matrix that reads one, and last the rest of the graph.
+
+    Only layers have a width: what a matrix gives is no unit that could go.
+
+    Args:
+        original: the graph as it was read.
+        declaration: of the sizes that are asked about.
+    """
+    layers = original.meaning.layers
+    reading = {reader.parameter for site in declaration.sites for reader in site.readers}
+    grouped: dict[str, list[str]] = {}
+    for name in declaration.dimensions:
+        layer = next((each for each in layers if name.startswith(f"{each}.")), None)
+        grouped.setdefault(layer or (name if name in reading else _REST), []).append(name)
+    records = []
+    for part, names in grouped.items():
+        counts = {name: int(np.prod(axes.shape(declaration, name))) for name in names}
+        records.append(
+            PartRecord(
+                name=_told(original, part),
+                width=_units(declaration, names) if part in layers else 0,
+                parameters=sum(counts.values()) + (untouched(original) if part == _REST else 0),
+                mult_adds=sum(count for name, count in counts.items() if name in reading),
+            )
+        )
+    if _REST not in grouped and untouched(original):
+        records.append(PartRecord(name=_REST, width=0, parameters=untouched(original), mult_adds=0))
+    return sorted(records, key=lambda each: each.name == _REST)
+
+
+def untouched(original: GraphNetwork) -> int:
+    """Parameters of the graph that no axis touches."""
+    whole = sum(
+        array.size for array in original.source.constants.values() if array.dtype.kind == "f"
+    )
+    return max(0, whole - axes.parameters(original.meaning.declaration))
+
+
+def _told(original: GraphNetwork, part: str) -> str:
+    """A matrix by the operator that reads it: exporters give constants names that say nothing."""
+    readers = [] if part in original.meaning.layers else original.trace.consumers.get(part, [])
+    return next((node.name for node in readers if node.name), part)
+
+
+def _units(declaration: Declaration, names: Sequence[str]) -> int:
+    """Of a layer, all directions together; of one that stays as it is, from its recurrence."""
+    own = {
+        segment.axis
+        for name in names
+        for segment in declaration.dimensions[name][0]
+        if segment.axis is not None
+    }
+    if own:
+        return sum(declaration.axes[axis] for axis in own)
+    return sum(axes.shape(declaration, name)[1] for name in names if name.endswith(".recurrence"))

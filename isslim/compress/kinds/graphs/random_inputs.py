@@ -1,0 +1,116 @@
+"""Inputs for a graph of which none were sent: drawn to its declared types and shapes.
+
+Numbers are normal; a whole number that selects rows of a constant is one of them; lengths are full. Free dimensions of one
+name have one size; sizes are drawn anew for every run. What cannot be told from a graph is found out by trying: smaller
+and simpler sizes, until a run succeeds.
+
+Legend: T steps, B batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.kinds.graphs.onnx.model.recurrent import LENGTHS, view
+from isslim.compress.kinds.graphs.onnx.model.split_model import given
+from isslim.compress.kinds.graphs.onnx.trace.tracing import Trace
+from isslim.runtime.errors import InputsRefused
+from isslim.runtime.graphs.recorded_inputs import KINDS, AnyGraph, Inputs
+
+STEPS, BATCH = (8, 32), (1, 4)
+LARGEST_INDEX = 10
+"""Below which whole numbers lie of which nothing is known."""
+
+
+def drawn_runs(trace: Trace, graph: AnyGraph, count: int, seed: int) -> list[Inputs]:
+    """So many runs of drawn inputs on which the graph can be run.
+
+    Raises:
+        InputsRefused: when no way of drawing gives inputs that the graph takes; the issues are those of the last try.
+    """
+    generator, refused = np.random.default_rng(seed), InputsRefused(["nothing was tried"])
+    for sizes in _ways(graph, generator):
+        try:
+            runs = []
+            for _ in range(count):
+                run = _drawn(trace, graph, sizes(), generator)
+                graph.run(run)
+                runs.append(run)
+        except InputsRefused as fault:
+            refused = fault
+            continue
+        return runs
+    raise refused
+
+
+Sizes = dict[str, int]
+
+
+def _ways(graph: AnyGraph, generator: np.random.Generator) -> Iterator[Callable[[], Sizes]]:
+    """Ways to give free dimensions sizes, the most telling first."""
+    names = {
+        str(size): position
+        for _, shape in graph.inputs.values()
+        for position, size in enumerate(shape)
+        if not isinstance(size, int)
+    }
+    batches = [
+        name
+        for name in names
+        if any(word in name.lower() for word in ("batch", "n_b", "bsz")) or name in "Bb"
+    ]
+    # Without a telling name, the first free dimension of sequences-first graphs is the steps', else the batch.
+    for guess in (
+        batches,
+        [name for name, place in names.items() if place == 0],
+        [n for n, p in names.items() if p == 1],
+    ):
+        yield lambda guess=guess: {  # type: ignore[misc]
+            name: int(generator.integers(*(BATCH if name in guess else STEPS), endpoint=True))
+            for name in names
+        }
+    yield lambda: dict.fromkeys(names, 1)
+    for size in (8, 16, 64, 256, 512):
+        yield lambda size=size: {name: 1 if name in batches else size for name in names}  # type: ignore[misc]
+
+
+def _drawn(trace: Trace, graph: AnyGraph, sizes: Sizes, generator: np.random.Generator) -> Inputs:
+    run: Inputs = {}
+    for name, (kind, shape) in graph.inputs.items():
+        if kind not in KINDS or kind == "tensor(string)":
+            raise InputsRefused([f"input '{name}' is a {kind}, which cannot be drawn"])
+        whole = [size if isinstance(size, int) else sizes[str(size)] for size in shape]
+        run[name] = _values(trace, name, whole, np.dtype(KINDS[kind]), generator, run)
+    return run
+
+
+def _values(
+    trace: Trace,
+    name: str,
+    shape: list[int],
+    kind: np.dtype[Any],
+    generator: np.random.Generator,
+    run: Inputs,
+) -> NDArray[Any]:
+    readers = trace.consumers.get(name, [])
+    if kind.kind == "f":
+        return generator.standard_normal(shape).astype(kind)
+    if kind.kind == "b":
+        return generator.integers(0, 2, shape).astype(bool)
+    for node in readers:
+        seen = view(node)
+        if seen is not None and given(node, LENGTHS) == name:
+            steps = next((array.shape[0] for array in run.values() if array.ndim >= 2), STEPS[0])
+            return np.full(shape, steps, kind)
+    rows = [
+        len(trace.parts.constants[node.input[0]])
+        for node in readers
+        if node.op_type == "Gather"
+        and node.input[0] in trace.parts.constants
+        and node.input[1] == name
+    ]
+    return generator.integers(0, min(rows, default=LARGEST_INDEX), shape).astype(kind)

@@ -1,0 +1,280 @@
+"""Recorded runs of a graph: read or drawn, looked through, and divided into those to observe and those to judge on."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isslim.compress.errors import RunsUnusable
+from isslim.compress.kinds.graphs.dividing import (
+    Divided,
+    digest,
+    divided,
+    sequences_of,
+    without_known,
+)
+from isslim.compress.kinds.graphs.onnx.model.split_model import nodes
+from isslim.compress.kinds.graphs.onnx.trace.tracing import Trace
+from isslim.compress.kinds.graphs.random_inputs import drawn_runs
+from isslim.compress.kinds.graphs.sight import drawn_anew, strange_values
+from isslim.compress.kinds.graphs.values import MOST_LEFT_OUT, whole_runs
+from isslim.runtime.errors import InputsRefused
+from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, read_numbered_runs
+
+DRAWN_RUNS = 24
+LOOKED_AT = 2
+"""Runs that are repeated to find what is drawn anew."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Runs to observe and to judge on, a line on the origin of each, and whether they were drawn.
+
+    Attributes:
+        labels: what to call each run that is observed.
+        not_judged: why no run could be kept for judging: then `held_out` holds what was observed.
+        left_out: a line on every run that is not used, and why.
+        drawn_anew: outputs that differ between two runs of the same inputs.
+        sent: the runs before they were divided; empty: they were not.
+        not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with a line on where.
+    """
+
+    calibration: list[Inputs]
+    held_out: list[Inputs]
+    calibration_origin: str
+    held_out_origin: str
+    labels: Sequence[str]
+    random: bool = False
+    not_judged: str | None = None
+    left_out: tuple[str, ...] = ()
+    drawn_anew: tuple[str, ...] = ()
+    not_finite: Mapping[str, str] = field(default_factory=dict)
+    sent: Sequence[Inputs] = ()
+
+    @property
+    def all(self) -> list[Inputs]:
+        """Every run once, whole."""
+        return list(
+            self.sent or {id(run): run for run in (*self.calibration, *self.held_out)}.values()
+        )
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """Runs of one origin, and what to call them."""
+
+    runs: list[Inputs]
+    labels: list[str]
+
+    def only(self, index: Sequence[int]) -> _Runs:
+        """Some of them."""
+        return _Runs([self.runs[each] for each in index], [self.labels[each] for each in index])
+
+    def __add__(self, other: _Runs) -> _Runs:
+        return _Runs(self.runs + other.runs, self.labels + other.labels)
+
+
+def recorded_runs(
+    graph: AnyGraph,
+    trace: Trace,
+    calibration: Path | None,
+    held_out: Path | None,
+    seed: int,
+    states: Collection[str] = (),
+) -> Recorded:
+    """The runs of a job. What is observed never judges.
+
+    Runs that hold NaN and the like (`values`), or on which the graph itself gives such values, are left out, and so are runs
+    that were sent before. Where one file came, it is divided (`dividing`).
+
+    Args:
+        graph: as it was uploaded.
+        trace: what is known of it.
+        calibration: npz; None: drawn where the other is not given either.
+        held_out: npz; None: a part of the others.
+        seed: of what is drawn.
+        states: outputs that are states of the caller.
+
+    Raises:
+        RunsUnusable: when they are not of the graph, too many of them are unusable, or none can be drawn.
+    """
+    if calibration is None and held_out is None:
+        return _drawn(graph, trace, seed)
+    left_out: list[str] = []
+    given = [
+        (path, prefix)
+        for path, prefix in ((calibration, ""), (held_out, "held-out "))
+        if path is not None
+    ]
+    operators = _operators(trace)
+    observed, *others = [
+        _usable(_read(graph, path, prefix), operators, left_out) for path, prefix in given
+    ]
+    judged = _unknown(others[0], observed, left_out) if others else _Runs([], [])
+    rows, not_finite = _answered(graph, observed + judged, left_out)
+    observed, judged = (
+        each.only([i for i, label in enumerate(each.labels) if label in rows])
+        for each in (observed, judged)
+    )
+    if not observed.runs:
+        observed, judged = judged, observed
+    anew = drawn_anew(graph, observed.runs[:LOOKED_AT], operators)
+    compared = [name for name in graph.outputs if name not in anew and name not in not_finite]
+    along = sequences_of(graph, observed.runs + judged.runs, compared) if compared else None
+    kept, dropped = without_known(judged.runs, observed.runs, along)
+    if dropped:
+        left_out.append(f"{dropped} held-out sequences are among the calibration runs as well")
+    if kept:
+        found = Divided(observed.runs, kept, f"uploaded inputs ({_counted(kept)})")
+    else:
+        found = divided(
+            graph,
+            trace,
+            observed.runs,
+            [rows[each] for each in observed.labels],
+            along,
+            compared,
+            states,
+        )
+    names = {id(run): label for run, label in zip(observed.runs, observed.labels, strict=True)}
+    return Recorded(
+        found.observed,
+        found.judged,
+        f"uploaded inputs ({_counted(found.observed)})",
+        found.told,
+        [
+            names.get(id(run), f"part {number} of the uploaded runs")
+            for number, run in enumerate(found.observed)
+        ],
+        not_judged=found.problem,
+        left_out=tuple(left_out),
+        drawn_anew=tuple(anew),
+        not_finite=not_finite,
+        sent=observed.runs + judged.runs,
+    )
+
+
+def _operators(trace: Trace) -> set[str]:
+    return {node.op_type for node in nodes(trace.parts.structure.graph)}
+
+
+def _unknown(runs: _Runs, known: _Runs, left_out: list[str]) -> _Runs:
+    """The held-out runs that are not among the calibration runs."""
+    names = {digest(run): label for run, label in zip(known.runs, known.labels, strict=True)}
+    fresh = []
+    for index, (run, label) in enumerate(zip(runs.runs, runs.labels, strict=True)):
+        twin = names.get(digest(run))
+        if twin is None:
+            fresh.append(index)
+        else:
+            left_out.append(f"{label} is {twin} of the calibration inputs")
+    return runs.only(fresh)
+
+
+def _answered(
+    graph: AnyGraph, given: _Runs, left_out: list[str]
+) -> tuple[dict[str, int], dict[str, str]]:
+    """The runs on which the graph's outputs are finite, and outputs that are not on too many runs to leave them out.
+
+    Returns:
+        Per run that is left, how many rows its shortest output has; per such output, a line.
+
+    Raises:
+        RunsUnusable: when the graph cannot be run on one.
+    """
+    strange: dict[str, dict[str, str]] = {}  # per output and run
+    rows: dict[str, int] = {}
+    for run, label in zip(given.runs, given.labels, strict=True):
+        try:
+            outputs = graph.run(run)
+        except InputsRefused as refused:
+            raise RunsUnusable(
+                f"the graph cannot be run on its inputs ({label}): {refused.issues[0]}",
+                refused.issues,
+            ) from refused
+        rows[label] = min(
+            (
+                array.size // (array.shape or (1,))[-1] if array.size else 0
+                for array in outputs.values()
+            ),
+            default=0,
+        )
+        for name, line in strange_values(outputs).items():
+            strange.setdefault(name, {})[label] = line
+    not_finite = {}
+    for name, lines in strange.items():
+        if len(lines) > MOST_LEFT_OUT * len(given.runs):
+            label, line = next(iter(lines.items()))
+            not_finite[name] = f"on {len(lines)} of {len(given.runs)} runs, such as {label}: {line}"
+            continue
+        left_out += [
+            f"{label}, output {name} of the original: {line}"
+            for label, line in lines.items()
+            if label in rows
+        ]
+        rows = {label: count for label, count in rows.items() if label not in lines}
+    return rows, not_finite
+
+
+def _usable(file: _Runs, operators: Collection[str], left_out: list[str]) -> _Runs:
+    """Runs without those that hold NaN and the like, and each once."""
+    index, lines = whole_runs(file.runs, file.labels, operators)
+    left_out += lines
+    first: dict[str, int] = {}
+    for each in index:
+        name = digest(file.runs[each])
+        if name in first:
+            left_out.append(f"{file.labels[each]} is {file.labels[first[name]]} once more")
+        else:
+            first[name] = each
+    return file.only(list(first.values()))
+
+
+def _drawn(graph: AnyGraph, trace: Trace, seed: int) -> Recorded:
+    try:
+        runs = drawn_runs(trace, graph, 2 * DRAWN_RUNS, seed)
+    except InputsRefused as refused:
+        raise RunsUnusable(
+            "no inputs were sent, and the graph cannot be run on ones drawn to its declared types and shapes: send "
+            "`calibration`, an npz of recorded inputs",
+            refused.issues,
+        ) from refused
+    left_out: list[str] = []
+    given = _Runs(runs, [f"drawn run {number}" for number in range(len(runs))])
+    answered, not_finite = _answered(graph, given, left_out)
+    observed, judged = (
+        [run for run, label in part if label in answered]
+        for part in (
+            list(zip(runs, given.labels, strict=True))[half]
+            for half in (slice(DRAWN_RUNS), slice(DRAWN_RUNS, None))
+        )
+    )
+    return Recorded(
+        observed,
+        judged,
+        f"RANDOM inputs ({_counted(observed)})",
+        f"RANDOM inputs ({_counted(judged)})",
+        [f"drawn run {number}" for number in range(len(observed))],
+        random=True,
+        left_out=tuple(left_out),
+        drawn_anew=tuple(drawn_anew(graph, observed[:LOOKED_AT], _operators(trace))),
+        not_finite=not_finite,
+    )
+
+
+def _read(graph: AnyGraph, path: Path, prefix: str) -> _Runs:
+    try:
+        runs = read_numbered_runs(path.read_bytes())
+        return _Runs(
+            [graph.checked(run) for run in runs.values()],
+            [f"{prefix}run {number}" for number in runs],
+        )
+    except InputsRefused as refused:
+        raise RunsUnusable(
+            f"the recorded inputs are not those of the graph: {refused.issues[0]}", refused.issues
+        ) from refused
+
+
+def _counted(runs: Sequence[Inputs]) -> str:
+    return "1 run" if len(runs) == 1 else f"{len(runs)} runs"

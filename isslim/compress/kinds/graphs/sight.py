@@ -1,0 +1,130 @@
+"""What the outputs of a graph can tell: which are drawn anew at every run, which are not finite, which see a layer at all.
+
+An output that is random differs from itself; one that is not finite is equal to everything or to nothing; one that does not
+change when all units of a layer are silent cannot tell a whole layer from a destroyed one. None of them can judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from isslim.compress.kinds.graphs.comparing import Outputs
+from isslim.compress.kinds.graphs.onnx.model.attributes import subgraphs
+from isslim.compress.kinds.graphs.onnx.model.split_model import label, nodes
+from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.kinds.graphs.onnx.trace.types import RANDOM_OPERATORS
+from isslim.compress.kinds.graphs.running import opened
+from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+
+SEEN = 1e-6
+"""The least change of an output, relative to its largest entry where that is above 1, by which it sees a layer."""
+
+
+def drawn_anew(graph: AnyGraph, runs: Sequence[Inputs], operators: Collection[str]) -> list[str]:
+    """Outputs that differ between two runs of the same inputs.
+
+    Args:
+        graph: opened.
+        runs: of it.
+        operators: that it has. With one that draws the graph is also run as it is written: ONNX Runtime's optimiser takes a
+            Dropout in training mode away, other runtimes do not.
+    """
+    ways = [
+        graph,
+        *(
+            [AnyGraph(graph.path, optimized=False)]
+            if RANDOM_OPERATORS.intersection(operators)
+            else []
+        ),
+    ]
+    pairs = [(way.run(run), way.run(run)) for way in ways for run in runs]
+    return [
+        name
+        for name in graph.outputs
+        if any(_change(one[name], other[name]) > SEEN for one, other in pairs)
+    ]
+
+
+def random_operators(model: ModelProto, output: str) -> list[str]:
+    """The operators before an output that draw something, such as `RandomNormalLike 'noise'`.
+
+    Args:
+        model: whose nodes all have names of their own.
+        output: of it.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output if name}
+    found, seen, waiting = list[str](), set[str](), [output]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is None or node.name in seen:
+            continue
+        seen.add(node.name)
+        inner = [each for graph in subgraphs(node) for each in nodes(graph)]
+        found += [
+            f"{each.op_type} '{label(each)}'"
+            for each in (node, *inner)
+            if each.op_type in RANDOM_OPERATORS
+        ]
+        waiting += [name for each in (node, *inner) for name in each.input]
+    return sorted(set(found))
+
+
+def strange_values(outputs: Outputs) -> dict[str, str]:
+    """Outputs of one run that hold NaN or infinity, and where. Minus infinity is the logarithm of zero, which is allowed."""
+    found = {}
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and (bad := np.isnan(array) | (array == np.inf)).any():
+            first = [int(index) for index in np.argwhere(bad)[0]]
+            found[name] = (
+                f"{int(bad.sum())} of {array.size} values are NaN or infinite, the first at {first}"
+            )
+    return found
+
+
+def change_in_silence(
+    network: GraphNetwork,
+    axes: Sequence[str],
+    graph: AnyGraph,
+    runs: Sequence[Inputs],
+    names: Sequence[str],
+) -> dict[str, float]:
+    """How much outputs change when all units of some axes are silent: what does not change at all cannot see them.
+
+    Args:
+        network: the original.
+        axes: of it.
+        graph: the original, opened.
+        runs: tried one after the other until an output changes: a layer may lie in a branch that few runs take.
+        names: of the outputs.
+
+    Returns:
+        Per output its largest change, relative to its largest entry; infinity where only one of both is finite.
+    """
+    nothing: dict[str, NDArray[np.int64]] = {axis: np.zeros(0, np.int64) for axis in axes}
+    found = dict.fromkeys(names, 0.0)
+    with opened(network.silenced(nothing)) as silent:
+        for run in runs:
+            one, other = silent.run(run, list(names)), graph.run(run, list(names))
+            found = {name: max(found[name], _change(one[name], other[name])) for name in names}
+            if max(found.values(), default=1.0) > SEEN:
+                break
+    return found
+
+
+def _change(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """The largest difference relative to the largest entry, or as it is where all are zero."""
+    if found.shape != wanted.shape:
+        return float("inf")
+    if wanted.dtype.kind not in "fiub" or not wanted.size:
+        return 0.0
+    ours, whole = found.astype(np.float64), wanted.astype(np.float64)
+    same = (ours == whole) | (np.isnan(ours) & np.isnan(whole))
+    with np.errstate(invalid="ignore"):
+        off = np.abs(ours - whole)[~same]
+    largest = float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0))
+    return float(np.where(np.isfinite(off), off, np.inf).max(initial=0.0)) / (largest or 1.0)

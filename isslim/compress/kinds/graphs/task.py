@@ -1,0 +1,333 @@
+"""ONNX graphs of any origin: observed on recorded inputs, judged by what becomes of the outputs, run as they stand.
+
+The original is the very file that was uploaded. What is proven of a smaller graph is that it equals the uploaded one with
+the removed units held at zero, a reference that is built without the surgery (`isslim/compress/kinds/graphs/onnx/masked_reference.py`), before and
+after repair.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+from isslim.compress.contract import ModelTask, Origin, Quality, Tell
+from isslim.compress.errors import (
+    GraphNotUnderstood,
+    ModeUnavailable,
+    NothingRemovable,
+    RunsUnusable,
+)
+from isslim.compress.export.quantize import EightBit, Form, quantize_graph
+from isslim.compress.kinds.graphs.activations import watched
+from isslim.compress.kinds.graphs.choosing import choose
+from isslim.compress.kinds.graphs.classes import class_axes
+from isslim.compress.kinds.graphs.judging import ByCommand, ByOutputs, Judge, refuse_unjudged
+from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.kinds.graphs.parts import parts_of, untouched
+from isslim.compress.kinds.graphs.proving import Prover
+from isslim.compress.kinds.graphs.recorded import recorded_runs
+from isslim.compress.kinds.graphs.running import outputs_of, written
+from isslim.compress.kinds.graphs.streams import returned, stream_of
+from isslim.compress.kinds.graphs.understanding import layers_of, understood
+from isslim.compress.kinds.language.activations import Observed
+from isslim.compress.processes.command_metrics import Evaluations, Evaluator
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.ranking import Pruned
+from isslim.runtime.errors import GraphRefused, InputsRefused
+from isslim.runtime.graphs.recorded_inputs import SAMPLES, AnyGraph, Inputs, write_runs
+from isslim.runtime.graphs.shapes import Shape, chosen, shaped
+from isslim.runtime.latency import compare_graphs
+from isslim.types.inspection import LayerRecord
+from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
+from isslim.types.recipe import COMMAND, Recipe
+from isslim.types.states import StatesRecord
+
+SAMPLE_BYTES = 8 << 20
+"""What the recorded runs in a bundle may take; the first one is always there."""
+
+
+class GraphTask(ModelTask[GraphNetwork]):
+    """A graph and recorded inputs.
+
+    Args:
+        path: the graph, as `graph_file` gives it; it has to stay while the task lives.
+        recipe: with a budget of a graph.
+        calibration: recorded inputs as npz (`isslim/runtime/graphs/recorded_inputs.py`); None: drawn.
+        held_out: the same, to judge on; None: the last fifth of the others.
+        evaluations: commands that the recipe's metric may name.
+        told: what was done to the uploaded file to make `path` of it.
+        warning: what that means for figures, a clause; empty: nothing.
+        known: what `understood` gave for the path, if it was called; None: it is called here.
+
+    Raises:
+        CompressError: when the graph is not understood, nothing can be removed, or it cannot be run on the inputs.
+    """
+
+    task: ClassVar[Task] = "graph"
+
+    def __init__(
+        self,
+        path: Path,
+        recipe: Recipe,
+        calibration: Path | None,
+        held_out: Path | None,
+        evaluations: Evaluations = MappingProxyType({}),
+        told: str = "",
+        warning: str = "",
+        known: tuple[int, GraphNetwork] | None = None,
+    ) -> None:
+        self.path, self.recipe, self.metric = path, recipe, recipe.metric
+        opset, self.original = known or understood(path)
+        if not self.original.declaration().axes:
+            raise NothingRemovable(
+                "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
+                "understood; the issues say why, layer by layer",
+                self._left_alone(),
+            )
+        try:
+            self._uploaded = AnyGraph(path)
+        except GraphRefused as refused:
+            raise RunsUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
+        if strange := [
+            name
+            for name, (kind, _) in self._uploaded.outputs.items()
+            if not kind.startswith("tensor(")
+        ]:
+            raise GraphNotUnderstood(
+                f"outputs that are no tensors are not compared: {', '.join(strange)}"
+            )
+        states = self.original.state_outputs()
+        self.runs = recorded_runs(
+            self._uploaded, self.original.trace, calibration, held_out, recipe.seed, states
+        )
+        refuse_unjudged(recipe, self.runs.not_judged)
+        command = recipe.metric.startswith(COMMAND)
+        if command and recipe.outputs:
+            raise ModeUnavailable(
+                f"`outputs` ({', '.join(recipe.outputs)}) says what a metric of outputs looks at; an evaluation judges the "
+                "graph as a whole: leave one of them out"
+            )
+        self._choice = choose(
+            self.original, self._uploaded, self.runs, recipe.outputs, path.stat().st_size
+        )
+        self._judge: Judge
+        if command:
+            self._judge = ByCommand(Evaluator(self.metric, evaluations), path)
+        else:
+            axes_of = class_axes(
+                self.original, self._uploaded, self._choice.judged, recipe.decision_axis
+            )
+            wanted = outputs_of(self._uploaded, self.runs.held_out, self._choice.judged)
+            self._judge = ByOutputs(
+                recipe.metric, self.runs.held_out, wanted, self._choice.judged, axes_of
+            )
+            self._judge.refuse_blind(self.original, self._choice.unseen, recipe.budget)
+            self._judge.refuse_unsure(recipe.budget)
+        self._prover = Prover.of(
+            self.runs.held_out, self._choice.compared, len(self._uploaded.outputs)
+        )
+        self.costly = self._judge.costly
+        self._timed = self._to_be_timed()
+        self._stream = stream_of(self._uploaded, self.original.carried_states(), self.runs.held_out)
+        self._measured: dict[Path, Quality] = {}
+        layers = [each for each in self.original.report() if not each.reasons]
+        doubts = [self._judge.doubt] if self._judge.doubt and self.runs.not_judged is None else []
+        self.origin = Origin(
+            f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
+            f"recurrent units may shrink{told and f'; {told}'}",
+            self.runs.calibration_origin,
+            self.runs.held_out_origin,
+            self.runs.random,
+            not_judged=self.runs.not_judged,
+            judged_by=self._judge.judged_by,
+            left_out=self.runs.left_out,
+            warnings=(*doubts, *([warning] if warning else []), *self._choice.notes),
+        )
+
+    def _to_be_timed(self) -> dict[Shape, tuple[Inputs, str]]:
+        """The run for each shape, and which it is in words."""
+        try:
+            found = {
+                shape: shaped(self._uploaded, self.runs.all, shape, random=self.runs.random)
+                for shape in self.shapes
+            }
+            if self.recipe.shapes:
+                for run, _ in found.values():
+                    self._uploaded.run(run)
+        except InputsRefused as refused:
+            raise RunsUnusable(
+                f"the graph cannot be timed at the recipe's `shapes`: {refused.issues[0]}",
+                refused.issues,
+            ) from refused
+        return found
+
+    @property
+    def usual_shapes(self) -> tuple[Shape, ...]:  # type: ignore[override]
+        """The median recorded run, the smallest and the largest."""
+        return tuple(Shape(which=which) for which in chosen(self.runs.all))
+
+    @property
+    def evaluation(self) -> str | None:
+        """The operator's command, where that judges."""
+        return self._judge.told
+
+    def observe(self, tell: Tell) -> Observed:
+        """Moments of what every site reads, over the calibration runs."""
+        observed, lines = watched(self.original, self.runs.calibration, self.runs.labels, tell)
+        self.origin = replace(self.origin, left_out=(*self.origin.left_out, *lines))
+        return observed
+
+    def judge(self, network: GraphNetwork) -> Quality:
+        """By the recipe's metric."""
+        if network is self.original:
+            return self._judge.quality(self.path, "the original")
+        with written(network.model()) as path:
+            return self._judge.quality(path)
+
+    def observed_loss(self, network: GraphNetwork) -> float | None:
+        """By the recipe's metric on the calibration runs; an evaluation is not asked."""
+        if not isinstance(self._judge, ByOutputs):
+            return None
+        with written(network.model()) as path:
+            return self._observed_judge.quality(path).loss
+
+    @cached_property
+    def _observed_judge(self) -> ByOutputs:
+        """The same judge on what was observed, for choosing what to remove."""
+        names, runs = self._choice.judged, self.runs.calibration
+        axes_of = class_axes(self.original, self._uploaded, names, self.recipe.decision_axis)
+        return ByOutputs(
+            self.recipe.metric, runs, outputs_of(self._uploaded, runs, names), names, axes_of
+        )
+
+    def prunable(self, declaration: Declaration) -> list[str]:
+        """The axes that something sees which judges."""
+        return [axis for axis in declaration.axes if axis not in self._choice.unseen]
+
+    def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
+        """See `Prover.removal`."""
+        return self._prover.removal(before, pruned)
+
+    def export(self, network: GraphNetwork, path: Path) -> None:
+        """Writes the graph; of the original the very file that was uploaded."""
+        if network is self.original:
+            shutil.copyfile(self.path, path)
+            return
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(network.model().SerializeToString())
+        partial.replace(path)
+
+    def verify_export(self, path: Path, network: GraphNetwork, name: str) -> CheckRecord:
+        """See `Prover.export`."""
+        return self._prover.export(path, network, name, uploaded=network is self.original)
+
+    def quantize(self, network: GraphNetwork, source: Path, target: Path, form: Form) -> EightBit:
+        """From the graph as this project writes it, of the original as well: in an upload weights may be computed on the way.
+
+        Nothing takes 8 bits where that leads to a graph that cannot be run.
+        """
+        found = quantize_graph(network.model(), target, form)
+        if found.parts:
+            try:
+                outputs_of(AnyGraph(target), self.runs.held_out[:1])
+            except (GraphRefused, InputsRefused, RunsUnusable):
+                target.unlink(missing_ok=True)
+                return EightBit([], found.rest)
+        return found
+
+    def glance(self, path: Path) -> float | None:
+        """The loss, where an evaluation does not have to be run for it."""
+        return None if self.costly else self._judge.quality(path, f"`{path.stem}`").loss
+
+    def measure(self, path: Path) -> dict[str, float]:
+        """The recipe's metric, in the file as it is served."""
+        found = self._measured[path] = self._judge.quality(path, f"`{path.stem}`")
+        return {self.metric: found.value}
+
+    def estimate(self, path: Path, original: Path) -> Estimate | None:
+        """Of the file's last measurement; None of an evaluation's, and of too few rows."""
+        found = self._measured.get(path)
+        return None if found is None else found.estimate
+
+    def states(self, path: Path) -> StatesRecord | None:
+        """Returned states with removed units at zero, on the held-out runs; and a stream of them."""
+        names = sorted(self.original.state_outputs() & set(self._choice.compared))
+        if not names:
+            return None
+        graph, judge = AnyGraph(path), self._judge
+        streamed = None
+        if self._stream is not None and isinstance(judge, ByOutputs):
+            streamed = self._stream.record(
+                graph, lambda found, wanted: judge.of(found, wanted).loss
+            )
+        return StatesRecord(
+            returned=returned(graph, self._uploaded, self.runs.held_out, names), stream=streamed
+        )
+
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        """How far from the original."""
+        return self._judge.loss(metrics[self.metric])
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        """Times runs of recorded inputs."""
+        sessions = {name: AnyGraph(path) for name, path in paths.items()}
+        run, told = self._timed[shape]
+        return compare_graphs(sessions, run, told, pairs=pairs)
+
+    def parameters(self, declaration: Declaration) -> int:
+        """All of the graph's, also those that no axis touches."""
+        return axes.parameters(declaration) + untouched(self.original)
+
+    def parts(self, declaration: Declaration) -> list[PartRecord]:
+        """Every recurrent layer, every matrix that reads one, and the rest of the graph."""
+        return parts_of(self.original, declaration)
+
+    def save_companions(self, folder: Path) -> None:
+        """The median recorded run, the smallest and the largest, which the service measures latency on."""
+        kept: list[Inputs] = []
+        for run in chosen(self.runs.all).values():
+            if (
+                kept
+                and sum(array.nbytes for each in (*kept, run) for array in each.values())
+                > SAMPLE_BYTES
+            ):
+                break
+            kept.append(run)
+        write_runs(folder / SAMPLES, kept)
+
+    def layers(self) -> list[LayerRecord]:
+        """Every group of recurrent units; one that nothing sees which judges stays whole."""
+        unseen = {axis.removeprefix("units:") for axis in self._choice.unseen}
+        return [
+            each.model_copy(update={"may_shrink": False})
+            if each.name.removeprefix("units:") in unseen
+            else each
+            for each in layers_of(self.original)
+        ]
+
+    def notes(self) -> list[str]:
+        """Every group of units that was left alone, with the reasons; and outputs that judge nothing."""
+        unseen, sizes = self._choice.unseen, self.original.declaration().axes
+        return [
+            *self._left_alone(),
+            *(
+                f"{axis.removeprefix('units:')} ({sizes[axis]} units): {reason}"
+                for axis, reason in unseen.items()
+            ),
+            *self._choice.notes,
+        ]
+
+    def _left_alone(self) -> list[str]:
+        return [
+            f"{each.name} ({each.size} units): {'; '.join(each.reasons)}"
+            for each in self.original.report()
+            if each.reasons
+        ]

@@ -1,0 +1,76 @@
+"""From an ONNX file to a network with named axes, within limits on memory and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from isslim.compress.errors import GraphNotUnderstood
+from isslim.compress.ingest.limits import memory_for, time_for
+from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.kinds.graphs.onnx.normalise.onnx_reader import read_graph
+from isslim.compress.kinds.graphs.onnx.normalise.preparing import Prepared, prepared
+from isslim.types.inspection import LayerRecord
+
+Read = TypeVar("Read")
+READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
+"""What reading and understanding a graph may take: so many bytes, and so many times its file's; and so long."""
+
+
+def graph_file(path: Path, data: Path | None) -> Prepared:
+    """An uploaded graph as one file of float32, made within the limits; see `isslim.compress.kinds.graphs.onnx.normalise.preparing`.
+
+    Args:
+        path: the uploaded file.
+        data: the file of its tensors, if one was sent.
+
+    Raises:
+        CompressError: see `prepared`; also when it takes more memory or time than its size explains.
+    """
+    return _limited(
+        lambda: prepared(path, data), path.stat().st_size + (data.stat().st_size if data else 0)
+    )
+
+
+def understood(path: Path) -> tuple[int, GraphNetwork]:
+    """The opset of a file and the network in it, within the limits.
+
+    Raises:
+        GraphNotUnderstood: when it takes more memory or time, or cannot be understood.
+    """
+
+    def read() -> tuple[int, GraphNetwork]:
+        model = read_graph(path)
+        return model.opset_import[0].version, GraphNetwork.from_model(model)
+
+    return _limited(read, path.stat().st_size)
+
+
+def layers_of(network: GraphNetwork) -> list[LayerRecord]:
+    """Every group of recurrent units, in the order of the graph."""
+    return [
+        LayerRecord(name=each.name, size=each.size, may_shrink=not each.reasons)
+        for each in network.report()
+    ]
+
+
+def _limited(read: Callable[[], Read], size: int) -> Read:
+    """What `read` makes of files of so many bytes.
+
+    Raises:
+        GraphNotUnderstood: when it takes more memory or time.
+    """
+    try:
+        with memory_for(READING_BYTES + READING_TIMES * size), time_for(READING_SECONDS):
+            return read()
+    except (MemoryError, TimeoutError) as limit:
+        what = (
+            "more memory than its size explains"
+            if isinstance(limit, MemoryError)
+            else f"over {READING_SECONDS:g} seconds"
+        )
+        raise GraphNotUnderstood(
+            f"to read this graph of {size:,} bytes takes {what}: export it without what is computed at run time, or with "
+            "fewer nodes"
+        ) from limit

@@ -1,0 +1,1 @@
+"""Language models: their networks, uploads, texts, training and graphs."""

@@ -1,0 +1,147 @@
+"""Runs a language model over calibration text and gathers the moments that selection and repair need.
+
+One forward pass with carried state; no label, no gradient. (The Fisher information of the activations was tried as
+the sensitivity in place of the readers' own energy: it needs a step-by-step backward pass and chose slightly worse
+units on Penn Treebank.)
+
+Legend: B batch, T steps, N tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from isslim.compress.devices import device_of
+from isslim.compress.kinds.language.training.evaluation import in_streams
+from isslim.compress.networks import LanguageModel, State
+from isslim.compress.pruning.moments import Moments
+from isslim.compress.statistics.pieces import Pieces
+
+ENOUGH_ROWS = 10
+"""For each input of a site, the rows with which a regression is told about as well as with many more."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What calibration text says of a model.
+
+    Attributes:
+        moments: per site, the moments of its concatenated inputs.
+        tokens: how many tokens were seen.
+        frequencies: how often each token of the vocabulary is in the whole calibration text, (V,); None where there are no
+            tokens to count.
+    """
+
+    moments: dict[str, Moments]
+    tokens: int
+    frequencies: NDArray[np.float64] | None = None
+
+
+UNSEEN_SHARE = 0.01
+"""Of all that is observed, what tokens that the text lacks may make up."""
+
+
+def shortages(observed: Observed) -> list[str]:
+    """Where fewer rows were seen than a regression asks for, in a line; the worst place first to be named."""
+    short = sorted(
+        (moments.count / len(moments.mean), site, moments.count, len(moments.mean))
+        for site, moments in observed.moments.items()
+        if moments.count < ENOUGH_ROWS * len(moments.mean)
+    )
+    if not short:
+        return []
+    _, site, rows, inputs = short[0]
+    others = f" (the worst of {len(short)} such places)" if len(short) > 1 else ""
+    return [
+        f"{rows:,} {'row was' if rows == 1 else 'rows were'} observed for the {inputs:,} inputs of `{site}`{others}: what the "
+        "removed units said is told from the others only as far as so few rows allow; "
+        f"{ENOUGH_ROWS} rows an input or more are better, so send more calibration data"
+    ]
+
+
+@torch.no_grad()
+def observe(
+    network: LanguageModel,
+    text: Tensor | Pieces,
+    *,
+    whole: Tensor | None = None,
+    streams: int = 20,
+    window: int = 35,
+    progress: Callable[[float], None] | None = None,
+) -> Observed:
+    """Gathers moments over a calibration text with carried state.
+
+    Tokens of the vocabulary that do not occur in it are observed too, after states that do, up to `UNSEEN_SHARE` of the whole:
+    a text never holds everything that the model will be given, and what was not seen at all would be cut first.
+
+    Args:
+        network: the unpruned model.
+        text: calibration tokens: pieces of a text, or int64 (N,), which is read as up to `streams` streams.
+        whole: the text that the pieces are from, for the frequencies of its tokens; None: `text` itself.
+        streams: B; fewer when the text is short.
+        window: steps per pass.
+        progress: called with the share done.
+
+    Raises:
+        ValueError: when there is no token.
+    """
+    tokens = text.flat if isinstance(text, Pieces) else text
+    if len(tokens) < 1:
+        raise ValueError("calibration needs at least one token")
+    network.eval()
+    if isinstance(text, Pieces):
+        rows, warm = text.rows, text.warm
+    else:
+        rows, warm = in_streams(text, max(1, min(streams, len(text) // (window + 1)))), 0
+    rows = rows.to(device_of(network))
+    state = network.zero_state(rows.shape[1])
+    moments: dict[str, Moments] = {}
+
+    def gather(observations: dict[str, Tensor]) -> None:
+        for site, each in observations.items():
+            # Stream by stream, so that the halves are different stretches of the text.
+            new = Moments.of(
+                each.transpose(0, 1).flatten(0, 1).cpu().numpy(),
+                each.shape[1] // 2 * each.shape[0] or None,
+            )
+            moments[site] = moments[site] + new if site in moments else new
+
+    if warm:
+        _, state = network.site_inputs(rows[:warm], state)
+    for start in range(warm, len(rows), window):
+        observations, state = network.site_inputs(rows[start : start + window], state)
+        gather(observations)
+        if progress is not None:
+            progress(min(1.0, (start + window) / len(rows)))
+    unseen = _unseen(tokens, network.vocabulary).to(rows.device)
+    if len(unseen):
+        gather(network.site_inputs(unseen[None], _dealt(state, len(unseen)))[0])
+    counted = torch.bincount(tokens if whole is None else whole, minlength=network.vocabulary)
+    return Observed(moments, (len(rows) - warm) * rows.shape[1], counted.double().numpy())
+
+
+def _unseen(tokens: Tensor, vocabulary: int) -> Tensor:
+    """Tokens that the text lacks, evenly spread over the vocabulary where they are too many, and more than once where few."""
+    missing = torch.nonzero(torch.bincount(tokens, minlength=vocabulary) == 0).flatten()
+    most = int(UNSEEN_SHARE * len(tokens))
+    if len(missing) > most:
+        return (
+            missing[torch.linspace(0, len(missing) - 1, most).round().long()]
+            if most
+            else missing[:0]
+        )
+    return missing.repeat(max(1, most // vocabulary))
+
+
+def _dealt(state: State, number: int) -> State:
+    """States of streams dealt out to `number` streams of one step."""
+    return [
+        tuple(each[:, torch.arange(number, device=each.device) % each.shape[1]] for each in layer)
+        for layer in state
+    ]

@@ -1,0 +1,122 @@
+"""A recurrent highway network as a Scan: its step stands in the graph once, whatever the number of steps.
+
+    tokens -> Gather -> MatMul, Add (first depth's input part, all steps at once) -> Scan over the steps -> decoder
+                                                             lengths -> alive (T, B, 1) -^  ^ state in, out
+
+https://onnx.ai/onnx/operators/onnx__Scan.html. Its body reads the weights from the graph around it. A sequence that
+has ended keeps its state: padding changes nothing.
+
+Products are MatMuls with matrices that lie as (inputs, outputs): the quantizer rewrites every Gemm, inside a Scan too,
+and would leave a second copy of the recurrent matrices behind.
+
+Legend: B batch, T steps, E embedding width, W units, D depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from onnx import GraphProto, NodeProto, TensorProto, helper
+
+from isslim.compress.export.streaming import Floats
+from isslim.compress.kinds.language.export.scoring import (
+    FLOAT32,
+    Drawing,
+    array,
+    ends,
+    scoring_graph,
+)
+from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
+from isslim.runtime.contract import LENGTHS, STATE_OUT, TOKENS
+
+STATE = "hidden_0"
+
+
+def draw_highway(network: RhnLanguageModel) -> Drawing:
+    """The graph of a recurrent highway language model."""
+    spec = network.spec
+    node = helper.make_node
+    nodes = [
+        node("Gather", ["embedding", TOKENS], ["words"]),  # (T, B, E)
+        node("MatMul", ["words", "input_weight"], ["fed"], name=f"{FLOAT32}_input"),  # (T, B, 2 W)
+        node("Add", ["fed", "bias_0"], ["input"]),
+        *_alive(),
+        node("Squeeze", [STATE, "zero"], ["before"]),  # (1, B, W) -> (B, W)
+        node(
+            "Scan", ["before", "input", "alive"], ["after", "top"],
+            name=f"{FLOAT32}_highway", num_scan_inputs=2, body=_step(spec),
+        ),
+        node("Unsqueeze", ["after", "zero"], [STATE + STATE_OUT]),
+    ]  # fmt: skip
+    structure = scoring_graph(
+        nodes, "top", spec.width, spec.vocabulary, {STATE: spec.width}, tied=spec.tied
+    )
+    return Drawing(structure, lambda: _weights(network))
+
+
+def _alive() -> list[NodeProto]:
+    """Whether a step lies before its sequence's length: bool (T, B, 1)."""
+    node = helper.make_node
+    first = helper.make_tensor("value", TensorProto.INT64, [], [0])
+    second = helper.make_tensor("value", TensorProto.INT64, [], [1])
+    return [
+        node("Constant", [], ["first_step"], value=first),
+        node("Constant", [], ["each_step"], value=second),
+        node("Shape", [TOKENS], ["step_count"], start=0, end=1),  # [T]
+        node("Squeeze", ["step_count", "zero"], ["end_step"]),
+        node("Range", ["first_step", "end_step", "each_step"], ["step_numbers"]),  # (T,)
+        node("Unsqueeze", ["step_numbers", "one"], ["step_column"]),  # (T, 1)
+        node("Cast", [LENGTHS], ["long_lengths"], to=TensorProto.INT64),
+        node("Less", ["step_column", "long_lengths"], ["alive_rows"]),  # (T, B)
+        node("Unsqueeze", ["alive_rows", "last"], ["alive"]),  # (T, B, 1)
+    ]
+
+
+def _step(spec: RhnSpec) -> GraphProto:
+    """The body: state (B, W), first depth's input part (B, 2 W), alive (B, 1) -> state, and the same as output."""
+    node = helper.make_node
+    nodes = []
+    for index in range(spec.depth):
+        below = f"state_{index}" if index else "state"
+        nodes += [
+            node("MatMul", [below, f"recurrent_weight_{index}"], [f"product_{index}"]),
+            node(
+                "Add",
+                [f"product_{index}", f"bias_{index}" if index else "step_input"],
+                [f"gates_{index}"],
+            ),
+            node(
+                "Split",
+                [f"gates_{index}"],
+                [f"change_{index}", f"transform_{index}"],
+                axis=1,
+                num_outputs=2,
+            ),
+            node("Tanh", [f"change_{index}"], [f"new_{index}"]),
+            node("Sigmoid", [f"transform_{index}"], [f"open_{index}"]),
+            node("Sub", [f"new_{index}", below], [f"difference_{index}"]),
+            node("Mul", [f"difference_{index}", f"open_{index}"], [f"moved_{index}"]),
+            node("Add", [below, f"moved_{index}"], [f"state_{index + 1}"]),
+        ]
+    nodes += [
+        node("Where", ["step_alive", f"state_{spec.depth}", "state"], ["state_after"]),
+        node("Identity", ["state_after"], ["step_output"]),
+    ]
+    port, floats = helper.make_tensor_value_info, TensorProto.FLOAT
+    inputs = [
+        port("state", floats, ["B", spec.width]),
+        port("step_input", floats, ["B", 2 * spec.width]),
+        port("step_alive", TensorProto.BOOL, ["B", 1]),
+    ]
+    outputs = [port(name, floats, ["B", spec.width]) for name in ("state_after", "step_output")]
+    return helper.make_graph(nodes, "step", inputs, outputs)
+
+
+def _weights(network: RhnLanguageModel) -> Iterator[tuple[str, Floats]]:
+    """The tensors of the graph, one at a time."""
+    yield from ends(network.embedding, network.decoder, tied=network.spec.tied)
+    yield "input_weight", np.ascontiguousarray(array(network.highway.input.weight).T)  # (E, 2 W)
+    for index, each in enumerate(network.highway.linears()):
+        yield f"recurrent_weight_{index}", np.ascontiguousarray(array(each.weight).T)  # (W, 2 W)
+        yield f"bias_{index}", array(each.bias)  # (2 W,)

@@ -1,0 +1,165 @@
+"""What every scoring graph shares: the ports of `isslim/runtime/contract.py`, decoder, log-softmax and the targets' choice.
+
+The decoder is a Gemm that reads its matrix as (V, H), which is how an embedding lies: a tied model stores its one
+matrix once, and needs no transposed copy of it.
+
+Legend: B batch, T steps, V vocabulary, H units of a state or of the last layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from isslim.compress.export.streaming import Floats
+from isslim.runtime.contract import (
+    LENGTHS,
+    LOG_PROBS,
+    PLACES,
+    STATE_OUT,
+    TARGETS,
+    TOKEN_LOG_PROBS,
+    TOKENS,
+)
+
+OPSET = 18
+IR_VERSION = 9
+FLOAT32 = "float32"
+"""What the names of nodes begin with whose weights are never quantized (`quantize`)."""
+BOTTLENECK = "bottleneck"
+"""The layer before the decoder: its product and its matrix."""
+FLATTENING = "flattening"
+"""What the names of nodes begin with that are there because a Gemm is of two dimensions (`quantize`)."""
+DECODER, HIGHWAY = "decoder", "highway_layer"
+"""What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A network as a graph to be written.
+
+    Attributes:
+        structure: the model without its weights.
+        weights: gives its initializers by name, one at a time.
+    """
+
+    structure: onnx.ModelProto
+    weights: Callable[[], Iterator[tuple[str, Floats]]]
+
+
+def scoring_graph(
+    body: list[NodeProto],
+    top: str,
+    width: int,
+    vocabulary: int,
+    states: Mapping[str, int],
+    *,
+    tied: bool,
+    narrow: bool = False,
+) -> onnx.ModelProto:
+    """The model without its weights, around the recurrent part.
+
+    Args:
+        body: nodes from `tokens` and `lengths` to `top`, which also make `<state>_out` of every state.
+        top: the last layer's output (T, B, H).
+        width: H of `top`.
+        vocabulary: V.
+        states: names and widths of the states.
+        tied: whether the decoder reads with `embedding` (else with `decoder`); its bias is `decoder_bias`.
+        narrow: whether it reads `top` through `bottleneck` and `bottleneck_bias`.
+    """
+    inputs = [
+        port(TOKENS, TensorProto.INT64, ["T", "B"]),
+        port(TARGETS, TensorProto.INT64, ["T", "B"]),
+        port(LENGTHS, TensorProto.INT32, ["B"]),
+        port(PLACES, TensorProto.INT64, ["R", 2]),
+    ]
+    outputs = [
+        port(TOKEN_LOG_PROBS, TensorProto.FLOAT, ["T", "B"]),
+        port(LOG_PROBS, TensorProto.FLOAT, ["R", vocabulary]),
+    ]
+    for name, units in states.items():
+        inputs.append(port(name, TensorProto.FLOAT, [1, "B", units]))
+        outputs.append(port(name + STATE_OUT, TensorProto.FLOAT, [1, "B", units]))
+    constants = {
+        "zero": [0],
+        "one": [1],
+        "last": [-1],
+        "rows": [-1, width],
+        "vocabulary": [vocabulary],
+    }
+    nodes = [*body, *_head(top, tied=tied, narrow=narrow)]
+    used = {name for node in nodes for name in node.input}
+    initializers = [
+        numpy_helper.from_array(np.array(value), name)
+        for name, value in constants.items()
+        if name in used
+    ]
+    return model_of(helper.make_graph(nodes, "score", inputs, outputs, initializers))
+
+
+def model_of(graph: GraphProto) -> onnx.ModelProto:
+    """A graph as a model of the operators' version that all exporters share."""
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+
+
+def ends(
+    embedding: nn.Embedding, decoder: nn.Linear, *, tied: bool
+) -> Iterator[tuple[str, Floats]]:
+    """The tensors of embedding and decoder."""
+    yield "embedding", array(embedding.weight)  # (V, E)
+    if not tied:
+        yield "decoder", array(decoder.weight)  # (V, H)
+    yield "decoder_bias", array(decoder.bias)  # (V,)
+
+
+def array(parameter: Tensor) -> Floats:
+    """A parameter as float32."""
+    result: Floats = parameter.detach().cpu().float().numpy()
+    return result
+
+
+def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
+    """Bottleneck if there is one, decoder, log-softmax, and the log-probability of each target and at the places.
+
+    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. The log-softmax is no
+    output of the graph, over which ONNX Runtime could never write anything: in the int8 form, where no Reshape lies between,
+    it takes the place of the logits, and (T, B, V) is what most memory goes to.
+    """
+    decoder = ["embedding" if tied else "decoder", "decoder_bias"]
+    node = helper.make_node
+    read = "narrow" if narrow else "features"
+    bottleneck = ["features", BOTTLENECK, f"{BOTTLENECK}_bias"]
+    return [
+        node(
+            "Reshape", [top, "rows"], ["features"], name=f"{FLATTENING}_features"
+        ),  # (T, B, H) -> (T B, H)
+        *(
+            [node("Gemm", bottleneck, ["narrow"], name=BOTTLENECK, transB=1)] if narrow else []
+        ),  # (T B, K)
+        node("Gemm", [read, *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
+        node("Shape", [TOKENS], ["steps"], name=f"{FLATTENING}_steps"),  # [T, B]
+        node(
+            "Concat", ["steps", "vocabulary"], ["shape"], axis=0, name=f"{FLATTENING}_shape"
+        ),  # [T, B, V]
+        node(
+            "Reshape", ["flat_logits", "shape"], ["logits"], name=f"{FLATTENING}_logits"
+        ),  # (T B, V) -> (T, B, V)
+        node("LogSoftmax", ["logits"], ["all_log_probs"], axis=-1),
+        node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
+        node("GatherElements", ["all_log_probs", "columns"], ["picked"], axis=-1),
+        node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)
+        node("GatherND", ["all_log_probs", PLACES], [LOG_PROBS]),  # (R, V)
+    ]
+
+
+def port(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
+    """An input or output; a name in `shape` is a free dimension."""
+    return helper.make_tensor_value_info(name, kind, shape)

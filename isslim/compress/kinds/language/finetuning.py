@@ -1,0 +1,108 @@
+"""A short fine-tune of the small model by distillation from the original, resumable from the job's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from isslim.compress.devices import placed
+from isslim.compress.errors import CheckpointRefused
+from isslim.compress.kinds.language.texts import Texts
+from isslim.compress.kinds.language.training.evaluation import log_probs
+from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.plan import (
+    distilling,
+    distilling_dropout,
+    perplexity_of,
+)
+from isslim.compress.networks import LanguageModel
+from isslim.compress.pruning import axes
+from isslim.compress.statistics.pieces import spread
+from isslim.types.recipe import Recipe
+
+
+def finetune(
+    network: LanguageModel,
+    original: LanguageModel,
+    texts: Texts,
+    recipe: Recipe,
+    folder: Path,
+    tell: Callable[[float, str], None],
+) -> tuple[LanguageModel, str]:
+    """Distils the original into a copy of the small model, on all of the calibration text.
+
+    Args:
+        network: the small model; left alone.
+        original: the teacher.
+        texts: what is trained and judged on.
+        recipe: for how long.
+        folder: of this pass alone; its checkpoint stays there, so that a job taken up in a later pass is soon through
+            this one.
+        tell: progress.
+
+    Returns:
+        The better of the tuned and the given model on the held-out text, and a line that says what happened. A
+        fine-tune that diverges is no reason to lose the small model: it is returned untuned.
+    """
+    pieces = spread(texts.held_out, recipe.held_out_tokens)
+
+    def judged(each: LanguageModel) -> float:
+        return perplexity_of(-float(log_probs(each, pieces).mean()))
+
+    before = judged(network)
+    told = f"{recipe.finetune_minutes:g} minutes of distillation"
+    try:
+        tuned = _distil(network, original, texts, recipe, _checkpoint(network, folder), tell)
+    except FloatingPointError as diverged:
+        return network, f"{told} diverged, so the untuned model was kept ({diverged})"
+    after = judged(tuned)
+    told = f"{told}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
+    if not after < before:  # NaN is no better either
+        return network, f"{told}; not better, so the untuned model was kept"
+    return tuned, told
+
+
+def _checkpoint(network: LanguageModel, folder: Path) -> Path:
+    """Where this candidate is taken up; what the pass left of other candidates is removed.
+
+    A search by the clock may choose another model when a killed job is taken up, and a checkpoint holds one size.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = "-".join(str(size) for size in network.declaration().axes.values())
+    path = folder / f"{sizes}.checkpoint"
+    for stale in folder.iterdir():
+        if stale != path:
+            stale.unlink()
+    return path
+
+
+def _distil(
+    network: LanguageModel,
+    original: LanguageModel,
+    texts: Texts,
+    recipe: Recipe,
+    checkpoint: Path,
+    tell: Callable[[float, str], None],
+) -> LanguageModel:
+    tokens, size = len(texts.training), axes.parameters(network.declaration())
+    student = network.rebuilt(network.arrays(), distilling_dropout(size, tokens))
+    schedule = distilling(tokens, seed=recipe.seed, minutes=recipe.finetune_minutes)
+
+    def attempt() -> LanguageModel:
+        with placed(student, original):
+            tuned = train(
+                student,
+                texts.training,
+                schedule,
+                teacher=original,
+                checkpoint=checkpoint,
+                progress=tell,
+            )
+        return tuned.network.cpu()
+
+    try:
+        return attempt()
+    except CheckpointRefused:
+        # Damaged, or of another release: the candidate is tuned from its start.
+        checkpoint.unlink()
+        return attempt()

@@ -1,0 +1,1 @@
+"""From a checkpoint and a vocabulary to a language model and its tokenizer."""

@@ -1,0 +1,90 @@
+"""The layout of this project's own recurrent highway networks (`kinds/language/networks/rhn.py`): its names exactly, or a refusal by name.
+
+There is no common form of such checkpoints, and shapes alone cannot tell which half of a matrix is the transform gate,
+so that nothing is guessed here: `embedding.weight`, `highway.input.weight`, `highway.depths.<d>.weight` and `.bias`,
+`decoder.bias`, and `decoder.weight` unless tied.
+
+Legend: V vocabulary, E embedding width, W units.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.errors import UnknownArchitecture
+from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec, declare
+from isslim.compress.pruning.axes import AxisMismatch
+
+EXPECTED = (
+    "embedding.weight (V, E), highway.input.weight (2W, E), highway.depths.<d>.weight (2W, W) and .bias (2W) for d from 0 "
+    "on, decoder.weight (V, W) unless tied, decoder.bias (V)"
+)
+_DEPTH = re.compile(r"^highway\.depths\.(\d+)\.weight$")
+Floats = NDArray[np.float32]
+
+
+def is_highway(names: set[str]) -> bool:
+    """Whether the parameters are meant as a recurrent highway network."""
+    return any(re.match(r"highway\.(input|depths)\.", name) for name in names)
+
+
+def recognise_highway(
+    arrays: dict[str, Floats], told: bool | None, tied_by: str, found: list[str]
+) -> tuple[RhnLanguageModel, str]:
+    """Explains every parameter as part of a recurrent highway language model.
+
+    Args:
+        arrays: by name, without prefixes.
+        told: whether the config says that it is tied; None: it does not say.
+        tied_by: where the file itself says so; empty: nowhere.
+        found: the parameters as a refusal shows them.
+
+    Returns:
+        The network, and what was recognised.
+
+    Raises:
+        UnknownArchitecture: when a parameter is missing, left over, or of another shape.
+    """
+    depths = [int(match[1]) for match in map(_DEPTH.match, arrays) if match]
+    table, head = arrays.get("embedding.weight"), arrays.get("decoder.weight")
+    if table is None or table.ndim != 2 or not depths:
+        missing = "'embedding.weight' (V, E)" if depths else "'highway.depths.0.weight' (2W, W)"
+        raise _unknown(
+            f"it is named like a recurrent highway network, but there is no {missing}", found
+        )
+    equal = head is None or np.array_equal(table, head)
+    if told and not equal:
+        raise _unknown("the config says tied, but embedding and decoder differ", found)
+    if head is None and not told and not (tied_by and told is None):
+        said = (
+            "the config says untied, but there is no decoder.weight"
+            if told is False
+            else "decoder.weight is missing"
+        )
+        raise _unknown(
+            said + '. If the decoder is the embedding (tied), say so in the config: {"tied": true}',
+            found,
+        )
+    tied = equal if told is None else told
+    plain = {
+        name: array for name, array in arrays.items() if not (tied and name == "decoder.weight")
+    }
+    width, depth = arrays[f"highway.depths.{min(depths)}.weight"].shape[-1], max(depths) + 1
+    if depth > len(depths):
+        raise _unknown(f"of {depth} depths, {depth - len(depths)} are missing", found)
+    spec = RhnSpec(len(table), table.shape[1], width, depth, tied)
+    try:
+        declare(spec).check(plain)
+    except AxisMismatch as error:
+        raise _unknown(
+            f"the parameters do not fit together: {'; '.join(error.issues)}", found
+        ) from error
+    kind = f"recurrent highway network layout: depth {depth}, width {width}, {'tied' if tied else 'untied'}"
+    return RhnLanguageModel.from_arrays(plain, tied=tied), kind
+
+
+def _unknown(reason: str, found: list[str]) -> UnknownArchitecture:
+    return UnknownArchitecture(f"{reason}. Expected: {EXPECTED}", found)

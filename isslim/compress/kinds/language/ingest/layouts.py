@@ -1,0 +1,344 @@
+"""Names and shapes to a network: which parameter of an upload is the embedding, which a layer, which the decoder.
+
+Recognised: the PyTorch word-language-model example, AWD-LSTM, plain `embed / lstm / fc` families under many names, one
+LSTM or GRU module of several layers or several modules, their cells, projections (`proj_size`, folded exactly into a
+plain LSTM), layers without biases (zero), one-hot input where it is said (an identity embedding); and the recurrent highway
+networks of `kinds/language/ingest/highway.py`. Shapes tell an LSTM (4 gates) from a GRU (3), and a name that says otherwise is refused: three
+gates under the name of an LSTM may be one with coupled gates.
+
+A model is understood completely or refused by name: every parameter is explained, every part that the others speak of is there,
+what is left out is named, and so is what weights cannot show. The order of several modules is the matter of `kinds/language/ingest/order.py`,
+embedding and decoder that of `kinds/language/ingest/ends.py`, the layers that of `kinds/language/ingest/layers.py`.
+
+Legend: V vocabulary, E embedding width, H units, I inputs of a layer, P projection width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.errors import UnknownArchitecture
+from isslim.compress.ingest.checkpoint import Checkpoint, read_checkpoint
+from isslim.compress.ingest.reading import Reading
+from isslim.compress.kinds.language.ingest.ends import Ends, EndsUnknown, find_ends
+from isslim.compress.kinds.language.ingest.highway import is_highway, recognise_highway
+from isslim.compress.kinds.language.ingest.layers import LayersUnknown, Stack, find_layers
+from isslim.compress.kinds.language.ingest.order import Layer, gives
+from isslim.compress.kinds.language.networks.stacked import declare_stack
+from isslim.compress.networks import LanguageModel
+from isslim.compress.pruning import bottleneck
+from isslim.compress.pruning.axes import AxisMismatch
+
+LARGEST_ONE_HOT = 2048
+MOST_NAMED = 60
+"""Parameters that a refusal lists."""
+EXPECTED = (
+    "an embedding (V, E); LSTM layers with weight_ih (4H, I) and weight_hh (4H, H), both biases (4H) or none, or GRU layers with "
+    "3H; a linear decoder (V, H), bias (V) optional"
+)
+ELSEWHERE = (
+    "Only language models and this project's BiDAF are read from weights; anything else with LSTM, GRU or RNN layers (a tagger, "
+    "a classifier, a time series, another BiDAF) goes as ONNX: `torch.onnx.export(model.eval(), (example_input,), 'model.onnx', "
+    "dynamo=False)`"
+)
+UNSEEN = "no residual links, no scaling, no activation or normalisation without weights"
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A model that is understood.
+
+    Attributes:
+        network: in evaluation mode.
+        reading: what was made of the file.
+        vocabularies: lists of tokens that the file holds, by where they were found.
+    """
+
+    network: LanguageModel
+    reading: Reading
+    vocabularies: dict[str, list[str]]
+
+    @property
+    def layout(self) -> str:
+        """How it was read, in a line."""
+        return self.reading.line
+
+
+def read_model(model: Path, config: Path | None) -> Ingested:
+    """Reads an upload and recognises its layout.
+
+    Raises:
+        CompressError: one of `isslim.compress.errors`, saying what was found and what was expected.
+    """
+    return recognise(read_checkpoint(model, config))
+
+
+def recognise(checkpoint: Checkpoint) -> Ingested:
+    """Explains every parameter of a checkpoint as part of a language model.
+
+    Raises:
+        UnknownArchitecture: with the parameters found, when any is missing or not explained or a shape does not fit.
+    """
+    arrays, config = checkpoint.arrays, checkpoint.config
+    found = [f"{name} {array.shape}" for name, array in arrays.items()]
+    found = found[:MOST_NAMED] + (
+        [f"and {len(found) - MOST_NAMED:,} more"] if len(found) > MOST_NAMED else []
+    )
+    if is_highway(set(arrays)):
+        if config.layers is not None:
+            raise _unknown(
+                "the config orders layers, but a recurrent highway network has one", found
+            )
+        network, kind = recognise_highway(arrays, config.tied, checkpoint.tied, found)
+        reading = Reading(", ".join((kind, *checkpoint.done)), checkpoint.dropped)
+        return Ingested(network, reading, checkpoint.vocabularies)
+    try:
+        stack = find_layers(arrays, config.layers, checkpoint.layers)
+    except LayersUnknown as error:
+        raise _unknown(str(error), found) from error
+    return _language_model(stack, checkpoint, found)
+
+
+def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> Ingested:
+    """The network of layers and of what is left over beside them."""
+    layers, kind, rest = stack.layers, stack.kind, dict(stack.rest)
+    cell = kind.cell.upper()
+    narrow = {name: rest.pop(name) for name in (bottleneck.WEIGHT, bottleneck.BIAS) if name in rest}
+    matrices = {name: array for name, array in rest.items() if array.ndim == 2}
+    vectors = {name: array for name, array in rest.items() if array.ndim == 1}
+    strange = sorted(rest.keys() - matrices.keys() - vectors.keys())
+    projected = any("weight_hr" in layer for layer in layers)
+    top_width = _read(layers, narrow, cell, found)
+    ends = _ends(
+        matrices, vectors, layers[0]["weight_ih"].shape[1], top_width, checkpoint, found, [*strange]
+    )
+    known = {
+        name: rest[name] for name in (ends.embedding, ends.decoder, ends.bias) if name is not None
+    }
+    twins = _twins(rest, known)
+    _refuse_unexplained(rest, rest.keys() - known.keys() - twins.keys(), cell, found)
+    head = matrices[ends.decoder or str(ends.embedding)]
+    if head.shape[1] != top_width:
+        above = f"the last {cell} layer" if not narrow else "the bottleneck"
+        raise _unknown(
+            f"the decoder reads {head.shape[1]} values, {above} gives {top_width}", found
+        )
+    if narrow and ends.tied:
+        raise _unknown("there is a bottleneck, but the decoder is the embedding", found)
+    table = (
+        matrices[ends.embedding] if ends.embedding else _one_hot(len(head), layers[0], cell, found)
+    )
+    # A folded layer's outputs are no longer what the embedding's columns mean.
+    tied = ends.tied and not projected
+    bias = vectors[ends.bias] if ends.bias else np.zeros(len(head), np.float32)
+    plain = _plain(layers, table, head, bias, tied, narrow)
+    units = tuple(layer["weight_hh"].shape[0] // kind.layer_type.gates for layer in layers)
+    try:
+        spec = kind.spec_type(len(head), table.shape[1], units, tied, top_width if narrow else None)
+        declare_stack(spec, kind.cell, kind.layer_type).check(plain)
+    except AxisMismatch as error:
+        raise _unknown("the shapes do not fit together", [*error.issues, *found]) from error
+    reading = Reading(
+        ", ".join(
+            [
+                _stack_line(checkpoint, stack, units),
+                *_notes(ends, stack, projected, bool(narrow)),
+                *checkpoint.done,
+            ]
+        ),
+        (
+            *stack.dropped,
+            *(f"'{name}', the same as '{twin}'" for name, twin in twins.items()),
+            *checkpoint.dropped,
+        ),
+        _assumed(stack, ends, checkpoint),
+    )
+    return Ingested(kind.from_arrays(plain, tied=tied), reading, checkpoint.vocabularies)
+
+
+def _ends(
+    matrices: dict[str, Floats],
+    vectors: dict[str, Floats],
+    bottom: int,
+    top: int,
+    checkpoint: Checkpoint,
+    found: list[str],
+    strange: list[str],
+) -> Ends:
+    """Embedding, decoder and its bias, where nothing else in the file says that this is another kind of model."""
+    config = checkpoint.config
+    spelled = any(len(tokens) == bottom for tokens in checkpoint.vocabularies.values())
+    try:
+        return find_ends(
+            matrices,
+            vectors,
+            bottom,
+            top,
+            tied=config.tied,
+            tied_by=checkpoint.tied,
+            one_hot=config.one_hot,
+            spelled=spelled,
+        )
+    except EndsUnknown as error:
+        more = f"; these are of more than two dimensions: {', '.join(strange)}" if strange else ""
+        raise _unknown(f"{error}{more}", found) from error
+
+
+def _refuse_unexplained(
+    rest: dict[str, Floats], unexplained: set[str], cell: str, found: list[str]
+) -> None:
+    if not unexplained:
+        return
+    names = [name for name in rest if name in unexplained]
+    shown = ", ".join(f"{name} {rest[name].shape}" for name in names[:12]) + (
+        ", ..." if len(names) > 12 else ""
+    )
+    advice = ""
+    if any(name.rpartition(".")[2].startswith("running_") for name in names):
+        advice = ". They are of a batch normalisation, which the model computes with"
+    elif all(rest[name].ndim <= 1 for name in names):
+        listed = ", ".join(f'"{name}"' for name in names[:12])
+        advice = f'. If the model computes its answers without them, say so in the config: {{"drop": [{listed}]}}'
+    raise _unknown(
+        f"these are not part of a language model of {cell} layers: {shown}{advice}", found
+    )
+
+
+def _stack_line(checkpoint: Checkpoint, stack: Stack, units: tuple[int, ...]) -> str:
+    """What was recognised: the family of the layout, and the layers."""
+    names, cell = set(checkpoint.arrays), stack.kind.cell.upper()
+    if any(name.endswith("_raw") for name in names):
+        family = "AWD-LSTM layout"
+    elif {"encoder.weight", "rnn.weight_ih_l0"} <= names:
+        family = "PyTorch word-language-model layout"
+    else:
+        family = f"embedding / {cell} / linear layout"
+    under = f" (under {checkpoint.wrapper})" if checkpoint.wrapper else ""
+    sizes = (
+        str(units[0])
+        if len(set(units)) == 1
+        else f"{', '.join(map(str, units[:-1]))} and {units[-1]}"
+    )
+    return f"{family}{under}: {len(units)} {cell} layer{'s' if len(units) > 1 else ''} of {sizes} units"
+
+
+def _notes(ends: Ends, stack: Stack, projected: bool, narrow: bool) -> list[str]:
+    """What else was recognised, ending in whether it is tied."""
+    notes = (
+        ["layers without biases"] if not any("bias_ih" in layer for layer in stack.layers) else []
+    )
+    notes += ["projection folded into a plain LSTM"] if projected else []
+    notes += ["a bottleneck before the decoder"] if narrow else []
+    notes += ["a decoder without bias"] if ends.bias is None else []
+    if ends.embedding is None:
+        notes.append(
+            "one-hot input as an identity embedding, whose entries count as parameters of the original here"
+        )
+    if projected and ends.tied:
+        return [*notes, "untied, since the projection is folded"]
+    if ends.why:
+        return [
+            *notes,
+            f"tied, as {'the config says' if ends.why == 'config' else f'the file says ({ends.why})'}",
+        ]
+    return [*notes, "tied" if ends.tied else "untied"]
+
+
+def _assumed(stack: Stack, ends: Ends, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What no file of weights can show."""
+    order = (
+        "the layers feed one another in this order"
+        if len(stack.layers) > 1
+        else "the layer reads the embedding directly"
+    )
+    if len(stack.modules) > 1:
+        by = "as the config says" if checkpoint.config.layers is not None else "by their names"
+        order += f" ({by}: {', '.join(stack.modules)})"
+    assumed = [order, UNSEEN, "the decoder reads the top layer directly"]
+    if ends.embedding is None and checkpoint.config.one_hot is None:
+        assumed.append(
+            "the first layer reads one-hot vectors, since it is as wide as the vocabulary in the file"
+        )
+    return tuple(assumed)
+
+
+def _one_hot(vocabulary: int, bottom: Layer, cell: str, found: list[str]) -> Floats:
+    """The embedding (V, V) that says what a first layer without one does."""
+    if bottom["weight_ih"].shape[1] != vocabulary:
+        raise _unknown(
+            f"there is no embedding, and the first {cell} layer does not read one-hot vectors",
+            found,
+        )
+    if vocabulary > LARGEST_ONE_HOT:
+        raise _unknown(
+            f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}",
+            found,
+        )
+    table: Floats = np.eye(vocabulary, dtype=np.float32)
+    return table
+
+
+def _twins(rest: dict[str, Floats], known: dict[str, Floats]) -> dict[str, str]:
+    """Parameters that are a known one under a second name, and which."""
+    return {
+        name: twin
+        for name, array in rest.items()
+        for twin in reversed(known)
+        if name not in known and np.array_equal(array, known[twin])
+    }
+
+
+def _read(layers: list[Layer], narrow: dict[str, Floats], cell: str, found: list[str]) -> int:
+    """How many values the decoder reads: the last layer's outputs, or the bottleneck's."""
+    top = gives(layers[-1])
+    if not narrow:
+        return top
+    shapes = [array.shape for array in narrow.values()]
+    if len(shapes) < 2 or len(shapes[0]) != 2 or shapes[0][1] != top or shapes[1] != shapes[0][:1]:
+        told = ", ".join(f"{name} {shape}" for name, shape in zip(narrow, shapes, strict=True))
+        raise _unknown(
+            f"a bottleneck has {bottleneck.WEIGHT} (K, {top}), reading the last {cell} layer, and {bottleneck.BIAS} (K), "
+            f"not {told}",
+            found,
+        )
+    return int(shapes[0][0])
+
+
+def _plain(
+    layers: list[Layer],
+    table: Floats,
+    head: Floats,
+    bias: Floats,
+    tied: bool,
+    narrow: dict[str, Floats],
+) -> dict[str, Floats]:
+    """The arrays of our own module. A projected layer's readers take `W @ weight_hr`: exact from a zero state."""
+    arrays: dict[str, Floats] = {"embedding.weight": table, "decoder.bias": bias}
+    below: Floats | None = None  # weight_hr (P, H) of the layer below
+    for index, layer in enumerate(layers):
+        own = layer.get("weight_hr")
+        inward, across = layer["weight_ih"], layer["weight_hh"]
+        zero = np.zeros(len(inward), np.float32)
+        arrays[f"layers.{index}.weight_ih_l0"] = inward if below is None else inward @ below
+        arrays[f"layers.{index}.weight_hh_l0"] = across if own is None else across @ own
+        arrays[f"layers.{index}.bias_ih_l0"] = layer.get("bias_ih", zero)
+        arrays[f"layers.{index}.bias_hh_l0"] = layer.get("bias_hh", zero)
+        below = own
+    if narrow:
+        own = narrow[bottleneck.WEIGHT]
+        arrays |= narrow | {
+            bottleneck.WEIGHT: own if below is None else own @ below,
+            "decoder.weight": head,
+        }
+    elif not tied:
+        arrays["decoder.weight"] = head if below is None else head @ below
+    return arrays
+
+
+def _unknown(reason: str, found: list[str]) -> UnknownArchitecture:
+    return UnknownArchitecture(f"{reason}. {ELSEWHERE}. Expected: {EXPECTED}", found)

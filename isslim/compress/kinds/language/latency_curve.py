@@ -1,0 +1,155 @@
+"""What a token costs on this host: a latency curve, measured once for the network at hand, instead of a count of work.
+
+Multiply-adds are a poor clock: the decoder streams one large matrix, a recurrent product waits for the step before it, and
+a look-up has none. So networks of a few sizes are timed, and the time of any other is interpolated by what each site costs:
+
+    milliseconds = fixed + sum over sites of rate_s * (multiply-adds of site s)
+
+with rates that are not negative, fitted to the relative errors. A removal is then valued by the milliseconds that it saves
+here. What is published is never predicted: every candidate of a speed budget is timed (`search`). On a busy machine the times
+are CPU times (`isslim/runtime/clock.py`); a curve that does not even fit what it was made of is not used.
+
+Legend: S sites, M measured networks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.export.export import export
+from isslim.compress.networks import LanguageModel
+from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning.axes import Declaration, Keep
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.latency import compare
+from isslim.types.manifest import SENTENCE
+
+SHARES = (0.75, 0.5, 0.25)
+"""Of all axes together; each axis alone is measured at half."""
+ROUNDS = 2000
+TRUSTED = 0.15
+"""Largest relative error on its own measurements with which a curve is better than a count."""
+
+
+@dataclass(frozen=True)
+class LatencyCurve:
+    """The time of a run, told from sizes.
+
+    Attributes:
+        fixed: milliseconds that no removal saves.
+        rates: milliseconds per multiply-add of each site.
+        error: the largest relative error on the measured networks.
+    """
+
+    fixed: float
+    rates: dict[str, float]
+    error: float
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether it fits what was measured."""
+        return self.error <= TRUSTED
+
+    def milliseconds(self, declaration: Declaration) -> float:
+        """The time of a run of a network of these sizes; a bottleneck costs as the decoder does, which it stands before."""
+        rates = {bottleneck.AXIS: self.rates.get(bottleneck.DECODER, 0.0)} | self.rates
+        return self.fixed + sum(rates[site] * work for site, work in _work(declaration).items())
+
+
+def fit(declarations: Sequence[Declaration], milliseconds: Sequence[float]) -> LatencyCurve:
+    """The curve through measured networks.
+
+    Args:
+        declarations: of M networks that differ in sizes only.
+        milliseconds: of each, (M,), positive.
+
+    Raises:
+        ValueError: when there is nothing to fit, or a time is not positive.
+    """
+    times = np.array(milliseconds, dtype=np.float64)
+    if len(times) == 0 or len(times) != len(declarations) or not (times > 0).all():
+        raise ValueError(
+            f"expected a positive time for each of {len(declarations)} networks, got {times.tolist()}"
+        )
+    sites = list(_work(declarations[0]))
+    design = np.array([[1.0, *_work(each).values()] for each in declarations])  # (M, 1 + S)
+    scale = design.max(axis=0)
+    # Relative errors: the time of a small network matters as much as that of the original.
+    rates = _not_negative(design / scale / times[:, None], np.ones(len(times))) / scale
+    error = float(np.abs(design @ rates / times - 1).max())
+    return LatencyCurve(float(rates[0]), dict(zip(sites, rates[1:].tolist(), strict=True)), error)
+
+
+def measure_curve(
+    network: LanguageModel,
+    folder: Path,
+    tell: Callable[[float, str], None] | None = None,
+    pairs: int = 9,
+) -> LatencyCurve:
+    """Times networks of a few sizes at `SENTENCE`, one thread, each interleaved with the original.
+
+    Args:
+        network: the original; its weights do not matter, and the smaller ones are cut from it anyhow.
+        folder: for the graphs.
+        tell: progress.
+        pairs: rounds of each comparison.
+    """
+    declaration, steps, batch = network.declaration(), *SENTENCE
+    export(network, folder / "curve-original.onnx")
+    first = VariantSession(folder / "curve-original.onnx", threads=1)
+    kept = _samples(declaration)
+    declarations, ratios, originals = [declaration], [1.0], list[float]()
+    for index, keep in enumerate(kept):
+        arrays, smaller = axes.take(network.arrays(), declaration, keep)
+        export(network.rebuilt(arrays), folder / "curve.onnx")
+        sessions = {"original": first, "smaller": VariantSession(folder / "curve.onnx", threads=1)}
+        timed = compare(sessions, steps=steps, batch=batch, pairs=pairs)
+        declarations.append(smaller)
+        # The machine drifts between comparisons, hardly within one: so ratios are kept, and times made of them.
+        ratios.append(1 / timed["smaller"].speedup)
+        originals.append(timed["original"].milliseconds)
+        if tell is not None:
+            tell((index + 1) / len(kept), f"latency curve: {len(kept) - index - 1} sizes to go")
+    whole = float(np.median(originals))
+    for name in ("curve-original.onnx", "curve.onnx"):
+        (folder / name).unlink(missing_ok=True)
+    return fit(declarations, [whole * ratio for ratio in ratios])
+
+
+def _samples(declaration: Declaration) -> list[Keep]:
+    """Which networks are timed beside the original: all axes at some shares, and each axis alone at half."""
+    together = [
+        {axis: _first(size, share) for axis, size in declaration.axes.items()} for share in SHARES
+    ]
+    return [*together, *({axis: _first(size, 0.5)} for axis, size in declaration.axes.items())]
+
+
+def _first(size: int, share: float) -> NDArray[np.int64]:
+    return np.arange(max(1, round(size * share)))
+
+
+def _work(declaration: Declaration) -> dict[str, int]:
+    """Multiply-adds of each site for one token."""
+    return {
+        site.name: sum(
+            math.prod(axes.shape(declaration, reader.parameter)) for reader in site.readers
+        )
+        for site in declaration.sites
+    }
+
+
+def _not_negative(design: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares without negative solutions, one coordinate after the other; convex, so that it gets there."""
+    gram, right = design.T @ design, design.T @ wanted
+    found = np.zeros(len(right))
+    for _ in range(ROUNDS):
+        for index in range(len(found)):
+            rest = right[index] - gram[index] @ found + gram[index, index] * found[index]
+            found[index] = max(0.0, rest / max(gram[index, index], 1e-30))
+    return found

@@ -1,0 +1,218 @@
+"""The recurrent highway language model (Zilly et al., arXiv 1607.03474), as in the paper's Penn Treebank experiment.
+
+One recurrent layer whose step is `depth` highway layers with coupled gates; only the first reads the input:
+
+    h = tanh(W_h x [first depth] + R_h s + b_h)    t = sigmoid(W_t x [first depth] + R_t s + b_t)
+    s <- h * t + s * (1 - t)
+
+h and t are stacked in that order along the first dimension of every parameter. One axis, `units:rhn`, goes through
+every depth and the output, and in a tied model through the embedding as well; an untied embedding's width is an axis of
+its own. A unit whose weights and biases are zero has h = 0 and stays at zero from a zero state: removal is exact.
+
+The paper's rates are `Regularisation(variational=True, dropout_embedding=x, dropout_input=i, dropout_state=h,
+dropout_output=o)`.
+
+Legend: B batch, T steps, V vocabulary, E embedding width, W units (the width), D depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from isslim.compress.kinds.language.networks.regularisation import Regularisation, regularisation_of
+from isslim.compress.networks import LanguageModel, State
+from isslim.compress.pruning.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+
+AXIS = "units:rhn"
+TRANSFORM_BIAS = -2.0
+"""At first the state is mostly carried."""
+
+
+@dataclass(frozen=True)
+class RhnSpec:
+    """Sizes of a recurrent highway language model."""
+
+    vocabulary: int
+    embedding: int
+    width: int
+    depth: int
+    tied: bool = False
+
+
+class HighwayLayer(nn.Module):
+    """The recurrent part: `input.weight` (2 W, E), and for each depth `depths.<d>.weight` (2 W, W) and `.bias` (2 W)."""
+
+    def __init__(self, below: int, width: int, depth: int) -> None:
+        super().__init__()
+        self.width = width
+        self.input = nn.Linear(below, 2 * width, bias=False)
+        self.depths = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(depth))
+        self.open_carry()
+
+    def linears(self) -> list[nn.Linear]:
+        """The depths, typed: `get_parameter` would refuse what `functional_call` puts in a parameter's place."""
+        return [each for each in self.depths if isinstance(each, nn.Linear)]
+
+    def open_carry(self) -> None:
+        """Sets the biases to where training starts: zero for h, `TRANSFORM_BIAS` for t."""
+        with torch.no_grad():
+            for each in self.linears():
+                each.bias[: self.width] = 0
+                each.bias[self.width :] = TRANSFORM_BIAS
+
+    def forward(
+        self, inputs: Tensor, state: Tensor, noise: Regularisation
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Runs all steps.
+
+        Args:
+            inputs: (T, B, E).
+            state: (B, W).
+            noise: its `dropout_state` and `weight_drop` act here.
+
+        Returns:
+            The state (T, B, W) after every step, and for each depth the state (B, W) that it read at each step.
+        """
+        mask = noise.state_mask(state, training=self.training)
+        matrices = [
+            noise.connected(each.weight, training=self.training).t() for each in self.linears()
+        ]
+        biases = [each.bias for each in self.linears()]
+        fed = nn.functional.linear(
+            inputs, self.input.weight, biases[0]
+        )  # (T, B, 2 W): all steps in one product
+        read: list[list[Tensor]] = [[] for _ in matrices]
+        outputs = []
+        for step in fed.unbind(0):
+            for index, matrix in enumerate(matrices):
+                read[index].append(state)
+                seen = state if mask is None else state * mask
+                change, transform = torch.addmm(
+                    biases[index] if index else step, seen, matrix
+                ).chunk(2, dim=-1)
+                state = state + (change.tanh() - state) * transform.sigmoid()
+            outputs.append(state)
+        return torch.stack(outputs), read
+
+
+class RhnLanguageModel(LanguageModel):
+    """Maps tokens (T, B) to the logits (T, B, V) of the token after each.
+
+    Args:
+        spec: the sizes; `tied` needs `embedding == width`.
+        dropout: what it trains under; a number is the probability of dropping a non-recurrent activation.
+
+    Raises:
+        ValueError: when a tied model's embedding is not of its width, or the depth is below 1.
+    """
+
+    architecture: ClassVar = "rhn-language-model"
+
+    def __init__(self, spec: RhnSpec, dropout: float | Regularisation = 0.0) -> None:
+        super().__init__()
+        if spec.tied and spec.embedding != spec.width:
+            raise ValueError(
+                f"a tied model needs an embedding of its own width: {spec.embedding} != {spec.width}"
+            )
+        if spec.depth < 1:
+            raise ValueError(
+                f"a recurrent highway network needs a depth of at least 1, not {spec.depth}"
+            )
+        self.spec, self.vocabulary = spec, spec.vocabulary
+        self.regularisation = regularisation_of(dropout)
+        self.embedding = nn.Embedding(spec.vocabulary, spec.embedding)
+        self.highway = HighwayLayer(spec.embedding, spec.width, spec.depth)
+        self.decoder = nn.Linear(spec.width, spec.vocabulary)
+        if spec.tied:
+            self.decoder.weight = self.embedding.weight
+
+    def initialise(self, scale: float, generator: torch.Generator) -> None:
+        """As every model, with the transform gates' biases at `TRANSFORM_BIAS`."""
+        super().initialise(scale, generator)
+        self.highway.open_carry()
+
+    def zero_state(self, batch: int) -> State:
+        """The state before a text: (1, B, W), float32 zeros."""
+        return [(torch.zeros(1, batch, self.spec.width, device=self.embedding.weight.device),)]
+
+    def _hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, list[list[Tensor]]]:
+        """The embedding (T, B, E), the state (T, B, W) after every step, and what each depth read at each step."""
+        noise = self.regularisation
+        words = noise.embedded(self.embedding.weight, tokens, training=self.training)
+        inputs = noise.dropped(words, noise.before_first, training=self.training)
+        outputs, read = self.highway(inputs, state[0][0][0], noise)
+        return words, outputs, read
+
+    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (T, B, V) of the token after each of `tokens` (T, B), and the state after the last step."""
+        _, outputs, _ = self._hidden(tokens, state)
+        noise = self.regularisation
+        logits: Tensor = self.decoder(
+            noise.dropped(outputs, noise.behind_last, training=self.training)
+        )
+        return logits, [(outputs[-1:],)]
+
+    def site_inputs(self, tokens: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
+        """For each depth the state that it read, for the first with the embedding before it; the last for the decoder."""
+        words, outputs, read = self._hidden(tokens, state)
+        inputs = {
+            f"depths.{index}": torch.stack(each) for index, each in enumerate(read)
+        }  # (T, B, W)
+        inputs["depths.0"] = torch.cat([words, inputs["depths.0"]], dim=-1)
+        return inputs | {"decoder": outputs}, [(outputs[-1:],)]
+
+    def declaration(self) -> Declaration:
+        """See `declare`."""
+        return declare(self.spec)
+
+    def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
+        """See `from_arrays`; tied if this model is."""
+        return self.from_arrays(arrays, tied=self.spec.tied, dropout=dropout)
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Arrays, *, tied: bool, dropout: float | Regularisation = 0.0
+    ) -> Self:
+        """A model of the sizes that the arrays have, with their values, in evaluation mode.
+
+        Args:
+            arrays: as `LanguageModel.arrays` gives them, of any sizes.
+            tied: whether `embedding.weight` is also the decoder's matrix.
+            dropout: see the class.
+        """
+        vocabulary, embedding = arrays["embedding.weight"].shape
+        depth = sum(
+            name.startswith("highway.depths.") and name.endswith(".weight") for name in arrays
+        )
+        width = arrays["highway.depths.0.weight"].shape[1]
+        return cls(RhnSpec(vocabulary, embedding, width, depth, tied), dropout).filled(arrays)
+
+
+def declare(spec: RhnSpec) -> Declaration:
+    """The named axes of the model: `units:rhn`, and `embedding` when it is not tied."""
+    wide = AXIS if spec.tied else "embedding"
+    vocabulary: Dimension = (Segment(None, spec.vocabulary),)
+    own: Dimension = (Segment(AXIS, spec.width),)
+    gates: Dimension = (Segment(AXIS, spec.width, repeat=2),)
+    embedded: Dimension = (Segment(wide, spec.embedding),)
+    dimensions: dict[str, tuple[Dimension, ...]] = {
+        "embedding.weight": (vocabulary, embedded),
+        "highway.input.weight": (gates, embedded),
+        "decoder.bias": (vocabulary,),
+    }
+    sites = []
+    for index in range(spec.depth):
+        weight, bias = f"highway.depths.{index}.weight", f"highway.depths.{index}.bias"
+        dimensions |= {weight: (gates, own), bias: (gates,)}
+        inward = () if index else (Reader("highway.input.weight", ("embedding",)),)
+        across = Reader(weight, (f"rhn:{index - 1}" if index else "rhn:previous",))
+        sites.append(Site(f"depths.{index}", (*inward, across), bias))
+    output = "embedding.weight" if spec.tied else "decoder.weight"
+    dimensions.setdefault(output, (vocabulary, own))
+    sites.append(Site("decoder", (Reader(output, (f"rhn:{spec.depth - 1}",)),), "decoder.bias"))
+    axes = {AXIS: spec.width} if spec.tied else {"embedding": spec.embedding, AXIS: spec.width}
+    return Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})

@@ -1,0 +1,218 @@
+"""What stacked LSTM and GRU language models share: embedding, recurrent layers of any sizes, linear decoder.
+
+Layers may differ in size after pruning. Tied models share one parameter between embedding and decoder. An untied one may
+have a narrow linear layer, the bottleneck, between the last recurrent layer and the decoder (`isslim/compress/pruning/bottleneck.py`).
+
+Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, K width of the bottleneck.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor, nn
+
+from isslim.compress.kinds.language.networks.layers import RecurrentLayer
+from isslim.compress.kinds.language.networks.regularisation import Regularisation, regularisation_of
+from isslim.compress.networks import LanguageModel, State
+from isslim.compress.pruning import bottleneck
+from isslim.compress.pruning.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+
+
+@dataclass(frozen=True)
+class StackedSpec:
+    """Sizes of a stacked recurrent language model; `bottleneck` is None where the decoder reads the last layer itself."""
+
+    vocabulary: int
+    embedding: int
+    units: tuple[int, ...]
+    tied: bool = False
+    bottleneck: int | None = None
+
+
+class StackedLanguageModel(LanguageModel):
+    """Maps tokens (T, B) to the logits (T, B, V) of the token after each.
+
+    Args:
+        spec: the sizes; `tied` needs `embedding == units[-1]`.
+        dropout: what it trains under; a number is the probability of dropping a non-recurrent activation.
+
+    Attributes:
+        cell: what the layers are called in the names of axes.
+
+    Raises:
+        ValueError: when a tied model's embedding width is not the last layer's number of units, or it has a bottleneck, or
+            the regularisation asks for `dropout_state`.
+    """
+
+    cell: ClassVar[str]
+    layer_type: ClassVar[type[RecurrentLayer]]
+    spec_type: ClassVar[type[StackedSpec]]
+
+    def __init__(self, spec: StackedSpec, dropout: float | Regularisation = 0.0) -> None:
+        super().__init__()
+        if spec.tied and spec.embedding != spec.units[-1]:
+            raise ValueError(
+                f"a tied model needs an embedding as wide as its last layer: {spec.embedding} != {spec.units[-1]}"
+            )
+        if spec.tied and spec.bottleneck is not None:
+            raise ValueError(
+                "a tied model has no bottleneck: its decoder reads with the embedding, as wide as the last layer"
+            )
+        self.regularisation = regularisation_of(dropout)
+        if self.regularisation.dropout_state > 0:
+            raise ValueError(
+                f"'dropout_state' is of recurrent highway networks only; {self.cell} layers are fused"
+            )
+        self.spec, self.vocabulary = spec, spec.vocabulary
+        self.embedding = nn.Embedding(spec.vocabulary, spec.embedding)
+        widths = (spec.embedding, *spec.units)
+        self.layers = nn.ModuleList(
+            self.layer_type(below, units) for below, units in zip(widths, spec.units, strict=False)
+        )
+        narrow = spec.bottleneck
+        self.bottleneck = None if narrow is None else nn.Linear(spec.units[-1], narrow)
+        self.decoder = nn.Linear(spec.units[-1] if narrow is None else narrow, spec.vocabulary)
+        if spec.tied:
+            self.decoder.weight = self.embedding.weight
+
+    def zero_state(self, batch: int) -> State:
+        """The state before a text: per layer, its tensors of shape (1, B, H), float32 zeros."""
+        device = self.embedding.weight.device
+        return [
+            tuple(
+                torch.zeros(1, batch, units, device=device) for _ in range(self.layer_type.states)
+            )
+            for units in self.spec.units
+        ]
+
+    def hidden(self, tokens: Tensor, state: State) -> tuple[list[Tensor], State]:
+        """Runs the recurrent part.
+
+        Args:
+            tokens: int64 (T, B).
+            state: per layer, its tensors (1, B, H).
+
+        Returns:
+            The embedding (T, B, E) followed by each layer's output (T, B, H), and the state after the last step.
+        """
+        noise = self.regularisation
+        outputs = [
+            noise.embedded(self.embedding.weight, tokens, training=self.training)
+        ]  # (T, B, E)
+        after: State = []
+        for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
+            probability = noise.dropout if index else noise.before_first
+            output, new = layer(
+                noise.dropped(outputs[-1], probability, training=self.training), before, noise
+            )
+            outputs.append(output)
+            after.append(new)
+        return outputs, after
+
+    def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (T, B, V) of the token after each of `tokens` (T, B), and the state after the last step."""
+        outputs, after = self.hidden(tokens, state)
+        noise = self.regularisation
+        logits: Tensor = self.decoder(
+            self._narrowed(noise.dropped(outputs[-1], noise.behind_last, training=self.training))
+        )
+        return logits, after
+
+    def _narrowed(self, top: Tensor) -> Tensor:
+        """What the decoder reads: the last layer's output (..., H) through the bottleneck, where there is one."""
+        return top if self.bottleneck is None else self.bottleneck(top)
+
+    def site_inputs(self, tokens: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
+        """Per layer what is below it and its own output of the step before; for bottleneck and decoder what they read."""
+        values, after = self.hidden(tokens, state)
+        inputs = {"decoder": self._narrowed(values[-1])}
+        if self.bottleneck is not None:
+            inputs["bottleneck"] = values[-1]
+        for index, (below, own) in enumerate(pairwise(values)):
+            previous = torch.cat(
+                [state[index][0], own[:-1]]
+            )  # (T, B, H): what the recurrent matrix reads
+            if self.layer_type.joint:
+                inputs[f"layers.{index}"] = torch.cat([below, previous], dim=-1)
+            else:
+                inputs |= {f"layers.{index}.input": below, f"layers.{index}.recurrent": previous}
+        return inputs, after
+
+    def declaration(self) -> Declaration:
+        """See `declare_stack`."""
+        return declare_stack(self.spec, self.cell, self.layer_type)
+
+    def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
+        """See `from_arrays`; tied if this model is."""
+        return self.from_arrays(arrays, tied=self.spec.tied, dropout=dropout)
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Arrays, *, tied: bool, dropout: float | Regularisation = 0.0
+    ) -> Self:
+        """A model of the sizes that the arrays have, with their values, in evaluation mode.
+
+        Args:
+            arrays: as `LanguageModel.arrays` gives them, of any sizes.
+            tied: whether `embedding.weight` is also the decoder's matrix.
+            dropout: see the class.
+        """
+        layers = sum(name.endswith("weight_hh_l0") for name in arrays)
+        vocabulary, embedding = arrays["embedding.weight"].shape
+        units = tuple(arrays[f"layers.{index}.weight_hh_l0"].shape[1] for index in range(layers))
+        narrow = len(arrays["bottleneck.weight"]) if "bottleneck.weight" in arrays else None
+        return cls(cls.spec_type(vocabulary, embedding, units, tied, narrow), dropout).filled(
+            arrays
+        )
+
+
+def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> Declaration:
+    """The named axes: `embedding`, and `units:<cell>0`, `units:<cell>1`, ... from the bottom.
+
+    In a tied model the embedding's width and the last layer's units are one axis, `units:<cell><last>`. The width of a
+    bottleneck is the axis `bottleneck`. A joint layer is one site; of another the input and the recurrent pre-activations
+    are two, each with its own bias.
+    """
+    last = f"units:{cell}{len(spec.units) - 1}"
+    wide = last if spec.tied else "embedding"
+    vocabulary: Dimension = (Segment(None, spec.vocabulary),)
+    axes = {} if spec.tied else {"embedding": spec.embedding}
+    dimensions: dict[str, tuple[Dimension, ...]] = {
+        "embedding.weight": (vocabulary, (Segment(wide, spec.embedding),)),
+        "decoder.bias": (vocabulary,),
+    }
+    sites: list[Site] = []
+    below, below_size, below_activation = wide, spec.embedding, "embedding"
+    for index, units in enumerate(spec.units):
+        own, activation, prefix = f"units:{cell}{index}", f"{cell}{index}", f"layers.{index}"
+        axes[own] = units
+        gates: Dimension = (Segment(own, units, repeat=layer.gates),)
+        dimensions |= {
+            f"{prefix}.weight_ih_l0": (gates, (Segment(below, below_size),)),
+            f"{prefix}.weight_hh_l0": (gates, (Segment(own, units),)),
+            f"{prefix}.bias_ih_l0": (gates,),
+            f"{prefix}.bias_hh_l0": (gates,),
+        }
+        inward = Reader(f"{prefix}.weight_ih_l0", (below_activation,))
+        across = Reader(f"{prefix}.weight_hh_l0", (f"{activation}:previous",))
+        if layer.joint:
+            sites.append(Site(prefix, (inward, across), f"{prefix}.bias_ih_l0"))
+        else:
+            sites.append(Site(f"{prefix}.input", (inward,), f"{prefix}.bias_ih_l0"))
+            sites.append(Site(f"{prefix}.recurrent", (across,), f"{prefix}.bias_hh_l0"))
+        below, below_size, below_activation = own, units, activation
+    output = "embedding.weight" if spec.tied else "decoder.weight"
+    dimensions.setdefault(output, (vocabulary, (Segment(last, spec.units[-1]),)))
+    sites.append(Site("decoder", (Reader(output, (below_activation,)),), "decoder.bias"))
+    declaration = Declaration(
+        axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {}
+    )
+    return (
+        declaration
+        if spec.bottleneck is None
+        else bottleneck.declared(declaration, spec.bottleneck)
+    )

@@ -1,0 +1,65 @@
+"""Sizes and counts of a language model, read off its declaration alone (conventions: `networks.py`)."""
+
+from __future__ import annotations
+
+import math
+
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import Declaration
+from isslim.types.manifest import PartRecord
+from isslim.types.wording import axis_name
+
+EMBEDDING = "embedding.weight"
+
+
+def is_tied(declaration: Declaration) -> bool:
+    """Whether the decoder reads with the embedding's matrix."""
+    return EMBEDDING in declaration.produced
+
+
+def parts(declaration: Declaration) -> list[PartRecord]:
+    """Embedding, each recurrent layer, softmax; a tied matrix counts as embedding.
+
+    The embedding is a look-up: no multiply-adds (the paper's count, section 4.1).
+    """
+    rows, columns = axes.shape(declaration, EMBEDDING)
+    decoder = declaration.sites[-1]
+    matrices = {reader.parameter for reader in decoder.readers}
+    softmax = {*matrices, str(decoder.bias)} - {EMBEDDING}
+    return [
+        PartRecord(name="embedding", width=columns, parameters=rows * columns, mult_adds=0),
+        *recurrent_layers(declaration),
+        PartRecord(
+            name="softmax",
+            width=rows,
+            parameters=sum(_entries(declaration, name) for name in softmax),
+            mult_adds=sum(_entries(declaration, name) for name in matrices),
+        ),
+    ]
+
+
+def recurrent_layers(declaration: Declaration) -> list[PartRecord]:
+    """Each recurrent layer: the arrays whose outputs (their first dimension) are its units."""
+    records = []
+    for axis, size in declaration.axes.items():
+        own = {
+            name
+            for name, dimensions in declaration.dimensions.items()
+            if any(segment.axis == axis for segment in dimensions[0])
+        }
+        matrices = {reader.parameter for site in declaration.sites for reader in site.readers} & own
+        if own:
+            records.append(
+                PartRecord(
+                    name=axis_name(axis),
+                    axis=axis,
+                    width=size,
+                    parameters=sum(_entries(declaration, name) for name in own),
+                    mult_adds=sum(_entries(declaration, name) for name in matrices),
+                )
+            )
+    return records
+
+
+def _entries(declaration: Declaration, name: str) -> int:
+    return math.prod(axes.shape(declaration, name))

@@ -1,0 +1,223 @@
+"""Language models: observed and judged on text, proven on it with carried state, measured as the service scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
+from isslim.compress.errors import TextUnusable
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import EightBit, Form, quantize
+from isslim.compress.ingest.reading import Reading
+from isslim.compress.kinds.language.activations import Observed, observe
+from isslim.compress.kinds.language.finetuning import finetune
+from isslim.compress.kinds.language.latency_curve import measure_curve
+from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
+from isslim.compress.kinds.language.sizes import is_tied, parts
+from isslim.compress.kinds.language.texts import Texts
+from isslim.compress.kinds.language.trainer import LanguageTrainer
+from isslim.compress.kinds.language.training.evaluation import log_probs
+from isslim.compress.kinds.language.training.plan import perplexity_of
+from isslim.compress.kinds.language.verification import verify_graph, verify_removal
+from isslim.compress.networks import LanguageModel
+from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.ranking import Pruned
+from isslim.compress.search.rounds import learnt
+from isslim.compress.statistics.intervals import rise_of_perplexity
+from isslim.compress.statistics.pieces import Pieces, spread
+from isslim.runtime.graphs.shapes import Shape, usual
+from isslim.runtime.language import scoring
+from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.text import TextCodec
+from isslim.runtime.latency import compare
+from isslim.store.artifacts import sha256_of
+from isslim.types.manifest import (
+    SENTENCE,
+    CheckRecord,
+    Estimate,
+    LatencyRecord,
+    Metric,
+    PartRecord,
+    Task,
+)
+from isslim.types.recipe import Recipe
+
+GLANCED = 5_000
+"""Tokens of the held-out text that a glance is at."""
+
+
+class LanguageTask(ModelTask[LanguageModel]):
+    """A language model and its texts.
+
+    Args:
+        original: the uploaded model.
+        texts: what is observed, trained and judged on.
+        recipe: with a budget of a language model.
+        codec: between texts and tokens.
+        reading: what was made of the upload.
+    """
+
+    task: ClassVar[Task] = "language-model"
+    usual_shapes = (Shape(30, 10), Shape(*SENTENCE), Shape(1, 1))
+    """The paper's, one sentence, and streaming."""
+    metric: Metric = "perplexity"
+
+    def __init__(
+        self,
+        original: LanguageModel,
+        texts: Texts,
+        recipe: Recipe,
+        codec: TextCodec,
+        reading: Reading,
+    ) -> None:
+        self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
+        self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
+        self.origin = Origin.read(
+            reading,
+            texts.calibration_origin,
+            texts.held_out_origin,
+            (texts.caveat,) if texts.caveat else (),
+        )
+        self._scored: dict[str, NDArray[np.float32]] = {}
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        """What the search judges by."""
+        return spread(self.texts.held_out, self.recipe.held_out_tokens)
+
+    @cached_property
+    def _base(self) -> NDArray[np.float64]:
+        """The original's log-probabilities of it; of a large model they take a while."""
+        return log_probs(self.original, self._pieces)
+
+    def observe(self, tell: Tell) -> Observed:
+        """Moments over pieces spread over the calibration text, and the frequencies of all its tokens."""
+        whole = self.texts.calibration
+        pieces = spread(whole, self.recipe.calibration_tokens)
+        return observe(
+            self.original, pieces, whole=whole, progress=lambda done: tell(done, "observing")
+        )
+
+    def judge(self, network: LanguageModel) -> Quality:
+        """Perplexity over pieces spread over the held-out text, and its relative rise."""
+        found = self._base if network is self.original else log_probs(network, self._pieces)
+        value, base = (perplexity_of(-float(each.mean())) for each in (found, self._base))
+        estimate = None if network is self.original else rise_of_perplexity(self._base, found)
+        return Quality(value, value / base - 1, estimate)
+
+    def verify_removal(self, before: LanguageModel, pruned: Pruned) -> CheckRecord:
+        """On real text with carried state; see `isslim/compress/kinds/language/verification.py`."""
+        return verify_removal(
+            before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), self.texts.held_out
+        )
+
+    def export(self, network: LanguageModel, path: Path) -> None:
+        """Writes the scoring graph."""
+        export(network, path)
+
+    def verify_export(self, path: Path, network: LanguageModel, name: str) -> CheckRecord:
+        """ONNX Runtime against torch, with carried state."""
+        return verify_graph(VariantSession(path), network, self.texts.held_out, name)
+
+    def quantize(self, network: LanguageModel, source: Path, target: Path, form: Form) -> EightBit:
+        """From the scoring graph."""
+        return quantize(source, target, form)
+
+    def glance(self, path: Path) -> float:
+        """Nats per token on pieces spread over the held-out text: a difference is a relative rise of perplexity."""
+        pieces = (
+            spread(self.texts.held_out, min(GLANCED, self.recipe.held_out_tokens)).rows.t().tolist()
+        )
+        scores = scoring.score_batch(VariantSession(path), pieces, self.codec.start_id)
+        return -sum(each.total for each in scores) / sum(each.counted for each in scores)
+
+    def measure(self, path: Path) -> dict[str, float]:
+        """Perplexity of all of the held-out text; see `isslim.runtime.language.scoring.text_log_probs`. A file that was measured is known."""
+        return {"perplexity": scoring.perplexity_of(self._log_probs(path))}
+
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        """The relative rise of perplexity."""
+        return metrics["perplexity"] / original["perplexity"] - 1
+
+    def estimate(self, path: Path, original: Path) -> Estimate | None:
+        """Of the rise of perplexity, over the same tokens by both."""
+        return rise_of_perplexity(self._log_probs(original), self._log_probs(path))
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        """Times scoring runs on random tokens."""
+        sessions = {name: VariantSession(path) for name, path in paths.items()}
+        steps, batch = usual(shape)
+        return compare(sessions, steps=steps, batch=batch, pairs=pairs)
+
+    def parts(self, declaration: Declaration) -> list[PartRecord]:
+        """Embedding, recurrent layers, softmax."""
+        return parts(declaration)
+
+    def save_companions(self, folder: Path) -> None:
+        """The tokenizer."""
+        self.codec.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def is_tied(self, declaration: Declaration) -> bool:
+        """Whether the decoder is the embedding."""
+        return is_tied(declaration)
+
+    def prunable(self, declaration: Declaration) -> list[str]:
+        """Every layer, and the embedding's width unless the recipe says no."""
+        return [
+            axis for axis in declaration.axes if self.recipe.prune_embedding or axis != "embedding"
+        ]
+
+    def cost(self, work: Path, tell: Tell) -> Callable[[Declaration], float] | None:
+        """This host's clock, or None where it is too unsteady to be read."""
+        curve = measure_curve(self.original, work, tell)
+        if curve.is_trusted:
+            tell(1.0, f"latency curve within {curve.error:.0%} of what was measured")
+            return curve.milliseconds
+        tell(
+            1.0,
+            f"clock too unsteady (the latency curve is off by {curve.error:.0%}): counting multiply-adds instead",
+        )
+        return None
+
+    def finetune(
+        self, network: LanguageModel, folder: Path, tell: Tell
+    ) -> tuple[LanguageModel, str]:
+        """Distillation on the training text."""
+        return finetune(network, self.original, self.texts, self.recipe, folder, tell)
+
+    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[LanguageModel]]:
+        """Rounds of removing and distilling on the user's text.
+
+        Raises:
+            TextUnusable: when there is none.
+        """
+        recipe, texts = self.recipe, self.texts
+        if not texts.training_given:
+            raise TextUnusable(
+                "the mode 'learn' trains on a text of yours, and none was uploaded: send `train` (or `calibration`), or "
+                "ask for the mode 'calibrate', which needs no text"
+            )
+        trainer = LanguageTrainer(self.original, texts, recipe)
+        stages.enter(
+            "learn",
+            f"learning on {len(texts.training):,} tokens with the learner '{recipe.learner}'",
+        )
+        return learnt(self, trainer, work, stages)
+
+    def _log_probs(self, path: Path) -> NDArray[np.float32]:
+        """Of the held-out text by a graph; the original's is asked for with every candidate."""
+        key = sha256_of(path)
+        if key not in self._scored:
+            ids = self.texts.held_out.tolist()
+            self._scored[key] = scoring.text_log_probs(
+                VariantSession(path), ids, self.codec.start_id
+            )
+        return self._scored[key]

@@ -1,0 +1,262 @@
+"""The texts of a job as tokens: what is observed, what perplexity is judged on, and where each came from.
+
+Text that the user did not give is sampled from the model itself: for calibration that is as good as real text
+(one forward pass is all it serves); as held-out text it measures agreement with the original rather than quality, and
+the provenance says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from isslim.compress.errors import TextUnusable
+from isslim.compress.kinds.language.training.evaluation import log_probs
+from isslim.compress.kinds.language.training.plan import perplexity_of
+from isslim.compress.networks import LanguageModel
+from isslim.compress.statistics.overlap import ENOUGH, apart
+from isslim.compress.statistics.pieces import MOST, WARM, spread
+from isslim.runtime.errors import TextRefused
+from isslim.runtime.language.text import TextCodec
+from isslim.types.inspection import TextRecord
+from isslim.types.recipe import Recipe
+
+_NAMES = {"calibration": "calibration", "train": "training", "held_out": "held-out"}
+STREAMS = 50
+MOST_JUDGED, BRIEF = 2000, 500
+GUESSING = 1.1
+"""Times the perplexity of guessing, above which a model is refused. An untrained one guesses, a few per cent worse."""
+HARDLY_BETTER = 0.9
+"""Times the perplexity of guessing, above which a model has learnt next to nothing, or is not read as it was trained."""
+
+
+NEVER_COMPARED = "never compared with real text: none was sent"
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Token ids (int64, (N,)) for calibration, training and judging, each a whole text, and a line on the origin of each.
+
+    Attributes:
+        calibration: what is observed; of a long text pieces spread over it (`isslim/compress/statistics/pieces.py`).
+        held_out: what the published figures are of; the search judges candidates on pieces spread over it.
+        training_given: whether `training` is a text of the user's.
+        caveat: what a verdict on these texts has to say besides; empty: nothing.
+        read: the uploaded texts, whole.
+    """
+
+    calibration: Tensor
+    training: Tensor
+    held_out: Tensor
+    calibration_origin: str
+    held_out_origin: str
+    training_given: bool = True
+    caveat: str = ""
+    read: tuple[TextRecord, ...] = ()
+
+
+Writer = Callable[[LanguageModel, int | None, int, int], Tensor]
+"""Gives a text that nobody sent: see `sample`."""
+
+
+def read_texts(
+    network: LanguageModel,
+    codec: TextCodec,
+    calibration: Path | None,
+    held_out: Path | None,
+    recipe: Recipe,
+    *,
+    train: Path | None = None,
+    write: Writer | None = None,
+) -> Texts:
+    """Encodes the uploaded texts, and lets the model write what is missing.
+
+    A training text stands in for a calibration text that is not given, and the other way round. Where no held-out text is
+    given, the last fifth of the training text is held out.
+
+    Args:
+        network: the model.
+        codec: between texts and its tokens.
+        calibration: what is observed.
+        held_out: what is judged on.
+        recipe: how much of them.
+        train: what is trained on.
+        write: gives what is missing; None: `sample`.
+
+    Raises:
+        TextUnusable: when a text is not UTF-8 or holds too few tokens of the vocabulary, or the model is worse on it than
+            guessing.
+    """
+    write, read = write or sample, list[TextRecord]()
+    observed = None if calibration is None else _encode(codec, calibration, "calibration", read)
+    training = observed if train is None else _encode(codec, train, "train", read)
+    judged = None if held_out is None else _encode(codec, held_out, "held_out", read)
+    held_out_origin = calibration_origin = "uploaded text"
+    same = judged is not None and any(
+        text is not None and torch.equal(text, judged) for text in (observed, training)
+    )
+    if training is not None and (judged is None or same):
+        cut = len(training) * 4 // 5
+        training, judged = training[:cut], training[cut:]
+        held_out_origin = "the last fifth of the uploaded text, used for nothing else"
+        held_out_origin += " (what was sent as held-out text is the same text)" if same else ""
+        observed = training if train is None else observed
+    observed = training if observed is None else observed
+    caveat = ""
+    if judged is not None and observed is not None and training is not None:
+        fitted = [observed] if training is observed else [observed, training]
+        fitted, judged, left_out, left_judged = apart(fitted, judged)
+        observed, training = fitted[0], fitted[-1]
+        calibration_origin, held_out_origin = (
+            calibration_origin + left_out,
+            held_out_origin + left_judged,
+        )
+        if "repeats" in left_judged:
+            caveat = "the held-out text repeats what was observed, so that its figures say nothing of other text"
+    if observed is None:
+        observed = write(network, codec.start_id, recipe.calibration_tokens, recipe.seed)
+        calibration_origin = "text generated by the model itself"
+    if judged is None:
+        judged = write(network, codec.start_id, recipe.held_out_tokens, recipe.seed + 1)
+        held_out_origin = (
+            "text generated by the model itself: perplexity here measures agreement with the original, "
+            "not quality on real text; upload a held-out text for that"
+        )
+    given = training is not None
+    training = observed if training is None else training
+    judged = judged[: recipe.published_tokens]
+    divided = held_out_origin.startswith("the last fifth")
+    for name, tokens in (("calibration", observed), ("held-out", judged)):
+        if len(tokens) < ENOUGH:
+            raise TextUnusable(_too_short(name, len(tokens), divided=divided, same=same))
+    real = given or held_out is not None
+    caveat = _guessing(network, judged, real=real) or caveat or ("" if real else NEVER_COMPARED)
+    return Texts(
+        observed,
+        training,
+        judged,
+        f"{calibration_origin} ({_looked_at(observed, recipe.calibration_tokens)}{_unknown(codec, observed)})",
+        f"{held_out_origin} ({len(judged):,} tokens{_unknown(codec, judged)}; the search judged by "
+        f"{_looked_at(judged, recipe.held_out_tokens)})",
+        training_given=given,
+        caveat=caveat,
+        read=tuple(read),
+    )
+
+
+def _too_short(name: str, count: int, *, divided: bool, same: bool) -> str:
+    """Which text has too few tokens, where it comes from, and what to send."""
+    told = f"the {name} text has {count} tokens; at least {ENOUGH} are needed"
+    if not divided:
+        return told
+    why = "What was sent as held-out text is the same text" if same else "No held-out text was sent"
+    return (
+        f"{told}. {why}, so the last fifth of the text is held out, and the rest observed: send a held-out text of its own, or "
+        f"at least {5 * ENOUGH} tokens of text"
+    )
+
+
+def _unknown(codec: TextCodec, tokens: Tensor) -> str:
+    """Which share of a text's tokens are the unknown one, in words; nothing where there is no such token."""
+    if codec.unknown_id is None:
+        return ""
+    return f", {100 * float((tokens == codec.unknown_id).double().mean()):.1f} % of them unknown"
+
+
+def _looked_at(tokens: Tensor, count: int) -> str:
+    """How much of a text is looked at, in words."""
+    pieces = spread(tokens, count)
+    if pieces.count + MOST + WARM >= len(tokens):
+        return f"{len(tokens):,} tokens"
+    return f"{pieces.count:,} of {len(tokens):,} tokens, in {pieces.rows.shape[1]} pieces spread over the whole text"
+
+
+@torch.no_grad()
+def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> Tensor:
+    """Lets the model write about `count` tokens (at least `count`), in `STREAMS` streams laid end to end.
+
+    Without a start token each stream starts from a token drawn uniformly.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state = network.zero_state(STREAMS)
+    if start is None:
+        token = torch.randint(network.vocabulary, (1, STREAMS), generator=generator)
+    else:
+        token = torch.full((1, STREAMS), start)
+    written = []
+    for _ in range(-(-count // STREAMS)):
+        logits, state = network(token, state)
+        token = torch.multinomial(logits[0].softmax(dim=-1), 1, generator=generator).t()  # (1, B)
+        written.append(token)
+    return torch.cat(written).t().flatten()
+
+
+def briefly(network: LanguageModel, start: int | None, count: int, seed: int) -> Tensor:
+    """`sample` for an inspection, in a fraction of its time: as many tokens, of which all but the first repeat those."""
+    written = sample(network, start, BRIEF, seed)
+    return written.repeat(-(-count // len(written)))[: -(-count // STREAMS) * STREAMS]
+
+
+def _guessing(network: LanguageModel, judged: Tensor, *, real: bool) -> str:
+    """What has to be said of a model that is hardly better than guessing; empty of any other.
+
+    Args:
+        network: the uploaded model.
+        judged: the held-out tokens.
+        real: whether they are of a text that was sent, and not the model's own.
+
+    Raises:
+        TextUnusable: when it is worse than guessing on its own kind of text: it has been understood wrongly; no proof would tell.
+    """
+    found = perplexity_of(-float(log_probs(network, spread(judged, MOST_JUDGED)).mean()))
+    if real and not found <= GUESSING * network.vocabulary:
+        raise TextUnusable(
+            f"the model's perplexity on the uploaded text is {found:,.0f}, worse than guessing among its "
+            f"{network.vocabulary:,} tokens: it is not read as it was trained",
+            [
+                "is the vocabulary the one it was trained with, in the order of the ids?",
+                "do its recurrent layers run in another order? (`layers` in the config tells)",
+                "are its gates in torch's order (LSTM: i f g o; GRU: r z n)?",
+                "is the text of the kind and the language that it was trained on?",
+            ],
+        )
+    if found < HARDLY_BETTER * network.vocabulary:
+        return ""
+    return (
+        f"the original is hardly better than guessing (perplexity {found:,.1f} among {network.vocabulary:,} tokens"
+        f"{'' if real else ', on its own text'}): it is untrained, or not read as it was trained"
+    )
+
+
+def _encode(codec: TextCodec, path: Path, field: str, read: list[TextRecord]) -> Tensor:
+    """The tokens of an uploaded text, which is added to `read`."""
+    name = _NAMES[field]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:
+            raise TextUnusable(
+                f"the {name} text holds NUL characters (UTF-16 without its mark, or no text at all?). Send plain "
+                "text, saved as UTF-8"
+            )
+        ids = codec.encode(text)
+    except UnicodeDecodeError as error:
+        wide = path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff")
+        told = "it is UTF-16, as some editors of Windows save" if wide else str(error)
+        raise TextUnusable(
+            f"the {name} text is not UTF-8: {told}. Send plain text, saved as UTF-8"
+        ) from error
+    except TextRefused as error:
+        raise TextUnusable(
+            f"the {name} text cannot be read with this vocabulary: {error}"
+        ) from error
+    unknown = 0 if codec.unknown_id is None else ids.count(codec.unknown_id)
+    read.append(TextRecord(field=field, tokens=len(ids), unknown=unknown))
+    if unknown > 0.9 * len(ids):
+        raise TextUnusable(
+            f"over 90 % of the {name} text's {len(ids):,} tokens are not in the vocabulary; is it the right vocabulary?"
+        )
+    return torch.tensor(ids, dtype=torch.int64)

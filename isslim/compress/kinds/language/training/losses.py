@@ -1,0 +1,44 @@
+"""The loss of a step: labels, a teacher's distribution, and the scale that both are in.
+
+Legend: B batch, T steps, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from isslim.compress.kinds.language.training.plan import TrainingPlan
+
+
+def loss_of(
+    logits: Tensor, labels: Tensor, guide: Tensor | None, plan: TrainingPlan
+) -> tuple[Tensor, Tensor]:
+    """What is minimised, and the mean negative log-likelihood of the labels (nats per token).
+
+    Args:
+        logits: of the network, (T, B, V).
+        labels: int64 (T, B).
+        guide: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) * CE(labels) + soft * CE(teacher)`.
+        plan: its `loss` and `soft`.
+    """
+    flat = logits.flatten(0, 1).float()
+    hard = nn.functional.cross_entropy(flat, labels.flatten())
+    loss = hard
+    if guide is not None:
+        target = guide.flatten(0, 1).float().softmax(dim=-1)
+        loss = (1 - plan.soft) * hard + plan.soft * nn.functional.cross_entropy(flat, target)
+    if plan.loss == "sum_over_steps":
+        loss = loss * len(labels)  # mean over T x B -> sum over T, mean over B
+    return loss, hard.detach()
+
+
+def bfloat16_pays(device: torch.device | None = None) -> bool:
+    """Whether the device has instructions for products in bfloat16.
+
+    A processor that has none emulates them some two hundred times as slowly, and oneDNN has no LSTM in that type at all.
+    """
+    if device is not None and device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -1,0 +1,43 @@
+"""Runs a reader over questions and gathers the moments that selection and repair need; answers are not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from isslim.compress.devices import device_of
+from isslim.compress.kinds.language.activations import Observed
+from isslim.compress.kinds.questions.examples import Questions, batches
+from isslim.compress.kinds.questions.networks.bidaf import Bidaf
+from isslim.compress.pruning.moments import Moments, gathered
+
+BATCH = 32
+
+
+@torch.no_grad()
+def observe_questions(
+    network: Bidaf, questions: Questions, progress: Callable[[float], None] | None = None
+) -> Observed:
+    """Moments over every real token of the questions and their contexts.
+
+    Args:
+        network: the unpruned reader.
+        questions: labelled or not.
+        progress: called with the share done.
+    """
+    device = device_of(network)
+    moments: dict[str, Moments] = {}
+    order, seen = batches([len(example.context_row) for example in questions.examples], BATCH), 0
+    for done, chosen in enumerate(order):
+        inputs = questions.inputs(chosen, device)
+        for site, each in network.site_inputs(*inputs).items():
+            rows = each.cpu().numpy()
+            # Of a single batch neighbours are alike: its halves are different questions.
+            moments[site] = (
+                Moments.of(rows) if len(order) == 1 else gathered(moments.get(site), rows)
+            )
+        seen += int(inputs[2].sum() + inputs[5].sum())
+        if progress is not None:
+            progress((done + 1) / len(order))
+    return Observed(moments, seen)

@@ -1,0 +1,87 @@
+"""What a network answers, scored as the service would answer: the best span of bounded length, cut from the context.
+
+Legend: B batch, T tokens of a context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from isslim.compress.devices import device_of, placed
+from isslim.compress.kinds.questions.examples import Questions, batches
+from isslim.compress.kinds.questions.metrics import Scores, score
+from isslim.compress.kinds.questions.networks.bidaf import Bidaf
+from isslim.runtime.questions.spans import best_spans
+
+MOST_ANSWER_TOKENS = 30
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Scores of a set, and the mean loss of its examples that have a span of tokens (NaN where none has)."""
+
+    scores: Scores
+    loss: float
+    answers: list[str]
+
+
+def evaluated(network: Bidaf, questions: Questions) -> Evaluated:
+    """`evaluate` all, by the GPU where there is one."""
+    with placed(network):
+        return evaluate(network, questions)
+
+
+@torch.no_grad()
+def evaluate(
+    network: Bidaf,
+    questions: Questions,
+    chosen: Sequence[int] | None = None,
+    *,
+    batch: int = 32,
+    progress: Callable[[float], None] | None = None,
+) -> Evaluated:
+    """Answers questions and scores the answers.
+
+    Args:
+        network: is left in the mode in which it was.
+        questions: with golden answers.
+        chosen: which of them; all by default.
+        batch: B.
+        progress: called with the share done.
+
+    Returns:
+        `answers` are in the order of `chosen`.
+
+    Raises:
+        ValueError: when none is chosen.
+    """
+    wanted = list(range(len(questions.examples))) if chosen is None else list(chosen)
+    mode = network.training
+    network.eval()
+    device = device_of(network)
+    answers = [""] * len(wanted)
+    losses: list[float] = []
+    done = 0
+    for places in batches([len(questions.examples[index].context_row) for index in wanted], batch):
+        inputs = questions.distinct([wanted[place] for place in places], device)
+        start, end = (found.cpu() for found in network.distinct(*inputs))
+        for row, place in enumerate(places):
+            example = questions.examples[wanted[place]]
+            length = len(example.context_row)
+            ours, last = start[row, :length].numpy(), end[row, :length].numpy()
+            span = best_spans(ours, last, most_tokens=MOST_ANSWER_TOKENS)[0]
+            answers[place] = example.context[
+                example.tokens[span.start].start : example.tokens[span.end].end
+            ]
+            if example.span is not None:
+                losses.append(-float(ours[example.span[0]]) - float(last[example.span[1]]))
+        done += len(places)
+        if progress is not None:
+            progress(done / len(wanted))
+    network.train(mode)
+    golden = [questions.examples[index].golden for index in wanted]
+    loss = sum(losses) / len(losses) if losses else float("nan")
+    return Evaluated(score(zip(answers, golden, strict=True)), loss, answers)

@@ -1,0 +1,333 @@
+"""BiDAF as a question graph of `isslim/runtime/contract.py`: a context and a question to the answer's first and last token.
+
+    characters -> Gather -> Conv -> max -.                                         .-> start
+    vectors -----------------------------+-> highway -> LSTMs -> attention -> LSTMs +-> LSTMs -> end
+
+Every direction of every LSTM is an operator of its own, since the two may have lost different units; ONNX Runtime turns
+the backward one around within each text's length. The contextual LSTM stands there twice and holds its weights once.
+
+Only products with weights of two dimensions are worth 8 bits: the LSTMs' and the highways'. All others are named to stay
+float32 (see `quantize`).
+
+Of two sums the order differs from the network's, to save a pass over (B, T, J): the attention's question part is added to
+the context's side of the product, (h * w_both + w_question) u, and its context part, which a softmax over the question's
+tokens does not feel, only where the largest over them is asked for.
+
+Legend: B batch, T tokens of the context, J of the question, W characters of a word, E word vector, F filters, D both
+directions of an LSTM, N = T B or J B words. N and T are also used of the question where a function draws both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from isslim.compress.export.streaming import Floats
+from isslim.compress.kinds.language.export.scoring import (
+    FLOAT32,
+    HIGHWAY,
+    Drawing,
+    array,
+    model_of,
+    port,
+)
+from isslim.compress.kinds.language.export.stacked import OPERATORS, layer_weights
+from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec
+from isslim.compress.kinds.questions.networks.bidaf import NEVER, Bidaf
+from isslim.compress.kinds.questions.networks.bidirectional import DIRECTIONS
+from isslim.runtime.contract import (
+    CHARACTERS,
+    CONTEXT,
+    END_LOG_PROBS,
+    END_TOTALS,
+    OF_EACH,
+    QUESTION,
+    START_LOG_PROBS,
+    START_TOTALS,
+    VECTORS,
+)
+from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH, PADDING
+
+_LARGEST = np.iinfo(np.int64).max
+_CONSTANTS: dict[str, list[int]] = {
+    "zero": [0], "one": [1], "last": [-1], "behind_first": [CONVOLUTION_WIDTH], "largest": [_LARGEST],
+    "rows": [-1], "padding_id": [PADDING], "one_before": [0, 1, 0, 0],
+}  # fmt: skip
+
+
+def draw_bidaf(network: Bidaf) -> Drawing:
+    """The graph of a BiDAF network."""
+    return Drawing(_structure(network.spec), lambda: _weights(network))
+
+
+def _structure(spec: BidafSpec) -> onnx.ModelProto:
+    nodes = [
+        *_side(CONTEXT, spec),
+        *_side(QUESTION, spec),
+        *_attention(),
+        *_recurrent("modelling0", "joined", CONTEXT, spec.modelling0),
+        *_recurrent("modelling1", "modelling0", CONTEXT, spec.modelling1),
+        _node("MatMul", ["joined", "heads_joined"], "of_joined", f"{FLOAT32}_heads"),  # (T, B, 2)
+        helper.make_node(
+            "Split", ["of_joined"], ["start_of_joined", "end_of_joined"], axis=-1, num_outputs=2
+        ),
+        *_head("start", "modelling1", START_LOG_PROBS, START_TOTALS),
+        *_pooled(),
+        *_recurrent("output", "beside_output", CONTEXT, spec.output),
+        *_head("end", "output", END_LOG_PROBS, END_TOTALS),
+    ]
+    inputs, floats = [], TensorProto.FLOAT
+    for side, steps, characters in ((CONTEXT, "T", "W"), (QUESTION, "J", "question_W")):
+        inputs += [
+            port(side + VECTORS, floats, [steps, "B", spec.vectors]),
+            port(side + CHARACTERS, TensorProto.INT64, [steps, "B", characters]),
+            port(side + OF_EACH, TensorProto.INT32, ["B"]),
+        ]
+    outputs = [port(name, floats, ["B", "T"]) for name in (START_LOG_PROBS, END_LOG_PROBS)]
+    outputs += [port(name, floats, ["B"]) for name in (START_TOTALS, END_TOTALS)]
+    values = [numpy_helper.from_array(np.array(value), name) for name, value in _CONSTANTS.items()]
+    values += [
+        numpy_helper.from_array(np.array(NEVER, np.float32), "never"),
+        numpy_helper.from_array(np.array(0, np.float32), "nothing"),
+        numpy_helper.from_array(np.array(0), "first_step"),
+        numpy_helper.from_array(np.array(1), "each_step"),
+    ]
+    return model_of(helper.make_graph(nodes, "answer", inputs, outputs, values))
+
+
+def _side(side: str, spec: BidafSpec) -> list[NodeProto]:
+    """The context or the question, up to the contextual LSTM."""
+    vectors = side + VECTORS
+    return [
+        *_real(side),
+        *_spelt(side),
+        _node("Concat", [f"{side}_spelt", vectors], f"{side}_words_0", axis=-1),  # (T, B, F + E)
+        *_highway(side, 0, spec.word),
+        *_highway(side, 1, spec.word),
+        *_recurrent("contextual", f"{side}_words_2", side, spec.contextual, f"{side}_encoded"),
+        _node("Transpose", [f"{side}_encoded"], f"{side}_by_text", perm=[1, 0, 2]),  # (B, T, D)
+    ]
+
+
+def _real(side: str) -> list[NodeProto]:
+    """Whether a token is there or padding: bool (B, T)."""
+    return [
+        _node("Shape", [side + VECTORS], f"{side}_steps", start=0, end=1),  # [T]
+        _node("Squeeze", [f"{side}_steps", "zero"], f"{side}_end"),
+        _node("Range", ["first_step", f"{side}_end", "each_step"], f"{side}_numbers"),  # (T,)
+        _node("Cast", [side + OF_EACH], f"{side}_long_lengths", to=TensorProto.INT64),
+        _node("Unsqueeze", [f"{side}_long_lengths", "one"], f"{side}_ends"),  # (B, 1)
+        _node("Less", [f"{side}_numbers", f"{side}_ends"], f"{side}_real"),  # (B, T)
+    ]
+
+
+def _spelt(side: str) -> list[NodeProto]:
+    """The character CNN with its maximum over the windows inside each word: (T, B, F).
+
+    The first window is always inside, as in the network; any other when its last character is one.
+    """
+    ids = side + CHARACTERS
+    return [
+        _node("Shape", [ids], f"{side}_of_word", start=2, end=3),  # [W]
+        _node("Concat", ["rows", f"{side}_of_word"], f"{side}_flat", axis=0),  # [-1, W]
+        _node("Reshape", [ids, f"{side}_flat"], f"{side}_ids"),  # (N, W)
+        _node(
+            "Gather",
+            ["characters", f"{side}_ids"],
+            f"{side}_looked_up",
+            f"{FLOAT32}_{side}_characters",
+        ),  # (N, W, C)
+        _node("Transpose", [f"{side}_looked_up"], f"{side}_channels", perm=[0, 2, 1]),  # (N, C, W)
+        _node(
+            "Conv", [f"{side}_channels", "convolution", "convolution_bias"], f"{side}_seen"
+        ),  # (N, F, W - 4)
+        _node(
+            "Slice", [f"{side}_ids", "behind_first", "largest", "one"], f"{side}_last_of"
+        ),  # (N, W - 5)
+        *_penalty(f"{side}_last_of", "padding_id", f"{side}_of_others"),
+        _node("Pad", [f"{side}_of_others", "one_before"], f"{side}_of_each"),  # (N, W - 4)
+        _node("Unsqueeze", [f"{side}_of_each", "one"], f"{side}_of_filters"),  # (N, 1, W - 4)
+        _node("Add", [f"{side}_seen", f"{side}_of_filters"], f"{side}_inside"),
+        _node("ReduceMax", [f"{side}_inside", "last"], f"{side}_largest", keepdims=0),  # (N, F)
+        _node("Relu", [f"{side}_largest"], f"{side}_filters"),
+        _node("Shape", [ids], f"{side}_steps_and_batch", start=0, end=2),  # [T, B]
+        _node(
+            "Concat", [f"{side}_steps_and_batch", "rows"], f"{side}_unflat", axis=0
+        ),  # [T, B, -1]
+        _node("Reshape", [f"{side}_filters", f"{side}_unflat"], f"{side}_spelt"),  # (T, B, F)
+    ]
+
+
+def _penalty(values: str, wrong: str, made: str) -> list[NodeProto]:
+    """Where a value is `wrong` `NEVER`, else zero.
+
+    What is to be masked is added to it. A `Where` on the larger tensor takes several times as long, and the sum is exact
+    too: zero changes nothing, and of anything beside `NEVER` float32 keeps nothing.
+    """
+    return [
+        _node("Equal", [values, wrong], f"{made}_wrong"),
+        _node("Where", [f"{made}_wrong", "never", "nothing"], made),
+    ]
+
+
+def _highway(side: str, layer: int, width: int) -> list[NodeProto]:
+    """`x + g * (relu(t) - x)`; both matrices in one product."""
+    own, below = f"{side}_{HIGHWAY}_{layer}", f"{side}_words_{layer}"
+    return [
+        _node("MatMul", [below, f"highway_{layer}"], f"{own}_product", own),  # (T, B, 2 D)
+        _node("Add", [f"{own}_product", f"highway_bias_{layer}"], f"{own}_both"),
+        helper.make_node(
+            "Split", [f"{own}_both"], [f"{own}_new", f"{own}_gate"], axis=-1, num_outputs=2
+        ),
+        _node("Relu", [f"{own}_new"], f"{own}_transformed"),
+        _node("Sigmoid", [f"{own}_gate"], f"{own}_open"),
+        _node("Sub", [f"{own}_transformed", below], f"{own}_difference"),
+        _node("Mul", [f"{own}_open", f"{own}_difference"], f"{own}_moved"),
+        _node("Add", [below, f"{own}_moved"], f"{side}_words_{layer + 1}"),
+    ]
+
+
+def _recurrent(
+    lstm: str, below: str, side: str, units: tuple[int, int], output: str | None = None
+) -> list[NodeProto]:
+    """Both directions of an LSTM, (T, B, I) to (T, B, D)."""
+    made, nodes = output or lstm, []
+    for direction, operator, size in zip(DIRECTIONS, ("forward", "reverse"), units, strict=True):
+        weights = [
+            f"{kind}_{lstm}_{direction}" for kind in ("input_weight", "recurrent_weight", "bias")
+        ]
+        own = f"{made}_{direction}"
+        nodes += [
+            _node(
+                "LSTM",
+                [below, *weights, side + OF_EACH],
+                f"{own}_steps",
+                own,
+                hidden_size=size,
+                direction=operator,
+            ),
+            _node("Squeeze", [f"{own}_steps", "one"], own),  # (T, 1, B, H) -> (T, B, H)
+        ]
+    return [
+        *nodes,
+        _node("Concat", [f"{made}_{direction}" for direction in DIRECTIONS], made, axis=-1),
+    ]
+
+
+def _attention() -> list[NodeProto]:
+    """`joined` (T, B, 4 D): h, u~, h * u~, h * h~."""
+    h, u, encoded = f"{CONTEXT}_by_text", f"{QUESTION}_by_text", f"{CONTEXT}_encoded"
+    return [
+        _node("Mul", [h, "attention_both"], "weighed"),
+        _node("Add", ["weighed", "attention_question"], "asking"),  # (B, T, D)
+        _node("Transpose", [f"{QUESTION}_encoded"], "asked", perm=[1, 2, 0]),  # (B, D, J)
+        _node("MatMul", ["asking", "asked"], "all_scores"),  # (B, T, J)
+        _node("Where", [f"{QUESTION}_real", "nothing", "never"], "of_question"),  # (B, J)
+        _node("Unsqueeze", ["of_question", "one"], "of_questions"),  # (B, 1, J)
+        _node("Add", ["all_scores", "of_questions"], "scores"),
+        _node("Softmax", ["scores"], "shares", axis=-1),
+        _node("MatMul", ["shares", u], "attended_by_text"),  # (B, T, D)
+        _node("Transpose", ["attended_by_text"], "attended", perm=[1, 0, 2]),
+        _node("ReduceMax", ["scores", "last"], "most_of_question", keepdims=0),  # (B, T)
+        _node(
+            "MatMul", [h, "attention_context"], "of_context_column", f"{FLOAT32}_attention"
+        ),  # (B, T, 1)
+        _node("Squeeze", ["of_context_column", "last"], "of_context"),
+        _node("Add", ["most_of_question", "of_context"], "most_anywhere"),
+        _node("Where", [f"{CONTEXT}_real", "most_anywhere", "never"], "most"),
+        _node("Softmax", ["most"], "context_shares", axis=-1),
+        *_weighted_sum("context_shares", h, "context_pooled"),
+        _node("Mul", [encoded, "attended"], "encoded_attended"),
+        _node("Mul", [encoded, "context_pooled"], "encoded_pooled"),
+        _node(
+            "Concat", [encoded, "attended", "encoded_attended", "encoded_pooled"], "joined", axis=-1
+        ),
+    ]
+
+
+def _pooled() -> list[NodeProto]:
+    """`beside_output`: joined, m1, a, m1 * a, where a is m1 summed by the start's probabilities."""
+    return [
+        _node("Exp", [START_LOG_PROBS], "start_probabilities"),  # (B, T)
+        _node("Transpose", ["modelling1"], "modelled_by_text", perm=[1, 0, 2]),  # (B, T, D)
+        *_weighted_sum("start_probabilities", "modelled_by_text", "start_pooled"),
+        _node("Mul", ["modelling1", "start_pooled"], "modelled_pooled"),
+        _node("Shape", ["modelling1"], "modelled_shape"),
+        _node("Expand", ["start_pooled", "modelled_shape"], "pooled_everywhere"),  # (T, B, D)
+        _node(
+            "Concat",
+            ["joined", "modelling1", "pooled_everywhere", "modelled_pooled"],
+            "beside_output",
+            axis=-1,
+        ),
+    ]
+
+
+def _weighted_sum(shares: str, values: str, made: str) -> list[NodeProto]:
+    """Shares (B, T) and values (B, T, D) to (1, B, D)."""
+    return [
+        _node("Unsqueeze", [shares, "one"], f"{made}_row"),  # (B, 1, T)
+        _node("MatMul", [f"{made}_row", values], f"{made}_by_text"),  # (B, 1, D)
+        _node("Transpose", [f"{made}_by_text"], made, perm=[1, 0, 2]),
+    ]
+
+
+def _head(head: str, own: str, log_probs: str, totals: str) -> list[NodeProto]:
+    """Logits of `own` (T, B, D) and of `joined`, their log-softmax over the real tokens, and what it subtracted."""
+    return [
+        _node(
+            "MatMul", [own, f"{head}_weight"], f"{head}_of_own", f"{FLOAT32}_{head}"
+        ),  # (T, B, 1)
+        _node("Add", [f"{head}_of_own", f"{head}_of_joined"], f"{head}_unbiased"),
+        _node("Add", [f"{head}_unbiased", f"{head}_bias"], f"{head}_column"),
+        _node("Squeeze", [f"{head}_column", "last"], f"{head}_steps"),  # (T, B)
+        _node("Transpose", [f"{head}_steps"], f"{head}_everywhere", perm=[1, 0]),
+        _node(
+            "Where", [f"{CONTEXT}_real", f"{head}_everywhere", "never"], f"{head}_logits"
+        ),  # (B, T)
+        _node("LogSoftmax", [f"{head}_logits"], log_probs, axis=-1),
+        _node("ReduceMax", [f"{head}_logits", "last"], f"{head}_largest", keepdims=0),  # (B,)
+        _node("ReduceMax", [log_probs, "last"], f"{head}_likeliest", keepdims=0),
+        _node("Sub", [f"{head}_largest", f"{head}_likeliest"], totals),
+    ]
+
+
+def _weights(network: Bidaf) -> Iterator[tuple[str, Floats]]:
+    """The tensors of the graph, one at a time; matrices that a MatMul reads lie as (in, out)."""
+    yield "characters", array(network.characters.weight)  # (A, C)
+    yield "convolution", array(network.convolution.weight)  # (F, C, 5)
+    yield "convolution_bias", array(network.get_parameter("convolution.bias"))
+    for layer in range(len(network.highways)):
+        parts = [f"highways.{layer}.{part}" for part in ("transform", "gate")]
+        both = [array(network.get_parameter(f"{part}.weight")) for part in parts]
+        yield f"highway_{layer}", np.concatenate(both).T  # (D, 2 D)
+        yield (
+            f"highway_bias_{layer}",
+            np.concatenate([array(network.get_parameter(f"{part}.bias")) for part in parts]),
+        )
+    for lstm in LSTMS:
+        for direction in DIRECTIONS:
+            own = network.get_submodule(f"{lstm}.{direction}s")
+            yield from layer_weights(own, OPERATORS["lstm"], f"{lstm}_{direction}")
+    context, question, both_sides = array(network.attention.weight).reshape(3, -1)
+    yield "attention_context", context[:, None]  # (D, 1)
+    yield "attention_question", question
+    yield "attention_both", both_sides
+    start, end = array(network.start.weight).T, array(network.end.weight).T  # (D + 4 D', 1)
+    modelled, output = sum(network.spec.modelling1), sum(network.spec.output)
+    yield "start_weight", start[:modelled]
+    yield "end_weight", end[:output]
+    yield "heads_joined", np.concatenate([start[modelled:], end[output:]], axis=1)  # (4 D', 2)
+    yield "start_bias", array(network.start.bias)
+    yield "end_bias", array(network.end.bias)
+
+
+def _node(
+    operator: str, inputs: list[str], output: str, name: str | None = None, **attributes: Any
+) -> NodeProto:
+    """A node of one output."""
+    return helper.make_node(operator, inputs, [output], name=name or "", **attributes)

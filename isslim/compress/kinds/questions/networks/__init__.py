@@ -1,0 +1,1 @@
+"""BiDAF and its parts."""

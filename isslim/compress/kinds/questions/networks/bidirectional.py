@@ -1,0 +1,121 @@
+"""An LSTM in each direction over texts of unequal lengths, exact whatever the padding.
+
+Each direction has a size of its own, so that their units can be removed apart. Texts start at step 0 and are filled up
+behind their last token: the forward direction never sees padding before a token, and the backward direction runs over
+each text turned around within its own length.
+
+Legend: B batch, T steps, I inputs, F and R units of the forward and the backward direction.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from isslim.compress.kinds.language.networks.layers import LstmLayer
+from isslim.compress.kinds.language.networks.regularisation import Regularisation
+
+DIRECTIONS = ("forward", "backward")
+
+
+class BidirectionalLstm(nn.Module):
+    """Two LSTM layers of sizes of their own; the output is forward, then backward.
+
+    Args:
+        below: I.
+        units: F and R.
+    """
+
+    def __init__(self, below: int, units: tuple[int, int]) -> None:
+        super().__init__()
+        # `forward` is taken by torch, hence the plural; the parameters carry the names of `nn.LSTM`.
+        self.forwards, self.backwards = LstmLayer(below, units[0]), LstmLayer(below, units[1])
+        with torch.no_grad():
+            for layer in (self.forwards, self.backwards):
+                layer.bias_ih_l0[layer.units : 2 * layer.units] += (
+                    1  # forget gate: TF's default, as the paper's code
+                )
+
+    def forward(self, inputs: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+        """Runs both directions.
+
+        Args:
+            inputs: (T, B, I).
+            turned: `turning` of the texts' lengths.
+
+        Returns:
+            Outputs (T, B, F) and (T, B, R); those at padding mean nothing, and no other depends on them.
+        """
+        ahead = _run(self.forwards, inputs)
+        back = turn(_run(self.backwards, turn(inputs, turned)), turned)
+        return ahead, back
+
+    def __call__(self, inputs: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
+        """`forward`, with torch's hooks."""
+        result: tuple[Tensor, Tensor] = super().__call__(inputs, turned)
+        return result
+
+
+def turning(lengths: Tensor, steps: int) -> Tensor:
+    """Where each position's value comes from when texts are turned around within their lengths.
+
+    Args:
+        lengths: int (B,).
+        steps: T.
+
+    Returns:
+        int64 (T * B,): for `turn`. Turning twice is no turning.
+    """
+    at = torch.arange(steps, device=lengths.device)[:, None]  # (T, 1)
+    source = torch.where(at < lengths, lengths - 1 - at, at)  # (T, B)
+    return (source * len(lengths) + torch.arange(len(lengths), device=lengths.device)).flatten()
+
+
+def turn(values: Tensor, turned: Tensor) -> Tensor:
+    """The values (T, B, D) in the order of `turned`."""
+    return values.flatten(0, 1).index_select(0, turned).view_as(values)
+
+
+def previous(ahead: Tensor, back: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """What the recurrent matrices read at each position: the output of the step before, in each direction's order.
+
+    Args:
+        ahead: (T, B, F).
+        back: (T, B, R).
+        lengths: int (B,).
+
+    Returns:
+        (T, B, F) and (T, B, R), zeros before a text's first step.
+    """
+    before = torch.cat([torch.zeros_like(ahead[:1]), ahead[:-1]])
+    behind = torch.cat([back[1:], torch.zeros_like(back[:1])])
+    last = torch.arange(len(back), device=back.device)[:, None] == lengths - 1  # (T, B)
+    return before, behind.masked_fill(last[:, :, None], 0.0)
+
+
+def recurrent_inputs(
+    name: str, below: Tensor, outputs: tuple[Tensor, Tensor], lengths: Tensor, real: Tensor
+) -> dict[str, Tensor]:
+    """What the two sites of a bidirectional LSTM read at real tokens: the layer's input, then its own step before.
+
+    Args:
+        name: of the LSTM.
+        below: its input (T, B, I).
+        outputs: (T, B, F) and (T, B, R).
+        lengths: int (B,).
+        real: bool (T, B), false at padding.
+
+    Returns:
+        (N, I + F) and (N, I + R), N real tokens.
+    """
+    before, behind = previous(*outputs, lengths)
+    return {
+        f"{name}.forwards": torch.cat([below, before], dim=-1)[real],
+        f"{name}.backwards": torch.cat([below, behind], dim=-1)[real],
+    }
+
+
+def _run(layer: LstmLayer, inputs: Tensor) -> Tensor:
+    zeros = inputs.new_zeros(1, inputs.shape[1], layer.units)
+    output: Tensor = layer(inputs, (zeros, zeros), Regularisation())[0]
+    return output

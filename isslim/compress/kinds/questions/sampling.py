@@ -1,0 +1,72 @@
+"""Samples of what question graphs answer, for the report and the card: spread over a set, answered as the service answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from isslim.compress.kinds.questions.examples import Example, Questions
+from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.question_tokenizer import PassageCodec
+from isslim.runtime.questions.session import QuestionSession
+from isslim.types.manifest import VariantName
+from isslim.types.report import Sample, SampleAnswer
+
+SAMPLES = 10
+LONGEST = 20_000
+"""Characters of a question, its context and golden answers together: a report is no place for books."""
+
+
+def sampled(
+    sessions: Mapping[VariantName, QuestionSession], codec: PassageCodec, questions: Questions
+) -> list[Sample]:
+    """At most `SAMPLES` questions with every session's best answer.
+
+    Args:
+        sessions: in the order of the answers.
+        codec: of their words and characters.
+        questions: as they were sent; those that are too long are passed over.
+    """
+    shown = replace(questions, examples=_showable(questions.examples)).spread(SAMPLES)
+    return [_sample(sessions, codec, example) for example in shown.examples]
+
+
+def _sample(
+    sessions: Mapping[VariantName, QuestionSession], codec: PassageCodec, example: Example
+) -> Sample:
+    reading = read(codec, tokenized(example.question, example.context))
+    best = {name: answer(session, reading).answers[0] for name, session in sessions.items()}
+    return Sample(
+        asked=example.question,
+        context=example.context,
+        golden=list(dict.fromkeys(example.golden)),
+        golden_span=_characters(example),
+        answers=[
+            SampleAnswer(
+                variant=name, text=each.text, score=each.score, start=each.start, end=each.end
+            )
+            for name, each in best.items()
+        ],
+    )
+
+
+def _showable(examples: Sequence[Example]) -> list[Example]:
+    """Those short enough, and of characters that UTF-8 has: JSON may escape halves of a surrogate pair."""
+    texts = ("".join((each.question, each.context, *each.golden)) for each in examples)
+    return [
+        each
+        for each, text in zip(examples, texts, strict=True)
+        if len(text) <= LONGEST and _is_utf8(text)
+    ]
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _characters(example: Example) -> tuple[int, int] | None:
+    """Where the example's span of tokens begins and ends in its context."""
+    if example.span is None:
+        return None
+    first, last = example.span
+    return example.tokens[first].start, example.tokens[last].end

@@ -1,0 +1,47 @@
+"""Where the parameters and the work of a reading-comprehension network are, from the characters to the heads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import Declaration
+from isslim.types.manifest import PartRecord
+
+PARTS = (
+    ("characters", ("characters.", "convolution.")),
+    ("highways", ("highways.",)),
+    ("contextual LSTM", ("contextual.",)),
+    ("attention", ("attention.",)),
+    ("modelling LSTM 1", ("modelling0.",)),
+    ("modelling LSTM 2", ("modelling1.",)),
+    ("output LSTM", ("output.",)),
+    ("heads", ("start.", "end.")),
+)
+"""Name, and prefixes of its arrays. Word vectors are no part of the network."""
+
+
+def parts(declaration: Declaration) -> list[PartRecord]:
+    """Each part, in the order of the data. Of the characters the filters are the width."""
+    return [_part(declaration, name, prefixes) for name, prefixes in PARTS]
+
+
+def _part(declaration: Declaration, name: str, prefixes: tuple[str, ...]) -> PartRecord:
+    own = [array for array in declaration.dimensions if array.startswith(prefixes)]
+    read = {reader.parameter for site in declaration.sites for reader in site.readers}
+    counted = {array: int(np.prod(axes.shape(declaration, array))) for array in own}
+    directions = [
+        size for axis, size in declaration.axes.items() if axis.startswith(f"units:{prefixes[0]}")
+    ]
+    rows = axes.shape(declaration, own[-1])[0]
+    return PartRecord(
+        name=name,
+        width=sum(directions)
+        if directions
+        else rows
+        if rows > 1
+        else 0,  # a single number is no unit
+        directions=directions,
+        parameters=sum(counted.values()),
+        mult_adds=sum(entries for array, entries in counted.items() if array in read),
+    )

@@ -1,0 +1,355 @@
+"""Question answering: observed on contexts and questions, judged by F1, measured as the service answers.
+
+Legend: B batch, T tokens of a context, N real tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from isslim.compress.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
+from isslim.compress.errors import TextUnusable, VerificationFailed
+from isslim.compress.export.export import export
+from isslim.compress.export.quantize import EightBit, Form, quantize
+from isslim.compress.ingest.reading import Reading
+from isslim.compress.kinds.language.activations import Observed
+from isslim.compress.kinds.language.trainer import QuestionTrainer
+from isslim.compress.kinds.questions.activations import observe_questions
+from isslim.compress.kinds.questions.evaluation import evaluated
+from isslim.compress.kinds.questions.examples import Example, Inputs, Questions, prepare
+from isslim.compress.kinds.questions.metrics import overlap, score
+from isslim.compress.kinds.questions.networks.bidaf import Bidaf
+from isslim.compress.kinds.questions.sampling import sampled
+from isslim.compress.kinds.questions.sizes import parts
+from isslim.compress.kinds.questions.squad import read_squad
+from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.ranking import Pruned
+from isslim.compress.search.rounds import learnt
+from isslim.compress.statistics.intervals import fall_of_mean
+from isslim.runtime.graphs.shapes import Shape, usual
+from isslim.runtime.latency import compare_questions
+from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.question_tokenizer import PassageCodec
+from isslim.runtime.questions.session import QuestionSession, Side
+from isslim.store.artifacts import sha256_of
+from isslim.types.manifest import (
+    CheckRecord,
+    Estimate,
+    LatencyRecord,
+    Metric,
+    PartRecord,
+    Task,
+    VariantName,
+)
+from isslim.types.recipe import Recipe
+from isslim.types.report import Sample
+
+TOLERANCE = 1e-4
+"""Largest absolute difference of a token's log-probability (nats): float32 sums in different orders."""
+PROVEN = 24
+GLANCED = 100
+"""Questions that a glance is at."""
+
+
+@dataclass(frozen=True)
+class QuestionData:
+    """What a reader is observed, trained and judged on, and a line on the origin of each.
+
+    Attributes:
+        as_sent: the held-out questions before the original's answers were taken for golden ones.
+    """
+
+    calibration: Questions
+    training: Questions
+    held_out: Questions
+    as_sent: Questions
+    calibration_origin: str
+    held_out_origin: str
+
+
+def read_questions(
+    original: Bidaf,
+    codec: PassageCodec,
+    calibration: Path | None,
+    held_out: Path | None,
+    recipe: Recipe,
+    *,
+    train: Path | None = None,
+    answering: bool = True,
+) -> QuestionData:
+    """Reads uploaded questions. A training set stands in for a calibration set that is not given, and the other way round.
+
+    Without a held-out set the last fifth of the given questions is held out. Where held-out questions have no answers, the
+    original's are taken for them: F1 then measures agreement (not `answering`, that is only told).
+
+    Raises:
+        TextUnusable: when no questions were sent, or there are too few.
+        UnreadableUpload: when a file is not in the form of SQuAD.
+    """
+    source = calibration if train is None else train
+    if source is None:
+        raise TextUnusable(
+            "a reading-comprehension model is observed on contexts and questions of its kind, and none were sent: upload "
+            "`calibration` in the JSON form of SQuAD v1.1 (answers are not needed)"
+        )
+    training = _prepared(source, codec)
+    observed = training if calibration is None or train is None else _prepared(calibration, codec)
+    origin = "uploaded questions"
+    if held_out is None:
+        cut = len(training.examples) * 4 // 5
+        judged = replace(training, examples=training.examples[cut:])
+        observed = (
+            replace(training, examples=training.examples[:cut])
+            if observed is training
+            else observed
+        )
+        training = replace(training, examples=training.examples[:cut])
+        origin = "the last fifth of the uploaded questions, used for nothing else"
+    else:
+        judged = _prepared(held_out, codec)
+    observed, judged = (
+        observed.spread(recipe.calibration_questions),
+        judged.spread(recipe.held_out_questions),
+    )
+    for name, questions in (("calibration", observed), ("held-out", judged)):
+        if len(questions.examples) < 10:
+            raise TextUnusable(
+                f"there are {len(questions.examples)} {name} questions; at least 10 are needed"
+            )
+    as_sent = judged
+    if not all(example.golden for example in judged.examples):
+        if answering:
+            answers = evaluated(original, judged).answers
+            examples = [
+                replace(each, golden=(said,))
+                for each, said in zip(judged.examples, answers, strict=True)
+            ]
+            judged = replace(judged, examples=examples)
+        origin += ", judged by the original's own answers: F1 here is agreement with the original"
+    return QuestionData(
+        observed,
+        training,
+        judged,
+        as_sent,
+        f"uploaded questions ({len(observed.examples):,})",
+        f"{origin} ({len(judged.examples):,})",
+    )
+
+
+class QuestionTask(ModelTask[Bidaf]):
+    """A reading-comprehension model and its questions.
+
+    Args:
+        original: the uploaded model.
+        data: what it is observed, trained and judged on.
+        recipe: with a budget of question answering.
+        codec: of its words and characters.
+        reading: what was made of the upload.
+    """
+
+    task: ClassVar[Task] = "question-answering"
+    usual_shapes = (Shape(150, 1), Shape(400, 1), Shape(150, 10))
+    """A usual paragraph, a window, and ten paragraphs side by side."""
+    metric: Metric = "f1"
+
+    def __init__(
+        self,
+        original: Bidaf,
+        data: QuestionData,
+        recipe: Recipe,
+        codec: PassageCodec,
+        reading: Reading,
+    ) -> None:
+        self.original, self.data, self.recipe, self.codec = original, data, recipe, codec
+        self.origin = Origin.read(reading, data.calibration_origin, data.held_out_origin)
+        self._answered: dict[str, list[str]] = {}
+
+    @cached_property
+    def _base(self) -> NDArray[np.float64]:
+        """F1 of each of the original's answers; of a large reader they take a while."""
+        return self._scores(evaluated(self.original, self.data.held_out).answers)
+
+    def observe(self, tell: Tell) -> Observed:
+        """Moments over the calibration questions."""
+        return observe_questions(
+            self.original, self.data.calibration, lambda done: tell(done, "observing")
+        )
+
+    def judge(self, network: Bidaf) -> Quality:
+        """F1 of the answers, and how many points it fell."""
+        if network is self.original:
+            return Quality(float(self._base.mean()), 0.0)
+        found = self._scores(evaluated(network, self.data.held_out).answers)
+        fall = float(self._base.mean()) - float(found.mean())
+        return Quality(float(found.mean()), fall, self._fall(self._base, found))
+
+    def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:
+        """On real questions of unequal lengths side by side."""
+        inputs = self._proof()
+        return _checked(
+            "pruned = masked reference",
+            inputs,
+            before.rebuilt(pruned.arrays)(*inputs),
+            before.rebuilt(pruned.reference),
+        )
+
+    def export(self, network: Bidaf, path: Path) -> None:
+        """Writes the question graph."""
+        export(network, path)
+
+    def verify_export(self, path: Path, network: Bidaf, name: str) -> CheckRecord:
+        """ONNX Runtime against torch, a batch of unequal lengths."""
+        inputs = self._proof()
+        found = QuestionSession(path).run(*_sides(inputs))
+        scores = torch.from_numpy(found.start_log_probs), torch.from_numpy(found.end_log_probs)
+        return _checked(f"ONNX Runtime = torch ({name})", inputs, scores, network)
+
+    def quantize(self, network: Bidaf, source: Path, target: Path, form: Form) -> EightBit:
+        """From the question graph, of which some parts always stay float32."""
+        found = quantize(source, target, form)
+        return replace(found, rest=[*found.rest, "convolution", "attention", "heads"])
+
+    def glance(self, path: Path) -> float:
+        """F1 of some of the held-out questions, spread over all."""
+        examples = self.data.held_out.spread(GLANCED).examples
+        golden = (each.golden for each in examples)
+        return -score(zip(self._said(path, examples), golden, strict=True)).f1
+
+    def measure(self, path: Path) -> dict[str, float]:
+        """Exact match and F1, question by question as the service answers."""
+        golden = [example.golden for example in self.data.held_out.examples]
+        found = score(zip(self._answers(path), golden, strict=True))
+        return {"f1": found.f1, "exact_match": found.em}
+
+    def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
+        """Questions spread over the held-out ones, each answered as the service answers."""
+        sessions = {name: QuestionSession(path) for name, path in paths.items()}
+        return sampled(sessions, self.codec, self.data.as_sent)
+
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        """Points of F1 lost."""
+        return original["f1"] - metrics["f1"]
+
+    def estimate(self, path: Path, original: Path) -> Estimate | None:
+        """Of the fall of F1, over the same questions by both."""
+        return self._fall(self._scores(self._answers(original)), self._scores(self._answers(path)))
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        """Times runs on contexts of random words."""
+        sessions = {name: QuestionSession(path) for name, path in paths.items()}
+        steps, batch = usual(shape)
+        return compare_questions(sessions, steps=steps, batch=batch, pairs=pairs)
+
+    def parts(self, declaration: Declaration) -> list[PartRecord]:
+        """From the characters to the heads; word vectors are no part of the network."""
+        return parts(declaration)
+
+    def save_companions(self, folder: Path) -> None:
+        """Words, vectors and characters, once for all variants."""
+        self.codec.save(folder)
+
+    def finetune(self, network: Bidaf, folder: Path, tell: Tell) -> tuple[Bidaf, str]:
+        """Distillation on the training questions; the better of the tuned and the given network."""
+        before, told = (
+            self.judge(network),
+            f"{self.recipe.finetune_minutes:g} minutes of distillation",
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        tuned = self.trainer.minutes(
+            network, self.recipe.finetune_minutes, folder / "questions.checkpoint", tell
+        )
+        after = self.judge(tuned)
+        told = f"{told}: F1 {before.value:.2f} -> {after.value:.2f}"
+        return (
+            (tuned, told)
+            if after.loss < before.loss
+            else (network, f"{told}; not better, so the untuned model was kept")
+        )
+
+    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[Bidaf]]:
+        """Rounds of removing and distilling on the user's questions."""
+        stages.enter("learn", f"learning on {len(self.data.training.examples):,} questions")
+        return learnt(self, self.trainer, work, stages)
+
+    @property
+    def trainer(self) -> QuestionTrainer:
+        """On this task's questions."""
+        return QuestionTrainer(self.original, self.data.training, self.data.held_out, self.recipe)
+
+    def _answers(self, path: Path) -> list[str]:
+        """To the held-out questions by a graph; the original's are asked for with every candidate."""
+        key = sha256_of(path)
+        if key not in self._answered:
+            self._answered[key] = self._said(path, self.data.held_out.examples)
+        return self._answered[key]
+
+    def _said(self, path: Path, examples: Sequence[Example]) -> list[str]:
+        session = QuestionSession(path)
+        return [
+            answer(session, read(self.codec, tokenized(each.question, each.context)))
+            .answers[0]
+            .text
+            for each in examples
+        ]
+
+    def _scores(self, answers: Sequence[str]) -> NDArray[np.float64]:
+        """F1 of every answer, 0 to 100."""
+        examples = self.data.held_out.examples
+        return np.array(
+            [100 * overlap(said, each.golden) for said, each in zip(answers, examples, strict=True)]
+        )
+
+    def _fall(self, original: NDArray[np.float64], found: NDArray[np.float64]) -> Estimate | None:
+        """How sure a fall of F1 is; questions about one context are no independent ones."""
+        return fall_of_mean(
+            original, found, [each.context for each in self.data.held_out.examples], most=100.0
+        )
+
+    @torch.no_grad()
+    def _proof(self) -> Inputs:
+        """A batch of the held-out questions, short and long ones."""
+        examples = self.data.held_out.examples
+        order = sorted(range(len(examples)), key=lambda index: len(examples[index].context_row))
+        chosen = np.linspace(0, len(order) - 1, min(PROVEN, len(order))).astype(int)
+        return self.data.held_out.inputs([order[index] for index in chosen])
+
+
+def _prepared(path: Path, codec: PassageCodec) -> Questions:
+    try:
+        return prepare(read_squad([path]), codec)
+    except ValueError as error:
+        raise TextUnusable(f"the uploaded questions cannot be used: {error}") from error
+
+
+def _sides(inputs: Inputs) -> Iterator[Side]:
+    arrays = [each.numpy() for each in inputs]
+    for first in (0, 3):
+        yield Side(arrays[first], arrays[first + 1], arrays[first + 2].astype(np.int32))
+
+
+@torch.no_grad()
+def _checked(
+    name: str, inputs: Inputs, found: tuple[torch.Tensor, torch.Tensor], reference: Bidaf
+) -> CheckRecord:
+    real = torch.arange(inputs[0].shape[0]) < inputs[2][:, None]  # (B, T)
+    expected = reference(*inputs)
+    error = max(
+        float((ours - theirs)[real].abs().max())
+        for ours, theirs in zip(found, expected, strict=True)
+    )
+    if not error <= TOLERANCE:  # NaN fails too
+        raise VerificationFailed(
+            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
+        )
+    detail = f"log-probabilities of {2 * int(real.sum()):,} starts and ends, {len(inputs[2])} contexts of unequal lengths"
+    return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)

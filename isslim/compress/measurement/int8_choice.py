@@ -1,0 +1,140 @@
+"""Which int8 form a network is published in: chosen by what each costs in quality, measured on held-out data.
+
+How much precision a model needs is not seen in its weights: one scale for a matrix costs some models nothing and others several
+percent of perplexity (`benchmarks.int8_forms`). So forms are tried, the fastest first, until one costs next to nothing. The
+original's int8 form is chosen by the same code as the compressed model's, from a graph in the same normal form: what pruning is
+compared with is the best that int8 alone has to offer.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import chain, count
+from pathlib import Path
+from typing import TypeVar
+
+from isslim.compress.contract import Model, ModelTask
+from isslim.compress.export.quantize import (
+    EMBEDDING,
+    FORMS,
+    HIGHWAYS,
+    PRODUCTS,
+    RECURRENT,
+    SOFTMAX,
+    EightBit,
+    Form,
+)
+from isslim.types.quality import DEFAULT_BUDGETS
+
+NOTHING = 1 / 20
+"""Of the budget of quality: a form that costs no more is good enough."""
+TOO_MUCH = 2 / 5
+"""Of the budget of quality: where every form costs more, a part of the network may stay float32."""
+AS_GOOD = 2.0
+"""Short of that, a form that costs up to so many times what the best one does is taken for the time that it saves."""
+_CHEAPEST_TO_KEEP = (EMBEDDING, HIGHWAYS, SOFTMAX, PRODUCTS, RECURRENT)
+"""A table in float32 takes no more time, only memory; recurrent layers take the most time."""
+
+Option = TypeVar("Option")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An int8 graph.
+
+    Attributes:
+        form: how its weights take 8 bits; None where nothing can.
+        eight_bit: what takes 8 bits and what does not.
+    """
+
+    form: Form | None
+    eight_bit: EightBit
+
+    @property
+    def told(self) -> str | None:
+        """The form, for people."""
+        return None if self.form is None else self.form.told
+
+
+@dataclass(frozen=True)
+class _Tried:
+    form: Form
+    eight_bit: EightBit
+    path: Path
+    cost: float
+
+
+def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Path) -> Chosen:
+    """Writes the int8 form of a network that serves it best.
+
+    Args:
+        task: what measures quality.
+        network: of the task.
+        source: its float32 graph, as `task.export` wrote it.
+        target: the file to write; there is none afterwards where nothing takes 8 bits.
+
+    Returns:
+        The fastest form that costs at most `NOTHING` of the budget; without one, the fastest that costs no more than
+        `TOO_MUCH` and `AS_GOOD` times the least; without one, that which costs least, unless the form with a scale per column
+        gets below `TOO_MUCH` with one part in float32. Recurrent layers, of which most of the time is, are that part only
+        where the whole budget would be spent. Where a judgement takes too long (`task.glance` is None), the most precise form.
+    """
+    target.unlink(missing_ok=True)
+    budget = task.recipe.budget.quality or DEFAULT_BUDGETS[task.task].quality or 0.0
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="int8-") as folder:
+        paths = (Path(folder) / f"{number}.onnx" for number in count())
+        base = task.glance(source)
+
+        def tried(form: Form) -> _Tried:
+            path = next(paths)
+            eight_bit = task.quantize(network, source, path, form)
+            found = task.glance(path) if eight_bit.parts else None
+            cost = 0.0 if base is None or found is None else found - base
+            return _Tried(form, eight_bit, path, math.inf if math.isnan(cost) else cost)
+
+        if base is None:
+            best = tried(FORMS[-1])
+        else:
+            first = tried(FORMS[0])
+            there = [
+                part
+                for part in _CHEAPEST_TO_KEEP
+                if any(each.endswith(part) for each in first.eight_bit.parts)
+            ]
+            others = (tried(form) for form in FORMS[1:] if _differs(form, there))
+            best = chosen(chain([first], others), budget, lambda each: each.cost)
+            if best.cost > TOO_MUCH * budget and len(there) > 1:
+                kept = [part for part in there if part != RECURRENT or best.cost > budget]
+                milder = (tried(replace(FORMS[-1], kept=frozenset({part}))) for part in kept)
+                best = next((each for each in milder if each.cost <= TOO_MUCH * budget), best)
+        if not best.eight_bit.parts:
+            return Chosen(None, best.eight_bit)
+        best.path.replace(target)
+        return Chosen(best.form, best.eight_bit)
+
+
+def _differs(form: Form, there: list[str]) -> bool:
+    """Whether a form is another than those before it in `FORMS`, for a graph that has these parts."""
+    products = bool({HIGHWAYS, SOFTMAX, PRODUCTS} & set(there))
+    return form.recurrent <= (RECURRENT in there) and form.products <= products
+
+
+def chosen(forms: Iterable[Option], budget: float, cost: Callable[[Option], float]) -> Option:
+    """The form to take, of which there is at least one: see `write_int8`.
+
+    Args:
+        forms: the fastest first; no more are asked for than have to be.
+        budget: of quality.
+        cost: of a form, in the budget's terms; below zero where it happens to do better than float32.
+    """
+    seen = []
+    for each in forms:
+        if cost(each) <= NOTHING * budget:
+            return each
+        seen.append(each)
+    least = min(map(cost, seen))
+    good = (each for each in seen if cost(each) <= min(AS_GOOD * least, TOO_MUCH * budget))
+    return next(good, min(seen, key=cost))

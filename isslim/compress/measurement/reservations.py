@@ -1,0 +1,74 @@
+"""What has to be said beside a verdict: sentences on what the figures do not show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isslim.compress.contract import Origin
+from isslim.types.quality import Scale
+from isslim.types.states import StatesRecord
+from isslim.types.wording import NOTHING_JUDGED
+
+SHOWN = 3
+"""Of what was left out."""
+
+
+def reservations(
+    origin: Origin,
+    scale: Scale,
+    states: StatesRecord | None,
+    *,
+    evaluated: bool,
+    limit: float | None = None,
+) -> list[str]:
+    """Clauses to put behind a verdict, the gravest first.
+
+    Args:
+        origin: of the data.
+        scale: of the losses.
+        states: of the recommended variant; None: it gives none back, or there is no such variant.
+        evaluated: an evaluation of the operator's judged.
+        limit: of a budget of quality.
+    """
+    found = []
+    if origin.not_judged is not None:
+        found.append(f"{NOTHING_JUDGED}: {origin.not_judged}")
+    if origin.random:
+        found.append(
+            "observed and timed on RANDOM inputs"
+            if evaluated
+            else "all of it was judged on RANDOM inputs"
+        )
+    found += origin.warnings
+    if states is not None:
+        found += told_states(states, scale, limit)
+    if origin.left_out:
+        count, lines = len(origin.left_out), "; ".join(origin.left_out[:SHOWN])
+        found.append(f"not used: {lines}{f' and {count - SHOWN} more' if count > SHOWN else ''}")
+    return found
+
+
+def told_states(states: StatesRecord, scale: Scale, limit: float | None = None) -> list[str]:
+    """What a caller should know of states that a compressed graph gives back, and whether a stream of them keeps to a limit."""
+    found = []
+    if states.returned:
+        offs = ", ".join(f"{name} by {change:.1%}" for name, change in states.returned.items())
+        one = len(states.returned) == 1
+        told, them = ("the state {} is", "it") if one else ("the states {} are", "them")
+        found.append(
+            f"{told.format(_listed(list(states.returned)))} returned with the removed units at zero (off: {offs}): a caller that "
+            f"reads {them}, other than to hand {them} back, gets other numbers"
+        )
+    if states.stream is not None:
+        stream = states.stream
+        beyond = limit is not None and max(stream.loss, stream.end_loss) > limit
+        found.append(
+            f"over a stream of {stream.runs} runs that go on from their own states, the {scale.loss_name} is "
+            f"{scale.loss(stream.loss).removeprefix('+')}, and {scale.loss(stream.end_loss).removeprefix('+')} over its last runs"
+            f"{', which is more than the budget allows' if beyond else ''}"
+        )
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,1 @@
+"""Processes beside the worker: commands of the operator, limits, a parent's end."""

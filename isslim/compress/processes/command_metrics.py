@@ -1,0 +1,193 @@
+"""Evaluations: commands of the worker's operator that say how good a graph is.
+
+    ISS_EVALUATIONS='{"wer": {"command": ["python", "/srv/wer.py", "{model}"], "better": "lower", "seconds": 900}}'
+
+`{model}` becomes the path of an ONNX file; the last line that the command prints is one number. A recipe can only name an
+evaluation (`"metric": "command:wer"`): what is run is the operator's alone. Each run has limits on time and memory, and ends
+with the job. The last line that a failing command writes is shown to the person who uploaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from os import killpg
+from pathlib import Path
+from typing import IO, Annotated, Literal
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from isslim.compress.errors import EvaluationFailed, EvaluationUnknown
+from isslim.types.recipe import COMMAND, EVALUATION_NAME, Frozen
+
+_PLACE = "{model}"
+_TAIL = 1 << 14
+"""Bytes of what a command wrote that are looked at."""
+_SHOWN = 200
+
+
+def _has_place(command: list[str]) -> list[str]:
+    if not any(_PLACE in part for part in command):
+        raise ValueError(f"no part of the command holds {_PLACE}, where the graph's path belongs")
+    return command
+
+
+class Evaluation(Frozen):
+    """A command that prints one number last.
+
+    Attributes:
+        command: program and arguments, run without a shell; some hold `{model}`.
+        better: which numbers are.
+        seconds: that one run may take.
+        memory_mb: that each of its processes may take.
+    """
+
+    command: Annotated[list[str], Field(min_length=1), AfterValidator(_has_place)]
+    better: Literal["lower", "higher"] = "lower"
+    seconds: float = Field(default=600.0, gt=0)
+    memory_mb: int = Field(default=4096, ge=64)
+
+
+Evaluations = Mapping[str, Evaluation]
+
+
+class EvaluationSettings(BaseSettings):
+    """`ISS_EVALUATIONS`: the evaluations by name, as JSON."""
+
+    model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
+
+    evaluations: dict[Annotated[str, Field(pattern=f"^{EVALUATION_NAME}$")], Evaluation] = {}
+
+
+class Evaluator:
+    """One evaluation, run once for each graph that it is asked of, however often that is.
+
+    Args:
+        metric: `command:<name>`.
+        known: the evaluations that there are.
+
+    Raises:
+        EvaluationUnknown: when it is not among them.
+    """
+
+    def __init__(self, metric: str, known: Evaluations) -> None:
+        self.name = metric.removeprefix(COMMAND)
+        if self.name not in known:
+            there = f"it knows {', '.join(sorted(known))}" if known else "it knows none"
+            raise EvaluationUnknown(
+                f"this worker knows no evaluation '{self.name}': {there}; its operator names them in ISS_EVALUATIONS"
+            )
+        self._evaluation = known[self.name]
+        self._found: dict[str, float] = {}
+
+    @property
+    def told(self) -> str:
+        """What it is, in a line."""
+        asked = self._evaluation
+        return (
+            f"evaluation `{self.name}`, a command of the worker's operator ({asked.better} is better; at most "
+            f"{asked.seconds:g} s and {asked.memory_mb:,} MB a run; run {len(self._found)} times)"
+        )
+
+    def value(self, graph: Path, which: str) -> float:
+        """The number that the command prints of a graph.
+
+        Args:
+            graph: an ONNX file.
+            which: what it is, for errors.
+
+        Raises:
+            EvaluationFailed: when there is no such number.
+        """
+        digest = hashlib.sha256(graph.read_bytes()).hexdigest()
+        if digest not in self._found:
+            self._found[digest] = self._run(graph, which)
+        return self._found[digest]
+
+    def loss(self, value: float, original: float) -> float:
+        """How much worse a value is than the original's, relative to that.
+
+        Raises:
+            EvaluationFailed: when the original's is zero.
+        """
+        if original == 0:
+            raise EvaluationFailed(
+                f"the evaluation '{self.name}' gives 0 for the original, so nothing can be told relative to it: its operator "
+                "may let it print another number, such as 100 - x"
+            )
+        worse = value - original if self._evaluation.better == "lower" else original - value
+        return worse / abs(original)
+
+    def _run(self, graph: Path, which: str) -> float:
+        asked = self._evaluation
+        command = [part.replace(_PLACE, str(graph.absolute())) for part in asked.command]
+        limited = [
+            sys.executable,
+            "-P",
+            "-m",
+            "isslim.compress.processes.run_limited",
+            str(asked.memory_mb << 20),
+            *command,
+        ]
+        with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as written:
+            # Its standard input stays open for as long as this process lives: see `isslim/compress/processes/run_limited.py`.
+            process = subprocess.Popen(
+                limited,
+                stdin=subprocess.PIPE,
+                stdout=printed,
+                stderr=written,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(asked.seconds)
+            except subprocess.TimeoutExpired as late:
+                raise self._failed(
+                    which, f"took more than the {asked.seconds:g} s that it has", written
+                ) from late
+            finally:
+                with suppress(ProcessLookupError):
+                    killpg(process.pid, signal.SIGKILL)  # also what it left running
+                process.communicate()
+            if code:
+                raise self._failed(which, _ended(code), written)
+            last = _last_line(printed)
+            try:
+                number = float(last)
+            except ValueError:
+                number = math.nan
+            if not math.isfinite(number):
+                told = (
+                    f"'{last[:_SHOWN]}' as its last line, which is no finite number"
+                    if last
+                    else "nothing"
+                )
+                raise self._failed(which, f"printed {told}", written)
+            return number
+
+    def _failed(self, which: str, how: str, written: IO[bytes]) -> EvaluationFailed:
+        last = _last_line(written)
+        told = [f"the last line that it wrote: {last[:_SHOWN]}"] if last else []
+        return EvaluationFailed(
+            f"the evaluation '{self.name}' of {which} {how}; its operator can mend it", told
+        )
+
+
+def _ended(code: int) -> str:
+    """An exit status in words; a shell's way of telling a signal is 128 and its number."""
+    if code > 128 and code - 128 in set(signal.Signals):
+        return f"was ended by {signal.Signals(code - 128).name}"
+    return f"ended with status {code}"
+
+
+def _last_line(file: IO[bytes]) -> str:
+    """The last line that is not empty; an empty text of none."""
+    file.seek(max(0, file.seek(0, 2) - _TAIL))
+    lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "")

@@ -1,0 +1,333 @@
+"""Calibrate mode: from what calibration text says of a model to the smallest model within a budget.
+
+A narrow layer is first put before the decoder where that may pay (`bottleneck`), and linear axes are turned to the basis in
+which a cut loses the least (`rotation`). All axes are merged into one order
+of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its *share* of everything removable,
+is one candidate: repaired in closed form, cut, and judged. A search with known direction (more removed is never better)
+finds the largest share that keeps to the budget.
+
+Legend: H components of an axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.kinds.language.activations import Observed
+from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning.axes import Array, Arrays, Declaration
+from isslim.compress.pruning.moments import Moments
+from isslim.compress.pruning.repair import Correction, repair
+from isslim.compress.pruning.rotation import linear_axes, principal_axes, rotate, rotated_moments
+from isslim.compress.pruning.selection import removal_order
+from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
+
+COUNTED_ON = 0.4
+"""Of the ridge that tells one half of a layer by the other: a unit is told by all that stay, and by the layer's inputs too."""
+LEAST_VARIANCE = 1e-3
+"""Added to every component's variance, relative to their mean."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model and everything needed to prune it to any share, in closed form.
+
+    Attributes:
+        arrays: the unpruned network as it is cut: with its bottleneck, linear axes in their basis.
+        declaration: its axes.
+        whole: the axes of the network as it was given.
+        order: (axis, component) in the order of removal over all axes.
+        savings: what removing each entry of `order` saves, the other axes at full size.
+        moments: per site, for the repair.
+    """
+
+    arrays: Arrays
+    declaration: Declaration
+    whole: Declaration
+    order: tuple[tuple[str, int], ...]
+    savings: NDArray[np.float64]
+    moments: Mapping[str, Moments]
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A candidate: the small network, and the full-size one it must equal when the removed units are silent.
+
+    Attributes:
+        keep: per axis of `reference` the kept indices, ascending.
+        arrays: the small network.
+        declaration: its axes.
+        reference: the repaired network at full size, removed components silenced.
+        share: of all removable savings, how much is gone.
+        correction: what stands in for what was removed.
+    """
+
+    keep: dict[str, NDArray[np.int64]]
+    arrays: dict[str, Array]
+    declaration: Declaration
+    reference: dict[str, Array]
+    share: float
+    correction: Correction = "inputs"
+
+
+def learn(
+    arrays: Arrays,
+    declaration: Declaration,
+    observed: Observed,
+    *,
+    prunable: Sequence[str],
+    count: Literal["parameters", "mult_adds", "both", "components"] = "both",
+    least_kept: int = 4,
+    turned: bool = True,
+    narrowed: bool = False,
+    cost: Callable[[Declaration], float] | None = None,
+) -> Learned:
+    """Orders the components of all prunable axes by cost per saving.
+
+    Args:
+        arrays: the unpruned network.
+        declaration: its axes.
+        observed: what calibration text says of it.
+        prunable: axes that may shrink.
+        count: what a removal is valued by; `both`: its share of all parameters plus its share of all multiply-adds.
+        least_kept: components that every axis keeps at least.
+        turned: linear axes may change their basis first; their components are then columns of the new one.
+        narrowed: a bottleneck may be put before the decoder; its width is then one of the prunable axes.
+        cost: of a network of some sizes, such as its time; a removal is then valued by what it saves of that, not by `count`.
+
+    Requires: `observed` was gathered from the same network.
+    Ensures: the order of each axis is its own order of structured-OBS removal.
+    """
+    whole = declaration
+    if narrowed and bottleneck.fits(declaration):
+        arrays, declaration = bottleneck.inserted(arrays, declaration)
+        # It passes on what the decoder read.
+        moments = {**observed.moments, bottleneck.AXIS: observed.moments[bottleneck.DECODER]}
+        observed, prunable = replace(observed, moments=moments), [*prunable, bottleneck.AXIS]
+    if turned:
+        arrays, observed = _turned(arrays, declaration, observed, prunable)
+    entries: list[tuple[float, int, str, int, float]] = []
+    for axis in prunable:
+        order = removal_order(
+            axis, *_felt(arrays, declaration, observed, axis), least_kept=least_kept
+        )
+        saving = (
+            _saving(declaration, axis, count) if cost is None else _saved(declaration, axis, cost)
+        )
+        entries += [
+            (cost / saving, position, axis, int(component), saving)
+            for position, (component, cost) in enumerate(
+                zip(order.components, order.costs, strict=True)
+            )
+        ]
+    entries.sort(key=lambda entry: entry[:3])
+    return Learned(
+        arrays,
+        declaration,
+        whole,
+        tuple((axis, component) for _, _, axis, component, _ in entries),
+        np.array([saving for *_, saving in entries]),
+        observed.moments,
+    )
+
+
+def kept(learned: Learned, share: float) -> tuple[dict[str, NDArray[np.int64]], float]:
+    """What is left when the cheapest components go until `share` (0 to 1) of all removable savings is gone.
+
+    Returns:
+        Per axis the kept indices, ascending, and the share that is gone with whole components.
+    """
+    reached = np.cumsum(learned.savings) / learned.savings.sum()
+    count = int(np.searchsorted(reached, share, side="right"))
+    keep = learned.declaration.everything()
+    for axis in keep:
+        gone = [component for name, component in learned.order[:count] if name == axis]
+        keep[axis] = np.setdiff1d(keep[axis], gone)
+    return keep, float(reached[count - 1]) if count else 0.0
+
+
+def remaining(learned: Learned, share: float) -> Declaration:
+    """The axes of what `prune` would leave, by counting alone."""
+    keep, _ = kept(learned, share)
+    small = axes.resized(learned.declaration, {axis: len(index) for axis, index in keep.items()})
+    return bottleneck.removed(small) if _is_folded(learned, small) else small
+
+
+def prune(learned: Learned, share: float, correction: Correction = "inputs") -> Pruned:
+    """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
+
+    Args:
+        learned: the order of removal.
+        share: of what is removable.
+        correction: what stands in for what is removed.
+
+    Ensures: the small network equals the reference with the removed components held at zero.
+    """
+    keep, gone = kept(learned, share)
+    repaired = repair(learned.arrays, learned.declaration, keep, learned.moments, correction)
+    small, declaration = axes.take(repaired, learned.declaration, keep)
+    reference = axes.silence(repaired, learned.declaration, keep)
+    if _is_folded(learned, declaration):
+        small, declaration = bottleneck.folded(small, declaration)
+        reference, _ = bottleneck.folded(reference, learned.declaration)
+        keep = {axis: keep[axis] for axis in declaration.axes}
+    return Pruned(keep, small, declaration, reference, gone, correction)
+
+
+def _is_folded(learned: Learned, small: Declaration) -> bool:
+    """Whether a bottleneck that was put in is multiplied back."""
+    put_in = (
+        bottleneck.AXIS in learned.declaration.axes and bottleneck.AXIS not in learned.whole.axes
+    )
+    return put_in and not bottleneck.pays(small)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate's value and whether it keeps to the budget."""
+
+    share: float
+    within: bool
+
+
+def search(
+    judge: Callable[[float], Judged],
+    *,
+    grid: Sequence[float] = (0.2, 0.4, 0.6, 0.8),
+    refinements: int = 4,
+) -> float | None:
+    """The largest share within the budget: a coarse grid (it draws the curve), then bisection.
+
+    Args:
+        judge: tries one share; called once for each.
+        grid: shares tried first, ascending; the climb stops at the first that breaks the budget.
+        refinements: steps of bisection after it.
+
+    Returns:
+        The last share that was within, or None when none was.
+    """
+    good, bad = None, 1.0
+    for share in grid:
+        if not judge(share).within:
+            bad = share
+            break
+        good = share
+    for _ in range(refinements):
+        middle = ((good or 0.0) + bad) / 2
+        if judge(middle).within:
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _turned(
+    arrays: Arrays, declaration: Declaration, observed: Observed, prunable: Sequence[str]
+) -> tuple[Arrays, Observed]:
+    """The same network and what was observed of it, linear axes in the basis in which a cut loses the least."""
+    for axis in linear_axes(declaration):
+        if axis in prunable:
+            basis = principal_axes(*_felt(arrays, declaration, observed, axis))
+            arrays = rotate(arrays, declaration, axis, basis)
+            moments = rotated_moments(observed.moments, declaration, axis, basis)
+            observed = replace(observed, moments=moments)
+    return arrays, observed
+
+
+def _felt(
+    arrays: Arrays, declaration: Declaration, observed: Observed, axis: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Covariance (H, H) of an axis and the energy G (H, H) with which its readers feel it.
+
+    Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of rows drowns the
+    recurrence, and a raw norm says nothing across axes. An axis that several activations carry (a tied embedding)
+    has the sum of their covariances. Of a bottleneck see `bottleneck.felt`.
+
+    The covariance is shrunk towards its diagonal by as much as the repair will be: what few rows seem to say of one component
+    by the others is then not counted on (see `shrinkage`).
+    """
+    size = declaration.axes[axis]
+    covariance, energy = np.zeros((size, size)), np.zeros((size, size))
+    halves = [np.zeros((size, size)), np.zeros((size, size))]
+    mixtures = np.zeros((SKETCHED, size))
+    narrow = bottleneck.AXIS in declaration.axes
+    seen: set[str] = set()
+    rows: list[int] = []
+    for site in declaration.sites:
+        for part in declaration.parts(site):
+            if part.axis != axis:
+                continue
+            moments = observed.moments[site.name]
+            own = moments.covariance[part.inputs, part.inputs]
+            matrix = arrays[site.readers[part.reader].parameter][:, part.columns].astype(np.float64)
+            if narrow:
+                matrix = bottleneck.felt(matrix, site, arrays, declaration, observed.frequencies)
+            unit = max(float(((matrix @ own) * matrix).sum()), 1e-30)
+            energy += matrix.T @ matrix / unit
+            mixtures += sketch(len(matrix), seed=len(rows)) @ matrix / np.sqrt(unit)
+            rows.append(min(half.count for half in moments.halves))
+            if part.activation not in seen:
+                covariance += own
+                for half, sums in zip(halves, moments.halves, strict=True):
+                    if min(rows) >= 2:
+                        half += sums.covariance[part.inputs, part.inputs]
+                seen.add(part.activation)
+    shrunk = _shrunk(covariance, halves, mixtures, min(rows, default=0))
+    return shrunk, energy * (bottleneck.DIRECT if axis == bottleneck.AXIS else 1.0)
+
+
+def _shrunk(
+    covariance: NDArray[np.float64],
+    halves: Sequence[NDArray[np.float64]],
+    mixtures: NDArray[np.float64],
+    rows: int,
+) -> NDArray[np.float64]:
+    """A covariance (H, H) whose off-diagonal entries are believed as far as one half of the data tells the other.
+
+    Judged by how well one half of the components tells mixtures (S, H) of the other half, as their readers would feel it.
+    """
+    order = np.random.default_rng(0).permutation(len(covariance))
+    gone, stay = order[: len(order) // 2], order[len(order) // 2 :]
+    ridge = float("inf")
+    if rows >= 2 and len(gone):
+        told = mixtures[:, gone]
+        blocks = (
+            (half[np.ix_(gone, stay)], half[np.ix_(stay, stay)], half[np.ix_(gone, gone)])
+            for half in halves
+        )
+        nowhere = np.zeros(len(gone)), np.zeros(len(stay))
+        one, other = (Half.mixed(rows, told, *each, *nowhere) for each in blocks)
+        ridge = chosen_ridge((one, other), np.zeros(len(stay), np.int64))
+    variances = np.diag(covariance)
+    believed = 1 / (1 + COUNTED_ON * ridge)
+    result = believed * covariance
+    # A component that never moved may move elsewhere: it is not counted as free beside others that tell as little.
+    result[np.diag_indices_from(result)] = variances + LEAST_VARIANCE * max(
+        float(variances.mean()), 1e-12
+    )
+    return result
+
+
+def _saving(declaration: Declaration, axis: str, count: str) -> float:
+    """What one component of an axis saves, the other axes at full size."""
+    if count == "components":
+        return 1.0
+    smaller = axes.resized(declaration, {axis: declaration.axes[axis] - 1})
+    parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
+    fewer, less = parameters - axes.parameters(smaller), work - axes.mult_adds(smaller)
+    if count == "both":
+        return fewer / parameters + less / work
+    return float(fewer if count == "parameters" else less)
+
+
+def _saved(declaration: Declaration, axis: str, cost: Callable[[Declaration], float]) -> float:
+    """What one component of an axis saves of a cost, the other axes at full size; hardly anything at the least."""
+    whole = cost(declaration)
+    return max(
+        whole - cost(axes.resized(declaration, {axis: declaration.axes[axis] - 1})), 1e-6 * whole
+    )

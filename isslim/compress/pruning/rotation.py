@@ -1,0 +1,140 @@
+"""Turns a linear axis before it is cut, so that what the readers hardly feel lies in few components.
+
+Nothing stands between a looked-up embedding and the matrices that read it: with an orthogonal Q,
+
+    embedding' = embedding Q,   W' = W Q   gives   W' e' = W Q Q' e = W e
+
+so the function stays as it is, and the basis is free. Without that freedom a cut can only drop columns that training
+happened to leave, and all of them carry something. The columns of Q are the principal axes of the embedding weighted by how
+often each token stands in the calibration text, as its readers feel them: the best K-dimensional stand-in for e is the
+span of C^(-1/2) U_K, with U the eigenvectors of C^(1/2) G C^(1/2) (reduced-rank regression, Izenman 1975; C the covariance of
+the embedding over the text, G = sum of W'W over its readers). These subspaces are nested, so that one Q, their columns
+made orthonormal in this order, holds the best of every width. With G = 1 this is plain PCA.
+
+The width of a bottleneck is such an axis too: nothing stands between its rows and the decoder (`bottleneck`).
+A tied embedding is none: its components are also units, and a sigmoid stands between a unit and its gates.
+
+Legend: E components of the axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.pruning import bottleneck
+from isslim.compress.pruning.axes import Array, Arrays, AxisMismatch, Declaration
+from isslim.compress.pruning.moments import Moments, Sums
+
+Matrix = NDArray[np.float64]
+RIDGE = 1e-4
+"""Added to the covariance, relative to its mean variance: a short text leaves some directions without any."""
+LOOKED_UP = "embedding.weight"
+ROWS = (bottleneck.WEIGHT, bottleneck.BIAS)
+"""Arrays whose rows make an activation that is read as it is."""
+
+
+def linear_axes(declaration: Declaration) -> list[str]:
+    """Axes made by the looked-up matrix's columns or a bottleneck's rows and read by columns of matrices, and nothing else."""
+    columns = {
+        (site.readers[part.reader].parameter, part.axis)
+        for site in declaration.sites
+        for part in declaration.parts(site)
+    }
+    looked_up = {LOOKED_UP} - declaration.produced.keys()
+    linear = []
+    for axis in declaration.axes:
+        places = [
+            (name, position, len(dimension), segment.repeat)
+            for name, dimensions in declaration.dimensions.items()
+            for position, dimension in enumerate(dimensions)
+            for segment in dimension
+            if segment.axis == axis
+        ]
+        free = all(
+            (segments, repeat) == (1, 1)
+            and (name in ROWS if position == 0 else name in looked_up or (name, axis) in columns)
+            for name, position, segments, repeat in places
+        )
+        if free and any(name in looked_up or name in ROWS for name, *_ in places):
+            linear.append(axis)
+    return linear
+
+
+def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
+    """The orthogonal basis Q (E, E) of the module's docstring, most important column first.
+
+    Args:
+        covariance: C (E, E) of the axis over the calibration text.
+        energy: G (E, E) with which the readers feel it; None: alike in every direction, plain PCA.
+    """
+    size = len(covariance)
+    ridge = RIDGE * max(float(np.diag(covariance).mean()), 1e-12)
+    values, vectors = np.linalg.eigh(covariance + ridge * np.eye(size))
+    values = values.clip(min=ridge)  # of sums in single precision the least may come out below zero
+    if energy is None:
+        basis: Matrix = vectors[:, ::-1]
+        return basis
+    root = np.sqrt(values)
+    felt = (
+        (vectors * root).T @ energy @ (vectors * root)
+    )  # C^(1/2) G C^(1/2) in the eigenvectors of C
+    order = np.linalg.eigh(felt)[1][:, ::-1]
+    basis, _ = np.linalg.qr((vectors / root) @ order)
+    return basis
+
+
+def rotate(arrays: Arrays, declaration: Declaration, axis: str, basis: Matrix) -> dict[str, Array]:
+    """The same network in another basis of a linear axis.
+
+    Args:
+        arrays: the network.
+        declaration: its axes.
+        axis: one of `linear_axes`.
+        basis: orthogonal Q (E, E), whose columns become the components.
+
+    Ensures: the function is unchanged up to the rounding of float32.
+
+    Raises:
+        AxisMismatch: when the axis is not linear, or the basis not orthogonal or of another size.
+    """
+    if axis not in linear_axes(declaration):
+        raise AxisMismatch([f"'{axis}' cannot be rotated: it is not linear, or not there"])
+    size = declaration.axes[axis]
+    if basis.shape != (size, size):
+        raise AxisMismatch([f"the basis has shape {basis.shape}, '{axis}' needs {(size, size)}"])
+    error = float(np.abs(basis.T @ basis - np.eye(size)).max())
+    if not error < 1e-8:  # NaN fails too
+        raise AxisMismatch([f"the basis is not orthogonal: Q'Q differs from 1 by {error:.1e}"])
+    turned = dict(arrays)
+    for name, dimensions in declaration.dimensions.items():
+        for position, dimension in enumerate(dimensions):
+            if any(segment.axis == axis for segment in dimension):
+                array = arrays[name].astype(np.float64)
+                turned[name] = (array @ basis if position else basis.T @ array).astype(np.float32)
+    return turned
+
+
+def rotated_moments(
+    moments: Mapping[str, Moments], declaration: Declaration, axis: str, basis: Matrix
+) -> dict[str, Moments]:
+    """What the rotated network would have been observed to do: the moments of its sites' inputs, by algebra."""
+    turned = dict(moments)
+    for site in declaration.sites:
+        if not declaration.reads(site, axis):
+            continue
+        places = [part.inputs for part in declaration.parts(site) if part.axis == axis]
+        turned[site.name] = moments[site.name].mapped(partial(_rotated, places, basis))
+    return turned
+
+
+def _rotated(places: Sequence[slice], basis: Matrix, before: Sums) -> Sums:
+    total, outer = before.total.copy(), before.outer.copy()
+    for place in places:
+        total[place] = total[place] @ basis
+        outer[place] = basis.T @ outer[place]
+        outer[:, place] = outer[:, place] @ basis
+    return Sums(before.count, total, outer)

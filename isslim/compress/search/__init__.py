@@ -1,0 +1,1 @@
+"""From a budget to candidates for publication."""

@@ -1,0 +1,62 @@
+"""A second order of removal: by what becomes of the outputs when each unit alone is held at zero.
+
+Structured OBS (`selection`) weighs a unit by what its readers lose of their inputs, told from moments. Where rows are few or the
+way from the readers to the outputs is anything but linear, simply trying each unit can choose better (Mozer & Smolensky 1989).
+It takes one judgement for each unit, so it is done where that is a matter of seconds. It looks at the calibration data alone:
+what judges a candidate must not have chosen it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from isslim.compress.contract import Model, ModelTask, Tell
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.ranking import Learned
+
+MOST_SECONDS = 90.0
+"""CPU time, of all threads, that trying every unit may take."""
+TIMED = 3
+"""Units that tell how long all will take."""
+
+
+def ablated(learned: Learned, task: ModelTask[Model], tell: Tell) -> Learned | None:
+    """The same network with the order of removal of the module's docstring.
+
+    Args:
+        learned: its own order says what may go.
+        task: judges on what was observed.
+        tell: progress.
+
+    Returns:
+        None where the task does not judge on what it observed, or that would take too long.
+    """
+    saving = {
+        axis: float(each) for (axis, _), each in zip(learned.order, learned.savings, strict=True)
+    }
+    everything, losses = learned.declaration.everything(), list[float]()
+    began = time.process_time()
+    for done, (axis, component) in enumerate(learned.order):
+        if (
+            done == TIMED
+            and (time.process_time() - began) / TIMED * len(learned.order) > MOST_SECONDS
+        ):
+            return None
+        keep = everything | {axis: np.setdiff1d(everything[axis], [component])}
+        silent = axes.silence(learned.arrays, learned.declaration, keep)
+        loss = task.observed_loss(task.original.rebuilt(silent))
+        if loss is None or time.process_time() - began > 2 * MOST_SECONDS:
+            return None
+        losses.append(loss)
+        if done % 16 == 0:
+            tell(done / len(learned.order), "trying each unit alone")
+    gain = [loss / saving[axis] for loss, (axis, _) in zip(losses, learned.order, strict=True)]
+    places = np.argsort(gain, kind="stable").tolist()
+    return replace(
+        learned,
+        order=tuple(learned.order[place] for place in places),
+        savings=learned.savings[places],
+    )

@@ -1,0 +1,329 @@
+"""From the budget to one pruned model: tries shares, keeps the curve, rolls back to the last that was within.
+
+A budget of quality is judged on the held-out data by the task's quick estimate, the same one for original and candidate, or by
+the upper end of that estimate's interval where the budget is a confident one (`isslim.types.quality.weighed`). A
+size budget is a matter of counting, a speed budget of timing the exported candidate against the original on this host,
+interleaved: it is the lower end of the speed-up's interval that has to reach the budget, so that the median of the published
+measurement rarely falls below.
+
+The published figure comes from the runtime and differs a little from the estimate, a fine-tune may win back more or less, and
+clocks are noisy: so the pipeline passes an allowance, a multiple of the budget to search with, and comes again with a harder
+one when the measurement refuses the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Generic
+
+from isslim.compress.contract import Model, ModelTask, Quality, Tell
+from isslim.compress.errors import BudgetNotMet
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import Arrays, Declaration
+from isslim.compress.pruning.ranking import Judged, Learned, Pruned, prune, search
+from isslim.compress.pruning.repair import Correction
+from isslim.types.manifest import CurvePoint
+from isslim.types.quality import SLACK, Scale, scale_of, weighed
+from isslim.types.recipe import Budget, Recipe
+
+Known = dict[tuple[float, Correction], Quality]
+"""What was judged, by the share that was removed and what stood in for it."""
+WEAKER: tuple[Correction, ...] = ("means", "nothing")
+"""What a regression competes with: on few rows, or where what a unit says cannot be told from the others, less is better."""
+TOLD: dict[Correction, str] = {
+    "inputs": "", "means": ", means standing in for what was removed", "nothing": ", nothing standing in for what was removed",
+}  # fmt: skip
+LEAST_GAIN = 0.02
+"""Within a budget of quality, a model that saves less than this share of both its parameters and its multiply-adds is no answer.
+
+Either is enough: the rows of an embedding may hold nearly all of the parameters and do none of the work.
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The chosen candidate, how good it is by the quick estimate if that was looked at, and every point that was tried."""
+
+    pruned: Pruned
+    curve: list[CurvePoint]
+    quality: Quality | None
+
+
+def gain(parameters: int, work: int, whole_parameters: int, whole_work: int) -> float:
+    """What a smaller model saves: the share of the parameters or of the multiply-adds, whichever is larger."""
+    return max(1 - parameters / max(whole_parameters, 1), 1 - work / max(whole_work, 1))
+
+
+def find(
+    learned: Learned,
+    task: ModelTask[Model],
+    recipe: Recipe,
+    work: Path,
+    tell: Tell,
+    allowance: float = 1.0,
+    known: Known | None = None,
+) -> Outcome:
+    """The candidate that the budget asks for.
+
+    Args:
+        learned: the order of removal.
+        task: the unpruned model and what candidates are judged on.
+        recipe: its budget decides.
+        work: a folder for the graphs that a speed budget times.
+        tell: progress.
+        allowance: what to multiply a budget of quality or speed with before searching.
+        known: the quality of candidates that an earlier search of the same order has judged; more are added. Of what is
+            known progress is not told again.
+
+    Returns:
+        For a budget of quality the smallest model within it; for a size or speed budget the largest that reaches it. Of its
+        corrections (`repair`) the one that is judged best.
+
+    Raises:
+        BudgetNotMet: with the curve.
+    """
+    whole = task.parameters(learned.whole), axes.mult_adds(learned.whole)
+    clock = None if recipe.budget.speedup is None else _clock(task, work)
+    searching = _Search(
+        learned, task, recipe.budget, *whole, clock, tell, allowance, {} if known is None else known
+    )
+    limited = recipe.budget.quality is not None
+    # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
+    search(lambda share: Judged(share, searching.reached(share) is limited))
+    best = max if limited else min
+    good = (
+        each
+        for each in searching.tried
+        if each.good and (not limited or searching.gain(each) >= LEAST_GAIN)
+    )
+    chosen = best(good, key=lambda each: each.share, default=None)
+    if chosen is None:
+        raise BudgetNotMet(_why(searching, scale_of(task.metric)), curve=searching.curve())
+    chosen = searching.corrected(chosen)
+    return Outcome(
+        prune(learned, chosen.share, chosen.correction), searching.curve(chosen), chosen.quality
+    )
+
+
+@dataclass
+class _Tried:
+    """A candidate, and whether it reaches what is asked for; its quality where that was looked at.
+
+    Its arrays are empty once it is judged: those of all candidates together would take gigabytes.
+    """
+
+    share: float
+    declaration: Declaration
+    arrays: Arrays
+    parameters: int
+    mult_adds: int
+    speedup: float | None
+    correction: Correction = "inputs"
+    good: bool = False
+    quality: Quality | None = None
+
+
+@dataclass
+class _Search(Generic[Model]):
+    """The candidates of one search, judged no more often than the budget needs where a judgement is costly."""
+
+    learned: Learned
+    task: ModelTask[Model]
+    budget: Budget
+    parameters: int
+    mult_adds: int
+    clock: Callable[[Model], tuple[float, float]] | None
+    tell: Tell
+    allowance: float
+    known: Known
+    tried: list[_Tried] = field(default_factory=list)
+
+    def reached(self, share: float) -> bool:
+        """Tries a candidate: whether it reaches what is asked for, the allowance counted in."""
+        pruned = prune(self.learned, share)
+        network = self.task.original.rebuilt(pruned.arrays)
+        speedup, surely = (None, None) if self.clock is None else self.clock(network)
+        each = _Tried(
+            pruned.share,
+            pruned.declaration,
+            pruned.arrays,
+            self.task.parameters(pruned.declaration),
+            axes.mult_adds(pruned.declaration),
+            speedup,
+        )
+        told, fresh = (
+            f"{each.parameters:,} parameters",
+            (each.share, each.correction) not in self.known,
+        )
+        if self.budget.quality is not None or not self.task.costly:
+            each.quality = self.judged(each.share, each.correction, network)
+            each.arrays = {}
+        each.good = self.keeps(each, surely, self.allowance)
+        if self.budget.quality is not None and not each.good and not self.task.costly:
+            each = self.corrected(each)
+            each.good = self.keeps(each, surely, self.allowance)
+        self.tried.append(each)
+        if each.quality is not None:
+            told = (
+                scale_of(self.task.metric).told(each.quality.value, each.quality.loss)
+                + TOLD[each.correction]
+            )
+        if fresh:
+            self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
+        return each.good
+
+    def corrected(self, each: _Tried) -> _Tried:
+        """A candidate with the correction that is judged best; it takes the place of the one with another."""
+        if each.quality is None:
+            return each
+        judged: dict[Correction, Quality] = {each.correction: each.quality}
+        for weaker in WEAKER:
+            if weaker not in judged:
+                arrays = prune(self.learned, each.share, weaker).arrays
+                judged[weaker] = self.judged(each.share, weaker, self.task.original.rebuilt(arrays))
+        best = min(judged, key=lambda correction: judged[correction].loss)
+        found = replace(each, correction=best, quality=judged[best])
+        self.tried = [found if other is each else other for other in self.tried]
+        return found
+
+    def keeps(self, each: _Tried, speedup: float | None, allowance: float = 1.0) -> bool:
+        """Whether a candidate keeps to the budget times the allowance."""
+        budget = self.budget
+        if budget.size_ratio is not None:
+            return each.parameters <= budget.size_ratio * self.parameters
+        if budget.speedup is not None:
+            return speedup is not None and speedup >= allowance * budget.speedup
+        quality, limit = each.quality, budget.quality or 0.0
+        return (
+            quality is not None
+            and weighed(budget, quality.loss, quality.estimate) <= allowance * limit + SLACK
+        )
+
+    def gain(self, each: _Tried) -> float:
+        """See `gain`."""
+        return gain(each.parameters, each.mult_adds, self.parameters, self.mult_adds)
+
+    def judged(self, share: float, correction: Correction, network: Model) -> Quality:
+        """Of the network at a share; what is known is not judged anew."""
+        if (share, correction) not in self.known:
+            self.known[share, correction] = self.task.judge(network)
+        return self.known[share, correction]
+
+    def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
+        """What was tried and judged, from the least removed to the most; without those whose outputs are not finite.
+
+        Two shares between which no unit lies are one candidate, and one point.
+        """
+        once = {
+            (each.share, each.correction, each.speedup): each
+            for each in self.tried
+            if each is not chosen
+        }
+        if chosen is not None:
+            once[chosen.share, chosen.correction, chosen.speedup] = chosen
+        judged = [each for each in once.values() if each.quality is not None or each is chosen]
+        points = [
+            self.point(each, chosen=each is chosen)
+            for each in sorted(judged, key=lambda each: each.share)
+        ]
+        return [point for point in points if math.isfinite(point.loss)]
+
+    def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
+        """A candidate as a point of the curve; judged if it was not yet."""
+        if each.quality is None:
+            each.quality = self.judged(
+                each.share, each.correction, self.task.original.rebuilt(each.arrays)
+            )
+        return CurvePoint(
+            sizes=dict(each.declaration.axes),
+            removed_share=each.share,
+            parameters=each.parameters,
+            mult_adds=each.mult_adds,
+            value=each.quality.value,
+            loss=each.quality.loss,
+            estimate=each.quality.estimate,
+            speedup=each.speedup,
+            within_budget=self.keeps(each, each.speedup),
+            chosen=chosen,
+            correction=each.correction,
+        )
+
+
+def _clock(task: ModelTask[Model], work: Path) -> Callable[[Model], tuple[float, float]]:
+    """Times networks against the original: the speed-up, and the lower end of its interval."""
+    paths = {"original": work / "timed-original.onnx", "compressed": work / "timed-compressed.onnx"}
+    task.export(task.original, paths["original"])
+
+    def clock(network: Model) -> tuple[float, float]:
+        task.export(network, paths["compressed"])
+        timed = task.compare(paths, task.spoken_shape, 9)["compressed"]
+        return timed.speedup, timed.speedup_low
+
+    return clock
+
+
+def _why(searching: _Search[Model], scale: Scale) -> str:
+    """What was possible, and which rule turned it down."""
+    budget, tried, whole = searching.budget, searching.tried, searching.parameters
+    if budget.size_ratio is not None:
+        closest = searching.point(min(tried, key=lambda each: each.parameters))
+        asked = f"at most {budget.size_ratio:g} of the parameters"
+        found = f"the smallest of {len(tried)} tried keeps {closest.parameters / whole:.3g} of them"
+    elif budget.speedup is not None:
+        closest = searching.point(max(tried, key=lambda each: each.speedup or 0.0))
+        asked = f"{budget.speedup:g} times the speed"
+        found = f"the fastest of {len(tried)} tried reaches {closest.speedup or 0.0:.3g} times"
+    else:
+        return _why_not_within(searching, scale)
+    return (
+        f"no model meets the budget of {asked}: {found}, at {scale.told(closest.value, closest.loss)}; "
+        "ask for less, or see the curve for what is possible"
+    )
+
+
+def _why_not_within(searching: _Search[Model], scale: Scale) -> str:
+    """Of a budget of quality: nothing is within it, or what is saves too little, or the published figure was above it."""
+    budget, tried = searching.budget, searching.tried
+    limit = scale.loss(budget.quality or 0.0).removeprefix("+")
+    asked = f"no model meets the budget of a {scale.loss_name} of at most {limit}"
+
+    def kept(each: _Tried) -> str:
+        return (
+            f"keeps {each.parameters / max(searching.parameters, 1):.2%} of the parameters and "
+            f"{each.mult_adds / max(searching.mult_adds, 1):.2%} of the multiply-adds"
+        )
+
+    # A share so small that no unit went with it says nothing of what is possible.
+    tried = [each for each in tried if searching.gain(each) > 0] or tried
+    within = [each for each in tried if searching.keeps(each, None)]
+    if not within:
+        gentlest = min(tried, key=lambda each: _weighed(budget, each))
+        quality = gentlest.quality
+        told = "" if quality is None else scale.above(budget, quality.loss, quality.estimate)
+        return (
+            f"{asked}: the gentlest of {len(tried)} tried {kept(gentlest)}, {told}; allow more, or see the curve for what is "
+            "possible"
+        )
+    best = max(within, key=searching.gain)
+    told = "" if best.quality is None else scale.at(best.quality.loss)
+    if searching.gain(best) < LEAST_GAIN:
+        return (
+            f"{asked} and is worth publishing: the best of the {len(within)} within it (of {len(tried)} tried) {kept(best)}, "
+            f"{told}; a model that saves less than {LEAST_GAIN:.0%} of both is not published (the rule LEAST_GAIN)"
+        )
+    return (
+        f"{asked} as it is published: the best of {len(tried)} tried {kept(best)}, {told} by the search's estimate, and the "
+        f"published figures, which decide, were above it; only a {scale.loss_name} of at most "
+        f"{scale.loss(searching.allowance * (budget.quality or 0.0)).removeprefix('+')} by the estimate was looked for"
+    )
+
+
+def _weighed(budget: Budget, each: _Tried) -> float:
+    return (
+        math.inf
+        if each.quality is None
+        else weighed(budget, each.quality.loss, each.quality.estimate)
+    )

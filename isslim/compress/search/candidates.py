@@ -1,0 +1,287 @@
+"""From a task to candidates for publication: in closed form (`calibrate`), or by rounds of training (`learn`).
+
+The pipeline exports and measures one after the other, and answers each with the figures that would be published. The search
+judges by a quick estimate on a part of the held-out text and before any fine-tuning; so what it is to allow next follows from
+what became of its last choice: less where that broke the budget, more where it left much of the budget unspent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from isslim.compress.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
+from isslim.compress.errors import BudgetNotMet
+from isslim.compress.kinds.language.activations import shortages
+from isslim.compress.pruning.ranking import Learned, learn
+from isslim.compress.pruning.repair import Correction
+from isslim.compress.search.ablation import ablated
+from isslim.compress.search.budget import Known, Outcome, find
+from isslim.types.quality import weighed
+from isslim.types.recipe import Budget, Recipe
+from isslim.types.wording import NOTHING_JUDGED
+
+Candidates = Generator[Candidate[Model], Published | None, None]
+
+AIM = 0.97
+"""Share of a budget of quality that the published loss is to reach: what is above the budget is not published."""
+LEAST_SPENT = 0.8
+"""A published loss below this share of the budget leaves enough for another search."""
+TUNED_FIRST = 1.5
+"""How much more than the budget a first candidate may lose that is fine-tuned: distillation wins that back."""
+TUNED_STEP = 3.0
+"""How many times the last candidate's loss the next may have before it is fine-tuned, at most."""
+MISSED_STEP = 0.85
+"""How much of the last candidate's loss the next may have at least, where only the int8 form missed the budget."""
+ROUNDS, TUNED_ROUNDS = 4, 3
+"""Candidates that are measured at most. Each fine-tuned one takes the recipe's minutes."""
+STANDS_IN: dict[Correction, str] = {
+    "means": "the means of the removed units stand in for them: telling them from the kept ones was judged worse",
+    "nothing": "nothing stands in for the removed units: means, or telling them from the kept ones, were judged worse",
+}
+HARDER = (1.0, 1.08, 1.2)
+"""What to multiply a budget of speed with, until the measured speed reaches the budget itself."""
+
+
+def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
+    """Candidates by the recipe's mode; each is to be answered by what was measured of it (`send`).
+
+    Args:
+        task: the uploaded model and what is asked for.
+        work: the job's folder.
+        stages: progress.
+
+    Raises:
+        BudgetNotMet: with the curve.
+        CompressError: when the mode is not one of this task, or lacks what it needs.
+    """
+    if task.recipe.mode != "learn":
+        yield from _calibrated(task, work, stages)
+        return
+    for candidate in task.learn(work, stages):
+        published = yield candidate
+        if published is not None and published.kept:
+            return
+
+
+def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
+    original, recipe = task.original, task.recipe
+    warned = (
+        "" if task.origin.not_judged is None else f"; {NOTHING_JUDGED}: {task.origin.not_judged}"
+    )
+    stages.enter("observe", f"observing {task.origin.calibration}{warned}")
+    for line in (*task.origin.warnings, *task.origin.left_out):
+        stages.tell(0.0, line)
+    orders, cautions = _ordered(task, work, stages)
+    aims, seen = _aims(recipe), set[tuple[int, float]]()
+    while aims.allowance is not None:
+        stages.enter("search", aims.told)
+        try:
+            number, outcome = _found(orders, task, work, stages, aims.allowance)
+        except BudgetNotMet:
+            if seen or aims.allowance >= 1.0 or recipe.budget.quality is None:
+                raise
+            # The published figure may be below the estimate.
+            number, outcome = _found(orders, task, work, stages, 1.0)
+        if (number, outcome.pruned.share) in seen and recipe.budget.quality is not None:
+            return
+        seen.add((number, outcome.pruned.share))
+        check = task.verify_removal(original, outcome.pruned)
+        network, told = original.rebuilt(outcome.pruned.arrays), None
+        if recipe.finetune_minutes > 0:
+            stages.enter("fine-tune", "distilling the original into the small model")
+            network, told = task.finetune(network, work / "finetune" / f"{len(seen)}", stages.tell)
+        said = [
+            *cautions,
+            *(
+                []
+                if outcome.pruned.correction == "inputs"
+                else [STANDS_IN[outcome.pruned.correction]]
+            ),
+        ]
+        published = yield Candidate(
+            network, outcome.pruned.keep, [check], outcome.curve, told, cautions=said
+        )
+        aims.answered(outcome.quality, published or Published(True, False, None))
+
+
+@dataclass(frozen=True)
+class _Order:
+    """An order of removal, and what was judged of its candidates."""
+
+    learned: Learned
+    known: Known
+
+
+def _found(
+    orders: list[_Order], task: ModelTask[Model], work: Path, stages: StageReport, allowance: float
+) -> tuple[int, Outcome]:
+    """The best candidate of all orders: within a budget of quality the smallest, else the one that loses least; and whose it is.
+
+    Raises:
+        BudgetNotMet: when no order has one; the answer is that of the order with the gentlest candidate.
+    """
+    found, refused = list[tuple[float, int, Outcome]](), list[BudgetNotMet]()
+    for number, order in enumerate(orders):
+        try:
+            outcome = find(
+                order.learned, task, task.recipe, work, stages.tell, allowance, order.known
+            )
+        except BudgetNotMet as answer:
+            refused.append(answer)
+            continue
+        declaration, loss = (
+            outcome.pruned.declaration,
+            outcome.quality.loss if outcome.quality else 0.0,
+        )
+        limited = task.recipe.budget.quality is not None
+        found.append((float(task.parameters(declaration)) if limited else loss, number, outcome))
+    if not found:
+        raise min(
+            refused,
+            key=lambda answer: min((point.loss for point in answer.curve), default=math.inf),
+        )
+    _, number, outcome = min(found, key=lambda each: each[:2])
+    return number, outcome
+
+
+def _ordered(
+    task: ModelTask[Model], work: Path, stages: StageReport
+) -> tuple[list[_Order], list[str]]:
+    """The orders of removal, and what is to be said of the data that they come from."""
+    recipe, declaration = task.recipe, task.original.declaration()
+    observed = task.observe(lambda done, message: stages.tell(0.5 * done, message))
+    cautions = shortages(observed)
+    for caution in cautions:
+        stages.tell(0.5, caution)
+    cost = None
+    if recipe.budget.speedup is not None:
+        cost = task.cost(work, lambda done, message: stages.tell(0.5 + 0.4 * done, message))
+    stages.tell(0.9, "ordering the components")
+    learned = learn(
+        task.original.arrays(),
+        declaration,
+        observed,
+        prunable=task.prunable(declaration),
+        count=_valued(recipe),
+        turned=recipe.rotate_embedding,
+        narrowed=recipe.narrow_softmax and task.may_narrow,
+        cost=cost,
+    )
+    orders = [learned]
+    if recipe.budget.speedup is None:
+        tried = ablated(learned, task, lambda done, message: stages.tell(0.9 + 0.1 * done, message))
+        orders += [] if tried is None else [tried]
+    return [_Order(each, {}) for each in orders], cautions
+
+
+class _Once:
+    """A size is counted: it needs no second search."""
+
+    def __init__(self) -> None:
+        self.allowance: float | None = 1.0
+        self.told = "searching the largest model within the budget"
+
+    def answered(self, quality: Quality | None, published: Published) -> None:
+        """Ends the search."""
+        self.allowance = None
+
+
+class _Faster(_Once):
+    """By the clock: harder as long as what is measured does not reach the budget."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left = list(HARDER[1:])
+
+    def answered(self, quality: Quality | None, published: Published) -> None:
+        """A harder budget, or the end."""
+        self.allowance = self._left.pop(0) if self._left and not published.kept else None
+
+
+@dataclass
+class _Spending:
+    """What of a budget of quality the search may spend, in multiples of the budget.
+
+    Attributes:
+        allowance: of the next search; None: there is none.
+        told: what it is for.
+    """
+
+    budget: Budget
+    tuned: bool
+    told: str = "searching the smallest model within the budget"
+    allowance: float | None = AIM
+    _tried: list[tuple[float, float]] = field(default_factory=list)
+    _kept: float = -1.0
+    _refused: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if self.tuned:
+            self.allowance = TUNED_FIRST
+
+    def answered(self, quality: Quality | None, published: Published) -> None:
+        """The next allowance from the loss that was estimated (before tuning) and the one that is published."""
+        limit = self.budget.quality or 0.0
+        self.allowance = None
+        if quality is None or published.loss is None or limit <= 0:
+            return
+        estimated = weighed(self.budget, quality.loss, quality.estimate) / limit
+        found = published.loss / limit
+        before, self._tried = self._tried[-1:], [*self._tried, (estimated, found)]
+        milder = not published.kept or (published.missed and not self.tuned)
+        if milder:
+            self._refused = min(self._refused, estimated)
+        elif self._kept < estimated:
+            self._kept = estimated
+        satisfied = not milder and (
+            found >= LEAST_SPENT or (self._refused < float("inf") and not self.tuned)
+        )
+        if satisfied or len(self._tried) >= (TUNED_ROUNDS if self.tuned else ROUNDS):
+            return
+        asked = self._next(estimated, found, before)
+        if published.kept and milder:
+            # What 8 bits cost is added to what removal costs, and hardly less where less is removed.
+            asked = max(estimated + AIM - found, MISSED_STEP * estimated)
+        if milder:
+            asked = min(asked, AIM * estimated)
+        if asked <= self._kept or asked >= self._refused:
+            asked = (
+                (max(self._kept, 0.0) + self._refused) / 2 if self._refused < float("inf") else 0.0
+            )
+        if milder:
+            self.told = "searching a model that loses less"
+        else:
+            self.told = f"searching a smaller model: {max(found, 0.0):.0%} of the budget is spent"
+        self.allowance = asked if asked > 0 else None
+
+    def _next(self, estimated: float, found: float, before: list[tuple[float, float]]) -> float:
+        """The estimate at which the published loss should be at its aim."""
+        for other, there in before:
+            # Through both candidates, where a greater loss before led to a greater one after.
+            if self.tuned and (estimated - other) * (found - there) > 0:
+                asked = estimated + (AIM - found) * (estimated - other) / (found - there)
+                return min(asked, TUNED_STEP * estimated)
+        if self.tuned or min(estimated, found) <= 0:
+            return min(estimated + AIM - found, TUNED_STEP * max(estimated, AIM))
+        return estimated * AIM / found
+
+
+def _aims(recipe: Recipe) -> _Once | _Spending:
+    if recipe.budget.size_ratio is not None:
+        return _Once()
+    return (
+        _Faster()
+        if recipe.budget.speedup is not None
+        else _Spending(recipe.budget, recipe.finetune_minutes > 0)
+    )
+
+
+def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
+    """A size budget counts parameters, a quality budget both, a speed budget work where time cannot be read."""
+    if recipe.budget.size_ratio is not None:
+        return "parameters"
+    return "mult_adds" if recipe.budget.speedup is not None else "both"

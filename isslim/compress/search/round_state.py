@@ -1,0 +1,67 @@
+"""Where the rounds of learn mode stand, and its file in the job's folder: a killed job goes on with its next round."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from isslim.compress.contract import Model
+from isslim.compress.training.checkpoints import write_whole
+from isslim.types.manifest import CurvePoint, EpochPoint
+
+
+@dataclass
+class Learning(Generic[Model]):
+    """Where the rounds stand; what is kept in the job's folder.
+
+    Attributes:
+        network: the last one within the budget.
+        kept: per axis, which of the original's components it has.
+        round: rounds begun so far.
+        boldness: of the next.
+        curve, epochs: of all rounds so far.
+    """
+
+    network: Model
+    kept: dict[str, NDArray[np.int64]]
+    round: int = 0
+    boldness: float = 0.0
+    curve: list[CurvePoint] = field(default_factory=list)
+    epochs: list[EpochPoint] = field(default_factory=list)
+
+
+def write_state(path: Path, state: Learning[Model]) -> None:
+    """Whole or not at all, in what `torch.load(weights_only=True)` reads.
+
+    Raises:
+        OSError: as of a full disk.
+    """
+    content: dict[str, Any] = {
+        "arrays": {name: torch.from_numpy(array) for name, array in state.network.arrays().items()},
+        "kept": {axis: torch.from_numpy(index) for axis, index in state.kept.items()},
+        "round": state.round,
+        "boldness": state.boldness,
+        "curve": [point.model_dump_json() for point in state.curve],
+        "epochs": [point.model_dump_json() for point in state.epochs],
+    }
+    write_whole(path, content)
+
+
+def read_state(original: Model, path: Path) -> Learning[Model] | None:
+    """The state as it was written; None when there is none."""
+    if not path.exists():
+        return None
+    saved = torch.load(path, weights_only=True)
+    return Learning(
+        original.rebuilt({name: tensor.numpy() for name, tensor in saved["arrays"].items()}),
+        {axis: index.numpy() for axis, index in saved["kept"].items()},
+        saved["round"],
+        saved["boldness"],
+        [CurvePoint.model_validate_json(point) for point in saved["curve"]],
+        [EpochPoint.model_validate_json(point) for point in saved["epochs"]],
+    )

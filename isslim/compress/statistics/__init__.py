@@ -1,0 +1,1 @@
+"""Intervals, samples of long texts, and what two texts share."""

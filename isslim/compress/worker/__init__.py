@@ -1,0 +1,1 @@
+"""The worker: takes jobs from the queue and runs each in a process of its own."""

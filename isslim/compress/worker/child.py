@@ -1,0 +1,139 @@
+"""The process that does one job: `python -m isslim.compress.worker.child <folder>`; or one inspection: `... <folder> inspect`.
+
+The folder holds `request.json` and `inputs/`. Standard output carries one JSON object a line, and ends with one of
+
+    {"result": {"model_id": ...}}            the bundle was published; null: of an inspection
+    {"problem": {...}, "curve": [...]}       an answer for the person who uploaded
+
+after any number of {"stage", "progress", "message"} and one {"inspection": {...}}, what was understood of the upload. It
+exits with 0 in both cases; anything else is a crash, told on standard error. When standard input closes, its worker is dead:
+the child ends at once, so that no job runs twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isslim.compress.errors import BudgetNotMet, CompressError
+from isslim.compress.processes.parent_watchdog import when_parent_ends
+from isslim.store.artifacts import FULL_DISK
+from isslim.store.bundles import BundleStore
+from isslim.store.errors import OutOfSpace, StoreError
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.inspection import Inspection
+from isslim.types.jobs import CompressionRequest
+from isslim.types.problem import Problem
+
+if TYPE_CHECKING:
+    from isslim.compress.kinds.registry import Inputs
+
+
+class ChildSettings(StoreSettings):
+    """The store's settings and the limits of what a child does.
+
+    Attributes:
+        inspection_memory_bytes: that an inspection may take, beside eight times the size of its files.
+    """
+
+    inspection_memory_bytes: int = 4 << 30
+
+
+def main(folder: Path, *, inspecting: bool = False) -> int:
+    """Does the job in `folder`, or only looks at its files; returns the exit status."""
+    when_parent_ends(lambda: os._exit(1))
+    request = CompressionRequest.model_validate_json((folder / "request.json").read_text())
+    settings = ChildSettings()
+    do = _inspect if inspecting else _run
+    try:
+        _tell({"result": {"model_id": do(request, folder, settings)}})
+    except BudgetNotMet as answer:
+        curve = [point.model_dump(mode="json") for point in answer.curve]
+        _tell({"problem": answer.problem().model_dump(), "curve": curve})
+    except CompressError as answer:
+        _tell({"problem": answer.problem().model_dump(), "curve": []})
+    except OutOfSpace as fault:
+        _tell({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
+    except StoreError as fault:
+        _tell({"problem": _problem("storage", "The storage failed", fault), "curve": []})
+    except OSError as fault:
+        if fault.errno not in FULL_DISK:
+            raise
+        shutil.rmtree(folder / "bundle", ignore_errors=True)
+        _tell({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
+    except MemoryError as fault:
+        _tell(
+            {
+                "problem": _problem("out-of-memory", "The worker has too little memory", fault),
+                "curve": [],
+            }
+        )
+    return 0
+
+
+def _run(request: CompressionRequest, folder: Path, settings: ChildSettings) -> str:
+    # Imported here so that the watchdog lives before torch begins its seconds of loading.
+    from isslim.compress.pipeline import run
+    from isslim.compress.processes.command_metrics import EvaluationSettings
+
+    def report(stage: str, progress: float, message: str) -> None:
+        _tell({"stage": stage, "progress": progress, "message": message})
+
+    files, evaluations = _files(request, folder, settings), EvaluationSettings().evaluations
+    return run(request, files, folder, report, BundleStore(settings), evaluations, _tell_inspection)
+
+
+def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings) -> None:
+    from isslim.compress.ingest.limits import memory_for
+    from isslim.compress.inspection.inspect import begin
+    from isslim.compress.processes.command_metrics import EvaluationSettings
+
+    evaluations = EvaluationSettings().evaluations
+    allowed = settings.inspection_memory_bytes + 8 * sum(
+        upload.size_bytes for upload in request.uploads
+    )
+    try:
+        with memory_for(allowed):
+            begin(
+                _files(request, folder, settings),
+                request.recipe,
+                _tell_inspection,
+                evaluations,
+                looking=True,
+            )
+    except MemoryError as fault:
+        raise MemoryError(
+            f"the inspection takes more than {allowed:,} bytes; a job of the same files has no such limit. The operator can "
+            "raise ISS_INSPECTION_MEMORY_BYTES"
+        ) from fault
+
+
+def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -> Inputs:
+    from isslim.compress.kinds.registry import Inputs
+
+    uploads, inputs = UploadStore(settings), folder / "inputs"
+    inputs.mkdir(parents=True, exist_ok=True)
+    fetched = {name: uploads.fetch(upload, inputs) for name, upload in request.files}
+    return Inputs(**fetched, name=request.model.filename)
+
+
+def _tell_inspection(inspection: Inspection) -> None:
+    _tell({"inspection": inspection.model_dump(mode="json")})
+
+
+def _problem(kind: str, title: str, fault: Exception) -> dict[str, Any]:
+    return Problem(kind=kind, title=title, detail=str(fault)).model_dump()
+
+
+def _tell(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), inspecting=sys.argv[2:] == ["inspect"]))

@@ -1,0 +1,34 @@
+"""Whether a worker of this host lives: `python -m isslim.compress.worker.health` exits with 0 then, and else says why not.
+
+A worker holds the lock on its executor id for life (`isslim/store/liveness.py`). Whatever keeps the lock from being looked at is
+no sign of life.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from isslim.store.errors import Unavailable
+from isslim.store.liveness import executor_ids, locks_of
+from isslim.store.settings import StoreSettings
+
+
+def main() -> int:
+    """Looks at every id that a worker here may have; returns the exit status."""
+    settings = StoreSettings()
+    try:
+        locks = locks_of(settings)
+        living = any(
+            locks.is_held(each) for each in executor_ids(os.environ.get("ISS_EXECUTOR_ID", ""))
+        )
+    except (OSError, Unavailable) as fault:
+        sys.stderr.write(f"the workers' locks cannot be looked at: {fault}\n")
+        return 1
+    if not living:
+        sys.stderr.write("no worker of this host holds its lock\n")
+    return 0 if living else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

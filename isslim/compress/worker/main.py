@@ -1,0 +1,190 @@
+"""The compression worker: `python -m isslim.compress.worker`.
+
+It takes jobs from the queue, one at a time, and runs each in a child process, so that a cancel takes effect within a
+second, a crash costs one job, and memory comes back. Inspections of uploads have a queue of their own, and do not wait for
+it. The worker never imports torch itself. It is crash-only: SIGTERM and kill -9 differ in nothing but the log; the child ends
+with its worker and the job is taken up again, by this worker's successor or by a peer (`isslim.store.liveness`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from dbos import DBOS, DBOSClient
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from isslim.compress.processes.command_metrics import EvaluationSettings
+from isslim.compress.worker.supervised_inspection import supervise_inspection
+from isslim.compress.worker.supervision import supervise, sweep
+from isslim.store.bundles import BundleStore
+from isslim.store.errors import NotFound
+from isslim.store.inspections import InspectionRecords
+from isslim.store.liveness import Held, Locks, executor_ids, locks_of, recover_dead_peers
+from isslim.store.queue import workflow_id_of
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.names import (
+    APPLICATION_VERSION,
+    INSPECTION_QUEUE,
+    INSPECTION_WORKFLOW,
+    QUEUE,
+    WORKFLOW,
+)
+
+_LOG = logging.getLogger("worker")
+ID_IN_USE = 3
+"""Exit status when another living worker has the executor id."""
+SWEEP_SECONDS = 900.0
+"""Pause between looks for what nobody needs, beside the one after every job: uploads that were only inspected, most of all."""
+
+
+class WorkerSettings(StoreSettings, EvaluationSettings):
+    """The store's settings, the evaluations (so that a mistake in them is told at the start) and the worker's own.
+
+    Attributes:
+        executor_id: this worker's name; empty: the first free one of `<host>-0`, `<host>-1`, ...
+        child_command: what runs a job; its folder is appended.
+        queue_poll_seconds: pause between looks at the queues.
+        inspections_at_once: how many uploads are inspected side by side, beside the one job.
+        inspection_seconds: that one inspection may take.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
+
+    executor_id: str = ""
+    child_command: list[str] = Field(
+        default_factory=lambda: [sys.executable, "-P", "-m", "isslim.compress.worker.child"]
+    )
+    queue_poll_seconds: float = 0.2
+    inspections_at_once: int = Field(default=2, ge=1)
+    inspection_seconds: float = Field(default=120.0, gt=0)
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT; returns the exit status."""
+    settings = WorkerSettings()
+    records, locks = JobRecords(settings), locks_of(settings)
+    executor_id, held = _take_id(locks, settings.executor_id)
+    if held is None:
+        sys.stderr.write(
+            f"another worker is running as '{executor_id}'; give this one another ISS_EXECUTOR_ID\n"
+        )
+        return ID_IN_USE
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    inspections = InspectionRecords(records.engine)
+
+    def sweep_up() -> None:
+        sweep(records, inspections, settings.work, UploadStore(settings), BundleStore(settings))
+
+    _launch(settings, records, inspections, executor_id, sweep_up)
+    sweep_up()
+    client = DBOSClient(system_database_url=records.url)
+    reaper = threading.Thread(
+        target=recover_dead_peers,
+        args=(
+            client,
+            locks,
+            executor_id,
+            stopped,
+            lambda workflow_id: _wanted(records, inspections, workflow_id),
+        ),
+        daemon=True,
+    )
+    reaper.start()
+    sys.stderr.write(f"worker '{executor_id}' is ready\n")
+    while not stopped.wait(SWEEP_SECONDS):
+        with suppress(Exception):  # what is left lying about goes with the next time
+            sweep_up()
+    # Crash-only: the kernel frees the lock, the child sees its standard input close, the job is taken up again.
+    os._exit(0)
+
+
+def _launch(
+    settings: WorkerSettings,
+    records: JobRecords,
+    inspections: InspectionRecords,
+    executor_id: str,
+    sweep_up: Callable[[], None],
+) -> None:
+    DBOS(
+        config={
+            "name": "isslim",
+            "system_database_url": records.url,
+            "application_version": APPLICATION_VERSION,
+            "executor_id": executor_id,
+            "log_level": "WARNING",
+        }
+    )
+    DBOS.listen_queues([QUEUE, INSPECTION_QUEUE])
+    work: Path = settings.work
+
+    @DBOS.step(name="run-child", preemptible=True)
+    async def run_child(job_id: str, run: int) -> str:
+        state = await supervise(records, settings.child_command, work, job_id, run)
+        try:
+            await asyncio.to_thread(sweep_up)
+        except Exception:
+            # The job has ended well; what is left lying about goes with the next one.
+            _LOG.exception("sweeping up failed")
+        return state
+
+    @DBOS.workflow(name=WORKFLOW)
+    async def compress(job_id: str, run: int) -> str:
+        return await run_child(job_id, run)
+
+    @DBOS.step(name="inspect-in-child")
+    async def inspect_in_child(inspection_id: str, run: int) -> None:
+        seconds = settings.inspection_seconds
+        await supervise_inspection(
+            inspections, settings.child_command, work, inspection_id, run, seconds
+        )
+
+    @DBOS.workflow(name=INSPECTION_WORKFLOW)
+    async def inspect(inspection_id: str, run: int) -> None:
+        await inspect_in_child(inspection_id, run)
+
+    DBOS.launch()
+    for queue, at_once in ((QUEUE, 1), (INSPECTION_QUEUE, settings.inspections_at_once)):
+        DBOS.register_queue(
+            queue,
+            worker_concurrency=at_once,
+            polling_interval_sec=settings.queue_poll_seconds,
+            on_conflict="always_update",
+        )
+
+
+def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
+    """The executor id and the lock on it; no lock when every id is in use."""
+    held = None
+    for executor_id in executor_ids(wanted):
+        held = locks.acquire(executor_id)
+        if held is not None:
+            break
+    return executor_id, held
+
+
+def _wanted(records: JobRecords, inspections: InspectionRecords, workflow_id: str) -> bool:
+    job_id, _, run = workflow_id.rpartition("-")
+    kind, _, inspection_id = job_id.rpartition("-")
+    try:
+        if kind == INSPECTION_WORKFLOW:
+            return inspections.is_active(inspection_id, int(run))
+        ended, current = (
+            records.get(job_id).state.ended,
+            workflow_id_of(job_id, records.run_of(job_id)),
+        )
+    except NotFound:
+        return False  # of no job that is known; the others must not wait for it
+    return not ended and workflow_id == current and bool(run)

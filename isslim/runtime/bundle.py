@@ -1,0 +1,130 @@
+"""An opened bundle ready to answer: its codec, and a session per variant and device, opened on demand and warmed.
+
+What is common to all bundles; `isslim/runtime/registry.py` has a class for each task.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from isslim.runtime.errors import UnknownVariant
+from isslim.runtime.graphs.shapes import Shape
+from isslim.runtime.opening import OpenedGraph
+from isslim.store.bundles import OpenBundle
+from isslim.types.manifest import LatencyRecord, Manifest, Task, VariantName, VariantRecord
+
+Key = tuple[str, str, int]
+Session = TypeVar("Session", bound=OpenedGraph)
+
+
+class LoadedModel(ABC, Generic[Session]):
+    """A verified bundle in memory. One subclass for each task.
+
+    Sessions are opened once, also when several threads ask at the same time.
+
+    Args:
+        bundle: verified, on local disk.
+
+    Attributes:
+        task: what its bundles are for.
+    """
+
+    task: ClassVar[Task]
+
+    def __init__(self, bundle: OpenBundle) -> None:
+        self.id, self.manifest = bundle.id, bundle.manifest
+        self._bundle = bundle
+        self._sessions: dict[Key, Session] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    @abstractmethod
+    def open_session(cls, path: Path, *, threads: int, device: str) -> Session:
+        """Opens a variant's graph.
+
+        Raises:
+            DeviceUnavailable: when the device is not there.
+            GraphRefused: when the file is no graph of the task.
+        """
+
+    @classmethod
+    @abstractmethod
+    def compare(
+        cls, manifest: Manifest, sessions: Mapping[str, Session], shape: Shape
+    ) -> dict[str, LatencyRecord]:
+        """Times sessions against each other at a shape; `original` among them.
+
+        Raises:
+            InputsRefused: when a graph cannot be run at that shape.
+        """
+
+    @classmethod
+    @abstractmethod
+    def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
+        """What one run of that shape takes beside the weights, about."""
+
+    @abstractmethod
+    def _warm(self, session: Session) -> None:
+        """Runs once, so that the first answer does not pay for allocation."""
+
+    def default_variants(self, device: str) -> list[VariantName]:
+        """What is compared when no variant is named: the original and the most compressed one.
+
+        On a GPU of those in float32: ONNX Runtime has no recurrent layers of 8 bits there, and runs them on the CPU.
+        """
+        whole = [
+            each.name
+            for each in self.manifest.variants
+            if device == "cpu" or each.precision == "float32"
+        ]
+        return [whole[0], whole[-1]] if len(whole) > 1 else whole
+
+    def record(self, variant: str) -> VariantRecord:
+        """What the manifest says of a variant.
+
+        Raises:
+            UnknownVariant: when there is none of that name.
+        """
+        found = self.manifest.variant(variant)
+        if found is None:
+            raise UnknownVariant(variant, [each.name for each in self.manifest.variants])
+        return found
+
+    def session(self, variant: str, device: str = "cpu", threads: int = 1) -> Session:
+        """The warmed session of a variant.
+
+        Raises:
+            UnknownVariant: when there is none of that name.
+            DeviceUnavailable: when the device is not there.
+        """
+        record, key = self.record(variant), (variant, device, threads)
+        session = self._sessions.get(key)
+        if (
+            session is not None
+        ):  # without the lock, which is held for seconds while another variant is opened
+            return session
+        with self._lock:
+            session = self._sessions.get(key)
+            if session is None:
+                session = self.open_session(
+                    self._bundle.path(record.file), threads=threads, device=device
+                )
+                self._warm(session)
+                self._sessions[key] = session
+        return session
+
+    def close(self) -> None:
+        """Gives back what does not go by itself; a model that is asked again takes it anew."""
+
+    def is_open(self, variant: str, device: str, threads: int) -> bool:
+        """Whether `session` answers at once."""
+        return (variant, device, threads) in self._sessions
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of the graphs that are open: weights are what a session's memory is made of."""
+        return sum(self.record(variant).size_bytes for variant, _, _ in list(self._sessions))

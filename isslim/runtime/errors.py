@@ -1,0 +1,111 @@
+"""Errors of the runtime.
+
+RuntimeFault
+|-- UnknownVariant      the bundle has no variant of that name
+|-- UnknownTask         nothing here serves a bundle's task
+|-- TextRefused         a text holds a token outside the vocabulary, or no token of it
+|-- TokenOutOfRange     a token id is not of the vocabulary
+|-- DeviceUnavailable   ONNX Runtime offers no such device here
+|-- InputsRefused       a graph's inputs are missing, too many, or of another type or shape
+|-- GraphRefused        a graph does not keep to its contract of `isslim/runtime/contract.py`
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RuntimeFault(Exception):
+    """Root of the runtime's errors."""
+
+
+class UnknownVariant(RuntimeFault):
+    """A bundle has no variant of the name asked for.
+
+    Attributes:
+        name: the name asked for.
+        known: the variants that there are.
+    """
+
+    def __init__(self, name: str, known: list[str]) -> None:
+        self.name, self.known = name, known
+        super().__init__(f"there is no variant '{name}'; there is: {', '.join(known) or 'none'}")
+
+
+class UnknownTask(RuntimeFault):
+    """Nothing here serves the task of a bundle.
+
+    Attributes:
+        task: of the bundle.
+        known: the tasks that are served.
+    """
+
+    def __init__(self, task: str, known: list[str]) -> None:
+        self.task, self.known = task, known
+        super().__init__(f"nothing here serves a model for '{task}'; there is: {', '.join(known)}")
+
+
+class TextRefused(RuntimeFault):
+    """A text cannot be scored with this vocabulary.
+
+    Attributes:
+        detail: what is wrong.
+        issues: what was found, one line each.
+    """
+
+    def __init__(self, detail: str, issues: list[str] | None = None) -> None:
+        self.detail, self.issues = detail, issues or []
+        super().__init__(f"{detail}: {', '.join(self.issues)}" if self.issues else detail)
+
+
+class TokenOutOfRange(RuntimeFault):
+    """A token id is negative or not below the size of the vocabulary.
+
+    Attributes:
+        token: the first such id.
+        vocabulary: the number of tokens there are.
+    """
+
+    def __init__(self, token: int, vocabulary: int) -> None:
+        self.token, self.vocabulary = token, vocabulary
+        super().__init__(
+            f"token {token} is not in the vocabulary of {vocabulary:,} (0 to {vocabulary - 1})"
+        )
+
+
+class DeviceUnavailable(RuntimeFault):
+    """ONNX Runtime offers no such device on this machine.
+
+    Attributes:
+        device: the device asked for.
+        known: the devices that there are.
+    """
+
+    def __init__(self, device: str, known: list[str]) -> None:
+        self.device, self.known = device, known
+        super().__init__(f"there is no device '{device}' here; there is: {', '.join(known)}")
+
+
+class InputsRefused(RuntimeFault):
+    """A graph cannot be run on the given inputs.
+
+    Attributes:
+        issues: everything found, one line each.
+    """
+
+    def __init__(self, issues: list[str]) -> None:
+        self.issues = issues
+        super().__init__("; ".join(issues))
+
+
+class GraphRefused(RuntimeFault):
+    """A graph cannot be opened, or does not keep to its contract of `isslim/runtime/contract.py`.
+
+    Attributes:
+        path: the graph's file.
+        issues: everything found, one line each.
+    """
+
+    def __init__(self, path: Path, issues: list[str]) -> None:
+        self.path, self.issues = path, issues
+        super().__init__(f"'{path.name}' cannot be used: {'; '.join(issues)}")

@@ -1,0 +1,223 @@
+"""Inputs of a graph that is run as it stands: recorded runs in an npz file, and one run of a graph by names.
+
+An npz holds one run as `<input>`, or several as `0/<input>`, `1/<input>` and so on; it is read without pickles, and
+never into more memory than is allowed. A bundle's `samples.npz` holds the runs that its
+latency was measured on, the one that is spoken of first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.runtime.errors import InputsRefused
+from isslim.runtime.opening import OpenedGraph
+from isslim.types.arrays import LARGEST, BadArrays, npz, read_npz
+
+SAMPLES = "samples.npz"
+Inputs = dict[str, NDArray[Any]]
+
+KINDS: dict[str, Any] = {
+    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int16)": np.int16, "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16, "tensor(uint32)": np.uint32, "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_, "tensor(string)": np.str_,
+}  # fmt: skip
+"""ONNX Runtime's names of types."""
+
+
+class Ports:
+    """What goes in and out of a graph.
+
+    Attributes:
+        inputs: name to (type as ONNX Runtime calls it, shape); numbers are fixed, names free.
+        outputs: the same.
+    """
+
+    inputs: dict[str, tuple[str, list[int | str | None]]]
+    outputs: dict[str, tuple[str, list[int | str | None]]]
+
+    def checked(self, inputs: Mapping[str, Any]) -> Inputs:
+        """The inputs as arrays of the graph's types.
+
+        Args:
+            inputs: by name; arrays, or nested lists of numbers.
+
+        Raises:
+            InputsRefused: with everything that is missing, too much, or of another type or shape.
+        """
+        issues = [f"input '{name}' is missing" for name in self.inputs.keys() - inputs.keys()]
+        strange = sorted(inputs.keys() - self.inputs.keys())
+        issues += [f"there is no input '{name}'" for name in strange]
+        arrays: Inputs = {}
+        for name in self.inputs.keys() & inputs.keys():
+            kind, shape = self.inputs[name]
+            try:
+                arrays[name] = _typed(inputs[name], kind)
+            except (ValueError, TypeError, ArithmeticError) as error:
+                issues.append(f"input '{name}' is no {kind}: {error}")
+                continue
+            found = arrays[name].shape
+            fixed = [size for size in shape if isinstance(size, int)]
+            fits = len(found) == len(shape) and all(
+                not isinstance(wanted, int) or wanted == size
+                for wanted, size in zip(shape, found, strict=True)
+            )
+            if (shape or fixed) and not fits:
+                issues.append(
+                    f"input '{name}' has the shape {list(found)}, the graph reads {shape}"
+                )
+            elif 0 in found:
+                # ONNX Runtime's LSTM and GRU end the whole process on no steps or no batch.
+                issues.append(f"input '{name}' is empty: its shape is {list(found)}")
+        if issues:
+            hint = [
+                "several runs are told apart by whole numbers: '0/<input>', '1/<input>', and so on"
+            ]
+            raise InputsRefused(
+                [*(hint if any("/" in name for name in strange) else []), *sorted(issues)]
+            )
+        return {name: arrays[name] for name in self.inputs}
+
+    def named(self, names: Sequence[str]) -> list[str]:
+        """Which outputs are wanted: those named, or all.
+
+        Raises:
+            InputsRefused: when there is no such output.
+        """
+        there = ", ".join(self.outputs)
+        issues = [
+            f"there is no output '{name}'; there is: {there}"
+            for name in names
+            if name not in self.outputs
+        ]
+        if issues:
+            raise InputsRefused(issues)
+        return list(names or self.outputs)
+
+
+class AnyGraph(OpenedGraph, Ports):
+    """A graph of any inputs and outputs, ready to run. See `OpenedGraph` and `Ports`.
+
+    Args:
+        path: the graph's file.
+        threads: how many threads one run may use, 1 or more.
+        device: one of `devices()`.
+        optimized: see `OpenedGraph`.
+    """
+
+    def __init__(
+        self, path: Path, *, threads: int = 1, device: str = "cpu", optimized: bool = True
+    ) -> None:
+        super().__init__(path, threads=threads, device=device, optimized=optimized)
+        given, made = self._ports()
+        self.inputs, self.outputs = (
+            {port.name: (port.type, list(port.shape or [])) for port in ports}
+            for ports in (given, made)
+        )
+
+    def run(self, inputs: Inputs, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Runs the graph once.
+
+        Args:
+            inputs: as `checked` gives them.
+            names: of the outputs that are wanted; all by default.
+
+        Raises:
+            InputsRefused: when the graph cannot be run on them.
+        """
+        wanted = list(self.outputs if names is None else names)
+        try:
+            return dict(zip(wanted, self._session.run(wanted, inputs), strict=True))
+        except Exception as fault:  # ONNX Runtime's errors have no root of their own
+            raise InputsRefused(
+                [f"ONNX Runtime cannot run the graph on these inputs: {fault}"]
+            ) from fault
+
+
+def read_runs(content: bytes, largest: int = LARGEST) -> list[Inputs]:
+    """The runs of an npz file's content, in order; see `read_numbered_runs`."""
+    return list(read_numbered_runs(content, largest).values())
+
+
+def read_numbered_runs(content: bytes, largest: int = LARGEST) -> dict[int, Inputs]:
+    """The runs of an npz file's content by their numbers, in order; the only one of a file without numbers is run 0.
+
+    Args:
+        content: of the file.
+        largest: bytes that all arrays together may take in memory.
+
+    Raises:
+        InputsRefused: when it is no npz of arrays, too large, or names runs and inputs in one.
+    """
+    try:
+        arrays = read_npz(content, largest)
+    except BadArrays as error:
+        raise InputsRefused([str(error)]) from error
+    if not arrays:
+        raise InputsRefused(["the npz holds no array"])
+    numbered = {
+        name: name.split("/", 1)
+        for name in arrays
+        if name.split("/", 1)[0].isdigit() and "/" in name
+    }
+    if not numbered:
+        return {0: arrays}
+    if len(numbered) < len(arrays):
+        strange = sorted(arrays.keys() - numbered.keys())
+        raise InputsRefused(
+            [f"some arrays are of numbered runs and these are not: {', '.join(strange)}"]
+        )
+    runs: dict[int, Inputs] = {}
+    for name, (number, own) in numbered.items():
+        runs.setdefault(int(number), {})[own] = arrays[name]
+    return {number: runs[number] for number in sorted(runs)}
+
+
+def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
+    """Writes runs in the form that `read_runs` reads."""
+    arrays = {
+        f"{number}/{name}": array for number, run in enumerate(runs) for name, array in run.items()
+    }
+    path.write_bytes(npz(arrays))
+
+
+def _typed(value: Any, kind: str) -> NDArray[Any]:
+    if kind not in KINDS:
+        raise TypeError(f"{kind} cannot be given from outside")
+    wanted, plain = (
+        np.dtype(KINDS[kind]),
+        isinstance(value, np.ndarray | np.generic) and value.dtype.kind != "O",
+    )
+    array = np.asarray(value) if plain else _from_lists(value)
+    if array.dtype.kind not in "biufUO" or (
+        array.size and (array.dtype.kind in "UO") != (wanted.kind == "U")
+    ):
+        raise TypeError("found texts" if array.dtype.kind in "UO" else f"found {array.dtype}")
+    if wanted.kind in "iub" and array.dtype.kind == "f":
+        raise TypeError("found numbers with a decimal point")
+    if wanted.kind in "iu" and array.dtype.kind in "iu" and array.size:
+        limits = np.iinfo(wanted)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise OverflowError(f"found numbers outside {limits.min} to {limits.max}")
+    with np.errstate(over="raise"):
+        return array.astype(np.object_ if wanted.kind == "U" else wanted)
+
+
+def _from_lists(value: Any) -> NDArray[Any]:
+    """Nested lists as an array of numbers or of texts. By way of objects: a single long text would else widen all others."""
+    objects: NDArray[Any] = np.asarray(value, np.object_)
+    found = set(map(type, objects.ravel().tolist()))
+    if found == {str}:
+        return objects
+    if list in found:
+        raise ValueError("its lists are of unequal lengths, or too deep")
+    if not found <= {int, float, bool}:
+        raise TypeError(f"found {', '.join(sorted(each.__name__ for each in found))}")
+    if float in found:
+        return objects.astype(np.float64)
+    return objects.astype(np.int64 if min(objects.ravel().tolist(), default=0) < 0 else np.uint64)

@@ -1,0 +1,180 @@
+"""At which shape a model is timed; and a graph's recorded runs, chosen by their size or brought to another one.
+
+What a dimension of a graph counts is known from its name alone, as exporters write it for dimensions that are free (`batch`,
+`steps`, `seq_len`, `time`). A recorded run is brought to other sizes by repeating or cutting it along such dimensions: the
+values stay those of real runs, only their number changes. Where names do not say what counts steps or sequences, nothing is
+guessed, and the recorded runs are what there is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.runtime.errors import InputsRefused
+from isslim.runtime.graphs.recorded_inputs import Inputs, Ports
+from isslim.types.manifest import SENTENCE
+
+Which = Literal["median", "smallest", "largest"]
+"""Of the recorded runs, by the number of entries of all inputs; the first is what is spoken of."""
+Role = Literal["steps", "batch"]
+
+_ROLES: dict[Role, re.Pattern[str]] = {
+    "batch": re.compile(r"batch|bsz|n_b|sequences|(^|_)bs($|_)|^[bn]$", re.IGNORECASE),
+    "steps": re.compile(r"step|seq(?!uences)|time|len|frame|token|word|^[tsl]$", re.IGNORECASE),
+}
+"""By what a free dimension's name holds; `batch` is looked for first, as in `batch_sequence`."""
+_LENGTHS = re.compile(r"len|size|steps", re.IGNORECASE)
+"""Names of inputs that say how long sequences are."""
+
+
+class Shape(NamedTuple):
+    """What one timed run is to be.
+
+    Attributes:
+        steps: tokens of each sequence; None: the task's usual number, or as recorded.
+        batch: sequences side by side; None: one, or as recorded.
+        which: of a graph's recorded runs.
+    """
+
+    steps: int | None = None
+    batch: int | None = None
+    which: Which = "median"
+
+
+def usual(shape: Shape) -> tuple[int, int]:
+    """Steps and sequences of texts, the usual ones where none are asked for."""
+    return shape.steps or SENTENCE[0], shape.batch or SENTENCE[1]
+
+
+def chosen(runs: Sequence[Inputs]) -> dict[Which, Inputs]:
+    """The runs to time: the median one, and the smallest and the largest where they are of another size.
+
+    Args:
+        runs: at least one.
+    """
+    ordered = sorted(runs, key=entries)
+    found: dict[Which, Inputs] = {"median": ordered[(len(ordered) - 1) // 2]}
+    others: tuple[tuple[Which, Inputs], ...] = (("smallest", ordered[0]), ("largest", ordered[-1]))
+    for which, run in others:
+        if entries(run) != entries(found["median"]):
+            found[which] = run
+    return found
+
+
+def entries(run: Mapping[str, NDArray[Any]]) -> int:
+    """Of all inputs together."""
+    return sum(array.size for array in run.values())
+
+
+def shaped(
+    ports: Ports, runs: Sequence[Inputs], shape: Shape, *, random: bool = False
+) -> tuple[Inputs, str]:
+    """The run to time.
+
+    Args:
+        ports: of the graph.
+        runs: recorded ones, as `checked` gives them.
+        shape: what is asked for.
+        random: whether the runs were drawn, not recorded.
+
+    Returns:
+        The run, and what it is in words, with the shapes of its inputs.
+
+    Raises:
+        InputsRefused: when no such run was recorded, or none can be brought to that shape; the issue says what is possible.
+    """
+    there = chosen(runs)
+    if shape.which not in there:
+        kept = ", ".join(f"{which} ({_told(run)})" for which, run in there.items())
+        raise InputsRefused(
+            [
+                f"no run of another size than the median one is kept as '{shape.which}'; there is: {kept}"
+            ]
+        )
+    run, words = there[shape.which], f"the {shape.which} {'random' if random else 'recorded'} run"
+    asked: dict[Role, int | None] = {"steps": shape.steps, "batch": shape.batch}
+    wanted = {role: size for role, size in asked.items() if size is not None}
+    if wanted:
+        run = _resized(ports, run, wanted)
+        words += ", repeated or cut"
+    return run, f"{words} ({_told(run)})"
+
+
+def sizes(ports: Ports, run: Inputs) -> dict[Role, int]:
+    """How many steps and sequences a run has, as far as the names of the graph's dimensions tell."""
+    found: dict[Role, int] = {}
+    for role in get_args(Role):
+        counted = {run[name].shape[axis] for name, axis, _ in _free(ports, role)}
+        if len(counted) == 1:
+            found[role] = counted.pop()
+    return found
+
+
+def _free(ports: Ports, role: Role) -> list[tuple[str, int, str]]:
+    """Input, dimension and its name, of all free dimensions that count this."""
+    return [
+        (name, axis, size)
+        for name, (_, shape) in ports.inputs.items()
+        for axis, size in enumerate(shape)
+        if isinstance(size, str) and _role(size) == role
+    ]
+
+
+def _role(name: str) -> Role | None:
+    return next((role for role, pattern in _ROLES.items() if pattern.search(name)), None)
+
+
+def _resized(ports: Ports, run: Inputs, wanted: Mapping[Role, int]) -> Inputs:
+    """A run with other numbers of steps or sequences."""
+    before = sizes(ports, run)
+    if issues := [_impossible(ports, run, role) for role in wanted if role not in before]:
+        raise InputsRefused(issues)
+    made = dict(run)
+    for role, size in wanted.items():
+        for name, axis, _ in _free(ports, role):
+            made[name] = np.take(made[name], np.arange(size) % before[role], axis=axis)
+    if "steps" in wanted:
+        along = {name for name, _, _ in _free(ports, "steps")}
+        for name, array in made.items():
+            if (
+                name not in along
+                and _LENGTHS.search(name)
+                and array.dtype.kind in "iu"
+                and array.ndim <= 1
+            ):
+                # A sequence that filled its steps fills them still; a shorter one is cut where they end.
+                filled = array == before["steps"]
+                made[name] = np.where(
+                    filled, wanted["steps"], np.minimum(array, wanted["steps"])
+                ).astype(array.dtype)
+    return made
+
+
+def _impossible(ports: Ports, run: Inputs, role: Role) -> str:
+    """Why a run cannot be given another number of steps or sequences, and what can be had."""
+    free = _free(ports, role)
+    dims = "; ".join(f"'{name}' {shape}" for name, (_, shape) in ports.inputs.items())
+    if free:
+        several = ", ".join(
+            f"{run[name].shape[axis]} ('{size}' of '{name}')" for name, axis, size in free
+        )
+        return f"several dimensions count {role}, of different sizes: {several}; leave `{role}` out to time the recorded run"
+    return (
+        f"no free dimension of the graph's inputs is named as one that counts {role}: {dims}; leave `{role}` out to time a "
+        f"recorded run ({_told(run)}), or export the graph with free dimensions named `batch` and `steps`"
+    )
+
+
+def _told(run: Inputs, most: int = 3) -> str:
+    """Shapes of inputs in words, such as `x: 1 x 20 x 16`."""
+    told = [
+        f"{name}: {' x '.join(map(str, array.shape)) or 'one number'}"
+        for name, array in run.items()
+    ]
+    more = len(told) - most
+    return ", ".join([*told[:most], *([f"and {more} more"] if more > 0 else [])])

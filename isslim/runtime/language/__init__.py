@@ -1,0 +1,1 @@
+"""Serving language models: text to token ids, scoring graphs, perplexity."""

@@ -1,0 +1,150 @@
+"""How a text becomes scored tokens, what stands before its first token, and what a perplexity counts. Defined here once.
+
+- A text is one stream. Word-level: a line break becomes the newline token (`<eos>` in Penn Treebank's form) and the
+  rest is split on white space. Character-level: every character is a token, the line break too.
+- Every token of the text is scored, those from line breaks included; no token is appended.
+- Before the first token stand the start token and the zero state. Without a start token the first token is given, not
+  scored: its log-probability is null and it is not counted.
+- A token outside the vocabulary becomes the unknown token; without one the text is refused.
+- perplexity = exp(- sum of natural log-probabilities / counted tokens).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+from isslim.runtime.errors import TextRefused
+from isslim.types.manifest import TextContract
+
+MOST_SHOWN, LONGEST_SHOWN = 8, 60
+MOST_LOOKED_AT = 100_000
+"""Characters of a refused text in which its unknown tokens are looked for."""
+
+
+def word_tokenizer(words: Sequence[str], unknown: str | None, newline: str | None) -> Tokenizer:
+    """A tokenizer of whole words; ids are the positions in `words`.
+
+    Args:
+        words: the vocabulary.
+        unknown: the word that stands for all others; None: text with other words is refused by `TextCodec`.
+        newline: the word that a line break becomes; None: line breaks are white space.
+    """
+    tokenizer = Tokenizer(models.WordLevel(_ids(words), unk_token=unknown or _ABSENT))
+    if newline is not None:
+        tokenizer.normalizer = normalizers.Replace("\n", f" {newline} ")
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def character_tokenizer(characters: Sequence[str], unknown: str | None) -> Tokenizer:
+    """A tokenizer of single characters; ids are the positions in `characters`."""
+    tokenizer = Tokenizer(models.WordLevel(_ids(characters), unk_token=unknown or _ABSENT))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    return tokenizer
+
+
+_ABSENT = "\x00absent"
+"""WordLevel wants the name of an unknown token; one that is no token makes it raise, which `TextCodec` explains."""
+
+
+class TextCodec:
+    """Text to token ids and back, under a bundle's text contract.
+
+    Args:
+        tokenizer: of the bundle.
+        contract: which token starts a text, which stands for unknown ones.
+
+    Attributes:
+        start_id: id of the start token, or None.
+        unknown_id: id of the unknown token, or None.
+        tokenizer: as it is saved in a bundle.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, contract: TextContract) -> None:
+        self.contract = contract
+        self.tokenizer = tokenizer
+        self.start_id = self._id(contract.start_token)
+        self.unknown_id = self._id(contract.unknown_token)
+
+    @classmethod
+    def from_folder(cls, folder: Path, contract: TextContract) -> TextCodec:
+        """The codec of a bundle's folder."""
+        return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), contract)
+
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text.
+
+        Raises:
+            TextRefused: when it holds no token at all, none of the vocabulary, or (without an unknown token) any
+                outside it.
+        """
+        try:
+            # Of its ways to encode the one that lets go of the interpreter, and keeps no offsets: seconds for a long text.
+            ids: list[int] = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[
+                0
+            ].ids
+        except Exception as error:  # the library raises nothing narrower, and only where the unknown token is missing
+            raise self._unknown(text) from error
+        if not ids:
+            raise TextRefused("the text holds no token")
+        if self.unknown_id is not None and all(token == self.unknown_id for token in ids):
+            raise TextRefused(
+                "the text holds no token of the vocabulary", _shown(self._pieces(text))
+            )
+        return ids
+
+    def token(self, token_id: int) -> str:
+        """A token as written in the vocabulary."""
+        found: str | None = self.tokenizer.id_to_token(token_id)
+        return f"<{token_id}>" if found is None else found
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids: words joined by spaces, the newline token as a line break; characters as they are."""
+        tokens = [self.token(token_id) for token_id in ids]
+        if self.contract.unit == "character":
+            return "".join(tokens)
+        if self.contract.unit == "subword":
+            decoded: str = self.tokenizer.decode(list(ids), skip_special_tokens=False)
+            return decoded
+        newline = self.contract.newline_token
+        return " ".join("\n" if token == newline else token for token in tokens).replace(
+            " \n ", "\n"
+        )
+
+    def _id(self, token: str | None) -> int | None:
+        return None if token is None else self.tokenizer.token_to_id(token)
+
+    def _pieces(self, text: str) -> list[str]:
+        """The first tokens of a text as written, for messages."""
+        text = text[:MOST_LOOKED_AT]
+        normalizer, splitter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
+        normal = normalizer.normalize_str(text) if normalizer is not None else text
+        if splitter is None:
+            return [normal]
+        return [piece for piece, _ in splitter.pre_tokenize_str(normal)]
+
+    def _unknown(self, text: str) -> TextRefused:
+        """The refusal of a text that the tokenizer cannot read, with the words that it lacks."""
+        reason = "not in the vocabulary, which has no token for unknown ones"
+        if (
+            self.contract.unit == "subword"
+        ):  # which of a word's parts is missing, only the tokenizer knows
+            return TextRefused(f"some of the text's characters are {reason}")
+        wrong = [piece for piece in self._pieces(text) if self.tokenizer.token_to_id(piece) is None]
+        count = f"{len(wrong)} tokens" if len(text) <= MOST_LOOKED_AT else "tokens"
+        return TextRefused(f"{count} are {reason}", _shown(wrong))
+
+
+def _shown(pieces: Sequence[str]) -> list[str]:
+    """The first few different tokens for a message, long ones cut."""
+    few = list(dict.fromkeys(pieces))[:MOST_SHOWN]
+    return [
+        piece if len(piece) <= LONGEST_SHOWN else f"{piece[:LONGEST_SHOWN]}..." for piece in few
+    ]
+
+
+def _ids(tokens: Sequence[str]) -> dict[str, int]:
+    return {token: position for position, token in enumerate(tokens)}

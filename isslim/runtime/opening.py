@@ -1,0 +1,109 @@
+"""A graph opened in ONNX Runtime: on which device, with which settings, and what becomes of a file that cannot be opened.
+
+Threads are given by the caller and never taken from the machine, so that a latency means what it says. Several
+threads do not spin while they wait: a service shares its cores with its own HTTP workers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from functools import cache
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state
+
+from isslim.runtime.contract import PRECISION, Port
+from isslim.runtime.errors import DeviceUnavailable, GraphRefused
+
+_PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
+    "cpu": ("CPUExecutionProvider", {}),
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
+}
+"""By device, with options. TF32, a GPU's default, keeps ten bits of every factor: other answers than those that were proved."""
+
+_OPEN_FAULTS = (
+    onnxruntime_pybind11_state.Fail,
+    onnxruntime_pybind11_state.InvalidArgument,
+    onnxruntime_pybind11_state.InvalidGraph,
+    onnxruntime_pybind11_state.InvalidProtobuf,
+    onnxruntime_pybind11_state.NoModel,
+    onnxruntime_pybind11_state.NoSuchFile,
+    onnxruntime_pybind11_state.NotImplemented,
+    onnxruntime_pybind11_state.RuntimeException,
+)
+"""What ONNX Runtime raises for a file that it cannot open; its errors have no root of their own."""
+
+
+def devices() -> list[str]:
+    """The devices that ONNX Runtime offers on this machine: `cpu`, then `cuda` if it is there."""
+    offered = onnxruntime.get_available_providers()
+    return [device for device, (provider, _) in _PROVIDERS.items() if provider in offered]
+
+
+class OpenedGraph:
+    """A graph ready to run. Runs may come from several threads at once; nothing of a run stays behind.
+
+    Args:
+        path: the graph's file.
+        threads: how many threads one run may use, 1 or more.
+        device: one of `devices()`.
+        optimized: False runs the operators as they are written; for proofs.
+
+    Attributes:
+        integer: True when activations are quantized as they come, so that results depend on what shares a run.
+
+    Raises:
+        DeviceUnavailable: when ONNX Runtime does not offer the device.
+        GraphRefused: when the file is no graph.
+    """
+
+    def __init__(
+        self, path: Path, *, threads: int = 1, device: str = "cpu", optimized: bool = True
+    ) -> None:
+        if device not in devices():
+            raise DeviceUnavailable(device, devices())
+        self.path, self.threads, self.device = path, threads, device
+        if device == "cuda":
+            _load_cuda()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), _options(threads, optimized), providers=_providers(device)
+            )
+        except _OPEN_FAULTS as fault:
+            raise GraphRefused(path, [str(fault)]) from fault
+        if device != "cpu" and _PROVIDERS[device][0] not in self._session.get_providers():
+            raise DeviceUnavailable(device, ["cpu"])
+        self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"
+
+    def _ports(self) -> tuple[Sequence[Port], Sequence[Port]]:
+        """The graph's inputs and outputs, to be checked against a contract."""
+        return self._session.get_inputs(), self._session.get_outputs()
+
+
+@cache
+def _load_cuda() -> None:
+    """Loads CUDA and cuDNN from where pip puts them, where the system's loader does not look."""
+    with redirect_stdout(sys.stderr):  # it prints what it misses
+        onnxruntime.preload_dlls()
+
+
+def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = (
+        4  # errors are raised; printed as well, they would stand between the service's JSON lines
+    )
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _providers(device: str) -> list[tuple[str, dict[str, str]]]:
+    """The device first; operators that it lacks run on the CPU."""
+    return [_PROVIDERS[each] for each in dict.fromkeys([device, "cpu"])]

@@ -1,0 +1,1 @@
+"""Serving question answering: passages to tokens, question graphs, the best answer."""

@@ -1,0 +1,209 @@
+"""Answers questions: text to tokens, runs, and the best spans of the whole context, each stage timed.
+
+A context longer than a window is read in windows that overlap by half, each a run of its own. Every token takes its logits
+from the window in which it stands farther from an edge, and one softmax goes over all of them: a score is a probability
+over the whole context whatever the number of windows, no span comes twice, and a span may cross from one window
+to the next. (Probabilities that each window had spread over itself alone would not compare: a window without the answer
+must put its whole probability somewhere. The logits do, as far as one bias and one set of weights made them.)
+
+Questions are run one at a time, so that an answer never depends on what shares a request, in an int8 graph too.
+
+Legend: T tokens of a context.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.runtime.errors import TextRefused
+from isslim.runtime.questions.question_tokenizer import PassageCodec, token_spans
+from isslim.runtime.questions.session import QuestionSession, Side
+from isslim.runtime.questions.spans import best_spans
+
+WINDOW_TOKENS, STRIDE_TOKENS = 400, 200
+"""Training saw no context of more than 400 tokens."""
+MOST_ANSWER_TOKENS = 30
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and its context as tokens.
+
+    Attributes:
+        context: as given.
+        spans: first character of each of the context's tokens and the one behind its last; at least one token.
+        question: the question's tokens, at least one.
+        milliseconds: that it took.
+    """
+
+    context: str
+    spans: list[tuple[int, int]]
+    question: list[str]
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A question and its context as arrays: made once, answered by any variant.
+
+    Attributes:
+        asked: what they were made of.
+        question: the question, a batch of one.
+        windows: first token and arrays of every window, in order.
+        milliseconds: that tokens and arrays took.
+    """
+
+    asked: Asked
+    question: Side
+    windows: list[tuple[int, Side]]
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A span of the context.
+
+    Attributes:
+        text: `context[start:end]`.
+        score: P(start) P(end), 0 to 1.
+        start: its first character's index in the context.
+        end: the index behind its last character.
+    """
+
+    text: str
+    score: float
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a variant says to one question.
+
+    Attributes:
+        answers: best first, no span twice.
+        run_ms: in ONNX Runtime, all windows.
+        search_ms: of joining the windows and finding the spans.
+    """
+
+    answers: list[Answer]
+    run_ms: float
+    search_ms: float
+
+
+def tokenized(question: str, context: str) -> Asked:
+    """Tokens of a question and its context; so many a caller may still refuse.
+
+    Raises:
+        TextRefused: when the question or the context holds no token.
+    """
+    began = time.perf_counter()
+    spans, words = token_spans(context), _words(question, token_spans(question))
+    for what, found in (("question", words), ("context", spans)):
+        if not found:
+            raise TextRefused(f"the {what} holds no token")
+    return Asked(context, spans, words, 1e3 * (time.perf_counter() - began))
+
+
+def read(
+    codec: PassageCodec, asked: Asked, *, window: int = WINDOW_TOKENS, stride: int = STRIDE_TOKENS
+) -> Reading:
+    """The arrays of a question and its context.
+
+    Args:
+        codec: of the bundle.
+        asked: see `tokenized`.
+        window: most tokens of one run.
+        stride: tokens between the beginnings of two windows, 1 to `window`.
+    """
+    began = time.perf_counter()
+    vectors, characters = codec.encode(_words(asked.context, asked.spans))
+    windows = [
+        (first, Side.of_one(vectors[first : first + window], characters[first : first + window]))
+        for first in window_starts(len(asked.spans), window, stride)
+    ]
+    question = Side.of_one(*codec.encode(asked.question))
+    return Reading(
+        asked, question, windows, asked.milliseconds + 1e3 * (time.perf_counter() - began)
+    )
+
+
+def answer(
+    session: QuestionSession,
+    reading: Reading,
+    *,
+    top_k: int = 1,
+    max_answer_tokens: int = MOST_ANSWER_TOKENS,
+) -> Answered:
+    """The best answers of a variant.
+
+    Args:
+        session: the variant.
+        reading: see `read`.
+        top_k: how many, 1 or more; fewer when the context has not so many spans.
+        max_answer_tokens: of one answer, 1 or more.
+    """
+    began = time.perf_counter()
+    scores = [session.run(side, reading.question) for _, side in reading.windows]
+    ran = time.perf_counter()
+    firsts = [first for first, _ in reading.windows]
+    starts = joined(
+        firsts, [(each.start_log_probs[0], float(each.start_totals[0])) for each in scores]
+    )
+    ends = joined(firsts, [(each.end_log_probs[0], float(each.end_totals[0])) for each in scores])
+    places, answers = reading.asked.spans, []
+    for span in best_spans(starts, ends, most_tokens=max_answer_tokens, top_k=top_k):
+        first, behind = places[span.start][0], places[span.end][1]
+        answers.append(
+            Answer(reading.asked.context[first:behind], math.exp(span.log_prob), first, behind)
+        )
+    return Answered(answers, 1e3 * (ran - began), 1e3 * (time.perf_counter() - ran))
+
+
+def _words(text: str, spans: list[tuple[int, int]]) -> list[str]:
+    return [text[start:end] for start, end in spans]
+
+
+def window_starts(tokens: int, window: int, stride: int) -> list[int]:
+    """First tokens of the windows; the last one is moved back to be a full one."""
+    last = max(0, tokens - window)
+    return [*range(0, last, stride), last]
+
+
+def joined(
+    firsts: list[int], windows: list[tuple[NDArray[np.float32], float]]
+) -> NDArray[np.float64]:
+    """Log-probabilities over the whole context.
+
+    Args:
+        firsts: first token of each window, ascending; together they hold every token.
+        windows: of each its log-probabilities and the total (see `isslim/runtime/contract.py`).
+
+    Returns:
+        float64 (T,); of a single window its own log-probabilities.
+    """
+    if len(windows) == 1:
+        return windows[0][0].astype(np.float64)
+    ends = [first + len(log_probs) for first, (log_probs, _) in zip(firsts, windows, strict=True)]
+    # In the middle of an overlap one window hands over to the next.
+    borders = [
+        0,
+        *((first + end) // 2 for first, end in zip(firsts[1:], ends[:-1], strict=True)),
+        ends[-1],
+    ]
+    logits = np.concatenate(
+        [
+            log_probs[begin - first : end - first].astype(np.float64) + total
+            for first, (log_probs, total), begin, end in zip(
+                firsts, windows, borders[:-1], borders[1:], strict=True
+            )
+        ]
+    )
+    largest = logits.max()
+    whole: NDArray[np.float64] = logits - (largest + np.log(np.exp(logits - largest).sum()))
+    return whole

@@ -1,0 +1,122 @@
+"""One variant of a question-answering model, opened: what goes in, what comes out.
+
+Legend: B batch, T tokens of a context or a question, E width of a word vector, W characters of a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.runtime.contract import (
+    CHARACTERS,
+    CONTEXT,
+    END_LOG_PROBS,
+    END_TOTALS,
+    OF_EACH,
+    QUESTION,
+    START_LOG_PROBS,
+    START_TOTALS,
+    VECTORS,
+    read_question_signature,
+)
+from isslim.runtime.errors import GraphRefused
+from isslim.runtime.opening import OpenedGraph
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Contexts, or the questions to them, as a question graph reads them.
+
+    Attributes:
+        vectors: float32 (T, B, E).
+        characters: int64 (T, B, W).
+        lengths: int32 (B,), each from 1 to T; tokens behind are padding and change nothing.
+    """
+
+    vectors: Floats
+    characters: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+
+    @classmethod
+    def of_one(cls, vectors: Floats, characters: NDArray[np.int64]) -> Side:
+        """A single text's (T, E) and (T, W)."""
+        return cls(vectors[:, None], characters[:, None], np.array([len(vectors)], np.int32))
+
+
+@dataclass(frozen=True)
+class SpanScores:
+    """Where answers begin and end.
+
+    Attributes:
+        start_log_probs: float32 (B, T), natural logarithms over each context's tokens; at most -1e30 in padding.
+        end_log_probs: the same of an answer's last token.
+        start_totals: float32 (B,); `start_log_probs + start_totals` are the logits.
+        end_totals: the same of `end_log_probs`.
+    """
+
+    start_log_probs: Floats
+    end_log_probs: Floats
+    start_totals: Floats
+    end_totals: Floats
+
+
+_OUTPUTS = (START_LOG_PROBS, END_LOG_PROBS, START_TOTALS, END_TOTALS)
+
+
+class QuestionSession(OpenedGraph):
+    """A question graph ready to run. See `OpenedGraph`.
+
+    Args:
+        path: the graph's file.
+        threads: how many threads one run may use, 1 or more.
+        device: one of `devices()`.
+
+    Attributes:
+        width: E, of the word vectors that it reads.
+
+    Raises:
+        DeviceUnavailable: when ONNX Runtime does not offer the device.
+        GraphRefused: when the file is no graph, or not a question graph of `isslim/runtime/contract.py`.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu") -> None:
+        super().__init__(path, threads=threads, device=device)
+        self.width, issues = read_question_signature(*self._ports())
+        if issues:
+            raise GraphRefused(path, issues)
+
+    def run(self, context: Side, question: Side) -> SpanScores:
+        """Runs the graph once.
+
+        Raises:
+            ValueError: when shapes disagree, or a length is not between 1 and T.
+        """
+        feed: dict[str, NDArray[Any]] = {}
+        for name, side in ((CONTEXT, context), (QUESTION, question)):
+            steps, batch, width = side.vectors.shape
+            if (
+                side.characters.shape[:2] != (steps, batch)
+                or side.lengths.shape != (batch,)
+                or width != self.width
+            ):
+                raise ValueError(
+                    f"{name}: vectors {side.vectors.shape}, characters {side.characters.shape} and lengths "
+                    f"{side.lengths.shape} are not (T, B, {self.width}), (T, B, W) and (B,)"
+                )
+            if batch and not 1 <= side.lengths.min() <= side.lengths.max() <= steps:
+                raise ValueError(
+                    f"{name}: lengths must lie between 1 and {steps}: {side.lengths.tolist()}"
+                )
+            feed |= {
+                name + VECTORS: side.vectors,
+                name + CHARACTERS: side.characters,
+                name + OF_EACH: side.lengths,
+            }
+        return SpanScores(*self._session.run(_OUTPUTS, feed))

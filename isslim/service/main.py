@@ -1,0 +1,73 @@
+"""Builds the app: `create_app(settings)`. Importing this module does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from isslim.service import problems
+from isslim.service.context import House
+from isslim.service.middleware import BodyLimit, RequestMetrics
+from isslim.service.openapi import DocumentedApp
+from isslim.service.routes import (
+    compress,
+    graphs,
+    health,
+    inspect,
+    jobs,
+    latency,
+    models,
+    qa,
+    score,
+    sweeps,
+)
+from isslim.service.settings import ServiceSettings
+
+UPLOAD_ROOM_BYTES = 1 << 20
+"""Room for the form around an upload."""
+
+
+def create_app(settings: ServiceSettings | None = None) -> FastAPI:
+    """The service.
+
+    Args:
+        settings: from the environment when not given.
+    """
+    chosen = settings or ServiceSettings()
+    house = House.build(chosen)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        house.close()
+
+    app = DocumentedApp(
+        title="isslim",
+        summary="Makes trained recurrent networks small and fast, proves it, and serves both versions.",
+        version="0.1.0",
+        lifespan=lifespan,
+    )
+    app.state.house = house
+    problems.install(app)
+    for module in (
+        score,
+        qa,
+        graphs,
+        compress,
+        inspect,
+        sweeps,
+        jobs,
+        latency,
+        models,
+        health,
+    ):  # matched in this order: the busiest first
+        app.include_router(module.router)
+    app.add_middleware(
+        BodyLimit,
+        limit=chosen.body_limit_bytes,
+        upload_limit=chosen.upload_limit_bytes + UPLOAD_ROOM_BYTES,
+    )
+    app.add_middleware(RequestMetrics, histogram=house.metrics.requests)
+    return app

@@ -1,0 +1,37 @@
+"""`POST /compress`: takes a model and its companions in, and queues the job."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from isslim.service import uploads as intake
+from isslim.service.context import TheHouse
+from isslim.service.problems import ProblemDocument
+from isslim.types.jobs import CompressionRequest, Job, UploadRef
+
+router = APIRouter(tags=["compress"])
+
+
+@router.post(
+    "/compress",
+    status_code=202,
+    summary="Compress an uploaded model",
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
+)
+async def compress(
+    house: TheHouse,
+    request: Request,
+    response: Response,
+    files: intake.Files,
+    options: intake.Options = "{}",
+) -> Job:
+    """Queues the compression and answers at once with the job. The same request again is the same job."""
+    recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
+
+    def queue(uploads: dict[str, UploadRef]) -> Job:
+        return house.queue.enqueue(CompressionRequest.model_validate({**uploads, "recipe": recipe}))
+
+    await intake.refuse_unknown(request, {*files, "options"})
+    job = await intake.take(house, files, queue)
+    response.headers["location"] = f"/jobs/{job.id}"
+    return job

@@ -1,0 +1,95 @@
+"""`/inspect` and `/inspections`: what is understood of an upload, in seconds and before a job is begun. A worker looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from isslim.service import uploads as intake
+from isslim.service.context import House, TheHouse
+from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.schemas.common import InspectionId
+from isslim.types.inspection import Inspection, PendingInspection
+from isslim.types.jobs import CompressionRequest, UploadRef
+
+router = APIRouter(tags=["inspect"])
+POLL_SECONDS = (0.05, 0.1, 0.2)
+"""Pauses between looks whether an inspection is done; the last one again and again."""
+_PENDING: dict[int | str, dict[str, Any]] = {
+    202: {"model": PendingInspection, "description": "Not done yet: ask again at `Location`"}
+}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)
+}
+
+
+@router.post(
+    "/inspect",
+    summary="Say what is understood of an upload",
+    responses={**_PENDING, **_REFUSALS},
+    response_model=Inspection,
+)
+async def inspect(
+    house: TheHouse,
+    request: Request,
+    response: Response,
+    files: intake.Files,
+    options: intake.Options = "{}",
+) -> Inspection | Response:
+    """Takes the form of `POST /compress`, and compresses nothing: what a job of these files would begin with.
+
+    An upload that is refused is an answer too (200, `understood` is false, `problem` says why). The answer can be asked for
+    again at `Location` for a day; where it takes longer than the service waits, only there (202).
+    """
+    recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
+
+    def queue(uploads: dict[str, UploadRef]) -> str:
+        return house.queue.inspect(CompressionRequest.model_validate({**uploads, "recipe": recipe}))
+
+    await intake.refuse_unknown(request, {*files, "options"})
+    if not await run_in_threadpool(house.locks.any_held):
+        raise Refused(
+            "no-worker",
+            "a worker looks at uploads, and none is running: start one (`isslim worker`, or `isslim serve` for both)",
+        )
+    inspection_id = await intake.take(house, files, queue)
+    return _answer(await _waited_for(house, inspection_id), inspection_id, response)
+
+
+@router.get(
+    "/inspections/{inspection_id}",
+    summary="One inspection",
+    responses={**_PENDING, 404: {"model": ProblemDocument}},
+    response_model=Inspection,
+)
+def get_inspection(
+    inspection_id: InspectionId, house: TheHouse, response: Response
+) -> Inspection | Response:
+    """Its answer, or where it stands (202)."""
+    return _answer(house.queue.inspection(inspection_id), inspection_id, response)
+
+
+async def _waited_for(house: House, inspection_id: str) -> Inspection | PendingInspection:
+    """The answer, or where the inspection stands after as long as the service waits."""
+    limit, pauses = time.monotonic() + house.settings.inspect_wait_seconds, iter(POLL_SECONDS)
+    pause = POLL_SECONDS[0]
+    while True:
+        found = await run_in_threadpool(house.queue.inspection, inspection_id)
+        if isinstance(found, Inspection) or time.monotonic() >= limit:
+            return found
+        pause = next(pauses, pause)
+        await asyncio.sleep(pause)
+
+
+def _answer(
+    found: Inspection | PendingInspection, inspection_id: str, response: Response
+) -> Inspection | Response:
+    where = {"location": f"/inspections/{inspection_id}"}
+    if isinstance(found, PendingInspection):
+        return Response(found.model_dump_json(), 202, where, "application/json")
+    response.headers.update(where)
+    return found

@@ -1,0 +1,124 @@
+"""`GET /models/{model}/latency`: the paired comparison, run now on this host, then remembered."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+
+from isslim.runtime.errors import DeviceUnavailable, InputsRefused
+from isslim.runtime.graphs.shapes import Shape, Which
+from isslim.runtime.opening import OpenedGraph, devices
+from isslim.runtime.registry import kind_of
+from isslim.service.context import House, TheHouse
+from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.schemas.common import LatencyResponse, ModelName
+from isslim.service.serving.latency_cache import Key
+from isslim.types.manifest import LatencyRecord
+
+router = APIRouter(
+    tags=["models"],
+    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503)},
+)
+CORES = max(1, os.cpu_count() or 1)
+
+
+@router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
+async def latency(
+    model: ModelName,
+    house: TheHouse,
+    steps: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=1000,
+            description="tokens of a text or context, 30 where none are named; of a graph its run is repeated or cut to so many "
+            "where the names of its dimensions say which one counts steps",
+            examples=[30],
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        Query(
+            ge=1,
+            le=256,
+            description="sequences side by side, 1 where none are named; of a graph as `steps`",
+            examples=[1],
+        ),
+    ] = None,
+    run: Annotated[
+        Which | None,
+        Query(
+            description="of a graph: which recorded run; none: the median one", examples=["largest"]
+        ),
+    ] = None,
+    threads: Annotated[
+        int,
+        Query(ge=1, le=CORES, description="of one run; at most this host's cores", examples=[1]),
+    ] = 1,
+    device: Annotated[
+        str | None, Query(description="none: every device there is", examples=["cpu"])
+    ] = None,
+    refresh: Annotated[bool, Query(description="measure anew", examples=[False])] = False,
+) -> LatencyResponse:
+    """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers here."""
+    if device is not None and device not in devices():
+        raise DeviceUnavailable(device, devices())
+    key = (
+        await run_in_threadpool(house.models.resolve, model),
+        Shape(steps, batch, run or "median"),
+        threads,
+        device,
+    )
+
+    async def measure() -> LatencyResponse:
+        return (await house.inference.run(lambda: _measure(house, key, named=run is not None)))[0]
+
+    return await house.comparisons.get(key, measure, anew=refresh)
+
+
+def _measure(house: House, key: Key, *, named: bool) -> LatencyResponse:
+    """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
+    model_id, shape, threads, chosen = key
+    bundle = house.models.bundles.open(model_id)
+    kind = kind_of(bundle.manifest)
+    if named and bundle.manifest.task != "graph":
+        raise InputsRefused(
+            [
+                f"`run` names a recorded run, and a {bundle.manifest.task} has none: name `steps` and `batch`"
+            ]
+        )
+    needed = kind.run_bytes(bundle.manifest, shape)
+    if needed > house.settings.latency_limit_bytes:
+        raise Refused(
+            "too-large",
+            f"a run of {shape.steps or 'the usual'} steps x {shape.batch or 'the usual batch'} takes {needed:,} bytes; at most "
+            f"{house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
+        )
+    results: dict[str, list[LatencyRecord]] = {
+        variant.name: [] for variant in bundle.manifest.variants
+    }
+    for device in devices() if chosen is None else [chosen]:
+        try:
+            sessions: dict[str, OpenedGraph] = {
+                variant.name: kind.open_session(
+                    bundle.path(variant.file), threads=threads, device=device
+                )
+                for variant in bundle.manifest.variants
+            }
+        except DeviceUnavailable:
+            if chosen is None:
+                continue  # offered by the build of ONNX Runtime, and not there: an image for GPUs on a host without one
+            raise
+        for name, record in kind.compare(bundle.manifest, sessions, shape).items():
+            results[name].append(record)
+    return LatencyResponse(
+        model_id=model_id,
+        measured_at=datetime.now(UTC),
+        cached=False,
+        baseline="original",
+        results=results,
+    )

@@ -1,0 +1,123 @@
+"""`/models`: the published bundles, their reports, cards and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse, PlainTextResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from isslim.service.context import TheHouse
+from isslim.service.problems import ProblemDocument, document
+from isslim.service.schemas.common import FilePath, ModelDetail, ModelName, ModelSummary
+from isslim.store.bundles import ListedBundle
+from isslim.types.report import Report
+
+router = APIRouter(prefix="/models", tags=["models"])
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemDocument} for status in (404, 409)
+}
+
+
+class BundleFile(FileResponse):
+    """A file, or a part of it by a `Range` header; a range that it has not is a problem document too."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Sends the file."""
+        refused = 0
+
+        async def checked(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                refused = message["status"]
+            if not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, checked)
+        if refused:
+            size = Path(self.path).stat().st_size
+            answer = document(
+                416, "range", "The file has no such part", f"the file has {size:,} bytes; ask for some of them, or for all",
+                headers={"content-range": f"bytes */{size}"},
+            )  # fmt: skip
+            await answer(scope, receive, send)
+
+
+@router.get("", summary="All models, newest first")
+def list_models(house: TheHouse) -> list[ModelSummary]:
+    """Names and variants of all published models, damaged ones with what is wrong."""
+    return [_summary(each) for each in house.models.bundles.listed()]
+
+
+@router.get("/{model}", summary="A model's manifest", responses=REFUSALS)
+def get_model(model: ModelName, house: TheHouse) -> ModelDetail:
+    """By id or name."""
+    bundle_id, manifest = house.models.manifest(model)
+    return ModelDetail(id=bundle_id, manifest=manifest)
+
+
+@router.get(
+    "/{model}/report", summary="The trade-off curve, the verdict, samples", responses=REFUSALS
+)
+def get_report(model: ModelName, house: TheHouse) -> Report:
+    """What the search tried; of question answering also samples of what the variants answer."""
+    bundle = house.models.bundles.open(house.models.resolve(model))
+    return Report.model_validate_json(bundle.path("report.json").read_bytes())
+
+
+@router.get(
+    "/{model}/card",
+    response_class=PlainTextResponse,
+    summary="The model card (Markdown)",
+    responses=REFUSALS,
+)
+def get_card(model: ModelName, house: TheHouse, request: Request) -> PlainTextResponse:
+    """For people. In the bundle its pictures lie beside it; here its links lead to `/models/{model}/files`."""
+    bundle = house.models.bundles.open(house.models.resolve(model))
+    card = bundle.path("README.md").read_text(encoding="utf-8")
+    for record in bundle.manifest.files:
+        # The path and not the whole address: behind a proxy the service does not know its own host.
+        address = request.url_for("get_file", model=bundle.id, path=record.path).path
+        card = card.replace(f"]({record.path})", f"]({address})")
+    return PlainTextResponse(card, media_type="text/markdown")
+
+
+@router.get(
+    "/{model}/files/{path:path}",
+    response_class=FileResponse,
+    summary="A file of the bundle",
+    responses={**REFUSALS, 416: {"model": ProblemDocument}},
+)
+def get_file(model: ModelName, path: FilePath, house: TheHouse) -> FileResponse:
+    """Any file that the manifest names."""
+    bundle = house.models.bundles.open(house.models.resolve(model))
+    return BundleFile(bundle.path(path))
+
+
+@router.delete(
+    "/{model}",
+    status_code=204,
+    summary="Delete a model",
+    responses={404: {"model": ProblemDocument}},
+)
+def delete_model(model: ModelName, house: TheHouse) -> Response:
+    """From disk and memory. The request that made it, sent again, makes it anew."""
+    house.queue.forget_model(house.models.delete(model))
+    return Response(status_code=204)
+
+
+def _summary(listed: ListedBundle) -> ModelSummary:
+    manifest = listed.manifest
+    return ModelSummary(
+        id=listed.id,
+        name=listed.id if manifest is None else manifest.name,
+        created_at=manifest and manifest.created_at,
+        task=manifest and manifest.task,
+        metric=manifest and manifest.metric,
+        variants=[] if manifest is None else manifest.variants,
+        random_inputs=manifest is not None and manifest.provenance.random_inputs,
+        not_judged=manifest and manifest.provenance.not_judged,
+        issues=listed.issues,
+    )

@@ -1,0 +1,152 @@
+"""`POST /score`: texts by one variant, or by several side by side."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+from fastapi import APIRouter, Request, Response
+
+from isslim.runtime.language.scoring import SequenceScore, score_batch
+from isslim.runtime.language.text import TextCodec
+from isslim.runtime.registry import LoadedLanguageModel
+from isslim.service.context import House, house_of
+from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.schemas.common import (
+    ScoreRequest,
+    ScoreResponse,
+    TextScore,
+    Timing,
+    TokenScore,
+    TopToken,
+    VariantScore,
+)
+from isslim.service.serving.executor import Served
+from isslim.service.settings import ServiceSettings
+from isslim.service.timing import timed
+from isslim.service.uploads import refuse_long
+
+router = APIRouter(tags=["score"])
+
+
+@router.post(
+    "/score",
+    response_model=ScoreResponse,
+    summary="Score texts with the original and the compressed model",
+    responses={status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503)},
+)
+async def score(request: ScoreRequest, http: Request) -> Response:
+    """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
+    served, house = Served(), house_of(http)
+    (answer, tokenize_ms), queue_ms = await house.inference.run(
+        lambda: _score(request, house, served), served
+    )
+    for variant in answer.variants:
+        variant.timing.queue_ms = queue_ms
+    run_ms = sum(variant.timing.run_ms for variant in answer.variants)
+    return timed(answer, {"queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms})
+
+
+def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreResponse, float]:
+    if (request.texts is None) == (request.token_ids is None):
+        raise Refused("invalid-request", "send either `texts` or `token_ids`")
+    given: Sequence[object] = (
+        request.texts if request.texts is not None else request.token_ids or []
+    )
+    if len(given) > house.settings.texts_limit:
+        raise Refused(
+            "too-large", f"{len(given)} texts; at most {house.settings.texts_limit} in one request"
+        )
+    model = house.models.get(request.model, LoadedLanguageModel)
+    served.model = model.id
+    began = time.perf_counter()
+    sequences = _sequences(request, model.codec, house.settings)
+    tokenize_ms = 1e3 * (time.perf_counter() - began)
+    results: list[VariantScore] = []
+    names = request.variants or model.default_variants(request.device)
+    entries = (
+        len(names) * sum(map(len, sequences)) * (1 + request.top_k) if request.per_token else 0
+    )
+    if entries > house.settings.entries_limit:
+        raise Refused(
+            "too-large",
+            f"the answer would hold {entries:,} log-probabilities; at most {house.settings.entries_limit:,}",
+        )
+    sessions = house.models.sessions(model, names, request.device, house.settings.threads)
+    served.device, served.variants = request.device, list(sessions)
+    for name, session in sessions.items():
+        began = time.perf_counter()
+        scores = score_batch(
+            session,
+            sequences,
+            model.codec.start_id,
+            top_k=request.top_k if request.per_token else 0,
+        )
+        seconds = time.perf_counter() - began
+        house.metrics.runs.labels(model.id, name, request.device).observe(seconds)
+        timing = Timing(queue_ms=0.0, tokenize_ms=tokenize_ms, run_ms=1e3 * seconds)
+        speedup = results[0].timing.run_ms / timing.run_ms if results else None
+        results.append(
+            VariantScore(
+                variant=name,
+                texts=[
+                    _text(each, ids, model.codec, request.per_token)
+                    for each, ids in zip(scores, sequences, strict=True)
+                ],
+                perplexity=_overall(scores),
+                speedup=speedup,
+                timing=timing,
+            )
+        )
+    answer = ScoreResponse(
+        model_id=model.id, model=model.manifest.name, device=request.device, variants=results
+    )
+    return answer, tokenize_ms
+
+
+def _sequences(
+    request: ScoreRequest, codec: TextCodec, settings: ServiceSettings
+) -> list[list[int]]:
+    if request.texts is not None:
+        refuse_long(request.texts, settings)
+        sequences = [codec.encode(text) for text in request.texts]
+    else:
+        sequences = request.token_ids or []
+        empty = [index for index, ids in enumerate(sequences) if not ids]
+        if empty:
+            raise Refused("invalid-request", f"token_ids: sequence {empty[0]} is empty")
+    total = sum(map(len, sequences))
+    if total > settings.tokens_limit:
+        raise Refused(
+            "too-large", f"{total:,} tokens; at most {settings.tokens_limit:,} in one request"
+        )
+    return sequences
+
+
+def _overall(scores: list[SequenceScore]) -> float | None:
+    counted = sum(each.counted for each in scores)
+    return math.exp(min(700.0, -sum(each.total for each in scores) / counted)) if counted else None
+
+
+def _text(score: SequenceScore, ids: list[int], codec: TextCodec, per_token: bool) -> TextScore:
+    tokens = None
+    if per_token:
+        tokens = [
+            TokenScore(
+                token=codec.token(token),
+                id=token,
+                log_prob=None if math.isnan(log_prob) else float(log_prob),
+                top=[TopToken(token=codec.token(i), id=i, log_prob=p) for i, p in (top or [])],
+            )
+            for token, log_prob, top in zip(
+                ids, score.log_probs, score.top or [None] * len(ids), strict=True
+            )
+        ]
+    return TextScore(
+        log_prob=score.total,
+        counted=score.counted,
+        perplexity=score.perplexity,
+        unknown=0 if codec.unknown_id is None else ids.count(codec.unknown_id),
+        tokens=tokens,
+    )

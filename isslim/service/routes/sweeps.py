@@ -1,0 +1,95 @@
+"""`/sweeps`: one upload under several recipes, fanned out over the queue, and the Pareto front of all their curves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Form, Request, Response
+from pydantic import TypeAdapter, ValidationError
+
+from isslim.service import uploads as intake
+from isslim.service.context import TheHouse
+from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.schemas.common import SweepId
+from isslim.store.sweeps import MOST_VARIATIONS
+from isslim.types.jobs import CompressionRequest, Sweep, UploadRef
+from isslim.types.recipe import Recipe
+
+router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+VARIATIONS = TypeAdapter(list[dict[str, Any]])
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Compress an uploaded model under several recipes",
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
+)
+async def begin_sweep(
+    house: TheHouse,
+    request: Request,
+    response: Response,
+    files: intake.Files,
+    variations: Annotated[
+        str,
+        Form(
+            description="a JSON list; each entry's fields replace those of `options`",
+            examples=[
+                '[{"budget": {"perplexity_rise": 0.02}}, {"budget": {"perplexity_rise": 0.1}}]'
+            ],
+        ),
+    ],
+    options: intake.Options = "{}",
+) -> Sweep:
+    """Queues a job for each variation and answers at once. The same request again is the same sweep."""
+    base = intake.read_form("options", options, intake.RECIPE)
+    recipes = _recipes(base, intake.read_form("variations", variations, VARIATIONS))
+
+    def queue(uploads: dict[str, UploadRef]) -> Sweep:
+        requests = [
+            CompressionRequest.model_validate({**uploads, "recipe": recipe}) for recipe in recipes
+        ]
+        return house.sweeps.begin(base.name, requests)
+
+    await intake.refuse_unknown(request, {*files, "options", "variations"})
+    sweep = await intake.take(house, files, queue)
+    response.headers["location"] = f"/sweeps/{sweep.id}"
+    return sweep
+
+
+@router.get("", summary="All sweeps, newest first")
+def list_sweeps(house: TheHouse) -> list[Sweep]:
+    """All sweeps with their jobs and fronts."""
+    return house.sweeps.all()
+
+
+@router.get("/{sweep_id}", summary="One sweep", responses={404: {"model": ProblemDocument}})
+def get_sweep(sweep_id: SweepId, house: TheHouse) -> Sweep:
+    """Its jobs, and the front of what they found so far."""
+    return house.sweeps.get(sweep_id)
+
+
+@router.delete("/{sweep_id}", summary="Cancel a sweep", responses={404: {"model": ProblemDocument}})
+def cancel_sweep(sweep_id: SweepId, house: TheHouse) -> Sweep:
+    """Cancels its jobs that have not ended."""
+    return house.sweeps.cancel(sweep_id)
+
+
+def _recipes(base: Recipe, variations: list[dict[str, Any]]) -> list[Recipe]:
+    """A recipe for each variation, named after the base unless it names itself."""
+    if not 1 <= len(variations) <= MOST_VARIATIONS:
+        raise Refused(
+            "invalid-request",
+            f"variations: {len(variations)} of them; 1 to {MOST_VARIATIONS} make a sweep",
+        )
+    recipes = []
+    for index, variation in enumerate(variations):
+        field = f"variations/{index}"
+        try:
+            recipe = Recipe.model_validate(
+                base.model_dump() | {"name": f"{base.name}-{index + 1}"} | variation
+            )
+        except ValidationError as error:
+            raise intake.refusal(field, error) from error
+        recipes.append(intake.one_budget(field, recipe))
+    return recipes

@@ -1,0 +1,67 @@
+"""Comparisons of latency: one at a time, since two at once would measure each other; the last ones are remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from isslim.runtime.graphs.shapes import Shape
+from isslim.service.problems import Refused
+from isslim.service.schemas.common import LatencyResponse
+
+Key = tuple[str, Shape, int, str | None]
+"""Model id, shape, threads, device."""
+REMEMBERED, MOST_WAITING = 256, 8
+
+
+class Comparisons:
+    """The comparisons of one service process."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Key, LatencyResponse] = OrderedDict()
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def get(
+        self, key: Key, measure: Callable[[], Awaitable[LatencyResponse]], *, anew: bool
+    ) -> LatencyResponse:
+        """A comparison, measured or remembered.
+
+        Args:
+            key: of what.
+            measure: does it.
+            anew: not one that was measured before now.
+
+        Raises:
+            Refused: (overloaded) when too many wait; each may take a minute.
+        """
+        asked = datetime.now(UTC)
+        known = self._remembered(key, asked if anew else None)
+        if known is not None:
+            return known
+        if self._waiting >= MOST_WAITING:
+            raise Refused(
+                "overloaded",
+                f"{self._waiting} comparisons of latency are waiting; try again in a minute",
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                # Whoever waited for the same comparison need not make another.
+                known = self._remembered(key, asked if anew else None)
+                if known is None:
+                    known = self._known[key] = await measure()
+        finally:
+            self._waiting -= 1
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return known
+
+    def _remembered(self, key: Key, since: datetime | None) -> LatencyResponse | None:
+        known = self._known.get(key)
+        if known is None or (since is not None and known.measured_at < since):
+            return None
+        self._known.move_to_end(key)
+        return known.model_copy(update={"cached": True})

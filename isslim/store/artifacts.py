@@ -1,0 +1,198 @@
+"""Files in artifact storage (a local folder, or S3 and its like) behind obstore.
+
+Contents are streamed in both directions; nothing here holds a whole file in memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from isslim.store.errors import NotFound, OutOfSpace
+from isslim.store.paths import safe_relative
+from isslim.store.settings import StoreSettings
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta  # a name for types alone
+
+CHUNK_BYTES = 1 << 20
+Written = tuple[int, int]
+"""Time of change (ns) and size of a file: another pair is another content."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when a disk, a quota or a limit on files is full."""
+
+
+class Artifacts:
+    """Artifact storage by plain relative names.
+
+    Attributes:
+        folder: the local folder that holds the files, or None for remote storage.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._store: ObjectStore
+        self.folder: Path | None = None
+        if settings.artifacts_url is None:
+            self.folder = settings.home.absolute() / "artifacts"
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._store = LocalStore(self.folder)
+        else:
+            self._store = from_url(settings.artifacts_url)
+
+    def put(self, name: str, source: Path) -> None:
+        """Copies a file in; readers see all of it or nothing.
+
+        Raises:
+            OutOfSpace: when a local disk is full; nothing was kept.
+        """
+        key = str(safe_relative(name))
+        if self.folder is None:
+            obstore.put(self._store, key, source)
+            return
+        target = self.folder / key
+        self._made(target.parent)
+        with whole_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+
+    def take(self, name: str, source: Path) -> None:
+        """Moves a file in, without a copy where both lie on one disk; readers see all of it or nothing.
+
+        Raises:
+            OutOfSpace: when a local disk is full; nothing was kept.
+        """
+        target = None if self.folder is None else self.folder / safe_relative(name)
+        if target is None or source.stat().st_dev != self._made(target.parent).stat().st_dev:
+            self.put(name, source)
+            source.unlink()
+            return
+        with room_for(target.name), source.open("rb") as written:
+            os.fsync(written.fileno())
+            source.replace(target)
+
+    def get(self, name: str, target: Path) -> None:
+        """Copies a file out.
+
+        Raises:
+            NotFound: when there is none of that name.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            stream = obstore.get(self._store, str(safe_relative(name))).stream(
+                min_chunk_size=CHUNK_BYTES
+            )
+        except FileNotFoundError as error:
+            raise NotFound("file", name) from error
+        with whole_file(target) as temporary, temporary.open("wb") as file:
+            for chunk in stream:
+                file.write(chunk)
+
+    @staticmethod
+    def _made(folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def exists(self, name: str) -> bool:
+        """Whether a file of that name is there."""
+        key = str(safe_relative(name))
+        if self.folder is not None:
+            return (self.folder / key).is_file()
+        try:
+            obstore.head(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def names(self, prefix: str) -> list[str]:
+        """Names below a prefix, sorted."""
+        return sorted(item["path"] for item in self._listed(prefix))
+
+    def folders_with(self, prefix: str, file: str) -> dict[str, Written]:
+        """Folders straight below a prefix that hold a file of that name, and when it was written."""
+        if self.folder is None:
+            parts = (
+                (item["path"].removeprefix(f"{prefix}/").split("/"), item)
+                for item in self._listed(prefix)
+            )
+            return {
+                path[0]: (int(item["last_modified"].timestamp() * 1e9), item["size"])
+                for path, item in parts
+                if path[1:] == [file]
+            }
+        # Every request looks for its model here: one scan of one folder, not a list of all files in all of them.
+        found: dict[str, Written] = {}
+        with suppress(FileNotFoundError), os.scandir(self.folder / prefix) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    status = os.stat(f"{entry.path}/{file}")  # noqa: PTH116
+                    found[entry.name] = (status.st_mtime_ns, status.st_size)
+        return found
+
+    def older(self, prefix: str, seconds: float) -> list[str]:
+        """Names below a prefix that were last written more than so many seconds ago."""
+        limit = datetime.now(UTC) - timedelta(seconds=seconds)
+        return sorted(
+            item["path"] for item in self._listed(prefix) if item["last_modified"] < limit
+        )
+
+    def _listed(self, prefix: str) -> Iterator[ObjectMeta]:
+        return (item for batch in obstore.list(self._store, prefix=prefix) for item in batch)
+
+    def delete(self, names: list[str]) -> None:
+        """Removes files; a name that is not there is none of our concern."""
+        for name in names:
+            try:
+                obstore.delete(self._store, name)
+            except FileNotFoundError:
+                continue
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """A temporary file beside `target` that takes its place when the block ends well, and vanishes when not.
+
+    Raises:
+        OutOfSpace: when the disk is full.
+    """
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with room_for(target.name):
+            yield temporary
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def room_for(name: str) -> Iterator[None]:
+    """A block that writes a file.
+
+    Raises:
+        OutOfSpace: when the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise OutOfSpace(f"'{name}'") from error
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,313 @@
+"""Bundles in artifact storage: sealed, published whole, verified when opened. `store/__init__.py` has the format."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from isslim.store.artifacts import Artifacts, Written, sha256_of, whole_file
+from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.integrity import (
+    MANIFEST,
+    Fingerprint,
+    fingerprint,
+    looks_untouched,
+    read_manifest,
+    verify,
+)
+from isslim.store.paths import safe_relative
+from isslim.store.settings import StoreSettings
+from isslim.types.manifest import FileRecord, Manifest
+
+_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class OpenBundle:
+    """A bundle whose files have been verified, on local disk."""
+
+    id: str
+    folder: Path
+    manifest: Manifest
+
+    def path(self, name: str) -> Path:
+        """The path of one of its files.
+
+        Raises:
+            UnsafePath: when the name would leave the folder.
+            NotFound: when the manifest does not name it.
+        """
+        relative = str(safe_relative(name))
+        known = [record.path for record in self.manifest.files]
+        if relative != MANIFEST and relative not in known:
+            raise NotFound("file", name, known)
+        return self.folder / relative
+
+
+@dataclass(frozen=True)
+class ListedBundle:
+    """A bundle in the list.
+
+    Attributes:
+        manifest: None when it cannot be read.
+        issues: why it cannot be used, one line each; empty: nothing is known against it.
+    """
+
+    id: str
+    manifest: Manifest | None
+    issues: list[str]
+
+
+def seal(folder: Path, manifest: Manifest) -> Manifest:
+    """Hashes every file of a folder and writes its manifest, the last step of making a bundle.
+
+    Args:
+        folder: the bundle's files, without a manifest.
+        manifest: complete but for `files`, which is replaced.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        OutOfSpace: when the disk is full.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+    files = [
+        FileRecord(
+            path=str(safe_relative(path.relative_to(folder).as_posix())),
+            size_bytes=path.stat().st_size,
+            sha256=sha256_of(path),
+        )
+        for path in paths
+    ]
+    sealed = manifest.model_copy(update={"files": files})
+    with whole_file(folder / MANIFEST) as temporary:
+        temporary.write_text(sealed.model_dump_json(indent=2), encoding="utf-8")
+    return sealed
+
+
+class BundleStore:
+    """All published bundles, as `bundles/<id>/...` in artifact storage."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._artifacts = Artifacts(settings)
+        self._cache = settings.cache / "bundles"
+        self._verified: dict[str, tuple[Fingerprint, Manifest]] = {}
+        self._damaged: dict[str, tuple[Fingerprint, list[str]]] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._manifests: dict[str, tuple[Written, Manifest | None]] = {}
+        self._newest_first: tuple[dict[str, Written], list[tuple[str, Manifest]]] = ({}, [])
+
+    def publish(self, folder: Path) -> str:
+        """Copies a sealed folder into storage, its manifest last.
+
+        Returns:
+            The bundle's id. Publishing the same content again changes nothing.
+
+        Raises:
+            CorruptBundle: when the folder is not what its manifest says.
+            OutOfSpace: when the disk is full; no bundle appears.
+        """
+        bundle_id = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:16]
+        manifest = verify(bundle_id, folder)
+        prefix = f"bundles/{bundle_id}"
+        if not self._artifacts.exists(f"{prefix}/{MANIFEST}"):
+            try:
+                for record in manifest.files:
+                    self._artifacts.put(f"{prefix}/{record.path}", folder / record.path)
+                self._artifacts.put(f"{prefix}/{MANIFEST}", folder / MANIFEST)
+            except BaseException:
+                self._artifacts.delete(self._artifacts.names(prefix))
+                raise
+        return bundle_id
+
+    def open(self, bundle_id: str) -> OpenBundle:
+        """A verified bundle on local disk; remote ones are fetched into the cache first.
+
+        A bundle verified before is only compared by its files' sizes and times of change, so that opening is cheap and
+        a change on disk is noticed all the same.
+
+        Raises:
+            NotFound: when there is no such bundle.
+            CorruptBundle: when its files are not what the manifest says.
+        """
+        prefix = self._known(bundle_id)
+        # One lock a bundle: nobody waits for the hashing of another one, and none is hashed or fetched twice at a time.
+        with self._locks.setdefault(bundle_id, threading.Lock()):
+            unchanged = self.unchanged(bundle_id)
+            if unchanged is not None:
+                return unchanged
+            self._verified.pop(bundle_id, None)
+            if self._artifacts.folder is None and not self._fetch(bundle_id, prefix):
+                try:
+                    return self._checked(bundle_id)
+                except (
+                    CorruptBundle
+                ):  # the copy of another day; what is in storage may well be whole
+                    shutil.rmtree(self._folder(bundle_id), ignore_errors=True)
+                    self._fetch(bundle_id, prefix)
+            return self._checked(bundle_id)
+
+    def _checked(self, bundle_id: str) -> OpenBundle:
+        """The bundle in its local folder, every file verified; one that was found damaged is so until a file changes."""
+        folder = self._folder(bundle_id)
+        try:
+            seen = fingerprint(folder)
+        except FileNotFoundError as error:  # deleted in this moment
+            raise NotFound("model", bundle_id) from error
+        damaged = self._damaged.get(bundle_id)
+        if damaged is not None and damaged[0] == seen:
+            raise CorruptBundle(bundle_id, damaged[1])
+        try:
+            manifest = verify(bundle_id, folder)
+        except CorruptBundle as found:
+            self._damaged[bundle_id] = (seen, found.issues)
+            raise
+        self._verified[bundle_id] = (seen, manifest)
+        return OpenBundle(bundle_id, folder, manifest)
+
+    def unchanged(self, bundle_id: str) -> OpenBundle | None:
+        """A bundle that was verified before, if its files still have their sizes and times of change; at once."""
+        known, folder = self._verified.get(bundle_id), self._folder(bundle_id)
+        try:
+            same = known is not None and known[0] == fingerprint(folder)
+        except FileNotFoundError:
+            return None
+        return OpenBundle(bundle_id, folder, known[1]) if known is not None and same else None
+
+    def _folder(self, bundle_id: str) -> Path:
+        """Where a bundle lies on local disk, or will when it was fetched."""
+        local = self._artifacts.folder
+        return local / "bundles" / bundle_id if local is not None else self._cache / bundle_id
+
+    def manifests(self) -> list[tuple[str, Manifest]]:
+        """Ids and manifests of all bundles, newest first; one whose manifest cannot be read is left out."""
+        written = self._written()
+        known, found = self._newest_first
+        if written != known:
+            read = (
+                (bundle_id, self._manifest(bundle_id, seen)) for bundle_id, seen in written.items()
+            )
+            readable = [
+                (bundle_id, manifest) for bundle_id, manifest in read if manifest is not None
+            ]
+            found = sorted(readable, key=lambda pair: pair[1].created_at, reverse=True)
+            self._newest_first = (written, found)
+        return list(found)
+
+    def listed(self) -> list[ListedBundle]:
+        """All bundles, newest first, then those whose manifest cannot be read.
+
+        What was written after its manifest, or is not as long as that says, is hashed; the rest when it is opened.
+        """
+        readable = [
+            ListedBundle(each, manifest, self._issues(each, manifest))
+            for each, manifest in self.manifests()
+        ]
+        others = sorted(self._written().keys() - {each.id for each in readable})
+        return [*readable, *(ListedBundle(each, None, self._issues(each, None)) for each in others)]
+
+    def exists(self, bundle_id: str) -> bool:
+        """Whether there is such a bundle, usable or not."""
+        return _ID.fullmatch(bundle_id) is not None and self._artifacts.exists(
+            f"bundles/{bundle_id}/{MANIFEST}"
+        )
+
+    def delete(self, bundle_id: str) -> None:
+        """Removes a bundle, its manifest first, so that nobody opens half of it.
+
+        Raises:
+            NotFound: when there is no such bundle.
+        """
+        prefix = self._known(bundle_id)
+        self._artifacts.delete([f"{prefix}/{MANIFEST}"])
+        self._artifacts.delete(self._artifacts.names(prefix))
+        for folder in (
+            self._cache / bundle_id,
+            self._artifacts.folder and self._artifacts.folder / prefix,
+        ):
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+        for known in (self._verified, self._damaged, self._manifests):
+            known.pop(bundle_id, None)
+        self._locks.pop(bundle_id, None)
+
+    def sweep(self, older_than_seconds: float = 3600.0) -> None:
+        """Removes what is left of bundles whose publication was killed: files without a manifest, written long ago."""
+        old = set(self._artifacts.older("bundles", older_than_seconds))
+        found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
+        for bundle_id in sorted(
+            each for each in found - self._written().keys() if _ID.fullmatch(each)
+        ):
+            files = self._artifacts.names(f"bundles/{bundle_id}")
+            if old.issuperset(files):
+                self._artifacts.delete(files)
+                if self._artifacts.folder is not None:
+                    shutil.rmtree(
+                        self._artifacts.folder / "bundles" / bundle_id, ignore_errors=True
+                    )
+
+    def _known(self, bundle_id: str) -> str:
+        if not self.exists(bundle_id):
+            raise NotFound("model", bundle_id)
+        return f"bundles/{bundle_id}"
+
+    def _fetch(self, bundle_id: str, prefix: str) -> bool:
+        """Copies a bundle into the cache; False when there is a copy."""
+        folder = self._cache / bundle_id
+        if (folder / MANIFEST).exists():
+            return False
+        names = self._artifacts.names(prefix)
+        for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
+            self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
+        return True
+
+    def _written(self) -> dict[str, Written]:
+        """When the manifest of each bundle was written."""
+        found = self._artifacts.folders_with("bundles", MANIFEST)
+        return {
+            bundle_id: written for bundle_id, written in found.items() if _ID.fullmatch(bundle_id)
+        }
+
+    def _issues(self, bundle_id: str, manifest: Manifest | None) -> list[str]:
+        folder = self._folder(bundle_id)
+        try:
+            if manifest is not None and (
+                self._artifacts.folder is None or looks_untouched(folder, manifest)
+            ):
+                return []
+            self.open(bundle_id)
+        except (CorruptBundle, NotFound) as found:
+            return found.issues if isinstance(found, CorruptBundle) else [str(found)]
+        return []
+
+    def _manifest(self, bundle_id: str, written: Written) -> Manifest | None:
+        """A bundle's manifest, read again when it was written again; None when it cannot be read."""
+        known = self._manifests.get(bundle_id)
+        if known is None or known[0] != written:
+            try:
+                known = (written, self._read_manifest(bundle_id))
+            except NotFound:  # deleted in this moment
+                return None
+            except CorruptBundle:
+                known = (written, None)
+            self._manifests[bundle_id] = known
+        return known[1]
+
+    def _read_manifest(self, bundle_id: str) -> Manifest:
+        if self._artifacts.folder is not None:
+            return read_manifest(
+                bundle_id, self._artifacts.folder / "bundles" / bundle_id / MANIFEST
+            )
+        copy = self._cache / "manifests" / f"{bundle_id}.json"
+        if copy.exists():
+            try:
+                return read_manifest(bundle_id, copy)
+            except CorruptBundle:
+                copy.unlink(missing_ok=True)
+        self._artifacts.get(f"bundles/{bundle_id}/{MANIFEST}", copy)
+        return read_manifest(bundle_id, copy)

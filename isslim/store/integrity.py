@@ -1,0 +1,106 @@
+"""What the folder of a bundle must be: its manifest read, every file verified, or only looked at."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from isslim.store.artifacts import sha256_of
+from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.paths import safe_relative
+from isslim.types.manifest import Manifest
+
+MANIFEST = "manifest.json"
+Fingerprint = list[tuple[str, int, int]]
+"""Name, size and time of change (ns) of every file."""
+
+
+def read_manifest(bundle_id: str, path: Path) -> Manifest:
+    """The manifest in a file, checked against the id.
+
+    Raises:
+        NotFound: when there is no such file.
+        CorruptBundle: when it is not the one that the id names, or not valid.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise NotFound("model", bundle_id) from error
+    if hashlib.sha256(content).hexdigest()[:16] != bundle_id:
+        raise CorruptBundle(bundle_id, ["manifest.json is not the one that the id names"])
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        issues = [
+            (".".join(str(part) for part in issue["loc"]), issue["msg"]) for issue in error.errors()
+        ]
+        if any(
+            place == "format_version" for place, _ in issues
+        ):  # of another form the other fields say nothing
+            issues = [
+                (
+                    "format_version",
+                    "it was made by another release; delete it and send its request again",
+                )
+            ]
+        raise CorruptBundle(
+            bundle_id, [f"{MANIFEST}: {place}: {message}" for place, message in issues]
+        ) from error
+
+
+def verify(bundle_id: str, folder: Path) -> Manifest:
+    """Checks every file; reports all issues at once.
+
+    Raises:
+        CorruptBundle: when anything is missing, changed or not named.
+    """
+    manifest, issues = read_manifest(bundle_id, folder / MANIFEST), []
+    for record in manifest.files:
+        path = folder / safe_relative(record.path)
+        if not path.is_file():
+            issues.append(f"{record.path} is missing")
+        elif path.stat().st_size != record.size_bytes:
+            issues.append(
+                f"{record.path} has {path.stat().st_size:,} bytes instead of {record.size_bytes:,}"
+            )
+        elif sha256_of(path) != record.sha256:
+            issues.append(f"{record.path} has another SHA-256")
+    named = {record.path for record in manifest.files} | {MANIFEST}
+    issues += [
+        f"{name} is not in the manifest" for name, _, _ in fingerprint(folder) if name not in named
+    ]
+    if issues:
+        raise CorruptBundle(bundle_id, issues)
+    return manifest
+
+
+def looks_untouched(folder: Path, manifest: Manifest) -> bool:
+    """Whether all files are there, as long as they should be, and older than the manifest, which was written last."""
+    seen = {name: (size, changed) for name, size, changed in fingerprint(folder)}
+    _, sealed = seen.pop(MANIFEST, (0, 0))
+    expected = {record.path: record.size_bytes for record in manifest.files}
+    sizes = {name: size for name, (size, _) in seen.items()}
+    return sizes == expected and all(changed <= sealed for _, changed in seen.values())
+
+
+def fingerprint(folder: Path) -> Fingerprint:
+    """What there is in a folder, sorted by name.
+
+    Raises:
+        FileNotFoundError: when the folder is not there.
+    """
+    found, waiting = [], [("", folder)]
+    while waiting:
+        prefix, current = waiting.pop()
+        # Every request comes through here: a scan gets names and kinds in one call, a walk of paths takes many.
+        with os.scandir(current) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((f"{prefix}{entry.name}/", Path(entry.path)))
+                else:
+                    status = entry.stat(follow_symlinks=False)
+                    found.append((prefix + entry.name, status.st_size, status.st_mtime_ns))
+    return sorted(found)

@@ -1,0 +1,243 @@
+"""Liveness of workers without a coordinator.
+
+Every worker holds a lock on its executor id for life: an flock on one machine (the kernel frees it on kill -9), a
+session's advisory lock in Postgres (freed when the connection dies). A thread in every worker looks for jobs in flight
+of other executors, tries that executor's lock, and only when it is free hands the jobs back to the queue, holding the
+lock meanwhile so that a restart of that id cannot race it.
+
+DBOS itself leaves a dead executor's jobs alone, and starts them twice when an id is used twice: both are what the lock
+is for. The advisory lock needs a direct or session-mode connection.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, LiteralString, Protocol
+
+import psycopg
+import sqlalchemy as sa
+
+from isslim.store.errors import Unavailable
+from isslim.store.settings import StoreSettings
+from isslim.types.names import INSPECTION_QUEUE, QUEUE
+
+if TYPE_CHECKING:  # a second of imports, which a look at a lock every few seconds can do without
+    from dbos import DBOSClient
+
+_LOG = logging.getLogger("worker.liveness")
+MOST_WORKERS = 64
+"""Of one host, without ids of their own."""
+
+
+class Held(Protocol):
+    """A lock that is held until it is closed."""
+
+    def close(self) -> None:
+        """Frees the lock."""
+
+
+class Locks(Protocol):
+    """Locks on executor ids."""
+
+    def acquire(self, executor_id: str) -> Held | None:
+        """The held lock; None while a living worker holds it."""
+
+    def is_held(self, executor_id: str) -> bool:
+        """Whether a living worker holds the lock, without ever being in the way of one that wants it."""
+
+    def any_held(self) -> bool:
+        """Whether there is a living worker at all."""
+
+
+class FileLocks:
+    """Locks on files of one machine."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def acquire(self, executor_id: str) -> Held | None:
+        """The open, locked file; None while a living worker holds it."""
+        handle = self._file(executor_id).open("a")
+        # Again and again for a moment: somebody may just be looking whether it is held.
+        for pause in (0.02, 0.05, 0.1, 0.0):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(pause)
+            else:
+                return handle
+        handle.close()
+        return None
+
+    def is_held(self, executor_id: str) -> bool:
+        """Whether a living worker holds the lock; no file, no worker.
+
+        Raises:
+            OSError: when the file cannot be opened.
+        """
+        return _is_locked(self._file(executor_id))
+
+    def any_held(self) -> bool:
+        """Whether a living worker of this machine holds any lock.
+
+        Raises:
+            OSError: when the files cannot be opened.
+        """
+        return any(_is_locked(path) for path in self._folder.iterdir())
+
+    def _file(self, executor_id: str) -> Path:
+        return self._folder / hashlib.sha256(executor_id.encode()).hexdigest()[:16]
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock on a file; no file, no lock."""
+    try:
+        handle = path.open()
+    except FileNotFoundError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+class PostgresLocks:
+    """Advisory locks of a Postgres server."""
+
+    def __init__(self, url: str) -> None:
+        self._url = (
+            sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        )
+
+    def acquire(self, executor_id: str) -> Held | None:
+        """The connection that holds the lock; None while a living worker holds it."""
+        connection = psycopg.connect(
+            self._url,
+            autocommit=True,
+            keepalives=1,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
+        row = connection.execute("select pg_try_advisory_lock(%s)", (_key(executor_id),)).fetchone()
+        if row is not None and row[0]:
+            return connection
+        connection.close()
+        return None
+
+    def is_held(self, executor_id: str) -> bool:
+        """Whether a living worker holds the lock, as the server tells it.
+
+        Raises:
+            Unavailable: when the server does not answer.
+        """
+        # Postgres shows a lock on one 64-bit number as two halves and the mark 1.
+        high, low = divmod(_key(executor_id) % (1 << 64), 1 << 32)
+        return self._sees("and classid = %s::bigint::oid and objid = %s::bigint::oid", high, low)
+
+    def any_held(self) -> bool:
+        """Whether anybody holds a lock of this kind in the database; nobody but workers does, but for a moment.
+
+        Raises:
+            Unavailable: when the server does not answer.
+        """
+        return self._sees("")
+
+    def _sees(self, which: LiteralString, *values: int) -> bool:
+        query = (
+            "select 1 from pg_locks join pg_database on pg_database.oid = pg_locks.database "
+            f"where locktype = 'advisory' and granted and datname = current_database() and objsubid = 1 {which} limit 1"
+        )
+        try:
+            with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:
+                return connection.execute(query, values).fetchone() is not None
+        except psycopg.Error as error:
+            raise Unavailable(str(error).strip()) from error
+
+
+def _key(executor_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(executor_id.encode()).digest()[:8], "big", signed=True)
+
+
+def executor_ids(wanted: str) -> Iterator[str]:
+    """The ids that a worker of this host may take, in order.
+
+    Args:
+        wanted: the one id asked for; empty: the first free one of `<host>-0`, `<host>-1`, ...
+    """
+    if wanted:
+        yield wanted
+    else:
+        yield from (f"{socket.gethostname()}-{slot}" for slot in range(MOST_WORKERS))
+
+
+def locks_of(settings: StoreSettings) -> Locks:
+    """The kind of lock that goes with the database."""
+    if settings.database.startswith("sqlite"):
+        return FileLocks(settings.locks)
+    return PostgresLocks(settings.database)
+
+
+def recover_dead_peers(
+    client: DBOSClient,
+    locks: Locks,
+    own_id: str,
+    stop: threading.Event,
+    may_resume: Callable[[str], bool],
+    every_seconds: float = 2.0,
+) -> None:
+    """Until `stop`: hands jobs of dead executors back to the queue.
+
+    Args:
+        client: of the shared database.
+        locks: where executor ids are held.
+        own_id: this worker's id, left alone.
+        stop: ends the loop.
+        may_resume: whether a workflow id stands for a job that is still wanted; resuming would revive a cancelled one.
+        every_seconds: pause between looks.
+    """
+    while not stop.wait(every_seconds):
+        try:
+            _look(client, locks, own_id, may_resume)
+        except Exception:
+            # Whatever failed - the database for a moment, a job deleted meanwhile - the next look comes in a moment, and
+            # a look that never comes again would strand the jobs of every worker that dies from now on.
+            _LOG.exception("looking for jobs of dead workers failed")
+
+
+_QUEUES = [QUEUE, INSPECTION_QUEUE]
+
+
+def _look(client: DBOSClient, locks: Locks, own_id: str, may_resume: Callable[[str], bool]) -> None:
+    pending = client.list_workflows(
+        status="PENDING", queue_name=_QUEUES, load_input=False, load_output=False
+    )
+    for executor_id in sorted(
+        {flow.executor_id for flow in pending if flow.executor_id} - {own_id}
+    ):
+        held = locks.acquire(executor_id)
+        if held is None:
+            continue
+        try:
+            stranded = client.list_workflows(
+                status="PENDING",
+                executor_id=executor_id,
+                queue_name=_QUEUES,
+                load_input=False,
+                load_output=False,
+            )
+            for flow in stranded:
+                if may_resume(flow.workflow_id):
+                    client.resume_workflow(flow.workflow_id, queue_name=flow.queue_name)
+        finally:
+            held.close()

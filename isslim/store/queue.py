@@ -1,0 +1,126 @@
+"""The job queue on DBOS, from the side that asks: enqueue by name, look, cancel. No workflow code is imported here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from dbos import DBOSClient
+
+from isslim.store.bundles import BundleStore
+from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.inspections import InspectionRecords
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from isslim.types.inspection import Inspection, PendingInspection
+from isslim.types.jobs import CompressionRequest, Job, JobState
+from isslim.types.names import (
+    APPLICATION_VERSION,
+    INSPECTION_QUEUE,
+    INSPECTION_WORKFLOW,
+    QUEUE,
+    WORKFLOW,
+)
+
+
+def job_id_of(request: CompressionRequest) -> str:
+    """An id made of the uploads' hashes and the recipe, file names aside: equal requests are one job."""
+    content = request.model_dump(mode="json")
+    for upload in content.values():
+        if isinstance(upload, dict):
+            upload.pop("filename", None)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def workflow_id_of(job_id: str, run: int) -> str:
+    """The id under which DBOS knows one run of a job."""
+    return f"{job_id}-{run}"
+
+
+def inspection_workflow_id_of(inspection_id: str, run: int) -> str:
+    """The id under which DBOS knows one run of an inspection."""
+    return f"{INSPECTION_WORKFLOW}-{inspection_id}-{run}"
+
+
+class DbosJobQueue:
+    """Implements `isslim.types.jobs.JobQueue`; SQLite by default, Postgres by configuration.
+
+    Args:
+        settings: where the database is.
+        bundles: where the jobs' models lie; None: where the settings say.
+    """
+
+    def __init__(self, settings: StoreSettings, bundles: BundleStore | None = None) -> None:
+        self.records = JobRecords(settings)
+        self.inspections = InspectionRecords(self.records.engine)
+        self._bundles = bundles or BundleStore(settings)
+        self._client = DBOSClient(system_database_url=self.records.url)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.destroy()
+        self.records.close()
+
+    def enqueue(self, request: CompressionRequest) -> Job:
+        """Queues a request, or returns the job that stands for it; one that failed, was cancelled or lost its model runs anew."""
+        job_id = job_id_of(request)
+        job, run = self.records.add(job_id, request)
+        if job.model_id is not None and not self._whole(job.model_id):
+            self.records.forget_model(job.model_id)
+            job, run = self.records.add(job_id, request)
+        if job.state is JobState.QUEUED:
+            # Repeating it is harmless, and mends a request that died between the two writes.
+            self._put(WORKFLOW, QUEUE, workflow_id_of(job_id, run), job_id, run)
+        return job
+
+    def inspect(self, request: CompressionRequest) -> str:
+        """Queues an inspection of a request, or joins the one that is under way; returns its id."""
+        inspection_id = job_id_of(request)
+        run = self.inspections.add(inspection_id, request)
+        workflow_id = inspection_workflow_id_of(inspection_id, run)
+        self._put(INSPECTION_WORKFLOW, INSPECTION_QUEUE, workflow_id, inspection_id, run)
+        return inspection_id
+
+    def inspection(self, inspection_id: str) -> Inspection | PendingInspection:
+        """The answer of an inspection, or where it stands."""
+        return self.inspections.get(inspection_id)
+
+    def _put(self, workflow: str, queue: str, workflow_id: str, *arguments: object) -> None:
+        """Enqueues a workflow; nothing happens when it is there."""
+        self._client.enqueue(
+            {
+                "workflow_name": workflow,
+                "queue_name": queue,
+                "workflow_id": workflow_id,
+                "workflow_id_reuse_policy": "return-existing",
+                "app_version": APPLICATION_VERSION,
+            },
+            *arguments,
+        )
+
+    def _whole(self, model_id: str) -> bool:
+        """Whether a model can be used: somebody may have removed or damaged it on disk, past `DELETE`."""
+        try:
+            self._bundles.open(model_id)
+        except (NotFound, CorruptBundle):
+            return False
+        return True
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now."""
+        return self.records.get(job_id)
+
+    def list(self) -> list[Job]:
+        """All jobs, newest first, without their logs."""
+        return self.records.all()
+
+    def forget_model(self, model_id: str) -> None:
+        """Says that a model was deleted, so that the request that made it makes it anew."""
+        self.records.forget_model(model_id)
+
+    def cancel(self, job_id: str) -> Job:
+        """Ends a queued or running job; the worker kills its child within a second."""
+        run = self.records.run_of(job_id)
+        if self.records.finish(job_id, run, JobState.CANCELLED):
+            self._client.cancel_workflow(workflow_id_of(job_id, run))
+        return self.records.get(job_id)

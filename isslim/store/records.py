@@ -1,0 +1,271 @@
+"""The table of jobs: state, progress and outcome as everybody sees them, beside DBOS's own tables.
+
+DBOS runs a job exactly once and recovers it; this table says what people ask for. Every change of state names the
+states it may come from, so that a late worker never overwrites a cancellation.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import run_dbos_database_migrations
+from pydantic import TypeAdapter
+from sqlalchemy.exc import IntegrityError
+
+from isslim.store.errors import NotFound, Unavailable
+from isslim.store.settings import StoreSettings
+from isslim.types.inspection import Inspection
+from isslim.types.jobs import CompressionRequest, Job, JobState
+from isslim.types.manifest import CurvePoint
+from isslim.types.problem import Problem
+
+LOG_LINES = 50
+METADATA = sa.MetaData()
+"""Of all tables of this project; DBOS keeps its own."""
+_JOBS = sa.Table(
+    "iss_jobs",
+    METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(32), nullable=False, index=True),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("updated_at", sa.DateTime, nullable=False),
+    sa.Column("stage", sa.String(64), nullable=False, default=""),
+    sa.Column("progress", sa.Float, nullable=False, default=0.0),
+    sa.Column("message", sa.Text, nullable=False, default=""),
+    sa.Column("log", sa.Text, nullable=False, default="[]"),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("model_id", sa.String(64)),
+    sa.Column("problem", sa.Text),
+    sa.Column("curve", sa.Text, nullable=False, default="[]"),
+    sa.Column("inspection", sa.Text),
+)
+_CURVE = TypeAdapter(list[CurvePoint])
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+
+
+def create_tables(engine: sa.Engine) -> None:
+    """Creates the tables that are not there yet, and columns that an earlier release did not have, which may be null."""
+    for last in (False, True):
+        try:
+            METADATA.create_all(engine)
+            _add_columns(engine)
+        except (sa.exc.OperationalError, sa.exc.ProgrammingError):
+            # Another process created one between the look and the creation.
+            if last:
+                raise
+        else:
+            return
+
+
+def _add_columns(engine: sa.Engine) -> None:
+    """Adds the columns that a table lacks."""
+    seen = sa.inspect(engine)
+    for table in METADATA.tables.values():
+        there = {column["name"] for column in seen.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                kind = column.type.compile(engine.dialect)
+                with engine.begin() as connection:
+                    connection.exec_driver_sql(
+                        f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"
+                    )
+
+
+class JobRecords:
+    """Reads and writes the table; opens (and on first use creates) the database.
+
+    SQLite is set to write-ahead logging, without which the service's reads and the worker's writes block each other.
+    Every method raises `Unavailable` when the database does not answer.
+
+    Attributes:
+        url: of the database.
+        engine: its connections.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self.url = settings.database
+        sqlite = self.url.startswith("sqlite")
+        if sqlite:
+            Path(settings.home).mkdir(parents=True, exist_ok=True)
+        self.engine = sa.create_engine(
+            self.url, connect_args={"timeout": settings.database_wait_seconds} if sqlite else {}
+        )
+        if sqlite:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        run_dbos_database_migrations(self.url)
+        create_tables(self.engine)
+        sa.event.listen(self.engine, "handle_error", _passing)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.engine.dispose()
+
+    def add(self, job_id: str, request: CompressionRequest) -> tuple[Job, int]:
+        """The job of that id, created if it is new, and its run.
+
+        One that failed, was cancelled, or whose model was deleted begins a new run.
+        """
+        now = _now()
+        fresh = {
+            "state": JobState.QUEUED, "created_at": now, "updated_at": now, "stage": "", "progress": 0.0, "message": "",
+            "log": "[]", "attempts": 0, "model_id": None, "problem": None, "curve": "[]", "inspection": None,
+            "request": request.model_dump_json(),
+        }  # fmt: skip
+        with self.engine.begin() as connection:
+            try:
+                with connection.begin_nested():
+                    connection.execute(_JOBS.insert().values(id=job_id, run=1, **fresh))
+            except IntegrityError:
+                ended = sa.or_(
+                    _JOBS.c.state.in_([JobState.FAILED, JobState.CANCELLED]),
+                    sa.and_(_JOBS.c.state == JobState.SUCCEEDED, _JOBS.c.model_id.is_(None)),
+                )
+                connection.execute(
+                    _JOBS.update()
+                    .where(_JOBS.c.id == job_id, ended)
+                    .values(run=_JOBS.c.run + 1, **fresh)
+                )
+        return self.get(job_id), self.run_of(job_id)
+
+    def forget_model(self, model_id: str) -> None:
+        """Jobs that made a model which is deleted lose it: the same request then makes it anew."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                _JOBS.update()
+                .where(_JOBS.c.model_id == model_id)
+                .values(model_id=None, message="the model is gone", updated_at=_now())
+            )
+
+    def get(self, job_id: str) -> Job:
+        """One job.
+
+        Raises:
+            NotFound: when there is none of that id.
+        """
+        return _job(self._row(job_id))
+
+    def run_of(self, job_id: str) -> int:
+        """Which run of the job is the current one."""
+        return int(self._row(job_id).run)
+
+    def all(self) -> list[Job]:
+        """All jobs, newest first, without their logs and inspections."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(_JOBS.select().order_by(_JOBS.c.created_at.desc())).all()
+        return [_job(row).model_copy(update={"log": [], "inspection": None}) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(_JOBS.c.state, sa.func.count()).group_by(_JOBS.c.state)
+            ).all()
+        return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in rows}
+
+    def begin(self, job_id: str, run: int) -> int | None:
+        """Marks a run as running and counts the attempt; None when it must not run (ended, or an older run)."""
+        changed = self._change(
+            job_id,
+            run,
+            ACTIVE,
+            state=JobState.RUNNING,
+            attempts=_JOBS.c.attempts + 1,
+            message="starting",
+        )
+        return self.get(job_id).attempts if changed else None
+
+    def advance(
+        self, job_id: str, run: int, stage: str, progress: float, message: str, log: list[str]
+    ) -> bool:
+        """Records progress of a running job; False when it is no longer running."""
+        return self._change(
+            job_id,
+            run,
+            (JobState.RUNNING,),
+            stage=stage,
+            progress=progress,
+            message=message,
+            log=json.dumps(log[-LOG_LINES:]),
+        )
+
+    def inspected(self, job_id: str, run: int, inspection: Inspection) -> bool:
+        """Records what was understood of a running job's upload; False when it is no longer running."""
+        return self._change(
+            job_id, run, (JobState.RUNNING,), inspection=inspection.model_dump_json()
+        )
+
+    def finish(
+        self,
+        job_id: str,
+        run: int,
+        state: JobState,
+        *,
+        model_id: str | None = None,
+        problem: Problem | None = None,
+        curve: list[CurvePoint] | None = None,
+    ) -> bool:
+        """Ends a run; False when it had ended before."""
+        values: dict[str, Any] = {
+            "state": state,
+            "model_id": model_id,
+            "curve": _CURVE.dump_json(curve or []).decode(),
+        }
+        if problem is not None:
+            values |= {"problem": problem.model_dump_json(), "message": problem.title}
+        if state is JobState.SUCCEEDED:
+            values["progress"] = 1.0
+        return self._change(job_id, run, ACTIVE, **values)
+
+    def _change(self, job_id: str, run: int, allowed: tuple[JobState, ...], **values: Any) -> bool:
+        statement = _JOBS.update().where(
+            _JOBS.c.id == job_id, _JOBS.c.run == run, _JOBS.c.state.in_(allowed)
+        )
+        with self.engine.begin() as connection:
+            return connection.execute(statement.values(updated_at=_now(), **values)).rowcount == 1
+
+    def _row(self, job_id: str) -> sa.Row[Any]:
+        if "\0" in job_id:  # Postgres refuses it in any text
+            raise NotFound("job", job_id)
+        with self.engine.connect() as connection:
+            row = connection.execute(_JOBS.select().where(_JOBS.c.id == job_id)).one_or_none()
+        if row is None:
+            raise NotFound("job", job_id)
+        return row
+
+
+def _passing(context: sa.engine.ExceptionContext) -> None:
+    """Gives the faults that may pass one name, whatever the database."""
+    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError):
+        raise Unavailable(str(context.original_exception)) from context.original_exception
+
+
+def _job(row: sa.Row[Any]) -> Job:
+    request = CompressionRequest.model_validate_json(row.request)
+    return Job(
+        id=row.id,
+        state=JobState(row.state),
+        name=request.recipe.name,
+        created_at=row.created_at.replace(tzinfo=UTC),
+        updated_at=row.updated_at.replace(tzinfo=UTC),
+        stage=row.stage,
+        progress=row.progress,
+        message=row.message,
+        log=json.loads(row.log),
+        attempts=row.attempts,
+        model_id=row.model_id,
+        problem=Problem.model_validate_json(row.problem) if row.problem else None,
+        curve=_CURVE.validate_json(row.curve),
+        inspection=Inspection.model_validate_json(row.inspection) if row.inspection else None,
+        request=request,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

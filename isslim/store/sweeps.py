@@ -1,0 +1,170 @@
+"""A sweep: one upload compressed under several recipes, whose curves are merged into one Pareto front.
+
+The parent is a record, not a running job: its children are ordinary jobs on the queue, so that any number of workers share
+them, one worker does them one after the other, and nothing waits in a worker's slot. State and front are read off the
+children whenever somebody asks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from isslim.store.bundles import BundleStore
+from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.queue import DbosJobQueue
+from isslim.store.records import METADATA, create_tables
+from isslim.types.jobs import CompressionRequest, FrontPoint, Job, JobState, Sweep
+from isslim.types.manifest import CurvePoint
+from isslim.types.report import Report
+
+MOST_VARIATIONS = 32
+_SWEEPS = sa.Table(
+    "iss_sweeps",
+    METADATA,
+    sa.Column("id", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("jobs", sa.Text, nullable=False),
+)
+
+
+class SweepStore:
+    """Keeps sweeps beside the jobs.
+
+    Args:
+        queue: runs the children.
+        bundles: holds the curves of those that succeeded.
+    """
+
+    def __init__(self, queue: DbosJobQueue, bundles: BundleStore) -> None:
+        self._queue, self._bundles = queue, bundles
+        create_tables(queue.records.engine)
+
+    def begin(self, name: str, requests: Sequence[CompressionRequest]) -> Sweep:
+        """Queues every request. The same requests again are the same sweep; its failed jobs begin a new run."""
+        jobs = [self._queue.enqueue(request).id for request in requests]
+        sweep_id = hashlib.sha256(json.dumps(jobs).encode()).hexdigest()[:20]
+        values = {"id": sweep_id, "name": name, "jobs": json.dumps(jobs)}
+        with self._queue.records.engine.begin() as connection:
+            try:
+                with connection.begin_nested():
+                    connection.execute(
+                        _SWEEPS.insert().values(
+                            created_at=datetime.now(UTC).replace(tzinfo=None), **values
+                        )
+                    )
+            except IntegrityError:
+                pass  # it is there already
+        return self.get(sweep_id)
+
+    def get(self, sweep_id: str) -> Sweep:
+        """The sweep as it is now.
+
+        Raises:
+            NotFound: when there is none of that id.
+        """
+        if "\0" in sweep_id:  # Postgres refuses it in any text
+            raise NotFound("sweep", sweep_id)
+        with self._queue.records.engine.connect() as connection:
+            row = connection.execute(_SWEEPS.select().where(_SWEEPS.c.id == sweep_id)).one_or_none()
+        if row is None:
+            raise NotFound("sweep", sweep_id)
+        return self._read(row)
+
+    def all(self) -> list[Sweep]:
+        """All sweeps, newest first."""
+        with self._queue.records.engine.connect() as connection:
+            rows = connection.execute(_SWEEPS.select().order_by(_SWEEPS.c.created_at.desc())).all()
+        return [self._read(row) for row in rows]
+
+    def cancel(self, sweep_id: str) -> Sweep:
+        """Cancels every job that has not ended."""
+        for job in self.get(sweep_id).jobs:
+            if not job.state.ended:
+                self._queue.cancel(job.id)
+        return self.get(sweep_id)
+
+    def _read(self, row: sa.Row[tuple[object, ...]]) -> Sweep:
+        jobs = [
+            self._queue.get(job_id).model_copy(update={"log": []})
+            for job_id in json.loads(row.jobs)
+        ]
+        return Sweep(
+            id=row.id,
+            name=row.name,
+            created_at=row.created_at.replace(tzinfo=UTC),
+            state=state_of([job.state for job in jobs]),
+            progress=sum(1.0 if job.state.ended else job.progress for job in jobs) / len(jobs),
+            jobs=jobs,
+            front=pareto([point for job in jobs for point in self._points(job)]),
+        )
+
+    def _points(self, job: Job) -> list[FrontPoint]:
+        if job.model_id is None:
+            return [_tried(job.id, point) for point in job.curve]
+        try:
+            bundle = self._bundles.open(job.model_id)
+        except (NotFound, CorruptBundle):
+            return []  # deleted or damaged since
+        report = Report.model_validate_json(bundle.path("report.json").read_bytes())
+        published = [
+            FrontPoint(
+                job_id=job.id,
+                model_id=job.model_id,
+                parameters=variant.parameters,
+                mult_adds=variant.mult_adds,
+                loss=variant.loss,
+                estimate=variant.estimate,
+            )
+            for variant in bundle.manifest.variants
+            if variant.name == "compressed"
+        ]
+        # The chosen point is the published model by a quick estimate, which must not beat its own figure.
+        return [*published, *(_tried(job.id, point) for point in report.curve if not point.chosen)]
+
+
+def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:
+    """The points that no other beats or equals in both multiply-adds and quality; a published one wins a draw.
+
+    What was only tried has the search's quick estimate: it pushes out no published figure, and goes where it contradicts one.
+    """
+    front: list[FrontPoint] = []
+    least, published = math.inf, math.inf
+    for point in sorted(points, key=lambda p: (p.mult_adds, p.loss, p.model_id is None)):
+        if point.model_id is not None and point.loss < published:
+            front = [each for each in front if each.model_id is not None or each.loss > point.loss]
+            published = least = point.loss
+            front.append(point)
+        elif point.model_id is None and point.loss < least:
+            least = point.loss
+            front.append(point)
+    return front
+
+
+def _tried(job_id: str, point: CurvePoint) -> FrontPoint:
+    return FrontPoint(
+        job_id=job_id,
+        model_id=None,
+        parameters=point.parameters,
+        mult_adds=point.mult_adds,
+        loss=point.loss,
+        estimate=point.estimate,
+    )
+
+
+def state_of(jobs: Sequence[JobState]) -> JobState:
+    """The state of a sweep whose jobs are in these."""
+    states = set(jobs)
+    if states == {JobState.QUEUED}:
+        return JobState.QUEUED
+    if not all(state.ended for state in states):
+        return JobState.RUNNING
+    order = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.BUDGET_NOT_MET)
+    return next(state for state in order if state in states)

@@ -1,0 +1,119 @@
+"""Uploads: streamed to disk under a limit while they are hashed, then kept by their hash.
+
+The same content sent twice is stored once. A failed upload leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path, PurePath
+from uuid import uuid4
+
+from isslim.store.artifacts import Artifacts, room_for, sha256_of
+from isslim.store.errors import EmptyUpload, StoreError, TooLarge
+from isslim.store.settings import StoreSettings
+from isslim.types.jobs import UploadRef
+
+
+class UploadStore:
+    """Content-addressed uploads in artifact storage, as `uploads/<sha256>`."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._artifacts = Artifacts(settings)
+        self._limit = settings.upload_limit_bytes
+        self._arriving = settings.home / "arriving"
+
+    async def save(
+        self, chunks: AsyncIterator[bytes], filename: str, limit_bytes: int | None = None
+    ) -> UploadRef:
+        """Takes a stream in.
+
+        Args:
+            chunks: the content.
+            filename: as the sender called it; only its last part is kept, and only for messages.
+            limit_bytes: in place of the settings' limit.
+
+        Raises:
+            TooLarge: as soon as the limit is passed.
+            EmptyUpload: when there was no byte.
+            OutOfSpace: when the disk is full.
+        """
+        limit = self._limit if limit_bytes is None else limit_bytes
+        self._arriving.mkdir(parents=True, exist_ok=True)
+        name = PurePath(filename).name or "upload"
+        digest, size = hashlib.sha256(), 0
+        # A name of its own for each arrival: two equal uploads at once must not share a file.
+        arriving = self._arriving / uuid4().hex
+        try:
+            with room_for(name), arriving.open("wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise TooLarge(name, limit)
+                    digest.update(chunk)
+                    # In threads, this and what follows: a slow disk must not keep others from being answered.
+                    await asyncio.to_thread(file.write, chunk)
+            if size == 0:
+                raise EmptyUpload(name)
+            upload = UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size)
+            # It is written anew even when it is there: that makes it young again, and safe from a sweep.
+            await asyncio.to_thread(self._artifacts.take, _name(upload.sha256), arriving)
+            return upload
+        finally:
+            arriving.unlink(missing_ok=True)
+
+    def save_file(self, path: Path) -> UploadRef:
+        """Takes a local file in, under the same rules as `save`."""
+        size = path.stat().st_size
+        if size > self._limit:
+            raise TooLarge(path.name, self._limit)
+        if size == 0:
+            raise EmptyUpload(path.name)
+        upload = UploadRef(sha256=sha256_of(path), filename=path.name, size_bytes=size)
+        self._artifacts.put(_name(upload.sha256), path)
+        return upload
+
+    def fetch(self, upload: UploadRef, folder: Path) -> Path:
+        """Copies an upload into a folder, as its hash, and checks it.
+
+        Raises:
+            NotFound: when it is not in storage.
+            StoreError: when its content is not what was uploaded.
+        """
+        target = folder / upload.sha256
+        if not target.exists():
+            self._artifacts.get(_name(upload.sha256), target)
+        if sha256_of(target) != upload.sha256:
+            target.unlink()
+            raise StoreError(f"upload '{upload.filename}' was changed in storage; send it again")
+        return target
+
+    def delete(self, sha256: str) -> None:
+        """Removes an upload. Nothing happens when there is none."""
+        self._artifacts.delete([_name(sha256)])
+
+    def sweep(self, needed: set[str], older_than_seconds: float = 3600.0) -> None:
+        """Removes uploads that no job needs, and what is left of arrivals whose service was killed.
+
+        Young ones stay: their request may not have been queued yet.
+
+        Args:
+            needed: hashes that jobs still to end refer to.
+            older_than_seconds: what counts as young.
+        """
+        old = self._artifacts.older("uploads", older_than_seconds)
+        self._artifacts.delete(
+            [name for name in old if name.removeprefix("uploads/") not in needed]
+        )
+        for path in self._arriving.iterdir() if self._arriving.is_dir() else []:
+            with suppress(FileNotFoundError):  # arrived in this moment
+                if time.time() - path.stat().st_mtime > older_than_seconds:
+                    path.unlink()
+
+
+def _name(sha256: str) -> str:
+    return f"uploads/{sha256}"

@@ -1,0 +1,82 @@
+"""Named arrays as the content of an npz file: whatever their names are, without pickles, and into bounded memory."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST = 4 << 30
+"""Bytes that all arrays of a file may take in memory, where nothing else is said."""
+
+
+class BadArrays(ValueError):
+    """It is no npz of arrays, or a too large one."""
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """An npz file's content. `numpy.savez` takes no array that is called as one of its own parameters is.
+
+    Args:
+        arrays: by name; texts may come as objects, which are written as numpy's own texts: they could else only be pickled.
+
+    Raises:
+        ValueError: when an array holds other objects.
+    """
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as file:
+        for name, array in arrays.items():
+            plain = np.asarray(array)
+            if plain.dtype.kind == "O" and all(isinstance(each, str) for each in plain.flat):
+                plain = plain.astype(np.str_)
+            with file.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, plain, allow_pickle=False)
+    return content.getvalue()
+
+
+def read_npz(content: bytes, largest: int = LARGEST) -> dict[str, NDArray[Any]]:
+    """Every array of an npz that a stranger sent.
+
+    Args:
+        content: of the file.
+        largest: bytes that all arrays together may take in memory.
+
+    Raises:
+        BadArrays: when something else is in it, or more.
+    """
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as file:
+            entries = file.infolist()
+            strange = [entry.filename for entry in entries if not entry.filename.endswith(".npy")]
+            if strange:
+                raise BadArrays(f"'{strange[0]}' in it is no array")
+            total = sum(entry.file_size for entry in entries)
+            if total > largest:
+                raise BadArrays(f"its arrays take {total:,} bytes; at most {largest:,}")
+            return {entry.filename.removesuffix(".npy"): _array(file, entry) for entry in entries}
+    except (
+        Exception
+    ) as error:  # zipfile, zlib, lzma and tokenize each have errors of their own for what is broken
+        raise BadArrays(f"this is no npz of arrays: {error or type(error).__name__}") from error
+
+
+def _array(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    with file.open(entry) as stream:
+        version = np.lib.format.read_magic(stream)
+        read_header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, kind = read_header(stream)
+        # An array is allocated by what its header says, before it is read.
+        if math.prod(shape) * kind.itemsize > entry.file_size:
+            raise BadArrays(f"'{entry.filename}' is cut off")
+    with file.open(entry) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        return array

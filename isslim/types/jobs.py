@@ -1,0 +1,198 @@
+"""What a job is, and the protocol behind which the queue engine stands.
+
+The service enqueues and reads; the worker runs. Both see jobs only through `JobQueue`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from isslim.types.inspection import Inspection, PendingInspection
+from isslim.types.manifest import CurvePoint, Estimate
+from isslim.types.problem import Problem
+from isslim.types.provenance import Sha256
+from isslim.types.recipe import Recipe
+
+
+class JobState(StrEnum):
+    """A job's life: queued -> running -> one of the four ends."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    BUDGET_NOT_MET = "budget-not-met"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """True when nothing more will happen."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class UploadRef(BaseModel):
+    """One uploaded file, content-addressed in the store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Sha256 = Field(description="of its content, under which it is kept")
+    filename: str = Field(description="as the sender called it", examples=["model.pt"])
+    size_bytes: int = Field(description="of its content", examples=[20631552])
+
+
+class CompressionRequest(BaseModel):
+    """What `POST /compress` asks for: uploads by hash, and the recipe. Equal requests are one job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: UploadRef = Field(
+        description="safetensors, a PyTorch checkpoint of weights, or an ONNX graph"
+    )
+    model_data: UploadRef | None = Field(
+        default=None,
+        description="the data file of an ONNX graph that was saved as two, as torch's exporter does",
+    )
+    config: UploadRef | None = Field(default=None, description="JSON config beside the weights")
+    vocabulary: UploadRef | None = Field(
+        default=None, description="words or characters by id, or tokenizer.json"
+    )
+    vectors: UploadRef | None = Field(
+        default=None, description="word vectors of a question-answering model"
+    )
+    characters: UploadRef | None = Field(
+        default=None, description="characters of a question-answering model"
+    )
+    train: UploadRef | None = Field(
+        default=None, description="text or questions to learn and fine-tune on"
+    )
+    calibration: UploadRef | None = Field(default=None, description="text or questions to observe")
+    held_out: UploadRef | None = Field(default=None, description="text or questions to judge on")
+    check: UploadRef | None = Field(
+        default=None, description="text that the perplexity in `Recipe.check` is of"
+    )
+    check_graph: UploadRef | None = Field(
+        default=None, description="ONNX export of the same language model"
+    )
+    check_graph_data: UploadRef | None = Field(
+        default=None, description="data file of a `check_graph` saved as two"
+    )
+    recipe: Recipe = Field(default=Recipe(), description="what is asked of the compression")
+
+    @property
+    def uploads(self) -> list[UploadRef]:
+        """The uploads that are there."""
+        return [upload for _, upload in self.files]
+
+    @property
+    def files(self) -> list[tuple[str, UploadRef]]:
+        """Field and upload of those that are there, the model first."""
+        fields = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return [(name, upload) for name, upload in fields if isinstance(upload, UploadRef)]
+
+
+class Job(BaseModel):
+    """A job as everybody sees it."""
+
+    id: str = Field(
+        description="made of the request: equal requests are one job",
+        examples=["419642ce19b52b52119a"],
+    )
+    state: JobState = Field(description="where it stands", examples=["running"])
+    name: str = Field(description="of the model to be", examples=["mine"])
+    created_at: datetime = Field(
+        description="when this run of it was asked for", examples=["2026-11-24T12:00:00Z"]
+    )
+    updated_at: datetime = Field(
+        description="when anything last changed", examples=["2026-11-24T12:01:00Z"]
+    )
+    stage: str = Field(
+        default="", description="of the pipeline; empty: not begun", examples=["search"]
+    )
+    progress: float = Field(
+        default=0.0, ge=0, le=1, description="share of the whole", examples=[0.4]
+    )
+    message: str = Field(
+        default="",
+        description="the last thing told",
+        examples=["40% removed: perplexity 33.35 (+4.2%)"],
+    )
+    log: list[str] = Field(
+        default=[], description="the last lines, oldest first", examples=[["search: ..."]]
+    )
+    attempts: int = Field(default=0, description="how often a worker began it", examples=[1])
+    model_id: str | None = Field(
+        default=None, description="the bundle, once succeeded", examples=["9e0f95b09709d4a3"]
+    )
+    inspection: Inspection | None = Field(
+        default=None,
+        description="what was understood of the upload; null: not looked at yet, or left out of a list",
+    )
+    problem: Problem | None = Field(default=None, description="why it ended without a model")
+    curve: list[CurvePoint] = Field(default=[], description="kept when the budget could not be met")
+    request: CompressionRequest = Field(description="what was asked")
+
+
+class FrontPoint(BaseModel):
+    """One model that no other model of the sweep beats in both work and quality."""
+
+    job_id: str = Field(description="whose curve it is on", examples=["419642ce19b52b52119a"])
+    model_id: str | None = Field(
+        description="set when this very model was published", examples=["9e0f95b09709d4a3"]
+    )
+    parameters: int = Field(description="of the whole model", examples=[2571596])
+    mult_adds: int = Field(description="per token", examples=[2340000])
+    loss: float = Field(description="against the original, on the held-out data", examples=[0.045])
+    estimate: Estimate | None = Field(
+        default=None, description="of `loss`; null: no interval can be told"
+    )
+
+
+class Sweep(BaseModel):
+    """A sweep as everybody sees it."""
+
+    id: str = Field(
+        description="made of its jobs: equal requests are one sweep",
+        examples=["7d0a2b9f3c1e4a5b6c7d"],
+    )
+    name: str = Field(
+        description="of the models to be, each with a number behind it", examples=["mine"]
+    )
+    created_at: datetime = Field(
+        description="when it was asked for", examples=["2026-11-24T12:00:00Z"]
+    )
+    state: JobState = Field(
+        description="running while a job is to end; then succeeded when one succeeded, else the worst end",
+        examples=["running"],
+    )
+    progress: float = Field(description="mean of the jobs'", examples=[0.4])
+    jobs: list[Job] = Field(description="in the order of the variations, without their logs")
+    front: list[FrontPoint] = Field(description="from the least work to the most")
+
+
+class JobQueue(Protocol):
+    """Enqueue, look, cancel. Every method may raise `isslim.store.errors.NotFound` for an unknown id."""
+
+    def enqueue(self, request: CompressionRequest) -> Job:
+        """Queues the request, or returns the job that stands for it; one that failed or whose model is gone runs anew."""
+
+    def inspect(self, request: CompressionRequest) -> str:
+        """Queues an inspection of a request, or joins the one that is under way; returns its id."""
+
+    def inspection(self, inspection_id: str) -> Inspection | PendingInspection:
+        """The answer of an inspection, or where it stands."""
+
+    def get(self, job_id: str) -> Job:
+        """The job as it is now."""
+
+    def list(self) -> list[Job]:
+        """All jobs, newest first, without their logs."""
+
+    def forget_model(self, model_id: str) -> None:
+        """Says that a model was deleted, so that the request that made it makes it anew."""
+
+    def cancel(self, job_id: str) -> Job:
+        """Asks a queued or running job to stop; an ended one stays as it is."""

@@ -1,0 +1,364 @@
+"""The bundle's manifest: everything that a reader may rely on, as versioned pydantic models.
+
+A manifest names data, never code. `store/__init__.py` specifies the bundle as a whole.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from isslim.types.provenance import Provenance, Sha256
+from isslim.types.recipe import Frozen, GraphMetric, Recipe
+from isslim.types.states import StatesRecord
+
+Task = Literal["language-model", "question-answering", "graph"]
+Architecture = Literal[
+    "lstm-language-model", "gru-language-model", "rhn-language-model", "bidaf", "onnx-graph"
+]
+Metric = Literal["perplexity", "f1"] | GraphMetric
+"""What a budget of quality is about: see `isslim/types/quality.py`."""
+VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
+SENTENCE = (30, 1)
+"""(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one thread."""
+
+
+class FileRecord(Frozen):
+    """One file of the bundle, by its plain path relative to the bundle's folder."""
+
+    path: str = Field(description="plain relative path", examples=["original.onnx"])
+    size_bytes: int = Field(description="of its content", ge=0, examples=[20631552])
+    sha256: Sha256 = Field(description="of its content")
+
+
+class AxisRecord(Frozen):
+    """One named axis: how many components it had and which indices were kept, ascending.
+
+    An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are columns of that basis.
+    """
+
+    name: str = Field(description="what it indexes", examples=["units:lstm0"])
+    original: int = Field(description="components before", examples=[256])
+    kept: int = Field(description="components left", examples=[194])
+    kept_indices: list[int] = Field(description="which were kept, ascending", examples=[[0, 2, 3]])
+
+
+class TextContract(Frozen):
+    """How a text becomes scored tokens. Defined in `isslim/runtime/language/text.py`; recorded so that a score can be repeated."""
+
+    unit: Literal["word", "character", "subword"] = Field(
+        description="what one token is", examples=["word"]
+    )
+    vocabulary: int = Field(description="number of tokens", examples=[10000])
+    start_token: str | None = Field(
+        description="stands before a text; null: its first token is given", examples=["<eos>"]
+    )
+    unknown_token: str | None = Field(
+        description="what strange tokens become; null: refused", examples=["<unk>"]
+    )
+    newline_token: str | None = Field(
+        description="what a line break becomes, word-level", examples=["<eos>"]
+    )
+
+
+class Estimate(Frozen):
+    """How sure a loss of quality is: its 95 % interval, and the sample that it stands on."""
+
+    low: float = Field(description="lower end of the loss's 95 % interval", examples=[0.031])
+    high: float = Field(description="upper end of it", examples=[0.057])
+    count: int = Field(description="size of the sample", ge=0, examples=[10000])
+    unit: Literal["tokens", "questions", "decisions", "rows"] = Field(
+        description="what was counted", examples=["tokens"]
+    )
+    method: Literal["wilson", "block bootstrap"] = Field(
+        description="of the interval", examples=["block bootstrap"]
+    )
+
+
+class Ratio(Frozen):
+    """The time of another variant divided by that of this one: the median over the rounds, and its 95 % interval."""
+
+    median: float = Field(description="how many times as fast as the other", examples=[1.4])
+    low: float = Field(description="lower end of the 95 % interval", examples=[1.3])
+    high: float = Field(description="upper end of the 95 % interval", examples=[1.5])
+
+
+class LatencyRecord(Frozen):
+    """Median and tail of one variant at one shape, measured interleaved with the original.
+
+    `speedup` is the median over pairs of original / this, with the 95 % interval of that median.
+    """
+
+    steps: int = Field(
+        description="tokens of each sequence in one run; of a graph 1 where the names of its dimensions do not tell",
+        examples=[30],
+    )
+    batch: int = Field(description="sequences side by side; of a graph as `steps`", examples=[1])
+    threads: int = Field(description="of one run", examples=[1])
+    device: str = Field(description="where it ran", default="cpu", examples=["cpu"])
+    median_ms: float = Field(description="of one run, by the clock on the wall", examples=[0.63])
+    p90_ms: float = Field(
+        description="nine runs of ten are faster, by the clock on the wall", examples=[0.7]
+    )
+    speedup: float = Field(description="original / this, median over the rounds", examples=[4.1])
+    speedup_low: float = Field(description="lower end of its 95 % interval", examples=[4.0])
+    speedup_high: float = Field(description="upper end of its 95 % interval", examples=[4.2])
+    against_int8: Ratio | None = Field(
+        default=None,
+        description="the same ratio to `original-int8`; null: it was not timed beside this one",
+    )
+    cpu_ms: float | None = Field(
+        default=None,
+        description="CPU time of the thread that ran one run undisturbed; null: not read (a GPU, or several threads)",
+        examples=[0.62],
+    )
+    basis: Literal["wall", "cpu"] = Field(
+        default="wall",
+        description="the clock that the ratios are of: `cpu` where the host was busy",
+        examples=["wall"],
+    )
+    steady: bool = Field(
+        default=True,
+        description="false: the ratios of single rounds lie too far apart for any of them to be relied on",
+        examples=[True],
+    )
+    run: str | None = Field(
+        default=None,
+        description="of a graph: which run was timed, and the shapes of its inputs",
+        examples=["the median recorded run (x: 1 x 20 x 16)"],
+    )
+    spoken: bool = Field(
+        default=False,
+        description="the one that the verdict speaks of, and a speed budget is about",
+        examples=[True],
+    )
+
+    @property
+    def milliseconds(self) -> float:
+        """Of one run, by the clock that the ratios are of."""
+        return self.median_ms if self.basis == "wall" or self.cpu_ms is None else self.cpu_ms
+
+
+class PartRecord(Frozen):
+    """A part of a network, from its input to its answer: what it holds and what it computes.
+
+    A matrix that two parts share is counted once, in the first. A look-up has no multiply-adds.
+    """
+
+    name: str = Field(description="for people", examples=["LSTM layer 1"])
+    axis: str | None = Field(
+        default=None, description="of its units, where they can go", examples=["units:lstm0"]
+    )
+    width: int = Field(description="its units; 0: it has none", examples=[225])
+    directions: list[int] = Field(
+        default=[],
+        description="of a bidirectional layer: its units forward and backward",
+        examples=[[72, 72]],
+    )
+    parameters: int = Field(description="biases included", examples=[252000])
+    mult_adds: int = Field(description="per token or step", examples=[251100])
+
+
+class Sized(Frozen):
+    """Something that has a size on every prunable axis."""
+
+    sizes: dict[str, int] = Field(
+        description="components of every prunable axis",
+        examples=[{"embedding": 54, "units:lstm0": 225}],
+    )
+
+    @property
+    def embedding(self) -> int | None:
+        """Width of the embedding; None where it is no axis of its own."""
+        return self.sizes.get("embedding")
+
+    @property
+    def units(self) -> list[int]:
+        """Units of each recurrent layer."""
+        return [size for axis, size in self.sizes.items() if axis.startswith("units:")]
+
+
+class VariantRecord(Sized):
+    """One ONNX graph of the bundle, verified and measured."""
+
+    name: VariantName = Field(description="which of the four", examples=["compressed-int8"])
+    file: str = Field(description="its graph in the bundle", examples=["compressed-int8.onnx"])
+    precision: Literal["float32", "int8"] = Field(description="of its weights", examples=["int8"])
+    eight_bit: list[str] = Field(
+        default=[],
+        description="parts whose weights take 8 bits; of `2 of 3 recurrent layers` one does not",
+        examples=[["embedding", "recurrent layers", "softmax"]],
+    )
+    float32: list[str] = Field(
+        default=[],
+        description="of an int8 variant: parts whose weights do not take 8 bits",
+        examples=[["convolution", "attention", "heads"]],
+    )
+    tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
+    size_bytes: int = Field(description="of the file", examples=[2610000])
+    parts: list[PartRecord] = Field(description="where the parameters and the work are")
+    metrics: dict[str, float] = Field(
+        description="on the held-out data, through the runtime", examples=[{"perplexity": 33.2}]
+    )
+    loss: float = Field(
+        description="how much worse than the original in the manifest's metric: a relative rise of perplexity, a fall of F1 "
+        "in points, a change of outputs",
+        examples=[0.044],
+    )
+    estimate: Estimate | None = Field(
+        default=None,
+        description="of `loss`; null: the original, or nothing that an interval can be told of",
+    )
+    states: StatesRecord | None = Field(
+        default=None,
+        description="of a graph that gives states back; null: it does not, or this is the original",
+    )
+    int8_form: str | None = Field(
+        default=None,
+        description="how its weights take 8 bits; null: they do not",
+        examples=["8 bits, a scale per column"],
+    )
+    latency: list[LatencyRecord] = Field(
+        default=[], description="one record for each shape that was timed"
+    )
+
+    @property
+    def parameters(self) -> int:
+        """Of all parts."""
+        return sum(part.parameters for part in self.parts)
+
+    @property
+    def mult_adds(self) -> int:
+        """Of all parts, per token or step."""
+        return sum(part.mult_adds for part in self.parts)
+
+    def at(self, shape: tuple[int, int]) -> LatencyRecord:
+        """Its latency at (steps, batch).
+
+        Raises:
+            ValueError: when it was not timed there.
+        """
+        for each in self.latency:
+            if (each.steps, each.batch) == shape:
+                return each
+        raise ValueError(f"'{self.name}' was not timed at (steps, batch) = {shape}")
+
+    @property
+    def sentence(self) -> LatencyRecord:
+        """The latency that is spoken of; where no record says so, that at `SENTENCE`, or else the first.
+
+        Raises:
+            ValueError: when it was not timed at all.
+        """
+        if spoken := [each for each in self.latency if each.spoken]:
+            return spoken[0]
+        shapes = [(each.steps, each.batch) for each in self.latency]
+        return self.at(SENTENCE if SENTENCE in shapes or not shapes else shapes[0])
+
+
+class CheckRecord(Frozen):
+    """One verification that the bundle passed: the largest error found and the tolerance it had to meet."""
+
+    name: str = Field(description="what was compared", examples=["pruned = masked reference"])
+    detail: str = Field(
+        description="on what",
+        examples=["log-probabilities of 420 tokens, state carried over 3 runs"],
+    )
+    error: float = Field(description="largest difference found, nats", examples=[1.9e-6])
+    tolerance: float = Field(description="what it had to stay below", examples=[1e-4])
+
+
+class CurvePoint(Sized):
+    """One model on the trade-off curve, before fine-tuning."""
+
+    removed_share: float = Field(
+        description="of all that removing every prunable component would save, the share that is gone, 0 to 1",
+        examples=[0.4],
+    )
+    parameters: int = Field(description="of the network", examples=[2571596])
+    mult_adds: int = Field(description="per token or step", examples=[2340000])
+    value: float = Field(
+        description="in the task's metric, by the search's quick estimate", examples=[33.4]
+    )
+    loss: float = Field(
+        description="how much worse than the original, as of a variant", examples=[0.045]
+    )
+    estimate: Estimate | None = Field(
+        default=None,
+        description="of `loss`, by the quick estimate's sample; null: no interval can be told",
+    )
+    within_budget: bool = Field(
+        description="as it stands here, before fine-tuning", examples=[True]
+    )
+    speedup: float | None = Field(
+        default=None,
+        description="original / this, one thread; timed for speed budgets",
+        examples=[3.1],
+    )
+    chosen: bool = Field(default=False, description="the one that was published", examples=[False])
+    correction: Literal["inputs", "means", "nothing"] = Field(
+        default="inputs",
+        description="what stands in for what was removed: a mixture of the kept inputs, means, or nothing; the best of them",
+        examples=["inputs"],
+    )
+
+
+class EpochPoint(Frozen):
+    """One epoch of learning: what it cost beside how many components were left."""
+
+    round: int = Field(description="counted from 1", examples=[1])
+    seconds: float = Field(description="of its training steps", examples=[94.1])
+    steps: int = Field(description="training steps; fewer where it ended early", examples=[1327])
+    units: dict[str, int] = Field(
+        description="components of every axis", examples=[{"units:lstm0": 400}]
+    )
+    training_value: float = Field(
+        description="under dropout: perplexity, or of question answering the loss in nats per question",
+        examples=[88.2],
+    )
+    held_out_value: float = Field(
+        description="in the task's metric, by the quick estimate", examples=[101.3]
+    )
+
+
+class Manifest(Frozen):
+    """`manifest.json`: the head of a bundle."""
+
+    format_version: Literal[2] = Field(description="of this form", default=2, examples=[2])
+    task: Task = Field(
+        description="what the model does", default="language-model", examples=["language-model"]
+    )
+    metric: Metric = Field(
+        default="perplexity", description="what `loss` is about", examples=["perplexity"]
+    )
+    name: str = Field(description="as its recipe called it", examples=["mine"])
+    created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
+    architecture: Architecture = Field(
+        description="of the networks",
+        default="lstm-language-model",
+        examples=["lstm-language-model"],
+    )
+    recipe: Recipe = Field(description="what was asked for")
+    text: TextContract | None = Field(default=None, description="of a language model")
+    axes: list[AxisRecord] = Field(description="what was kept of each")
+    variants: list[VariantRecord] = Field(description="the graphs, the original first")
+    checks: list[CheckRecord] = Field(description="what was proven")
+    provenance: Provenance = Field(description="where it comes from")
+    files: list[FileRecord] = Field(description="all files of the bundle but this one")
+
+    @property
+    def contract(self) -> TextContract:
+        """How texts are read.
+
+        Raises:
+            ValueError: when this is no language model.
+        """
+        if self.text is None:
+            raise ValueError(f"'{self.name}' is a {self.task}: it scores no text")
+        return self.text
+
+    def variant(self, name: str) -> VariantRecord | None:
+        """The variant of that name, or None."""
+        return next((variant for variant in self.variants if variant.name == name), None)

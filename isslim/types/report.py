@@ -1,0 +1,144 @@
+"""`report.json` of a bundle: what was tried, what came of it, and samples of what the variants answer."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from isslim.types.inspection import Inspection
+from isslim.types.manifest import CurvePoint, EpochPoint, VariantName
+from isslim.types.recipe import Frozen
+
+
+class SampleAnswer(Frozen):
+    """What a variant answers to a sample, through the code that the service answers with."""
+
+    variant: VariantName = Field(description="which one", examples=["compressed-int8"])
+    text: str = Field(description="the answer: `context[start:end]`", examples=["The cat"])
+    score: float = Field(description="its probability, 0 to 1", examples=[0.83])
+    start: int = Field(
+        description="its first character's position in the context, in code points", examples=[0]
+    )
+    end: int = Field(description="the position behind its last character", examples=[7])
+
+
+class Sample(Frozen):
+    """Something held out that was asked, and what variants answer."""
+
+    asked: str = Field(description="the question", examples=["Who sat?"])
+    context: str = Field(
+        description="what it is about, whole", examples=["The cat sat on the mat. It purred."]
+    )
+    golden: list[str] = Field(
+        description="right answers; empty where none was sent", examples=[["The cat"]]
+    )
+    golden_span: tuple[int, int] | None = Field(
+        default=None,
+        description="where a right answer stands in the context, as `start` and `end` of an answer; null: not known",
+        examples=[(0, 7)],
+    )
+    answers: list[SampleAnswer] = Field(
+        description="the original's first, then that of the best compressed variant"
+    )
+
+
+class Conclusions(Frozen):
+    """What came of it: whether it is worth it, and a sentence each on speed, size and quality, every figure with its interval."""
+
+    variant: VariantName | None = Field(
+        default=None,
+        description="the one that is recommended; null: none keeps to the budget",
+        examples=["compressed"],
+    )
+    worth: bool = Field(
+        description="whether it gains a tenth or more in speed or size over the original, and over int8 alone where that keeps "
+        "to the budget",
+        examples=[True],
+    )
+    faster: bool | None = Field(
+        default=None,
+        description="surely faster than both; null: not measured steadily",
+        examples=[True],
+    )
+    smaller: bool = Field(
+        default=False, description="a tenth or more smaller than both", examples=[True]
+    )
+    advice: str = Field(
+        description="whether to use it",
+        examples=["Worth pruning for size, not for speed: it is not much faster."],
+    )
+    speed: str = Field(
+        default="",
+        description="against int8 alone and the original",
+        examples=[
+            "compressed is 2.00x (1.80 to 2.20) as fast as the original, for one text of 30 tokens on one thread."
+        ],
+    )
+    size: str = Field(
+        default="",
+        description="against the original and int8 alone",
+        examples=[
+            "Its file is 0.8 MB: 12.7x smaller than the original, 3.1x smaller than int8 alone."
+        ],
+    )
+    quality: str = Field(
+        default="",
+        description="on data that nothing was fitted to, with the size of the sample",
+        examples=[
+            "Perplexity rises by 4.40% (95 %: +3.90% to +4.90%, 10,000 tokens that nothing was fitted to)."
+        ],
+    )
+    reservations: list[str] = Field(
+        default=[],
+        description="what the figures do not show, the gravest first",
+        examples=[["Observed on RANDOM inputs."]],
+    )
+
+    @property
+    def text(self) -> str:
+        """All of it, whole."""
+        return " ".join(
+            each
+            for each in (self.advice, self.speed, self.size, self.quality, *self.reservations)
+            if each
+        )
+
+
+class Report(Frozen):
+    """The trade-off curve, what was left out and samples, for the card and the reader's questions."""
+
+    inspection: Inspection | None = Field(
+        default=None,
+        description="what was understood of the upload; null: in bundles of earlier releases",
+    )
+    curve: list[CurvePoint] = Field(
+        description="what was tried, from the least removed to the most"
+    )
+    original_value: float = Field(
+        description="of the original, by the same quick estimate", examples=[31.9]
+    )
+    epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
+    verdict: str = Field(
+        description="what was gained, or why it is not worth it: the sentences of `conclusions`",
+        examples=[
+            "compressed-int8 is 4.1x (3.9 to 4.3) as fast as the original, for one text of 30 tokens on one thread."
+        ],
+    )
+    conclusions: Conclusions | None = Field(
+        default=None,
+        description="the verdict by its parts; null: of a bundle made before there were any",
+    )
+    samples: list[Sample] = Field(
+        default=[],
+        description="spread over the held-out data; empty where a model answers nothing that a person could read",
+    )
+    notes: list[str] = Field(
+        default=[], description="what could not shrink, and why", examples=[[]]
+    )
+    left_out: list[str] = Field(
+        default=[], description="variants not published and why", examples=[[]]
+    )
+    cautions: list[str] = Field(
+        default=[],
+        description="where the calibration data are too few, counted in rows, and what stands in for what was removed",
+        examples=[["400 rows were observed for the 385 inputs of `gru.forward`"]],
+    )

@@ -1,0 +1,100 @@
+"""The equations of every network, one step at a time in float64, with components held at zero on demand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
+from isslim.compress.networks import LanguageModel
+
+V = 31
+NETWORKS: dict[str, LstmSpec | GruSpec | RhnSpec] = {
+    "lstm": LstmSpec(V, 6, (9, 7)),
+    "lstm-tied": LstmSpec(V, 7, (9, 7), tied=True),
+    "gru": GruSpec(V, 6, (9, 7)),
+    "gru-tied": GruSpec(V, 7, (9, 7), tied=True),
+    "rhn": RhnSpec(V, 6, 9, 3),
+    "rhn-tied": RhnSpec(V, 9, 9, 3, tied=True),
+    "rhn-depth-1": RhnSpec(V, 9, 9, 1, tied=True),
+}
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def slow_log_probs(
+    network: LanguageModel, tokens: np.ndarray, keep: dict[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """Log-probabilities (T, B, V) from a zero state; what an axis does not keep is multiplied by zero at every step."""
+    arrays = {name: array.astype(np.float64) for name, array in network.arrays().items()}
+    masks = {axis: np.zeros(size) for axis, size in network.declaration().axes.items()}
+    for axis, mask in masks.items():
+        mask[keep[axis] if keep and axis in keep else slice(None)] = 1
+    head = arrays.get("decoder.weight", arrays["embedding.weight"])
+    state: dict[str, np.ndarray] = {}
+    result = []
+    for row in tokens:
+        if isinstance(network, RhnLanguageModel):
+            top = _highway(network, arrays, masks, state, row)
+        elif isinstance(network, GruLanguageModel | LstmLanguageModel):
+            top = _stacked(network, arrays, masks, state, row)
+        logits = top @ head.T + arrays["decoder.bias"]
+        logits = logits - logits.max(-1, keepdims=True)
+        result.append(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+    return np.stack(result)
+
+
+def _stacked(
+    network: GruLanguageModel | LstmLanguageModel,
+    arrays: dict[str, np.ndarray],
+    masks: dict[str, np.ndarray],
+    state: dict[str, np.ndarray],
+    row: np.ndarray,
+) -> np.ndarray:
+    units = network.spec.units
+    last = f"units:{network.cell}{len(units) - 1}"
+    x = arrays["embedding.weight"][row] * masks["embedding" if "embedding" in masks else last]
+    for k, size in enumerate(units):
+        prefix = f"layers.{k}."
+        h = state.get(f"h{k}", np.zeros((len(row), size)))
+        inward = x @ arrays[prefix + "weight_ih_l0"].T + arrays[prefix + "bias_ih_l0"]
+        across = h @ arrays[prefix + "weight_hh_l0"].T + arrays[prefix + "bias_hh_l0"]
+        if isinstance(network, GruLanguageModel):
+            (ri, zi, ni), (rh, zh, nh) = np.split(inward, 3, axis=1), np.split(across, 3, axis=1)
+            z = sigmoid(zi + zh)
+            h = (1 - z) * np.tanh(ni + sigmoid(ri + rh) * nh) + z * h
+        else:
+            i, f, g, o = np.split(inward + across, 4, axis=1)
+            c = state.get(f"c{k}", np.zeros((len(row), size)))
+            state[f"c{k}"] = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+            h = sigmoid(o) * np.tanh(state[f"c{k}"])
+        x = state[f"h{k}"] = h * masks[f"units:{network.cell}{k}"]
+    return x
+
+
+def _highway(
+    network: RhnLanguageModel,
+    arrays: dict[str, np.ndarray],
+    masks: dict[str, np.ndarray],
+    state: dict[str, np.ndarray],
+    row: np.ndarray,
+) -> np.ndarray:
+    width, mask = network.spec.width, masks["units:rhn"]
+    x = arrays["embedding.weight"][row] * masks.get("embedding", mask)
+    s = state.get("s", np.zeros((len(row), width)))
+    for depth in range(network.spec.depth):
+        weight, bias = (
+            arrays[f"highway.depths.{depth}.weight"],
+            arrays[f"highway.depths.{depth}.bias"],
+        )
+        read = arrays["highway.input.weight"]
+        h, t = weight[:width] @ s.T, weight[width:] @ s.T  # (W, B)
+        if depth == 0:
+            h, t = h + read[:width] @ x.T, t + read[width:] @ x.T
+        h, t = np.tanh(h.T + bias[:width]), sigmoid(t.T + bias[width:])
+        s = (h * t + s * (1 - t)) * mask
+    state["s"] = s
+    return s

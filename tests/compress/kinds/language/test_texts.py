@@ -1,0 +1,117 @@
+"""The uploaded texts against the model: what is read wrongly shows in its perplexity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from isslim.compress.errors import TextUnusable
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.kinds.language.texts import NEVER_COMPARED, read_texts
+from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.networks import LanguageModel
+from isslim.runtime.language.text import TextCodec, word_tokenizer
+from isslim.types.manifest import TextContract
+from isslim.types.recipe import Recipe
+from tests.conftest import WORDS, Trained
+
+
+def codec(words: list[str]) -> TextCodec:
+    contract = TextContract(
+        unit="word",
+        vocabulary=len(words),
+        start_token="<eos>",
+        unknown_token="<unk>",
+        newline_token="<eos>",
+    )
+    return TextCodec(word_tokenizer(words, "<unk>", "<eos>"), contract)
+
+
+def permuted_gates(network: LanguageModel) -> LanguageModel:
+    """The same weights with the gates in Keras' order, i f g o in that of i g f o."""
+    arrays = network.arrays()
+    for name, array in arrays.items():
+        if name.startswith("layers."):
+            first, second, third, fourth = np.split(array, 4)
+            arrays[name] = np.concatenate([first, third, second, fourth])
+    return network.rebuilt(arrays)
+
+
+def test_model_that_is_read_as_it_was_trained_is_judged(trained: Trained) -> None:
+    for calibration, held_out in ((trained.calibration, None), (None, trained.held_out)):
+        read_texts(trained.network, codec(WORDS), calibration, held_out, Recipe())
+
+
+def test_wrong_vocabulary_or_gates_are_refused_by_their_perplexity(trained: Trained) -> None:
+    turned = [*WORDS[:2], *WORDS[:1:-1]]
+    for network, words in ((trained.network, turned), (permuted_gates(trained.network), WORDS)):
+        for calibration, held_out in ((trained.calibration, None), (None, trained.held_out)):
+            with pytest.raises(
+                TextUnusable, match="worse than guessing among its 25 tokens"
+            ) as refused:
+                read_texts(network, codec(words), calibration, held_out, Recipe())
+            assert "vocabulary" in refused.value.issues[0]
+
+
+@pytest.mark.parametrize("field", ["calibration", "held_out"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"xyzzy plugh " * 200, "holds no token of the vocabulary: xyzzy, plugh"),
+        (
+            b"xyzzy plugh " * 200 + b"the cat",
+            "over 90 % of the .* tokens are not in the vocabulary",
+        ),
+        (b"the cat sees the river", "has [0-9]+ tokens; at least 100 are needed"),
+        (b"\xff\xfe\x00" * 99, "is not UTF-8"),
+    ],
+    ids=["strange", "nearly all strange", "short", "binary"],
+)
+def test_unusable_texts_are_refused(
+    content: bytes, reason: str, field: str, trained: Trained, tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_bytes(content)
+    inputs = Inputs(
+        model=trained.model, vocabulary=trained.vocabulary, **{field: tmp_path / "text"}
+    )
+    with pytest.raises(TextUnusable, match=reason) as refused:
+        read_task(inputs, Recipe())
+    assert refused.value.problem().kind == "text-unusable"
+
+
+def test_text_that_the_model_writes_itself_is_not_judged(trained: Trained) -> None:
+    read_texts(
+        permuted_gates(trained.network), codec(WORDS), None, None, Recipe(calibration_tokens=300)
+    )
+
+
+def test_untrained_model_guesses_and_is_allowed(tmp_path: Path) -> None:
+    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40,)))
+    network.initialise(0.1, torch.Generator().manual_seed(0))
+    drawn = torch.randint(len(WORDS), (500,), generator=torch.Generator().manual_seed(1))
+    (tmp_path / "text").write_text(" ".join(WORDS[index] for index in drawn))
+    read_texts(network, codec(WORDS), None, tmp_path / "text", Recipe(calibration_tokens=300))
+
+
+def test_what_nothing_bears_out_is_said(trained: Trained, tmp_path: Path) -> None:
+    network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40,)))
+    network.initialise(0.1, torch.Generator().manual_seed(0))
+    few = Recipe(calibration_tokens=300, held_out_tokens=300)
+    for held_out, own in ((trained.held_out, ""), (None, ", on its own text")):
+        told = read_texts(network, codec(WORDS), None, held_out, few).caveat
+        assert "the original is hardly better than guessing (perplexity" in told
+        assert f"among 25 tokens{own})" in told
+    assert read_texts(trained.network, codec(WORDS), None, trained.held_out, few).caveat == ""
+    assert read_texts(trained.network, codec(WORDS), None, None, few).caveat == NEVER_COMPARED
+
+
+def test_share_of_unknown_tokens_stands_in_the_origin(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(
+        b"\xef\xbb\xbf" + b"the cat sees xyzzy\n" * 100
+    )  # 5 tokens a line, one unknown; no mark
+    texts = read_texts(trained.network, codec(WORDS), tmp_path / "text", trained.held_out, Recipe())
+    assert texts.calibration_origin == "uploaded text (500 tokens, 20.0 % of them unknown)"
+    assert ", 0.0 % of them unknown" in texts.held_out_origin

@@ -1,0 +1,229 @@
+"""What a refusal says was possible, and which rule turned it down: over drawn models, it never contradicts itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isslim.compress.contract import Published, Quality
+from isslim.compress.errors import BudgetNotMet
+from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.task import LanguageTask
+from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.ranking import Learned, learn
+from isslim.compress.search.budget import LEAST_GAIN, Known, find, gain
+from isslim.compress.search.candidates import AIM, ROUNDS, TUNED_ROUNDS, _Spending
+from isslim.types.manifest import Estimate
+from isslim.types.quality import keeps
+from isslim.types.recipe import Budget, Recipe
+from tests.conftest import Trained
+
+LIMIT = 0.02
+
+
+class Judged(LanguageTask):
+    """A task whose losses are given: a share of what was removed, and an interval where that is asked for."""
+
+    slope, floor, width, count = 1.0, 0.0, 0.0, 5000
+
+    def judge(self, network: object) -> Quality:
+        removed = 1 - axes.parameters(network.declaration()) / axes.parameters(
+            self.original.declaration()
+        )  # type: ignore[attr-defined]
+        loss = self.floor + self.slope * removed
+        estimate = Estimate(
+            low=loss - self.width,
+            high=loss + self.width,
+            count=self.count,
+            unit="tokens",
+            method="block bootstrap",
+        )
+        return Quality(100 * (1 + loss), loss, estimate)
+
+
+@pytest.fixture(scope="module")
+def prepared(trained: Trained) -> tuple[Judged, Learned]:
+    task = read_task(
+        Inputs(
+            trained.model,
+            vocabulary=trained.vocabulary,
+            calibration=trained.calibration,
+            held_out=trained.held_out,
+        ),
+        Recipe(budget=Budget(perplexity_rise=LIMIT)),
+    )
+    task.__class__ = Judged
+    declaration = task.original.declaration()
+    observed = observe(task.original, task.texts.calibration)
+    return task, learn(
+        task.original.arrays(), declaration, observed, prunable=tuple(declaration.axes)
+    )
+
+
+def refused(
+    task: Judged, learned: Learned, budget: Budget, tmp_path: Path, allowance: float = 1.0
+) -> BudgetNotMet | None:
+    try:
+        find(learned, task, Recipe(budget=budget), tmp_path, lambda done, message: None, allowance)
+    except BudgetNotMet as answer:
+        return answer
+    return None
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2, 0.9, 1.5, 3.0, 40.0])
+@pytest.mark.parametrize("floor", [-0.01, 0.0, 0.0199, 0.02000001, 0.5])
+@pytest.mark.parametrize(("width", "count"), [(0.0, 5000), (0.004, 5000), (0.004, 300)])
+@pytest.mark.parametrize("allowance", [1.0, 0.6])
+def test_refusal_names_the_rule_that_turned_down_what_was_possible(
+    slope: float,
+    floor: float,
+    width: float,
+    count: int,
+    allowance: float,
+    prepared: tuple[Judged, Learned],
+    tmp_path: Path,
+) -> None:
+    task, learned = prepared
+    task.slope, task.floor, task.width, task.count = slope, floor, width, count
+    budget = Budget(perplexity_rise=LIMIT)
+    answer = refused(task, learned, budget, tmp_path, allowance)
+    if answer is None:
+        return
+    whole = task.original.declaration()
+    within = [point for point in answer.curve if point.within_budget]
+    saved = [
+        gain(point.parameters, point.mult_adds, axes.parameters(whole), axes.mult_adds(whole))
+        for point in within
+    ]
+    if not within:
+        assert "the gentlest of" in answer.detail
+        loss = min(point.loss for point in answer.curve)
+        estimate = Estimate(
+            low=0, high=loss + width, count=count, unit="tokens", method="block bootstrap"
+        )
+        assert not keeps(budget, loss, estimate)
+        told = [
+            float(each) for each in re.findall(r"([\d.]+)%, where the budget allows", answer.detail)
+        ]
+        told += [
+            float(each) for each in re.findall(r"upper end, ([\d.]+)%, has to keep", answer.detail)
+        ]
+        assert told or "(95 %:" in answer.detail
+        assert all(each > 100 * LIMIT for each in told)  # as printed
+    elif max(saved) < LEAST_GAIN:
+        assert "saves less than 2% of both is not published (the rule LEAST_GAIN)" in answer.detail
+        assert "gentlest" not in answer.detail
+    else:
+        assert allowance < 1
+        assert "the published figures, which decide, were above it" in answer.detail
+
+
+def test_shares_between_which_no_unit_lies_are_one_point(
+    prepared: tuple[Judged, Learned], tmp_path: Path
+) -> None:
+    task, learned = prepared
+    task.slope, task.floor, task.width, task.count = 40.0, 0.5, 0.0, 5000
+    few = replace(learned, order=learned.order[:3], savings=learned.savings[:3])
+    answer = refused(task, few, Budget(perplexity_rise=LIMIT), tmp_path)
+    assert answer is not None
+    assert [point.removed_share for point in answer.curve] == [0.0]
+
+
+def test_saving_work_alone_is_a_gain() -> None:
+    assert gain(995, 80, 1000, 100) == pytest.approx(0.2)
+    assert gain(900, 100, 1000, 100) == pytest.approx(0.1)
+    assert gain(0, 0, 0, 0) == 1.0
+
+
+def test_shares_that_were_judged_are_not_told_again(
+    prepared: tuple[Judged, Learned], tmp_path: Path
+) -> None:
+    task, learned = prepared
+    task.slope, task.floor, task.width, task.count = 0.05, 0.0, 0.0, 5000
+    told, known = list[str](), Known()
+    for allowance in (1.0, 0.8):
+        recipe = Recipe(budget=Budget(perplexity_rise=LIMIT))
+        find(
+            learned,
+            task,
+            recipe,
+            tmp_path,
+            lambda done, message: told.append(message),
+            allowance,
+            known,
+        )
+    assert len(told) == len(set(told)) == len({share for share, _ in known})
+
+
+def answered(
+    spending: _Spending,
+    estimated: float,
+    loss: float,
+    *,
+    kept: bool | None = None,
+    missed: bool = False,
+) -> float | None:
+    within = loss <= LIMIT if kept is None else kept
+    spending.answered(Quality(0.0, estimated), Published(within, missed, loss))
+    return spending.allowance
+
+
+def test_next_search_allows_what_the_published_figure_leaves() -> None:
+    spending = _Spending(Budget(perplexity_rise=LIMIT), tuned=False)
+    assert spending.allowance == AIM
+    assert answered(spending, 0.018, 0.027) == pytest.approx(0.018 / LIMIT * AIM * LIMIT / 0.027)
+    assert answered(spending, 0.0125, 0.0185) is None  # within, and enough of it is spent
+
+
+def test_what_is_left_of_the_budget_is_spent_once_more() -> None:
+    spending = _Spending(Budget(perplexity_rise=LIMIT), tuned=False)
+    assert answered(spending, 0.019, 0.012) == pytest.approx(0.019 / 0.012 * AIM)
+    assert "60% of the budget is spent" in spending.told
+    # The bolder one breaks it: the one before stands, and no third is measured for what is left between.
+    assert answered(spending, 0.03, 0.021) is not None
+    assert 0.019 / LIMIT < spending.allowance < 0.03 / LIMIT
+
+
+def test_after_fine_tuning_a_bolder_cut_follows_where_the_budget_is_not_spent() -> None:
+    spending = _Spending(Budget(perplexity_rise=0.05), tuned=True)
+    assert spending.allowance == 1.5
+    spending.answered(Quality(0.0, 0.074), Published(True, False, -0.097))
+    assert spending.allowance == pytest.approx(
+        (0.074 + 0.097) / 0.05 + AIM
+    )  # what tuning won back, and the budget
+    spending.answered(Quality(0.0, 0.22), Published(True, False, 0.01))
+    assert spending.allowance > 0.22 / 0.05
+    spending.answered(Quality(0.0, 0.3), Published(False, False, 0.06))
+    assert spending.allowance is None
+    assert len(spending._tried) == TUNED_ROUNDS
+
+
+def test_search_ends_whatever_is_measured() -> None:
+    generator = np.random.default_rng(0)
+    for tuned in (False, True):
+        for _ in range(200):
+            spending, rounds = _Spending(Budget(perplexity_rise=LIMIT), tuned), 0
+            while spending.allowance is not None:
+                assert np.isfinite(spending.allowance)
+                assert spending.allowance > 0
+                estimated = float(spending.allowance * LIMIT * generator.uniform(0.5, 1))
+                answered(
+                    spending,
+                    estimated,
+                    float(generator.normal(0.02, 0.02)),
+                    missed=bool(generator.random() < 0.3),
+                )
+                rounds += 1
+            assert rounds <= (TUNED_ROUNDS if tuned else ROUNDS)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.02])
+def test_without_an_estimate_or_a_budget_there_is_one_search(limit: float) -> None:
+    spending = _Spending(Budget(perplexity_rise=limit), tuned=False)
+    spending.answered(Quality(0.0, 0.01) if limit == 0 else None, Published(False, False, 0.05))
+    assert spending.allowance is None

@@ -1,0 +1,135 @@
+"""Which of several measured candidates is published when 8 bits miss a budget that float32 keeps to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from isslim.compress import pipeline
+from isslim.compress.contract import Quality
+from isslim.compress.export.quantize import EightBit, Form
+from isslim.compress.inspection.inspect import begin
+from isslim.compress.kinds.registry import Inputs
+from isslim.compress.search.candidates import ROUNDS
+from isslim.store.bundles import BundleStore
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
+from isslim.types.jobs import CompressionRequest
+from isslim.types.manifest import VariantRecord
+from isslim.types.recipe import Budget, Recipe
+from isslim.types.report import Report
+from tests.conftest import Trained
+
+RISE = 0.2
+
+
+def spoilt(path: Path) -> None:
+    """Makes a graph answer worse than any budget here: its decoder's bias leans to one token."""
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "decoder_bias":
+            bias = numpy_helper.to_array(tensor).copy()
+            bias[3] += 8
+            tensor.CopyFrom(numpy_helper.from_array(bias.astype(np.float32), tensor.name))
+    onnx.save(model, path)
+
+
+def published(
+    home: Path, trained: Trained, costly: Callable[[Path], bool], **options: Any
+) -> tuple[dict[str, VariantRecord], list[str], Report]:
+    """Compresses where 8 bits cost too much for the graphs that `costly` names; variants, messages and report."""
+    recipe = Recipe(
+        name="choice", budget=Budget(perplexity_rise=RISE), calibration_tokens=1500, **options
+    )
+    task, inspection = begin(
+        Inputs(
+            trained.model,
+            vocabulary=trained.vocabulary,
+            calibration=trained.calibration,
+            held_out=trained.held_out,
+        ),
+        recipe,
+        lambda found: None,
+    )
+
+    class Costly(type(task)):  # type: ignore[misc]
+        def quantize(self, network: Any, source: Path, target: Path, form: Form) -> EightBit:
+            found: EightBit = super().quantize(network, source, target, form)
+            if source.name == "compressed.onnx" and costly(source):
+                spoilt(target)
+            return found
+
+        def judge(self, network: Any) -> Quality:
+            judged.append(network)
+            return super().judge(network)  # type: ignore[no-any-return]
+
+    judged: list[Any] = []
+    task.__class__ = Costly
+    settings, told = StoreSettings(home=home), list[str]()
+    (home / "work").mkdir(parents=True)
+    request = CompressionRequest(
+        model=UploadStore(settings).save_file(trained.model), recipe=recipe
+    )
+    stages = pipeline.Stages(lambda stage, done, message: told.append(message))
+    bundles = BundleStore(settings)
+    bundle = bundles.open(
+        pipeline._compress(task, inspection, request, home / "work", stages, bundles)
+    )
+    assert not (home / "work" / "bundle").exists()
+    cut = [weights(network) for network in judged if network is not task.original]
+    assert len(cut) == len(set(cut))  # a search that comes again judges nothing anew
+    report = Report.model_validate_json(bundle.path("report.json").read_text())
+    return {variant.name: variant for variant in bundle.manifest.variants}, told, report
+
+
+def steps(told: list[str]) -> int:
+    return sum("stepping back" in message for message in told)
+
+
+def weights(network: Any) -> bytes:
+    return b"".join(each.tobytes() for each in network.arrays().values())
+
+
+def test_a_little_less_is_removed_where_8_bits_then_keep_to_the_budget(
+    tmp_path: Path, trained: Trained
+) -> None:
+    bold, told, _ = published(tmp_path / "free", trained, lambda source: False)
+    assert steps(told) == 0
+    found, told, report = published(
+        tmp_path / "bound",
+        trained,
+        lambda source: source.stat().st_size <= bold["compressed"].size_bytes,
+    )
+    assert steps(told) == 1
+    assert found["compressed"].parameters > bold["compressed"].parameters
+    assert found["compressed-int8"].loss <= RISE
+    assert report.left_out == []
+    (chosen,) = (point for point in report.curve if point.chosen)
+    assert chosen.sizes == found["compressed"].sizes
+
+
+def test_the_boldest_is_published_without_8_bits_where_none_keeps_to_it(
+    tmp_path: Path, trained: Trained
+) -> None:
+    bold, _, _ = published(tmp_path / "free", trained, lambda source: False)
+    found, told, report = published(tmp_path / "bound", trained, lambda source: True)
+    assert steps(told) == ROUNDS
+    assert set(found) == {"original", "original-int8", "compressed"}
+    assert found["compressed"].parameters == bold["compressed"].parameters
+    assert any(each.startswith("compressed-int8: ") for each in report.left_out)
+
+
+@pytest.mark.parametrize("options", [{"finetune_minutes": 0.02}])
+def test_no_training_is_repeated_for_8_bits(
+    options: dict[str, Any], tmp_path: Path, trained: Trained
+) -> None:
+    found, told, _ = published(tmp_path / "tuned", trained, lambda source: True, **options)
+    # Whatever sends the search back is float32's.
+    assert all("compressed: " in message for message in told if "stepping back" in message)
+    assert "compressed-int8" not in found

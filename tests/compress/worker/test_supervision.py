@@ -1,0 +1,173 @@
+"""One job's child and its record, on a real database that is locked, and with children that speak nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from isslim.compress.worker.supervision import supervise
+from isslim.store.errors import Unavailable
+from isslim.store.records import JobRecords
+from isslim.store.settings import StoreSettings
+from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
+
+TELLING = """
+import json, sys, time
+from pathlib import Path
+for step in range(25):
+    print(json.dumps({"stage": "work", "progress": step / 25, "message": f"step {step}"}), flush=True)
+    time.sleep(0.1)
+print(json.dumps({"result": {"model_id": "0123456789abcdef"}}), flush=True)
+"""
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[JobRecords]:
+    made = JobRecords(StoreSettings(home=tmp_path / "home", database_wait_seconds=0.05))
+    model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+    made.add("job", CompressionRequest(model=model))
+    yield made
+    made.close()
+
+
+@contextmanager
+def locked(records: JobRecords) -> Iterator[None]:
+    """Another process is writing, and does not come to an end."""
+    other = sqlite3.connect(records.url.removeprefix("sqlite:///"))
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.rollback()
+        other.close()
+
+
+def in_child(
+    records: JobRecords, code: str, work: Path, meanwhile: Callable[[], None] = lambda: None
+) -> Job:
+    """Supervises a child that runs `code`, with something happening in a thread beside it."""
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    asyncio.run(supervise(records, [sys.executable, "-c", code], work, "job", 1))
+    thread.join()
+    assert not list(work.iterdir())
+    return records.get("job")
+
+
+def until(done: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_locked_database_costs_progress_and_not_the_job(
+    records: JobRecords, tmp_path: Path
+) -> None:
+    seen = []
+
+    def lock() -> None:
+        until(lambda: records.get("job").stage == "work")
+        with locked(records):
+            time.sleep(0.7)
+            before = records.get("job").progress
+            with pytest.raises(Unavailable, match="locked"):
+                records.advance("job", 1, "other", 0.0, "", [])
+        until(lambda: records.get("job").progress > before)  # later news are recorded again
+        seen.append(records.get("job").state)
+
+    job = in_child(records, TELLING, tmp_path / "work", lock)
+    assert seen == [JobState.RUNNING]
+    assert (job.state, job.model_id, job.attempts) == (JobState.SUCCEEDED, "0123456789abcdef", 1), (
+        job.problem
+    )
+    assert "work: step 24" in job.log
+
+
+@pytest.mark.parametrize("code", [TELLING.replace("range(25)", "range(1)"), "raise SystemExit(7)"])
+def test_end_of_a_job_is_recorded_however_long_the_database_is_locked(
+    code: str, records: JobRecords, tmp_path: Path
+) -> None:
+    def lock() -> None:
+        until(lambda: records.get("job").state is JobState.RUNNING)
+        with locked(records):
+            time.sleep(2)
+            assert records.get("job").state is JobState.RUNNING
+
+    job = in_child(records, code, tmp_path / "work", lock)
+    assert job.state is (JobState.SUCCEEDED if code != "raise SystemExit(7)" else JobState.FAILED)
+    assert (job.problem is None) == (job.state is JobState.SUCCEEDED)
+
+
+def test_what_was_understood_is_recorded_with_the_job(records: JobRecords, tmp_path: Path) -> None:
+    told = 'print(json.dumps({"inspection": {"understood": True, "layout": "two layers"}}), flush=True)\n'
+    code = TELLING.replace("range(25)", "range(2)").replace("for step", told + "for step")
+    job = in_child(records, code, tmp_path / "work")
+    assert job.inspection is not None
+    assert job.inspection.layout == "two layers"
+    assert records.all()[0].inspection is None  # a list is kept short
+
+
+@pytest.mark.parametrize(
+    ("last_word", "fault"),
+    [
+        ({"result": {}}, "KeyError"),
+        ({"result": None}, "TypeError"),
+        ({"problem": {"kind": 3}}, "ValidationError"),
+        (
+            {"problem": {"kind": "k", "title": "t", "detail": "d"}, "curve": [{"nope": 1}]},
+            "ValidationError",
+        ),
+    ],
+)
+def test_child_that_ends_with_nonsense_ends_its_job(
+    last_word: object, fault: str, records: JobRecords, tmp_path: Path
+) -> None:
+    job = in_child(records, f"import json; print(json.dumps({last_word!r}))", tmp_path / "work")
+    assert job.state is JobState.FAILED
+    assert job.problem is not None
+    assert job.problem.kind == "worker-fault"
+    assert fault in job.problem.detail
+
+
+def test_what_is_said_again_stands_once_in_the_log(records: JobRecords, tmp_path: Path) -> None:
+    job = in_child(
+        records, TELLING.replace('f"step {step}"', 'f"part {step // 10}"'), tmp_path / "work"
+    )
+    assert job.log == ["work: part 0", "work: part 1", "work: part 2"]
+    assert job.progress == 1
+
+
+def test_line_without_end_is_no_fault_of_the_job(records: JobRecords, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.stderr.write('x' * 9_000_000 + '\\nlast\\n'); print('y' * 9_000_000)\n"
+        + TELLING.replace("range(25)", "range(1)")
+    )
+    job = in_child(records, code, tmp_path / "work")
+    assert job.state is JobState.SUCCEEDED, job.problem
+    assert "last" in job.log
+    assert "work: step 0" in job.log
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"stage": [1], "progress": "much", "message": {}}',
+        '{"stage": "x", "progress": NaN, "message": "m"}',
+    ],
+)
+def test_progress_that_cannot_be_recorded_is_no_fault_of_the_job(
+    line: str, records: JobRecords, tmp_path: Path
+) -> None:
+    code = f"print({line!r}, flush=True); import time; time.sleep(0.5)\n" + TELLING.replace(
+        "range(25)", "range(0)"
+    )
+    assert in_child(records, code, tmp_path / "work").state is JobState.SUCCEEDED

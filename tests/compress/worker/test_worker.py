@@ -1,0 +1,490 @@
+"""The worker as real processes on a real database: success, answers, crashes, cancel, kill -9, double start."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from examples.demo import free_port
+from isslim.compress.worker.main import ID_IN_USE
+from isslim.store.bundles import BundleStore
+from isslim.store.errors import NotFound
+from isslim.store.liveness import FileLocks, locks_of
+from isslim.store.queue import DbosJobQueue
+from isslim.store.settings import StoreSettings
+from isslim.store.sweeps import SweepStore
+from isslim.types.inspection import Inspection, PendingInspection
+from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
+from isslim.types.recipe import Recipe
+from tests.conftest import Published
+
+CHILD = """
+import json, os, shutil, sys, threading, time
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+request = json.loads((folder / "request.json").read_text())
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+runs = Path(os.environ["RUNS"])
+with runs.open("a") as file:
+    file.write(f"start {request['recipe']['name']} {os.getpid()}\\n")
+
+def tell(**line):
+    print(json.dumps(line), flush=True)
+
+tell(stage="work", progress=0.3, message="begun")
+kind = request["recipe"]["name"].split("-")[0]
+if sys.argv[2:] == ["inspect"]:
+    if kind == "stuck":
+        time.sleep(600)
+    if kind == "unread":
+        tell(problem={"kind": "out-of-memory", "title": "t", "detail": "d", "issues": []}, curve=[])
+    elif kind != "crash":
+        time.sleep(2 if kind == "slow" else 0)
+        tell(inspection={"understood": True, "layout": "two layers"})
+        tell(result={"model_id": None})
+    sys.exit(7 if kind == "crash" else 0)
+if kind == "crash":
+    print("the reason", file=sys.stderr)
+    sys.exit(7)
+if kind == "answer":
+    tell(problem={"kind": "bad-weights", "title": "t", "detail": "d", "issues": ["i"]}, curve=[])
+    sys.exit(0)
+if kind == "budget":
+    tell(problem={"kind": "budget-not-met", "title": "t", "detail": "d", "issues": []}, curve=[])
+    sys.exit(0)
+if kind == "slow":
+    for step in range(40):
+        time.sleep(0.1)
+        tell(stage="work", progress=step / 40, message=f"step {step}")
+with runs.open("a") as file:
+    file.write(f"end {request['recipe']['name']} {os.getpid()}\\n")
+made = Path(os.environ["MADE"])
+shutil.copytree(made, Path(os.environ["ISS_HOME"]) / "artifacts" / "bundles" / made.name, dirs_exist_ok=True)
+tell(result={"model_id": made.name})
+"""
+
+
+class House:
+    """A home folder, its queue, and the workers started in it."""
+
+    def __init__(self, folder: Path, database_url: str | None, made: Path) -> None:
+        self.settings = StoreSettings(home=folder / "home", database_url=database_url)
+        self.child = folder / "child.py"
+        self.child.write_text(CHILD)
+        self.made = made
+        self.runs = folder / "runs.txt"
+        self.runs.touch()
+        self.queue = DbosJobQueue(self.settings)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def environment(self) -> dict[str, str]:
+        database = (
+            {}
+            if self.settings.database_url is None
+            else {"ISS_DATABASE_URL": self.settings.database_url}
+        )
+        return os.environ | {"ISS_HOME": str(self.settings.home)} | database
+
+    def worker(
+        self, executor_id: str, python: str = sys.executable, inspection_seconds: float = 20
+    ) -> subprocess.Popen[bytes]:
+        environment = self.environment() | {
+            "ISS_EXECUTOR_ID": executor_id,
+            "ISS_INSPECTION_SECONDS": str(inspection_seconds),
+            "ISS_CHILD_COMMAND": f'["{python}", "{self.child}"]',
+            "RUNS": str(self.runs),
+            "MADE": str(self.made),
+        }
+        started = subprocess.Popen(
+            [sys.executable, "-m", "isslim.compress.worker"],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.workers.append(started)
+        return started
+
+    def ask(self, name: str) -> Job:
+        model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+        return self.queue.enqueue(CompressionRequest(model=model, recipe=Recipe(name=name)))
+
+    def inspect(self, name: str) -> str:
+        model = UploadRef(sha256="0" * 64, filename="m.pt", size_bytes=1)
+        return self.queue.inspect(CompressionRequest(model=model, recipe=Recipe(name=name)))
+
+    def answered(self, inspection_id: str, seconds: float = 20) -> Inspection:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            found = self.queue.inspection(inspection_id)
+            if isinstance(found, Inspection):
+                return found
+            time.sleep(0.05)
+        pytest.fail(f"still {found}")
+
+    def until(self, job_id: str, done: Callable[[Job], bool], seconds: float = 20) -> Job:
+        limit = time.monotonic() + seconds
+        while time.monotonic() < limit:
+            job = self.queue.get(job_id)
+            if done(job):
+                return job
+            time.sleep(0.05)
+        pytest.fail(f"still {self.queue.get(job_id)}")
+
+    def ended(self, job_id: str) -> Job:
+        return self.until(job_id, lambda job: job.state.ended)
+
+    def lines(self, word: str) -> list[str]:
+        return [line for line in self.runs.read_text().splitlines() if line.startswith(word)]
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Postgres server of the tests' own; skipped where none is installed."""
+    found = shutil.which("initdb") or next(
+        iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))), None
+    )
+    if found is None:
+        pytest.skip("Postgres is not installed")
+    folder, port = Path(tempfile.mkdtemp(prefix="iss-postgres-")), free_port()
+    user: list[str] = []
+    if os.geteuid() == 0:  # the server refuses to run as root
+        if shutil.which("runuser") is None or "postgres" not in {
+            entry.pw_name for entry in pwd.getpwall()
+        }:
+            pytest.skip("Postgres does not run as root, and there is no user for it")
+        shutil.chown(folder, "postgres")
+        user = ["runuser", "-u", "postgres", "--"]
+    data = folder / "data"
+    subprocess.run(
+        [*user, found, "-D", data, "-A", "trust", "-U", "iss"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    options = [
+        "-p",
+        str(port),
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        f"unix_socket_directories={folder}",
+    ]
+    server = subprocess.Popen(
+        [*user, Path(found).with_name("postgres"), "-D", data, *options],
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+    address = f"postgresql://iss@127.0.0.1:{port}"
+    limit = time.monotonic() + 20
+    while time.monotonic() < limit:
+        try:
+            psycopg.connect(f"{address}/postgres").close()
+            break
+        except psycopg.OperationalError:
+            time.sleep(0.1)
+    yield address
+    os.killpg(server.pid, signal.SIGQUIT)
+    server.wait()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
+def house(request: pytest.FixtureRequest, tmp_path: Path, published: Published) -> Iterator[House]:
+    url = None
+    if request.param == "postgres":
+        address, name = request.getfixturevalue("postgres"), f"t{time.monotonic_ns()}"
+        with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
+            connection.execute(f"create database {name}")
+        url = f"{address}/{name}"
+    made = House(
+        tmp_path, url, published.settings.home / "artifacts" / "bundles" / published.bundle_id
+    )
+    yield made
+    for worker in made.workers:
+        if worker.poll() is None:
+            worker.kill()
+        worker.wait()
+    made.queue.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    # A zombie that init has not collected yet is dead.
+    return "\nState:\tZ" not in status
+
+
+def test_jobs_end_as_success_answer_budget_and_crash(house: House) -> None:
+    house.worker("one")
+    jobs = {name: house.ask(name).id for name in ("good", "answer", "budget", "crash")}
+    good = house.ended(jobs["good"])
+    assert (good.state, good.model_id, good.progress) == (
+        JobState.SUCCEEDED,
+        house.made.name,
+        1.0,
+    ), good.problem
+    answer = house.ended(jobs["answer"])
+    assert answer.state is JobState.FAILED
+    assert answer.problem is not None
+    assert (answer.problem.kind, answer.problem.issues) == ("bad-weights", ["i"])
+    assert house.ended(jobs["budget"]).state is JobState.BUDGET_NOT_MET
+    crash = house.ended(jobs["crash"])
+    assert crash.problem is not None
+    assert crash.problem.kind == "crashed"
+    assert "status 7" in crash.problem.detail
+    assert "the reason" in crash.problem.issues
+    assert list(house.settings.work.iterdir()) == []
+    # The same request is the same job; a failed one runs anew under the same id.
+    assert house.ask("good").state is JobState.SUCCEEDED
+    assert house.ask("crash").id == jobs["crash"]
+    house.ended(jobs["crash"])
+    house.until(jobs["crash"], lambda job: len(house.lines("start crash")) == 2)
+    assert len(house.lines("start good")) == 1
+
+
+def test_inspections_do_not_wait_for_jobs_and_always_have_an_answer(house: House) -> None:
+    house.worker("one", inspection_seconds=1.5)
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    asked = {name: house.inspect(name) for name in ("good", "unread", "crash", "stuck")}
+    good = house.answered(asked["good"])
+    assert (good.understood, good.layout) == (True, "two layers")
+    kinds = {"unread": "out-of-memory", "crash": "crashed", "stuck": "inspection-too-long"}
+    for name, kind in kinds.items():
+        found = house.answered(asked[name])
+        assert not found.understood
+        assert found.problem is not None
+        assert found.problem.kind == kind
+    assert house.queue.get(job.id).state is JobState.RUNNING
+    pids = [int(line.split()[-1]) for line in house.lines("start stuck")]
+    assert [pid for pid in pids if alive(pid)] == []
+    assert [path.name for path in house.settings.work.iterdir()] == [f"{job.id}-1"]
+    # The same request again is inspected anew, under the same id.
+    assert house.inspect("good") == asked["good"]
+    assert house.answered(asked["good"]).understood
+    assert len(house.lines("start good")) == 2
+
+
+def test_inspection_of_a_killed_worker_is_taken_up_by_a_peer(house: House) -> None:
+    first = house.worker("one")
+    asked = house.inspect("slow")
+    limit = time.monotonic() + 20
+    while not house.lines("start slow") and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert house.inspect("slow") == asked  # joins the one that is under way
+    house.worker("two")
+    first.send_signal(signal.SIGKILL)
+    assert house.answered(asked).understood
+    assert len(house.lines("start slow")) == 2
+    with pytest.raises(NotFound):
+        house.queue.inspection("nope")
+
+
+def test_inspection_without_a_worker_waits(house: House) -> None:
+    locks = locks_of(house.settings)
+    assert not locks.any_held()
+    asked = house.inspect("good")
+    found = house.queue.inspection(asked)
+    assert isinstance(found, PendingInspection)
+    assert (found.id, found.state) == (asked, "queued")
+    house.worker("one")
+    assert house.answered(asked).understood
+    assert locks.any_held()
+
+
+def test_child_that_cannot_be_started_ends_the_job_and_is_told(house: House) -> None:
+    house.worker("one", python="/nonexistent/python")
+    job = house.ended(house.ask("good").id)
+    assert job.state is JobState.FAILED
+    assert job.problem is not None
+    assert job.problem.kind == "worker-fault"
+    assert "/nonexistent/python" in job.problem.detail
+    assert list(house.settings.work.iterdir()) == []
+
+
+def test_request_whose_model_was_deleted_makes_it_anew(house: House) -> None:
+    house.worker("one")
+    job = house.ended(house.ask("good").id)
+    house.queue.forget_model(house.made.name)
+    assert house.queue.get(job.id).model_id is None
+    assert house.ask("good").id == job.id
+    house.until(job.id, lambda job: job.model_id == house.made.name)
+    assert len(house.lines("start good")) == 2
+
+
+def test_request_whose_model_was_removed_or_damaged_on_disk_makes_it_anew(house: House) -> None:
+    house.worker("one")
+    job = house.ended(house.ask("good").id)
+    bundle = house.settings.home / "artifacts" / "bundles" / house.made.name
+    assert house.ask("good").state is JobState.SUCCEEDED
+    shutil.rmtree(bundle)
+    assert house.ask("good").state is JobState.QUEUED
+    assert house.ended(job.id).model_id == house.made.name
+    (bundle / "README.md").unlink()
+    assert house.ask("good").id == job.id
+    house.until(job.id, lambda job: job.model_id == house.made.name)
+    assert len(house.lines("start good")) == 3
+
+
+def test_cancel_kills_the_child_within_a_second_and_leaves_nothing(house: House) -> None:
+    house.worker("one")
+    running, queued = house.ask("slow-a"), house.ask("slow-b")
+    house.until(running.id, lambda job: job.stage == "work")
+    pid = int(house.lines("start slow-a")[0].split()[-1])
+    assert house.queue.cancel(queued.id).state is JobState.CANCELLED
+    assert house.queue.cancel(running.id).state is JobState.CANCELLED
+    limit = time.monotonic() + 2.5
+    while alive(pid) and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert not alive(pid)
+    after = house.ask("good")
+    assert house.ended(after.id).state is JobState.SUCCEEDED
+    assert house.queue.get(running.id).state is JobState.CANCELLED
+    assert house.lines("start slow-b") == []
+    assert list(house.settings.work.iterdir()) == []
+    assert house.queue.cancel(after.id).state is JobState.SUCCEEDED  # an ended job stays as it is
+
+
+def test_killed_workers_job_is_taken_up_by_a_peer_once(house: House) -> None:
+    first = house.worker("one")
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    second = house.worker("two")
+    pid = int(house.lines("start slow")[0].split()[-1])
+    first.send_signal(signal.SIGKILL)
+    done = house.ended(job.id)
+    assert done.state is JobState.SUCCEEDED
+    assert done.attempts == 2
+    assert not alive(pid)
+    assert len(house.lines("start")) == 2
+    assert len(house.lines("end")) == 1
+    assert second.poll() is None
+
+
+def test_stranded_work_of_an_unknown_job_does_not_keep_others_from_being_taken_up(
+    house: House,
+) -> None:
+    unknown, known = house.ask("slow-a"), house.ask("slow-b")
+    dead = [house.worker("one")]
+    house.until(unknown.id, lambda job: job.stage == "work")
+    dead.append(house.worker("two"))
+    house.until(known.id, lambda job: job.stage == "work")
+    for worker in dead:
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    with house.queue.records.engine.begin() as connection:
+        connection.execute(sa.text("delete from iss_jobs where id = :id"), {"id": unknown.id})
+    house.worker("three")  # looks for work of `one` before that of `two`
+    assert house.ended(known.id).state is JobState.SUCCEEDED
+    assert len(house.lines("start slow-a")) == 1
+
+
+def test_restarted_worker_takes_up_its_own_job(house: House) -> None:
+    first = house.worker("one")
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    house.worker("one")
+    done = house.ended(job.id)
+    assert (done.state, done.attempts) == (JobState.SUCCEEDED, 2)
+    assert len(house.lines("end")) == 1
+
+
+def test_id_that_no_job_can_have_is_not_found(house: House) -> None:
+    for wrong in ("nope", "a\0b", "\ufffd", "x" * 5000):
+        for ask in (
+            house.queue.get,
+            house.queue.cancel,
+            SweepStore(house.queue, BundleStore(house.settings)).get,
+        ):
+            with pytest.raises(NotFound):
+                ask(wrong)
+
+
+def test_second_worker_of_the_same_id_refuses_to_start(house: House) -> None:
+    house.worker("one")
+    house.ended(house.ask("good").id)
+    assert house.worker("one").wait(timeout=20) == ID_IN_USE
+
+
+def test_job_cancelled_while_its_worker_is_dead_stays_cancelled(house: House) -> None:
+    first = house.worker("one")
+    job = house.ask("slow")
+    house.until(job.id, lambda job: job.stage == "work")
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    house.queue.cancel(job.id)
+    house.worker("two")
+    assert house.ended(house.ask("good").id).state is JobState.SUCCEEDED
+    assert house.queue.get(job.id).state is JobState.CANCELLED
+    assert len(house.lines("start slow")) == 1
+    assert list(house.settings.work.iterdir()) == []
+
+
+def health(house: House, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "isslim.compress.worker.health"]
+    return subprocess.run(
+        command,
+        env=house.environment() | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_health_tells_a_living_worker_from_a_dead_one_whatever_its_slot(house: House) -> None:
+    assert health(house).returncode == 1
+    first, second = (house.worker("") for _ in range(2))
+    for name in ("slow-a", "slow-b"):  # both have taken an id once both have a job
+        job = house.ask(name)
+        house.until(job.id, lambda job: job.stage == "work")
+    assert health(house).returncode == 0
+    assert health(house, ISS_EXECUTOR_ID="named").returncode == 1
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert health(house).returncode == 0  # the one in the other slot
+    second.send_signal(signal.SIGKILL)
+    second.wait()
+    dead = health(house)
+    assert dead.returncode == 1
+    assert "no worker" in dead.stderr
+
+
+def test_lock_that_cannot_be_looked_at_is_no_sign_of_life(
+    tmp_path: Path, published: Published
+) -> None:
+    house = House(tmp_path, None, published.settings.home)
+    held = FileLocks(house.settings.locks).acquire("named")
+    assert held is not None
+    assert health(house, ISS_EXECUTOR_ID="named").returncode == 0
+    house.settings.locks.rename(tmp_path / "moved")
+    house.settings.locks.write_text("no folder")
+    unseen = health(house, ISS_EXECUTOR_ID="named")
+    assert unseen.returncode == 1
+    assert "cannot be looked at" in unseen.stderr
+    gone = health(house, ISS_DATABASE_URL=f"postgresql://iss@127.0.0.1:{free_port()}/none")
+    assert gone.returncode == 1
+    assert "cannot be looked at" in gone.stderr
+    held.close()
+    house.queue.close()
+
+
+def test_worker_never_imports_torch() -> None:
+    code = "import sys, compress.worker; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
