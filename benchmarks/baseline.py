@@ -1,7 +1,7 @@
 """The dense LSTM language models that the benchmarks compress: trained once, cached, resumable.
 
-The recipe is part of the cache's name, so a changed recipe trains anew. A run that is stopped continues from its
-checkpoint.
+The recipe is part of the cache's name, so a changed recipe trains anew. A run that is stopped
+continues from its checkpoint.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from isslim.compress.kinds.language.corpus import Corpus, build_vocabulary, load_corpus
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.training.plan import TrainingPlan
 
 VOCABULARY = 10_000
 RECIPE = TrainingPlan(epochs=10, bfloat16=True, seed=1)
@@ -52,7 +52,8 @@ def baseline(
     """The dense model of a corpus: loaded when it is cached, trained (with a line of progress) when not.
 
     Args:
-        corpus: `ptb`, `gutenberg`, `pydoc` or a folder, see `isslim.compress.kinds.language.corpus`.
+        corpus: `ptb`, `gutenberg`, `pydoc` or a folder, see
+            `isslim.compress.kinds.language.corpus`.
         units: width of the embedding and of each layer.
         layers: number of LSTM layers.
         recipe: how it is trained.

@@ -3,17 +3,19 @@
     python -m benchmarks.calibrate --corpus ptb [--json] [--units 400] [--epochs 10] [--minutes 10] [--shares 0.25 0.5 0.7]
         [--tokens 20000]
 
-Trains (or loads the cached) dense model, removes a share of its LSTM units, and judges on the validation text:
+Trains (or loads the cached) dense model, removes a share of its LSTM units, and judges on the
+validation text:
 
 - `zero`: the units that ours removes, removed without repair;
-- `magnitude`: the smallest group norms (layer by layer, the same share of each), removed without repair;
+- `magnitude`: the smallest group norms (layer by layer, the same share of each), removed without
+  repair;
 - `calibrated`: structured OBS and repair, on pieces spread over the training text;
 - `self_calibrated`: the same, on text that the model wrote itself;
 - `finetuned`: `calibrated`, then `--minutes` of distillation (`--finetune-shares`);
 - `finetuned_int8`: the same graph in int8, through ONNX Runtime.
 
-All perplexities come from the quick estimate (ten streams with carried state) but the last, whose int8 effect is the ratio of
-int8 to float32 through the runtime on one stream, applied to it.
+All perplexities come from the quick estimate (ten streams with carried state) but the last, whose
+int8 effect is the ratio of int8 to float32 through the runtime on one stream, applied to it.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baseline import RECIPE, Baseline, baseline
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, declare, from_arrays
 from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.training.evaluation import perplexity

@@ -1,11 +1,14 @@
 """What each int8 form costs in perplexity and takes in time: `python -m benchmarks.int8_forms [--json] [--models NAME ...]`.
 
-Trains (or loads the cached) small language models on `pydoc`: of characters and of words, tied and not, well trained, and
-learnt by heart, whose weights are large. Every form is written and judged through the runtime; times are CPU time of one thread,
-of forms taken in turn, as ratios to the first form (which a busy host does not change). The last columns are what
-`isslim.compress.measurement.int8_choice` chooses from a glance at the same text, and what that costs on all of it.
+Trains (or loads the cached) small language models on `pydoc`: of characters and of words, tied and
+not, well trained, and learnt by heart, whose weights are large. Every form is written and judged
+through the runtime; times are CPU time of one thread, of forms taken in turn, as ratios to the
+first form (which a busy host does not change). The last columns are what
+`isslim.compress.measurement.int8_choice` chooses from a glance at the same text, and what that
+costs on all of it.
 
-A model that learnt a text by heart is judged on that text: on any other it knows nothing that int8 could spoil.
+A model that learnt a text by heart is judged on that text: on any other it knows nothing that int8
+could spoil.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
 from isslim.compress.measurement.int8_choice import write_int8
+from isslim.compress.training.plan import TrainingPlan
 from isslim.runtime.language.scoring import perplexity
 from isslim.runtime.language.session import VariantSession
 from isslim.runtime.language.text import TextCodec, word_tokenizer

@@ -1,7 +1,8 @@
 """Which learner should be the default: `python -m benchmarks.learners [--json] [--corpus pydoc] [--units 128] [--size 0.35]`.
 
-The cached dense LSTM of a corpus is compressed by learn mode to one size, by every learner for as many epochs each, from the
-trained weights and (`--scratch`) from random ones. Judged by the perplexity of the test text, which no learner has seen.
+The cached dense LSTM of a corpus is compressed by learn mode to one size, by every learner for as
+many epochs each, from the trained weights and (`--scratch`) from random ones. Judged by the
+perplexity of the test text, which no learner has seen.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a step of learning costs as units go: `python -m benchmarks.learning_time [--json] [--units 650] [--steps 6]`.
 
-An LSTM language model of two layers, vocabulary 10,000, random weights and tokens, is trained with the original as teacher, as
-in the rounds of learn mode: whole, and with a quarter, half and three quarters of the units of every axis taken out. The sizes
-are interleaved round by round; medians.
+An LSTM language model of two layers, vocabulary 10,000, random weights and tokens, is trained with
+the original as teacher, as in the rounds of learn mode: whole, and with a quarter, half and three
+quarters of the units of every axis taken out. The sizes are interleaved round by round; medians.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from rich.table import Table
 
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
 from isslim.compress.pruning import axes
+from isslim.compress.training.plan import TrainingPlan
 
 VOCABULARY, BATCH, STEPS, ROUNDS = 10_000, 20, 35, 3
 LEFT = (1.0, 0.75, 0.5, 0.25)

@@ -1,6 +1,7 @@
 """A real service process on the loopback interface, the plainest client there is, and what the first adds to a run.
 
-What a richer client adds on its own side (a third of a millisecond and more for headers as objects) is not the service's time.
+What a richer client adds on its own side (a third of a millisecond and more for headers as objects)
+is not the service's time.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def paired(
     """Requests and the runtime's own runs of the same, taken in turn.
 
     Returns:
-        Medians in milliseconds: `http_ms`, `runtime_ms`, and `overhead_ms` of the differences of neighbours in time, so
-        that the machine's drift is in both; and what the requests answered.
+        Medians in milliseconds: `http_ms`, `runtime_ms`, and `overhead_ms` of the differences of
+        neighbours in time, so that the machine's drift is in both; and what the requests answered.
     """
     over_http, direct, answers = list[float](), list[float](), list[Asked]()
     for index in range(rounds + warm_up):

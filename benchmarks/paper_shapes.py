@@ -1,8 +1,9 @@
 """Latency at the paper's shapes through our own exporter and runtime: `python -m benchmarks.paper_shapes [--json]`.
 
-Vocabulary 10,000, embedding 1500, LSTMs of (1500, 1500) and of the paper's compressed (373, 315), random weights. The
-four variants are interleaved round by round; medians. One thread, and all threads of the machine; or, with
-`--device cuda`, on a GPU, where ONNX Runtime runs what int8 changes on the CPU still.
+Vocabulary 10,000, embedding 1500, LSTMs of (1500, 1500) and of the paper's compressed (373, 315),
+random weights. The four variants are interleaved round by round; medians. One thread, and all
+threads of the machine; or, with `--device cuda`, on a GPU, where ONNX Runtime runs what int8
+changes on the CPU still.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime.language.session import VariantSession
 from isslim.runtime.latency import compare

@@ -1,8 +1,9 @@
 """Time and peak memory of a whole compression of 66 million weights: `python -m benchmarks.paper_size [--json] [--graph]`.
 
-A model of the paper's size (2 x 1500, vocabulary 10,000; random weights) with a held-out text of 10,000 tokens goes through
-the pipeline as an upload would, in a child process: calibration on its own text, export, verification, measurement. With
-`--graph` the upload is the same model as an ONNX graph without any input beside it.
+A model of the paper's size (2 x 1500, vocabulary 10,000; random weights) with a held-out text of
+10,000 tokens goes through the pipeline as an upload would, in a child process: calibration on its
+own text, export, verification, measurement. With `--graph` the upload is the same model as an ONNX
+graph without any input beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from isslim.compress.export.export import export
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.registry import Inputs
 from isslim.compress.pipeline import run

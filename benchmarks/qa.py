@@ -1,14 +1,16 @@
 """Reading comprehension, compressed: `python -m benchmarks.qa [--json] [--falls 1 2 3] [--sizes 0.3 0.22]`.
 
-Takes BiDAF as trained here on the SQuAD articles below `ISS_DATA` (trained first where it is not cached: hours, and a run that
-was stopped continues), compresses it by calibration within each of `--falls` points of F1 and by learning to each of `--sizes`,
-shares of its parameters, and compares in ONNX Runtime: EM and F1 on all questions of the validation articles, the weights of
-the LSTMs, and the median time of a question on real paragraphs, one by one, one thread, interleaved. The bundles are cached;
-together they are the trade-off. `--json` puts the fastest that loses at most `WITHIN` points of F1 first.
+Takes BiDAF as trained here on the SQuAD articles below `ISS_DATA` (trained first where it is not
+cached: hours, and a run that was stopped continues), compresses it by calibration within each of
+`--falls` points of F1 and by learning to each of `--sizes`, shares of its parameters, and compares
+in ONNX Runtime: EM and F1 on all questions of the validation articles, the weights of the LSTMs,
+and the median time of a question on real paragraphs, one by one, one thread, interleaved. The
+bundles are cached; together they are the trade-off. `--json` puts the fastest that loses at most
+`WITHIN` points of F1 first.
 
-EM and F1 are those that the pipeline measured and wrote into the bundle, which is judged on the same questions through the
-same code; `--questions` answers so many anew. The F1 of the original is not comparable with published ones: it has seen 18 % of
-the usual training questions.
+EM and F1 are those that the pipeline measured and wrote into the bundle, which is judged on the
+same questions through the same code; `--questions` answers so many anew. The F1 of the original is
+not comparable with published ones: it has seen 18 % of the usual training questions.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What `/qa` adds to the runtime: `python -m benchmarks.qa_overhead [--json] [--tokens 150]`.
 
-A real service process on the loopback interface with a published BiDAF of the paper's sizes and random weights. One
-question to a context of `--tokens` words over HTTP, and the runtime's own answer from the same arrays, in turn; then every
-stage as the service tells it. Tokenization counts as added, as `service_overhead` counts it. The
-target: at most 3 ms at the median.
+A real service process on the loopback interface with a published BiDAF of the paper's sizes and
+random weights. One question to a context of `--tokens` words over HTTP, and the runtime's own
+answer from the same arrays, in turn; then every stage as the service tells it. Tokenization counts
+as added, as `service_overhead` counts it. The target: at most 3 ms at the median.
 """
 
 from __future__ import annotations

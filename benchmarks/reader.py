@@ -1,7 +1,7 @@
 """A published question-answering model of random weights: for benchmarks of time, and tests of what serves it.
 
-Its answers mean nothing. Everything else is as in a bundle of the pipeline: graphs written, quantized and opened by the
-same code, and a codec with words, vectors and characters.
+Its answers mean nothing. Everything else is as in a bundle of the pipeline: graphs written,
+quantized and opened by the same code, and a codec with words, vectors and characters.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.questions.examples import prepare
+from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.sampling import sampled

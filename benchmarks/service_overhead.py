@@ -1,8 +1,9 @@
 """HTTP on top of the runtime, and a steady load: `python -m benchmarks.service_overhead [--json] [--seconds 300]`.
 
-A real service process on the loopback interface with a small published model. First, a `/score` of 30 words against the
-runtime's own run of the same ids, interleaved; then 16 clients for `--seconds`, with errors and memory watched (its peak
-against twice the bytes of the variants in use plus 200 MB). `--paper-size` takes the paper's 66 million weights.
+A real service process on the loopback interface with a small published model. First, a `/score` of
+30 words against the runtime's own run of the same ids, interleaved; then 16 clients for
+`--seconds`, with errors and memory watched (its peak against twice the bytes of the variants in use
+plus 200 MB). `--paper-size` takes the paper's 66 million weights.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python -m benchmarks.third_party [--json] [--change 0.1] [--audio FOLDER] [--only silero-vad]
 
-Nothing is downloaded: a package that is not installed (`pip install silero-vad`, or its wheel unpacked on PYTHONPATH) is
-skipped, and the reason is in the output. Inputs are what the models are made for - sound of speakers (made up, or the wav
-files of a folder), drawn text - recorded through the original; the models are judged on other speakers and words. A model
-whose caller carries states is also judged as a stream: each variant reads its own states on and on.
+Nothing is downloaded: a package that is not installed (`pip install silero-vad`, or its wheel
+unpacked on PYTHONPATH) is skipped, and the reason is in the output. Inputs are what the models are
+made for - sound of speakers (made up, or the wav files of a folder), drawn text - recorded through
+the original; the models are judged on other speakers and words. A model whose caller carries states
+is also judged as a stream: each variant reads its own states on and on.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from benchmarks.pictures import word
 from benchmarks.speech import Sound
 from isslim.client.show import terminal
 from isslim.compress.errors import CompressError
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
-from isslim.compress.kinds.graphs.onnx.normalise.onnx_reader import read_graph
-from isslim.compress.kinds.graphs.onnx.trace.edits import key
 from isslim.compress.kinds.registry import Inputs as Uploads
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.onnx_reader import read_graph
+from isslim.compress.onnx.trace.edits import key
 from isslim.compress.pipeline import run
 from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, write_runs
 from isslim.store.bundles import BundleStore
@@ -60,7 +61,8 @@ class Case:
         package: its distribution.
         file: the graph in it.
         streams: per speaker or page, runs in order; states are left out.
-        states: inputs that carry a state, with the output that they are next time and their first value's shape.
+        states: inputs that carry a state, with the output that they are next time and their first
+            value's shape.
         judged: the outputs that count; none: all but the states that are recognised.
     """
 

@@ -1,8 +1,9 @@
 """The whole job on one page: `make demo`.
 
-Trains a small LSTM language model on the documentation inside this Python, starts the service and a worker, uploads the
-model to `POST /compress`, and scores texts with the original and the compressed model side by side. Everything lies in
-`demo/`; the trained model is kept there, so that a second run begins with the upload.
+Trains a small LSTM language model on the documentation inside this Python, starts the service and a
+worker, uploads the model to `POST /compress`, and scores texts with the original and the compressed
+model side by side. Everything lies in `demo/`; the trained model is kept there, so that a second
+run begins with the upload.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.training.plan import TrainingPlan
 from isslim.types.jobs import JobState
 from isslim.types.recipe import Budget, Recipe
 

@@ -2,8 +2,8 @@
 
     >>> from isslim import Client, Recipe
 
-Names are loaded when they are first asked for, so that `import isslim` costs nothing: no torch, no ONNX Runtime, no
-database.
+Names are loaded when they are first asked for, so that `import isslim` costs nothing: no torch, no
+ONNX Runtime, no database.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
 from isslim.compress.kinds.registry import Inputs
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pipeline import run
+from isslim.compress.training.plan import TrainingPlan
 from isslim.runtime import clock
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings

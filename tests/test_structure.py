@@ -6,31 +6,46 @@ import ast
 import re
 import sys
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted(
-    path
-    for package in ("store", "runtime", "compress", "service", "client")
-    for path in (ROOT / package).rglob("*.py")
-)
+PACKAGE = ROOT / "isslim"
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-STORE = {"dbos", "numpy", "obstore", "psycopg", "pydantic", "pydantic_settings", "sqlalchemy"}
+STORE = {"dbos", "obstore", "psycopg", "pydantic", "pydantic_settings", "sqlalchemy"}
 """What the store owns: nobody else opens a database or artifact storage."""
 ALLOWED = {
+    "types": {"numpy", "pydantic"},
     "store": STORE,
     "runtime": {"numpy", "onnxruntime", "tokenizers"},
+    "card": set(),
     "compress": {
-        "dbos", "matplotlib", "numpy", "onnx", "pydantic", "pydantic_settings", "safetensors", "tokenizers",
+        "dbos",
+        "matplotlib",
+        "numpy",
+        "onnx",
+        "pydantic",
+        "pydantic_settings",
+        "safetensors",
+        "tokenizers",
         "torch",
     },
-    "service": {"fastapi", "numpy", "prometheus_client", "pydantic", "pydantic_settings", "starlette", "structlog", "uvicorn"},
+    "service": {
+        "fastapi",
+        "numpy",
+        "prometheus_client",
+        "pydantic",
+        "pydantic_settings",
+        "starlette",
+        "structlog",
+        "uvicorn",
+    },
     "client": {"httpx", "numpy", "pydantic", "rich", "typer"},
-}  # fmt: skip
-OURS = set(ALLOWED)
+}
 LINES = 400
 """More are two subjects; a lower limit cut subjects in two."""
 
@@ -42,10 +57,66 @@ def test_every_module_says_what_it_owns_and_stays_short(path: Path) -> None:
     assert len(text.splitlines()) <= LINES
 
 
-def test_readme_names_every_module() -> None:
-    tree = (ROOT / "README.md").read_text()
-    missing = [path for path in FILES if path.stem not in tree and not path.stem.startswith("__")]
-    assert [str(path.relative_to(ROOT)) for path in missing if "routes" not in path.parts] == []
+Imports = dict[str, set[str]]
+"""Per module the modules that it imports, by dotted names."""
+
+
+def imports_between(modules: dict[str, Path]) -> Imports:
+    """Which modules import which, wherever in their code and for types alone too."""
+    found: Imports = {}
+    for name, path in modules.items():
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                for alias in node.names:
+                    whole = f"{node.module}.{alias.name}"
+                    found[name].add(whole if whole in modules else node.module)
+            elif isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names}
+    return found
+
+
+def circles(imports: Imports) -> list[str]:
+    """Siblings - files and folders of one folder - that lead back to themselves, at any depth."""
+    arrows: dict[str, dict[str, set[str]]] = {}
+    for name, targets in imports.items():
+        for target in targets & imports.keys():
+            here, there = name.split("."), target.split(".")
+            common = 0
+            while common < min(len(here), len(there)) and here[common] == there[common]:
+                common += 1
+            if common < len(here) and common < len(there):
+                folder = ".".join(here[:common])
+                arrows.setdefault(folder, {}).setdefault(here[common], set()).add(there[common])
+    found = []
+    for folder, graph in sorted(arrows.items()):
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            found.append(f"{folder}: {' <- '.join(error.args[1])}")
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Dotted names of the package's modules."""
+    named = {path: path.relative_to(ROOT).with_suffix("").parts for path in FILES}
+    return {".".join(p[:-1] if p[-1] == "__init__" else p): path for path, p in named.items()}
+
+
+def test_no_folder_imports_its_way_back_to_itself() -> None:
+    assert circles(imports_between(modules())) == []
+
+
+def test_circle_between_folders_is_found(tmp_path: Path) -> None:
+    files = {"a/x.py": "from r.b.y import f", "b/y.py": "def late():\n    from r.a import z"}
+    files |= {"a/z.py": "", "a/__init__.py": "", "b/__init__.py": ""}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    named = {"r.a.x": "a/x.py", "r.b.y": "b/y.py", "r.a.z": "a/z.py", "r.a": "a/__init__.py"}
+    found = circles(imports_between({name: tmp_path / path for name, path in named.items()}))
+    assert len(found) == 1
+    assert found[0].startswith("r: ")
 
 
 def imported(path: Path) -> set[str]:
@@ -62,12 +133,8 @@ def imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("package", sorted(ALLOWED))
 def test_package_imports_no_third_party_but_its_own(package: str) -> None:
-    found = {
-        name: path
-        for path in FILES
-        if path.is_relative_to(ROOT / package)
-        for name in imported(path) - OURS
-    }
+    files = [path for path in FILES if path.is_relative_to(PACKAGE / package)]
+    found = {name: path for path in files for name in imported(path) - {"isslim"}}
     strange = {
         name: str(path.relative_to(ROOT))
         for name, path in found.items()
@@ -77,19 +144,39 @@ def test_package_imports_no_third_party_but_its_own(package: str) -> None:
     assert ALLOWED[package] - found.keys() == set(), "allowed and not needed any more"
 
 
-@pytest.mark.parametrize(
-    ("package", "extras"),
-    [("store", []), ("runtime", ["service"]), ("runtime", ["worker"]), ("compress", ["worker"]), ("service", ["service"]),
-     ("client", ["client"])],
-)  # fmt: skip
-def test_what_a_package_imports_is_installed_with_it(package: str, extras: list[str]) -> None:
+def declared(*extras: str) -> set[str]:
+    """What `pip install isslim[...]` brings, by the names that are imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = [
-        *project["dependencies"],
-        *(each for extra in extras for each in project["optional-dependencies"][extra]),
-    ]
-    names = {re.split(r"[^\w-]", each)[0].replace("-", "_") for each in declared}
-    assert ALLOWED[package] - names == set()
+    asked = [*project["dependencies"]]
+    for extra in extras:
+        asked += project["optional-dependencies"][extra]
+    inner = [each[len("isslim[") : -1] for each in asked if each.startswith("isslim[")]
+    names = {re.split(r"[^\w-]", each)[0].replace("-", "_") for each in asked} - {"isslim"}
+    return names | (declared(*inner) if inner else set())
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"),
+    [
+        ("types", None),
+        ("store", "service"),
+        ("store", "worker"),
+        ("runtime", "service"),
+        ("runtime", "worker"),
+        ("card", "client"),
+        ("card", "worker"),
+        ("compress", "worker"),
+        ("service", "service"),
+        ("client", "client"),
+    ],
+)
+def test_what_a_package_imports_is_installed_with_it(package: str, extra: str | None) -> None:
+    assert ALLOWED[package] - declared(*([] if extra is None else [extra])) == set()
+
+
+def test_client_brings_no_database_storage_or_server() -> None:
+    assert not declared("client") & (STORE - ALLOWED["types"])
+    assert not declared("client") & {"fastapi", "uvicorn", "onnxruntime", "torch"}
 
 
 def test_import_that_is_not_allowed_is_found(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """What the paper and its follow-ups report on Penn Treebank, to stand beside what is measured here.
 
-Perplexities and sizes of Wen et al. (arXiv 1709.05027), tables 1 and 2; Zaremba et al. (arXiv 1409.2329), medium; Zhang and Ou
-(arXiv 1803.00184), the best published compression of a medium-sized model. Multiply-adds are derived from the sizes: LSTM
-layers (or the RHN's depths) and softmax, the look-up not counted.
+Perplexities and sizes of Wen et al. (arXiv 1709.05027), tables 1 and 2; Zaremba et al. (arXiv
+1409.2329), medium; Zhang and Ou (arXiv 1803.00184), the best published compression of a
+medium-sized model. Multiply-adds are derived from the sizes: LSTM layers (or the RHN's depths) and
+softmax, the look-up not counted.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
 """All records beside what the paper and its follow-ups report: `python -m benchmarks.ptb.report [--json] [--plots FOLDER]`.
 
-Records are those of runs made here, and those in `benchmarks/records/ptb/` of runs that were not made again.
+Records are those of runs made here, and those in `benchmarks/records/ptb/` of runs that were not
+made again.
 
-Under the table stands which way of making a network of a size was best, with the spread of its seeds.
+Under the table stands which way of making a network of a size was best, with the spread of its
+seeds.
 
-With `--json` one object: `{"baseline": {"test_perplexity", "mult_adds"}, "rows": [{"method", "seed", "units",
-"test_perplexity", "mult_adds", "record"}]}`; the baseline is the record named by `--baseline`, null while there is none.
+With `--json` one object: `{"baseline": {"test_perplexity", "mult_adds"}, "rows": [{"method",
+"seed", "units", "test_perplexity", "mult_adds", "record"}]}`; the baseline is the record named by
+`--baseline`, null while there is none.
 """
 
 from __future__ import annotations

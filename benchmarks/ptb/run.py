@@ -1,10 +1,12 @@
 """Trains one configuration and writes its record: `python -m benchmarks.ptb.run medium [--seed 1]`.
 
-A configuration is a file of `configs/` (or any path). Its `method` is `dense`, `direct` (the sizes that a method found,
-dense, from scratch), `group_lasso` (the paper's learner; dead components are taken out at the end, by the paper's rule) or
-`cut` (another run's network, made smaller and trained on: see `start.py`). A GPU is used where there is one.
-Records, models and checkpoints lie in `benchmarks/output/ptb/<name>-<seed>/`; a run that was stopped goes on. The test
-text is scored as the paper does it: one stream, carried state, the weights of the last epoch unless the plan says `best`.
+A configuration is a file of `configs/` (or any path). Its `method` is `dense`, `direct` (the sizes
+that a method found, dense, from scratch), `group_lasso` (the paper's learner; dead components are
+taken out at the end, by the paper's rule) or `cut` (another run's network, made smaller and trained
+on: see `start.py`). A GPU is used where there is one. Records, models and checkpoints lie in
+`benchmarks/output/ptb/<name>-<seed>/`; a run that was stopped goes on. The test text is scored as
+the paper does it: one stream, carried state, the weights of the last epoch unless the plan says
+`best`.
 """
 
 from __future__ import annotations
@@ -24,15 +26,15 @@ from benchmarks.ptb.start import Start, cut, trained_network
 from isslim.compress.commands.corpus_loading import ReadCorpus, read_corpus
 from isslim.compress.commands.saving import save_model, save_record
 from isslim.compress.devices import device_named
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
 from isslim.compress.kinds.language.sizes import is_tied
 from isslim.compress.kinds.language.training.evaluation import judged, perplexity
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
-from isslim.compress.networks import LanguageModel
+from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes
 from isslim.compress.training.learners.group_lasso import PaperGroupLasso
+from isslim.compress.training.plan import TrainingPlan
 
 CONFIGS = Path(__file__).parent / "configs"
 OUTPUT = Path("benchmarks") / "output" / "ptb"

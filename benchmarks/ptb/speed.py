@@ -1,8 +1,8 @@
 """How fast a compressed run is at its quality: `python -m benchmarks.ptb.speed medium-cut [--seed 1] [--json]`.
 
-Original and compressed run, in float32 and int8, as exported graphs in ONNX Runtime: the perplexity of the test text as one
-stream, and the time of a run beside the original's, interleaved, one thread, medians. Both runs must have been trained before
-(`benchmarks.ptb.run`).
+Original and compressed run, in float32 and int8, as exported graphs in ONNX Runtime: the perplexity
+of the test text as one stream, and the time of a run beside the original's, interleaved, one
+thread, medians. Both runs must have been trained before (`benchmarks.ptb.run`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rich.table import Table
 from benchmarks.ptb.run import VOCABULARY, add_run, path_of
 from benchmarks.ptb.start import Start, trained_network
 from isslim.compress.commands.corpus_loading import read_corpus
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.export import export
 from isslim.compress.pruning import axes
 from isslim.runtime.language.scoring import perplexity
 from isslim.runtime.language.session import VariantSession

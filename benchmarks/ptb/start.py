@@ -1,12 +1,17 @@
 """Where a compressed configuration begins: another run's network, cut to a share of its multiply-adds.
 
-`[start]` of a configuration says `of` (the name of a run of this benchmark, trained before), `cut` and `mult_adds`:
+`[start]` of a configuration says `of` (the name of a run of this benchmark, trained before), `cut`
+and `mult_adds`:
 
-- `calibrated`: structured optimal brain surgeon with repair, in closed form from the training text, as in `calibrate`;
-- `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds; nothing is repaired;
-- `scratch`: weights are drawn anew, in the very sizes that `calibrated` finds: the paper's "direct design".
+- `calibrated`: structured optimal brain surgeon with repair, in closed form from the training text,
+  as in `calibrate`;
+- `magnitude`: the components of smallest norm go, to the very sizes that `calibrated` finds;
+  nothing is repaired;
+- `scratch`: weights are drawn anew, in the very sizes that `calibrated` finds: the paper's "direct
+  design".
 
-With `teacher = true` the network is then trained to say what the whole one says, else on the text alone.
+With `teacher = true` the network is then trained to say what the whole one says, else on the text
+alone.
 """
 
 from __future__ import annotations
@@ -22,8 +27,8 @@ from safetensors.numpy import load, save
 from isslim.compress.commands.saving import write
 from isslim.compress.kinds.language.activations import observe
 from isslim.compress.kinds.language.ingest.layouts import read_model
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
-from isslim.compress.networks import LanguageModel
+from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.ranking import Pruned, learn, prune, remaining
 from isslim.compress.pruning.rotation import rotate

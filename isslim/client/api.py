@@ -82,7 +82,8 @@ class Client(Transport):
 
         Args:
             model: the model's file.
-            variations: fields that replace the recipe's, such as `{"budget": {"perplexity_rise": 0.02}}`.
+            variations: fields that replace the recipe's, such as `{"budget": {"perplexity_rise":
+                0.02}}`.
             recipe: what the variations have in common.
             companions: the files beside it.
 
@@ -193,8 +194,8 @@ class Client(Transport):
             device: where to run, `cpu` or `cuda`.
 
         Returns:
-            Per variant the answers in the order of `inputs`: `answer`, `score`, `start`, `end` (characters of the
-            context), and the best `top_k`; with the time of every stage.
+            Per variant the answers in the order of `inputs`: `answer`, `score`, `start`, `end`
+            (characters of the context), and the best `top_k`; with the time of every stage.
 
         Raises:
             ProblemError: when the service refuses a text, or the model answers no questions.

@@ -1,7 +1,7 @@
 """Finds the data file of an ONNX graph that was saved as two, such as `m.onnx` and `m.onnx.data`, without `onnx`.
 
-Each tensor that lies in another file says so in an entry of two strings, `location` and the file's name; in protobuf's
-encoding that is one run of bytes, which can be looked for.
+Each tensor that lies in another file says so in an entry of two strings, `location` and the file's
+name; in protobuf's encoding that is one run of bytes, which can be looked for.
 
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -23,7 +23,8 @@ def data_beside(model: Path) -> Path | None:
         model: of any kind; only `.onnx` files are looked into.
 
     Returns:
-        The file that the graph names, if it names one, by a plain name, and that is there; else None.
+        The file that the graph names, if it names one, by a plain name, and that is there; else
+        None.
     """
     if model.suffix.lower() != ".onnx" or not model.stat().st_size:
         return None

@@ -13,7 +13,8 @@ class Companions(TypedDict, total=False):
     """The files that may come with a model.
 
     Attributes:
-        model_data: the data file of an ONNX graph that was saved as two; found by itself where it lies beside the model.
+        model_data: the data file of an ONNX graph that was saved as two; found by itself where it
+            lies beside the model.
         config: optional JSON beside the weights.
         vocabulary: words or characters by id, or tokenizer.json.
         vectors: word vectors of a question-answering model (npy).
@@ -23,7 +24,8 @@ class Companions(TypedDict, total=False):
         held_out: the same to judge on.
         check: text that the perplexity in `Recipe.check` is of; without, it is of `held_out`.
         check_graph: ONNX export of the same language model, which has to give the same.
-        check_graph_data: its data file, where it was saved as two; found by itself where it lies beside it.
+        check_graph_data: its data file, where it was saved as two; found by itself where it lies
+            beside it.
     """
 
     model_data: Path | None

@@ -39,7 +39,8 @@ def serve(
         console.print(told, style="red", markup=False)
         raise typer.Exit(1) from error
     environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
-    # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would leave them behind.
+    # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would
+    # leave them behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     processes = [
         subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)

@@ -102,7 +102,8 @@ def part(name: str) -> str:
     """A name as one part of a path: a `?` or `#` in it would else cut it short, and mean another model.
 
     Raises:
-        ProblemError: when it holds a slash, as no name does; a service may take it for two parts however it is written.
+        ProblemError: when it holds a slash, as no name does; a service may take it for two parts
+            however it is written.
     """
     if "/" in name:
         raise ProblemError(

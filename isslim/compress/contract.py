@@ -1,13 +1,14 @@
 """What a kind of model gives to the stages. A new kind implements this class and is chosen in `kinds/registry.py`.
 
-A task holds the uploaded model and the data it is judged on. The stages ask it for moments, for a quick judgement of a candidate,
-for its proofs and its measurements; what a token, an answer or an input is stays inside.
+A task holds the uploaded model and the data it is judged on. The stages ask it for moments, for a
+quick judgement of a candidate, for its proofs and its measurements; what a token, an answer or an
+input is stays inside.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.export.quantize import EightBit, Form
 from isslim.compress.ingest.reading import Reading
-from isslim.compress.kinds.language.activations import Observed
-from isslim.compress.networks import Network
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Declaration, Keep
+from isslim.compress.pruning.moments import Observed
+from isslim.compress.pruning.network import Network
 from isslim.runtime.graphs.shapes import Shape
 from isslim.types.inspection import LayerRecord
 from isslim.types.manifest import (
@@ -112,8 +113,9 @@ class Published:
     Attributes:
         kept: whether its float32 form keeps to the budget.
         missed: whether its int8 form alone does not, though the original's would.
-        loss: of a budget of quality, what was compared with it (`isslim.types.quality.weighed`): of the float32 form, or where only
-            the int8 form missed the budget of that; None of other budgets.
+        loss: of a budget of quality, what was compared with it (`isslim.types.quality.weighed`): of
+            the float32 form, or where only the int8 form missed the budget of that; None of other
+            budgets.
     """
 
     kept: bool
@@ -149,7 +151,8 @@ class ModelTask(ABC, Generic[Model]):
 
     Attributes:
         task: what the manifest calls it.
-        usual_shapes: of the latencies that are published, the one that is spoken of first or `SENTENCE`.
+        usual_shapes: of the latencies that are published, the one that is spoken of first or
+            `SENTENCE`.
         original: the uploaded model.
         recipe: what is asked for; its budget is settled.
         metric: what a loss is about.
@@ -238,8 +241,8 @@ class ModelTask(ABC, Generic[Model]):
         """A quick look at a graph through the runtime, to compare graphs of one network.
 
         Returns:
-            A number of which less is better: the difference of two is what one graph loses more than the other, in the terms
-            of the budget. None where even that would take too long.
+            A number of which less is better: the difference of two is what one graph loses more
+            than the other, in the terms of the budget. None where even that would take too long.
         """
 
     @abstractmethod
@@ -320,12 +323,67 @@ class ModelTask(ABC, Generic[Model]):
         """
         raise ModeUnavailable(f"a {self.task} cannot be fine-tuned: leave `finetune_minutes` out")
 
-    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[Model]]:
-        """Candidates by rounds of training, the boldest first.
+    def trainer(self) -> Trainer[Model]:
+        """What the rounds of learn mode train with, on data of the user's.
 
         Raises:
             ModeUnavailable: when this kind of model is not trained here.
+            TextUnusable: when no data to train on was sent.
         """
         raise ModeUnavailable(
             f"a {self.task} cannot be compressed by learning: ask for the mode `calibrate`"
         )
+
+
+@dataclass(frozen=True)
+class Taught(Generic[Model]):
+    """A trained network, its epochs, and per axis that lost components which of the given network's are left."""
+
+    network: Model
+    epochs: list[EpochPoint]
+    kept: Keep = field(default_factory=dict)
+
+
+class Trainer(ABC, Generic[Model]):
+    """Trains copies of networks for the rounds of learn mode.
+
+    Attributes:
+        slack: the loss of quality above the budget that a bold first cut may have before it is
+            distilled.
+    """
+
+    slack: ClassVar[float]
+
+    @property
+    @abstractmethod
+    def told(self) -> str:
+        """How much data there is to train on, in words."""
+
+    @abstractmethod
+    def fresh(self) -> Model:
+        """The original's architecture and sizes with random weights, for a learner that begins at nothing."""
+
+    @abstractmethod
+    def observe(self, network: Model) -> Observed:
+        """Moments over the training data, as much of it as calibration takes."""
+
+    @abstractmethod
+    def distil(
+        self, network: Model, epochs: float, round_: int, checkpoint: Path, tell: Tell
+    ) -> Taught[Model]:
+        """Trains a copy with the original as teacher; resumed from the checkpoint if it is there.
+
+        Raises:
+            FloatingPointError: when it diverges.
+        """
+
+    @abstractmethod
+    def learn(
+        self, network: Model, share: float, epochs: float, round_: int, checkpoint: Path, tell: Tell
+    ) -> Taught[Model]:
+        """Trains a copy with the recipe's learner, which takes `share` of the components away.
+
+        Raises:
+            FloatingPointError: when it diverges.
+            ModeUnavailable: when the learner is not one of such networks.
+        """

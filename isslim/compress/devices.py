@@ -1,7 +1,7 @@
 """Where networks are trained and judged: on the GPU where there is one. Everything else is done on the processor.
 
-A network lives on the processor and goes to the device for as long as it works there: what is written, compared or proven
-never has to ask where a network is.
+A network lives on the processor and goes to the device for as long as it works there: what is
+written, compared or proven never has to ask where a network is.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ def placed(*networks: nn.Module) -> Iterator[torch.device]:
     """Within it the networks are on the device of `auto`, afterwards where they were.
 
     Raises:
-        DeviceFailed: when the device is lost or its memory is full; the networks are then of no further use.
+        DeviceFailed: when the device is lost or its memory is full; the networks are then of no
+            further use.
     """
     there = device_named()
     before = [device_of(network) for network in networks]

@@ -26,13 +26,10 @@ CompressError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar
 
 from isslim.types.manifest import CurvePoint
 from isslim.types.problem import Problem
-
-if TYPE_CHECKING:
-    from isslim.compress.kinds.language.training.plan import Trained
 
 
 class CompressError(Exception):
@@ -174,12 +171,13 @@ class TrainingDiverged(CompressError, FloatingPointError):
 
     Attributes:
         issues: every rollback, one line each.
-        best: the best model so far, and the epochs up to the last rollback.
+        best: what training would have returned: the best network so far, and the epochs up to the
+            last rollback.
     """
 
     kind, title = "training-diverged", "The training diverged"
 
-    def __init__(self, detail: str, issues: list[str] | None = None, *, best: Trained) -> None:
+    def __init__(self, detail: str, issues: list[str] | None = None, *, best: Any) -> None:
         self.best = best
         super().__init__(detail, issues)
 

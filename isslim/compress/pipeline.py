@@ -1,9 +1,10 @@
 """The only place that knows the order of the stages: from an upload to a published bundle.
 
-ingest (a task) -> structure (observe, search, fine-tune; or learn) -> export -> verify -> measure -> card -> publish
+ingest (a task) -> structure (observe, search, fine-tune; or learn) -> export -> verify -> measure
+-> card -> publish
 
-Each stage takes values and returns new ones. Everything is written in the job's own folder; the store sees a bundle
-only when it is whole and verified.
+Each stage takes values and returns new ones. Everything is written in the job's own folder; the
+store sees a bundle only when it is whole and verified.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from isslim.types.provenance import Provenance
 from isslim.types.report import Report
 
 INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "dot", "i8mm")
-"""What the speed of int8 depends on: x86's, then ARM's. Without them a product takes several instructions."""
+"""What the speed of int8 depends on: x86's, then ARM's. Without them a product takes several
+instructions."""
 
 Progress = Callable[[str, float, str], None]
 
@@ -91,7 +93,8 @@ def run(
         report: called with stage, share of the whole done (0 to 1) and a message.
         bundles: where the bundle goes.
         evaluations: commands that the recipe's metric may name.
-        tell: called once with what was understood of the upload, before anything else is done with it.
+        tell: called once with what was understood of the upload, before anything else is done with
+            it.
 
     Returns:
         The bundle's id.

@@ -74,7 +74,8 @@ class LoadedModel(ABC, Generic[Session]):
     def default_variants(self, device: str) -> list[VariantName]:
         """What is compared when no variant is named: the original and the most compressed one.
 
-        On a GPU of those in float32: ONNX Runtime has no recurrent layers of 8 bits there, and runs them on the CPU.
+        On a GPU of those in float32: ONNX Runtime has no recurrent layers of 8 bits there, and runs
+        them on the CPU.
         """
         whole = [
             each.name

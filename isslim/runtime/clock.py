@@ -1,18 +1,21 @@
 """The clock behind every comparison: calls timed in turn, by the wall and by the CPU time of the thread that makes them.
 
-The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each round runs every call in a
-short burst, so that its ratio to the baseline is taken within a moment. A burst's first runs, which find the processor's
-caches full of another variant's weights, are not counted: a server runs one model again and again.
+The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each
+round runs every call in a short burst, so that its ratio to the baseline is taken within a moment.
+A burst's first runs, which find the processor's caches full of another variant's weights, are not
+counted: a server runs one model again and again.
 
-On a busy host the operating system takes the processor away in the middle of a run, the more often the longer the run: the
-clock on the wall then makes a large model look far slower than it is, and no median or pairing helps. CPU time stands still
-meanwhile. So both are read, and where they disagree the host was busy: the comparison waits a little and is made once more, and
-if the host is still busy the ratios are of CPU time. What is left of the neighbours then is that they fill the caches; the
-least CPU time of a round is that of the run which they disturbed least. Where even that varies, because no run was left alone
-for long enough, a call is `unsettled`, and no figure should be made of it.
+On a busy host the operating system takes the processor away in the middle of a run, the more often
+the longer the run: the clock on the wall then makes a large model look far slower than it is, and
+no median or pairing helps. CPU time stands still meanwhile. So both are read, and where they
+disagree the host was busy: the comparison waits a little and is made once more, and if the host is
+still busy the ratios are of CPU time. What is left of the neighbours then is that they fill the
+caches; the least CPU time of a round is that of the run which they disturbed least. Where even that
+varies, because no run was left alone for long enough, a call is `unsettled`, and no figure should
+be made of it.
 
-CPU time is that of the calling thread, in which ONNX Runtime runs a graph if it may use but one. With several threads, and on a
-GPU, only the wall is read.
+CPU time is that of the calling thread, in which ONNX Runtime runs a graph if it may use but one.
+With several threads, and on a GPU, only the wall is read.
 """
 
 from __future__ import annotations
@@ -30,9 +33,11 @@ from numpy.typing import NDArray
 
 LEAST_ROUNDS, MOST_ROUNDS, BURST = 7, 301, 3
 WARM_SECONDS, WARM_LONGEST = 0.005, 0.05
-"""Uncounted runs at the start of a burst: at least one, and for so long; on a busy host never longer than the second."""
+"""Uncounted runs at the start of a burst: at least one, and for so long; on a busy host never
+longer than the second."""
 SLOW_SECONDS = 1.0
-"""A run of so long is timed once a round and warmed by its first run alone: cold caches are nothing to it."""
+"""A run of so long is timed once a round and warmed by its first run alone: cold caches are nothing
+to it."""
 SECONDS = 3.0
 """How long one comparison may take beyond `LEAST_ROUNDS`."""
 MOST_SECONDS = 60.0
@@ -40,13 +45,17 @@ MOST_SECONDS = 60.0
 PATIENCE = 3.0
 """How long a busy host is waited for before the comparison is made once more."""
 LEAST_SHARE, MOST_EXCESS, EXCESS_MS = 0.95, 1.1, 0.01
-"""A host is busy when the thread had less than this share of the time, or when the wall says so many times the least CPU time."""
+"""A host is busy when the thread had less than this share of the time, or when the wall says so
+many times the least CPU time."""
 LEAST_BUSY_ROUNDS = 15
-"""Of a figure that is relied on though the host was busy: among fewer there may be no undisturbed run."""
+"""Of a figure that is relied on though the host was busy: among fewer there may be no undisturbed
+run."""
 UNSETTLED = 1.15
-"""A call is unsettled when the least CPU time of a usual round is so many times that of the best round."""
+"""A call is unsettled when the least CPU time of a usual round is so many times that of the best
+round."""
 BUSY_SWITCHES = 60.0
-"""Times a second that one of several threads is interrupted: a neighbour that never rests takes turns of some milliseconds."""
+"""Times a second that one of several threads is interrupted: a neighbour that never rests takes
+turns of some milliseconds."""
 COARSEST = 0.05
 """A CPU clock that moves in larger steps than this share of a run does not measure it."""
 
@@ -59,8 +68,10 @@ class Timed:
     """What the runs of one call took, in milliseconds.
 
     Attributes:
-        wall: by the clock on the wall, (R, K): a row for each round, a column for each run of its burst.
-        cpu: the least CPU time of a round's runs in the calling thread, (R,); None where it does not measure the run.
+        wall: by the clock on the wall, (R, K): a row for each round, a column for each run of its
+            burst.
+        cpu: the least CPU time of a round's runs in the calling thread, (R,); None where it does
+            not measure the run.
     """
 
     wall: Times
@@ -166,7 +177,8 @@ def _compared(
 
     def warm(name: str) -> float:
         """Runs until the caches are warm; returns the least CPU time."""
-        # Time in which the thread did not run warms nothing: where CPU time is read, that is what counts, up to a limit.
+        # Time in which the thread did not run warms nothing: where CPU time is read, that is what
+        # counts, up to a limit.
         left, until = (
             1e3 * WARM_SECONDS,
             time.perf_counter() + (WARM_LONGEST if reads_cpu else WARM_SECONDS),

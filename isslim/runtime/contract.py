@@ -28,12 +28,12 @@ A question graph (question answering):
               end_totals           float32  (B,)       the same of `end_log_probs`
     metadata  precision            as above
 
-Padding (steps at or behind a sequence's length) never changes a result before it, or a state; the outputs there mean
-nothing. The runtime finds the states by their names and knows nothing of LSTMs: another model serves as well if its
-graph keeps to this page.
+Padding (steps at or behind a sequence's length) never changes a result before it, or a state; the
+outputs there mean nothing. The runtime finds the states by their names and knows nothing of LSTMs:
+another model serves as well if its graph keeps to this page.
 
-Legend: B batch, T steps, R places, V vocabulary, H units of a state, J tokens of a question, E width of a word vector,
-W characters of a token.
+Legend: B batch, T steps, R places, V vocabulary, H units of a state, J tokens of a question, E
+width of a word vector, W characters of a token.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def read_signature(
         outputs: the graph's outputs.
 
     Returns:
-        The signature, and everything that breaks the contract, one line each (then the signature means nothing).
+        The signature, and everything that breaks the contract, one line each (then the signature
+        means nothing).
     """
     ports = _Ports(inputs, outputs)
     ports.require_inputs(_INPUTS)

@@ -1,8 +1,9 @@
 """Honest latency: the same runtime, threads and inputs, the variants timed in turn (`isslim/runtime/clock.py`).
 
-The median of the rounds' ratios is what is reported, with its 95 % interval from order statistics (no distribution assumed):
-against the baseline, and against int8 alone where that is timed beside. On a busy host the ratios are of CPU time, and a record
-says so; where the rounds disagree all the same, a record says that it is not steady.
+The median of the rounds' ratios is what is reported, with its 95 % interval from order statistics
+(no distribution assumed): against the baseline, and against int8 alone where that is timed beside.
+On a busy host the ratios are of CPU time, and a record says so; where the rounds disagree all the
+same, a record says that it is not steady.
 
 Legend: B batch, T steps, J tokens of a question, E width of a word vector, W characters of a token.
 """
@@ -28,7 +29,8 @@ ALONE = "original-int8"
 CHARACTERS_OF_A_TOKEN = 16
 """W: what the longest word of a usual paragraph has."""
 WIDEST, WIDEST_SPREAD = 1.2, 1.6
-"""Of a steady figure: upper end / lower end of its interval, and of eight in ten of the rounds' ratios."""
+"""Of a steady figure: upper end / lower end of its interval, and of eight in ten of the rounds'
+ratios."""
 
 Session = TypeVar("Session", bound=OpenedGraph)
 
@@ -109,7 +111,8 @@ def compare_questions(
 
     def side(length: int) -> Side:
         vectors = generator.normal(0, 0.5, (length, batch, width)).astype(np.float32)
-        # Every token of padding and unknown characters: which they are costs nothing, and every model knows these.
+        # Every token of padding and unknown characters: which they are costs nothing, and every
+        # model knows these.
         characters = generator.integers(0, 2, (length, batch, CHARACTERS_OF_A_TOKEN))
         return Side(vectors, characters, np.full(batch, length, np.int32))
 

@@ -1,7 +1,8 @@
 """A graph opened in ONNX Runtime: on which device, with which settings, and what becomes of a file that cannot be opened.
 
-Threads are given by the caller and never taken from the machine, so that a latency means what it says. Several
-threads do not spin while they wait: a service shares its cores with its own HTTP workers.
+Threads are given by the caller and never taken from the machine, so that a latency means what it
+says. Several threads do not spin while they wait: a service shares its cores with its own HTTP
+workers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
 }
-"""By device, with options. TF32, a GPU's default, keeps ten bits of every factor: other answers than those that were proved."""
+"""By device, with options. TF32, a GPU's default, keeps ten bits of every factor: other answers
+than those that were proved."""
 
 _OPEN_FAULTS = (
     onnxruntime_pybind11_state.Fail,
@@ -53,7 +55,8 @@ class OpenedGraph:
         optimized: False runs the operators as they are written; for proofs.
 
     Attributes:
-        integer: True when activations are quantized as they come, so that results depend on what shares a run.
+        integer: True when activations are quantized as they come, so that results depend on what
+            shares a run.
 
     Raises:
         DeviceUnavailable: when ONNX Runtime does not offer the device.

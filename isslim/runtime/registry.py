@@ -107,7 +107,8 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
 class LoadedGraph(LoadedModel[AnyGraph]):
     """A graph of any inputs and outputs: run as it stands.
 
-    Callers' inputs are run in a process beside this one (`isolated`); in this one, only those of the bundle.
+    Callers' inputs are run in a process beside this one (`isolated`); in this one, only those of
+    the bundle.
     """
 
     task = "graph"
@@ -187,7 +188,8 @@ class LoadedGraph(LoadedModel[AnyGraph]):
 
 
 _FLOATS_OF_A_UNIT = 8
-"""Of a recurrent unit in a graph: itself, its gates, and up to three products that a later layer reads."""
+"""Of a recurrent unit in a graph: itself, its gates, and up to three products that a later layer
+reads."""
 
 
 def _bytes_of_units(manifest: Manifest, steps: int, batch: int) -> int:

@@ -63,7 +63,8 @@ def house_of(request: Request) -> House:
 
 
 async def _of(request: Request) -> House:
-    # A coroutine although it waits for nothing: the framework would send a plain function to a thread and back.
+    # A coroutine although it waits for nothing: the framework would send a plain function to a
+    # thread and back.
     return house_of(request)
 
 

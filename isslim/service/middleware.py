@@ -61,7 +61,8 @@ class BodyLimit:
 
         async def noted(message: Message) -> None:
             nonlocal started
-            # The framework answers 400 to whatever breaks its parsing of a body; the true answer follows below.
+            # The framework answers 400 to whatever breaks its parsing of a body; the true answer
+            # follows below.
             if started or not exceeded:
                 started = True
                 await send(message)

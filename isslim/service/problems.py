@@ -164,7 +164,8 @@ def install(app: FastAPI) -> None:
         return document(error.status_code, "http", error.detail, told, headers=headers)
 
     def of_fault(request: Request, error: Exception) -> Response:
-        # The error goes on to the server's log; the sender is told no more than that it was not their fault.
+        # The error goes on to the server's log; the sender is told no more than that it was not
+        # their fault.
         return document(
             500,
             "internal",

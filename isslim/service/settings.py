@@ -18,20 +18,25 @@ class ServiceSettings(StoreSettings):
         host: address to listen on.
         port: port to listen on.
         body_limit_bytes: largest body of a request that is not an upload.
-        memory_limit_bytes: bytes of open graphs above which the least recently used model is closed.
+        memory_limit_bytes: bytes of open graphs above which the least recently used model is
+            closed.
         threads: threads of one inference run.
         runs_at_once: inference runs at the same time.
         waiting_limit: requests that may wait for a run; more are refused with 503.
         texts_limit: texts of one request.
         tokens_limit: tokens of one request.
-        characters_limit: characters of one request; a text takes some hundred bytes of memory a character to be split.
+        characters_limit: characters of one request; a text takes some hundred bytes of memory a
+            character to be split.
         log_level: `INFO` logs every request; `WARNING` only what is wrong.
-        entries_limit: log-probabilities of one answer, those of `top_k` included; numbers of a graph's outputs as JSON.
+        entries_limit: log-probabilities of one answer, those of `top_k` included; numbers of a
+            graph's outputs as JSON.
         question_tokens_limit: tokens of one question.
         context_tokens_limit: tokens of all contexts of one request.
-        array_bytes_limit: what the inputs of one run of a graph may take in memory, and the outputs of one answer.
+        array_bytes_limit: what the inputs of one run of a graph may take in memory, and the outputs
+            of one answer.
         graph_memory_bytes: what a run of a graph may take in its process.
-        inspect_wait_seconds: how long `POST /inspect` waits for its answer before it says where to look for it.
+        inspect_wait_seconds: how long `POST /inspect` waits for its answer before it says where to
+            look for it.
         latency_limit_bytes: what one run of a latency comparison may take beside the weights.
     """
 

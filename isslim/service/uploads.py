@@ -98,7 +98,8 @@ async def _sent(
 
 
 Files = Annotated[dict[str, UploadFile | None], Depends(_sent)]
-"""The files of a request that uploads, by field of `isslim.types.jobs.CompressionRequest`; None: not sent."""
+"""The files of a request that uploads, by field of `isslim.types.jobs.CompressionRequest`; None:
+not sent."""
 Options = Annotated[
     str,
     Form(
@@ -121,7 +122,8 @@ async def take(
         queue: called in a thread with a reference for each file sent.
 
     Ensures:
-        When anything fails - a refusal, a database, a sender who left - the files are removed, unless a job needs them.
+        When anything fails - a refusal, a database, a sender who left - the files are removed,
+        unless a job needs them.
     """
     taken: dict[str, UploadRef] = {}
     queued = False

@@ -2,8 +2,9 @@
 
 # The bundle format, version 2
 
-A bundle is a folder of plain files. Its id is the first 16 hexadecimal digits of the SHA-256 of `manifest.json`, and
-the manifest holds the size and SHA-256 of every other file, so the id names the content.
+A bundle is a folder of plain files. Its id is the first 16 hexadecimal digits of the SHA-256 of
+`manifest.json`, and the manifest holds the size and SHA-256 of every other file, so the id names
+the content.
 
     manifest.json      `isslim.types.manifest.Manifest`; written last: a folder without it is no bundle
     report.json        `isslim.types.report.Report`: the trade-off curve, the verdict, what was left out, samples
@@ -11,9 +12,10 @@ the manifest holds the size and SHA-256 of every other file, so the id names the
     tokenizer.json     Hugging Face `tokenizers` format
     <variant>.onnx     one graph per variant, keeping to the contract of `isslim.runtime.contract`
 
-- Paths are relative, of letters, digits, `.`, `_`, `-` and `/`; no part is `.` or `..` (`isslim.store.paths`).
+- Paths are relative, of letters, digits, `.`, `_`, `-` and `/`; no part is `.` or `..`
+  (`isslim.store.paths`).
 - A manifest names data, never code. Unknown fields and versions are refused.
-- A reader MUST check the size and hash of every file before it uses one; a file that the manifest does not name is an
-  error as well.
+- A reader MUST check the size and hash of every file before it uses one; a file that the manifest
+  does not name is an error as well.
 - A bundle is published by copying its files and then its manifest; it is never changed afterwards.
 """

@@ -129,7 +129,8 @@ class Artifacts:
                 for path, item in parts
                 if path[1:] == [file]
             }
-        # Every request looks for its model here: one scan of one folder, not a list of all files in all of them.
+        # Every request looks for its model here: one scan of one folder, not a list of all files in
+        # all of them.
         found: dict[str, Written] = {}
         with suppress(FileNotFoundError), os.scandir(self.folder / prefix) as entries:
             for entry in entries:

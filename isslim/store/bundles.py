@@ -128,15 +128,16 @@ class BundleStore:
     def open(self, bundle_id: str) -> OpenBundle:
         """A verified bundle on local disk; remote ones are fetched into the cache first.
 
-        A bundle verified before is only compared by its files' sizes and times of change, so that opening is cheap and
-        a change on disk is noticed all the same.
+        A bundle verified before is only compared by its files' sizes and times of change, so that
+        opening is cheap and a change on disk is noticed all the same.
 
         Raises:
             NotFound: when there is no such bundle.
             CorruptBundle: when its files are not what the manifest says.
         """
         prefix = self._known(bundle_id)
-        # One lock a bundle: nobody waits for the hashing of another one, and none is hashed or fetched twice at a time.
+        # One lock a bundle: nobody waits for the hashing of another one, and none is hashed or
+        # fetched twice at a time.
         with self._locks.setdefault(bundle_id, threading.Lock()):
             unchanged = self.unchanged(bundle_id)
             if unchanged is not None:
@@ -202,7 +203,8 @@ class BundleStore:
     def listed(self) -> list[ListedBundle]:
         """All bundles, newest first, then those whose manifest cannot be read.
 
-        What was written after its manifest, or is not as long as that says, is hashed; the rest when it is opened.
+        What was written after its manifest, or is not as long as that says, is hashed; the rest
+        when it is opened.
         """
         readable = [
             ListedBundle(each, manifest, self._issues(each, manifest))

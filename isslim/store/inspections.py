@@ -1,7 +1,7 @@
 """The table of inspections: asked for, running, answered.
 
-An inspection stands under the hash of its request, as a job does, and is done anew when it is asked for again after it ended: it
-takes seconds, and the worker may have learnt something since.
+An inspection stands under the hash of its request, as a job does, and is done anew when it is asked
+for again after it ended: it takes seconds, and the worker may have learnt something since.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Liveness of workers without a coordinator.
 
-Every worker holds a lock on its executor id for life: an flock on one machine (the kernel frees it on kill -9), a
-session's advisory lock in Postgres (freed when the connection dies). A thread in every worker looks for jobs in flight
-of other executors, tries that executor's lock, and only when it is free hands the jobs back to the queue, holding the
-lock meanwhile so that a restart of that id cannot race it.
+Every worker holds a lock on its executor id for life: an flock on one machine (the kernel frees it
+on kill -9), a session's advisory lock in Postgres (freed when the connection dies). A thread in
+every worker looks for jobs in flight of other executors, tries that executor's lock, and only when
+it is free hands the jobs back to the queue, holding the lock meanwhile so that a restart of that id
+cannot race it.
 
-DBOS itself leaves a dead executor's jobs alone, and starts them twice when an id is used twice: both are what the lock
-is for. The advisory lock needs a direct or session-mode connection.
+DBOS itself leaves a dead executor's jobs alone, and starts them twice when an id is used twice:
+both are what the lock is for. The advisory lock needs a direct or session-mode connection.
 """
 
 from __future__ import annotations
@@ -203,15 +204,17 @@ def recover_dead_peers(
         locks: where executor ids are held.
         own_id: this worker's id, left alone.
         stop: ends the loop.
-        may_resume: whether a workflow id stands for a job that is still wanted; resuming would revive a cancelled one.
+        may_resume: whether a workflow id stands for a job that is still wanted; resuming would
+            revive a cancelled one.
         every_seconds: pause between looks.
     """
     while not stop.wait(every_seconds):
         try:
             _look(client, locks, own_id, may_resume)
         except Exception:
-            # Whatever failed - the database for a moment, a job deleted meanwhile - the next look comes in a moment, and
-            # a look that never comes again would strand the jobs of every worker that dies from now on.
+            # Whatever failed - the database for a moment, a job deleted meanwhile - the next look
+            # comes in a moment, and a look that never comes again would strand the jobs of every
+            # worker that dies from now on.
             _LOG.exception("looking for jobs of dead workers failed")
 
 

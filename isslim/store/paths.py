@@ -14,8 +14,8 @@ def safe_relative(path: str) -> PurePosixPath:
     """A plain relative path, such as `original.onnx` or `plots/curve.svg`.
 
     Raises:
-        UnsafePath: when it is empty, absolute, holds `.` or `..` as a part, or any character but letters, digits,
-            `.`, `_`, `-` and `/`.
+        UnsafePath: when it is empty, absolute, holds `.` or `..` as a part, or any character but
+            letters, digits, `.`, `_`, `-` and `/`.
     """
     parts = path.split("/")
     if any(part in ("", ".", "..") or _PART.fullmatch(part) is None for part in parts):

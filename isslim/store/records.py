@@ -1,7 +1,7 @@
 """The table of jobs: state, progress and outcome as everybody sees them, beside DBOS's own tables.
 
-DBOS runs a job exactly once and recovers it; this table says what people ask for. Every change of state names the
-states it may come from, so that a late worker never overwrites a cancellation.
+DBOS runs a job exactly once and recovers it; this table says what people ask for. Every change of
+state names the states it may come from, so that a late worker never overwrites a cancellation.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _add_columns(engine: sa.Engine) -> None:
 class JobRecords:
     """Reads and writes the table; opens (and on first use creates) the database.
 
-    SQLite is set to write-ahead logging, without which the service's reads and the worker's writes block each other.
-    Every method raises `Unavailable` when the database does not answer.
+    SQLite is set to write-ahead logging, without which the service's reads and the worker's writes
+    block each other. Every method raises `Unavailable` when the database does not answer.
 
     Attributes:
         url: of the database.

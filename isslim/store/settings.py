@@ -12,9 +12,11 @@ class StoreSettings(BaseSettings):
 
     Attributes:
         home: folder of everything local; created when needed.
-        database_url: SQLAlchemy URL of the job database; None: an SQLite file in `home`. Postgres for many machines.
-        artifacts_url: where uploads and bundles lie; None: a folder in `home`. `s3://bucket/prefix` and the like
-            through obstore, which reads its credentials from the usual environment variables.
+        database_url: SQLAlchemy URL of the job database; None: an SQLite file in `home`. Postgres
+            for many machines.
+        artifacts_url: where uploads and bundles lie; None: a folder in `home`. `s3://bucket/prefix`
+            and the like through obstore, which reads its credentials from the usual environment
+            variables.
         upload_limit_bytes: largest single upload.
         database_wait_seconds: how long a statement waits while another process has SQLite's lock.
     """

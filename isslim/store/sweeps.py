@@ -1,8 +1,8 @@
 """A sweep: one upload compressed under several recipes, whose curves are merged into one Pareto front.
 
-The parent is a record, not a running job: its children are ordinary jobs on the queue, so that any number of workers share
-them, one worker does them one after the other, and nothing waits in a worker's slot. State and front are read off the
-children whenever somebody asks.
+The parent is a record, not a running job: its children are ordinary jobs on the queue, so that any
+number of workers share them, one worker does them one after the other, and nothing waits in a
+worker's slot. State and front are read off the children whenever somebody asks.
 """
 
 from __future__ import annotations
@@ -126,14 +126,16 @@ class SweepStore:
             for variant in bundle.manifest.variants
             if variant.name == "compressed"
         ]
-        # The chosen point is the published model by a quick estimate, which must not beat its own figure.
+        # The chosen point is the published model by a quick estimate, which must not beat its own
+        # figure.
         return [*published, *(_tried(job.id, point) for point in report.curve if not point.chosen)]
 
 
 def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:
     """The points that no other beats or equals in both multiply-adds and quality; a published one wins a draw.
 
-    What was only tried has the search's quick estimate: it pushes out no published figure, and goes where it contradicts one.
+    What was only tried has the search's quick estimate: it pushes out no published figure, and goes
+    where it contradicts one.
     """
     front: list[FrontPoint] = []
     least, published = math.inf, math.inf

@@ -55,12 +55,14 @@ class UploadStore:
                     if size > limit:
                         raise TooLarge(name, limit)
                     digest.update(chunk)
-                    # In threads, this and what follows: a slow disk must not keep others from being answered.
+                    # In threads, this and what follows: a slow disk must not keep others from being
+                    # answered.
                     await asyncio.to_thread(file.write, chunk)
             if size == 0:
                 raise EmptyUpload(name)
             upload = UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size)
-            # It is written anew even when it is there: that makes it young again, and safe from a sweep.
+            # It is written anew even when it is there: that makes it young again, and safe from a
+            # sweep.
             await asyncio.to_thread(self._artifacts.take, _name(upload.sha256), arriving)
             return upload
         finally:

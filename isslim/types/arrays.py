@@ -23,7 +23,8 @@ def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """An npz file's content. `numpy.savez` takes no array that is called as one of its own parameters is.
 
     Args:
-        arrays: by name; texts may come as objects, which are written as numpy's own texts: they could else only be pickled.
+        arrays: by name; texts may come as objects, which are written as numpy's own texts: they
+            could else only be pickled.
 
     Raises:
         ValueError: when an array holds other objects.

@@ -1,7 +1,7 @@
 """What was understood of an upload: the answer of `POST /inspect`, and the first thing that every job says.
 
-An upload that is refused is an answer too: `understood` is false, `problem` is the one that a job would end with, and the
-other fields hold what was understood before it.
+An upload that is refused is an answer too: `understood` is false, `problem` is the one that a job
+would end with, and the other fields hold what was understood before it.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ Metric = Literal["perplexity", "f1"] | GraphMetric
 """What a budget of quality is about: see `isslim/types/quality.py`."""
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 SENTENCE = (30, 1)
-"""(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one thread."""
+"""(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one
+thread."""
 
 
 class FileRecord(Frozen):
@@ -36,7 +37,8 @@ class FileRecord(Frozen):
 class AxisRecord(Frozen):
     """One named axis: how many components it had and which indices were kept, ascending.
 
-    An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are columns of that basis.
+    An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are
+    columns of that basis.
     """
 
     name: str = Field(description="what it indexes", examples=["units:lstm0"])

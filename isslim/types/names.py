@@ -9,4 +9,5 @@ INSPECTION_QUEUE = "inspect"
 """A queue of their own: an inspection of seconds must not wait behind jobs of hours."""
 
 APPLICATION_VERSION = "1"
-"""Raised only when the order of the workflow's steps changes: a job in flight belongs to the version it began with."""
+"""Raised only when the order of the workflow's steps changes: a job in flight belongs to the
+version it began with."""

@@ -35,7 +35,8 @@ class Scale:
         digits: how many are usual.
         axis: the loss as the label of a plot's axis.
         factor: from a loss to the plot's unit.
-        worse: what the metric becomes as it is lost, a key of `_BETTER`; empty where it cannot be better than the original's.
+        worse: what the metric becomes as it is lost, a key of `_BETTER`; empty where it cannot be
+            better than the original's.
     """
 
     name: str
@@ -199,7 +200,8 @@ def scale_of(metric: Metric) -> Scale:
 
 
 ENOUGH = 1000
-"""A sample of fewer has to keep to a budget by the upper end of its interval, unless the budget says otherwise."""
+"""A sample of fewer has to keep to a budget by the upper end of its interval, unless the budget
+says otherwise."""
 
 
 SLACK = 1e-9
@@ -222,8 +224,8 @@ def keeps(budget: Budget, loss: float, estimate: Estimate | None) -> bool:
 def weighed(budget: Budget, loss: float, estimate: Estimate | None) -> float:
     """The loss that a budget of quality is compared with: as it was found, or the upper end of its 95 % interval.
 
-    The upper end counts where the budget asks for it (`confident`) and, where it says nothing of that, where the sample is
-    smaller than `ENOUGH`. Without an interval it is the loss itself.
+    The upper end counts where the budget asks for it (`confident`) and, where it says nothing of
+    that, where the sample is smaller than `ENOUGH`. Without an interval it is the loss itself.
     """
     if estimate is None:
         return loss
@@ -245,7 +247,8 @@ Pairs = Sequence[tuple[NDArray[Any], NDArray[Any]]]
 def squared_difference(pairs: Pairs) -> tuple[float, float, int]:
     """Over all runs together: the sum of squared differences, that of the originals' from their mean, and the count.
 
-    The same infinity on both sides is no difference; only one that is not finite is an infinite one.
+    The same infinity on both sides is no difference; only one that is not finite is an infinite
+    one.
     """
     ours, whole = (
         np.concatenate([np.asarray(pair[side], np.float64).ravel() for pair in pairs])

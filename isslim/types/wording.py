@@ -11,7 +11,8 @@ _LAYER = re.compile(r"units:([a-z]+)(\d*)")
 RANDOM = "random inputs, drawn to the declared types and shapes: what the model does on real ones was never looked at"
 
 NOTHING_JUDGED, NOT_JUDGED = "NOTHING WAS JUDGED", "not judged"
-"""Where everything that was sent had to be observed: what is known of the quality is known of inputs that were fitted."""
+"""Where everything that was sent had to be observed: what is known of the quality is known of
+inputs that were fitted."""
 
 
 def one_run(task: Task, steps: int, batch: int, run: str | None = None) -> str:

@@ -15,9 +15,9 @@ from benchmarks.ptb.report import RECORDS, main, records, summary, table, verdic
 from benchmarks.ptb.run import CONFIGS, METHODS, network_of, run
 from benchmarks.ptb.start import Start, cut, trained_network
 from isslim.compress.commands.corpus_loading import read_corpus
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
-from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes
+from isslim.compress.training.plan import TrainingPlan
 from tests.conftest import sentences
 
 SHORT = """

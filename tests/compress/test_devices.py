@@ -12,12 +12,12 @@ import torch
 
 from isslim.compress.devices import device_named, placed
 from isslim.compress.errors import DeviceFailed
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
 from isslim.compress.kinds.language.training.evaluation import judged, perplexity
 from isslim.compress.kinds.language.training.loop import TELL_EVERY, train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
-from isslim.compress.networks import LanguageModel
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
+from isslim.compress.training.plan import TrainingPlan
 
 NOT_FLAT = "RNN module weights are not part of single contiguous chunk"
 

@@ -8,12 +8,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from isslim.compress.errors import BudgetNotMet, TextUnusable, VerificationFailed
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.verification import verify_removal
-from isslim.compress.networks import LanguageModel
 from isslim.runtime.language.scoring import perplexity, score_batch
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app

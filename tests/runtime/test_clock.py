@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from isslim.compress.export.export import export
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime import clock
 from isslim.runtime.clock import BURST, Comparison, Timed, interleave, ratio
@@ -77,7 +77,8 @@ def milliseconds(cpu: float, *waits: float) -> Timed:
 
 
 def test_a_larger_model_that_alone_is_interrupted_is_compared_by_cpu_time() -> None:
-    # Of every burst two runs of the large model wait 9 ms for the processor: pairing and medians do not help.
+    # Of every burst two runs of the large model wait 9 ms for the processor: pairing and medians do
+    # not help.
     large, small = milliseconds(3.0, 0.0, 9.0, 9.0), milliseconds(1.0)
     assert large.is_disturbed
     assert not small.is_disturbed

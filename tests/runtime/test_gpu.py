@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.runtime.graphs.recorded_inputs import AnyGraph

@@ -42,5 +42,6 @@ def test_opening_a_model_leaves_nothing_to_be_sent(package: str, tmp_path: Path)
         check=True,
         timeout=120,
     )
-    # There it keeps an identifier of the machine and the events that wait: without our switch this test finds both.
+    # There it keeps an identifier of the machine and the events that wait: without our switch this
+    # test finds both.
     assert not list(home.rglob("*onnxruntime*"))

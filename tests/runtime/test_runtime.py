@@ -10,8 +10,8 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import quantize
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
 from isslim.runtime.language import scoring
@@ -83,8 +83,8 @@ def test_scores_equal_a_slow_lstm_over_chunks_and_unequal_lengths(
 
 
 def test_int8_sums_never_saturate(tmp_path: Path) -> None:
-    # Largest weights on largest activations, all of one sign: sixteen bits hold no two such products. A quantization to
-    # signed weights passes this on processors with VNNI only.
+    # Largest weights on largest activations, all of one sign: sixteen bits hold no two such
+    # products. A quantization to signed weights passes this on processors with VNNI only.
     network = LstmLanguageModel(LstmSpec(V, 8, (64,)))
     with torch.no_grad():
         for parameter in network.parameters():
@@ -102,7 +102,8 @@ def test_int8_sums_never_saturate(tmp_path: Path) -> None:
 
 
 def test_int8_sums_of_a_recurrent_layer_never_saturate(tmp_path: Path) -> None:
-    # The same for an LSTM's own products: weights of one size, where the errors of rounding are small.
+    # The same for an LSTM's own products: weights of one size, where the errors of rounding are
+    # small.
     generator = torch.Generator().manual_seed(0)
     network = LstmLanguageModel(LstmSpec(V, 64, (96,))).eval()
     with torch.no_grad():

@@ -324,7 +324,7 @@ class served:  # noqa: N801
             "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
             "limit = int(os.environ.get('LIMIT', '-1'))\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
-            "from service.__main__ import main\n"
+            "from isslim.service.__main__ import main\n"
             "main()\n"
         )
         with self._log.open("w") as log:

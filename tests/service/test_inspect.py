@@ -66,7 +66,8 @@ def test_slow_answer_is_found_where_the_service_says(
     where = pending.headers["location"]
     assert where == f"/inspections/{pending.json()['id']}"
     assert client.get(where).status_code == 202
-    # What is still to be inspected is kept, also when the same files come in a request that is refused.
+    # What is still to be inspected is kept, also when the same files come in a request that is
+    # refused.
     before = uploads(house)
     assert len(before) == 2
     queue, bundles = DbosJobQueue(house), BundleStore(house)

@@ -263,10 +263,10 @@ def test_service_runs_without_torch_and_onnx() -> None:
         "import sys\n"
         "class Wall:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('torch', 'onnx', 'compress', 'matplotlib'):\n"
+        "        if name.split('.')[0] in ('torch', 'onnx', 'matplotlib') or name == 'isslim.compress':\n"
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, Wall())\n"
-        "import service.main, service.__main__\n"
+        "import isslim.service.main, isslim.service.__main__\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

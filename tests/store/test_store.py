@@ -87,7 +87,8 @@ def test_sweep_removes_what_a_killed_service_left_of_an_arrival(settings: StoreS
 def test_slow_disk_keeps_nobody_else_waiting(
     settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The disk is done with the upload once the event loop has had a turn meanwhile: never, if it waits for the disk.
+    # The disk is done with the upload once the event loop has had a turn meanwhile: never, if it
+    # waits for the disk.
     turned = threading.Event()
     fsync = os.fsync
 
@@ -129,9 +130,9 @@ def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     code = f"""
 import asyncio, resource, signal
 from pathlib import Path
-from store.errors import OutOfSpace
-from store.settings import StoreSettings
-from store.uploads import UploadStore
+from isslim.store.errors import OutOfSpace
+from isslim.store.settings import StoreSettings
+from isslim.store.uploads import UploadStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 async def much():
@@ -259,7 +260,8 @@ def test_remote_style_storage_is_fetched_into_the_cache(
     opened = store.open(bundle_id)
     assert tmp_path / "elsewhere" in opened.folder.parents
     assert any(opened.folder.iterdir())
-    # A copy that was damaged is fetched anew; by a process that has verified it, and by one that has not.
+    # A copy that was damaged is fetched anew; by a process that has verified it, and by one that
+    # has not.
     for each in (store, BundleStore(remote)):
         (opened.folder / "README.md").write_text("other")
         (

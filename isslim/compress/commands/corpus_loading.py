@@ -19,7 +19,8 @@ class ReadCorpus:
     """Three texts as ids (int64, (N,)) of one vocabulary.
 
     Attributes:
-        unknown_share: per part, the share of its words that are not in the vocabulary and read as `<unk>`.
+        unknown_share: per part, the share of its words that are not in the vocabulary and read as
+            `<unk>`.
     """
 
     words: list[str]

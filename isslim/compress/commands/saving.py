@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from isslim.compress.networks import LanguageModel
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 
 
 def save_model(folder: Path, network: LanguageModel, words: list[str], *, tied: bool) -> None:

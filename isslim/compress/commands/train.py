@@ -1,8 +1,9 @@
 """`python -m isslim.compress train lstm --corpus ptb --units 650 --layers 2 --out FOLDER`: a model from scratch.
 
-The folder gets `model.safetensors`, `config.json` and `words.txt` (an upload for `POST /compress`), `record.json`, and
-`training.checkpoint`, from which the same command continues. Under `torchrun --nproc-per-node N` N processes divide the
-batch. A run that diverges for good leaves its best model and its story.
+The folder gets `model.safetensors`, `config.json` and `words.txt` (an upload for `POST /compress`),
+`record.json`, and `training.checkpoint`, from which the same command continues. Under `torchrun
+--nproc-per-node N` N processes divide the batch. A run that diverges for good leaves its best model
+and its story.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ from isslim.compress.commands.plans import declare_plan, plan_of
 from isslim.compress.commands.saving import save_model, save_record
 from isslim.compress.devices import device_named
 from isslim.compress.errors import TrainingDiverged
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import NAMES, build, spec_of
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import Trained, TrainingPlan
-from isslim.compress.networks import LanguageModel
+from isslim.compress.kinds.language.training.plan import Trained
+from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes
+from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.ranks import Ranks, joined
 
 
@@ -210,7 +212,8 @@ def _write(
     """Model and record; returns the final perplexities."""
     network = trained.network
     declaration = network.declaration()
-    # The test text is one stream with carried state, as the paper scores it; validation is the quick estimate.
+    # The test text is one stream with carried state, as the paper scores it; validation is the
+    # quick estimate.
     found = {
         "valid_perplexity": perplexity(network, corpus.valid),
         "test_perplexity": perplexity(network, corpus.test, streams=1),

@@ -1,8 +1,9 @@
 """`python -m isslim.compress train bidaf --data FOLDER --vectors FILE --out FOLDER`: question answering from scratch.
 
-The data folder holds SQuAD v1.1 JSON files, plain or .xz: those whose names begin with `train` are trained on, those that
-begin with `dev` are answered after each epoch. The vectors are GloVe's text or an npz (see isslim/compress/kinds/questions/vectors.py).
-The output folder gets an upload (see isslim/compress/kinds/questions/folder.py), `record.json` with the curve, `predictions.json`, and
+The data folder holds SQuAD v1.1 JSON files, plain or .xz: those whose names begin with `train` are
+trained on, those that begin with `dev` are answered after each epoch. The vectors are GloVe's text
+or an npz (see isslim/compress/kinds/questions/vectors.py). The output folder gets an upload (see
+isslim/compress/kinds/questions/folder.py), `record.json` with the curve, `predictions.json`, and
 `training.checkpoint`, from which the same command continues.
 """
 

@@ -1,34 +1,41 @@
 """Writes the int8 form of a float32 graph: weights of 8 bits, activations quantized as they come (nothing is calibrated).
 
-What takes 8 bits: tables that are looked up in (embeddings), LSTMs, and products with a constant matrix. ONNX Runtime has no
-int8 GRU or RNN, and what lies inside If, Loop and Scan is left alone. `EightBit` says which parts did and which did not.
+What takes 8 bits: tables that are looked up in (embeddings), LSTMs, and products with a constant
+matrix. ONNX Runtime has no int8 GRU or RNN, and what lies inside If, Loop and Scan is left alone.
+`EightBit` says which parts did and which did not.
 
-**Exact on every processor.** Weights are signed, because only products of unsigned and signed bytes use the 8-bit
-instructions of x86 processors (VNNI, AMX). Processors without those multiply two neighbouring inputs at once and add both
-products in 16 bits, where they saturate. So it is two neighbouring weights of a column together that must stay within
-`PAIR`: 255 x 128 still fits 16 bits. A weight that stands out has nearly all of the 8 bits where its neighbour is small; only
-where both are large is less left of them. That is why scales are made here and not by ONNX Runtime's quantizer, which would
-halve all weights (7 bits) for the same safety.
+**Exact on every processor.** Weights are signed, because only products of unsigned and signed bytes
+use the 8-bit instructions of x86 processors (VNNI, AMX). Processors without those multiply two
+neighbouring inputs at once and add both products in 16 bits, where they saturate. So it is two
+neighbouring weights of a column together that must stay within `PAIR`: 255 x 128 still fits 16
+bits. A weight that stands out has nearly all of the 8 bits where its neighbour is small; only where
+both are large is less left of them. That is why scales are made here and not by ONNX Runtime's
+quantizer, which would halve all weights (7 bits) for the same safety.
 
-**Forms.** More scales are more precise and take more time. A scale per column costs nothing worth mentioning in the product of
-an LSTM's input, which is one for a whole run, and in a table; in the recurrent product it takes a tenth of the time of a
-sentence, and in a wide decoder a fifth of the time of a single step (`benchmarks.int8_forms`). `FORMS` lists what there is, the
-fastest first; `isslim/compress/measurement/int8_choice.py` measures which one a model needs.
+**Forms.** More scales are more precise and take more time. A scale per column costs nothing worth
+mentioning in the product of an LSTM's input, which is one for a whole run, and in a table; in the
+recurrent product it takes a tenth of the time of a sentence, and in a wide decoder a fifth of the
+time of a single step (`benchmarks.int8_forms`). `FORMS` lists what there is, the fastest first;
+`isslim/compress/measurement/int8_choice.py` measures which one a model needs.
 
-Where any basis gives the same answers, numbers are first spread over a random one, so that none stands out (QuIP, Chee et al.
-2023): between an embedding and the layer that reads it, and between bottleneck and decoder.
+Where any basis gives the same answers, numbers are first spread over a random one, so that none
+stands out (QuIP, Chee et al. 2023): between an embedding and the layer that reads it, and between
+bottleneck and decoder.
 
-The decoder's Gemm becomes an integer MatMul, which needs no flat features: the logits are made as the tokens lie, and the
-log-softmax is written over them, which saves a twentieth of a run. A tied matrix becomes two 8-bit matrices, one lying as each
-reader needs it: half the bytes of the one in float32. Of a question graph the characters' vectors, the convolution, the
-attention and both heads stay float32.
+The decoder's Gemm becomes an integer MatMul, which needs no flat features: the logits are made as
+the tokens lie, and the log-softmax is written over them, which saves a twentieth of a run. A tied
+matrix becomes two 8-bit matrices, one lying as each reader needs it: half the bytes of the one in
+float32. Of a question graph the characters' vectors, the convolution, the attention and both heads
+stay float32.
 
-A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the same run;
-`isslim/runtime/language/scoring.py` and `isslim/runtime/questions/answering.py` say what follows from that.
+A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the
+same run; `isslim/runtime/language/scoring.py` and `isslim/runtime/questions/answering.py` say what
+follows from that.
 
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md (DynamicQuantizeLSTM)
 
-Legend: D directions, K inputs of a product, N its outputs, V entries of a table, E width of an entry.
+Legend: D directions, K inputs of a product, N its outputs, V entries of a table, E width of an
+entry.
 """
 
 from __future__ import annotations
@@ -42,14 +49,15 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from isslim.compress.kinds.graphs.onnx.model.attributes import (
+from isslim.compress.export.drawing import BOTTLENECK, DECODER, FLATTENING, FLOAT32, HIGHWAY
+from isslim.compress.onnx.model.attributes import (
     leave_out,
     real,
     subgraphs,
     whole,
     wholes,
 )
-from isslim.compress.kinds.graphs.onnx.model.split_model import (
+from isslim.compress.onnx.model.split_model import (
     Constant,
     Parts,
     given,
@@ -59,14 +67,7 @@ from isslim.compress.kinds.graphs.onnx.model.split_model import (
     put_together,
     take_apart,
 )
-from isslim.compress.kinds.graphs.onnx.model.split_model import replace as put_in_place
-from isslim.compress.kinds.language.export.scoring import (
-    BOTTLENECK,
-    DECODER,
-    FLATTENING,
-    FLOAT32,
-    HIGHWAY,
-)
+from isslim.compress.onnx.model.split_model import replace as put_in_place
 from isslim.runtime.contract import PRECISION
 
 QUANTIZED_LSTM = "DynamicQuantizeLSTM"
@@ -76,7 +77,8 @@ EMBEDDING, RECURRENT, SOFTMAX, HIGHWAYS, PRODUCTS = (
 ORDER = (EMBEDDING, HIGHWAYS, RECURRENT, SOFTMAX, PRODUCTS)
 """Parts of a network, as a card lists them."""
 LARGEST, PAIR = 127, 128
-"""What one weight may be, and two neighbouring ones of one sign together: 255 x 128 is below 2^15."""
+"""What one weight may be, and two neighbouring ones of one sign together: 255 x 128 is below
+2^15."""
 _CELLS = ("LSTM", "GRU", "RNN")
 
 Floats = NDArray[np.float32]
@@ -135,7 +137,7 @@ def quantize(source: Path, target: Path, form: Form = FORMS[0]) -> EightBit:
     """Writes the int8 form of a graph that this project wrote.
 
     Args:
-        source: a float32 graph as `isslim/compress/export/export.py` writes it; left alone.
+        source: a float32 graph as `isslim/compress/export/write_graph.py` writes it; left alone.
         target: the file to write; replaced when it exists, and only once the new one is whole.
         form: how weights take 8 bits.
 
@@ -158,8 +160,9 @@ def eight_bits(matrix: Floats, *, per_column: bool) -> tuple[NDArray[np.int8], F
         per_column: a scale for each of the N columns of each matrix; else one for each matrix.
 
     Returns:
-        int8 (..., K, N) and float32 (..., 1, N) or (..., 1, 1); their product is the matrix but for rounding. Rows 2 i and
-        2 i + 1 hold no two numbers of one sign in a column that together exceed `PAIR`.
+        int8 (..., K, N) and float32 (..., 1, N) or (..., 1, 1); their product is the matrix but for
+        rounding. Rows 2 i and 2 i + 1 hold no two numbers of one sign in a column that together
+        exceed `PAIR`.
     """
     exact = matrix.astype(np.float64)
     even = np.pad(exact, [(0, 0)] * (matrix.ndim - 2) + [(0, matrix.shape[-2] % 2), (0, 0)])
@@ -415,7 +418,8 @@ class _Rewriting:
     def _readers_of(self, name: str) -> Iterator[NodeProto]:
         """Nodes whose first input is a value, or the value with its steps and sequences in another order.
 
-        Whoever reads it in another way, such as the caller, is a node without a name and operator here.
+        Whoever reads it in another way, such as the caller, is a node without a name and operator
+        here.
         """
         if name in {port.name for graph in graphs(self.graph) for port in graph.output}:
             yield NodeProto()

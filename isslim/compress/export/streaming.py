@@ -23,13 +23,14 @@ def write(
 ) -> None:
     """Serializes `model` with the weights added to its graph, one tensor in memory at a time.
 
-    The graph is written last in the message, as its own bytes followed by one initializer field per tensor: the
-    order of fields is free in protobuf, so the file is an ordinary one.
+    The graph is written last in the message, as its own bytes followed by one initializer field per
+    tensor: the order of fields is free in protobuf, so the file is an ordinary one.
 
     Args:
         file: written from where it stands.
         model: the structure; left without its graph.
-        weights: gives the tensors by name; called twice, since sizes stand before what they measure.
+        weights: gives the tensors by name; called twice, since sizes stand before what they
+            measure.
     """
     graph = model.graph.SerializeToString()
     size = len(graph) + sum(_initializer_size(name, array) for name, array in weights())

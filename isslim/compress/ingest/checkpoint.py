@@ -1,10 +1,12 @@
 """Files to arrays, safely: safetensors, or a PyTorch checkpoint read with `weights_only=True` and never otherwise.
 
-What a file is, is decided by its first bytes. A checkpoint is a zip archive: its directory is looked at before anything
-is unpacked, since torch stores tensors uncompressed and an entry that unpacks to much more than it takes is a bomb. The
-same holds for tensors: views that claim more values than are stored are looked at before they are written out.
+What a file is, is decided by its first bytes. A checkpoint is a zip archive: its directory is
+looked at before anything is unpacked, since torch stores tensors uncompressed and an entry that
+unpacks to much more than it takes is a bomb. The same holds for tensors: views that claim more
+values than are stored are looked at before they are written out.
 
-Nothing of a file is ignored without its name: what is no part of the model stands in `Checkpoint.dropped`.
+Nothing of a file is ignored without its name: what is no part of the model stands in
+`Checkpoint.dropped`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from isslim.compress.errors import BadWeights, UnreadableUpload
+from isslim.compress.ingest.config import UploadConfig, read_config
 from isslim.compress.ingest.forms import (
     SAVE,
     is_safetensors,
@@ -35,19 +38,20 @@ from isslim.compress.ingest.forms import (
 from isslim.compress.ingest.parametrised import fold
 from isslim.compress.ingest.state_dicts import choose, shown
 from isslim.compress.ingest.unpickling import Record, load
-from isslim.compress.kinds.language.ingest.config import UploadConfig, read_config
-from isslim.compress.kinds.language.ingest.words import word_lists
+from isslim.compress.ingest.word_lists import word_lists
 
 MOST_RATIO = 8
-"""Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for the float32 arrays that a
-file becomes: half precision doubles, and a tied matrix counts as often as it has names."""
+"""Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for
+the float32 arrays that a file becomes: half precision doubles, and a tied matrix counts as often
+as it has names."""
 _BESIDE = re.compile(
     r"(^|[._])(loss(es|_?fn|_?func|_?function|_?weights?)?|\w*criterion|crit|nll\w*|cross_?entropy|class_weights?|pos_weight|"
     r"\w*counts?|\w*freqs?|\w*frequenc(y|ies)|n_averaged|num_batches_tracked|num_updates|(global_)?steps?|epochs?|best\w*|metrics?|"
     r"perplexity|ppl|accuracy|lr|learning_rate)([._]|$)",
     re.IGNORECASE,
 )
-"""Names of numbers that training keeps and a model does not read; of a matrix no name is believed."""
+"""Names of numbers that training keeps and a model does not read; of a matrix no name is
+believed."""
 _TIED = re.compile(
     r"(is_?)?tied?_?(weights?|embeddings?|word_embeddings?|decoder|softmax)?|weight_?tying|share_?embeddings?"
 )
@@ -69,7 +73,8 @@ class Checkpoint:
         dropped: what else the file holds, by name, and why it is not read.
         done: what was done to get the weights, such as the folding of masks.
         tied: where the file itself says that decoder and embedding share a matrix; empty: nowhere.
-        layers: how many layers the options of the training run in the file speak of, by where they do.
+        layers: how many layers the options of the training run in the file speak of, by where they
+            do.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -91,7 +96,8 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
         name: the file's, as the sender called it.
 
     Raises:
-        UnreadableUpload: when a file is truncated, of another form, or a bomb, or a tensor is not stored value by value.
+        UnreadableUpload: when a file is truncated, of another form, or a bomb, or a tensor is not
+            stored value by value.
         UnsafePickle: when a checkpoint needs more than weights.
         BadWeights: when a parameter is not finite.
     """

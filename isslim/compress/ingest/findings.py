@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from isslim.compress.ingest.reading import Reading
-from isslim.compress.networks import Network
 from isslim.compress.pruning import axes
+from isslim.compress.pruning.network import Network
 from isslim.types.inspection import Inspection, LayerRecord, TextRecord
 from isslim.types.manifest import Task
 from isslim.types.problem import Problem
 from isslim.types.wording import RANDOM
 
 MUCH_UNKNOWN = 0.1
-"""Share of a text's tokens above which unknown ones are warned of: Penn Treebank has 5 %, a wrong vocabulary most of them."""
+"""Share of a text's tokens above which unknown ones are warned of: Penn Treebank has 5 %, a wrong
+vocabulary most of them."""
 
 
 class Findings:

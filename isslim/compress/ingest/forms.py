@@ -1,7 +1,7 @@
 """What a file is, by its first bytes and by the names inside an archive; and what to send in place of one that is not read.
 
-Read are safetensors files, PyTorch checkpoints and (in `compress/graphs`) ONNX graphs. Any other form is named, with the lines
-that turn it into one of these.
+Read are safetensors files, PyTorch checkpoints and (in `compress/graphs`) ONNX graphs. Any other
+form is named, with the lines that turn it into one of these.
 """
 
 from __future__ import annotations

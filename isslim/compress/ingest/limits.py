@@ -18,8 +18,9 @@ _STATUS = Path("/proc/self/status")
 def memory_for(more_bytes: int) -> Iterator[None]:
     """Lets the process take so much more memory inside the block, and a `MemoryError` is what comes of asking for more.
 
-    A limit on the data segment and not on addresses: torch and its libraries map many gigabytes that they never touch.
-    It holds for all threads. Where the system does not tell what is in use (only Linux does), there is no limit.
+    A limit on the data segment and not on addresses: torch and its libraries map many gigabytes
+    that they never touch. It holds for all threads. Where the system does not tell what is in use
+    (only Linux does), there is no limit.
 
     Args:
         more_bytes: beyond what is in use now.
@@ -44,8 +45,8 @@ def memory_for(more_bytes: int) -> Iterator[None]:
 def time_for(seconds: float) -> Iterator[None]:
     """Ends the block with a `TimeoutError` when it takes longer.
 
-    By the process's alarm clock, which only the main thread may set: a job's child reads its files there. In another thread
-    there is no limit.
+    By the process's alarm clock, which only the main thread may set: a job's child reads its files
+    there. In another thread there is no limit.
 
     Args:
         seconds: on the clock.

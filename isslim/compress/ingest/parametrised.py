@@ -1,9 +1,10 @@
 """Weights that are stored as something else and computed before each use, computed once: exact in evaluation mode.
 
 - masks of `torch.nn.utils.prune`: `weight_orig * weight_mask`
-- weight normalisation: `weight_v * weight_g / |weight_v|`, and the same as `parametrizations.weight.original0` and `original1`
-  (Salimans and Kingma, 2016)
-- spectral normalisation: `weight_orig / (u' weight_orig v)`, and the same as `parametrizations.weight` (Miyato et al., 2018)
+- weight normalisation: `weight_v * weight_g / |weight_v|`, and the same as
+  `parametrizations.weight.original0` and `original1` (Salimans and Kingma, 2016)
+- spectral normalisation: `weight_orig / (u' weight_orig v)`, and the same as
+  `parametrizations.weight` (Miyato et al., 2018)
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def fold(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         Tensors by name in their old order, and what was done in a line each.
 
     Raises:
-        UnreadableUpload: when a part is missing, or a parametrization is one whose code would be needed.
+        UnreadableUpload: when a part is missing, or a parametrization is one whose code would be
+            needed.
     """
     groups: dict[str, dict[str, str]] = {}
     for name in tensors:

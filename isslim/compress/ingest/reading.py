@@ -10,7 +10,8 @@ class Reading:
     """How an upload was read.
 
     Attributes:
-        recognised: what it is, such as `embedding / LSTM / linear layout: 2 LSTM layers of 24 units, untied`.
+        recognised: what it is, such as `embedding / LSTM / linear layout: 2 LSTM layers of 24
+            units, untied`.
         dropped: what the file holds and the model does not use, each by name and with the reason.
         assumed: what weights cannot show and was taken for granted.
     """
@@ -33,3 +34,7 @@ class Reading:
                 *(f"{what}: {', '.join(each)}" for what, each in told.items() if each),
             ]
         )
+
+
+MOST_NAMED = 60
+"""Parameters that a refusal lists."""

@@ -1,7 +1,7 @@
 """Which of a checkpoint's dictionaries of tensors is the model; and what lies beside it, by name.
 
-A training run stores optimizers, running averages, other models. One dictionary that holds recurrent layers is taken; of several
-the config says which.
+A training run stores optimizers, running averages, other models. One dictionary that holds
+recurrent layers is taken; of several the config says which.
 """
 
 from __future__ import annotations
@@ -54,10 +54,12 @@ def choose(content: object, asked: str | None) -> State:
 
     Args:
         content: of the file.
-        asked: the config's `state`: the name of a dictionary, or what the names of one model's parameters begin with.
+        asked: the config's `state`: the name of a dictionary, or what the names of one model's
+            parameters begin with.
 
     Raises:
-        UnreadableUpload: when there are no tensors, several models and no word on which, or not the one that is asked for.
+        UnreadableUpload: when there are no tensors, several models and no word on which, or not the
+            one that is asked for.
     """
     states = list(_states(content, "", DEEPEST, set()))
     if not states:

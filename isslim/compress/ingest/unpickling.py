@@ -1,8 +1,9 @@
 """PyTorch checkpoints to plain values: read with `weights_only=True`, never otherwise, and no stranger's class is ever made.
 
-People store more than weights: the options of a run (`argparse.Namespace`), losses as numpy scalars, paths. torch's reader
-refuses what it does not know; it can be told of more names, and of what stands for them. Here stand-ins of our own do, which keep
-values and run nothing. numpy's own `dtype` is not among them: its `__setstate__` believes what a pickle says of pointers.
+People store more than weights: the options of a run (`argparse.Namespace`), losses as numpy
+scalars, paths. torch's reader refuses what it does not know; it can be told of more names, and of
+what stands for them. Here stand-ins of our own do, which keep values and run nothing. numpy's own
+`dtype` is not among them: its `__setstate__` believes what a pickle says of pointers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from isslim.compress.ingest.forms import SAVE
 from isslim.compress.ingest.limits import memory_for
 
 PICKLE_ROOM_BYTES = 512 << 20
-"""What reading a pickle may take beyond twice its tensors: a vocabulary of millions of words becomes Python objects."""
+"""What reading a pickle may take beyond twice its tensors: a vocabulary of millions of words
+becomes Python objects."""
 
 
 class Record:
@@ -127,7 +129,8 @@ _KNOWN: dict[Callable[..., Any], tuple[str, ...]] = {
 STAND_INS: list[tuple[Callable[..., Any], str]] = [
     (stand_in, name) for stand_in, names in _KNOWN.items() for name in names
 ]
-"""What stands for the names that a pickle may speak of beside weights. Calling any of them runs no code of the library's."""
+"""What stands for the names that a pickle may speak of beside weights. Calling any of them runs no
+code of the library's."""
 
 
 def load(path: Path, unpacked_bytes: int) -> Any:
@@ -148,13 +151,15 @@ def load(path: Path, unpacked_bytes: int) -> Any:
     except pickle.UnpicklingError as error:
         raise _refusal(str(error)) from error
     except Exception as error:
-        # The pickle says what is called with which arguments, if only of what makes weights: anything may come of it.
+        # The pickle says what is called with which arguments, if only of what makes weights:
+        # anything may come of it.
         told = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, MemoryError) or "memory" in told or "bad_alloc" in told:
             raise UnreadableUpload(
                 f"the checkpoint of {path.stat().st_size:,} bytes asks for more than {most:,} bytes of memory"
             ) from error
-        # What torch says is meant for whoever calls it, and at times advises to switch its guard off.
+        # What torch says is meant for whoever calls it, and at times advises to switch its guard
+        # off.
         told = told if "weights_only" not in told else type(error).__name__
         raise UnreadableUpload(
             f"the checkpoint is damaged or truncated, or not written by torch.save ({told}). Where the model was trained: {SAVE}"

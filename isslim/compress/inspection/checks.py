@@ -1,7 +1,8 @@
 """Checks of the sender's own: is the model, as it was read, the one that they have?
 
-Weights do not show in which order layers run, whether a ReLU or a scale stands between them, or which token an id means. Who
-sends a model can: by the perplexity that they measured on a text, or by an ONNX export of the same model.
+Weights do not show in which order layers run, whether a ReLU or a scale stands between them, or
+which token an id means. Who sends a model can: by the perplexity that they measured on a text, or
+by an ONNX export of the same model.
 
 Legend: N tokens, B streams, T rows of them.
 """
@@ -19,16 +20,17 @@ from isslim.compress.devices import device_of, placed
 from isslim.compress.errors import CheckFailed, CheckUnusable, ModeUnavailable
 from isslim.compress.kinds.graphs.understanding import graph_file
 from isslim.compress.kinds.language.export_check import compared_with_export
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.task import LanguageTask
-from isslim.compress.kinds.language.training.plan import perplexity_of
 from isslim.compress.kinds.registry import Inputs
-from isslim.compress.networks import LanguageModel
+from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.runtime.errors import TextRefused
 from isslim.types.inspection import CheckResult
 from isslim.types.recipe import Check
 
 STREAM, LEAD, STEPS = 500, 100, 50
-"""Least tokens of a stream, tokens of the one before that are read before it, and steps of one run."""
+"""Least tokens of a stream, tokens of the one before that are read before it, and steps of one
+run."""
 MOST_STREAMS, MOST_SCORES = 64, 1 << 24
 """Streams side by side, and scores that are held at once."""
 _DIFFERENT = (
@@ -124,8 +126,9 @@ def _ids(task: LanguageTask, path: Path, field: str) -> Tensor:
 def perplexity_of_all(network: LanguageModel, tokens: Tensor, start: int | None) -> float:
     """Exp of the mean negative log-likelihood of a whole text, read as one stream from the zero state.
 
-    For speed it is cut into streams side by side, each of which reads the last `LEAD` tokens of the one before it first: what is
-    further back hardly changes a state. The network is left in evaluation mode.
+    For speed it is cut into streams side by side, each of which reads the last `LEAD` tokens of the
+    one before it first: what is further back hardly changes a state. The network is left in
+    evaluation mode.
 
     Args:
         network: the model.

@@ -1,7 +1,7 @@
 """What every job begins with, and all that an inspection does: to read an upload and say what was understood of it.
 
-An inspection takes seconds: what is costly - the original's quality, an evaluation of the operator's, texts that the model has to
-write - is left to the stages of a job.
+An inspection takes seconds: what is costly - the original's quality, an evaluation of the
+operator's, texts that the model has to write - is left to the stages of a job.
 """
 
 from __future__ import annotations

@@ -9,11 +9,10 @@ from typing import Any
 
 from isslim.compress.contract import ModelTask
 from isslim.compress.errors import ModeUnavailable, UnreadableUpload, WrongBudget
-from isslim.compress.export.export import check_size
+from isslim.compress.export.write_graph import check_size
 from isslim.compress.ingest.checkpoint import Checkpoint, read_checkpoint
 from isslim.compress.ingest.findings import Findings
 from isslim.compress.ingest.forms import refuse_foreign
-from isslim.compress.kinds.graphs.onnx.normalise.onnx_reader import is_graph
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.graphs.understanding import graph_file, layers_of, understood
 from isslim.compress.kinds.language.ingest.layouts import recognise
@@ -22,6 +21,7 @@ from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import briefly, read_texts
 from isslim.compress.kinds.questions.ingest import is_bidaf, read_codec, recognise_bidaf
 from isslim.compress.kinds.questions.task import QuestionTask, read_questions
+from isslim.compress.onnx.normalise.onnx_reader import is_graph
 from isslim.compress.processes.command_metrics import Evaluations
 from isslim.runtime.language.text import TextCodec
 from isslim.types.manifest import Task
@@ -64,8 +64,8 @@ def read_task(
         recipe: what is asked for.
         evaluations: those that a graph's metric may name.
         found: is told what is understood on the way; None: nobody wants to know.
-        looking: the task is only looked at: what takes a large model long and was not sent - texts that it writes, answers to
-            questions - is cut short.
+        looking: the task is only looked at: what takes a large model long and was not sent - texts
+            that it writes, answers to questions - is cut short.
 
     Raises:
         CompressError: when a file cannot be read, or the recipe does not fit the model.

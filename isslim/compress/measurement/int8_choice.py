@@ -1,9 +1,10 @@
 """Which int8 form a network is published in: chosen by what each costs in quality, measured on held-out data.
 
-How much precision a model needs is not seen in its weights: one scale for a matrix costs some models nothing and others several
-percent of perplexity (`benchmarks.int8_forms`). So forms are tried, the fastest first, until one costs next to nothing. The
-original's int8 form is chosen by the same code as the compressed model's, from a graph in the same normal form: what pruning is
-compared with is the best that int8 alone has to offer.
+How much precision a model needs is not seen in its weights: one scale for a matrix costs some
+models nothing and others several percent of perplexity (`benchmarks.int8_forms`). So forms are
+tried, the fastest first, until one costs next to nothing. The original's int8 form is chosen by the
+same code as the compressed model's, from a graph in the same normal form: what pruning is compared
+with is the best that int8 alone has to offer.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ NOTHING = 1 / 20
 TOO_MUCH = 2 / 5
 """Of the budget of quality: where every form costs more, a part of the network may stay float32."""
 AS_GOOD = 2.0
-"""Short of that, a form that costs up to so many times what the best one does is taken for the time that it saves."""
+"""Short of that, a form that costs up to so many times what the best one does is taken for the time
+that it saves."""
 _CHEAPEST_TO_KEEP = (EMBEDDING, HIGHWAYS, SOFTMAX, PRODUCTS, RECURRENT)
 """A table in float32 takes no more time, only memory; recurrent layers take the most time."""
 
@@ -77,10 +79,12 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         target: the file to write; there is none afterwards where nothing takes 8 bits.
 
     Returns:
-        The fastest form that costs at most `NOTHING` of the budget; without one, the fastest that costs no more than
-        `TOO_MUCH` and `AS_GOOD` times the least; without one, that which costs least, unless the form with a scale per column
-        gets below `TOO_MUCH` with one part in float32. Recurrent layers, of which most of the time is, are that part only
-        where the whole budget would be spent. Where a judgement takes too long (`task.glance` is None), the most precise form.
+        The fastest form that costs at most `NOTHING` of the budget; without one, the fastest that
+        costs no more than `TOO_MUCH` and `AS_GOOD` times the least; without one, that which costs
+        least, unless the form with a scale per column gets below `TOO_MUCH` with one part in
+        float32. Recurrent layers, of which most of the time is, are that part only where the whole
+        budget would be spent. Where a judgement takes too long (`task.glance` is None), the most
+        precise form.
     """
     target.unlink(missing_ok=True)
     budget = task.recipe.budget.quality or DEFAULT_BUDGETS[task.task].quality or 0.0
@@ -128,7 +132,8 @@ def chosen(forms: Iterable[Option], budget: float, cost: Callable[[Option], floa
     Args:
         forms: the fastest first; no more are asked for than have to be.
         budget: of quality.
-        cost: of a form, in the budget's terms; below zero where it happens to do better than float32.
+        cost: of a form, in the budget's terms; below zero where it happens to do better than
+            float32.
     """
     seen = []
     for each in forms:

@@ -1,8 +1,9 @@
 """Exports the variants of a bundle, verifies each graph, and measures quality, size and latency through `runtime`.
 
-What is measured here is the code that the service answers with. A compressed variant outside the budget is left out
-and the report says why: each is judged by its loss of quality, the float32 one by its speed (the median at the shape that
-is spoken of). `original` and `original-int8` are always measured, as the baselines that pruning must beat.
+What is measured here is the code that the service answers with. A compressed variant outside the
+budget is left out and the report says why: each is judged by its loss of quality, the float32 one
+by its speed (the median at the shape that is spoken of). `original` and `original-int8` are always
+measured, as the baselines that pruning must beat.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ class Measured:
     """The variants worth publishing, the checks they passed, what was left out and why.
 
     Attributes:
-        missed: what only its int8 form does not, though the original's would: a little less removed, and it might.
-        losses: of a budget of quality, what was compared with it for every compressed form, left out or not.
+        missed: what only its int8 form does not, though the original's would: a little less
+            removed, and it might.
+        losses: of a budget of quality, what was compared with it for every compressed form, left
+            out or not.
     """
 
     variants: list[VariantRecord]

@@ -1,8 +1,9 @@
 """What is concluded of a compression: whether it is worth it, and a plain sentence each on speed, size and quality.
 
-Pruning has two rivals: the original as it is, and int8 alone, which costs nothing but its loss of quality; where int8 alone
-breaks the budget it is none. A gain is one over both. Nothing is called faster unless the lower end of the interval says so, and
-every figure of speed and of quality stands with its interval.
+Pruning has two rivals: the original as it is, and int8 alone, which costs nothing but its loss of
+quality; where int8 alone breaks the budget it is none. A gain is one over both. Nothing is called
+faster unless the lower end of the interval says so, and every figure of speed and of quality stands
+with its interval.
 """
 
 from __future__ import annotations

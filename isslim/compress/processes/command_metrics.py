@@ -2,9 +2,10 @@
 
     ISS_EVALUATIONS='{"wer": {"command": ["python", "/srv/wer.py", "{model}"], "better": "lower", "seconds": 900}}'
 
-`{model}` becomes the path of an ONNX file; the last line that the command prints is one number. A recipe can only name an
-evaluation (`"metric": "command:wer"`): what is run is the operator's alone. Each run has limits on time and memory, and ends
-with the job. The last line that a failing command writes is shown to the person who uploaded.
+`{model}` becomes the path of an ONNX file; the last line that the command prints is one number. A
+recipe can only name an evaluation (`"metric": "command:wer"`): what is run is the operator's alone.
+Each run has limits on time and memory, and ends with the job. The last line that a failing command
+writes is shown to the person who uploaded.
 """
 
 from __future__ import annotations
@@ -137,7 +138,8 @@ class Evaluator:
             *command,
         ]
         with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as written:
-            # Its standard input stays open for as long as this process lives: see `isslim/compress/processes/run_limited.py`.
+            # Its standard input stays open for as long as this process lives: see
+            # `isslim/compress/processes/run_limited.py`.
             process = subprocess.Popen(
                 limited,
                 stdin=subprocess.PIPE,

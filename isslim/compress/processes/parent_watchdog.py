@@ -11,7 +11,8 @@ def when_parent_ends(act: Callable[[], object]) -> None:
     """Calls `act`, in a thread, as soon as standard input closes: the parent ended, perhaps with no time to clean up."""
 
     def watch() -> None:
-        # Not through sys.stdin: its buffer's lock, held by this thread at exit, would abort the interpreter.
+        # Not through sys.stdin: its buffer's lock, held by this thread at exit, would abort the
+        # interpreter.
         while os.read(0, 1):
             pass
         act()

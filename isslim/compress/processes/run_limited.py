@@ -2,9 +2,12 @@
 
     python -m isslim.compress.processes.run_limited <bytes> <command> [argument ...]
 
-Each process of the command may have so many bytes of data of its own. Standard input is the parent's life: when it closes
-- the parent was killed, with no time to clean up - this process ends its whole process group, which it should be the head of.
-The exit status is the command's; 128 and the number of a signal that ended it; 127 when it cannot be started.
+Each process of the command may have so many bytes of data of its own. Standard input is the
+parent's life: when it closes
+- the parent was killed, with no time to clean up - this process ends its whole process group, which
+  it should be the head of.
+The exit status is the command's; 128 and the number of a signal that ended it; 127 when it cannot
+be started.
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
 """Named axes: the one abstraction under importance, removal, repair, counting and verification (DESIGN: the core idea).
 
-A network is a set of arrays whose dimensions carry axis names. Component k of an axis (an *Intrinsic Sparse
-Structure*, Wen et al., arXiv 1709.05027) is every slice, in every array, at index k of a dimension of that name.
-Which arrays *read* an axis is declared as sites: a site is one pre-activation, `bias + sum_i W_i a_i`, whose matrices
-W_i (out, in) read the activations a_i, each one or a concatenation of several. Removing a component removes its slices;
-repairing rewrites the sites. An array that no site reads with is cut and counted, but not repaired.
+A network is a set of arrays whose dimensions carry axis names. Component k of an axis (an
+*Intrinsic Sparse Structure*, Wen et al., arXiv 1709.05027) is every slice, in every array, at index
+k of a dimension of that name. Which arrays *read* an axis is declared as sites: a site is one
+pre-activation, `bias + sum_i W_i a_i`, whose matrices W_i (out, in) read the activations a_i, each
+one or a concatenation of several. Removing a component removes its slices; repairing rewrites the
+sites. An array that no site reads with is cut and counted, but not repaired.
 
-Nothing here knows of torch, of LSTMs or of ONNX: arrays go in by name, new arrays come out, inputs are never changed.
+Nothing here knows of torch, of LSTMs or of ONNX: arrays go in by name, new arrays come out, inputs
+are never changed.
 
 Legend: H components of an axis, K kept ones.
 """
@@ -64,7 +66,8 @@ class Reader:
 class Site:
     """One pre-activation: the readers that are summed in it, and the bias (out,) that takes a repair's offset.
 
-    Without a bias a repair has no offset: what was removed is then told by the kept inputs alone, not from their means.
+    Without a bias a repair has no offset: what was removed is then told by the kept inputs alone,
+    not from their means.
     """
 
     name: str
@@ -111,8 +114,8 @@ class Declaration:
         axes: prunable axes and their sizes.
         dimensions: per array, one `Dimension` for each of its dimensions.
         sites: in the order of the data flow.
-        produced: for a tied matrix, the activation whose values are its rows (the embedding): repairing the matrix
-            as a reader also changes what it produces.
+        produced: for a tied matrix, the activation whose values are its rows (the embedding):
+            repairing the matrix as a reader also changes what it produces.
     """
 
     axes: Mapping[str, int]
@@ -124,7 +127,8 @@ class Declaration:
         """Compares the declaration with real arrays.
 
         Raises:
-            AxisMismatch: with every disagreement, when names or shapes differ or an axis has two sizes.
+            AxisMismatch: with every disagreement, when names or shapes differ or an axis has two
+                sizes.
         """
         issues = [
             f"'{name}' is declared but absent" for name in self.dimensions.keys() - arrays.keys()
@@ -221,8 +225,8 @@ def resized(declaration: Declaration, sizes: Mapping[str, int]) -> Declaration:
 def silence(arrays: Arrays, declaration: Declaration, keep: Keep) -> dict[str, Array]:
     """The same network at full size with every slice of the removed components set to zero.
 
-    With zero gates a removed LSTM unit stays at zero from a zero state, so this is the masked reference that a
-    removal must equal.
+    With zero gates a removed LSTM unit stays at zero from a zero state, so this is the masked
+    reference that a removal must equal.
     """
     declaration.check(arrays)
     masked = {}

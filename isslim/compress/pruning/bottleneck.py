@@ -1,18 +1,21 @@
 """A narrow linear layer before the decoder: where the vocabulary is large, most of a token's work is the softmax.
 
-The decoder's logits W h are near a space of few dimensions. So the same function is first written with one layer more,
+The decoder's logits W h are near a space of few dimensions. So the same function is first written
+with one layer more,
 
     logits = W h + d   =   W (B h + c) + d,   B = 1, c = 0
 
-and the width K of that layer is an axis like any other: its basis is free (`rotation`), a component of it is removed with its
-row of B and its column of W, and what it said is folded into the others (`repair`). It replaces V H weights by K (V + H): a
-low-rank softmax (Sainath et al., ICASSP 2013), found by the algebra that finds the units, and weighed against them. Where too
-much of it stays to pay, both matrices are multiplied into one again.
+and the width K of that layer is an axis like any other: its basis is free (`rotation`), a component
+of it is removed with its row of B and its column of W, and what it said is folded into the others
+(`repair`). It replaces V H weights by K (V + H): a low-rank softmax (Sainath et al., ICASSP 2013),
+found by the algebra that finds the units, and weighed against them. Where too much of it stays to
+pay, both matrices are multiplied into one again.
 
-A component's cost is the share of the logits' energy that it carries, each row of W weighted by how often its token stands in
-the calibration text: the loss feels a logit about as its probability. The units below are weighed through both matrices,
-since the bottleneck alone is a change of basis. What is lost here is lost for the answer, while the gates of a recurrent
-layer mend much of an error in their inputs: measured on Penn Treebank, the same share costs some `DIRECT` times as much.
+A component's cost is the share of the logits' energy that it carries, each row of W weighted by how
+often its token stands in the calibration text: the loss feels a logit about as its probability. The
+units below are weighed through both matrices, since the bottleneck alone is a change of basis. What
+is lost here is lost for the answer, while the gates of a recurrent layer mend much of an error in
+their inputs: measured on Penn Treebank, the same share costs some `DIRECT` times as much.
 
 Legend: V vocabulary, H units of the last layer, K width of the bottleneck.
 """
@@ -32,7 +35,8 @@ DECODER = "decoder"
 LEAST_RATIO = 4
 """A vocabulary of fewer times the last layer's units is no place to save."""
 DIRECT = 6.0
-"""From 4 to 10 the outcome is the same to half a per cent (2 x 650 units, 0.36 of the multiply-adds)."""
+"""From 4 to 10 the outcome is the same to half a per cent (2 x 650 units, 0.36 of the
+multiply-adds)."""
 
 
 def fits(declaration: Declaration) -> bool:
@@ -136,7 +140,8 @@ def felt(
 
     Args:
         matrix: some columns (out, D) of a reader of the site.
-        site: the bottleneck's is felt through the decoder; that and the decoder's by the weights of the tokens.
+        site: the bottleneck's is felt through the decoder; that and the decoder's by the weights of
+            the tokens.
         arrays: the network.
         declaration: its axes.
         frequencies: of the tokens (V,); None: all alike.

@@ -1,7 +1,8 @@
 """Sums over calibration data from which everything is solved: they merge over chunks, shards and workers.
 
-A correction that is fitted to few rows fits their accidents. So the sums are kept in two halves, of different runs, texts or
-stretches of one: what is fitted to one half is judged on the other (`repair`).
+A correction that is fitted to few rows fits their accidents. So the sums are kept in two halves, of
+different runs, texts or stretches of one: what is fitted to one half is judged on the other
+(`repair`).
 
 Legend: N observations, D width of an observation.
 """
@@ -28,7 +29,8 @@ class Sums:
     @classmethod
     def of(cls, observations: NDArray[np.float32]) -> Sums:
         """The sums over observations (N, D)."""
-        # The product in float32 over a chunk is exact to about 1e-6; the sum over chunks is in float64.
+        # The product in float32 over a chunk is exact to about 1e-6; the sum over chunks is in
+        # float64.
         return cls(
             len(observations),
             observations.sum(axis=0, dtype=np.float64),
@@ -77,7 +79,8 @@ class Moments:
 
         Args:
             observations: one row each.
-            first: how many of the rows are the first half; None: half of them, since neighbours are alike.
+            first: how many of the rows are the first half; None: half of them, since neighbours are
+                alike.
         """
         half = Sums.of(observations[: len(observations) // 2 if first is None else first])
         rest = Sums.of(observations[half.count :])
@@ -122,3 +125,42 @@ def gathered(before: Moments | None, observations: NDArray[np.float32]) -> Momen
     first = len(observations) if before is None or 2 * before.half.count <= before.count else 0
     new = Moments.of(observations, first)
     return new if before is None else before + new
+
+
+ENOUGH_ROWS = 10
+"""For each input of a site, the rows with which a regression is told about as well as with many
+more."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What calibration text says of a model.
+
+    Attributes:
+        moments: per site, the moments of its concatenated inputs.
+        tokens: how many tokens were seen.
+        frequencies: how often each token of the vocabulary is in the whole calibration text, (V,);
+            None where there are no tokens to count.
+    """
+
+    moments: dict[str, Moments]
+    tokens: int
+    frequencies: NDArray[np.float64] | None = None
+
+
+def shortages(observed: Observed) -> list[str]:
+    """Where fewer rows were seen than a regression asks for, in a line; the worst place first to be named."""
+    short = sorted(
+        (moments.count / len(moments.mean), site, moments.count, len(moments.mean))
+        for site, moments in observed.moments.items()
+        if moments.count < ENOUGH_ROWS * len(moments.mean)
+    )
+    if not short:
+        return []
+    _, site, rows, inputs = short[0]
+    others = f" (the worst of {len(short)} such places)" if len(short) > 1 else ""
+    return [
+        f"{rows:,} {'row was' if rows == 1 else 'rows were'} observed for the {inputs:,} inputs of `{site}`{others}: what the "
+        "removed units said is told from the others only as far as so few rows allow; "
+        f"{ENOUGH_ROWS} rows an input or more are better, so send more calibration data"
+    ]

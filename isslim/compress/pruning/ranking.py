@@ -1,10 +1,11 @@
 """Calibrate mode: from what calibration text says of a model to the smallest model within a budget.
 
-A narrow layer is first put before the decoder where that may pay (`bottleneck`), and linear axes are turned to the basis in
-which a cut loses the least (`rotation`). All axes are merged into one order
-of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its *share* of everything removable,
-is one candidate: repaired in closed form, cut, and judged. A search with known direction (more removed is never better)
-finds the largest share that keeps to the budget.
+A narrow layer is first put before the decoder where that may pay (`bottleneck`), and linear axes
+are turned to the basis in which a cut loses the least (`rotation`). All axes are merged into one
+order of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its
+*share* of everything removable, is one candidate: repaired in closed form, cut, and judged. A
+search with known direction (more removed is never better) finds the largest share that keeps to the
+budget.
 
 Legend: H components of an axis.
 """
@@ -18,17 +19,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.kinds.language.activations import Observed
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.axes import Array, Arrays, Declaration
-from isslim.compress.pruning.moments import Moments
+from isslim.compress.pruning.moments import Moments, Observed
 from isslim.compress.pruning.repair import Correction, repair
 from isslim.compress.pruning.rotation import linear_axes, principal_axes, rotate, rotated_moments
 from isslim.compress.pruning.selection import removal_order
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
 
 COUNTED_ON = 0.4
-"""Of the ridge that tells one half of a layer by the other: a unit is told by all that stay, and by the layer's inputs too."""
+"""Of the ridge that tells one half of a layer by the other: a unit is told by all that stay, and by
+the layer's inputs too."""
 LEAST_VARIANCE = 1e-3
 """Added to every component's variance, relative to their mean."""
 
@@ -94,11 +95,15 @@ def learn(
         declaration: its axes.
         observed: what calibration text says of it.
         prunable: axes that may shrink.
-        count: what a removal is valued by; `both`: its share of all parameters plus its share of all multiply-adds.
+        count: what a removal is valued by; `both`: its share of all parameters plus its share of
+            all multiply-adds.
         least_kept: components that every axis keeps at least.
-        turned: linear axes may change their basis first; their components are then columns of the new one.
-        narrowed: a bottleneck may be put before the decoder; its width is then one of the prunable axes.
-        cost: of a network of some sizes, such as its time; a removal is then valued by what it saves of that, not by `count`.
+        turned: linear axes may change their basis first; their components are then columns of the
+            new one.
+        narrowed: a bottleneck may be put before the decoder; its width is then one of the prunable
+            axes.
+        cost: of a network of some sizes, such as its time; a removal is then valued by what it
+            saves of that, not by `count`.
 
     Requires: `observed` was gathered from the same network.
     Ensures: the order of each axis is its own order of structured-OBS removal.
@@ -244,12 +249,13 @@ def _felt(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Covariance (H, H) of an axis and the energy G (H, H) with which its readers feel it.
 
-    Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of rows drowns the
-    recurrence, and a raw norm says nothing across axes. An axis that several activations carry (a tied embedding)
-    has the sum of their covariances. Of a bottleneck see `bottleneck.felt`.
+    Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of
+    rows drowns the recurrence, and a raw norm says nothing across axes. An axis that several
+    activations carry (a tied embedding) has the sum of their covariances. Of a bottleneck see
+    `bottleneck.felt`.
 
-    The covariance is shrunk towards its diagonal by as much as the repair will be: what few rows seem to say of one component
-    by the others is then not counted on (see `shrinkage`).
+    The covariance is shrunk towards its diagonal by as much as the repair will be: what few rows
+    seem to say of one component by the others is then not counted on (see `shrinkage`).
     """
     size = declaration.axes[axis]
     covariance, energy = np.zeros((size, size)), np.zeros((size, size))
@@ -289,7 +295,8 @@ def _shrunk(
 ) -> NDArray[np.float64]:
     """A covariance (H, H) whose off-diagonal entries are believed as far as one half of the data tells the other.
 
-    Judged by how well one half of the components tells mixtures (S, H) of the other half, as their readers would feel it.
+    Judged by how well one half of the components tells mixtures (S, H) of the other half, as their
+    readers would feel it.
     """
     order = np.random.default_rng(0).permutation(len(covariance))
     gone, stay = order[: len(order) // 2], order[len(order) // 2 :]
@@ -306,7 +313,8 @@ def _shrunk(
     variances = np.diag(covariance)
     believed = 1 / (1 + COUNTED_ON * ridge)
     result = believed * covariance
-    # A component that never moved may move elsewhere: it is not counted as free beside others that tell as little.
+    # A component that never moved may move elsewhere: it is not counted as free beside others that
+    # tell as little.
     result[np.diag_indices_from(result)] = variances + LEAST_VARIANCE * max(
         float(variances.mean()), 1e-12
     )

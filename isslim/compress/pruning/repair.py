@@ -1,15 +1,17 @@
 """Closed-form repair: what the removed components said is folded into the readers of the kept ones.
 
-A site computes `bias + W u` from its concatenated inputs u. After removal it is offered v = T u instead: the kept components, or,
-behind a repaired tied embedding, mixtures of them. What it reads of u is told from v by
+A site computes `bias + W u` from its concatenated inputs u. After removal it is offered v = T u
+instead: the kept components, or, behind a repaired tied embedding, mixtures of them. What it reads
+of u is told from v by
 
     u ~ M v + m,   M = S' + (Cov(u, v) - S' Cov(v, v)) (Cov(v, v) + ridge)^-1,   m = E[u] - M E[v]
 
-where S selects the kept components: only the difference to "what was kept stays as it is" is fitted, so that the kept ones are
-exactly themselves, whatever the data. The matrix becomes W M and W m joins the bias. A site without a bias has no place for m:
-there second moments take the place of covariances. All inputs of a site are regressed jointly: a removed recurrent unit may
-be told by the layer's input as well as by its neighbours. How much of the fit is believed is chosen for each site by the data
-(`shrinkage`), in the metric of what it computes.
+where S selects the kept components: only the difference to "what was kept stays as it is" is
+fitted, so that the kept ones are exactly themselves, whatever the data. The matrix becomes W M and
+W m joins the bias. A site without a bias has no place for m: there second moments take the place of
+covariances. All inputs of a site are regressed jointly: a removed recurrent unit may be told by the
+layer's input as well as by its neighbours. How much of the fit is believed is chosen for each site
+by the data (`shrinkage`), in the metric of what it computes.
 
 Legend: D width of a site's inputs, K of what it is offered, R rows of u that are not simply kept.
 """
@@ -49,8 +51,8 @@ def repair(
         correction: what stands in for the removed components.
 
     Returns:
-        Arrays of the same full size in which the matrices' columns at removed components are zero: `axes.take` of
-        them is the small network, `axes.silence` of them its reference.
+        Arrays of the same full size in which the matrices' columns at removed components are zero:
+        `axes.take` of them is the small network, `axes.silence` of them its reference.
     """
     result = dict(arrays)
     kept = {axis: keep.get(axis, np.arange(size)) for axis, size in declaration.axes.items()}
@@ -96,7 +98,8 @@ class _Offered:
     Attributes:
         parts: its activations, each with the slice of v that it is offered.
         stay: of each component of v, the input (K,) that it stands for.
-        rows: inputs (R,) that v does not simply hold: removed ones, and all of an activation that is mixed.
+        rows: inputs (R,) that v does not simply hold: removed ones, and all of an activation that
+            is mixed.
         groups: of each component of v, the activation that it belongs to (K,).
         transform: T (K, D); None: v is u at `stay`.
     """
@@ -118,7 +121,8 @@ class _Offered:
         else:
             cross, seen = second @ self.transform.T, self.transform @ mean
             gram = self.transform @ cross
-        # Of a mixed activation v holds something close to the component itself: what is left is the difference.
+        # Of a mixed activation v holds something close to the component itself: what is left is the
+        # difference.
         column = np.full(len(mean), -1)
         column[self.stay] = np.arange(len(self.stay))
         column = column[self.rows]

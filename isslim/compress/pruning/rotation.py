@@ -4,15 +4,18 @@ Nothing stands between a looked-up embedding and the matrices that read it: with
 
     embedding' = embedding Q,   W' = W Q   gives   W' e' = W Q Q' e = W e
 
-so the function stays as it is, and the basis is free. Without that freedom a cut can only drop columns that training
-happened to leave, and all of them carry something. The columns of Q are the principal axes of the embedding weighted by how
-often each token stands in the calibration text, as its readers feel them: the best K-dimensional stand-in for e is the
-span of C^(-1/2) U_K, with U the eigenvectors of C^(1/2) G C^(1/2) (reduced-rank regression, Izenman 1975; C the covariance of
-the embedding over the text, G = sum of W'W over its readers). These subspaces are nested, so that one Q, their columns
-made orthonormal in this order, holds the best of every width. With G = 1 this is plain PCA.
+so the function stays as it is, and the basis is free. Without that freedom a cut can only drop
+columns that training happened to leave, and all of them carry something. The columns of Q are the
+principal axes of the embedding weighted by how often each token stands in the calibration text, as
+its readers feel them: the best K-dimensional stand-in for e is the span of C^(-1/2) U_K, with U the
+eigenvectors of C^(1/2) G C^(1/2) (reduced-rank regression, Izenman 1975; C the covariance of the
+embedding over the text, G = sum of W'W over its readers). These subspaces are nested, so that one
+Q, their columns made orthonormal in this order, holds the best of every width. With G = 1 this is
+plain PCA.
 
-The width of a bottleneck is such an axis too: nothing stands between its rows and the decoder (`bottleneck`).
-A tied embedding is none: its components are also units, and a sigmoid stands between a unit and its gates.
+The width of a bottleneck is such an axis too: nothing stands between its rows and the decoder
+(`bottleneck`). A tied embedding is none: its components are also units, and a sigmoid stands
+between a unit and its gates.
 
 Legend: E components of the axis.
 """
@@ -31,7 +34,8 @@ from isslim.compress.pruning.moments import Moments, Sums
 
 Matrix = NDArray[np.float64]
 RIDGE = 1e-4
-"""Added to the covariance, relative to its mean variance: a short text leaves some directions without any."""
+"""Added to the covariance, relative to its mean variance: a short text leaves some directions
+without any."""
 LOOKED_UP = "embedding.weight"
 ROWS = (bottleneck.WEIGHT, bottleneck.BIAS)
 """Arrays whose rows make an activation that is read as it is."""

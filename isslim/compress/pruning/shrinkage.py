@@ -4,13 +4,15 @@ A linear prediction z ~ X v is fitted with a ridge r times the variances of v,
 
     X = Cov(z, v) (Cov(v, v) + r D)^-1,   D the variances, half each input's own and half the mean of its activation's
 
-and r is the one with which X, fitted to either half, errs least on the other (two-fold cross-validation, Stone 1974), where the
-half that fares worse counts; of ridges that err as little, as far as so many rows can tell, the largest. With plenty of rows
-little is shrunk; with few, or with rows that tell nothing of the next ones, r grows until X vanishes: only means are left.
-The mean of an activation is part of D because an input that hardly moved in the data would otherwise be given a huge weight,
-and may move elsewhere.
+and r is the one with which X, fitted to either half, errs least on the other (two-fold
+cross-validation, Stone 1974), where the half that fares worse counts; of ridges that err as little,
+as far as so many rows can tell, the largest. With plenty of rows little is shrunk; with few, or
+with rows that tell nothing of the next ones, r grows until X vanishes: only means are left. The
+mean of an activation is part of D because an input that hardly moved in the data would otherwise be
+given a huge weight, and may move elsewhere.
 
-A half has about half of the rows, and the ridge that noise asks for falls with their number: so r is halved for a fit to all.
+A half has about half of the rows, and the ridge that noise asks for falls with their number: so r
+is halved for a fit to all.
 
 Legend: K inputs v, S outputs z.
 """
@@ -24,11 +26,14 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 LEAST, MOST, START, STEP = -4.0, 2.0, -2.0, 0.5
-"""Powers of ten between which a ridge is looked for, where the search begins, and how finely it ends."""
+"""Powers of ten between which a ridge is looked for, where the search begins, and how finely it
+ends."""
 CAUTION = 2.0
-"""Divided by the rows of a half: the relative rise of the error that is accepted for a larger ridge."""
+"""Divided by the rows of a half: the relative rise of the error that is accepted for a larger
+ridge."""
 SKETCHED = 48
-"""More outputs than these are told by so many random mixtures of them, which keep squared errors to some 15 %."""
+"""More outputs than these are told by so many random mixtures of them, which keep squared errors to
+some 15 %."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
     least = error(best)
     if least >= 1:
         return float("inf")
-    # Few rows cannot tell errors that are close: of ridges that err about as little the largest does the least harm.
+    # Few rows cannot tell errors that are close: of ridges that err about as little the largest
+    # does the least harm.
     enough = min(least * (1 + (CAUTION / min(one.count, other.count)) ** 1.5), (least + 1) / 2)
     power = _between(best, known)
     while power + STEP <= MOST and error(power + STEP) <= enough:

@@ -1,14 +1,15 @@
 """From the budget to one pruned model: tries shares, keeps the curve, rolls back to the last that was within.
 
-A budget of quality is judged on the held-out data by the task's quick estimate, the same one for original and candidate, or by
-the upper end of that estimate's interval where the budget is a confident one (`isslim.types.quality.weighed`). A
-size budget is a matter of counting, a speed budget of timing the exported candidate against the original on this host,
-interleaved: it is the lower end of the speed-up's interval that has to reach the budget, so that the median of the published
-measurement rarely falls below.
+A budget of quality is judged on the held-out data by the task's quick estimate, the same one for
+original and candidate, or by the upper end of that estimate's interval where the budget is a
+confident one (`isslim.types.quality.weighed`). A size budget is a matter of counting, a speed
+budget of timing the exported candidate against the original on this host, interleaved: it is the
+lower end of the speed-up's interval that has to reach the budget, so that the median of the
+published measurement rarely falls below.
 
-The published figure comes from the runtime and differs a little from the estimate, a fine-tune may win back more or less, and
-clocks are noisy: so the pipeline passes an allowance, a multiple of the budget to search with, and comes again with a harder
-one when the measurement refuses the result.
+The published figure comes from the runtime and differs a little from the estimate, a fine-tune may
+win back more or less, and clocks are noisy: so the pipeline passes an allowance, a multiple of the
+budget to search with, and comes again with a harder one when the measurement refuses the result.
 """
 
 from __future__ import annotations
@@ -32,14 +33,17 @@ from isslim.types.recipe import Budget, Recipe
 Known = dict[tuple[float, Correction], Quality]
 """What was judged, by the share that was removed and what stood in for it."""
 WEAKER: tuple[Correction, ...] = ("means", "nothing")
-"""What a regression competes with: on few rows, or where what a unit says cannot be told from the others, less is better."""
+"""What a regression competes with: on few rows, or where what a unit says cannot be told from the
+others, less is better."""
 TOLD: dict[Correction, str] = {
     "inputs": "", "means": ", means standing in for what was removed", "nothing": ", nothing standing in for what was removed",
 }  # fmt: skip
 LEAST_GAIN = 0.02
-"""Within a budget of quality, a model that saves less than this share of both its parameters and its multiply-adds is no answer.
+"""Within a budget of quality, a model that saves less than this share of both its parameters and
+its multiply-adds is no answer.
 
-Either is enough: the rows of an embedding may hold nearly all of the parameters and do none of the work.
+Either is enough: the rows of an embedding may hold nearly all of the parameters and do none of the
+work.
 """
 
 
@@ -75,12 +79,12 @@ def find(
         work: a folder for the graphs that a speed budget times.
         tell: progress.
         allowance: what to multiply a budget of quality or speed with before searching.
-        known: the quality of candidates that an earlier search of the same order has judged; more are added. Of what is
-            known progress is not told again.
+        known: the quality of candidates that an earlier search of the same order has judged; more
+            are added. Of what is known progress is not told again.
 
     Returns:
-        For a budget of quality the smallest model within it; for a size or speed budget the largest that reaches it. Of its
-        corrections (`repair`) the one that is judged best.
+        For a budget of quality the smallest model within it; for a size or speed budget the largest
+        that reaches it. Of its corrections (`repair`) the one that is judged best.
 
     Raises:
         BudgetNotMet: with the curve.
@@ -91,7 +95,8 @@ def find(
         learned, task, recipe.budget, *whole, clock, tell, allowance, {} if known is None else known
     )
     limited = recipe.budget.quality is not None
-    # The climb goes on while more may be removed: within a budget of quality, short of one of size or speed.
+    # The climb goes on while more may be removed: within a budget of quality, short of one of size
+    # or speed.
     search(lambda share: Judged(share, searching.reached(share) is limited))
     best = max if limited else min
     good = (

@@ -1,8 +1,9 @@
 """From a task to candidates for publication: in closed form (`calibrate`), or by rounds of training (`learn`).
 
-The pipeline exports and measures one after the other, and answers each with the figures that would be published. The search
-judges by a quick estimate on a part of the held-out text and before any fine-tuning; so what it is to allow next follows from
-what became of its last choice: less where that broke the budget, more where it left much of the budget unspent.
+The pipeline exports and measures one after the other, and answers each with the figures that would
+be published. The search judges by a quick estimate on a part of the held-out text and before any
+fine-tuning; so what it is to allow next follows from what became of its last choice: less where
+that broke the budget, more where it left much of the budget unspent.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from typing import Literal
 
 from isslim.compress.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.kinds.language.activations import shortages
+from isslim.compress.pruning.moments import shortages
 from isslim.compress.pruning.ranking import Learned, learn
 from isslim.compress.pruning.repair import Correction
 from isslim.compress.search.ablation import ablated
 from isslim.compress.search.budget import Known, Outcome, find
+from isslim.compress.search.rounds import learnt
 from isslim.types.quality import weighed
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.wording import NOTHING_JUDGED
@@ -27,15 +29,18 @@ from isslim.types.wording import NOTHING_JUDGED
 Candidates = Generator[Candidate[Model], Published | None, None]
 
 AIM = 0.97
-"""Share of a budget of quality that the published loss is to reach: what is above the budget is not published."""
+"""Share of a budget of quality that the published loss is to reach: what is above the budget is not
+published."""
 LEAST_SPENT = 0.8
 """A published loss below this share of the budget leaves enough for another search."""
 TUNED_FIRST = 1.5
-"""How much more than the budget a first candidate may lose that is fine-tuned: distillation wins that back."""
+"""How much more than the budget a first candidate may lose that is fine-tuned: distillation wins
+that back."""
 TUNED_STEP = 3.0
 """How many times the last candidate's loss the next may have before it is fine-tuned, at most."""
 MISSED_STEP = 0.85
-"""How much of the last candidate's loss the next may have at least, where only the int8 form missed the budget."""
+"""How much of the last candidate's loss the next may have at least, where only the int8 form missed
+the budget."""
 ROUNDS, TUNED_ROUNDS = 4, 3
 """Candidates that are measured at most. Each fine-tuned one takes the recipe's minutes."""
 STANDS_IN: dict[Correction, str] = {
@@ -61,7 +66,9 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
     if task.recipe.mode != "learn":
         yield from _calibrated(task, work, stages)
         return
-    for candidate in task.learn(work, stages):
+    trainer = task.trainer()
+    stages.enter("learn", f"learning on {trainer.told} with the learner '{task.recipe.learner}'")
+    for candidate in learnt(task, trainer, work, stages):
         published = yield candidate
         if published is not None and published.kept:
             return
@@ -122,7 +129,8 @@ def _found(
     """The best candidate of all orders: within a budget of quality the smallest, else the one that loses least; and whose it is.
 
     Raises:
-        BudgetNotMet: when no order has one; the answer is that of the order with the gentlest candidate.
+        BudgetNotMet: when no order has one; the answer is that of the order with the gentlest
+            candidate.
     """
     found, refused = list[tuple[float, int, Outcome]](), list[BudgetNotMet]()
     for number, order in enumerate(orders):
@@ -244,7 +252,8 @@ class _Spending:
             return
         asked = self._next(estimated, found, before)
         if published.kept and milder:
-            # What 8 bits cost is added to what removal costs, and hardly less where less is removed.
+            # What 8 bits cost is added to what removal costs, and hardly less where less is
+            # removed.
             asked = max(estimated + AIM - found, MISSED_STEP * estimated)
         if milder:
             asked = min(asked, AIM * estimated)

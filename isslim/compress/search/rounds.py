@@ -1,18 +1,22 @@
 """Learn mode: rounds of removing and distilling on a training corpus, each smaller than the last, within the budget.
 
-A round takes something away and trains what is left, with the original as teacher. How it takes away is the learner's
-business:
+A round takes something away and trains what is left, with the original as teacher. How it takes
+away is the learner's business:
 
-- `calibrated`: structured OBS and repair at once, as deep as a slack of quality above the budget allows, then distillation;
-- `proximal`, `l0`: training drives components to zero and shrinks the network on the way, then repair as far as the budget
+- `calibrated`: structured OBS and repair at once, as deep as a slack of quality above the budget
   allows, then distillation;
-- `group_lasso`: the same with the paper's subgradient, loss scale and threshold at the recipe's strength.
+- `proximal`, `l0`: training drives components to zero and shrinks the network on the way, then
+  repair as far as the budget allows, then distillation;
+- `group_lasso`: the same with the paper's subgradient, loss scale and threshold at the recipe's
+  strength.
 
-With `start: scratch` a learner begins at random weights instead, in one round of all the epochs, and the original only teaches.
+With `start: scratch` a learner begins at random weights instead, in one round of all the epochs,
+and the original only teaches.
 
-A round that ends within the budget is kept and followed by another; one that breaks it is rolled back and tried again half as
-bold. A budget of size or speed needs one round: its depth is known. The last kept model is the answer, and every round is a
-point of the curve. The state after each round and the checkpoint within it lie in the job's folder: a killed job goes on.
+A round that ends within the budget is kept and followed by another; one that breaks it is rolled
+back and tried again half as bold. A budget of size or speed needs one round: its depth is known.
+The last kept model is the answer, and every round is a point of the curve. The state after each
+round and the checkpoint within it lie in the job's folder: a killed job goes on.
 """
 
 from __future__ import annotations
@@ -26,11 +30,19 @@ from typing import Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.contract import Candidate, Model, ModelTask, Quality, StageReport, Tell
+from isslim.compress.contract import (
+    Candidate,
+    Model,
+    ModelTask,
+    Quality,
+    StageReport,
+    Taught,
+    Tell,
+    Trainer,
+)
 from isslim.compress.errors import BudgetNotMet, TrainingDiverged
-from isslim.compress.kinds.language.trainer import Taught, Trainer
-from isslim.compress.networks import Network
 from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning.network import Network
 from isslim.compress.pruning.ranking import Pruned, learn
 from isslim.compress.search.budget import LEAST_GAIN, find, gain
 from isslim.compress.search.round_state import Learning, read_state, write_state
@@ -40,9 +52,11 @@ from isslim.types.recipe import Recipe
 
 ROUNDS = 6
 BOLD = {"calibrated": 1.0, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.3}
-"""How bold the first round is: share of the trainer's slack of quality, or share of the components."""
+"""How bold the first round is: share of the trainer's slack of quality, or share of the
+components."""
 LEAST_BOLD = 0.1
-"""Share of `BOLD` of the last try; there a calibrated cut stays within the budget without any training."""
+"""Share of `BOLD` of the last try; there a calibrated cut stays within the budget without any
+training."""
 LEARNING_SHARE = 0.6
 """Of a round's epochs, what a learner takes before distillation."""
 
@@ -70,7 +84,8 @@ def learnt(
             f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in {found.round} rounds, distilling from "
             "the original"
         )
-        # The last network with all that the rounds removed put back as zeros: indices and algebra of the whole way.
+        # The last network with all that the rounds removed put back as zeros: indices and algebra
+        # of the whole way.
         arrays, small, declaration = (
             found.network.arrays(),
             found.network.declaration(),
@@ -100,7 +115,8 @@ def learn_structure(
     """The smallest model that the rounds find within the budget.
 
     Args:
-        task: the original, which is the teacher and where the rounds begin; its recipe says budget, learner and epochs.
+        task: the original, which is the teacher and where the rounds begin; its recipe says budget,
+            learner and epochs.
         trainer: of its kind of networks.
         work: the job's folder.
         tell: progress.
@@ -275,7 +291,8 @@ def _point(
     declaration, budget = network.declaration(), recipe.budget
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
     kept = (parameters / axes.parameters(whole) + work / axes.mult_adds(whole)) / 2
-    # A speed is judged by the clock where it was cut for it, and again by the measurement that is published.
+    # A speed is judged by the clock where it was cut for it, and again by the measurement that is
+    # published.
     within = (
         budget.quality is None
         or weighed(budget, found.loss, found.estimate) <= allowance * budget.quality + SLACK

@@ -1,14 +1,16 @@
 """How sure a loss of quality is: 95 % intervals from the sample that it was judged on.
 
-A share of decisions has Wilson's interval. Everything else is a function of sums over the sample (a mean, a ratio of sums, the
-root of one), so its interval comes from a bootstrap: blocks of the sample are drawn with replacement and the function is
-taken of the drawn blocks' sums. Neighbours in a text or a recorded run resemble each other, which is why whole blocks are
-drawn and not single tokens, rows or questions. Original and candidate are always compared on the same blocks: what makes a
-text hard is hard for both, and most of it cancels.
+A share of decisions has Wilson's interval. Everything else is a function of sums over the sample (a
+mean, a ratio of sums, the root of one), so its interval comes from a bootstrap: blocks of the
+sample are drawn with replacement and the function is taken of the drawn blocks' sums. Neighbours in
+a text or a recorded run resemble each other, which is why whole blocks are drawn and not single
+tokens, rows or questions. Original and candidate are always compared on the same blocks: what makes
+a text hard is hard for both, and most of it cancels.
 
-Percentiles of a bootstrap are too close together for few blocks; they are taken further out, as a t-distribution's are of a
-normal one's (the expanded percentile interval of Hesterberg, "What Teachers Should Know About the Bootstrap", The American
-Statistician 69, 2015). All draws come from a fixed seed: the same figures give the same interval.
+Percentiles of a bootstrap are too close together for few blocks; they are taken further out, as a
+t-distribution's are of a normal one's (the expanded percentile interval of Hesterberg, "What
+Teachers Should Know About the Bootstrap", The American Statistician 69, 2015). All draws come from
+a fixed seed: the same figures give the same interval.
 
 Legend: N members of a sample, B blocks, K sums, R resamples.
 """
@@ -73,10 +75,10 @@ def decisions_for(share: float) -> int:
 def share_of(hits: Sequence[int] | NDArray[Any], counts: Sequence[int] | NDArray[Any]) -> Estimate:
     """Wilson's interval of a share of decisions that were made in runs (or sequences, or blocks of one).
 
-    Decisions of one run resemble each other. Where runs differ more than chance explains, the interval is that of fewer
-    decisions: their number divided by the design effect, the variance of the share over runs divided by that of as many
-    independent decisions (L. Kish, Survey Sampling, 1965). It needs two runs and both kinds of decisions; otherwise decisions
-    count as independent.
+    Decisions of one run resemble each other. Where runs differ more than chance explains, the
+    interval is that of fewer decisions: their number divided by the design effect, the variance of
+    the share over runs divided by that of as many independent decisions (L. Kish, Survey Sampling,
+    1965). It needs two runs and both kinds of decisions; otherwise decisions count as independent.
 
     Args:
         hits: per run, how many decisions differ.
@@ -109,14 +111,16 @@ def bootstrap(
     """The interval of a function of sums over a sample, by drawing blocks of it.
 
     Args:
-        sums: (B, K), of every block the sums that the function needs, such as squared differences and how many there are.
-            `blocks` makes them of runs. Above `MOST_BLOCKS`, neighbours are joined.
+        sums: (B, K), of every block the sums that the function needs, such as squared differences
+            and how many there are. `blocks` makes them of runs. Above `MOST_BLOCKS`, neighbours are
+            joined.
         statistic: from sums over all drawn blocks, float64 (R, K), to the function's values (R,).
         count: size of the sample, for the record.
         unit: of what.
 
     Returns:
-        None where there are fewer than `LEAST_BLOCKS` blocks, or where the function is not finite for some resample.
+        None where there are fewer than `LEAST_BLOCKS` blocks, or where the function is not finite
+        for some resample.
 
     Raises:
         ValueError: when `sums` is not two-dimensional.
@@ -150,8 +154,9 @@ def bootstrap(
 def blocks(runs: Sequence[NDArray[Any]]) -> Floats:
     """Sums over blocks of recorded runs: (B, K).
 
-    A run is a block of its own, where there are `ENOUGH_BLOCKS` of them. Otherwise runs are cut into blocks of `BLOCK_LENGTH`
-    rows, or shorter ones if that does not make enough blocks; a single row is never divided.
+    A run is a block of its own, where there are `ENOUGH_BLOCKS` of them. Otherwise runs are cut
+    into blocks of `BLOCK_LENGTH` rows, or shorter ones if that does not make enough blocks; a
+    single row is never divided.
 
     Args:
         runs: of each run (rows, K): per row, such as a time step, what is summed.
@@ -172,8 +177,8 @@ def blocks(runs: Sequence[NDArray[Any]]) -> Floats:
 def block_length(count: int) -> int:
     """Members of a block of a sample of `count` in a row.
 
-    At least `BLOCK_LENGTH`, more in a sample that would have over `MOST_BLOCKS`: topics last longer than sentences. A short
-    sample is cut into `ENOUGH_BLOCKS`, however short they are.
+    At least `BLOCK_LENGTH`, more in a sample that would have over `MOST_BLOCKS`: topics last longer
+    than sentences. A short sample is cut into `ENOUGH_BLOCKS`, however short they are.
     """
     return max(1, min(max(BLOCK_LENGTH, count // MOST_BLOCKS), count // ENOUGH_BLOCKS))
 
@@ -182,7 +187,8 @@ def rise_of_perplexity(original: NDArray[Any], candidate: NDArray[Any]) -> Estim
     """The interval of the relative rise of perplexity, candidate / original - 1.
 
     Args:
-        original: (N,) natural log-probabilities of the tokens of one text, in its order; NaN for those that are not scored.
+        original: (N,) natural log-probabilities of the tokens of one text, in its order; NaN for
+            those that are not scored.
         candidate: those of the same tokens.
 
     Returns:
@@ -215,9 +221,10 @@ def fall_of_mean(
 
     Questions of one group, such as those about one paragraph, are drawn together.
 
-    Where hardly an answer differs, the differences that were seen say little of those that were not. The interval is then
-    wide enough for as many more changed answers as Wilson's interval allows, each worth `most`, in either direction: with
-    none of 1,000 answers changed, a fall of 0.38 points of 100.
+    Where hardly an answer differs, the differences that were seen say little of those that were
+    not. The interval is then wide enough for as many more changed answers as Wilson's interval
+    allows, each worth `most`, in either direction: with none of 1,000 answers changed, a fall of
+    0.38 points of 100.
 
     Args:
         original: (N,) scores of the original's answers.

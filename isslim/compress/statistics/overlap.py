@@ -22,7 +22,8 @@ def without(text: Tensor, other: Tensor) -> Tensor:
 
     Args:
         text: int64 (N,).
-        other: int64 (M,), looked at in windows that touch each other: a shared stretch of `2 * WINDOW` tokens is surely found.
+        other: int64 (M,), looked at in windows that touch each other: a shared stretch of `2 *
+            WINDOW` tokens is surely found.
 
     Returns:
         int64: the tokens of `text` that are left, in their order.

@@ -1,8 +1,9 @@
 """A long text looked at in part: pieces spread evenly over all of it, read side by side.
 
-The beginning of a text is no sample of it: a corpus is sorted by author or by date, and its first ten thousand tokens may lack
-half of the alphabet; on Penn Treebank a rise of perplexity was half as large there as on the whole text. Pieces keep the order
-within them, and each begins with a few tokens that only set the state.
+The beginning of a text is no sample of it: a corpus is sorted by author or by date, and its first
+ten thousand tokens may lack half of the alphabet; on Penn Treebank a rise of perplexity was half as
+large there as on the whole text. Pieces keep the order within them, and each begins with a few
+tokens that only set the state.
 
 Legend: T steps, B pieces, N tokens.
 """
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 
 SHORTEST, LONGEST = 50, 250
-"""Tokens of a piece, where there are not `MOST` of them: enough for what a recurrent state remembers."""
+"""Tokens of a piece, where there are not `MOST` of them: enough for what a recurrent state
+remembers."""
 SOME, MOST = 40, 64
-"""Pieces from which on they grow longer, and how many there are at most: a batch of them has to fit into memory."""
+"""Pieces from which on they grow longer, and how many there are at most: a batch of them has to fit
+into memory."""
 WARM = 32
 """Tokens before a piece that only set its state."""
 
@@ -28,7 +31,8 @@ class Pieces:
 
     Attributes:
         rows: int64 (T, B), a column a piece, in the order of the text.
-        warm: how many of the first rows only set the state, at least 1 where a piece has a neighbour before it.
+        warm: how many of the first rows only set the state, at least 1 where a piece has a
+            neighbour before it.
     """
 
     rows: Tensor
@@ -50,8 +54,8 @@ def spread(tokens: Tensor, count: int) -> Pieces:
 
     Args:
         tokens: int64 (N,).
-        count: how many to look at; at N and above the pieces touch each other and leave out at most the first `WARM` tokens
-            and fewer than `MOST` at the end.
+        count: how many to look at; at N and above the pieces touch each other and leave out at most
+            the first `WARM` tokens and fewer than `MOST` at the end.
 
     Raises:
         ValueError: when there are fewer than two tokens.

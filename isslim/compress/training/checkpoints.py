@@ -1,8 +1,8 @@
 """A run on disk: written whole or not at all, and taken up only by the run that wrote it.
 
-The content is that of `Run.snapshot` (plain containers of tensors, numbers and strings), so it is read with
-`weights_only=True`; beside it lies the configuration of the run, and a run of another configuration is refused by name of
-what differs.
+The content is that of `Run.snapshot` (plain containers of tensors, numbers and strings), so it is
+read with `weights_only=True`; beside it lies the configuration of the run, and a run of another
+configuration is refused by name of what differs.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ import torch
 from torch import Tensor
 
 from isslim.compress.errors import CheckpointRefused
-from isslim.compress.kinds.language.training.plan import TrainingPlan
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning.axes import Arrays
 from isslim.compress.training.hooks import Learner
+from isslim.compress.training.network import TrainableNetwork
+from isslim.compress.training.plan import TrainingPlan
 
 Configuration = dict[str, str]
 
 
 def configuration_of(
-    network: LanguageModel,
+    network: TrainableNetwork,
     tokens: Tensor,
     plan: TrainingPlan,
-    teacher: LanguageModel | None,
+    teacher: TrainableNetwork | None,
     learner: Learner | None,
     processes: int,
 ) -> Configuration:
@@ -78,7 +78,8 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
     """
     temporary = path.with_suffix(".partial")
     try:
-        # Torch's own files forget why a write failed; one of Python's says it, below what torch makes of it.
+        # Torch's own files forget why a write failed; one of Python's says it, below what torch
+        # makes of it.
         with temporary.open("wb") as file:
             try:
                 torch.save(content, file)
@@ -98,7 +99,8 @@ def read_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
     """The run as it was saved.
 
     Raises:
-        CheckpointRefused: when the file is damaged, or its configuration is another; the issues say what differs.
+        CheckpointRefused: when the file is damaged, or its configuration is another; the issues say
+            what differs.
     """
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -128,9 +130,10 @@ def read_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
     return content
 
 
-def _sizes(network: LanguageModel) -> str:
+def _sizes(network: TrainableNetwork) -> str:
     axes = ", ".join(f"{axis} {size}" for axis, size in network.declaration().axes.items())
-    return f"{type(network).__name__} with {network.vocabulary:,} tokens, {axes}"
+    inputs = f" with {network.vocabulary:,} tokens" if hasattr(network, "vocabulary") else ""
+    return f"{type(network).__name__}{inputs}, {axes}"
 
 
 def _system_error_below(error: BaseException) -> OSError | None:

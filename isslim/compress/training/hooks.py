@@ -1,9 +1,9 @@
 """What a learner may do while the loop trains: the only place where learning a structure touches training.
 
-Order of the calls: `attach`; then per step `substituted`, `penalty`, and after the optimizer's step `after_step`; per
-epoch `judged` and `after_epoch`, and where it returned what to keep, `attach` with the smaller network. On resuming,
-`attach` with the network at the checkpoint's size, then `load_state_dict`; `extra_parameters` is asked for anew after
-either.
+Order of the calls: `attach`; then per step `substituted`, `penalty`, and after the optimizer's step
+`after_step`; per epoch `judged` and `after_epoch`, and where it returned what to keep, `attach`
+with the smaller network. On resuming, `attach` with the network at the checkpoint's size, then
+`load_state_dict`; `extra_parameters` is asked for anew after either.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning.axes import Declaration, Keep
+from isslim.compress.training.network import NetworkType, TrainableNetwork
 
 
 class Trainable(Protocol):
@@ -49,7 +49,7 @@ class WeightLearner(Protocol):
 class Learner(Protocol):
     """What is added to plain training so that the network learns which components it can lose."""
 
-    def attach(self, network: LanguageModel) -> None:
+    def attach(self, network: TrainableNetwork) -> None:
         """Called before the first step, and again with the smaller network after each shrink."""
 
     def substituted(self) -> dict[str, Tensor] | None:
@@ -67,10 +67,11 @@ class Learner(Protocol):
     def after_epoch(self, valid_perplexity: float) -> Keep | None:
         """Components that stay if some are dead now (their removal is exact up to `tolerance`), else None.
 
-        May adapt its strength. `valid_perplexity` is NaN when the loop was given no validation text.
+        May adapt its strength. `valid_perplexity` is NaN when the loop was given no validation
+        text.
         """
 
-    def judged(self, network: LanguageModel) -> LanguageModel:
+    def judged(self, network: NetworkType) -> NetworkType:
         """What is validated, and returned at the end, for the network in training: itself, or a copy with gates folded in."""
 
     def state_dict(self) -> dict[str, Any]:

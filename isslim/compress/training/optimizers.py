@@ -1,8 +1,8 @@
 """The optimizers of a plan, and the averaged weights of (NT-)ASGD.
 
-Averaging is torch's: `ASGD` without its decay (`lambd` 0) is plain SGD that keeps, per parameter, the mean `ax` of the
-weights since its step `t0`. Until averaging starts `t0` is infinite. When NT-ASGD starts is decided by the validations
-(Merity et al., arXiv 1708.02182, algorithm 1).
+Averaging is torch's: `ASGD` without its decay (`lambd` 0) is plain SGD that keeps, per parameter,
+the mean `ax` of the weights since its step `t0`. Until averaging starts `t0` is infinite. When
+NT-ASGD starts is decided by the validations (Merity et al., arXiv 1708.02182, algorithm 1).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.training.plan import TrainingPlan
 
 
 def optimizer_of(network: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
@@ -36,7 +36,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate
     if isinstance(optimizer, torch.optim.ASGD):
-        # ASGD steps with the rate that it saw at the end of the step before; the schedule means this step.
+        # ASGD steps with the rate that it saw at the end of the step before; the schedule means
+        # this step.
         for state in optimizer.state.values():
             state["eta"].fill_(rate)
 

@@ -1,8 +1,9 @@
 """Several processes that train as one (`torchrun`): the batch is divided, gradients are averaged, rank 0 decides.
 
-N processes with B / N streams each are one process with B streams: rank r takes the columns r B / N ... of the streams,
-so the average of the ranks' gradients is the gradient of the whole batch. Gradients are reduced by hand, in one flat
-buffer: `DistributedDataParallel` would have to be torn down and built anew whenever the network shrinks.
+N processes with B / N streams each are one process with B streams: rank r takes the columns r B / N
+... of the streams, so the average of the ranks' gradients is the gradient of the whole batch.
+Gradients are reduced by hand, in one flat buffer: `DistributedDataParallel` would have to be torn
+down and built anew whenever the network shrinks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from isslim.compress.networks import State
+from isslim.compress.training.state import State
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ def joined() -> Iterator[Ranks]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield ranks()
-        # All leave together. A thread of gloo lets go of what it worked on a moment after the work is done, and ends the
-        # process when Python is gone by then; this last work holds nothing of Python's.
+        # All leave together. A thread of gloo lets go of what it worked on a moment after the work
+        # is done, and ends the process when Python is gone by then; this last work holds nothing of
+        # Python's.
         dist.barrier()
     finally:
         dist.destroy_process_group()

@@ -1,18 +1,19 @@
 """The learning rate as a share of its peak.
 
-- `cosine`: rises linearly over the first 2 % and falls along a cosine to 1 %, over a horizon known in advance, so that
-  a resumed run is the same run.
+- `cosine`: rises linearly over the first 2 % and falls along a cosine to 1 %, over a horizon known
+  in advance, so that a resumed run is the same run.
 - `constant`.
 - `paper_baseline`: divided by 1.15 after every epoch from the 14th on (Zaremba et al., "large").
 - `paper_rhn`: divided by 1.02 after every epoch from the 20th on (Zilly et al.).
-- `paper_iss`: divided by 10 after every third of the epochs, rounded down: for 55 epochs after 18, 36 and 54.
+- `paper_iss`: divided by 10 after every third of the epochs, rounded down: for 55 epochs after 18,
+  36 and 54.
 """
 
 from __future__ import annotations
 
 import math
 
-from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.training.plan import TrainingPlan
 
 WARM, FLOOR = 0.02, 0.01
 

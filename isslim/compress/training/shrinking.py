@@ -1,8 +1,8 @@
 """Removes components from a network in the middle of its training: weights and the optimizer's memory of them.
 
-The next step of the smaller network is that of the larger one with the components dead: every tensor of the optimizer's
-state that has its parameter's shape is indexed as the parameter is, scalars stay. What the optimizer remembers of the
-removed components goes with them.
+The next step of the smaller network is that of the larger one with the components dead: every
+tensor of the optimizer's state that has its parameter's shape is indexed as the parameter is,
+scalars stay. What the optimizer remembers of the removed components goes with them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 
 from isslim.compress.devices import device_of
-from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes
+from isslim.compress.training.network import TrainableNetwork
 
-Shrinkable = TypeVar("Shrinkable", LanguageModel, Bidaf)
+Shrinkable = TypeVar("Shrinkable", bound=TrainableNetwork)
 
 
 def shrink(
@@ -32,7 +31,8 @@ def shrink(
         keep: per axis the kept indices (K,), ascending; an axis not named stays whole.
 
     Raises:
-        ValueError: when the optimizer has more than one group, of which some would lose their options.
+        ValueError: when the optimizer has more than one group, of which some would lose their
+            options.
     """
     if len(optimizer.param_groups) != 1:
         raise ValueError(
@@ -58,7 +58,8 @@ def shrink(
             for key, value in state.items()
             if not _follows(value, old[name])
         }
-    # One pass over the network for each kind of memory (momentum, squares, averages), not one for each tensor of it.
+    # One pass over the network for each kind of memory (momentum, squares, averages), not one for
+    # each tensor of it.
     for key in dict.fromkeys(key for state in before.values() for key in state):
         found = {
             name: state[key]

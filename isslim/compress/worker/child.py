@@ -1,13 +1,15 @@
 """The process that does one job: `python -m isslim.compress.worker.child <folder>`; or one inspection: `... <folder> inspect`.
 
-The folder holds `request.json` and `inputs/`. Standard output carries one JSON object a line, and ends with one of
+The folder holds `request.json` and `inputs/`. Standard output carries one JSON object a line, and
+ends with one of
 
     {"result": {"model_id": ...}}            the bundle was published; null: of an inspection
     {"problem": {...}, "curve": [...]}       an answer for the person who uploaded
 
-after any number of {"stage", "progress", "message"} and one {"inspection": {...}}, what was understood of the upload. It
-exits with 0 in both cases; anything else is a crash, told on standard error. When standard input closes, its worker is dead:
-the child ends at once, so that no job runs twice.
+after any number of {"stage", "progress", "message"} and one {"inspection": {...}}, what was
+understood of the upload. It exits with 0 in both cases; anything else is a crash, told on standard
+error. When standard input closes, its worker is dead: the child ends at once, so that no job runs
+twice.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class ChildSettings(StoreSettings):
     """The store's settings and the limits of what a child does.
 
     Attributes:
-        inspection_memory_bytes: that an inspection may take, beside eight times the size of its files.
+        inspection_memory_bytes: that an inspection may take, beside eight times the size of its
+            files.
     """
 
     inspection_memory_bytes: int = 4 << 30

@@ -1,7 +1,7 @@
 """Whether a worker of this host lives: `python -m isslim.compress.worker.health` exits with 0 then, and else says why not.
 
-A worker holds the lock on its executor id for life (`isslim/store/liveness.py`). Whatever keeps the lock from being looked at is
-no sign of life.
+A worker holds the lock on its executor id for life (`isslim/store/liveness.py`). Whatever keeps the
+lock from being looked at is no sign of life.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The compression worker: `python -m isslim.compress.worker`.
 
-It takes jobs from the queue, one at a time, and runs each in a child process, so that a cancel takes effect within a
-second, a crash costs one job, and memory comes back. Inspections of uploads have a queue of their own, and do not wait for
-it. The worker never imports torch itself. It is crash-only: SIGTERM and kill -9 differ in nothing but the log; the child ends
-with its worker and the job is taken up again, by this worker's successor or by a peer (`isslim.store.liveness`).
+It takes jobs from the queue, one at a time, and runs each in a child process, so that a cancel
+takes effect within a second, a crash costs one job, and memory comes back. Inspections of uploads
+have a queue of their own, and do not wait for it. The worker never imports torch itself. It is
+crash-only: SIGTERM and kill -9 differ in nothing but the log; the child ends with its worker and
+the job is taken up again, by this worker's successor or by a peer (`isslim.store.liveness`).
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ _LOG = logging.getLogger("worker")
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
 SWEEP_SECONDS = 900.0
-"""Pause between looks for what nobody needs, beside the one after every job: uploads that were only inspected, most of all."""
+"""Pause between looks for what nobody needs, beside the one after every job: uploads that were only
+inspected, most of all."""
 
 
 class WorkerSettings(StoreSettings, EvaluationSettings):
@@ -107,7 +109,8 @@ def main() -> int:
     while not stopped.wait(SWEEP_SECONDS):
         with suppress(Exception):  # what is left lying about goes with the next time
             sweep_up()
-    # Crash-only: the kernel frees the lock, the child sees its standard input close, the job is taken up again.
+    # Crash-only: the kernel frees the lock, the child sees its standard input close, the job is
+    # taken up again.
     os._exit(0)
 
 

@@ -55,7 +55,8 @@ async def supervise_inspection(
         else:
             answer = await _inspect(inspections, command, folder, inspection_id, seconds)
     except Exception as fault:
-        # A child that cannot be started or speaks nonsense, a full disk: whatever it was, whoever asked gets an answer.
+        # A child that cannot be started or speaks nonsense, a full disk: whatever it was, whoever
+        # asked gets an answer.
         problem = Problem(
             kind="worker-fault",
             title="The worker could not attend to the inspection",

@@ -26,7 +26,8 @@ from isslim.types.problem import Problem
 from isslim.types.recipe import Mode
 
 MOST_ATTEMPTS: dict[Mode, int] = {"calibrate": 3, "learn": 10}
-"""How many workers are lost to one job. One that learns for hours goes on where it was stopped: a stop is no fault of it."""
+"""How many workers are lost to one job. One that learns for hours goes on where it was stopped: a
+stop is no fault of it."""
 RECORD_SECONDS = 0.25
 _LOG = logging.getLogger("worker.supervision")
 Result = TypeVar("Result")
@@ -66,8 +67,8 @@ async def supervise(
     try:
         return await _attend(records, command, folder, job_id, run)
     except Exception as fault:
-        # A child that cannot be started or speaks nonsense, a full disk, a database that would not answer: whatever it
-        # was, the job must not seem to run for ever.
+        # A child that cannot be started or speaks nonsense, a full disk, a database that would not
+        # answer: whatever it was, the job must not seem to run for ever.
         shutil.rmtree(folder, ignore_errors=True)
         problem = Problem(
             kind="worker-fault",
@@ -81,7 +82,8 @@ async def supervise(
 async def surely(write: Callable[[], Result]) -> Result:
     """Writes what must not be lost, for as long as the database does not answer.
 
-    In a thread, so that the worker can be cancelled meanwhile. What the database refuses for good is raised.
+    In a thread, so that the worker can be cancelled meanwhile. What the database refuses for good
+    is raised.
     """
     pauses = itertools.chain((0.1, 0.5, 1, 2, 5), itertools.repeat(10))
     while True:
@@ -174,10 +176,12 @@ def sweep(
 ) -> None:
     """Removes what nobody needs any more.
 
-    That is the folders of jobs that ended while nobody watched them (cancelled while their worker was dead), uploads of
-    jobs and inspections that have ended, old answers of inspections, and halves of bundles.
+    That is the folders of jobs that ended while nobody watched them (cancelled while their worker
+    was dead), uploads of jobs and inspections that have ended, old answers of inspections, and
+    halves of bundles.
     """
-    # Folders first: one that appears after this look belongs to a job that the look at the jobs may have missed.
+    # Folders first: one that appears after this look belongs to a job that the look at the jobs may
+    # have missed.
     folders = list(work.iterdir()) if work.is_dir() else []
     active = [job for job in records.all() if not job.state.ended]
     looking = inspections.active()

@@ -1,8 +1,8 @@
 """Inputs of a graph that is run as it stands: recorded runs in an npz file, and one run of a graph by names.
 
-An npz holds one run as `<input>`, or several as `0/<input>`, `1/<input>` and so on; it is read without pickles, and
-never into more memory than is allowed. A bundle's `samples.npz` holds the runs that its
-latency was measured on, the one that is spoken of first.
+An npz holds one run as `<input>`, or several as `0/<input>`, `1/<input>` and so on; it is read
+without pickles, and never into more memory than is allowed. A bundle's `samples.npz` holds the runs
+that its latency was measured on, the one that is spoken of first.
 """
 
 from __future__ import annotations

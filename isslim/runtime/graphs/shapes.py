@@ -1,9 +1,10 @@
 """At which shape a model is timed; and a graph's recorded runs, chosen by their size or brought to another one.
 
-What a dimension of a graph counts is known from its name alone, as exporters write it for dimensions that are free (`batch`,
-`steps`, `seq_len`, `time`). A recorded run is brought to other sizes by repeating or cutting it along such dimensions: the
-values stay those of real runs, only their number changes. Where names do not say what counts steps or sequences, nothing is
-guessed, and the recorded runs are what there is.
+What a dimension of a graph counts is known from its name alone, as exporters write it for
+dimensions that are free (`batch`, `steps`, `seq_len`, `time`). A recorded run is brought to other
+sizes by repeating or cutting it along such dimensions: the values stay those of real runs, only
+their number changes. Where names do not say what counts steps or sequences, nothing is guessed, and
+the recorded runs are what there is.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def shaped(
         The run, and what it is in words, with the shapes of its inputs.
 
     Raises:
-        InputsRefused: when no such run was recorded, or none can be brought to that shape; the issue says what is possible.
+        InputsRefused: when no such run was recorded, or none can be brought to that shape; the
+            issue says what is possible.
     """
     there = chosen(runs)
     if shape.which not in there:
@@ -147,7 +149,8 @@ def _resized(ports: Ports, run: Inputs, wanted: Mapping[Role, int]) -> Inputs:
                 and array.dtype.kind in "iu"
                 and array.ndim <= 1
             ):
-                # A sequence that filled its steps fills them still; a shorter one is cut where they end.
+                # A sequence that filled its steps fills them still; a shorter one is cut where they
+                # end.
                 filled = array == before["steps"]
                 made[name] = np.where(
                     filled, wanted["steps"], np.minimum(array, wanted["steps"])

@@ -1,8 +1,9 @@
 """A graph that is run in a process of its own.
 
-A published graph is anyone's: what a caller's inputs make of it may take all memory, and ONNX Runtime ends the whole process
-where an LSTM or GRU is left without steps. The service must live on, so the graph runs beside it, under a limit on memory;
-when that process ends, the run is refused and the next one starts a new process.
+A published graph is anyone's: what a caller's inputs make of it may take all memory, and ONNX
+Runtime ends the whole process where an LSTM or GRU is left without steps. The service must live on,
+so the graph runs beside it, under a limit on memory; when that process ends, the run is refused and
+the next one starts a new process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Scores token sequences of any length with a variant: carried state over chunks, bounded memory, exact padding.
 
-Sequences are sorted by length and run side by side; one that ends leaves the batch with its state. An int8 graph is
-run one sequence at a time: its quantization scales span a whole run, and an answer must not depend on its neighbours.
+Sequences are sorted by length and run side by side; one that ends leaves the batch with its state.
+An int8 graph is run one sequence at a time: its quantization scales span a whole run, and an answer
+must not depend on its neighbours.
 
 Legend: B batch, T steps, V vocabulary, N tokens of a sequence, K most likely tokens.
 """
@@ -24,7 +25,8 @@ RUN_BYTES = 32 << 20
 """What the log-probabilities of one run, (T, B, V) float32, may take."""
 ONE_STREAM, LEAST_PIECE, MOST_PIECES = 20_000, 2_000, 16
 WARM_TOKENS = 128
-"""Before a piece of a long text. On Penn Treebank, 2 x 400 units, pieces have the perplexity of one stream to 0.01 %."""
+"""Before a piece of a long text. On Penn Treebank, 2 x 400 units, pieces have the perplexity of one
+stream to 0.01 %."""
 
 Top = list[tuple[int, float]]
 _FIRST: Integers = np.zeros((1, 2), np.int64)
@@ -36,7 +38,8 @@ class SequenceScore:
 
     Attributes:
         log_probs: float32 (N,); NaN for a first token without a start token.
-        top: per token the K most likely tokens in its place, with their log-probabilities, when asked for.
+        top: per token the K most likely tokens in its place, with their log-probabilities, when
+            asked for.
     """
 
     log_probs: NDArray[np.float32]
@@ -104,10 +107,11 @@ def text_log_probs(
 ) -> NDArray[np.float32]:
     """Natural log-probabilities (N,) of the tokens of one text.
 
-    A text of up to `ONE_STREAM` tokens is one stream from its beginning, as the service answers it. A longer one is cut into
-    up to `MOST_PIECES` equal pieces side by side, since one stream uses little of a processor: each piece is scored after the
-    `WARM_TOKENS` that stand before it in the text, so that its first tokens have a context too. What a state keeps over more
-    tokens than that is lost at these few borders.
+    A text of up to `ONE_STREAM` tokens is one stream from its beginning, as the service answers it.
+    A longer one is cut into up to `MOST_PIECES` equal pieces side by side, since one stream uses
+    little of a processor: each piece is scored after the `WARM_TOKENS` that stand before it in the
+    text, so that its first tokens have a context too. What a state keeps over more tokens than that
+    is lost at these few borders.
 
     Returns:
         NaN for a first token without a start token.

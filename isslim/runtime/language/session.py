@@ -28,7 +28,8 @@ Integers = NDArray[np.int64]
 State = dict[str, NDArray[np.float32]]
 NOWHERE: Integers = np.empty((0, 2), np.int64)
 FEW = 64
-"""So many numbers are looked at faster one by one than by a call of NumPy, of which a step of one token would take three."""
+"""So many numbers are looked at faster one by one than by a call of NumPy, of which a step of one
+token would take three."""
 
 
 class VariantSession(OpenedGraph):
@@ -44,7 +45,8 @@ class VariantSession(OpenedGraph):
 
     Raises:
         DeviceUnavailable: when ONNX Runtime does not offer the device.
-        GraphRefused: when the file is no graph, or not a scoring graph of `isslim/runtime/contract.py`.
+        GraphRefused: when the file is no graph, or not a scoring graph of
+            `isslim/runtime/contract.py`.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu") -> None:
@@ -73,13 +75,16 @@ class VariantSession(OpenedGraph):
 
         Args:
             tokens: int64 (T, B).
-            targets: int64 (T, B), the token asked for after each of `tokens`; any valid one in padding.
+            targets: int64 (T, B), the token asked for after each of `tokens`; any valid one in
+                padding.
             lengths: int32 (B,), each from 1 to T.
             state: as `zero_state` gives it, or as the last run returned it.
-            places: int64 (R, 2), the steps and sequences at which the log-probability of every token is asked for.
+            places: int64 (R, 2), the steps and sequences at which the log-probability of every
+                token is asked for.
 
         Returns:
-            float32 (T, B) of the targets, float32 (R, V) at the places, and the state after each sequence's last step.
+            float32 (T, B) of the targets, float32 (R, V) at the places, and the state after each
+            sequence's last step.
 
         Raises:
             TokenOutOfRange: when a token or target is not of the vocabulary.

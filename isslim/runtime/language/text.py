@@ -1,10 +1,11 @@
 """How a text becomes scored tokens, what stands before its first token, and what a perplexity counts. Defined here once.
 
-- A text is one stream. Word-level: a line break becomes the newline token (`<eos>` in Penn Treebank's form) and the
-  rest is split on white space. Character-level: every character is a token, the line break too.
+- A text is one stream. Word-level: a line break becomes the newline token (`<eos>` in Penn
+  Treebank's form) and the rest is split on white space. Character-level: every character is a
+  token, the line break too.
 - Every token of the text is scored, those from line breaks included; no token is appended.
-- Before the first token stand the start token and the zero state. Without a start token the first token is given, not
-  scored: its log-probability is null and it is not counted.
+- Before the first token stand the start token and the zero state. Without a start token the first
+  token is given, not scored: its log-probability is null and it is not counted.
 - A token outside the vocabulary becomes the unknown token; without one the text is refused.
 - perplexity = exp(- sum of natural log-probabilities / counted tokens).
 """
@@ -29,7 +30,8 @@ def word_tokenizer(words: Sequence[str], unknown: str | None, newline: str | Non
 
     Args:
         words: the vocabulary.
-        unknown: the word that stands for all others; None: text with other words is refused by `TextCodec`.
+        unknown: the word that stands for all others; None: text with other words is refused by
+            `TextCodec`.
         newline: the word that a line break becomes; None: line breaks are white space.
     """
     tokenizer = Tokenizer(models.WordLevel(_ids(words), unk_token=unknown or _ABSENT))
@@ -47,7 +49,8 @@ def character_tokenizer(characters: Sequence[str], unknown: str | None) -> Token
 
 
 _ABSENT = "\x00absent"
-"""WordLevel wants the name of an unknown token; one that is no token makes it raise, which `TextCodec` explains."""
+"""WordLevel wants the name of an unknown token; one that is no token makes it raise, which
+`TextCodec` explains."""
 
 
 class TextCodec:
@@ -78,11 +81,12 @@ class TextCodec:
         """The token ids of a text.
 
         Raises:
-            TextRefused: when it holds no token at all, none of the vocabulary, or (without an unknown token) any
-                outside it.
+            TextRefused: when it holds no token at all, none of the vocabulary, or (without an
+                unknown token) any outside it.
         """
         try:
-            # Of its ways to encode the one that lets go of the interpreter, and keeps no offsets: seconds for a long text.
+            # Of its ways to encode the one that lets go of the interpreter, and keeps no offsets:
+            # seconds for a long text.
             ids: list[int] = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[
                 0
             ].ids

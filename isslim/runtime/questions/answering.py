@@ -1,12 +1,14 @@
 """Answers questions: text to tokens, runs, and the best spans of the whole context, each stage timed.
 
-A context longer than a window is read in windows that overlap by half, each a run of its own. Every token takes its logits
-from the window in which it stands farther from an edge, and one softmax goes over all of them: a score is a probability
-over the whole context whatever the number of windows, no span comes twice, and a span may cross from one window
-to the next. (Probabilities that each window had spread over itself alone would not compare: a window without the answer
-must put its whole probability somewhere. The logits do, as far as one bias and one set of weights made them.)
+A context longer than a window is read in windows that overlap by half, each a run of its own. Every
+token takes its logits from the window in which it stands farther from an edge, and one softmax goes
+over all of them: a score is a probability over the whole context whatever the number of windows, no
+span comes twice, and a span may cross from one window to the next. (Probabilities that each window
+had spread over itself alone would not compare: a window without the answer must put its whole
+probability somewhere. The logits do, as far as one bias and one set of weights made them.)
 
-Questions are run one at a time, so that an answer never depends on what shares a request, in an int8 graph too.
+Questions are run one at a time, so that an answer never depends on what shares a request, in an
+int8 graph too.
 
 Legend: T tokens of a context.
 """
@@ -36,7 +38,8 @@ class Asked:
 
     Attributes:
         context: as given.
-        spans: first character of each of the context's tokens and the one behind its last; at least one token.
+        spans: first character of each of the context's tokens and the one behind its last; at least
+            one token.
         question: the question's tokens, at least one.
         milliseconds: that it took.
     """

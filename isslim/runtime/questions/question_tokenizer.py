@@ -1,17 +1,19 @@
 """How a question and its passage become numbers, and how a span of tokens becomes characters again. Defined here once.
 
-- A token is a piece of the text as it stands: `text[token.start : token.end] == token.text`, whatever the text. Nothing
-  is normalised, so a span of tokens is a span of characters of the very text that was sent.
-- Letters, numbers, abbreviations (`U.S.`) and contractions (`'s`, `n't`) are tokens, as in the corpora that word vectors
-  are trained on; every other visible character is one of its own. Answers of SQuAD begin and end inside hyphenated
-  words, at currency signs and between digits and letters (`24-10`, `$100`, `1990s`), so there tokens end.
-- A word is looked up as it is written, then in lower case with a typewriter's apostrophe; a word with no vector reads
-  as zeros, in training too.
-- A word's characters are its first `MOST_CHARACTERS`; id 0 fills up, id 1 stands for characters not in the list. Words
-  are filled up to the width of the network's character convolution at least.
+- A token is a piece of the text as it stands: `text[token.start : token.end] == token.text`,
+  whatever the text. Nothing is normalised, so a span of tokens is a span of characters of the very
+  text that was sent.
+- Letters, numbers, abbreviations (`U.S.`) and contractions (`'s`, `n't`) are tokens, as in the
+  corpora that word vectors are trained on; every other visible character is one of its own. Answers
+  of SQuAD begin and end inside hyphenated words, at currency signs and between digits and letters
+  (`24-10`, `$100`, `1990s`), so there tokens end.
+- A word is looked up as it is written, then in lower case with a typewriter's apostrophe; a word
+  with no vector reads as zeros, in training too.
+- A word's characters are its first `MOST_CHARACTERS`; id 0 fills up, id 1 stands for characters not
+  in the list. Words are filled up to the width of the network's character convolution at least.
 
-The codec's files: `words.txt` and `characters.txt`, one entry a line, `vectors.npy` float16 (N, E) in the order of the
-words. They are stored once for all variants of a model and belong to no graph.
+The codec's files: `words.txt` and `characters.txt`, one entry a line, `vectors.npy` float16 (N, E)
+in the order of the words. They are stored once for all variants of a model and belong to no graph.
 
 Legend: T tokens, E width of the word vectors, W characters of a word, N words that have a vector.
 """
@@ -90,7 +92,8 @@ class PassageCodec:
         characters: single characters, each once; the first has id 2.
 
     Raises:
-        ValueError: when there are not as many vectors as words, an entry is there twice, or a character is none.
+        ValueError: when there are not as many vectors as words, an entry is there twice, or a
+            character is none.
     """
 
     def __init__(
@@ -138,8 +141,8 @@ class PassageCodec:
             tokens: T words.
 
         Returns:
-            Word vectors float32 (T, E) and character ids int64 (T, W); W is the longest word's length, between
-            `CONVOLUTION_WIDTH` and `MOST_CHARACTERS`.
+            Word vectors float32 (T, E) and character ids int64 (T, W); W is the longest word's
+            length, between `CONVOLUTION_WIDTH` and `MOST_CHARACTERS`.
         """
         # Whole arrays at once: a service does this for every request.
         as_written = map(self._words.get, tokens)

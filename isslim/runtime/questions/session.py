@@ -1,6 +1,7 @@
 """One variant of a question-answering model, opened: what goes in, what comes out.
 
-Legend: B batch, T tokens of a context or a question, E width of a word vector, W characters of a token.
+Legend: B batch, T tokens of a context or a question, E width of a word vector, W characters of a
+token.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class SpanScores:
     """Where answers begin and end.
 
     Attributes:
-        start_log_probs: float32 (B, T), natural logarithms over each context's tokens; at most -1e30 in padding.
+        start_log_probs: float32 (B, T), natural logarithms over each context's tokens; at most
+            -1e30 in padding.
         end_log_probs: the same of an answer's last token.
         start_totals: float32 (B,); `start_log_probs + start_totals` are the logits.
         end_totals: the same of `end_log_probs`.
@@ -83,7 +85,8 @@ class QuestionSession(OpenedGraph):
 
     Raises:
         DeviceUnavailable: when ONNX Runtime does not offer the device.
-        GraphRefused: when the file is no graph, or not a question graph of `isslim/runtime/contract.py`.
+        GraphRefused: when the file is no graph, or not a question graph of
+            `isslim/runtime/contract.py`.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu") -> None:

@@ -1,7 +1,8 @@
 """The best answer spans: the largest products of a start's and an end's probability, start <= end, length bounded.
 
-All spans that are short enough lie in one band of the (start, end) plane: (T, L) sums, found at once. Equal scores come
-in the order of their start, then of their end, so that an answer never depends on how a sort breaks ties.
+All spans that are short enough lie in one band of the (start, end) plane: (T, L) sums, found at
+once. Equal scores come in the order of their start, then of their end, so that an answer never
+depends on how a sort breaks ties.
 
 Legend: T tokens of a context, L most tokens of a span.
 """

@@ -42,8 +42,9 @@ async def inspect(
 ) -> Inspection | Response:
     """Takes the form of `POST /compress`, and compresses nothing: what a job of these files would begin with.
 
-    An upload that is refused is an answer too (200, `understood` is false, `problem` says why). The answer can be asked for
-    again at `Location` for a day; where it takes longer than the service waits, only there (202).
+    An upload that is refused is an answer too (200, `understood` is false, `problem` says why). The
+    answer can be asked for again at `Location` for a day; where it takes longer than the service
+    waits, only there (202).
     """
     recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
 

@@ -19,14 +19,16 @@ _THREAD = threading.local()
 LOADS_AT_ONCE = 4
 """Different models; each may pass the memory limit before others are closed for it."""
 MOST_BEGINNINGS = 4
-"""One finds no model, one no sessions, one runs; a model that was closed again meanwhile is at last opened in the run itself."""
+"""One finds no model, one no sessions, one runs; a model that was closed again meanwhile is at last
+opened in the run itself."""
 
 
 @dataclass
 class Served:
     """What a run turned out to be of, filled in by the run: empty where it failed before that was known.
 
-    Only names that exist belong here: they become labels of metrics, and a client may invent others without end.
+    Only names that exist belong here: they become labels of metrics, and a client may invent others
+    without end.
     """
 
     model: str = ""
@@ -44,7 +46,8 @@ class _Elsewhere(Exception):
 def beside_runs(what: Hashable, load: Callable[[], Result]) -> Result:
     """Loads something slow. In a run, the run ends here and begins anew once it was loaded in a thread for that.
 
-    Else a few requests for one large model would keep every other model from answering while it is read.
+    Else a few requests for one large model would keep every other model from answering while it is
+    read.
 
     Args:
         what: names it; runs that want the same wait for one load.
@@ -78,7 +81,8 @@ class Inference:
         """Runs `work` in the pool.
 
         Args:
-            work: what to do; begun anew when it met something that had to be loaded (`beside_runs`).
+            work: what to do; begun anew when it met something that had to be loaded
+                (`beside_runs`).
             served: filled in by `work`, for the metrics.
 
         Returns:

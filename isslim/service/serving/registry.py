@@ -30,7 +30,8 @@ class ModelRegistry:
 
     Args:
         bundles: where bundles lie.
-        memory_limit_bytes: open graphs above this close the least recently used model; the one asked for stays.
+        memory_limit_bytes: open graphs above this close the least recently used model; the one
+            asked for stays.
     """
 
     def __init__(self, bundles: BundleStore, memory_limit_bytes: int) -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import (
     FORMS,
     QUANTIZED_LSTM,
@@ -23,13 +22,14 @@ from isslim.compress.export.quantize import (
     quantize,
     quantize_graph,
 )
-from isslim.compress.kinds.graphs.onnx.model.split_model import put_together, take_apart
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
-from isslim.compress.kinds.graphs.onnx.normalise.onnx_reader import simplified
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.compress.onnx.model.split_model import put_together, take_apart
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.runtime.language.scoring import score_batch
 from isslim.runtime.language.session import VariantSession
-from tests.compress.kinds.graphs.onnx.drawing import BATCH, STEPS, Builder
+from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 
 V, K = 60, 12
 
@@ -119,7 +119,8 @@ def test_forms_say_what_has_a_scale_per_column(tmp_path: Path) -> None:
             for name, each in held(tmp_path / "b.onnx").items()
             if name.endswith("_scale")
         }
-        # The input's product of an LSTM is one for a whole run: there a scale per column costs nothing.
+        # The input's product of an LSTM is one for a whole run: there a scale per column costs
+        # nothing.
         assert shapes["input_weight_1_scale"] == (1, 80)
         assert shapes["recurrent_weight_1_scale"] == ((1, 80) if form.recurrent else (1,))
         assert shapes["decoder_spread_turned_scale"] == ((V,) if form.products else ())

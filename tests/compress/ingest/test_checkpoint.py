@@ -122,9 +122,9 @@ def test_pickles_with_a_changed_byte_are_refused_or_read(seed: int, tmp_path: Pa
 READING = """
 import resource, sys
 from pathlib import Path
-from compress.errors import UnreadableUpload
-from compress.ingest.layouts import read_model
-from compress.ingest.limits import memory_for
+from isslim.compress.errors import UnreadableUpload
+from isslim.compress.kinds.language.ingest.layouts import read_model
+from isslim.compress.ingest.limits import memory_for
 for path in sys.argv[1:]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
@@ -189,7 +189,8 @@ def test_pickles_that_ask_for_memory_get_none(zipped: bool, tmp_path: Path) -> N
                     archive.writestr(entry.filename, content if hungry else whole.read(entry))
         else:
             path.write_bytes(content)
-    # One after the other in one process: the growth of its peak tells of each that asks for more than all before it.
+    # One after the other in one process: the growth of its peak tells of each that asks for more
+    # than all before it.
     command = [sys.executable, "-c", READING, *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     lines = done.stdout.splitlines()

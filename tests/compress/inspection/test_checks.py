@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from isslim.compress.errors import CheckFailed, CheckUnusable, CompressError, ModeUnavailable
 from isslim.compress.inspection.checks import perplexity_of_all
 from isslim.compress.inspection.inspect import begin
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.registry import Inputs
-from isslim.compress.networks import LanguageModel
 from isslim.types.inspection import Inspection
 from isslim.types.recipe import Check, Recipe
 from tests.conftest import WORDS, Trained

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from isslim.compress.errors import CompressError, VocabularyMismatch
 from isslim.compress.inspection.inspect import begin
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.registry import Inputs
-from isslim.compress.networks import LanguageModel
 from isslim.types.inspection import Inspection, LayerRecord
 from isslim.types.recipe import Recipe
 from tests.conftest import WORDS, Trained

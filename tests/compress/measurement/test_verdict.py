@@ -205,7 +205,8 @@ def test_advice_agrees_with_the_figures(alone: Interval, size: int, advice: str)
 
 @pytest.mark.parametrize(("task", "metric"), TASKS)
 def test_of_two_the_one_that_is_surely_faster_is_recommended(task: Task, metric: Metric) -> None:
-    # The smaller file straddles 1 and does not reach the other: size alone must not put it into the sentence.
+    # The smaller file straddles 1 and does not reach the other: size alone must not put it into the
+    # sentence.
     slow, fast = (
         variant("compressed-int8", 125, (0.9, 1.0, 1.1)),
         variant("compressed", 500, (1.8, 2.0, 2.2)),

@@ -150,7 +150,7 @@ def test_command_ends_when_the_job_is_killed(tmp_path: Path, graph: Path) -> Non
         f"import os, time; open({str(told)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     )
     job = (
-        "from pathlib import Path; from compress.evaluating import *; "
+        "from pathlib import Path; from isslim.compress.processes.command_metrics import *; "
         f"Evaluator('command:own', {{'own': Evaluation(command=[{sys.executable!r}, {str(script)!r}, '{{model}}'])}})"
         f".value(Path({str(graph)!r}), 'the original')"
     )

@@ -134,7 +134,8 @@ def test_energy_is_the_squared_norm_of_every_slice() -> None:
         silent = axes.silence(
             arrays, declaration, {"units:lstm1": np.setdiff1d(everything, [unit])}
         )
-        # The four gate rows cross the unit's own recurrent column: those entries stand in two slices.
+        # The four gate rows cross the unit's own recurrent column: those entries stand in two
+        # slices.
         crossing = arrays["layers.1.weight_hh_l0"][unit :: spec.units[1], unit]
         lost = sum((arrays[name] ** 2).sum() - (silent[name] ** 2).sum() for name in arrays)
         assert found == pytest.approx(lost + (crossing**2).sum(), rel=1e-5)

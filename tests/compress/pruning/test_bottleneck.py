@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from isslim.compress.errors import UnknownArchitecture
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.latency_curve import fit
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.verification import verify_graph
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.ranking import learn, prune, remaining
 from isslim.compress.pruning.rotation import linear_axes, rotate, rotated_moments

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from isslim.compress.kinds.language.activations import ENOUGH_ROWS, shortages
 from isslim.compress.kinds.registry import Inputs, read_task
 from isslim.compress.pruning import axes
+from isslim.compress.pruning.moments import ENOUGH_ROWS, shortages
 from isslim.compress.pruning.ranking import Learned, kept, learn, prune
 from isslim.compress.search.ablation import ablated
 from isslim.compress.search.budget import find
@@ -106,7 +106,8 @@ def test_units_are_ordered_by_what_becomes_of_the_outputs_without_each(few) -> N
     tried = ablated(learned, task, lambda done, message: None)
     assert tried is not None
     assert sorted(tried.order) == sorted(learned.order)
-    # The slow way: one graph of one unit less at a time, on the observed runs, without the code that silences.
+    # The slow way: one graph of one unit less at a time, on the observed runs, without the code
+    # that silences.
     (axis,) = learned.declaration.axes
     slow = {}
     for _, unit in learned.order:

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from isslim.compress.kinds.language.activations import Observed
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import AxisMismatch, Declaration, Reader, Segment, Site
-from isslim.compress.pruning.moments import Moments
+from isslim.compress.pruning.moments import Moments, Observed
 from isslim.compress.pruning.ranking import learn
 from isslim.compress.pruning.repair import Correction, repair
 
@@ -119,7 +118,8 @@ def test_a_correction_is_never_worse_than_none_on_other_rows(bias: str | None, c
             shift = after[bias] - arrays[bias] if bias else 0.0
             errors.append(float(np.square(change + shift).mean()))
         ratios.append(errors[0] / errors[1])
-    # Single draws of a few rows may mislead; on average the fit helps, the more the more rows there are.
+    # Single draws of a few rows may mislead; on average the fit helps, the more the more rows there
+    # are.
     assert np.mean(ratios) < {6: 1.0, 12: 0.9, 40: 0.6, 200: 0.4, 3000: 0.35}[count]
     assert max(ratios) < 1.35
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.training.evaluation import perplexity
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import AxisMismatch, Declaration
 from isslim.compress.pruning.ranking import learn, prune
@@ -101,7 +101,8 @@ def test_first_columns_lose_no_more_than_any_other_basis_at_every_width() -> Non
     np.testing.assert_allclose(best.T @ best, np.eye(7), rtol=0, atol=1e-10)
     plain = principal_axes(covariance)
     for width in range(1, 6):
-        # Slow reference (Izenman): the error of the best fit of that rank is the rest of the fitted values' spectrum.
+        # Slow reference (Izenman): the error of the best fit of that rank is the rest of the fitted
+        # values' spectrum.
         fitted = (values - values.mean(0)) @ matrix.T
         rest = np.linalg.svd(fitted, compute_uv=False)[width:]
         assert lost(best[:, :width]) == pytest.approx(

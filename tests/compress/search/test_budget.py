@@ -38,7 +38,8 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     tmp_path: Path, trained: Trained, published: Published
 ) -> None:
     codec = LoadedLanguageModel(BundleStore(published.settings).open(published.bundle_id)).codec
-    # What a search may hand over after a lucky moment of the clock: a candidate no faster than the original.
+    # What a search may hand over after a lucky moment of the clock: a candidate no faster than the
+    # original.
     held_out = sample(trained.network, 0, 400, seed=1)
     texts = Texts(held_out, held_out, held_out, "sampled", "sampled")
     task = LanguageTask(

@@ -184,7 +184,8 @@ def test_what_is_left_of_the_budget_is_spent_once_more() -> None:
     spending = _Spending(Budget(perplexity_rise=LIMIT), tuned=False)
     assert answered(spending, 0.019, 0.012) == pytest.approx(0.019 / 0.012 * AIM)
     assert "60% of the budget is spent" in spending.told
-    # The bolder one breaks it: the one before stands, and no third is measured for what is left between.
+    # The bolder one breaks it: the one before stands, and no third is measured for what is left
+    # between.
     assert answered(spending, 0.03, 0.021) is not None
     assert 0.019 / LIMIT < spending.allowance < 0.03 / LIMIT
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.ingest.reading import Reading
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import perplexity
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes
 from isslim.compress.search.round_state import Learning
 from isslim.compress.search.rounds import learn_structure

@@ -207,8 +207,8 @@ def test_job_cancelled_in_any_stage_leaves_nothing(stage: str, house: House, upl
 def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
     stage: str, precision: torch.dtype, minutes: float, house: House, tmp_path: Path
 ) -> None:
-    # Enough for the inputs and the database; too little for the graph, where the inputs are in 16 bits, and for a
-    # checkpoint, which holds the moments of the weights beside them.
+    # Enough for the inputs and the database; too little for the graph, where the inputs are in 16
+    # bits, and for a checkpoint, which holds the moments of the weights beside them.
     upload = upload_in(tmp_path, LstmLanguageModel(LstmSpec(20_000, 64, (64,))), precision)
     job = house.ask(
         upload,
@@ -224,7 +224,8 @@ def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
 
 
 def test_unusable_text_is_an_answer(house: House, trained: Trained, tmp_path: Path) -> None:
-    # Which texts are unusable is told in test_texts; that such an error reaches the job is the same way for all of them.
+    # Which texts are unusable is told in test_texts; that such an error reaches the job is the same
+    # way for all of them.
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00" * 99)
     store = UploadStore(house.settings)
     request = CompressionRequest(

@@ -24,7 +24,8 @@ def test_shared_stretches_are_found_wherever_they_lie() -> None:
     text = torch.cat([one[:333], shared, one[333:]])
     judged = torch.cat([other[:217], shared, other[217:]])
     left = without(text, judged)
-    # Windows of `judged` touch each other from its beginning: of a stretch up to a window is missed at either end.
+    # Windows of `judged` touch each other from its beginning: of a stretch up to a window is missed
+    # at either end.
     assert len(one) <= len(left) <= len(one) + 2 * WINDOW
     assert without(one, other) is one
     assert not len(without(text, text[: len(text) // WINDOW * WINDOW])) > WINDOW

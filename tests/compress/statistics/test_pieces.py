@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from isslim.compress.kinds.language.activations import UNSEEN_SHARE, observe
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import log_probs
-from isslim.compress.networks import LanguageModel
 from isslim.compress.statistics.pieces import MOST, WARM, Pieces, spread
 from tests.conftest import Trained
 

@@ -18,8 +18,8 @@ import torch
 from isslim.compress.errors import CheckpointRefused
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
 from isslim.compress.training.optimizers import averages
+from isslim.compress.training.plan import TrainingPlan
 from tests.compress.kinds.language.training.language import (
     PLAN,
     Executioner,

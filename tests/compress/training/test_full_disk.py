@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
-from isslim.compress.networks import LanguageModel
 from isslim.compress.search.round_state import Learning, write_state
 from isslim.compress.training.checkpoints import write_checkpoint, write_whole
 from isslim.store.artifacts import FULL_DISK

@@ -10,7 +10,6 @@ import torch
 
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
 from isslim.compress.kinds.language.training.run import Run
 from isslim.compress.training.optimizers import (
     averaged_weights,
@@ -20,6 +19,7 @@ from isslim.compress.training.optimizers import (
     set_learning_rate,
     start_averaging,
 )
+from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.ranks import Ranks
 from isslim.compress.training.schedules import share_of_peak
 from tests.compress.kinds.language.training.language import PLAN, fresh, noisy_text
@@ -52,7 +52,8 @@ def test_averaged_weights_are_the_mean_since_averaging_started() -> None:
         seen.append(network.weight.detach().clone())
     own = network.weight.detach().clone()
     with averaged_weights(network, optimizer):
-        # torch weighs the first of the means with 1 twice: the mean is that of the steps after the first one.
+        # torch weighs the first of the means with 1 twice: the mean is that of the steps after the
+        # first one.
         torch.testing.assert_close(
             network.weight.detach(), torch.stack(seen[3:]).mean(0), rtol=1e-5, atol=1e-6
         )

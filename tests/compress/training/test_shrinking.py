@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes
 from isslim.compress.training.shrinking import shrink
 from tests.compress.kinds.language.training.language import noisy_text

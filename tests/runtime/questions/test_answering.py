@@ -89,7 +89,8 @@ def test_windows_cover_every_token_and_are_full(tokens: int, window: int, stride
     [(30, 30, 10), (31, 30, 10), (95, 20, 10), (95, 20, 13), (95, 20, 20)],
 )
 def test_windows_of_one_distribution_join_to_it(tokens: int, window: int, stride: int) -> None:
-    # Windows that agree on the logits, each normalised over itself, must give back the softmax over all.
+    # Windows that agree on the logits, each normalised over itself, must give back the softmax over
+    # all.
     logits = np.random.default_rng(tokens).normal(0, 4, tokens)
     firsts = window_starts(tokens, window, stride)
     parts = []

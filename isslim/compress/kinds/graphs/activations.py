@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.compress.contract import Tell
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
 from isslim.compress.kinds.graphs.running import opened
 from isslim.compress.kinds.graphs.values import OVERFLOWING, refuse_many
-from isslim.compress.kinds.language.activations import Observed
-from isslim.compress.pruning.moments import Moments, Sums, gathered
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.pruning.moments import Moments, Observed, Sums, gathered
 from isslim.runtime.graphs.recorded_inputs import Inputs
 
 
@@ -28,7 +27,8 @@ def watched(
         tell: progress.
 
     Returns:
-        The moments, and a line on every run that lies outside of what float32 can sum and was left out.
+        The moments, and a line on every run that lies outside of what float32 can sum and was left
+        out.
 
     Raises:
         RunsUnusable: when too many runs do.
@@ -51,7 +51,8 @@ def watched(
     declaration = network.declaration()
     for each in declaration.sites:
         if each.name not in moments:
-            # It lies in a branch that never ran: nothing is known of its inputs, so nothing is told from others.
+            # It lies in a branch that never ran: nothing is known of its inputs, so nothing is told
+            # from others.
             width = sum(part.size for part in declaration.parts(each))
             nothing = Sums(1, np.zeros(width), np.eye(width))
             moments[each.name] = Moments(nothing, nothing)

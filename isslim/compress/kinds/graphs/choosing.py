@@ -1,8 +1,9 @@
 """Which outputs of a graph are compared and which of them judge, and which layers no judge sees.
 
-Left out are outputs that are drawn anew at every run and those that are not finite; `sight` finds them. Every axis is
-silenced by itself, and what then changes sees it. An axis that only a state of the caller sees is judged by that state; one
-that nothing sees stays as it is: a model whose layer is destroyed would else pass for an equal one.
+Left out are outputs that are drawn anew at every run and those that are not finite; `sight` finds
+them. Every axis is silenced by itself, and what then changes sees it. An axis that only a state of
+the caller sees is judged by that state; one that nothing sees stays as it is: a model whose layer
+is destroyed would else pass for an equal one.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from isslim.compress.errors import OutputsUnusable, RunsUnusable
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
 from isslim.compress.kinds.graphs.recorded import Recorded
 from isslim.compress.kinds.graphs.sight import SEEN, change_in_silence, random_operators
+from isslim.compress.onnx.network import GraphNetwork
 from isslim.runtime.graphs.recorded_inputs import AnyGraph
 
 SILENCED_BYTES = 1 << 30
-"""Of graphs that are written to silence axis by axis; where that is not enough, all axes are silenced together."""
+"""Of graphs that are written to silence axis by axis; where that is not enough, all axes are
+silenced together."""
 LOOKED_AT = 32
-"""Runs, spread over all, on which an output may first show that it sees an axis; if none does, the others are looked at too."""
+"""Runs, spread over all, on which an output may first show that it sees an axis; if none does, the
+others are looked at too."""
 
 
 @dataclass(frozen=True)

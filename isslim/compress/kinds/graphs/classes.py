@@ -1,7 +1,7 @@
 """Along which dimension of an output its classes, or its features, lie.
 
-In order: what a Softmax before it runs over; the dimension that a matrix or a layer gave, as the walk over the graph found it;
-the only one of a fixed size; the last one.
+In order: what a Softmax before it runs over; the dimension that a matrix or a layer gave, as the
+walk over the graph found it; the only one of a fixed size; the last one.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isslim.compress.errors import RunsUnusable
-from isslim.compress.kinds.graphs.onnx.model.attributes import whole
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.onnx.model.attributes import whole
+from isslim.compress.onnx.network import GraphNetwork
 from isslim.runtime.graphs.recorded_inputs import AnyGraph
 
 

@@ -1,7 +1,8 @@
 """How far the outputs of a graph are from the original's: the metrics of `isslim/types/quality.py` for graphs, and their intervals.
 
-All are taken over every run together, output by output; the worst output counts. Decisions and cosines are taken along one
-dimension of an output, its classes or features: see `classes`. Whole numbers and truth values are decisions themselves.
+All are taken over every run together, output by output; the worst output counts. Decisions and
+cosines are taken along one dimension of an output, its classes or features: see `classes`. Whole
+numbers and truth values are decisions themselves.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from isslim.types.recipe import GraphMetric
 
 Outputs = dict[str, NDArray[Any]]
 Axes = Mapping[str, int]
-"""Of outputs, the dimension along which their classes or features lie; the last one of those that are not named."""
+"""Of outputs, the dimension along which their classes or features lie; the last one of those that
+are not named."""
 _LAST: Axes = MappingProxyType({})
 
 
@@ -51,8 +53,9 @@ def compared(
         axes: see `Axes`.
 
     Returns:
-        Of `argmax` and `cosine` the smallest (1 is equal), of the others the largest (0 is equal) over the outputs. An output
-        that is not finite where the original's is counts as infinitely far.
+        Of `argmax` and `cosine` the smallest (1 is equal), of the others the largest (0 is equal)
+        over the outputs. An output that is not finite where the original's is counts as infinitely
+        far.
     """
     values: dict[str, float] = {}
     pairs: dict[str, Pairs] = {}

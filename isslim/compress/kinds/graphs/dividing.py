@@ -1,9 +1,10 @@
 """Dividing recorded runs in two parts, one to observe and one to judge on, where there are too few of them to keep some apart.
 
-A graph says of its inputs which dimensions are free, and not what they mean. So the original is asked. A dimension holds
-sequences that do not know of each other when the graph gives the same rows for a part of them as for all. A dimension holds
-steps when a part of them can be run and every output has as many steps as were given: a run of the second half alone
-then begins from the recorded first state, and is a sample of its own.
+A graph says of its inputs which dimensions are free, and not what they mean. So the original is
+asked. A dimension holds sequences that do not know of each other when the graph gives the same rows
+for a part of them as for all. A dimension holds steps when a part of them can be run and every
+output has as many steps as were given: a run of the second half alone then begins from the recorded
+first state, and is a sample of its own.
 
 Legend: N sequences, T steps.
 """
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from isslim.compress.kinds.graphs.comparing import Outputs, difference
-from isslim.compress.kinds.graphs.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.tracing import Trace
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
 
 ENOUGH_RUNS = 5
-"""From here on a fifth of the runs judges; of fewer, sequences or steps are kept apart where that is sound."""
+"""From here on a fifth of the runs judges; of fewer, sequences or steps are kept apart where that
+is sound."""
 TOLERANCE = 1e-4
 """Within which rows of a part equal those of the whole: float32 sums in different orders."""
 MOST_TRIED, TRIED_SEQUENCES = 12, 6
@@ -62,7 +64,8 @@ def sequences_of(graph: AnyGraph, runs: Sequence[Inputs], outputs: Sequence[str]
     Args:
         graph: the original.
         runs: of it.
-        outputs: names of those that are looked at, at least one: of a random output no two runs are equal.
+        outputs: names of those that are looked at, at least one: of a random output no two runs are
+            equal.
     """
     longest: dict[tuple[tuple[str, int], ...], tuple[Along, Inputs]] = {}
     for run in runs:

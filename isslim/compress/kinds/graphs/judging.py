@@ -12,8 +12,8 @@ import numpy as np
 from isslim.compress.contract import Quality
 from isslim.compress.errors import NothingToJudge, OutputsUnusable
 from isslim.compress.kinds.graphs.comparing import Axes, Outputs, compared, loss_of, rows_of
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
 from isslim.compress.kinds.graphs.running import outputs_of, written
+from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.processes.command_metrics import Evaluator
 from isslim.compress.statistics.intervals import LEAST_BLOCKS, decisions_for
 from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
@@ -136,7 +136,8 @@ class ByOutputs:
             budget: settled.
 
         Raises:
-            NothingToJudge: where that is so, unless the budget says that it does not have to be shown (`confident`).
+            NothingToJudge: where that is so, unless the budget says that it does not have to be
+                shown (`confident`).
         """
         limit = budget.quality
         if limit is None or budget.confident is False:

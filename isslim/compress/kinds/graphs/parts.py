@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
+from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Declaration
 from isslim.types.manifest import PartRecord

@@ -14,16 +14,17 @@ import onnx
 
 from isslim.compress.errors import VerificationFailed
 from isslim.compress.kinds.graphs.comparing import Outputs, difference
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
-from isslim.compress.kinds.graphs.onnx.normalise.precision import with_wide_outputs
 from isslim.compress.kinds.graphs.running import opened, outputs_of
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.precision import with_wide_outputs
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import Pruned
 from isslim.runtime.graphs.recorded_inputs import Inputs
 from isslim.types.manifest import CheckRecord
 
 TOLERANCE = 1e-4
-"""Largest difference of an output, relative to its largest entry where that is above 1: float32 sums in different orders."""
+"""Largest difference of an output, relative to its largest entry where that is above 1: float32
+sums in different orders."""
 PROVEN = 4
 
 
@@ -57,7 +58,8 @@ class Prover:
     def removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
         """The cut graph against the uploaded one with the removed units held at zero, and repaired against its algebra.
 
-        States that the caller gives may hold something for a removed unit: in both references that is silenced as well.
+        States that the caller gives may hold something for a removed unit: in both references that
+        is silenced as well.
 
         Raises:
             VerificationFailed: when an output differs by more than the tolerance.
@@ -92,7 +94,8 @@ class Prover:
             uploaded: it is the file of somebody else, which is not looked through in every detail.
 
         Raises:
-            VerificationFailed: when the checker refuses it, or an output differs by more than the tolerance.
+            VerificationFailed: when the checker refuses it, or an output differs by more than the
+                tolerance.
         """
         try:
             onnx.checker.check_model(path, full_check=not uploaded)

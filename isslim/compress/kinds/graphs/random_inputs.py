@@ -1,8 +1,8 @@
 """Inputs for a graph of which none were sent: drawn to its declared types and shapes.
 
-Numbers are normal; a whole number that selects rows of a constant is one of them; lengths are full. Free dimensions of one
-name have one size; sizes are drawn anew for every run. What cannot be told from a graph is found out by trying: smaller
-and simpler sizes, until a run succeeds.
+Numbers are normal; a whole number that selects rows of a constant is one of them; lengths are full.
+Free dimensions of one name have one size; sizes are drawn anew for every run. What cannot be told
+from a graph is found out by trying: smaller and simpler sizes, until a run succeeds.
 
 Legend: T steps, B batch.
 """
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.kinds.graphs.onnx.model.recurrent import LENGTHS, view
-from isslim.compress.kinds.graphs.onnx.model.split_model import given
-from isslim.compress.kinds.graphs.onnx.trace.tracing import Trace
+from isslim.compress.onnx.model.recurrent import LENGTHS, view
+from isslim.compress.onnx.model.split_model import given
+from isslim.compress.onnx.trace.tracing import Trace
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import KINDS, AnyGraph, Inputs
 
@@ -30,7 +30,8 @@ def drawn_runs(trace: Trace, graph: AnyGraph, count: int, seed: int) -> list[Inp
     """So many runs of drawn inputs on which the graph can be run.
 
     Raises:
-        InputsRefused: when no way of drawing gives inputs that the graph takes; the issues are those of the last try.
+        InputsRefused: when no way of drawing gives inputs that the graph takes; the issues are
+            those of the last try.
     """
     generator, refused = np.random.default_rng(seed), InputsRefused(["nothing was tried"])
     for sizes in _ways(graph, generator):
@@ -63,7 +64,8 @@ def _ways(graph: AnyGraph, generator: np.random.Generator) -> Iterator[Callable[
         for name in names
         if any(word in name.lower() for word in ("batch", "n_b", "bsz")) or name in "Bb"
     ]
-    # Without a telling name, the first free dimension of sequences-first graphs is the steps', else the batch.
+    # Without a telling name, the first free dimension of sequences-first graphs is the steps', else
+    # the batch.
     for guess in (
         batches,
         [name for name, place in names.items() if place == 0],

@@ -14,11 +14,11 @@ from isslim.compress.kinds.graphs.dividing import (
     sequences_of,
     without_known,
 )
-from isslim.compress.kinds.graphs.onnx.model.split_model import nodes
-from isslim.compress.kinds.graphs.onnx.trace.tracing import Trace
 from isslim.compress.kinds.graphs.random_inputs import drawn_runs
 from isslim.compress.kinds.graphs.sight import drawn_anew, strange_values
 from isslim.compress.kinds.graphs.values import MOST_LEFT_OUT, whole_runs
+from isslim.compress.onnx.model.split_model import nodes
+from isslim.compress.onnx.trace.tracing import Trace
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, read_numbered_runs
 
@@ -37,7 +37,8 @@ class Recorded:
         left_out: a line on every run that is not used, and why.
         drawn_anew: outputs that differ between two runs of the same inputs.
         sent: the runs before they were divided; empty: they were not.
-        not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with a line on where.
+        not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with
+            a line on where.
     """
 
     calibration: list[Inputs]
@@ -85,8 +86,9 @@ def recorded_runs(
 ) -> Recorded:
     """The runs of a job. What is observed never judges.
 
-    Runs that hold NaN and the like (`values`), or on which the graph itself gives such values, are left out, and so are runs
-    that were sent before. Where one file came, it is divided (`dividing`).
+    Runs that hold NaN and the like (`values`), or on which the graph itself gives such values, are
+    left out, and so are runs that were sent before. Where one file came, it is divided
+    (`dividing`).
 
     Args:
         graph: as it was uploaded.
@@ -97,7 +99,8 @@ def recorded_runs(
         states: outputs that are states of the caller.
 
     Raises:
-        RunsUnusable: when they are not of the graph, too many of them are unusable, or none can be drawn.
+        RunsUnusable: when they are not of the graph, too many of them are unusable, or none can be
+            drawn.
     """
     if calibration is None and held_out is None:
         return _drawn(graph, trace, seed)

@@ -1,7 +1,8 @@
 """What the outputs of a graph can tell: which are drawn anew at every run, which are not finite, which see a layer at all.
 
-An output that is random differs from itself; one that is not finite is equal to everything or to nothing; one that does not
-change when all units of a layer are silent cannot tell a whole layer from a destroyed one. None of them can judge.
+An output that is random differs from itself; one that is not finite is equal to everything or to
+nothing; one that does not change when all units of a layer are silent cannot tell a whole layer
+from a destroyed one. None of them can judge.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from isslim.compress.kinds.graphs.comparing import Outputs
-from isslim.compress.kinds.graphs.onnx.model.attributes import subgraphs
-from isslim.compress.kinds.graphs.onnx.model.split_model import label, nodes
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
-from isslim.compress.kinds.graphs.onnx.trace.types import RANDOM_OPERATORS
 from isslim.compress.kinds.graphs.running import opened
+from isslim.compress.onnx.model.attributes import subgraphs
+from isslim.compress.onnx.model.split_model import label, nodes
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.trace.types import RANDOM_OPERATORS
 from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
 
 SEEN = 1e-6
-"""The least change of an output, relative to its largest entry where that is above 1, by which it sees a layer."""
+"""The least change of an output, relative to its largest entry where that is above 1, by which it
+sees a layer."""
 
 
 def drawn_anew(graph: AnyGraph, runs: Sequence[Inputs], operators: Collection[str]) -> list[str]:
@@ -31,8 +33,8 @@ def drawn_anew(graph: AnyGraph, runs: Sequence[Inputs], operators: Collection[st
     Args:
         graph: opened.
         runs: of it.
-        operators: that it has. With one that draws the graph is also run as it is written: ONNX Runtime's optimiser takes a
-            Dropout in training mode away, other runtimes do not.
+        operators: that it has. With one that draws the graph is also run as it is written: ONNX
+            Runtime's optimiser takes a Dropout in training mode away, other runtimes do not.
     """
     ways = [
         graph,
@@ -99,11 +101,13 @@ def change_in_silence(
         network: the original.
         axes: of it.
         graph: the original, opened.
-        runs: tried one after the other until an output changes: a layer may lie in a branch that few runs take.
+        runs: tried one after the other until an output changes: a layer may lie in a branch that
+            few runs take.
         names: of the outputs.
 
     Returns:
-        Per output its largest change, relative to its largest entry; infinity where only one of both is finite.
+        Per output its largest change, relative to its largest entry; infinity where only one of
+        both is finite.
     """
     nothing: dict[str, NDArray[np.int64]] = {axis: np.zeros(0, np.int64) for axis in axes}
     found = dict.fromkeys(names, 0.0)

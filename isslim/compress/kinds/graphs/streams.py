@@ -1,7 +1,7 @@
 """A graph over a stream: its caller hands the states that come out of one run to the next.
 
-A run by itself begins from recorded states, so that small changes have no time to add up. Here original and candidate each go
-on from their own states, run after run.
+A run by itself begins from recorded states, so that small changes have no time to add up. Here
+original and candidate each go on from their own states, run after run.
 """
 
 from __future__ import annotations

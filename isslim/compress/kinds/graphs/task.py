@@ -1,8 +1,8 @@
 """ONNX graphs of any origin: observed on recorded inputs, judged by what becomes of the outputs, run as they stand.
 
-The original is the very file that was uploaded. What is proven of a smaller graph is that it equals the uploaded one with
-the removed units held at zero, a reference that is built without the surgery (`isslim/compress/kinds/graphs/onnx/masked_reference.py`), before and
-after repair.
+The original is the very file that was uploaded. What is proven of a smaller graph is that it equals
+the uploaded one with the removed units held at zero, a reference that is built without the surgery
+(`isslim/compress/onnx/masked_reference.py`), before and after repair.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from isslim.compress.kinds.graphs.activations import watched
 from isslim.compress.kinds.graphs.choosing import choose
 from isslim.compress.kinds.graphs.classes import class_axes
 from isslim.compress.kinds.graphs.judging import ByCommand, ByOutputs, Judge, refuse_unjudged
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
 from isslim.compress.kinds.graphs.parts import parts_of, untouched
 from isslim.compress.kinds.graphs.proving import Prover
 from isslim.compress.kinds.graphs.recorded import recorded_runs
 from isslim.compress.kinds.graphs.running import outputs_of, written
 from isslim.compress.kinds.graphs.streams import returned, stream_of
 from isslim.compress.kinds.graphs.understanding import layers_of, understood
-from isslim.compress.kinds.language.activations import Observed
+from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.processes.command_metrics import Evaluations, Evaluator
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.moments import Observed
 from isslim.compress.pruning.ranking import Pruned
 from isslim.runtime.errors import GraphRefused, InputsRefused
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, AnyGraph, Inputs, write_runs
@@ -58,7 +58,8 @@ class GraphTask(ModelTask[GraphNetwork]):
     Args:
         path: the graph, as `graph_file` gives it; it has to stay while the task lives.
         recipe: with a budget of a graph.
-        calibration: recorded inputs as npz (`isslim/runtime/graphs/recorded_inputs.py`); None: drawn.
+        calibration: recorded inputs as npz (`isslim/runtime/graphs/recorded_inputs.py`); None:
+            drawn.
         held_out: the same, to judge on; None: the last fifth of the others.
         evaluations: commands that the recipe's metric may name.
         told: what was done to the uploaded file to make `path` of it.
@@ -66,7 +67,8 @@ class GraphTask(ModelTask[GraphNetwork]):
         known: what `understood` gave for the path, if it was called; None: it is called here.
 
     Raises:
-        CompressError: when the graph is not understood, nothing can be removed, or it cannot be run on the inputs.
+        CompressError: when the graph is not understood, nothing can be removed, or it cannot be run
+            on the inputs.
     """
 
     task: ClassVar[Task] = "graph"

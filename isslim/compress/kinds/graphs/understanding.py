@@ -8,25 +8,27 @@ from typing import TypeVar
 
 from isslim.compress.errors import GraphNotUnderstood
 from isslim.compress.ingest.limits import memory_for, time_for
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
-from isslim.compress.kinds.graphs.onnx.normalise.onnx_reader import read_graph
-from isslim.compress.kinds.graphs.onnx.normalise.preparing import Prepared, prepared
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.onnx_reader import read_graph
+from isslim.compress.onnx.normalise.preparing import Prepared, prepared
 from isslim.types.inspection import LayerRecord
 
 Read = TypeVar("Read")
 READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
-"""What reading and understanding a graph may take: so many bytes, and so many times its file's; and so long."""
+"""What reading and understanding a graph may take: so many bytes, and so many times its file's; and
+so long."""
 
 
 def graph_file(path: Path, data: Path | None) -> Prepared:
-    """An uploaded graph as one file of float32, made within the limits; see `isslim.compress.kinds.graphs.onnx.normalise.preparing`.
+    """An uploaded graph as one file of float32, made within the limits; see `isslim.compress.onnx.normalise.preparing`.
 
     Args:
         path: the uploaded file.
         data: the file of its tensors, if one was sent.
 
     Raises:
-        CompressError: see `prepared`; also when it takes more memory or time than its size explains.
+        CompressError: see `prepared`; also when it takes more memory or time than its size
+            explains.
     """
     return _limited(
         lambda: prepared(path, data), path.stat().st_size + (data.stat().st_size if data else 0)

@@ -1,8 +1,9 @@
 """Recorded inputs that hold what no figure should rest on: NaN, infinite numbers, and huge ones that stand for "missing".
 
-Moments are sums of products, in float32 over one run: one such value outweighs everything else. Outputs do not show it: ONNX
-Runtime's LSTM makes finite numbers of NaN. Some graphs are meant to read such values, as a mask of minus infinity; what then
-reaches a layer is looked at once more (`GraphTask.observe`).
+Moments are sums of products, in float32 over one run: one such value outweighs everything else.
+Outputs do not show it: ONNX Runtime's LSTM makes finite numbers of NaN. Some graphs are meant to
+read such values, as a mask of minus infinity; what then reaches a layer is looked at once more
+(`GraphTask.observe`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from isslim.compress.errors import RunsUnusable
 from isslim.runtime.graphs.recorded_inputs import Inputs
 
 HUGE = 2.0**24
-"""Times the typical size of an input: beside such a value a typical one has no digit left in a float32 sum."""
+"""Times the typical size of an input: beside such a value a typical one has no digit left in a
+float32 sum."""
 OVERFLOWING = 1e18
 """Squares of larger numbers do not fit float32."""
 MOST_LEFT_OUT = 0.2
-"""Where a larger share of the runs would have to be left out, something is wrong with the recording as a whole."""
+"""Where a larger share of the runs would have to be left out, something is wrong with the recording
+as a whole."""
 
 
 def faults_of(runs: Sequence[Inputs], operators: Collection[str] = ()) -> dict[int, list[str]]:
@@ -29,13 +32,15 @@ def faults_of(runs: Sequence[Inputs], operators: Collection[str] = ()) -> dict[i
 
     Args:
         runs: of one graph.
-        operators: that the graph has: one with `IsNaN` or `IsInf` may be meant to read what most of its runs hold.
+        operators: that the graph has: one with `IsNaN` or `IsInf` may be meant to read what most of
+            its runs hold.
 
     Returns:
-        By the position of a run, a line for each kind of fault and input, with the place of its first value. Infinity among
-        nothing but zeros is a mask. Minus infinity and huge values in more than half of the runs are no exceptions, as in a
-        mask that is added to a bias; nor is what an operator of the graph asks for, where it is more than a slip. Where a
-        layer reads them, observing it says so.
+        By the position of a run, a line for each kind of fault and input, with the place of its
+        first value. Infinity among nothing but zeros is a mask. Minus infinity and huge values in
+        more than half of the runs are no exceptions, as in a mask that is added to a bias; nor is
+        what an operator of the graph asks for, where it is more than a slip. Where a layer reads
+        them, observing it says so.
     """
     found: dict[int, list[str]] = {}
     for name in runs[0] if runs else ():

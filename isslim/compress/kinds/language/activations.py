@@ -1,8 +1,8 @@
 """Runs a language model over calibration text and gathers the moments that selection and repair need.
 
-One forward pass with carried state; no label, no gradient. (The Fisher information of the activations was tried as
-the sensitivity in place of the readers' own energy: it needs a step-by-step backward pass and chose slightly worse
-units on Penn Treebank.)
+One forward pass with carried state; no label, no gradient. (The Fisher information of the
+activations was tried as the sensitivity in place of the readers' own energy: it needs a
+step-by-step backward pass and chose slightly worse units on Penn Treebank.)
 
 Legend: B batch, T steps, N tokens, V vocabulary.
 """
@@ -10,59 +10,19 @@ Legend: B batch, T steps, N tokens, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from isslim.compress.devices import device_of
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import in_streams
-from isslim.compress.networks import LanguageModel, State
-from isslim.compress.pruning.moments import Moments
+from isslim.compress.pruning.moments import Moments, Observed
 from isslim.compress.statistics.pieces import Pieces
-
-ENOUGH_ROWS = 10
-"""For each input of a site, the rows with which a regression is told about as well as with many more."""
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What calibration text says of a model.
-
-    Attributes:
-        moments: per site, the moments of its concatenated inputs.
-        tokens: how many tokens were seen.
-        frequencies: how often each token of the vocabulary is in the whole calibration text, (V,); None where there are no
-            tokens to count.
-    """
-
-    moments: dict[str, Moments]
-    tokens: int
-    frequencies: NDArray[np.float64] | None = None
-
+from isslim.compress.training.state import State
 
 UNSEEN_SHARE = 0.01
 """Of all that is observed, what tokens that the text lacks may make up."""
-
-
-def shortages(observed: Observed) -> list[str]:
-    """Where fewer rows were seen than a regression asks for, in a line; the worst place first to be named."""
-    short = sorted(
-        (moments.count / len(moments.mean), site, moments.count, len(moments.mean))
-        for site, moments in observed.moments.items()
-        if moments.count < ENOUGH_ROWS * len(moments.mean)
-    )
-    if not short:
-        return []
-    _, site, rows, inputs = short[0]
-    others = f" (the worst of {len(short)} such places)" if len(short) > 1 else ""
-    return [
-        f"{rows:,} {'row was' if rows == 1 else 'rows were'} observed for the {inputs:,} inputs of `{site}`{others}: what the "
-        "removed units said is told from the others only as far as so few rows allow; "
-        f"{ENOUGH_ROWS} rows an input or more are better, so send more calibration data"
-    ]
 
 
 @torch.no_grad()
@@ -77,13 +37,16 @@ def observe(
 ) -> Observed:
     """Gathers moments over a calibration text with carried state.
 
-    Tokens of the vocabulary that do not occur in it are observed too, after states that do, up to `UNSEEN_SHARE` of the whole:
-    a text never holds everything that the model will be given, and what was not seen at all would be cut first.
+    Tokens of the vocabulary that do not occur in it are observed too, after states that do, up to
+    `UNSEEN_SHARE` of the whole: a text never holds everything that the model will be given, and
+    what was not seen at all would be cut first.
 
     Args:
         network: the unpruned model.
-        text: calibration tokens: pieces of a text, or int64 (N,), which is read as up to `streams` streams.
-        whole: the text that the pieces are from, for the frequencies of its tokens; None: `text` itself.
+        text: calibration tokens: pieces of a text, or int64 (N,), which is read as up to `streams`
+            streams.
+        whole: the text that the pieces are from, for the frequencies of its tokens; None: `text`
+            itself.
         streams: B; fewer when the text is short.
         window: steps per pass.
         progress: called with the share done.

@@ -1,8 +1,10 @@
 """Corpora for the demo, the benchmarks and the tests. The project ships no text.
 
-- `pydoc`: the documentation that every Python installation carries (the language topics of `pydoc` and the standard
-  library's docstrings), read from the running interpreter without importing its modules: a real corpus, always there.
-- `ptb`, `gutenberg`: Penn Treebank in Mikolov's form, and public-domain novels in the same form, below `ISS_DATA`.
+- `pydoc`: the documentation that every Python installation carries (the language topics of `pydoc`
+  and the standard library's docstrings), read from the running interpreter without importing its
+  modules: a real corpus, always there.
+- `ptb`, `gutenberg`: Penn Treebank in Mikolov's form, and public-domain novels in the same form,
+  below `ISS_DATA`.
 - any folder with `train.txt`, `valid.txt`, `test.txt` (or `.txt.xz`).
 """
 
@@ -43,7 +45,8 @@ def load_corpus(name: str) -> Corpus:
     """
     if name == "pydoc":
         lines = documentation_lines()
-        # Every twentieth line for each of the held-out parts: topics and modules are spread over all three.
+        # Every twentieth line for each of the held-out parts: topics and modules are spread over
+        # all three.
         parts = ([], [], []) if not lines else (
             [line for index, line in enumerate(lines) if index % 20 not in (7, 13)],
             lines[7::20],

@@ -1,8 +1,8 @@
 """A language model as it was read, against an ONNX export of the same model: log-probabilities of random tokens.
 
-An export has no names or layout that could be relied on. The tokens are its whole numbers; states are its numbers of two or three
-dimensions, and begin at zero; scores are the output whose last dimension is the vocabulary. Whether steps or sequences come
-first is found out by trying both.
+An export has no names or layout that could be relied on. The tokens are its whole numbers; states
+are its numbers of two or three dimensions, and begin at zero; scores are the output whose last
+dimension is the vocabulary. Whether steps or sequences come first is found out by trying both.
 
 Legend: T steps, B sequences, V vocabulary.
 """
@@ -19,14 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from isslim.compress.errors import CheckFailed, CheckUnusable
-from isslim.compress.networks import LanguageModel
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.runtime.errors import GraphRefused, InputsRefused
 from isslim.runtime.graphs.recorded_inputs import KINDS, AnyGraph, Inputs
 from isslim.runtime.language.text import TextCodec
 from isslim.types.inspection import CheckResult
 
 TOLERANCE = 1e-3
-"""Largest difference of a log-probability, in nats: float32 sums in different orders give less than a tenth of it."""
+"""Largest difference of a log-probability, in nats: float32 sums in different orders give less than
+a tenth of it."""
 STEPS, SEQUENCES = 12, 2
 LIKELY = -14.0
 """Log-probability below which a probability in float32 is too coarse to be compared."""

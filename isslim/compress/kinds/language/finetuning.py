@@ -7,16 +7,13 @@ from pathlib import Path
 
 from isslim.compress.devices import placed
 from isslim.compress.errors import CheckpointRefused
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import (
-    distilling,
-    distilling_dropout,
-    perplexity_of,
-)
-from isslim.compress.networks import LanguageModel
+from isslim.compress.kinds.language.training.plan import distilling, distilling_dropout
 from isslim.compress.pruning import axes
+from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import spread
 from isslim.types.recipe import Recipe
 
@@ -36,13 +33,14 @@ def finetune(
         original: the teacher.
         texts: what is trained and judged on.
         recipe: for how long.
-        folder: of this pass alone; its checkpoint stays there, so that a job taken up in a later pass is soon through
-            this one.
+        folder: of this pass alone; its checkpoint stays there, so that a job taken up in a later
+            pass is soon through this one.
         tell: progress.
 
     Returns:
-        The better of the tuned and the given model on the held-out text, and a line that says what happened. A
-        fine-tune that diverges is no reason to lose the small model: it is returned untuned.
+        The better of the tuned and the given model on the held-out text, and a line that says what
+        happened. A fine-tune that diverges is no reason to lose the small model: it is returned
+        untuned.
     """
     pieces = spread(texts.held_out, recipe.held_out_tokens)
 
@@ -65,7 +63,8 @@ def finetune(
 def _checkpoint(network: LanguageModel, folder: Path) -> Path:
     """Where this candidate is taken up; what the pass left of other candidates is removed.
 
-    A search by the clock may choose another model when a killed job is taken up, and a checkpoint holds one size.
+    A search by the clock may choose another model when a killed job is taken up, and a checkpoint
+    holds one size.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sizes = "-".join(str(size) for size in network.declaration().axes.values())

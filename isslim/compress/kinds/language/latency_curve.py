@@ -1,13 +1,15 @@
 """What a token costs on this host: a latency curve, measured once for the network at hand, instead of a count of work.
 
-Multiply-adds are a poor clock: the decoder streams one large matrix, a recurrent product waits for the step before it, and
-a look-up has none. So networks of a few sizes are timed, and the time of any other is interpolated by what each site costs:
+Multiply-adds are a poor clock: the decoder streams one large matrix, a recurrent product waits for
+the step before it, and a look-up has none. So networks of a few sizes are timed, and the time of
+any other is interpolated by what each site costs:
 
     milliseconds = fixed + sum over sites of rate_s * (multiply-adds of site s)
 
-with rates that are not negative, fitted to the relative errors. A removal is then valued by the milliseconds that it saves
-here. What is published is never predicted: every candidate of a speed budget is timed (`search`). On a busy machine the times
-are CPU times (`isslim/runtime/clock.py`); a curve that does not even fit what it was made of is not used.
+with rates that are not negative, fitted to the relative errors. A removal is then valued by the
+milliseconds that it saves here. What is published is never predicted: every candidate of a speed
+budget is timed (`search`). On a busy machine the times are CPU times (`isslim/runtime/clock.py`); a
+curve that does not even fit what it was made of is not used.
 
 Legend: S sites, M measured networks.
 """
@@ -22,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.export.export import export
-from isslim.compress.networks import LanguageModel
+from isslim.compress.kinds.language.export import export
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.axes import Declaration, Keep
 from isslim.runtime.language.session import VariantSession
@@ -95,7 +97,8 @@ def measure_curve(
     """Times networks of a few sizes at `SENTENCE`, one thread, each interleaved with the original.
 
     Args:
-        network: the original; its weights do not matter, and the smaller ones are cut from it anyhow.
+        network: the original; its weights do not matter, and the smaller ones are cut from it
+            anyhow.
         folder: for the graphs.
         tell: progress.
         pairs: rounds of each comparison.
@@ -111,7 +114,8 @@ def measure_curve(
         sessions = {"original": first, "smaller": VariantSession(folder / "curve.onnx", threads=1)}
         timed = compare(sessions, steps=steps, batch=batch, pairs=pairs)
         declarations.append(smaller)
-        # The machine drifts between comparisons, hardly within one: so ratios are kept, and times made of them.
+        # The machine drifts between comparisons, hardly within one: so ratios are kept, and times
+        # made of them.
         ratios.append(1 / timed["smaller"].speedup)
         originals.append(timed["original"].milliseconds)
         if tell is not None:

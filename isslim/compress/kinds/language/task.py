@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -10,26 +10,26 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
+from isslim.compress.contract import ModelTask, Origin, Quality, Tell
 from isslim.compress.errors import TextUnusable
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import EightBit, Form, quantize
 from isslim.compress.ingest.reading import Reading
-from isslim.compress.kinds.language.activations import Observed, observe
+from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.finetuning import finetune
 from isslim.compress.kinds.language.latency_curve import measure_curve
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 from isslim.compress.kinds.language.sizes import is_tied, parts
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import log_probs
-from isslim.compress.kinds.language.training.plan import perplexity_of
 from isslim.compress.kinds.language.verification import verify_graph, verify_removal
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.moments import Observed
 from isslim.compress.pruning.ranking import Pruned
-from isslim.compress.search.rounds import learnt
 from isslim.compress.statistics.intervals import rise_of_perplexity
+from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import Pieces, spread
 from isslim.runtime.graphs.shapes import Shape, usual
 from isslim.runtime.language import scoring
@@ -193,24 +193,18 @@ class LanguageTask(ModelTask[LanguageModel]):
         """Distillation on the training text."""
         return finetune(network, self.original, self.texts, self.recipe, folder, tell)
 
-    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[LanguageModel]]:
-        """Rounds of removing and distilling on the user's text.
+    def trainer(self) -> LanguageTrainer:
+        """On the user's text.
 
         Raises:
             TextUnusable: when there is none.
         """
-        recipe, texts = self.recipe, self.texts
-        if not texts.training_given:
+        if not self.texts.training_given:
             raise TextUnusable(
                 "the mode 'learn' trains on a text of yours, and none was uploaded: send `train` (or `calibration`), or "
                 "ask for the mode 'calibrate', which needs no text"
             )
-        trainer = LanguageTrainer(self.original, texts, recipe)
-        stages.enter(
-            "learn",
-            f"learning on {len(texts.training):,} tokens with the learner '{recipe.learner}'",
-        )
-        return learnt(self, trainer, work, stages)
+        return LanguageTrainer(self.original, self.texts, self.recipe)
 
     def _log_probs(self, path: Path) -> NDArray[np.float32]:
         """Of the held-out text by a graph; the original's is asked for with every candidate."""

@@ -1,8 +1,8 @@
 """The texts of a job as tokens: what is observed, what perplexity is judged on, and where each came from.
 
-Text that the user did not give is sampled from the model itself: for calibration that is as good as real text
-(one forward pass is all it serves); as held-out text it measures agreement with the original rather than quality, and
-the provenance says so.
+Text that the user did not give is sampled from the model itself: for calibration that is as good as
+real text (one forward pass is all it serves); as held-out text it measures agreement with the
+original rather than quality, and the provenance says so.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from isslim.compress.errors import TextUnusable
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import log_probs
-from isslim.compress.kinds.language.training.plan import perplexity_of
-from isslim.compress.networks import LanguageModel
 from isslim.compress.statistics.overlap import ENOUGH, apart
+from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import MOST, WARM, spread
 from isslim.runtime.errors import TextRefused
 from isslim.runtime.language.text import TextCodec
@@ -29,9 +29,11 @@ _NAMES = {"calibration": "calibration", "train": "training", "held_out": "held-o
 STREAMS = 50
 MOST_JUDGED, BRIEF = 2000, 500
 GUESSING = 1.1
-"""Times the perplexity of guessing, above which a model is refused. An untrained one guesses, a few per cent worse."""
+"""Times the perplexity of guessing, above which a model is refused. An untrained one guesses, a few
+per cent worse."""
 HARDLY_BETTER = 0.9
-"""Times the perplexity of guessing, above which a model has learnt next to nothing, or is not read as it was trained."""
+"""Times the perplexity of guessing, above which a model has learnt next to nothing, or is not read
+as it was trained."""
 
 
 NEVER_COMPARED = "never compared with real text: none was sent"
@@ -42,8 +44,10 @@ class Texts:
     """Token ids (int64, (N,)) for calibration, training and judging, each a whole text, and a line on the origin of each.
 
     Attributes:
-        calibration: what is observed; of a long text pieces spread over it (`isslim/compress/statistics/pieces.py`).
-        held_out: what the published figures are of; the search judges candidates on pieces spread over it.
+        calibration: what is observed; of a long text pieces spread over it
+            (`isslim/compress/statistics/pieces.py`).
+        held_out: what the published figures are of; the search judges candidates on pieces spread
+            over it.
         training_given: whether `training` is a text of the user's.
         caveat: what a verdict on these texts has to say besides; empty: nothing.
         read: the uploaded texts, whole.
@@ -75,8 +79,8 @@ def read_texts(
 ) -> Texts:
     """Encodes the uploaded texts, and lets the model write what is missing.
 
-    A training text stands in for a calibration text that is not given, and the other way round. Where no held-out text is
-    given, the last fifth of the training text is held out.
+    A training text stands in for a calibration text that is not given, and the other way round.
+    Where no held-out text is given, the last fifth of the training text is held out.
 
     Args:
         network: the model.
@@ -88,8 +92,8 @@ def read_texts(
         write: gives what is missing; None: `sample`.
 
     Raises:
-        TextUnusable: when a text is not UTF-8 or holds too few tokens of the vocabulary, or the model is worse on it than
-            guessing.
+        TextUnusable: when a text is not UTF-8 or holds too few tokens of the vocabulary, or the
+            model is worse on it than guessing.
     """
     write, read = write or sample, list[TextRecord]()
     observed = None if calibration is None else _encode(codec, calibration, "calibration", read)
@@ -210,7 +214,8 @@ def _guessing(network: LanguageModel, judged: Tensor, *, real: bool) -> str:
         real: whether they are of a text that was sent, and not the model's own.
 
     Raises:
-        TextUnusable: when it is worse than guessing on its own kind of text: it has been understood wrongly; no proof would tell.
+        TextUnusable: when it is worse than guessing on its own kind of text: it has been understood
+            wrongly; no proof would tell.
     """
     found = perplexity_of(-float(log_probs(network, spread(judged, MOST_JUDGED)).mean()))
     if real and not found <= GUESSING * network.vocabulary:

@@ -1,10 +1,11 @@
 """The proof of a bundle: what was compared, the largest error found, and the tolerance it had to meet.
 
-1. The pruned model equals the repaired full-size model whose removed components are held at zero (torch, carried state).
+1. The pruned model equals the repaired full-size model whose removed components are held at zero
+   (torch, carried state).
 2. Each float32 graph in ONNX Runtime equals its torch model (carried state over several runs).
 
-A comparison outside its tolerance raises, and nothing is published. The third part of the proof, the metric of each
-variant on held-out text, is measured in `measurement`.
+A comparison outside its tolerance raises, and nothing is published. The third part of the proof,
+the metric of each variant on held-out text, is measured in `measurement`.
 
 Legend: B batch, T steps.
 """
@@ -16,8 +17,8 @@ import torch
 from torch import Tensor
 
 from isslim.compress.errors import VerificationFailed
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import in_streams
-from isslim.compress.networks import LanguageModel
 from isslim.runtime.language.session import VariantSession
 from isslim.types.manifest import CheckRecord
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import torch
 
 from isslim.compress.devices import device_of
-from isslim.compress.kinds.language.activations import Observed
 from isslim.compress.kinds.questions.examples import Questions, batches
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.pruning.moments import Moments, gathered
+from isslim.compress.pruning.moments import Moments, Observed, gathered
 
 BATCH = 32
 

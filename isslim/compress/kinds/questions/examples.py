@@ -1,9 +1,10 @@
 """Questions as numbers, and batches of about equal lengths.
 
-Every distinct token is encoded once, by the codec that the service uses; a text is then a row of numbers of distinct
-tokens, and a batch is two look-ups.
+Every distinct token is encoded once, by the codec that the service uses; a text is then a row of
+numbers of distinct tokens, and a batch is two look-ups.
 
-Legend: B batch, T tokens of a context, J of a question, W characters of a word, E word vector, N distinct tokens.
+Legend: B batch, T tokens of a context, J of a question, W characters of a word, E word vector, N
+distinct tokens.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Example:
         context_row: int32 (T,), numbers of distinct tokens.
         question_row: int32 (J,).
         golden: the texts of the golden answers.
-        span: first and last token of the first answer that is a span of tokens; None where there is none.
+        span: first and last token of the first answer that is a span of tokens; None where there is
+            none.
     """
 
     id: str
@@ -157,8 +159,8 @@ def batches(
         generator: shuffles; without one the batches come in the order of length.
 
     Returns:
-        Every position once. Shuffled, a batch is drawn from 50 batches' worth of texts at a time, so that which texts
-        meet in one differs from epoch to epoch.
+        Every position once. Shuffled, a batch is drawn from 50 batches' worth of texts at a time,
+        so that which texts meet in one differs from epoch to epoch.
     """
     if generator is None:
         return _cut(sorted(range(len(lengths)), key=lengths.__getitem__), size)

@@ -3,39 +3,37 @@
     characters -> Gather -> Conv -> max -.                                         .-> start
     vectors -----------------------------+-> highway -> LSTMs -> attention -> LSTMs +-> LSTMs -> end
 
-Every direction of every LSTM is an operator of its own, since the two may have lost different units; ONNX Runtime turns
-the backward one around within each text's length. The contextual LSTM stands there twice and holds its weights once.
+Every direction of every LSTM is an operator of its own, since the two may have lost different
+units; ONNX Runtime turns the backward one around within each text's length. The contextual LSTM
+stands there twice and holds its weights once.
 
-Only products with weights of two dimensions are worth 8 bits: the LSTMs' and the highways'. All others are named to stay
-float32 (see `quantize`).
+Only products with weights of two dimensions are worth 8 bits: the LSTMs' and the highways'. All
+others are named to stay float32 (see `quantize`).
 
-Of two sums the order differs from the network's, to save a pass over (B, T, J): the attention's question part is added to
-the context's side of the product, (h * w_both + w_question) u, and its context part, which a softmax over the question's
-tokens does not feel, only where the largest over them is asked for.
+Of two sums the order differs from the network's, to save a pass over (B, T, J): the attention's
+question part is added to the context's side of the product, (h * w_both + w_question) u, and its
+context part, which a softmax over the question's tokens does not feel, only where the largest over
+them is asked for.
 
-Legend: B batch, T tokens of the context, J of the question, W characters of a word, E word vector, F filters, D both
-directions of an LSTM, N = T B or J B words. N and T are also used of the question where a function draws both sides.
+Legend: B batch, T tokens of the context, J of the question, W characters of a word, E word vector,
+F filters, D both directions of an LSTM, N = T B or J B words. N and T are also used of the question
+where a function draws both sides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from isslim.compress.export.drawing import FLOAT32, HIGHWAY, Drawing, array, model_of, port
+from isslim.compress.export.recurrent import OPERATORS, layer_weights
 from isslim.compress.export.streaming import Floats
-from isslim.compress.kinds.language.export.scoring import (
-    FLOAT32,
-    HIGHWAY,
-    Drawing,
-    array,
-    model_of,
-    port,
-)
-from isslim.compress.kinds.language.export.stacked import OPERATORS, layer_weights
+from isslim.compress.export.write_graph import check_size, write_graph
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import NEVER, Bidaf
 from isslim.compress.kinds.questions.networks.bidirectional import DIRECTIONS
@@ -57,6 +55,20 @@ _CONSTANTS: dict[str, list[int]] = {
     "zero": [0], "one": [1], "last": [-1], "behind_first": [CONVOLUTION_WIDTH], "largest": [_LARGEST],
     "rows": [-1], "padding_id": [PADDING], "one_before": [0, 1, 0, 0],
 }  # fmt: skip
+
+
+def export(network: Bidaf, path: Path) -> None:
+    """Writes `network` as one ONNX file, weights in float32.
+
+    Args:
+        network: the reader.
+        path: the file to write; replaced when it exists, and only once the new one is whole.
+
+    Raises:
+        TooLargeToExport: a `ValueError`; see `isslim.compress.export.write_graph.check_size`.
+    """
+    check_size(network)
+    write_graph(draw_bidaf(network), path)
 
 
 def draw_bidaf(network: Bidaf) -> Drawing:
@@ -165,8 +177,9 @@ def _spelt(side: str) -> list[NodeProto]:
 def _penalty(values: str, wrong: str, made: str) -> list[NodeProto]:
     """Where a value is `wrong` `NEVER`, else zero.
 
-    What is to be masked is added to it. A `Where` on the larger tensor takes several times as long, and the sum is exact
-    too: zero changes nothing, and of anything beside `NEVER` float32 keeps nothing.
+    What is to be masked is added to it. A `Where` on the larger tensor takes several times as long,
+    and the sum is exact too: zero changes nothing, and of anything beside `NEVER` float32 keeps
+    nothing.
     """
     return [
         _node("Equal", [values, wrong], f"{made}_wrong"),

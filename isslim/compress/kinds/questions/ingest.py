@@ -1,7 +1,8 @@
 """A reading-comprehension upload to a network and its codec: BiDAF as `python -m isslim.compress train bidaf` leaves it.
 
-The model is recognised by the names of its parameters, its sizes by their shapes; words, their vectors and the characters come as
-the codec's three files (`isslim/runtime/questions/question_tokenizer.py`).
+The model is recognised by the names of its parameters, its sizes by their shapes; words, their
+vectors and the characters come as the codec's three files
+(`isslim/runtime/questions/question_tokenizer.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import numpy as np
 
 from isslim.compress.errors import UnknownArchitecture, VocabularyMismatch
 from isslim.compress.ingest.checkpoint import Checkpoint
-from isslim.compress.ingest.reading import Reading
-from isslim.compress.kinds.language.ingest.layouts import MOST_NAMED
+from isslim.compress.ingest.reading import MOST_NAMED, Reading
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec, declare
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.pruning.axes import AxisMismatch
@@ -65,7 +65,8 @@ def read_codec(
     """The codec of three uploaded files, checked against the network.
 
     Raises:
-        VocabularyMismatch: when a file is missing or unreadable, or they do not fit each other or the network.
+        VocabularyMismatch: when a file is missing or unreadable, or they do not fit each other or
+            the network.
     """
     given = {
         "vocabulary (words.txt)": words,

@@ -1,7 +1,8 @@
 """Exact match and F1 of SQuAD v1.1, by the rules of its official `evaluate-v1.1.py` (Rajpurkar et al., arXiv 1606.05250).
 
-Answers are compared in lower case without ASCII punctuation, without the articles a, an and the, and with single spaces.
-A prediction has the better of its scores over the golden answers. Both metrics are means over the questions, 0 to 100.
+Answers are compared in lower case without ASCII punctuation, without the articles a, an and the,
+and with single spaces. A prediction has the better of its scores over the golden answers. Both
+metrics are means over the questions, 0 to 100.
 """
 
 from __future__ import annotations

@@ -25,14 +25,17 @@ class QuestionPlan:
         soft: the teacher's share of the loss, where there is a teacher.
         batch: B.
         rate: Adam's learning rate.
-        final_rate: where the rate goes, in a line over the last half of the run; the same as `rate`: constant.
+        final_rate: where the rate goes, in a line over the last half of the run; the same as
+            `rate`: constant.
         clip: largest norm of the gradient.
-        word_dropout: probability that a word's vector is not shown, wherever it stands in the batch: the characters and the
-            other text have to tell. Of all that was tried on 16,000 questions nothing did as much: F1 56 instead of 41.
+        word_dropout: probability that a word's vector is not shown, wherever it stands in the
+            batch: the characters and the other text have to tell. Of all that was tried on 16,000
+            questions nothing did as much: F1 56 instead of 41.
         average: decay of the moving average of the weights, per step; it starts faster.
         longest_context: examples with more tokens in the context are not trained on.
         longest_question: likewise.
-        validation: how many validation questions are answered after each epoch, spread evenly over the set.
+        validation: how many validation questions are answered after each epoch, spread evenly over
+            the set.
         checkpoint_minutes: between checkpoints; one is written after each epoch, too.
         seed: of the order of examples and of dropout.
         keep: return the average of the last epoch, or of the one that answered best.
@@ -80,7 +83,8 @@ class TrainedReader:
 
     Attributes:
         best: the epoch that answered best; whose average the network is, as the plan says.
-        kept: per axis that lost components in training, which of the given network's are left, ascending.
+        kept: per axis that lost components in training, which of the given network's are left,
+            ascending.
     """
 
     network: Bidaf

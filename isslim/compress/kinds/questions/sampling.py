@@ -14,7 +14,8 @@ from isslim.types.report import Sample, SampleAnswer
 
 SAMPLES = 10
 LONGEST = 20_000
-"""Characters of a question, its context and golden answers together: a report is no place for books."""
+"""Characters of a question, its context and golden answers together: a report is no place for
+books."""
 
 
 def sampled(

@@ -1,8 +1,8 @@
 """SQuAD v1.1 in its public JSON form, and where its answers lie among a passage's tokens.
 
-The files are those of the data set (Rajpurkar et al., arXiv 1606.05250): `data[] -> paragraphs[] -> context, qas[] ->
-id, question, answers[] -> text, answer_start` in characters. Plain or compressed with xz. A text that was split into
-tokens beforehand and joined by spaces is read like any other.
+The files are those of the data set (Rajpurkar et al., arXiv 1606.05250): `data[] -> paragraphs[] ->
+context, qas[] -> id, question, answers[] -> text, answer_start` in characters. Plain or compressed
+with xz. A text that was split into tokens beforehand and joined by spaces is read like any other.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def read_squad(paths: Iterable[Path]) -> list[Paragraph]:
     """The paragraphs of several files, in order.
 
     Raises:
-        UnreadableUpload: when a file is no JSON, or not in the form of SQuAD v1.1; the issues say where.
+        UnreadableUpload: when a file is no JSON, or not in the form of SQuAD v1.1; the issues say
+            where.
         OSError: when it is not there.
     """
     return [paragraph for path in paths for paragraph in parse_squad(unpacked(path), path.name)]

@@ -15,24 +15,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isslim.compress.contract import Candidate, ModelTask, Origin, Quality, StageReport, Tell
+from isslim.compress.contract import ModelTask, Origin, Quality, Tell
 from isslim.compress.errors import TextUnusable, VerificationFailed
-from isslim.compress.export.export import export
 from isslim.compress.export.quantize import EightBit, Form, quantize
 from isslim.compress.ingest.reading import Reading
-from isslim.compress.kinds.language.activations import Observed
-from isslim.compress.kinds.language.trainer import QuestionTrainer
 from isslim.compress.kinds.questions.activations import observe_questions
 from isslim.compress.kinds.questions.evaluation import evaluated
 from isslim.compress.kinds.questions.examples import Example, Inputs, Questions, prepare
+from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.metrics import overlap, score
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.sampling import sampled
 from isslim.compress.kinds.questions.sizes import parts
 from isslim.compress.kinds.questions.squad import read_squad
+from isslim.compress.kinds.questions.trainer import QuestionTrainer
 from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.moments import Observed
 from isslim.compress.pruning.ranking import Pruned
-from isslim.compress.search.rounds import learnt
 from isslim.compress.statistics.intervals import fall_of_mean
 from isslim.runtime.graphs.shapes import Shape, usual
 from isslim.runtime.latency import compare_questions
@@ -53,7 +52,8 @@ from isslim.types.recipe import Recipe
 from isslim.types.report import Sample
 
 TOLERANCE = 1e-4
-"""Largest absolute difference of a token's log-probability (nats): float32 sums in different orders."""
+"""Largest absolute difference of a token's log-probability (nats): float32 sums in different
+orders."""
 PROVEN = 24
 GLANCED = 100
 """Questions that a glance is at."""
@@ -87,8 +87,9 @@ def read_questions(
 ) -> QuestionData:
     """Reads uploaded questions. A training set stands in for a calibration set that is not given, and the other way round.
 
-    Without a held-out set the last fifth of the given questions is held out. Where held-out questions have no answers, the
-    original's are taken for them: F1 then measures agreement (not `answering`, that is only told).
+    Without a held-out set the last fifth of the given questions is held out. Where held-out
+    questions have no answers, the original's are taken for them: F1 then measures agreement (not
+    `answering`, that is only told).
 
     Raises:
         TextUnusable: when no questions were sent, or there are too few.
@@ -265,7 +266,7 @@ class QuestionTask(ModelTask[Bidaf]):
             f"{self.recipe.finetune_minutes:g} minutes of distillation",
         )
         folder.mkdir(parents=True, exist_ok=True)
-        tuned = self.trainer.minutes(
+        tuned = self.trainer().minutes(
             network, self.recipe.finetune_minutes, folder / "questions.checkpoint", tell
         )
         after = self.judge(tuned)
@@ -276,12 +277,6 @@ class QuestionTask(ModelTask[Bidaf]):
             else (network, f"{told}; not better, so the untuned model was kept")
         )
 
-    def learn(self, work: Path, stages: StageReport) -> Iterator[Candidate[Bidaf]]:
-        """Rounds of removing and distilling on the user's questions."""
-        stages.enter("learn", f"learning on {len(self.data.training.examples):,} questions")
-        return learnt(self, self.trainer, work, stages)
-
-    @property
     def trainer(self) -> QuestionTrainer:
         """On this task's questions."""
         return QuestionTrainer(self.original, self.data.training, self.data.held_out, self.recipe)

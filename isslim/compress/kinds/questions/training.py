@@ -1,13 +1,14 @@
 """Trains BiDAF: Adam on the cross-entropy of start and end, batches of about equal lengths, averaged weights.
 
-With a teacher its distributions of start and end are learnt from as well as the answers, or instead of them where there are
-none; with a learner the network may shrink at the end of an epoch.
+With a teacher its distributions of start and end are learnt from as well as the answers, or instead
+of them where there are none; with a learner the network may shrink at the end of an epoch.
 
-What is evaluated and kept is the exponential moving average of the weights, as in the paper's code (PAPER 3.3). Of the
-epochs the one is kept whose average answers the validation questions best.
+What is evaluated and kept is the exponential moving average of the weights, as in the paper's code
+(PAPER 3.3). Of the epochs the one is kept whose average answers the validation questions best.
 
-A run can be stopped at any time and continues from its last checkpoint as if it had not been: weights, average, both
-moments of Adam, random state and position are in it, and an epoch's batches follow from the seed.
+A run can be stopped at any time and continues from its last checkpoint as if it had not been:
+weights, average, both moments of Adam, random state and position are in it, and an epoch's batches
+follow from the seed.
 
 Legend: B batch, T tokens of a context.
 """
@@ -63,11 +64,13 @@ def train_reader(
 
     Args:
         network: its dropout acts; training takes place where it is.
-        training: longer examples than the plan's are left out, and without a teacher those without a span of tokens.
+        training: longer examples than the plan's are left out, and without a teacher those without
+            a span of tokens.
         validation: with golden answers.
         plan: see there.
         teacher: in evaluation mode; learnt from beside the answers.
-        learner: takes components away; of those that work on weights alone (`isslim/compress/training/learners/proximal.py`).
+        learner: takes components away; of those that work on weights alone
+            (`isslim/compress/training/learners/proximal.py`).
         checkpoint: where the run is written, and taken up from when it is there.
         progress: called with the share done and a line.
 
@@ -75,7 +78,8 @@ def train_reader(
         The averaged weights that the plan keeps.
 
     Raises:
-        ValueError: when no training example is left, or the best epoch is to be kept of a network that shrinks.
+        ValueError: when no training example is left, or the best epoch is to be kept of a network
+            that shrinks.
         CheckpointRefused: when the checkpoint is damaged or of another run.
         CompressError: when the loss is not finite.
     """
@@ -219,7 +223,8 @@ class _Run:
             self.learner.after_step(float(self.optimizer.param_groups[0]["lr"]))
         self.steps, self.at = self.steps + 1, self.at + 1
         with torch.no_grad():
-            # As TensorFlow's average: early on the decay is smaller, so that the first weights are soon forgotten.
+            # As TensorFlow's average: early on the decay is smaller, so that the first weights are
+            # soon forgotten.
             weight = 1 - min(self.plan.average, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(
                 list(self.average.parameters()), list(self.network.parameters()), weight
@@ -263,7 +268,8 @@ class _Run:
             return hard
         with torch.no_grad():
             guides = self.teacher.distinct(*inputs)
-        # Padding has the probability zero with the teacher, and a log-probability that is finite here.
+        # Padding has the probability zero with the teacher, and a log-probability that is finite
+        # here.
         soft = -sum(
             (guide.exp() * own).sum(dim=1).mean()
             for guide, own in zip(guides, (start, end), strict=True)

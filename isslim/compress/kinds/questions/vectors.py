@@ -1,6 +1,7 @@
 """Pre-trained word vectors from a file: GloVe's text form, or an npz with `words` and `vectors`.
 
-- text: a word and E numbers a line, separated by single spaces (Pennington et al., EMNLP 2014); more frequent words first.
+- text: a word and E numbers a line, separated by single spaces (Pennington et al., EMNLP 2014);
+  more frequent words first.
 - npz: `words`, joined by line feeds or as an array of strings, and `vectors` (N, E).
 
 Legend: N words, E width.

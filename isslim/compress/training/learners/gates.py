@@ -1,13 +1,15 @@
 """L0 gates (Louizos et al., arXiv 1712.01312) on whole components, with a target instead of a strength.
 
-A gate z_k in [0, 1] multiplies every column that reads component k: of the next layer, of the layer itself, of the
-decoder. A gate at zero is what the removal of its component does to the readers, so the masked network is the later one.
-Gates are drawn from the hard concrete distribution in training; the expected number of open ones is held to a target that
-falls along a line, by a Lagrangian whose two multipliers rise while it is missed (Wang et al., arXiv 1910.04732):
+A gate z_k in [0, 1] multiplies every column that reads component k: of the next layer, of the layer
+itself, of the decoder. A gate at zero is what the removal of its component does to the readers, so
+the masked network is the later one. Gates are drawn from the hard concrete distribution in
+training; the expected number of open ones is held to a target that falls along a line, by a
+Lagrangian whose two multipliers rise while it is missed (Wang et al., arXiv 1910.04732):
 
     penalty = l1 * d + l2 * d^2,   d = (expected open share - wanted share)
 
-Where the network is judged, and at the end, gates take their middle value and are folded into the readers.
+Where the network is judged, and at the end, gates take their middle value and are folded into the
+readers.
 
 Legend: H components of an axis.
 """
@@ -21,9 +23,9 @@ import torch
 from torch import Tensor
 
 from isslim.compress.devices import device_of
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning.axes import Declaration, Keep
 from isslim.compress.training.learners.groups import Groups, prunable
+from isslim.compress.training.network import NetworkType, TrainableNetwork
 
 LOW, HIGH, TEMPERATURE = -0.1, 1.1, 2 / 3
 """The stretch of the concrete distribution and its temperature, as in the paper."""
@@ -40,8 +42,8 @@ class HardConcreteGates:
         target: share of the components, over all axes, that goes; 0 to 1.
         steps: of training; the wanted share falls over the first half.
         embedding: may the embedding's width shrink.
-        multiplier_rate: how fast the multipliers rise, per step; None: so that a share missed by a tenth for all of the
-            training makes four.
+        multiplier_rate: how fast the multipliers rise, per step; None: so that a share missed by a
+            tenth for all of the training makes four.
         wait: steps before the wanted share begins to fall, of weights that know nothing yet.
         seed: of the draws.
         least_kept: components that every axis keeps at least.
@@ -76,7 +78,7 @@ class HardConcreteGates:
         self._parameters: dict[str, Tensor] = {}
         self._declaration: Declaration | None = None
 
-    def attach(self, network: LanguageModel) -> None:
+    def attach(self, network: TrainableNetwork) -> None:
         """Gates for a new network, or what is left of them for one that has shrunk."""
         self._declaration = network.declaration()
         self._parameters = dict(network.named_parameters())
@@ -141,7 +143,7 @@ class HardConcreteGates:
         return self._kept or None
 
     @torch.no_grad()
-    def judged(self, network: LanguageModel) -> LanguageModel:
+    def judged(self, network: NetworkType) -> NetworkType:
         """A copy with the gates' middle values folded into the readers."""
         middle = self._gated({axis: _middle(gate) for axis, gate in self._gates.items()})
         arrays = network.arrays() | {name: value.cpu().numpy() for name, value in middle.items()}

@@ -2,14 +2,15 @@
 
     penalty = strength * sum over axes and components of sqrt(sum of squares + 1e-8)
 
-One joint norm for a component's gates, its recurrent row and its readers, with no factor for the size of the group; biases in
-no group; the embedding's width in none either, unless it is one axis with the units (tied, as in the RHN). Right after the
-optimizer's step every weight smaller than a threshold becomes zero; there is no mask, so that a zero may grow again. A
-component counts as removed when all of its slices are exactly zero. Nobody reads it then, whatever its biases make of it, and
-taking it out changes nothing.
+One joint norm for a component's gates, its recurrent row and its readers, with no factor for the
+size of the group; biases in no group; the embedding's width in none either, unless it is one axis
+with the units (tied, as in the RHN). Right after the optimizer's step every weight smaller than a
+threshold becomes zero; there is no mask, so that a zero may grow again. A component counts as
+removed when all of its slices are exactly zero. Nobody reads it then, whatever its biases make of
+it, and taking it out changes nothing.
 
-The strength is meant in the scale of a loss summed over the steps (`TrainingPlan.loss`), with plain SGD: Adam would
-rescale the penalty's gradient weight by weight.
+The strength is meant in the scale of a loss summed over the steps (`TrainingPlan.loss`), with plain
+SGD: Adam would rescale the penalty's gradient weight by weight.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.training.learners.groups import Groups, prunable
+from isslim.compress.training.network import NetworkType, TrainableNetwork
 
 EPSILON = 1e-8
-"""Inside the root: it keeps the gradient finite at zero, and stops pushing groups below a norm of about 1e-4."""
+"""Inside the root: it keeps the gradient finite at zero, and stops pushing groups below a norm of
+about 1e-4."""
 
 
 class PaperGroupLasso:
@@ -33,9 +35,10 @@ class PaperGroupLasso:
     Args:
         strength: of the penalty (the paper: 0.00245 for the LSTM, 0.004 and 0.005 for the RHN).
         threshold: below which a weight becomes zero after each step (1e-4; RHN 4e-4).
-        everywhere: the threshold acts on all parameters, embedding and biases included, as for the paper's LSTM; else on
-            the grouped ones only, as for its RHN.
-        shrink: dead components are taken out after each epoch. The paper keeps them to the end, where they may grow again.
+        everywhere: the threshold acts on all parameters, embedding and biases included, as for the
+            paper's LSTM; else on the grouped ones only, as for its RHN.
+        shrink: dead components are taken out after each epoch. The paper keeps them to the end,
+            where they may grow again.
         least_kept: components that every axis keeps at least.
     """
 
@@ -64,7 +67,7 @@ class PaperGroupLasso:
             raise RuntimeError("the learner is not attached to a network")
         return self._groups
 
-    def attach(self, network: LanguageModel) -> None:
+    def attach(self, network: TrainableNetwork) -> None:
         """Reads the groups off the network's declaration."""
         declaration = network.declaration()
         self._parameters = dict(network.named_parameters())
@@ -109,7 +112,7 @@ class PaperGroupLasso:
         alive = {axis: self.groups.alive(self._parameters, axis) for axis in self.groups.sizes}
         return self.groups.keep(alive, self.least_kept)
 
-    def judged(self, network: LanguageModel) -> LanguageModel:
+    def judged(self, network: NetworkType) -> NetworkType:
         """The network as it is: zeros are zeros."""
         return network
 

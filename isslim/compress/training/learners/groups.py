@@ -1,8 +1,8 @@
 """The groups of a network in training: component k of an axis is every slice at index k of a dimension of that name.
 
-The torch side of `isslim.compress.pruning.axes`, read off the same declaration, with the paper's one exception: biases are in no group
-(Wen et al., arXiv 1709.05027, and its code). An entry that two components share - the gates of one unit reading
-another - counts in both, as it does there.
+The torch side of `isslim.compress.pruning.axes`, read off the same declaration, with the paper's
+one exception: biases are in no group (Wen et al., arXiv 1709.05027, and its code). An entry that
+two components share - the gates of one unit reading another - counts in both, as it does there.
 
 Legend: H components of an axis.
 """

@@ -1,18 +1,22 @@
 """Group lasso by proximal steps: exact zeros, a target instead of a strength, axes that compare.
 
-After each step of the optimizer components are pulled towards zero by the proximal operator of their norm,
+After each step of the optimizer components are pulled towards zero by the proximal operator of
+their norm,
 
     w_k <- w_k * max(0, 1 - strength_k * scale / |w_k|)
 
-where `scale` is the mean norm of its axis when the pulling began, so that one strength means the same on every axis:
-the last layer's components hold a column of the vocabulary, and raw norms would never let one go. The strength is the
-controller's: the share of components that ought to be dead by now rises along a line up to the target, and only the weakest
-components that make up this share are pulled, so hard that one of mean norm dies within a twentieth of the training. The loss
-may push one back over another, which is pulled in its place; at the target nothing is pulled any more. (One strength for
-all, raised until the line is met, was tried: it weakens all components alike until the network says nothing.) A dead
-component is held at zero until it is taken out after the epoch, optimizer's memory and all.
+where `scale` is the mean norm of its axis when the pulling began, so that one strength means the
+same on every axis: the last layer's components hold a column of the vocabulary, and raw norms would
+never let one go. The strength is the controller's: the share of components that ought to be dead by
+now rises along a line up to the target, and only the weakest components that make up this share are
+pulled, so hard that one of mean norm dies within a twentieth of the training. The loss may push one
+back over another, which is pulled in its place; at the target nothing is pulled any more. (One
+strength for all, raised until the line is met, was tried: it weakens all components alike until the
+network says nothing.) A dead component is held at zero until it is taken out after the epoch,
+optimizer's memory and all.
 
-(Wen et al., arXiv 1709.05027, take the subgradient and a threshold instead, see `group_lasso`: this is not in the paper.)
+(Wen et al., arXiv 1709.05027, take the subgradient and a threshold instead, see `group_lasso`: this
+is not in the paper.)
 """
 
 from __future__ import annotations
@@ -22,10 +26,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.training.hooks import Trainable
 from isslim.compress.training.learners.groups import Groups, prunable
+from isslim.compress.training.network import NetworkType
 
 PATIENCE = 0.05
 """Share of the training within which a component of mean norm dies."""
@@ -122,7 +126,7 @@ class ProximalGroupLasso:
         """The living components, if there are dead ones."""
         return self._attached().keep(self._held, self.least_kept)
 
-    def judged(self, network: LanguageModel) -> LanguageModel:
+    def judged(self, network: NetworkType) -> NetworkType:
         """The network as it is: zeros are zeros."""
         return network
 

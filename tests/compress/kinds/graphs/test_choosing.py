@@ -165,7 +165,8 @@ def test_classes_are_found_where_they_lie(tmp_path: Path) -> None:
         )
         assert task.origin.judged_by == {"y": place}
         assert class_axis(task.original, AnyGraph(task.path), "y") == place
-        # A fifth of the runs, with 18 decisions each: as many as there are steps, not as many as there are classes.
+        # A fifth of the runs, with 18 decisions each: as many as there are steps, not as many as
+        # there are classes.
         task.export(task.original, tmp_path / "whole.onnx")
         task.measure(tmp_path / "whole.onnx")
         estimate = task.estimate(tmp_path / "whole.onnx", task.path)

@@ -128,7 +128,8 @@ def test_budget_of_an_evaluation_is_kept_and_no_graph_is_judged_twice(
     assert set(calls.values()) == {1}
     report = Report.model_validate_json(bundle.path("report.json").read_bytes())
     tried = {tuple(point.sizes.values()) for point in report.curve}
-    # The original, the candidates, the chosen one with its two weaker corrections, and both in 8 bits.
+    # The original, the candidates, the chosen one with its two weaker corrections, and both in 8
+    # bits.
     assert len(calls) <= 1 + len(tried) + 2 + 2
     card = bundle.path("README.md").read_text()
     assert (

@@ -15,7 +15,7 @@ from isslim.runtime.graphs.recorded_inputs import AnyGraph, write_runs
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe
-from tests.compress.kinds.graphs.onnx.normalise.test_precision import narrowed, tagger
+from tests.compress.onnx.normalise.test_precision import narrowed, tagger
 from tests.tagger import compress, tagger_graph
 
 

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from isslim.compress.kinds.graphs.onnx.network import GraphNetwork
-from isslim.compress.kinds.graphs.onnx.normalise.onnx_reader import simplified
 from isslim.compress.kinds.graphs.random_inputs import BATCH, STEPS, drawn_runs
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
 

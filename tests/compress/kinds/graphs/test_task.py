@@ -148,7 +148,8 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(
         if variant.precision == "int8":
             # ONNX Runtime has an 8-bit LSTM and no 8-bit GRU.
             assert ("recurrent layers" in variant.eight_bit) == (kind is nn.LSTM)
-    # Timed at the median run of all that were recorded, the smallest and the largest; the first is spoken of.
+    # Timed at the median run of all that were recorded, the smallest and the largest; the first is
+    # spoken of.
     kept = [run["ids"].shape for run in read_runs(bundle.path(SAMPLES).read_bytes())]
     ordered = sorted((run["ids"].shape for run in runs), key=np.prod)
     assert [np.prod(shape) for shape in kept] == [np.prod(ordered[each]) for each in (19, 0, -1)]

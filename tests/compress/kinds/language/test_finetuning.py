@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from isslim.compress.kinds.language.finetuning import finetune
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.texts import Texts, sample
-from isslim.compress.networks import LanguageModel
 from isslim.types.recipe import Recipe
 from tests.conftest import Trained
 

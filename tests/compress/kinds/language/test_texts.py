@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from isslim.compress.errors import TextUnusable
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.texts import NEVER_COMPARED, read_texts
 from isslim.compress.kinds.registry import Inputs, read_task
-from isslim.compress.networks import LanguageModel
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Recipe

@@ -10,8 +10,8 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from isslim.compress.export.export import draw, export
 from isslim.compress.export.quantize import QUANTIZED_LSTM, quantize
+from isslim.compress.kinds.questions.export import draw_bidaf, export
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.networks.bidirectional import DIRECTIONS
@@ -179,8 +179,9 @@ def test_int8_takes_lstms_and_highways_and_holds_every_weight_once(
     )
     rest = sum(array.size for name, array in arrays.items() if name not in eight_bit)
     assert rest <= floats <= rest + 2  # and constants of its operators
-    # The contextual LSTM's two operators read one matrix, and it is the network's, not one transposed twice.
-    weights = dict(draw(network).weights())
+    # The contextual LSTM's two operators read one matrix, and it is the network's, not one
+    # transposed twice.
+    weights = dict(draw_bidaf(network).weights())
     for lstm in LSTMS:
         for direction in DIRECTIONS:
             for kind in ("input_weight", "recurrent_weight"):
@@ -214,7 +215,7 @@ def test_int8_answers_nearly_as_float32(opened: Opened, tmp_path: Path) -> None:
 
 
 def test_directions_are_operators_and_time_is_never_unrolled() -> None:
-    nodes = draw(bidaf(SPECS["pruned"])).structure.graph.node
+    nodes = draw_bidaf(bidaf(SPECS["pruned"])).structure.graph.node
     lstms = [node for node in nodes if node.op_type == "LSTM"]
     assert len(lstms) == 2 * (
         len(LSTMS) + 1

@@ -16,7 +16,8 @@ from isslim.compress.kinds.questions.metrics import exact, normalized, overlap, 
         ("theatre another an", "theatre another"),
         ("U.S. Army", "us army"),
         ("post-war", "postwar"),
-        # Punctuation goes first, so what it held apart becomes one word, which is no article any more.
+        # Punctuation goes first, so what it held apart becomes one word, which is no article any
+        # more.
         ("the-end", "theend"),
         # Only ASCII punctuation goes; around others an article is a word of its own.
         ("24\u201310", "24\u201310"),

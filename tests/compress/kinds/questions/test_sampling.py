@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.reader import random_reader
-from isslim.compress.export.export import export
 from isslim.compress.kinds.questions.examples import prepare
+from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
 from isslim.compress.kinds.questions.sampling import LONGEST, SAMPLES, sampled
 from isslim.compress.kinds.questions.squad import Answer, Paragraph, Question

@@ -29,6 +29,7 @@ from isslim.compress.kinds.registry import Inputs, read_task
 from isslim.compress.pipeline import run
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import learn, prune
+from isslim.compress.search.candidates import candidates
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.runtime.questions.answering import answer, read, tokenized
 from isslim.runtime.registry import load
@@ -315,7 +316,7 @@ def test_learning_on_questions_ends_smaller_within_the_budget(
         }
     )
     task = read_task(files(reader), recipe)
-    found = next(task.learn(tmp_path, Quiet()))
+    found = next(candidates(task, tmp_path, Quiet()))
     whole, small = (axes.parameters(each.declaration()) for each in (task.original, found.network))
     assert small < 0.85 * whole
     if learner == "calibrated":

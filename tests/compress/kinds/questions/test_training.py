@@ -87,8 +87,9 @@ def test_a_word_that_is_not_shown_has_no_vector_in_either_text(
 
 
 def test_a_small_network_learns_who_is_where() -> None:
-    # Every processor rounds otherwise, which a training makes much of: from eight seeds this one ended at 0.014 at most,
-    # and at 91 at least, where half the units at twice the rate sometimes learned little.
+    # Every processor rounds otherwise, which a training makes much of: from eight seeds this one
+    # ended at 0.014 at most, and at 91 at least, where half the units at twice the rate sometimes
+    # learned little.
     plan = replace(PLAN, epochs=20, word_dropout=0.0, rate=5e-3, final_rate=2e-3)
     found = trained(plan, dropout=0.0, count=100, units=16)
     assert found.epochs[-1].training_loss < 0.1 * found.epochs[0].training_loss

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes
 from isslim.compress.training.learners.gates import HIGH, LOW, TEMPERATURE, HardConcreteGates
 from isslim.compress.training.learners.group_lasso import PaperGroupLasso
 from isslim.compress.training.learners.groups import Groups
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
+from isslim.compress.training.plan import TrainingPlan
 from tests.compress.kinds.language.training.language import counting_text
 
 V, E, H0, H1 = 12, 6, 5, 4
@@ -151,7 +151,8 @@ def test_extraction_equals_the_big_network_with_carried_state_although_biases_mo
     tokens = counting_text(60).view(3, 20).t()
     first, second = (_log_probs(each, tokens) for each in (dead, small))
     assert float((first - second).abs().max()) < 1e-5
-    # A unit whose reader still has a weight is heard through its bias: extraction would be wrong, and is noticed.
+    # A unit whose reader still has a weight is heard through its bias: extraction would be wrong,
+    # and is noticed.
     with torch.no_grad():
         dict(dead.named_parameters())["layers.1.weight_ih_l0"][:, 1] = 1.0
     assert float((_log_probs(dead, tokens) - second).abs().max()) > 1e-3

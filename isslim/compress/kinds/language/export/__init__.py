@@ -1,1 +1,45 @@
-"""The pieces of `isslim/compress/export/export.py`: what every scoring graph shares, and one module for each kind of network."""
+"""Writes a language model as a scoring graph of `isslim/runtime/contract.py`.
+
+    tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -> GatherElements(targets) -> token_log_probs
+                         ^ state in, out                  '---> GatherND(places) -> log_probs
+
+The recurrent part is never unrolled over time: native operators for LSTM and GRU, a Scan for
+recurrent highway networks.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from pathlib import Path
+
+from isslim.compress.export.drawing import Drawing
+from isslim.compress.export.write_graph import check_size, write_graph
+from isslim.compress.kinds.language.export.highway import draw_highway
+from isslim.compress.kinds.language.export.stacked import draw_stacked
+from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel
+from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
+
+
+def export(network: LanguageModel, path: Path) -> None:
+    """Writes `network` as one ONNX file, weights in float32.
+
+    Args:
+        network: the model.
+        path: the file to write; replaced when it exists, and only once the new one is whole.
+
+    Raises:
+        TooLargeToExport: a `ValueError`; see `isslim.compress.export.write_graph.check_size`.
+    """
+    check_size(network)
+    write_graph(draw(network), path)
+
+
+@singledispatch
+def draw(network: LanguageModel) -> Drawing:
+    """The graph of a network. One function for each architecture is registered below."""
+    raise NotImplementedError(f"there is no exporter for {type(network).__name__}")
+
+
+draw.register(StackedLanguageModel, draw_stacked)
+draw.register(RhnLanguageModel, draw_highway)

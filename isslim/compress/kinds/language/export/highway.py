@@ -3,11 +3,11 @@
     tokens -> Gather -> MatMul, Add (first depth's input part, all steps at once) -> Scan over the steps -> decoder
                                                              lengths -> alive (T, B, 1) -^  ^ state in, out
 
-https://onnx.ai/onnx/operators/onnx__Scan.html. Its body reads the weights from the graph around it. A sequence that
-has ended keeps its state: padding changes nothing.
+https://onnx.ai/onnx/operators/onnx__Scan.html. Its body reads the weights from the graph around it.
+A sequence that has ended keeps its state: padding changes nothing.
 
-Products are MatMuls with matrices that lie as (inputs, outputs): the quantizer rewrites every Gemm, inside a Scan too,
-and would leave a second copy of the recurrent matrices behind.
+Products are MatMuls with matrices that lie as (inputs, outputs): the quantizer rewrites every Gemm,
+inside a Scan too, and would leave a second copy of the recurrent matrices behind.
 
 Legend: B batch, T steps, E embedding width, W units, D depth.
 """
@@ -19,14 +19,9 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
+from isslim.compress.export.drawing import FLOAT32, Drawing, array
 from isslim.compress.export.streaming import Floats
-from isslim.compress.kinds.language.export.scoring import (
-    FLOAT32,
-    Drawing,
-    array,
-    ends,
-    scoring_graph,
-)
+from isslim.compress.kinds.language.export.scoring import ends, scoring_graph
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.runtime.contract import LENGTHS, STATE_OUT, TOKENS
 

@@ -1,21 +1,21 @@
 """What every scoring graph shares: the ports of `isslim/runtime/contract.py`, decoder, log-softmax and the targets' choice.
 
-The decoder is a Gemm that reads its matrix as (V, H), which is how an embedding lies: a tied model stores its one
-matrix once, and needs no transposed copy of it.
+The decoder is a Gemm that reads its matrix as (V, H), which is how an embedding lies: a tied model
+stores its one matrix once, and needs no transposed copy of it.
 
 Legend: B batch, T steps, V vocabulary, H units of a state or of the last layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
-from torch import Tensor, nn
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from torch import nn
 
+from isslim.compress.export.drawing import BOTTLENECK, DECODER, FLATTENING, array, model_of, port
 from isslim.compress.export.streaming import Floats
 from isslim.runtime.contract import (
     LENGTHS,
@@ -26,30 +26,6 @@ from isslim.runtime.contract import (
     TOKEN_LOG_PROBS,
     TOKENS,
 )
-
-OPSET = 18
-IR_VERSION = 9
-FLOAT32 = "float32"
-"""What the names of nodes begin with whose weights are never quantized (`quantize`)."""
-BOTTLENECK = "bottleneck"
-"""The layer before the decoder: its product and its matrix."""
-FLATTENING = "flattening"
-"""What the names of nodes begin with that are there because a Gemm is of two dimensions (`quantize`)."""
-DECODER, HIGHWAY = "decoder", "highway_layer"
-"""What the names of products with these parts' weights hold: by them `quantize` tells which parts took 8 bits."""
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A network as a graph to be written.
-
-    Attributes:
-        structure: the model without its weights.
-        weights: gives its initializers by name, one at a time.
-    """
-
-    structure: onnx.ModelProto
-    weights: Callable[[], Iterator[tuple[str, Floats]]]
 
 
 def scoring_graph(
@@ -65,12 +41,14 @@ def scoring_graph(
     """The model without its weights, around the recurrent part.
 
     Args:
-        body: nodes from `tokens` and `lengths` to `top`, which also make `<state>_out` of every state.
+        body: nodes from `tokens` and `lengths` to `top`, which also make `<state>_out` of every
+            state.
         top: the last layer's output (T, B, H).
         width: H of `top`.
         vocabulary: V.
         states: names and widths of the states.
-        tied: whether the decoder reads with `embedding` (else with `decoder`); its bias is `decoder_bias`.
+        tied: whether the decoder reads with `embedding` (else with `decoder`); its bias is
+            `decoder_bias`.
         narrow: whether it reads `top` through `bottleneck` and `bottleneck_bias`.
     """
     inputs = [
@@ -103,13 +81,6 @@ def scoring_graph(
     return model_of(helper.make_graph(nodes, "score", inputs, outputs, initializers))
 
 
-def model_of(graph: GraphProto) -> onnx.ModelProto:
-    """A graph as a model of the operators' version that all exporters share."""
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
-    )
-
-
 def ends(
     embedding: nn.Embedding, decoder: nn.Linear, *, tied: bool
 ) -> Iterator[tuple[str, Floats]]:
@@ -120,18 +91,13 @@ def ends(
     yield "decoder_bias", array(decoder.bias)  # (V,)
 
 
-def array(parameter: Tensor) -> Floats:
-    """A parameter as float32."""
-    result: Floats = parameter.detach().cpu().float().numpy()
-    return result
-
-
 def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
     """Bottleneck if there is one, decoder, log-softmax, and the log-probability of each target and at the places.
 
-    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass. The log-softmax is no
-    output of the graph, over which ONNX Runtime could never write anything: in the int8 form, where no Reshape lies between,
-    it takes the place of the logits, and (T, B, V) is what most memory goes to.
+    The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass.
+    The log-softmax is no output of the graph, over which ONNX Runtime could never write anything:
+    in the int8 form, where no Reshape lies between, it takes the place of the logits, and (T, B, V)
+    is what most memory goes to.
     """
     decoder = ["embedding" if tied else "decoder", "decoder_bias"]
     node = helper.make_node
@@ -158,8 +124,3 @@ def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
         node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)
         node("GatherND", ["all_log_probs", PLACES], [LOG_PROBS]),  # (R, V)
     ]
-
-
-def port(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
-    """An input or output; a name in `shape` is a free dimension."""
-    return helper.make_tensor_value_info(name, kind, shape)

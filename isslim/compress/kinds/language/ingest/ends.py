@@ -1,7 +1,7 @@
 """Which of a checkpoint's matrices is the embedding and which the decoder: by their names, and by what fits the layers.
 
-What is missing is never made up: a decoder that is not there is the embedding only where the config or the file itself says so,
-and input without an embedding is one-hot only then.
+What is missing is never made up: a decoder that is not there is the embedding only where the config
+or the file itself says so, and input without an embedding is one-hot only then.
 
 Legend: V vocabulary, E embedding width, H what the decoder reads.
 """
@@ -69,7 +69,8 @@ def find_ends(
         tied: whether the config says tied; None: it says nothing.
         tied_by: where the file itself says so; empty: nowhere.
         one_hot: whether the config says that there is no embedding; None: it says nothing.
-        spelled: whether the file holds a vocabulary of as many tokens as the first layer reads values.
+        spelled: whether the file holds a vocabulary of as many tokens as the first layer reads
+            values.
 
     Raises:
         EndsUnknown: when a matrix is missing, several could be meant, or the decoder is in parts.
@@ -122,8 +123,8 @@ def _by_name(
 ) -> tuple[str | None, str | None]:
     """Embedding and decoder; of one matrix whose name fits both, the embedding.
 
-    Where names say nothing, a bias does: a linear layer has one for each row, an embedding has none. A square matrix may be any
-    layer in between.
+    Where names say nothing, a bias does: a linear layer has one for each row, an embedding has
+    none. A square matrix may be any layer in between.
 
     Raises:
         EndsUnknown: when several could be either.

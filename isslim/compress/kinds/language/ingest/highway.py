@@ -1,8 +1,8 @@
 """The layout of this project's own recurrent highway networks (`kinds/language/networks/rhn.py`): its names exactly, or a refusal by name.
 
-There is no common form of such checkpoints, and shapes alone cannot tell which half of a matrix is the transform gate,
-so that nothing is guessed here: `embedding.weight`, `highway.input.weight`, `highway.depths.<d>.weight` and `.bias`,
-`decoder.bias`, and `decoder.weight` unless tied.
+There is no common form of such checkpoints, and shapes alone cannot tell which half of a matrix is
+the transform gate, so that nothing is guessed here: `embedding.weight`, `highway.input.weight`,
+`highway.depths.<d>.weight` and `.bias`, `decoder.bias`, and `decoder.weight` unless tied.
 
 Legend: V vocabulary, E embedding width, W units.
 """

@@ -103,7 +103,8 @@ def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], lis
     rest, dropped = {}, []
     raw: set[tuple[str, int, str]] = set()
     origin: dict[tuple[str, int, str], str] = {}
-    # AWD-LSTM names: `rnns.0.module.weight_hh_l0` is a dropped copy of the true `rnns.0.weight_hh_l0_raw`.
+    # AWD-LSTM names: `rnns.0.module.weight_hh_l0` is a dropped copy of the true
+    # `rnns.0.weight_hh_l0_raw`.
     for name in sorted(arrays, key=lambda each: not each.endswith("_raw")):
         match = _GATE.match(name)
         if match is None:

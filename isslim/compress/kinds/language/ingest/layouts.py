@@ -1,14 +1,16 @@
 """Names and shapes to a network: which parameter of an upload is the embedding, which a layer, which the decoder.
 
-Recognised: the PyTorch word-language-model example, AWD-LSTM, plain `embed / lstm / fc` families under many names, one
-LSTM or GRU module of several layers or several modules, their cells, projections (`proj_size`, folded exactly into a
-plain LSTM), layers without biases (zero), one-hot input where it is said (an identity embedding); and the recurrent highway
-networks of `kinds/language/ingest/highway.py`. Shapes tell an LSTM (4 gates) from a GRU (3), and a name that says otherwise is refused: three
-gates under the name of an LSTM may be one with coupled gates.
+Recognised: the PyTorch word-language-model example, AWD-LSTM, plain `embed / lstm / fc` families
+under many names, one LSTM or GRU module of several layers or several modules, their cells,
+projections (`proj_size`, folded exactly into a plain LSTM), layers without biases (zero), one-hot
+input where it is said (an identity embedding); and the recurrent highway networks of
+`kinds/language/ingest/highway.py`. Shapes tell an LSTM (4 gates) from a GRU (3), and a name that
+says otherwise is refused: three gates under the name of an LSTM may be one with coupled gates.
 
-A model is understood completely or refused by name: every parameter is explained, every part that the others speak of is there,
-what is left out is named, and so is what weights cannot show. The order of several modules is the matter of `kinds/language/ingest/order.py`,
-embedding and decoder that of `kinds/language/ingest/ends.py`, the layers that of `kinds/language/ingest/layers.py`.
+A model is understood completely or refused by name: every parameter is explained, every part that
+the others speak of is there, what is left out is named, and so is what weights cannot show. The
+order of several modules is the matter of `kinds/language/ingest/order.py`, embedding and decoder
+that of `kinds/language/ingest/ends.py`, the layers that of `kinds/language/ingest/layers.py`.
 
 Legend: V vocabulary, E embedding width, H units, I inputs of a layer, P projection width.
 """
@@ -23,19 +25,17 @@ from numpy.typing import NDArray
 
 from isslim.compress.errors import UnknownArchitecture
 from isslim.compress.ingest.checkpoint import Checkpoint, read_checkpoint
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import MOST_NAMED, Reading
 from isslim.compress.kinds.language.ingest.ends import Ends, EndsUnknown, find_ends
 from isslim.compress.kinds.language.ingest.highway import is_highway, recognise_highway
 from isslim.compress.kinds.language.ingest.layers import LayersUnknown, Stack, find_layers
 from isslim.compress.kinds.language.ingest.order import Layer, gives
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.stacked import declare_stack
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import AxisMismatch
 
 LARGEST_ONE_HOT = 2048
-MOST_NAMED = 60
-"""Parameters that a refusal lists."""
 EXPECTED = (
     "an embedding (V, E); LSTM layers with weight_ih (4H, I) and weight_hh (4H, H), both biases (4H) or none, or GRU layers with "
     "3H; a linear decoder (V, H), bias (V) optional"
@@ -82,7 +82,8 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     """Explains every parameter of a checkpoint as part of a language model.
 
     Raises:
-        UnknownArchitecture: with the parameters found, when any is missing or not explained or a shape does not fit.
+        UnknownArchitecture: with the parameters found, when any is missing or not explained or a
+            shape does not fit.
     """
     arrays, config = checkpoint.arrays, checkpoint.config
     found = [f"{name} {array.shape}" for name, array in arrays.items()]

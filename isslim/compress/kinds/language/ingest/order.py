@@ -1,9 +1,10 @@
 """The order of the recurrent modules of an upload, from the bottom to the top: told, proven, or asked for; never guessed.
 
-Modules of equal shapes run in any order, or side by side, without an error and give another model. In turn are believed: the
-config's `layers`; numbers, written as digits or words, in which alone the names differ; and shapes that fit together in one way
-only. The order of a state dict says in which order modules were made, and nothing of what feeds what: a forward and a backward
-module stand one after the other, too.
+Modules of equal shapes run in any order, or side by side, without an error and give another model.
+In turn are believed: the config's `layers`; numbers, written as digits or words, in which alone the
+names differ; and shapes that fit together in one way only. The order of a state dict says in which
+order modules were made, and nothing of what feeds what: a forward and a backward module stand one
+after the other, too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MOST_TRIED = 6
-"""Modules whose every order is tried against the shapes: 720 orders. More than that, unnumbered, have to be told."""
+"""Modules whose every order is tried against the shapes: 720 orders. More than that, unnumbered,
+have to be told."""
 _WORDS = {
     word: str(number)
     for number, words in enumerate(
@@ -34,7 +36,8 @@ _SIDES = re.compile(
 )
 
 Layer = dict[str, NDArray[np.float32]]
-"""Parameters of a recurrent layer: `weight_ih`, `weight_hh`, and `bias_ih`, `bias_hh`, `weight_hr` where it has them."""
+"""Parameters of a recurrent layer: `weight_ih`, `weight_hh`, and `bias_ih`, `bias_hh`, `weight_hr`
+where it has them."""
 
 
 class OrderUnknown(ValueError):
@@ -51,7 +54,8 @@ def order_modules(
 
     Args:
         modules: by name, in the order of the file, the layers of each by their numbers from 0.
-        matrices: shapes (rows, columns) of the parameters of no layer: embedding and decoder are among them.
+        matrices: shapes (rows, columns) of the parameters of no layer: embedding and decoder are
+            among them.
         others: names of the parameters of no layer.
         told: the config's `layers`.
 
@@ -151,7 +155,8 @@ def _refuse_gaps(numbered: Mapping[str, list[int]], others: Collection[str]) -> 
     columns = list(zip(*numbered.values(), strict=True))
     varying = [index for index, column in enumerate(columns) if len(set(column)) > 1]
     if len(numbered) == 1:
-        # `rnns.1` alone: a list of modules begins at 0. A number inside a name, as in `lstm2`, may mean anything.
+        # `rnns.1` alone: a list of modules begins at 0. A number inside a name, as in `lstm2`, may
+        # mean anything.
         name = next(iter(numbered))
         match = re.search(r"^(.*?)(?:^|\.)(\d+)(?=\.|$)", name)
         if match is None or int(match[2]) == 0 or not match[1]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from isslim.compress.errors import UnreadableUpload, VocabularyMismatch
+from isslim.compress.ingest.word_lists import as_tokens, tokens_by_id, word_lists
 from isslim.compress.kinds.language.ingest.subwords import SENTENCEPIECE
-from isslim.compress.kinds.language.ingest.words import as_tokens, tokens_by_id, word_lists
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\s": " ", "\\\\": "\\"}
 _NUMBERED = re.compile(r"(\S+)(?:[ \t]+|,)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
@@ -187,8 +187,8 @@ def _of_lines(text: str, size: int) -> TokenList:
 def _whole(lines: list[str], size: int) -> list[str]:
     """Lines without what stands around their tokens: blanks behind them or before all, and quotation marks around all.
 
-    A blank before some tokens may be a part of them, as it is of GPT-2's. Two empty lines where there is one line too many are a
-    newline that was written as it is.
+    A blank before some tokens may be a part of them, as it is of GPT-2's. Two empty lines where
+    there is one line too many are a newline that was written as it is.
     """
     pairs = [index for index, pair in enumerate(pairwise(lines)) if pair == ("", "")]
     if len(lines) == size + 1 and len(pairs) == 1:

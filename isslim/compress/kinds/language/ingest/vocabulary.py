@@ -1,11 +1,13 @@
 r"""The vocabulary of an upload as a tokenizer and a text contract.
 
-A list of words or characters (one a line, with or without counts or ids behind them, or a JSON list), a `{token: id}` or
-`{id: token}` dictionary, the same inside other dictionaries, or a `tokenizer.json` of Hugging Face `tokenizers`. In a list of
-lines, `\n`, `\t` and `\s` (a space) stand for themselves.
+A list of words or characters (one a line, with or without counts or ids behind them, or a JSON
+list), a `{token: id}` or `{id: token}` dictionary, the same inside other dictionaries, or a
+`tokenizer.json` of Hugging Face `tokenizers`. In a list of lines, `\n`, `\t` and `\s` (a space)
+stand for themselves.
 
-One check finds vocabularies that are of another kind: each token, given as the text that it stands for, has to come back as its
-own id. The parts of words that WordPiece, BPE and SentencePiece use do not.
+One check finds vocabularies that are of another kind: each token, given as the text that it stands
+for, has to come back as its own id. The parts of words that WordPiece, BPE and SentencePiece use do
+not.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any, Literal
 from tokenizers import Tokenizer
 
 from isslim.compress.errors import UnreadableUpload, VocabularyMismatch
+from isslim.compress.ingest.word_lists import unused
 from isslim.compress.kinds.language.ingest.layouts import Ingested
 from isslim.compress.kinds.language.ingest.special_tokens import (
     ENDS,
@@ -35,16 +38,17 @@ from isslim.compress.kinds.language.ingest.token_lists import (
     read_list,
     refuse_other_forms,
 )
-from isslim.compress.kinds.language.ingest.words import unused
 from isslim.runtime.language.text import character_tokenizer, word_tokenizer
 from isslim.types.inspection import RoundTrip
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Recipe
 
 MOST_PARTS = 0.005
-"""Share of a vocabulary's tokens that may look like parts of words: a word list of tweets holds a few `##tag`."""
+"""Share of a vocabulary's tokens that may look like parts of words: a word list of tweets holds a
+few `##tag`."""
 FEW = 3
-"""Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space. Of a short list an eighth."""
+"""Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space. Of
+a short list an eighth."""
 MOST_SHOWN = 8
 MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """What people round the size of a vocabulary up to; no more than an eighth of it, but for 8."""
@@ -59,7 +63,8 @@ class Vocabulary:
         contract: what starts a text and stands for unknown tokens.
         dropped: what of the file is not read.
         assumed: what the file does not say.
-        round_trip: whether its tokens, given as text, come back; None: they are parts of words, which do not by themselves.
+        round_trip: whether its tokens, given as text, come back; None: they are parts of words,
+            which do not by themselves.
     """
 
     tokenizer: Tokenizer
@@ -77,7 +82,8 @@ def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) 
     """The tokenizer of an upload and how texts are read with it.
 
     Raises:
-        VocabularyMismatch: when there is no vocabulary, it is not of the embedding's size, or its tokens are parts of words.
+        VocabularyMismatch: when there is no vocabulary, it is not of the embedding's size, or its
+            tokens are parts of words.
         UnreadableUpload: when the file is of no known form, or a token stands in it twice.
     """
     size = ingested.network.vocabulary

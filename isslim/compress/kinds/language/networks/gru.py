@@ -2,9 +2,10 @@
 
     r, z = sigmoid(W x + b + R h + c)    n = tanh(W_n x + b_n + r * (R_n h + c_n))    h' = (1 - z) * n + z * h
 
-The reset gate multiplies the recurrent product, bias included, so that the input part and the recurrent part of a layer
-are two pre-activations: `bias_ih` takes the offset of a repair below, `bias_hh` that of a repair across. A unit
-whose weights and biases are zero has n = 0 and stays at zero from a zero state: removal is exact.
+The reset gate multiplies the recurrent product, bias included, so that the input part and the
+recurrent part of a layer are two pre-activations: `bias_ih` takes the offset of a repair below,
+`bias_hh` that of a repair across. A unit whose weights and biases are zero has n = 0 and stays at
+zero from a zero state: removal is exact.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isslim.compress.kinds.language.networks.layers import GruLayer
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel, StackedSpec
+from isslim.compress.layers.recurrent import GruLayer
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isslim.compress.kinds.language.networks.layers import LstmLayer
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
 from isslim.compress.kinds.language.networks.stacked import (
     StackedLanguageModel,
     StackedSpec,
     declare_stack,
 )
+from isslim.compress.layers.recurrent import LstmLayer
+from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning.axes import Arrays, Declaration
 
 

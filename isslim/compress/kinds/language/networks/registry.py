@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
-from isslim.compress.networks import LanguageModel
+from isslim.compress.layers.regularisation import Regularisation
 
 Spec = LstmSpec | GruSpec | RhnSpec
 

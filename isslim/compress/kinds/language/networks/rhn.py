@@ -1,16 +1,18 @@
 """The recurrent highway language model (Zilly et al., arXiv 1607.03474), as in the paper's Penn Treebank experiment.
 
-One recurrent layer whose step is `depth` highway layers with coupled gates; only the first reads the input:
+One recurrent layer whose step is `depth` highway layers with coupled gates; only the first reads
+the input:
 
     h = tanh(W_h x [first depth] + R_h s + b_h)    t = sigmoid(W_t x [first depth] + R_t s + b_t)
     s <- h * t + s * (1 - t)
 
-h and t are stacked in that order along the first dimension of every parameter. One axis, `units:rhn`, goes through
-every depth and the output, and in a tied model through the embedding as well; an untied embedding's width is an axis of
-its own. A unit whose weights and biases are zero has h = 0 and stays at zero from a zero state: removal is exact.
+h and t are stacked in that order along the first dimension of every parameter. One axis,
+`units:rhn`, goes through every depth and the output, and in a tied model through the embedding as
+well; an untied embedding's width is an axis of its own. A unit whose weights and biases are zero
+has h = 0 and stays at zero from a zero state: removal is exact.
 
-The paper's rates are `Regularisation(variational=True, dropout_embedding=x, dropout_input=i, dropout_state=h,
-dropout_output=o)`.
+The paper's rates are `Regularisation(variational=True, dropout_embedding=x, dropout_input=i,
+dropout_state=h, dropout_output=o)`.
 
 Legend: B batch, T steps, V vocabulary, E embedding width, W units (the width), D depth.
 """
@@ -23,9 +25,10 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.kinds.language.networks.regularisation import Regularisation, regularisation_of
-from isslim.compress.networks import LanguageModel, State
+from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.layers.regularisation import Regularisation, regularisation_of
 from isslim.compress.pruning.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+from isslim.compress.training.state import State
 
 AXIS = "units:rhn"
 TRANSFORM_BIAS = -2.0
@@ -75,7 +78,8 @@ class HighwayLayer(nn.Module):
             noise: its `dropout_state` and `weight_drop` act here.
 
         Returns:
-            The state (T, B, W) after every step, and for each depth the state (B, W) that it read at each step.
+            The state (T, B, W) after every step, and for each depth the state (B, W) that it read
+            at each step.
         """
         mask = noise.state_mask(state, training=self.training)
         matrices = [
@@ -104,7 +108,8 @@ class RhnLanguageModel(LanguageModel):
 
     Args:
         spec: the sizes; `tied` needs `embedding == width`.
-        dropout: what it trains under; a number is the probability of dropping a non-recurrent activation.
+        dropout: what it trains under; a number is the probability of dropping a non-recurrent
+            activation.
 
     Raises:
         ValueError: when a tied model's embedding is not of its width, or the depth is below 1.

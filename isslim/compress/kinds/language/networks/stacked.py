@@ -1,9 +1,11 @@
 """What stacked LSTM and GRU language models share: embedding, recurrent layers of any sizes, linear decoder.
 
-Layers may differ in size after pruning. Tied models share one parameter between embedding and decoder. An untied one may
-have a narrow linear layer, the bottleneck, between the last recurrent layer and the decoder (`isslim/compress/pruning/bottleneck.py`).
+Layers may differ in size after pruning. Tied models share one parameter between embedding and
+decoder. An untied one may have a narrow linear layer, the bottleneck, between the last recurrent
+layer and the decoder (`isslim/compress/pruning/bottleneck.py`).
 
-Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, K width of the bottleneck.
+Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, K width of the
+bottleneck.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.kinds.language.networks.layers import RecurrentLayer
-from isslim.compress.kinds.language.networks.regularisation import Regularisation, regularisation_of
-from isslim.compress.networks import LanguageModel, State
+from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.layers.recurrent import RecurrentLayer
+from isslim.compress.layers.regularisation import Regularisation, regularisation_of
 from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+from isslim.compress.training.state import State
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,15 @@ class StackedLanguageModel(LanguageModel):
 
     Args:
         spec: the sizes; `tied` needs `embedding == units[-1]`.
-        dropout: what it trains under; a number is the probability of dropping a non-recurrent activation.
+        dropout: what it trains under; a number is the probability of dropping a non-recurrent
+            activation.
 
     Attributes:
         cell: what the layers are called in the names of axes.
 
     Raises:
-        ValueError: when a tied model's embedding width is not the last layer's number of units, or it has a bottleneck, or
-            the regularisation asks for `dropout_state`.
+        ValueError: when a tied model's embedding width is not the last layer's number of units, or
+            it has a bottleneck, or the regularisation asks for `dropout_state`.
     """
 
     cell: ClassVar[str]
@@ -97,7 +101,8 @@ class StackedLanguageModel(LanguageModel):
             state: per layer, its tensors (1, B, H).
 
         Returns:
-            The embedding (T, B, E) followed by each layer's output (T, B, H), and the state after the last step.
+            The embedding (T, B, E) followed by each layer's output (T, B, H), and the state after
+            the last step.
         """
         noise = self.regularisation
         outputs = [
@@ -173,9 +178,9 @@ class StackedLanguageModel(LanguageModel):
 def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> Declaration:
     """The named axes: `embedding`, and `units:<cell>0`, `units:<cell>1`, ... from the bottom.
 
-    In a tied model the embedding's width and the last layer's units are one axis, `units:<cell><last>`. The width of a
-    bottleneck is the axis `bottleneck`. A joint layer is one site; of another the input and the recurrent pre-activations
-    are two, each with its own bias.
+    In a tied model the embedding's width and the last layer's units are one axis,
+    `units:<cell><last>`. The width of a bottleneck is the axis `bottleneck`. A joint layer is one
+    site; of another the input and the recurrent pre-activations are two, each with its own bias.
     """
     last = f"units:{cell}{len(spec.units) - 1}"
     wide = last if spec.tied else "embedding"

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from isslim.compress.devices import device_of, placed
-from isslim.compress.kinds.language.training.plan import perplexity_of
-from isslim.compress.networks import LanguageModel, State
+from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import Pieces
+from isslim.compress.training.state import State
 
 LOGITS = 1 << 23
 """How many logits are held at once: 32 MiB."""
@@ -57,8 +58,8 @@ def log_probs(network: LanguageModel, pieces: Pieces) -> NDArray[np.float64]:
 def perplexity(network: LanguageModel, tokens: Tensor, streams: int = 10, steps: int = 70) -> float:
     """Exp of the mean negative log-likelihood of `tokens` (N,) after the first of each stream, state carried.
 
-    A quick estimate: every stream starts from the zero state. The figure that is published comes from `runtime`. The
-    network is left in evaluation mode.
+    A quick estimate: every stream starts from the zero state. The figure that is published comes
+    from `runtime`. The network is left in evaluation mode.
     """
     network.eval()
     device = device_of(network)

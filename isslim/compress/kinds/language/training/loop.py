@@ -1,9 +1,11 @@
 """The one training loop for language models: truncated back-propagation with carried state, resumable.
 
-It trains from scratch (`teacher=None`) and fine-tunes a pruned model by distilling from the original. A learner adds what
-makes a network learn which components it can lose; between epochs they are removed, so that later epochs cost less.
+It trains from scratch (`teacher=None`) and fine-tunes a pruned model by distilling from the
+original. A learner adds what makes a network learn which components it can lose; between epochs
+they are removed, so that later epochs cost less.
 
-A run whose loss stops being a number goes back to the start of its epoch and takes half the step from there.
+A run whose loss stops being a number goes back to the start of its epoch and takes half the step
+from there.
 
 Legend: B batch, T steps of a segment, V vocabulary, N tokens of the corpus.
 """
@@ -20,17 +22,12 @@ from torch.func import functional_call
 
 from isslim.compress.devices import device_of
 from isslim.compress.errors import TrainingDiverged
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import in_streams, perplexity
 from isslim.compress.kinds.language.training.losses import bfloat16_pays, loss_of
-from isslim.compress.kinds.language.training.plan import (
-    EpochRecord,
-    Progress,
-    Trained,
-    TrainingPlan,
-    perplexity_of,
-)
+from isslim.compress.kinds.language.training.plan import EpochRecord, Trained
 from isslim.compress.kinds.language.training.run import Run
-from isslim.compress.networks import LanguageModel, detach
+from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.training.checkpoints import configuration_of, read_checkpoint, write_checkpoint
 from isslim.compress.training.hooks import Learner
 from isslim.compress.training.optimizers import (
@@ -40,8 +37,10 @@ from isslim.compress.training.optimizers import (
     set_learning_rate,
     start_averaging,
 )
+from isslim.compress.training.plan import Progress, TrainingPlan
 from isslim.compress.training.ranks import ranks
 from isslim.compress.training.schedules import share_of_peak
+from isslim.compress.training.state import detach
 
 MOST_SETBACKS = 3
 TELL_EVERY = 20
@@ -60,8 +59,8 @@ def train(
 ) -> Trained:
     """Trains a copy of `network`.
 
-    In a process of a `torchrun` group it trains together with the others, each on its share of the streams; all return
-    the same network, only the first writes and tells.
+    In a process of a `torchrun` group it trains together with the others, each on its share of the
+    streams; all return the same network, only the first writes and tells.
 
     Args:
         network: the model to start from; left alone.
@@ -70,16 +69,20 @@ def train(
         teacher: the model to distil from, with the same vocabulary, in evaluation mode.
         learner: what is added to plain training.
         valid: int64 (N,), judged after every epoch.
-        checkpoint: where to resume from if it exists, and to write every `checkpoint_minutes` and after every epoch.
+        checkpoint: where to resume from if it exists, and to write every `checkpoint_minutes` and
+            after every epoch.
         progress: called with the share done (0 to 1) and a line to show: steps, epochs, rollbacks.
 
     Returns:
-        The network after the last step (or the best or the averaged one, as the plan says), and the epochs.
+        The network after the last step (or the best or the averaged one, as the plan says), and the
+        epochs.
 
     Raises:
-        ValueError: when the corpus is too short for one step of the batch, or the plan needs what is not given.
+        ValueError: when the corpus is too short for one step of the batch, or the plan needs what
+            is not given.
         CheckpointRefused: when the checkpoint is damaged or of another run.
-        TrainingDiverged: a `FloatingPointError`; when the loss is no number after `MOST_SETBACKS` rollbacks.
+        TrainingDiverged: a `FloatingPointError`; when the loss is no number after `MOST_SETBACKS`
+            rollbacks.
     """
     # 1. What was asked for can be done.
     _check(plan, learner, valid)
@@ -154,7 +157,8 @@ def train(
         if penalty is not None:
             loss = loss + penalty
 
-        # 5. The gradient, of the whole batch; the clip acts on loss and penalty together, as in the paper.
+        # 5. The gradient, of the whole batch; the clip acts on loss and penalty together, as in the
+        # paper.
         run.clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         whole = loss.detach().clone()
@@ -177,7 +181,8 @@ def train(
                 done, f"step {run.step}, training perplexity {perplexity_of(run.mean_loss()):.1f}"
             )
 
-        # 7. The epoch's end: judge, let the learner remove what is dead, keep the state to come back to.
+        # 7. The epoch's end: judge, let the learner remove what is dead, keep the state to come
+        # back to.
         if ended:
             record = _end_epoch(run, valid, rate)
             run.spent = time.monotonic() - started

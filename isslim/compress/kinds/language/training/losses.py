@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.kinds.language.training.plan import TrainingPlan
+from isslim.compress.training.plan import TrainingPlan
 
 
 def loss_of(
@@ -19,7 +19,8 @@ def loss_of(
     Args:
         logits: of the network, (T, B, V).
         labels: int64 (T, B).
-        guide: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) * CE(labels) + soft * CE(teacher)`.
+        guide: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) * CE(labels) +
+            soft * CE(teacher)`.
         plan: its `loss` and `soft`.
     """
     flat = logits.flatten(0, 1).float()
@@ -36,7 +37,8 @@ def loss_of(
 def bfloat16_pays(device: torch.device | None = None) -> bool:
     """Whether the device has instructions for products in bfloat16.
 
-    A processor that has none emulates them some two hundred times as slowly, and oneDNN has no LSTM in that type at all.
+    A processor that has none emulates them some two hundred times as slowly, and oneDNN has no LSTM
+    in that type at all.
     """
     if device is not None and device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

@@ -1,7 +1,7 @@
 """Everything that changes while a network is trained: what a checkpoint holds and a rollback restores.
 
-A run is the one mutable object of training. The loop moves it from step to step; `snapshot` and `restore` are exact, so
-that a run resumed on the same machine is the undisturbed run bit for bit.
+A run is the one mutable object of training. The loop moves it from step to step; `snapshot` and
+`restore` are exact, so that a run resumed on the same machine is the undisturbed run bit for bit.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isslim.compress.devices import device_of, random_state, restore_random_state
-from isslim.compress.kinds.language.training.plan import EpochRecord, TrainingPlan
-from isslim.compress.networks import LanguageModel, State, detach
+from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.training.plan import EpochRecord
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.training.hooks import Learner
 from isslim.compress.training.optimizers import averaged_weights, optimizer_of
+from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.ranks import Ranks
 from isslim.compress.training.shrinking import shrink
+from isslim.compress.training.state import State, detach
 
 
 class Run:

@@ -1,21 +1,25 @@
 """BiDAF's sizes, and what the dimensions of its arrays mean.
 
-Axes: `filters` of the character CNN, and `units:<lstm>.forward` and `units:<lstm>.backward` of the four LSTMs. Both
-directions meet in one concatenated dimension, forward first, and are read wherever that is read:
+Axes: `filters` of the character CNN, and `units:<lstm>.forward` and `units:<lstm>.backward` of the
+four LSTMs. Both directions meet in one concatenated dimension, forward first, and are read wherever
+that is read:
 
-- contextual units in both directions of modelling0 and output and in both heads, four times each, as h, u~, h * u~ and
-  h * h~; and in the attention's vector, three times. With its gates zero a unit is zero in the context and the question,
-  so all products with it are: removal is exact.
-- modelling1's units in the start head, and three times in the output LSTM: as m1, a and m1 * a. The published groups
-  leave out a, the attention-pooled rows; here they belong to the component, so that nothing reads a removed unit.
-- filters in both highway layers, whose gate, transform and carry share one index, and in the contextual LSTM. A filter of
-  zeros is relu(0) = 0 and stays zero: the carry passes zero, the transform of zero rows is relu(0).
+- contextual units in both directions of modelling0 and output and in both heads, four times each,
+  as h, u~, h * u~ and h * h~; and in the attention's vector, three times. With its gates zero a
+  unit is zero in the context and the question, so all products with it are: removal is exact.
+- modelling1's units in the start head, and three times in the output LSTM: as m1, a and m1 * a. The
+  published groups leave out a, the attention-pooled rows; here they belong to the component, so
+  that nothing reads a removed unit.
+- filters in both highway layers, whose gate, transform and carry share one index, and in the
+  contextual LSTM. A filter of zeros is relu(0) = 0 and stays zero: the carry passes zero, the
+  transform of zero rows is relu(0).
 
-Word dimensions of the highway cannot be removed: its carry passes the fixed word vector on, whatever the weights are.
-They are segments without an axis, as is the characters' embedding, which is a few numbers a character and has no site that could
-tell what a column of it is worth.
+Word dimensions of the highway cannot be removed: its carry passes the fixed word vector on,
+whatever the weights are. They are segments without an axis, as is the characters' embedding, which
+is a few numbers a character and has no site that could tell what a column of it is worth.
 
-The attention's vector, the convolution and the characters' embedding belong to no site: they are cut, not repaired.
+The attention's vector, the convolution and the characters' embedding belong to no site: they are
+cut, not repaired.
 """
 
 from __future__ import annotations

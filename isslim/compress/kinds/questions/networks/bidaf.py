@@ -1,7 +1,7 @@
 """BiDAF: extractive question answering by bidirectional attention flow (Seo et al., arXiv 1611.01603).
 
-The network of the fork that Wen et al. (arXiv 1709.05027, section 4.3) compress, with every direction of every LSTM of a
-size of its own:
+The network of the fork that Wen et al. (arXiv 1709.05027, section 4.3) compress, with every
+direction of every LSTM of a size of its own:
 
     x  = two highway layers over [character CNN; word vector]
     h  = contextual LSTM (x of the context)      u = the same LSTM (x of the question)
@@ -12,14 +12,16 @@ size of its own:
     a  = sum_t softmax(start)_t m1_t             m2 = output([G; m1; a; m1 * a])
     end = w . [m2; G]
 
-Where this differs from the fork: words without a vector read as zeros instead of a trained vector; the character CNN
-looks at windows inside a word only (the fork's also lie on the padding, so that its outputs depend on the padding); all
-LSTMs have dropout on their inputs (the fork's context encoder has none, its characters have), one mask for all tokens of
-a text (Gal and Ghahramani, arXiv 1512.05287). The attention has no bias: softmax ignores it.
+Where this differs from the fork: words without a vector read as zeros instead of a trained vector;
+the character CNN looks at windows inside a word only (the fork's also lie on the padding, so that
+its outputs depend on the padding); all LSTMs have dropout on their inputs (the fork's context
+encoder has none, its characters have), one mask for all tokens of a text (Gal and Ghahramani, arXiv
+1512.05287). The attention has no bias: softmax ignores it.
 
 Padding is exact: a text's outputs do not depend on what it is batched with.
 
-Legend: B batch, T tokens of the context, J of the question, W characters of a word, E word vector, N all real tokens.
+Legend: B batch, T tokens of the context, J of the question, W characters of a word, E word vector,
+N all real tokens.
 """
 
 from __future__ import annotations
@@ -37,14 +39,16 @@ from isslim.compress.kinds.questions.networks.bidirectional import (
     turning,
 )
 from isslim.compress.kinds.questions.networks.flow import Flow, Text
-from isslim.compress.pruning.axes import Array, Arrays, Declaration
+from isslim.compress.pruning.axes import Arrays, Declaration
+from isslim.compress.training.network import TrainableNetwork
 from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH
 from isslim.types.manifest import Architecture
 
 ALIKE = 0.5
 """Where the attention's weights of h * u begin; all others at zero."""
 NEVER = -1e30
-"""The logit of padding. Finite, for infinities turn to NaN where all is padding; its exponential is zero."""
+"""The logit of padding. Finite, for infinities turn to NaN where all is padding; its exponential is
+zero."""
 
 
 class Highway(nn.Module):
@@ -61,7 +65,7 @@ class Highway(nn.Module):
         )
 
 
-class Bidaf(nn.Module):
+class Bidaf(TrainableNetwork):
     """Maps a context and a question to log-probabilities of the answer's first and last token.
 
     Args:
@@ -73,7 +77,7 @@ class Bidaf(nn.Module):
 
     def __init__(self, spec: BidafSpec, dropout: float = 0.0) -> None:
         super().__init__()
-        self.spec, self.dropout = spec, dropout
+        self.spec, self.dropout, self.regularisation = spec, dropout, dropout
         wide, flow, modelled = spec.word, 4 * sum(spec.contextual), sum(spec.modelling1)
         self.characters = nn.Embedding(spec.characters, spec.character_embedding)
         self.convolution = nn.Conv1d(spec.character_embedding, spec.filters, CONVOLUTION_WIDTH)
@@ -89,11 +93,6 @@ class Bidaf(nn.Module):
         self.output = BidirectionalLstm(flow + 3 * modelled, spec.output)
         self.end = nn.Linear(sum(spec.output) + flow, 1)
 
-    @property
-    def regularisation(self) -> float:
-        """What it trains under: its dropout."""
-        return self.dropout
-
     def forward(
         self,
         context_vectors: Tensor,
@@ -107,14 +106,16 @@ class Bidaf(nn.Module):
 
         Args:
             context_vectors: float32 (T, B, E); unknown words are zeros.
-            context_characters: int64 (T, B, W), 0 is padding; W is the convolution's width at least.
+            context_characters: int64 (T, B, W), 0 is padding; W is the convolution's width at
+                least.
             context_lengths: int (B,), 1 at least.
             question_vectors: float32 (J, B, E).
             question_characters: int64 (J, B, W).
             question_lengths: int (B,), 1 at least.
 
         Returns:
-            Natural log-probabilities (B, T) of the first and of the last token; at most -1e30 at padding.
+            Natural log-probabilities (B, T) of the first and of the last token; at most -1e30 at
+            padding.
         """
         context = self._placed(context_vectors, context_characters, context_lengths)
         question = self._placed(question_vectors, question_characters, question_lengths)
@@ -157,8 +158,8 @@ class Bidaf(nn.Module):
     ) -> dict[str, Tensor]:
         """Per site of the declaration its concatenated inputs float32 (N, D) at real tokens.
 
-        The sites up to the contextual LSTM see the tokens of the contexts, then those of the questions; all others those
-        of the contexts. See `forward` for the arguments.
+        The sites up to the contextual LSTM see the tokens of the contexts, then those of the
+        questions; all others those of the contexts. See `forward` for the arguments.
         """
         context = self._placed(context_vectors, context_characters, context_lengths)
         question = self._placed(question_vectors, question_characters, question_lengths)
@@ -192,23 +193,9 @@ class Bidaf(nn.Module):
         """See `declare`."""
         return declare(self.spec)
 
-    def arrays(self) -> dict[str, Array]:
-        """The parameters by name as float32 arrays (copies)."""
-        return {
-            name: parameter.detach().cpu().numpy().astype("float32", copy=True)
-            for name, parameter in self.named_parameters()
-        }
-
     def rebuilt(self, arrays: Arrays, dropout: float = 0.0) -> Self:
         """A network with the sizes and values of `arrays`, in evaluation mode."""
         return type(self)(BidafSpec.of(arrays), dropout).filled(arrays)
-
-    def filled(self, arrays: Arrays) -> Self:
-        """This network with the values of `arrays`, of its own sizes, in evaluation mode."""
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(torch.from_numpy(arrays[name]))
-        return self.eval()
 
     def _words(self, vectors: Tensor, characters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the two highway layers and the contextual LSTM read of words (N, E), (N, W): (N, D) each."""

@@ -1,8 +1,8 @@
 """An LSTM in each direction over texts of unequal lengths, exact whatever the padding.
 
-Each direction has a size of its own, so that their units can be removed apart. Texts start at step 0 and are filled up
-behind their last token: the forward direction never sees padding before a token, and the backward direction runs over
-each text turned around within its own length.
+Each direction has a size of its own, so that their units can be removed apart. Texts start at step
+0 and are filled up behind their last token: the forward direction never sees padding before a
+token, and the backward direction runs over each text turned around within its own length.
 
 Legend: B batch, T steps, I inputs, F and R units of the forward and the backward direction.
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.kinds.language.networks.layers import LstmLayer
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
+from isslim.compress.layers.recurrent import LstmLayer
+from isslim.compress.layers.regularisation import Regularisation
 
 DIRECTIONS = ("forward", "backward")
 
@@ -28,7 +28,8 @@ class BidirectionalLstm(nn.Module):
 
     def __init__(self, below: int, units: tuple[int, int]) -> None:
         super().__init__()
-        # `forward` is taken by torch, hence the plural; the parameters carry the names of `nn.LSTM`.
+        # `forward` is taken by torch, hence the plural; the parameters carry the names of
+        # `nn.LSTM`.
         self.forwards, self.backwards = LstmLayer(below, units[0]), LstmLayer(below, units[1])
         with torch.no_grad():
             for layer in (self.forwards, self.backwards):
@@ -44,7 +45,8 @@ class BidirectionalLstm(nn.Module):
             turned: `turning` of the texts' lengths.
 
         Returns:
-            Outputs (T, B, F) and (T, B, R); those at padding mean nothing, and no other depends on them.
+            Outputs (T, B, F) and (T, B, R); those at padding mean nothing, and no other depends on
+            them.
         """
         ahead = _run(self.forwards, inputs)
         back = turn(_run(self.backwards, turn(inputs, turned)), turned)

@@ -16,7 +16,8 @@ class Text:
     """A context or a question on its way: all (T, B, ...), with its lengths (B,).
 
     Attributes:
-        words: what each highway layer reads, and what the contextual LSTM reads, as far as it is kept.
+        words: what each highway layer reads, and what the contextual LSTM reads, as far as it is
+            kept.
         ahead: output of the contextual LSTM's forward direction.
         back: of its backward direction.
         real: bool (T, B), false at padding.

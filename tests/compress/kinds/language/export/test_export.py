@@ -11,12 +11,12 @@ import torch
 from onnx import TensorProto
 
 from isslim.compress.errors import TooLargeToExport, VerificationFailed
-from isslim.compress.export.export import draw, export
 from isslim.compress.export.quantize import quantize
-from isslim.compress.kinds.graphs.onnx.model.split_model import graphs
+from isslim.compress.kinds.language.export import draw, export
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.verification import verify_graph
-from isslim.compress.networks import LanguageModel
+from isslim.compress.onnx.model.split_model import graphs
 from isslim.runtime.language.scoring import next_log_probs, score_batch
 from isslim.runtime.language.session import VariantSession
 from tests.compress.kinds.language.networks.slow import NETWORKS, V, slow_log_probs

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
-from isslim.compress.networks import LanguageModel
 
 V = 31
 NETWORKS: dict[str, LstmSpec | GruSpec | RhnSpec] = {

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.kinds.language.networks.layers import GruLayer, LstmLayer, RecurrentLayer
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
 from isslim.compress.kinds.language.networks.rhn import TRANSFORM_BIAS, RhnLanguageModel, RhnSpec
-from isslim.compress.networks import LanguageModel, State, detach
+from isslim.compress.layers.recurrent import GruLayer, LstmLayer, RecurrentLayer
+from isslim.compress.layers.regularisation import Regularisation
+from isslim.compress.training.state import State, detach
 from tests.compress.kinds.language.networks.slow import NETWORKS, V, slow_log_probs
 
 

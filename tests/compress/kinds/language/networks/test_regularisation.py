@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build
-from isslim.compress.kinds.language.networks.regularisation import Regularisation
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
-from isslim.compress.networks import LanguageModel
+from isslim.compress.layers.regularisation import Regularisation
 from tests.compress.kinds.language.networks.slow import NETWORKS, V
 
 EVERYTHING = Regularisation(

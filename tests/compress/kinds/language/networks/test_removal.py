@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build
 from isslim.compress.kinds.language.networks.rhn import RhnSpec
 from isslim.compress.kinds.language.sizes import is_tied, parts
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import learn, prune
 from isslim.compress.pruning.repair import repair

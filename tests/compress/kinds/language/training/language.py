@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.compress.kinds.language.training.plan import TrainingPlan
-from isslim.compress.networks import LanguageModel
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep
+from isslim.compress.training.plan import TrainingPlan
 
 SPEC = LstmSpec(12, 8, (10, 8))
 PLAN = TrainingPlan(

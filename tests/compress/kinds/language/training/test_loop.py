@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from isslim.compress.errors import TrainingDiverged
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import in_streams, perplexity
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingPlan
-from isslim.compress.networks import LanguageModel, detach
+from isslim.compress.training.plan import TrainingPlan
+from isslim.compress.training.state import detach
 from tests.compress.kinds.language.training.language import (
     KEPT,
     PLAN,

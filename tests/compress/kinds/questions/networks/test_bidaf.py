@@ -259,7 +259,8 @@ def _check_recurrence(
     bias = layer.get_parameter("bias_ih_l0") + layer.get_parameter("bias_hh_l0")
     gates = values @ torch.from_numpy(joint.T) + bias.detach()
     units = len(bias) // 4
-    # Rows are ordered by step, then by text: the positions of the first text among the context's tokens.
+    # Rows are ordered by step, then by text: the positions of the first text among the context's
+    # tokens.
     order = [
         (step, text)
         for step in range(max(lengths))

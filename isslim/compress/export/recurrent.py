@@ -1,0 +1,58 @@
+"""Torch's LSTM and GRU layers as ONNX's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from isslim.compress.export.drawing import array
+from isslim.compress.export.streaming import Floats
+from isslim.compress.layers.recurrent import PARAMETERS
+
+
+@dataclass(frozen=True)
+class Operator:
+    """How a layer is said in ONNX.
+
+    Attributes:
+        name: the operator.
+        gates: torch's positions in ONNX's order.
+        states: names of its states.
+        attributes: beside `hidden_size`.
+    """
+
+    name: str
+    gates: tuple[int, ...]
+    states: tuple[str, ...]
+    attributes: dict[str, int]
+
+
+OPERATORS = {
+    # torch stacks i, f, g, o; ONNX i, o, f, c, where c is torch's g.
+    "lstm": Operator("LSTM", (0, 3, 1, 2), ("hidden", "cell"), {}),
+    # torch stacks r, z, n; ONNX z, r, h, where h is torch's n.
+    "gru": Operator("GRU", (1, 0, 2), ("hidden",), {"linear_before_reset": 1}),
+}
+
+
+def layer_weights(
+    layer: nn.Module, operator: Operator, suffix: str
+) -> Iterator[tuple[str, Floats]]:
+    """A `RecurrentLayer`'s three tensors as its operator reads them; their names end with the suffix."""
+    inward, across, *biases = (layer.get_parameter(name) for name in PARAMETERS)
+    yield f"input_weight_{suffix}", _in_onnx_order(inward, operator)[None]  # (1, G H, I)
+    yield f"recurrent_weight_{suffix}", _in_onnx_order(across, operator)[None]  # (1, G H, H)
+    yield (
+        f"bias_{suffix}",
+        np.concatenate([_in_onnx_order(bias, operator) for bias in biases])[None],
+    )  # (1, 2 G H)
+
+
+def _in_onnx_order(parameter: Tensor, operator: Operator) -> Floats:
+    """(G H, ...) with torch's order of the gates -> the same with ONNX's."""
+    values = array(parameter)
+    gates = values.reshape(len(operator.gates), -1, *values.shape[1:])  # (G, H, ...)
+    return gates[list(operator.gates)].reshape(values.shape)

@@ -1,0 +1,52 @@
+"""Writes a graph as one ONNX file, and refuses early what would not fit into one.
+
+What a network looks like as a graph is for its kind to say (`kinds/language/export`,
+`kinds/questions/export.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from isslim.compress.errors import TooLargeToExport
+from isslim.compress.export.drawing import Drawing
+from isslim.compress.export.streaming import write
+
+LARGEST_BYTES = 2**31 - 2**20
+"""A protobuf message ends at 2 GiB, and a bundle holds no external data; the rest is room for the
+structure."""
+
+
+def write_graph(drawing: Drawing, path: Path) -> None:
+    """Writes a graph as one ONNX file, weights in float32.
+
+    Args:
+        drawing: the graph and where its weights come from.
+        path: the file to write; replaced when it exists, and only once the new one is whole.
+
+    Ensures:
+        The memory taken beside the network is that of one tensor.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            write(file, drawing.structure, drawing.weights)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_size(network: nn.Module) -> None:
+    """Refuses early what could not be written in the end.
+
+    Raises:
+        TooLargeToExport: when the weights pass 2 GiB, which is what one ONNX file can hold.
+    """
+    size_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
+    if size_bytes > LARGEST_BYTES:
+        raise TooLargeToExport(
+            f"the weights take {size_bytes:,} bytes in float32; one ONNX file holds {LARGEST_BYTES:,}. "
+            "Upload a model of fewer parameters: a smaller vocabulary or a tied decoder saves the most"
+        )

@@ -1,0 +1,133 @@
+"""How the rounds of learn mode observe and train question answering."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+
+from isslim.compress.contract import Taught, Tell, Trainer
+from isslim.compress.devices import placed
+from isslim.compress.errors import ModeUnavailable
+from isslim.compress.kinds.language.trainer import FRESH_READER_RATE, FRESH_WAIT
+from isslim.compress.kinds.questions.activations import observe_questions
+from isslim.compress.kinds.questions.examples import Questions
+from isslim.compress.kinds.questions.networks.bidaf import Bidaf
+from isslim.compress.kinds.questions.plan import QuestionPlan, TrainedReader
+from isslim.compress.kinds.questions.training import train_reader
+from isslim.compress.pruning.moments import Observed
+from isslim.compress.training.hooks import WeightLearner
+from isslim.compress.training.learners.proximal import ProximalGroupLasso
+from isslim.compress.training.resuming import resumed
+from isslim.types.manifest import EpochPoint
+from isslim.types.recipe import Recipe
+
+
+class QuestionTrainer(Trainer[Bidaf]):
+    """On the training questions, labelled or not: the teacher says where answers start and end.
+
+    Args:
+        original: the teacher.
+        training: questions.
+        held_out: what every epoch is judged on.
+        recipe: learner and seed.
+    """
+
+    slack: ClassVar[float] = 4.0
+    RATE, BATCH = 5e-4, 24
+
+    def __init__(
+        self, original: Bidaf, training: Questions, held_out: Questions, recipe: Recipe
+    ) -> None:
+        self._original, self._training, self._held_out, self._recipe = (
+            original,
+            training,
+            held_out,
+            recipe,
+        )
+
+    @property
+    def told(self) -> str:
+        """How many questions there are."""
+        return f"{len(self._training.examples):,} questions"
+
+    def fresh(self) -> Bidaf:
+        """As `python -m isslim.compress train bidaf` starts with."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self._recipe.seed)
+            return Bidaf(self._original.spec)
+
+    def observe(self, network: Bidaf) -> Observed:
+        """Moments over some of the training questions."""
+        return observe_questions(network, self._training.spread(self._recipe.calibration_questions))
+
+    def distil(
+        self, network: Bidaf, epochs: float, round_: int, checkpoint: Path, tell: Tell
+    ) -> Taught[Bidaf]:
+        """Adam on half the answers and half the teacher's distributions."""
+        return self._trained(network, self._plan(epochs, round_), None, round_, checkpoint, tell)
+
+    def learn(
+        self, network: Bidaf, share: float, epochs: float, round_: int, checkpoint: Path, tell: Tell
+    ) -> Taught[Bidaf]:
+        """With the proximal group lasso."""
+        if self._recipe.learner != "proximal":
+            raise ModeUnavailable(
+                f"the learner '{self._recipe.learner}' is not one of question answering; there are 'calibrated' and 'proximal'"
+            )
+        plan = self._plan(epochs, round_)
+        steps = max(1, round(len(self._training.examples) / plan.batch * plan.epochs))
+        wait = 0
+        if self._recipe.start == "scratch":
+            plan, wait = replace(plan, rate=FRESH_READER_RATE), round(FRESH_WAIT * steps)
+        return self._trained(
+            network, plan, ProximalGroupLasso(share, steps, wait=wait), round_, checkpoint, tell
+        )
+
+    def minutes(self, network: Bidaf, minutes: float, checkpoint: Path, tell: Tell) -> Bidaf:
+        """Distils for so long by the clock."""
+        plan = replace(self._plan(1.0, 0), minutes=minutes)
+        return self._trained(network, plan, None, 0, checkpoint, tell).network
+
+    def _plan(self, epochs: float, round_: int) -> QuestionPlan:
+        return QuestionPlan(
+            epochs=epochs,
+            batch=max(1, min(self.BATCH, len(self._training.examples) // 8)),
+            rate=self.RATE,
+            final_rate=self.RATE / 10,
+            average=0.99,
+            validation=300,
+            seed=self._recipe.seed + round_,
+            keep="last",
+        )
+
+    def _trained(
+        self,
+        network: Bidaf,
+        plan: QuestionPlan,
+        learner: WeightLearner | None,
+        round_: int,
+        checkpoint: Path,
+        tell: Tell,
+    ) -> Taught[Bidaf]:
+        student = network.rebuilt(network.arrays(), dropout=0.1)
+
+        def go() -> TrainedReader:
+            return train_reader(
+                student, self._training, self._held_out, plan, teacher=self._original, learner=learner,
+                checkpoint=checkpoint, progress=tell,
+            )  # fmt: skip
+
+        with placed(student, self._original):
+            trained = resumed(go, checkpoint)
+        trained.network.cpu()
+        points = [
+            EpochPoint(
+                round=round_ + 1, seconds=each.seconds, steps=each.steps, units=each.units,
+                training_value=each.training_loss, held_out_value=each.f1,
+            )
+            for each in trained.epochs
+        ]  # fmt: skip
+        return Taught(trained.network, points, trained.kept)

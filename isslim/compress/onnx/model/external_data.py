@@ -1,0 +1,173 @@
+"""Tensors that lie in a second file: the data file that exporters write beside a model, taken into the model.
+
+torch's exporter writes `m.onnx` and `m.onnx.data`. Only the file that was sent along is ever read:
+the name in the model says no more than that there is one such file, and what lies where in it is
+checked against its size.
+
+https://onnx.ai/onnx/repo-docs/ExternalData.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto, TensorProto, helper
+
+from isslim.compress.errors import GraphNotUnderstood
+
+LARGEST = (1 << 31) - 1
+"""Bytes: what protobuf can hold in one message."""
+_WAYS = (
+    "send that file too, as the form field `model_data` (the command line and the Python client find it by themselves where "
+    "it lies beside the model), or save both as one file: `onnx.save(onnx.load('m.onnx'), 'one.onnx')`, or "
+    "`torch.onnx.export(..., external_data=False)`"
+)
+
+
+def tensors(message: Any) -> Iterator[TensorProto]:
+    """Every tensor anywhere in a model: in nested graphs, attributes, functions, sparse constants and what is for training."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for each in (value,) if hasattr(value, "ListFields") else value:
+            if isinstance(each, TensorProto):
+                yield each
+            else:
+                yield from tensors(each)
+
+
+def outside(model: ModelProto) -> list[TensorProto]:
+    """The tensors that lie in files beside the model."""
+    return [
+        tensor
+        for tensor in tensors(model)
+        if tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
+    ]
+
+
+def refuse_outside(model: ModelProto) -> None:
+    """Refuses a model some of whose tensors are missing.
+
+    Args:
+        model: before its functions are inlined, which drops those that nothing calls.
+
+    Raises:
+        GraphNotUnderstood: with both ways to mend it.
+    """
+    missing = outside(model)
+    if missing:
+        files = sorted({_entries(tensor).get("location", "") for tensor in missing})
+        where = (
+            f"a file beside the model ('{files[0]}')"
+            if len(files) == 1
+            else f"{len(files)} files beside the model"
+        )
+        raise GraphNotUnderstood(f"{len(missing)} of the graph's tensors lie in {where}: {_WAYS}")
+
+
+def take_in(model: ModelProto, data: Path) -> int:
+    """Puts the numbers of a data file into the model that refers to it; in place.
+
+    Args:
+        model: with tensors outside of it.
+        data: the one file that they lie in, whatever the model calls it.
+
+    Returns:
+        How many tensors were taken in; 0 when the model refers to no file.
+
+    Raises:
+        GraphNotUnderstood: when the model names several files or a path, or a tensor does not lie
+            within the file.
+    """
+    missing = outside(model)
+    if not missing:
+        return 0
+    names = sorted({_entries(tensor).get("location", "") for tensor in missing})
+    if len(names) > 1:
+        raise GraphNotUnderstood(
+            f"the model's tensors lie in {len(names)} files ({', '.join(map(repr, names[:3]))}, ...), and one can be sent "
+            "along: make one of all, `onnx.save(onnx.load('m.onnx'), 'one.onnx')`"
+        )
+    if not _is_plain(names[0]):
+        raise GraphNotUnderstood(
+            f"the model's tensors lie in {names[0]!r}, which is no plain file name; save it with the data file beside it, "
+            "`onnx.save(onnx.load('m.onnx'), 'one.onnx')`"
+        )
+    size = data.stat().st_size
+    places = [_place(tensor, size) for tensor in missing]
+    total = sum(length for _, length in places) + model.ByteSize()
+    if total > LARGEST:
+        raise GraphNotUnderstood(
+            f"model and data file have {total:,} bytes together; {LARGEST:,} are allowed"
+        )
+    with data.open("rb") as file:
+        for tensor, (offset, length) in zip(missing, places, strict=True):
+            file.seek(offset)
+            tensor.raw_data = file.read(length)
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
+    return len(missing)
+
+
+def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
+    """Where in the data file a tensor lies: its first byte, and how many it has."""
+    entries = _entries(tensor)
+    wanted = f"the tensor '{tensor.name}'"
+    if any(len(getattr(tensor, name)) for name in _INSIDE):
+        raise GraphNotUnderstood(f"{wanted} has numbers both in the model and in the data file")
+    try:
+        offset = int(entries.get("offset", "0"))
+        bytes_each = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        if tensor.data_type in _PACKED or tensor.data_type == TensorProto.STRING:
+            raise KeyError(tensor.data_type)
+    except ValueError as error:
+        raise GraphNotUnderstood(
+            f"{wanted}: its place in the data file is no number: {entries['offset']!r}"
+        ) from error
+    except KeyError as error:
+        raise GraphNotUnderstood(
+            f"{wanted} in the data file is of a type that is not read ({tensor.data_type})"
+        ) from error
+    if any(dim < 0 for dim in tensor.dims):
+        raise GraphNotUnderstood(f"{wanted} has the sizes {list(tensor.dims)}")
+    expected = prod(tensor.dims) * bytes_each
+    given = entries.get("length", str(expected))
+    if given != str(expected):
+        raise GraphNotUnderstood(
+            f"{wanted} has {given} bytes in the data file; {list(tensor.dims)} asks for {expected:,}"
+        )
+    if offset < 0 or offset + expected > size:
+        raise GraphNotUnderstood(
+            f"{wanted} is to lie at bytes {offset:,} to {offset + expected:,} of the data file, which has {size:,}: is it the "
+            "file that was written with this model, and whole?"
+        )
+    return offset, expected
+
+
+_INSIDE = (
+    "raw_data",
+    "float_data",
+    "double_data",
+    "int32_data",
+    "int64_data",
+    "uint64_data",
+    "string_data",
+)
+"""Where a tensor's numbers may lie in the model itself."""
+_PACKED = {
+    number
+    for name, number in TensorProto.DataType.items()
+    if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
+}
+"""Types of which several lie in one byte."""
+
+
+def _entries(tensor: TensorProto) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and not set(name) & set("/\\\0") and name not in (".", "..")

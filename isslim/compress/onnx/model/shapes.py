@@ -1,0 +1,57 @@
+"""Shapes of all values by ONNX's own shape inference, weights left out of it."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
+
+from isslim.compress.onnx.model.layouts import Layout
+from isslim.compress.onnx.model.split_model import Parts, graphs
+
+_SMALL = 1024
+"""Entries up to which a constant may be a shape, an axis or a bound, whose value matters to
+inference."""
+
+
+def inferred_shapes(parts: Parts) -> dict[str, Layout]:
+    """Per value the layout without any axis, for all whose rank is known."""
+    model = ModelProto()
+    model.CopyFrom(parts.structure)
+    for graph in graphs(model.graph):
+        del graph.value_info[:]
+        # Inference sees no values of an outer graph's constants: each graph gets those that it
+        # reads.
+        for name in sorted(
+            {name for node in graph.node for name in node.input} & parts.constants.keys()
+        ):
+            value = parts.constants[name]
+            if value.dtype != object and value.size <= _SMALL:
+                graph.initializer.append(numpy_helper.from_array(value, name))
+    for name, value in parts.constants.items():
+        if value.dtype != object and value.size > _SMALL:
+            kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+            model.graph.input.append(helper.make_tensor_value_info(name, kind, value.shape))
+    model = onnx.shape_inference.infer_shapes(
+        model, check_type=False, strict_mode=False, data_prop=True
+    )
+    found = {}
+    for graph in graphs(model.graph):
+        for port in (*graph.input, *graph.value_info, *graph.output):
+            layout = _layout(port)
+            if layout is not None:
+                found[port.name] = layout
+    return found
+
+
+def _layout(port: ValueInfoProto) -> Layout | None:
+    if not port.type.HasField("tensor_type") or not port.type.tensor_type.HasField("shape"):
+        return None
+    dims = port.type.tensor_type.shape.dim
+    return Layout(
+        tuple(
+            int(dim.dim_value)
+            if dim.HasField("dim_value")
+            else dim.dim_param or f"?{port.name}:{index}"
+            for index, dim in enumerate(dims)
+        )
+    )

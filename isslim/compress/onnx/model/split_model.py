@@ -1,0 +1,289 @@
+"""A model taken apart: its structure without numbers, and its constants by name.
+
+Constant nodes and the initialisers of nested graphs (`If`, `Loop`, `Scan`) become constants of the
+whole model. For that every value has a name of its own: two branches of an `If` may use one name
+for two things, and then one is renamed. Put together, a constant that only one nested graph reads
+lies in that graph again.
+
+https://onnx.ai/onnx/repo-docs/IR.html
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+
+from isslim.compress.errors import GraphNotUnderstood
+from isslim.compress.onnx.model.attributes import put, subgraphs, whole
+
+Constant = NDArray[np.generic]
+
+
+@dataclass
+class Parts:
+    """A model while it is worked on.
+
+    Attributes:
+        structure: without initialisers and Constant nodes.
+        constants: by the names under which nodes read them.
+    """
+
+    structure: ModelProto
+    constants: dict[str, Constant]
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        return next(
+            (
+                entry.version
+                for entry in self.structure.opset_import
+                if entry.domain in ("", "ai.onnx")
+            ),
+            1,
+        )
+
+    def fresh(self, wish: str) -> str:
+        """A name like `wish` that no value has."""
+        taken = names(self.structure.graph) | self.constants.keys()
+        return next(name for name in _numbered(wish) if name not in taken)
+
+
+def take_apart(model: ModelProto) -> Parts:
+    """Separates constants from structure; the model stays as it is.
+
+    Raises:
+        GraphNotUnderstood: for sparse constants.
+    """
+    structure = ModelProto()
+    structure.CopyFrom(model)
+    parts = Parts(structure, {})
+    _name_apart(structure.graph)
+    _name_nodes(structure.graph)
+    for graph in graphs(structure.graph):
+        _collect(graph, parts.constants)
+    _say_units(parts)
+    inputs = [port for port in structure.graph.input if port.name not in parts.constants]
+    # Before IR version 4 every initialiser was listed as an input too; no caller means to send
+    # weights.
+    replace(structure.graph.input, inputs)
+    structure.ir_version = max(structure.ir_version, 4)
+    return parts
+
+
+def put_together(parts: Parts) -> ModelProto:
+    """The model with its constants where they are read; constants that nothing reads are left out."""
+    model = ModelProto()
+    model.CopyFrom(parts.structure)
+    readers: dict[str, list[GraphProto]] = {}
+    for graph in graphs(model.graph):
+        for name in {name for node in graph.node for name in node.input} | {
+            port.name for port in graph.output
+        }:
+            readers.setdefault(name, []).append(graph)
+    for name, value in parts.constants.items():
+        if name in readers:
+            home = readers[name][0] if len(readers[name]) == 1 else model.graph
+            home.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
+    return model
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and everything nested in it, outer ones first."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from graphs(inner)
+
+
+def inner_first(graph: GraphProto) -> list[GraphProto]:
+    """The same, inner ones first: the order in which nodes may be replaced, since that copies what is nested in them."""
+    return list(graphs(graph))[::-1]
+
+
+def nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """All nodes, nested ones included."""
+    for each in graphs(graph):
+        yield from each.node
+
+
+def sort_nodes(graph: GraphProto) -> bool:
+    """Puts the nodes of one graph behind what they read, as ONNX asks for; in place. Whether any had to move.
+
+    ONNX Runtime sorts for itself, and so converters leave nodes at the end that are read in front
+    (its own of float16 does). Nodes that read one another in a circle stay where they are.
+    """
+    waiting = list(graph.node)
+    made = {name for node in waiting for name in node.output if name}
+    needs = [({*node.input} | _read_inside(node)) & made for node in waiting]
+    done: set[str] = set()
+    order: list[int] = []
+    left = list(range(len(waiting)))
+    while left:
+        ready = []
+        for index in left:
+            if needs[index] <= done:
+                ready.append(index)
+                done.update(waiting[index].output)
+        if not ready:
+            return False
+        order += ready
+        moved = set(ready)
+        left = [index for index in left if index not in moved]
+    if order == sorted(order):
+        return False
+    replace(graph.node, [waiting[index] for index in order])
+    return True
+
+
+def _read_inside(node: NodeProto) -> set[str]:
+    """What the graphs in a node read."""
+    return {name for inner in subgraphs(node) for each in nodes(inner) for name in each.input} | {
+        port.name for inner in subgraphs(node) for each in graphs(inner) for port in each.output
+    }
+
+
+def names(graph: GraphProto) -> set[str]:
+    """Every value's name, nested ones included."""
+    found: set[str] = set()
+    for each in graphs(graph):
+        found |= {port.name for port in (*each.input, *each.output)}
+        for node in each.node:
+            found |= {*node.input, *node.output}
+    return found
+
+
+def label(node: NodeProto) -> str:
+    """What to call a node: its name, or that of its first output."""
+    return node.name or next(filter(None, node.output), node.op_type)
+
+
+def given(node: NodeProto, index: int) -> str:
+    """Name of an input, empty when it is left out."""
+    return node.input[index] if index < len(node.input) else ""
+
+
+def set_input(node: NodeProto, index: int, name: str) -> None:
+    """Sets an input, optional ones before it left out if need be."""
+    while len(node.input) <= index:
+        node.input.append("")
+    node.input[index] = name
+
+
+def replace(field: object, items: list[object]) -> None:
+    """Puts `items` in the place of what a repeated field holds; they may be its own."""
+    copies = [_copied(item) for item in items]
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(copies)  # type: ignore[attr-defined]
+
+
+def _copied(item: object) -> object:
+    if isinstance(item, str):
+        return item
+    copy = type(item)()
+    copy.CopyFrom(item)  # type: ignore[attr-defined]
+    return copy
+
+
+def _numbered(wish: str) -> Iterator[str]:
+    yield wish
+    number = 1
+    while True:
+        yield f"{wish}_{number}"
+        number += 1
+
+
+def _name_apart(graph: GraphProto) -> None:
+    """Renames in nested graphs what another graph has defined under the same name."""
+    counts = Counter(name for each in graphs(graph) for name in _defined(each))
+    taken = names(graph) | {t.name for each in graphs(graph) for t in each.initializer}
+    for inner in list(graphs(graph))[1:]:
+        for name in _defined(inner):
+            if counts[name] > 1:
+                new = next(each for each in _numbered(name) if each not in taken)
+                taken.add(new)
+                counts[name] -= 1
+                _rename(inner, name, new)
+
+
+def _name_nodes(graph: GraphProto) -> None:
+    """Gives every node a name of its own, by which it is known whatever becomes of its outputs' names."""
+    taken: set[str] = set()
+    for node in nodes(graph):
+        node.name = next(name for name in _numbered(label(node)) if name not in taken)
+        taken.add(node.name)
+
+
+def _say_units(parts: Parts) -> None:
+    """Says the number of units where a recurrent node leaves it to its matrix R (D, G H, H)."""
+    for node in nodes(parts.structure.graph):
+        matrix = (
+            parts.constants.get(given(node, 2)) if node.op_type in ("LSTM", "GRU", "RNN") else None
+        )
+        if matrix is not None and matrix.ndim == 3 and not whole(node, "hidden_size", 0):
+            put(node, "hidden_size", matrix.shape[2])
+
+
+def _defined(graph: GraphProto) -> list[str]:
+    """Names that a graph itself gives to values."""
+    made = [port.name for port in graph.input] + [
+        name for node in graph.node for name in node.output if name
+    ]
+    return made + [tensor.name for tensor in graph.initializer if tensor.name not in made]
+
+
+def _rename(graph: GraphProto, old: str, new: str) -> None:
+    for each in graphs(graph):
+        if each is not graph and old in _defined(each):
+            continue  # a definition of its own, which is renamed by itself
+        for node in each.node:
+            replace(node.input, [new if name == old else name for name in node.input])
+            replace(node.output, [new if name == old else name for name in node.output])
+        for thing in (*each.input, *each.output, *each.initializer, *each.value_info):
+            if thing.name == old:
+                thing.name = new
+
+
+def _collect(graph: GraphProto, constants: dict[str, Constant]) -> None:
+    """Moves initialisers and Constant nodes of one graph into `constants`."""
+    if graph.sparse_initializer:
+        raise GraphNotUnderstood(
+            f"the graph '{graph.name}' holds sparse constants, which are not understood"
+        )
+    for tensor in graph.initializer:
+        constants[tensor.name] = numpy_helper.to_array(tensor)
+    del graph.initializer[:]
+    for node in graph.node:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            constants[node.output[0]] = _value(node)
+    replace(
+        graph.node,
+        [node for node in graph.node if not (node.output and node.output[0] in constants)],
+    )
+
+
+def _value(node: NodeProto) -> Constant:
+    """What a Constant node says."""
+    found = node.attribute[0]
+    if found.name == "value":
+        return numpy_helper.to_array(found.t)
+    if found.name not in (
+        "value_float",
+        "value_floats",
+        "value_int",
+        "value_ints",
+        "value_string",
+        "value_strings",
+    ):
+        raise GraphNotUnderstood(
+            f"the constant '{label(node)}' is given as '{found.name}', which is not understood"
+        )
+    value = onnx.helper.get_attribute_value(found)
+    kind = np.float32 if "float" in found.name else np.int64 if "int" in found.name else object
+    return np.array(value, kind)

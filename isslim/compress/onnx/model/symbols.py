@@ -1,0 +1,44 @@
+"""Sizes that are numbers, names, or products of both: what a shape says of which not every number is known.
+
+A product is written as its factors with a sign between them that no exporter puts in names; equal
+products are equal texts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+
+Size = int | str
+"""At least 1 where it is a size; -1 and 0 have their own meaning in a Reshape and are no
+factors."""
+_TIMES = "\u00d7"
+
+
+def multiplied(sizes: Sequence[Size]) -> Size:
+    """The product of sizes."""
+    number, names = _factors(sizes)
+    if not number or not names:
+        return number
+    return _TIMES.join([*([str(number)] if number != 1 else []), *sorted(names.elements())])
+
+
+def divided(size: Size, by: Size) -> Size | None:
+    """The quotient, where it is a whole product of what is left; None when that is not known."""
+    (number, names), (divisor, gone) = _factors([size]), _factors([by])
+    if divisor < 1 or number % divisor or gone - names:
+        return None
+    return multiplied([number // divisor, *(names - gone).elements()])
+
+
+def _factors(sizes: Sequence[Size]) -> tuple[int, Counter[str]]:
+    """The product of all numbers, and how often every name is a factor."""
+    numbers, names = [], Counter[str]()
+    for size in sizes:
+        for factor in [size] if isinstance(size, int) else size.split(_TIMES):
+            if isinstance(factor, int) or factor.isdecimal():
+                numbers.append(int(factor))
+            else:
+                names[factor] += 1
+    return prod(numbers), names

@@ -1,0 +1,125 @@
+"""A graph as a network: arrays with named axes, and a graph of other sizes from other arrays.
+
+The network keeps the graph that it was read from and writes one of its own sizes on demand, so that
+what it was cut from is known throughout: which units it kept stands in its own arrays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from onnx import ModelProto
+
+from isslim.compress.onnx.activation_capture import Observer
+from isslim.compress.onnx.inference import infer
+from isslim.compress.onnx.masked_reference import silenced
+from isslim.compress.onnx.model.split_model import Parts, take_apart
+from isslim.compress.onnx.normalise.carried_states import carried_states, state_outputs
+from isslim.compress.onnx.normalise.normal_form import normal_form
+from isslim.compress.onnx.rewrite.named_arrays import Meaning, declare
+from isslim.compress.onnx.rewrite.sizes import read_sizes
+from isslim.compress.onnx.rewrite.write import write
+from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.pruning.axes import Array, Arrays, Declaration, Keep, resized
+from isslim.types.manifest import Architecture
+
+
+@dataclass(frozen=True)
+class AxisReport:
+    """One axis of a graph's recurrent layers.
+
+    Attributes:
+        name: as in the declaration, if it is there.
+        layers: the directions of recurrent layers whose units it is; several met one another.
+        size: number of units.
+        reasons: why it is left alone, with the operators that led there; empty: it may shrink.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    size: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GraphNetwork:
+    """Satisfies `isslim.compress.kinds.language.networks.contract.Network`.
+
+    Attributes:
+        source: the graph that it was read from, at full size.
+        trace: what is known of that.
+        meaning: what the arrays are in it.
+    """
+
+    source: Parts
+    trace: Trace
+    meaning: Meaning
+    _arrays: Arrays
+    _as_read: bool = True
+
+    architecture: ClassVar[Architecture] = "onnx-graph"
+
+    @classmethod
+    def from_model(cls, model: ModelProto) -> Self:
+        """Understands a graph.
+
+        Args:
+            model: as `reading.read_graph` gives it; it stays as it is.
+        """
+        source = take_apart(model)
+        trace = infer(normal_form(source))
+        arrays, meaning = declare(trace)
+        return cls(source, trace, meaning, arrays)
+
+    def arrays(self) -> dict[str, Array]:
+        """What axes that may shrink touch, in canonical form (copies); see `declaring`."""
+        return {name: value.copy() for name, value in self._arrays.items()}
+
+    def declaration(self) -> Declaration:
+        """The axes that may shrink, and what the arrays' dimensions have of them."""
+        return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
+
+    def rebuilt(self, arrays: Arrays) -> Self:
+        """The same network with the sizes and values of `arrays`."""
+        return type(self)(self.source, self.trace, self.meaning, dict(arrays), _as_read=False)
+
+    def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
+        """The graph of this network's sizes; `keep_state_shapes` as in `writing.write`."""
+        return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
+
+    def silenced(self, keep: Keep) -> ModelProto:
+        """This graph, of full size, with all units that `keep` does not name held at zero; see `silencing`.
+
+        Of a network as it was read, that is the graph as it was read; of one with other values
+        (repaired ones), the graph that it writes.
+        """
+        return silenced(
+            self.source if self._as_read else take_apart(self.model()), self.trace, keep
+        )
+
+    def observer(self) -> Observer:
+        """The original graph showing what its sites read."""
+        return Observer(self.trace, self.meaning)
+
+    def state_outputs(self) -> set[str]:
+        """The graph's outputs that are states which the caller carries on: a removed unit's entries in them are zero."""
+        return state_outputs(self.source)
+
+    def carried_states(self) -> dict[str, str]:
+        """Of those, the ones that one input begins, with that input: a caller hands them back in the next call."""
+        return carried_states(self.source)
+
+    def report(self) -> list[AxisReport]:
+        """Every axis of units, in the order of the graph."""
+        pool = self.trace.pool
+        numbers = {pool.name(axis): axis for axis in range(pool.count()) if pool.is_recurrent(axis)}
+        return [
+            AxisReport(
+                names[0],
+                tuple(names),
+                pool.size(numbers[names[0]]),
+                tuple(map(str, pool.reasons(numbers[names[0]]))),
+            )
+            for names in pool.members()
+        ]

@@ -1,0 +1,180 @@
+"""Constant folding: what a graph computes from constants alone becomes a constant, and an `If` that is decided its branch.
+
+Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze, or from a
+direction and a norm. Every node is computed by itself, by ONNX's reference implementation; nothing
+that has chance in it, and never into something much larger than what goes in. What was computed
+twice becomes one constant, so that two layers that share weights still do.
+
+https://onnx.ai/onnx/api/reference.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import prod
+
+import numpy as np
+from onnx import NodeProto, OperatorSetIdProto, helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from isslim.compress.onnx.model.attributes import subgraphs
+from isslim.compress.onnx.model.recurrent import OPERATORS
+from isslim.compress.onnx.model.split_model import (
+    Constant,
+    Parts,
+    graphs,
+    inner_first,
+    nodes,
+    replace,
+)
+from isslim.compress.onnx.normalise.branch_elimination import (
+    decide,
+    drop_impossible,
+    fold_shapes,
+)
+from isslim.compress.onnx.trace.types import RANDOM_OPERATORS
+
+_LEFT = {*RANDOM_OPERATORS, *OPERATORS, "DequantizeLinear", "If", "Loop", "Scan", "SequenceMap"}
+"""What is not computed: chance, recurrent layers, quantized weights (refused as such), graphs
+inside."""
+_LARGEST_GROWN = 1 << 20
+"""Entries that a constant may have which is larger than what it is made of."""
+_ROUNDS = 8
+
+
+def fold(parts: Parts) -> None:
+    """Folds until nothing more can be, and drops branches that cannot run; in place."""
+    before = set(parts.constants)
+    fold_known(parts)
+    for _ in range(_ROUNDS):
+        if not drop_impossible(parts, fold_known):
+            break
+    _unify(parts, before)
+
+
+def fold_known(parts: Parts) -> None:
+    """Folds until nothing more can be; in place."""
+    for _ in range(_ROUNDS):
+        changed = any([_fold_constants(parts), fold_shapes(parts), decide(parts)])
+        if not changed:
+            break
+
+
+def _fold_constants(parts: Parts) -> bool:
+    changed = False
+    for graph in inner_first(parts.structure.graph):
+        left = []
+        for node in graph.node:
+            made = _computed(parts, node)
+            if made is None:
+                left.append(node)
+            else:
+                parts.constants |= made
+                changed = True
+        if len(left) < len(graph.node):
+            replace(graph.node, list(left))
+    return changed
+
+
+def _computed(parts: Parts, node: NodeProto) -> dict[str, Constant] | None:
+    """The outputs of a node as constants; None when it cannot be folded."""
+    if node.domain not in ("", "ai.onnx") or node.op_type in _LEFT or subgraphs(node):
+        return None
+    inputs = [name for name in node.input if name]
+    if not inputs or not all(name in parts.constants for name in inputs):
+        return None
+    values = {name: parts.constants[name] for name in inputs}
+    if any(value.dtype == object for value in values.values()):
+        return None
+    outs = [
+        helper.make_value_info(name, helper.make_tensor_type_proto(1, None))
+        for name in node.output
+        if name
+    ]
+    opsets = [helper.make_opsetid("", parts.opset)]
+    if not _small(node, values, opsets):
+        return None
+    ports = [
+        helper.make_value_info(name, helper.make_tensor_type_proto(_kind(values[name]), None))
+        for name in values
+    ]
+    model = helper.make_model(helper.make_graph([node], "one", ports, outs), opset_imports=opsets)
+    try:
+        results = ReferenceEvaluator(model).run(None, values)
+    except Exception:  # whatever it raises: the node stays as it is, and is judged later
+        return None
+    if not all(isinstance(value, np.ndarray | np.generic) for value in results):
+        return None  # a sequence, or nothing
+    return {out.name: np.asarray(value) for out, value in zip(outs, results, strict=True)}
+
+
+def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSetIdProto]) -> bool:
+    """Whether the result is no larger than what goes in, or small anyway, as far as shape inference knows its size."""
+    given = max(value.size for value in values.values())
+    shapes, ports = [], []
+    for name, value in values.items():
+        if value.size <= _LARGEST_SHAPE:
+            shapes.append(numpy_helper.from_array(value, name))
+        else:
+            ports.append(helper.make_tensor_value_info(name, _kind(value), value.shape))
+    names = [name for name in node.output if name]
+    outs = [helper.make_empty_tensor_value_info(name) for name in names]
+    model = helper.make_model(
+        helper.make_graph([node], "one", ports, outs, shapes), opset_imports=opsets
+    )
+    try:
+        found = {
+            port.name: port
+            for port in shape_inference.infer_shapes(model, data_prop=True).graph.output
+        }
+    except Exception:  # attributes that do not fit: no runtime could compute it either
+        return False
+    for name in names:
+        dims = (
+            found[name].type.tensor_type.shape.dim
+            if found[name].type.tensor_type.HasField("shape")
+            else None
+        )
+        if dims is None or not all(dim.HasField("dim_value") for dim in dims):
+            return node.op_type in _BOUNDED
+        if prod(dim.dim_value for dim in dims) > max(_LARGEST_GROWN, given):
+            return False
+    return True
+
+
+_LARGEST_SHAPE = 64
+"""Entries up to which a constant may be a shape."""
+_BOUNDED = ("Compress", "NonZero", "Reshape", "Unique")
+"""Operators whose result is not much larger than what goes in, whatever its shape."""
+
+
+def _unify(parts: Parts, before: set[str]) -> None:
+    """Lets nodes read the same constant where one was computed that equals another, computed or from the file.
+
+    Constants that were in the file stay apart, and so do those of one value only: biases of zeros
+    are equal by chance.
+    """
+    first: dict[tuple[object, ...], str] = {}
+    names = {}
+    if parts.constants.keys() <= before:
+        return
+    for name in sorted(
+        parts.constants, key=lambda name: name not in before
+    ):  # those of the file first
+        value = parts.constants[name]
+        if value.dtype.kind != "f" or value.size < 2 or (value == value.reshape(-1)[0]).all():
+            continue
+        digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
+        one = first.setdefault((value.shape, value.dtype.str, digest), name)
+        if name not in before:
+            names[name] = one
+    outputs = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
+    for node in nodes(parts.structure.graph):
+        replace(node.input, [names.get(name, name) for name in node.input])
+    for name, kept in names.items():
+        if kept != name and name not in outputs:
+            del parts.constants[name]
+
+
+def _kind(value: Constant) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(value.dtype))

@@ -1,0 +1,136 @@
+"""Reads an ONNX file that a stranger sent: limits first, then a graph that the rest of this package can follow.
+
+Size before parsing; no files beside the model; standard operators only; ONNX's own checker;
+functions inlined; what is computed from constants folded. To be run in a child process with limits
+on memory and time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, inliner
+
+from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
+from isslim.compress.onnx.model.external_data import LARGEST, refuse_outside
+from isslim.compress.onnx.model.split_model import (
+    graphs,
+    nodes,
+    put_together,
+    replace,
+    sort_nodes,
+    take_apart,
+)
+from isslim.compress.onnx.normalise.einsums import einsums_as_products
+from isslim.compress.onnx.normalise.folding import fold, fold_known
+from isslim.compress.onnx.normalise.normal_form import drop_unread
+from isslim.compress.onnx.normalise.refusals import (
+    refuse_unreadable,
+    refuse_without_layers,
+)
+from isslim.compress.onnx.normalise.sharing import separate
+
+
+def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
+    """Reads a model whose recurrent layers can be looked at.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have.
+
+    Returns:
+        A model of the same inputs, outputs and meaning: constants folded, functions inlined,
+        constants of nested graphs where they are read, every value of one name in the whole model.
+
+    Raises:
+        UnreadableUpload: when the file is too large, or no ONNX model.
+        GraphNotUnderstood: when it has no recurrent layers, or is of a kind that is refused; the
+            detail says which.
+    """
+    return simplified(parse(path, largest))
+
+
+def parse(path: Path, largest: int = LARGEST) -> ModelProto:
+    """A file as the model that it says it is; nothing beside it is read.
+
+    Args:
+        path: of the file.
+        largest: bytes that it may have.
+
+    Raises:
+        UnreadableUpload: when the file is too large, or no ONNX model.
+    """
+    size = path.stat().st_size
+    if size > largest:
+        raise UnreadableUpload(f"the file has {size:,} bytes; {largest:,} are allowed")
+    model = ModelProto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except Exception as error:  # protobuf's own error, which only its own package names
+        raise UnreadableUpload(f"the file is no ONNX model, or is cut off: {error}") from error
+    if not model.HasField("graph"):
+        raise UnreadableUpload("the file is no ONNX model: it has no graph")
+    return model
+
+
+def is_graph(path: Path) -> bool:
+    """Whether a file begins as an ONNX model does: with its version, which no zip, pickle or safetensors file does."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    # A safetensors file begins with a length of eight bytes, whatever they are, and a brace.
+    return start[:1] == b"\x08" and start[8:9] != b"{"
+
+
+def simplified(model: ModelProto) -> ModelProto:
+    """The same for a model that is already in memory; it stays as it is.
+
+    Raises:
+        GraphNotUnderstood: see `read_graph`.
+        UnreadableUpload: when ONNX's checker refuses it.
+    """
+    refuse_outside(model)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    refuse_unreadable(model)
+    model = _tidy(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise UnreadableUpload(
+            f"ONNX's checker refuses the model: {str(error).splitlines()[0]}"
+        ) from error
+    refuse_without_layers(model)
+    parts = take_apart(model)
+    for graph in graphs(parts.structure.graph):
+        replace(
+            graph.value_info, []
+        )  # what a file says of sizes between its operators may be out of date
+    parts.structure.ClearField("functions")
+    parts.structure.ClearField("training_info")
+    if any(node.op_type == "Einsum" for node in nodes(parts.structure.graph)):
+        fold_known(parts)  # first, for a constant operand tells its sizes
+        einsums_as_products(parts)
+    fold(parts)
+    separate(parts)
+    drop_unread(parts)
+    simple = put_together(parts)
+    refuse_without_layers(simple)
+    if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
+        raise GraphNotUnderstood("two of the graph's inputs have one name")
+    return simple
+
+
+def _tidy(model: ModelProto) -> ModelProto:
+    """A copy whose nodes are in order and whose outputs have shapes, which runtimes do without and ONNX's checker does not."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    for graph in graphs(copy.graph):
+        sort_nodes(graph)
+    shapeless = [port for port in copy.graph.output if not port.type.tensor_type.HasField("shape")]
+    if shapeless:
+        inferred = onnx.shape_inference.infer_shapes(copy)
+        known = {port.name: port.type for port in inferred.graph.output}
+        for port in shapeless:
+            port.type.CopyFrom(known[port.name])
+    return copy

@@ -1,0 +1,205 @@
+"""Graphs in float16, bfloat16 or float64, computed in float32: ONNX Runtime has recurrent layers for nothing else.
+
+It ends the whole process on some graphs with an LSTM in float16 (a fault of its own, seen in 1.23
+while it opens the file), and refuses to run one in float64. So every number inside becomes a
+float32, exactly or rounded to 24 bits, and what goes in and comes out keeps its type: a Cast behind
+each such input, one before each such output.
+
+https://onnx.ai/onnx/operators/onnx__Cast.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    TypeProto,
+    ValueInfoProto,
+    helper,
+    shape_inference,
+)
+from onnx import numpy_helper as numpy_of
+
+from isslim.compress.errors import GraphNotUnderstood
+from isslim.compress.onnx.model.attributes import put, whole
+from isslim.compress.onnx.model.external_data import tensors
+from isslim.compress.onnx.model.recurrent import W, view
+from isslim.compress.onnx.model.split_model import (
+    given,
+    graphs,
+    label,
+    names,
+    nodes,
+    replace,
+)
+
+_HALF: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_NAMES: dict[int, str] = {**_HALF, TensorProto.DOUBLE: "float64"}
+_OF_TYPE = ("to", "dtype", "stash_type", "output_dtype")
+"""Attributes that say of which type an operator's output is, or in which it computes."""
+
+
+def other_precisions(model: ModelProto) -> dict[int, str]:
+    """The types in a model that have to become float32, with their names.
+
+    float16 and bfloat16 anywhere; float64 only where a recurrent layer computes in it.
+    """
+    found = {tensor.data_type for tensor in tensors(model)}
+    for graph in graphs(model.graph):
+        for port in (*graph.input, *graph.output):
+            found |= _held(port.type)
+    found |= {attribute.i for node in nodes(model.graph) for attribute in _types(node)}
+    chosen = {kind: name for kind, name in _HALF.items() if kind in found}
+    if TensorProto.DOUBLE in found and _has_wide_layers(model):
+        chosen[TensorProto.DOUBLE] = _NAMES[TensorProto.DOUBLE]
+    return chosen
+
+
+def to_float32(model: ModelProto, kinds: Collection[int]) -> None:
+    """Makes a model compute in float32, its inputs and outputs of the types that they had; in place.
+
+    Args:
+        model: without functions.
+        kinds: the types that become float32.
+
+    Raises:
+        GraphNotUnderstood: when an input or output is of bfloat16, or a number's bits are looked
+            at.
+    """
+    for port in (*model.graph.input, *model.graph.output):
+        if port.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            raise GraphNotUnderstood(
+                f"'{port.name}' is of bfloat16, which NumPy does not have: export the graph with inputs and outputs of float32 "
+                "(what is inside may stay in bfloat16)"
+            )
+    bits = next((node for node in nodes(model.graph) if node.op_type == "BitCast"), None)
+    if bits is not None:
+        raise GraphNotUnderstood(
+            f"the graph is not in float32, and '{label(bits)}' looks at the bits of numbers: export it in float32"
+        )
+    ports = {
+        port.name: port.type.tensor_type.elem_type
+        for port in (*model.graph.input, *model.graph.output)
+        if port.type.tensor_type.elem_type in kinds
+    }
+    for tensor in tensors(model):
+        if tensor.data_type in kinds:
+            with np.errstate(over="ignore"):  # of a float64 that no float32 can hold
+                value = numpy_of.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(numpy_of.from_array(value, tensor.name))
+    for graph in graphs(model.graph):
+        del graph.value_info[:]
+        for port in (*graph.input, *graph.output):
+            _set_type(port.type, kinds)
+    for node in nodes(model.graph):
+        for attribute in node.attribute:
+            if attribute.HasField("tp"):
+                _set_type(attribute.tp, kinds)
+        for attribute in _types(node):
+            if attribute.i in kinds:
+                attribute.i = TensorProto.FLOAT
+    _keep_ports(model.graph, ports)
+
+
+def with_wide_outputs(model: ModelProto) -> ModelProto:
+    """The same model with outputs of float32 where the last thing done to them is a Cast to float16; a copy.
+
+    What is proven of a graph is proven before its outputs are rounded: two float32 numbers that
+    differ in their last bits may be rounded to neighbouring float16 numbers, far outside any
+    tolerance that would prove something.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    outputs = {port.name: port for port in copy.graph.output}
+    read = {name for graph in graphs(copy.graph) for node in graph.node for name in node.input}
+    for node in copy.graph.node:
+        port = (
+            outputs.get(node.output[0])
+            if node.op_type == "Cast" and whole(node, "to", 0) in _NAMES
+            else None
+        )
+        if port is not None and port.name not in read:
+            put(node, "to", TensorProto.FLOAT)
+            port.type.tensor_type.elem_type = TensorProto.FLOAT
+    return copy
+
+
+def _types(node: NodeProto) -> list[AttributeProto]:
+    return [a for a in node.attribute if a.name in _OF_TYPE and a.type == AttributeProto.INT]
+
+
+def _has_wide_layers(model: ModelProto) -> bool:
+    """Whether the weights of a recurrent layer are of float64."""
+    inferred = shape_inference.infer_shapes(model)
+    kinds = {
+        port.name: port.type.tensor_type.elem_type
+        for graph in graphs(inferred.graph)
+        for port in (*graph.value_info, *graph.input, *graph.output)
+    }
+    kinds |= {
+        tensor.name: tensor.data_type
+        for graph in graphs(model.graph)
+        for tensor in graph.initializer
+    }
+    return any(
+        kinds.get(given(node, W)) == TensorProto.DOUBLE for node in nodes(model.graph) if view(node)
+    )
+
+
+def _held(kind: TypeProto) -> set[int]:
+    inner = _inner(kind)
+    return {kind.tensor_type.elem_type} if inner is None else _held(inner)
+
+
+def _set_type(kind: TypeProto, kinds: Collection[int]) -> None:
+    inner = _inner(kind)
+    if inner is not None:
+        _set_type(inner, kinds)
+    elif kind.HasField("tensor_type") and kind.tensor_type.elem_type in kinds:
+        kind.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _inner(kind: TypeProto) -> TypeProto | None:
+    """What a sequence or an optional is of."""
+    found: Any = next(
+        (getattr(kind, name) for name in ("sequence_type", "optional_type") if kind.HasField(name)),
+        None,
+    )
+    return None if found is None else found.elem_type
+
+
+def _keep_ports(graph: GraphProto, ports: dict[str, int]) -> None:
+    """Gives a graph's inputs and outputs their own types back, Casts between them and what is inside."""
+    taken = names(graph)
+    first, last = [], []
+    for port in (*graph.input, *graph.output):
+        if port.name not in ports:
+            continue
+        inside = next(
+            name
+            for index in range(len(taken) + 1)
+            if (name := f"{port.name}.float32{'_' * index}") not in taken
+        )
+        taken.add(inside)
+        is_input = any(port.name == each.name for each in graph.input)
+        _rename(graph, port, inside)
+        if is_input:
+            first.append(helper.make_node("Cast", [port.name], [inside], to=TensorProto.FLOAT))
+        else:
+            last.append(helper.make_node("Cast", [inside], [port.name], to=ports[port.name]))
+        port.type.tensor_type.elem_type = ports[port.name]
+    replace(graph.node, [*first, *graph.node, *last])
+
+
+def _rename(graph: GraphProto, port: ValueInfoProto, new: str) -> None:
+    """Renames a value wherever nodes make it or read it; ports keep their names."""
+    for node in nodes(graph):
+        replace(node.input, [new if name == port.name else name for name in node.input])
+        replace(node.output, [new if name == port.name else name for name in node.output])

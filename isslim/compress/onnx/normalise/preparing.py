@@ -1,0 +1,100 @@
+"""An uploaded graph as one file that ONNX Runtime can run: its data file taken in, all in float32, layout=0.
+
+Most files are that already and stay the very files that were uploaded. To be run in a child process
+with limits on memory and time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import inliner
+
+from isslim.compress.onnx.model.attributes import whole
+from isslim.compress.onnx.model.external_data import LARGEST, refuse_outside, take_in
+from isslim.compress.onnx.model.recurrent import view
+from isslim.compress.onnx.model.split_model import (
+    graphs,
+    nodes,
+    put_together,
+    sort_nodes,
+    take_apart,
+)
+from isslim.compress.onnx.normalise.normal_form import steps_first
+from isslim.compress.onnx.normalise.onnx_reader import parse
+from isslim.compress.onnx.normalise.precision import other_precisions, to_float32
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A graph in one file.
+
+    Attributes:
+        path: of the file: the uploaded one, or one beside it.
+        told: what was changed, in words; empty: nothing was.
+        warning: a clause on numbers that take more bytes here than in the upload; empty: they do
+            not.
+    """
+
+    path: Path
+    told: str = ""
+    warning: str = ""
+
+
+def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Prepared:
+    """Makes one file of an uploaded graph.
+
+    Args:
+        path: of the model.
+        data: the file of its tensors, if one was sent.
+        largest: bytes that the model may have.
+
+    Returns:
+        The file, which lies beside the model where it is not the model itself.
+
+    Raises:
+        UnreadableUpload: when the file is too large, or no ONNX model.
+        GraphNotUnderstood: when it refers to tensors that were not sent or do not lie in what was
+            sent, or cannot be widened.
+    """
+    model = parse(path, largest)
+    told, changed = [], False
+    if data is not None:
+        count = take_in(model, data)
+        changed = count > 0
+        told.append(
+            f"{count} tensors taken in from its data file"
+            if count
+            else "the data file is not referred to: ignored"
+        )
+    refuse_outside(model)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    others, warning = other_precisions(model), ""
+    if others:
+        before = model.ByteSize()
+        to_float32(model, others)
+        changed = True
+        kinds, after = " and ".join(others.values()), model.ByteSize()
+        told.append(f"{kinds} inside, computed in float32 here ({before:,} bytes became {after:,})")
+        if before < after:
+            warning = (
+                f"the uploaded graph takes {before / 1e3:,.1f} kB with numbers in {kinds}; `original` is the same graph in "
+                f"float32, {after / 1e3:,.1f} kB, and that is what sizes are compared with"
+            )
+    moved = [sort_nodes(graph) for graph in graphs(model.graph)]  # every one, before any is asked
+    if any(moved):
+        changed = True
+        told.append("nodes that lay behind their readers put before them")
+    if any(whole(node, "layout", 0) for node in nodes(model.graph) if view(node)):
+        parts = take_apart(model)
+        steps_first(parts)
+        model = put_together(parts)
+        changed = True
+        told.append("layers with layout=1, which ONNX Runtime does not run, put between Transposes")
+    if not changed:
+        return Prepared(path, "; ".join(told))
+    whole_file = path.with_name(f"{path.name}.prepared.onnx")
+    whole_file.write_bytes(model.SerializeToString())
+    return Prepared(whole_file, "; ".join(told), warning)

@@ -1,0 +1,217 @@
+"""Applies what must change in a graph beside its constants: every number that hides a size, and states of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import GraphProto, NodeProto
+
+from isslim.compress.onnx.model.attributes import leave_out, put, wholes
+from isslim.compress.onnx.model.layouts import Block, Blocks
+from isslim.compress.onnx.model.split_model import (
+    Parts,
+    given,
+    inner_first,
+    nodes,
+    replace,
+    set_input,
+)
+from isslim.compress.onnx.rewrite.gather_scatter import Placement, rearranged
+from isslim.compress.onnx.rewrite.sizes import Sizes
+from isslim.compress.onnx.rewrite.state_sizes import exposable
+from isslim.compress.onnx.trace.edits import (
+    Bounds,
+    Channels,
+    Edit,
+    Restore,
+    Select,
+    Shares,
+    Target,
+    key,
+)
+from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.pruning.axes import Arrays
+
+
+def resize(
+    parts: Parts, trace: Trace, arrays: Arrays, sizes: Sizes, *, keep_state_shapes: bool
+) -> None:
+    """Makes the structure of a graph fit its new sizes; in place.
+
+    Args:
+        parts: the graph at full size.
+        trace: what is known of it.
+        arrays: which components are kept, by `<axis>.kept`.
+        sizes: the new ones.
+        keep_state_shapes: see `writing.write`.
+    """
+    resizing = _Resizing(parts, trace, arrays, sizes)
+    exposed = set() if keep_state_shapes else exposable(trace, sizes.placed, sizes.components)
+    for edit in trace.edits:
+        if edit in exposed:
+            resizing.expose(edit)
+        else:
+            resizing.apply(edit)
+    resizing.insert()
+
+
+class _Resizing:
+    """One graph being resized."""
+
+    def __init__(self, parts: Parts, trace: Trace, arrays: Arrays, sizes: Sizes) -> None:
+        self._parts, self._trace, self._arrays, self._sizes = parts, trace, arrays, sizes
+        self._nodes = {key(node): node for node in nodes(parts.structure.graph)}
+        self._before: dict[str, list[NodeProto]] = {}
+
+    def apply(self, edit: Edit) -> None:
+        """Changes what an edit says, if an axis of it has shrunk."""
+        if isinstance(edit, Select | Restore):
+            self._move(edit)
+        elif isinstance(edit, Target):
+            self._target(edit)
+        elif isinstance(edit, Bounds):
+            self._bounds(edit)
+        elif isinstance(edit, Channels):
+            put(self._nodes[edit.node], "group", self._sizes.width(edit.blocks))
+        elif self._sizes.changes(*edit.outputs):
+            self._shares(edit)
+
+    def _move(self, edit: Select | Restore) -> None:
+        """Selects what an axis keeps of a larger tensor, or puts it back into one."""
+        if not self._sizes.changes(*edit.options):
+            return
+        placements = tuple(
+            self._placement(blocks, back=isinstance(edit, Restore)) for blocks in edit.options
+        )
+        node = self._nodes[edit.node]
+        source = node.input[edit.index if isinstance(edit, Select) else 0]
+        made = self._parts.fresh(
+            f"{edit.node}.{'selected' if isinstance(edit, Select) else 'restored'}"
+        )
+        if isinstance(edit, Select):
+            made = self._parts.fresh(f"{made}.{edit.index}")
+        steps = rearranged(self._parts, source, made, edit.along, edit.by, edit.rank, placements)
+        self._before.setdefault(edit.node, []).extend(steps)
+        set_input(node, edit.index if isinstance(edit, Select) else 0, made)
+
+    def expose(self, edit: Edit) -> None:
+        """Gives a state of the caller the size of its layer."""
+        if not isinstance(edit, Select | Restore):
+            return
+        name = given(self._nodes[edit.node], edit.index) if isinstance(edit, Select) else edit.node
+        ports = (
+            self._parts.structure.graph.input
+            if isinstance(edit, Select)
+            else self._parts.structure.graph.output
+        )
+        for port in ports:
+            if port.name == name:
+                port.type.tensor_type.shape.dim[edit.along].dim_value = self._sizes.width(
+                    edit.options[0]
+                )
+
+    def _placement(self, blocks: Blocks, *, back: bool) -> Placement:
+        """Where each entry comes from; -1 stands for zero."""
+        found: list[NDArray[np.int64]] = []
+        start = 0  # of the block in the tensor that is read
+        for block in blocks:
+            name = self._sizes.name(block)
+            if name is None or name not in self._sizes.shrunk:
+                found.append(np.arange(start, start + block.size))
+                start += block.size
+                continue
+            kept, room = (
+                np.rint(self._arrays[f"{name}.kept"]).astype(np.int64),
+                self._sizes.placed[name],
+            )
+            if back:
+                places = np.full(block.size, -1)
+                places[kept] = start + np.arange(len(kept))
+                start += room
+            else:
+                places = np.full(room, -1)
+                places[: len(kept)] = start + kept
+                start += block.size
+            found.append(places)
+        return Placement(np.concatenate(found), start)
+
+    def _target(self, edit: Target) -> None:
+        new = {position: self._sizes.width(blocks) for position, blocks in edit.sizes}
+        if self._sizes.changes(*(blocks for _, blocks in edit.sizes)) or any(
+            b == (Block(None, 1),) for _, b in edit.sizes
+        ):
+            self._override(edit.node, edit.index, new)
+
+    def _bounds(self, edit: Bounds) -> None:
+        if not self._sizes.changes(
+            *(blocks for _, before, within in edit.entries for blocks in (before, within))
+        ):
+            return
+        starts = {entry: self._sizes.width(before) for entry, before, _ in edit.entries}
+        ends = {
+            entry: self._sizes.width(before) + self._sizes.width(within)
+            for entry, before, within in edit.entries
+        }
+        node = self._nodes[edit.node]
+        if self._parts.opset < 10:
+            for name, new in (("starts", starts), ("ends", ends)):
+                put(
+                    node,
+                    name,
+                    [new.get(index, value) for index, value in enumerate(wholes(node, name) or [])],
+                )
+            return
+        self._override(edit.node, 1, starts)
+        self._override(edit.node, 2, ends)
+
+    def _shares(self, edit: Shares) -> None:
+        node = self._nodes[edit.node]
+        new = [self._sizes.width(blocks) for blocks in edit.outputs]
+        if self._parts.opset < 13:
+            put(node, "split", new)
+            return
+        name = self._parts.fresh(f"{edit.node}.split")
+        self._parts.constants[name] = np.array(new, np.int64)
+        leave_out(node, "num_outputs")
+        set_input(node, 1, name)
+
+    def _override(self, target: str, index: int, new: Mapping[int, int]) -> None:
+        """Gives some numbers of an input other values; the input may be computed at run time."""
+        node = self._nodes[target]
+        old = given(node, index)
+        name = self._parts.fresh(f"{target}.sizes")
+        if old in self._parts.constants:
+            value = np.array(self._parts.constants[old])
+            value.reshape(-1)[list(new)] = list(new.values())
+            self._parts.constants[name] = value
+        else:
+            length = len(self._trace.entries(old) or ())
+            mask, values = np.zeros(length, bool), np.zeros(length, np.int64)
+            mask[list(new)], values[list(new)] = True, list(new.values())
+            chosen, wanted = self._parts.fresh(f"{name}.which"), self._parts.fresh(f"{name}.new")
+            self._parts.constants |= {chosen: mask, wanted: values}
+            step = NodeProto(op_type="Where", input=[chosen, wanted, old], output=[name])
+            self._before.setdefault(target, []).append(step)
+        set_input(node, index, name)
+
+    def insert(self) -> None:
+        """Puts new nodes before their readers; shapes of branches' outputs that shrank are no longer told."""
+        for graph in inner_first(self._parts.structure.graph):
+            if any(key(node) in self._before for node in graph.node):
+                order = [
+                    each for node in graph.node for each in (*self._before.get(key(node), ()), node)
+                ]
+                replace(graph.node, list(order))
+            del graph.value_info[:]
+            if graph is not self._parts.structure.graph:
+                self._untold(graph)
+
+    def _untold(self, graph: GraphProto) -> None:
+        for port in graph.output:
+            layout = self._trace.layout(port.name)
+            if layout is not None and any(
+                self._sizes.name(Block(axis, 0)) in self._sizes.shrunk for axis in layout.axes()
+            ):
+                port.type.tensor_type.ClearField("shape")

@@ -1,0 +1,76 @@
+"""The sizes of a graph's axes: how many components they have, and how large they are where they lie in tensors.
+
+Axes that lie in one tensor side by side (the directions of a layer, a stack of states) need one
+size there. Each is as large as the largest of them needs; the others have dead components, with
+zero weights in and zero columns out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from isslim.compress.onnx.model.layouts import Block, Blocks
+from isslim.compress.onnx.rewrite.named_arrays import Meaning
+from isslim.compress.onnx.trace.pool import AxisPool
+from isslim.compress.pruning.axes import Arrays
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of all axes that may shrink, by their names.
+
+    Attributes:
+        components: how many they have.
+        placed: how large they are in tensors.
+        shrunk: those that have fewer than in the original.
+        pool: the axes.
+    """
+
+    components: Mapping[str, int]
+    placed: Mapping[str, int]
+    shrunk: frozenset[str]
+    pool: AxisPool
+
+    @classmethod
+    def of(cls, pool: AxisPool, meaning: Meaning, arrays: Arrays) -> Self:
+        """The sizes that `arrays` have."""
+        components = read_sizes(meaning, arrays)
+        placed = dict(components)
+        for group in pool.groups():
+            names = [pool.name(axis) for axis in group]
+            placed |= dict.fromkeys(names, max(components[name] for name in names))
+        shrunk = frozenset(
+            name for name, size in components.items() if size < meaning.declaration.axes[name]
+        )
+        return cls(components, placed, shrunk, pool)
+
+    def name(self, block: Block) -> str | None:
+        """The block's axis, if it may shrink."""
+        return (
+            self.pool.name(block.axis)
+            if block.axis is not None and self.pool.is_prunable(block.axis)
+            else None
+        )
+
+    def width(self, blocks: Blocks) -> int:
+        """The size of a dimension."""
+        return sum(
+            self.placed[name] if (name := self.name(block)) else block.size for block in blocks
+        )
+
+    def changes(self, *runs: Blocks) -> bool:
+        """Whether an axis of some dimensions has shrunk."""
+        return any(self.name(block) in self.shrunk for blocks in runs for block in blocks)
+
+
+def read_sizes(meaning: Meaning, arrays: Arrays) -> dict[str, int]:
+    """Components of every axis in `arrays`."""
+    found: dict[str, int] = {}
+    for name, layers in meaning.layers.items():
+        for direction in layers[0].recurrent.directions:
+            (segment,) = meaning.declaration.dimensions[f"{name}.{direction}.recurrence"][1]
+            if segment.axis is not None:
+                found[segment.axis] = arrays[f"{name}.{direction}.recurrence"].shape[1]
+    return found

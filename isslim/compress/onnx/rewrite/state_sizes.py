@@ -1,0 +1,48 @@
+"""Which states of the caller may shrink with their layers, where he asks for that.
+
+Those that go from a graph's input straight into a layer and from the layer straight to an output,
+all of the layer's states alike: what comes out of one call must fit into the next.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from isslim.compress.onnx.model.recurrent import C0, H0, view
+from isslim.compress.onnx.model.split_model import given, nodes
+from isslim.compress.onnx.trace.edits import Edit, Restore, Select, key
+from isslim.compress.onnx.trace.tracing import Trace
+
+
+def exposable(trace: Trace, placed: Mapping[str, int], sizes: Mapping[str, int]) -> set[Edit]:
+    """The edits that a state of the size of its layer makes superfluous.
+
+    Args:
+        trace: the graph at full size.
+        placed: size of every axis in the graph.
+        sizes: its components; where there is room for more, the state keeps its size.
+    """
+    top = trace.parts.structure.graph
+    inputs, outputs = {port.name for port in top.input}, {port.name for port in top.output}
+    layers = {key(node): node for node in nodes(top) if view(node)}
+    groups: dict[frozenset[str], list[tuple[Edit, bool]]] = defaultdict(list)
+    for edit in trace.edits:
+        if isinstance(edit, Restore):
+            direct = edit.node in outputs
+        elif isinstance(edit, Select) and edit.node in layers and edit.index in (H0, C0):
+            name = given(layers[edit.node], edit.index)
+            direct = name in inputs and trace.readers[name] == 1
+        else:
+            continue
+        names = frozenset(
+            trace.pool.name(block.axis)
+            for option in edit.options
+            for block in option
+            if block.axis is not None
+        )
+        full = all(placed.get(name) == sizes.get(name) for name in names)
+        groups[names].append((edit, direct and full))
+    return {
+        edit for group in groups.values() if all(direct for _, direct in group) for edit, _ in group
+    }

@@ -1,0 +1,35 @@
+"""Writes a graph at other sizes: constants from canonical arrays, and every number that hides a size."""
+
+from __future__ import annotations
+
+from onnx import ModelProto
+
+from isslim.compress.onnx.model.split_model import Parts, put_together
+from isslim.compress.onnx.rewrite.named_arrays import Meaning
+from isslim.compress.onnx.rewrite.rewrite_shapes import resize
+from isslim.compress.onnx.rewrite.sizes import Sizes
+from isslim.compress.onnx.rewrite.write_weights import fill
+from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.pruning.axes import Arrays
+
+
+def write(
+    trace: Trace, meaning: Meaning, arrays: Arrays, *, keep_state_shapes: bool = True
+) -> ModelProto:
+    """The graph with the sizes and values of `arrays`.
+
+    Args:
+        trace: the graph at full size.
+        meaning: what its arrays mean.
+        arrays: as `declare` gives them, of any sizes.
+        keep_state_shapes: whether states of the caller keep their sizes; if not, those that are
+            inputs and outputs of the graph as they are have the sizes of their layers. Stacks and
+            parts of larger tensors keep them anyway.
+    """
+    structure = ModelProto()
+    structure.CopyFrom(trace.parts.structure)
+    parts = Parts(structure, dict(trace.parts.constants))
+    sizes = Sizes.of(trace.pool, meaning, arrays)
+    fill(parts, trace, meaning, arrays, sizes)
+    resize(parts, trace, arrays, sizes, keep_state_shapes=keep_state_shapes)
+    return put_together(parts)

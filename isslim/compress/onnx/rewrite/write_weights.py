@@ -1,0 +1,146 @@
+"""Puts canonical arrays into a graph's constants: each in its own shape and type, with room for dead components."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+from onnx import NodeProto
+
+from isslim.compress.onnx.model.attributes import put, real
+from isslim.compress.onnx.model.recurrent import B, Cell, P, R, W, tensors
+from isslim.compress.onnx.model.split_model import Parts, nodes, set_input
+from isslim.compress.onnx.rewrite.named_arrays import Meaning
+from isslim.compress.onnx.rewrite.sizes import Sizes
+from isslim.compress.onnx.trace.edits import Product, key
+from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.types import Layer
+from isslim.compress.pruning.axes import Array, Arrays, Dimension, resized
+
+
+def fill(parts: Parts, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes) -> None:
+    """Sets every constant that `arrays` say something of, and the numbers of units; in place.
+
+    Args:
+        parts: the graph at full size.
+        trace: what is known of it.
+        meaning: what the arrays are in it.
+        arrays: of any sizes.
+        sizes: theirs.
+    """
+    filling = _Filling(parts, trace, meaning, arrays, sizes)
+    for name, layers in meaning.layers.items():
+        filling.layer(name, layers)
+    for name, products in meaning.products.items():
+        filling.product(name, products[0])
+    for name in arrays.keys() & trace.parts.constants.keys() - meaning.products.keys():
+        filling.constant(name)
+    for node, name in meaning.created.items():
+        filling.created(node, name)
+
+
+class _Filling:
+    """One graph being filled."""
+
+    def __init__(
+        self, parts: Parts, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes
+    ) -> None:
+        self._parts, self._trace, self._meaning, self._arrays, self._sizes = (
+            parts,
+            trace,
+            meaning,
+            arrays,
+            sizes,
+        )
+        self._dimensions = resized(meaning.declaration, sizes.components).dimensions
+        self._nodes: dict[str, NodeProto] = {
+            key(node): node for node in nodes(parts.structure.graph)
+        }
+
+    def layer(self, name: str, layers: list[Layer]) -> None:
+        """W, R, B and P of layers with the same weights."""
+        seen = layers[0].recurrent
+        cells = []
+        for direction in seen.directions:
+            labels = {field.name: f"{name}.{direction}.{field.name}" for field in fields(Cell)}
+            cells.append(
+                Cell(
+                    **{
+                        at: self._placed(label)
+                        for at, label in labels.items()
+                        if label in self._arrays
+                    }
+                )
+            )
+        made = tensors(seen, cells)
+        for index in (W, R, P):
+            if index in made:
+                self._set(seen.given(index), made[index])
+        bias = seen.given(B)
+        if bias:
+            self._set(bias, made[B])
+        elif made[B].any():
+            bias = self._parts.fresh(f"{name}.bias")
+            self._parts.constants[bias] = made[B].astype(self._parts.constants[seen.given(W)].dtype)
+        for layer in layers:
+            node = self._nodes[key(layer.recurrent.node)]
+            if bias:
+                set_input(node, B, bias)
+            put(node, "hidden_size", int(made[R].shape[2]))
+
+    def product(self, name: str, product: Product) -> None:
+        """A matrix, which lies (out, in) or (in, out); a kernel of one point has more dimensions."""
+        value = self._placed(name)
+        value = value if product.gives == 0 else value.T
+        self._set(name, value.reshape(*value.shape, *self._trace.parts.constants[name].shape[2:]))
+
+    def constant(self, name: str) -> None:
+        """Any other constant; a bias lies flat in its canonical form."""
+        rest = next((use.rest for use in self._trace.uses if use.name == name), 0.0)
+        value = self._placed(name, rest)
+        if name in self._meaning.biases:
+            old = self._trace.parts.constants[name]
+            value = (value / self._meaning.biases[name]).reshape(*old.shape[:-1], -1)
+        self._set(name, value)
+
+    def created(self, node: str, name: str) -> None:
+        """A bias where there was none, if it says anything."""
+        value = self._placed(name)
+        if not value.any():
+            return
+        made = self._nodes[node]
+        if made.op_type == "Gemm":
+            put(made, "beta", 1.0)
+            value = value * real(made, "alpha", 1.0)
+        free = self._parts.fresh(name)
+        self._parts.constants[free] = value.astype(self._parts.constants[made.input[1]].dtype)
+        set_input(made, 2, free)
+
+    def _set(self, name: str, value: Array) -> None:
+        """Puts a new value in a constant's place, of the constant's type."""
+        self._parts.constants[name] = value.astype(self._parts.constants[name].dtype)
+
+    def _placed(self, name: str, rest: float = 0.0) -> Array:
+        """A canonical array with room for dead components, at which `rest` stands."""
+        value = self._arrays[name]
+        for position, dimension in enumerate(self._dimensions[name]):
+            value = self._placed_along(value, position, dimension, rest)
+        return value
+
+    def _placed_along(
+        self, value: Array, position: int, dimension: Dimension, rest: float
+    ) -> Array:
+        placed = self._sizes.placed
+        if all(
+            segment.axis is None or placed[segment.axis] == segment.size for segment in dimension
+        ):
+            return value
+        pieces, start = [], 0
+        for segment in dimension:
+            room = placed[segment.axis] - segment.size if segment.axis else 0
+            margin = [(0, room if index == position else 0) for index in range(value.ndim)]
+            for _ in range(segment.repeat):
+                piece = np.take(value, np.arange(start, start + segment.size), position)
+                pieces.append(np.pad(piece, margin, constant_values=rest))
+                start += segment.size
+        return np.concatenate(pieces, position)

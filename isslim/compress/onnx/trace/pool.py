@@ -1,0 +1,160 @@
+"""The axes of a graph while they are inferred: which are one, which must stay as they are and why, which share a size.
+
+Axes that meet element by element are one (`join`); what must hold for one of them then holds for
+all. Axes that lie in one tensor side by side keep their own components but share a size (`tie`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an axis is left alone.
+
+    Attributes:
+        text: in words.
+        path: the operators from the recurrent layer to where it met the obstacle.
+    """
+
+    text: str
+    path: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.text} ({' -> '.join(self.path)})" if self.path else self.text
+
+
+@dataclass
+class _Entry:
+    name: str
+    size: int
+    recurrent: bool
+    parent: int
+    tied: int
+    reasons: list[Reason] = field(default_factory=list)
+    parts: tuple[int, ...] = ()
+
+
+class AxisPool:
+    """All axes, by number in the order of their birth."""
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+
+    def born(self, name: str, size: int, *, recurrent: bool) -> int:
+        """A new axis."""
+        number = len(self._entries)
+        self._entries.append(_Entry(name, size, recurrent, number, number))
+        return number
+
+    def find(self, axis: int) -> int:
+        """The first of all axes that are one with this."""
+        while self._entries[axis].parent != axis:
+            axis = self._entries[axis].parent
+        return axis
+
+    def join(self, one: int, other: int) -> None:
+        """Two axes are one from now on; they are of one size."""
+        first, second = sorted((self.find(one), self.find(other)))
+        if first == second:
+            return
+        self.tie(first, second)
+        kept, gone = self._entries[first], self._entries[second]
+        gone.parent = first
+        kept.reasons += gone.reasons
+        if gone.recurrent and not kept.recurrent:
+            kept.name, kept.recurrent = gone.name, True
+
+    def tie(self, one: int, other: int) -> None:
+        """Two axes share a size from now on."""
+        first, second = sorted((self._tied(one), self._tied(other)))
+        self._entries[second].tied = first
+
+    def divide(self, axis: int, sizes: list[int]) -> None:
+        """An axis turns out to be several, one behind the other; for axes that no recurrent layer began."""
+        whole = self.find(axis)
+        entry = self._entries[whole]
+        parts = tuple(
+            self.born(f"{entry.name}:{index}", size, recurrent=False)
+            for index, size in enumerate(sizes)
+        )
+        for part in parts:
+            self._entries[part].reasons += entry.reasons
+        entry.parts = parts
+
+    def parts(self, axis: int) -> tuple[int, ...]:
+        """The axes into which one was divided; of others, none."""
+        return self._entries[self.find(axis)].parts
+
+    def leave(self, axis: int, reason: Reason) -> None:
+        """An axis stays as it is."""
+        reasons = self._entries[self.find(axis)].reasons
+        if reason not in reasons:
+            reasons.append(reason)
+
+    def size(self, axis: int) -> int:
+        """Number of components."""
+        return self._entries[axis].size
+
+    def count(self) -> int:
+        """How many axes there are."""
+        return len(self._entries)
+
+    def name(self, axis: int) -> str:
+        """Of the first recurrent axis among those that are one."""
+        return self._entries[self.find(axis)].name
+
+    def is_recurrent(self, axis: int) -> bool:
+        """Whether units of a recurrent layer are among those that are one with it."""
+        return self._entries[self.find(axis)].recurrent
+
+    def reasons(self, axis: int) -> list[Reason]:
+        """Why it is left alone; empty: it is not."""
+        return self._entries[self.find(axis)].reasons
+
+    def is_prunable(self, axis: int) -> bool:
+        """Whether components may be removed."""
+        return self.is_recurrent(axis) and not self.reasons(axis) and self.size(axis) > 1
+
+    def settle(self) -> None:
+        """Axes that share a size with one that stays as it is stay as they are; so does a single unit."""
+        for axis, entry in enumerate(self._entries):
+            if entry.recurrent and entry.size < 2:
+                self.leave(axis, Reason("it has a single unit"))
+        tied: dict[int, list[int]] = {}
+        for axis in range(len(self._entries)):
+            tied.setdefault(self._tied(axis), []).append(axis)
+        for group in tied.values():
+            still = next((axis for axis in group if not self.is_prunable(axis)), None)
+            if still is not None and len({self.find(axis) for axis in group}) > 1:
+                for axis in filter(self.is_prunable, group):
+                    self.leave(
+                        axis,
+                        Reason(
+                            f"it shares its size with '{self.name(still)}', which stays as it is"
+                        ),
+                    )
+
+    def groups(self) -> list[list[int]]:
+        """Prunable axes, one of each that are one, in groups that share a size."""
+        found: dict[int, list[int]] = {}
+        for axis, entry in enumerate(self._entries):
+            if entry.parent == axis and self.is_prunable(axis):
+                found.setdefault(self._tied(axis), []).append(axis)
+        return list(found.values())
+
+    def members(self) -> list[list[str]]:
+        """Names of recurrent axes that are one, each list beginning with the name of the whole."""
+        found: dict[int, list[str]] = {}
+        for axis, entry in enumerate(self._entries):
+            if self.is_recurrent(axis):
+                found.setdefault(self.find(axis), [])
+                if entry.recurrent and entry.name not in found[self.find(axis)]:
+                    found[self.find(axis)].append(entry.name)
+        return list(found.values())
+
+    def _tied(self, axis: int) -> int:
+        while self._entries[axis].tied != axis:
+            axis = self._entries[axis].tied
+        return axis

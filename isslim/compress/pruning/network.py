@@ -1,0 +1,25 @@
+"""A network as the stages see it: arrays with named axes."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+from isslim.compress.pruning.axes import Array, Arrays, Declaration
+from isslim.types.manifest import Architecture
+
+
+class Network(Protocol):
+    """What the stages know of any network: arrays with named axes, and how to make a network of others."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """What it is called in a manifest."""
+
+    def arrays(self) -> dict[str, Array]:
+        """The parameters by name as float32 arrays (copies)."""
+
+    def declaration(self) -> Declaration:
+        """The named axes of the arrays."""
+
+    def rebuilt(self, arrays: Arrays) -> Self:
+        """A network of the same architecture with the sizes and values of `arrays`."""

@@ -1,0 +1,66 @@
+"""A network that training, learners and shrinking can work on: a module whose parameters have named axes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+from torch import nn
+
+from isslim.compress.pruning.axes import Array, Arrays, Declaration
+from isslim.types.manifest import Architecture
+
+
+class TrainableNetwork(nn.Module, ABC):
+    """A module whose parameters are arrays with named axes (see `isslim.compress.pruning.network`).
+
+    Every parameter is held by a module and read in `forward`, so that `torch.func.functional_call`
+    runs the network with others in their place.
+
+    Attributes:
+        architecture: what it is called in a manifest.
+        regularisation: what it trains under, as `rebuilt` takes it.
+    """
+
+    architecture: ClassVar[Architecture]
+    regularisation: Any
+
+    @abstractmethod
+    def declaration(self) -> Declaration:
+        """The named axes of the arrays."""
+
+    @abstractmethod
+    def rebuilt(self, arrays: Arrays, dropout: Any = 0.0) -> Self:
+        """A network of the same architecture with other sizes and values, in evaluation mode.
+
+        Args:
+            arrays: every parameter by name, float32.
+            dropout: what it is to train under, in the terms of its kind.
+        """
+
+    def initialise(self, scale: float, generator: torch.Generator) -> None:
+        """Draws every weight uniformly from (-scale, scale); biases start at zero, as in the paper's code."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if "bias" in name:
+                    parameter.zero_()
+                else:
+                    parameter.uniform_(-scale, scale, generator=generator)
+
+    def filled(self, arrays: Arrays) -> Self:
+        """This model with the values of `arrays`, of its own sizes, in evaluation mode."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(torch.from_numpy(arrays[name]))
+        return self.eval()
+
+    def arrays(self) -> dict[str, Array]:
+        """The parameters by name as float32 arrays (copies); a matrix of two readers once."""
+        return {
+            name: parameter.detach().cpu().numpy().astype("float32", copy=True)
+            for name, parameter in self.named_parameters()
+        }
+
+
+NetworkType = TypeVar("NetworkType", bound=TrainableNetwork)

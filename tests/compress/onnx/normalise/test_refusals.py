@@ -1,0 +1,177 @@
+"""What is refused is refused by name, before anything is made of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import ModelProto, TensorProto, helper
+
+from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
+from isslim.compress.onnx.normalise.onnx_reader import read_graph, simplified
+from tests.compress.onnx.drawing import BATCH, STEPS, Builder
+
+
+def lstm(**attributes: object) -> ModelProto:
+    """A layer with a matrix behind it."""
+    b = Builder()
+    outputs = b.recurrent(
+        "LSTM", b.floats("x", (STEPS, BATCH, 3), ["T", "B", 3]), 3, 4, **attributes
+    )
+    b.output(b.node("MatMul", [b.squeeze(outputs[0], 1), b.weights(4, 2)]), "y", ["T", "B", 2])
+    return b.model()
+
+
+def test_an_lstm_is_read() -> None:
+    assert [node.op_type for node in simplified(lstm()).graph.node].count("LSTM") == 1
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x" * 100)
+    with pytest.raises(UnreadableUpload, match="has 100 bytes; 99 are allowed"):
+        read_graph(tmp_path / "model.onnx", largest=99)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x08" * 40])
+def test_a_file_that_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(UnreadableUpload, match="no ONNX model"):
+        read_graph(tmp_path / "model.onnx")
+
+
+def test_half_a_file_is_refused(tmp_path: Path) -> None:
+    whole = lstm().SerializeToString()
+    (tmp_path / "model.onnx").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadableUpload):
+        read_graph(tmp_path / "model.onnx")
+
+
+def test_a_graph_without_recurrent_layers_is_refused_with_what_it_has() -> None:
+    b = Builder()
+    b.output(
+        b.node("Relu", [b.node("MatMul", [b.floats("x", (2, 3), ["B", 3]), b.weights(3, 2)])]),
+        "y",
+        ["B", 2],
+    )
+    with pytest.raises(GraphNotUnderstood, match=r"no LSTM, GRU, RNN node .* found: .*MatMul"):
+        simplified(b.model())
+
+
+def test_a_recurrence_written_out_is_refused_as_that() -> None:
+    b = Builder()
+    state, matrix = b.floats("x", (2, 3), ["B", 3]), b.weights(3, 3)
+    for _ in range(3):
+        product = b.node("MatMul", [state, matrix])
+        state = b.node("Mul", [b.node("Sigmoid", [product]), b.node("Tanh", [product])])
+    b.output(state, "y", ["B", 3])
+    with pytest.raises(GraphNotUnderstood, match="the recurrence is written out"):
+        simplified(b.model())
+
+
+def test_a_plain_recurrence_written_out_is_told_from_other_products() -> None:
+    b = Builder()
+    state, matrix = b.floats("x", (2, 3), ["B", 3]), b.weights(3, 3)
+    for _ in range(4):
+        state = b.node("Relu", [b.node("MatMul", [state, matrix])])
+    b.output(state, "y", ["B", 3])
+    with pytest.raises(GraphNotUnderstood, match=r"nn\.RNN only with `dynamo=False`"):
+        simplified(b.model())
+
+
+def test_operators_of_onnx_runtimes_optimiser_are_refused_with_what_to_do() -> None:
+    model = lstm()
+    matrix = next(node for node in model.graph.node if node.op_type == "MatMul")
+    matrix.op_type, matrix.domain = "FusedMatMul", "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(
+        GraphNotUnderstood, match=r"com\.microsoft\.FusedMatMul.*from before optimisation"
+    ):
+        simplified(model)
+
+
+def test_a_recurrence_written_as_a_scan_is_refused_as_that() -> None:
+    def port(name: str, shape: list) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["h", "matrix"], ["p"]),
+            helper.make_node("Add", ["p", "step"], ["s"]),
+            helper.make_node("Tanh", ["s"], ["after"]),
+            helper.make_node("Identity", ["after"], ["shown"]),
+        ],
+        "body", [port("h", [2, 3]), port("step", [2, 3])], [port("after", [2, 3]), port("shown", [2, 3])],
+    )  # fmt: skip
+    b = Builder()
+    b.constants["matrix"] = np.zeros((3, 3), np.float32)
+    b.constants["start"] = np.zeros((2, 3), np.float32)
+    b.floats("x", (5, 2, 3), [5, 2, 3])
+    b.node("Scan", ["start", "x"], ["end", "all"], body=body, num_scan_inputs=1)
+    b.output("all", "y", [5, 2, 3])
+    with pytest.raises(
+        GraphNotUnderstood,
+        match=r"the Scan '.*' holds a recurrent cell that was written out step by step.*reset_after=True",
+    ):
+        simplified(b.model())
+
+
+def test_a_quantized_layer_is_refused_as_that() -> None:
+    model = lstm()
+    layer = next(node for node in model.graph.node if node.op_type == "LSTM")
+    layer.op_type, layer.domain = "DynamicQuantizeLSTM", "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(
+        GraphNotUnderstood, match="DynamicQuantizeLSTM: the layer is already quantized"
+    ):
+        simplified(model)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_layer_with_weights_stored_as_integers_is_refused_as_quantized(moved: bool) -> None:
+    b = Builder()
+    b.constants["scale"] = np.array(0.1, np.float32)
+    b.constants["small"] = np.ones((16, 3) if moved else (1, 16, 3), np.int8)
+    b.recurrent(
+        "LSTM", b.floats("x", (STEPS, BATCH, 3), ["T", "B", 3]), 3, 4, outputs=["a", "h", "c"]
+    )
+    layer = b.nodes.pop()
+    stored = b.node("DequantizeLinear", ["small", "scale"])
+    layer.input[1] = b.unsqueeze(stored, 0) if moved else stored
+    b.nodes.append(layer)
+    b.output("h", "y", [1, "B", 4])
+    with pytest.raises(GraphNotUnderstood, match="come out of a DequantizeLinear"):
+        simplified(b.model())
+
+
+def test_custom_operators_are_refused_with_their_names() -> None:
+    model = lstm()
+    model.graph.node.append(helper.make_node("Fancy", ["x"], ["unused"], domain="my.domain"))
+    model.opset_import.append(helper.make_opsetid("my.domain", 1))
+    with pytest.raises(GraphNotUnderstood, match=r"operators of custom domains: my\.domain\.Fancy"):
+        simplified(model)
+
+
+@pytest.mark.parametrize("version", [7, 99])
+def test_versions_that_are_not_read_are_refused(version: int) -> None:
+    model = lstm()
+    model.opset_import[0].version = version
+    with pytest.raises(GraphNotUnderstood, match=f"opset {version}: versions 9 to"):
+        simplified(model)
+
+
+def test_a_graph_that_onnx_itself_refuses_is_refused_with_its_words() -> None:
+    model = lstm()
+    model.graph.node[0].input[0] = "nowhere"
+    with pytest.raises(UnreadableUpload, match="ONNX's checker refuses the model"):
+        simplified(model)
+
+
+def test_sparse_constants_are_refused() -> None:
+    model = lstm()
+    values = helper.make_tensor("sparse", TensorProto.FLOAT, [1], [1.0])
+    indices = helper.make_tensor("indices", TensorProto.INT64, [1], [0])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3]))
+    with pytest.raises(GraphNotUnderstood, match="sparse constants"):
+        simplified(model)
