@@ -62,7 +62,7 @@ def baseline(
     words = build_vocabulary(text.train, VOCABULARY)
     trained, valid, test = (_encode(words, part) for part in (text.train, text.valid, text.test))
     spec = LstmSpec(len(words), units, (units,) * layers)
-    key = json.dumps([asdict(spec), _told(recipe), DROPOUT, _digest(text)], sort_keys=True)
+    key = json.dumps([asdict(spec), _describe(recipe), DROPOUT, _digest(text)], sort_keys=True)
     name = f"{Path(corpus).name}-{layers}x{units}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     path = cache_folder() / f"{name}.pt"
     network = LstmLanguageModel(spec, DROPOUT)
@@ -77,7 +77,7 @@ def baseline(
     return Baseline(network.eval(), words, trained, valid, test)
 
 
-def _told(recipe: TrainingPlan) -> dict[str, object]:
+def _describe(recipe: TrainingPlan) -> dict[str, object]:
     """The recipe as it is told apart: fields that came later count only where they differ from their default."""
     unchanged = {
         field.name for field in fields(recipe) if getattr(recipe, field.name) == field.default

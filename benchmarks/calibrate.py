@@ -34,7 +34,7 @@ from rich.table import Table
 
 from benchmarks.baseline import RECIPE, Baseline, baseline
 from isslim.compress.export.quantize import quantize
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, declare, from_arrays
 from isslim.compress.kinds.language.texts import sample
@@ -42,10 +42,10 @@ from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.kinds.language.training.plan import distilling, distilling_dropout
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.ranking import Learned, Pruned, learn, prune
-from isslim.compress.statistics.pieces import Pieces, spread
+from isslim.compress.pruning.ranking import Pruned, RemovalPlan, prune, rank_components
+from isslim.compress.statistics.pieces import Pieces, spread_pieces
 from isslim.runtime.language.scoring import perplexity as runtime_perplexity
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 
 CALIBRATION_TOKENS = 20_000
 INT8_TOKENS = 20_000
@@ -111,7 +111,7 @@ def closed_form(
 ) -> list[Row]:
     """The rows that need no training."""
     network = dense.network
-    real = _learned(network, spread(dense.train, tokens))
+    real = _learned(network, spread_pieces(dense.train, tokens))
     own = _learned(network, sample(network, dense.words.index("<eos>"), tokens, seed=1))
     rows = []
     for share in shares:
@@ -130,8 +130,8 @@ def closed_form(
 
 def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
     """Distils the original into the pruned model, and quantizes the result."""
-    learned = _learned(dense.network, spread(dense.train, CALIBRATION_TOKENS))
-    pruned, tokens = _removed(learned, share), len(dense.train)
+    removal_plan = _learned(dense.network, spread_pieces(dense.train, CALIBRATION_TOKENS))
+    pruned, tokens = _removed(removal_plan, share), len(dense.train)
     dropout = distilling_dropout(axes.parameters(pruned.declaration), tokens)
     student = from_arrays(pruned.arrays, tied=False, dropout=dropout)
     schedule = distilling(tokens, seed=1, minutes=minutes)
@@ -143,30 +143,34 @@ def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
         export(tuned, plain)
         quantize(plain, small)
         start = dense.words.index("<eos>")
-        ratio = runtime_perplexity(VariantSession(small), ids, start) / runtime_perplexity(
-            VariantSession(plain), ids, start
+        ratio = runtime_perplexity(LanguageSession(small), ids, start) / runtime_perplexity(
+            LanguageSession(plain), ids, start
         )
     return [_row(share, "finetuned", found), _row(share, "finetuned_int8", found * ratio)]
 
 
-def _learned(network: LstmLanguageModel, tokens: torch.Tensor | Pieces) -> Learned:
+def _learned(network: LstmLanguageModel, tokens: torch.Tensor | Pieces) -> RemovalPlan:
     declaration = declare(network.spec)
     units = [axis for axis in declaration.axes if axis.startswith("units:")]
-    return learn(
-        network.arrays(), declaration, observe(network, tokens), prunable=units, count="components"
+    return rank_components(
+        network.arrays(),
+        declaration,
+        collect_activations(network, tokens),
+        prunable=units,
+        count="components",
     )
 
 
-def _removed(learned: Learned, share: float) -> Pruned:
+def _removed(removal_plan: RemovalPlan, share: float) -> Pruned:
     """Prunes a share of all LSTM units (the order never empties an axis, so it is a little shorter than all)."""
     units = sum(
-        size for axis, size in learned.declaration.axes.items() if axis.startswith("units:")
+        size for axis, size in removal_plan.declaration.axes.items() if axis.startswith("units:")
     )
-    return prune(learned, (share * units + 0.5) / len(learned.order))
+    return prune(removal_plan, (share * units + 0.5) / len(removal_plan.order))
 
 
 def _take(network: LstmLanguageModel, keep: axes.Keep) -> axes.Arrays:
-    return axes.take(network.arrays(), declare(network.spec), keep)[0]
+    return axes.select_components(network.arrays(), declare(network.spec), keep)[0]
 
 
 def _smallest(network: LstmLanguageModel, share: float) -> axes.Keep:
@@ -174,7 +178,7 @@ def _smallest(network: LstmLanguageModel, share: float) -> axes.Keep:
     keep = {}
     for axis, size in declaration.axes.items():
         if axis.startswith("units:"):
-            order = np.argsort(axes.energy(arrays, declaration, axis))
+            order = np.argsort(axes.group_squared_norms(arrays, declaration, axis))
             keep[axis] = np.sort(order[round(share * size) :])
     return keep
 

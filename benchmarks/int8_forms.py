@@ -31,7 +31,7 @@ from torch import Tensor
 
 from benchmarks.baseline import cache_folder
 from isslim.compress.export.quantize import FORMS, quantize
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.task import LanguageTask
@@ -40,12 +40,12 @@ from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.measurement.int8_choice import write_int8
 from isslim.compress.training.plan import TrainingPlan
 from isslim.runtime.language.scoring import perplexity
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Budget, Recipe
 
-JUDGED = 10_000
+EVALUATED_TOKENS = 10_000
 SHAPES = ((30, 1), (1, 1))
 """(steps, batch) that are timed."""
 ROUNDS, TOKENS_OF_A_ROUND = 31, 300
@@ -139,10 +139,14 @@ def main() -> None:
     ]
     rows = [row_of(model) for model in models]
     if arguments.json:
-        sys.stdout.write(json.dumps({"forms": [form.told for form in FORMS], "rows": rows}) + "\n")
+        sys.stdout.write(
+            json.dumps({"forms": [form.description for form in FORMS], "rows": rows}) + "\n"
+        )
         return
-    told = ", ".join(f"{letter}: {form.told}" for letter, form in zip("ABCD", FORMS, strict=True))
-    table = Table(title=f"rise of perplexity in percent, and CPU time by that of A ({told})")
+    description = ", ".join(
+        f"{letter}: {form.description}" for letter, form in zip("ABCD", FORMS, strict=True)
+    )
+    table = Table(title=f"rise of perplexity in percent, and CPU time by that of A ({description})")
     shapes = [f"{steps} x {batch}" for steps, batch in SHAPES]
     for column in (
         "model",
@@ -179,7 +183,7 @@ def row_of(model: Model) -> dict[str, Any]:
     codec = TextCodec(word_tokenizer(words, unknown, end), contract)
     texts = Texts(tokens, tokens, tokens, "pydoc", "pydoc")
     task = LanguageTask(
-        network, texts, Recipe(budget=Budget(perplexity_rise=0.05)), codec, Reading(model.name)
+        network, texts, Recipe(budget=Budget(perplexity_rise=0.05)), codec, IngestReport(model.name)
     )
     with tempfile.TemporaryDirectory() as folder:
         plain, paths = (
@@ -190,12 +194,12 @@ def row_of(model: Model) -> dict[str, Any]:
         for form, path in zip(FORMS, paths, strict=True):
             quantize(plain, path, form)
         found = write_int8(task, network, plain, Path(folder) / "chosen.onnx")
-        sessions = [VariantSession(path) for path in (*paths, plain)]
+        sessions = [LanguageSession(path) for path in (*paths, plain)]
         *values, exact = [
             perplexity(session, tokens.tolist(), codec.start_id) for session in sessions
         ]
         value = perplexity(
-            VariantSession(Path(folder) / "chosen.onnx"), tokens.tolist(), codec.start_id
+            LanguageSession(Path(folder) / "chosen.onnx"), tokens.tolist(), codec.start_id
         )
         times = {f"{steps} x {batch}": _times(sessions, steps, batch) for steps, batch in SHAPES}
     return {
@@ -203,18 +207,18 @@ def row_of(model: Model) -> dict[str, Any]:
         "perplexity": exact,
         "rises": [each / exact - 1 for each in values],
         "times": times,
-        "chosen": found.told,
+        "chosen": found.description,
         "rise_of_chosen": value / exact - 1,
     }
 
 
-def _times(sessions: list[VariantSession], steps: int, batch: int) -> list[float]:
+def _times(sessions: list[LanguageSession], steps: int, batch: int) -> list[float]:
     """CPU time of each session's runs by the first's, median over rounds in turn."""
     generator = np.random.default_rng(0)
     tokens, targets = generator.integers(0, sessions[0].vocabulary, (2, steps, batch))
     lengths, runs = np.full(batch, steps, np.int32), max(3, TOKENS_OF_A_ROUND // (steps * batch))
 
-    def once(session: VariantSession) -> float:
+    def once(session: LanguageSession) -> float:
         state, began = session.zero_state(batch), time.thread_time_ns()
         for _ in range(runs):
             session.run(tokens, targets, lengths, state)
@@ -232,7 +236,7 @@ def _times(sessions: list[VariantSession], steps: int, batch: int) -> list[float
 
 
 def trained(model: Model) -> tuple[LstmLanguageModel, Tensor, list[str]]:
-    """The network (loaded when it is cached), the tokens it is judged on (int64, at most `JUDGED`), and its words."""
+    """The network (loaded when it is cached), the tokens it is judged on (int64, at most `EVALUATED_TOKENS`), and its words."""
     corpus = load_corpus("pydoc")
     if model.unit == "character":
         words = sorted(set(corpus.train[: model.tokens]))[: model.vocabulary]
@@ -246,7 +250,9 @@ def trained(model: Model) -> tuple[LstmLanguageModel, Tensor, list[str]]:
     index = {word: position for position, word in enumerate(words)}
     learnt, fresh = ([index.get(each, index.get("<unk>", 0)) for each in part] for part in parts)
     text = torch.tensor(learnt[: model.tokens])
-    judged = torch.tensor((learnt[: model.tokens] if model.by_heart else fresh)[:JUDGED])
+    evaluated = torch.tensor(
+        (learnt[: model.tokens] if model.by_heart else fresh)[:EVALUATED_TOKENS]
+    )
     spec = LstmSpec(
         len(words), model.units[-1] if model.tied else model.units[0], model.units, tied=model.tied
     )
@@ -259,7 +265,7 @@ def trained(model: Model) -> tuple[LstmLanguageModel, Tensor, list[str]]:
         path.with_suffix(".partial").replace(path)
         checkpoint.unlink(missing_ok=True)
     network.load_state_dict(torch.load(path, weights_only=True))
-    return network.eval(), judged, words
+    return network.eval(), evaluated, words
 
 
 def _show(done: float, message: str) -> None:

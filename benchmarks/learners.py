@@ -21,18 +21,18 @@ from rich.table import Table
 
 from benchmarks.baseline import RECIPE, Baseline, baseline
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.pruning import axes
-from isslim.compress.search.rounds import BOLD, learn_structure
+from isslim.compress.search.rounds import INITIAL_STEP, run_rounds
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Budget, Recipe
 
-LEARNERS = tuple(BOLD)
+LEARNERS = tuple(INITIAL_STEP)
 FROM_SCRATCH = ("proximal", "l0")
 HELD_OUT_TOKENS = 20_000
 
@@ -66,7 +66,8 @@ def main() -> None:
         if arguments.scratch and learner in arguments.learners
     ]
     rows = [
-        learnt(dense, learner, start, arguments.size, arguments.epochs) for learner, start in ways
+        train_with_learner(dense, learner, start, arguments.size, arguments.epochs)
+        for learner, start in ways
     ]
     result = {
         "corpus": arguments.corpus,
@@ -76,9 +77,9 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps({**result, "rows": rows}) + "\n")
         return
-    told = f"{arguments.corpus}, LSTM {result['units']}, test perplexity {original:.2f}"
+    description = f"{arguments.corpus}, LSTM {result['units']}, test perplexity {original:.2f}"
     table = Table(
-        title=f"{told}: {arguments.epochs:g} epochs to {arguments.size:g} of the parameters"
+        title=f"{description}: {arguments.epochs:g} epochs to {arguments.size:g} of the parameters"
     )
     for column in ("learner", "start", "sizes", "test perplexity", "times the original", "seconds"):
         table.add_column(column, justify="right")
@@ -95,7 +96,9 @@ def main() -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def learnt(dense: Baseline, learner: str, start: str, size: float, epochs: float) -> dict[str, Any]:
+def train_with_learner(
+    dense: Baseline, learner: str, start: str, size: float, epochs: float
+) -> dict[str, Any]:
     """One learner's row: `sizes` of the axes, `parameters`, `test_perplexity` (None: no such model was found), `seconds`."""
     recipe = Recipe.model_validate(
         {
@@ -117,12 +120,12 @@ def learnt(dense: Baseline, learner: str, start: str, size: float, epochs: float
         newline_token="<eos>",
     )
     codec = TextCodec(word_tokenizer(dense.words, "<unk>", "<eos>"), contract)
-    task = LanguageTask(dense.network, texts, recipe, codec, Reading("the benchmark's own"))
+    task = LanguageTask(dense.network, texts, recipe, codec, IngestReport("the benchmark's own"))
     trainer, began = LanguageTrainer(dense.network, texts, recipe), time.monotonic()
     row: dict[str, Any] = {"learner": learner, "start": start}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            network = learn_structure(task, trainer, Path(folder), _show).network
+            network = run_rounds(task, trainer, Path(folder), _show).network
         except BudgetNotMet:
             found: dict[str, Any] = {"sizes": [], "parameters": None, "test_perplexity": None}
         else:

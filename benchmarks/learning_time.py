@@ -62,7 +62,9 @@ def measured(units: int, steps: int) -> list[dict[str, Any]]:
     smaller = {}
     for left in LEFT:
         keep = {axis: np.arange(round(left * size)) for axis, size in declaration.axes.items()}
-        smaller[left] = network.rebuilt(axes.take(network.arrays(), declaration, keep)[0])
+        smaller[left] = network.rebuilt(
+            axes.select_components(network.arrays(), declaration, keep)[0]
+        )
     tokens = torch.randint(VOCABULARY, (BATCH * (steps * STEPS + 1),))
     plan = TrainingPlan(
         epochs=1, batch=BATCH, steps=STEPS, optimizer="adamw", learning_rate=1e-3, clip=1.0

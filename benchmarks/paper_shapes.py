@@ -22,7 +22,7 @@ from rich.table import Table
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.latency import compare
 from isslim.runtime.opening import devices
 
@@ -95,7 +95,7 @@ def measure(
 ) -> dict[str, float]:
     """One row: medians of the four variants at one shape."""
     sessions = {
-        name: VariantSession(path, threads=threads, device=device) for name, path in paths.items()
+        name: LanguageSession(path, threads=threads, device=device) for name, path in paths.items()
     }
     timed = compare(sessions, steps=steps, batch=batch, pairs=rounds)
     row: dict[str, float] = {"steps": steps, "batch": batch, "threads": threads}

@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -103,16 +103,16 @@ def compress(folder: Path, *, graph: bool) -> None:
         name="paper-size", budget=Budget(size_ratio=SIZE_RATIO[graph]), held_out_tokens=TOKENS
     )
     words, held_out = (None, None) if graph else (folder / "words.txt", folder / "held-out.txt")
-    inputs = Inputs(model=model, vocabulary=words, held_out=held_out)
+    inputs = UploadedFiles(model=model, vocabulary=words, held_out=held_out)
     work = folder / "work"
     work.mkdir()
 
-    def tell(stage: str, done: float, message: str) -> None:
+    def progress(stage: str, done: float, message: str) -> None:
         sys.stderr.write(f"{done:5.0%} {stage}: {message}\n")
 
     store = BundleStore(settings)
     request = CompressionRequest(model=upload, recipe=recipe)
-    manifest = store.open(run(request, inputs, work, tell, store)).manifest
+    manifest = store.open(run(request, inputs, work, progress, store)).manifest
     units = {axis.name: [axis.original, axis.kept] for axis in manifest.axes}
     (folder / "result.json").write_text(
         json.dumps({"stages": manifest.provenance.seconds, "units": units})

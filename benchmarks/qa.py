@@ -33,10 +33,15 @@ from benchmarks.baseline import cache_folder
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.kinds.questions.metrics import score
 from isslim.compress.kinds.questions.squad import Paragraph, Question, read_squad, unpacked
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
 from isslim.runtime.clock import interleave
-from isslim.runtime.questions.answering import Reading, answer, read, tokenized
+from isslim.runtime.questions.answering import (
+    EncodedQuestion,
+    answer,
+    encode_question,
+    tokenize_question,
+)
 from isslim.runtime.registry import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -170,7 +175,7 @@ def compressed(folder: Path, recipe: Recipe) -> LoadedQuestionModel:
     data = _data() / "squad-v1.1"
     work = settings.home / "work" / f"{recipe.name}-{digest[:8]}"
     work.mkdir(parents=True, exist_ok=True)
-    inputs = Inputs(
+    inputs = UploadedFiles(
         model=folder / "model.safetensors",
         vocabulary=folder / "words.txt",
         vectors=folder / "vectors.npy",
@@ -181,10 +186,12 @@ def compressed(folder: Path, recipe: Recipe) -> LoadedQuestionModel:
     )
     upload = UploadStore(settings).save_file(inputs.model)
 
-    def tell(stage: str, done: float, message: str) -> None:
+    def progress(stage: str, done: float, message: str) -> None:
         sys.stderr.write(f"{done:4.0%} {stage}: {message}\n")
 
-    bundle_id = run(CompressionRequest(model=upload, recipe=recipe), inputs, work, tell, bundles)
+    bundle_id = run(
+        CompressionRequest(model=upload, recipe=recipe), inputs, work, progress, bundles
+    )
     return LoadedQuestionModel(bundles.open(bundle_id))
 
 
@@ -220,7 +227,7 @@ def compared(model: LoadedQuestionModel, asked: Asked, most: int | None) -> dict
 
 
 def timed(
-    model: LoadedQuestionModel, names: list[VariantName], readings: list[Reading]
+    model: LoadedQuestionModel, names: list[VariantName], readings: list[EncodedQuestion]
 ) -> dict[VariantName, list[float]]:
     """Milliseconds of each question by each variant, interleaved question by question, one thread."""
     sessions = {name: model.session(name) for name in names}
@@ -290,9 +297,9 @@ def _spread(asked: Asked, most: int) -> Asked:
     return [asked[int(index)] for index in np.linspace(0, len(asked) - 1, min(most, len(asked)))]
 
 
-def _reading(model: LoadedQuestionModel, asked: tuple[Paragraph, Question]) -> Reading:
+def _reading(model: LoadedQuestionModel, asked: tuple[Paragraph, Question]) -> EncodedQuestion:
     paragraph, question = asked
-    return read(model.codec, tokenized(question.text, paragraph.context))
+    return encode_question(model.codec, tokenize_question(question.text, paragraph.context))
 
 
 def _joined(files: list[Path], target: Path) -> Path:

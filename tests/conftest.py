@@ -14,7 +14,7 @@ import torch
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
 from isslim.compress.training.plan import TrainingPlan
 from isslim.runtime import clock
@@ -132,7 +132,7 @@ def compress_in(home: Path, trained: Trained, recipe: Recipe, *, texts: bool = T
     """Runs the whole pipeline in this process and returns the bundle's id."""
     settings = StoreSettings(home=home)
     upload = UploadStore(settings).save_file(trained.model)
-    inputs = Inputs(
+    inputs = UploadedFiles(
         model=trained.model,
         vocabulary=trained.vocabulary,
         calibration=trained.calibration if texts else None,

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
 from isslim.compress.processes.command_metrics import Evaluations
-from isslim.runtime.graphs.recorded_inputs import Inputs as Run
+from isslim.runtime.graphs.recorded_inputs import NamedArrays as Run
 from isslim.runtime.graphs.recorded_inputs import write_runs
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -148,7 +148,7 @@ def compress(
     work = home / "work"
     work.mkdir(parents=True, exist_ok=True)
     request = CompressionRequest(model=UploadStore(settings).save_file(graph), recipe=recipe)
-    inputs = Inputs(model=graph, calibration=calibration, held_out=held_out)
+    inputs = UploadedFiles(model=graph, calibration=calibration, held_out=held_out)
     messages = [] if told is None else told
     report = lambda stage, done, message: messages.append(message)  # noqa: E731
     return run(request, inputs, work, report, BundleStore(settings), evaluations)

@@ -14,7 +14,7 @@ from isslim.compress.card.plots import STYLE
 
 _STYLE: Any = {**STYLE, "svg.fonttype": "none"}
 _TICKS = (2, 3, 5, 10, 20, 50)
-MOST_PERPLEXITY = 200.0
+MAX_PERPLEXITY = 200.0
 """Above it a curve is cut off: the first epochs from scratch would flatten all others."""
 
 
@@ -69,7 +69,7 @@ def plot_curves(files: list[Path], path: Path) -> None:
         for file in files:
             record = json.loads(file.read_text())
             epochs = [epoch for epoch in record["epochs"] if epoch["valid_perplexity"] is not None]
-            shown = [epoch for epoch in epochs if epoch["valid_perplexity"] <= MOST_PERPLEXITY]
+            shown = [epoch for epoch in epochs if epoch["valid_perplexity"] <= MAX_PERPLEXITY]
             label = f"{record['name']}, seed {record['seed']}"
             places = [epoch["epoch"] for epoch in shown]
             quality.plot(places, [epoch["valid_perplexity"] for epoch in shown], label=label)

@@ -122,7 +122,7 @@ def verdicts(found: dict[str, Any]) -> list[str]:
     for (units, work), runs in sizes.items():
         if len(runs) > 1:
             ranked = sorted(runs, key=lambda name: mean(runs[name]))
-            told = ", ".join(f"{name} {_told(runs[name])}" for name in ranked)
+            description = ", ".join(f"{name} {_describe(runs[name])}" for name in ranked)
             best, second = ranked[:2]
             spread = max(max(each) - min(each) for each in runs.values())
             clear = mean(runs[second]) - mean(runs[best]) > spread
@@ -132,12 +132,12 @@ def verdicts(found: dict[str, Any]) -> list[str]:
                 else f"{best} and {second} are within the spread of the seeds"
             )
             lines.append(
-                f"Units {', '.join(map(str, units))}, {work:,} multiply-adds: {told}: {verdict}."
+                f"Units {', '.join(map(str, units))}, {work:,} multiply-adds: {description}: {verdict}."
             )
     return lines
 
 
-def _told(values: list[float]) -> str:
+def _describe(values: list[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.2f}"
     return f"{mean(values):.2f} ({len(values)} seeds, {min(values):.2f} to {max(values):.2f})"

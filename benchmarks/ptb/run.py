@@ -29,7 +29,7 @@ from isslim.compress.devices import device_named
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
 from isslim.compress.kinds.language.sizes import is_tied
-from isslim.compress.kinds.language.training.evaluation import judged, perplexity
+from isslim.compress.kinds.language.training.evaluation import perplexity, perplexity_on_device
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes
@@ -118,7 +118,7 @@ def run(
         learner.attach(network)
         living = learner.living()
         if living is not None:
-            small, _ = axes.take(network.arrays(), network.declaration(), living)
+            small, _ = axes.select_components(network.arrays(), network.declaration(), living)
             network = network.rebuilt(small).to(device)
     declaration = network.declaration()
     save_model(folder, network, text.words, tied=is_tied(declaration))
@@ -153,7 +153,7 @@ def beginning(
     first = cut(whole, start, output, text.train, Regularisation(**config["regularisation"]), seed)
     _show(
         0.0,
-        f"cut to {dict(first.declaration().axes)}: validation perplexity {judged(first, text.valid):.2f}",
+        f"cut to {dict(first.declaration().axes)}: validation perplexity {perplexity_on_device(first, text.valid):.2f}",
     )
     return (whole if start.teacher else None), first
 

@@ -26,7 +26,7 @@ from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
 from isslim.compress.pruning import axes
 from isslim.runtime.language.scoring import perplexity
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.latency import compare
 
 SHAPES = ((1, 1), (30, 1), (30, 10))
@@ -63,14 +63,14 @@ def measured(config: str, seed: int, corpus: str, output: Path) -> dict[str, Any
     text = read_corpus(corpus, VOCABULARY).test.tolist()
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        sessions: dict[str, VariantSession] = {}
+        sessions: dict[str, LanguageSession] = {}
         for name, network in networks.items():
             plain, small = Path(folder) / f"{name}.onnx", Path(folder) / f"{name}-int8.onnx"
             export(network, plain)
             quantize(plain, small)
             sessions |= {
-                name: VariantSession(plain, threads=1),
-                f"{name}-int8": VariantSession(small, threads=1),
+                name: LanguageSession(plain, threads=1),
+                f"{name}-int8": LanguageSession(small, threads=1),
             }
             work = axes.mult_adds(network.declaration())
             rows |= {each: {"mult_adds": work, "shapes": {}} for each in (name, f"{name}-int8")}

@@ -25,12 +25,12 @@ import torch
 from safetensors.numpy import load, save
 
 from isslim.compress.commands.saving import write
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.ranking import Pruned, learn, prune, remaining
+from isslim.compress.pruning.ranking import Pruned, prune, rank_components, remaining
 from isslim.compress.pruning.rotation import rotate
 from isslim.compress.training.learners.groups import Groups
 
@@ -115,13 +115,13 @@ def cut(
 def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> Pruned:
     """The mildest cut that leaves at most `share` of the multiply-adds."""
     declaration = whole.declaration()
-    observed = observe(whole, training[:OBSERVED])
-    learned = learn(
+    observed = collect_activations(whole, training[:OBSERVED])
+    removal_plan = rank_components(
         whole.arrays(),
         declaration,
         observed,
         prunable=tuple(declaration.axes),
-        narrowed=True,
+        insert_bottleneck=True,
         count="mult_adds",
     )
     most = share * axes.mult_adds(declaration)
@@ -130,9 +130,11 @@ def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> P
     for _ in range(HALVINGS):
         middle = (mild + bold) / 2
         mild, bold = (
-            (mild, middle) if axes.mult_adds(remaining(learned, middle)) <= most else (middle, bold)
+            (mild, middle)
+            if axes.mult_adds(remaining(removal_plan, middle)) <= most
+            else (middle, bold)
         )
-    return prune(learned, bold)
+    return prune(removal_plan, bold)
 
 
 def _largest(
@@ -141,7 +143,7 @@ def _largest(
     """Per axis the components of largest norm, biases outside, as many as `sizes` says; of a bottleneck singular values."""
     arrays, declaration = whole.arrays(), whole.declaration()
     if bottleneck.AXIS in sizes:
-        arrays, declaration = bottleneck.inserted(arrays, declaration)
+        arrays, declaration = bottleneck.insert(arrays, declaration)
         singular = np.linalg.svd(arrays["decoder.weight"].astype(np.float64), full_matrices=False)[
             2
         ].T
@@ -153,4 +155,4 @@ def _largest(
         axis: np.sort(np.argsort(-norms[axis], kind="stable")[: sizes[axis]])
         for axis in declaration.axes
     }
-    return whole.rebuilt(axes.take(arrays, declaration, keep)[0], noise)
+    return whole.rebuilt(axes.select_components(arrays, declaration, keep)[0], noise)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from isslim.card.markdown import table
 from isslim.types.manifest import CurvePoint, Manifest, Sized, Task
-from isslim.types.quality import Scale, counted, scale_of
+from isslim.types.quality import MetricFormat, counted, metric_format_of
 from isslim.types.report import Report
 from isslim.types.wording import axis_name
 
@@ -24,7 +24,7 @@ _SURELY = "Of those that surely reach the budget (by the lower end of the interv
 def curve_section(manifest: Manifest, report: Report) -> str:
     """What was tried on the way, the chosen point in bold."""
     scale, timed = (
-        scale_of(manifest.metric),
+        metric_format_of(manifest.metric),
         any(point.speedup is not None for point in report.curve),
     )
     original = manifest.variants[0]
@@ -60,7 +60,7 @@ def _sizes(model: Sized, axes: Sequence[str]) -> list[str]:
 
 
 def _tried(
-    point: CurvePoint, axes: Sequence[str], scale: Scale, timed: bool, sampled: bool
+    point: CurvePoint, axes: Sequence[str], scale: MetricFormat, timed: bool, sampled: bool
 ) -> list[str]:
     """A row of the trade-off, in bold for the chosen point."""
     row = [
@@ -81,7 +81,7 @@ def _tried(
 def _reading(manifest: Manifest, report: Report) -> str:
     """How the trade-off is to be read, and why its perplexities are not those of the variants."""
     budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
-    scale = scale_of(manifest.metric)
+    scale = metric_format_of(manifest.metric)
     when = (
         "after its round of learning"
         if manifest.recipe.mode == "learn"
@@ -116,7 +116,7 @@ def _reading(manifest: Manifest, report: Report) -> str:
     return text + "."
 
 
-def _measured(manifest: Manifest, scale: Scale) -> str:
+def _measured(manifest: Manifest, scale: MetricFormat) -> str:
     """How the candidates of a graph were judged: as its variants are, so that there is no estimate to speak of."""
     budget = manifest.recipe.budget
     text = f"The {scale.name} is measured as that of the variants is"
@@ -141,7 +141,10 @@ def learning_sections(manifest: Manifest, report: Report) -> list[str]:
         ]
         for each in report.epochs
     ]  # fmt: skip
-    trained, held_out = _TRAINED.get(manifest.task, "perplexity"), scale_of(manifest.metric).name
+    trained, held_out = (
+        _TRAINED.get(manifest.task, "perplexity"),
+        metric_format_of(manifest.metric).name,
+    )
     head = [
         "round",
         "units",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from isslim.types.manifest import Manifest, Task
-from isslim.types.quality import Scale, scale_of
+from isslim.types.quality import MetricFormat, metric_format_of
 
 _MEANINGS = {
     "output_change": "the root mean square of the difference to the original's output, relative to that output's standard "
@@ -18,14 +18,14 @@ _MEANINGS = {
 """Metrics of a graph's outputs."""
 
 
-def judged(manifest: Manifest, scores: Mapping[Task, str]) -> str:
+def metric_section(manifest: Manifest, scores: Mapping[Task, str]) -> str:
     """A paragraph under the table of variants.
 
     Args:
         manifest: of the bundle.
         scores: how metrics of a task are called, where there are several.
     """
-    origin, scale = manifest.provenance, scale_of(manifest.metric)
+    origin, scale = manifest.provenance, metric_format_of(manifest.metric)
     if origin.evaluation is not None:
         return (
             f"Quality was judged by the {origin.evaluation}: *{scale.name}* is the number that it printed for each variant's "
@@ -52,15 +52,15 @@ def _along(place: int | None) -> str:
     return "" if place is None else f" (along dimension {place}, counted from 0)"
 
 
-def _streams(manifest: Manifest, scale: Scale) -> str:
+def _streams(manifest: Manifest, scale: MetricFormat) -> str:
     """What becomes of variants whose caller carries states from run to run."""
-    told = []
+    description = []
     for variant in manifest.variants:
         if variant.states is not None and variant.states.stream is not None:
             stream = variant.states.stream
             end = scale.loss(stream.end_loss).removeprefix("+")
-            told.append(
+            description.append(
                 f"`{variant.name}` {scale.loss(stream.loss).removeprefix('+')}, at its end {end}"
             )
             runs = stream.runs
-    return f"Over a stream of {runs} of these runs, each variant going on from its own states: {'; '.join(told)}."
+    return f"Over a stream of {runs} of these runs, each variant going on from its own states: {'; '.join(description)}."

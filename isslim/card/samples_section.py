@@ -10,9 +10,9 @@ from isslim.types.report import Report, Sample
 
 AROUND = 90
 """Characters that are quoted on either side of where an answer begins and ends."""
-LONGEST_WORD = 20
+MAX_WORD = 20
 """A quotation is widened to whole words, by at most so many characters."""
-LONGEST, SHOWN_GOLDEN = 240, 3
+MAX_CHARACTERS, SHOWN_GOLDEN = 240, 3
 """Characters of a question or an answer in the card; golden answers to one question."""
 
 
@@ -22,15 +22,15 @@ def samples_section(report: Report) -> list[str]:
         return []
     original, other = ([each.answers[side] for each in report.samples] for side in (0, -1))
     same = sum(one.text == two.text for one, two in zip(original, other, strict=True))
-    told = (
+    description = (
         f"{len(report.samples)} of the held-out questions, spread over all of them; behind each answer its probability. "
         f"`{original[0].variant}` and `{other[0].variant}` give the same answer to {same} of them."
     )
     if any(each.golden_span for each in report.samples):
-        told += " The golden answer is bold in its context."
+        description += " The golden answer is bold in its context."
     return [
         "## Sample questions",
-        told,
+        description,
         *(_sample(number, each) for number, each in enumerate(report.samples, 1)),
     ]
 
@@ -73,7 +73,7 @@ def _sample(number: int, sample: Sample) -> str:
 
 def _whole_words(context: str, begin: int, end: int) -> tuple[int, int]:
     begin, end = max(begin, 0), min(end, len(context))
-    least, most = max(begin - LONGEST_WORD, 0), min(end + LONGEST_WORD, len(context))
+    least, most = max(begin - MAX_WORD, 0), min(end + MAX_WORD, len(context))
     while begin > least and not context[begin - 1].isspace():
         begin -= 1
     while end < most and not context[end].isspace():
@@ -98,10 +98,10 @@ def _quoted(context: str, begin: int, end: int, bold: tuple[int, int] | None) ->
 
 
 def _short(text: str) -> str:
-    """A text of at most `LONGEST` characters, its middle left out where it is longer."""
-    half = LONGEST // 2
+    """A text of at most `MAX_CHARACTERS` characters, its middle left out where it is longer."""
+    half = MAX_CHARACTERS // 2
     return (
         escaped(text)
-        if len(text) <= LONGEST
+        if len(text) <= MAX_CHARACTERS
         else f"{escaped(text[:half])} … {escaped(text[-half:])}"
     )

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from isslim.card.markdown import table
-from isslim.runtime.graphs.recorded_inputs import SAMPLES, Inputs, read_runs
+from isslim.runtime.graphs.recorded_inputs import SAMPLES, NamedArrays, read_runs
 from isslim.types.manifest import Manifest, TextContract
 
 SHOWN = 64
 """Numbers that an example in the card may have; with more it is a file."""
 
 
-def use_section(folder: Path, manifest: Manifest) -> str:
+def usage_section(folder: Path, manifest: Manifest) -> str:
     """How a model is asked.
 
     Args:
@@ -25,7 +25,7 @@ def use_section(folder: Path, manifest: Manifest) -> str:
         return _texts(manifest, manifest.text)
     if manifest.task == "graph":
         return _graph(manifest.name, read_runs((folder / SAMPLES).read_bytes())[0])
-    return f"## How it is asked\n\n{_asked('qa', {'model': manifest.name, 'question': '...', 'context': '...'})}"
+    return f"## How it is asked\n\n{_request_example('qa', {'model': manifest.name, 'question': '...', 'context': '...'})}"
 
 
 def _texts(manifest: Manifest, text: TextContract) -> str:
@@ -44,16 +44,18 @@ def _texts(manifest: Manifest, text: TextContract) -> str:
         "## How texts are read\n\n"
         f"One token is a {text.unit} of {text.vocabulary:,}; before the first stands {start}; what is not in the vocabulary "
         f"{unknown}. Perplexity is exp of the mean negative natural log-probability of all scored tokens.\n\n"
-        f"{_asked('score', body)}"
+        f"{_request_example('score', body)}"
     )
 
 
-def _graph(name: str, run: Inputs) -> str:
+def _graph(name: str, run: NamedArrays) -> str:
     rows = [[f"`{each}`", str(array.dtype), str(list(array.shape))] for each, array in run.items()]
     ways = f"`isslim run {name} inputs.npz` with an array for each input in the file, or:\n\n"
     path = f"models/{name}/run"
     if sum(array.size for array in run.values()) <= SHOWN:
-        ways += _asked(path, {"inputs": {each: array.tolist() for each, array in run.items()}})
+        ways += _request_example(
+            path, {"inputs": {each: array.tolist() for each, array in run.items()}}
+        )
     else:
         ways += f"```\ncurl -s localhost:8000/{path} -H 'content-type: application/x-npz' --data-binary @inputs.npz\n```"
     head = ["input", "type", "shape in the run that was timed"]
@@ -64,6 +66,6 @@ def _graph(name: str, run: Inputs) -> str:
     return f"## How it is run\n\n{table(head, rows)}\n\n{kept}\n\n{ways}"
 
 
-def _asked(path: str, body: Mapping[str, object]) -> str:
+def _request_example(path: str, body: Mapping[str, object]) -> str:
     content = json.dumps(body).replace("'", r"'\''")
     return f"```\ncurl -s localhost:8000/{path} -H 'content-type: application/json' \\\n  -d '{content}'\n```"

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from isslim.client.forms import Companions, GraphRun, ProblemError, Unreachable
 from isslim.client.transport import Transport, part
-from isslim.types.arrays import npz, read_npz
+from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, Sweep
 from isslim.types.manifest import Manifest
@@ -235,7 +235,7 @@ class Client(Transport):
         response = self._raw(
             "POST",
             f"/models/{model}/run",
-            content=npz(inputs),
+            content=dump_npz(inputs),
             headers={"content-type": "application/x-npz"},
             params={"variants": list(variants), "outputs": list(outputs), "device": device},
         )

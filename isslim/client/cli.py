@@ -15,7 +15,7 @@ from isslim.client import inspecting, serving, show
 from isslim.client.api import Client
 from isslim.client.companions import with_companions
 from isslim.client.forms import Companions, ProblemError, Unreachable
-from isslim.types.arrays import BadArrays, npz, read_npz
+from isslim.types.arrays import BadArrays, dump_npz, read_npz
 from isslim.types.jobs import JobState
 from isslim.types.recipe import Budget, Recipe
 
@@ -127,7 +127,7 @@ def compress(
     with Client(url) as client:
         job = client.compress(model, recipe=recipe, **companions)
         console.print(f"job {job.id}")
-        job = show.follow(client, job.id, console, inspecting.told)
+        job = show.follow(client, job.id, console, inspecting.print_inspection)
         show.outcome(job, console)
         if job.state is not JobState.SUCCEEDED:
             raise typer.Exit(1)
@@ -242,7 +242,8 @@ def ask(
 def run(
     model: Annotated[str, typer.Argument(help="id or name")],
     inputs: Annotated[
-        Path, typer.Argument(exists=True, dir_okay=False, help="npz with an array for each input")
+        Path,
+        typer.Argument(exists=True, dir_okay=False, help="dump_npz with an array for each input"),
     ],
     variant: VariantNames = None,
     device: Device = "cpu",
@@ -250,7 +251,8 @@ def run(
         list[str] | None, typer.Option(help="of the graph's outputs; repeat; none: all")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(dir_okay=False, help="npz to write, arrays `<variant>/<output>`")
+        Path | None,
+        typer.Option(dir_okay=False, help="dump_npz to write, arrays `<variant>/<output>`"),
     ] = None,
     url: Url = HERE,
 ) -> None:
@@ -263,7 +265,7 @@ def run(
         found = client.run(model, arrays, variant or [], outputs=output or [], device=device)
     if out is not None:
         out.write_bytes(
-            npz(
+            dump_npz(
                 {
                     f"{each}/{name}": array
                     for each, ran in found.items()
@@ -313,7 +315,7 @@ def show_job(context: typer.Context, job: str) -> None:
         found = client.job(job)
     console.print(show.jobs_table([found]))
     if found.inspection is not None:
-        inspecting.told(found.inspection, console)
+        inspecting.print_inspection(found.inspection, console)
     for line in found.log:
         console.print(f"  {line}", highlight=False, markup=False)
     if found.state.ended:

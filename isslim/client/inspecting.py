@@ -27,7 +27,7 @@ CheckPerplexity = Annotated[
         help="of a language model: the perplexity that you measured; it is refused where it has another"
     ),
 ]
-MOST_LAYERS = 40
+MAX_LAYERS = 40
 """Lines of layers and of reasons in a terminal; JSON has all."""
 _KINDS = {
     "language-model": "language model",
@@ -102,7 +102,7 @@ def shown(found: Inspection, name: str) -> RenderableType:
     return Group(*parts)
 
 
-def told(found: Inspection, console: Console) -> None:
+def print_inspection(found: Inspection, console: Console) -> None:
     """Says what a job has understood, in front of its progress; a refusal is told where the job ends."""
     console.print(shown(found.model_copy(update={"problem": None}), "the upload"))
 
@@ -168,5 +168,5 @@ def _vocabulary(found: Inspection) -> list[str]:
 
 
 def _few(lines: list[str]) -> list[str]:
-    left = len(lines) - MOST_LAYERS
-    return lines if left <= 0 else [*lines[:MOST_LAYERS], f"and {left} more"]
+    left = len(lines) - MAX_LAYERS
+    return lines if left <= 0 else [*lines[:MAX_LAYERS], f"and {left} more"]

@@ -35,8 +35,8 @@ def serve(
     try:
         _try_to_listen(host, port)
     except OSError as error:
-        told = f"cannot listen on {address}: {error.strerror}; take another --host or --port"
-        console.print(told, style="red", markup=False)
+        description = f"cannot listen on {address}: {error.strerror}; take another --host or --port"
+        console.print(description, style="red", markup=False)
         raise typer.Exit(1) from error
     environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
     # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would
@@ -46,10 +46,10 @@ def serve(
         subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)
         for module in ("isslim.service", "isslim.compress.worker")
     ]
-    told = (
+    description = (
         f"service on http://{address} (documentation at /docs), worker beside it; Ctrl-C ends both"
     )
-    console.print(told, markup=False)
+    console.print(description, markup=False)
     try:
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)

@@ -18,8 +18,15 @@ from isslim.client.forms import GraphRun
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState, Sweep
 from isslim.types.manifest import Estimate, Manifest, VariantRecord
-from isslim.types.quality import Scale, counted, output_change, scale_of
-from isslim.types.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, file_size, one_run
+from isslim.types.quality import MetricFormat, counted, metric_format_of, output_change
+from isslim.types.wording import (
+    NOT_JUDGED,
+    NOTHING_JUDGED,
+    RANDOM,
+    as_fast,
+    describe_run,
+    file_size,
+)
 
 
 def terminal() -> Console:
@@ -48,8 +55,10 @@ def follow(
         TextColumn("{task.percentage:>3.0f}%"),
     )
     # A long message goes on in further lines: it is never cut off.
-    told = TextColumn("{task.description}", table_column=Column(ratio=1, overflow="fold"))
-    with Progress(*columns, TimeElapsedColumn(), told, console=console, expand=True) as progress:
+    description = TextColumn("{task.description}", table_column=Column(ratio=1, overflow="fold"))
+    with Progress(
+        *columns, TimeElapsedColumn(), description, console=console, expand=True
+    ) as progress:
         bar = progress.add_task("waiting for a worker", total=1.0, stage="queued")
 
         def changed(job: Job) -> None:
@@ -123,10 +132,10 @@ def front_table(sweep: Sweep) -> Table:
 
 def _against(loss: float, estimate: Estimate | None) -> str:
     """A loss of a metric that the job does not name, in that metric's own unit: a share, or points of F1."""
-    told = f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
+    description = f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
     if estimate is None:
-        return told
-    return f"{told} (95 %: {estimate.low:+.3g} to {estimate.high:+.3g}, {counted(estimate)})"
+        return description
+    return f"{description} (95 %: {estimate.low:+.3g} to {estimate.high:+.3g}, {counted(estimate)})"
 
 
 def jobs_table(jobs: list[Job]) -> Table:
@@ -157,7 +166,7 @@ def models_table(models: list[dict[str, Any]]) -> Table:
             continue
         for index, variant in enumerate(model["variants"]):
             record = VariantRecord.model_validate(variant)
-            spoken, scale = record.sentence, scale_of(model["metric"])
+            spoken, scale = record.primary_latency, metric_format_of(model["metric"])
             table.add_row(
                 named if index == 0 else "",
                 record.name,
@@ -165,16 +174,16 @@ def models_table(models: list[dict[str, Any]]) -> Table:
                 NOT_JUDGED
                 if model.get("not_judged") and record.name != "original"
                 else f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
-                f"{spoken.milliseconds:.2f} ms ({one_run(model['task'], spoken.steps, spoken.batch, spoken.run)})",
+                f"{spoken.milliseconds:.2f} ms ({describe_run(model['task'], spoken.steps, spoken.batch, spoken.run)})",
             )
     return table
 
 
 def comparison_table(manifest: Manifest) -> Table:
     """The variants of one model side by side."""
-    scale = scale_of(manifest.metric)
+    scale = metric_format_of(manifest.metric)
     shapes = [
-        one_run(manifest.task, each.steps, each.batch, each.run)
+        describe_run(manifest.task, each.steps, each.batch, each.run)
         for each in manifest.variants[0].latency
     ]
     origin = manifest.provenance
@@ -210,10 +219,14 @@ def comparison_table(manifest: Manifest) -> Table:
     return table
 
 
-def _quality(scale: Scale, value: float, variant: VariantRecord) -> str:
+def _quality(scale: MetricFormat, value: float, variant: VariantRecord) -> str:
     """A variant's value and change, and below them how sure that is."""
-    told = f"{scale.value(value)} ({scale.change(variant.loss)})"
-    return told if variant.estimate is None else f"{told}\n[dim]{scale.sample(variant.estimate)}[/]"
+    description = f"{scale.value(value)} ({scale.change(variant.loss)})"
+    return (
+        description
+        if variant.estimate is None
+        else f"{description}\n[dim]{scale.sample(variant.estimate)}[/]"
+    )
 
 
 def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
@@ -275,18 +288,18 @@ def runs_table(model: str, runs: dict[str, GraphRun]) -> Table:
 
 
 def _output(array: NDArray[Any]) -> str:
-    told = f"{array.dtype} {list(array.shape)}"
+    description = f"{array.dtype} {list(array.shape)}"
     if array.dtype.kind not in "iuf" or not array.size:
-        return told
-    return f"{told}\n[dim]{array.min():.4g} to {array.max():.4g}[/]"
+        return description
+    return f"{description}\n[dim]{array.min():.4g} to {array.max():.4g}[/]"
 
 
 def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
     """What an output is beside that of the first variant."""
-    told = _output(found)
+    description = _output(found)
     if found.shape != first.shape or found.dtype.kind not in "biuf":
-        return told
-    return f"{told}\n{output_change([(found, first)]):.2%} changed"
+        return description
+    return f"{description}\n{output_change([(found, first)]):.2%} changed"
 
 
 def _span(span: dict[str, Any]) -> str:

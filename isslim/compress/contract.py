@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.export.quantize import EightBit, Form
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Declaration, Keep
-from isslim.compress.pruning.moments import Observed
+from isslim.compress.pruning.axes import Keep, NetworkAxes
+from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.network import Network
 from isslim.runtime.graphs.shapes import Shape
 from isslim.types.inspection import LayerRecord
 from isslim.types.manifest import (
-    SENTENCE,
+    PRIMARY_SHAPE,
     CheckRecord,
     CurvePoint,
     EpochPoint,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from isslim.compress.pruning.ranking import Pruned
 
 Model = TypeVar("Model", bound=Network)
-Tell = Callable[[float, str], None]
+ProgressCallback = Callable[[float, str], None]
 
 
 class StageReport(Protocol):
@@ -52,7 +52,7 @@ class StageReport(Protocol):
     def enter(self, name: str, message: str) -> None:
         """Begins a stage."""
 
-    def tell(self, done: float, message: str) -> None:
+    def progress(self, done: float, message: str) -> None:
         """Progress inside it."""
 
 
@@ -93,7 +93,7 @@ class Origin:
 
     @classmethod
     def read(
-        cls, reading: Reading, calibration: str, held_out: str, warnings: tuple[str, ...] = ()
+        cls, reading: IngestReport, calibration: str, held_out: str, warnings: tuple[str, ...] = ()
     ) -> Origin:
         """The origin of a checkpoint that was read in this way."""
         return cls(
@@ -113,7 +113,7 @@ class Published:
     Attributes:
         kept: whether its float32 form keeps to the budget.
         missed: whether its int8 form alone does not, though the original's would.
-        loss: of a budget of quality, what was compared with it (`isslim.types.quality.weighed`): of
+        loss: of a budget of quality, what was compared with it (`isslim.types.quality.compared_loss`): of
             the float32 form, or where only the int8 form missed the budget of that; None of other
             budgets.
     """
@@ -132,7 +132,7 @@ class Candidate(Generic[Model]):
         kept: per axis, which of the original's components it has, ascending.
         checks: the proofs of its cuts.
         curve: everything that was tried on the way.
-        told: what training did, in a line; None without any.
+        description: what training did, in a line; None without any.
         epochs: of learning.
         cautions: what the report should say of the data that it was cut by.
     """
@@ -141,7 +141,7 @@ class Candidate(Generic[Model]):
     kept: Keep
     checks: list[CheckRecord]
     curve: list[CurvePoint]
-    told: str | None = None
+    description: str | None = None
     epochs: list[EpochPoint] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
 
@@ -152,7 +152,7 @@ class ModelTask(ABC, Generic[Model]):
     Attributes:
         task: what the manifest calls it.
         usual_shapes: of the latencies that are published, the one that is spoken of first or
-            `SENTENCE`.
+            `PRIMARY_SHAPE`.
         original: the uploaded model.
         recipe: what is asked for; its budget is settled.
         metric: what a loss is about.
@@ -180,9 +180,9 @@ class ModelTask(ABC, Generic[Model]):
         )
 
     @property
-    def spoken_shape(self) -> Shape:
+    def primary_shape(self) -> Shape:
         """Of the latency that is spoken of, and that a speed budget is about."""
-        usual = Shape(*SENTENCE)
+        usual = Shape(*PRIMARY_SHAPE)
         return usual if not self.recipe.shapes and usual in self.shapes else self.shapes[0]
 
     @property
@@ -191,14 +191,14 @@ class ModelTask(ABC, Generic[Model]):
         return None
 
     @abstractmethod
-    def observe(self, tell: Tell) -> Observed:
+    def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
         """What calibration data says of the original."""
 
     @abstractmethod
-    def judge(self, network: Model) -> Quality:
+    def evaluate(self, network: Model) -> Quality:
         """A quick estimate on the held-out data, the same for original and candidates."""
 
-    def observed_loss(self, network: Model) -> float | None:
+    def calibration_loss(self, network: Model) -> float | None:
         """How much worse than the original on the calibration data; None where that is not judged.
 
         For choosing what to remove: it is fitted to by that, and no figure of quality.
@@ -268,14 +268,14 @@ class ModelTask(ABC, Generic[Model]):
         """Times graphs at a shape on one thread, interleaved with the one called `original`."""
 
     @abstractmethod
-    def parts(self, declaration: Declaration) -> list[PartRecord]:
+    def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
         """Where the parameters and the work of a network of these sizes are."""
 
     @abstractmethod
     def save_companions(self, folder: Path) -> None:
         """Writes what the service needs beside the graphs, such as the tokenizer."""
 
-    def parameters(self, declaration: Declaration) -> int:
+    def parameters(self, declaration: NetworkAxes) -> int:
         """How many parameters a network of these sizes has."""
         return axes.parameters(declaration)
 
@@ -303,19 +303,21 @@ class ModelTask(ABC, Generic[Model]):
         """
         return []
 
-    def is_tied(self, declaration: Declaration) -> bool:
+    def is_tied(self, declaration: NetworkAxes) -> bool:
         """Whether output and input share one matrix."""
         return False
 
-    def prunable(self, declaration: Declaration) -> list[str]:
+    def prunable(self, declaration: NetworkAxes) -> list[str]:
         """The axes that may shrink."""
         return list(declaration.axes)
 
-    def cost(self, work: Path, tell: Tell) -> Callable[[Declaration], float] | None:
+    def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
         """What a speed budget values removals by; None: by multiply-adds."""
         return None
 
-    def finetune(self, network: Model, folder: Path, tell: Tell) -> tuple[Model, str]:
+    def finetune(
+        self, network: Model, folder: Path, progress: ProgressCallback
+    ) -> tuple[Model, str]:
         """Distils the original into a small network for the recipe's minutes; returns it and what happened in a line.
 
         Raises:
@@ -336,7 +338,7 @@ class ModelTask(ABC, Generic[Model]):
 
 
 @dataclass(frozen=True)
-class Taught(Generic[Model]):
+class TrainingResult(Generic[Model]):
     """A trained network, its epochs, and per axis that lost components which of the given network's are left."""
 
     network: Model
@@ -356,7 +358,7 @@ class Trainer(ABC, Generic[Model]):
 
     @property
     @abstractmethod
-    def told(self) -> str:
+    def data_description(self) -> str:
         """How much data there is to train on, in words."""
 
     @abstractmethod
@@ -364,13 +366,18 @@ class Trainer(ABC, Generic[Model]):
         """The original's architecture and sizes with random weights, for a learner that begins at nothing."""
 
     @abstractmethod
-    def observe(self, network: Model) -> Observed:
+    def collect_activations(self, network: Model) -> ActivationStatistics:
         """Moments over the training data, as much of it as calibration takes."""
 
     @abstractmethod
     def distil(
-        self, network: Model, epochs: float, round_: int, checkpoint: Path, tell: Tell
-    ) -> Taught[Model]:
+        self,
+        network: Model,
+        epochs: float,
+        round_: int,
+        checkpoint: Path,
+        progress: ProgressCallback,
+    ) -> TrainingResult[Model]:
         """Trains a copy with the original as teacher; resumed from the checkpoint if it is there.
 
         Raises:
@@ -379,8 +386,14 @@ class Trainer(ABC, Generic[Model]):
 
     @abstractmethod
     def learn(
-        self, network: Model, share: float, epochs: float, round_: int, checkpoint: Path, tell: Tell
-    ) -> Taught[Model]:
+        self,
+        network: Model,
+        share: float,
+        epochs: float,
+        round_: int,
+        checkpoint: Path,
+        progress: ProgressCallback,
+    ) -> TrainingResult[Model]:
         """Trains a copy with the recipe's learner, which takes `share` of the components away.
 
         Raises:

@@ -26,7 +26,7 @@ from isslim.compress.card.card import write_card
 from isslim.compress.contract import Candidate, Model, ModelTask, Origin
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.measurement.measure import Measured, best_compressed, measure
 from isslim.compress.processes.command_metrics import Evaluations
 from isslim.compress.pruning import axes
@@ -62,14 +62,14 @@ class Stages:
         """Begins a stage; the one before it ends."""
         self.note()
         self._name, self._since = name, time.monotonic()
-        self.tell(0.0, message)
+        self.progress(0.0, message)
 
     def note(self) -> None:
         """Writes down the time that the current stage has taken so far."""
         if self._name:
             self.seconds[self._name] = round(time.monotonic() - self._since, 2)
 
-    def tell(self, done: float, message: str) -> None:
+    def progress(self, done: float, message: str) -> None:
         """Progress inside the current stage: `done` from 0 to 1."""
         start, end = self.SHARES[self._name]
         self._progress(self._name, start + done * (end - start), message)
@@ -77,12 +77,12 @@ class Stages:
 
 def run(
     request: CompressionRequest,
-    inputs: Inputs,
+    inputs: UploadedFiles,
     work: Path,
     report: Progress,
     bundles: BundleStore,
     evaluations: Evaluations = MappingProxyType({}),
-    tell: Callable[[Inspection], None] = lambda _: None,
+    on_inspection: Callable[[Inspection], None] = lambda _: None,
 ) -> str:
     """Compresses an uploaded model and publishes the bundle.
 
@@ -93,7 +93,7 @@ def run(
         report: called with stage, share of the whole done (0 to 1) and a message.
         bundles: where the bundle goes.
         evaluations: commands that the recipe's metric may name.
-        tell: called once with what was understood of the upload, before anything else is done with
+        on_inspection: called once with what was understood of the upload, before anything else is done with
             it.
 
     Returns:
@@ -105,8 +105,8 @@ def run(
     torch.manual_seed(request.recipe.seed)
     stages = Stages(report)
     stages.enter("ingest", "reading the model")
-    task, inspection = begin(inputs, request.recipe, tell, evaluations)
-    task.judge(task.original)  # remembered by the task; what cannot be judged ends here
+    task, inspection = begin(inputs, request.recipe, on_inspection, evaluations)
+    task.evaluate(task.original)  # remembered by the task; what cannot be judged ends here
     return _compress(task, inspection, request, work, stages, bundles)
 
 
@@ -135,13 +135,13 @@ def _compress(
         axes=_axes(task.original, found),
         variants=measured.variants,
         checks=[*found.checks, *measured.checks],
-        provenance=_provenance(request, task.origin, found.told, task.evaluation, stages),
+        provenance=_provenance(request, task.origin, found.description, task.evaluation, stages),
         files=[],
     )
     summary = Report(
         inspection=inspection,
         curve=found.curve,
-        original_value=task.judge(task.original).value,
+        original_value=task.evaluate(task.original).value,
         epochs=found.epochs,
         verdict=measured.conclusions.text,
         conclusions=measured.conclusions,
@@ -155,7 +155,7 @@ def _compress(
     seal(bundle, manifest)
     bundle_id = bundles.publish(bundle)
     shutil.rmtree(bundle.parent, ignore_errors=True)
-    stages.tell(1.0, f"published {bundle_id}: {summary.verdict}")
+    stages.progress(1.0, f"published {bundle_id}: {summary.verdict}")
     return bundle_id
 
 
@@ -201,7 +201,7 @@ def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model
             refused, curve = each.measured.left_out, found.curve
             published, number = each.measured.published, number + 1
             if not published.kept or (published.missed and not trains):
-                stages.tell(1.0, f"stepping back: {'; '.join(refused)}")
+                stages.progress(1.0, f"stepping back: {'; '.join(refused)}")
             try:
                 found = tries.send(published)
             except StopIteration:

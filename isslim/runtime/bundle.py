@@ -13,12 +13,12 @@ from typing import ClassVar, Generic, TypeVar
 
 from isslim.runtime.errors import UnknownVariant
 from isslim.runtime.graphs.shapes import Shape
-from isslim.runtime.opening import OpenedGraph
+from isslim.runtime.opening import OrtSession
 from isslim.store.bundles import OpenBundle
 from isslim.types.manifest import LatencyRecord, Manifest, Task, VariantName, VariantRecord
 
 Key = tuple[str, str, int]
-Session = TypeVar("Session", bound=OpenedGraph)
+Session = TypeVar("Session", bound=OrtSession)
 
 
 class LoadedModel(ABC, Generic[Session]):

@@ -31,23 +31,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_ROUNDS, MOST_ROUNDS, BURST = 7, 301, 3
-WARM_SECONDS, WARM_LONGEST = 0.005, 0.05
+MIN_ROUNDS, MAX_ROUNDS, BURST = 7, 301, 3
+WARM_SECONDS, WARM_MAX_SECONDS = 0.005, 0.05
 """Uncounted runs at the start of a burst: at least one, and for so long; on a busy host never
 longer than the second."""
 SLOW_SECONDS = 1.0
 """A run of so long is timed once a round and warmed by its first run alone: cold caches are nothing
 to it."""
 SECONDS = 3.0
-"""How long one comparison may take beyond `LEAST_ROUNDS`."""
-MOST_SECONDS = 60.0
+"""How long one comparison may take beyond `MIN_ROUNDS`."""
+MAX_SECONDS = 60.0
 """After which, warm-up included, no further round is begun; there is always one."""
 PATIENCE = 3.0
 """How long a busy host is waited for before the comparison is made once more."""
-LEAST_SHARE, MOST_EXCESS, EXCESS_MS = 0.95, 1.1, 0.01
+MIN_SHARE, MAX_EXCESS, EXCESS_MS = 0.95, 1.1, 0.01
 """A host is busy when the thread had less than this share of the time, or when the wall says so
 many times the least CPU time."""
-LEAST_BUSY_ROUNDS = 15
+MIN_BUSY_ROUNDS = 15
 """Of a figure that is relied on though the host was busy: among fewer there may be no undisturbed
 run."""
 UNSETTLED = 1.15
@@ -95,7 +95,7 @@ class Timed:
         if self.cpu is None:
             return False
         wall, cpu = (float(np.median(self.rounds(basis))) for basis in ("wall", "cpu"))
-        return wall > max(MOST_EXCESS * cpu, cpu + EXCESS_MS)
+        return wall > max(MAX_EXCESS * cpu, cpu + EXCESS_MS)
 
     @property
     def is_unsettled(self) -> bool:
@@ -129,7 +129,7 @@ class Comparison:
     def settled(self, names: Iterable[str]) -> bool:
         """Whether figures may be made of these calls: on a quiet host always, on a busy one where CPU time is to be trusted."""
         few = [self.timed[name] for name in names]
-        enough = all(len(each.wall) >= LEAST_BUSY_ROUNDS and not each.is_unsettled for each in few)
+        enough = all(len(each.wall) >= MIN_BUSY_ROUNDS and not each.is_unsettled for each in few)
         return not self.busy or (self.basis == "cpu" and enough)
 
 
@@ -151,7 +151,7 @@ def interleave(
     Returns:
         Milliseconds of every run, and whether the host was busy.
     """
-    until = time.perf_counter() + MOST_SECONDS
+    until = time.perf_counter() + MAX_SECONDS
     reads_cpu = threads == 1 and device == "cpu"
     found = _compared(runs, pairs, threads, until, reads_cpu=reads_cpu)
     if pairs is not None or not found.busy or time.perf_counter() + PATIENCE + SECONDS > until:
@@ -181,7 +181,7 @@ def _compared(
         # counts, up to a limit.
         left, until = (
             1e3 * WARM_SECONDS,
-            time.perf_counter() + (WARM_LONGEST if reads_cpu else WARM_SECONDS),
+            time.perf_counter() + (WARM_MAX_SECONDS if reads_cpu else WARM_SECONDS),
         )
         least = math.inf
         while True:
@@ -204,8 +204,8 @@ def _compared(
             walls[name].append([wall for wall, _ in burst])
             leasts[name].append(min(least, *(cpu for _, cpu in burst)))
         rounds += 1
-        enough = pairs if pairs is not None else LEAST_ROUNDS
-        late = pairs is not None or rounds >= MOST_ROUNDS or time.perf_counter() - began > SECONDS
+        enough = pairs if pairs is not None else MIN_ROUNDS
+        late = pairs is not None or rounds >= MAX_ROUNDS or time.perf_counter() - began > SECONDS
         exhausted = pairs is None and time.perf_counter() > until
         if (rounds >= enough and late) or exhausted:
             break
@@ -213,7 +213,7 @@ def _compared(
     shortest = min((float(np.median(each)) for each in leasts.values()), default=0.0)
     if reads_cpu and shortest > 0 and 1e3 * _grain() <= COARSEST * shortest:
         timed = {name: Timed(np.array(walls[name]), np.array(leasts[name])) for name in runs}
-        busy = worked < LEAST_SHARE * took or any(each.is_disturbed for each in timed.values())
+        busy = worked < MIN_SHARE * took or any(each.is_disturbed for each in timed.values())
     else:
         timed = {name: Timed(np.array(walls[name])) for name in runs}
         busy = threads > 1 and _interruptions() - switches > BUSY_SWITCHES * threads * took
@@ -251,7 +251,7 @@ def _wait_for_calm(seconds: float) -> None:
         wall, cpu = time.perf_counter(), time.thread_time()
         while time.perf_counter() - wall < 0.02:
             pass
-        if time.thread_time() - cpu > LEAST_SHARE * (time.perf_counter() - wall):
+        if time.thread_time() - cpu > MIN_SHARE * (time.perf_counter() - wall):
             return
 
 

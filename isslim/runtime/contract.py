@@ -90,7 +90,7 @@ class Port(Protocol):
 
 
 @dataclass(frozen=True)
-class GraphSignature:
+class LanguageSignature:
     """What the runtime needs to know of a scoring graph.
 
     Attributes:
@@ -102,9 +102,9 @@ class GraphSignature:
     states: tuple[tuple[str, int], ...]
 
 
-def read_signature(
+def read_language_signature(
     inputs: Sequence[Port], outputs: Sequence[Port]
-) -> tuple[GraphSignature, list[str]]:
+) -> tuple[LanguageSignature, list[str]]:
     """Checks a graph's inputs and outputs against the contract of a scoring graph.
 
     Args:
@@ -115,7 +115,7 @@ def read_signature(
         The signature, and everything that breaks the contract, one line each (then the signature
         means nothing).
     """
-    ports = _Ports(inputs, outputs)
+    ports = _PortChecks(inputs, outputs)
     ports.require_inputs(_INPUTS)
     ports.require_outputs((TOKEN_LOG_PROBS, LOG_PROBS))
     vocabulary = _last(ports.made.get(LOG_PROBS))
@@ -134,7 +134,7 @@ def read_signature(
         else:
             states.append((name, width))
     ports.forbid_other_outputs({TOKEN_LOG_PROBS, LOG_PROBS, *(name + STATE_OUT for name in others)})
-    return GraphSignature(vocabulary or 0, tuple(states)), ports.issues
+    return LanguageSignature(vocabulary or 0, tuple(states)), ports.issues
 
 
 def read_question_signature(
@@ -149,7 +149,7 @@ def read_question_signature(
     Returns:
         E, and everything that breaks the contract, one line each (then E means nothing).
     """
-    ports = _Ports(inputs, outputs)
+    ports = _PortChecks(inputs, outputs)
     ports.require_inputs(_QUESTION_INPUTS)
     ports.require_outputs(_QUESTION_OUTPUTS)
     ports.issues += [
@@ -164,7 +164,7 @@ def read_question_signature(
     return widths[CONTEXT] or 0, ports.issues
 
 
-class _Ports:
+class _PortChecks:
     """The ports of a graph by name, and what was found wrong with them."""
 
     def __init__(self, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:

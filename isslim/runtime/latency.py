@@ -17,26 +17,26 @@ from typing import TypeVar
 import numpy as np
 
 from isslim.runtime.clock import Comparison, Times, interleave, ratio
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 from isslim.runtime.graphs.shapes import sizes
-from isslim.runtime.language.session import VariantSession
-from isslim.runtime.opening import OpenedGraph
-from isslim.runtime.questions.session import QuestionSession, Side
+from isslim.runtime.language.session import LanguageSession
+from isslim.runtime.opening import OrtSession
+from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.types.manifest import LatencyRecord, Ratio
 
 ALONE = "original-int8"
 """The variant that pruning has to beat."""
 CHARACTERS_OF_A_TOKEN = 16
 """W: what the longest word of a usual paragraph has."""
-WIDEST, WIDEST_SPREAD = 1.2, 1.6
+MAX_INTERVAL, MAX_SPREAD = 1.2, 1.6
 """Of a steady figure: upper end / lower end of its interval, and of eight in ten of the rounds'
 ratios."""
 
-Session = TypeVar("Session", bound=OpenedGraph)
+Session = TypeVar("Session", bound=OrtSession)
 
 
 def compare(
-    sessions: Mapping[str, VariantSession],
+    sessions: Mapping[str, LanguageSession],
     *,
     steps: int,
     batch: int,
@@ -62,7 +62,7 @@ def compare(
     """
     generator = np.random.default_rng(seed)
 
-    def ready(session: VariantSession) -> Callable[[], object]:
+    def ready(session: LanguageSession) -> Callable[[], object]:
         state = session.zero_state(batch)
         return lambda: session.run(tokens, targets, lengths, state)
 
@@ -109,12 +109,12 @@ def compare_questions(
     """
     width, generator = _first(sessions, baseline).width, np.random.default_rng(seed)
 
-    def side(length: int) -> Side:
+    def side(length: int) -> TokenBatch:
         vectors = generator.normal(0, 0.5, (length, batch, width)).astype(np.float32)
         # Every token of padding and unknown characters: which they are costs nothing, and every
         # model knows these.
         characters = generator.integers(0, 2, (length, batch, CHARACTERS_OF_A_TOKEN))
-        return Side(vectors, characters, np.full(batch, length, np.int32))
+        return TokenBatch(vectors, characters, np.full(batch, length, np.int32))
 
     context, question = side(steps), side(question_steps)
     runs = {name: partial(session.run, context, question) for name, session in sessions.items()}
@@ -122,9 +122,9 @@ def compare_questions(
 
 
 def compare_graphs(
-    sessions: Mapping[str, AnyGraph],
-    inputs: Inputs,
-    told: str,
+    sessions: Mapping[str, GraphSession],
+    inputs: NamedArrays,
+    description: str,
     *,
     pairs: int | None = None,
     baseline: str = "original",
@@ -134,7 +134,7 @@ def compare_graphs(
     Args:
         sessions: by name; `baseline` among them.
         inputs: of one run.
-        told: which run that is, in words.
+        description: which run that is, in words.
         pairs: rounds; None: as many as fit a few seconds.
         baseline: whose time is divided by the others'.
 
@@ -147,7 +147,7 @@ def compare_graphs(
     found = _records(
         runs, sessions, baseline, counted.get("steps", 1), counted.get("batch", 1), pairs
     )
-    return {name: record.model_copy(update={"run": told}) for name, record in found.items()}
+    return {name: record.model_copy(update={"run": description}) for name, record in found.items()}
 
 
 def _first(sessions: Mapping[str, Session], baseline: str) -> Session:
@@ -174,7 +174,7 @@ def _records(
 
 
 def _record(
-    name: str, found: Comparison, baseline: str, steps: int, batch: int, session: OpenedGraph
+    name: str, found: Comparison, baseline: str, steps: int, batch: int, session: OrtSession
 ) -> LatencyRecord:
     timed, basis = found.timed[name], found.basis
     times = {
@@ -212,4 +212,4 @@ def _is_steady(baseline: Times, times: Times) -> bool:
     """Whether the rounds agree on how many times as fast one is as the other."""
     _, low, high = ratio(baseline, times)
     tenth, ninth = np.quantile(baseline / times, (0.1, 0.9))
-    return high <= WIDEST * low and bool(ninth <= WIDEST_SPREAD * tenth)
+    return high <= MAX_INTERVAL * low and bool(ninth <= MAX_SPREAD * tenth)

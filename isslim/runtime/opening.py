@@ -45,7 +45,7 @@ def devices() -> list[str]:
     return [device for device, (provider, _) in _PROVIDERS.items() if provider in offered]
 
 
-class OpenedGraph:
+class OrtSession:
     """A graph ready to run. Runs may come from several threads at once; nothing of a run stays behind.
 
     Args:

@@ -14,20 +14,20 @@ import numpy as np
 
 from isslim.runtime.bundle import LoadedModel
 from isslim.runtime.errors import UnknownTask
-from isslim.runtime.graphs.recorded_inputs import SAMPLES, AnyGraph, Inputs, read_runs
-from isslim.runtime.graphs.shapes import Shape, shaped, usual
-from isslim.runtime.graphs.subprocess_session import IsolatedGraph
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, NamedArrays, read_runs
+from isslim.runtime.graphs.shapes import Shape, run_of_shape, usual_size
+from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.latency import compare, compare_graphs, compare_questions
-from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession
 from isslim.store.bundles import OpenBundle
 from isslim.types.manifest import LatencyRecord, Manifest
 
 
-class LoadedLanguageModel(LoadedModel[VariantSession]):
+class LoadedLanguageModel(LoadedModel[LanguageSession]):
     """A language model: scores texts through `isslim/runtime/language/scoring.py`.
 
     Attributes:
@@ -41,25 +41,25 @@ class LoadedLanguageModel(LoadedModel[VariantSession]):
         self.codec = TextCodec.from_folder(bundle.folder, bundle.manifest.contract)
 
     @classmethod
-    def open_session(cls, path: Path, *, threads: int, device: str) -> VariantSession:
+    def open_session(cls, path: Path, *, threads: int, device: str) -> LanguageSession:
         """A scoring graph."""
-        return VariantSession(path, threads=threads, device=device)
+        return LanguageSession(path, threads=threads, device=device)
 
     @classmethod
     def compare(
-        cls, manifest: Manifest, sessions: Mapping[str, VariantSession], shape: Shape
+        cls, manifest: Manifest, sessions: Mapping[str, LanguageSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
         """On random tokens."""
-        steps, batch = usual(shape)
+        steps, batch = usual_size(shape)
         return compare(sessions, steps=steps, batch=batch)
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
         """Every run makes the log-probabilities of all tokens, (T, B, V) in float32, wherever they are asked for."""
-        steps, batch = usual(shape)
+        steps, batch = usual_size(shape)
         return 4 * steps * batch * manifest.contract.vocabulary
 
-    def _warm(self, session: VariantSession) -> None:
+    def _warm(self, session: LanguageSession) -> None:
         ids = np.zeros((2, 1), np.int64)
         session.run(ids, ids, np.full(1, 2, np.int32), session.zero_state(1))
 
@@ -87,13 +87,13 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
         cls, manifest: Manifest, sessions: Mapping[str, QuestionSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
         """On contexts of random words."""
-        steps, batch = usual(shape)
+        steps, batch = usual_size(shape)
         return compare_questions(sessions, steps=steps, batch=batch)
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
         """Every token has what each layer says of it, the concatenations that read it, and four gates: float32."""
-        return _bytes_of_units(manifest, *usual(shape))
+        return _bytes_of_units(manifest, *usual_size(shape))
 
     @property
     def memory_bytes(self) -> int:
@@ -101,10 +101,10 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
         return super().memory_bytes + self.codec.vectors.nbytes
 
     def _warm(self, session: QuestionSession) -> None:
-        answer(session, read(self.codec, tokenized("who is it?", "it is warm")))
+        answer(session, encode_question(self.codec, tokenize_question("who is it?", "it is warm")))
 
 
-class LoadedGraph(LoadedModel[AnyGraph]):
+class LoadedGraph(LoadedModel[GraphSession]):
     """A graph of any inputs and outputs: run as it stands.
 
     Callers' inputs are run in a process beside this one (`isolated`); in this one, only those of
@@ -115,10 +115,12 @@ class LoadedGraph(LoadedModel[AnyGraph]):
 
     def __init__(self, bundle: OpenBundle) -> None:
         super().__init__(bundle)
-        self._isolated: dict[tuple[str, str, int], IsolatedGraph] = {}
+        self._isolated: dict[tuple[str, str, int], SubprocessGraphSession] = {}
         self._starting = threading.Lock()
 
-    def isolated(self, variant: str, device: str, threads: int, memory_bytes: int) -> IsolatedGraph:
+    def isolated(
+        self, variant: str, device: str, threads: int, memory_bytes: int
+    ) -> SubprocessGraphSession:
         """The warmed process of a variant.
 
         Raises:
@@ -133,7 +135,7 @@ class LoadedGraph(LoadedModel[AnyGraph]):
             graph = self._isolated.get(key)
             if graph is None:
                 path = self._bundle.path(record.file)
-                graph = IsolatedGraph(
+                graph = SubprocessGraphSession(
                     path, threads=threads, device=device, memory_bytes=memory_bytes
                 )
                 graph.run(graph.checked(self._sample()), list(graph.outputs))
@@ -158,32 +160,34 @@ class LoadedGraph(LoadedModel[AnyGraph]):
             self._isolated.clear()
 
     @classmethod
-    def open_session(cls, path: Path, *, threads: int, device: str) -> AnyGraph:
+    def open_session(cls, path: Path, *, threads: int, device: str) -> GraphSession:
         """Any graph."""
-        return AnyGraph(path, threads=threads, device=device)
+        return GraphSession(path, threads=threads, device=device)
 
     @classmethod
     def compare(
-        cls, manifest: Manifest, sessions: Mapping[str, AnyGraph], shape: Shape
+        cls, manifest: Manifest, sessions: Mapping[str, GraphSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
         """On one of the bundle's samples, brought to the shape that is asked for."""
         first = sessions["original"]
         runs = [first.checked(run) for run in read_runs(first.path.with_name(SAMPLES).read_bytes())]
-        run, told = shaped(first, runs, shape, random=manifest.provenance.random_inputs)
-        return compare_graphs(sessions, run, told)
+        run, description = run_of_shape(
+            first, runs, shape, random=manifest.provenance.random_inputs
+        )
+        return compare_graphs(sessions, run, description)
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
         """What its units take where steps or sequences are asked for; the samples were run before they were published."""
         if shape.steps is None and shape.batch is None:
             return 0
-        spoken = manifest.variants[0].sentence
+        spoken = manifest.variants[0].primary_latency
         return _bytes_of_units(manifest, shape.steps or spoken.steps, shape.batch or spoken.batch)
 
-    def _warm(self, session: AnyGraph) -> None:
+    def _warm(self, session: GraphSession) -> None:
         session.run(session.checked(self._sample()))
 
-    def _sample(self) -> Inputs:
+    def _sample(self) -> NamedArrays:
         return read_runs(self._bundle.path(SAMPLES).read_bytes())[0]
 
 

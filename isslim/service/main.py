@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from isslim.service import problems
-from isslim.service.context import House
+from isslim.service.context import AppContext
 from isslim.service.middleware import BodyLimit, RequestMetrics
 from isslim.service.openapi import DocumentedApp
 from isslim.service.routes import (
@@ -36,12 +36,12 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         settings: from the environment when not given.
     """
     chosen = settings or ServiceSettings()
-    house = House.build(chosen)
+    context = AppContext.build(chosen)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
-        house.close()
+        context.close()
 
     app = DocumentedApp(
         title="isslim",
@@ -49,7 +49,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         version="0.1.0",
         lifespan=lifespan,
     )
-    app.state.house = house
+    app.state.context = context
     problems.install(app)
     for module in (
         score,
@@ -69,5 +69,5 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         limit=chosen.body_limit_bytes,
         upload_limit=chosen.upload_limit_bytes + UPLOAD_ROOM_BYTES,
     )
-    app.add_middleware(RequestMetrics, histogram=house.metrics.requests)
+    app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
     return app

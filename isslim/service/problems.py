@@ -53,7 +53,7 @@ class ProblemDocument(BaseModel):
     )
 
 
-class Refused(Exception):
+class RequestError(Exception):
     """A request that the service itself refuses.
 
     Attributes:
@@ -133,7 +133,7 @@ def install(app: FastAPI) -> None:
         return document(status, kind, title, str(error), issues)
 
     def refused(request: Request, error: Exception) -> Response:
-        if not isinstance(error, Refused):
+        if not isinstance(error, RequestError):
             raise error
         status, title = STATUS[error.kind]
         return document(status, error.kind, title, error.detail, error.errors)
@@ -157,11 +157,11 @@ def install(app: FastAPI) -> None:
             return document(
                 *TABLE[OutOfSpace], "no room for the upload; free some and send it again"
             )
-        told = f"{request.method} {request.url.path}: {error.detail}"
+        description = f"{request.method} {request.url.path}: {error.detail}"
         headers = {name.lower(): value for name, value in (error.headers or {}).items()}
         if error.status_code == 405:
             headers["allow"] = ", ".join(_methods(request))
-        return document(error.status_code, "http", error.detail, told, headers=headers)
+        return document(error.status_code, "http", error.detail, description, headers=headers)
 
     def of_fault(request: Request, error: Exception) -> Response:
         # The error goes on to the server's log; the sender is told no more than that it was not
@@ -176,6 +176,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, of_fault)
     for root in (StoreError, RuntimeFault):
         app.add_exception_handler(root, of_table)
-    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(RequestError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, of_http)

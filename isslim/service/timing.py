@@ -9,7 +9,7 @@ from fastapi import Response
 from pydantic import BaseModel
 
 
-def timed(answer: BaseModel, stages: Mapping[str, float]) -> Response:
+def json_with_server_timing(answer: BaseModel, stages: Mapping[str, float]) -> Response:
     """An answer as JSON. Serialised here rather than by the framework: one pass, and its time can be told.
 
     Args:

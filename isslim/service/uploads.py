@@ -9,8 +9,8 @@ from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from isslim.service.context import House
-from isslim.service.problems import Refused
+from isslim.service.context import AppContext
+from isslim.service.problems import RequestError
 from isslim.service.settings import ServiceSettings
 from isslim.types.jobs import UploadRef
 from isslim.types.recipe import Recipe
@@ -109,15 +109,15 @@ Options = Annotated[
 ]
 
 
-async def take(
-    house: House,
+async def accept_job(
+    context: AppContext,
     files: Mapping[str, UploadFile | None],
     queue: Callable[[dict[str, UploadRef]], Queued],
 ) -> Queued:
     """Streams the given files into the store and hands their references to `queue`.
 
     Args:
-        house: the service's parts.
+        context: the service's parts.
         files: by field of `isslim.types.jobs.CompressionRequest`; None: not sent.
         queue: called in a thread with a reference for each file sent.
 
@@ -130,12 +130,12 @@ async def take(
     try:
         for name, file in files.items():
             if file is not None:
-                taken[name] = await house.uploads.save(_chunks(file), file.filename or "upload")
+                taken[name] = await context.uploads.save(_chunks(file), file.filename or "upload")
         result = await run_in_threadpool(queue, taken)
         queued = True
     finally:
         if not queued and taken:
-            await run_in_threadpool(_forget, house, {upload.sha256 for upload in taken.values()})
+            await run_in_threadpool(_forget, context, {upload.sha256 for upload in taken.values()})
     return result
 
 
@@ -143,12 +143,12 @@ async def refuse_unknown(request: Request, known: set[str]) -> None:
     """A misspelt field would be ignored by the framework, and a text of the sender's with it.
 
     Raises:
-        Refused: naming the fields that are not known, and those that are.
+        RequestError: naming the fields that are not known, and those that are.
     """
     unknown = sorted(set(await request.form()) - known)
     if unknown:
         issues = [{"pointer": f"/{name}", "detail": "there is no such field"} for name in unknown]
-        raise Refused(
+        raise RequestError(
             "invalid-request",
             f"unknown fields: {', '.join(unknown)}; there are: {', '.join(sorted(known))}",
             issues,
@@ -159,11 +159,11 @@ def refuse_long(texts: Sequence[str], settings: ServiceSettings) -> None:
     """Refuses texts that it would take too much memory to split.
 
     Raises:
-        Refused: when they are longer than the limit, together.
+        RequestError: when they are longer than the limit, together.
     """
     characters = sum(map(len, texts))
     if characters > settings.characters_limit:
-        raise Refused(
+        raise RequestError(
             "too-large",
             f"{characters:,} characters; at most {settings.characters_limit:,} in one request",
         )
@@ -173,7 +173,7 @@ def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
     """A form field that holds JSON.
 
     Raises:
-        Refused: with every issue, each with a JSON pointer below the field's name.
+        RequestError: with every issue, each with a JSON pointer below the field's name.
     """
     try:
         return adapter.validate_json(text)
@@ -181,13 +181,13 @@ def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
         raise refusal(field, error) from error
 
 
-def refusal(field: str, error: ValidationError) -> Refused:
+def refusal(field: str, error: ValidationError) -> RequestError:
     """What was wrong with a field."""
     issues: list[dict[str, Any]] = [
         {"pointer": f"/{field}/" + "/".join(map(str, each["loc"])), "detail": each["msg"]}
         for each in error.errors()
     ]
-    return Refused(
+    return RequestError(
         "invalid-request", f"{field}: {issues[0]['pointer']}: {issues[0]['detail']}", issues
     )
 
@@ -196,11 +196,11 @@ def one_budget(field: str, recipe: Recipe) -> Recipe:
     """The recipe, if its budget names at most one limit.
 
     Raises:
-        Refused: when it names several.
+        RequestError: when it names several.
     """
     limits = recipe.budget.limits
     if len(limits) > 1:
-        raise Refused(
+        raise RequestError(
             "invalid-request",
             f"{field}: the budget names {len(limits)} limits ({', '.join(limits)}); name one",
         )
@@ -212,8 +212,8 @@ async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _forget(house: House, hashes: set[str]) -> None:
-    needed = {upload.sha256 for job in house.queue.list() for upload in job.request.uploads}
-    needed |= house.queue.inspections.uploads()
+def _forget(context: AppContext, hashes: set[str]) -> None:
+    needed = {upload.sha256 for job in context.queue.list() for upload in job.request.uploads}
+    needed |= context.queue.inspections.uploads()
     for sha256 in hashes - needed:
-        house.uploads.delete(sha256)
+        context.uploads.delete(sha256)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta  # a name for types alone
 
 CHUNK_BYTES = 1 << 20
-Written = tuple[int, int]
+FileStamp = tuple[int, int]
 """Time of change (ns) and size of a file: another pair is another content."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says when a disk, a quota or a limit on files is full."""
@@ -50,7 +50,7 @@ class Artifacts:
         else:
             self._store = from_url(settings.artifacts_url)
 
-    def put(self, name: str, source: Path) -> None:
+    def copy_in(self, name: str, source: Path) -> None:
         """Copies a file in; readers see all of it or nothing.
 
         Raises:
@@ -65,7 +65,7 @@ class Artifacts:
         with whole_file(target) as temporary:
             shutil.copyfile(source, temporary)
 
-    def take(self, name: str, source: Path) -> None:
+    def move_in(self, name: str, source: Path) -> None:
         """Moves a file in, without a copy where both lie on one disk; readers see all of it or nothing.
 
         Raises:
@@ -73,14 +73,14 @@ class Artifacts:
         """
         target = None if self.folder is None else self.folder / safe_relative(name)
         if target is None or source.stat().st_dev != self._made(target.parent).stat().st_dev:
-            self.put(name, source)
+            self.copy_in(name, source)
             source.unlink()
             return
         with room_for(target.name), source.open("rb") as written:
             os.fsync(written.fileno())
             source.replace(target)
 
-    def get(self, name: str, target: Path) -> None:
+    def copy_out(self, name: str, target: Path) -> None:
         """Copies a file out.
 
         Raises:
@@ -117,7 +117,7 @@ class Artifacts:
         """Names below a prefix, sorted."""
         return sorted(item["path"] for item in self._listed(prefix))
 
-    def folders_with(self, prefix: str, file: str) -> dict[str, Written]:
+    def folders_with(self, prefix: str, file: str) -> dict[str, FileStamp]:
         """Folders straight below a prefix that hold a file of that name, and when it was written."""
         if self.folder is None:
             parts = (
@@ -131,7 +131,7 @@ class Artifacts:
             }
         # Every request looks for its model here: one scan of one folder, not a list of all files in
         # all of them.
-        found: dict[str, Written] = {}
+        found: dict[str, FileStamp] = {}
         with suppress(FileNotFoundError), os.scandir(self.folder / prefix) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError, NotADirectoryError):

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from isslim.store.artifacts import Artifacts, Written, sha256_of, whole_file
+from isslim.store.artifacts import Artifacts, FileStamp, sha256_of, whole_file
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.integrity import (
     MANIFEST,
@@ -99,8 +99,8 @@ class BundleStore:
         self._verified: dict[str, tuple[Fingerprint, Manifest]] = {}
         self._damaged: dict[str, tuple[Fingerprint, list[str]]] = {}
         self._locks: dict[str, threading.Lock] = {}
-        self._manifests: dict[str, tuple[Written, Manifest | None]] = {}
-        self._newest_first: tuple[dict[str, Written], list[tuple[str, Manifest]]] = ({}, [])
+        self._manifests: dict[str, tuple[FileStamp, Manifest | None]] = {}
+        self._newest_first: tuple[dict[str, FileStamp], list[tuple[str, Manifest]]] = ({}, [])
 
     def publish(self, folder: Path) -> str:
         """Copies a sealed folder into storage, its manifest last.
@@ -118,8 +118,8 @@ class BundleStore:
         if not self._artifacts.exists(f"{prefix}/{MANIFEST}"):
             try:
                 for record in manifest.files:
-                    self._artifacts.put(f"{prefix}/{record.path}", folder / record.path)
-                self._artifacts.put(f"{prefix}/{MANIFEST}", folder / MANIFEST)
+                    self._artifacts.copy_in(f"{prefix}/{record.path}", folder / record.path)
+                self._artifacts.copy_in(f"{prefix}/{MANIFEST}", folder / MANIFEST)
             except BaseException:
                 self._artifacts.delete(self._artifacts.names(prefix))
                 raise
@@ -238,7 +238,7 @@ class BundleStore:
             known.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
 
-    def sweep(self, older_than_seconds: float = 3600.0) -> None:
+    def collect_garbage(self, older_than_seconds: float = 3600.0) -> None:
         """Removes what is left of bundles whose publication was killed: files without a manifest, written long ago."""
         old = set(self._artifacts.older("bundles", older_than_seconds))
         found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
@@ -265,10 +265,10 @@ class BundleStore:
             return False
         names = self._artifacts.names(prefix)
         for name in sorted(names, key=lambda name: name.endswith(MANIFEST)):
-            self._artifacts.get(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
+            self._artifacts.copy_out(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
         return True
 
-    def _written(self) -> dict[str, Written]:
+    def _written(self) -> dict[str, FileStamp]:
         """When the manifest of each bundle was written."""
         found = self._artifacts.folders_with("bundles", MANIFEST)
         return {
@@ -287,7 +287,7 @@ class BundleStore:
             return found.issues if isinstance(found, CorruptBundle) else [str(found)]
         return []
 
-    def _manifest(self, bundle_id: str, written: Written) -> Manifest | None:
+    def _manifest(self, bundle_id: str, written: FileStamp) -> Manifest | None:
         """A bundle's manifest, read again when it was written again; None when it cannot be read."""
         known = self._manifests.get(bundle_id)
         if known is None or known[0] != written:
@@ -311,5 +311,5 @@ class BundleStore:
                 return read_manifest(bundle_id, copy)
             except CorruptBundle:
                 copy.unlink(missing_ok=True)
-        self._artifacts.get(f"bundles/{bundle_id}/{MANIFEST}", copy)
+        self._artifacts.copy_out(f"bundles/{bundle_id}/{MANIFEST}", copy)
         return read_manifest(bundle_id, copy)

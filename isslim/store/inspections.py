@@ -116,7 +116,7 @@ class InspectionRecords:
         """Hashes of the uploads that inspections still to be answered need."""
         return {upload.sha256 for request in self.active().values() for upload in request.uploads}
 
-    def sweep(self) -> None:
+    def collect_garbage(self) -> None:
         """Removes answers that are older than `KEPT`."""
         old = sa.and_(
             _INSPECTIONS.c.state.not_in(_ACTIVE), _INSPECTIONS.c.created_at < _now() - KEPT

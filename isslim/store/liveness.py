@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # a second of imports, which a look at a lock every few secon
     from dbos import DBOSClient
 
 _LOG = logging.getLogger("worker.liveness")
-MOST_WORKERS = 64
+MAX_WORKERS = 64
 """Of one host, without ids of their own."""
 
 
@@ -179,7 +179,7 @@ def executor_ids(wanted: str) -> Iterator[str]:
     if wanted:
         yield wanted
     else:
-        yield from (f"{socket.gethostname()}-{slot}" for slot in range(MOST_WORKERS))
+        yield from (f"{socket.gethostname()}-{slot}" for slot in range(MAX_WORKERS))
 
 
 def locks_of(settings: StoreSettings) -> Locks:

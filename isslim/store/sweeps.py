@@ -24,7 +24,7 @@ from isslim.types.jobs import CompressionRequest, FrontPoint, Job, JobState, Swe
 from isslim.types.manifest import CurvePoint
 from isslim.types.report import Report
 
-MOST_VARIATIONS = 32
+MAX_VARIATIONS = 32
 _SWEEPS = sa.Table(
     "iss_sweeps",
     METADATA,

@@ -63,7 +63,7 @@ class UploadStore:
             upload = UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size)
             # It is written anew even when it is there: that makes it young again, and safe from a
             # sweep.
-            await asyncio.to_thread(self._artifacts.take, _name(upload.sha256), arriving)
+            await asyncio.to_thread(self._artifacts.move_in, _name(upload.sha256), arriving)
             return upload
         finally:
             arriving.unlink(missing_ok=True)
@@ -76,7 +76,7 @@ class UploadStore:
         if size == 0:
             raise EmptyUpload(path.name)
         upload = UploadRef(sha256=sha256_of(path), filename=path.name, size_bytes=size)
-        self._artifacts.put(_name(upload.sha256), path)
+        self._artifacts.copy_in(_name(upload.sha256), path)
         return upload
 
     def fetch(self, upload: UploadRef, folder: Path) -> Path:
@@ -88,7 +88,7 @@ class UploadStore:
         """
         target = folder / upload.sha256
         if not target.exists():
-            self._artifacts.get(_name(upload.sha256), target)
+            self._artifacts.copy_out(_name(upload.sha256), target)
         if sha256_of(target) != upload.sha256:
             target.unlink()
             raise StoreError(f"upload '{upload.filename}' was changed in storage; send it again")
@@ -98,7 +98,7 @@ class UploadStore:
         """Removes an upload. Nothing happens when there is none."""
         self._artifacts.delete([_name(sha256)])
 
-    def sweep(self, needed: set[str], older_than_seconds: float = 3600.0) -> None:
+    def collect_garbage(self, needed: set[str], older_than_seconds: float = 3600.0) -> None:
         """Removes uploads that no job needs, and what is left of arrivals whose service was killed.
 
         Young ones stay: their request may not have been queued yet.

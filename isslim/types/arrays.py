@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST = 4 << 30
+MAX_BYTES = 4 << 30
 """Bytes that all arrays of a file may take in memory, where nothing else is said."""
 
 
@@ -19,7 +19,7 @@ class BadArrays(ValueError):
     """It is no npz of arrays, or a too large one."""
 
 
-def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+def dump_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """An npz file's content. `numpy.savez` takes no array that is called as one of its own parameters is.
 
     Args:
@@ -40,7 +40,7 @@ def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return content.getvalue()
 
 
-def read_npz(content: bytes, largest: int = LARGEST) -> dict[str, NDArray[Any]]:
+def read_npz(content: bytes, largest: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
     """Every array of an npz that a stranger sent.
 
     Args:

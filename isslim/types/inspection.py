@@ -13,10 +13,10 @@ from pydantic import Field
 
 from isslim.types.manifest import Architecture, Metric, Task, TextContract
 from isslim.types.problem import Problem
-from isslim.types.recipe import Frozen
+from isslim.types.recipe import StrictModel
 
 
-class LayerRecord(Frozen):
+class LayerRecord(StrictModel):
     """One group of components that a compression may remove some of: the units of a layer, or an embedding's width."""
 
     name: str = Field(description="as the manifest's axes call it", examples=["units:lstm0"])
@@ -24,7 +24,7 @@ class LayerRecord(Frozen):
     may_shrink: bool = Field(description="whether this recipe may remove some", examples=[True])
 
 
-class RoundTrip(Frozen):
+class RoundTrip(StrictModel):
     """Whether every token of the vocabulary, given as text, is read as its own id."""
 
     checked: int = Field(description="tokens that were tried", examples=[10000])
@@ -32,7 +32,7 @@ class RoundTrip(Frozen):
     examples: list[str] = Field(default=[], description="a few of those", examples=[["'##ing'"]])
 
 
-class TextRecord(Frozen):
+class TextRecord(StrictModel):
     """What one uploaded text is with the vocabulary."""
 
     field: str = Field(description="the form field that it was sent in", examples=["held_out"])
@@ -47,7 +47,7 @@ class TextRecord(Frozen):
         return self.unknown / self.tokens if self.tokens else 0.0
 
 
-class CheckResult(Frozen):
+class CheckResult(StrictModel):
     """One check of the sender's own that the model passed: what was compared, and what came of it."""
 
     name: str = Field(description="what was compared", examples=["perplexity of `held_out`"])
@@ -56,7 +56,7 @@ class CheckResult(Frozen):
     tolerance: str = Field(description="the largest difference that is allowed", examples=["1 %"])
 
 
-class Inspection(Frozen):
+class Inspection(StrictModel):
     """What was understood of an upload, before anything is compressed."""
 
     understood: bool = Field(description="false: a job would end with `problem`", examples=[True])
@@ -145,7 +145,7 @@ class Inspection(Frozen):
     )
 
 
-class PendingInspection(Frozen):
+class PendingInspection(StrictModel):
     """An inspection that is not done yet: ask for it again under its id."""
 
     id: str = Field(

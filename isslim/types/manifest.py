@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from isslim.types.provenance import Provenance, Sha256
-from isslim.types.recipe import Frozen, GraphMetric, Recipe
+from isslim.types.recipe import GraphMetric, Recipe, StrictModel
 from isslim.types.states import StatesRecord
 
 Task = Literal["language-model", "question-answering", "graph"]
@@ -21,12 +21,12 @@ Architecture = Literal[
 Metric = Literal["perplexity", "f1"] | GraphMetric
 """What a budget of quality is about: see `isslim/types/quality.py`."""
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
-SENTENCE = (30, 1)
+PRIMARY_SHAPE = (30, 1)
 """(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one
 thread."""
 
 
-class FileRecord(Frozen):
+class FileRecord(StrictModel):
     """One file of the bundle, by its plain path relative to the bundle's folder."""
 
     path: str = Field(description="plain relative path", examples=["original.onnx"])
@@ -34,7 +34,7 @@ class FileRecord(Frozen):
     sha256: Sha256 = Field(description="of its content")
 
 
-class AxisRecord(Frozen):
+class AxisRecord(StrictModel):
     """One named axis: how many components it had and which indices were kept, ascending.
 
     An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are
@@ -47,7 +47,7 @@ class AxisRecord(Frozen):
     kept_indices: list[int] = Field(description="which were kept, ascending", examples=[[0, 2, 3]])
 
 
-class TextContract(Frozen):
+class TextContract(StrictModel):
     """How a text becomes scored tokens. Defined in `isslim/runtime/language/text.py`; recorded so that a score can be repeated."""
 
     unit: Literal["word", "character", "subword"] = Field(
@@ -65,7 +65,7 @@ class TextContract(Frozen):
     )
 
 
-class Estimate(Frozen):
+class Estimate(StrictModel):
     """How sure a loss of quality is: its 95 % interval, and the sample that it stands on."""
 
     low: float = Field(description="lower end of the loss's 95 % interval", examples=[0.031])
@@ -79,7 +79,7 @@ class Estimate(Frozen):
     )
 
 
-class Ratio(Frozen):
+class Ratio(StrictModel):
     """The time of another variant divided by that of this one: the median over the rounds, and its 95 % interval."""
 
     median: float = Field(description="how many times as fast as the other", examples=[1.4])
@@ -87,7 +87,7 @@ class Ratio(Frozen):
     high: float = Field(description="upper end of the 95 % interval", examples=[1.5])
 
 
-class LatencyRecord(Frozen):
+class LatencyRecord(StrictModel):
     """Median and tail of one variant at one shape, measured interleaved with the original.
 
     `speedup` is the median over pairs of original / this, with the 95 % interval of that median.
@@ -143,7 +143,7 @@ class LatencyRecord(Frozen):
         return self.median_ms if self.basis == "wall" or self.cpu_ms is None else self.cpu_ms
 
 
-class PartRecord(Frozen):
+class PartRecord(StrictModel):
     """A part of a network, from its input to its answer: what it holds and what it computes.
 
     A matrix that two parts share is counted once, in the first. A look-up has no multiply-adds.
@@ -163,7 +163,7 @@ class PartRecord(Frozen):
     mult_adds: int = Field(description="per token or step", examples=[251100])
 
 
-class Sized(Frozen):
+class Sized(StrictModel):
     """Something that has a size on every prunable axis."""
 
     sizes: dict[str, int] = Field(
@@ -236,7 +236,7 @@ class VariantRecord(Sized):
         """Of all parts, per token or step."""
         return sum(part.mult_adds for part in self.parts)
 
-    def at(self, shape: tuple[int, int]) -> LatencyRecord:
+    def latency_at(self, shape: tuple[int, int]) -> LatencyRecord:
         """Its latency at (steps, batch).
 
         Raises:
@@ -248,8 +248,8 @@ class VariantRecord(Sized):
         raise ValueError(f"'{self.name}' was not timed at (steps, batch) = {shape}")
 
     @property
-    def sentence(self) -> LatencyRecord:
-        """The latency that is spoken of; where no record says so, that at `SENTENCE`, or else the first.
+    def primary_latency(self) -> LatencyRecord:
+        """The latency that is spoken of; where no record says so, that at `PRIMARY_SHAPE`, or else the first.
 
         Raises:
             ValueError: when it was not timed at all.
@@ -257,10 +257,12 @@ class VariantRecord(Sized):
         if spoken := [each for each in self.latency if each.spoken]:
             return spoken[0]
         shapes = [(each.steps, each.batch) for each in self.latency]
-        return self.at(SENTENCE if SENTENCE in shapes or not shapes else shapes[0])
+        return self.latency_at(
+            PRIMARY_SHAPE if PRIMARY_SHAPE in shapes or not shapes else shapes[0]
+        )
 
 
-class CheckRecord(Frozen):
+class CheckRecord(StrictModel):
     """One verification that the bundle passed: the largest error found and the tolerance it had to meet."""
 
     name: str = Field(description="what was compared", examples=["pruned = masked reference"])
@@ -307,7 +309,7 @@ class CurvePoint(Sized):
     )
 
 
-class EpochPoint(Frozen):
+class EpochPoint(StrictModel):
     """One epoch of learning: what it cost beside how many components were left."""
 
     round: int = Field(description="counted from 1", examples=[1])
@@ -325,7 +327,7 @@ class EpochPoint(Frozen):
     )
 
 
-class Manifest(Frozen):
+class Manifest(StrictModel):
     """`manifest.json`: the head of a bundle."""
 
     format_version: Literal[2] = Field(description="of this form", default=2, examples=[2])

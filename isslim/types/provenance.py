@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from isslim.types.recipe import Frozen
+from isslim.types.recipe import StrictModel
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["ba7816bf" * 8])]
 
 
-class Provenance(Frozen):
+class Provenance(StrictModel):
     """Where the bundle comes from."""
 
     upload_sha256: Sha256 = Field(description="of the uploaded model")

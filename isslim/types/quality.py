@@ -24,7 +24,7 @@ from isslim.types.recipe import COMMAND, Budget
 
 
 @dataclass(frozen=True)
-class Scale:
+class MetricFormat:
     """How a metric is told.
 
     Attributes:
@@ -65,7 +65,7 @@ class Scale:
             return self.loss(loss)
         return f"{self._size(loss)} {_BETTER[self.worse] if loss < 0 else self.worse}"
 
-    def told(self, value: float, loss: float) -> str:
+    def describe(self, value: float, loss: float) -> str:
         """Both in a few words, such as `perplexity 33.35 (+4.20%)`."""
         return f"{self.name} {self.value(value)} ({self.change(loss)})"
 
@@ -78,7 +78,7 @@ class Scale:
         """How sure a change is: `95 %: +3.10% to +5.70%, 82,430 tokens`."""
         return f"95 %: {self.interval(estimate)}, {counted(estimate)}"
 
-    def surely(self, loss: float, estimate: Estimate | None) -> str:
+    def with_interval(self, loss: float, estimate: Estimate | None) -> str:
         """A change with its interval and sample: `+4.73% (95 %: +4.20% to +5.30%, 82,430 tokens)`.
 
         Without an estimate, as of the original, the change alone.
@@ -89,7 +89,7 @@ class Scale:
             else f"{self.change(loss)} ({self.sample(estimate)})"
         )
 
-    def above(self, budget: Budget, loss: float, estimate: Estimate | None) -> str:
+    def describe_excess(self, budget: Budget, loss: float, estimate: Estimate | None) -> str:
         """How a loss breaks a budget of quality: `at a rise of perplexity of 6.10%, where the budget allows 5.00%`."""
         limit = budget.quality or 0.0
         if estimate is None or loss > limit + SLACK:
@@ -102,7 +102,7 @@ class Scale:
             if budget.confident
             else f"as fewer than {ENOUGH:,} {estimate.unit} judge"
         )
-        return f"{self.at(loss)} ({self.sample(estimate)}); the upper end, {high}, has to keep to the budget's {allowed}, {why}"
+        return f"{self.in_sentence(loss)} ({self.sample(estimate)}); the upper end, {high}, has to keep to the budget's {allowed}, {why}"
 
     def against(self, loss: float, limit: float) -> tuple[str, str]:
         """A loss above a limit and the limit, without signs, with as many digits as tell them apart."""
@@ -112,7 +112,7 @@ class Scale:
                 break
         return found, allowed
 
-    def at(self, loss: float) -> str:
+    def in_sentence(self, loss: float) -> str:
         """A loss within a sentence: `at a fall of F1 of 0.58`, and where it rose `with F1 0.58 higher`."""
         if self.worse and loss < 0 and not self._is_nothing(loss):
             return f"with {self.name} {self._size(loss)} {_BETTER[self.worse]}"
@@ -136,8 +136,8 @@ _BETTER = {"higher": "lower", "lower": "higher", "worse": "better"}
 _PERCENT = "+z.{}%"
 
 
-SCALES: dict[Metric, Scale] = {
-    "perplexity": Scale(
+METRIC_FORMATS: dict[Metric, MetricFormat] = {
+    "perplexity": MetricFormat(
         "perplexity",
         "rise of perplexity",
         "{:.2f}".format,
@@ -146,10 +146,10 @@ SCALES: dict[Metric, Scale] = {
         100,
         "higher",
     ),
-    "f1": Scale(
+    "f1": MetricFormat(
         "F1", "fall of F1", "{:.2f}".format, "+z.{}f", "fall of F1 (points)", worse="lower"
     ),
-    "output_change": Scale(
+    "output_change": MetricFormat(
         "output change",
         "change of outputs",
         "{:.3g}".format,
@@ -157,7 +157,7 @@ SCALES: dict[Metric, Scale] = {
         "change of outputs (%)",
         100,
     ),
-    "argmax": Scale(
+    "argmax": MetricFormat(
         "same decision",
         "share of differing decisions",
         "{:.2%}".format,
@@ -165,7 +165,7 @@ SCALES: dict[Metric, Scale] = {
         "decisions that differ (%)",
         100,
     ),
-    "mean_squared_error": Scale(
+    "mean_squared_error": MetricFormat(
         "mean squared error",
         "mean squared error",
         "{:.3g}".format,
@@ -173,30 +173,30 @@ SCALES: dict[Metric, Scale] = {
         "mean squared error",
         digits=3,
     ),
-    "cosine": Scale(
+    "cosine": MetricFormat(
         "cosine similarity", "cosine distance", "{:.5f}".format, ".{}e", "1 - cosine similarity"
     ),
 }
 
 
 @dataclass(frozen=True)
-class Further:
+class ExtraMetric:
     """A metric that no budget is about, and how it is told."""
 
     name: str
     value: Callable[[float], str]
 
 
-FURTHER: dict[str, Further] = {"exact_match": Further("EM", "{:.2f}".format)}
+EXTRA_METRICS: dict[str, ExtraMetric] = {"exact_match": ExtraMetric("EM", "{:.2f}".format)}
 
 
-def scale_of(metric: Metric) -> Scale:
+def metric_format_of(metric: Metric) -> MetricFormat:
     """How a metric is told; an evaluation's goes by the name that its operator gave it."""
-    if metric in SCALES:
-        return SCALES[metric]
+    if metric in METRIC_FORMATS:
+        return METRIC_FORMATS[metric]
     name = metric.removeprefix(COMMAND)
     loss = f"worsening of {name}"
-    return Scale(name, loss, "{:.5g}".format, _PERCENT, f"{loss} (%)", 100, "worse")
+    return MetricFormat(name, loss, "{:.5g}".format, _PERCENT, f"{loss} (%)", 100, "worse")
 
 
 ENOUGH = 1000
@@ -209,7 +209,7 @@ SLACK = 1e-9
 
 
 def keeps(budget: Budget, loss: float, estimate: Estimate | None) -> bool:
-    """Whether a loss keeps to a budget of quality; see `weighed`. One that is no number does not.
+    """Whether a loss keeps to a budget of quality; see `compared_loss`. One that is no number does not.
 
     Raises:
         ValueError: when it is a budget of something else.
@@ -218,10 +218,10 @@ def keeps(budget: Budget, loss: float, estimate: Estimate | None) -> bool:
         raise ValueError(
             f"a budget of {', '.join(budget.limits) or 'nothing'} allows no loss of quality"
         )
-    return weighed(budget, loss, estimate) <= budget.quality + SLACK
+    return compared_loss(budget, loss, estimate) <= budget.quality + SLACK
 
 
-def weighed(budget: Budget, loss: float, estimate: Estimate | None) -> float:
+def compared_loss(budget: Budget, loss: float, estimate: Estimate | None) -> float:
     """The loss that a budget of quality is compared with: as it was found, or the upper end of its 95 % interval.
 
     The upper end counts where the budget asks for it (`confident`) and, where it says nothing of
@@ -276,7 +276,7 @@ def output_change(pairs: Pairs) -> float:
     return float(np.sqrt(difference / (spread if spread > 0 else count)))
 
 
-def settled(task: Task, budget: Budget) -> Budget:
+def resolve_budget(task: Task, budget: Budget) -> Budget:
     """The budget as it counts for a task: its default where none is named.
 
     Raises:

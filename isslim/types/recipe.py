@@ -20,13 +20,13 @@ GraphMetric = Annotated[
 Mode = Literal["calibrate", "learn"]
 
 
-class Frozen(BaseModel):
+class StrictModel(BaseModel):
     """A value read from or written to disk: immutable, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Budget(Frozen):
+class Budget(StrictModel):
     """What the compressed model must keep to: one limit; without any, the task's own (`isslim/types/quality.py`)."""
 
     perplexity_rise: float | None = Field(
@@ -86,7 +86,7 @@ class Budget(Frozen):
         )
 
 
-class Check(Frozen):
+class Check(StrictModel):
     """A perplexity that the sender measured, to see whether the model was read as it was trained."""
 
     perplexity: float = Field(
@@ -103,7 +103,7 @@ class Check(Frozen):
     )
 
 
-class TimedShape(Frozen):
+class TimedShape(StrictModel):
     """A shape to measure latency at."""
 
     steps: int | None = Field(
@@ -122,7 +122,7 @@ class TimedShape(Frozen):
     )
 
 
-class Recipe(Frozen):
+class Recipe(StrictModel):
     """Everything asked of a compression. With the hashes of the inputs it identifies the job."""
 
     name: str = Field(
@@ -258,13 +258,13 @@ class Recipe(Frozen):
     def _trains_from_scratch(self) -> Self:
         """Refuses a start that nothing would train from."""
         if self.start == "scratch" and (self.mode != "learn" or self.learner == "calibrated"):
-            told = (
+            description = (
                 f"the mode '{self.mode}'"
                 if self.mode != "learn"
                 else f"the learner '{self.learner}'"
             )
             raise ValueError(
-                f"start 'scratch' with {told}, which takes components from trained weights: ask for the mode 'learn' and "
+                f"start 'scratch' with {description}, which takes components from trained weights: ask for the mode 'learn' and "
                 "the learner 'proximal', 'l0' or 'group_lasso', or leave 'start' out"
             )
         return self

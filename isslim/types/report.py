@@ -6,10 +6,10 @@ from pydantic import Field
 
 from isslim.types.inspection import Inspection
 from isslim.types.manifest import CurvePoint, EpochPoint, VariantName
-from isslim.types.recipe import Frozen
+from isslim.types.recipe import StrictModel
 
 
-class SampleAnswer(Frozen):
+class SampleAnswer(StrictModel):
     """What a variant answers to a sample, through the code that the service answers with."""
 
     variant: VariantName = Field(description="which one", examples=["compressed-int8"])
@@ -21,7 +21,7 @@ class SampleAnswer(Frozen):
     end: int = Field(description="the position behind its last character", examples=[7])
 
 
-class Sample(Frozen):
+class Sample(StrictModel):
     """Something held out that was asked, and what variants answer."""
 
     asked: str = Field(description="the question", examples=["Who sat?"])
@@ -41,7 +41,7 @@ class Sample(Frozen):
     )
 
 
-class Conclusions(Frozen):
+class Conclusions(StrictModel):
     """What came of it: whether it is worth it, and a sentence each on speed, size and quality, every figure with its interval."""
 
     variant: VariantName | None = Field(
@@ -103,7 +103,7 @@ class Conclusions(Frozen):
         )
 
 
-class Report(Frozen):
+class Report(StrictModel):
     """The trade-off curve, what was left out and samples, for the card and the reader's questions."""
 
     inspection: Inspection | None = Field(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from isslim.types.recipe import Frozen
+from isslim.types.recipe import StrictModel
 
 
-class StreamRecord(Frozen):
+class StreamRecord(StrictModel):
     """A graph whose caller carries states, run after run from its own states, against the original from its own."""
 
     runs: int = Field(description="one after the other", ge=1, examples=[16])
@@ -17,7 +17,7 @@ class StreamRecord(Frozen):
     )
 
 
-class StatesRecord(Frozen):
+class StatesRecord(StrictModel):
     """What becomes of states that a graph gives back to its caller."""
 
     returned: dict[str, float] = Field(

@@ -15,7 +15,7 @@ NOTHING_JUDGED, NOT_JUDGED = "NOTHING WAS JUDGED", "not judged"
 inputs that were fitted."""
 
 
-def one_run(task: Task, steps: int, batch: int, run: str | None = None) -> str:
+def describe_run(task: Task, steps: int, batch: int, run: str | None = None) -> str:
     """What was timed, such as `one text of 30 tokens`.
 
     Args:

@@ -183,7 +183,7 @@ def test_magnitude_keeps_the_components_of_largest_norm(tmp_path: Path) -> None:
     small = cut(whole, Start("dense", "magnitude", 0.6), output, text, Regularisation(), 1)
     arrays, declaration = whole.arrays(), whole.declaration()
     biasless = {name: array for name, array in arrays.items() if array.ndim > 1}
-    norms = axes.energy(
+    norms = axes.group_squared_norms(
         biasless,
         replace(declaration, dimensions={n: declaration.dimensions[n] for n in biasless}),
         "embedding",

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from benchmarks import qa
 from isslim.compress.kinds.questions.metrics import score
-from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.registry import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -90,7 +90,9 @@ def test_curve_has_a_point_for_each_mode_and_budget_and_the_figures_are_the_bund
             answers = (
                 answer(
                     session,
-                    read(model.codec, tokenized(question["question"], paragraph["context"])),
+                    encode_question(
+                        model.codec, tokenize_question(question["question"], paragraph["context"])
+                    ),
                 )
                 .answers[0]
                 .text

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from isslim.card.markdown import escaped
-from isslim.card.samples_section import AROUND, LONGEST, LONGEST_WORD, excerpt, samples_section
+from isslim.card.samples_section import AROUND, MAX_CHARACTERS, MAX_WORD, excerpt, samples_section
 from isslim.types.report import Report, Sample, SampleAnswer
 
 HOSTILE = "<img src=x onerror=alert(1)> [a](curve.svg) ![b](c) **d** `e` ~~f~~ | g & &amp; \\ http://h.i www.j.k l@m # n"
@@ -68,7 +68,7 @@ def test_answers_far_apart_are_quoted_with_what_stands_around_them() -> None:
     quoted = excerpt(context, [(second, second + 7), (first, first + 7)], (first, first + 7))
     assert re.fullmatch(r"… .+ \*\*word100\*\* .+ … .+ word300 .+ …", quoted)
     assert set(re.findall(r"word\d+", quoted)) <= set(words)  # whole words only
-    assert len(quoted) < 2 * (2 * AROUND + 2 * LONGEST_WORD + 7 + 8)
+    assert len(quoted) < 2 * (2 * AROUND + 2 * MAX_WORD + 7 + 8)
 
 
 def test_close_answers_share_a_quotation_and_a_short_context_stands_whole() -> None:
@@ -84,8 +84,8 @@ def test_long_answers_are_shortened_too(length: int) -> None:
     answer = SampleAnswer(variant="original", text=context, score=1.0, start=0, end=length)
     sample = Sample(asked=context, context=context, golden=[context] * 50, answers=[answer])
     report = Report(curve=[], original_value=0.0, verdict="none", samples=[sample])
-    assert len("".join(samples_section(report))) < 8 * LONGEST
+    assert len("".join(samples_section(report))) < 8 * MAX_CHARACTERS
     quoted = excerpt(f"a {context} b", [(2, 2 + length)])
     assert quoted.startswith("a xxx")
     assert quoted.endswith("xxx b")
-    assert len(quoted) < 4 * (AROUND + LONGEST_WORD) + 8
+    assert len(quoted) < 4 * (AROUND + MAX_WORD) + 8

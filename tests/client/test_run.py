@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from examples.demo import free_port
 from isslim.client.api import Client, ProblemError
 from isslim.client.cli import app
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, write_runs
-from isslim.types.arrays import npz, read_npz
+from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
+from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.recipe import Budget, Recipe
 from tests.hasty import CHILD
 from tests.tagger import PublishedGraph, publish, recorded
@@ -61,7 +61,8 @@ def test_client_runs_variants_and_gets_arrays(url: str, made: PublishedGraph) ->
         found = client.run("tagger", {"ids": IDS}, ["original", "compressed"], outputs=["scores"])
         assert list(found) == ["original", "compressed"]
         assert np.array_equal(
-            found["original"].outputs["scores"], AnyGraph(made.upload).run({"ids": IDS})["scores"]
+            found["original"].outputs["scores"],
+            GraphSession(made.upload).run({"ids": IDS})["scores"],
         )
         assert found["compressed"].outputs["scores"].dtype == np.float32
         assert all(each.run_ms > 0 for each in found.values())
@@ -81,7 +82,7 @@ def test_command_line_compresses_a_graph_and_runs_it_side_by_side(
     url: str, made: PublishedGraph, tmp_path: Path
 ) -> None:
     write_runs(tmp_path / "recorded.npz", recorded(20))
-    (tmp_path / "inputs.npz").write_bytes(npz({"ids": IDS}))
+    (tmp_path / "inputs.npz").write_bytes(dump_npz({"ids": IDS}))
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "160"})
     asked = [
         "compress",

@@ -14,8 +14,8 @@ from isslim.compress.devices import device_named, placed
 from isslim.compress.errors import DeviceFailed
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
-from isslim.compress.kinds.language.training.evaluation import judged, perplexity
-from isslim.compress.kinds.language.training.loop import TELL_EVERY, train
+from isslim.compress.kinds.language.training.evaluation import perplexity, perplexity_on_device
+from isslim.compress.kinds.language.training.loop import PROGRESS_INTERVAL, train
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.plan import TrainingPlan
 
@@ -75,7 +75,7 @@ def test_a_gpu_trains_and_judges_as_the_processor_does(kind: str) -> None:
         there = train(start, TOKENS, PLAN, teacher=teacher).network.cpu()
     for name, array in here.arrays().items():
         np.testing.assert_allclose(there.arrays()[name], array, atol=2e-3, err_msg=name)
-    assert judged(there, TOKENS) == pytest.approx(perplexity(there, TOKENS), rel=1e-4)
+    assert perplexity_on_device(there, TOKENS) == pytest.approx(perplexity(there, TOKENS), rel=1e-4)
     assert next(there.parameters()).device.type == "cpu"
 
 
@@ -98,7 +98,7 @@ def assert_taken_up_bit_by_bit(kind: str, device: torch.device, folder: Path) ->
 
     def stop(done: float, message: str) -> None:
         told.append(message)
-        if message.startswith(f"step {3 * TELL_EVERY},"):
+        if message.startswith(f"step {3 * PROGRESS_INTERVAL},"):
             raise InterruptedError
 
     eager = replace(PLAN, checkpoint_minutes=1e-6)  # after every step
@@ -107,7 +107,7 @@ def assert_taken_up_bit_by_bit(kind: str, device: torch.device, folder: Path) ->
         train(start, TOKENS, eager, checkpoint=checkpoint, progress=stop)
     segments = (len(TOKENS) // PLAN.batch - 1) // PLAN.steps
     assert steps_in(folder / "whole") == 2 * segments
-    assert segments < steps_in(checkpoint) == 3 * TELL_EVERY - 1 < 2 * segments - 1
+    assert segments < steps_in(checkpoint) == 3 * PROGRESS_INTERVAL - 1 < 2 * segments - 1
     assert [message.split()[0] for message in told] == ["step", "epoch", "step", "step"]
     again = train(start, TOKENS, eager, checkpoint=checkpoint)
     assert steps_in(checkpoint) == 2 * segments

@@ -17,12 +17,12 @@ from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime import clock
 from isslim.runtime.clock import BURST, Comparison, Timed, interleave, ratio
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.latency import compare
 
 
 def test_time_is_counted_from_the_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(clock, "MAX_SECONDS", 0.5)
     monkeypatch.setattr(clock, "SECONDS", 0.0)
     runs: Counter[str] = Counter()
 
@@ -59,7 +59,7 @@ def test_slow_runs_are_timed_once_a_round(monkeypatch: pytest.MonkeyPatch) -> No
 def test_comparison_of_the_hopelessly_slow_ends_after_one_round(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, seconds in (("SLOW_SECONDS", 0.01), ("MOST_SECONDS", 0.02), ("SECONDS", 0.01)):
+    for name, seconds in (("SLOW_SECONDS", 0.01), ("MAX_SECONDS", 0.02), ("SECONDS", 0.01)):
         monkeypatch.setattr(clock, name, seconds)
     runs: list[float] = []
 
@@ -135,8 +135,8 @@ def test_busy_host_is_waited_for_and_measured_once_more(monkeypatch: pytest.Monk
             time.sleep(0.002)
 
     found = interleave({"original": interrupted_at_first})
-    assert len(runs) > 2 * clock.LEAST_ROUNDS * BURST
-    assert found.timed["original"].wall.shape == (clock.LEAST_ROUNDS, BURST)
+    assert len(runs) > 2 * clock.MIN_ROUNDS * BURST
+    assert found.timed["original"].wall.shape == (clock.MIN_ROUNDS, BURST)
 
 
 def test_interval_holds_the_median_in_95_of_100() -> None:
@@ -167,7 +167,7 @@ def neighbours(count: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VariantSession]:
+def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LanguageSession]:
     folder = tmp_path_factory.mktemp("clock")
     torch.manual_seed(0)
     for name, units in (("original", 192), ("compressed", 64)):
@@ -175,13 +175,13 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VariantSessi
             LstmLanguageModel(LstmSpec(4000, units, (units, units))).eval(), folder / f"{name}.onnx"
         )
     return {
-        name: VariantSession(folder / f"{name}.onnx", threads=1)
+        name: LanguageSession(folder / f"{name}.onnx", threads=1)
         for name in ("original", "compressed")
     }
 
 
 def test_one_thread_of_the_runtime_is_the_calling_thread(
-    sessions: dict[str, VariantSession],
+    sessions: dict[str, LanguageSession],
 ) -> None:
     session, ids = sessions["original"], np.ones((30, 1), np.int64)
     state, lengths = session.zero_state(1), np.full(1, 30, np.int32)
@@ -193,7 +193,7 @@ def test_one_thread_of_the_runtime_is_the_calling_thread(
 
 
 def test_neighbours_that_never_rest_do_not_change_the_figure(
-    sessions: dict[str, VariantSession], monkeypatch: pytest.MonkeyPatch
+    sessions: dict[str, LanguageSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(clock, "SECONDS", 0.5)
     monkeypatch.setattr(clock, "PATIENCE", 0.1)

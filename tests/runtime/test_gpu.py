@@ -12,10 +12,10 @@ from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.runtime.graphs.recorded_inputs import AnyGraph
-from isslim.runtime.graphs.subprocess_session import IsolatedGraph
+from isslim.runtime.graphs.recorded_inputs import GraphSession
+from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.runtime.language.scoring import next_log_probs, score_batch
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.opening import devices
 from isslim.runtime.questions.session import QuestionSession
 from tests.compress.kinds.language.networks.slow import NETWORKS, V
@@ -38,7 +38,9 @@ def sequences(vocabulary: int) -> list[list[int]]:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_texts_score_as_on_the_cpu(name: str, tmp_path: Path) -> None:
     export(random_network(name), tmp_path / "a.onnx")
-    there, here = (VariantSession(tmp_path / "a.onnx", device=device) for device in ("cuda", "cpu"))
+    there, here = (
+        LanguageSession(tmp_path / "a.onnx", device=device) for device in ("cuda", "cpu")
+    )
     for found, expected in zip(
         *(score_batch(each, sequences(V), 5, top_k=3) for each in (there, here)), strict=True
     ):
@@ -60,7 +62,7 @@ def test_a_model_of_usual_size_scores_as_on_the_cpu(bottleneck: int | None, tmp_
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
     for name, tolerance in (("a", TOLERANCE), ("b", 0.02)):
         there, here = (
-            VariantSession(tmp_path / f"{name}.onnx", device=device) for device in ("cuda", "cpu")
+            LanguageSession(tmp_path / f"{name}.onnx", device=device) for device in ("cuda", "cpu")
         )
         for found, expected in zip(
             *(score_batch(each, sequences(2000), 5) for each in (there, here)), strict=True
@@ -88,8 +90,8 @@ def test_graphs_of_any_origin_run_as_on_the_cpu(
     kind: type[torch.nn.LSTM] | type[torch.nn.GRU], both: bool, tmp_path: Path
 ) -> None:
     path = tagger_graph(tmp_path, kind, both=both)
-    there, here = (AnyGraph(path, device=device) for device in ("cuda", "cpu"))
-    apart = IsolatedGraph(path, threads=1, device="cuda", memory_bytes=1 << 30)
+    there, here = (GraphSession(path, device=device) for device in ("cuda", "cpu"))
+    apart = SubprocessGraphSession(path, threads=1, device="cuda", memory_bytes=1 << 30)
     for run in recorded(6):
         expected = here.run(run)["scores"]
         for found in (there.run(run)["scores"], apart.run(run, ["scores"])[0]["scores"]):

@@ -16,7 +16,7 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
 from isslim.runtime.language import scoring
 from isslim.runtime.language.scoring import next_log_probs, perplexity, score_batch, text_log_probs
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec, character_tokenizer, word_tokenizer
 from isslim.runtime.latency import compare
 from isslim.runtime.opening import devices
@@ -55,7 +55,7 @@ def slow_log_probs(network: LstmLanguageModel, ids: list[int], start: int) -> np
 @pytest.fixture(params=list(SPECS))
 def opened(
     request: pytest.FixtureRequest, tmp_path: Path
-) -> tuple[LstmLanguageModel, VariantSession, VariantSession]:
+) -> tuple[LstmLanguageModel, LanguageSession, LanguageSession]:
     torch.manual_seed(0)
     network = LstmLanguageModel(SPECS[request.param]).eval()
     with torch.no_grad():
@@ -63,7 +63,7 @@ def opened(
             parameter.uniform_(-0.7, 0.7)
     export(network, tmp_path / "a.onnx")
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
-    return network, VariantSession(tmp_path / "a.onnx"), VariantSession(tmp_path / "b.onnx")
+    return network, LanguageSession(tmp_path / "a.onnx"), LanguageSession(tmp_path / "b.onnx")
 
 
 def random_ids(length: int, seed: int) -> list[int]:
@@ -71,7 +71,7 @@ def random_ids(length: int, seed: int) -> list[int]:
 
 
 def test_scores_equal_a_slow_lstm_over_chunks_and_unequal_lengths(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+    opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession],
 ) -> None:
     network, session, _ = opened
     sequences = [random_ids(length, length) for length in (1, 150, 3, 64, 65, 2)]
@@ -96,7 +96,7 @@ def test_int8_sums_never_saturate(tmp_path: Path) -> None:
     export(network, tmp_path / "a.onnx")
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
     plain, small = (
-        score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, V - 1]], 5)[0] for name in "ab"
+        score_batch(LanguageSession(tmp_path / f"{name}.onnx"), [[0, V - 1]], 5)[0] for name in "ab"
     )
     np.testing.assert_allclose(small.log_probs, plain.log_probs, rtol=0, atol=0.02)
 
@@ -112,14 +112,14 @@ def test_int8_sums_of_a_recurrent_layer_never_saturate(tmp_path: Path) -> None:
     export(network, tmp_path / "a.onnx")
     quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
     plain, small = (
-        score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[0, 7, 3, 30, 2]], 5)[0]
+        score_batch(LanguageSession(tmp_path / f"{name}.onnx"), [[0, 7, 3, 30, 2]], 5)[0]
         for name in "ab"
     )
     np.testing.assert_allclose(small.log_probs, plain.log_probs, rtol=0, atol=0.05)
 
 
 def test_int8_is_close_smaller_and_never_depends_on_its_neighbours(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+    opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession],
 ) -> None:
     _, plain, small = opened
     assert (plain.integer, small.integer) == (False, True)
@@ -133,7 +133,7 @@ def test_int8_is_close_smaller_and_never_depends_on_its_neighbours(
 
 
 def test_without_a_start_token_the_first_token_is_not_scored(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+    opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession],
 ) -> None:
     network, session, _ = opened
     ids = random_ids(9, 1)
@@ -150,7 +150,7 @@ def test_without_a_start_token_the_first_token_is_not_scored(
 
 
 def test_perplexity_and_generation_step(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+    opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession],
 ) -> None:
     network, session, _ = opened
     ids = random_ids(20, 2)
@@ -165,7 +165,7 @@ def test_perplexity_and_generation_step(
 
 
 def test_padding_never_changes_a_result(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+    opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession],
 ) -> None:
     _, session, _ = opened
     tokens, targets = np.array([random_ids(8, 3)]).T, np.array([random_ids(8, 4)]).T
@@ -181,7 +181,7 @@ def test_padding_never_changes_a_result(
 
 
 def test_bad_ids_graphs_and_devices_are_refused(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession], tmp_path: Path
+    opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession], tmp_path: Path
 ) -> None:
     _, session, _ = opened
     for wrong in (V, -1):
@@ -191,17 +191,17 @@ def test_bad_ids_graphs_and_devices_are_refused(
         score_batch(session, [[]], 5)
     (tmp_path / "bad.onnx").write_bytes(b"\x08\x07 rubbish")
     with pytest.raises(GraphRefused):
-        VariantSession(tmp_path / "bad.onnx")
+        LanguageSession(tmp_path / "bad.onnx")
     if "cuda" not in devices():
         with pytest.raises(DeviceUnavailable):
-            VariantSession(session.path, device="cuda")
+            LanguageSession(session.path, device="cuda")
 
 
 def test_comparison_finds_the_larger_model_slower(tmp_path: Path) -> None:
     sessions = {}
     for name, units in (("original", 256), ("compressed", 16)):
         export(LstmLanguageModel(LstmSpec(500, units, (units,))), tmp_path / f"{name}.onnx")
-        sessions[name] = VariantSession(tmp_path / f"{name}.onnx")
+        sessions[name] = LanguageSession(tmp_path / f"{name}.onnx")
     timed = compare(sessions, steps=20, batch=2, pairs=15)
     assert timed["original"].speedup == pytest.approx(1)
     small = timed["compressed"]
@@ -253,7 +253,7 @@ def test_character_text_rules() -> None:
 
 
 def test_long_text_in_pieces_is_scored_about_as_one_stream(
-    opened: tuple[LstmLanguageModel, VariantSession, VariantSession],
+    opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, session, _ = opened
@@ -261,7 +261,7 @@ def test_long_text_in_pieces_is_scored_about_as_one_stream(
     whole = text_log_probs(session, ids, 5)
     np.testing.assert_allclose(whole, slow_log_probs(network, ids, 5), rtol=0, atol=2e-5)  # float32
     monkeypatch.setattr(scoring, "ONE_STREAM", 500)
-    monkeypatch.setattr(scoring, "LEAST_PIECE", 300)
+    monkeypatch.setattr(scoring, "MIN_PIECE", 300)
     pieces = text_log_probs(session, ids, 5)
     assert pieces.shape == whole.shape
     np.testing.assert_allclose(pieces[:300], whole[:300], rtol=0, atol=2e-5)

@@ -17,7 +17,7 @@ from isslim.runtime.registry import LoadedGraph, load
 from isslim.service.main import create_app
 from isslim.service.settings import ServiceSettings
 from isslim.store.bundles import BundleStore
-from isslim.types.arrays import npz
+from isslim.types.arrays import dump_npz
 from tests.conftest import Published
 from tests.service.test_routes import problem
 from tests.tagger import PublishedGraph, publish
@@ -103,7 +103,7 @@ def test_npz_is_answered_with_the_same_numbers_as_json(
     for arrays in ({"ids": ids}, {"0/ids": ids.astype(np.int32)}):
         response = client.post(
             RUN,
-            content=npz(arrays),
+            content=dump_npz(arrays),
             headers={"content-type": kind},
             params={"variants": ["original", "compressed"]},
         )
@@ -207,21 +207,21 @@ HOSTILE = {
     "empty zip": archive(),
     "a text": archive(**{"ids.txt": b"1 2 3"}),
     "no array": archive(ids=b"1 2 3"),
-    "cut off": npz({"ids": np.array(IDS)})[:-30],
+    "cut off": dump_npz({"ids": np.array(IDS)})[:-30],
     "objects": archive(ids=saved(np.array([{"a": 1}], dtype=object), allow_pickle=True)),
     "a bomb": archive(ids=headed((1 << 17,), data=bytes(1 << 20))),
     "a shape that is not there": archive(ids=headed((1 << 40, 1 << 10))),
     "a negative shape": archive(ids=headed((-1, 2))),
     "a broken header": archive(ids=b"\x93NUMPY\x01\x00" + struct.pack("<H", 12) + b"{'descr': (("),
     "a header of the future": archive(ids=b"\x93NUMPY\x09\x00" + b"\0" * 30),
-    "dates": npz({"ids": np.array([["2026-01-01"]], "datetime64[D]")}),
-    "complex numbers": npz({"ids": np.array(IDS, np.complex64)}),
-    "texts": npz({"ids": np.array([["a"]])}),
-    "decimal points": npz({"ids": np.array(IDS, np.float32)}),
-    "records": npz({"ids": np.zeros((2, 2), [("a", "<i4")])}),
-    "two runs": npz({"0/ids": np.array(IDS), "1/ids": np.array(IDS)}),
-    "runs and none": npz({"0/ids": np.array(IDS), "ids": np.array(IDS)}),
-    "another name": npz({"x": np.array(IDS)}),
+    "dates": dump_npz({"ids": np.array([["2026-01-01"]], "datetime64[D]")}),
+    "complex numbers": dump_npz({"ids": np.array(IDS, np.complex64)}),
+    "texts": dump_npz({"ids": np.array([["a"]])}),
+    "decimal points": dump_npz({"ids": np.array(IDS, np.float32)}),
+    "records": dump_npz({"ids": np.zeros((2, 2), [("a", "<i4")])}),
+    "two runs": dump_npz({"0/ids": np.array(IDS), "1/ids": np.array(IDS)}),
+    "runs and none": dump_npz({"0/ids": np.array(IDS), "ids": np.array(IDS)}),
+    "another name": dump_npz({"x": np.array(IDS)}),
 }
 
 
@@ -233,7 +233,7 @@ def test_hostile_npz_is_refused(client: TestClient, content: bytes) -> None:
 
 
 def test_npz_with_wrong_parameters_is_refused(client: TestClient) -> None:
-    content = npz({"ids": np.array(IDS)})
+    content = dump_npz({"ids": np.array(IDS)})
     for wrong, status, kind in (
         ({"variants": "huge"}, 422, "invalid-request"),
         ({"variants": ["original", "original"]}, 422, "invalid-request"),
@@ -241,13 +241,15 @@ def test_npz_with_wrong_parameters_is_refused(client: TestClient) -> None:
         ({"outputs": "nope"}, 422, "inputs-refused"),
     ):
         problem(client.post(RUN, content=content, headers=NPZ, params=wrong), status, kind)
-    large = npz({"ids": np.zeros((60, 100), np.int64)})  # 48 kB in, 2 x 120 kB out
+    large = dump_npz({"ids": np.zeros((60, 100), np.int64)})  # 48 kB in, 2 x 120 kB out
     problem(client.post(RUN, content=large, headers=NPZ), 413, "too-large")
 
 
 def test_empty_sequences_are_refused_which_would_end_the_process(client: TestClient) -> None:
     for shape in ((0, 1), (1, 0), (0, 0)):
-        response = client.post(RUN, content=npz({"ids": np.zeros(shape, np.int64)}), headers=NPZ)
+        response = client.post(
+            RUN, content=dump_npz({"ids": np.zeros(shape, np.int64)}), headers=NPZ
+        )
         assert "is empty" in problem(response, 422, "inputs-refused")["errors"][0]["detail"]
 
 

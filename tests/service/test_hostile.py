@@ -24,9 +24,9 @@ from isslim.client.api import Client
 from isslim.runtime.graphs.shapes import Shape
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
-from isslim.service.problems import Refused
+from isslim.service.problems import RequestError
 from isslim.service.schemas.common import LatencyResponse
-from isslim.service.serving.latency_cache import MOST_WAITING, Comparisons
+from isslim.service.serving.latency_cache import MAX_WAITING, LatencyCache
 from isslim.service.settings import ServiceSettings
 from isslim.store.bundles import BundleStore
 from tests.compress.worker.test_supervision import locked
@@ -121,7 +121,7 @@ def test_answers_are_bounded(client: TestClient) -> None:
 
 def test_comparing_latency_keeps_no_session_and_knows_its_devices(client: TestClient) -> None:
     assert client.post("/score", json=ASK).status_code == 200
-    house = client.app.state.house  # type: ignore[attr-defined]
+    house = client.app.state.context  # type: ignore[attr-defined]
     before = house.models.memory_bytes()
     found = client.get("/models/tiny/latency", params={"steps": 1, "device": "cpu"}).json()
     assert {record["device"] for records in found["results"].values() for record in records} == {
@@ -135,7 +135,7 @@ def test_comparing_latency_keeps_no_session_and_knows_its_devices(client: TestCl
 
 
 def test_only_a_few_wait_to_compare_latency(client: TestClient) -> None:
-    comparisons, measured = Comparisons(), []
+    comparisons, measured = LatencyCache(), []
 
     async def measure() -> LatencyResponse:
         measured.append(1)
@@ -152,13 +152,13 @@ def test_only_a_few_wait_to_compare_latency(client: TestClient) -> None:
         await comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=False)
         asked = [
             comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=True)
-            for _ in range(MOST_WAITING + 2)
+            for _ in range(MAX_WAITING + 2)
         ]
         found = await asyncio.gather(*asked, return_exceptions=True)
         return [*found, await comparisons.get(("m", Shape(1, 1), 1, None), measure, anew=False)]
 
     *found, last = asyncio.run(crowd())
-    refused = [each for each in found if isinstance(each, Refused)]
+    refused = [each for each in found if isinstance(each, RequestError)]
     assert [each.kind for each in refused] == ["overloaded"] * 2
     assert len(measured) == 2  # once, and once anew for all who asked at one time
     assert isinstance(last, LatencyResponse)
@@ -241,7 +241,7 @@ def test_fault_of_the_service_is_a_problem_document_too(tmp_path: Path) -> None:
         (tmp_path / "jobs.sqlite").write_bytes(b"no database" * 1000)
         for name in ("jobs.sqlite-wal", "jobs.sqlite-shm"):
             (tmp_path / name).unlink(missing_ok=True)
-        app.state.house.queue.records.close()
+        app.state.context.queue.records.close()
         problem(client.get("/health/ready"), 500, "internal")
         problem(client.post("/compress", files={"model": ("m.pt", b"xyz")}), 500, "internal")
         assert client.get("/health/live").status_code == 200
@@ -251,7 +251,7 @@ def test_database_that_does_not_answer_is_told_apart_from_a_fault(tmp_path: Path
     app = create_app(ServiceSettings(home=tmp_path, database_wait_seconds=0.05))
     with TestClient(app, raise_server_exceptions=False) as client:
         job = client.post("/compress", files={"model": ("m.pt", b"xyz")}).json()
-        with locked(app.state.house.queue.records):
+        with locked(app.state.context.queue.records):
             answer = client.post("/compress", files={"model": ("m.pt", b"other")})
             problem(answer, 503, "database-unavailable")
             assert answer.headers["retry-after"] == "1"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from isslim.compress.worker.supervision import sweep
+from isslim.compress.worker.supervision import collect_garbage
 from isslim.service.main import create_app
 from isslim.service.settings import ServiceSettings
 from isslim.store.bundles import BundleStore
@@ -73,7 +73,7 @@ def test_slow_answer_is_found_where_the_service_says(
     queue, bundles = DbosJobQueue(house), BundleStore(house)
     for path in before:
         os.utime(path, (0, 0))
-    sweep(queue.records, queue.inspections, house.work, UploadStore(house), bundles)
+    collect_garbage(queue.records, queue.inspections, house.work, UploadStore(house), bundles)
     assert uploads(house) == before
     answer = Inspection(understood=True, layout="two layers")
     assert queue.inspections.finish(pending.json()["id"], 1, answer)
@@ -81,7 +81,7 @@ def test_slow_answer_is_found_where_the_service_says(
     assert found.status_code == 200
     assert Inspection.model_validate(found.json()) == answer
     # Answered: nobody needs the uploads any more.
-    sweep(queue.records, queue.inspections, house.work, UploadStore(house), bundles)
+    collect_garbage(queue.records, queue.inspections, house.work, UploadStore(house), bundles)
     assert uploads(house) == []
     queue.close()
     held.close()

@@ -85,7 +85,7 @@ def test_model_that_loads_slowly_keeps_no_other_from_answering(
         finally:
             go.set()
         assert [each.result(timeout=WAIT_SECONDS) for each in waiting] == [200] * 8
-    assert client.app.state.house.models.count() == 2  # type: ignore[attr-defined]
+    assert client.app.state.context.models.count() == 2  # type: ignore[attr-defined]
 
 
 def test_id_comes_before_a_name_that_equals_it(published: Published, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.registry import LoadedQuestionModel, load
 from isslim.service.main import create_app
 from isslim.service.settings import ServiceSettings
@@ -61,7 +61,7 @@ def test_answers_are_the_runtimes_side_by_side(
     found = response.json()
     assert (found["model"], found["model_id"], found["device"]) == ("reader", model.id, "cpu")
     assert [each["variant"] for each in found["variants"]] == ["original", "compressed-int8"]
-    reading = read(model.codec, tokenized(**PAIRS[0]))
+    reading = encode_question(model.codec, tokenize_question(**PAIRS[0]))
     for variant in found["variants"]:
         expected = answer(
             model.session(variant["variant"]), reading, top_k=3, max_answer_tokens=5

@@ -255,7 +255,7 @@ def test_least_recently_used_model_is_closed_above_the_memory_limit(
             assert (
                 client.post("/score", json={"model": name, "texts": ["the cat"]}).status_code == 200
             )
-        assert app.state.house.models.count() == 1
+        assert app.state.context.models.count() == 1
 
 
 def test_service_runs_without_torch_and_onnx() -> None:

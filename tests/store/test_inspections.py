@@ -58,10 +58,10 @@ def test_one_answer_a_run_and_answers_are_not_kept_for_ever(
     assert records.begin("a", 1) is None
     records.begin("a", 2)
     records.finish("a", 2, Inspection(understood=True))
-    records.sweep()
+    records.collect_garbage()
     assert records.get("a") == Inspection(understood=True)
     monkeypatch.setattr(inspections, "KEPT", timedelta(0))
-    records.sweep()
+    records.collect_garbage()
     with pytest.raises(NotFound):
         records.get("a")
     jobs.close()

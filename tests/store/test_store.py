@@ -66,9 +66,9 @@ def test_upload_is_kept_once_under_its_hash(settings: StoreSettings, tmp_path: P
 def test_sweep_removes_old_uploads_that_no_job_needs(settings: StoreSettings) -> None:
     store = UploadStore(settings)
     needed, other = save(store, b"needed"), save(store, b"other")
-    store.sweep({needed})
+    store.collect_garbage({needed})
     assert len(files(settings)) == 2  # young ones stay
-    store.sweep({needed}, older_than_seconds=0)
+    store.collect_garbage({needed}, older_than_seconds=0)
     assert files(settings) == [f"artifacts/uploads/{needed}"]
     assert other != needed
 
@@ -80,7 +80,7 @@ def test_sweep_removes_what_a_killed_service_left_of_an_arrival(settings: StoreS
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (0, 0))
-    store.sweep(set())
+    store.collect_garbage(set())
     assert [path.name for path in (settings.home / "arriving").iterdir()] == ["young"]
 
 
@@ -243,7 +243,7 @@ def test_sweep_removes_halves_of_bundles_and_nothing_else(
             (made / name).write_bytes(b"1")
     for path in (*half.rglob("*"), *folder.rglob("*")):
         os.utime(path, (0, 0))
-    store.sweep()
+    store.collect_garbage()
     assert {each.name for each in folder.parent.iterdir()} == {bundle_id, young.name}
     assert store.open(bundle_id).path("original.onnx").is_file()
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from isslim.types.manifest import Estimate, Metric
-from isslim.types.quality import SCALES, scale_of, settled, weighed
+from isslim.types.quality import METRIC_FORMATS, compared_loss, metric_format_of, resolve_budget
 from isslim.types.recipe import Budget
 
 
@@ -33,40 +33,43 @@ from isslim.types.recipe import Budget
 def test_a_loss_is_told_by_its_direction(
     metric: Metric, loss: float, sentence: str, cell: str
 ) -> None:
-    scale = scale_of(metric)
-    assert scale.at(loss) == sentence
+    scale = metric_format_of(metric)
+    assert scale.in_sentence(loss) == sentence
     assert scale.change(loss) == cell
-    assert scale.told(70.0, loss) == f"{scale.name} {scale.value(70.0)} ({cell})"
+    assert scale.describe(70.0, loss) == f"{scale.name} {scale.value(70.0)} ({cell})"
 
 
 def test_the_head_of_a_column_fits_both_signs() -> None:
-    assert SCALES["f1"].change_name == "change of F1"
-    assert SCALES["perplexity"].change_name == "change of perplexity"
-    assert scale_of("command:wer").change_name == "change of wer"
-    assert SCALES["output_change"].change_name == "change of outputs"
-    assert SCALES["cosine"].change_name == "cosine distance"
+    assert METRIC_FORMATS["f1"].change_name == "change of F1"
+    assert METRIC_FORMATS["perplexity"].change_name == "change of perplexity"
+    assert metric_format_of("command:wer").change_name == "change of wer"
+    assert METRIC_FORMATS["output_change"].change_name == "change of outputs"
+    assert METRIC_FORMATS["cosine"].change_name == "cosine distance"
 
 
-@pytest.mark.parametrize("metric", SCALES)
+@pytest.mark.parametrize("metric", METRIC_FORMATS)
 def test_what_is_no_number_is_never_a_gain(metric: Metric) -> None:
-    assert scale_of(metric).at(math.nan) == f"at a {scale_of(metric).loss_name} of nan" + (
-        "%" if "%" in SCALES[metric].loss(1.0) else ""
+    assert metric_format_of(metric).in_sentence(
+        math.nan
+    ) == f"at a {metric_format_of(metric).loss_name} of nan" + (
+        "%" if "%" in METRIC_FORMATS[metric].loss(1.0) else ""
     )
 
 
 def test_loss_stands_with_its_interval_and_sample() -> None:
     estimate = Estimate(low=0.042, high=0.053, count=82430, unit="tokens", method="block bootstrap")
     assert (
-        scale_of("perplexity").surely(0.0473, estimate)
+        metric_format_of("perplexity").with_interval(0.0473, estimate)
         == "+4.73% (95 %: +4.20% to +5.30%, 82,430 tokens)"
     )
     of_questions = Estimate(
         low=-0.2, high=1.3, count=1000, unit="questions", method="block bootstrap"
     )
     assert (
-        scale_of("f1").surely(0.58, of_questions) == "-0.58 (95 %: -1.30 to +0.20, 1,000 questions)"
+        metric_format_of("f1").with_interval(0.58, of_questions)
+        == "-0.58 (95 %: -1.30 to +0.20, 1,000 questions)"
     )
-    assert scale_of("cosine").surely(2e-3, None) == "2.00e-03"
+    assert metric_format_of("cosine").with_interval(2e-3, None) == "2.00e-03"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +84,7 @@ def test_loss_stands_with_its_interval_and_sample() -> None:
 def test_loss_above_a_limit_never_reads_like_it(
     metric: Metric, loss: float, limit: float, told: tuple[str, str]
 ) -> None:
-    assert scale_of(metric).against(loss, limit) == told
+    assert metric_format_of(metric).against(loss, limit) == told
 
 
 def test_upper_end_counts_where_it_is_asked_for_or_where_the_sample_is_small() -> None:
@@ -94,8 +97,10 @@ def test_upper_end_counts_where_it_is_asked_for_or_where_the_sample_is_small() -
         (Budget(output_change=0.1, confident=False), few, 0.02),
         (Budget(output_change=0.1, confident=True), None, 0.02),
     ):
-        assert weighed(budget, 0.02, estimate) == expected
+        assert compared_loss(budget, 0.02, estimate) == expected
 
 
 def test_confidence_alone_leaves_the_default_limit() -> None:
-    assert settled("graph", Budget(confident=True)) == Budget(output_change=0.02, confident=True)
+    assert resolve_budget("graph", Budget(confident=True)) == Budget(
+        output_change=0.02, confident=True
+    )

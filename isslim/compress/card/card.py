@@ -6,17 +6,17 @@ from pathlib import Path
 
 from isslim.card.curve_section import curve_section, learning_sections
 from isslim.card.markdown import table
-from isslim.card.metric_section import judged
+from isslim.card.metric_section import metric_section
 from isslim.card.samples_section import samples_section
 from isslim.card.structure_section import left_alone_section, structure_section, work_section
-from isslim.card.usage_section import use_section
+from isslim.card.usage_section import usage_section
 from isslim.compress.card.plots import plot_curve, plot_variants
 from isslim.types.manifest import LatencyRecord, Manifest, Task, VariantRecord
 from isslim.types.provenance import Provenance
-from isslim.types.quality import FURTHER, Scale, scale_of
+from isslim.types.quality import EXTRA_METRICS, MetricFormat, metric_format_of
 from isslim.types.recipe import Budget
 from isslim.types.report import Report
-from isslim.types.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, one_run
+from isslim.types.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, describe_run
 
 _SCORES: dict[Task, str] = {
     "question-answering": "EM, the share of answers that are a golden one exactly, and F1, the mean overlap with the closest "
@@ -65,7 +65,7 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
         *learning_sections(manifest, report),
         _proof(manifest),
         _origin(manifest),
-        use_section(folder, manifest),
+        usage_section(folder, manifest),
     ]
     (folder / "README.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
@@ -106,8 +106,12 @@ def _random(origin: Provenance) -> str:
 
 
 def _variants(manifest: Manifest, report: Report) -> str:
-    scale = scale_of(manifest.metric)
-    further = {name: told for name, told in FURTHER.items() if name in manifest.variants[0].metrics}
+    scale = metric_format_of(manifest.metric)
+    further = {
+        name: description
+        for name, description in EXTRA_METRICS.items()
+        if name in manifest.variants[0].metrics
+    }
     sampled = manifest.provenance.not_judged is None and any(
         variant.estimate is not None for variant in manifest.variants
     )
@@ -116,31 +120,35 @@ def _variants(manifest: Manifest, report: Report) -> str:
             f"`{variant.name}`",
             f"{variant.parameters:,}",
             f"{variant.size_bytes / 1e6:.2f} MB",
-            *(told.value(variant.metrics[name]) for name, told in further.items()),
+            *(description.value(variant.metrics[name]) for name, description in further.items()),
             *_quality(manifest, variant, scale),
             *([_sure(scale, variant)] if sampled else []),
-            f"{variant.sentence.milliseconds:.2f} ms",
-            as_fast(variant.sentence),
+            f"{variant.primary_latency.milliseconds:.2f} ms",
+            as_fast(variant.primary_latency),
         ]
         for variant in manifest.variants
     ]
-    names = [told.name for told in further.values()]
+    names = [description.name for description in further.values()]
     head = ["variant", "parameters", "file", *names, scale.name, scale.change_name]
-    head += [*(["95 % interval, sample"] if sampled else []), _spoken(manifest), "speed-up (95 %)"]
+    head += [
+        *(["95 % interval, sample"] if sampled else []),
+        _primary_latency(manifest),
+        "speed-up (95 %)",
+    ]
     text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
-    text += f"\n\n{judged(manifest, _SCORES)}"
+    text += f"\n\n{metric_section(manifest, _SCORES)}"
     return f"{text} {_INTERVALS[manifest.task]}" if sampled else text
 
 
-def _sure(scale: Scale, variant: VariantRecord) -> str:
+def _sure(scale: MetricFormat, variant: VariantRecord) -> str:
     """The interval of a variant's change, and the sample that it stands on."""
     return "" if variant.estimate is None else scale.sample(variant.estimate).removeprefix("95 %: ")
 
 
-def _quality(manifest: Manifest, variant: VariantRecord, scale: Scale) -> tuple[str, str]:
+def _quality(manifest: Manifest, variant: VariantRecord, scale: MetricFormat) -> tuple[str, str]:
     """The metric's value and its change; no figures where they say nothing of other data."""
     if manifest.provenance.not_judged is not None and variant.name != "original":
         return NOT_JUDGED, NOT_JUDGED
@@ -149,14 +157,14 @@ def _quality(manifest: Manifest, variant: VariantRecord, scale: Scale) -> tuple[
 
 def _eight_bit(manifest: Manifest) -> str:
     """What int8 means here: which parts take 8 bits, in which form, and which do not; once, where all variants agree."""
-    told: dict[str, list[str]] = {}
+    description: dict[str, list[str]] = {}
     for variant in manifest.variants:
         if variant.eight_bit:
             form = f": {variant.int8_form.removeprefix('8 bits, ')}" if variant.int8_form else ""
             rest = f"; {_listed(variant.float32)} stay float32" if variant.float32 else ""
             line = f"the weights of {_listed(variant.eight_bit)} take 8 bits{rest}{form}"
-            told.setdefault(line, []).append(f"`{variant.name}`")
-    return "".join(f"\n\nIn {_listed(names)} {line}." for line, names in told.items())
+            description.setdefault(line, []).append(f"`{variant.name}`")
+    return "".join(f"\n\nIn {_listed(names)} {line}." for line, names in description.items())
 
 
 def _listed(parts: list[str]) -> str:
@@ -166,7 +174,7 @@ def _listed(parts: list[str]) -> str:
 def _latency(manifest: Manifest) -> str:
     rows = [
         [
-            one_run(manifest.task, each.steps, each.batch, each.run),
+            describe_run(manifest.task, each.steps, each.batch, each.run),
             f"`{variant.name}`",
             f"{each.median_ms:.3f}",
             f"{each.p90_ms:.3f}",
@@ -208,15 +216,15 @@ def _beside_int8(latency: LatencyRecord) -> str:
 def _clock(manifest: Manifest) -> str:
     """Which clock the ratios are of, where it is not the plain one."""
     records = [each for variant in manifest.variants for each in variant.latency]
-    told = ""
+    description = ""
     if any(each.basis == "cpu" for each in records):
-        told += (
+        description += (
             " The host was busy with other work: its clock on the wall counts the waiting, the more the longer a run is, so "
             "speed-ups there are of CPU time, the least of each round."
         )
     if not all(each.steady for each in records):
-        told += " *Not steady*: the rounds disagree, or hardly a run was left alone; measure again on a quiet host."
-    return told
+        description += " *Not steady*: the rounds disagree, or hardly a run was left alone; measure again on a quiet host."
+    return description
 
 
 def _eight_bit_speed(origin: Provenance) -> str:
@@ -265,23 +273,21 @@ def _budget(manifest: Manifest, budget: Budget) -> str:
     if budget.size_ratio is not None:
         return f"at most {100 * budget.size_ratio:g} % of the parameters"
     if budget.speedup is not None:
-        return (
-            f"at least {budget.speedup:g} times as fast (float32, {_spoken(manifest)}, one thread)"
-        )
+        return f"at least {budget.speedup:g} times as fast (float32, {_primary_latency(manifest)}, one thread)"
     if budget.confident is not None:
-        told = _budget(manifest, budget.model_copy(update={"confident": None}))
-        return f"{told}, {'by the upper end of its 95 % interval' if budget.confident else 'as found, whatever the sample'}"
+        description = _budget(manifest, budget.model_copy(update={"confident": None}))
+        return f"{description}, {'by the upper end of its 95 % interval' if budget.confident else 'as found, whatever the sample'}"
     if budget.f1_fall is not None:
         return f"a fall of F1 by at most {budget.f1_fall:g} {'point' if budget.f1_fall == 1 else 'points'}"
     if budget.output_change is not None:
-        scale = scale_of(manifest.metric)
+        scale = metric_format_of(manifest.metric)
         return (
             f"a {scale.loss_name} of at most {scale.loss(budget.output_change).removeprefix('+')}"
         )
     return f"a rise of perplexity by at most {100 * (budget.perplexity_rise or 0.0):g} %"
 
 
-def _spoken(manifest: Manifest) -> str:
+def _primary_latency(manifest: Manifest) -> str:
     """The latency that is spoken of, in words."""
-    spoken = manifest.variants[0].sentence
-    return one_run(manifest.task, spoken.steps, spoken.batch, spoken.run)
+    spoken = manifest.variants[0].primary_latency
+    return describe_run(manifest.task, spoken.steps, spoken.batch, spoken.run)

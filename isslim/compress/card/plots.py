@@ -12,9 +12,9 @@ mpl.use("Agg")
 from matplotlib.figure import Figure
 
 from isslim.types.manifest import Manifest
-from isslim.types.quality import scale_of
+from isslim.types.quality import metric_format_of
 from isslim.types.report import Report
-from isslim.types.wording import one_run
+from isslim.types.wording import describe_run
 
 _COLOURS = {
     "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
@@ -32,7 +32,7 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
     whole, budget, scale = (
         manifest.variants[0].parameters / 1e6,
         manifest.recipe.budget,
-        scale_of(manifest.metric),
+        metric_format_of(manifest.metric),
     )
     when = "after learning" if manifest.recipe.mode == "learn" else "before fine-tuning"
     with mpl.rc_context(STYLE):
@@ -88,18 +88,18 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
 
 def plot_variants(manifest: Manifest, path: Path) -> None:
     """Median latency and quality, a bar pair per variant."""
-    scale, spoken = scale_of(manifest.metric), manifest.variants[0].sentence
+    scale, spoken = metric_format_of(manifest.metric), manifest.variants[0].primary_latency
     names = [variant.name for variant in manifest.variants]
     colours = [_COLOURS[name] for name in names]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        times = [variant.sentence.milliseconds for variant in manifest.variants]
+        times = [variant.primary_latency.milliseconds for variant in manifest.variants]
         for axes, values, label, form in (
             (
                 left,
                 times,
-                f"{one_run(manifest.task, spoken.steps, spoken.batch, spoken.run)}, median ms",
+                f"{describe_run(manifest.task, spoken.steps, spoken.batch, spoken.run)}, median ms",
                 "{:.2f}",
             ),
             (

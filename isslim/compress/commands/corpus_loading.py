@@ -11,7 +11,7 @@ from torch import Tensor
 from isslim.compress.errors import TextUnusable, VocabularyMismatch
 from isslim.compress.kinds.language.corpus import END, UNKNOWN, build_vocabulary, load_corpus
 
-MOST_UNKNOWN = 0.9
+MAX_UNKNOWN = 0.9
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_corpus(name: str, size: int, words: Path | None = None) -> ReadCorpus:
             [index.get(token, index[UNKNOWN]) for token in tokens], dtype=torch.int64
         )
         shares[part] = sum(token not in index for token in tokens) / max(1, len(tokens))
-        if shares[part] > MOST_UNKNOWN:
+        if shares[part] > MAX_UNKNOWN:
             raise TextUnusable(
                 f"{shares[part]:.0%} of the {part} text's {len(tokens):,} words are not in the vocabulary of "
                 f"{len(known):,}; is it the right vocabulary?"

@@ -28,7 +28,7 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import NAMES, build, spec_of
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import Trained
+from isslim.compress.kinds.language.training.plan import TrainingOutcome
 from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes
 from isslim.compress.training.plan import TrainingPlan
@@ -127,15 +127,17 @@ def run(arguments: argparse.Namespace) -> int:
     network = network_of(arguments, len(corpus.words)).to(_device(arguments.device))
     arguments.out.mkdir(parents=True, exist_ok=True)
     with joined() as group:
-        tell = _teller(group)
+        print_progress = _progress_printer(group)
         shares = ", ".join(f"{part} {share:.2%}" for part, share in corpus.unknown_share.items())
-        tell(0.0, f"{len(corpus.train):,} training tokens; words outside the vocabulary: {shares}")
-        told: list[str] = []
+        print_progress(
+            0.0, f"{len(corpus.train):,} training tokens; words outside the vocabulary: {shares}"
+        )
+        description: list[str] = []
 
         def progress(done: float, line: str) -> None:
-            tell(done, line)
+            print_progress(done, line)
             if not line.startswith(("step ", "epoch ")):
-                told.append(line)
+                description.append(line)
 
         checkpoint = arguments.out / "training.checkpoint"
         try:
@@ -147,8 +149,8 @@ def run(arguments: argparse.Namespace) -> int:
                 _write(arguments, plan, corpus, group, error.best, error.issues)
             raise
         if group.first:
-            found = _write(arguments, plan, corpus, group, trained, told)
-            tell(
+            found = _write(arguments, plan, corpus, group, trained, description)
+            print_progress(
                 1.0,
                 f"valid perplexity {found['valid_perplexity']:.2f}, test {found['test_perplexity']:.2f}",
             )
@@ -186,10 +188,10 @@ def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
     return network
 
 
-def _teller(group: Ranks) -> Callable[[float, str], None]:
+def _progress_printer(group: Ranks) -> Callable[[float, str], None]:
     """A line per epoch on standard output; steps only to a person who watches, overwritten."""
 
-    def tell(done: float, line: str) -> None:
+    def progress(done: float, line: str) -> None:
         if not group.first:
             return
         if not line.startswith("step "):
@@ -198,7 +200,7 @@ def _teller(group: Ranks) -> Callable[[float, str], None]:
         elif sys.stderr.isatty():
             sys.stderr.write(f"{100 * done:3.0f} %, {line}   \r")
 
-    return tell
+    return progress
 
 
 def _write(
@@ -206,8 +208,8 @@ def _write(
     plan: TrainingPlan,
     corpus: ReadCorpus,
     group: Ranks,
-    trained: Trained,
-    told: list[str],
+    trained: TrainingOutcome,
+    description: list[str],
 ) -> dict[str, float]:
     """Model and record; returns the final perplexities."""
     network = trained.network
@@ -237,7 +239,7 @@ def _write(
             "parameters": axes.parameters(declaration),
             "mult_adds": axes.mult_adds(declaration),
             "epochs": [vars(record) for record in trained.epochs],
-            "setbacks": told,
+            "setbacks": description,
             **found,
         },
     )

@@ -27,7 +27,7 @@ from isslim.compress.kinds.questions.examples import Questions, common_character
 from isslim.compress.kinds.questions.folder import save_reader
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.kinds.questions.plan import QuestionPlan, TrainedReader
+from isslim.compress.kinds.questions.plan import QuestionPlan, ReaderTrainingOutcome
 from isslim.compress.kinds.questions.squad import Paragraph, read_squad
 from isslim.compress.kinds.questions.training import train_reader
 from isslim.compress.kinds.questions.vectors import read_vectors
@@ -86,13 +86,15 @@ def run(arguments: argparse.Namespace) -> int:
     )
     training, validation = prepare(paragraphs, codec), prepare(_read(arguments.data, "dev"), codec)
     for name, each in (("training", training), ("validation", validation)):
-        _tell(0.0, f"{len(each.examples):,} {name} questions; {_reasons(each.unrecovered)}")
+        _print_progress(
+            0.0, f"{len(each.examples):,} {name} questions; {_reasons(each.unrecovered)}"
+        )
     torch.manual_seed(plan.seed)
     network = Bidaf(_spec(arguments, codec), arguments.dropout).to(device_named(arguments.device))
     arguments.out.mkdir(parents=True, exist_ok=True)
     checkpoint = arguments.out / "training.checkpoint"
     trained = train_reader(
-        network, training, validation, plan, checkpoint=checkpoint, progress=_tell
+        network, training, validation, plan, checkpoint=checkpoint, progress=_print_progress
     )
     save_reader(arguments.out, trained.network, codec)
     found = evaluate(trained.network, validation)
@@ -101,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     }
     write(arguments.out / "predictions.json", json.dumps(predictions, ensure_ascii=False).encode())
     save_record(arguments.out, _record(arguments, plan, training, validation, trained, found))
-    _tell(
+    _print_progress(
         1.0,
         f"epoch {trained.best} kept: EM {found.scores.em:.2f}, F1 {found.scores.f1:.2f} of all questions",
     )
@@ -113,7 +115,7 @@ def _record(
     plan: QuestionPlan,
     training: Questions,
     validation: Questions,
-    trained: TrainedReader,
+    trained: ReaderTrainingOutcome,
     found: Evaluated,
 ) -> dict[str, Any]:
     declaration = trained.network.declaration()
@@ -163,11 +165,11 @@ def _read(folder: Path, part: str) -> list[Paragraph]:
 
 
 def _reasons(unrecovered: Counter[Any]) -> str:
-    told = ", ".join(f"{count:,} {why}" for why, count in sorted(unrecovered.items()))
-    return f"answers that are no span of tokens: {told or 'none'}"
+    description = ", ".join(f"{count:,} {why}" for why, count in sorted(unrecovered.items()))
+    return f"answers that are no span of tokens: {description or 'none'}"
 
 
-def _tell(done: float, line: str) -> None:
+def _print_progress(done: float, line: str) -> None:
     """A line per epoch on standard output; steps only to a person who watches, overwritten."""
     if not line.startswith("step "):
         sys.stdout.write(f"{line}\n")

@@ -36,7 +36,7 @@ took 8 bits."""
 
 
 @dataclass(frozen=True)
-class Drawing:
+class GraphBlueprint:
     """A network as a graph to be written.
 
     Attributes:

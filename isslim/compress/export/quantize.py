@@ -51,21 +51,21 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 
 from isslim.compress.export.drawing import BOTTLENECK, DECODER, FLATTENING, FLOAT32, HIGHWAY
 from isslim.compress.onnx.model.attributes import (
-    leave_out,
-    real,
+    get_float,
+    get_int,
+    get_ints,
+    remove_attribute,
     subgraphs,
-    whole,
-    wholes,
 )
 from isslim.compress.onnx.model.split_model import (
     Constant,
-    Parts,
+    SplitModel,
     given,
     graphs,
+    merge_constants,
     names,
     nodes,
-    put_together,
-    take_apart,
+    split_constants,
 )
 from isslim.compress.onnx.model.split_model import replace as put_in_place
 from isslim.runtime.contract import PRECISION
@@ -76,7 +76,7 @@ EMBEDDING, RECURRENT, SOFTMAX, HIGHWAYS, PRODUCTS = (
 )  # fmt: skip
 ORDER = (EMBEDDING, HIGHWAYS, RECURRENT, SOFTMAX, PRODUCTS)
 """Parts of a network, as a card lists them."""
-LARGEST, PAIR = 127, 128
+INT8_MAX, PAIR = 127, 128
 """What one weight may be, and two neighbouring ones of one sign together: 255 x 128 is below
 2^15."""
 _CELLS = ("LSTM", "GRU", "RNN")
@@ -99,7 +99,7 @@ class Form:
     kept: frozenset[str] = frozenset()
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """For people."""
         scales = {
             (False, False): "8 bits, one scale for a matrix",
@@ -170,10 +170,10 @@ def eight_bits(matrix: Floats, *, per_column: bool) -> tuple[NDArray[np.int8], F
     pairs = np.maximum(*(side[..., ::2, :] + side[..., 1::2, :] for side in (above, below)))
     largest = pairs.max(axis=-2 if per_column else (-2, -1), keepdims=True, initial=0.0)
     single = np.abs(exact).max(axis=-2 if per_column else (-2, -1), keepdims=True, initial=0.0)
-    scale = np.maximum(largest / PAIR, single / LARGEST)
+    scale = np.maximum(largest / PAIR, single / INT8_MAX)
     scale = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
     scaled = even / scale
-    found = np.clip(np.rint(scaled), -LARGEST, LARGEST)
+    found = np.clip(np.rint(scaled), -INT8_MAX, INT8_MAX)
     one, other = found[..., ::2, :], found[..., 1::2, :]
     grown = np.abs(found) - np.abs(scaled)
     # Where both were rounded up past the bound, the one that grew more gives one back.
@@ -196,7 +196,7 @@ def _part_of_ours(node: NodeProto) -> str:
 def _write(
     model: ModelProto, target: Path, form: Form, part_of: Callable[[NodeProto], str]
 ) -> EightBit:
-    parts = take_apart(model)
+    parts = split_constants(model)
     made = _Rewriting(parts, form, part_of)
     made.spread()
     made.rewrite()
@@ -212,7 +212,7 @@ def _write(
     parts.structure.metadata_props.add(key=PRECISION, value="int8")
     partial = target.with_name(target.name + ".partial")
     try:
-        onnx.save(put_together(parts), partial)
+        onnx.save(merge_constants(parts), partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
@@ -222,7 +222,7 @@ def _write(
 class _Rewriting:
     """One graph on its way to int8. Only nodes outside of If, Loop and Scan are rewritten."""
 
-    def __init__(self, parts: Parts, form: Form, part_of: Callable[[NodeProto], str]) -> None:
+    def __init__(self, parts: SplitModel, form: Form, part_of: Callable[[NodeProto], str]) -> None:
         self.parts, self.form, self.part_of = parts, form, part_of
         self.graph = parts.structure.graph
         self.counts: dict[str, list[int]] = {}
@@ -288,15 +288,15 @@ class _Rewriting:
             fits = node.op_type == "LSTM" and self._matrix(node, 1) and self._matrix(node, 2)
             return (
                 self._lstm(node)
-                if self._takes(RECURRENT, bool(fits and not whole(node, "layout", 0)))
+                if self._takes(RECURRENT, bool(fits and not get_int(node, "layout", 0)))
                 else None
             )
         if node.op_type == "Gather" and self._is_table(node):
             return self._look_up(node) if self._takes(EMBEDDING, self.parts.opset >= 13) else None
         if node.op_type in ("MatMul", "Gemm") and self._matrix(node, 1, rank=2):
             plain = node.op_type == "MatMul" or (
-                real(node, "alpha", 1.0) == real(node, "beta", 1.0) == 1.0
-                and not whole(node, "transA", 0)
+                get_float(node, "alpha", 1.0) == get_float(node, "beta", 1.0) == 1.0
+                and not get_int(node, "transA", 0)
             )
             return (
                 self._product(node)
@@ -325,7 +325,7 @@ class _Rewriting:
         small = NodeProto()
         small.CopyFrom(node)
         small.op_type, small.domain = QUANTIZED_LSTM, "com.microsoft"
-        leave_out(small, "layout")
+        remove_attribute(small, "layout")
         put_in_place(small.input, [*inputs, *inward[1:], *across[1:]])
         return [small]
 
@@ -336,7 +336,7 @@ class _Rewriting:
             table = self.parts.constants[name].astype(np.float32)  # (V, E)
             # Spread, its columns are alike, and one scale is quicker to apply.
             largest = np.abs(table).max(axis=None if name in self._turned.values() else 0)
-            scale = np.maximum(largest / LARGEST, np.finfo(np.float32).tiny).astype(np.float32)
+            scale = np.maximum(largest / INT8_MAX, np.finfo(np.float32).tiny).astype(np.float32)
             self._hold(name, False, True, np.rint(table / scale).astype(np.int8), scale)
         table_name, scale_name, zero = self._held[name, False, True]
         rows = self._fresh(f"{node.output[0]}_rows")
@@ -349,7 +349,7 @@ class _Rewriting:
 
     def _product(self, node: NodeProto) -> list[NodeProto]:
         """Written as ONNX Runtime knows to do it in one pass: quantize, multiply, scale and add."""
-        turned = node.op_type == "Gemm" and bool(whole(node, "transB", 0))
+        turned = node.op_type == "Gemm" and bool(get_int(node, "transB", 0))
         weight, scale, zero = self._weight(
             node.input[1], turned=turned, per_column=self.form.products
         )
@@ -401,7 +401,7 @@ class _Rewriting:
     def _is_table(self, node: NodeProto) -> bool:
         return (
             self._matrix(node, 0, rank=2)
-            and not whole(node, "axis", 0)
+            and not get_int(node, "axis", 0)
             and node.input[1] not in self.parts.constants
         )
 
@@ -426,7 +426,7 @@ class _Rewriting:
         for node in nodes(self.graph):
             if name not in node.input:
                 continue
-            order = wholes(node, "perm") if node.op_type == "Transpose" else None
+            order = get_ints(node, "perm") if node.op_type == "Transpose" else None
             if node.op_type == "Identity" or (order and order[-1] == len(order) - 1):
                 yield from self._readers_of(node.output[0])
             else:
@@ -461,7 +461,7 @@ def _basis(size: int) -> NDArray[np.float64]:
     return basis
 
 
-def _unflatten(parts: Parts) -> None:
+def _unflatten(parts: SplitModel) -> None:
     """Takes away the reshapes of a scoring graph's head, where no Gemm is left in it; what they alone read goes with them."""
     graph = parts.structure.graph
     if any(node.op_type == "Gemm" for node in graph.node):

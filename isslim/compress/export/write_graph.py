@@ -11,15 +11,15 @@ from pathlib import Path
 from torch import nn
 
 from isslim.compress.errors import TooLargeToExport
-from isslim.compress.export.drawing import Drawing
+from isslim.compress.export.drawing import GraphBlueprint
 from isslim.compress.export.streaming import write
 
-LARGEST_BYTES = 2**31 - 2**20
+MAX_BYTES = 2**31 - 2**20
 """A protobuf message ends at 2 GiB, and a bundle holds no external data; the rest is room for the
 structure."""
 
 
-def write_graph(drawing: Drawing, path: Path) -> None:
+def write_graph(drawing: GraphBlueprint, path: Path) -> None:
     """Writes a graph as one ONNX file, weights in float32.
 
     Args:
@@ -45,8 +45,8 @@ def check_size(network: nn.Module) -> None:
         TooLargeToExport: when the weights pass 2 GiB, which is what one ONNX file can hold.
     """
     size_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
-    if size_bytes > LARGEST_BYTES:
+    if size_bytes > MAX_BYTES:
         raise TooLargeToExport(
-            f"the weights take {size_bytes:,} bytes in float32; one ONNX file holds {LARGEST_BYTES:,}. "
+            f"the weights take {size_bytes:,} bytes in float32; one ONNX file holds {MAX_BYTES:,}. "
             "Upload a model of fewer parameters: a smaller vocabulary or a tied decoder saves the most"
         )

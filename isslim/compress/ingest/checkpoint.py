@@ -40,7 +40,7 @@ from isslim.compress.ingest.state_dicts import choose, shown
 from isslim.compress.ingest.unpickling import Record, load
 from isslim.compress.ingest.word_lists import word_lists
 
-MOST_RATIO = 8
+MAX_RATIO = 8
 """Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for
 the float32 arrays that a file becomes: half precision doubles, and a tied matrix counts as often
 as it has names."""
@@ -128,9 +128,11 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
     )
 
 
-def _parted(tensors: Mapping[str, Tensor], told: list[str]) -> tuple[dict[str, Tensor], list[str]]:
+def _parted(
+    tensors: Mapping[str, Tensor], configured: list[str]
+) -> tuple[dict[str, Tensor], list[str]]:
     """Tensors that are parameters, and a line on each that is none: numbers of the training, and what the config drops."""
-    if absent := [name for name in told if name not in tensors]:
+    if absent := [name for name in configured if name not in tensors]:
         raise UnreadableUpload(
             f"the config drops {', '.join(absent)}, and the file has no such tensor",
             list(tensors)[:40],
@@ -138,7 +140,7 @@ def _parted(tensors: Mapping[str, Tensor], told: list[str]) -> tuple[dict[str, T
     kept, dropped = {}, []
     layers = {name.removesuffix("weight") for name, tensor in tensors.items() if tensor.dim() > 1}
     for name, tensor in tensors.items():
-        if name in told:
+        if name in configured:
             dropped.append(f"{shown(name, tensor)}, as the config says")
         elif name.endswith("bias") and name.removesuffix("bias") in layers:
             kept[name] = tensor  # of a linear layer, whatever that is called
@@ -235,7 +237,7 @@ def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
         raise UnreadableUpload(
             "parameters must be dense tensors whose values are all stored in the file", issues
         )
-    if total > MOST_RATIO * file_bytes:
+    if total > MAX_RATIO * file_bytes:
         raise UnreadableUpload(
             f"the file of {file_bytes:,} bytes would become {total:,} bytes of float32 weights; too many of its "
             "tensors share their values"
@@ -299,7 +301,7 @@ def _refuse_bomb(path: Path) -> int:
     except zipfile.BadZipFile as error:
         raise UnreadableUpload(f"the checkpoint is damaged or truncated: {error}") from error
     packed = path.stat().st_size
-    if unpacked > MOST_RATIO * packed:
+    if unpacked > MAX_RATIO * packed:
         raise UnreadableUpload(
             f"the archive of {packed:,} bytes would unpack to {unpacked:,}; torch stores weights uncompressed, so this "
             "is no checkpoint"

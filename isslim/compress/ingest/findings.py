@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.network import Network
 from isslim.types.inspection import Inspection, LayerRecord, TextRecord
@@ -27,7 +27,7 @@ class Findings:
         """Adds fields of `Inspection`; one that was known is replaced."""
         self._known |= known
 
-    def network(self, kind: Task, network: Network, reading: Reading) -> None:
+    def network(self, kind: Task, network: Network, reading: IngestReport) -> None:
         """Adds what a network is.
 
         Args:

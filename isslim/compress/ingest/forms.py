@@ -72,8 +72,8 @@ def refuse_foreign(path: Path, name: str = "") -> None:
             "a web page or XML", "A download gave a page in place of the file: fetch it again", name
         )
     if text[:1] in (b"{", b"["):
-        told = "the index of a model in several files" if b"weight_map" in start else "JSON"
-        raise _foreign(told, _MERGE if "index" in told else _ANY, name)
+        description = "the index of a model in several files" if b"weight_map" in start else "JSON"
+        raise _foreign(description, _MERGE if "index" in description else _ANY, name)
     if zipfile.is_zipfile(path):
         _refuse_archive(path, name)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Reading:
+class IngestReport:
     """How an upload was read.
 
     Attributes:
@@ -20,21 +20,21 @@ class Reading:
     dropped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 
-    def adding(self, dropped: tuple[str, ...], assumed: tuple[str, ...]) -> Reading:
+    def adding(self, dropped: tuple[str, ...], assumed: tuple[str, ...]) -> IngestReport:
         """The same reading, with what was found out beside the model's own file."""
-        return Reading(self.recognised, (*self.dropped, *dropped), (*self.assumed, *assumed))
+        return IngestReport(self.recognised, (*self.dropped, *dropped), (*self.assumed, *assumed))
 
     @property
     def line(self) -> str:
         """All of it in one line."""
-        told = {"dropped": self.dropped, "assumed": self.assumed}
+        description = {"dropped": self.dropped, "assumed": self.assumed}
         return "; ".join(
             [
                 self.recognised,
-                *(f"{what}: {', '.join(each)}" for what, each in told.items() if each),
+                *(f"{what}: {', '.join(each)}" for what, each in description.items() if each),
             ]
         )
 
 
-MOST_NAMED = 60
+MAX_NAMED = 60
 """Parameters that a refusal lists."""

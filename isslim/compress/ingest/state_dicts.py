@@ -87,7 +87,7 @@ def choose(content: object, asked: str | None) -> State:
             f"{' or '.join(asked_for)}"
         )
     _refuse_unmasked(first, states)
-    return _with_beside(_put_together(first, states), states)
+    return _with_beside(_merge_states(first, states), states)
 
 
 def _refuse_unmasked(taken: State, states: list[State]) -> None:
@@ -144,7 +144,7 @@ def _children(value: object) -> dict[str, Any]:
 def _asked(states: list[State], asked: str) -> State:
     found = [state for state in states if state.path == asked or state.path.endswith(f"/{asked}")]
     if len(found) == 1:
-        return _with_beside(_put_together(found[0], states), states)
+        return _with_beside(_merge_states(found[0], states), states)
     for state in states:
         own = {
             name: tensor for name, tensor in state.tensors.items() if name.startswith(f"{asked}.")
@@ -154,11 +154,11 @@ def _asked(states: list[State], asked: str) -> State:
                 state.path, {name.removeprefix(f"{asked}."): tensor for name, tensor in own.items()}
             )
             return _with_beside(taken, states)
-    told = ", ".join(f"'{state.path}'" for state in states if state.path) or "only the file itself"
-    raise UnreadableUpload(f"the config asks for the state '{asked}', and the file holds {told}")
+    notes = ", ".join(f"'{state.path}'" for state in states if state.path) or "only the file itself"
+    raise UnreadableUpload(f"the config asks for the state '{asked}', and the file holds {notes}")
 
 
-def _put_together(state: State, states: list[State]) -> State:
+def _merge_states(state: State, states: list[State]) -> State:
     """A dictionary for each module, `{"embedding": {...}, "rnn": {...}, "decoder": {...}}`, as one."""
     if (
         any(
@@ -199,11 +199,11 @@ def _with_beside(taken: State, states: list[State]) -> State:
             )
             label = "/".join(path[: shared + 1])
             counts[label] = counts.get(label, 0) + len(others)
-    told = [
+    notes = [
         f"{label} ({count} {'tensor' if count == 1 else 'tensors'})"
         for label, count in counts.items()
     ]
-    return replace(taken, beside=(*single, *told))
+    return replace(taken, beside=(*single, *notes))
 
 
 def _equal(one: State, other: State) -> bool:

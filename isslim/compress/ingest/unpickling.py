@@ -153,16 +153,16 @@ def load(path: Path, unpacked_bytes: int) -> Any:
     except Exception as error:
         # The pickle says what is called with which arguments, if only of what makes weights:
         # anything may come of it.
-        told = next(iter(str(error).splitlines()), type(error).__name__)
-        if isinstance(error, MemoryError) or "memory" in told or "bad_alloc" in told:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if isinstance(error, MemoryError) or "memory" in reason or "bad_alloc" in reason:
             raise UnreadableUpload(
                 f"the checkpoint of {path.stat().st_size:,} bytes asks for more than {most:,} bytes of memory"
             ) from error
         # What torch says is meant for whoever calls it, and at times advises to switch its guard
         # off.
-        told = told if "weights_only" not in told else type(error).__name__
+        reason = reason if "weights_only" not in reason else type(error).__name__
         raise UnreadableUpload(
-            f"the checkpoint is damaged or truncated, or not written by torch.save ({told}). Where the model was trained: {SAVE}"
+            f"the checkpoint is damaged or truncated, or not written by torch.save ({reason}). Where the model was trained: {SAVE}"
         ) from error
 
 

@@ -17,7 +17,7 @@ _NAME = re.compile(
     "characters|charset|tokens|alphabet|symbols|dictionary|lexicon|vocabdict"
 )
 DEEPEST = 6
-LARGEST_SEARCHED = 200
+MAX_SEARCHED = 200
 """Entries of a dictionary that may hold others; a longer one is a vocabulary itself."""
 
 
@@ -41,7 +41,7 @@ def word_lists(content: object, deepest: int = DEEPEST) -> dict[str, list[str]]:
 
 def _search(content: object, path: str, deepest: int) -> Iterator[tuple[str, list[str]]]:
     inside = vars(content) if isinstance(content, Record) else content
-    if not isinstance(inside, Mapping) or len(inside) > LARGEST_SEARCHED or deepest == 0:
+    if not isinstance(inside, Mapping) or len(inside) > MAX_SEARCHED or deepest == 0:
         return
     for name, value in inside.items():
         where = f"{path}{name}"

@@ -22,7 +22,7 @@ from isslim.compress.kinds.graphs.understanding import graph_file
 from isslim.compress.kinds.language.export_check import compared_with_export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.task import LanguageTask
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.runtime.errors import TextRefused
 from isslim.types.inspection import CheckResult
@@ -31,7 +31,7 @@ from isslim.types.recipe import Check
 STREAM, LEAD, STEPS = 500, 100, 50
 """Least tokens of a stream, tokens of the one before that are read before it, and steps of one
 run."""
-MOST_STREAMS, MOST_SCORES = 64, 1 << 24
+MAX_STREAMS, MAX_SCORES = 64, 1 << 24
 """Streams side by side, and scores that are held at once."""
 _DIFFERENT = (
     "the order in which the layers run (`layers` in the config), or layers side by side that were read as one above the other",
@@ -41,7 +41,9 @@ _DIFFERENT = (
 )
 
 
-def checked(task: ModelTask[Any], inputs: Inputs, check: Check | None) -> list[CheckResult]:
+def run_check(
+    task: ModelTask[Any], inputs: UploadedFiles, check: Check | None
+) -> list[CheckResult]:
     """Does the checks that were sent; without any, nothing.
 
     Args:
@@ -83,7 +85,7 @@ def checked(task: ModelTask[Any], inputs: Inputs, check: Check | None) -> list[C
     return found
 
 
-def _perplexity(task: LanguageTask, inputs: Inputs, check: Check | None) -> CheckResult:
+def _perplexity(task: LanguageTask, inputs: UploadedFiles, check: Check | None) -> CheckResult:
     path, field = (inputs.held_out, "held_out") if inputs.check is None else (inputs.check, "check")
     if check is None:
         raise CheckUnusable(
@@ -142,7 +144,7 @@ def perplexity_of_all(network: LanguageModel, tokens: Tensor, start: int | None)
         text = torch.cat([before, tokens])
         given, labels = text[:-1], text[1:]  # (N,)
         count = len(labels)
-        streams = max(1, min(MOST_STREAMS, count // STREAM))
+        streams = max(1, min(MAX_STREAMS, count // STREAM))
         rows = -(-count // streams)
         padded = nn.functional.pad(
             torch.stack([given, labels]), (0, rows * streams - count), value=0
@@ -162,7 +164,7 @@ def perplexity_of_all(network: LanguageModel, tokens: Tensor, start: int | None)
                 )
                 for zeros, layer in zip(state, warm, strict=True)
             ]
-        total, steps = 0.0, max(1, min(STEPS, MOST_SCORES // (streams * network.vocabulary)))
+        total, steps = 0.0, max(1, min(STEPS, MAX_SCORES // (streams * network.vocabulary)))
         for begin in range(0, rows, steps):
             part = slice(begin, begin + steps)
             logits, state = network(inputs[part], state)

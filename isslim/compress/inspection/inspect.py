@@ -13,8 +13,8 @@ from typing import Any
 from isslim.compress.contract import ModelTask
 from isslim.compress.errors import CompressError
 from isslim.compress.ingest.findings import Findings
-from isslim.compress.inspection.checks import checked
-from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.inspection.checks import run_check
+from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.processes.command_metrics import Evaluations
 from isslim.compress.pruning import axes
 from isslim.types.inspection import Inspection
@@ -22,9 +22,9 @@ from isslim.types.recipe import Recipe
 
 
 def begin(
-    inputs: Inputs,
+    inputs: UploadedFiles,
     recipe: Recipe,
-    tell: Callable[[Inspection], None],
+    on_inspection: Callable[[Inspection], None],
     evaluations: Evaluations = MappingProxyType({}),
     *,
     looking: bool = False,
@@ -34,12 +34,12 @@ def begin(
     Args:
         inputs: the uploads' local files.
         recipe: what is asked for.
-        tell: called once, before this returns or raises a `CompressError`.
+        on_inspection: called once, before this returns or raises a `CompressError`.
         evaluations: commands that the recipe's metric may name.
         looking: the task will not be used: see `read_task`.
 
     Returns:
-        The task, and what `tell` was called with.
+        The task, and what `on_inspection` was called with.
 
     Raises:
         CompressError: an answer for the person who uploaded.
@@ -48,14 +48,14 @@ def begin(
     try:
         task = read_task(inputs, recipe, evaluations, found, looking)
         found.add(**_of(task))
-        found.add(checks=checked(task, inputs, recipe.check))
+        found.add(checks=run_check(task, inputs, recipe.check))
         if task.task == "graph":  # what was read of a checkpoint has been told, piece by piece
             found.add(layout=task.origin.layout)
     except CompressError as error:
-        tell(found.refused(error.problem()))
+        on_inspection(found.refused(error.problem()))
         raise
     inspection = found.understood()
-    tell(inspection)
+    on_inspection(inspection)
     return task, inspection
 
 

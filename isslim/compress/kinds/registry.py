@@ -25,14 +25,14 @@ from isslim.compress.onnx.normalise.onnx_reader import is_graph
 from isslim.compress.processes.command_metrics import Evaluations
 from isslim.runtime.language.text import TextCodec
 from isslim.types.manifest import Task
-from isslim.types.quality import settled
+from isslim.types.quality import resolve_budget
 from isslim.types.recipe import COMMAND, Recipe
 
 NO_TEXT = "no text was sent, so that nothing shows whether the model is read as it was trained"
 
 
 @dataclass(frozen=True)
-class Inputs:
+class UploadedFiles:
     """The uploaded files of a job, on local disk; and what the sender called the model's, if that is known."""
 
     model: Path
@@ -51,7 +51,7 @@ class Inputs:
 
 
 def read_task(
-    inputs: Inputs,
+    inputs: UploadedFiles,
     recipe: Recipe,
     evaluations: Evaluations = MappingProxyType({}),
     found: Findings | None = None,
@@ -88,7 +88,7 @@ def read_task(
             inputs.calibration,
             inputs.held_out,
             evaluations,
-            told=graph.told,
+            description=graph.changes,
             warning=graph.warning,
             known=known,
         )
@@ -117,13 +117,13 @@ def with_budget(recipe: Recipe, task: Task) -> Recipe:
         WrongBudget: when it says nothing of such a task.
     """
     try:
-        return recipe.model_copy(update={"budget": settled(task, recipe.budget)})
+        return recipe.model_copy(update={"budget": resolve_budget(task, recipe.budget)})
     except ValueError as error:
         raise WrongBudget(str(error)) from error
 
 
 def _read_language(
-    checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings, looking: bool
+    checkpoint: Checkpoint, inputs: UploadedFiles, recipe: Recipe, found: Findings, looking: bool
 ) -> LanguageTask:
     ingested = recognise(checkpoint)
     found.network(LanguageTask.task, ingested.network, ingested.reading)
@@ -156,7 +156,7 @@ def _read_language(
 
 
 def _read_questions(
-    checkpoint: Checkpoint, inputs: Inputs, recipe: Recipe, found: Findings, looking: bool
+    checkpoint: Checkpoint, inputs: UploadedFiles, recipe: Recipe, found: Findings, looking: bool
 ) -> QuestionTask:
     ingested = recognise_bidaf(checkpoint)
     found.network(QuestionTask.task, ingested.network, ingested.reading)

@@ -44,7 +44,7 @@ Option = TypeVar("Option")
 
 
 @dataclass(frozen=True)
-class Chosen:
+class Int8Choice:
     """An int8 graph.
 
     Attributes:
@@ -56,9 +56,9 @@ class Chosen:
     eight_bit: EightBit
 
     @property
-    def told(self) -> str | None:
+    def description(self) -> str | None:
         """The form, for people."""
-        return None if self.form is None else self.form.told
+        return None if self.form is None else self.form.description
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class _Tried:
     cost: float
 
 
-def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Path) -> Chosen:
+def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Path) -> Int8Choice:
     """Writes the int8 form of a network that serves it best.
 
     Args:
@@ -109,15 +109,15 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
                 if any(each.endswith(part) for each in first.eight_bit.parts)
             ]
             others = (tried(form) for form in FORMS[1:] if _differs(form, there))
-            best = chosen(chain([first], others), budget, lambda each: each.cost)
+            best = choose_form(chain([first], others), budget, lambda each: each.cost)
             if best.cost > TOO_MUCH * budget and len(there) > 1:
                 kept = [part for part in there if part != RECURRENT or best.cost > budget]
                 milder = (tried(replace(FORMS[-1], kept=frozenset({part}))) for part in kept)
                 best = next((each for each in milder if each.cost <= TOO_MUCH * budget), best)
         if not best.eight_bit.parts:
-            return Chosen(None, best.eight_bit)
+            return Int8Choice(None, best.eight_bit)
         best.path.replace(target)
-        return Chosen(best.form, best.eight_bit)
+        return Int8Choice(best.form, best.eight_bit)
 
 
 def _differs(form: Form, there: list[str]) -> bool:
@@ -126,7 +126,7 @@ def _differs(form: Form, there: list[str]) -> bool:
     return form.recurrent <= (RECURRENT in there) and form.products <= products
 
 
-def chosen(forms: Iterable[Option], budget: float, cost: Callable[[Option], float]) -> Option:
+def choose_form(forms: Iterable[Option], budget: float, cost: Callable[[Option], float]) -> Option:
     """The form to take, of which there is at least one: see `write_int8`.
 
     Args:

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isslim.compress.contract import Model, ModelTask, Published, StageReport
-from isslim.compress.measurement.int8_choice import Chosen, write_int8
+from isslim.compress.measurement.int8_choice import Int8Choice, write_int8
 from isslim.compress.measurement.reservations import reservations
 from isslim.compress.measurement.verdict import conclude
 from isslim.types.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
-from isslim.types.quality import Scale, keeps, scale_of, weighed
+from isslim.types.quality import MetricFormat, compared_loss, keeps, metric_format_of
 from isslim.types.report import Conclusions
-from isslim.types.wording import one_run
+from isslim.types.wording import describe_run
 
-_NO_EIGHT_BITS = (
+_NO_INT8 = (
     "no weights can take 8 bits: ONNX Runtime has no 8-bit GRU or RNN, and LSTMs, matrix products and tables can where their "
     "weights are constants outside of If, Loop and Scan"
 )
@@ -69,7 +69,7 @@ def measure(
         VerificationFailed: when a float32 graph does not equal the network that it was made of.
     """
     networks: dict[VariantName, Model] = {}
-    chosen: dict[str, Chosen] = {}
+    chosen: dict[str, Int8Choice] = {}
     checks = []
     pairs: tuple[tuple[VariantName, VariantName, Model], ...] = (
         ("original", "original-int8", task.original),
@@ -81,33 +81,33 @@ def measure(
         checks.append(task.verify_export(source, network, name))
         networks[name] = network
         chosen[small] = write_int8(task, network, source, target)
-        stages.tell(
+        stages.progress(
             0.5 if name == "original" else 1.0,
-            f"{small}: {chosen[small].told or 'nothing takes 8 bits'}",
+            f"{small}: {chosen[small].description or 'nothing takes 8 bits'}",
         )
         if chosen[small].form is not None:
             networks[small] = network
-    scale = scale_of(task.metric)
+    scale = metric_format_of(task.metric)
     stages.enter("measure", f"{scale.name} of every variant")
     paths: dict[str, Path] = {name: folder / f"{name}.onnx" for name in networks}
     found: dict[str, dict[str, float]] = {}
     for index, (variant, path) in enumerate(paths.items()):
         found[variant] = task.measure(path)
-        stages.tell(
+        stages.progress(
             0.7 * (index + 1) / len(paths),
             f"{variant}: {scale.name} {scale.value(found[variant][task.metric])}",
         )
     timed: dict[str, list[LatencyRecord]] = {name: [] for name in networks}
     for index, shape in enumerate(task.shapes):
         for each, latency in task.compare(paths, shape).items():
-            timed[each].append(latency.model_copy(update={"spoken": shape == task.spoken_shape}))
-        stages.tell(
+            timed[each].append(latency.model_copy(update={"spoken": shape == task.primary_shape}))
+        stages.progress(
             0.7 + 0.3 * (index + 1) / len(task.shapes),
             f"latency of {_run(task, timed['original'][-1])}",
         )
     variants: list[VariantRecord] = []
     losses: dict[VariantName, float] = {}
-    left_out = [f"{small}: {_NO_EIGHT_BITS}" for small, each in chosen.items() if each.form is None]
+    left_out = [f"{small}: {_NO_INT8}" for small, each in chosen.items() if each.form is None]
     for name, network in networks.items():
         declaration = network.declaration()
         record = VariantRecord(
@@ -117,7 +117,7 @@ def measure(
             precision="int8" if name.endswith("int8") else "float32",
             eight_bit=chosen[name].eight_bit.parts if name in chosen else [],
             float32=chosen[name].eight_bit.rest if name in chosen else [],
-            int8_form=chosen[name].told if name in chosen else None,
+            int8_form=chosen[name].description if name in chosen else None,
             tied=task.is_tied(declaration),
             size_bytes=paths[name].stat().st_size,
             parts=task.parts(declaration),
@@ -128,7 +128,7 @@ def measure(
             latency=timed[name],
         )
         if task.recipe.budget.quality is not None and name.startswith("compressed"):
-            losses[name] = weighed(task.recipe.budget, record.loss, record.estimate)
+            losses[name] = compared_loss(task.recipe.budget, record.loss, record.estimate)
         fault = _outside(record, task, scale)
         if fault is None:
             variants.append(record)
@@ -142,11 +142,11 @@ def measure(
         variants,
         scale,
         task.metric,
-        _run(task, variants[0].sentence),
+        _run(task, variants[0].primary_latency),
         breaks=lambda variant: (
             limit is not None and not keeps(task.recipe.budget, variant.loss, variant.estimate)
         ),
-        judged=task.origin.not_judged is None or task.evaluation is not None,
+        evaluated=task.origin.not_judged is None or task.evaluation is not None,
         reservations=reservations(
             task.origin,
             scale,
@@ -165,7 +165,7 @@ def measure(
     return Measured(variants, checks, left_out, conclusions, missed, losses)
 
 
-def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> str | None:
+def _outside(variant: VariantRecord, task: ModelTask[Model], scale: MetricFormat) -> str | None:
     """How a compressed variant breaks the budget; None when it keeps to it. A size budget was kept by counting."""
     if not math.isfinite(variant.loss):
         return "its outputs are not finite where the original's are"
@@ -173,8 +173,8 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
         return None
     budget = task.recipe.budget
     if budget.quality is not None and not keeps(budget, variant.loss, variant.estimate):
-        return scale.above(budget, variant.loss, variant.estimate)
-    measured = variant.sentence
+        return scale.describe_excess(budget, variant.loss, variant.estimate)
+    measured = variant.primary_latency
     if (
         budget.speedup is not None
         and variant.precision == "float32"
@@ -188,7 +188,7 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: Scale) -> st
 
 
 def _run(task: ModelTask[Model], latency: LatencyRecord) -> str:
-    return one_run(task.task, latency.steps, latency.batch, latency.run)
+    return describe_run(task.task, latency.steps, latency.batch, latency.run)
 
 
 def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:
@@ -200,6 +200,10 @@ def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:
     pruned = [variant for variant in variants if variant.name.startswith("compressed")]
     if not pruned:
         return None
-    fastest = max(pruned, key=lambda variant: variant.sentence.speedup)
-    rivals = [each for each in pruned if each.sentence.speedup_high >= fastest.sentence.speedup_low]
+    fastest = max(pruned, key=lambda variant: variant.primary_latency.speedup)
+    rivals = [
+        each
+        for each in pruned
+        if each.primary_latency.speedup_high >= fastest.primary_latency.speedup_low
+    ]
     return min(rivals, key=lambda variant: variant.size_bytes)

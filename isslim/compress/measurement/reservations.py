@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isslim.compress.contract import Origin
-from isslim.types.quality import Scale
+from isslim.types.quality import MetricFormat
 from isslim.types.states import StatesRecord
 from isslim.types.wording import NOTHING_JUDGED
 
@@ -15,7 +15,7 @@ SHOWN = 3
 
 def reservations(
     origin: Origin,
-    scale: Scale,
+    scale: MetricFormat,
     states: StatesRecord | None,
     *,
     evaluated: bool,
@@ -41,22 +41,24 @@ def reservations(
         )
     found += origin.warnings
     if states is not None:
-        found += told_states(states, scale, limit)
+        found += describe_states(states, scale, limit)
     if origin.left_out:
         count, lines = len(origin.left_out), "; ".join(origin.left_out[:SHOWN])
         found.append(f"not used: {lines}{f' and {count - SHOWN} more' if count > SHOWN else ''}")
     return found
 
 
-def told_states(states: StatesRecord, scale: Scale, limit: float | None = None) -> list[str]:
+def describe_states(
+    states: StatesRecord, scale: MetricFormat, limit: float | None = None
+) -> list[str]:
     """What a caller should know of states that a compressed graph gives back, and whether a stream of them keeps to a limit."""
     found = []
     if states.returned:
         offs = ", ".join(f"{name} by {change:.1%}" for name, change in states.returned.items())
         one = len(states.returned) == 1
-        told, them = ("the state {} is", "it") if one else ("the states {} are", "them")
+        description, them = ("the state {} is", "it") if one else ("the states {} are", "them")
         found.append(
-            f"{told.format(_listed(list(states.returned)))} returned with the removed units at zero (off: {offs}): a caller that "
+            f"{description.format(_listed(list(states.returned)))} returned with the removed units at zero (off: {offs}): a caller that "
             f"reads {them}, other than to hand {them} back, gets other numbers"
         )
     if states.stream is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from isslim.types.manifest import Metric, Ratio, VariantRecord
-from isslim.types.quality import Scale
+from isslim.types.quality import MetricFormat
 from isslim.types.report import Conclusions
 from isslim.types.wording import file_size
 
@@ -36,12 +36,12 @@ _CHANGES: dict[str, tuple[str, str]] = {
 def conclude(
     best: VariantRecord | None,
     variants: Sequence[VariantRecord],
-    scale: Scale,
+    scale: MetricFormat,
     metric: Metric,
     run: str,
     *,
     breaks: Callable[[VariantRecord], bool] = lambda _: False,
-    judged: bool = True,
+    evaluated: bool = True,
     reservations: Sequence[str] = (),
 ) -> Conclusions:
     """What the measured variants say.
@@ -53,7 +53,7 @@ def conclude(
         metric: what a loss is about.
         run: what the spoken latency is of, in words.
         breaks: whether a variant breaks the budget of quality, asked of int8 alone.
-        judged: whether losses say anything of data that was not observed; else none is told.
+        evaluated: whether losses say anything of data that was not observed; else none is told.
         reservations: what the figures do not show, the gravest first.
     """
     by_name = {variant.name: variant for variant in variants}
@@ -71,7 +71,7 @@ def conclude(
         min([original, *([rival] if rival else [])], key=lambda each: each.size_bytes),
     )
     smaller = size.size_bytes >= WORTH * best.size_bytes
-    found = best.sentence
+    found = best.primary_latency
     much = faster is True and min(found.speedup, _against(best, rival).median) >= WORTH
     return Conclusions(
         variant=best.name,
@@ -91,7 +91,7 @@ def conclude(
         ),
         speed=_speed(best, rival, run) + broken,
         size=_size(best, original, rival),
-        quality=_quality(best, rival, scale, metric) if judged else _NOT_JUDGED,
+        quality=_quality(best, rival, scale, metric) if evaluated else _NOT_JUDGED,
         reservations=list(map(_sentence, reservations)),
     )
 
@@ -101,7 +101,7 @@ _NOT_JUDGED = "No figure of quality is given, since everything that was sent was
 
 def _against(best: VariantRecord, rival: VariantRecord | None) -> Ratio:
     """How many times as fast as int8 alone, or as the original where int8 alone is no rival."""
-    found = best.sentence
+    found = best.primary_latency
     if rival is None or found.against_int8 is None:
         return Ratio(median=found.speedup, low=found.speedup_low, high=found.speedup_high)
     return found.against_int8
@@ -109,7 +109,7 @@ def _against(best: VariantRecord, rival: VariantRecord | None) -> Ratio:
 
 def _faster(best: VariantRecord, rival: VariantRecord | None) -> bool | None:
     """Whether it is surely faster than every rival; None where that was not measured steadily."""
-    found = best.sentence
+    found = best.primary_latency
     if not found.steady:
         return None
     return min(found.speedup_low, _against(best, rival).low) > 1 + SURELY
@@ -117,7 +117,7 @@ def _faster(best: VariantRecord, rival: VariantRecord | None) -> bool | None:
 
 def _slower(best: VariantRecord, rival: VariantRecord | None) -> bool:
     """Whether it is surely slower than a rival."""
-    found = best.sentence
+    found = best.primary_latency
     return found.steady and min(found.speedup_high, _against(best, rival).high) < 1 - SURELY
 
 
@@ -154,7 +154,7 @@ def _advice(
 
 
 def _speed(best: VariantRecord, rival: VariantRecord | None, run: str) -> str:
-    found = best.sentence
+    found = best.primary_latency
     on = f"for {run} on {'one thread' if found.threads == 1 else f'{found.threads} threads'}"
     if not found.steady:
         return (
@@ -163,13 +163,13 @@ def _speed(best: VariantRecord, rival: VariantRecord | None, run: str) -> str:
         )
     clock = ", by CPU time, because the host was busy" if found.basis == "cpu" else ""
     whole = Ratio(median=found.speedup, low=found.speedup_low, high=found.speedup_high)
-    told = (
+    description = (
         []
         if rival is None or found.against_int8 is None
         else [_pace(found.against_int8, _ALONE, share=True)]
     )
-    told.append(_pace(whole, _ORIGINAL))
-    return f"{best.name} {' and '.join(told)}, {on}{clock}."
+    description.append(_pace(whole, _ORIGINAL))
+    return f"{best.name} {' and '.join(description)}, {on}{clock}."
 
 
 def _pace(ratio: Ratio, rival: str, *, share: bool = False) -> str:
@@ -216,11 +216,11 @@ def _share(share: float) -> str:
 
 
 def _size(best: VariantRecord, original: VariantRecord, rival: VariantRecord | None) -> str:
-    told = [_smaller(best, original, _ORIGINAL)]
-    told += [] if rival is None else [_smaller(best, rival, _ALONE)]
+    description = [_smaller(best, original, _ORIGINAL)]
+    description += [] if rival is None else [_smaller(best, rival, _ALONE)]
     size = best.size_bytes
     written = file_size(size)
-    return f"Its file is {written}: {', '.join(told)}."
+    return f"Its file is {written}: {', '.join(description)}."
 
 
 def _smaller(best: VariantRecord, other: VariantRecord, name: str) -> str:
@@ -237,20 +237,22 @@ def _smaller(best: VariantRecord, other: VariantRecord, name: str) -> str:
     )
 
 
-def _quality(best: VariantRecord, rival: VariantRecord | None, scale: Scale, metric: Metric) -> str:
+def _quality(
+    best: VariantRecord, rival: VariantRecord | None, scale: MetricFormat, metric: Metric
+) -> str:
     loss, gain = _CHANGES.get(
         metric, (f"{scale.name} worsens by {{}}", f"{scale.name} improves by {{}}")
     )
     better = best.loss < 0 and gain != "" and scale.loss(best.loss) != scale.loss(0.0)
-    told = (gain if better else loss).format(scale.loss(abs(best.loss)).removeprefix("+"))
+    description = (gain if better else loss).format(scale.loss(abs(best.loss)).removeprefix("+"))
     if best.estimate is not None:
-        told += f" ({scale.sample(best.estimate)} that nothing was fitted to)"
+        description += f" ({scale.sample(best.estimate)} that nothing was fitted to)"
     if rival is not None:
-        told += f"; {_ALONE}: {scale.surely(rival.loss, rival.estimate)}"
-    return f"{told[0].upper()}{told[1:]}."
+        description += f"; {_ALONE}: {scale.with_interval(rival.loss, rival.estimate)}"
+    return f"{description[0].upper()}{description[1:]}."
 
 
-def _broken(alone: VariantRecord, scale: Scale) -> str:
+def _broken(alone: VariantRecord, scale: MetricFormat) -> str:
     return f" {_ALONE[0].upper()}{_ALONE[1:]} breaks the budget ({scale.change(alone.loss)}), so it is no alternative."
 
 

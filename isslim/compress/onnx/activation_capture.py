@@ -22,7 +22,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.gates import Gate, reset_gate
 from isslim.compress.onnx.model.recurrent import H0, LENGTHS, B, R, W, X
-from isslim.compress.onnx.model.split_model import Parts, graphs, nodes, put_together
+from isslim.compress.onnx.model.split_model import SplitModel, graphs, merge_constants, nodes
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
 from isslim.compress.onnx.trace.edits import Product, key
 from isslim.compress.onnx.trace.tracing import Trace
@@ -91,7 +91,7 @@ class Observer:
         structure = ModelProto()
         structure.CopyFrom(trace.parts.structure)
         self._trace = trace
-        self._parts = Parts(structure, dict(trace.parts.constants))
+        self._parts = SplitModel(structure, dict(trace.parts.constants))
         self._shown: dict[str, Tensor] = {}
         self._homes: dict[str, GraphProto] = {}
         for graph in graphs(structure.graph):
@@ -113,7 +113,7 @@ class Observer:
             for site in meaning.declaration.sites
         }
         self.outputs = [tensor.output for tensor in self._shown.values()]
-        self.model = put_together(self._parts)
+        self.model = merge_constants(self._parts)
 
     def rows(self, fetched: Mapping[str, NDArray[np.generic]]) -> dict[str, Rows]:
         """What every site read in one run.

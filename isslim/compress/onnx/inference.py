@@ -14,7 +14,7 @@ from isslim.compress.onnx.model.layouts import Block
 from isslim.compress.onnx.model.recurrent import B, P, R, W
 from isslim.compress.onnx.normalise.normal_form import NormalForm
 from isslim.compress.onnx.trace.edits import Restore, divided
-from isslim.compress.onnx.trace.pool import Reason
+from isslim.compress.onnx.trace.pool import PinReason
 from isslim.compress.onnx.trace.rules import (
     elementwise as rules_elementwise,
 )
@@ -43,7 +43,7 @@ from isslim.compress.onnx.trace.rules import (
     shapes as rules_shapes,
 )
 from isslim.compress.onnx.trace.tracing import Rule, Trace, walk
-from isslim.compress.onnx.trace.types import Layer, Obstacle
+from isslim.compress.onnx.trace.types import Layer, Unfollowable
 
 _RULES: dict[str, Rule] = {
     **rules_elementwise.RULES,
@@ -91,13 +91,13 @@ def infer(form: NormalForm) -> Trace:
     trace = Trace(form.parts, {name: _guarded(rule) for name, rule in _RULES.items()}, form.markers)
     walk(trace, form.parts.structure.graph)
     for port in form.parts.structure.graph.output:
-        trace.leave(port.name, f"it reaches the graph's output '{port.name}'")
+        trace.pin(port.name, f"it reaches the graph's output '{port.name}'")
     _divide(trace)
     _settle_constants(trace)
     _settle_layers(trace)
     _divide(trace)  # what met in constants
     _settle_states(trace)
-    trace.pool.settle()
+    trace.pool.finalize()
     return trace
 
 
@@ -141,16 +141,16 @@ def _settle_constants(trace: Trace) -> None:
             for other in uses[1:]:
                 for one, two in zip(uses[0].dims, other.dims, strict=True):
                     if (one is None) != (two is None):
-                        raise Obstacle("differs")
-                    trace.join(*trace.refined([one or (), two or ()]))
+                        raise Unfollowable("differs")
+                    trace.unite(*trace.align_blocks([one or (), two or ()]))
             fits = len(uses) == trace.readers[name] and len({use.rest for use in uses}) == 1
-        except Obstacle:
+        except Unfollowable:
             fits = False
         if not fits:
             for axis in axes:
-                trace.pool.leave(
+                trace.pool.pin(
                     axis,
-                    Reason(f"the constant '{name}' is also read in a way that does not shrink"),
+                    PinReason(f"the constant '{name}' is also read in a way that does not shrink"),
                 )
 
 
@@ -170,21 +170,21 @@ def _settle_layers(trace: Trace) -> None:
         alone = alone and all(counts[name] == len(layers) for name in _names(first))
         try:
             if not alike or not alone:
-                raise Obstacle("shared in part")
+                raise Unfollowable("shared in part")
             for layer in layers[1:]:
-                trace.join(*trace.refined([first.inputs, layer.inputs]))
+                trace.unite(*trace.align_blocks([first.inputs, layer.inputs]))
                 for one, other in zip(first.axes, layer.axes, strict=True):
-                    trace.pool.join(one, other)
-        except Obstacle:
+                    trace.pool.unite(one, other)
+        except Unfollowable:
             for layer in layers:
                 inner: tuple[Block, ...] = layer.inputs
                 for axis in (
                     *layer.axes,
                     *(block.axis for block in inner if block.axis is not None),
                 ):
-                    trace.pool.leave(
+                    trace.pool.pin(
                         axis,
-                        Reason(
+                        PinReason(
                             f"weights of '{layer.recurrent.name}' are also read by another node"
                         ),
                     )
@@ -202,9 +202,11 @@ def _settle_states(trace: Trace) -> None:
     ]
     for axis in {block.axis for option in carried for block in option if block.axis is not None}:
         if trace.pool.find(axis) not in read:
-            trace.pool.leave(
+            trace.pool.pin(
                 axis,
-                Reason("it reaches the graph's outputs only, as a state that the caller carries"),
+                PinReason(
+                    "it reaches the graph's outputs only, as a state that the caller carries"
+                ),
             )
 
 

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, helper
 
-from isslim.compress.onnx.model.attributes import whole
+from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Blocks
 from isslim.compress.onnx.model.recurrent import C0, H0, B, P, R, Recurrent, W, view
 from isslim.compress.onnx.model.split_model import (
     Constant,
-    Parts,
+    SplitModel,
     given,
     inner_first,
+    merge_constants,
     nodes,
-    put_together,
     set_input,
 )
 from isslim.compress.onnx.model.split_model import replace as refill
@@ -32,7 +32,7 @@ from isslim.compress.onnx.trace.types import Layer
 from isslim.compress.pruning.axes import Keep
 
 
-def silenced(source: Parts, trace: Trace, keep: Keep) -> ModelProto:
+def masked_reference(source: SplitModel, trace: Trace, keep: Keep) -> ModelProto:
     """The original graph with removed units at zero.
 
     Args:
@@ -42,25 +42,25 @@ def silenced(source: Parts, trace: Trace, keep: Keep) -> ModelProto:
     """
     structure = ModelProto()
     structure.CopyFrom(source.structure)
-    parts = Parts(structure, dict(source.constants))
-    silencer = _Silencer(trace, keep, parts)
+    parts = SplitModel(structure, dict(source.constants))
+    masker = _Masker(trace, keep, parts)
     layers = {layer.recurrent.name: layer for layer in trace.layers}
     for graph in inner_first(structure.graph):
-        silencer.initial_states(graph, layers)
+        masker.initial_states(graph, layers)
     for node in nodes(structure.graph):
         seen = view(node)
         if seen is not None and seen.name in layers:
-            silencer.layer(seen, layers[seen.name])
+            masker.layer(seen, layers[seen.name])
     for use in trace.uses:
         if use.name in parts.constants:
-            silencer.constant(use)
-    return put_together(parts)
+            masker.constant(use)
+    return merge_constants(parts)
 
 
-class _Silencer:
+class _Masker:
     """Sets constants of a copy to zero."""
 
-    def __init__(self, trace: Trace, keep: Keep, parts: Parts) -> None:
+    def __init__(self, trace: Trace, keep: Keep, parts: SplitModel) -> None:
         self._trace, self._keep, self._parts = trace, keep, parts
         self._reads = {(p.node, p.index): p.reads for p in trace.products}
 
@@ -73,11 +73,13 @@ class _Silencer:
             removed[self._keep[pool.name(axis)]] = False
         return removed
 
-    def along(self, blocks: Blocks, *, loud_only: bool) -> NDArray[np.bool_]:
-        """The removed positions of a dimension; `loud_only`: of those that are not zero by themselves."""
+    def along(self, blocks: Blocks, *, nonzero_only: bool) -> NDArray[np.bool_]:
+        """The removed positions of a dimension; `nonzero_only`: of those that are not zero by themselves."""
         return np.concatenate(
             [
-                self.gone(None if loud_only and block.silent else block.axis, block.size)
+                self.gone(
+                    None if nonzero_only and block.zero_preserving else block.axis, block.size
+                )
                 for block in blocks
             ]
         )
@@ -95,7 +97,7 @@ class _Silencer:
                 )  # (gates, H, ...), a view
                 rows[:, self.gone(axis, seen.units)] = 0
                 if index == W:
-                    value[position][:, self.along(layer.inputs, loud_only=True)] = 0
+                    value[position][:, self.along(layer.inputs, nonzero_only=True)] = 0
             self._parts.constants[name] = value
 
     def constant(self, use: Use) -> None:
@@ -104,7 +106,7 @@ class _Silencer:
         reads = self._reads.get((use.node, use.index))
         for position, blocks in enumerate(use.dims):
             if blocks is not None and use.rest == 0:
-                removed = self.along(blocks, loud_only=position == reads)
+                removed = self.along(blocks, nonzero_only=position == reads)
                 value[(slice(None),) * position + (removed,)] = 0
         self._parts.constants[use.name] = value
 
@@ -116,7 +118,7 @@ class _Silencer:
             layer = layers.get(seen.name) if seen else None
             if seen is not None and layer is not None:
                 mask = ~np.stack([self.gone(axis, seen.units) for axis in layer.axes])  # (D, H)
-                shape = mask[None] if whole(node, "layout", 0) else mask[:, None]
+                shape = mask[None] if get_int(node, "layout", 0) else mask[:, None]
                 for index in (H0, C0):
                     name = given(node, index)
                     if name and not mask.all():

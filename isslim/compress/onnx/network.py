@@ -13,15 +13,15 @@ from onnx import ModelProto
 
 from isslim.compress.onnx.activation_capture import Observer
 from isslim.compress.onnx.inference import infer
-from isslim.compress.onnx.masked_reference import silenced
-from isslim.compress.onnx.model.split_model import Parts, take_apart
+from isslim.compress.onnx.masked_reference import masked_reference
+from isslim.compress.onnx.model.split_model import SplitModel, split_constants
 from isslim.compress.onnx.normalise.carried_states import carried_states, state_outputs
 from isslim.compress.onnx.normalise.normal_form import normal_form
 from isslim.compress.onnx.rewrite.named_arrays import Meaning, declare
 from isslim.compress.onnx.rewrite.sizes import read_sizes
 from isslim.compress.onnx.rewrite.write import write
 from isslim.compress.onnx.trace.tracing import Trace
-from isslim.compress.pruning.axes import Array, Arrays, Declaration, Keep, resized
+from isslim.compress.pruning.axes import Array, Arrays, Keep, NetworkAxes, resized
 from isslim.types.manifest import Architecture
 
 
@@ -52,7 +52,7 @@ class GraphNetwork:
         meaning: what the arrays are in it.
     """
 
-    source: Parts
+    source: SplitModel
     trace: Trace
     meaning: Meaning
     _arrays: Arrays
@@ -67,7 +67,7 @@ class GraphNetwork:
         Args:
             model: as `reading.read_graph` gives it; it stays as it is.
         """
-        source = take_apart(model)
+        source = split_constants(model)
         trace = infer(normal_form(source))
         arrays, meaning = declare(trace)
         return cls(source, trace, meaning, arrays)
@@ -76,7 +76,7 @@ class GraphNetwork:
         """What axes that may shrink touch, in canonical form (copies); see `declaring`."""
         return {name: value.copy() for name, value in self._arrays.items()}
 
-    def declaration(self) -> Declaration:
+    def declaration(self) -> NetworkAxes:
         """The axes that may shrink, and what the arrays' dimensions have of them."""
         return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
 
@@ -88,14 +88,14 @@ class GraphNetwork:
         """The graph of this network's sizes; `keep_state_shapes` as in `writing.write`."""
         return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
 
-    def silenced(self, keep: Keep) -> ModelProto:
+    def masked_reference(self, keep: Keep) -> ModelProto:
         """This graph, of full size, with all units that `keep` does not name held at zero; see `silencing`.
 
         Of a network as it was read, that is the graph as it was read; of one with other values
         (repaired ones), the graph that it writes.
         """
-        return silenced(
-            self.source if self._as_read else take_apart(self.model()), self.trace, keep
+        return masked_reference(
+            self.source if self._as_read else split_constants(self.model()), self.trace, keep
         )
 
     def observer(self) -> Observer:

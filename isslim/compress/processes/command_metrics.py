@@ -26,7 +26,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from isslim.compress.errors import EvaluationFailed, EvaluationUnknown
-from isslim.types.recipe import COMMAND, EVALUATION_NAME, Frozen
+from isslim.types.recipe import COMMAND, EVALUATION_NAME, StrictModel
 
 _PLACE = "{model}"
 _TAIL = 1 << 14
@@ -40,7 +40,7 @@ def _has_place(command: list[str]) -> list[str]:
     return command
 
 
-class Evaluation(Frozen):
+class Evaluation(StrictModel):
     """A command that prints one number last.
 
     Attributes:
@@ -89,7 +89,7 @@ class Evaluator:
         self._found: dict[str, float] = {}
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What it is, in a line."""
         asked = self._evaluation
         return (
@@ -165,19 +165,19 @@ class Evaluator:
             except ValueError:
                 number = math.nan
             if not math.isfinite(number):
-                told = (
+                description = (
                     f"'{last[:_SHOWN]}' as its last line, which is no finite number"
                     if last
                     else "nothing"
                 )
-                raise self._failed(which, f"printed {told}", written)
+                raise self._failed(which, f"printed {description}", written)
             return number
 
     def _failed(self, which: str, how: str, written: IO[bytes]) -> EvaluationFailed:
         last = _last_line(written)
-        told = [f"the last line that it wrote: {last[:_SHOWN]}"] if last else []
+        description = [f"the last line that it wrote: {last[:_SHOWN]}"] if last else []
         return EvaluationFailed(
-            f"the evaluation '{self.name}' of {which} {how}; its operator can mend it", told
+            f"the evaluation '{self.name}' of {which} {how}; its operator can mend it", description
         )
 
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 
-def when_parent_ends(act: Callable[[], object]) -> None:
+def watch_parent(act: Callable[[], object]) -> None:
     """Calls `act`, in a thread, as soon as standard input closes: the parent ended, perhaps with no time to clean up."""
 
     def watch() -> None:

@@ -18,12 +18,12 @@ import signal
 import subprocess
 import sys
 
-from isslim.compress.processes.parent_watchdog import when_parent_ends
+from isslim.compress.processes.parent_watchdog import watch_parent
 
 
 def main(memory_bytes: int, command: list[str]) -> int:
     """Runs the command; returns its exit status."""
-    when_parent_ends(lambda: os.killpg(0, signal.SIGKILL))
+    watch_parent(lambda: os.killpg(0, signal.SIGKILL))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     allowed = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))  # the command inherits it

@@ -55,7 +55,7 @@ Dimension = tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
-class Reader:
+class InputMatrix:
     """A matrix (out, in) of a site: each segment of its second dimension reads one of `activations`, in this order."""
 
     parameter: str
@@ -63,7 +63,7 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class Site:
+class PreActivation:
     """One pre-activation: the readers that are summed in it, and the bias (out,) that takes a repair's offset.
 
     Without a bias a repair has no offset: what was removed is then told by the kept inputs alone,
@@ -71,12 +71,12 @@ class Site:
     """
 
     name: str
-    readers: tuple[Reader, ...]
+    readers: tuple[InputMatrix, ...]
     bias: str | None
 
 
 @dataclass(frozen=True)
-class Part:
+class InputSlice:
     """One activation in a site's concatenated inputs: where it stands, and the axis of its components.
 
     Attributes:
@@ -107,7 +107,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Declaration:
+class NetworkAxes:
     """What the dimensions of a network's arrays mean.
 
     Attributes:
@@ -120,7 +120,7 @@ class Declaration:
 
     axes: Mapping[str, int]
     dimensions: Mapping[str, tuple[Dimension, ...]]
-    sites: tuple[Site, ...]
+    sites: tuple[PreActivation, ...]
     produced: Mapping[str, str]
 
     def check(self, arrays: Arrays) -> None:
@@ -160,31 +160,33 @@ class Declaration:
         if issues:
             raise AxisMismatch(sorted(issues))
 
-    def parts(self, site: Site) -> list[Part]:
+    def parts(self, site: PreActivation) -> list[InputSlice]:
         """The activations of a site's concatenated inputs, in order."""
-        parts: list[Part] = []
+        parts: list[InputSlice] = []
         start = 0
         for position, reader in enumerate(site.readers):
             offset = 0
             for activation, segment in zip(
                 reader.activations, self.dimensions[reader.parameter][1], strict=True
             ):
-                parts.append(Part(position, activation, segment.axis, start, offset, segment.size))
+                parts.append(
+                    InputSlice(position, activation, segment.axis, start, offset, segment.size)
+                )
                 start, offset = start + segment.size, offset + segment.size
         return parts
 
-    def reads(self, site: Site, axis: str) -> bool:
+    def reads(self, site: PreActivation, axis: str) -> bool:
         """Whether a site reads an axis."""
         return any(part.axis == axis for part in self.parts(site))
 
-    def everything(self) -> dict[str, NDArray[np.int64]]:
+    def all_components(self) -> dict[str, NDArray[np.int64]]:
         """Keeps every component of every axis."""
         return {axis: np.arange(size) for axis, size in self.axes.items()}
 
 
-def take(
-    arrays: Arrays, declaration: Declaration, keep: Keep
-) -> tuple[dict[str, Array], Declaration]:
+def select_components(
+    arrays: Arrays, declaration: NetworkAxes, keep: Keep
+) -> tuple[dict[str, Array], NetworkAxes]:
     """Removes every component that `keep` does not name.
 
     Args:
@@ -209,7 +211,7 @@ def take(
     return smaller, resized(declaration, {axis: len(kept) for axis, kept in keep.items()})
 
 
-def resized(declaration: Declaration, sizes: Mapping[str, int]) -> Declaration:
+def resized(declaration: NetworkAxes, sizes: Mapping[str, int]) -> NetworkAxes:
     """The same declaration with some axes at other sizes."""
     new = {**declaration.axes, **sizes}
     dimensions = {
@@ -222,7 +224,7 @@ def resized(declaration: Declaration, sizes: Mapping[str, int]) -> Declaration:
     return replace(declaration, axes=new, dimensions=dimensions)
 
 
-def silence(arrays: Arrays, declaration: Declaration, keep: Keep) -> dict[str, Array]:
+def mask_components(arrays: Arrays, declaration: NetworkAxes, keep: Keep) -> dict[str, Array]:
     """The same network at full size with every slice of the removed components set to zero.
 
     With zero gates a removed LSTM unit stays at zero from a zero state, so this is the masked
@@ -240,8 +242,8 @@ def silence(arrays: Arrays, declaration: Declaration, keep: Keep) -> dict[str, A
     return masked
 
 
-def put_back(arrays: Arrays, declaration: Declaration, keep: Keep) -> dict[str, Array]:
-    """The inverse of `take`: the small network at full size, every slice of the removed components zero.
+def scatter_components(arrays: Arrays, declaration: NetworkAxes, keep: Keep) -> dict[str, Array]:
+    """The inverse of `select_components`: the small network at full size, every slice of the removed components zero.
 
     Args:
         arrays: the small network.
@@ -258,7 +260,7 @@ def put_back(arrays: Arrays, declaration: Declaration, keep: Keep) -> dict[str, 
     return full
 
 
-def energy(arrays: Arrays, declaration: Declaration, axis: str) -> NDArray[np.float64]:
+def group_squared_norms(arrays: Arrays, declaration: NetworkAxes, axis: str) -> NDArray[np.float64]:
     """Sum of squares over each component's slices (H,): the squared norm of the paper's groups, biases included."""
     total = np.zeros(declaration.axes[axis])
     for name, array in arrays.items():
@@ -278,17 +280,17 @@ def energy(arrays: Arrays, declaration: Declaration, axis: str) -> NDArray[np.fl
     return total
 
 
-def shape(declaration: Declaration, name: str) -> tuple[int, ...]:
+def shape(declaration: NetworkAxes, name: str) -> tuple[int, ...]:
     """The declared shape of an array."""
     return tuple(map(_length, declaration.dimensions[name]))
 
 
-def parameters(declaration: Declaration) -> int:
+def parameters(declaration: NetworkAxes) -> int:
     """Number of weights, biases included; a tied matrix counts once."""
     return sum(math.prod(shape(declaration, name)) for name in declaration.dimensions)
 
 
-def mult_adds(declaration: Declaration) -> int:
+def mult_adds(declaration: NetworkAxes) -> int:
     """Multiply-adds of one token: every matrix of every site once; look-ups and element-wise work are not counted."""
     return sum(
         math.prod(shape(declaration, reader.parameter))

@@ -27,29 +27,37 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.pruning.axes import Array, Arrays, Declaration, Reader, Segment, Site, shape
+from isslim.compress.pruning.axes import (
+    Array,
+    Arrays,
+    InputMatrix,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+    shape,
+)
 
 AXIS, WEIGHT, BIAS = "bottleneck", "bottleneck.weight", "bottleneck.bias"
 DECODER = "decoder"
 """The site that reads it."""
-LEAST_RATIO = 4
+MIN_RATIO = 4
 """A vocabulary of fewer times the last layer's units is no place to save."""
 DIRECT = 6.0
 """From 4 to 10 the outcome is the same to half a per cent (2 x 650 units, 0.36 of the
 multiply-adds)."""
 
 
-def fits(declaration: Declaration) -> bool:
+def is_applicable(declaration: NetworkAxes) -> bool:
     """Whether a bottleneck can be put in, and may pay: an untied decoder of many rows, and none there yet."""
     decoder = _decoder(declaration)
     if decoder is None or AXIS in declaration.axes:
         return False
     (reader,) = decoder.readers
     rows, columns = shape(declaration, reader.parameter)
-    return reader.parameter not in declaration.produced and rows >= LEAST_RATIO * columns
+    return reader.parameter not in declaration.produced and rows >= MIN_RATIO * columns
 
 
-def declared(declaration: Declaration, width: int | None = None) -> Declaration:
+def declare_bottleneck(declaration: NetworkAxes, width: int | None = None) -> NetworkAxes:
     """The declaration with a bottleneck of some width; None: as wide as the last layer."""
     decoder = _decoder(declaration)
     if decoder is None:
@@ -68,18 +76,18 @@ def declared(declaration: Declaration, width: int | None = None) -> Declaration:
         },
         sites=(
             *(site for site in declaration.sites if site is not decoder),
-            Site(AXIS, (Reader(WEIGHT, reader.activations),), BIAS),
+            PreActivation(AXIS, (InputMatrix(WEIGHT, reader.activations),), BIAS),
             replace(decoder, readers=(replace(reader, activations=(AXIS,)),)),
         ),
     )
 
 
-def inserted(arrays: Arrays, declaration: Declaration) -> tuple[dict[str, Array], Declaration]:
+def insert(arrays: Arrays, declaration: NetworkAxes) -> tuple[dict[str, Array], NetworkAxes]:
     """The same network with a bottleneck that passes everything on.
 
-    Requires: `fits(declaration)`.
+    Requires: `is_applicable(declaration)`.
     """
-    wider = declared(declaration)
+    wider = declare_bottleneck(declaration)
     width = wider.axes[AXIS]
     return {
         **arrays,
@@ -88,7 +96,7 @@ def inserted(arrays: Arrays, declaration: Declaration) -> tuple[dict[str, Array]
     }, wider
 
 
-def pays(declaration: Declaration) -> bool:
+def pays(declaration: NetworkAxes) -> bool:
     """Whether the bottleneck holds fewer weights than the decoder without it."""
     if AXIS not in declaration.axes:
         return False
@@ -97,7 +105,7 @@ def pays(declaration: Declaration) -> bool:
     return width * (rows + columns + 1) < rows * columns
 
 
-def removed(declaration: Declaration) -> Declaration:
+def without_bottleneck(declaration: NetworkAxes) -> NetworkAxes:
     """The declaration without its bottleneck: the decoder reads the last layer itself."""
     (top,) = (site for site in declaration.sites if site.name == AXIS)
     matrix = _matrix(declaration)
@@ -105,7 +113,7 @@ def removed(declaration: Declaration) -> Declaration:
     sites = []
     for site in declaration.sites:
         if site.name == DECODER:
-            site = replace(site, readers=(Reader(matrix, top.readers[0].activations),))
+            site = replace(site, readers=(InputMatrix(matrix, top.readers[0].activations),))
         if site is not top:
             sites.append(site)
     dimensions = {
@@ -116,7 +124,7 @@ def removed(declaration: Declaration) -> Declaration:
     return replace(declaration, axes=axes, dimensions=dimensions, sites=tuple(sites))
 
 
-def folded(arrays: Arrays, declaration: Declaration) -> tuple[dict[str, Array], Declaration]:
+def fold(arrays: Arrays, declaration: NetworkAxes) -> tuple[dict[str, Array], NetworkAxes]:
     """The same network without its bottleneck, whose matrix is multiplied into the decoder's."""
     decoder, bias = (
         _matrix(declaration),
@@ -126,14 +134,14 @@ def folded(arrays: Arrays, declaration: Declaration) -> tuple[dict[str, Array], 
     plain = {name: array for name, array in arrays.items() if name not in (WEIGHT, BIAS)}
     plain[decoder] = (weight @ arrays[WEIGHT]).astype(np.float32)
     plain[bias] = (arrays[bias] + weight @ arrays[BIAS]).astype(np.float32)
-    return plain, removed(declaration)
+    return plain, without_bottleneck(declaration)
 
 
-def felt(
+def sensitivity(
     matrix: NDArray[np.float64],
-    site: Site,
+    site: PreActivation,
     arrays: Arrays,
-    declaration: Declaration,
+    declaration: NetworkAxes,
     frequencies: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
     """What a network with a bottleneck feels of a site's matrix.
@@ -156,7 +164,7 @@ def felt(
     return matrix if frequencies is None else matrix * np.sqrt(frequencies + 1)[:, None]
 
 
-def _decoder(declaration: Declaration) -> Site | None:
+def _decoder(declaration: NetworkAxes) -> PreActivation | None:
     """The site, where it is one matrix that reads one activation, with a bias."""
     for site in declaration.sites:
         if site.name == DECODER and site.bias is not None:
@@ -164,6 +172,6 @@ def _decoder(declaration: Declaration) -> Site | None:
     return None
 
 
-def _matrix(declaration: Declaration) -> str:
+def _matrix(declaration: NetworkAxes) -> str:
     """The decoder's."""
     return next(site.readers[0].parameter for site in declaration.sites if site.name == DECODER)

@@ -120,7 +120,7 @@ class Moments:
         return self.whole.covariance
 
 
-def gathered(before: Moments | None, observations: NDArray[np.float32]) -> Moments:
+def add_observations(before: Moments | None, observations: NDArray[np.float32]) -> Moments:
     """`before` and observations (N, D) of another run or text, which go whole into the half that has fewer."""
     first = len(observations) if before is None or 2 * before.half.count <= before.count else 0
     new = Moments.of(observations, first)
@@ -133,7 +133,7 @@ more."""
 
 
 @dataclass(frozen=True)
-class Observed:
+class ActivationStatistics:
     """What calibration text says of a model.
 
     Attributes:
@@ -148,7 +148,7 @@ class Observed:
     frequencies: NDArray[np.float64] | None = None
 
 
-def shortages(observed: Observed) -> list[str]:
+def shortages(observed: ActivationStatistics) -> list[str]:
     """Where fewer rows were seen than a regression asks for, in a line; the worst place first to be named."""
     short = sorted(
         (moments.count / len(moments.mean), site, moments.count, len(moments.mean))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, Self
 
-from isslim.compress.pruning.axes import Array, Arrays, Declaration
+from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
 from isslim.types.manifest import Architecture
 
 
@@ -18,7 +18,7 @@ class Network(Protocol):
     def arrays(self) -> dict[str, Array]:
         """The parameters by name as float32 arrays (copies)."""
 
-    def declaration(self) -> Declaration:
+    def declaration(self) -> NetworkAxes:
         """The named axes of the arrays."""
 
     def rebuilt(self, arrays: Arrays) -> Self:

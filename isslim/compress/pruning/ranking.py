@@ -20,22 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.axes import Array, Arrays, Declaration
-from isslim.compress.pruning.moments import Moments, Observed
+from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
+from isslim.compress.pruning.moments import ActivationStatistics, Moments
 from isslim.compress.pruning.repair import Correction, repair
 from isslim.compress.pruning.rotation import linear_axes, principal_axes, rotate, rotated_moments
 from isslim.compress.pruning.selection import removal_order
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
 
-COUNTED_ON = 0.4
+RIDGE_SHARE = 0.4
 """Of the ridge that tells one half of a layer by the other: a unit is told by all that stay, and by
 the layer's inputs too."""
-LEAST_VARIANCE = 1e-3
+MIN_VARIANCE = 1e-3
 """Added to every component's variance, relative to their mean."""
 
 
 @dataclass(frozen=True)
-class Learned:
+class RemovalPlan:
     """A model and everything needed to prune it to any share, in closed form.
 
     Attributes:
@@ -48,8 +48,8 @@ class Learned:
     """
 
     arrays: Arrays
-    declaration: Declaration
-    whole: Declaration
+    declaration: NetworkAxes
+    whole: NetworkAxes
     order: tuple[tuple[str, int], ...]
     savings: NDArray[np.float64]
     moments: Mapping[str, Moments]
@@ -70,24 +70,24 @@ class Pruned:
 
     keep: dict[str, NDArray[np.int64]]
     arrays: dict[str, Array]
-    declaration: Declaration
+    declaration: NetworkAxes
     reference: dict[str, Array]
     share: float
     correction: Correction = "inputs"
 
 
-def learn(
+def rank_components(
     arrays: Arrays,
-    declaration: Declaration,
-    observed: Observed,
+    declaration: NetworkAxes,
+    observed: ActivationStatistics,
     *,
     prunable: Sequence[str],
     count: Literal["parameters", "mult_adds", "both", "components"] = "both",
-    least_kept: int = 4,
-    turned: bool = True,
-    narrowed: bool = False,
-    cost: Callable[[Declaration], float] | None = None,
-) -> Learned:
+    min_kept: int = 4,
+    rotate_axes: bool = True,
+    insert_bottleneck: bool = False,
+    cost: Callable[[NetworkAxes], float] | None = None,
+) -> RemovalPlan:
     """Orders the components of all prunable axes by cost per saving.
 
     Args:
@@ -97,10 +97,10 @@ def learn(
         prunable: axes that may shrink.
         count: what a removal is valued by; `both`: its share of all parameters plus its share of
             all multiply-adds.
-        least_kept: components that every axis keeps at least.
-        turned: linear axes may change their basis first; their components are then columns of the
+        min_kept: components that every axis keeps at least.
+        rotate_axes: linear axes may change their basis first; their components are then columns of the
             new one.
-        narrowed: a bottleneck may be put before the decoder; its width is then one of the prunable
+        insert_bottleneck: a bottleneck may be put before the decoder; its width is then one of the prunable
             axes.
         cost: of a network of some sizes, such as its time; a removal is then valued by what it
             saves of that, not by `count`.
@@ -109,17 +109,17 @@ def learn(
     Ensures: the order of each axis is its own order of structured-OBS removal.
     """
     whole = declaration
-    if narrowed and bottleneck.fits(declaration):
-        arrays, declaration = bottleneck.inserted(arrays, declaration)
+    if insert_bottleneck and bottleneck.is_applicable(declaration):
+        arrays, declaration = bottleneck.insert(arrays, declaration)
         # It passes on what the decoder read.
         moments = {**observed.moments, bottleneck.AXIS: observed.moments[bottleneck.DECODER]}
         observed, prunable = replace(observed, moments=moments), [*prunable, bottleneck.AXIS]
-    if turned:
-        arrays, observed = _turned(arrays, declaration, observed, prunable)
+    if rotate_axes:
+        arrays, observed = _rotate_axes(arrays, declaration, observed, prunable)
     entries: list[tuple[float, int, str, int, float]] = []
     for axis in prunable:
         order = removal_order(
-            axis, *_felt(arrays, declaration, observed, axis), least_kept=least_kept
+            axis, *_reader_sensitivity(arrays, declaration, observed, axis), min_kept=min_kept
         )
         saving = (
             _saving(declaration, axis, count) if cost is None else _saved(declaration, axis, cost)
@@ -131,7 +131,7 @@ def learn(
             )
         ]
     entries.sort(key=lambda entry: entry[:3])
-    return Learned(
+    return RemovalPlan(
         arrays,
         declaration,
         whole,
@@ -141,67 +141,74 @@ def learn(
     )
 
 
-def kept(learned: Learned, share: float) -> tuple[dict[str, NDArray[np.int64]], float]:
+def kept_indices(
+    removal_plan: RemovalPlan, share: float
+) -> tuple[dict[str, NDArray[np.int64]], float]:
     """What is left when the cheapest components go until `share` (0 to 1) of all removable savings is gone.
 
     Returns:
         Per axis the kept indices, ascending, and the share that is gone with whole components.
     """
-    reached = np.cumsum(learned.savings) / learned.savings.sum()
+    reached = np.cumsum(removal_plan.savings) / removal_plan.savings.sum()
     count = int(np.searchsorted(reached, share, side="right"))
-    keep = learned.declaration.everything()
+    keep = removal_plan.declaration.all_components()
     for axis in keep:
-        gone = [component for name, component in learned.order[:count] if name == axis]
+        gone = [component for name, component in removal_plan.order[:count] if name == axis]
         keep[axis] = np.setdiff1d(keep[axis], gone)
     return keep, float(reached[count - 1]) if count else 0.0
 
 
-def remaining(learned: Learned, share: float) -> Declaration:
+def remaining(removal_plan: RemovalPlan, share: float) -> NetworkAxes:
     """The axes of what `prune` would leave, by counting alone."""
-    keep, _ = kept(learned, share)
-    small = axes.resized(learned.declaration, {axis: len(index) for axis, index in keep.items()})
-    return bottleneck.removed(small) if _is_folded(learned, small) else small
+    keep, _ = kept_indices(removal_plan, share)
+    small = axes.resized(
+        removal_plan.declaration, {axis: len(index) for axis, index in keep.items()}
+    )
+    return bottleneck.without_bottleneck(small) if _is_folded(removal_plan, small) else small
 
 
-def prune(learned: Learned, share: float, correction: Correction = "inputs") -> Pruned:
+def prune(removal_plan: RemovalPlan, share: float, correction: Correction = "inputs") -> Pruned:
     """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
 
     Args:
-        learned: the order of removal.
+        removal_plan: the order of removal.
         share: of what is removable.
         correction: what stands in for what is removed.
 
     Ensures: the small network equals the reference with the removed components held at zero.
     """
-    keep, gone = kept(learned, share)
-    repaired = repair(learned.arrays, learned.declaration, keep, learned.moments, correction)
-    small, declaration = axes.take(repaired, learned.declaration, keep)
-    reference = axes.silence(repaired, learned.declaration, keep)
-    if _is_folded(learned, declaration):
-        small, declaration = bottleneck.folded(small, declaration)
-        reference, _ = bottleneck.folded(reference, learned.declaration)
+    keep, gone = kept_indices(removal_plan, share)
+    repaired = repair(
+        removal_plan.arrays, removal_plan.declaration, keep, removal_plan.moments, correction
+    )
+    small, declaration = axes.select_components(repaired, removal_plan.declaration, keep)
+    reference = axes.mask_components(repaired, removal_plan.declaration, keep)
+    if _is_folded(removal_plan, declaration):
+        small, declaration = bottleneck.fold(small, declaration)
+        reference, _ = bottleneck.fold(reference, removal_plan.declaration)
         keep = {axis: keep[axis] for axis in declaration.axes}
     return Pruned(keep, small, declaration, reference, gone, correction)
 
 
-def _is_folded(learned: Learned, small: Declaration) -> bool:
+def _is_folded(removal_plan: RemovalPlan, small: NetworkAxes) -> bool:
     """Whether a bottleneck that was put in is multiplied back."""
     put_in = (
-        bottleneck.AXIS in learned.declaration.axes and bottleneck.AXIS not in learned.whole.axes
+        bottleneck.AXIS in removal_plan.declaration.axes
+        and bottleneck.AXIS not in removal_plan.whole.axes
     )
     return put_in and not bottleneck.pays(small)
 
 
 @dataclass(frozen=True)
-class Judged:
+class Probe:
     """A candidate's value and whether it keeps to the budget."""
 
     share: float
     within: bool
 
 
-def search(
-    judge: Callable[[float], Judged],
+def bisect_share(
+    evaluate: Callable[[float], Probe],
     *,
     grid: Sequence[float] = (0.2, 0.4, 0.6, 0.8),
     refinements: int = 4,
@@ -209,7 +216,7 @@ def search(
     """The largest share within the budget: a coarse grid (it draws the curve), then bisection.
 
     Args:
-        judge: tries one share; called once for each.
+        evaluate: tries one share; called once for each.
         grid: shares tried first, ascending; the climb stops at the first that breaks the budget.
         refinements: steps of bisection after it.
 
@@ -218,41 +225,44 @@ def search(
     """
     good, bad = None, 1.0
     for share in grid:
-        if not judge(share).within:
+        if not evaluate(share).within:
             bad = share
             break
         good = share
     for _ in range(refinements):
         middle = ((good or 0.0) + bad) / 2
-        if judge(middle).within:
+        if evaluate(middle).within:
             good = middle
         else:
             bad = middle
     return good
 
 
-def _turned(
-    arrays: Arrays, declaration: Declaration, observed: Observed, prunable: Sequence[str]
-) -> tuple[Arrays, Observed]:
+def _rotate_axes(
+    arrays: Arrays,
+    declaration: NetworkAxes,
+    observed: ActivationStatistics,
+    prunable: Sequence[str],
+) -> tuple[Arrays, ActivationStatistics]:
     """The same network and what was observed of it, linear axes in the basis in which a cut loses the least."""
     for axis in linear_axes(declaration):
         if axis in prunable:
-            basis = principal_axes(*_felt(arrays, declaration, observed, axis))
+            basis = principal_axes(*_reader_sensitivity(arrays, declaration, observed, axis))
             arrays = rotate(arrays, declaration, axis, basis)
             moments = rotated_moments(observed.moments, declaration, axis, basis)
             observed = replace(observed, moments=moments)
     return arrays, observed
 
 
-def _felt(
-    arrays: Arrays, declaration: Declaration, observed: Observed, axis: str
+def _reader_sensitivity(
+    arrays: Arrays, declaration: NetworkAxes, observed: ActivationStatistics, axis: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Covariance (H, H) of an axis and the energy G (H, H) with which its readers feel it.
 
     Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of
     rows drowns the recurrence, and a raw norm says nothing across axes. An axis that several
     activations carry (a tied embedding) has the sum of their covariances. Of a bottleneck see
-    `bottleneck.felt`.
+    `bottleneck.sensitivity`.
 
     The covariance is shrunk towards its diagonal by as much as the repair will be: what few rows
     seem to say of one component by the others is then not counted on (see `shrinkage`).
@@ -272,7 +282,9 @@ def _felt(
             own = moments.covariance[part.inputs, part.inputs]
             matrix = arrays[site.readers[part.reader].parameter][:, part.columns].astype(np.float64)
             if narrow:
-                matrix = bottleneck.felt(matrix, site, arrays, declaration, observed.frequencies)
+                matrix = bottleneck.sensitivity(
+                    matrix, site, arrays, declaration, observed.frequencies
+                )
             unit = max(float(((matrix @ own) * matrix).sum()), 1e-30)
             energy += matrix.T @ matrix / unit
             mixtures += sketch(len(matrix), seed=len(rows)) @ matrix / np.sqrt(unit)
@@ -283,11 +295,11 @@ def _felt(
                     if min(rows) >= 2:
                         half += sums.covariance[part.inputs, part.inputs]
                 seen.add(part.activation)
-    shrunk = _shrunk(covariance, halves, mixtures, min(rows, default=0))
+    shrunk = _shrink_covariance(covariance, halves, mixtures, min(rows, default=0))
     return shrunk, energy * (bottleneck.DIRECT if axis == bottleneck.AXIS else 1.0)
 
 
-def _shrunk(
+def _shrink_covariance(
     covariance: NDArray[np.float64],
     halves: Sequence[NDArray[np.float64]],
     mixtures: NDArray[np.float64],
@@ -302,26 +314,26 @@ def _shrunk(
     gone, stay = order[: len(order) // 2], order[len(order) // 2 :]
     ridge = float("inf")
     if rows >= 2 and len(gone):
-        told = mixtures[:, gone]
+        explained = mixtures[:, gone]
         blocks = (
             (half[np.ix_(gone, stay)], half[np.ix_(stay, stay)], half[np.ix_(gone, gone)])
             for half in halves
         )
         nowhere = np.zeros(len(gone)), np.zeros(len(stay))
-        one, other = (Half.mixed(rows, told, *each, *nowhere) for each in blocks)
+        one, other = (Half.mixed(rows, explained, *each, *nowhere) for each in blocks)
         ridge = chosen_ridge((one, other), np.zeros(len(stay), np.int64))
     variances = np.diag(covariance)
-    believed = 1 / (1 + COUNTED_ON * ridge)
+    believed = 1 / (1 + RIDGE_SHARE * ridge)
     result = believed * covariance
     # A component that never moved may move elsewhere: it is not counted as free beside others that
     # tell as little.
-    result[np.diag_indices_from(result)] = variances + LEAST_VARIANCE * max(
+    result[np.diag_indices_from(result)] = variances + MIN_VARIANCE * max(
         float(variances.mean()), 1e-12
     )
     return result
 
 
-def _saving(declaration: Declaration, axis: str, count: str) -> float:
+def _saving(declaration: NetworkAxes, axis: str, count: str) -> float:
     """What one component of an axis saves, the other axes at full size."""
     if count == "components":
         return 1.0
@@ -333,7 +345,7 @@ def _saving(declaration: Declaration, axis: str, count: str) -> float:
     return float(fewer if count == "parameters" else less)
 
 
-def _saved(declaration: Declaration, axis: str, cost: Callable[[Declaration], float]) -> float:
+def _saved(declaration: NetworkAxes, axis: str, cost: Callable[[NetworkAxes], float]) -> float:
     """What one component of an axis saves of a cost, the other axes at full size; hardly anything at the least."""
     whole = cost(declaration)
     return max(

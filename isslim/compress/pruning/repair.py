@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.pruning.axes import Array, Arrays, Declaration, Keep, Part, Site
+from isslim.compress.pruning.axes import Array, Arrays, InputSlice, Keep, NetworkAxes, PreActivation
 from isslim.compress.pruning.moments import Moments, Sums
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, Matrix, chosen_ridge, ridged, sketch
 
@@ -36,7 +36,7 @@ Indices = NDArray[np.int64]
 
 def repair(
     arrays: Arrays,
-    declaration: Declaration,
+    declaration: NetworkAxes,
     keep: Keep,
     moments: Mapping[str, Moments],
     correction: Correction = "inputs",
@@ -52,7 +52,7 @@ def repair(
 
     Returns:
         Arrays of the same full size in which the matrices' columns at removed components are zero:
-        `axes.take` of them is the small network, `axes.silence` of them its reference.
+        `axes.select_components` of them is the small network, `axes.mask_components` of them its reference.
     """
     result = dict(arrays)
     kept = {axis: keep.get(axis, np.arange(size)) for axis, size in declaration.axes.items()}
@@ -104,7 +104,7 @@ class _Offered:
         transform: T (K, D); None: v is u at `stay`.
     """
 
-    parts: list[tuple[Part, slice]]
+    parts: list[tuple[InputSlice, slice]]
     stay: Indices
     rows: Indices
     groups: Indices
@@ -160,7 +160,7 @@ class _Seen:
 
 
 def _offered(
-    declaration: Declaration, site: Site, kept: Keep, mixed: Mapping[str, Matrix]
+    declaration: NetworkAxes, site: PreActivation, kept: Keep, mixed: Mapping[str, Matrix]
 ) -> _Offered:
     parts, stay, rows, groups = [], list[Indices](), list[Indices](), list[Indices]()
     column = 0
@@ -185,7 +185,7 @@ def _offered(
     )
 
 
-def _kept(part: Part, kept: Keep) -> Indices:
+def _kept(part: InputSlice, kept: Keep) -> Indices:
     """Which of a part's components stay."""
     return np.arange(part.size) if part.axis is None else kept[part.axis]
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.compress.pruning import bottleneck
-from isslim.compress.pruning.axes import Array, Arrays, AxisMismatch, Declaration
+from isslim.compress.pruning.axes import Array, Arrays, AxisMismatch, NetworkAxes
 from isslim.compress.pruning.moments import Moments, Sums
 
 Matrix = NDArray[np.float64]
@@ -41,7 +41,7 @@ ROWS = (bottleneck.WEIGHT, bottleneck.BIAS)
 """Arrays whose rows make an activation that is read as it is."""
 
 
-def linear_axes(declaration: Declaration) -> list[str]:
+def linear_axes(declaration: NetworkAxes) -> list[str]:
     """Axes made by the looked-up matrix's columns or a bottleneck's rows and read by columns of matrices, and nothing else."""
     columns = {
         (site.readers[part.reader].parameter, part.axis)
@@ -91,7 +91,7 @@ def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
     return basis
 
 
-def rotate(arrays: Arrays, declaration: Declaration, axis: str, basis: Matrix) -> dict[str, Array]:
+def rotate(arrays: Arrays, declaration: NetworkAxes, axis: str, basis: Matrix) -> dict[str, Array]:
     """The same network in another basis of a linear axis.
 
     Args:
@@ -123,7 +123,7 @@ def rotate(arrays: Arrays, declaration: Declaration, axis: str, basis: Matrix) -
 
 
 def rotated_moments(
-    moments: Mapping[str, Moments], declaration: Declaration, axis: str, basis: Matrix
+    moments: Mapping[str, Moments], declaration: NetworkAxes, axis: str, basis: Matrix
 ) -> dict[str, Moments]:
     """What the rotated network would have been observed to do: the moments of its sites' inputs, by algebra."""
     turned = dict(moments)

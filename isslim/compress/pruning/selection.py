@@ -40,17 +40,17 @@ def removal_order(
     covariance: Matrix,
     energy: Matrix,
     *,
-    least_kept: int = 1,
+    min_kept: int = 1,
     groups: int = 256,
     ridge: float = RIDGE,
 ) -> RemovalOrder:
-    """Orders all but `least_kept` components of an axis, cheapest first.
+    """Orders all but `min_kept` components of an axis, cheapest first.
 
     Args:
         axis: its name.
         covariance: C (H, H) of the activation over the calibration text.
         energy: G (H, H), sum over readers of W'W, each scaled.
-        least_kept: how many components are never removed.
+        min_kept: how many components are never removed.
         groups: number of steps over the whole axis: components that go in one step do not see each
             other's removal.
         ridge: added to the covariance, relative to its mean variance.
@@ -69,9 +69,9 @@ def removal_order(
     at_once = max(1, size // groups)
     components: list[int] = []
     costs: list[float] = []
-    while len(alive) > least_kept:
+    while len(alive) > min_kept:
         cost = np.diag(gram) / np.diag(inverse)
-        gone = np.argsort(cost, kind="stable")[: min(at_once, len(alive) - least_kept)]
+        gone = np.argsort(cost, kind="stable")[: min(at_once, len(alive) - min_kept)]
         components += alive[gone].tolist()
         costs += cost[gone].tolist()
         stay = np.setdiff1d(np.arange(len(alive)), gone)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
-LEAST, MOST, START, STEP = -4.0, 2.0, -2.0, 0.5
+MIN_POWER, MAX_POWER, START_POWER, POWER_STEP = -4.0, 2.0, -2.0, 0.5
 """Powers of ten between which a ridge is looked for, where the search begins, and how finely it
 ends."""
 CAUTION = 2.0
@@ -68,8 +68,8 @@ class Half:
         inputs: Matrix,
     ) -> Half:
         """Of mixtures z = W y: weights W (S, R), Cov(y, v) (R, K), Cov(v, v) (K, K), Cov(y, y) (R, R), E[y] (R,), E[v] (K,)."""
-        told = float(((weights @ spread) * weights).sum())
-        return cls(count, gram, weights @ cross, inputs, weights @ outputs, told)
+        explained = float(((weights @ spread) * weights).sum())
+        return cls(count, gram, weights @ cross, inputs, weights @ outputs, explained)
 
 
 def scales(variances: Matrix, groups: NDArray[np.int64]) -> Matrix:
@@ -116,9 +116,9 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
             )
         return known[power]
 
-    best = START
+    best = START_POWER
     while True:
-        around = [power for power in (best, best - 1, best + 1) if LEAST <= power <= MOST]
+        around = [power for power in (best, best - 1, best + 1) if MIN_POWER <= power <= MAX_POWER]
         new = min(around, key=error)
         if new == best:
             break
@@ -130,8 +130,8 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
     # does the least harm.
     enough = min(least * (1 + (CAUTION / min(one.count, other.count)) ** 1.5), (least + 1) / 2)
     power = _between(best, known)
-    while power + STEP <= MOST and error(power + STEP) <= enough:
-        power += STEP
+    while power + POWER_STEP <= MAX_POWER and error(power + POWER_STEP) <= enough:
+        power += POWER_STEP
     return float(10.0**power / 2)
 
 

@@ -14,50 +14,53 @@ from dataclasses import replace
 
 import numpy as np
 
-from isslim.compress.contract import Model, ModelTask, Tell
+from isslim.compress.contract import Model, ModelTask, ProgressCallback
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.ranking import Learned
+from isslim.compress.pruning.ranking import RemovalPlan
 
-MOST_SECONDS = 90.0
+MAX_SECONDS = 90.0
 """CPU time, of all threads, that trying every unit may take."""
 TIMED = 3
 """Units that tell how long all will take."""
 
 
-def ablated(learned: Learned, task: ModelTask[Model], tell: Tell) -> Learned | None:
+def rank_by_ablation(
+    removal_plan: RemovalPlan, task: ModelTask[Model], progress: ProgressCallback
+) -> RemovalPlan | None:
     """The same network with the order of removal of the module's docstring.
 
     Args:
-        learned: its own order says what may go.
+        removal_plan: its own order says what may go.
         task: judges on what was observed.
-        tell: progress.
+        progress: progress.
 
     Returns:
         None where the task does not judge on what it observed, or that would take too long.
     """
     saving = {
-        axis: float(each) for (axis, _), each in zip(learned.order, learned.savings, strict=True)
+        axis: float(each)
+        for (axis, _), each in zip(removal_plan.order, removal_plan.savings, strict=True)
     }
-    everything, losses = learned.declaration.everything(), list[float]()
+    everything, losses = removal_plan.declaration.all_components(), list[float]()
     began = time.process_time()
-    for done, (axis, component) in enumerate(learned.order):
+    for done, (axis, component) in enumerate(removal_plan.order):
         if (
             done == TIMED
-            and (time.process_time() - began) / TIMED * len(learned.order) > MOST_SECONDS
+            and (time.process_time() - began) / TIMED * len(removal_plan.order) > MAX_SECONDS
         ):
             return None
         keep = everything | {axis: np.setdiff1d(everything[axis], [component])}
-        silent = axes.silence(learned.arrays, learned.declaration, keep)
-        loss = task.observed_loss(task.original.rebuilt(silent))
-        if loss is None or time.process_time() - began > 2 * MOST_SECONDS:
+        masked = axes.mask_components(removal_plan.arrays, removal_plan.declaration, keep)
+        loss = task.calibration_loss(task.original.rebuilt(masked))
+        if loss is None or time.process_time() - began > 2 * MAX_SECONDS:
             return None
         losses.append(loss)
         if done % 16 == 0:
-            tell(done / len(learned.order), "trying each unit alone")
-    gain = [loss / saving[axis] for loss, (axis, _) in zip(losses, learned.order, strict=True)]
+            progress(done / len(removal_plan.order), "trying each unit alone")
+    gain = [loss / saving[axis] for loss, (axis, _) in zip(losses, removal_plan.order, strict=True)]
     places = np.argsort(gain, kind="stable").tolist()
     return replace(
-        learned,
-        order=tuple(learned.order[place] for place in places),
-        savings=learned.savings[places],
+        removal_plan,
+        order=tuple(removal_plan.order[place] for place in places),
+        savings=removal_plan.savings[places],
     )

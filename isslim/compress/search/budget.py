@@ -2,7 +2,7 @@
 
 A budget of quality is judged on the held-out data by the task's quick estimate, the same one for
 original and candidate, or by the upper end of that estimate's interval where the budget is a
-confident one (`isslim.types.quality.weighed`). A size budget is a matter of counting, a speed
+confident one (`isslim.types.quality.compared_loss`). A size budget is a matter of counting, a speed
 budget of timing the exported candidate against the original on this host, interleaved: it is the
 lower end of the speed-up's interval that has to reach the budget, so that the median of the
 published measurement rarely falls below.
@@ -20,14 +20,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic
 
-from isslim.compress.contract import Model, ModelTask, Quality, Tell
+from isslim.compress.contract import Model, ModelTask, ProgressCallback, Quality
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Arrays, Declaration
-from isslim.compress.pruning.ranking import Judged, Learned, Pruned, prune, search
+from isslim.compress.pruning.axes import Arrays, NetworkAxes
+from isslim.compress.pruning.ranking import Probe, Pruned, RemovalPlan, bisect_share, prune
 from isslim.compress.pruning.repair import Correction
 from isslim.types.manifest import CurvePoint
-from isslim.types.quality import SLACK, Scale, scale_of, weighed
+from isslim.types.quality import SLACK, MetricFormat, compared_loss, metric_format_of
 from isslim.types.recipe import Budget, Recipe
 
 Known = dict[tuple[float, Correction], Quality]
@@ -35,10 +35,10 @@ Known = dict[tuple[float, Correction], Quality]
 WEAKER: tuple[Correction, ...] = ("means", "nothing")
 """What a regression competes with: on few rows, or where what a unit says cannot be told from the
 others, less is better."""
-TOLD: dict[Correction, str] = {
+CORRECTION_TEXTS: dict[Correction, str] = {
     "inputs": "", "means": ", means standing in for what was removed", "nothing": ", nothing standing in for what was removed",
 }  # fmt: skip
-LEAST_GAIN = 0.02
+MIN_GAIN = 0.02
 """Within a budget of quality, a model that saves less than this share of both its parameters and
 its multiply-adds is no answer.
 
@@ -61,23 +61,23 @@ def gain(parameters: int, work: int, whole_parameters: int, whole_work: int) -> 
     return max(1 - parameters / max(whole_parameters, 1), 1 - work / max(whole_work, 1))
 
 
-def find(
-    learned: Learned,
+def find_within_budget(
+    removal_plan: RemovalPlan,
     task: ModelTask[Model],
     recipe: Recipe,
     work: Path,
-    tell: Tell,
+    progress: ProgressCallback,
     allowance: float = 1.0,
     known: Known | None = None,
 ) -> Outcome:
     """The candidate that the budget asks for.
 
     Args:
-        learned: the order of removal.
+        removal_plan: the order of removal.
         task: the unpruned model and what candidates are judged on.
         recipe: its budget decides.
         work: a folder for the graphs that a speed budget times.
-        tell: progress.
+        progress: progress.
         allowance: what to multiply a budget of quality or speed with before searching.
         known: the quality of candidates that an earlier search of the same order has judged; more
             are added. Of what is known progress is not told again.
@@ -89,27 +89,36 @@ def find(
     Raises:
         BudgetNotMet: with the curve.
     """
-    whole = task.parameters(learned.whole), axes.mult_adds(learned.whole)
+    whole = task.parameters(removal_plan.whole), axes.mult_adds(removal_plan.whole)
     clock = None if recipe.budget.speedup is None else _clock(task, work)
     searching = _Search(
-        learned, task, recipe.budget, *whole, clock, tell, allowance, {} if known is None else known
+        removal_plan,
+        task,
+        recipe.budget,
+        *whole,
+        clock,
+        progress,
+        allowance,
+        {} if known is None else known,
     )
     limited = recipe.budget.quality is not None
     # The climb goes on while more may be removed: within a budget of quality, short of one of size
     # or speed.
-    search(lambda share: Judged(share, searching.reached(share) is limited))
+    bisect_share(lambda share: Probe(share, searching.reached(share) is limited))
     best = max if limited else min
     good = (
         each
         for each in searching.tried
-        if each.good and (not limited or searching.gain(each) >= LEAST_GAIN)
+        if each.good and (not limited or searching.gain(each) >= MIN_GAIN)
     )
     chosen = best(good, key=lambda each: each.share, default=None)
     if chosen is None:
-        raise BudgetNotMet(_why(searching, scale_of(task.metric)), curve=searching.curve())
+        raise BudgetNotMet(_why(searching, metric_format_of(task.metric)), curve=searching.curve())
     chosen = searching.corrected(chosen)
     return Outcome(
-        prune(learned, chosen.share, chosen.correction), searching.curve(chosen), chosen.quality
+        prune(removal_plan, chosen.share, chosen.correction),
+        searching.curve(chosen),
+        chosen.quality,
     )
 
 
@@ -121,7 +130,7 @@ class _Tried:
     """
 
     share: float
-    declaration: Declaration
+    declaration: NetworkAxes
     arrays: Arrays
     parameters: int
     mult_adds: int
@@ -135,20 +144,20 @@ class _Tried:
 class _Search(Generic[Model]):
     """The candidates of one search, judged no more often than the budget needs where a judgement is costly."""
 
-    learned: Learned
+    removal_plan: RemovalPlan
     task: ModelTask[Model]
     budget: Budget
     parameters: int
     mult_adds: int
     clock: Callable[[Model], tuple[float, float]] | None
-    tell: Tell
+    progress: ProgressCallback
     allowance: float
     known: Known
     tried: list[_Tried] = field(default_factory=list)
 
     def reached(self, share: float) -> bool:
         """Tries a candidate: whether it reaches what is asked for, the allowance counted in."""
-        pruned = prune(self.learned, share)
+        pruned = prune(self.removal_plan, share)
         network = self.task.original.rebuilt(pruned.arrays)
         speedup, surely = (None, None) if self.clock is None else self.clock(network)
         each = _Tried(
@@ -159,12 +168,12 @@ class _Search(Generic[Model]):
             axes.mult_adds(pruned.declaration),
             speedup,
         )
-        told, fresh = (
+        description, fresh = (
             f"{each.parameters:,} parameters",
             (each.share, each.correction) not in self.known,
         )
         if self.budget.quality is not None or not self.task.costly:
-            each.quality = self.judged(each.share, each.correction, network)
+            each.quality = self.evaluate(each.share, each.correction, network)
             each.arrays = {}
         each.good = self.keeps(each, surely, self.allowance)
         if self.budget.quality is not None and not each.good and not self.task.costly:
@@ -172,25 +181,29 @@ class _Search(Generic[Model]):
             each.good = self.keeps(each, surely, self.allowance)
         self.tried.append(each)
         if each.quality is not None:
-            told = (
-                scale_of(self.task.metric).told(each.quality.value, each.quality.loss)
-                + TOLD[each.correction]
+            description = (
+                metric_format_of(self.task.metric).describe(each.quality.value, each.quality.loss)
+                + CORRECTION_TEXTS[each.correction]
             )
         if fresh:
-            self.tell(min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {told}")
+            self.progress(
+                min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {description}"
+            )
         return each.good
 
     def corrected(self, each: _Tried) -> _Tried:
         """A candidate with the correction that is judged best; it takes the place of the one with another."""
         if each.quality is None:
             return each
-        judged: dict[Correction, Quality] = {each.correction: each.quality}
+        qualities: dict[Correction, Quality] = {each.correction: each.quality}
         for weaker in WEAKER:
-            if weaker not in judged:
-                arrays = prune(self.learned, each.share, weaker).arrays
-                judged[weaker] = self.judged(each.share, weaker, self.task.original.rebuilt(arrays))
-        best = min(judged, key=lambda correction: judged[correction].loss)
-        found = replace(each, correction=best, quality=judged[best])
+            if weaker not in qualities:
+                arrays = prune(self.removal_plan, each.share, weaker).arrays
+                qualities[weaker] = self.evaluate(
+                    each.share, weaker, self.task.original.rebuilt(arrays)
+                )
+        best = min(qualities, key=lambda correction: qualities[correction].loss)
+        found = replace(each, correction=best, quality=qualities[best])
         self.tried = [found if other is each else other for other in self.tried]
         return found
 
@@ -204,17 +217,17 @@ class _Search(Generic[Model]):
         quality, limit = each.quality, budget.quality or 0.0
         return (
             quality is not None
-            and weighed(budget, quality.loss, quality.estimate) <= allowance * limit + SLACK
+            and compared_loss(budget, quality.loss, quality.estimate) <= allowance * limit + SLACK
         )
 
     def gain(self, each: _Tried) -> float:
         """See `gain`."""
         return gain(each.parameters, each.mult_adds, self.parameters, self.mult_adds)
 
-    def judged(self, share: float, correction: Correction, network: Model) -> Quality:
+    def evaluate(self, share: float, correction: Correction, network: Model) -> Quality:
         """Of the network at a share; what is known is not judged anew."""
         if (share, correction) not in self.known:
-            self.known[share, correction] = self.task.judge(network)
+            self.known[share, correction] = self.task.evaluate(network)
         return self.known[share, correction]
 
     def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
@@ -229,17 +242,17 @@ class _Search(Generic[Model]):
         }
         if chosen is not None:
             once[chosen.share, chosen.correction, chosen.speedup] = chosen
-        judged = [each for each in once.values() if each.quality is not None or each is chosen]
+        evaluated = [each for each in once.values() if each.quality is not None or each is chosen]
         points = [
             self.point(each, chosen=each is chosen)
-            for each in sorted(judged, key=lambda each: each.share)
+            for each in sorted(evaluated, key=lambda each: each.share)
         ]
         return [point for point in points if math.isfinite(point.loss)]
 
     def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
         """A candidate as a point of the curve; judged if it was not yet."""
         if each.quality is None:
-            each.quality = self.judged(
+            each.quality = self.evaluate(
                 each.share, each.correction, self.task.original.rebuilt(each.arrays)
             )
         return CurvePoint(
@@ -264,13 +277,13 @@ def _clock(task: ModelTask[Model], work: Path) -> Callable[[Model], tuple[float,
 
     def clock(network: Model) -> tuple[float, float]:
         task.export(network, paths["compressed"])
-        timed = task.compare(paths, task.spoken_shape, 9)["compressed"]
+        timed = task.compare(paths, task.primary_shape, 9)["compressed"]
         return timed.speedup, timed.speedup_low
 
     return clock
 
 
-def _why(searching: _Search[Model], scale: Scale) -> str:
+def _why(searching: _Search[Model], scale: MetricFormat) -> str:
     """What was possible, and which rule turned it down."""
     budget, tried, whole = searching.budget, searching.tried, searching.parameters
     if budget.size_ratio is not None:
@@ -284,12 +297,12 @@ def _why(searching: _Search[Model], scale: Scale) -> str:
     else:
         return _why_not_within(searching, scale)
     return (
-        f"no model meets the budget of {asked}: {found}, at {scale.told(closest.value, closest.loss)}; "
+        f"no model meets the budget of {asked}: {found}, at {scale.describe(closest.value, closest.loss)}; "
         "ask for less, or see the curve for what is possible"
     )
 
 
-def _why_not_within(searching: _Search[Model], scale: Scale) -> str:
+def _why_not_within(searching: _Search[Model], scale: MetricFormat) -> str:
     """Of a budget of quality: nothing is within it, or what is saves too little, or the published figure was above it."""
     budget, tried = searching.budget, searching.tried
     limit = scale.loss(budget.quality or 0.0).removeprefix("+")
@@ -307,20 +320,22 @@ def _why_not_within(searching: _Search[Model], scale: Scale) -> str:
     if not within:
         gentlest = min(tried, key=lambda each: _weighed(budget, each))
         quality = gentlest.quality
-        told = "" if quality is None else scale.above(budget, quality.loss, quality.estimate)
+        description = (
+            "" if quality is None else scale.describe_excess(budget, quality.loss, quality.estimate)
+        )
         return (
-            f"{asked}: the gentlest of {len(tried)} tried {kept(gentlest)}, {told}; allow more, or see the curve for what is "
+            f"{asked}: the gentlest of {len(tried)} tried {kept(gentlest)}, {description}; allow more, or see the curve for what is "
             "possible"
         )
     best = max(within, key=searching.gain)
-    told = "" if best.quality is None else scale.at(best.quality.loss)
-    if searching.gain(best) < LEAST_GAIN:
+    description = "" if best.quality is None else scale.in_sentence(best.quality.loss)
+    if searching.gain(best) < MIN_GAIN:
         return (
             f"{asked} and is worth publishing: the best of the {len(within)} within it (of {len(tried)} tried) {kept(best)}, "
-            f"{told}; a model that saves less than {LEAST_GAIN:.0%} of both is not published (the rule LEAST_GAIN)"
+            f"{description}; a model that saves less than {MIN_GAIN:.0%} of both is not published (the rule MIN_GAIN)"
         )
     return (
-        f"{asked} as it is published: the best of {len(tried)} tried {kept(best)}, {told} by the search's estimate, and the "
+        f"{asked} as it is published: the best of {len(tried)} tried {kept(best)}, {description} by the search's estimate, and the "
         f"published figures, which decide, were above it; only a {scale.loss_name} of at most "
         f"{scale.loss(searching.allowance * (budget.quality or 0.0)).removeprefix('+')} by the estimate was looked for"
     )
@@ -330,5 +345,5 @@ def _weighed(budget: Budget, each: _Tried) -> float:
     return (
         math.inf
         if each.quality is None
-        else weighed(budget, each.quality.loss, each.quality.estimate)
+        else compared_loss(budget, each.quality.loss, each.quality.estimate)
     )

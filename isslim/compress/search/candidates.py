@@ -1,4 +1,4 @@
-"""From a task to candidates for publication: in closed form (`calibrate`), or by rounds of training (`learn`).
+"""From a task to candidates for publication: in closed form (`calibrate`), or by rounds of training (`rank_components`).
 
 The pipeline exports and measures one after the other, and answers each with the figures that would
 be published. The search judges by a quick estimate on a part of the held-out text and before any
@@ -17,12 +17,12 @@ from typing import Literal
 from isslim.compress.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.pruning.moments import shortages
-from isslim.compress.pruning.ranking import Learned, learn
+from isslim.compress.pruning.ranking import RemovalPlan, rank_components
 from isslim.compress.pruning.repair import Correction
-from isslim.compress.search.ablation import ablated
-from isslim.compress.search.budget import Known, Outcome, find
-from isslim.compress.search.rounds import learnt
-from isslim.types.quality import weighed
+from isslim.compress.search.ablation import rank_by_ablation
+from isslim.compress.search.budget import Known, Outcome, find_within_budget
+from isslim.compress.search.rounds import iterate_rounds
+from isslim.types.quality import compared_loss
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.wording import NOTHING_JUDGED
 
@@ -31,7 +31,7 @@ Candidates = Generator[Candidate[Model], Published | None, None]
 AIM = 0.97
 """Share of a budget of quality that the published loss is to reach: what is above the budget is not
 published."""
-LEAST_SPENT = 0.8
+MIN_SPENT = 0.8
 """A published loss below this share of the budget leaves enough for another search."""
 TUNED_FIRST = 1.5
 """How much more than the budget a first candidate may lose that is fine-tuned: distillation wins
@@ -67,8 +67,8 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
         yield from _calibrated(task, work, stages)
         return
     trainer = task.trainer()
-    stages.enter("learn", f"learning on {trainer.told} with the learner '{task.recipe.learner}'")
-    for candidate in learnt(task, trainer, work, stages):
+    stages.enter("learn", f"learning on {trainer.data_description} with the learner '{task.recipe.learner}'")
+    for candidate in iterate_rounds(task, trainer, work, stages):
         published = yield candidate
         if published is not None and published.kept:
             return
@@ -81,11 +81,11 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
     )
     stages.enter("observe", f"observing {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
-        stages.tell(0.0, line)
+        stages.progress(0.0, line)
     orders, cautions = _ordered(task, work, stages)
     aims, seen = _aims(recipe), set[tuple[int, float]]()
     while aims.allowance is not None:
-        stages.enter("search", aims.told)
+        stages.enter("search", aims.description)
         try:
             number, outcome = _found(orders, task, work, stages, aims.allowance)
         except BudgetNotMet:
@@ -97,11 +97,13 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
             return
         seen.add((number, outcome.pruned.share))
         check = task.verify_removal(original, outcome.pruned)
-        network, told = original.rebuilt(outcome.pruned.arrays), None
+        network, description = original.rebuilt(outcome.pruned.arrays), None
         if recipe.finetune_minutes > 0:
             stages.enter("fine-tune", "distilling the original into the small model")
-            network, told = task.finetune(network, work / "finetune" / f"{len(seen)}", stages.tell)
-        said = [
+            network, description = task.finetune(
+                network, work / "finetune" / f"{len(seen)}", stages.progress
+            )
+        remarks = [
             *cautions,
             *(
                 []
@@ -110,16 +112,16 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
             ),
         ]
         published = yield Candidate(
-            network, outcome.pruned.keep, [check], outcome.curve, told, cautions=said
+            network, outcome.pruned.keep, [check], outcome.curve, description, cautions=remarks
         )
-        aims.answered(outcome.quality, published or Published(True, False, None))
+        aims.record_measurement(outcome.quality, published or Published(True, False, None))
 
 
 @dataclass(frozen=True)
 class _Order:
     """An order of removal, and what was judged of its candidates."""
 
-    learned: Learned
+    removal_plan: RemovalPlan
     known: Known
 
 
@@ -135,8 +137,8 @@ def _found(
     found, refused = list[tuple[float, int, Outcome]](), list[BudgetNotMet]()
     for number, order in enumerate(orders):
         try:
-            outcome = find(
-                order.learned, task, task.recipe, work, stages.tell, allowance, order.known
+            outcome = find_within_budget(
+                order.removal_plan, task, task.recipe, work, stages.progress, allowance, order.known
             )
         except BudgetNotMet as answer:
             refused.append(answer)
@@ -161,67 +163,69 @@ def _ordered(
 ) -> tuple[list[_Order], list[str]]:
     """The orders of removal, and what is to be said of the data that they come from."""
     recipe, declaration = task.recipe, task.original.declaration()
-    observed = task.observe(lambda done, message: stages.tell(0.5 * done, message))
+    observed = task.collect_activations(lambda done, message: stages.progress(0.5 * done, message))
     cautions = shortages(observed)
     for caution in cautions:
-        stages.tell(0.5, caution)
+        stages.progress(0.5, caution)
     cost = None
     if recipe.budget.speedup is not None:
-        cost = task.cost(work, lambda done, message: stages.tell(0.5 + 0.4 * done, message))
-    stages.tell(0.9, "ordering the components")
-    learned = learn(
+        cost = task.cost(work, lambda done, message: stages.progress(0.5 + 0.4 * done, message))
+    stages.progress(0.9, "ordering the components")
+    removal_plan = rank_components(
         task.original.arrays(),
         declaration,
         observed,
         prunable=task.prunable(declaration),
         count=_valued(recipe),
-        turned=recipe.rotate_embedding,
-        narrowed=recipe.narrow_softmax and task.may_narrow,
+        rotate_axes=recipe.rotate_embedding,
+        insert_bottleneck=recipe.narrow_softmax and task.may_narrow,
         cost=cost,
     )
-    orders = [learned]
+    orders = [removal_plan]
     if recipe.budget.speedup is None:
-        tried = ablated(learned, task, lambda done, message: stages.tell(0.9 + 0.1 * done, message))
+        tried = rank_by_ablation(
+            removal_plan, task, lambda done, message: stages.progress(0.9 + 0.1 * done, message)
+        )
         orders += [] if tried is None else [tried]
     return [_Order(each, {}) for each in orders], cautions
 
 
-class _Once:
+class _CountedAim:
     """A size is counted: it needs no second search."""
 
     def __init__(self) -> None:
         self.allowance: float | None = 1.0
-        self.told = "searching the largest model within the budget"
+        self.description = "searching the largest model within the budget"
 
-    def answered(self, quality: Quality | None, published: Published) -> None:
+    def record_measurement(self, quality: Quality | None, published: Published) -> None:
         """Ends the search."""
         self.allowance = None
 
 
-class _Faster(_Once):
+class _SpeedAim(_CountedAim):
     """By the clock: harder as long as what is measured does not reach the budget."""
 
     def __init__(self) -> None:
         super().__init__()
         self._left = list(HARDER[1:])
 
-    def answered(self, quality: Quality | None, published: Published) -> None:
+    def record_measurement(self, quality: Quality | None, published: Published) -> None:
         """A harder budget, or the end."""
         self.allowance = self._left.pop(0) if self._left and not published.kept else None
 
 
 @dataclass
-class _Spending:
+class _QualityAim:
     """What of a budget of quality the search may spend, in multiples of the budget.
 
     Attributes:
         allowance: of the next search; None: there is none.
-        told: what it is for.
+        description: what it is for.
     """
 
     budget: Budget
     tuned: bool
-    told: str = "searching the smallest model within the budget"
+    description: str = "searching the smallest model within the budget"
     allowance: float | None = AIM
     _tried: list[tuple[float, float]] = field(default_factory=list)
     _kept: float = -1.0
@@ -231,13 +235,13 @@ class _Spending:
         if self.tuned:
             self.allowance = TUNED_FIRST
 
-    def answered(self, quality: Quality | None, published: Published) -> None:
+    def record_measurement(self, quality: Quality | None, published: Published) -> None:
         """The next allowance from the loss that was estimated (before tuning) and the one that is published."""
         limit = self.budget.quality or 0.0
         self.allowance = None
         if quality is None or published.loss is None or limit <= 0:
             return
-        estimated = weighed(self.budget, quality.loss, quality.estimate) / limit
+        estimated = compared_loss(self.budget, quality.loss, quality.estimate) / limit
         found = published.loss / limit
         before, self._tried = self._tried[-1:], [*self._tried, (estimated, found)]
         milder = not published.kept or (published.missed and not self.tuned)
@@ -246,7 +250,7 @@ class _Spending:
         elif self._kept < estimated:
             self._kept = estimated
         satisfied = not milder and (
-            found >= LEAST_SPENT or (self._refused < float("inf") and not self.tuned)
+            found >= MIN_SPENT or (self._refused < float("inf") and not self.tuned)
         )
         if satisfied or len(self._tried) >= (TUNED_ROUNDS if self.tuned else ROUNDS):
             return
@@ -262,9 +266,11 @@ class _Spending:
                 (max(self._kept, 0.0) + self._refused) / 2 if self._refused < float("inf") else 0.0
             )
         if milder:
-            self.told = "searching a model that loses less"
+            self.description = "searching a model that loses less"
         else:
-            self.told = f"searching a smaller model: {max(found, 0.0):.0%} of the budget is spent"
+            self.description = (
+                f"searching a smaller model: {max(found, 0.0):.0%} of the budget is spent"
+            )
         self.allowance = asked if asked > 0 else None
 
     def _next(self, estimated: float, found: float, before: list[tuple[float, float]]) -> float:
@@ -279,13 +285,13 @@ class _Spending:
         return estimated * AIM / found
 
 
-def _aims(recipe: Recipe) -> _Once | _Spending:
+def _aims(recipe: Recipe) -> _CountedAim | _QualityAim:
     if recipe.budget.size_ratio is not None:
-        return _Once()
+        return _CountedAim()
     return (
-        _Faster()
+        _SpeedAim()
         if recipe.budget.speedup is not None
-        else _Spending(recipe.budget, recipe.finetune_minutes > 0)
+        else _QualityAim(recipe.budget, recipe.finetune_minutes > 0)
     )
 
 

@@ -16,26 +16,26 @@ from isslim.types.manifest import CurvePoint, EpochPoint
 
 
 @dataclass
-class Learning(Generic[Model]):
+class RoundState(Generic[Model]):
     """Where the rounds stand; what is kept in the job's folder.
 
     Attributes:
         network: the last one within the budget.
         kept: per axis, which of the original's components it has.
         round: rounds begun so far.
-        boldness: of the next.
+        removal_step: of the next.
         curve, epochs: of all rounds so far.
     """
 
     network: Model
     kept: dict[str, NDArray[np.int64]]
     round: int = 0
-    boldness: float = 0.0
+    removal_step: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
     epochs: list[EpochPoint] = field(default_factory=list)
 
 
-def write_state(path: Path, state: Learning[Model]) -> None:
+def write_state(path: Path, state: RoundState[Model]) -> None:
     """Whole or not at all, in what `torch.load(weights_only=True)` reads.
 
     Raises:
@@ -45,19 +45,19 @@ def write_state(path: Path, state: Learning[Model]) -> None:
         "arrays": {name: torch.from_numpy(array) for name, array in state.network.arrays().items()},
         "kept": {axis: torch.from_numpy(index) for axis, index in state.kept.items()},
         "round": state.round,
-        "boldness": state.boldness,
+        "boldness": state.removal_step,
         "curve": [point.model_dump_json() for point in state.curve],
         "epochs": [point.model_dump_json() for point in state.epochs],
     }
     write_whole(path, content)
 
 
-def read_state(original: Model, path: Path) -> Learning[Model] | None:
+def read_state(original: Model, path: Path) -> RoundState[Model] | None:
     """The state as it was written; None when there is none."""
     if not path.exists():
         return None
     saved = torch.load(path, weights_only=True)
-    return Learning(
+    return RoundState(
         original.rebuilt({name: tensor.numpy() for name, tensor in saved["arrays"].items()}),
         {axis: index.numpy() for axis, index in saved["kept"].items()},
         saved["round"],

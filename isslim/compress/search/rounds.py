@@ -34,34 +34,34 @@ from isslim.compress.contract import (
     Candidate,
     Model,
     ModelTask,
+    ProgressCallback,
     Quality,
     StageReport,
-    Taught,
-    Tell,
     Trainer,
+    TrainingResult,
 )
 from isslim.compress.errors import BudgetNotMet, TrainingDiverged
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.network import Network
-from isslim.compress.pruning.ranking import Pruned, learn
-from isslim.compress.search.budget import LEAST_GAIN, find, gain
-from isslim.compress.search.round_state import Learning, read_state, write_state
+from isslim.compress.pruning.ranking import Pruned, rank_components
+from isslim.compress.search.budget import MIN_GAIN, find_within_budget, gain
+from isslim.compress.search.round_state import RoundState, read_state, write_state
 from isslim.types.manifest import CurvePoint, EpochPoint
-from isslim.types.quality import SCALES, SLACK, weighed
+from isslim.types.quality import METRIC_FORMATS, SLACK, compared_loss
 from isslim.types.recipe import Recipe
 
 ROUNDS = 6
-BOLD = {"calibrated": 1.0, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.3}
+INITIAL_STEP = {"calibrated": 1.0, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.3}
 """How bold the first round is: share of the trainer's slack of quality, or share of the
 components."""
-LEAST_BOLD = 0.1
-"""Share of `BOLD` of the last try; there a calibrated cut stays within the budget without any
+MIN_STEP = 0.1
+"""Share of `INITIAL_STEP` of the last try; there a calibrated cut stays within the budget without any
 training."""
 LEARNING_SHARE = 0.6
 """Of a round's epochs, what a learner takes before distillation."""
 
 
-def learnt(
+def iterate_rounds(
     task: ModelTask[Model], trainer: Trainer[Model], work: Path, stages: StageReport
 ) -> Iterator[Candidate[Model]]:
     """Candidates by rounds of training, the boldest first.
@@ -79,8 +79,8 @@ def learnt(
     for allowance in (0.97, 0.85):
         folder = work / "learn" / f"{allowance:g}"
         folder.mkdir(parents=True, exist_ok=True)
-        found = learn_structure(task, trainer, folder, stages.tell, allowance)
-        told = (
+        found = run_rounds(task, trainer, folder, stages.progress, allowance)
+        description = (
             f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in {found.round} rounds, distilling from "
             "the original"
         )
@@ -92,16 +92,16 @@ def learnt(
             original.declaration(),
         )
         if small.axes.keys() != declaration.axes.keys():
-            declaration = bottleneck.declared(declaration)
+            declaration = bottleneck.declare_bottleneck(declaration)
         whole = Pruned(
-            found.kept, arrays, small, axes.put_back(arrays, declaration, found.kept), 0.0
+            found.kept, arrays, small, axes.scatter_components(arrays, declaration, found.kept), 0.0
         )
         yield Candidate(
             found.network,
             found.kept,
             [task.verify_removal(original, whole)],
             found.curve,
-            told,
+            description,
             found.epochs,
         )
         if recipe.budget.quality is None:
@@ -109,9 +109,13 @@ def learnt(
         stages.enter("learn", "learning again, more careful")
 
 
-def learn_structure(
-    task: ModelTask[Model], trainer: Trainer[Model], work: Path, tell: Tell, allowance: float = 1.0
-) -> Learning[Model]:
+def run_rounds(
+    task: ModelTask[Model],
+    trainer: Trainer[Model],
+    work: Path,
+    progress: ProgressCallback,
+    allowance: float = 1.0,
+) -> RoundState[Model]:
     """The smallest model that the rounds find within the budget.
 
     Args:
@@ -119,7 +123,7 @@ def learn_structure(
             learner and epochs.
         trainer: of its kind of networks.
         work: the job's folder.
-        tell: progress.
+        progress: progress.
         allowance: share of a budget of quality that a round has to keep to.
 
     Raises:
@@ -128,11 +132,11 @@ def learn_structure(
     """
     original, recipe = task.original, task.recipe
     state_file = work / "learning.state"
-    state = read_state(original, state_file) or Learning(
+    state = read_state(original, state_file) or RoundState(
         original if recipe.start == "uploaded" else trainer.fresh(),
-        original.declaration().everything(),
+        original.declaration().all_components(),
         0,
-        BOLD[recipe.learner],
+        INITIAL_STEP[recipe.learner],
     )
     # A share of the epochs is not enough for weights that know nothing yet.
     by_rounds = (
@@ -144,14 +148,19 @@ def learn_structure(
     whole = original.declaration()
 
     def within(done: float, message: str) -> None:
-        tell(min(1.0, (state.round + done) / rounds), message)
+        progress(min(1.0, (state.round + done) / rounds), message)
 
-    while state.round < rounds and state.boldness > 0:
+    while state.round < rounds and state.removal_step > 0:
         round_ = _Round(task, state, trainer, work, within, recipe.learn_epochs / rounds)
-        tell(state.round / rounds, f"round {state.round + 1}: boldness {state.boldness:.3g}")
+        progress(
+            state.round / rounds, f"round {state.round + 1}: boldness {state.removal_step:.3g}"
+        )
         candidate = round_.run()
         if candidate is None:
-            state.round, state.boldness = state.round + 1, _less_bold(state.boldness, recipe)
+            state.round, state.removal_step = (
+                state.round + 1,
+                _halve_step(state.removal_step, recipe),
+            )
             write_state(state_file, state)
             continue
         point = _point(candidate.network, whole, candidate.quality, recipe, allowance)
@@ -160,24 +169,24 @@ def learn_structure(
         if point.within_budget:
             state.network, state.kept = candidate.network, candidate.kept
         else:
-            state.boldness = _less_bold(state.boldness, recipe)
+            state.removal_step = _halve_step(state.removal_step, recipe)
         state.round += 1
-        tell(
+        progress(
             state.round / rounds,
-            f"round {state.round}: {SCALES[task.metric].told(point.value, point.loss)}, {_verdict(point)}",
+            f"round {state.round}: {METRIC_FORMATS[task.metric].describe(point.value, point.loss)}, {_verdict(point)}",
         )
         write_state(state_file, state)
     small = state.network.declaration()
     saved = gain(
         axes.parameters(small), axes.mult_adds(small), axes.parameters(whole), axes.mult_adds(whole)
     )
-    if saved < LEAST_GAIN:
-        scale = SCALES[task.metric]
+    if saved < MIN_GAIN:
+        scale = METRIC_FORMATS[task.metric]
         closest = min((point.loss for point in state.curve), default=math.nan)
         raise BudgetNotMet(
             f"learning found no smaller model within the budget {recipe.budget.model_dump(exclude_none=True)} in "
             f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest is one "
-            f"{scale.at(closest)}: allow more, or train longer",
+            f"{scale.in_sentence(closest)}: allow more, or train longer",
             curve=state.curve,
         )
     return state
@@ -196,53 +205,57 @@ class _Round(Generic[Model]):
     """One round, from the last kept network."""
 
     task: ModelTask[Model]
-    state: Learning[Model]
+    state: RoundState[Model]
     trainer: Trainer[Model]
     work: Path
-    tell: Tell
+    progress: ProgressCallback
     epochs: float
 
     def run(self) -> _Found[Model] | None:
         """The round's network; None when nothing could be taken away, or what was left could not be trained."""
         number, learner = self.state.round, self.task.recipe.learner
         try:
-            taught = None if learner == "calibrated" else self._taught(number)
-            network = self.state.network if taught is None else taught.network
-            kept = _composed(self.state.kept, {} if taught is None else taught.kept)
-            bold = (self.state.boldness - LEAST_BOLD * BOLD[learner]) * self.trainer.slack
-            cut = self._cut(network, slack=bold if taught is None else 0.0)
+            trained = None if learner == "calibrated" else self._train_with_learner(number)
+            network = self.state.network if trained is None else trained.network
+            kept = _composed(self.state.kept, {} if trained is None else trained.kept)
+            slack = (
+                self.state.removal_step - MIN_STEP * INITIAL_STEP[learner]
+            ) * self.trainer.slack
+            cut = self._cut(network, slack=slack if trained is None else 0.0)
             if cut is not None:
                 network, kept = self.task.original.rebuilt(cut.arrays), _composed(kept, cut.keep)
-            elif taught is None:
+            elif trained is None:
                 return None
-            share = 1.0 if taught is None else 1 - LEARNING_SHARE
+            share = 1.0 if trained is None else 1 - LEARNING_SHARE
             checkpoint = self.work / f"round-{number + 1}-distilled.checkpoint"
-            tuned = self.trainer.distil(network, share * self.epochs, number, checkpoint, self.tell)
+            tuned = self.trainer.distil(
+                network, share * self.epochs, number, checkpoint, self.progress
+            )
         except TrainingDiverged as diverged:
-            self.tell(0.0, f"round {number + 1} diverges and is rolled back: {diverged}")
+            self.progress(0.0, f"round {number + 1} diverges and is rolled back: {diverged}")
             return None
         # A short training may not pay for its own disturbance.
-        judged = [(self.task.judge(each), each) for each in (tuned.network, network)]
-        quality, best = min(judged, key=lambda each: each[0].loss)
-        return _Found(best, quality, kept, [*(taught.epochs if taught else ()), *tuned.epochs])
+        evaluated = [(self.task.evaluate(each), each) for each in (tuned.network, network)]
+        quality, best = min(evaluated, key=lambda each: each[0].loss)
+        return _Found(best, quality, kept, [*(trained.epochs if trained else ()), *tuned.epochs])
 
     def _cut(self, network: Model, slack: float) -> Pruned | None:
         """Structured OBS and repair, as deep as `slack` above a budget of quality; None when nothing (more) can go."""
         recipe, budget = self.task.recipe, self.task.recipe.budget
         declaration, whole = network.declaration(), self.task.original.declaration()
         prunable = self.task.prunable(declaration)
-        observed = self.trainer.observe(network)
-        learned = learn(
+        observed = self.trainer.collect_activations(network)
+        removal_plan = rank_components(
             network.arrays(),
             declaration,
             observed,
             prunable=prunable,
-            turned=recipe.rotate_embedding,
-            narrowed=recipe.narrow_softmax and self.task.may_narrow,
+            rotate_axes=recipe.rotate_embedding,
+            insert_bottleneck=recipe.narrow_softmax and self.task.may_narrow,
         )
         if budget.quality is not None:
             (name,) = budget.limits
-            allowed = max(budget.quality, self.task.judge(network).loss) + slack
+            allowed = max(budget.quality, self.task.evaluate(network).loss) + slack
             budget = budget.model_copy(update={name: allowed})
         elif budget.size_ratio is not None:
             ratio = budget.size_ratio * axes.parameters(whole) / axes.parameters(declaration)
@@ -251,29 +264,29 @@ class _Round(Generic[Model]):
             budget = budget.model_copy(update={"size_ratio": ratio})
         try:
             asked = recipe.model_copy(update={"budget": budget})
-            outcome = find(learned, self.task, asked, self.work, self.tell)
+            outcome = find_within_budget(removal_plan, self.task, asked, self.work, self.progress)
         except BudgetNotMet:
             return None
         self.task.verify_removal(network, outcome.pruned)
         return outcome.pruned
 
-    def _taught(self, number: int) -> Taught[Model]:
+    def _train_with_learner(self, number: int) -> TrainingResult[Model]:
         """Training with the recipe's learner."""
         checkpoint = self.work / f"round-{number + 1}-learnt.checkpoint"
         return self.trainer.learn(
             self.state.network,
-            self.state.boldness,
+            self.state.removal_step,
             LEARNING_SHARE * self.epochs,
             number,
             checkpoint,
-            self.tell,
+            self.progress,
         )
 
 
-def _less_bold(boldness: float, recipe: Recipe) -> float:
+def _halve_step(removal_step: float, recipe: Recipe) -> float:
     """Half as bold, down to the last try; 0 behind it."""
-    least = LEAST_BOLD * BOLD[recipe.learner]
-    return 0.0 if boldness <= least else max(boldness / 2, least)
+    least = MIN_STEP * INITIAL_STEP[recipe.learner]
+    return 0.0 if removal_step <= least else max(removal_step / 2, least)
 
 
 def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64]]:
@@ -286,7 +299,7 @@ def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64
 
 
 def _point(
-    network: Network, whole: axes.Declaration, found: Quality, recipe: Recipe, allowance: float
+    network: Network, whole: axes.NetworkAxes, found: Quality, recipe: Recipe, allowance: float
 ) -> CurvePoint:
     declaration, budget = network.declaration(), recipe.budget
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
@@ -295,7 +308,7 @@ def _point(
     # published.
     within = (
         budget.quality is None
-        or weighed(budget, found.loss, found.estimate) <= allowance * budget.quality + SLACK
+        or compared_loss(budget, found.loss, found.estimate) <= allowance * budget.quality + SLACK
     )
     if budget.size_ratio is not None:
         within = parameters <= budget.size_ratio * axes.parameters(whole)

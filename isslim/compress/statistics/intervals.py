@@ -31,9 +31,9 @@ Floats = NDArray[np.float64]
 Unit = Literal["tokens", "questions", "decisions", "rows"]
 
 RESAMPLES = 2000
-LEAST_BLOCKS = 8
+MIN_BLOCKS = 8
 """Fewer say nothing of how much blocks differ."""
-ENOUGH_BLOCKS, MOST_BLOCKS = 20, 1000
+ENOUGH_BLOCKS, MAX_BLOCKS = 20, 1000
 BLOCK_LENGTH = 50
 """Tokens or rows of a block, where the sample is long enough for `ENOUGH_BLOCKS` of them."""
 FEW_CHANGED = 10
@@ -112,14 +112,14 @@ def bootstrap(
 
     Args:
         sums: (B, K), of every block the sums that the function needs, such as squared differences
-            and how many there are. `blocks` makes them of runs. Above `MOST_BLOCKS`, neighbours are
+            and how many there are. `blocks` makes them of runs. Above `MAX_BLOCKS`, neighbours are
             joined.
         statistic: from sums over all drawn blocks, float64 (R, K), to the function's values (R,).
         count: size of the sample, for the record.
         unit: of what.
 
     Returns:
-        None where there are fewer than `LEAST_BLOCKS` blocks, or where the function is not finite
+        None where there are fewer than `MIN_BLOCKS` blocks, or where the function is not finite
         for some resample.
 
     Raises:
@@ -128,10 +128,10 @@ def bootstrap(
     of_blocks = np.asarray(sums, np.float64)
     if of_blocks.ndim != 2:
         raise ValueError(f"sums of shape {of_blocks.shape}: expected (blocks, sums)")
-    if len(of_blocks) > MOST_BLOCKS:
-        of_blocks = _cut(of_blocks, MOST_BLOCKS)
+    if len(of_blocks) > MAX_BLOCKS:
+        of_blocks = _cut(of_blocks, MAX_BLOCKS)
     number = len(of_blocks)
-    if number < LEAST_BLOCKS:
+    if number < MIN_BLOCKS:
         return None
     generator = np.random.default_rng(_SEED)
     # How often each block was drawn: a product of matrices instead of a gather of R x B rows.
@@ -177,10 +177,10 @@ def blocks(runs: Sequence[NDArray[Any]]) -> Floats:
 def block_length(count: int) -> int:
     """Members of a block of a sample of `count` in a row.
 
-    At least `BLOCK_LENGTH`, more in a sample that would have over `MOST_BLOCKS`: topics last longer
+    At least `BLOCK_LENGTH`, more in a sample that would have over `MAX_BLOCKS`: topics last longer
     than sentences. A short sample is cut into `ENOUGH_BLOCKS`, however short they are.
     """
-    return max(1, min(max(BLOCK_LENGTH, count // MOST_BLOCKS), count // ENOUGH_BLOCKS))
+    return max(1, min(max(BLOCK_LENGTH, count // MAX_BLOCKS), count // ENOUGH_BLOCKS))
 
 
 def rise_of_perplexity(original: NDArray[Any], candidate: NDArray[Any]) -> Estimate | None:
@@ -233,7 +233,7 @@ def fall_of_mean(
         most: the largest score.
 
     Returns:
-        None where there are fewer than `LEAST_BLOCKS` groups.
+        None where there are fewer than `MIN_BLOCKS` groups.
 
     Raises:
         ValueError: when the lengths differ.

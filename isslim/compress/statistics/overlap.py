@@ -42,41 +42,41 @@ def without(text: Tensor, other: Tensor) -> Tensor:
     return text[edges.cumsum(0)[:-1] == 0]
 
 
-def apart(fitted: list[Tensor], judged: Tensor) -> tuple[list[Tensor], Tensor, str, str]:
+def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor], Tensor, str, str]:
     """Texts that something is fitted to and the one that judges, without what they share.
 
     What they share is left out of the former, and where too little of them is left, of the latter.
 
     Args:
         fitted: int64 (N,) each.
-        judged: int64 (M,).
+        held_out: int64 (M,).
 
     Returns:
         The texts, the judging one, and what was done to either in words, empty where nothing was.
     """
-    kept = [without(text, judged) for text in fitted]
+    kept = [without(text, held_out) for text in fitted]
     lost = max(len(text) - len(left) for text, left in zip(fitted, kept, strict=True))
     if not lost:
-        return fitted, judged, "", ""
+        return fitted, held_out, "", ""
     if all(len(left) >= ENOUGH for left in kept):
         return (
             kept,
-            judged,
+            held_out,
             f", without the {lost:,} tokens that stand in the held-out text, too",
             "",
         )
-    rest = judged
+    rest = held_out
     for text in fitted:
         rest = without(rest, text)
     if len(rest) >= ENOUGH:
-        lost = len(judged) - len(rest)
+        lost = len(held_out) - len(rest)
         return (
             fitted,
             rest,
             "",
             f", without the {lost:,} tokens that stand in the calibration or training text, too",
         )
-    return fitted, judged, "", ", which repeats the calibration or training text"
+    return fitted, held_out, "", ", which repeats the calibration or training text"
 
 
 def _hashes(text: Tensor) -> Tensor:

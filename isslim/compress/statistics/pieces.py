@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SHORTEST, LONGEST = 50, 250
-"""Tokens of a piece, where there are not `MOST` of them: enough for what a recurrent state
+MIN_TOKENS, MAX_TOKENS = 50, 250
+"""Tokens of a piece, where there are not `MAX_PIECES` of them: enough for what a recurrent state
 remembers."""
-SOME, MOST = 40, 64
+MIN_PIECES, MAX_PIECES = 40, 64
 """Pieces from which on they grow longer, and how many there are at most: a batch of them has to fit
 into memory."""
 WARM = 32
@@ -49,13 +49,13 @@ class Pieces:
         return self.rows[self.warm :].t().flatten()
 
 
-def spread(tokens: Tensor, count: int) -> Pieces:
+def spread_pieces(tokens: Tensor, count: int) -> Pieces:
     """About `count` tokens of a text in pieces at equal distances, the first at its beginning and the last at its end.
 
     Args:
         tokens: int64 (N,).
         count: how many to look at; at N and above the pieces touch each other and leave out at most
-            the first `WARM` tokens and fewer than `MOST` at the end.
+            the first `WARM` tokens and fewer than `MAX_PIECES` at the end.
 
     Raises:
         ValueError: when there are fewer than two tokens.
@@ -64,8 +64,8 @@ def spread(tokens: Tensor, count: int) -> Pieces:
         raise ValueError(f"a text of {len(tokens)} tokens: at least 2 are needed")
     warm = max(1, min(WARM, len(tokens) // 10))
     usable = min(count, len(tokens) - warm)
-    length = min(max(usable // SOME, SHORTEST), LONGEST)
-    number = min(max(1, usable // length), MOST)
+    length = min(max(usable // MIN_PIECES, MIN_TOKENS), MAX_TOKENS)
+    number = min(max(1, usable // length), MAX_PIECES)
     steps = usable // number
     last = len(tokens) - warm - steps
     starts = (

@@ -38,9 +38,11 @@ def configuration_of(
     """All that a run resumed must share with the run that was stopped, as told to people."""
     # How often it is saved, and where half precision would pay, may change with the machine.
     free = {"checkpoint_minutes", "bfloat16"}
-    told = {f"plan.{name}": str(value) for name, value in asdict(plan).items() if name not in free}
+    description = {
+        f"plan.{name}": str(value) for name, value in asdict(plan).items() if name not in free
+    }
     digest = hashlib.sha256(tokens.cpu().numpy().tobytes()).hexdigest()[:12]
-    return told | {
+    return description | {
         "network": _sizes(network),
         "corpus": f"{len(tokens):,} tokens, {digest}",
         "teacher": "none" if teacher is None else _sizes(teacher),
@@ -57,7 +59,9 @@ def digest_of(arrays: Arrays) -> str:
     return digest.hexdigest()[:12]
 
 
-def write_checkpoint(path: Path, configuration: Configuration, content: Mapping[str, Any]) -> None:
+def save_training_checkpoint(
+    path: Path, configuration: Configuration, content: Mapping[str, Any]
+) -> None:
     """A kill or a full disk leaves the last whole checkpoint.
 
     Raises:
@@ -95,7 +99,7 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
+def load_training_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
     """The run as it was saved.
 
     Raises:

@@ -1,7 +1,7 @@
 """What a learner may do while the loop trains: the only place where learning a structure touches training.
 
 Order of the calls: `attach`; then per step `substituted`, `penalty`, and after the optimizer's step
-`after_step`; per epoch `judged` and `after_epoch`, and where it returned what to keep, `attach`
+`after_step`; per epoch `evaluation_network` and `after_epoch`, and where it returned what to keep, `attach`
 with the smaller network. On resuming, `attach` with the network at the checkpoint's size, then
 `load_state_dict`; `extra_parameters` is asked for anew after either.
 """
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from isslim.compress.pruning.axes import Declaration, Keep
+from isslim.compress.pruning.axes import Keep, NetworkAxes
 from isslim.compress.training.network import NetworkType, TrainableNetwork
 
 
@@ -23,7 +23,7 @@ class Trainable(Protocol):
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """As of a module."""
 
-    def declaration(self) -> Declaration:
+    def declaration(self) -> NetworkAxes:
         """The named axes of the parameters."""
 
 
@@ -71,7 +71,7 @@ class Learner(Protocol):
         text.
         """
 
-    def judged(self, network: NetworkType) -> NetworkType:
+    def evaluation_network(self, network: NetworkType) -> NetworkType:
         """What is validated, and returned at the end, for the network in training: itself, or a copy with gates folded in."""
 
     def state_dict(self) -> dict[str, Any]:

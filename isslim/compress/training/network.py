@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import nn
 
-from isslim.compress.pruning.axes import Array, Arrays, Declaration
+from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
 from isslim.types.manifest import Architecture
 
 
@@ -27,7 +27,7 @@ class TrainableNetwork(nn.Module, ABC):
     regularisation: Any
 
     @abstractmethod
-    def declaration(self) -> Declaration:
+    def declaration(self) -> NetworkAxes:
         """The named axes of the arrays."""
 
     @abstractmethod

@@ -66,5 +66,5 @@ class TrainingPlan:
         wrong += ["minutes"] if self.minutes is not None and not self.minutes > 0 else []
         wrong += [name for name in ("averaging_epoch", "patience") if getattr(self, name) < 1]
         if wrong:
-            told = ", ".join(f"{name} = {getattr(self, name)}" for name in wrong)
-            raise ValueError(f"a plan's {told}: above zero is expected")
+            description = ", ".join(f"{name} = {getattr(self, name)}" for name in wrong)
+            raise ValueError(f"a plan's {description}: above zero is expected")

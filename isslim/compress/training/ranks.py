@@ -62,9 +62,9 @@ class Ranks:
         """Rank 0's values, everywhere: clocks differ, and so may validations in their last bits."""
         if self.world == 1:
             return list(values)
-        told = torch.tensor(values, dtype=torch.float64)
-        dist.broadcast(told, 0)
-        return [float(value) for value in told]
+        description = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(description, 0)
+        return [float(value) for value in description]
 
     def same_start(self, tensors: Iterable[Tensor]) -> None:
         """Rank 0's tensors, everywhere."""

@@ -40,7 +40,7 @@ def shrink(
         )
     declaration, arrays = network.declaration(), network.arrays()
     smaller = network.rebuilt(
-        axes.take(arrays, declaration, keep)[0], dropout=network.regularisation
+        axes.select_components(arrays, declaration, keep)[0], dropout=network.regularisation
     )
     smaller = smaller.to(device_of(network)).train(network.training)
     options = {name: value for name, value in optimizer.param_groups[0].items() if name != "params"}
@@ -67,7 +67,7 @@ def shrink(
             if _follows(state.get(key), old[name])
         }
         whole = arrays | {name: value.detach().cpu().numpy() for name, value in found.items()}
-        taken = axes.take(whole, declaration, keep)[0]
+        taken = axes.select_components(whole, declaration, keep)[0]
         for name, value in found.items():
             # Copied: what nothing was taken from would still be the memory of the given optimizer.
             rebuilt.state[new[name]][key] = torch.from_numpy(np.array(taken[name])).to(value.device)

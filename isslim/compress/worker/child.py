@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isslim.compress.errors import BudgetNotMet, CompressError
-from isslim.compress.processes.parent_watchdog import when_parent_ends
+from isslim.compress.processes.parent_watchdog import watch_parent
 from isslim.store.artifacts import FULL_DISK
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import OutOfSpace, StoreError
@@ -33,7 +33,7 @@ from isslim.types.jobs import CompressionRequest
 from isslim.types.problem import Problem
 
 if TYPE_CHECKING:
-    from isslim.compress.kinds.registry import Inputs
+    from isslim.compress.kinds.registry import UploadedFiles
 
 
 class ChildSettings(StoreSettings):
@@ -49,28 +49,28 @@ class ChildSettings(StoreSettings):
 
 def main(folder: Path, *, inspecting: bool = False) -> int:
     """Does the job in `folder`, or only looks at its files; returns the exit status."""
-    when_parent_ends(lambda: os._exit(1))
+    watch_parent(lambda: os._exit(1))
     request = CompressionRequest.model_validate_json((folder / "request.json").read_text())
     settings = ChildSettings()
     do = _inspect if inspecting else _run
     try:
-        _tell({"result": {"model_id": do(request, folder, settings)}})
+        _send({"result": {"model_id": do(request, folder, settings)}})
     except BudgetNotMet as answer:
         curve = [point.model_dump(mode="json") for point in answer.curve]
-        _tell({"problem": answer.problem().model_dump(), "curve": curve})
+        _send({"problem": answer.problem().model_dump(), "curve": curve})
     except CompressError as answer:
-        _tell({"problem": answer.problem().model_dump(), "curve": []})
+        _send({"problem": answer.problem().model_dump(), "curve": []})
     except OutOfSpace as fault:
-        _tell({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
+        _send({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
     except StoreError as fault:
-        _tell({"problem": _problem("storage", "The storage failed", fault), "curve": []})
+        _send({"problem": _problem("storage", "The storage failed", fault), "curve": []})
     except OSError as fault:
         if fault.errno not in FULL_DISK:
             raise
         shutil.rmtree(folder / "bundle", ignore_errors=True)
-        _tell({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
+        _send({"problem": _problem("out-of-space", "The disk is full", fault), "curve": []})
     except MemoryError as fault:
-        _tell(
+        _send(
             {
                 "problem": _problem("out-of-memory", "The worker has too little memory", fault),
                 "curve": [],
@@ -85,10 +85,10 @@ def _run(request: CompressionRequest, folder: Path, settings: ChildSettings) -> 
     from isslim.compress.processes.command_metrics import EvaluationSettings
 
     def report(stage: str, progress: float, message: str) -> None:
-        _tell({"stage": stage, "progress": progress, "message": message})
+        _send({"stage": stage, "progress": progress, "message": message})
 
     files, evaluations = _files(request, folder, settings), EvaluationSettings().evaluations
-    return run(request, files, folder, report, BundleStore(settings), evaluations, _tell_inspection)
+    return run(request, files, folder, report, BundleStore(settings), evaluations, _send_inspection)
 
 
 def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings) -> None:
@@ -105,7 +105,7 @@ def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings)
             begin(
                 _files(request, folder, settings),
                 request.recipe,
-                _tell_inspection,
+                _send_inspection,
                 evaluations,
                 looking=True,
             )
@@ -116,24 +116,24 @@ def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings)
         ) from fault
 
 
-def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -> Inputs:
-    from isslim.compress.kinds.registry import Inputs
+def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -> UploadedFiles:
+    from isslim.compress.kinds.registry import UploadedFiles
 
     uploads, inputs = UploadStore(settings), folder / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
     fetched = {name: uploads.fetch(upload, inputs) for name, upload in request.files}
-    return Inputs(**fetched, name=request.model.filename)
+    return UploadedFiles(**fetched, name=request.model.filename)
 
 
-def _tell_inspection(inspection: Inspection) -> None:
-    _tell({"inspection": inspection.model_dump(mode="json")})
+def _send_inspection(inspection: Inspection) -> None:
+    _send({"inspection": inspection.model_dump(mode="json")})
 
 
 def _problem(kind: str, title: str, fault: Exception) -> dict[str, Any]:
     return Problem(kind=kind, title=title, detail=str(fault)).model_dump()
 
 
-def _tell(line: dict[str, Any]) -> None:
+def _send(line: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 

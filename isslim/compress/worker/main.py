@@ -25,7 +25,7 @@ from pydantic_settings import SettingsConfigDict
 
 from isslim.compress.processes.command_metrics import EvaluationSettings
 from isslim.compress.worker.supervised_inspection import supervise_inspection
-from isslim.compress.worker.supervision import supervise, sweep
+from isslim.compress.worker.supervision import collect_garbage, supervise
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
 from isslim.store.inspections import InspectionRecords
@@ -88,7 +88,9 @@ def main() -> int:
     inspections = InspectionRecords(records.engine)
 
     def sweep_up() -> None:
-        sweep(records, inspections, settings.work, UploadStore(settings), BundleStore(settings))
+        collect_garbage(
+            records, inspections, settings.work, UploadStore(settings), BundleStore(settings)
+        )
 
     _launch(settings, records, inspections, executor_id, sweep_up)
     sweep_up()

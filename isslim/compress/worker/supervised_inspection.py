@@ -11,13 +11,13 @@ from isslim.compress.worker.supervision import (
     attend_child,
     crash,
     inspection_folder,
-    surely,
+    write_with_retries,
 )
 from isslim.store.inspections import InspectionRecords
 from isslim.types.inspection import Inspection
 from isslim.types.problem import Problem
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 INSPECTING = "inspect"
 """The last argument of a child that only inspects."""
 
@@ -42,14 +42,14 @@ async def supervise_inspection(
     """
     folder = work / inspection_folder(f"{inspection_id}-{run}")
     try:
-        attempts = await surely(lambda: inspections.begin(inspection_id, run))
+        attempts = await write_with_retries(lambda: inspections.begin(inspection_id, run))
         if attempts is None:
             return
-        if attempts > MOST_ATTEMPTS:
+        if attempts > MAX_ATTEMPTS:
             problem = Problem(
                 kind="worker-lost",
                 title="The worker was lost again and again",
-                detail=f"the inspection was begun {MOST_ATTEMPTS} times and its worker died each time",
+                detail=f"the inspection was begun {MAX_ATTEMPTS} times and its worker died each time",
             )
             answer = Inspection(understood=False, problem=problem)
         else:
@@ -65,7 +65,7 @@ async def supervise_inspection(
         answer = Inspection(understood=False, problem=problem)
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-    await surely(lambda: inspections.finish(inspection_id, run, answer))
+    await write_with_retries(lambda: inspections.finish(inspection_id, run, answer))
 
 
 async def _inspect(
@@ -75,7 +75,7 @@ async def _inspect(
     inspection_id: str,
     seconds: float,
 ) -> Inspection:
-    request = await surely(lambda: inspections.request_of(inspection_id))
+    request = await write_with_retries(lambda: inspections.request_of(inspection_id))
     known = Supervised()
     try:
         async with asyncio.timeout(seconds):

@@ -25,7 +25,7 @@ from isslim.types.manifest import CurvePoint
 from isslim.types.problem import Problem
 from isslim.types.recipe import Mode
 
-MOST_ATTEMPTS: dict[Mode, int] = {"calibrate": 3, "learn": 10}
+MAX_ATTEMPTS: dict[Mode, int] = {"calibrate": 3, "learn": 10}
 """How many workers are lost to one job. One that learns for hours goes on where it was stopped: a
 stop is no fault of it."""
 RECORD_SECONDS = 0.25
@@ -75,11 +75,13 @@ async def supervise(
             title="The worker could not attend to the job",
             detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine and send the request again",
         )
-        await surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=problem))
+        await write_with_retries(
+            lambda: records.finish(job_id, run, JobState.FAILED, problem=problem)
+        )
         return JobState.FAILED
 
 
-async def surely(write: Callable[[], Result]) -> Result:
+async def write_with_retries(write: Callable[[], Result]) -> Result:
     """Writes what must not be lost, for as long as the database does not answer.
 
     In a thread, so that the worker can be cancelled meanwhile. What the database refuses for good
@@ -98,19 +100,19 @@ async def surely(write: Callable[[], Result]) -> Result:
 async def _attend(
     records: JobRecords, command: list[str], folder: Path, job_id: str, run: int
 ) -> str:
-    attempts = await surely(lambda: records.begin(job_id, run))
+    attempts = await write_with_retries(lambda: records.begin(job_id, run))
     if attempts is None:
         shutil.rmtree(folder, ignore_errors=True)
-        return (await surely(lambda: records.get(job_id))).state
-    request = (await surely(lambda: records.get(job_id))).request
-    most = MOST_ATTEMPTS[request.recipe.mode]
+        return (await write_with_retries(lambda: records.get(job_id))).state
+    request = (await write_with_retries(lambda: records.get(job_id))).request
+    most = MAX_ATTEMPTS[request.recipe.mode]
     if attempts > most:
         lost = Problem(
             kind="worker-lost",
             title="The worker was lost again and again",
             detail=f"the job was begun {most} times and its worker died each time; it may need more memory",
         )
-        await surely(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))
+        await write_with_retries(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))
         shutil.rmtree(folder, ignore_errors=True)
         return JobState.FAILED
     known = Supervised()
@@ -167,7 +169,7 @@ async def attend_child(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(
+def collect_garbage(
     records: JobRecords,
     inspections: InspectionRecords,
     work: Path,
@@ -185,10 +187,10 @@ def sweep(
     folders = list(work.iterdir()) if work.is_dir() else []
     active = [job for job in records.all() if not job.state.ended]
     looking = inspections.active()
-    bundles.sweep()
-    inspections.sweep()
+    bundles.collect_garbage()
+    inspections.collect_garbage()
     needed = [job.request for job in active] + list(looking.values())
-    uploads.sweep({upload.sha256 for request in needed for upload in request.uploads})
+    uploads.collect_garbage({upload.sha256 for request in needed for upload in request.uploads})
     current = {f"{job.id}-{records.run_of(job.id)}" for job in active}
     current |= {inspection_folder(inspection) for inspection in looking}
     for folder in folders:
@@ -216,26 +218,26 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
 async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
     async for line in _lines(stream):
         try:
-            told = json.loads(line)
-            if not isinstance(told, dict):
+            content = json.loads(line)
+            if not isinstance(content, dict):
                 raise ValueError
         except ValueError:
             known.log.append(line.decode(errors="replace").rstrip())
             continue
-        if "result" in told or "problem" in told:
-            known.answer = told
-        elif "inspection" in told:
-            known.inspection = Inspection.model_validate(told["inspection"])
+        if "result" in content or "problem" in content:
+            known.answer = content
+        elif "inspection" in content:
+            known.inspection = Inspection.model_validate(content["inspection"])
             known.news.set()
-        elif {"stage", "progress", "message"} <= told.keys():
+        elif {"stage", "progress", "message"} <= content.keys():
             known.stage, known.progress, known.message = (
-                told["stage"],
-                told["progress"],
-                told["message"],
+                content["stage"],
+                content["progress"],
+                content["message"],
             )
-            said = f"{known.stage}: {known.message}"
-            if said != (known.log[-1] if known.log else ""):  # the share done moves on more often
-                known.log.append(said)
+            entry = f"{known.stage}: {known.message}"
+            if entry != (known.log[-1] if known.log else ""):  # the share done moves on more often
+                known.log.append(entry)
             known.news.set()
 
 
@@ -253,11 +255,11 @@ async def _record(known: Supervised, records: JobRecords, job_id: str, run: int)
     while True:
         await known.news.wait()
         known.news.clear()
-        await _told(known, records, job_id, run)
+        await _write_progress(known, records, job_id, run)
         await asyncio.sleep(RECORD_SECONDS)
 
 
-async def _told(known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
+async def _write_progress(known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
     stage, progress, message, log = known.stage, known.progress, known.message, list(known.log)
     try:
         await asyncio.to_thread(records.advance, job_id, run, stage, progress, message, log)
@@ -274,9 +276,9 @@ async def _told(known: Supervised, records: JobRecords, job_id: str, run: int) -
 async def _conclude(
     records: JobRecords, known: Supervised, code: int, job_id: str, run: int
 ) -> str:
-    await _told(known, records, job_id, run)
+    await _write_progress(known, records, job_id, run)
     state, answer = _outcome(known, code)
-    await surely(lambda: records.finish(job_id, run, state, **answer))
+    await write_with_retries(lambda: records.finish(job_id, run, state, **answer))
     return state
 
 

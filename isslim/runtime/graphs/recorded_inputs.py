@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.opening import OpenedGraph
-from isslim.types.arrays import LARGEST, BadArrays, npz, read_npz
+from isslim.runtime.opening import OrtSession
+from isslim.types.arrays import MAX_BYTES, BadArrays, dump_npz, read_npz
 
 SAMPLES = "samples.npz"
-Inputs = dict[str, NDArray[Any]]
+NamedArrays = dict[str, NDArray[Any]]
 
 KINDS: dict[str, Any] = {
     "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
@@ -30,7 +30,7 @@ KINDS: dict[str, Any] = {
 """ONNX Runtime's names of types."""
 
 
-class Ports:
+class GraphInterface:
     """What goes in and out of a graph.
 
     Attributes:
@@ -41,7 +41,7 @@ class Ports:
     inputs: dict[str, tuple[str, list[int | str | None]]]
     outputs: dict[str, tuple[str, list[int | str | None]]]
 
-    def checked(self, inputs: Mapping[str, Any]) -> Inputs:
+    def checked(self, inputs: Mapping[str, Any]) -> NamedArrays:
         """The inputs as arrays of the graph's types.
 
         Args:
@@ -53,7 +53,7 @@ class Ports:
         issues = [f"input '{name}' is missing" for name in self.inputs.keys() - inputs.keys()]
         strange = sorted(inputs.keys() - self.inputs.keys())
         issues += [f"there is no input '{name}'" for name in strange]
-        arrays: Inputs = {}
+        arrays: NamedArrays = {}
         for name in self.inputs.keys() & inputs.keys():
             kind, shape = self.inputs[name]
             try:
@@ -100,14 +100,14 @@ class Ports:
         return list(names or self.outputs)
 
 
-class AnyGraph(OpenedGraph, Ports):
-    """A graph of any inputs and outputs, ready to run. See `OpenedGraph` and `Ports`.
+class GraphSession(OrtSession, GraphInterface):
+    """A graph of any inputs and outputs, ready to run. See `OrtSession` and `GraphInterface`.
 
     Args:
         path: the graph's file.
         threads: how many threads one run may use, 1 or more.
         device: one of `devices()`.
-        optimized: see `OpenedGraph`.
+        optimized: see `OrtSession`.
     """
 
     def __init__(
@@ -120,7 +120,9 @@ class AnyGraph(OpenedGraph, Ports):
             for ports in (given, made)
         )
 
-    def run(self, inputs: Inputs, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    def run(
+        self, inputs: NamedArrays, names: Sequence[str] | None = None
+    ) -> dict[str, NDArray[Any]]:
         """Runs the graph once.
 
         Args:
@@ -139,12 +141,12 @@ class AnyGraph(OpenedGraph, Ports):
             ) from fault
 
 
-def read_runs(content: bytes, largest: int = LARGEST) -> list[Inputs]:
+def read_runs(content: bytes, largest: int = MAX_BYTES) -> list[NamedArrays]:
     """The runs of an npz file's content, in order; see `read_numbered_runs`."""
     return list(read_numbered_runs(content, largest).values())
 
 
-def read_numbered_runs(content: bytes, largest: int = LARGEST) -> dict[int, Inputs]:
+def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, NamedArrays]:
     """The runs of an npz file's content by their numbers, in order; the only one of a file without numbers is run 0.
 
     Args:
@@ -172,7 +174,7 @@ def read_numbered_runs(content: bytes, largest: int = LARGEST) -> dict[int, Inpu
         raise InputsRefused(
             [f"some arrays are of numbered runs and these are not: {', '.join(strange)}"]
         )
-    runs: dict[int, Inputs] = {}
+    runs: dict[int, NamedArrays] = {}
     for name, (number, own) in numbered.items():
         runs.setdefault(int(number), {})[own] = arrays[name]
     return {number: runs[number] for number in sorted(runs)}
@@ -183,7 +185,7 @@ def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
     arrays = {
         f"{number}/{name}": array for number, run in enumerate(runs) for name, array in run.items()
     }
-    path.write_bytes(npz(arrays))
+    path.write_bytes(dump_npz(arrays))
 
 
 def _typed(value: Any, kind: str) -> NDArray[Any]:

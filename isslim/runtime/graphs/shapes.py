@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import Inputs, Ports
-from isslim.types.manifest import SENTENCE
+from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays
+from isslim.types.manifest import PRIMARY_SHAPE
 
 Which = Literal["median", "smallest", "largest"]
 """Of the recorded runs, by the number of entries of all inputs; the first is what is spoken of."""
@@ -47,20 +47,23 @@ class Shape(NamedTuple):
     which: Which = "median"
 
 
-def usual(shape: Shape) -> tuple[int, int]:
+def usual_size(shape: Shape) -> tuple[int, int]:
     """Steps and sequences of texts, the usual ones where none are asked for."""
-    return shape.steps or SENTENCE[0], shape.batch or SENTENCE[1]
+    return shape.steps or PRIMARY_SHAPE[0], shape.batch or PRIMARY_SHAPE[1]
 
 
-def chosen(runs: Sequence[Inputs]) -> dict[Which, Inputs]:
+def runs_to_time(runs: Sequence[NamedArrays]) -> dict[Which, NamedArrays]:
     """The runs to time: the median one, and the smallest and the largest where they are of another size.
 
     Args:
         runs: at least one.
     """
     ordered = sorted(runs, key=entries)
-    found: dict[Which, Inputs] = {"median": ordered[(len(ordered) - 1) // 2]}
-    others: tuple[tuple[Which, Inputs], ...] = (("smallest", ordered[0]), ("largest", ordered[-1]))
+    found: dict[Which, NamedArrays] = {"median": ordered[(len(ordered) - 1) // 2]}
+    others: tuple[tuple[Which, NamedArrays], ...] = (
+        ("smallest", ordered[0]),
+        ("largest", ordered[-1]),
+    )
     for which, run in others:
         if entries(run) != entries(found["median"]):
             found[which] = run
@@ -72,9 +75,9 @@ def entries(run: Mapping[str, NDArray[Any]]) -> int:
     return sum(array.size for array in run.values())
 
 
-def shaped(
-    ports: Ports, runs: Sequence[Inputs], shape: Shape, *, random: bool = False
-) -> tuple[Inputs, str]:
+def run_of_shape(
+    ports: GraphInterface, runs: Sequence[NamedArrays], shape: Shape, *, random: bool = False
+) -> tuple[NamedArrays, str]:
     """The run to time.
 
     Args:
@@ -90,9 +93,9 @@ def shaped(
         InputsRefused: when no such run was recorded, or none can be brought to that shape; the
             issue says what is possible.
     """
-    there = chosen(runs)
+    there = runs_to_time(runs)
     if shape.which not in there:
-        kept = ", ".join(f"{which} ({_told(run)})" for which, run in there.items())
+        kept = ", ".join(f"{which} ({_describe(run)})" for which, run in there.items())
         raise InputsRefused(
             [
                 f"no run of another size than the median one is kept as '{shape.which}'; there is: {kept}"
@@ -104,10 +107,10 @@ def shaped(
     if wanted:
         run = _resized(ports, run, wanted)
         words += ", repeated or cut"
-    return run, f"{words} ({_told(run)})"
+    return run, f"{words} ({_describe(run)})"
 
 
-def sizes(ports: Ports, run: Inputs) -> dict[Role, int]:
+def sizes(ports: GraphInterface, run: NamedArrays) -> dict[Role, int]:
     """How many steps and sequences a run has, as far as the names of the graph's dimensions tell."""
     found: dict[Role, int] = {}
     for role in get_args(Role):
@@ -117,7 +120,7 @@ def sizes(ports: Ports, run: Inputs) -> dict[Role, int]:
     return found
 
 
-def _free(ports: Ports, role: Role) -> list[tuple[str, int, str]]:
+def _free(ports: GraphInterface, role: Role) -> list[tuple[str, int, str]]:
     """Input, dimension and its name, of all free dimensions that count this."""
     return [
         (name, axis, size)
@@ -131,7 +134,7 @@ def _role(name: str) -> Role | None:
     return next((role for role, pattern in _ROLES.items() if pattern.search(name)), None)
 
 
-def _resized(ports: Ports, run: Inputs, wanted: Mapping[Role, int]) -> Inputs:
+def _resized(ports: GraphInterface, run: NamedArrays, wanted: Mapping[Role, int]) -> NamedArrays:
     """A run with other numbers of steps or sequences."""
     before = sizes(ports, run)
     if issues := [_impossible(ports, run, role) for role in wanted if role not in before]:
@@ -158,7 +161,7 @@ def _resized(ports: Ports, run: Inputs, wanted: Mapping[Role, int]) -> Inputs:
     return made
 
 
-def _impossible(ports: Ports, run: Inputs, role: Role) -> str:
+def _impossible(ports: GraphInterface, run: NamedArrays, role: Role) -> str:
     """Why a run cannot be given another number of steps or sequences, and what can be had."""
     free = _free(ports, role)
     dims = "; ".join(f"'{name}' {shape}" for name, (_, shape) in ports.inputs.items())
@@ -169,15 +172,15 @@ def _impossible(ports: Ports, run: Inputs, role: Role) -> str:
         return f"several dimensions count {role}, of different sizes: {several}; leave `{role}` out to time the recorded run"
     return (
         f"no free dimension of the graph's inputs is named as one that counts {role}: {dims}; leave `{role}` out to time a "
-        f"recorded run ({_told(run)}), or export the graph with free dimensions named `batch` and `steps`"
+        f"recorded run ({_describe(run)}), or export the graph with free dimensions named `batch` and `steps`"
     )
 
 
-def _told(run: Inputs, most: int = 3) -> str:
+def _describe(run: NamedArrays, most: int = 3) -> str:
     """Shapes of inputs in words, such as `x: 1 x 20 x 16`."""
-    told = [
+    description = [
         f"{name}: {' x '.join(map(str, array.shape)) or 'one number'}"
         for name, array in run.items()
     ]
-    more = len(told) - most
-    return ", ".join([*told[:most], *([f"and {more} more"] if more > 0 else [])])
+    more = len(description) - most
+    return ", ".join([*description[:most], *([f"and {more} more"] if more > 0 else [])])

@@ -23,13 +23,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from isslim.runtime.errors import DeviceUnavailable, GraphRefused, InputsRefused
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, Ports
+from isslim.runtime.graphs.recorded_inputs import GraphInterface, GraphSession, NamedArrays
 from isslim.runtime.opening import devices
 
 ENDED = "the graph's process ended on these inputs: they leave an operator nothing to work on, or take too much memory"
 
 
-class IsolatedGraph(Ports):
+class SubprocessGraphSession(GraphInterface):
     """Runs one after the other, asked for by any thread, in a process that is started when it is needed.
 
     Args:
@@ -52,7 +52,9 @@ class IsolatedGraph(Ports):
         self._process: subprocess.Popen[bytes] | None = None
         self._connection, (self.inputs, self.outputs) = self._started()
 
-    def run(self, inputs: Inputs, names: Sequence[str]) -> tuple[dict[str, NDArray[Any]], float]:
+    def run(
+        self, inputs: NamedArrays, names: Sequence[str]
+    ) -> tuple[dict[str, NDArray[Any]], float]:
         """Runs the graph once.
 
         Args:
@@ -129,7 +131,7 @@ def _serve(
 ) -> None:
     """The process: opens the graph, and runs it until nobody asks any more."""
     try:
-        graph = AnyGraph(path, threads=threads, device=device)
+        graph = GraphSession(path, threads=threads, device=device)
     except GraphRefused as refused:
         connection.send((None, refused.issues))
         return

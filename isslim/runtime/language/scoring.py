@@ -18,12 +18,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.runtime.language.session import NOWHERE, Integers, State, VariantSession, check_range
+from isslim.runtime.language.session import NOWHERE, Integers, LanguageSession, State, check_range
 
 CHUNK_STEPS = 64
 RUN_BYTES = 32 << 20
 """What the log-probabilities of one run, (T, B, V) float32, may take."""
-ONE_STREAM, LEAST_PIECE, MOST_PIECES = 20_000, 2_000, 16
+ONE_STREAM, MIN_PIECE, MAX_PIECES = 20_000, 2_000, 16
 WARM_TOKENS = 128
 """Before a piece of a long text. On Penn Treebank, 2 x 400 units, pieces have the perplexity of one
 stream to 0.01 %."""
@@ -66,7 +66,7 @@ class SequenceScore:
 
 
 def score_batch(
-    session: VariantSession,
+    session: LanguageSession,
     sequences: Sequence[Sequence[int]],
     start_id: int | None,
     *,
@@ -103,12 +103,12 @@ def score_batch(
 
 
 def text_log_probs(
-    session: VariantSession, ids: Sequence[int], start_id: int | None
+    session: LanguageSession, ids: Sequence[int], start_id: int | None
 ) -> NDArray[np.float32]:
     """Natural log-probabilities (N,) of the tokens of one text.
 
     A text of up to `ONE_STREAM` tokens is one stream from its beginning, as the service answers it.
-    A longer one is cut into up to `MOST_PIECES` equal pieces side by side, since one stream uses
+    A longer one is cut into up to `MAX_PIECES` equal pieces side by side, since one stream uses
     little of a processor: each piece is scored after the `WARM_TOKENS` that stand before it in the
     text, so that its first tokens have a context too. What a state keeps over more tokens than that
     is lost at these few borders.
@@ -120,7 +120,7 @@ def text_log_probs(
         TokenOutOfRange: when an id is not of the vocabulary.
         ValueError: when there is no token.
     """
-    number = 1 if len(ids) <= ONE_STREAM else min(MOST_PIECES, len(ids) // LEAST_PIECE)
+    number = 1 if len(ids) <= ONE_STREAM else min(MAX_PIECES, len(ids) // MIN_PIECE)
     borders = [round(each) for each in np.linspace(0, len(ids), number + 1)]
     pieces = [ids[max(0, first - WARM_TOKENS) : last] for first, last in pairwise(borders)]
     scores = score_batch(session, pieces, start_id)
@@ -144,7 +144,7 @@ def perplexity_of(log_probs: NDArray[np.float32]) -> float:
     return found
 
 
-def perplexity(session: VariantSession, ids: Sequence[int], start_id: int | None) -> float:
+def perplexity(session: LanguageSession, ids: Sequence[int], start_id: int | None) -> float:
     """Perplexity of one text; see `text_log_probs`.
 
     Raises:
@@ -154,7 +154,7 @@ def perplexity(session: VariantSession, ids: Sequence[int], start_id: int | None
 
 
 def _score_group(
-    session: VariantSession, arrays: list[Integers], start_id: int | None, top_k: int
+    session: LanguageSession, arrays: list[Integers], start_id: int | None, top_k: int
 ) -> list[SequenceScore]:
     """Sequences side by side, longest first."""
     if start_id is None:
@@ -194,7 +194,7 @@ def _score_group(
 
 
 def next_log_probs(
-    session: VariantSession, token: int, state: State
+    session: LanguageSession, token: int, state: State
 ) -> tuple[NDArray[np.float32], State]:
     """Log-probabilities (V,) of the token after `token`, and the state behind it: one step of generation."""
     ids = np.array([[token]], np.int64)
@@ -210,7 +210,7 @@ def _steps_of(lengths: NDArray[np.int32]) -> Integers:
     )
 
 
-def _chunk(session: VariantSession, batch: int) -> int:
+def _chunk(session: LanguageSession, batch: int) -> int:
     return max(1, min(CHUNK_STEPS, RUN_BYTES // (4 * session.vocabulary * batch)))
 
 

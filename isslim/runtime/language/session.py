@@ -19,10 +19,10 @@ from isslim.runtime.contract import (
     TARGETS,
     TOKEN_LOG_PROBS,
     TOKENS,
-    read_signature,
+    read_language_signature,
 )
 from isslim.runtime.errors import GraphRefused, TokenOutOfRange
-from isslim.runtime.opening import OpenedGraph
+from isslim.runtime.opening import OrtSession
 
 Integers = NDArray[np.int64]
 State = dict[str, NDArray[np.float32]]
@@ -32,8 +32,8 @@ FEW = 64
 token would take three."""
 
 
-class VariantSession(OpenedGraph):
-    """A scoring graph ready to run; the session holds no state. See `OpenedGraph`.
+class LanguageSession(OrtSession):
+    """A scoring graph ready to run; the session holds no state. See `OrtSession`.
 
     Args:
         path: the graph's file.
@@ -51,7 +51,7 @@ class VariantSession(OpenedGraph):
 
     def __init__(self, path: Path, *, threads: int = 1, device: str = "cpu") -> None:
         super().__init__(path, threads=threads, device=device)
-        signature, issues = read_signature(*self._ports())
+        signature, issues = read_language_signature(*self._ports())
         if issues:
             raise GraphRefused(path, issues)
         self.vocabulary = signature.vocabulary

@@ -20,8 +20,8 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 from isslim.runtime.errors import TextRefused
 from isslim.types.manifest import TextContract
 
-MOST_SHOWN, LONGEST_SHOWN = 8, 60
-MOST_LOOKED_AT = 100_000
+MAX_SHOWN, MAX_SHOWN_CHARACTERS = 8, 60
+MAX_LOOKED_AT = 100_000
 """Characters of a refused text in which its unknown tokens are looked for."""
 
 
@@ -123,7 +123,7 @@ class TextCodec:
 
     def _pieces(self, text: str) -> list[str]:
         """The first tokens of a text as written, for messages."""
-        text = text[:MOST_LOOKED_AT]
+        text = text[:MAX_LOOKED_AT]
         normalizer, splitter = self.tokenizer.normalizer, self.tokenizer.pre_tokenizer
         normal = normalizer.normalize_str(text) if normalizer is not None else text
         if splitter is None:
@@ -138,15 +138,16 @@ class TextCodec:
         ):  # which of a word's parts is missing, only the tokenizer knows
             return TextRefused(f"some of the text's characters are {reason}")
         wrong = [piece for piece in self._pieces(text) if self.tokenizer.token_to_id(piece) is None]
-        count = f"{len(wrong)} tokens" if len(text) <= MOST_LOOKED_AT else "tokens"
+        count = f"{len(wrong)} tokens" if len(text) <= MAX_LOOKED_AT else "tokens"
         return TextRefused(f"{count} are {reason}", _shown(wrong))
 
 
 def _shown(pieces: Sequence[str]) -> list[str]:
     """The first few different tokens for a message, long ones cut."""
-    few = list(dict.fromkeys(pieces))[:MOST_SHOWN]
+    few = list(dict.fromkeys(pieces))[:MAX_SHOWN]
     return [
-        piece if len(piece) <= LONGEST_SHOWN else f"{piece[:LONGEST_SHOWN]}..." for piece in few
+        piece if len(piece) <= MAX_SHOWN_CHARACTERS else f"{piece[:MAX_SHOWN_CHARACTERS]}..."
+        for piece in few
     ]
 
 

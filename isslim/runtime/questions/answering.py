@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 
 from isslim.runtime.errors import TextRefused
 from isslim.runtime.questions.question_tokenizer import PassageCodec, token_spans
-from isslim.runtime.questions.session import QuestionSession, Side
+from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.runtime.questions.spans import best_spans
 
 WINDOW_TOKENS, STRIDE_TOKENS = 400, 200
 """Training saw no context of more than 400 tokens."""
-MOST_ANSWER_TOKENS = 30
+MAX_ANSWER_TOKENS = 30
 
 
 @dataclass(frozen=True)
-class Asked:
+class TokenizedQuestion:
     """A question and its context as tokens.
 
     Attributes:
@@ -51,19 +51,19 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodedQuestion:
     """A question and its context as arrays: made once, answered by any variant.
 
     Attributes:
-        asked: what they were made of.
+        tokenized: what they were made of.
         question: the question, a batch of one.
         windows: first token and arrays of every window, in order.
         milliseconds: that tokens and arrays took.
     """
 
-    asked: Asked
-    question: Side
-    windows: list[tuple[int, Side]]
+    tokenized: TokenizedQuestion
+    question: TokenBatch
+    windows: list[tuple[int, TokenBatch]]
     milliseconds: float
 
 
@@ -85,7 +85,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnswerResult:
     """What a variant says to one question.
 
     Attributes:
@@ -99,7 +99,7 @@ class Answered:
     search_ms: float
 
 
-def tokenized(question: str, context: str) -> Asked:
+def tokenize_question(question: str, context: str) -> TokenizedQuestion:
     """Tokens of a question and its context; so many a caller may still refuse.
 
     Raises:
@@ -110,44 +110,51 @@ def tokenized(question: str, context: str) -> Asked:
     for what, found in (("question", words), ("context", spans)):
         if not found:
             raise TextRefused(f"the {what} holds no token")
-    return Asked(context, spans, words, 1e3 * (time.perf_counter() - began))
+    return TokenizedQuestion(context, spans, words, 1e3 * (time.perf_counter() - began))
 
 
-def read(
-    codec: PassageCodec, asked: Asked, *, window: int = WINDOW_TOKENS, stride: int = STRIDE_TOKENS
-) -> Reading:
+def encode_question(
+    codec: PassageCodec,
+    asked: TokenizedQuestion,
+    *,
+    window: int = WINDOW_TOKENS,
+    stride: int = STRIDE_TOKENS,
+) -> EncodedQuestion:
     """The arrays of a question and its context.
 
     Args:
         codec: of the bundle.
-        asked: see `tokenized`.
+        asked: see `tokenize_question`.
         window: most tokens of one run.
         stride: tokens between the beginnings of two windows, 1 to `window`.
     """
     began = time.perf_counter()
     vectors, characters = codec.encode(_words(asked.context, asked.spans))
     windows = [
-        (first, Side.of_one(vectors[first : first + window], characters[first : first + window]))
+        (
+            first,
+            TokenBatch.of_one(vectors[first : first + window], characters[first : first + window]),
+        )
         for first in window_starts(len(asked.spans), window, stride)
     ]
-    question = Side.of_one(*codec.encode(asked.question))
-    return Reading(
+    question = TokenBatch.of_one(*codec.encode(asked.question))
+    return EncodedQuestion(
         asked, question, windows, asked.milliseconds + 1e3 * (time.perf_counter() - began)
     )
 
 
 def answer(
     session: QuestionSession,
-    reading: Reading,
+    reading: EncodedQuestion,
     *,
     top_k: int = 1,
-    max_answer_tokens: int = MOST_ANSWER_TOKENS,
-) -> Answered:
+    max_answer_tokens: int = MAX_ANSWER_TOKENS,
+) -> AnswerResult:
     """The best answers of a variant.
 
     Args:
         session: the variant.
-        reading: see `read`.
+        reading: see `encode_question`.
         top_k: how many, 1 or more; fewer when the context has not so many spans.
         max_answer_tokens: of one answer, 1 or more.
     """
@@ -155,17 +162,19 @@ def answer(
     scores = [session.run(side, reading.question) for _, side in reading.windows]
     ran = time.perf_counter()
     firsts = [first for first, _ in reading.windows]
-    starts = joined(
+    starts = join_windows(
         firsts, [(each.start_log_probs[0], float(each.start_totals[0])) for each in scores]
     )
-    ends = joined(firsts, [(each.end_log_probs[0], float(each.end_totals[0])) for each in scores])
-    places, answers = reading.asked.spans, []
-    for span in best_spans(starts, ends, most_tokens=max_answer_tokens, top_k=top_k):
+    ends = join_windows(
+        firsts, [(each.end_log_probs[0], float(each.end_totals[0])) for each in scores]
+    )
+    places, answers = reading.tokenized.spans, []
+    for span in best_spans(starts, ends, max_tokens=max_answer_tokens, top_k=top_k):
         first, behind = places[span.start][0], places[span.end][1]
         answers.append(
-            Answer(reading.asked.context[first:behind], math.exp(span.log_prob), first, behind)
+            Answer(reading.tokenized.context[first:behind], math.exp(span.log_prob), first, behind)
         )
-    return Answered(answers, 1e3 * (ran - began), 1e3 * (time.perf_counter() - ran))
+    return AnswerResult(answers, 1e3 * (ran - began), 1e3 * (time.perf_counter() - ran))
 
 
 def _words(text: str, spans: list[tuple[int, int]]) -> list[str]:
@@ -178,7 +187,7 @@ def window_starts(tokens: int, window: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-def joined(
+def join_windows(
     firsts: list[int], windows: list[tuple[NDArray[np.float32], float]]
 ) -> NDArray[np.float64]:
     """Log-probabilities over the whole context.

@@ -9,7 +9,7 @@
   (`24-10`, `$100`, `1990s`), so there tokens end.
 - A word is looked up as it is written, then in lower case with a typewriter's apostrophe; a word
   with no vector reads as zeros, in training too.
-- A word's characters are its first `MOST_CHARACTERS`; id 0 fills up, id 1 stands for characters not
+- A word's characters are its first `MAX_CHARACTERS`; id 0 fills up, id 1 stands for characters not
   in the list. Words are filled up to the width of the network's character convolution at least.
 
 The codec's files: `words.txt` and `characters.txt`, one entry a line, `vectors.npy` float16 (N, E)
@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_CHARACTERS = 16
+MAX_CHARACTERS = 16
 CONVOLUTION_WIDTH = 5
 PADDING, UNKNOWN = 0, 1
 UNSEEN = -1
@@ -142,7 +142,7 @@ class PassageCodec:
 
         Returns:
             Word vectors float32 (T, E) and character ids int64 (T, W); W is the longest word's
-            length, between `CONVOLUTION_WIDTH` and `MOST_CHARACTERS`.
+            length, between `CONVOLUTION_WIDTH` and `MAX_CHARACTERS`.
         """
         # Whole arrays at once: a service does this for every request.
         as_written = map(self._words.get, tokens)
@@ -152,7 +152,7 @@ class PassageCodec:
         ]
         rows = np.array([UNSEEN if row is None else row for row in found], np.int64)
         vectors = self._rows[rows].astype(np.float32)
-        words = [token[:MOST_CHARACTERS] for token in tokens]
+        words = [token[:MAX_CHARACTERS] for token in tokens]
         lengths = np.array([len(word) for word in words], np.int64)
         ids = np.zeros((len(tokens), max(CONVOLUTION_WIDTH, int(lengths.max(initial=0)))), np.int64)
         points = np.frombuffer("".join(words).encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -26,13 +26,13 @@ from isslim.runtime.contract import (
     read_question_signature,
 )
 from isslim.runtime.errors import GraphRefused
-from isslim.runtime.opening import OpenedGraph
+from isslim.runtime.opening import OrtSession
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Side:
+class TokenBatch:
     """Contexts, or the questions to them, as a question graph reads them.
 
     Attributes:
@@ -46,7 +46,7 @@ class Side:
     lengths: NDArray[np.int32]
 
     @classmethod
-    def of_one(cls, vectors: Floats, characters: NDArray[np.int64]) -> Side:
+    def of_one(cls, vectors: Floats, characters: NDArray[np.int64]) -> TokenBatch:
         """A single text's (T, E) and (T, W)."""
         return cls(vectors[:, None], characters[:, None], np.array([len(vectors)], np.int32))
 
@@ -72,8 +72,8 @@ class SpanScores:
 _OUTPUTS = (START_LOG_PROBS, END_LOG_PROBS, START_TOTALS, END_TOTALS)
 
 
-class QuestionSession(OpenedGraph):
-    """A question graph ready to run. See `OpenedGraph`.
+class QuestionSession(OrtSession):
+    """A question graph ready to run. See `OrtSession`.
 
     Args:
         path: the graph's file.
@@ -95,7 +95,7 @@ class QuestionSession(OpenedGraph):
         if issues:
             raise GraphRefused(path, issues)
 
-    def run(self, context: Side, question: Side) -> SpanScores:
+    def run(self, context: TokenBatch, question: TokenBatch) -> SpanScores:
         """Runs the graph once.
 
         Raises:

@@ -35,7 +35,7 @@ def best_spans(
     start_log_probs: NDArray[np.floating],
     end_log_probs: NDArray[np.floating],
     *,
-    most_tokens: int,
+    max_tokens: int,
     top_k: int = 1,
 ) -> list[Span]:
     """The most likely spans of a context, best first, each once.
@@ -43,7 +43,7 @@ def best_spans(
     Args:
         start_log_probs: (T,), natural logarithms, of real tokens only.
         end_log_probs: (T,), the same.
-        most_tokens: L, at least 1.
+        max_tokens: L, at least 1.
         top_k: how many; fewer come when there are not so many spans.
 
     Returns:
@@ -60,12 +60,12 @@ def best_spans(
         raise ValueError(
             f"not one start and end a token: {start_log_probs.shape} and {end_log_probs.shape}"
         )
-    if most_tokens < 1 or top_k < 1:
+    if max_tokens < 1 or top_k < 1:
         raise ValueError(
-            f"a span of at most {most_tokens} tokens, {top_k} of them: both must be 1 or more"
+            f"a span of at most {max_tokens} tokens, {top_k} of them: both must be 1 or more"
         )
     count = len(start_log_probs)
-    width = min(most_tokens, count)
+    width = min(max_tokens, count)
     ends = sliding_window_view(
         np.concatenate([end_log_probs, end_log_probs[: width - 1]]), width
     )  # (T, L)

@@ -1,1 +1,1 @@
-"""One module per resource; each makes a router. State hangs on `request.app.state.house`."""
+"""One module per resource; each makes a router. State hangs on `request.app.state.context`."""

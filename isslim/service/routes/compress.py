@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from isslim.service import uploads as intake
-from isslim.service.context import TheHouse
+from isslim.service.context import Context
 from isslim.service.problems import ProblemDocument
 from isslim.types.jobs import CompressionRequest, Job, UploadRef
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["compress"])
     responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
 )
 async def compress(
-    house: TheHouse,
+    context: Context,
     request: Request,
     response: Response,
     files: intake.Files,
@@ -29,9 +29,11 @@ async def compress(
     recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
 
     def queue(uploads: dict[str, UploadRef]) -> Job:
-        return house.queue.enqueue(CompressionRequest.model_validate({**uploads, "recipe": recipe}))
+        return context.queue.enqueue(
+            CompressionRequest.model_validate({**uploads, "recipe": recipe})
+        )
 
     await intake.refuse_unknown(request, {*files, "options"})
-    job = await intake.take(house, files, queue)
+    job = await intake.accept_job(context, files, queue)
     response.headers["location"] = f"/jobs/{job.id}"
     return job

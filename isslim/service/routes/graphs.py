@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import Inputs, read_runs
+from isslim.runtime.graphs.recorded_inputs import NamedArrays, read_runs
 from isslim.runtime.registry import LoadedGraph
-from isslim.service.context import House, TheHouse
-from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.context import AppContext, Context
+from isslim.service.problems import ProblemDocument, RequestError
 from isslim.service.schemas.common import ModelName
 from isslim.service.schemas.graphs import (
     GraphRequest,
@@ -27,10 +27,10 @@ from isslim.service.schemas.graphs import (
     RunTimes,
     VariantRun,
 )
-from isslim.service.serving.executor import Served
-from isslim.service.timing import server_timing, timed
+from isslim.service.serving.executor import RunLabels
+from isslim.service.timing import json_with_server_timing, server_timing
 from isslim.service.uploads import refusal
-from isslim.types.arrays import npz
+from isslim.types.arrays import dump_npz
 from isslim.types.manifest import VariantName
 from isslim.types.quality import output_change
 
@@ -48,7 +48,7 @@ _BODY: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Ran:
+class VariantOutputs:
     """One variant's run.
 
     Attributes:
@@ -63,12 +63,12 @@ class Ran:
 
 
 @dataclass(frozen=True)
-class Answered:
+class GraphResult:
     """All variants' runs, and the milliseconds from the body to arrays."""
 
     model: LoadedGraph
     device: str
-    runs: list[Ran]
+    runs: list[VariantOutputs]
     read_ms: float
 
 
@@ -88,7 +88,7 @@ class Answered:
 async def run(
     model: ModelName,
     request: Request,
-    house: TheHouse,
+    context: Context,
     variants: QueryVariants = [],  # noqa: B006 - the framework copies it
     outputs: QueryOutputs = [],  # noqa: B006
     device: QueryDevice = "cpu",
@@ -96,28 +96,28 @@ async def run(
     """Outputs by name by each variant, with what changed against the first one and the time of every stage."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != JSON and kind not in NPZ:
-        told = f"'{kind}'" if kind else "none"
-        raise Refused(
+        description = f"'{kind}'" if kind else "none"
+        raise RequestError(
             "unsupported-media-type",
-            f"the content type is {told}; send {JSON}, or an npz as {NPZ[0]}",
+            f"the content type is {description}; send {JSON}, or an npz as {NPZ[0]}",
         )
     if kind == JSON and request.query_params:
-        raise Refused(
+        raise RequestError(
             "invalid-request", "query parameters are for an npz; JSON holds everything in its body"
         )
-    content, served = await request.body(), Served()
+    content, served = await request.body(), RunLabels()
 
-    def work() -> Answered:
+    def work() -> GraphResult:
         began = time.perf_counter()
         if kind == JSON:
             asked = _parsed(content)
         else:
             asked = GraphRequest.model_construct(
-                inputs=_single(content, house), variants=variants, outputs=outputs, device=device
+                inputs=_single(content, context), variants=variants, outputs=outputs, device=device
             )
-        return _answer(model, asked, house, served, began)
+        return _answer(model, asked, context, served, began)
 
-    answered, queue_ms = await house.inference.run(work, served)
+    answered, queue_ms = await context.inference.run(work, served)
     stages = {
         "queue": queue_ms,
         "read": answered.read_ms,
@@ -125,9 +125,9 @@ async def run(
         **{f"run-{each.variant}": each.milliseconds for each in answered.runs},
     }
     if kind == JSON:
-        return timed(_schema(answered, queue_ms, house), stages)
+        return json_with_server_timing(_schema(answered, queue_ms, context), stages)
     began = time.perf_counter()
-    body = _npz(answered, house)
+    body = _npz(answered, context)
     stages["serialize"] = 1e3 * (time.perf_counter() - began)
     return Response(body, media_type=NPZ[0], headers=server_timing(stages))
 
@@ -139,18 +139,20 @@ def _parsed(content: bytes) -> GraphRequest:
         raise refusal("body", error) from error
 
 
-def _single(content: bytes, house: House) -> Inputs:
-    runs = read_runs(content, house.settings.array_bytes_limit)
+def _single(content: bytes, context: AppContext) -> NamedArrays:
+    runs = read_runs(content, context.settings.array_bytes_limit)
     if len(runs) > 1:
         raise InputsRefused([f"the npz holds {len(runs)} runs; send one at a time"])
     return runs[0]
 
 
-def _answer(name: str, asked: GraphRequest, house: House, served: Served, began: float) -> Answered:
-    model, settings = house.models.get(name, LoadedGraph), house.settings
+def _answer(
+    name: str, asked: GraphRequest, context: AppContext, served: RunLabels, began: float
+) -> GraphResult:
+    model, settings = context.models.get(name, LoadedGraph), context.settings
     served.model = model.id
     names = asked.variants or model.default_variants(asked.device)
-    graphs = house.models.processes(
+    graphs = context.models.processes(
         model, names, asked.device, settings.threads, settings.graph_memory_bytes
     )
     served.device, served.variants = asked.device, list(graphs)
@@ -160,17 +162,17 @@ def _answer(name: str, asked: GraphRequest, house: House, served: Served, began:
     runs = []
     for variant, graph in graphs.items():
         found, milliseconds = graph.run(inputs, outputs)
-        house.metrics.runs.labels(model.id, variant, asked.device).observe(milliseconds / 1e3)
-        runs.append(Ran(variant, found, milliseconds))
-    return Answered(model, asked.device, runs, read_ms)
+        context.metrics.runs.labels(model.id, variant, asked.device).observe(milliseconds / 1e3)
+        runs.append(VariantOutputs(variant, found, milliseconds))
+    return GraphResult(model, asked.device, runs, read_ms)
 
 
-def _schema(answered: Answered, queue_ms: float, house: House) -> GraphResponse:
+def _schema(answered: GraphResult, queue_ms: float, context: AppContext) -> GraphResponse:
     entries = sum(array.size for each in answered.runs for array in each.outputs.values())
-    if entries > house.settings.entries_limit:
-        raise Refused(
+    if entries > context.settings.entries_limit:
+        raise RequestError(
             "too-large",
-            f"the answer would hold {entries:,} numbers; at most {house.settings.entries_limit:,} as JSON: name fewer "
+            f"the answer would hold {entries:,} numbers; at most {context.settings.entries_limit:,} as JSON: name fewer "
             f"`outputs`, or send an npz, which is answered as one",
         )
     first = answered.runs[0]
@@ -218,16 +220,16 @@ def _listed(array: NDArray[Any]) -> Any:
     return array.tolist()
 
 
-def _npz(answered: Answered, house: House) -> bytes:
+def _npz(answered: GraphResult, context: AppContext) -> bytes:
     arrays = {
         f"{each.variant}/{name}": array
         for each in answered.runs
         for name, array in each.outputs.items()
     }
-    total, most = sum(array.nbytes for array in arrays.values()), house.settings.array_bytes_limit
+    total, most = sum(array.nbytes for array in arrays.values()), context.settings.array_bytes_limit
     if total > most:
-        raise Refused(
+        raise RequestError(
             "too-large",
             f"the answer would take {total:,} bytes; at most {most:,}: name fewer `outputs`",
         )
-    return npz(arrays)
+    return dump_npz(arrays)

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from isslim.service.context import TheHouse
+from isslim.service.context import Context
 from isslim.service.schemas.common import Health
 
 router = APIRouter(tags=["health"])
@@ -19,18 +19,18 @@ async def live() -> Health:
 
 
 @router.get("/health/ready", summary="The service can answer")
-def ready(house: TheHouse) -> Health:
+def ready(context: Context) -> Health:
     """Ok when database and storage can be read; anything else is a problem document."""
-    counts = house.queue.records.counts()
-    models = len(house.models.bundles.manifests())
+    counts = context.queue.records.counts()
+    models = len(context.models.bundles.manifests())
     return Health(status="ok", detail=f"{models} models, {counts['queued']} jobs queued")
 
 
 @router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
-def metrics(house: TheHouse) -> Response:
+def metrics(context: Context) -> Response:
     """Request, queue and run latency by model, variant and device; job states; loaded models."""
-    for state, count in house.queue.records.counts().items():
-        house.metrics.jobs.labels(state).set(count)
-    house.metrics.models.set(house.models.count())
-    house.metrics.model_bytes.set(house.models.memory_bytes())
-    return Response(generate_latest(house.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    for state, count in context.queue.records.counts().items():
+        context.metrics.jobs.labels(state).set(count)
+    context.metrics.models.set(context.models.count())
+    context.metrics.model_bytes.set(context.models.memory_bytes())
+    return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)

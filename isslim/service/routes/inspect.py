@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from isslim.service import uploads as intake
-from isslim.service.context import House, TheHouse
-from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.context import AppContext, Context
+from isslim.service.problems import ProblemDocument, RequestError
 from isslim.service.schemas.common import InspectionId
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, UploadRef
@@ -34,7 +34,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     response_model=Inspection,
 )
 async def inspect(
-    house: TheHouse,
+    context: Context,
     request: Request,
     response: Response,
     files: intake.Files,
@@ -49,16 +49,18 @@ async def inspect(
     recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
 
     def queue(uploads: dict[str, UploadRef]) -> str:
-        return house.queue.inspect(CompressionRequest.model_validate({**uploads, "recipe": recipe}))
+        return context.queue.inspect(
+            CompressionRequest.model_validate({**uploads, "recipe": recipe})
+        )
 
     await intake.refuse_unknown(request, {*files, "options"})
-    if not await run_in_threadpool(house.locks.any_held):
-        raise Refused(
+    if not await run_in_threadpool(context.locks.any_held):
+        raise RequestError(
             "no-worker",
             "a worker looks at uploads, and none is running: start one (`isslim worker`, or `isslim serve` for both)",
         )
-    inspection_id = await intake.take(house, files, queue)
-    return _answer(await _waited_for(house, inspection_id), inspection_id, response)
+    inspection_id = await intake.accept_job(context, files, queue)
+    return _answer(await _waited_for(context, inspection_id), inspection_id, response)
 
 
 @router.get(
@@ -68,18 +70,18 @@ async def inspect(
     response_model=Inspection,
 )
 def get_inspection(
-    inspection_id: InspectionId, house: TheHouse, response: Response
+    inspection_id: InspectionId, context: Context, response: Response
 ) -> Inspection | Response:
     """Its answer, or where it stands (202)."""
-    return _answer(house.queue.inspection(inspection_id), inspection_id, response)
+    return _answer(context.queue.inspection(inspection_id), inspection_id, response)
 
 
-async def _waited_for(house: House, inspection_id: str) -> Inspection | PendingInspection:
+async def _waited_for(context: AppContext, inspection_id: str) -> Inspection | PendingInspection:
     """The answer, or where the inspection stands after as long as the service waits."""
-    limit, pauses = time.monotonic() + house.settings.inspect_wait_seconds, iter(POLL_SECONDS)
+    limit, pauses = time.monotonic() + context.settings.inspect_wait_seconds, iter(POLL_SECONDS)
     pause = POLL_SECONDS[0]
     while True:
-        found = await run_in_threadpool(house.queue.inspection, inspection_id)
+        found = await run_in_threadpool(context.queue.inspection, inspection_id)
         if isinstance(found, Inspection) or time.monotonic() >= limit:
             return found
         pause = next(pauses, pause)

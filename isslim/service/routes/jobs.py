@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from isslim.service.context import TheHouse
+from isslim.service.context import Context
 from isslim.service.problems import ProblemDocument
 from isslim.service.schemas.common import JobId
 from isslim.types.jobs import Job
@@ -21,28 +21,28 @@ POLL_SECONDS = 0.3
 
 
 @router.get("", summary="All jobs, newest first")
-def list_jobs(house: TheHouse) -> list[Job]:
+def list_jobs(context: Context) -> list[Job]:
     """All jobs without their logs."""
-    return house.queue.list()
+    return context.queue.list()
 
 
 @router.get("/{job_id}", summary="One job with the tail of its log", responses=UNKNOWN)
-def get_job(job_id: JobId, house: TheHouse) -> Job:
+def get_job(job_id: JobId, context: Context) -> Job:
     """State, stage, progress, and how it ended."""
-    return house.queue.get(job_id)
+    return context.queue.get(job_id)
 
 
 @router.delete(
     "/{job_id}", summary="Cancel a job", responses={**UNKNOWN, 503: {"model": ProblemDocument}}
 )
-def cancel_job(job_id: JobId, house: TheHouse) -> Job:
+def cancel_job(job_id: JobId, context: Context) -> Job:
     """Ends a queued or running job; an ended one stays as it is."""
-    return house.queue.cancel(job_id)
+    return context.queue.cancel(job_id)
 
 
-def _existing(job_id: JobId, house: TheHouse) -> str:
+def _existing(job_id: JobId, context: Context) -> str:
     """The job's id, looked up before an answer begins: a stream that runs has no status to change."""
-    return house.queue.get(job_id).id
+    return context.queue.get(job_id).id
 
 
 @router.get(
@@ -52,12 +52,12 @@ def _existing(job_id: JobId, house: TheHouse) -> str:
     responses=UNKNOWN,
 )
 async def follow_job(
-    job_id: Annotated[str, Depends(_existing)], house: TheHouse
+    job_id: Annotated[str, Depends(_existing)], context: Context
 ) -> AsyncIterable[ServerSentEvent]:
     """An event `job` at every change, the last one when the job has ended."""
     before = ""
     while True:
-        job = await run_in_threadpool(house.queue.get, job_id)
+        job = await run_in_threadpool(context.queue.get, job_id)
         now = job.model_dump_json()
         if now != before:
             yield ServerSentEvent(raw_data=now, event="job")

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from isslim.runtime.errors import DeviceUnavailable, InputsRefused
 from isslim.runtime.graphs.shapes import Shape, Which
-from isslim.runtime.opening import OpenedGraph, devices
+from isslim.runtime.opening import OrtSession, devices
 from isslim.runtime.registry import kind_of
-from isslim.service.context import House, TheHouse
-from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.context import AppContext, Context
+from isslim.service.problems import ProblemDocument, RequestError
 from isslim.service.schemas.common import LatencyResponse, ModelName
 from isslim.service.serving.latency_cache import Key
 from isslim.types.manifest import LatencyRecord
@@ -29,7 +29,7 @@ CORES = max(1, os.cpu_count() or 1)
 @router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
 async def latency(
     model: ModelName,
-    house: TheHouse,
+    context: Context,
     steps: Annotated[
         int | None,
         Query(
@@ -68,22 +68,24 @@ async def latency(
     if device is not None and device not in devices():
         raise DeviceUnavailable(device, devices())
     key = (
-        await run_in_threadpool(house.models.resolve, model),
+        await run_in_threadpool(context.models.resolve, model),
         Shape(steps, batch, run or "median"),
         threads,
         device,
     )
 
     async def measure() -> LatencyResponse:
-        return (await house.inference.run(lambda: _measure(house, key, named=run is not None)))[0]
+        return (await context.inference.run(lambda: _measure(context, key, named=run is not None)))[
+            0
+        ]
 
-    return await house.comparisons.get(key, measure, anew=refresh)
+    return await context.latency_cache.get(key, measure, anew=refresh)
 
 
-def _measure(house: House, key: Key, *, named: bool) -> LatencyResponse:
+def _measure(context: AppContext, key: Key, *, named: bool) -> LatencyResponse:
     """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
     model_id, shape, threads, chosen = key
-    bundle = house.models.bundles.open(model_id)
+    bundle = context.models.bundles.open(model_id)
     kind = kind_of(bundle.manifest)
     if named and bundle.manifest.task != "graph":
         raise InputsRefused(
@@ -92,18 +94,18 @@ def _measure(house: House, key: Key, *, named: bool) -> LatencyResponse:
             ]
         )
     needed = kind.run_bytes(bundle.manifest, shape)
-    if needed > house.settings.latency_limit_bytes:
-        raise Refused(
+    if needed > context.settings.latency_limit_bytes:
+        raise RequestError(
             "too-large",
             f"a run of {shape.steps or 'the usual'} steps x {shape.batch or 'the usual batch'} takes {needed:,} bytes; at most "
-            f"{house.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
+            f"{context.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
         )
     results: dict[str, list[LatencyRecord]] = {
         variant.name: [] for variant in bundle.manifest.variants
     }
     for device in devices() if chosen is None else [chosen]:
         try:
-            sessions: dict[str, OpenedGraph] = {
+            sessions: dict[str, OrtSession] = {
                 variant.name: kind.open_session(
                     bundle.path(variant.file), threads=threads, device=device
                 )

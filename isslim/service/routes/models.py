@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from isslim.service.context import TheHouse
+from isslim.service.context import Context
 from isslim.service.problems import ProblemDocument, document
 from isslim.service.schemas.common import FilePath, ModelDetail, ModelName, ModelSummary
 from isslim.store.bundles import ListedBundle
@@ -46,24 +46,24 @@ class BundleFile(FileResponse):
 
 
 @router.get("", summary="All models, newest first")
-def list_models(house: TheHouse) -> list[ModelSummary]:
+def list_models(context: Context) -> list[ModelSummary]:
     """Names and variants of all published models, damaged ones with what is wrong."""
-    return [_summary(each) for each in house.models.bundles.listed()]
+    return [_summary(each) for each in context.models.bundles.listed()]
 
 
 @router.get("/{model}", summary="A model's manifest", responses=REFUSALS)
-def get_model(model: ModelName, house: TheHouse) -> ModelDetail:
+def get_model(model: ModelName, context: Context) -> ModelDetail:
     """By id or name."""
-    bundle_id, manifest = house.models.manifest(model)
+    bundle_id, manifest = context.models.manifest(model)
     return ModelDetail(id=bundle_id, manifest=manifest)
 
 
 @router.get(
     "/{model}/report", summary="The trade-off curve, the verdict, samples", responses=REFUSALS
 )
-def get_report(model: ModelName, house: TheHouse) -> Report:
+def get_report(model: ModelName, context: Context) -> Report:
     """What the search tried; of question answering also samples of what the variants answer."""
-    bundle = house.models.bundles.open(house.models.resolve(model))
+    bundle = context.models.bundles.open(context.models.resolve(model))
     return Report.model_validate_json(bundle.path("report.json").read_bytes())
 
 
@@ -73,9 +73,9 @@ def get_report(model: ModelName, house: TheHouse) -> Report:
     summary="The model card (Markdown)",
     responses=REFUSALS,
 )
-def get_card(model: ModelName, house: TheHouse, request: Request) -> PlainTextResponse:
+def get_card(model: ModelName, context: Context, request: Request) -> PlainTextResponse:
     """For people. In the bundle its pictures lie beside it; here its links lead to `/models/{model}/files`."""
-    bundle = house.models.bundles.open(house.models.resolve(model))
+    bundle = context.models.bundles.open(context.models.resolve(model))
     card = bundle.path("README.md").read_text(encoding="utf-8")
     for record in bundle.manifest.files:
         # The path and not the whole address: behind a proxy the service does not know its own host.
@@ -90,9 +90,9 @@ def get_card(model: ModelName, house: TheHouse, request: Request) -> PlainTextRe
     summary="A file of the bundle",
     responses={**REFUSALS, 416: {"model": ProblemDocument}},
 )
-def get_file(model: ModelName, path: FilePath, house: TheHouse) -> FileResponse:
+def get_file(model: ModelName, path: FilePath, context: Context) -> FileResponse:
     """Any file that the manifest names."""
-    bundle = house.models.bundles.open(house.models.resolve(model))
+    bundle = context.models.bundles.open(context.models.resolve(model))
     return BundleFile(bundle.path(path))
 
 
@@ -102,9 +102,9 @@ def get_file(model: ModelName, path: FilePath, house: TheHouse) -> FileResponse:
     summary="Delete a model",
     responses={404: {"model": ProblemDocument}},
 )
-def delete_model(model: ModelName, house: TheHouse) -> Response:
+def delete_model(model: ModelName, context: Context) -> Response:
     """From disk and memory. The request that made it, sent again, makes it anew."""
-    house.queue.forget_model(house.models.delete(model))
+    context.queue.forget_model(context.models.delete(model))
     return Response(status_code=204)
 
 

@@ -7,10 +7,16 @@ import time
 from fastapi import APIRouter, Request, Response
 
 from isslim.runtime.errors import TextRefused
-from isslim.runtime.questions.answering import Answered, Asked, answer, read, tokenized
+from isslim.runtime.questions.answering import (
+    AnswerResult,
+    TokenizedQuestion,
+    answer,
+    encode_question,
+    tokenize_question,
+)
 from isslim.runtime.registry import LoadedQuestionModel
-from isslim.service.context import House, house_of
-from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.context import AppContext, context_of
+from isslim.service.problems import ProblemDocument, RequestError
 from isslim.service.schemas.questions import (
     AnswerSpan,
     QuestionAnswer,
@@ -20,8 +26,8 @@ from isslim.service.schemas.questions import (
     StageTimes,
     VariantAnswers,
 )
-from isslim.service.serving.executor import Served
-from isslim.service.timing import timed
+from isslim.service.serving.executor import RunLabels
+from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 
 router = APIRouter(tags=["score"])
@@ -35,9 +41,9 @@ router = APIRouter(tags=["score"])
 )
 async def qa(request: QuestionRequest, http: Request) -> Response:
     """The best spans of each context by each variant, with the time of every stage."""
-    served, house = Served(), house_of(http)
-    (response, tokenize_ms), queue_ms = await house.inference.run(
-        lambda: _answer(request, house, served), served
+    served, context = RunLabels(), context_of(http)
+    (response, tokenize_ms), queue_ms = await context.inference.run(
+        lambda: _answer_all(request, context, served), served
     )
     for variant in response.variants:
         variant.timing.queue_ms = queue_ms
@@ -47,28 +53,30 @@ async def qa(request: QuestionRequest, http: Request) -> Response:
         "run": sum(variant.timing.run_ms for variant in response.variants),
         "search": sum(variant.timing.search_ms for variant in response.variants),
     }
-    return timed(response, stages)
+    return json_with_server_timing(response, stages)
 
 
-def _answer(
-    request: QuestionRequest, house: House, served: Served
+def _answer_all(
+    request: QuestionRequest, context: AppContext, served: RunLabels
 ) -> tuple[QuestionResponse, float]:
     pairs = request.pairs()
-    if len(pairs) > house.settings.texts_limit:
-        raise Refused(
+    if len(pairs) > context.settings.texts_limit:
+        raise RequestError(
             "too-large",
-            f"{len(pairs)} questions; at most {house.settings.texts_limit} in one request",
+            f"{len(pairs)} questions; at most {context.settings.texts_limit} in one request",
         )
-    refuse_long([text for pair in pairs for text in (pair.question, pair.context)], house.settings)
-    model = house.models.get(request.model, LoadedQuestionModel)
+    refuse_long(
+        [text for pair in pairs for text in (pair.question, pair.context)], context.settings
+    )
+    model = context.models.get(request.model, LoadedQuestionModel)
     served.model = model.id
     asked = [_tokens(pair, index) for index, pair in enumerate(pairs)]
-    _check_lengths(asked, house)
-    readings = [read(model.codec, each) for each in asked]
+    _check_lengths(asked, context)
+    readings = [encode_question(model.codec, each) for each in asked]
     tokenize_ms = sum(reading.milliseconds for reading in readings)
     results: list[VariantAnswers] = []
     names = request.variants or model.default_variants(request.device)
-    sessions = house.models.sessions(model, names, request.device, house.settings.threads)
+    sessions = context.models.sessions(model, names, request.device, context.settings.threads)
     served.device, served.variants = request.device, list(sessions)
     for name in names:
         began = time.perf_counter()
@@ -81,7 +89,7 @@ def _answer(
             )
             for each in readings
         ]
-        house.metrics.runs.labels(model.id, name, request.device).observe(
+        context.metrics.runs.labels(model.id, name, request.device).observe(
             time.perf_counter() - began
         )
         timing = StageTimes(
@@ -107,30 +115,30 @@ def _answer(
     return response, tokenize_ms
 
 
-def _tokens(pair: QuestionInput, index: int) -> Asked:
+def _tokens(pair: QuestionInput, index: int) -> TokenizedQuestion:
     try:
-        return tokenized(pair.question, pair.context)
+        return tokenize_question(pair.question, pair.context)
     except TextRefused as refused:
         raise TextRefused(f"question {index}: {refused.detail}") from refused
 
 
-def _check_lengths(asked: list[Asked], house: House) -> None:
+def _check_lengths(asked: list[TokenizedQuestion], context: AppContext) -> None:
     """Refuses what would run for minutes, before any array is made of it."""
     longest = max(len(each.question) for each in asked)
-    if longest > house.settings.question_tokens_limit:
-        raise Refused(
+    if longest > context.settings.question_tokens_limit:
+        raise RequestError(
             "too-large",
-            f"a question of {longest:,} tokens; at most {house.settings.question_tokens_limit:,}",
+            f"a question of {longest:,} tokens; at most {context.settings.question_tokens_limit:,}",
         )
     total = sum(len(each.spans) for each in asked)
-    if total > house.settings.context_tokens_limit:
-        raise Refused(
+    if total > context.settings.context_tokens_limit:
+        raise RequestError(
             "too-large",
-            f"contexts of {total:,} tokens; at most {house.settings.context_tokens_limit:,} in one request",
+            f"contexts of {total:,} tokens; at most {context.settings.context_tokens_limit:,} in one request",
         )
 
 
-def _schema(found: Answered, windows: int) -> QuestionAnswer:
+def _schema(found: AnswerResult, windows: int) -> QuestionAnswer:
     spans = [
         AnswerSpan(answer=a.text, score=a.score, start=a.start, end=a.end) for a in found.answers
     ]

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response
 from isslim.runtime.language.scoring import SequenceScore, score_batch
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.registry import LoadedLanguageModel
-from isslim.service.context import House, house_of
-from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.context import AppContext, context_of
+from isslim.service.problems import ProblemDocument, RequestError
 from isslim.service.schemas.common import (
     ScoreRequest,
     ScoreResponse,
@@ -22,9 +22,9 @@ from isslim.service.schemas.common import (
     TopToken,
     VariantScore,
 )
-from isslim.service.serving.executor import Served
+from isslim.service.serving.executor import RunLabels
 from isslim.service.settings import ServiceSettings
-from isslim.service.timing import timed
+from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 
 router = APIRouter(tags=["score"])
@@ -38,42 +38,47 @@ router = APIRouter(tags=["score"])
 )
 async def score(request: ScoreRequest, http: Request) -> Response:
     """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
-    served, house = Served(), house_of(http)
-    (answer, tokenize_ms), queue_ms = await house.inference.run(
-        lambda: _score(request, house, served), served
+    served, context = RunLabels(), context_of(http)
+    (answer, tokenize_ms), queue_ms = await context.inference.run(
+        lambda: _score(request, context, served), served
     )
     for variant in answer.variants:
         variant.timing.queue_ms = queue_ms
     run_ms = sum(variant.timing.run_ms for variant in answer.variants)
-    return timed(answer, {"queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms})
+    return json_with_server_timing(
+        answer, {"queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms}
+    )
 
 
-def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreResponse, float]:
+def _score(
+    request: ScoreRequest, context: AppContext, served: RunLabels
+) -> tuple[ScoreResponse, float]:
     if (request.texts is None) == (request.token_ids is None):
-        raise Refused("invalid-request", "send either `texts` or `token_ids`")
+        raise RequestError("invalid-request", "send either `texts` or `token_ids`")
     given: Sequence[object] = (
         request.texts if request.texts is not None else request.token_ids or []
     )
-    if len(given) > house.settings.texts_limit:
-        raise Refused(
-            "too-large", f"{len(given)} texts; at most {house.settings.texts_limit} in one request"
+    if len(given) > context.settings.texts_limit:
+        raise RequestError(
+            "too-large",
+            f"{len(given)} texts; at most {context.settings.texts_limit} in one request",
         )
-    model = house.models.get(request.model, LoadedLanguageModel)
+    model = context.models.get(request.model, LoadedLanguageModel)
     served.model = model.id
     began = time.perf_counter()
-    sequences = _sequences(request, model.codec, house.settings)
+    sequences = _sequences(request, model.codec, context.settings)
     tokenize_ms = 1e3 * (time.perf_counter() - began)
     results: list[VariantScore] = []
     names = request.variants or model.default_variants(request.device)
     entries = (
         len(names) * sum(map(len, sequences)) * (1 + request.top_k) if request.per_token else 0
     )
-    if entries > house.settings.entries_limit:
-        raise Refused(
+    if entries > context.settings.entries_limit:
+        raise RequestError(
             "too-large",
-            f"the answer would hold {entries:,} log-probabilities; at most {house.settings.entries_limit:,}",
+            f"the answer would hold {entries:,} log-probabilities; at most {context.settings.entries_limit:,}",
         )
-    sessions = house.models.sessions(model, names, request.device, house.settings.threads)
+    sessions = context.models.sessions(model, names, request.device, context.settings.threads)
     served.device, served.variants = request.device, list(sessions)
     for name, session in sessions.items():
         began = time.perf_counter()
@@ -84,7 +89,7 @@ def _score(request: ScoreRequest, house: House, served: Served) -> tuple[ScoreRe
             top_k=request.top_k if request.per_token else 0,
         )
         seconds = time.perf_counter() - began
-        house.metrics.runs.labels(model.id, name, request.device).observe(seconds)
+        context.metrics.runs.labels(model.id, name, request.device).observe(seconds)
         timing = Timing(queue_ms=0.0, tokenize_ms=tokenize_ms, run_ms=1e3 * seconds)
         speedup = results[0].timing.run_ms / timing.run_ms if results else None
         results.append(
@@ -115,10 +120,10 @@ def _sequences(
         sequences = request.token_ids or []
         empty = [index for index, ids in enumerate(sequences) if not ids]
         if empty:
-            raise Refused("invalid-request", f"token_ids: sequence {empty[0]} is empty")
+            raise RequestError("invalid-request", f"token_ids: sequence {empty[0]} is empty")
     total = sum(map(len, sequences))
     if total > settings.tokens_limit:
-        raise Refused(
+        raise RequestError(
             "too-large", f"{total:,} tokens; at most {settings.tokens_limit:,} in one request"
         )
     return sequences

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Form, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from isslim.service import uploads as intake
-from isslim.service.context import TheHouse
-from isslim.service.problems import ProblemDocument, Refused
+from isslim.service.context import Context
+from isslim.service.problems import ProblemDocument, RequestError
 from isslim.service.schemas.common import SweepId
-from isslim.store.sweeps import MOST_VARIATIONS
+from isslim.store.sweeps import MAX_VARIATIONS
 from isslim.types.jobs import CompressionRequest, Sweep, UploadRef
 from isslim.types.recipe import Recipe
 
@@ -26,7 +26,7 @@ VARIATIONS = TypeAdapter(list[dict[str, Any]])
     responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
 )
 async def begin_sweep(
-    house: TheHouse,
+    context: Context,
     request: Request,
     response: Response,
     files: intake.Files,
@@ -49,38 +49,38 @@ async def begin_sweep(
         requests = [
             CompressionRequest.model_validate({**uploads, "recipe": recipe}) for recipe in recipes
         ]
-        return house.sweeps.begin(base.name, requests)
+        return context.sweeps.begin(base.name, requests)
 
     await intake.refuse_unknown(request, {*files, "options", "variations"})
-    sweep = await intake.take(house, files, queue)
+    sweep = await intake.accept_job(context, files, queue)
     response.headers["location"] = f"/sweeps/{sweep.id}"
     return sweep
 
 
 @router.get("", summary="All sweeps, newest first")
-def list_sweeps(house: TheHouse) -> list[Sweep]:
+def list_sweeps(context: Context) -> list[Sweep]:
     """All sweeps with their jobs and fronts."""
-    return house.sweeps.all()
+    return context.sweeps.all()
 
 
 @router.get("/{sweep_id}", summary="One sweep", responses={404: {"model": ProblemDocument}})
-def get_sweep(sweep_id: SweepId, house: TheHouse) -> Sweep:
+def get_sweep(sweep_id: SweepId, context: Context) -> Sweep:
     """Its jobs, and the front of what they found so far."""
-    return house.sweeps.get(sweep_id)
+    return context.sweeps.get(sweep_id)
 
 
 @router.delete("/{sweep_id}", summary="Cancel a sweep", responses={404: {"model": ProblemDocument}})
-def cancel_sweep(sweep_id: SweepId, house: TheHouse) -> Sweep:
+def cancel_sweep(sweep_id: SweepId, context: Context) -> Sweep:
     """Cancels its jobs that have not ended."""
-    return house.sweeps.cancel(sweep_id)
+    return context.sweeps.cancel(sweep_id)
 
 
 def _recipes(base: Recipe, variations: list[dict[str, Any]]) -> list[Recipe]:
     """A recipe for each variation, named after the base unless it names itself."""
-    if not 1 <= len(variations) <= MOST_VARIATIONS:
-        raise Refused(
+    if not 1 <= len(variations) <= MAX_VARIATIONS:
+        raise RequestError(
             "invalid-request",
-            f"variations: {len(variations)} of them; 1 to {MOST_VARIATIONS} make a sweep",
+            f"variations: {len(variations)} of them; 1 to {MAX_VARIATIONS} make a sweep",
         )
     recipes = []
     for index, variation in enumerate(variations):

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from isslim.runtime.questions.answering import MOST_ANSWER_TOKENS
+from isslim.runtime.questions.answering import MAX_ANSWER_TOKENS
 from isslim.service.schemas.common import DEVICE, VARIANTS, PlainText, SomeText, Variants
 from isslim.types.manifest import VariantName
 
@@ -65,7 +65,7 @@ class QuestionRequest(BaseModel):
         default=1, ge=1, le=50, description="how many answers to each question", examples=[3]
     )
     max_answer_tokens: int = Field(
-        default=MOST_ANSWER_TOKENS,
+        default=MAX_ANSWER_TOKENS,
         ge=1,
         le=1000,
         description="words and signs in one answer",

@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from isslim.service.metrics import Metrics
-from isslim.service.problems import Refused
+from isslim.service.problems import RequestError
 
 Result = TypeVar("Result")
 _THREAD = threading.local()
 """Of a thread that runs: `hurried` when it must not load."""
 LOADS_AT_ONCE = 4
 """Different models; each may pass the memory limit before others are closed for it."""
-MOST_BEGINNINGS = 4
+MAX_STARTS = 4
 """One finds no model, one no sessions, one runs; a model that was closed again meanwhile is at last
 opened in the run itself."""
 
 
 @dataclass
-class Served:
+class RunLabels:
     """What a run turned out to be of, filled in by the run: empty where it failed before that was known.
 
     Only names that exist belong here: they become labels of metrics, and a client may invent others
@@ -36,14 +36,14 @@ class Served:
     variants: list[str] = field(default_factory=list)
 
 
-class _Elsewhere(Exception):
+class _LoadNeeded(Exception):
     """Something is to be loaded before the run can go on."""
 
     def __init__(self, what: Hashable, load: Callable[[], Any]) -> None:
         self.what, self.load = what, load
 
 
-def beside_runs(what: Hashable, load: Callable[[], Result]) -> Result:
+def load_outside_run(what: Hashable, load: Callable[[], Result]) -> Result:
     """Loads something slow. In a run, the run ends here and begins anew once it was loaded in a thread for that.
 
     Else a few requests for one large model would keep every other model from answering while it is
@@ -54,7 +54,7 @@ def beside_runs(what: Hashable, load: Callable[[], Result]) -> Result:
         load: loads it.
     """
     if getattr(_THREAD, "hurried", False):
-        raise _Elsewhere(what, load)
+        raise _LoadNeeded(what, load)
     return load()
 
 
@@ -76,27 +76,27 @@ class Inference:
         self._metrics = metrics
 
     async def run(
-        self, work: Callable[[], Result], served: Served | None = None
+        self, work: Callable[[], Result], served: RunLabels | None = None
     ) -> tuple[Result, float]:
         """Runs `work` in the pool.
 
         Args:
             work: what to do; begun anew when it met something that had to be loaded
-                (`beside_runs`).
+                (`load_outside_run`).
             served: filled in by `work`, for the metrics.
 
         Returns:
             Its result, and the milliseconds that it waited, for models to load and for its turn.
 
         Raises:
-            Refused: (overloaded) when too many wait.
+            RequestError: (overloaded) when too many wait.
         """
         if self._pending >= self._most:
-            raise Refused(
+            raise RequestError(
                 "overloaded", f"{self._pending} requests are waiting; try again in a second"
             )
         loop, asked = asyncio.get_running_loop(), time.perf_counter()
-        began, known = asked, served or Served()
+        began, known = asked, served or RunLabels()
 
         def timed(hurried: bool) -> Result:
             nonlocal began
@@ -106,13 +106,11 @@ class Inference:
 
         self._count(1)
         try:
-            for beginning in range(1, MOST_BEGINNINGS + 1):
+            for beginning in range(1, MAX_STARTS + 1):
                 try:
-                    result = await loop.run_in_executor(
-                        self._pool, timed, beginning < MOST_BEGINNINGS
-                    )
+                    result = await loop.run_in_executor(self._pool, timed, beginning < MAX_STARTS)
                     break
-                except _Elsewhere as missing:
+                except _LoadNeeded as missing:
                     await self._load(missing)
         finally:
             self._count(-1)
@@ -122,7 +120,7 @@ class Inference:
                 )
         return result, 1e3 * (began - asked)
 
-    async def _load(self, missing: _Elsewhere) -> None:
+    async def _load(self, missing: _LoadNeeded) -> None:
         load = self._loads.get(missing.what)
         if load is None:
             load = asyncio.get_running_loop().run_in_executor(self._loading, missing.load)

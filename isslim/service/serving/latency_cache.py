@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from isslim.runtime.graphs.shapes import Shape
-from isslim.service.problems import Refused
+from isslim.service.problems import RequestError
 from isslim.service.schemas.common import LatencyResponse
 
 Key = tuple[str, Shape, int, str | None]
 """Model id, shape, threads, device."""
-REMEMBERED, MOST_WAITING = 256, 8
+MAX_REMEMBERED, MAX_WAITING = 256, 8
 
 
-class Comparisons:
+class LatencyCache:
     """The comparisons of one service process."""
 
     def __init__(self) -> None:
@@ -35,14 +35,14 @@ class Comparisons:
             anew: not one that was measured before now.
 
         Raises:
-            Refused: (overloaded) when too many wait; each may take a minute.
+            RequestError: (overloaded) when too many wait; each may take a minute.
         """
         asked = datetime.now(UTC)
         known = self._remembered(key, asked if anew else None)
         if known is not None:
             return known
-        if self._waiting >= MOST_WAITING:
-            raise Refused(
+        if self._waiting >= MAX_WAITING:
+            raise RequestError(
                 "overloaded",
                 f"{self._waiting} comparisons of latency are waiting; try again in a minute",
             )
@@ -55,7 +55,7 @@ class Comparisons:
                     known = self._known[key] = await measure()
         finally:
             self._waiting -= 1
-        while len(self._known) > REMEMBERED:
+        while len(self._known) > MAX_REMEMBERED:
             self._known.popitem(last=False)
         return known
 

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from isslim.runtime.bundle import LoadedModel
-from isslim.runtime.graphs.subprocess_session import IsolatedGraph
-from isslim.runtime.opening import OpenedGraph
+from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
+from isslim.runtime.opening import OrtSession
 from isslim.runtime.registry import LoadedGraph, kind_of, load
-from isslim.service.problems import Refused
-from isslim.service.serving.executor import beside_runs
+from isslim.service.problems import RequestError
+from isslim.service.serving.executor import load_outside_run
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.types.manifest import Manifest, Task, VariantName
 
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
-Session = TypeVar("Session", bound=OpenedGraph)
+Session = TypeVar("Session", bound=OrtSession)
 ASKED_AT: dict[Task, str] = {
     "language-model": "POST /score", "question-answering": "POST /qa", "graph": "POST /models/{model}/run",
 }  # fmt: skip
@@ -72,7 +72,7 @@ class ModelRegistry:
         Raises:
             NotFound: when there is no such model.
             CorruptBundle: when it was changed on disk; it is closed and others still answer.
-            Refused: (wrong-task) when it is a model of another kind.
+            RequestError: (wrong-task) when it is a model of another kind.
         """
         bundle_id, model = (
             name,
@@ -82,7 +82,7 @@ class ModelRegistry:
             bundle_id = self.resolve(name)
             model = self._unchanged(bundle_id)
         if not isinstance(model, kind):
-            model = beside_runs((bundle_id, kind), lambda: self._open(bundle_id, kind))
+            model = load_outside_run((bundle_id, kind), lambda: self._open(bundle_id, kind))
         else:
             self._kept(model)
         if not isinstance(model, kind):
@@ -104,7 +104,7 @@ class ModelRegistry:
 
         if all(model.is_open(variant, device, threads) for variant in variants):
             return opened()
-        return beside_runs((model.id, tuple(variants), device, threads), opened)
+        return load_outside_run((model.id, tuple(variants), device, threads), opened)
 
     def processes(
         self,
@@ -113,7 +113,7 @@ class ModelRegistry:
         device: str,
         threads: int,
         memory_bytes: int,
-    ) -> dict[VariantName, IsolatedGraph]:
+    ) -> dict[VariantName, SubprocessGraphSession]:
         """Processes of a graph, started if need be.
 
         Raises:
@@ -121,7 +121,7 @@ class ModelRegistry:
             DeviceUnavailable: when the device is not there.
         """
 
-        def started() -> dict[VariantName, IsolatedGraph]:
+        def started() -> dict[VariantName, SubprocessGraphSession]:
             return {
                 variant: model.isolated(variant, device, threads, memory_bytes)
                 for variant in variants
@@ -129,7 +129,7 @@ class ModelRegistry:
 
         if all(model.is_isolated(variant, device, threads) for variant in variants):
             return started()
-        return beside_runs((model.id, "isolated", tuple(variants), device, threads), started)
+        return load_outside_run((model.id, "isolated", tuple(variants), device, threads), started)
 
     def _unchanged(self, bundle_id: str) -> LoadedModel[Any] | None:
         """The model of an id if it is in memory and its files are as they were."""
@@ -148,7 +148,7 @@ class ModelRegistry:
                 raise
             if not issubclass(kind_of(bundle.manifest), kind):
                 task = bundle.manifest.task
-                raise Refused(
+                raise RequestError(
                     "wrong-task",
                     f"'{bundle.manifest.name}' is of the kind {task}, not {kind.task}; ask it at {ASKED_AT[task]}",
                 )

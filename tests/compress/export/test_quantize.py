@@ -24,11 +24,11 @@ from isslim.compress.export.quantize import (
 )
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.compress.onnx.model.split_model import put_together, take_apart
+from isslim.compress.onnx.model.split_model import merge_constants, split_constants
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.runtime.language.scoring import score_batch
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 
 V, K = 60, 12
@@ -134,7 +134,7 @@ def test_a_part_can_stay_float32(part: str, tmp_path: Path) -> None:
     assert found.rest == [part]
     assert sorted([*found.parts, part]) == ["embedding", "recurrent layers", "softmax"]
     one, other = (
-        score_batch(VariantSession(tmp_path / f"{name}.onnx"), [[3, 1, 4, 1, 5]], 2)[0]
+        score_batch(LanguageSession(tmp_path / f"{name}.onnx"), [[3, 1, 4, 1, 5]], 2)[0]
         for name in "ab"
     )
     np.testing.assert_allclose(other.log_probs, one.log_probs, rtol=0, atol=0.1)
@@ -150,9 +150,9 @@ def test_spreading_leaves_the_function_and_evens_the_weights(tied: bool, tmp_pat
             skewed.decoder.weight *= torch.logspace(0, -3, K)
             skewed.bottleneck.bias.fill_(1.0)
     export(skewed, tmp_path / "a.onnx")
-    parts = take_apart(onnx.load(tmp_path / "a.onnx"))
+    parts = split_constants(onnx.load(tmp_path / "a.onnx"))
     _Rewriting(parts, FORMS[0], _part_of_ours).spread()
-    onnx.save(put_together(parts), tmp_path / "b.onnx")
+    onnx.save(merge_constants(parts), tmp_path / "b.onnx")
     before, after = held(tmp_path / "a.onnx"), held(tmp_path / "b.onnx")
     for name in ["embedding"] if tied else ["embedding", "decoder"]:
         even = after[f"{name}_spread"]
@@ -160,7 +160,7 @@ def test_spreading_leaves_the_function_and_evens_the_weights(tied: bool, tmp_pat
             np.abs(even).max() / even.std() < 0.85 * np.abs(before[name]).max() / before[name].std()
         )
     assert ("embedding" in after) == tied  # the decoder reads it as it was
-    sessions = [VariantSession(tmp_path / f"{name}.onnx") for name in "ab"]
+    sessions = [LanguageSession(tmp_path / f"{name}.onnx") for name in "ab"]
     one, other = (
         score_batch(session, [[3, 1, 4, 1, 5, 9]], 2)[0].log_probs for session in sessions
     )

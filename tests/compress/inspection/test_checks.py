@@ -17,7 +17,7 @@ from isslim.compress.errors import CheckFailed, CheckUnusable, CompressError, Mo
 from isslim.compress.inspection.checks import perplexity_of_all
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.types.inspection import Inspection
 from isslim.types.recipe import Check, Recipe
 from tests.conftest import WORDS, Trained
@@ -48,7 +48,7 @@ def test_perplexity_in_streams_is_that_of_one_stream(
     assert perplexity_of_all(trained.network, tokens, start) == pytest.approx(wanted, rel=tolerance)
 
 
-def inspected(inputs: Inputs, check: Check | None = None) -> Inspection:
+def inspected(inputs: UploadedFiles, check: Check | None = None) -> Inspection:
     told: list[Inspection] = []
     begin(inputs, Recipe(check=check), told.append)
     return told[0]
@@ -60,7 +60,7 @@ def test_measured_perplexity_is_compared(trained: Trained) -> None:
         [index[word] for word in trained.held_out.read_text().replace("\n", " <eos> ").split()]
     )
     true = slow_perplexity(trained.network, tokens, 0)
-    inputs = Inputs(trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out)
+    inputs = UploadedFiles(trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out)
     (found,) = inspected(inputs, Check(perplexity=true * 1.005)).checks
     assert found.name == "perplexity of `held_out`"
     assert float(found.found) == pytest.approx(true, abs=0.02)
@@ -101,7 +101,7 @@ class Words(nn.Module):
         return scores if h is None else (scores, *states)
 
 
-def exported(form: str, folder: Path) -> Inputs:
+def exported(form: str, folder: Path) -> UploadedFiles:
     """The files of a model: weights, words, and an export of the same weights in some form."""
     torch.manual_seed(0)
     model = Words(form).eval()
@@ -133,7 +133,7 @@ def exported(form: str, folder: Path) -> Inputs:
         input_names=names,
         dynamic_axes={n: axes[n] for n in names if n in axes},
     )
-    return Inputs(folder / "model.pt", vocabulary=folder / "words.json", check_graph=path)
+    return UploadedFiles(folder / "model.pt", vocabulary=folder / "words.json", check_graph=path)
 
 
 FORMS = (
@@ -187,7 +187,9 @@ def test_check_that_cannot_be_done_is_said(tmp_path: Path, trained: Trained) -> 
         inspected(replace(inputs, check_graph=broken))
     with pytest.raises(CheckUnusable, match="a score of each of the"):
         inspected(
-            Inputs(trained.model, vocabulary=trained.vocabulary, check_graph=inputs.check_graph)
+            UploadedFiles(
+                trained.model, vocabulary=trained.vocabulary, check_graph=inputs.check_graph
+            )
         )
     with pytest.raises(ModeUnavailable, match="language models"):
-        inspected(Inputs(inputs.check_graph or broken, check=trained.held_out))
+        inspected(UploadedFiles(inputs.check_graph or broken, check=trained.held_out))

@@ -11,11 +11,11 @@ import torch
 from onnx import numpy_helper
 
 from isslim.compress.export.quantize import FORMS
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts, sample
-from isslim.compress.measurement.int8_choice import chosen, write_int8
+from isslim.compress.measurement.int8_choice import choose_form, write_int8
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Budget, Recipe
@@ -38,7 +38,7 @@ WORDS = ["<eos>", "<unk>", *(f"w{number}" for number in range(V - 2))]
     ],
 )
 def test_the_fastest_form_that_is_good_enough_is_taken(costs: list[float], taken: int) -> None:
-    assert chosen(enumerate(costs), 0.05, lambda each: each[1])[0] == taken
+    assert choose_form(enumerate(costs), 0.05, lambda each: each[1])[0] == taken
 
 
 def test_no_form_is_tried_after_one_that_costs_nothing() -> None:
@@ -46,7 +46,7 @@ def test_no_form_is_tried_after_one_that_costs_nothing() -> None:
         yield 0.0
         raise AssertionError("a second form was tried")
 
-    assert chosen(costs(), 0.05, float) == 0.0
+    assert choose_form(costs(), 0.05, float) == 0.0
 
 
 def task_of(network: LstmLanguageModel) -> LanguageTask:
@@ -59,7 +59,7 @@ def task_of(network: LstmLanguageModel) -> LanguageTask:
     codec = TextCodec(word_tokenizer(WORDS, "<unk>", "<eos>"), contract)
     texts = Texts(tokens, tokens, tokens, "the test's own", "the test's own")
     recipe = Recipe(budget=Budget(perplexity_rise=0.05))
-    return LanguageTask(network, texts, recipe, codec, Reading("made by the test"))
+    return LanguageTask(network, texts, recipe, codec, IngestReport("made by the test"))
 
 
 def network(outlier: float | None) -> LstmLanguageModel:

@@ -17,9 +17,9 @@ from isslim.types.manifest import (
     VariantName,
     VariantRecord,
 )
-from isslim.types.quality import scale_of
+from isslim.types.quality import metric_format_of
 from isslim.types.report import Conclusions
-from isslim.types.wording import one_run
+from isslim.types.wording import describe_run
 
 Interval = tuple[float, float, float]
 TASKS: list[tuple[Task, Metric]] = [
@@ -71,11 +71,11 @@ def concluded(
     task: Task, metric: Metric, *others: VariantRecord, limit: float = 1.0
 ) -> Conclusions:
     variants = [variant("original", 1000), *others]
-    run = one_run(task, 30, 1)
+    run = describe_run(task, 30, 1)
     return conclude(
         best_compressed(variants),
         variants,
-        scale_of(metric),
+        metric_format_of(metric),
         metric,
         run,
         breaks=lambda each: each.loss > limit,
@@ -247,14 +247,21 @@ def test_a_gain_and_a_loss_are_told_as_what_they_are(
 def test_without_a_variant_or_a_judgement_that_is_said() -> None:
     whole = variant("original", 1000)
     none = conclude(
-        None, [whole], scale_of("argmax"), "argmax", "one run", reservations=["all of it was drawn"]
+        None,
+        [whole],
+        metric_format_of("argmax"),
+        "argmax",
+        "one run",
+        reservations=["all of it was drawn"],
     )
     assert (
         none.text
         == "Not worth pruning: no compressed variant keeps to the budget. All of it was drawn."
     )
     small = variant("compressed", 500, (1.9, 2.0, 2.1), 0.3)
-    found = conclude(small, [whole, small], scale_of("argmax"), "argmax", "one run", judged=False)
+    found = conclude(
+        small, [whole, small], metric_format_of("argmax"), "argmax", "one run", judged=False
+    )
     assert "30" not in found.quality
     assert (
         found.quality

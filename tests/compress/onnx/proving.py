@@ -43,7 +43,7 @@ def some(network: GraphNetwork, seed: int, share: float = 0.5) -> dict[str, np.n
 
 def cut(network: GraphNetwork, keep: Keep) -> GraphNetwork:
     """The network without what `keep` does not name."""
-    smaller, _ = axes.take(network.arrays(), network.declaration(), keep)
+    smaller, _ = axes.select_components(network.arrays(), network.declaration(), keep)
     return network.rebuilt(smaller)
 
 
@@ -66,7 +66,7 @@ def assert_cut_equals_silenced(model: ModelProto, feeds: Feeds, seed: int = 0) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         onnx.checker.check_model(written, full_check=True)
-    given, made = run(written, feeds), run(network.silenced(keep), feeds)
+    given, made = run(written, feeds), run(network.masked_reference(keep), feeds)
     assert given.keys() == original.keys()
     for name, expected in made.items():
         np.testing.assert_allclose(

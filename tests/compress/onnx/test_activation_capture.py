@@ -204,11 +204,11 @@ def test_a_repair_tells_removed_twins_by_those_that_stay(kind: str, reset: int) 
     }
     keep = {f"units:{kind.lower()}_0.forward": np.arange(UNITS)}
     repaired = repair(network.arrays(), network.declaration(), keep, moments)
-    small, _ = axes.take(repaired, network.declaration(), keep)
+    small, _ = axes.select_components(repaired, network.declaration(), keep)
     expected = run(model, b.feeds)["y"]
     plain = np.abs(run(cut(network, keep).model(), b.feeds)["y"] - expected).max()
     made = run(network.rebuilt(small).model(), b.feeds)["y"]
     assert plain > 0.3
     np.testing.assert_allclose(made, expected, rtol=0, atol=0.01 * np.abs(expected).max())
-    silent = run(network.rebuilt(repaired).silenced(keep), b.feeds)["y"]
+    silent = run(network.rebuilt(repaired).masked_reference(keep), b.feeds)["y"]
     np.testing.assert_allclose(made, silent, rtol=1e-5, atol=1e-5)

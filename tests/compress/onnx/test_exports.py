@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import read_graph
-from isslim.compress.pruning.moments import Moments, Observed
-from isslim.compress.pruning.ranking import learn, prune
+from isslim.compress.pruning.moments import ActivationStatistics, Moments
+from isslim.compress.pruning.ranking import prune, rank_components
 from tests.compress.onnx.proving import assert_cut_equals_silenced, cut, run
 
 STEPS, BATCH, VOCABULARY, WIDTH, UNITS = 5, 3, 11, 6, 8
@@ -178,11 +178,11 @@ def test_all_seven_keep_the_same_units_and_give_the_same_outputs(
             ).items():
                 new = Moments.of(rows)
                 moments[site] = moments[site] + new if site in moments else new
-        observed = Observed(moments, STEPS * BATCH * len(runs))
-        learned = learn(
-            network.arrays(), declaration, observed, prunable=list(declaration.axes), least_kept=2
+        observed = ActivationStatistics(moments, STEPS * BATCH * len(runs))
+        removal_plan = rank_components(
+            network.arrays(), declaration, observed, prunable=list(declaration.axes), min_kept=2
         )
-        pruned = prune(learned, 0.5)
+        pruned = prune(removal_plan, 0.5)
         kept[exporter] = [pruned.keep[axis].tolist() for axis in declaration.axes]
         outputs[exporter] = run(
             network.rebuilt(pruned.arrays).model(), {"tokens": runs[0].numpy()}

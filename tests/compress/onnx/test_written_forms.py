@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
-from isslim.compress.onnx.normalise.preparing import prepared
+from isslim.compress.onnx.normalise.preparing import prepare
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 from tests.compress.onnx.proving import assert_cut_equals_silenced, run
 
@@ -262,8 +262,8 @@ def test_batch_first_layers_are_rewritten_to_what_onnx_runtime_runs(tmp_path: ob
     squeeze.input[1] = "third"  # (B, T, 1, H)
     path = tmp_path / "first.onnx"  # type: ignore[operator]
     path.write_bytes(turned.SerializeToString())
-    made = prepared(path)
-    assert "layout=1" in made.told
+    made = prepare(path)
+    assert "layout=1" in made.changes
     whole = ModelProto.FromString(made.path.read_bytes())
     # The same layer with its input and output turned by hand.
     expected = run(steps_first, {"x": b.feeds["x"].transpose(1, 0, 2)})["y"].transpose(1, 0, 2)

@@ -50,9 +50,9 @@ def test_number_on_the_last_line_is_the_value_and_a_graph_is_judged_once(
     copy.write_bytes(bytes(80))
     assert own.value(copy, "another") == 10.0
     assert (tmp_path / "calls").read_text() == "xx"
-    assert "evaluation `own`" in own.told
-    assert "lower is better" in own.told
-    assert "run 2 times" in own.told
+    assert "evaluation `own`" in own.description
+    assert "lower is better" in own.description
+    assert "run 2 times" in own.description
 
 
 @pytest.mark.parametrize(

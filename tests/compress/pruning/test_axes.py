@@ -31,7 +31,7 @@ def random_network(spec: LstmSpec, seed: int = 0) -> LstmLanguageModel:
     return network
 
 
-def random_keep(declaration: axes.Declaration, seed: int) -> dict[str, np.ndarray]:
+def random_keep(declaration: axes.NetworkAxes, seed: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     return {
         axis: np.sort(generator.choice(size, max(1, size // 2), replace=False))
@@ -83,7 +83,7 @@ def test_taken_network_equals_full_network_with_removed_units_held_at_zero(spec:
     tokens = torch.randint(spec.vocabulary, (9, 3), generator=torch.Generator().manual_seed(1))
     for seed in range(3):
         keep = random_keep(declaration, seed)
-        small, _ = axes.take(network.arrays(), declaration, keep)
+        small, _ = axes.select_components(network.arrays(), declaration, keep)
         found = scores(from_arrays(small, tied=spec.tied), tokens)
         np.testing.assert_allclose(found, held_at_zero(network, keep, tokens), rtol=0, atol=1e-5)
 
@@ -93,8 +93,8 @@ def test_silenced_network_equals_taken_network(spec: LstmSpec) -> None:
     network, declaration = random_network(spec), declare(spec)
     tokens = torch.randint(spec.vocabulary, (9, 3), generator=torch.Generator().manual_seed(1))
     keep = random_keep(declaration, 4)
-    small, _ = axes.take(network.arrays(), declaration, keep)
-    silent = axes.silence(network.arrays(), declaration, keep)
+    small, _ = axes.select_components(network.arrays(), declaration, keep)
+    silent = axes.mask_components(network.arrays(), declaration, keep)
     np.testing.assert_allclose(
         scores(from_arrays(small, tied=spec.tied), tokens),
         scores(from_arrays(silent, tied=spec.tied), tokens),
@@ -129,9 +129,9 @@ def test_energy_is_the_squared_norm_of_every_slice() -> None:
     spec = SPECS[1]
     network, declaration = random_network(spec), declare(spec)
     arrays = network.arrays()
-    everything = declaration.everything()["units:lstm1"]
-    for unit, found in enumerate(axes.energy(arrays, declaration, "units:lstm1")):
-        silent = axes.silence(
+    everything = declaration.all_components()["units:lstm1"]
+    for unit, found in enumerate(axes.group_squared_norms(arrays, declaration, "units:lstm1")):
+        silent = axes.mask_components(
             arrays, declaration, {"units:lstm1": np.setdiff1d(everything, [unit])}
         )
         # The four gate rows cross the unit's own recurrent column: those entries stand in two
@@ -157,8 +157,8 @@ def test_inputs_are_never_changed() -> None:
     network, declaration = random_network(SPECS[0]), declare(SPECS[0])
     arrays = network.arrays()
     before = {name: array.copy() for name, array in arrays.items()}
-    axes.take(arrays, declaration, random_keep(declaration, 0))
-    axes.silence(arrays, declaration, random_keep(declaration, 0))
+    axes.select_components(arrays, declaration, random_keep(declaration, 0))
+    axes.mask_components(arrays, declaration, random_keep(declaration, 0))
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, before[name])
 
@@ -167,8 +167,8 @@ def test_inputs_are_never_changed() -> None:
 def test_what_was_taken_out_can_be_put_back_as_zeros(spec: LstmSpec) -> None:
     network, declaration = random_network(spec), declare(spec)
     keep = random_keep(declaration, 1)
-    small, _ = axes.take(network.arrays(), declaration, keep)
-    full = axes.put_back(small, declaration, keep)
-    expected = axes.silence(network.arrays(), declaration, keep)
+    small, _ = axes.select_components(network.arrays(), declaration, keep)
+    full = axes.scatter_components(small, declaration, keep)
+    expected = axes.mask_components(network.arrays(), declaration, keep)
     assert full.keys() == expected.keys()
     assert all(np.array_equal(full[name], expected[name]) for name in full)

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from isslim.compress.errors import UnknownArchitecture
 from isslim.compress.export.quantize import quantize
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.latency_curve import fit
@@ -24,10 +24,10 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.verification import verify_graph
 from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.ranking import learn, prune, remaining
+from isslim.compress.pruning.ranking import prune, rank_components, remaining
 from isslim.compress.pruning.rotation import linear_axes, rotate, rotated_moments
 from isslim.runtime.language.scoring import perplexity
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -96,11 +96,11 @@ def test_logits_are_those_of_both_matrices_by_hand(name: str) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_put_in_and_multiplied_back_the_function_stays(name: str) -> None:
     network = drawn(PLAIN[name])
-    arrays, declaration = bottleneck.inserted(network.arrays(), network.declaration())
+    arrays, declaration = bottleneck.insert(network.arrays(), network.declaration())
     assert declaration == network.rebuilt(arrays).declaration()
     np.testing.assert_allclose(logits(network.rebuilt(arrays)), logits(network), rtol=0, atol=1e-6)
     narrow = drawn(NARROW[name])
-    plain, folded = bottleneck.folded(narrow.arrays(), narrow.declaration())
+    plain, folded = bottleneck.fold(narrow.arrays(), narrow.declaration())
     assert folded == network.declaration() == narrow.rebuilt(plain).declaration()
     np.testing.assert_allclose(logits(narrow.rebuilt(plain)), logits(narrow), rtol=0, atol=1e-5)
 
@@ -116,8 +116,10 @@ def test_its_basis_is_free(name: str) -> None:
         turned.arrays()["bottleneck.bias"], network.arrays()["bottleneck.bias"], atol=0.01
     )
     np.testing.assert_allclose(logits(turned), logits(network), rtol=0, atol=1e-5)
-    found = rotated_moments(observe(network, TOKENS).moments, declaration, "bottleneck", basis)
-    for site, expected in observe(turned, TOKENS).moments.items():
+    found = rotated_moments(
+        collect_activations(network, TOKENS).moments, declaration, "bottleneck", basis
+    )
+    for site, expected in collect_activations(turned, TOKENS).moments.items():
         np.testing.assert_allclose(found[site].mean, expected.mean, rtol=0, atol=1e-5)
         np.testing.assert_allclose(found[site].second, expected.second, rtol=0, atol=1e-5)
 
@@ -126,23 +128,23 @@ def test_its_basis_is_free(name: str) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_cut_equals_its_reference_and_is_counted_right(name: str, share: float) -> None:
     network = drawn(PLAIN[name])
-    observed, prunable = observe(network, TOKENS), list(network.declaration().axes)
-    learned = learn(
-        network.arrays(), network.declaration(), observed, prunable=prunable, narrowed=True
+    observed, prunable = collect_activations(network, TOKENS), list(network.declaration().axes)
+    removal_plan = rank_components(
+        network.arrays(), network.declaration(), observed, prunable=prunable, insert_bottleneck=True
     )
-    assert learned.whole == network.declaration()
+    assert removal_plan.whole == network.declaration()
     np.testing.assert_allclose(
-        logits(network.rebuilt(learned.arrays)), logits(network), rtol=0, atol=1e-5
+        logits(network.rebuilt(removal_plan.arrays)), logits(network), rtol=0, atol=1e-5
     )
-    pruned = prune(learned, share)
+    pruned = prune(removal_plan, share)
     small, reference = network.rebuilt(pruned.arrays), network.rebuilt(pruned.reference)
     np.testing.assert_allclose(logits(small), logits(reference), rtol=0, atol=1e-5)
-    assert small.declaration() == pruned.declaration == remaining(learned, share)
+    assert small.declaration() == pruned.declaration == remaining(removal_plan, share)
     assert {axis: len(index) for axis, index in pruned.keep.items()} == dict(
         pruned.declaration.axes
     )
     assert (
-        axes.put_back(pruned.arrays, reference.declaration(), pruned.keep).keys()
+        axes.scatter_components(pruned.arrays, reference.declaration(), pruned.keep).keys()
         == pruned.reference.keys()
     )
     assert bottleneck.pays(pruned.declaration) is ("bottleneck" in pruned.declaration.axes)
@@ -150,33 +152,33 @@ def test_a_cut_equals_its_reference_and_is_counted_right(name: str, share: float
 
 def test_a_little_cut_leaves_no_bottleneck_and_a_deep_one_does() -> None:
     network = low_rank()
-    learned = learn(
+    removal_plan = rank_components(
         network.arrays(),
         network.declaration(),
-        observe(network, TOKENS),
+        collect_activations(network, TOKENS),
         prunable=["embedding"],
-        narrowed=True,
+        insert_bottleneck=True,
     )
     # Of the embedding and the bottleneck alone.
-    assert "bottleneck" not in prune(learned, 0.1).declaration.axes
-    assert prune(learned, 0.8).declaration.axes["bottleneck"] <= 6
+    assert "bottleneck" not in prune(removal_plan, 0.1).declaration.axes
+    assert prune(removal_plan, 0.8).declaration.axes["bottleneck"] <= 6
 
 
 def test_a_decoder_of_low_rank_is_found_and_costs_less_than_units_do() -> None:
     network = low_rank()
-    observed, whole = observe(network, TOKENS), network.declaration()
+    observed, whole = collect_activations(network, TOKENS), network.declaration()
     expected = logits(network)
 
-    def error(narrowed: bool, share: float) -> tuple[float, int, axes.Declaration]:
-        learned = learn(
-            network.arrays(), whole, observed, prunable=list(whole.axes), narrowed=narrowed
+    def error(narrowed: bool, share: float) -> tuple[float, int, axes.NetworkAxes]:
+        removal_plan = rank_components(
+            network.arrays(), whole, observed, prunable=list(whole.axes), insert_bottleneck=narrowed
         )
         mild, bold = 0.0, 1.0
         for _ in range(20):
             middle = (mild + bold) / 2
-            fits = axes.mult_adds(remaining(learned, middle)) <= share * axes.mult_adds(whole)
+            fits = axes.mult_adds(remaining(removal_plan, middle)) <= share * axes.mult_adds(whole)
             mild, bold = (mild, middle) if fits else (middle, bold)
-        pruned = prune(learned, bold)
+        pruned = prune(removal_plan, bold)
         off = float(
             np.square(logits(network.rebuilt(pruned.arrays)) - expected).mean() / expected.var()
         )
@@ -200,7 +202,7 @@ def test_rows_weigh_as_often_as_their_tokens_stand_in_the_text() -> None:
         arrays["bottleneck.weight"].astype(np.float64),
     )
     for site, matrix, through in (("decoder", decoder, np.eye(4)), ("bottleneck", below, below)):
-        felt = bottleneck.felt(matrix, sites[site], arrays, declaration, frequencies)
+        felt = bottleneck.sensitivity(matrix, sites[site], arrays, declaration, frequencies)
         expected: NDArray[np.float64] = np.zeros((matrix.shape[1], matrix.shape[1]))
         for row, count in zip(decoder, frequencies, strict=True):
             seen = row @ through
@@ -208,12 +210,12 @@ def test_rows_weigh_as_often_as_their_tokens_stand_in_the_text() -> None:
         np.testing.assert_allclose(felt.T @ felt, expected, rtol=1e-9)
     gates = arrays["layers.1.weight_ih_l0"].astype(np.float64)
     np.testing.assert_array_equal(
-        bottleneck.felt(gates, sites["layers.1"], arrays, declaration, frequencies), gates
+        bottleneck.sensitivity(gates, sites["layers.1"], arrays, declaration, frequencies), gates
     )
 
 
 def test_frequencies_are_counts_of_the_observed_text() -> None:
-    frequencies = observe(drawn(PLAIN["lstm"]), TOKENS).frequencies
+    frequencies = collect_activations(drawn(PLAIN["lstm"]), TOKENS).frequencies
     assert frequencies is not None
     np.testing.assert_array_equal(frequencies, [TOKENS.tolist().count(each) for each in range(V)])
 
@@ -222,7 +224,7 @@ def test_a_latency_curve_of_the_original_prices_it_as_the_decoder() -> None:
     sizes = [(6, 10, 9), (3, 10, 9), (6, 5, 9), (6, 10, 4), (3, 5, 4), (2, 3, 3)]
     plain = [LstmLanguageModel(LstmSpec(V, e, (one, two))).declaration() for e, one, two in sizes]
 
-    def work(declaration: axes.Declaration, site: str) -> int:
+    def work(declaration: axes.NetworkAxes, site: str) -> int:
         named = next(each for each in declaration.sites if each.name == site)
         return sum(math.prod(axes.shape(declaration, reader.parameter)) for reader in named.readers)
 
@@ -236,12 +238,14 @@ def test_a_latency_curve_of_the_original_prices_it_as_the_decoder() -> None:
 def test_where_it_does_not_fit() -> None:
     tied = LstmLanguageModel(LstmSpec(V, 9, (10, 9), tied=True))
     few = LstmLanguageModel(LstmSpec(30, 6, (10, 9)))
-    assert bottleneck.fits(PLAIN["lstm"].declaration())
-    assert not any(bottleneck.fits(each.declaration()) for each in (tied, few, NARROW["lstm"]))
+    assert bottleneck.is_applicable(PLAIN["lstm"].declaration())
+    assert not any(
+        bottleneck.is_applicable(each.declaration()) for each in (tied, few, NARROW["lstm"])
+    )
     with pytest.raises(ValueError, match="a tied model has no bottleneck"):
         LstmLanguageModel(LstmSpec(V, 9, (10, 9), tied=True, bottleneck=4))
     highway = RhnLanguageModel(RhnSpec(V, 9, 9, 2, tied=True))
-    assert not bottleneck.fits(highway.declaration())
+    assert not bottleneck.is_applicable(highway.declaration())
     assert not bottleneck.pays(PLAIN["lstm"].declaration())
 
 
@@ -249,10 +253,10 @@ def test_where_it_does_not_fit() -> None:
 def test_the_graph_says_what_torch_says(name: str, tmp_path: Path) -> None:
     network = drawn(NARROW[name])
     export(network, tmp_path / "narrow.onnx")
-    check = verify_graph(VariantSession(tmp_path / "narrow.onnx"), network, TOKENS, "narrow")
+    check = verify_graph(LanguageSession(tmp_path / "narrow.onnx"), network, TOKENS, "narrow")
     assert check.error < 1e-5
     assert "softmax" in quantize(tmp_path / "narrow.onnx", tmp_path / "int8.onnx").parts
-    exact, rough = (VariantSession(tmp_path / f"{each}.onnx") for each in ("narrow", "int8"))
+    exact, rough = (LanguageSession(tmp_path / f"{each}.onnx") for each in ("narrow", "int8"))
     text = TOKENS[:400].tolist()
     assert perplexity(rough, text, 0) == pytest.approx(perplexity(exact, text, 0), rel=0.01)
 
@@ -295,7 +299,7 @@ def shallow(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("shallow")
     narrow = LstmLanguageModel(LstmSpec(len(WORDS), 8, (16, 6), bottleneck=3), dropout=0.1)
     found = train_small(narrow, folder, {}).network
-    plain, _ = bottleneck.folded(found.arrays(), found.declaration())
+    plain, _ = bottleneck.fold(found.arrays(), found.declaration())
     torch.save(
         {name: torch.from_numpy(array) for name, array in plain.items()}, folder / "model.pt"
     )
@@ -304,7 +308,7 @@ def shallow(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.mark.parametrize("mode", ["calibrate", "learn"])
 def test_it_goes_the_whole_way_from_upload_to_answers(
-    mode: Literal["calibrate", "learn"], shallow: Trained, tmp_path: Path
+    mode: Literal["calibrate", "rank_components"], shallow: Trained, tmp_path: Path
 ) -> None:
     recipe = Recipe(name="shallow", mode=mode, budget=Budget(size_ratio=0.6), learn_epochs=1.0)
     bundle = BundleStore(StoreSettings(home=tmp_path)).open(compress_in(tmp_path, shallow, recipe))

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.moments import ENOUGH_ROWS, shortages
-from isslim.compress.pruning.ranking import Learned, kept, learn, prune
-from isslim.compress.search.ablation import ablated
-from isslim.compress.search.budget import find
+from isslim.compress.pruning.ranking import RemovalPlan, kept_indices, prune, rank_components
+from isslim.compress.search.ablation import rank_by_ablation
+from isslim.compress.search.budget import find_within_budget
 from isslim.runtime.graphs.recorded_inputs import write_runs
 from isslim.types.recipe import Budget, Recipe
 
@@ -36,7 +36,7 @@ class Denoiser(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, Learned]:
+def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, RemovalPlan]:
     folder = tmp_path_factory.mktemp("few")
     torch.manual_seed(3)
     model = Denoiser().eval()
@@ -57,7 +57,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, Learned]:
         ]
         write_runs(folder / f"{name}.npz", runs)
     task = read_task(
-        Inputs(
+        UploadedFiles(
             folder / "graph.onnx",
             calibration=folder / "calibration.npz",
             held_out=folder / "held-out.npz",
@@ -65,17 +65,17 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, Learned]:
         Recipe(budget=Budget(size_ratio=0.7)),
     )
     declaration = task.original.declaration()
-    observed = task.observe(lambda done, message: None)
+    observed = task.collect_activations(lambda done, message: None)
     assert shortages(observed)[0].startswith("40 rows were observed for the 24 inputs of `")
     assert f"{ENOUGH_ROWS} rows an input" in shortages(observed)[0]
-    return task, learn(
+    return task, rank_components(
         task.original.arrays(), declaration, observed, prunable=task.prunable(declaration)
     )
 
 
-def losses(task, learned: Learned, share: float) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def losses(task, removal_plan: RemovalPlan, share: float) -> dict[str, float]:  # type: ignore[no-untyped-def]
     return {
-        each: task.judge(task.original.rebuilt(prune(learned, share, each).arrays)).loss
+        each: task.evaluate(task.original.rebuilt(prune(removal_plan, share, each).arrays)).loss
         for each in ("inputs", "means", "nothing")
     }
 
@@ -83,9 +83,11 @@ def losses(task, learned: Learned, share: float) -> dict[str, float]:  # type: i
 def test_the_chosen_candidate_is_never_worse_than_with_its_units_at_zero(
     few, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
-    task, learned = few
-    outcome = find(learned, task, task.recipe, tmp_path, lambda done, message: None)
-    by = losses(task, learned, outcome.pruned.share)
+    task, removal_plan = few
+    outcome = find_within_budget(
+        removal_plan, task, task.recipe, tmp_path, lambda done, message: None
+    )
+    by = losses(task, removal_plan, outcome.pruned.share)
     assert outcome.quality is not None
     assert outcome.quality.loss == pytest.approx(min(by.values()), abs=1e-9)
     assert outcome.pruned.correction == min(by, key=lambda each: by[each])
@@ -94,28 +96,28 @@ def test_the_chosen_candidate_is_never_worse_than_with_its_units_at_zero(
 
 
 def test_more_removed_is_not_better_and_nothing_does_damage(few) -> None:  # type: ignore[no-untyped-def]
-    task, learned = few
-    found = [losses(task, learned, share) for share in (0.1, 0.3, 0.5, 0.7)]
+    task, removal_plan = few
+    found = [losses(task, removal_plan, share) for share in (0.1, 0.3, 0.5, 0.7)]
     for one, other in itertools.pairwise(found):
         assert min(one.values()) <= 1.02 * min(other.values())
     assert all(each["inputs"] <= 1.3 * each["nothing"] for each in found)
 
 
 def test_units_are_ordered_by_what_becomes_of_the_outputs_without_each(few) -> None:  # type: ignore[no-untyped-def]
-    task, learned = few
-    tried = ablated(learned, task, lambda done, message: None)
+    task, removal_plan = few
+    tried = rank_by_ablation(removal_plan, task, lambda done, message: None)
     assert tried is not None
-    assert sorted(tried.order) == sorted(learned.order)
+    assert sorted(tried.order) == sorted(removal_plan.order)
     # The slow way: one graph of one unit less at a time, on the observed runs, without the code
     # that silences.
-    (axis,) = learned.declaration.axes
+    (axis,) = removal_plan.declaration.axes
     slow = {}
-    for _, unit in learned.order:
+    for _, unit in removal_plan.order:
         keep = {axis: np.setdiff1d(np.arange(UNITS), [unit])}
-        small, _ = axes.take(learned.arrays, learned.declaration, keep)
-        slow[unit] = task.observed_loss(task.original.rebuilt(small))
-    wanted = [unit for _, unit in learned.order if slow[unit] is not None]
+        small, _ = axes.select_components(removal_plan.arrays, removal_plan.declaration, keep)
+        slow[unit] = task.calibration_loss(task.original.rebuilt(small))
+    wanted = [unit for _, unit in removal_plan.order if slow[unit] is not None]
     wanted.sort(key=lambda unit: slow[unit])
     found = [slow[unit] for _, unit in tried.order]
     np.testing.assert_allclose(found, [slow[unit] for unit in wanted], rtol=1e-3)
-    assert kept(tried, 0.3)[1] == pytest.approx(kept(learned, 0.3)[1])
+    assert kept_indices(tried, 0.3)[1] == pytest.approx(kept_indices(removal_plan, 0.3)[1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.networks.lstm import (
     LstmLanguageModel,
     LstmSpec,
@@ -18,7 +18,7 @@ from isslim.compress.kinds.language.networks.lstm import (
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.moments import Moments
-from isslim.compress.pruning.ranking import Judged, learn, prune, search
+from isslim.compress.pruning.ranking import Probe, bisect_share, prune, rank_components
 from isslim.compress.pruning.repair import repair
 from isslim.compress.pruning.selection import removal_order
 from tests.compress.pruning.test_axes import random_network, scores
@@ -90,11 +90,11 @@ def test_repair_of_redundant_units_loses_nothing(spec: LstmSpec) -> None:
     tokens = torch.randint(spec.vocabulary, (2000,), generator=torch.Generator().manual_seed(2))
     declaration = declare(spec)
     keep = {"units:lstm0": np.setdiff1d(np.arange(spec.units[0]), [5])}
-    repaired = repair(arrays, declaration, keep, observe(network, tokens).moments)
-    small, _ = axes.take(repaired, declaration, keep)
+    repaired = repair(arrays, declaration, keep, collect_activations(network, tokens).moments)
+    small, _ = axes.select_components(repaired, declaration, keep)
     rows = tokens[:90].view(9, 10)
     whole = scores(network, rows)
-    plain, _ = axes.take(arrays, declaration, keep)
+    plain, _ = axes.select_components(arrays, declaration, keep)
     zeroed = np.abs(scores(from_arrays(plain, tied=spec.tied), rows) - whole).max()
     mended = np.abs(scores(from_arrays(small, tied=spec.tied), rows) - whole).max()
     assert zeroed > 0.2  # the fault that repair exists for
@@ -108,7 +108,10 @@ def test_repair_equals_least_squares_on_the_recorded_inputs() -> None:
     declaration, arrays = declare(spec), network.arrays()
     keep = {"units:lstm1": np.array([0, 2, 3, 6])}
     repaired = repair(
-        arrays, declaration, keep, observe(network, tokens, streams=1, window=4000).moments
+        arrays,
+        declaration,
+        keep,
+        collect_activations(network, tokens, streams=1, window=4000).moments,
     )
     with torch.no_grad():
         values, _ = network.hidden(tokens.view(-1, 1), network.zero_state(1))
@@ -132,10 +135,13 @@ def test_pruned_equals_its_silent_reference(tied: bool) -> None:
     spec = LstmSpec(31, 7, (9, 7), tied=tied)
     network, tokens = observed_network(spec)
     declaration = declare(spec)
-    learned = learn(
-        network.arrays(), declaration, observe(network, tokens), prunable=tuple(declaration.axes)
+    removal_plan = rank_components(
+        network.arrays(),
+        declaration,
+        collect_activations(network, tokens),
+        prunable=tuple(declaration.axes),
     )
-    pruned = prune(learned, 0.5)
+    pruned = prune(removal_plan, 0.5)
     rows = tokens[:90].view(9, 10)
     np.testing.assert_allclose(
         scores(from_arrays(pruned.arrays, tied=tied), rows),
@@ -153,12 +159,12 @@ def test_share_zero_is_the_original_and_the_same_job_gives_the_same_structure(tu
     network, tokens = observed_network(spec)
     declaration = declare(spec)
     first, second = (
-        learn(
+        rank_components(
             network.arrays(),
             declaration,
-            observe(network, tokens),
+            collect_activations(network, tokens),
             prunable=tuple(declaration.axes),
-            turned=turned,
+            rotate_axes=turned,
         )
         for _ in range(2)
     )
@@ -180,14 +186,14 @@ def test_repair_beats_zeroing_on_a_trained_like_model() -> None:
     spec = LstmSpec(31, 16, (24, 24))
     network, tokens = observed_network(spec)
     declaration = declare(spec)
-    learned = learn(
+    removal_plan = rank_components(
         network.arrays(),
         declaration,
-        observe(network, tokens),
+        collect_activations(network, tokens),
         prunable=("units:lstm0", "units:lstm1"),
     )
-    pruned = prune(learned, 0.5)
-    zeroed, _ = axes.take(network.arrays(), declaration, pruned.keep)
+    pruned = prune(removal_plan, 0.5)
+    zeroed, _ = axes.select_components(network.arrays(), declaration, pruned.keep)
 
     def distance(arrays: axes.Arrays) -> float:
         rows = tokens[:300].view(30, 10)
@@ -205,18 +211,18 @@ def test_repair_beats_zeroing_on_a_trained_like_model() -> None:
 def test_search_finds_the_largest_share_within_a_monotone_budget(limit: float) -> None:
     tried = []
 
-    def judge(share: float) -> Judged:
+    def judge(share: float) -> Probe:
         tried.append(share)
-        return Judged(share, share <= limit)
+        return Probe(share, share <= limit)
 
-    found = search(judge, refinements=6)
+    found = bisect_share(judge, refinements=6)
     assert found is not None
     assert limit - 0.01 <= found <= limit
     assert len(tried) == len(set(tried))
 
 
 def test_search_says_none_when_nothing_is_within() -> None:
-    assert search(lambda share: Judged(share, False)) is None
+    assert bisect_share(lambda share: Probe(share, False)) is None
 
 
 def test_groups_of_removals_stay_close_to_one_by_one() -> None:

@@ -7,25 +7,34 @@ import pytest
 from numpy.typing import NDArray
 
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import AxisMismatch, Declaration, Reader, Segment, Site
-from isslim.compress.pruning.moments import Moments, Observed
-from isslim.compress.pruning.ranking import learn
+from isslim.compress.pruning.axes import (
+    AxisMismatch,
+    InputMatrix,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
+from isslim.compress.pruning.moments import ActivationStatistics, Moments
+from isslim.compress.pruning.ranking import rank_components
 from isslim.compress.pruning.repair import Correction, repair
 
 SIZES = {"a": 6, "b": 5}
 
 
-def declared(bias: str | None) -> Declaration:
+def declared(bias: str | None) -> NetworkAxes:
     """One site: `first` reads [a; fixed; b; a * a], `second` reads [b]."""
     own = (Segment(None, 4),)
     first = (Segment("a", 6), Segment(None, 3), Segment("b", 5), Segment("a", 6))
     dimensions = {"first": (own, first), "second": (own, (Segment("b", 5),))}
-    site = Site(
+    site = PreActivation(
         "site",
-        (Reader("first", ("a", "fixed", "b", "a:squared")), Reader("second", ("b:previous",))),
+        (
+            InputMatrix("first", ("a", "fixed", "b", "a:squared")),
+            InputMatrix("second", ("b:previous",)),
+        ),
         bias,
     )
-    return Declaration(SIZES, dimensions | ({bias: (own,)} if bias else {}), (site,), {})
+    return NetworkAxes(SIZES, dimensions | ({bias: (own,)} if bias else {}), (site,), {})
 
 
 def drawn(count: int = 3000) -> NDArray[np.float32]:
@@ -63,7 +72,7 @@ def test_repair_of_concatenated_inputs_equals_least_squares(bias: str | None) ->
     assert best * 0.999 <= found <= 1.01 * best  # the ridge is the difference
     dropped = np.square(wanted - inputs[:, stay] @ joint[:, stay].T).mean()
     assert found < 0.4 * dropped
-    small, declaration = axes.take(repaired, declaration, keep)
+    small, declaration = axes.select_components(repaired, declaration, keep)
     np.testing.assert_allclose(
         inputs[:, stay] @ np.concatenate([small["first"], small["second"]], axis=1).T,
         inputs @ after.T,
@@ -152,20 +161,20 @@ def test_a_component_is_ordered_by_all_the_segments_that_carry_it() -> None:
         for name in declaration.dimensions
     }
     arrays["first"][:, 2] = 0  # component 2 of `a` is silent in its first segment ...
-    only_first = learn(
+    only_first = rank_components(
         arrays,
         declaration,
-        Observed({"site": Moments.of(inputs)}, len(inputs)),
+        ActivationStatistics({"site": Moments.of(inputs)}, len(inputs)),
         prunable=["a"],
-        least_kept=1,
+        min_kept=1,
     )
     arrays["first"][:, 16] = 0  # ... and now in the second too
-    both = learn(
+    both = rank_components(
         arrays,
         declaration,
-        Observed({"site": Moments.of(inputs)}, len(inputs)),
+        ActivationStatistics({"site": Moments.of(inputs)}, len(inputs)),
         prunable=["a"],
-        least_kept=1,
+        min_kept=1,
     )
     assert both.order[0] == ("a", 2)
     assert only_first.order[0] != ("a", 2)
@@ -173,8 +182,10 @@ def test_a_component_is_ordered_by_all_the_segments_that_carry_it() -> None:
 
 def test_a_reader_must_name_one_activation_for_each_segment() -> None:
     declaration = declared("bias")
-    site = Site("site", (Reader("first", ("a",)), *declaration.sites[0].readers[1:]), "bias")
-    wrong = Declaration(declaration.axes, declaration.dimensions, (site,), {})
+    site = PreActivation(
+        "site", (InputMatrix("first", ("a",)), *declaration.sites[0].readers[1:]), "bias"
+    )
+    wrong = NetworkAxes(declaration.axes, declaration.dimensions, (site,), {})
     arrays = {
         name: np.zeros(axes.shape(declaration, name), np.float32) for name in declaration.dimensions
     }

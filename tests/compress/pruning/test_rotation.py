@@ -9,15 +9,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import AxisMismatch, Declaration
-from isslim.compress.pruning.ranking import learn, prune
+from isslim.compress.pruning.axes import AxisMismatch, NetworkAxes
+from isslim.compress.pruning.ranking import prune, rank_components
 from isslim.compress.pruning.rotation import linear_axes, principal_axes, rotate, rotated_moments
 from tests.conftest import WORDS, Trained
 
@@ -78,8 +78,10 @@ def test_moments_of_the_rotated_network_are_those_that_it_is_observed_to_have(na
     declaration, basis = network.declaration(), orthogonal(6)
     tokens = torch.randint(13, (600,), generator=torch.Generator().manual_seed(1))
     turned = network.rebuilt(rotate(network.arrays(), declaration, "embedding", basis))
-    found = rotated_moments(observe(network, tokens).moments, declaration, "embedding", basis)
-    for site, expected in observe(turned, tokens).moments.items():
+    found = rotated_moments(
+        collect_activations(network, tokens).moments, declaration, "embedding", basis
+    )
+    for site, expected in collect_activations(turned, tokens).moments.items():
         np.testing.assert_allclose(found[site].mean, expected.mean, rtol=0, atol=1e-5)
         np.testing.assert_allclose(found[site].second, expected.second, rtol=0, atol=1e-5)
 
@@ -119,7 +121,9 @@ def test_frequent_tokens_weigh_more() -> None:
     with torch.no_grad():
         network.embedding.weight.copy_(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 9.0]]))
     tokens = torch.tensor([0, 1] * 500 + [2])
-    covariance = observe(network, tokens, streams=1).moments["layers.0"].covariance[:2, :2]
+    covariance = (
+        collect_activations(network, tokens, streams=1).moments["layers.0"].covariance[:2, :2]
+    )
     # The rare token's row is the longest, and still the axis of the frequent ones comes first.
     np.testing.assert_allclose(np.abs(principal_axes(covariance)[:, 0]), [1, 0], rtol=0, atol=1e-3)
 
@@ -133,15 +137,15 @@ def test_cut_of_a_trained_embedding_is_no_worse_than_without_rotation_at_any_wid
         for path in (trained.calibration, trained.held_out)
     )
     network, declaration = trained.network, trained.network.declaration()
-    observed, base = observe(network, calibration), perplexity(network, held_out)
+    observed, base = collect_activations(network, calibration), perplexity(network, held_out)
     plain, turned = (
-        learn(
+        rank_components(
             network.arrays(),
             declaration,
             observed,
             prunable=["embedding"],
-            turned=each,
-            least_kept=2,
+            rotate_axes=each,
+            min_kept=2,
         )
         for each in (False, True)
     )
@@ -178,7 +182,7 @@ def test_what_would_change_the_function_is_refused(basis: Any, axis: str, why: s
 def test_axis_that_is_also_a_row_somewhere_is_not_linear() -> None:
     declared = LINEAR["lstm"].declaration()
     rows = axes.Segment("embedding", 6)
-    hidden = Declaration(
+    hidden = NetworkAxes(
         declared.axes,
         {**declared.dimensions, "projection.weight": ((rows,), (axes.Segment(None, 3),))},
         declared.sites,

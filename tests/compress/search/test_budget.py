@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.sizes import parts, recurrent_layers
 from isslim.compress.kinds.language.task import LanguageTask
@@ -43,7 +43,7 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     held_out = sample(trained.network, 0, 400, seed=1)
     texts = Texts(held_out, held_out, held_out, "sampled", "sampled")
     task = LanguageTask(
-        trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, Reading("by hand")
+        trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, IngestReport("by hand")
     )
     measured = measure(task, trained.network, tmp_path, Quiet())
     assert [variant.name for variant in measured.variants] == [
@@ -65,7 +65,7 @@ def test_published_model_keeps_the_speed_budget_as_measured(tmp_path: Path) -> N
     bundle = BundleStore(StoreSettings(home=tmp_path)).open(compress_in(tmp_path, trained, recipe))
     compressed = bundle.manifest.variant("compressed")
     assert compressed is not None
-    assert compressed.sentence.speedup >= 1.5
+    assert compressed.primary_latency.speedup >= 1.5
     report = Report.model_validate_json(bundle.path("report.json").read_text())
     (chosen,) = [point for point in report.curve if point.chosen]
     assert chosen.units == compressed.units

@@ -11,13 +11,13 @@ import pytest
 
 from isslim.compress.contract import Published, Quality
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.task import LanguageTask
-from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.ranking import Learned, learn
-from isslim.compress.search.budget import LEAST_GAIN, Known, find, gain
-from isslim.compress.search.candidates import AIM, ROUNDS, TUNED_ROUNDS, _Spending
+from isslim.compress.pruning.ranking import RemovalPlan, rank_components
+from isslim.compress.search.budget import MIN_GAIN, Known, find_within_budget, gain
+from isslim.compress.search.candidates import AIM, ROUNDS, TUNED_ROUNDS, _QualityAim
 from isslim.types.manifest import Estimate
 from isslim.types.quality import keeps
 from isslim.types.recipe import Budget, Recipe
@@ -31,7 +31,7 @@ class Judged(LanguageTask):
 
     slope, floor, width, count = 1.0, 0.0, 0.0, 5000
 
-    def judge(self, network: object) -> Quality:
+    def evaluate(self, network: object) -> Quality:
         removed = 1 - axes.parameters(network.declaration()) / axes.parameters(
             self.original.declaration()
         )  # type: ignore[attr-defined]
@@ -47,9 +47,9 @@ class Judged(LanguageTask):
 
 
 @pytest.fixture(scope="module")
-def prepared(trained: Trained) -> tuple[Judged, Learned]:
+def prepared(trained: Trained) -> tuple[Judged, RemovalPlan]:
     task = read_task(
-        Inputs(
+        UploadedFiles(
             trained.model,
             vocabulary=trained.vocabulary,
             calibration=trained.calibration,
@@ -59,17 +59,24 @@ def prepared(trained: Trained) -> tuple[Judged, Learned]:
     )
     task.__class__ = Judged
     declaration = task.original.declaration()
-    observed = observe(task.original, task.texts.calibration)
-    return task, learn(
+    observed = collect_activations(task.original, task.texts.calibration)
+    return task, rank_components(
         task.original.arrays(), declaration, observed, prunable=tuple(declaration.axes)
     )
 
 
 def refused(
-    task: Judged, learned: Learned, budget: Budget, tmp_path: Path, allowance: float = 1.0
+    task: Judged, removal_plan: RemovalPlan, budget: Budget, tmp_path: Path, allowance: float = 1.0
 ) -> BudgetNotMet | None:
     try:
-        find(learned, task, Recipe(budget=budget), tmp_path, lambda done, message: None, allowance)
+        find_within_budget(
+            removal_plan,
+            task,
+            Recipe(budget=budget),
+            tmp_path,
+            lambda done, message: None,
+            allowance,
+        )
     except BudgetNotMet as answer:
         return answer
     return None
@@ -85,13 +92,13 @@ def test_refusal_names_the_rule_that_turned_down_what_was_possible(
     width: float,
     count: int,
     allowance: float,
-    prepared: tuple[Judged, Learned],
+    prepared: tuple[Judged, RemovalPlan],
     tmp_path: Path,
 ) -> None:
-    task, learned = prepared
+    task, removal_plan = prepared
     task.slope, task.floor, task.width, task.count = slope, floor, width, count
     budget = Budget(perplexity_rise=LIMIT)
-    answer = refused(task, learned, budget, tmp_path, allowance)
+    answer = refused(task, removal_plan, budget, tmp_path, allowance)
     if answer is None:
         return
     whole = task.original.declaration()
@@ -115,8 +122,8 @@ def test_refusal_names_the_rule_that_turned_down_what_was_possible(
         ]
         assert told or "(95 %:" in answer.detail
         assert all(each > 100 * LIMIT for each in told)  # as printed
-    elif max(saved) < LEAST_GAIN:
-        assert "saves less than 2% of both is not published (the rule LEAST_GAIN)" in answer.detail
+    elif max(saved) < MIN_GAIN:
+        assert "saves less than 2% of both is not published (the rule MIN_GAIN)" in answer.detail
         assert "gentlest" not in answer.detail
     else:
         assert allowance < 1
@@ -124,11 +131,11 @@ def test_refusal_names_the_rule_that_turned_down_what_was_possible(
 
 
 def test_shares_between_which_no_unit_lies_are_one_point(
-    prepared: tuple[Judged, Learned], tmp_path: Path
+    prepared: tuple[Judged, RemovalPlan], tmp_path: Path
 ) -> None:
-    task, learned = prepared
+    task, removal_plan = prepared
     task.slope, task.floor, task.width, task.count = 40.0, 0.5, 0.0, 5000
-    few = replace(learned, order=learned.order[:3], savings=learned.savings[:3])
+    few = replace(removal_plan, order=removal_plan.order[:3], savings=removal_plan.savings[:3])
     answer = refused(task, few, Budget(perplexity_rise=LIMIT), tmp_path)
     assert answer is not None
     assert [point.removed_share for point in answer.curve] == [0.0]
@@ -141,15 +148,15 @@ def test_saving_work_alone_is_a_gain() -> None:
 
 
 def test_shares_that_were_judged_are_not_told_again(
-    prepared: tuple[Judged, Learned], tmp_path: Path
+    prepared: tuple[Judged, RemovalPlan], tmp_path: Path
 ) -> None:
-    task, learned = prepared
+    task, removal_plan = prepared
     task.slope, task.floor, task.width, task.count = 0.05, 0.0, 0.0, 5000
     told, known = list[str](), Known()
     for allowance in (1.0, 0.8):
         recipe = Recipe(budget=Budget(perplexity_rise=LIMIT))
-        find(
-            learned,
+        find_within_budget(
+            removal_plan,
             task,
             recipe,
             tmp_path,
@@ -161,7 +168,7 @@ def test_shares_that_were_judged_are_not_told_again(
 
 
 def answered(
-    spending: _Spending,
+    spending: _QualityAim,
     estimated: float,
     loss: float,
     *,
@@ -169,21 +176,21 @@ def answered(
     missed: bool = False,
 ) -> float | None:
     within = loss <= LIMIT if kept is None else kept
-    spending.answered(Quality(0.0, estimated), Published(within, missed, loss))
+    spending.record_measurement(Quality(0.0, estimated), Published(within, missed, loss))
     return spending.allowance
 
 
 def test_next_search_allows_what_the_published_figure_leaves() -> None:
-    spending = _Spending(Budget(perplexity_rise=LIMIT), tuned=False)
+    spending = _QualityAim(Budget(perplexity_rise=LIMIT), tuned=False)
     assert spending.allowance == AIM
     assert answered(spending, 0.018, 0.027) == pytest.approx(0.018 / LIMIT * AIM * LIMIT / 0.027)
     assert answered(spending, 0.0125, 0.0185) is None  # within, and enough of it is spent
 
 
 def test_what_is_left_of_the_budget_is_spent_once_more() -> None:
-    spending = _Spending(Budget(perplexity_rise=LIMIT), tuned=False)
+    spending = _QualityAim(Budget(perplexity_rise=LIMIT), tuned=False)
     assert answered(spending, 0.019, 0.012) == pytest.approx(0.019 / 0.012 * AIM)
-    assert "60% of the budget is spent" in spending.told
+    assert "60% of the budget is spent" in spending.description
     # The bolder one breaks it: the one before stands, and no third is measured for what is left
     # between.
     assert answered(spending, 0.03, 0.021) is not None
@@ -191,15 +198,15 @@ def test_what_is_left_of_the_budget_is_spent_once_more() -> None:
 
 
 def test_after_fine_tuning_a_bolder_cut_follows_where_the_budget_is_not_spent() -> None:
-    spending = _Spending(Budget(perplexity_rise=0.05), tuned=True)
+    spending = _QualityAim(Budget(perplexity_rise=0.05), tuned=True)
     assert spending.allowance == 1.5
-    spending.answered(Quality(0.0, 0.074), Published(True, False, -0.097))
+    spending.record_measurement(Quality(0.0, 0.074), Published(True, False, -0.097))
     assert spending.allowance == pytest.approx(
         (0.074 + 0.097) / 0.05 + AIM
     )  # what tuning won back, and the budget
-    spending.answered(Quality(0.0, 0.22), Published(True, False, 0.01))
+    spending.record_measurement(Quality(0.0, 0.22), Published(True, False, 0.01))
     assert spending.allowance > 0.22 / 0.05
-    spending.answered(Quality(0.0, 0.3), Published(False, False, 0.06))
+    spending.record_measurement(Quality(0.0, 0.3), Published(False, False, 0.06))
     assert spending.allowance is None
     assert len(spending._tried) == TUNED_ROUNDS
 
@@ -208,7 +215,7 @@ def test_search_ends_whatever_is_measured() -> None:
     generator = np.random.default_rng(0)
     for tuned in (False, True):
         for _ in range(200):
-            spending, rounds = _Spending(Budget(perplexity_rise=LIMIT), tuned), 0
+            spending, rounds = _QualityAim(Budget(perplexity_rise=LIMIT), tuned), 0
             while spending.allowance is not None:
                 assert np.isfinite(spending.allowance)
                 assert spending.allowance > 0
@@ -225,6 +232,8 @@ def test_search_ends_whatever_is_measured() -> None:
 
 @pytest.mark.parametrize("limit", [0.0, 0.02])
 def test_without_an_estimate_or_a_budget_there_is_one_search(limit: float) -> None:
-    spending = _Spending(Budget(perplexity_rise=limit), tuned=False)
-    spending.answered(Quality(0.0, 0.01) if limit == 0 else None, Published(False, False, 0.05))
+    spending = _QualityAim(Budget(perplexity_rise=limit), tuned=False)
+    spending.record_measurement(
+        Quality(0.0, 0.01) if limit == 0 else None, Published(False, False, 0.05)
+    )
     assert spending.allowance is None

@@ -15,7 +15,7 @@ from isslim.compress import pipeline
 from isslim.compress.contract import Quality
 from isslim.compress.export.quantize import EightBit, Form
 from isslim.compress.inspection.inspect import begin
-from isslim.compress.kinds.registry import Inputs
+from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.search.candidates import ROUNDS
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -48,7 +48,7 @@ def published(
         name="choice", budget=Budget(perplexity_rise=RISE), calibration_tokens=1500, **options
     )
     task, inspection = begin(
-        Inputs(
+        UploadedFiles(
             trained.model,
             vocabulary=trained.vocabulary,
             calibration=trained.calibration,
@@ -67,7 +67,7 @@ def published(
 
         def judge(self, network: Any) -> Quality:
             judged.append(network)
-            return super().judge(network)  # type: ignore[no-any-return]
+            return super().evaluate(network)  # type: ignore[no-any-return]
 
     judged: list[Any] = []
     task.__class__ = Costly

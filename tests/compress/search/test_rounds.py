@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.pruning import axes
-from isslim.compress.search.round_state import Learning
-from isslim.compress.search.rounds import learn_structure
+from isslim.compress.search.round_state import RoundState
+from isslim.compress.search.rounds import run_rounds
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Budget, Recipe
@@ -54,8 +54,8 @@ def silent(done: float, message: str) -> None:
     pass
 
 
-def learnt(network: LanguageModel, texts: Texts, asked: Recipe, work: Path) -> Learning:
-    return learn_structure(
+def learnt(network: LanguageModel, texts: Texts, asked: Recipe, work: Path) -> RoundState:
+    return run_rounds(
         task_of(network, texts, asked), LanguageTrainer(network, texts, asked), work, silent
     )
 
@@ -69,7 +69,7 @@ def task_of(network: LanguageModel, texts: Texts, asked: Recipe) -> LanguageTask
         newline_token="<eos>",
     )
     codec = TextCodec(word_tokenizer(WORDS, "<unk>", "<eos>"), contract)
-    return LanguageTask(network, texts, asked, codec, Reading("made by the test"))
+    return LanguageTask(network, texts, asked, codec, IngestReport("made by the test"))
 
 
 @pytest.mark.parametrize("learner", ["calibrated", "proximal", "l0", "group_lasso"])
@@ -181,18 +181,18 @@ def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
     for moment in (4, 9, 15):
         told = 0
 
-        def tell(done: float, message: str, moment: int = moment) -> None:
+        def progress(done: float, message: str, moment: int = moment) -> None:
             nonlocal told
             told += 1
             if told == moment:
                 raise Killed
 
         with pytest.raises(Killed):
-            learn_structure(
+            run_rounds(
                 task_of(trained.network, texts, asked),
                 LanguageTrainer(trained.network, texts, asked),
                 killed,
-                tell,
+                progress,
             )
     found = learnt(trained.network, texts, asked, killed)
     assert found.network.declaration().axes == expected.network.declaration().axes

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from isslim.compress.errors import TextUnusable
-from isslim.compress.kinds.registry import Inputs, read_task
-from isslim.compress.statistics.overlap import WINDOW, apart, without
+from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.statistics.overlap import WINDOW, remove_overlap, without
 from isslim.types.recipe import Recipe
 from tests.conftest import Trained
 
@@ -33,10 +33,10 @@ def test_shared_stretches_are_found_wherever_they_lie() -> None:
 
 def test_what_is_fitted_gives_way_and_where_it_is_too_short_what_judges() -> None:
     long, short = drawn(2000, 0), drawn(320, 1)
-    (left,), judged, told, _ = apart([torch.cat([long, short])], short)
+    (left,), judged, told, _ = remove_overlap([torch.cat([long, short])], short)
     assert (left.tolist(), judged.tolist()) == (long.tolist(), short.tolist())
     assert told == ", without the 320 tokens that stand in the held-out text, too"
-    (fitted,), judged, _, told = apart([short], torch.cat([short, long]))
+    (fitted,), judged, _, told = remove_overlap([short], torch.cat([short, long]))
     assert (fitted.tolist(), judged.tolist()) == (short.tolist(), long.tolist())
     assert told == ", without the 320 tokens that stand in the calibration or training text, too"
 
@@ -44,7 +44,7 @@ def test_what_is_fitted_gives_way_and_where_it_is_too_short_what_judges() -> Non
 def test_one_text_sent_twice_is_divided(trained: Trained, tmp_path: Path) -> None:
     text = trained.calibration.read_text()
     (tmp_path / "again").write_text(text)
-    inputs = Inputs(
+    inputs = UploadedFiles(
         model=trained.model,
         vocabulary=trained.vocabulary,
         calibration=trained.calibration,
@@ -56,7 +56,7 @@ def test_one_text_sent_twice_is_divided(trained: Trained, tmp_path: Path) -> Non
     )
     assert abs(4 * len(texts.held_out) - len(texts.training)) < 5
     (tmp_path / "again").write_text(text[:900])
-    short = Inputs(
+    short = UploadedFiles(
         model=trained.model,
         vocabulary=trained.vocabulary,
         calibration=tmp_path / "again",
@@ -72,7 +72,7 @@ def test_one_text_sent_twice_is_divided(trained: Trained, tmp_path: Path) -> Non
 def test_a_held_out_text_that_only_repeats_is_said_to(trained: Trained, tmp_path: Path) -> None:
     words = trained.calibration.read_text().split()[:20]
     (tmp_path / "repeated").write_text(" ".join(words * 50))
-    inputs = Inputs(
+    inputs = UploadedFiles(
         model=trained.model, vocabulary=trained.vocabulary, calibration=tmp_path / "repeated"
     )
     texts = read_task(inputs, Recipe()).texts

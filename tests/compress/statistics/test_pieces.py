@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from isslim.compress.kinds.language.activations import UNSEEN_SHARE, observe
+from isslim.compress.kinds.language.activations import UNSEEN_SHARE, collect_activations
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import log_probs
-from isslim.compress.statistics.pieces import MOST, WARM, Pieces, spread
+from isslim.compress.statistics.pieces import MAX_PIECES, WARM, Pieces, spread_pieces
 from tests.conftest import Trained
 
 
@@ -20,7 +20,7 @@ from tests.conftest import Trained
 def test_pieces_are_stretches_of_the_text_from_its_beginning_to_its_end(
     size: int, count: int
 ) -> None:
-    found = spread(torch.arange(size), count)
+    found = spread_pieces(torch.arange(size), count)
     assert (found.rows.diff(dim=0) == 1).all()
     judged = found.flat
     assert len(judged) == found.count == len(set(judged.tolist()))  # none twice
@@ -30,13 +30,13 @@ def test_pieces_are_stretches_of_the_text_from_its_beginning_to_its_end(
         assert int(judged[0]) == found.warm <= WARM
         assert int(judged[-1]) == size - 1
     if count >= size:
-        assert found.count > size - found.warm - MOST
-    assert found.rows.shape[1] <= MOST
+        assert found.count > size - found.warm - MAX_PIECES
+    assert found.rows.shape[1] <= MAX_PIECES
 
 
 def test_text_of_one_token_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
-        spread(torch.zeros(1, dtype=torch.int64), 100)
+        spread_pieces(torch.zeros(1, dtype=torch.int64), 100)
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def slowly(network: LanguageModel, pieces: Pieces) -> list[float]:
 
 def test_log_probabilities_are_those_of_one_piece_after_the_other(trained: Trained) -> None:
     tokens = torch.randint(25, (700,), generator=torch.Generator().manual_seed(0))
-    pieces = spread(tokens, 300)
+    pieces = spread_pieces(tokens, 300)
     np.testing.assert_allclose(
         log_probs(trained.network, pieces), slowly(trained.network, pieces), atol=1e-5
     )  # float32
@@ -62,9 +62,12 @@ def test_log_probabilities_are_those_of_one_piece_after_the_other(trained: Train
 
 def test_warm_up_is_not_observed(trained: Trained) -> None:
     tokens = torch.arange(25).repeat(40)
-    pieces = spread(tokens, 600)
+    pieces = spread_pieces(tokens, 600)
     alone = Pieces(pieces.rows[pieces.warm :], 0)
-    found, cold = observe(trained.network, pieces), observe(trained.network, alone)
+    found, cold = (
+        collect_activations(trained.network, pieces),
+        collect_activations(trained.network, alone),
+    )
     assert found.tokens == cold.tokens == pieces.count
     embedded = "layers.0"
     size = trained.network.declaration().axes["embedding"]
@@ -78,7 +81,7 @@ def test_warm_up_is_not_observed(trained: Trained) -> None:
 
 def test_tokens_that_the_text_lacks_are_observed_a_little(trained: Trained) -> None:
     tokens = torch.arange(20).repeat(100)  # 5 of the 25 tokens are not there
-    found = observe(trained.network, tokens)
+    found = collect_activations(trained.network, tokens)
     count = found.moments["layers.0"].count
     assert len(tokens) < count <= (1 + UNSEEN_SHARE) * len(tokens)
     assert found.frequencies is not None
@@ -94,6 +97,6 @@ def test_tokens_that_the_text_lacks_are_observed_a_little(trained: Trained) -> N
 
 def test_frequencies_are_those_of_the_whole_text(trained: Trained) -> None:
     tokens = torch.arange(24).repeat_interleave(200)
-    found = observe(trained.network, spread(tokens, 500), whole=tokens)
+    found = collect_activations(trained.network, spread_pieces(tokens, 500), whole=tokens)
     assert found.frequencies is not None
     assert found.frequencies.tolist() == [200] * 24 + [0]

@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import Trained
+from isslim.compress.kinds.language.training.plan import TrainingOutcome
 from isslim.compress.training.ranks import joined
 from tests.compress.kinds.language.training.language import PLAN, Executioner, fresh, noisy_text
 
 
-def run(checkpoint: Path | None, dropout: float, epochs: int) -> Trained:
+def run(checkpoint: Path | None, dropout: float, epochs: int) -> TrainingOutcome:
     """Epochs of 50 steps; the network shrinks after the first."""
     plan = replace(PLAN, epochs=epochs, checkpoint_minutes=1e-3)
     valid = noisy_text(300)

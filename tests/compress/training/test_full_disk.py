@@ -14,19 +14,21 @@ import pytest
 
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
-from isslim.compress.search.round_state import Learning, write_state
-from isslim.compress.training.checkpoints import write_checkpoint, write_whole
+from isslim.compress.search.round_state import RoundState, write_state
+from isslim.compress.training.checkpoints import save_training_checkpoint, write_whole
 from isslim.store.artifacts import FULL_DISK
 
 Write = Callable[[Path, LanguageModel], None]
 
 
 def checkpoint(path: Path, network: LanguageModel) -> None:
-    write_checkpoint(path, {"network": "small"}, {"weights": network.state_dict(), "step": 7})
+    save_training_checkpoint(
+        path, {"network": "small"}, {"weights": network.state_dict(), "step": 7}
+    )
 
 
 def state(path: Path, network: LanguageModel) -> None:
-    write_state(path, Learning(network, {"units:lstm0": np.arange(24)}))
+    write_state(path, RoundState(network, {"units:lstm0": np.arange(24)}))
 
 
 @contextmanager

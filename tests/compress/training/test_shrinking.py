@@ -48,7 +48,7 @@ def step(network: LanguageModel, optimizer: torch.optim.Optimizer, tokens: Tenso
 
 def hold(network: LanguageModel, keep: axes.Keep) -> None:
     """Every slice of the removed components to zero, biases included: a dead unit has an activation of zero."""
-    silent = axes.silence(network.arrays(), network.declaration(), keep)
+    silent = axes.mask_components(network.arrays(), network.declaration(), keep)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.copy_(torch.from_numpy(silent[name]))
@@ -83,7 +83,7 @@ def test_steps_after_a_shrink_are_those_of_the_whole_network_with_dead_component
     small, its = shrink(network, own, keep)
     for _ in range(3):
         assert step(small, its, tokens) == pytest.approx(step(network, own, tokens), rel=1e-5)
-        expected, _ = axes.take(network.arrays(), declaration, keep)
+        expected, _ = axes.select_components(network.arrays(), declaration, keep)
         for each, array in small.arrays().items():
             np.testing.assert_allclose(array, expected[each], rtol=1e-4, atol=1e-6)
         for kind in ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "ax"):
@@ -91,7 +91,7 @@ def test_steps_after_a_shrink_are_those_of_the_whole_network_with_dead_component
             if (
                 remembered
             ):  # averaged weights act on no step: only here it shows whether they were taken along
-                expected, _ = axes.take(remembered, declaration, keep)
+                expected, _ = axes.select_components(remembered, declaration, keep)
                 for each, array in memory(small, its, kind).items():
                     np.testing.assert_allclose(array, expected[each], rtol=1e-4, atol=1e-6)
         hold(
@@ -108,7 +108,9 @@ def test_loss_after_a_shrink_is_the_same_although_biases_keep_the_dead_moving() 
                 parameter.uniform_(0.2, 0.6)
     keep = random_keep(network.declaration(), 2)
     biases = {name: array for name, array in network.arrays().items() if "bias" in name}
-    network = network.rebuilt(axes.silence(network.arrays(), network.declaration(), keep) | biases)
+    network = network.rebuilt(
+        axes.mask_components(network.arrays(), network.declaration(), keep) | biases
+    )
     own = OPTIMIZERS["momentum"](network)
     small, its = shrink(network, own, keep)
     tokens = noisy_text(11 * 8).view(8, 11).t()

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import KINDS, AnyGraph, read_runs, write_runs
-from isslim.types.arrays import BadArrays, npz, read_npz
+from isslim.runtime.graphs.recorded_inputs import KINDS, GraphSession, read_runs, write_runs
+from isslim.types.arrays import BadArrays, dump_npz, read_npz
 
 _TYPES = {
     "tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOUBLE, "tensor(float16)": TensorProto.FLOAT16,
@@ -23,7 +23,7 @@ _TYPES = {
 }  # fmt: skip
 
 
-def passing(path: Path, kinds: dict[str, str], shape: list[int | str]) -> AnyGraph:
+def passing(path: Path, kinds: dict[str, str], shape: list[int | str]) -> GraphSession:
     """A graph that gives back what it gets, under `<name>_out`."""
     graph = helper.make_graph(
         [helper.make_node("Identity", [name], [f"{name}_out"]) for name in kinds],
@@ -37,7 +37,7 @@ def passing(path: Path, kinds: dict[str, str], shape: list[int | str]) -> AnyGra
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path
     )
-    return AnyGraph(path)
+    return GraphSession(path)
 
 
 def test_every_type_comes_back_as_it_was_from_lists_and_from_a_file(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 def test_runs_that_are_not_numbered_are_told_how_to_be(tmp_path: Path) -> None:
     graph = passing(tmp_path / "passing.onnx", {"x": "tensor(float)"}, ["n"])
     (run,) = read_runs(
-        npz({"first/x": np.zeros(2, np.float32), "second/x": np.zeros(2, np.float32)})
+        dump_npz({"first/x": np.zeros(2, np.float32), "second/x": np.zeros(2, np.float32)})
     )
     with pytest.raises(InputsRefused) as refusal:
         graph.checked(run)
@@ -140,7 +140,7 @@ def test_runs_come_in_order_and_in_both_forms(tmp_path: Path) -> None:
     write_runs(tmp_path / "runs.npz", runs)
     for content in (
         (tmp_path / "runs.npz").read_bytes(),
-        npz({f"{i}/{k}": a for i, r in enumerate(runs) for k, a in r.items()}),
+        dump_npz({f"{i}/{k}": a for i, r in enumerate(runs) for k, a in r.items()}),
     ):
         found = read_runs(content)
         assert [list(run) for run in found] == [["x", "a/b"]] * 12
@@ -149,7 +149,7 @@ def test_runs_come_in_order_and_in_both_forms(tmp_path: Path) -> None:
             for one, other in zip(found, runs, strict=True)
             for name in one
         )
-    (single,) = read_runs(npz({"x": runs[3]["x"], "a/b": runs[3]["a/b"]}))
+    (single,) = read_runs(dump_npz({"x": runs[3]["x"], "a/b": runs[3]["a/b"]}))
     assert list(single) == ["x", "a/b"]
     np.savez_compressed(tmp_path / "numpys.npz", x=runs[1]["x"])
     (packed,) = read_runs((tmp_path / "numpys.npz").read_bytes())
@@ -157,7 +157,7 @@ def test_runs_come_in_order_and_in_both_forms(tmp_path: Path) -> None:
 
 
 def test_file_of_more_than_is_allowed_is_refused_before_it_is_read() -> None:
-    content = npz({"x": np.zeros(1000, np.float64)})
+    content = dump_npz({"x": np.zeros(1000, np.float64)})
     assert read_npz(content, 9000)["x"].shape == (1000,)
     with pytest.raises(BadArrays, match="at most 7,000"):
         read_npz(content, 7000)
@@ -167,9 +167,9 @@ def test_file_of_more_than_is_allowed_is_refused_before_it_is_read() -> None:
 
 def test_names_of_all_kinds_are_kept() -> None:
     names = ["file", "args", "allow_pickle", "x.npy", "a/b", "", "é", "../up", "onnx::MatMul_3"]
-    assert list(read_npz(npz({name: np.ones(1) for name in names}))) == names
+    assert list(read_npz(dump_npz({name: np.ones(1) for name in names}))) == names
 
 
 def test_objects_that_are_no_texts_are_not_written() -> None:
     with pytest.raises(ValueError, match="allow_pickle"):
-        npz({"x": np.array([{"a": 1}], dtype=object)})
+        dump_npz({"x": np.array([{"a": 1}], dtype=object)})

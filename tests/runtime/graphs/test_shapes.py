@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import Inputs, Ports
-from isslim.runtime.graphs.shapes import Shape, chosen, shaped, sizes
+from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays
+from isslim.runtime.graphs.shapes import Shape, run_of_shape, runs_to_time, sizes
 
 
-def ports(**inputs: list[int | str | None]) -> Ports:
-    found = Ports()
+def ports(**inputs: list[int | str | None]) -> GraphInterface:
+    found = GraphInterface()
     found.inputs = {name: ("tensor(float)", shape) for name, shape in inputs.items()}
     return found
 
 
-def run(steps: int, batch: int) -> Inputs:
+def run(steps: int, batch: int) -> NamedArrays:
     array: np.ndarray[Any, Any] = np.arange(steps * batch * 2, dtype=np.float32).reshape(
         steps, batch, 2
     )
@@ -34,27 +34,27 @@ NAMED = ports(x=["seq_len", "batch_size", 2], lengths=["batch_size"], h=[1, "bat
 
 def test_median_smallest_and_largest_are_chosen_by_their_entries() -> None:
     runs = [run(steps, 2) for steps in (9, 3, 5, 7, 1)]
-    found = chosen(runs)
+    found = runs_to_time(runs)
     assert {which: len(each["x"]) for which, each in found.items()} == {
         "median": 5,
         "smallest": 1,
         "largest": 9,
     }
-    assert list(chosen([run(4, 1), run(4, 1)])) == ["median"]
+    assert list(runs_to_time([run(4, 1), run(4, 1)])) == ["median"]
     # What a bundle keeps of them is chosen again in the same way.
-    assert [len(each["x"]) for each in chosen(list(found.values())).values()] == [5, 1, 9]
-    made, told = shaped(NAMED, runs, Shape(which="largest"))
+    assert [len(each["x"]) for each in runs_to_time(list(found.values())).values()] == [5, 1, 9]
+    made, told = run_of_shape(NAMED, runs, Shape(which="largest"))
     assert made is runs[0]
     assert told == "the largest recorded run (x: 9 x 2 x 2, lengths: 2, h: 1 x 2 x 1)"
-    assert shaped(NAMED, runs, Shape(), random=True)[1].startswith("the median random run (")
+    assert run_of_shape(NAMED, runs, Shape(), random=True)[1].startswith("the median random run (")
     with pytest.raises(InputsRefused, match="no run of another size"):
-        shaped(NAMED, runs[:1], Shape(which="smallest"))
+        run_of_shape(NAMED, runs[:1], Shape(which="smallest"))
 
 
 def test_runs_are_repeated_and_cut_along_the_dimensions_that_count() -> None:
     recorded = run(4, 3)
     recorded["lengths"] = np.array([4, 2, 3])
-    made, told = shaped(NAMED, [recorded], Shape(6, 5))
+    made, told = run_of_shape(NAMED, [recorded], Shape(6, 5))
     assert (
         told == "the median recorded run, repeated or cut (x: 6 x 5 x 2, lengths: 5, h: 1 x 5 x 1)"
     )
@@ -64,7 +64,7 @@ def test_runs_are_repeated_and_cut_along_the_dimensions_that_count() -> None:
             assert (made["x"][step, sequence] == recorded["x"][step % 4, sequence % 3]).all()
     assert made["lengths"].tolist() == [6, 2, 3, 6, 2]
     assert made["h"][0, :, 0].tolist() == [0, 1, 2, 0, 1]
-    short, _ = shaped(NAMED, [recorded], Shape(2))
+    short, _ = run_of_shape(NAMED, [recorded], Shape(2))
     assert short["x"].shape == (2, 3, 2)
     assert short["lengths"].tolist() == [2, 2, 2]
     assert recorded["x"].shape == (4, 3, 2)
@@ -90,8 +90,10 @@ def test_runs_are_repeated_and_cut_along_the_dimensions_that_count() -> None:
         ),
     ],
 )
-def test_what_names_do_not_tell_is_not_guessed(given: Ports, asked: Shape, words: str) -> None:
+def test_what_names_do_not_tell_is_not_guessed(
+    given: GraphInterface, asked: Shape, words: str
+) -> None:
     with pytest.raises(InputsRefused) as refused:
-        shaped(given, [run(4, 3)], asked)
+        run_of_shape(given, [run(4, 3)], asked)
     assert words in refused.value.issues[0]
     assert "to time " in refused.value.issues[0]

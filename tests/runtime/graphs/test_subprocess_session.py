@@ -16,8 +16,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from isslim.runtime.errors import DeviceUnavailable, GraphRefused, InputsRefused
-from isslim.runtime.graphs.recorded_inputs import AnyGraph
-from isslim.runtime.graphs.subprocess_session import ENDED, IsolatedGraph
+from isslim.runtime.graphs.recorded_inputs import GraphSession
+from isslim.runtime.graphs.subprocess_session import ENDED, SubprocessGraphSession
 
 LIMIT = 512 << 20
 
@@ -62,8 +62,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def graph(path: Path) -> Iterator[IsolatedGraph]:
-    made = IsolatedGraph(path, threads=1, device="cpu", memory_bytes=LIMIT)
+def graph(path: Path) -> Iterator[SubprocessGraphSession]:
+    made = SubprocessGraphSession(path, threads=1, device="cpu", memory_bytes=LIMIT)
     yield made
     made.close()
 
@@ -73,16 +73,16 @@ def steps(count: int, ones: int = 5) -> dict[str, np.ndarray]:
     return {"x": x, "count": np.array([ones])}
 
 
-def works(graph: IsolatedGraph) -> None:
+def works(graph: SubprocessGraphSession) -> None:
     found, milliseconds = graph.run(steps(6), ["said", "sum"])
-    expected = AnyGraph(graph.path).run(steps(6))
+    expected = GraphSession(graph.path).run(steps(6))
     assert all(np.array_equal(found[name], array) for name, array in expected.items())
     assert found["sum"].tolist() == [5.0]
     assert 0 < milliseconds < 1000
 
 
-def test_outputs_and_ports_are_those_of_the_graph(graph: IsolatedGraph) -> None:
-    here = AnyGraph(graph.path)
+def test_outputs_and_ports_are_those_of_the_graph(graph: SubprocessGraphSession) -> None:
+    here = GraphSession(graph.path)
     assert (graph.inputs, graph.outputs) == (here.inputs, here.outputs)
     works(graph)
     assert list(graph.run(steps(3), ["sum"])[0]) == ["sum"]
@@ -90,7 +90,9 @@ def test_outputs_and_ports_are_those_of_the_graph(graph: IsolatedGraph) -> None:
         graph.checked({"x": steps(3)["x"]})
 
 
-def test_what_ends_the_process_is_refused_and_the_next_run_answered(graph: IsolatedGraph) -> None:
+def test_what_ends_the_process_is_refused_and_the_next_run_answered(
+    graph: SubprocessGraphSession,
+) -> None:
     for _ in range(2):
         with pytest.raises(InputsRefused, match=ENDED):
             graph.run(
@@ -99,14 +101,14 @@ def test_what_ends_the_process_is_refused_and_the_next_run_answered(graph: Isola
         works(graph)
 
 
-def test_run_that_wants_too_much_memory_is_refused(graph: IsolatedGraph) -> None:
+def test_run_that_wants_too_much_memory_is_refused(graph: SubprocessGraphSession) -> None:
     with pytest.raises(InputsRefused):
         graph.run(steps(3, ones=LIMIT), ["sum"])
     works(graph)
     assert graph.run(steps(3, ones=LIMIT // 16), ["sum"])[0]["sum"].tolist() == [LIMIT / 16]
 
 
-def test_error_of_onnx_runtime_is_told_and_the_process_stays(graph: IsolatedGraph) -> None:
+def test_error_of_onnx_runtime_is_told_and_the_process_stays(graph: SubprocessGraphSession) -> None:
     process = graph._process
     with pytest.raises(InputsRefused, match="ONNX Runtime cannot run"):
         graph.run({**steps(3), "count": np.array([-1])}, ["sum"])
@@ -114,14 +116,14 @@ def test_error_of_onnx_runtime_is_told_and_the_process_stays(graph: IsolatedGrap
     works(graph)
 
 
-def test_process_that_was_killed_meanwhile_is_started_again(graph: IsolatedGraph) -> None:
+def test_process_that_was_killed_meanwhile_is_started_again(graph: SubprocessGraphSession) -> None:
     assert graph._process is not None
     os.kill(graph._process.pid, signal.SIGKILL)
     graph._process.wait()
     works(graph)
 
 
-def test_many_threads_get_their_own_answers(graph: IsolatedGraph) -> None:
+def test_many_threads_get_their_own_answers(graph: SubprocessGraphSession) -> None:
     wrong: list[int] = []
 
     def ask(number: int) -> None:
@@ -138,7 +140,7 @@ def test_many_threads_get_their_own_answers(graph: IsolatedGraph) -> None:
 
 
 def test_nobody_is_left_behind(path: Path) -> None:
-    graph = IsolatedGraph(path, threads=1, device="cpu", memory_bytes=LIMIT)
+    graph = SubprocessGraphSession(path, threads=1, device="cpu", memory_bytes=LIMIT)
     process = graph._process
     assert process is not None
     graph.close()
@@ -157,6 +159,6 @@ def test_nobody_is_left_behind(path: Path) -> None:
 def test_what_is_no_graph_or_device_is_refused(path: Path, tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(GraphRefused, match=r"text\.onnx"):
-        IsolatedGraph(tmp_path / "text.onnx", threads=1, device="cpu", memory_bytes=LIMIT)
+        SubprocessGraphSession(tmp_path / "text.onnx", threads=1, device="cpu", memory_bytes=LIMIT)
     with pytest.raises(DeviceUnavailable):
-        IsolatedGraph(path, threads=1, device="abacus", memory_bytes=LIMIT)
+        SubprocessGraphSession(path, threads=1, device="abacus", memory_bytes=LIMIT)

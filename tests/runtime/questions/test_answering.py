@@ -10,8 +10,14 @@ import pytest
 from isslim.runtime.clock import BURST, interleave
 from isslim.runtime.errors import TextRefused, UnknownVariant
 from isslim.runtime.latency import compare_questions
-from isslim.runtime.questions.answering import answer, joined, read, tokenized, window_starts
-from isslim.runtime.questions.session import QuestionSession, Side
+from isslim.runtime.questions.answering import (
+    answer,
+    encode_question,
+    join_windows,
+    tokenize_question,
+    window_starts,
+)
+from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.runtime.registry import LoadedLanguageModel, LoadedQuestionModel, load
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
@@ -41,9 +47,9 @@ def probabilities(
     model: LoadedQuestionModel, session: QuestionSession, question: str, context: str
 ) -> np.ndarray:
     """Start and end log-probabilities of a context in one run, whatever its length."""
-    asked = tokenized(question, context)
+    asked = tokenize_question(question, context)
     sides = (
-        Side.of_one(*model.codec.encode(each))
+        TokenBatch.of_one(*model.codec.encode(each))
         for each in ([context[a:b] for a, b in asked.spans], asked.question)
     )
     scores = session.run(*sides)
@@ -54,7 +60,7 @@ def test_answers_are_the_best_spans_of_the_graph_with_their_characters(
     model: LoadedQuestionModel, session: QuestionSession
 ) -> None:
     starts, ends = probabilities(model, session, "Who sat?", CONTEXT)
-    places = tokenized("Who sat?", CONTEXT).spans
+    places = tokenize_question("Who sat?", CONTEXT).spans
     every = [
         (float(starts[i]) + float(ends[j]), places[i][0], places[j][1])
         for i in range(len(places))
@@ -62,7 +68,10 @@ def test_answers_are_the_best_spans_of_the_graph_with_their_characters(
     ]
     expected = sorted(every, key=lambda each: -each[0])[:5]
     found = answer(
-        session, read(model.codec, tokenized("Who sat?", CONTEXT)), top_k=5, max_answer_tokens=4
+        session,
+        encode_question(model.codec, tokenize_question("Who sat?", CONTEXT)),
+        top_k=5,
+        max_answer_tokens=4,
     )
     assert [(each.start, each.end) for each in found.answers] == [each[1:] for each in expected]
     assert [each.score for each in found.answers] == pytest.approx(
@@ -99,13 +108,13 @@ def test_windows_of_one_distribution_join_to_it(tokens: int, window: int, stride
         total = math.log(np.exp(own).sum())
         parts.append(((own - total).astype(np.float32), total))
     expected = logits - math.log(np.exp(logits).sum())
-    np.testing.assert_allclose(joined(firsts, parts), expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(join_windows(firsts, parts), expected, rtol=0, atol=1e-5)
 
 
 def test_tokens_take_the_window_in_which_they_stand_farther_from_an_edge() -> None:
     # Each window says its own number everywhere: who spoke for a token is read off the result.
     firsts, window = [0, 5, 10], 10
-    whole = joined(
+    whole = join_windows(
         firsts, [(np.full(window, -1.0, np.float32), float(value)) for value in (1, 2, 3)]
     )
     assert np.round(whole - whole[0]).astype(int).tolist() == [0] * 7 + [1] * 5 + [2] * 8
@@ -115,7 +124,9 @@ def test_a_long_context_is_read_in_windows_and_scores_stay_probabilities_of_the_
     model: LoadedQuestionModel, session: QuestionSession
 ) -> None:
     context = long_context(300, 1)
-    reading = read(model.codec, tokenized("who slept", context), window=80, stride=40)
+    reading = encode_question(
+        model.codec, tokenize_question("who slept", context), window=80, stride=40
+    )
     assert [first for first, _ in reading.windows] == [0, 40, 80, 120, 160, 200, 220]
     found = answer(session, reading, top_k=50, max_answer_tokens=3)
     spans = [(each.start, each.end) for each in found.answers]
@@ -135,9 +146,12 @@ def test_a_short_context_is_one_window_and_exactly_its_run(
     model: LoadedQuestionModel, session: QuestionSession
 ) -> None:
     for variant in ("original", "compressed-int8"):
-        one = answer(model.session(variant), read(model.codec, tokenized("who", CONTEXT)))
+        one = answer(
+            model.session(variant), encode_question(model.codec, tokenize_question("who", CONTEXT))
+        )
         two = answer(
-            model.session(variant), read(model.codec, tokenized("who", CONTEXT), window=1000)
+            model.session(variant),
+            encode_question(model.codec, tokenize_question("who", CONTEXT), window=1000),
         )
         assert one.answers == two.answers
 
@@ -149,7 +163,7 @@ def test_texts_without_a_token_are_refused() -> None:
         ("who", "\t ", "context"),
     ):
         with pytest.raises(TextRefused, match=f"the {what} holds no token"):
-            tokenized(question, context)
+            tokenize_question(question, context)
 
 
 def test_a_bundle_is_opened_by_its_task(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from isslim.runtime.questions.question_tokenizer import (
     CONVOLUTION_WIDTH,
-    MOST_CHARACTERS,
+    MAX_CHARACTERS,
     PassageCodec,
     tokenize,
 )
@@ -77,8 +77,8 @@ def test_characters_are_numbered_cut_and_filled_up(codec: PassageCodec) -> None:
     assert short.dtype == np.int64
     assert short.tolist() == [[3, 2, 1, 0, 0]]
     _, long = codec.encode(["a", "c" * 40])
-    assert long.shape == (2, MOST_CHARACTERS)
-    assert long[0].tolist() == [2] + [0] * (MOST_CHARACTERS - 1)
+    assert long.shape == (2, MAX_CHARACTERS)
+    assert long[0].tolist() == [2] + [0] * (MAX_CHARACTERS - 1)
     assert codec.character_ids == 5
 
 

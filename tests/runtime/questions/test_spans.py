@@ -26,7 +26,7 @@ def test_spans_are_those_of_the_double_loop(tokens: int, most_tokens: int, top_k
     for _ in range(5):
         logits = generator.normal(0, 3, (2, tokens)).astype(np.float32)
         starts, ends = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        assert best_spans(starts, ends, most_tokens=most_tokens, top_k=top_k) == slow(
+        assert best_spans(starts, ends, max_tokens=most_tokens, top_k=top_k) == slow(
             starts, ends, most_tokens, top_k
         )
 
@@ -38,13 +38,13 @@ def test_equal_scores_come_in_the_order_of_start_and_end(top_k: int) -> None:
         starts, ends = generator.integers(-2, 1, (2, 12)).astype(
             np.float32
         )  # three values: ties everywhere
-        assert best_spans(starts, ends, most_tokens=4, top_k=top_k) == slow(starts, ends, 4, top_k)
+        assert best_spans(starts, ends, max_tokens=4, top_k=top_k) == slow(starts, ends, 4, top_k)
 
 
 def test_probabilities_of_zero_are_spans_like_others_and_no_span_leaves_the_context() -> None:
     starts = np.array([-np.inf, 0.0, -np.inf], np.float32)
     ends = np.array([0.0, -np.inf, -np.inf], np.float32)
-    found = best_spans(starts, ends, most_tokens=3, top_k=10)
+    found = best_spans(starts, ends, max_tokens=3, top_k=10)
     assert sorted((span.start, span.end) for span in found) == [
         (0, 0),
         (0, 1),
@@ -59,7 +59,7 @@ def test_what_is_no_context_is_refused() -> None:
     two, three = np.zeros(2), np.zeros(3)
     for starts, ends in ((two, three), (two[:0], two[:0]), (np.zeros((2, 1)), np.zeros((2, 1)))):
         with pytest.raises(ValueError, match="not one start and end"):
-            best_spans(starts, ends, most_tokens=3)
-    for bounds in ({"most_tokens": 0}, {"most_tokens": 2, "top_k": 0}):
+            best_spans(starts, ends, max_tokens=3)
+    for bounds in ({"max_tokens": 0}, {"max_tokens": 2, "top_k": 0}):
         with pytest.raises(ValueError, match="1 or more"):
             best_spans(two, two, **bounds)

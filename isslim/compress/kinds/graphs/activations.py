@@ -7,24 +7,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.contract import Tell
-from isslim.compress.kinds.graphs.running import opened
+from isslim.compress.contract import ProgressCallback
+from isslim.compress.kinds.graphs.running import temporary_session
 from isslim.compress.kinds.graphs.values import OVERFLOWING, refuse_many
 from isslim.compress.onnx.network import GraphNetwork
-from isslim.compress.pruning.moments import Moments, Observed, Sums, gathered
-from isslim.runtime.graphs.recorded_inputs import Inputs
+from isslim.compress.pruning.moments import ActivationStatistics, Moments, Sums, add_observations
+from isslim.runtime.graphs.recorded_inputs import NamedArrays
 
 
-def watched(
-    network: GraphNetwork, runs: Sequence[Inputs], labels: Sequence[str], tell: Tell
-) -> tuple[Observed, list[str]]:
+def collect_graph_activations(
+    network: GraphNetwork,
+    runs: Sequence[NamedArrays],
+    labels: Sequence[str],
+    progress: ProgressCallback,
+) -> tuple[ActivationStatistics, list[str]]:
     """Runs a graph that shows what its sites read.
 
     Args:
         network: the original.
         runs: to observe.
         labels: what to call each.
-        tell: progress.
+        progress: progress.
 
     Returns:
         The moments, and a line on every run that lies outside of what float32 can sum and was left
@@ -34,7 +37,7 @@ def watched(
         RunsUnusable: when too many runs do.
     """
     observer, moments, seen, lines = network.observer(), dict[str, Moments](), 0, list[str]()
-    with opened(observer.model) as graph:
+    with temporary_session(observer.model) as graph:
         for done, run in enumerate(runs):
             found = observer.rows(graph.run(run, observer.outputs))
             fault = _unfit(found)
@@ -43,10 +46,12 @@ def watched(
             for site, rows in found.items():
                 if len(rows) and fault is None:
                     moments[site] = (
-                        Moments.of(rows) if len(runs) == 1 else gathered(moments.get(site), rows)
+                        Moments.of(rows)
+                        if len(runs) == 1
+                        else add_observations(moments.get(site), rows)
                     )
                     seen = max(seen, moments[site].count)
-            tell((done + 1) / len(runs), "observing")
+            progress((done + 1) / len(runs), "observing")
     refuse_many(len(lines), len(runs), "lead to values that nothing can be learned from", lines)
     declaration = network.declaration()
     for each in declaration.sites:
@@ -56,7 +61,7 @@ def watched(
             width = sum(part.size for part in declaration.parts(each))
             nothing = Sums(1, np.zeros(width), np.eye(width))
             moments[each.name] = Moments(nothing, nothing)
-    return Observed(moments, seen), lines
+    return ActivationStatistics(moments, seen), lines
 
 
 def _unfit(rows: Mapping[str, NDArray[np.float32]]) -> str | None:

@@ -15,11 +15,11 @@ import numpy as np
 
 from isslim.compress.errors import OutputsUnusable, RunsUnusable
 from isslim.compress.kinds.graphs.recorded import Recorded
-from isslim.compress.kinds.graphs.sight import SEEN, change_in_silence, random_operators
+from isslim.compress.kinds.graphs.sight import SEEN, change_when_masked, random_operators
 from isslim.compress.onnx.network import GraphNetwork
-from isslim.runtime.graphs.recorded_inputs import AnyGraph
+from isslim.runtime.graphs.recorded_inputs import GraphSession
 
-SILENCED_BYTES = 1 << 30
+MASKED_BYTES = 1 << 30
 """Of graphs that are written to silence axis by axis; where that is not enough, all axes are
 silenced together."""
 LOOKED_AT = 32
@@ -33,19 +33,23 @@ class Choice:
 
     Attributes:
         compared: outputs that a proof compares.
-        judged: of those, the ones that judge.
+        evaluated: of those, the ones that judge.
         unseen: axes that none of them sees, each with the reason why it stays as it is.
         notes: a line on every output that judges nothing, and why.
     """
 
     compared: list[str]
-    judged: list[str]
+    evaluated: list[str]
     unseen: dict[str, str]
     notes: list[str]
 
 
 def choose(
-    network: GraphNetwork, graph: AnyGraph, runs: Recorded, wanted: Sequence[str], size_bytes: int
+    network: GraphNetwork,
+    graph: GraphSession,
+    runs: Recorded,
+    wanted: Sequence[str],
+    size_bytes: int,
 ) -> Choice:
     """Chooses among the outputs.
 
@@ -60,7 +64,7 @@ def choose(
         RunsUnusable: when the recipe names an output that is not there, or is none of numbers.
         OutputsUnusable: when no output can be compared, or none sees what could be removed.
     """
-    useless = {name: f"output {name} {_drawn(network, name)}" for name in runs.drawn_anew}
+    useless = {name: f"output {name} {_drawn(network, name)}" for name in runs.redrawn}
     useless |= {
         name: f"output {name} of the original is not finite {line}"
         for name, line in runs.not_finite.items()
@@ -84,18 +88,18 @@ def choose(
             _nothing_left(runs, list(useless.values())), [*useless.values(), *runs.left_out]
         )
     states = network.state_outputs()
-    judged = list(wanted) or [name for name in compared if name not in states] or compared
-    unseen, added = _unseen(network, graph, runs, judged, [] if wanted else compared, size_bytes)
+    evaluated = list(wanted) or [name for name in compared if name not in states] or compared
+    unseen, added = _unseen(network, graph, runs, evaluated, [] if wanted else compared, size_bytes)
     if len(unseen) == len(network.declaration().axes):
         raise OutputsUnusable(
-            f"{', '.join(judged)} {'does' if len(judged) == 1 else 'do'} not change when the units of the recurrent layers are "
+            f"{', '.join(evaluated)} {'does' if len(evaluated) == 1 else 'do'} not change when the units of the recurrent layers are "
             f"silent, so a destroyed model would pass for an equal one: {'name other `outputs`, or ' if wanted else ''}send "
             "inputs on which they matter",
             [*(f"{axis}: {reason}" for axis, reason in unseen.items()), *useless.values()],
         )
     return Choice(
         compared,
-        judged + added,
+        evaluated + added,
         unseen,
         [f"{line}: it judges and proves nothing" for line in useless.values()],
     )
@@ -107,45 +111,43 @@ def _drawn(network: GraphNetwork, name: str) -> str:
 
 
 def _nothing_left(runs: Recorded, lines: list[str]) -> str:
-    told = "; ".join(lines)
-    if runs.drawn_anew:
+    description = "; ".join(lines)
+    if runs.redrawn:
         return (
-            f"{told}: nothing is left to compare. Export the graph in evaluation mode (`model.eval()`), with its noise as an "
+            f"{description}: nothing is left to compare. Export the graph in evaluation mode (`model.eval()`), with its noise as an "
             "input, or with an output from before it is added"
         )
-    return (
-        f"{told}: nothing is left to compare. Send inputs on which the model itself gives numbers"
-    )
+    return f"{description}: nothing is left to compare. Send inputs on which the model itself gives numbers"
 
 
 def _unseen(
     network: GraphNetwork,
-    graph: AnyGraph,
+    graph: GraphSession,
     runs: Recorded,
-    judged: Sequence[str],
+    evaluated: Sequence[str],
     others: Sequence[str],
     size_bytes: int,
 ) -> tuple[dict[str, str], list[str]]:
     """Axes that no judge sees, and other outputs that see axes which no judge does, to judge as well."""
     axes = list(network.declaration().axes)
-    groups = [[axis] for axis in axes] if len(axes) * size_bytes <= SILENCED_BYTES else [axes]
+    groups = [[axis] for axis in axes] if len(axes) * size_bytes <= MASKED_BYTES else [axes]
     everything = [*runs.held_out, *runs.calibration]
     first = sorted({round(each) for each in np.linspace(0, len(everything) - 1, LOOKED_AT)})
     # Neighbours may all take one branch of the graph.
     tried = [
         everything[place] for place in [*first, *sorted(set(range(len(everything))) - set(first))]
     ]
-    names = list(dict.fromkeys([*judged, *others]))
+    names = list(dict.fromkeys([*evaluated, *others]))
     unseen, added = dict[str, str](), list[str]()
     for group in groups:
-        changes = change_in_silence(network, group, graph, tried, list(judged))
+        changes = change_when_masked(network, group, graph, tried, list(evaluated))
         if max(changes.values()) > SEEN:
             continue
-        rest = [name for name in names if name not in judged]
-        changes = change_in_silence(network, group, graph, tried, rest) if rest else {}
+        rest = [name for name in names if name not in evaluated]
+        changes = change_when_masked(network, group, graph, tried, rest) if rest else {}
         seeing = [name for name, change in changes.items() if change > SEEN]
         added += seeing
         if not seeing:
-            told = f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change when all its units are silent"
-            unseen |= dict.fromkeys(group, f"{told}: nothing could judge what becomes of it")
+            description = f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change when all its units are silent"
+            unseen |= dict.fromkeys(group, f"{description}: nothing could judge what becomes of it")
     return unseen, list(dict.fromkeys(added))

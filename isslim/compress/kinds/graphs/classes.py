@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isslim.compress.errors import RunsUnusable
-from isslim.compress.onnx.model.attributes import whole
+from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.network import GraphNetwork
-from isslim.runtime.graphs.recorded_inputs import AnyGraph
+from isslim.runtime.graphs.recorded_inputs import GraphSession
 
 
 def class_axes(
-    network: GraphNetwork, graph: AnyGraph, outputs: Sequence[str], asked: int | None
+    network: GraphNetwork, graph: GraphSession, outputs: Sequence[str], asked: int | None
 ) -> dict[str, int]:
     """The positions of that dimension, by output.
 
@@ -39,7 +39,7 @@ def class_axes(
     return {name: asked % rank for name, rank in ranks.items()}
 
 
-def class_axis(network: GraphNetwork, graph: AnyGraph, output: str) -> int:
+def class_axis(network: GraphNetwork, graph: GraphSession, output: str) -> int:
     """The position of that dimension; -1, the last one, where the number of dimensions is not known.
 
     Args:
@@ -67,6 +67,6 @@ def _softmax_axis(network: GraphNetwork, output: str, rank: int) -> int | None:
     """What a Softmax right before an output runs over. Before opset 13 it ran over several dimensions at once."""
     for node in network.source.structure.graph.node:
         if output in node.output and node.op_type in ("Softmax", "LogSoftmax"):
-            axis = whole(node, "axis", -1 if network.source.opset >= 13 else 1) % rank
+            axis = get_int(node, "axis", -1 if network.source.opset >= 13 else 1) % rank
             return axis if network.source.opset >= 13 or axis == rank - 1 else None
     return None

@@ -20,18 +20,18 @@ import numpy as np
 from isslim.compress.kinds.graphs.comparing import Outputs, difference
 from isslim.compress.onnx.trace.tracing import Trace
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 ENOUGH_RUNS = 5
 """From here on a fifth of the runs judges; of fewer, sequences or steps are kept apart where that
 is sound."""
 TOLERANCE = 1e-4
 """Within which rows of a part equal those of the whole: float32 sums in different orders."""
-MOST_TRIED, TRIED_SEQUENCES = 12, 6
+MAX_TRIED, TRIED_SEQUENCES = 12, 6
 """Sets of dimensions that are tried, and the sequences that they are tried on."""
-LEAST_ROWS = 20
+MIN_ROWS = 20
 """Of outputs, to judge on: fewer hardly have an interval."""
-LEAST_STEPS = 4
+MIN_STEPS = 4
 """Of a run that is cut in two."""
 
 Along = Mapping[str, int]
@@ -42,13 +42,13 @@ Along = Mapping[str, int]
 class Divided:
     """Runs to observe and runs to judge on, what they are, and why there are none to judge on."""
 
-    observed: list[Inputs]
-    judged: list[Inputs]
-    told: str
+    observed: list[NamedArrays]
+    held_out: list[NamedArrays]
+    description: str
     problem: str | None = None
 
 
-def digest(run: Inputs) -> str:
+def digest(run: NamedArrays) -> str:
     """The same for runs of the same content."""
     found = hashlib.sha256()
     for name in sorted(run):
@@ -58,7 +58,9 @@ def digest(run: Inputs) -> str:
     return found.hexdigest()
 
 
-def sequences_of(graph: AnyGraph, runs: Sequence[Inputs], outputs: Sequence[str]) -> Along | None:
+def sequences_of(
+    graph: GraphSession, runs: Sequence[NamedArrays], outputs: Sequence[str]
+) -> Along | None:
     """The dimension of every input along which lie sequences that do not know of each other; None where there is none.
 
     Args:
@@ -67,22 +69,22 @@ def sequences_of(graph: AnyGraph, runs: Sequence[Inputs], outputs: Sequence[str]
         outputs: names of those that are looked at, at least one: of a random output no two runs are
             equal.
     """
-    longest: dict[tuple[tuple[str, int], ...], tuple[Along, Inputs]] = {}
+    longest: dict[tuple[tuple[str, int], ...], tuple[Along, NamedArrays]] = {}
     for run in runs:
         for along in _free(graph, run):
             name = tuple(sorted(along.items()))
             if name not in longest or _length(run, along) > _length(longest[name][1], along):
                 longest[name] = along, run
-    for along, run in list(longest.values())[:MOST_TRIED]:
+    for along, run in list(longest.values())[:MAX_TRIED]:
         if all(_length(each, along) for each in runs) and _independent(graph, run, along, outputs):
             return along
     return None
 
 
-def divided(
-    graph: AnyGraph,
+def divide(
+    graph: GraphSession,
     trace: Trace,
-    runs: Sequence[Inputs],
+    runs: Sequence[NamedArrays],
     rows: Sequence[int],
     along: Along | None,
     outputs: Sequence[str],
@@ -118,8 +120,8 @@ def divided(
 
 
 def without_known(
-    runs: Sequence[Inputs], known: Sequence[Inputs], along: Along | None
-) -> tuple[list[Inputs], int]:
+    runs: Sequence[NamedArrays], known: Sequence[NamedArrays], along: Along | None
+) -> tuple[list[NamedArrays], int]:
     """Runs without the sequences that others hold, where sequences are known; and how many those were."""
     if along is None:
         return list(runs), 0
@@ -133,7 +135,7 @@ def without_known(
     return kept, dropped
 
 
-def part(run: Inputs, along: Along, index: Sequence[int]) -> Inputs:
+def part(run: NamedArrays, along: Along, index: Sequence[int]) -> NamedArrays:
     """Some sequences or steps of a run."""
     return {
         name: np.ascontiguousarray(np.take(array, index, axis=along[name]))
@@ -143,14 +145,14 @@ def part(run: Inputs, along: Along, index: Sequence[int]) -> Inputs:
     }
 
 
-def _by_runs(runs: Sequence[Inputs], rows: Sequence[int]) -> Divided:
+def _by_runs(runs: Sequence[NamedArrays], rows: Sequence[int]) -> Divided:
     """The last fifth of the runs; up to half of them, where less gives hardly a row of outputs to judge on."""
     most, cut = (len(runs) + 1) // 2, len(runs) * 4 // 5 or 1
-    while cut > most and sum(rows[cut:]) < LEAST_ROWS:
+    while cut > most and sum(rows[cut:]) < MIN_ROWS:
         cut -= 1
     share, counted = _share(len(runs) - cut, len(runs)), _counted(len(runs) - cut, "run")
-    told = f"the last {share} of the uploaded inputs, used for nothing else ({counted})"
-    return Divided(list(runs[:cut]), list(runs[cut:]), told)
+    description = f"the last {share} of the uploaded inputs, used for nothing else ({counted})"
+    return Divided(list(runs[:cut]), list(runs[cut:]), description)
 
 
 def _share(count: int, whole: int) -> str:
@@ -158,10 +160,10 @@ def _share(count: int, whole: int) -> str:
     return "fifth" if 5 * count <= 1.5 * whole else "part"
 
 
-def _by_sequences(runs: Sequence[Inputs], along: Along) -> Divided | None:
+def _by_sequences(runs: Sequence[NamedArrays], along: Along) -> Divided | None:
     """The last fifth of the sequences of every run that has several; equal ones count once."""
     seen: set[str] = set()
-    observed, judged, counts = list[Inputs](), list[Inputs](), [0, 0]
+    observed, evaluated, counts = list[NamedArrays](), list[NamedArrays](), [0, 0]
     for run in runs:
         rows = []
         for index, each in enumerate(_each(run, along)):
@@ -175,22 +177,22 @@ def _by_sequences(runs: Sequence[Inputs], along: Along) -> Divided | None:
         observed.append(part(run, along, rows[:cut]))
         counts[0] += cut
         if rows[cut:]:
-            judged.append(part(run, along, rows[cut:]))
+            evaluated.append(part(run, along, rows[cut:]))
             counts[1] += len(rows) - cut
-    if not judged:
+    if not evaluated:
         return None
-    told = (
+    description = (
         f"the last {_share(counts[1], sum(counts))} of the sequences of "
         f"{'the uploaded run' if len(runs) == 1 else 'every uploaded run'}, used for nothing else "
         f"({counts[1]} of {sum(counts)} sequences)"
     )
-    return Divided(observed, judged, told)
+    return Divided(observed, evaluated, description)
 
 
 def _by_steps(
-    graph: AnyGraph,
+    graph: GraphSession,
     trace: Trace,
-    run: Inputs,
+    run: NamedArrays,
     along: Along | None,
     outputs: Sequence[str],
     states: Collection[str],
@@ -202,7 +204,7 @@ def _by_steps(
         each for each in candidates if each.keys() & named.keys() and _agrees(each, named)
     ] or candidates:
         length = _length(run, steps)
-        if length < LEAST_STEPS:
+        if length < MIN_STEPS:
             continue
         parts = [part(run, steps, range(length // 2)), part(run, steps, range(length // 2, length))]
         try:
@@ -215,12 +217,12 @@ def _by_steps(
             _has_steps([whole[name].shape, *(each[name].shape for each in found)], sizes)
             for name in seen
         ):
-            told = f"the second half of the steps of the one uploaded run, used for nothing else ({sizes[2]} of {length} steps)"
-            return Divided(parts[:1], parts[1:], told)
+            description = f"the second half of the steps of the one uploaded run, used for nothing else ({sizes[2]} of {length} steps)"
+            return Divided(parts[:1], parts[1:], description)
     return None
 
 
-def _named_steps(graph: AnyGraph, trace: Trace) -> dict[str, int]:
+def _named_steps(graph: GraphSession, trace: Trace) -> dict[str, int]:
     """Dimensions of inputs that are the steps of a recurrent layer, by the names of free dimensions."""
     names = set()
     for layer in trace.layers:
@@ -239,7 +241,7 @@ def _agrees(along: Along, named: Mapping[str, int]) -> bool:
     return all(along[name] == place for name, place in named.items() if name in along)
 
 
-def _free(graph: AnyGraph, run: Inputs) -> Iterator[Along]:
+def _free(graph: GraphSession, run: NamedArrays) -> Iterator[Along]:
     """Sets of free dimensions that may be one: of one name; of one place and size; of one size."""
     places = [
         (name, place, size)
@@ -261,19 +263,21 @@ def _free(graph: AnyGraph, run: Inputs) -> Iterator[Along]:
             yield along
 
 
-def _length(run: Inputs, along: Along) -> int:
+def _length(run: NamedArrays, along: Along) -> int:
     """How many lie along a set of dimensions; 0 where they differ."""
     found = {run[name].shape[place] for name, place in along.items() if place < run[name].ndim}
     return found.pop() if len(found) == 1 else 0
 
 
-def _each(run: Inputs, along: Along) -> Iterator[Inputs]:
+def _each(run: NamedArrays, along: Along) -> Iterator[NamedArrays]:
     """Every sequence of a run by itself, with what all share."""
     for index in range(_length(run, along)):
         yield part(run, along, [index])
 
 
-def _independent(graph: AnyGraph, run: Inputs, along: Along, outputs: Sequence[str]) -> bool:
+def _independent(
+    graph: GraphSession, run: NamedArrays, along: Along, outputs: Sequence[str]
+) -> bool:
     """Whether the graph makes of two parts, one after the other, what it makes of both together."""
     count = min(_length(run, along), TRIED_SEQUENCES)
     cut = max(1, count // 3)

@@ -12,16 +12,16 @@ import numpy as np
 from isslim.compress.contract import Quality
 from isslim.compress.errors import NothingToJudge, OutputsUnusable
 from isslim.compress.kinds.graphs.comparing import Axes, Outputs, compared, loss_of, rows_of
-from isslim.compress.kinds.graphs.running import outputs_of, written
+from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.processes.command_metrics import Evaluator
-from isslim.compress.statistics.intervals import LEAST_BLOCKS, decisions_for
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
-from isslim.types.quality import ENOUGH, counted, keeps, scale_of
+from isslim.compress.statistics.intervals import MIN_BLOCKS, decisions_for
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
+from isslim.types.quality import ENOUGH, counted, keeps, metric_format_of
 from isslim.types.recipe import COMMAND, Budget, Recipe
 
 
-def refuse_unjudged(recipe: Recipe, not_judged: str | None) -> None:
+def refuse_unevaluated(recipe: Recipe, not_judged: str | None) -> None:
     """A budget of quality needs something that was not observed to be judged on, or an evaluation.
 
     Args:
@@ -34,7 +34,7 @@ def refuse_unjudged(recipe: Recipe, not_judged: str | None) -> None:
     limit = recipe.budget.quality
     if not_judged is None or limit is None or recipe.metric.startswith(COMMAND):
         return
-    scale = scale_of(recipe.metric)
+    scale = metric_format_of(recipe.metric)
     raise NothingToJudge(
         f"the budget allows a {scale.loss_name} of {scale.loss(limit).removeprefix('+')}, and nothing was sent to judge that on: "
         f"{not_judged}. Send other runs as `held_out`, or several runs of which a part is kept; or ask for `size_ratio` or "
@@ -42,7 +42,7 @@ def refuse_unjudged(recipe: Recipe, not_judged: str | None) -> None:
     )
 
 
-class Judge(Protocol):
+class QualityMetric(Protocol):
     """A metric of files.
 
     Attributes:
@@ -52,7 +52,7 @@ class Judge(Protocol):
     costly: bool
 
     @property
-    def told(self) -> str | None:
+    def description(self) -> str | None:
         """What judges, in a line; None: the held-out inputs, which speak for themselves."""
 
     @property
@@ -74,7 +74,7 @@ class Judge(Protocol):
         """How much worse than the original a value is."""
 
 
-class ByOutputs:
+class OutputMetric:
     """What becomes of the original's outputs on held-out runs.
 
     Args:
@@ -85,12 +85,12 @@ class ByOutputs:
         axes: along which of their dimensions their classes lie; see `comparing.Axes`.
     """
 
-    costly, told = False, None
+    costly, description = False, None
 
     def __init__(
         self,
         metric: str,
-        runs: Sequence[Inputs],
+        runs: Sequence[NamedArrays],
         wanted: Sequence[Outputs],
         names: Sequence[str],
         axes: Axes,
@@ -117,7 +117,7 @@ class ByOutputs:
 
     @property
     def doubt(self) -> str | None:
-        """See `Judge`: outputs of too few rows."""
+        """See `QualityMetric`: outputs of too few rows."""
         if self._equal.estimate is not None:
             return None
         rows = max(
@@ -126,7 +126,7 @@ class ByOutputs:
         )
         return (
             f"quality is judged on {rows} row{'' if rows == 1 else 's'} of outputs, too few to tell how sure the figures are: "
-            f"{LEAST_BLOCKS} are the least, and more are better"
+            f"{MIN_BLOCKS} are the least, and more are better"
         )
 
     def refuse_unsure(self, budget: Budget) -> None:
@@ -147,7 +147,7 @@ class ByOutputs:
             raise NothingToJudge(
                 f"{self.doubt}. Send more runs, as `held_out` or with the others, {remedy}"
             )
-        equal, scale = self._equal, scale_of(self._metric)
+        equal, scale = self._equal, metric_format_of(self._metric)
         if equal.estimate is None or keeps(budget, equal.loss, equal.estimate):
             return
         found, allowed = scale.against(equal.estimate.high, limit)
@@ -180,19 +180,19 @@ class ByOutputs:
         nothing = {
             axis: np.zeros(0, np.int64) for axis in network.declaration().axes if axis not in unseen
         }
-        with written(network.silenced(nothing)) as path:
+        with temporary_file(network.masked_reference(nothing)) as path:
             found = self.quality(path, "the original with all its units silent")
         if found.loss <= budget.quality:
-            scale = scale_of(self._metric)
+            scale = metric_format_of(self._metric)
             raise OutputsUnusable(
-                f"with every recurrent unit silent the graph is still {scale.at(found.loss)}, which the budget of "
+                f"with every recurrent unit silent the graph is still {scale.in_sentence(found.loss)}, which the budget of "
                 f"{scale.loss(budget.quality).removeprefix('+')} allows: a destroyed model would pass. Ask for less, for another "
                 "`metric`, or for the `outputs` that depend on the recurrent layers"
             )
 
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
-        """The metric's value, its loss, and the interval of that; see `Judge`."""
-        return self.of(outputs_of(AnyGraph(graph), self._runs), self._wanted)
+        """The metric's value, its loss, and the interval of that; see `QualityMetric`."""
+        return self.of(outputs_of(GraphSession(graph), self._runs), self._wanted)
 
     def of(self, found: Sequence[Outputs], wanted: Sequence[Outputs]) -> Quality:
         """The same of outputs that were made elsewhere."""
@@ -204,7 +204,7 @@ class ByOutputs:
         return loss_of(self._metric, value)
 
 
-class ByCommand:
+class CommandMetric:
     """What an evaluation says. It is first asked of the original: one that cannot judge that ends a job at once.
 
     Args:
@@ -226,12 +226,12 @@ class ByCommand:
         return found
 
     @property
-    def told(self) -> str:
-        """See `Judge`."""
-        return self._evaluator.told
+    def description(self) -> str:
+        """See `QualityMetric`."""
+        return self._evaluator.description
 
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
-        """The number that it prints, of which no interval is known; see `Judge`."""
+        """The number that it prints, of which no interval is known; see `QualityMetric`."""
         value = self._evaluator.value(graph, which)
         return Quality(value, self.loss(value))
 

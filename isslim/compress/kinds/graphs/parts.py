@@ -8,13 +8,13 @@ import numpy as np
 
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.axes import NetworkAxes
 from isslim.types.manifest import PartRecord
 
 _REST = "the rest of the graph"
 
 
-def parts_of(original: GraphNetwork, declaration: Declaration) -> list[PartRecord]:
+def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecord]:
     """Every recurrent layer, every matrix that reads one, and last the rest of the graph.
 
     Only layers have a width: what a matrix gives is no unit that could go.
@@ -34,7 +34,7 @@ def parts_of(original: GraphNetwork, declaration: Declaration) -> list[PartRecor
         counts = {name: int(np.prod(axes.shape(declaration, name))) for name in names}
         records.append(
             PartRecord(
-                name=_told(original, part),
+                name=_describe(original, part),
                 width=_units(declaration, names) if part in layers else 0,
                 parameters=sum(counts.values()) + (untouched(original) if part == _REST else 0),
                 mult_adds=sum(count for name, count in counts.items() if name in reading),
@@ -53,13 +53,13 @@ def untouched(original: GraphNetwork) -> int:
     return max(0, whole - axes.parameters(original.meaning.declaration))
 
 
-def _told(original: GraphNetwork, part: str) -> str:
+def _describe(original: GraphNetwork, part: str) -> str:
     """A matrix by the operator that reads it: exporters give constants names that say nothing."""
     readers = [] if part in original.meaning.layers else original.trace.consumers.get(part, [])
     return next((node.name for node in readers if node.name), part)
 
 
-def _units(declaration: Declaration, names: Sequence[str]) -> int:
+def _units(declaration: NetworkAxes, names: Sequence[str]) -> int:
     """Of a layer, all directions together; of one that stays as it is, from its recurrence."""
     own = {
         segment.axis

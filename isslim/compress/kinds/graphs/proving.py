@@ -14,12 +14,12 @@ import onnx
 
 from isslim.compress.errors import VerificationFailed
 from isslim.compress.kinds.graphs.comparing import Outputs, difference
-from isslim.compress.kinds.graphs.running import opened, outputs_of
+from isslim.compress.kinds.graphs.running import outputs_of, temporary_session
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.precision import with_wide_outputs
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import Pruned
-from isslim.runtime.graphs.recorded_inputs import Inputs
+from isslim.runtime.graphs.recorded_inputs import NamedArrays
 from isslim.types.manifest import CheckRecord
 
 TOLERANCE = 1e-4
@@ -35,15 +35,15 @@ class Prover:
     Attributes:
         runs: some of the held-out ones.
         names: of the outputs.
-        told: the outputs in words.
+        outputs_description: the outputs in words.
     """
 
-    runs: list[Inputs]
+    runs: list[NamedArrays]
     names: list[str]
-    told: str
+    outputs_description: str
 
     @classmethod
-    def of(cls, runs: Sequence[Inputs], names: Sequence[str], outputs: int) -> Prover:
+    def of(cls, runs: Sequence[NamedArrays], names: Sequence[str], outputs: int) -> Prover:
         """On some of the runs, spread over all: neighbours may all go through one branch of the graph.
 
         Args:
@@ -52,8 +52,8 @@ class Prover:
             outputs: how many the graph has.
         """
         index = sorted({round(each) for each in np.linspace(0, len(runs) - 1, PROVEN)})
-        told = "all outputs" if len(names) == outputs else f"the outputs {', '.join(names)}"
-        return cls([runs[each] for each in index], list(names), told)
+        description = "all outputs" if len(names) == outputs else f"the outputs {', '.join(names)}"
+        return cls([runs[each] for each in index], list(names), description)
 
     def removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
         """The cut graph against the uploaded one with the removed units held at zero, and repaired against its algebra.
@@ -64,16 +64,16 @@ class Prover:
         Raises:
             VerificationFailed: when an output differs by more than the tolerance.
         """
-        cut, _ = axes.take(before.arrays(), before.declaration(), pruned.keep)
+        cut, _ = axes.select_components(before.arrays(), before.declaration(), pruned.keep)
         # One graph after the other: of a large one there is hardly room for two.
         errors = [
             difference(
                 self._outputs(before.rebuilt(cut).model()),
-                self._outputs(before.silenced(pruned.keep)),
+                self._outputs(before.masked_reference(pruned.keep)),
             ),
             difference(
                 self._outputs(before.rebuilt(pruned.arrays).model()),
-                self._outputs(before.rebuilt(pruned.reference).silenced(pruned.keep)),
+                self._outputs(before.rebuilt(pruned.reference).masked_reference(pruned.keep)),
             ),
         ]
         return _checked(
@@ -103,7 +103,7 @@ class Prover:
             raise VerificationFailed(
                 f"ONNX's checker refuses {name}: {error}; nothing was published"
             ) from error
-        with opened(with_wide_outputs(network.model()), optimized=False) as plain:
+        with temporary_session(with_wide_outputs(network.model()), optimized=False) as plain:
             found = difference(
                 self._outputs(onnx.load(path)), outputs_of(plain, self.runs, self.names)
             )
@@ -112,11 +112,11 @@ class Prover:
     @property
     def _on(self) -> str:
         """On what is compared, in words."""
-        return f"{self.told} of {len(self.runs)} {'run' if len(self.runs) == 1 else 'runs'}"
+        return f"{self.outputs_description} of {len(self.runs)} {'run' if len(self.runs) == 1 else 'runs'}"
 
     def _outputs(self, model: onnx.ModelProto) -> list[Outputs]:
         """What a graph in memory makes of the runs."""
-        with opened(with_wide_outputs(model)) as graph:
+        with temporary_session(with_wide_outputs(model)) as graph:
             return outputs_of(graph, self.runs, self.names)
 
 

@@ -19,14 +19,14 @@ from isslim.compress.onnx.model.recurrent import LENGTHS, view
 from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.tracing import Trace
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import KINDS, AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import KINDS, GraphSession, NamedArrays
 
 STEPS, BATCH = (8, 32), (1, 4)
-LARGEST_INDEX = 10
+MAX_INDEX = 10
 """Below which whole numbers lie of which nothing is known."""
 
 
-def drawn_runs(trace: Trace, graph: AnyGraph, count: int, seed: int) -> list[Inputs]:
+def random_runs(trace: Trace, graph: GraphSession, count: int, seed: int) -> list[NamedArrays]:
     """So many runs of drawn inputs on which the graph can be run.
 
     Raises:
@@ -38,7 +38,7 @@ def drawn_runs(trace: Trace, graph: AnyGraph, count: int, seed: int) -> list[Inp
         try:
             runs = []
             for _ in range(count):
-                run = _drawn(trace, graph, sizes(), generator)
+                run = _random_run(trace, graph, sizes(), generator)
                 graph.run(run)
                 runs.append(run)
         except InputsRefused as fault:
@@ -48,10 +48,12 @@ def drawn_runs(trace: Trace, graph: AnyGraph, count: int, seed: int) -> list[Inp
     raise refused
 
 
-Sizes = dict[str, int]
+DimensionSizes = dict[str, int]
 
 
-def _ways(graph: AnyGraph, generator: np.random.Generator) -> Iterator[Callable[[], Sizes]]:
+def _ways(
+    graph: GraphSession, generator: np.random.Generator
+) -> Iterator[Callable[[], DimensionSizes]]:
     """Ways to give free dimensions sizes, the most telling first."""
     names = {
         str(size): position
@@ -80,8 +82,10 @@ def _ways(graph: AnyGraph, generator: np.random.Generator) -> Iterator[Callable[
         yield lambda size=size: {name: 1 if name in batches else size for name in names}  # type: ignore[misc]
 
 
-def _drawn(trace: Trace, graph: AnyGraph, sizes: Sizes, generator: np.random.Generator) -> Inputs:
-    run: Inputs = {}
+def _random_run(
+    trace: Trace, graph: GraphSession, sizes: DimensionSizes, generator: np.random.Generator
+) -> NamedArrays:
+    run: NamedArrays = {}
     for name, (kind, shape) in graph.inputs.items():
         if kind not in KINDS or kind == "tensor(string)":
             raise InputsRefused([f"input '{name}' is a {kind}, which cannot be drawn"])
@@ -96,7 +100,7 @@ def _values(
     shape: list[int],
     kind: np.dtype[Any],
     generator: np.random.Generator,
-    run: Inputs,
+    run: NamedArrays,
 ) -> NDArray[Any]:
     readers = trace.consumers.get(name, [])
     if kind.kind == "f":
@@ -115,4 +119,4 @@ def _values(
         and node.input[0] in trace.parts.constants
         and node.input[1] == name
     ]
-    return generator.integers(0, min(rows, default=LARGEST_INDEX), shape).astype(kind)
+    return generator.integers(0, min(rows, default=MAX_INDEX), shape).astype(kind)

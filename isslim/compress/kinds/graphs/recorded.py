@@ -10,19 +10,19 @@ from isslim.compress.errors import RunsUnusable
 from isslim.compress.kinds.graphs.dividing import (
     Divided,
     digest,
-    divided,
+    divide,
     sequences_of,
     without_known,
 )
-from isslim.compress.kinds.graphs.random_inputs import drawn_runs
-from isslim.compress.kinds.graphs.sight import drawn_anew, strange_values
-from isslim.compress.kinds.graphs.values import MOST_LEFT_OUT, whole_runs
+from isslim.compress.kinds.graphs.random_inputs import random_runs
+from isslim.compress.kinds.graphs.sight import redrawn_outputs, strange_values
+from isslim.compress.kinds.graphs.values import MAX_LEFT_OUT, whole_runs
 from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.onnx.trace.tracing import Trace
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, read_numbered_runs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, read_numbered_runs
 
-DRAWN_RUNS = 24
+RANDOM_RUNS = 24
 LOOKED_AT = 2
 """Runs that are repeated to find what is drawn anew."""
 
@@ -35,26 +35,26 @@ class Recorded:
         labels: what to call each run that is observed.
         not_judged: why no run could be kept for judging: then `held_out` holds what was observed.
         left_out: a line on every run that is not used, and why.
-        drawn_anew: outputs that differ between two runs of the same inputs.
+        redrawn: outputs that differ between two runs of the same inputs.
         sent: the runs before they were divided; empty: they were not.
         not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with
             a line on where.
     """
 
-    calibration: list[Inputs]
-    held_out: list[Inputs]
+    calibration: list[NamedArrays]
+    held_out: list[NamedArrays]
     calibration_origin: str
     held_out_origin: str
     labels: Sequence[str]
     random: bool = False
     not_judged: str | None = None
     left_out: tuple[str, ...] = ()
-    drawn_anew: tuple[str, ...] = ()
+    redrawn: tuple[str, ...] = ()
     not_finite: Mapping[str, str] = field(default_factory=dict)
-    sent: Sequence[Inputs] = ()
+    sent: Sequence[NamedArrays] = ()
 
     @property
-    def all(self) -> list[Inputs]:
+    def all(self) -> list[NamedArrays]:
         """Every run once, whole."""
         return list(
             self.sent or {id(run): run for run in (*self.calibration, *self.held_out)}.values()
@@ -65,7 +65,7 @@ class Recorded:
 class _Runs:
     """Runs of one origin, and what to call them."""
 
-    runs: list[Inputs]
+    runs: list[NamedArrays]
     labels: list[str]
 
     def only(self, index: Sequence[int]) -> _Runs:
@@ -77,7 +77,7 @@ class _Runs:
 
 
 def recorded_runs(
-    graph: AnyGraph,
+    graph: GraphSession,
     trace: Trace,
     calibration: Path | None,
     held_out: Path | None,
@@ -103,7 +103,7 @@ def recorded_runs(
             drawn.
     """
     if calibration is None and held_out is None:
-        return _drawn(graph, trace, seed)
+        return _random_runs(graph, trace, seed)
     left_out: list[str] = []
     given = [
         (path, prefix)
@@ -114,24 +114,24 @@ def recorded_runs(
     observed, *others = [
         _usable(_read(graph, path, prefix), operators, left_out) for path, prefix in given
     ]
-    judged = _unknown(others[0], observed, left_out) if others else _Runs([], [])
-    rows, not_finite = _answered(graph, observed + judged, left_out)
-    observed, judged = (
+    evaluated = _unknown(others[0], observed, left_out) if others else _Runs([], [])
+    rows, not_finite = _answered(graph, observed + evaluated, left_out)
+    observed, evaluated = (
         each.only([i for i, label in enumerate(each.labels) if label in rows])
-        for each in (observed, judged)
+        for each in (observed, evaluated)
     )
     if not observed.runs:
-        observed, judged = judged, observed
-    anew = drawn_anew(graph, observed.runs[:LOOKED_AT], operators)
+        observed, evaluated = evaluated, observed
+    anew = redrawn_outputs(graph, observed.runs[:LOOKED_AT], operators)
     compared = [name for name in graph.outputs if name not in anew and name not in not_finite]
-    along = sequences_of(graph, observed.runs + judged.runs, compared) if compared else None
-    kept, dropped = without_known(judged.runs, observed.runs, along)
+    along = sequences_of(graph, observed.runs + evaluated.runs, compared) if compared else None
+    kept, dropped = without_known(evaluated.runs, observed.runs, along)
     if dropped:
         left_out.append(f"{dropped} held-out sequences are among the calibration runs as well")
     if kept:
         found = Divided(observed.runs, kept, f"uploaded inputs ({_counted(kept)})")
     else:
-        found = divided(
+        found = divide(
             graph,
             trace,
             observed.runs,
@@ -143,18 +143,18 @@ def recorded_runs(
     names = {id(run): label for run, label in zip(observed.runs, observed.labels, strict=True)}
     return Recorded(
         found.observed,
-        found.judged,
+        found.held_out,
         f"uploaded inputs ({_counted(found.observed)})",
-        found.told,
+        found.description,
         [
             names.get(id(run), f"part {number} of the uploaded runs")
             for number, run in enumerate(found.observed)
         ],
         not_judged=found.problem,
         left_out=tuple(left_out),
-        drawn_anew=tuple(anew),
+        redrawn=tuple(anew),
         not_finite=not_finite,
-        sent=observed.runs + judged.runs,
+        sent=observed.runs + evaluated.runs,
     )
 
 
@@ -176,7 +176,7 @@ def _unknown(runs: _Runs, known: _Runs, left_out: list[str]) -> _Runs:
 
 
 def _answered(
-    graph: AnyGraph, given: _Runs, left_out: list[str]
+    graph: GraphSession, given: _Runs, left_out: list[str]
 ) -> tuple[dict[str, int], dict[str, str]]:
     """The runs on which the graph's outputs are finite, and outputs that are not on too many runs to leave them out.
 
@@ -207,7 +207,7 @@ def _answered(
             strange.setdefault(name, {})[label] = line
     not_finite = {}
     for name, lines in strange.items():
-        if len(lines) > MOST_LEFT_OUT * len(given.runs):
+        if len(lines) > MAX_LEFT_OUT * len(given.runs):
             label, line = next(iter(lines.items()))
             not_finite[name] = f"on {len(lines)} of {len(given.runs)} runs, such as {label}: {line}"
             continue
@@ -234,9 +234,9 @@ def _usable(file: _Runs, operators: Collection[str], left_out: list[str]) -> _Ru
     return file.only(list(first.values()))
 
 
-def _drawn(graph: AnyGraph, trace: Trace, seed: int) -> Recorded:
+def _random_runs(graph: GraphSession, trace: Trace, seed: int) -> Recorded:
     try:
-        runs = drawn_runs(trace, graph, 2 * DRAWN_RUNS, seed)
+        runs = random_runs(trace, graph, 2 * RANDOM_RUNS, seed)
     except InputsRefused as refused:
         raise RunsUnusable(
             "no inputs were sent, and the graph cannot be run on ones drawn to its declared types and shapes: send "
@@ -246,27 +246,27 @@ def _drawn(graph: AnyGraph, trace: Trace, seed: int) -> Recorded:
     left_out: list[str] = []
     given = _Runs(runs, [f"drawn run {number}" for number in range(len(runs))])
     answered, not_finite = _answered(graph, given, left_out)
-    observed, judged = (
+    observed, evaluated = (
         [run for run, label in part if label in answered]
         for part in (
             list(zip(runs, given.labels, strict=True))[half]
-            for half in (slice(DRAWN_RUNS), slice(DRAWN_RUNS, None))
+            for half in (slice(RANDOM_RUNS), slice(RANDOM_RUNS, None))
         )
     )
     return Recorded(
         observed,
-        judged,
+        evaluated,
         f"RANDOM inputs ({_counted(observed)})",
-        f"RANDOM inputs ({_counted(judged)})",
+        f"RANDOM inputs ({_counted(evaluated)})",
         [f"drawn run {number}" for number in range(len(observed))],
         random=True,
         left_out=tuple(left_out),
-        drawn_anew=tuple(drawn_anew(graph, observed[:LOOKED_AT], _operators(trace))),
+        redrawn=tuple(redrawn_outputs(graph, observed[:LOOKED_AT], _operators(trace))),
         not_finite=not_finite,
     )
 
 
-def _read(graph: AnyGraph, path: Path, prefix: str) -> _Runs:
+def _read(graph: GraphSession, path: Path, prefix: str) -> _Runs:
     try:
         runs = read_numbered_runs(path.read_bytes())
         return _Runs(
@@ -279,5 +279,5 @@ def _read(graph: AnyGraph, path: Path, prefix: str) -> _Runs:
         ) from refused
 
 
-def _counted(runs: Sequence[Inputs]) -> str:
+def _counted(runs: Sequence[NamedArrays]) -> str:
     return "1 run" if len(runs) == 1 else f"{len(runs)} runs"

@@ -12,11 +12,11 @@ from onnx import ModelProto
 from isslim.compress.errors import RunsUnusable
 from isslim.compress.kinds.graphs.comparing import Outputs
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 
 def outputs_of(
-    graph: AnyGraph, runs: Sequence[Inputs], names: Sequence[str] | None = None
+    graph: GraphSession, runs: Sequence[NamedArrays], names: Sequence[str] | None = None
 ) -> list[Outputs]:
     """What a graph makes of runs.
 
@@ -37,14 +37,14 @@ def outputs_of(
 
 
 @contextmanager
-def opened(model: ModelProto, *, optimized: bool = True) -> Iterator[AnyGraph]:
+def temporary_session(model: ModelProto, *, optimized: bool = True) -> Iterator[GraphSession]:
     """A graph in memory, opened; its file is gone afterwards."""
-    with written(model) as path:
-        yield AnyGraph(path, optimized=optimized)
+    with temporary_file(model) as path:
+        yield GraphSession(path, optimized=optimized)
 
 
 @contextmanager
-def written(model: ModelProto) -> Iterator[Path]:
+def temporary_file(model: ModelProto) -> Iterator[Path]:
     """A graph in memory as a file, which is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="graph-") as folder:
         path = Path(folder) / "graph.onnx"

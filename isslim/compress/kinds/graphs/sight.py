@@ -15,19 +15,21 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from isslim.compress.kinds.graphs.comparing import Outputs
-from isslim.compress.kinds.graphs.running import opened
+from isslim.compress.kinds.graphs.running import temporary_session
 from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.split_model import label, nodes
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.trace.types import RANDOM_OPERATORS
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 SEEN = 1e-6
 """The least change of an output, relative to its largest entry where that is above 1, by which it
 sees a layer."""
 
 
-def drawn_anew(graph: AnyGraph, runs: Sequence[Inputs], operators: Collection[str]) -> list[str]:
+def redrawn_outputs(
+    graph: GraphSession, runs: Sequence[NamedArrays], operators: Collection[str]
+) -> list[str]:
     """Outputs that differ between two runs of the same inputs.
 
     Args:
@@ -39,7 +41,7 @@ def drawn_anew(graph: AnyGraph, runs: Sequence[Inputs], operators: Collection[st
     ways = [
         graph,
         *(
-            [AnyGraph(graph.path, optimized=False)]
+            [GraphSession(graph.path, optimized=False)]
             if RANDOM_OPERATORS.intersection(operators)
             else []
         ),
@@ -88,11 +90,11 @@ def strange_values(outputs: Outputs) -> dict[str, str]:
     return found
 
 
-def change_in_silence(
+def change_when_masked(
     network: GraphNetwork,
     axes: Sequence[str],
-    graph: AnyGraph,
-    runs: Sequence[Inputs],
+    graph: GraphSession,
+    runs: Sequence[NamedArrays],
     names: Sequence[str],
 ) -> dict[str, float]:
     """How much outputs change when all units of some axes are silent: what does not change at all cannot see them.
@@ -111,9 +113,9 @@ def change_in_silence(
     """
     nothing: dict[str, NDArray[np.int64]] = {axis: np.zeros(0, np.int64) for axis in axes}
     found = dict.fromkeys(names, 0.0)
-    with opened(network.silenced(nothing)) as silent:
+    with temporary_session(network.masked_reference(nothing)) as masked:
         for run in runs:
-            one, other = silent.run(run, list(names)), graph.run(run, list(names))
+            one, other = masked.run(run, list(names)), graph.run(run, list(names))
             found = {name: max(found[name], _change(one[name], other[name])) for name in names}
             if max(found.values(), default=1.0) > SEEN:
                 break

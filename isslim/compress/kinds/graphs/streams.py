@@ -16,7 +16,7 @@ import numpy as np
 from isslim.compress.kinds.graphs.comparing import Outputs
 from isslim.compress.kinds.graphs.running import outputs_of
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 from isslim.types.quality import output_change
 from isslim.types.states import StreamRecord
 
@@ -36,12 +36,12 @@ class Stream:
         wanted: the original's outputs.
     """
 
-    runs: list[Inputs]
+    runs: list[NamedArrays]
     carried: Mapping[str, str]
     wanted: list[Outputs]
 
     def record(
-        self, graph: AnyGraph, loss: Callable[[Sequence[Outputs], Sequence[Outputs]], float]
+        self, graph: GraphSession, loss: Callable[[Sequence[Outputs], Sequence[Outputs]], float]
     ) -> StreamRecord | None:
         """What another graph makes of it from its own states; None where that is not finite.
 
@@ -49,15 +49,15 @@ class Stream:
             graph: the other one.
             loss: of outputs, in the metric of the job, against the original's.
         """
-        found = played(graph, self.runs, self.carried)
+        found = run_stream(graph, self.runs, self.carried)
         whole, end = loss(found, self.wanted), loss(found[-END:], self.wanted[-END:])
         if not (math.isfinite(whole) and math.isfinite(end)):
             return None
         return StreamRecord(runs=len(self.runs), loss=whole, end_loss=end)
 
 
-def returned(
-    graph: AnyGraph, original: AnyGraph, runs: Sequence[Inputs], names: Sequence[str]
+def returned_states(
+    graph: GraphSession, original: GraphSession, runs: Sequence[NamedArrays], names: Sequence[str]
 ) -> dict[str, float]:
     """Of states that are outputs, those in which something is zero that was not: how much they change, zeros included.
 
@@ -76,7 +76,9 @@ def returned(
     return changes
 
 
-def stream_of(graph: AnyGraph, carried: Mapping[str, str], runs: Sequence[Inputs]) -> Stream | None:
+def stream_of(
+    graph: GraphSession, carried: Mapping[str, str], runs: Sequence[NamedArrays]
+) -> Stream | None:
     """A stream of recorded runs whose states are of one shape.
 
     Args:
@@ -94,19 +96,21 @@ def stream_of(graph: AnyGraph, carried: Mapping[str, str], runs: Sequence[Inputs
     alike = [run for run, own in zip(runs, shapes, strict=True) if own == shape]
     stream = [alike[index % len(alike)] for index in range(RUNS)]
     try:
-        wanted = played(graph, stream, carried)
+        wanted = run_stream(graph, stream, carried)
     except InputsRefused:
         return None
     return Stream(stream, carried, wanted)
 
 
-def played(graph: AnyGraph, runs: Sequence[Inputs], carried: Mapping[str, str]) -> list[Outputs]:
+def run_stream(
+    graph: GraphSession, runs: Sequence[NamedArrays], carried: Mapping[str, str]
+) -> list[Outputs]:
     """What a graph makes of a stream, from the first run's states on.
 
     Raises:
         InputsRefused: when it cannot be run on its own states.
     """
-    states: Inputs = {}
+    states: NamedArrays = {}
     found = []
     for run in runs:
         outputs = graph.run({**run, **states})

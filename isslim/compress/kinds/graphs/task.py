@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from isslim.compress.contract import ModelTask, Origin, Quality, Tell
+from isslim.compress.contract import ModelTask, Origin, ProgressCallback, Quality
 from isslim.compress.errors import (
     GraphNotUnderstood,
     ModeUnavailable,
@@ -23,25 +23,30 @@ from isslim.compress.errors import (
     RunsUnusable,
 )
 from isslim.compress.export.quantize import EightBit, Form, quantize_graph
-from isslim.compress.kinds.graphs.activations import watched
+from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
 from isslim.compress.kinds.graphs.classes import class_axes
-from isslim.compress.kinds.graphs.judging import ByCommand, ByOutputs, Judge, refuse_unjudged
+from isslim.compress.kinds.graphs.judging import (
+    CommandMetric,
+    OutputMetric,
+    QualityMetric,
+    refuse_unevaluated,
+)
 from isslim.compress.kinds.graphs.parts import parts_of, untouched
 from isslim.compress.kinds.graphs.proving import Prover
 from isslim.compress.kinds.graphs.recorded import recorded_runs
-from isslim.compress.kinds.graphs.running import outputs_of, written
-from isslim.compress.kinds.graphs.streams import returned, stream_of
+from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
+from isslim.compress.kinds.graphs.streams import returned_states, stream_of
 from isslim.compress.kinds.graphs.understanding import layers_of, understood
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.processes.command_metrics import Evaluations, Evaluator
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Declaration
-from isslim.compress.pruning.moments import Observed
+from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.runtime.errors import GraphRefused, InputsRefused
-from isslim.runtime.graphs.recorded_inputs import SAMPLES, AnyGraph, Inputs, write_runs
-from isslim.runtime.graphs.shapes import Shape, chosen, shaped
+from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, NamedArrays, write_runs
+from isslim.runtime.graphs.shapes import Shape, run_of_shape, runs_to_time
 from isslim.runtime.latency import compare_graphs
 from isslim.types.inspection import LayerRecord
 from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
@@ -62,7 +67,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             drawn.
         held_out: the same, to judge on; None: the last fifth of the others.
         evaluations: commands that the recipe's metric may name.
-        told: what was done to the uploaded file to make `path` of it.
+        description: what was done to the uploaded file to make `path` of it.
         warning: what that means for figures, a clause; empty: nothing.
         known: what `understood` gave for the path, if it was called; None: it is called here.
 
@@ -80,7 +85,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         calibration: Path | None,
         held_out: Path | None,
         evaluations: Evaluations = MappingProxyType({}),
-        told: str = "",
+        description: str = "",
         warning: str = "",
         known: tuple[int, GraphNetwork] | None = None,
     ) -> None:
@@ -93,7 +98,7 @@ class GraphTask(ModelTask[GraphNetwork]):
                 self._left_alone(),
             )
         try:
-            self._uploaded = AnyGraph(path)
+            self._uploaded = GraphSession(path)
         except GraphRefused as refused:
             raise RunsUnusable(f"ONNX Runtime cannot open the graph: {refused}") from refused
         if strange := [
@@ -108,7 +113,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         self.runs = recorded_runs(
             self._uploaded, self.original.trace, calibration, held_out, recipe.seed, states
         )
-        refuse_unjudged(recipe, self.runs.not_judged)
+        refuse_unevaluated(recipe, self.runs.not_judged)
         command = recipe.metric.startswith(COMMAND)
         if command and recipe.outputs:
             raise ModeUnavailable(
@@ -118,45 +123,49 @@ class GraphTask(ModelTask[GraphNetwork]):
         self._choice = choose(
             self.original, self._uploaded, self.runs, recipe.outputs, path.stat().st_size
         )
-        self._judge: Judge
+        self._quality_metric: QualityMetric
         if command:
-            self._judge = ByCommand(Evaluator(self.metric, evaluations), path)
+            self._quality_metric = CommandMetric(Evaluator(self.metric, evaluations), path)
         else:
             axes_of = class_axes(
-                self.original, self._uploaded, self._choice.judged, recipe.decision_axis
+                self.original, self._uploaded, self._choice.evaluated, recipe.decision_axis
             )
-            wanted = outputs_of(self._uploaded, self.runs.held_out, self._choice.judged)
-            self._judge = ByOutputs(
-                recipe.metric, self.runs.held_out, wanted, self._choice.judged, axes_of
+            wanted = outputs_of(self._uploaded, self.runs.held_out, self._choice.evaluated)
+            self._quality_metric = OutputMetric(
+                recipe.metric, self.runs.held_out, wanted, self._choice.evaluated, axes_of
             )
-            self._judge.refuse_blind(self.original, self._choice.unseen, recipe.budget)
-            self._judge.refuse_unsure(recipe.budget)
+            self._quality_metric.refuse_blind(self.original, self._choice.unseen, recipe.budget)
+            self._quality_metric.refuse_unsure(recipe.budget)
         self._prover = Prover.of(
             self.runs.held_out, self._choice.compared, len(self._uploaded.outputs)
         )
-        self.costly = self._judge.costly
+        self.costly = self._quality_metric.costly
         self._timed = self._to_be_timed()
         self._stream = stream_of(self._uploaded, self.original.carried_states(), self.runs.held_out)
         self._measured: dict[Path, Quality] = {}
         layers = [each for each in self.original.report() if not each.reasons]
-        doubts = [self._judge.doubt] if self._judge.doubt and self.runs.not_judged is None else []
+        doubts = (
+            [self._quality_metric.doubt]
+            if self._quality_metric.doubt and self.runs.not_judged is None
+            else []
+        )
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
-            f"recurrent units may shrink{told and f'; {told}'}",
+            f"recurrent units may shrink{description and f'; {description}'}",
             self.runs.calibration_origin,
             self.runs.held_out_origin,
             self.runs.random,
             not_judged=self.runs.not_judged,
-            judged_by=self._judge.judged_by,
+            judged_by=self._quality_metric.judged_by,
             left_out=self.runs.left_out,
             warnings=(*doubts, *([warning] if warning else []), *self._choice.notes),
         )
 
-    def _to_be_timed(self) -> dict[Shape, tuple[Inputs, str]]:
+    def _to_be_timed(self) -> dict[Shape, tuple[NamedArrays, str]]:
         """The run for each shape, and which it is in words."""
         try:
             found = {
-                shape: shaped(self._uploaded, self.runs.all, shape, random=self.runs.random)
+                shape: run_of_shape(self._uploaded, self.runs.all, shape, random=self.runs.random)
                 for shape in self.shapes
             }
             if self.recipe.shapes:
@@ -172,43 +181,45 @@ class GraphTask(ModelTask[GraphNetwork]):
     @property
     def usual_shapes(self) -> tuple[Shape, ...]:  # type: ignore[override]
         """The median recorded run, the smallest and the largest."""
-        return tuple(Shape(which=which) for which in chosen(self.runs.all))
+        return tuple(Shape(which=which) for which in runs_to_time(self.runs.all))
 
     @property
     def evaluation(self) -> str | None:
         """The operator's command, where that judges."""
-        return self._judge.told
+        return self._quality_metric.description
 
-    def observe(self, tell: Tell) -> Observed:
+    def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
         """Moments of what every site reads, over the calibration runs."""
-        observed, lines = watched(self.original, self.runs.calibration, self.runs.labels, tell)
+        observed, lines = collect_graph_activations(
+            self.original, self.runs.calibration, self.runs.labels, progress
+        )
         self.origin = replace(self.origin, left_out=(*self.origin.left_out, *lines))
         return observed
 
-    def judge(self, network: GraphNetwork) -> Quality:
+    def evaluate(self, network: GraphNetwork) -> Quality:
         """By the recipe's metric."""
         if network is self.original:
-            return self._judge.quality(self.path, "the original")
-        with written(network.model()) as path:
-            return self._judge.quality(path)
+            return self._quality_metric.quality(self.path, "the original")
+        with temporary_file(network.model()) as path:
+            return self._quality_metric.quality(path)
 
-    def observed_loss(self, network: GraphNetwork) -> float | None:
+    def calibration_loss(self, network: GraphNetwork) -> float | None:
         """By the recipe's metric on the calibration runs; an evaluation is not asked."""
-        if not isinstance(self._judge, ByOutputs):
+        if not isinstance(self._quality_metric, OutputMetric):
             return None
-        with written(network.model()) as path:
-            return self._observed_judge.quality(path).loss
+        with temporary_file(network.model()) as path:
+            return self._calibration_metric.quality(path).loss
 
     @cached_property
-    def _observed_judge(self) -> ByOutputs:
+    def _calibration_metric(self) -> OutputMetric:
         """The same judge on what was observed, for choosing what to remove."""
-        names, runs = self._choice.judged, self.runs.calibration
+        names, runs = self._choice.evaluated, self.runs.calibration
         axes_of = class_axes(self.original, self._uploaded, names, self.recipe.decision_axis)
-        return ByOutputs(
+        return OutputMetric(
             self.recipe.metric, runs, outputs_of(self._uploaded, runs, names), names, axes_of
         )
 
-    def prunable(self, declaration: Declaration) -> list[str]:
+    def prunable(self, declaration: NetworkAxes) -> list[str]:
         """The axes that something sees which judges."""
         return [axis for axis in declaration.axes if axis not in self._choice.unseen]
 
@@ -237,7 +248,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         found = quantize_graph(network.model(), target, form)
         if found.parts:
             try:
-                outputs_of(AnyGraph(target), self.runs.held_out[:1])
+                outputs_of(GraphSession(target), self.runs.held_out[:1])
             except (GraphRefused, InputsRefused, RunsUnusable):
                 target.unlink(missing_ok=True)
                 return EightBit([], found.rest)
@@ -245,11 +256,11 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def glance(self, path: Path) -> float | None:
         """The loss, where an evaluation does not have to be run for it."""
-        return None if self.costly else self._judge.quality(path, f"`{path.stem}`").loss
+        return None if self.costly else self._quality_metric.quality(path, f"`{path.stem}`").loss
 
     def measure(self, path: Path) -> dict[str, float]:
         """The recipe's metric, in the file as it is served."""
-        found = self._measured[path] = self._judge.quality(path, f"`{path.stem}`")
+        found = self._measured[path] = self._quality_metric.quality(path, f"`{path.stem}`")
         return {self.metric: found.value}
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
@@ -262,40 +273,41 @@ class GraphTask(ModelTask[GraphNetwork]):
         names = sorted(self.original.state_outputs() & set(self._choice.compared))
         if not names:
             return None
-        graph, judge = AnyGraph(path), self._judge
+        graph, quality_metric = GraphSession(path), self._quality_metric
         streamed = None
-        if self._stream is not None and isinstance(judge, ByOutputs):
+        if self._stream is not None and isinstance(quality_metric, OutputMetric):
             streamed = self._stream.record(
-                graph, lambda found, wanted: judge.of(found, wanted).loss
+                graph, lambda found, wanted: quality_metric.of(found, wanted).loss
             )
         return StatesRecord(
-            returned=returned(graph, self._uploaded, self.runs.held_out, names), stream=streamed
+            returned=returned_states(graph, self._uploaded, self.runs.held_out, names),
+            stream=streamed,
         )
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """How far from the original."""
-        return self._judge.loss(metrics[self.metric])
+        return self._quality_metric.loss(metrics[self.metric])
 
     def compare(
         self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
     ) -> dict[str, LatencyRecord]:
         """Times runs of recorded inputs."""
-        sessions = {name: AnyGraph(path) for name, path in paths.items()}
-        run, told = self._timed[shape]
-        return compare_graphs(sessions, run, told, pairs=pairs)
+        sessions = {name: GraphSession(path) for name, path in paths.items()}
+        run, description = self._timed[shape]
+        return compare_graphs(sessions, run, description, pairs=pairs)
 
-    def parameters(self, declaration: Declaration) -> int:
+    def parameters(self, declaration: NetworkAxes) -> int:
         """All of the graph's, also those that no axis touches."""
         return axes.parameters(declaration) + untouched(self.original)
 
-    def parts(self, declaration: Declaration) -> list[PartRecord]:
+    def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
         """Every recurrent layer, every matrix that reads one, and the rest of the graph."""
         return parts_of(self.original, declaration)
 
     def save_companions(self, folder: Path) -> None:
         """The median recorded run, the smallest and the largest, which the service measures latency on."""
-        kept: list[Inputs] = []
-        for run in chosen(self.runs.all).values():
+        kept: list[NamedArrays] = []
+        for run in runs_to_time(self.runs.all).values():
             if (
                 kept
                 and sum(array.nbytes for each in (*kept, run) for array in each.values())

@@ -10,7 +10,7 @@ from isslim.compress.errors import GraphNotUnderstood
 from isslim.compress.ingest.limits import memory_for, time_for
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import read_graph
-from isslim.compress.onnx.normalise.preparing import Prepared, prepared
+from isslim.compress.onnx.normalise.preparing import PreparedGraph, prepare
 from isslim.types.inspection import LayerRecord
 
 Read = TypeVar("Read")
@@ -19,7 +19,7 @@ READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
 so long."""
 
 
-def graph_file(path: Path, data: Path | None) -> Prepared:
+def graph_file(path: Path, data: Path | None) -> PreparedGraph:
     """An uploaded graph as one file of float32, made within the limits; see `isslim.compress.onnx.normalise.preparing`.
 
     Args:
@@ -27,11 +27,11 @@ def graph_file(path: Path, data: Path | None) -> Prepared:
         data: the file of its tensors, if one was sent.
 
     Raises:
-        CompressError: see `prepared`; also when it takes more memory or time than its size
+        CompressError: see `prepare`; also when it takes more memory or time than its size
             explains.
     """
     return _limited(
-        lambda: prepared(path, data), path.stat().st_size + (data.stat().st_size if data else 0)
+        lambda: prepare(path, data), path.stat().st_size + (data.stat().st_size if data else 0)
     )
 
 

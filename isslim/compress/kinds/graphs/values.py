@@ -3,7 +3,7 @@
 Moments are sums of products, in float32 over one run: one such value outweighs everything else.
 Outputs do not show it: ONNX Runtime's LSTM makes finite numbers of NaN. Some graphs are meant to
 read such values, as a mask of minus infinity; what then reaches a layer is looked at once more
-(`GraphTask.observe`).
+(`GraphTask.collect_activations`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.compress.errors import RunsUnusable
-from isslim.runtime.graphs.recorded_inputs import Inputs
+from isslim.runtime.graphs.recorded_inputs import NamedArrays
 
 HUGE = 2.0**24
 """Times the typical size of an input: beside such a value a typical one has no digit left in a
 float32 sum."""
 OVERFLOWING = 1e18
 """Squares of larger numbers do not fit float32."""
-MOST_LEFT_OUT = 0.2
+MAX_LEFT_OUT = 0.2
 """Where a larger share of the runs would have to be left out, something is wrong with the recording
 as a whole."""
 
 
-def faults_of(runs: Sequence[Inputs], operators: Collection[str] = ()) -> dict[int, list[str]]:
+def faults_of(runs: Sequence[NamedArrays], operators: Collection[str] = ()) -> dict[int, list[str]]:
     """What runs hold that should not be there.
 
     Args:
@@ -54,26 +54,26 @@ def faults_of(runs: Sequence[Inputs], operators: Collection[str] = ()) -> dict[i
             (
                 "NaN",
                 [np.isnan(array) for array in arrays],
-                MOST_LEFT_OUT if "IsNaN" in operators else 1.0,
+                MAX_LEFT_OUT if "IsNaN" in operators else 1.0,
             ),
-            ("infinite", infinite, MOST_LEFT_OUT if "IsInf" in operators else masked),
+            ("infinite", infinite, MAX_LEFT_OUT if "IsInf" in operators else masked),
             (
                 f"over {limit:.0e}, far above all others",
                 [_above(array, limit) for array in arrays],
                 0.5,
             ),
         )
-        for told, where, meant_above in kinds:
+        for description, where, meant_above in kinds:
             having = [index for index, each in enumerate(where) if each.any()]
             if len(having) > meant_above * len(runs):
                 continue
             for index in having:
-                found.setdefault(index, []).append(_told(name, where[index], told))
+                found.setdefault(index, []).append(_describe(name, where[index], description))
     return found
 
 
 def whole_runs(
-    runs: Sequence[Inputs], labels: Sequence[str], operators: Collection[str] = ()
+    runs: Sequence[NamedArrays], labels: Sequence[str], operators: Collection[str] = ()
 ) -> tuple[list[int], list[str]]:
     """Which runs hold nothing of the kind.
 
@@ -86,7 +86,7 @@ def whole_runs(
         Their positions, and a line on every other.
 
     Raises:
-        RunsUnusable: when more than `MOST_LEFT_OUT` of them do.
+        RunsUnusable: when more than `MAX_LEFT_OUT` of them do.
     """
     faults = faults_of(runs, operators)
     lines = [f"{labels[index]}, {line}" for index, each in sorted(faults.items()) for line in each]
@@ -98,12 +98,12 @@ def refuse_many(count: int, total: int, fault: str, lines: Sequence[str]) -> Non
     """Leaves few runs out, and refuses more.
 
     Raises:
-        RunsUnusable: when `count` of `total` runs is more than `MOST_LEFT_OUT`.
+        RunsUnusable: when `count` of `total` runs is more than `MAX_LEFT_OUT`.
     """
-    if count > MOST_LEFT_OUT * total:
+    if count > MAX_LEFT_OUT * total:
         raise RunsUnusable(
             f"{count} of {total} recorded runs {fault} ({'; '.join(lines[:3])}{'; ...' if len(lines) > 3 else ''}): at most "
-            f"{MOST_LEFT_OUT:.0%} are left out; send runs without them",
+            f"{MAX_LEFT_OUT:.0%} are left out; send runs without them",
             list(lines),
         )
 
@@ -129,7 +129,7 @@ def _strange_infinities(array: NDArray[Any]) -> NDArray[np.bool_]:
     return infinite & bool((array[~infinite] != 0).any())
 
 
-def _told(name: str, where: NDArray[np.bool_], kind: str) -> str:
+def _describe(name: str, where: NDArray[np.bool_], kind: str) -> str:
     """One line, such as `input x: 1 value is NaN, at [0, 0, 0]`."""
     count = int(where.sum())
     first = [int(index) for index in np.argwhere(where)[0]] if where.ndim else []

@@ -17,7 +17,7 @@ from torch import Tensor
 from isslim.compress.devices import device_of
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import in_streams
-from isslim.compress.pruning.moments import Moments, Observed
+from isslim.compress.pruning.moments import ActivationStatistics, Moments
 from isslim.compress.statistics.pieces import Pieces
 from isslim.compress.training.state import State
 
@@ -26,7 +26,7 @@ UNSEEN_SHARE = 0.01
 
 
 @torch.no_grad()
-def observe(
+def collect_activations(
     network: LanguageModel,
     text: Tensor | Pieces,
     *,
@@ -34,7 +34,7 @@ def observe(
     streams: int = 20,
     window: int = 35,
     progress: Callable[[float], None] | None = None,
-) -> Observed:
+) -> ActivationStatistics:
     """Gathers moments over a calibration text with carried state.
 
     Tokens of the vocabulary that do not occur in it are observed too, after states that do, up to
@@ -86,7 +86,9 @@ def observe(
     if len(unseen):
         gather(network.site_inputs(unseen[None], _dealt(state, len(unseen)))[0])
     counted = torch.bincount(tokens if whole is None else whole, minlength=network.vocabulary)
-    return Observed(moments, (len(rows) - warm) * rows.shape[1], counted.double().numpy())
+    return ActivationStatistics(
+        moments, (len(rows) - warm) * rows.shape[1], counted.double().numpy()
+    )
 
 
 def _unseen(tokens: Tensor, vocabulary: int) -> Tensor:

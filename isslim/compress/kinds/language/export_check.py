@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from isslim.compress.errors import CheckFailed, CheckUnusable
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.runtime.errors import GraphRefused, InputsRefused
-from isslim.runtime.graphs.recorded_inputs import KINDS, AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import KINDS, GraphSession, NamedArrays
 from isslim.runtime.language.text import TextCodec
 from isslim.types.inspection import CheckResult
 
@@ -97,7 +97,7 @@ def compared_with_export(
         CheckFailed: when a log-probability differs by more than `TOLERANCE`.
     """
     try:
-        graph = AnyGraph(path)
+        graph = GraphSession(path)
     except GraphRefused as refused:
         raise CheckUnusable(f"ONNX Runtime cannot open `check_graph`: {refused}") from refused
     issues, found = list[str](), list[_Difference]()
@@ -134,7 +134,7 @@ def compared_with_export(
     )
 
 
-def _layouts(graph: AnyGraph) -> Iterator[_Layout]:
+def _layouts(graph: GraphSession) -> Iterator[_Layout]:
     """Ways in which the graph may read tokens, with the sizes that it fixes."""
     whole = {
         name: shape
@@ -170,9 +170,11 @@ def _size(declared: object, otherwise: int) -> int:
     return declared if isinstance(declared, int) else otherwise
 
 
-def _given(graph: AnyGraph, layout: _Layout, ids: NDArray[np.int64], states: Inputs) -> Inputs:
+def _given(
+    graph: GraphSession, layout: _Layout, ids: NDArray[np.int64], states: NamedArrays
+) -> NamedArrays:
     """Every input of the graph: tokens, states, full lengths, masks of ones."""
-    found: Inputs = {}
+    found: NamedArrays = {}
     for name, (kind, shape) in graph.inputs.items():
         type_ = np.dtype(KINDS[kind]) if kind in KINDS else None
         if type_ is None or (type_.kind == "f" and not _is_state(kind, shape)):
@@ -190,7 +192,9 @@ def _given(graph: AnyGraph, layout: _Layout, ids: NDArray[np.int64], states: Inp
 
 
 @torch.no_grad()
-def _compared(network: LanguageModel, graph: AnyGraph, layout: _Layout, seed: int) -> _Difference:
+def _compared(
+    network: LanguageModel, graph: GraphSession, layout: _Layout, seed: int
+) -> _Difference:
     """Both on the same random tokens; a graph of one step is run step by step, its states carried on.
 
     Raises:
@@ -201,7 +205,7 @@ def _compared(network: LanguageModel, graph: AnyGraph, layout: _Layout, seed: in
     ids = torch.randint(
         network.vocabulary, (runs * layout.steps, layout.sequences), generator=generator
     )
-    states: Inputs = {}
+    states: NamedArrays = {}
     parts = list[Floats]()
     for chunk in torch.split(ids, layout.steps):
         outputs = graph.run(_given(graph, layout, chunk.numpy(), states))
@@ -221,9 +225,9 @@ def _compared(network: LanguageModel, graph: AnyGraph, layout: _Layout, seed: in
     return _difference(exported, read, first=len(ids) - len(read))
 
 
-def _carried(graph: AnyGraph, outputs: Inputs) -> Inputs:
+def _carried(graph: GraphSession, outputs: NamedArrays) -> NamedArrays:
     """The states for the next step: outputs in the order of the inputs that they fit."""
-    left, found = dict(outputs), Inputs()
+    left, found = dict(outputs), NamedArrays()
     for name, (kind, shape) in graph.inputs.items():
         if _is_state(kind, shape):
             fits = (

@@ -14,7 +14,7 @@ from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.kinds.language.training.plan import distilling, distilling_dropout
 from isslim.compress.pruning import axes
 from isslim.compress.statistics.perplexity import perplexity_of
-from isslim.compress.statistics.pieces import spread
+from isslim.compress.statistics.pieces import spread_pieces
 from isslim.types.recipe import Recipe
 
 
@@ -24,7 +24,7 @@ def finetune(
     texts: Texts,
     recipe: Recipe,
     folder: Path,
-    tell: Callable[[float, str], None],
+    progress: Callable[[float, str], None],
 ) -> tuple[LanguageModel, str]:
     """Distils the original into a copy of the small model, on all of the calibration text.
 
@@ -35,29 +35,29 @@ def finetune(
         recipe: for how long.
         folder: of this pass alone; its checkpoint stays there, so that a job taken up in a later
             pass is soon through this one.
-        tell: progress.
+        progress: progress.
 
     Returns:
         The better of the tuned and the given model on the held-out text, and a line that says what
         happened. A fine-tune that diverges is no reason to lose the small model: it is returned
         untuned.
     """
-    pieces = spread(texts.held_out, recipe.held_out_tokens)
+    pieces = spread_pieces(texts.held_out, recipe.held_out_tokens)
 
-    def judged(each: LanguageModel) -> float:
+    def evaluate(each: LanguageModel) -> float:
         return perplexity_of(-float(log_probs(each, pieces).mean()))
 
-    before = judged(network)
-    told = f"{recipe.finetune_minutes:g} minutes of distillation"
+    before = evaluate(network)
+    description = f"{recipe.finetune_minutes:g} minutes of distillation"
     try:
-        tuned = _distil(network, original, texts, recipe, _checkpoint(network, folder), tell)
+        tuned = _distil(network, original, texts, recipe, _checkpoint(network, folder), progress)
     except FloatingPointError as diverged:
-        return network, f"{told} diverged, so the untuned model was kept ({diverged})"
-    after = judged(tuned)
-    told = f"{told}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
+        return network, f"{description} diverged, so the untuned model was kept ({diverged})"
+    after = evaluate(tuned)
+    description = f"{description}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
     if not after < before:  # NaN is no better either
-        return network, f"{told}; not better, so the untuned model was kept"
-    return tuned, told
+        return network, f"{description}; not better, so the untuned model was kept"
+    return tuned, description
 
 
 def _checkpoint(network: LanguageModel, folder: Path) -> Path:
@@ -81,7 +81,7 @@ def _distil(
     texts: Texts,
     recipe: Recipe,
     checkpoint: Path,
-    tell: Callable[[float, str], None],
+    progress: Callable[[float, str], None],
 ) -> LanguageModel:
     tokens, size = len(texts.training), axes.parameters(network.declaration())
     student = network.rebuilt(network.arrays(), distilling_dropout(size, tokens))
@@ -95,7 +95,7 @@ def _distil(
                 schedule,
                 teacher=original,
                 checkpoint=checkpoint,
-                progress=tell,
+                progress=progress,
             )
         return tuned.network.cpu()
 

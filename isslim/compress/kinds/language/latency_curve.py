@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.axes import Declaration, Keep
-from isslim.runtime.language.session import VariantSession
+from isslim.compress.pruning.axes import Keep, NetworkAxes
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.latency import compare
-from isslim.types.manifest import SENTENCE
+from isslim.types.manifest import PRIMARY_SHAPE
 
 SHARES = (0.75, 0.5, 0.25)
 """Of all axes together; each axis alone is measured at half."""
@@ -58,13 +58,13 @@ class LatencyCurve:
         """Whether it fits what was measured."""
         return self.error <= TRUSTED
 
-    def milliseconds(self, declaration: Declaration) -> float:
+    def milliseconds(self, declaration: NetworkAxes) -> float:
         """The time of a run of a network of these sizes; a bottleneck costs as the decoder does, which it stands before."""
         rates = {bottleneck.AXIS: self.rates.get(bottleneck.DECODER, 0.0)} | self.rates
         return self.fixed + sum(rates[site] * work for site, work in _work(declaration).items())
 
 
-def fit(declarations: Sequence[Declaration], milliseconds: Sequence[float]) -> LatencyCurve:
+def fit(declarations: Sequence[NetworkAxes], milliseconds: Sequence[float]) -> LatencyCurve:
     """The curve through measured networks.
 
     Args:
@@ -91,42 +91,42 @@ def fit(declarations: Sequence[Declaration], milliseconds: Sequence[float]) -> L
 def measure_curve(
     network: LanguageModel,
     folder: Path,
-    tell: Callable[[float, str], None] | None = None,
+    progress: Callable[[float, str], None] | None = None,
     pairs: int = 9,
 ) -> LatencyCurve:
-    """Times networks of a few sizes at `SENTENCE`, one thread, each interleaved with the original.
+    """Times networks of a few sizes at `PRIMARY_SHAPE`, one thread, each interleaved with the original.
 
     Args:
         network: the original; its weights do not matter, and the smaller ones are cut from it
             anyhow.
         folder: for the graphs.
-        tell: progress.
+        progress: progress.
         pairs: rounds of each comparison.
     """
-    declaration, steps, batch = network.declaration(), *SENTENCE
+    declaration, steps, batch = network.declaration(), *PRIMARY_SHAPE
     export(network, folder / "curve-original.onnx")
-    first = VariantSession(folder / "curve-original.onnx", threads=1)
+    first = LanguageSession(folder / "curve-original.onnx", threads=1)
     kept = _samples(declaration)
     declarations, ratios, originals = [declaration], [1.0], list[float]()
     for index, keep in enumerate(kept):
-        arrays, smaller = axes.take(network.arrays(), declaration, keep)
+        arrays, smaller = axes.select_components(network.arrays(), declaration, keep)
         export(network.rebuilt(arrays), folder / "curve.onnx")
-        sessions = {"original": first, "smaller": VariantSession(folder / "curve.onnx", threads=1)}
+        sessions = {"original": first, "smaller": LanguageSession(folder / "curve.onnx", threads=1)}
         timed = compare(sessions, steps=steps, batch=batch, pairs=pairs)
         declarations.append(smaller)
         # The machine drifts between comparisons, hardly within one: so ratios are kept, and times
         # made of them.
         ratios.append(1 / timed["smaller"].speedup)
         originals.append(timed["original"].milliseconds)
-        if tell is not None:
-            tell((index + 1) / len(kept), f"latency curve: {len(kept) - index - 1} sizes to go")
+        if progress is not None:
+            progress((index + 1) / len(kept), f"latency curve: {len(kept) - index - 1} sizes to go")
     whole = float(np.median(originals))
     for name in ("curve-original.onnx", "curve.onnx"):
         (folder / name).unlink(missing_ok=True)
     return fit(declarations, [whole * ratio for ratio in ratios])
 
 
-def _samples(declaration: Declaration) -> list[Keep]:
+def _samples(declaration: NetworkAxes) -> list[Keep]:
     """Which networks are timed beside the original: all axes at some shares, and each axis alone at half."""
     together = [
         {axis: _first(size, share) for axis, size in declaration.axes.items()} for share in SHARES
@@ -138,7 +138,7 @@ def _first(size: int, share: float) -> NDArray[np.int64]:
     return np.arange(max(1, round(size * share)))
 
 
-def _work(declaration: Declaration) -> dict[str, int]:
+def _work(declaration: NetworkAxes) -> dict[str, int]:
     """Multiply-adds of each site for one token."""
     return {
         site.name: sum(

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.axes import NetworkAxes
 from isslim.types.manifest import PartRecord
 from isslim.types.wording import axis_name
 
 EMBEDDING = "embedding.weight"
 
 
-def is_tied(declaration: Declaration) -> bool:
+def is_tied(declaration: NetworkAxes) -> bool:
     """Whether the decoder reads with the embedding's matrix."""
     return EMBEDDING in declaration.produced
 
 
-def parts(declaration: Declaration) -> list[PartRecord]:
+def parts(declaration: NetworkAxes) -> list[PartRecord]:
     """Embedding, each recurrent layer, softmax; a tied matrix counts as embedding.
 
     The embedding is a look-up: no multiply-adds (the paper's count, section 4.1).
@@ -38,7 +38,7 @@ def parts(declaration: Declaration) -> list[PartRecord]:
     ]
 
 
-def recurrent_layers(declaration: Declaration) -> list[PartRecord]:
+def recurrent_layers(declaration: NetworkAxes) -> list[PartRecord]:
     """Each recurrent layer: the arrays whose outputs (their first dimension) are its units."""
     records = []
     for axis, size in declaration.axes.items():
@@ -61,5 +61,5 @@ def recurrent_layers(declaration: Declaration) -> list[PartRecord]:
     return records
 
 
-def _entries(declaration: Declaration, name: str) -> int:
+def _entries(declaration: NetworkAxes, name: str) -> int:
     return math.prod(axes.shape(declaration, name))

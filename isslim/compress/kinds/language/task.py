@@ -10,11 +10,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.contract import ModelTask, Origin, Quality, Tell
+from isslim.compress.contract import ModelTask, Origin, ProgressCallback, Quality
 from isslim.compress.errors import TextUnusable
 from isslim.compress.export.quantize import EightBit, Form, quantize
-from isslim.compress.ingest.reading import Reading
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.ingest.reading import IngestReport
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.finetuning import finetune
 from isslim.compress.kinds.language.latency_curve import measure_curve
@@ -25,20 +25,20 @@ from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.verification import verify_graph, verify_removal
-from isslim.compress.pruning.axes import Declaration
-from isslim.compress.pruning.moments import Observed
+from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import rise_of_perplexity
 from isslim.compress.statistics.perplexity import perplexity_of
-from isslim.compress.statistics.pieces import Pieces, spread
-from isslim.runtime.graphs.shapes import Shape, usual
+from isslim.compress.statistics.pieces import Pieces, spread_pieces
+from isslim.runtime.graphs.shapes import Shape, usual_size
 from isslim.runtime.language import scoring
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.latency import compare
 from isslim.store.artifacts import sha256_of
 from isslim.types.manifest import (
-    SENTENCE,
+    PRIMARY_SHAPE,
     CheckRecord,
     Estimate,
     LatencyRecord,
@@ -64,7 +64,7 @@ class LanguageTask(ModelTask[LanguageModel]):
     """
 
     task: ClassVar[Task] = "language-model"
-    usual_shapes = (Shape(30, 10), Shape(*SENTENCE), Shape(1, 1))
+    usual_shapes = (Shape(30, 10), Shape(*PRIMARY_SHAPE), Shape(1, 1))
     """The paper's, one sentence, and streaming."""
     metric: Metric = "perplexity"
 
@@ -74,7 +74,7 @@ class LanguageTask(ModelTask[LanguageModel]):
         texts: Texts,
         recipe: Recipe,
         codec: TextCodec,
-        reading: Reading,
+        reading: IngestReport,
     ) -> None:
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
         self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
@@ -89,22 +89,22 @@ class LanguageTask(ModelTask[LanguageModel]):
     @cached_property
     def _pieces(self) -> Pieces:
         """What the search judges by."""
-        return spread(self.texts.held_out, self.recipe.held_out_tokens)
+        return spread_pieces(self.texts.held_out, self.recipe.held_out_tokens)
 
     @cached_property
     def _base(self) -> NDArray[np.float64]:
         """The original's log-probabilities of it; of a large model they take a while."""
         return log_probs(self.original, self._pieces)
 
-    def observe(self, tell: Tell) -> Observed:
+    def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
         """Moments over pieces spread over the calibration text, and the frequencies of all its tokens."""
         whole = self.texts.calibration
-        pieces = spread(whole, self.recipe.calibration_tokens)
-        return observe(
-            self.original, pieces, whole=whole, progress=lambda done: tell(done, "observing")
+        pieces = spread_pieces(whole, self.recipe.calibration_tokens)
+        return collect_activations(
+            self.original, pieces, whole=whole, progress=lambda done: progress(done, "observing")
         )
 
-    def judge(self, network: LanguageModel) -> Quality:
+    def evaluate(self, network: LanguageModel) -> Quality:
         """Perplexity over pieces spread over the held-out text, and its relative rise."""
         found = self._base if network is self.original else log_probs(network, self._pieces)
         value, base = (perplexity_of(-float(each.mean())) for each in (found, self._base))
@@ -123,7 +123,7 @@ class LanguageTask(ModelTask[LanguageModel]):
 
     def verify_export(self, path: Path, network: LanguageModel, name: str) -> CheckRecord:
         """ONNX Runtime against torch, with carried state."""
-        return verify_graph(VariantSession(path), network, self.texts.held_out, name)
+        return verify_graph(LanguageSession(path), network, self.texts.held_out, name)
 
     def quantize(self, network: LanguageModel, source: Path, target: Path, form: Form) -> EightBit:
         """From the scoring graph."""
@@ -132,9 +132,11 @@ class LanguageTask(ModelTask[LanguageModel]):
     def glance(self, path: Path) -> float:
         """Nats per token on pieces spread over the held-out text: a difference is a relative rise of perplexity."""
         pieces = (
-            spread(self.texts.held_out, min(GLANCED, self.recipe.held_out_tokens)).rows.t().tolist()
+            spread_pieces(self.texts.held_out, min(GLANCED, self.recipe.held_out_tokens))
+            .rows.t()
+            .tolist()
         )
-        scores = scoring.score_batch(VariantSession(path), pieces, self.codec.start_id)
+        scores = scoring.score_batch(LanguageSession(path), pieces, self.codec.start_id)
         return -sum(each.total for each in scores) / sum(each.counted for each in scores)
 
     def measure(self, path: Path) -> dict[str, float]:
@@ -153,11 +155,11 @@ class LanguageTask(ModelTask[LanguageModel]):
         self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
     ) -> dict[str, LatencyRecord]:
         """Times scoring runs on random tokens."""
-        sessions = {name: VariantSession(path) for name, path in paths.items()}
-        steps, batch = usual(shape)
+        sessions = {name: LanguageSession(path) for name, path in paths.items()}
+        steps, batch = usual_size(shape)
         return compare(sessions, steps=steps, batch=batch, pairs=pairs)
 
-    def parts(self, declaration: Declaration) -> list[PartRecord]:
+    def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
         """Embedding, recurrent layers, softmax."""
         return parts(declaration)
 
@@ -165,33 +167,33 @@ class LanguageTask(ModelTask[LanguageModel]):
         """The tokenizer."""
         self.codec.tokenizer.save(str(folder / "tokenizer.json"))
 
-    def is_tied(self, declaration: Declaration) -> bool:
+    def is_tied(self, declaration: NetworkAxes) -> bool:
         """Whether the decoder is the embedding."""
         return is_tied(declaration)
 
-    def prunable(self, declaration: Declaration) -> list[str]:
+    def prunable(self, declaration: NetworkAxes) -> list[str]:
         """Every layer, and the embedding's width unless the recipe says no."""
         return [
             axis for axis in declaration.axes if self.recipe.prune_embedding or axis != "embedding"
         ]
 
-    def cost(self, work: Path, tell: Tell) -> Callable[[Declaration], float] | None:
+    def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
         """This host's clock, or None where it is too unsteady to be read."""
-        curve = measure_curve(self.original, work, tell)
+        curve = measure_curve(self.original, work, progress)
         if curve.is_trusted:
-            tell(1.0, f"latency curve within {curve.error:.0%} of what was measured")
+            progress(1.0, f"latency curve within {curve.error:.0%} of what was measured")
             return curve.milliseconds
-        tell(
+        progress(
             1.0,
             f"clock too unsteady (the latency curve is off by {curve.error:.0%}): counting multiply-adds instead",
         )
         return None
 
     def finetune(
-        self, network: LanguageModel, folder: Path, tell: Tell
+        self, network: LanguageModel, folder: Path, progress: ProgressCallback
     ) -> tuple[LanguageModel, str]:
         """Distillation on the training text."""
-        return finetune(network, self.original, self.texts, self.recipe, folder, tell)
+        return finetune(network, self.original, self.texts, self.recipe, folder, progress)
 
     def trainer(self) -> LanguageTrainer:
         """On the user's text.
@@ -212,6 +214,6 @@ class LanguageTask(ModelTask[LanguageModel]):
         if key not in self._scored:
             ids = self.texts.held_out.tolist()
             self._scored[key] = scoring.text_log_probs(
-                VariantSession(path), ids, self.codec.start_id
+                LanguageSession(path), ids, self.codec.start_id
             )
         return self._scored[key]

@@ -13,16 +13,20 @@ from typing import Any, ClassVar
 
 import torch
 
-from isslim.compress.contract import Taught, Tell, Trainer
+from isslim.compress.contract import ProgressCallback, Trainer, TrainingResult
 from isslim.compress.devices import placed
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import Trained, distilling, distilling_dropout
+from isslim.compress.kinds.language.training.plan import (
+    TrainingOutcome,
+    distilling,
+    distilling_dropout,
+)
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.moments import Observed
-from isslim.compress.statistics.pieces import spread
+from isslim.compress.pruning.moments import ActivationStatistics
+from isslim.compress.statistics.pieces import spread_pieces
 from isslim.compress.training.hooks import Learner
 from isslim.compress.training.learners.gates import HardConcreteGates
 from isslim.compress.training.learners.group_lasso import PaperGroupLasso
@@ -58,7 +62,7 @@ class LanguageTrainer(Trainer[LanguageModel]):
         self._original, self._texts, self._recipe = original, texts, recipe
 
     @property
-    def told(self) -> str:
+    def data_description(self) -> str:
         """How much text there is."""
         return f"{len(self._texts.training):,} tokens"
 
@@ -68,16 +72,25 @@ class LanguageTrainer(Trainer[LanguageModel]):
         network.initialise(FRESH_SCALE, torch.Generator().manual_seed(self._recipe.seed))
         return network
 
-    def observe(self, network: LanguageModel) -> Observed:
+    def collect_activations(self, network: LanguageModel) -> ActivationStatistics:
         """Moments over pieces spread over the training text."""
         training = self._texts.training
-        return observe(network, spread(training, self._recipe.calibration_tokens), whole=training)
+        return collect_activations(
+            network, spread_pieces(training, self._recipe.calibration_tokens), whole=training
+        )
 
     def distil(
-        self, network: LanguageModel, epochs: float, round_: int, checkpoint: Path, tell: Tell
-    ) -> Taught[LanguageModel]:
+        self,
+        network: LanguageModel,
+        epochs: float,
+        round_: int,
+        checkpoint: Path,
+        progress: ProgressCallback,
+    ) -> TrainingResult[LanguageModel]:
         """A gentle schedule; see `distilling`."""
-        return self._trained(network, self._plan(epochs, round_), None, round_, checkpoint, tell)
+        return self._trained(
+            network, self._plan(epochs, round_), None, round_, checkpoint, progress
+        )
 
     def learn(
         self,
@@ -86,8 +99,8 @@ class LanguageTrainer(Trainer[LanguageModel]):
         epochs: float,
         round_: int,
         checkpoint: Path,
-        tell: Tell,
-    ) -> Taught[LanguageModel]:
+        progress: ProgressCallback,
+    ) -> TrainingResult[LanguageModel]:
         """With any learner; the paper's comes with its own loss scale, optimizer and schedule."""
         recipe, plan = self._recipe, self._plan(epochs, round_)
         steps = max(
@@ -109,7 +122,7 @@ class LanguageTrainer(Trainer[LanguageModel]):
             )
         else:
             learner = ProximalGroupLasso(share, steps, wait=wait, embedding=recipe.prune_embedding)
-        return self._trained(network, plan, learner, round_, checkpoint, tell)
+        return self._trained(network, plan, learner, round_, checkpoint, progress)
 
     def _plan(self, epochs: float, round_: int) -> TrainingPlan:
         return distilling(len(self._texts.training), seed=self._recipe.seed + round_, epochs=epochs)
@@ -121,18 +134,18 @@ class LanguageTrainer(Trainer[LanguageModel]):
         learner: Learner | None,
         round_: int,
         checkpoint: Path,
-        tell: Tell,
-    ) -> Taught[LanguageModel]:
+        progress: ProgressCallback,
+    ) -> TrainingResult[LanguageModel]:
         size = axes.parameters(network.declaration())
         student = network.rebuilt(
             network.arrays(), distilling_dropout(size, len(self._texts.training))
         )
-        valid = spread(self._texts.held_out, self._recipe.held_out_tokens).flat
+        valid = spread_pieces(self._texts.held_out, self._recipe.held_out_tokens).flat
 
-        def go() -> Trained:
+        def go() -> TrainingOutcome:
             return train(
                 student, self._texts.training, plan, teacher=self._original, learner=learner, valid=valid,
-                checkpoint=checkpoint, progress=tell,
+                checkpoint=checkpoint, progress=progress,
             )  # fmt: skip
 
         with placed(student, self._original):
@@ -145,4 +158,4 @@ class LanguageTrainer(Trainer[LanguageModel]):
             )
             for each in trained.epochs
         ]  # fmt: skip
-        return Taught(trained.network, points, trained.kept)
+        return TrainingResult(trained.network, points, trained.kept)

@@ -19,7 +19,7 @@ from torch import Tensor
 from isslim.compress.errors import VerificationFailed
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import in_streams
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from isslim.types.manifest import CheckRecord
 
 # Largest absolute difference of a token's log-probability (nats), float32 sums in different orders.
@@ -48,7 +48,7 @@ def verify_removal(pruned: LanguageModel, reference: LanguageModel, tokens: Tens
 
 
 def verify_graph(
-    session: VariantSession, network: LanguageModel, tokens: Tensor, name: str
+    session: LanguageSession, network: LanguageModel, tokens: Tensor, name: str
 ) -> CheckRecord:
     """An exported float32 graph in ONNX Runtime against its torch model, with carried state.
 

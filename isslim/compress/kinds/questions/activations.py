@@ -9,15 +9,15 @@ import torch
 from isslim.compress.devices import device_of
 from isslim.compress.kinds.questions.examples import Questions, batches
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.pruning.moments import Moments, Observed, gathered
+from isslim.compress.pruning.moments import ActivationStatistics, Moments, add_observations
 
 BATCH = 32
 
 
 @torch.no_grad()
-def observe_questions(
+def collect_question_activations(
     network: Bidaf, questions: Questions, progress: Callable[[float], None] | None = None
-) -> Observed:
+) -> ActivationStatistics:
     """Moments over every real token of the questions and their contexts.
 
     Args:
@@ -34,9 +34,9 @@ def observe_questions(
             rows = each.cpu().numpy()
             # Of a single batch neighbours are alike: its halves are different questions.
             moments[site] = (
-                Moments.of(rows) if len(order) == 1 else gathered(moments.get(site), rows)
+                Moments.of(rows) if len(order) == 1 else add_observations(moments.get(site), rows)
             )
         seen += int(inputs[2].sum() + inputs[5].sum())
         if progress is not None:
             progress((done + 1) / len(order))
-    return Observed(moments, seen)
+    return ActivationStatistics(moments, seen)

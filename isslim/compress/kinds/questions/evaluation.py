@@ -16,7 +16,7 @@ from isslim.compress.kinds.questions.metrics import Scores, score
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.runtime.questions.spans import best_spans
 
-MOST_ANSWER_TOKENS = 30
+MAX_ANSWER_TOKENS = 30
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Evaluated:
     answers: list[str]
 
 
-def evaluated(network: Bidaf, questions: Questions) -> Evaluated:
+def evaluate_on_device(network: Bidaf, questions: Questions) -> Evaluated:
     """`evaluate` all, by the GPU where there is one."""
     with placed(network):
         return evaluate(network, questions)
@@ -72,7 +72,7 @@ def evaluate(
             example = questions.examples[wanted[place]]
             length = len(example.context_row)
             ours, last = start[row, :length].numpy(), end[row, :length].numpy()
-            span = best_spans(ours, last, most_tokens=MOST_ANSWER_TOKENS)[0]
+            span = best_spans(ours, last, max_tokens=MAX_ANSWER_TOKENS)[0]
             answers[place] = example.context[
                 example.tokens[span.start].start : example.tokens[span.end].end
             ]

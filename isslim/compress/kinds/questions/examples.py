@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from isslim.compress.kinds.questions.squad import Paragraph, Unrecovered, recover
 from isslim.runtime.questions.question_tokenizer import PassageCodec, Token, tokenize
 
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+QuestionBatch = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 CPU = torch.device("cpu")
 
 
@@ -64,13 +64,13 @@ class Questions:
     characters: NDArray[np.int64]
     unrecovered: Counter[Unrecovered] = field(default_factory=Counter)
 
-    def inputs(self, chosen: Sequence[int], device: torch.device = CPU) -> Inputs:
+    def inputs(self, chosen: Sequence[int], device: torch.device = CPU) -> QuestionBatch:
         """A batch of the chosen examples as arguments of `Bidaf.forward`, filled up to the longest of them."""
         context = self._filled([self.examples[index].context_row for index in chosen])
         question = self._filled([self.examples[index].question_row for index in chosen])
         return _sent((*context, *question), device)
 
-    def distinct(self, chosen: Sequence[int], device: torch.device = CPU) -> Inputs:
+    def distinct(self, chosen: Sequence[int], device: torch.device = CPU) -> QuestionBatch:
         """The same batch as arguments of `Bidaf.distinct`."""
         examples = [self.examples[index] for index in chosen]
         rows = [example.context_row for example in examples] + [
@@ -186,7 +186,7 @@ def common_characters(paragraphs: Sequence[Paragraph], at_least: int) -> list[st
     return [each for _, each in sorted(often)]
 
 
-def _sent(inputs: Inputs, device: torch.device) -> Inputs:
+def _sent(inputs: QuestionBatch, device: torch.device) -> QuestionBatch:
     first, second, third, fourth, fifth, sixth = (each.to(device) for each in inputs)
     return first, second, third, fourth, fifth, sixth
 

@@ -30,7 +30,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from isslim.compress.export.drawing import FLOAT32, HIGHWAY, Drawing, array, model_of, port
+from isslim.compress.export.drawing import FLOAT32, HIGHWAY, GraphBlueprint, array, model_of, port
 from isslim.compress.export.recurrent import OPERATORS, layer_weights
 from isslim.compress.export.streaming import Floats
 from isslim.compress.export.write_graph import check_size, write_graph
@@ -50,9 +50,9 @@ from isslim.runtime.contract import (
 )
 from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH, PADDING
 
-_LARGEST = np.iinfo(np.int64).max
+_INT64_MAX = np.iinfo(np.int64).max
 _CONSTANTS: dict[str, list[int]] = {
-    "zero": [0], "one": [1], "last": [-1], "behind_first": [CONVOLUTION_WIDTH], "largest": [_LARGEST],
+    "zero": [0], "one": [1], "last": [-1], "behind_first": [CONVOLUTION_WIDTH], "largest": [_INT64_MAX],
     "rows": [-1], "padding_id": [PADDING], "one_before": [0, 1, 0, 0],
 }  # fmt: skip
 
@@ -68,12 +68,12 @@ def export(network: Bidaf, path: Path) -> None:
         TooLargeToExport: a `ValueError`; see `isslim.compress.export.write_graph.check_size`.
     """
     check_size(network)
-    write_graph(draw_bidaf(network), path)
+    write_graph(build_bidaf(network), path)
 
 
-def draw_bidaf(network: Bidaf) -> Drawing:
+def build_bidaf(network: Bidaf) -> GraphBlueprint:
     """The graph of a BiDAF network."""
-    return Drawing(_structure(network.spec), lambda: _weights(network))
+    return GraphBlueprint(_structure(network.spec), lambda: _weights(network))
 
 
 def _structure(spec: BidafSpec) -> onnx.ModelProto:
@@ -115,8 +115,8 @@ def _side(side: str, spec: BidafSpec) -> list[NodeProto]:
     """The context or the question, up to the contextual LSTM."""
     vectors = side + VECTORS
     return [
-        *_real(side),
-        *_spelt(side),
+        *_token_mask(side),
+        *_character_features(side),
         _node("Concat", [f"{side}_spelt", vectors], f"{side}_words_0", axis=-1),  # (T, B, F + E)
         *_highway(side, 0, spec.word),
         *_highway(side, 1, spec.word),
@@ -125,7 +125,7 @@ def _side(side: str, spec: BidafSpec) -> list[NodeProto]:
     ]
 
 
-def _real(side: str) -> list[NodeProto]:
+def _token_mask(side: str) -> list[NodeProto]:
     """Whether a token is there or padding: bool (B, T)."""
     return [
         _node("Shape", [side + VECTORS], f"{side}_steps", start=0, end=1),  # [T]
@@ -137,7 +137,7 @@ def _real(side: str) -> list[NodeProto]:
     ]
 
 
-def _spelt(side: str) -> list[NodeProto]:
+def _character_features(side: str) -> list[NodeProto]:
     """The character CNN with its maximum over the windows inside each word: (T, B, F).
 
     The first window is always inside, as in the network; any other when its last character is one.

@@ -14,7 +14,7 @@ import numpy as np
 
 from isslim.compress.errors import UnknownArchitecture, VocabularyMismatch
 from isslim.compress.ingest.checkpoint import Checkpoint
-from isslim.compress.ingest.reading import MOST_NAMED, Reading
+from isslim.compress.ingest.reading import MAX_NAMED, IngestReport
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec, declare
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.pruning.axes import AxisMismatch
@@ -28,7 +28,7 @@ class IngestedReader:
     """A reading-comprehension model that is understood."""
 
     network: Bidaf
-    reading: Reading
+    reading: IngestReport
 
 
 def is_bidaf(checkpoint: Checkpoint) -> bool:
@@ -43,7 +43,7 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
         UnknownArchitecture: with everything that is missing, left over or of another shape.
     """
     arrays = checkpoint.arrays
-    found = [f"{name} {array.shape}" for name, array in arrays.items()][:MOST_NAMED]
+    found = [f"{name} {array.shape}" for name, array in arrays.items()][:MAX_NAMED]
     try:
         spec = BidafSpec.of(arrays)
         declare(spec).check(arrays)
@@ -54,8 +54,8 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
     except (AxisMismatch, ValueError, IndexError) as wrong:
         raise UnknownArchitecture(f"this is not BiDAF's shape: {wrong}", found) from wrong
     units = ", ".join(f"{lstm} {' + '.join(map(str, getattr(spec, lstm)))}" for lstm in LSTMS)
-    told = ", ".join((f"BiDAF: {spec.filters} filters, units: {units}", *checkpoint.done))
-    reading = Reading(told, checkpoint.dropped)
+    description = ", ".join((f"BiDAF: {spec.filters} filters, units: {units}", *checkpoint.done))
+    reading = IngestReport(description, checkpoint.dropped)
     return IngestedReader(Bidaf(spec).filled(arrays), reading)
 
 

@@ -78,7 +78,7 @@ class QuestionEpoch:
 
 
 @dataclass(frozen=True)
-class TrainedReader:
+class ReaderTrainingOutcome:
     """An averaged network, in evaluation mode, and the curve.
 
     Attributes:

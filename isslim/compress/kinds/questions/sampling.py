@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from isslim.compress.kinds.questions.examples import Example, Questions
-from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession
 from isslim.types.manifest import VariantName
 from isslim.types.report import Sample, SampleAnswer
 
 SAMPLES = 10
-LONGEST = 20_000
+MAX_CHARACTERS = 20_000
 """Characters of a question, its context and golden answers together: a report is no place for
 books."""
 
 
-def sampled(
+def sample_answers(
     sessions: Mapping[VariantName, QuestionSession], codec: PassageCodec, questions: Questions
 ) -> list[Sample]:
     """At most `SAMPLES` questions with every session's best answer.
@@ -35,7 +35,7 @@ def sampled(
 def _sample(
     sessions: Mapping[VariantName, QuestionSession], codec: PassageCodec, example: Example
 ) -> Sample:
-    reading = read(codec, tokenized(example.question, example.context))
+    reading = encode_question(codec, tokenize_question(example.question, example.context))
     best = {name: answer(session, reading).answers[0] for name, session in sessions.items()}
     return Sample(
         asked=example.question,
@@ -57,7 +57,7 @@ def _showable(examples: Sequence[Example]) -> list[Example]:
     return [
         each
         for each, text in zip(examples, texts, strict=True)
-        if len(text) <= LONGEST and _is_utf8(text)
+        if len(text) <= MAX_CHARACTERS and _is_utf8(text)
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.axes import NetworkAxes
 from isslim.types.manifest import PartRecord
 
 PARTS = (
@@ -21,12 +21,12 @@ PARTS = (
 """Name, and prefixes of its arrays. Word vectors are no part of the network."""
 
 
-def parts(declaration: Declaration) -> list[PartRecord]:
+def parts(declaration: NetworkAxes) -> list[PartRecord]:
     """Each part, in the order of the data. Of the characters the filters are the width."""
     return [_part(declaration, name, prefixes) for name, prefixes in PARTS]
 
 
-def _part(declaration: Declaration, name: str, prefixes: tuple[str, ...]) -> PartRecord:
+def _part(declaration: NetworkAxes, name: str, prefixes: tuple[str, ...]) -> PartRecord:
     own = [array for array in declaration.dimensions if array.startswith(prefixes)]
     read = {reader.parameter for site in declaration.sites for reader in site.readers}
     counted = {array: int(np.prod(axes.shape(declaration, array))) for array in own}

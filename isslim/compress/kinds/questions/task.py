@@ -15,29 +15,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isslim.compress.contract import ModelTask, Origin, Quality, Tell
+from isslim.compress.contract import ModelTask, Origin, ProgressCallback, Quality
 from isslim.compress.errors import TextUnusable, VerificationFailed
 from isslim.compress.export.quantize import EightBit, Form, quantize
-from isslim.compress.ingest.reading import Reading
-from isslim.compress.kinds.questions.activations import observe_questions
-from isslim.compress.kinds.questions.evaluation import evaluated
-from isslim.compress.kinds.questions.examples import Example, Inputs, Questions, prepare
+from isslim.compress.ingest.reading import IngestReport
+from isslim.compress.kinds.questions.activations import collect_question_activations
+from isslim.compress.kinds.questions.evaluation import evaluate_on_device
+from isslim.compress.kinds.questions.examples import Example, QuestionBatch, Questions, prepare
 from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.metrics import overlap, score
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.kinds.questions.sampling import sampled
+from isslim.compress.kinds.questions.sampling import sample_answers
 from isslim.compress.kinds.questions.sizes import parts
 from isslim.compress.kinds.questions.squad import read_squad
 from isslim.compress.kinds.questions.trainer import QuestionTrainer
-from isslim.compress.pruning.axes import Declaration
-from isslim.compress.pruning.moments import Observed
+from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import fall_of_mean
-from isslim.runtime.graphs.shapes import Shape, usual
+from isslim.runtime.graphs.shapes import Shape, usual_size
 from isslim.runtime.latency import compare_questions
-from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.questions.question_tokenizer import PassageCodec
-from isslim.runtime.questions.session import QuestionSession, Side
+from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.store.artifacts import sha256_of
 from isslim.types.manifest import (
     CheckRecord,
@@ -106,7 +106,7 @@ def read_questions(
     origin = "uploaded questions"
     if held_out is None:
         cut = len(training.examples) * 4 // 5
-        judged = replace(training, examples=training.examples[cut:])
+        evaluated = replace(training, examples=training.examples[cut:])
         observed = (
             replace(training, examples=training.examples[:cut])
             if observed is training
@@ -115,33 +115,33 @@ def read_questions(
         training = replace(training, examples=training.examples[:cut])
         origin = "the last fifth of the uploaded questions, used for nothing else"
     else:
-        judged = _prepared(held_out, codec)
-    observed, judged = (
+        evaluated = _prepared(held_out, codec)
+    observed, evaluated = (
         observed.spread(recipe.calibration_questions),
-        judged.spread(recipe.held_out_questions),
+        evaluated.spread(recipe.held_out_questions),
     )
-    for name, questions in (("calibration", observed), ("held-out", judged)):
+    for name, questions in (("calibration", observed), ("held-out", evaluated)):
         if len(questions.examples) < 10:
             raise TextUnusable(
                 f"there are {len(questions.examples)} {name} questions; at least 10 are needed"
             )
-    as_sent = judged
-    if not all(example.golden for example in judged.examples):
+    as_sent = evaluated
+    if not all(example.golden for example in evaluated.examples):
         if answering:
-            answers = evaluated(original, judged).answers
+            answers = evaluate_on_device(original, evaluated).answers
             examples = [
                 replace(each, golden=(said,))
-                for each, said in zip(judged.examples, answers, strict=True)
+                for each, said in zip(evaluated.examples, answers, strict=True)
             ]
-            judged = replace(judged, examples=examples)
+            evaluated = replace(evaluated, examples=examples)
         origin += ", judged by the original's own answers: F1 here is agreement with the original"
     return QuestionData(
         observed,
         training,
-        judged,
+        evaluated,
         as_sent,
         f"uploaded questions ({len(observed.examples):,})",
-        f"{origin} ({len(judged.examples):,})",
+        f"{origin} ({len(evaluated.examples):,})",
     )
 
 
@@ -167,7 +167,7 @@ class QuestionTask(ModelTask[Bidaf]):
         data: QuestionData,
         recipe: Recipe,
         codec: PassageCodec,
-        reading: Reading,
+        reading: IngestReport,
     ) -> None:
         self.original, self.data, self.recipe, self.codec = original, data, recipe, codec
         self.origin = Origin.read(reading, data.calibration_origin, data.held_out_origin)
@@ -176,19 +176,19 @@ class QuestionTask(ModelTask[Bidaf]):
     @cached_property
     def _base(self) -> NDArray[np.float64]:
         """F1 of each of the original's answers; of a large reader they take a while."""
-        return self._scores(evaluated(self.original, self.data.held_out).answers)
+        return self._scores(evaluate_on_device(self.original, self.data.held_out).answers)
 
-    def observe(self, tell: Tell) -> Observed:
+    def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
         """Moments over the calibration questions."""
-        return observe_questions(
-            self.original, self.data.calibration, lambda done: tell(done, "observing")
+        return collect_question_activations(
+            self.original, self.data.calibration, lambda done: progress(done, "observing")
         )
 
-    def judge(self, network: Bidaf) -> Quality:
+    def evaluate(self, network: Bidaf) -> Quality:
         """F1 of the answers, and how many points it fell."""
         if network is self.original:
             return Quality(float(self._base.mean()), 0.0)
-        found = self._scores(evaluated(network, self.data.held_out).answers)
+        found = self._scores(evaluate_on_device(network, self.data.held_out).answers)
         fall = float(self._base.mean()) - float(found.mean())
         return Quality(float(found.mean()), fall, self._fall(self._base, found))
 
@@ -222,7 +222,7 @@ class QuestionTask(ModelTask[Bidaf]):
         """F1 of some of the held-out questions, spread over all."""
         examples = self.data.held_out.spread(GLANCED).examples
         golden = (each.golden for each in examples)
-        return -score(zip(self._said(path, examples), golden, strict=True)).f1
+        return -score(zip(self._predictions(path, examples), golden, strict=True)).f1
 
     def measure(self, path: Path) -> dict[str, float]:
         """Exact match and F1, question by question as the service answers."""
@@ -233,7 +233,7 @@ class QuestionTask(ModelTask[Bidaf]):
     def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
         """Questions spread over the held-out ones, each answered as the service answers."""
         sessions = {name: QuestionSession(path) for name, path in paths.items()}
-        return sampled(sessions, self.codec, self.data.as_sent)
+        return sample_answers(sessions, self.codec, self.data.as_sent)
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
         """Points of F1 lost."""
@@ -248,10 +248,10 @@ class QuestionTask(ModelTask[Bidaf]):
     ) -> dict[str, LatencyRecord]:
         """Times runs on contexts of random words."""
         sessions = {name: QuestionSession(path) for name, path in paths.items()}
-        steps, batch = usual(shape)
+        steps, batch = usual_size(shape)
         return compare_questions(sessions, steps=steps, batch=batch, pairs=pairs)
 
-    def parts(self, declaration: Declaration) -> list[PartRecord]:
+    def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
         """From the characters to the heads; word vectors are no part of the network."""
         return parts(declaration)
 
@@ -259,22 +259,24 @@ class QuestionTask(ModelTask[Bidaf]):
         """Words, vectors and characters, once for all variants."""
         self.codec.save(folder)
 
-    def finetune(self, network: Bidaf, folder: Path, tell: Tell) -> tuple[Bidaf, str]:
+    def finetune(
+        self, network: Bidaf, folder: Path, progress: ProgressCallback
+    ) -> tuple[Bidaf, str]:
         """Distillation on the training questions; the better of the tuned and the given network."""
-        before, told = (
-            self.judge(network),
+        before, description = (
+            self.evaluate(network),
             f"{self.recipe.finetune_minutes:g} minutes of distillation",
         )
         folder.mkdir(parents=True, exist_ok=True)
         tuned = self.trainer().minutes(
-            network, self.recipe.finetune_minutes, folder / "questions.checkpoint", tell
+            network, self.recipe.finetune_minutes, folder / "questions.checkpoint", progress
         )
-        after = self.judge(tuned)
-        told = f"{told}: F1 {before.value:.2f} -> {after.value:.2f}"
+        after = self.evaluate(tuned)
+        description = f"{description}: F1 {before.value:.2f} -> {after.value:.2f}"
         return (
-            (tuned, told)
+            (tuned, description)
             if after.loss < before.loss
-            else (network, f"{told}; not better, so the untuned model was kept")
+            else (network, f"{description}; not better, so the untuned model was kept")
         )
 
     def trainer(self) -> QuestionTrainer:
@@ -285,13 +287,15 @@ class QuestionTask(ModelTask[Bidaf]):
         """To the held-out questions by a graph; the original's are asked for with every candidate."""
         key = sha256_of(path)
         if key not in self._answered:
-            self._answered[key] = self._said(path, self.data.held_out.examples)
+            self._answered[key] = self._predictions(path, self.data.held_out.examples)
         return self._answered[key]
 
-    def _said(self, path: Path, examples: Sequence[Example]) -> list[str]:
+    def _predictions(self, path: Path, examples: Sequence[Example]) -> list[str]:
         session = QuestionSession(path)
         return [
-            answer(session, read(self.codec, tokenized(each.question, each.context)))
+            answer(
+                session, encode_question(self.codec, tokenize_question(each.question, each.context))
+            )
             .answers[0]
             .text
             for each in examples
@@ -311,7 +315,7 @@ class QuestionTask(ModelTask[Bidaf]):
         )
 
     @torch.no_grad()
-    def _proof(self) -> Inputs:
+    def _proof(self) -> QuestionBatch:
         """A batch of the held-out questions, short and long ones."""
         examples = self.data.held_out.examples
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].context_row))
@@ -326,15 +330,15 @@ def _prepared(path: Path, codec: PassageCodec) -> Questions:
         raise TextUnusable(f"the uploaded questions cannot be used: {error}") from error
 
 
-def _sides(inputs: Inputs) -> Iterator[Side]:
+def _sides(inputs: QuestionBatch) -> Iterator[TokenBatch]:
     arrays = [each.numpy() for each in inputs]
     for first in (0, 3):
-        yield Side(arrays[first], arrays[first + 1], arrays[first + 2].astype(np.int32))
+        yield TokenBatch(arrays[first], arrays[first + 1], arrays[first + 2].astype(np.int32))
 
 
 @torch.no_grad()
 def _checked(
-    name: str, inputs: Inputs, found: tuple[torch.Tensor, torch.Tensor], reference: Bidaf
+    name: str, inputs: QuestionBatch, found: tuple[torch.Tensor, torch.Tensor], reference: Bidaf
 ) -> CheckRecord:
     real = torch.arange(inputs[0].shape[0]) < inputs[2][:, None]  # (B, T)
     expected = reference(*inputs)

@@ -8,16 +8,16 @@ from typing import ClassVar
 
 import torch
 
-from isslim.compress.contract import Taught, Tell, Trainer
+from isslim.compress.contract import ProgressCallback, Trainer, TrainingResult
 from isslim.compress.devices import placed
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.language.trainer import FRESH_READER_RATE, FRESH_WAIT
-from isslim.compress.kinds.questions.activations import observe_questions
+from isslim.compress.kinds.questions.activations import collect_question_activations
 from isslim.compress.kinds.questions.examples import Questions
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.kinds.questions.plan import QuestionPlan, TrainedReader
+from isslim.compress.kinds.questions.plan import QuestionPlan, ReaderTrainingOutcome
 from isslim.compress.kinds.questions.training import train_reader
-from isslim.compress.pruning.moments import Observed
+from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.training.hooks import WeightLearner
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.resuming import resumed
@@ -49,7 +49,7 @@ class QuestionTrainer(Trainer[Bidaf]):
         )
 
     @property
-    def told(self) -> str:
+    def data_description(self) -> str:
         """How many questions there are."""
         return f"{len(self._training.examples):,} questions"
 
@@ -59,19 +59,34 @@ class QuestionTrainer(Trainer[Bidaf]):
             torch.manual_seed(self._recipe.seed)
             return Bidaf(self._original.spec)
 
-    def observe(self, network: Bidaf) -> Observed:
+    def collect_activations(self, network: Bidaf) -> ActivationStatistics:
         """Moments over some of the training questions."""
-        return observe_questions(network, self._training.spread(self._recipe.calibration_questions))
+        return collect_question_activations(
+            network, self._training.spread(self._recipe.calibration_questions)
+        )
 
     def distil(
-        self, network: Bidaf, epochs: float, round_: int, checkpoint: Path, tell: Tell
-    ) -> Taught[Bidaf]:
+        self,
+        network: Bidaf,
+        epochs: float,
+        round_: int,
+        checkpoint: Path,
+        progress: ProgressCallback,
+    ) -> TrainingResult[Bidaf]:
         """Adam on half the answers and half the teacher's distributions."""
-        return self._trained(network, self._plan(epochs, round_), None, round_, checkpoint, tell)
+        return self._trained(
+            network, self._plan(epochs, round_), None, round_, checkpoint, progress
+        )
 
     def learn(
-        self, network: Bidaf, share: float, epochs: float, round_: int, checkpoint: Path, tell: Tell
-    ) -> Taught[Bidaf]:
+        self,
+        network: Bidaf,
+        share: float,
+        epochs: float,
+        round_: int,
+        checkpoint: Path,
+        progress: ProgressCallback,
+    ) -> TrainingResult[Bidaf]:
         """With the proximal group lasso."""
         if self._recipe.learner != "proximal":
             raise ModeUnavailable(
@@ -83,13 +98,15 @@ class QuestionTrainer(Trainer[Bidaf]):
         if self._recipe.start == "scratch":
             plan, wait = replace(plan, rate=FRESH_READER_RATE), round(FRESH_WAIT * steps)
         return self._trained(
-            network, plan, ProximalGroupLasso(share, steps, wait=wait), round_, checkpoint, tell
+            network, plan, ProximalGroupLasso(share, steps, wait=wait), round_, checkpoint, progress
         )
 
-    def minutes(self, network: Bidaf, minutes: float, checkpoint: Path, tell: Tell) -> Bidaf:
+    def minutes(
+        self, network: Bidaf, minutes: float, checkpoint: Path, progress: ProgressCallback
+    ) -> Bidaf:
         """Distils for so long by the clock."""
         plan = replace(self._plan(1.0, 0), minutes=minutes)
-        return self._trained(network, plan, None, 0, checkpoint, tell).network
+        return self._trained(network, plan, None, 0, checkpoint, progress).network
 
     def _plan(self, epochs: float, round_: int) -> QuestionPlan:
         return QuestionPlan(
@@ -110,14 +127,14 @@ class QuestionTrainer(Trainer[Bidaf]):
         learner: WeightLearner | None,
         round_: int,
         checkpoint: Path,
-        tell: Tell,
-    ) -> Taught[Bidaf]:
+        progress: ProgressCallback,
+    ) -> TrainingResult[Bidaf]:
         student = network.rebuilt(network.arrays(), dropout=0.1)
 
-        def go() -> TrainedReader:
+        def go() -> ReaderTrainingOutcome:
             return train_reader(
                 student, self._training, self._held_out, plan, teacher=self._original, learner=learner,
-                checkpoint=checkpoint, progress=tell,
+                checkpoint=checkpoint, progress=progress,
             )  # fmt: skip
 
         with placed(student, self._original):
@@ -130,4 +147,4 @@ class QuestionTrainer(Trainer[Bidaf]):
             )
             for each in trained.epochs
         ]  # fmt: skip
-        return Taught(trained.network, points, trained.kept)
+        return TrainingResult(trained.network, points, trained.kept)

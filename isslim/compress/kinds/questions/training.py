@@ -30,20 +30,20 @@ from torch import Tensor, nn
 from isslim.compress.devices import device_of, random_state, restore_random_state
 from isslim.compress.errors import CompressError
 from isslim.compress.kinds.questions.evaluation import evaluate
-from isslim.compress.kinds.questions.examples import Inputs, Questions, batches
+from isslim.compress.kinds.questions.examples import QuestionBatch, Questions, batches
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.plan import (
     Progress,
     QuestionEpoch,
     QuestionPlan,
-    TrainedReader,
+    ReaderTrainingOutcome,
 )
-from isslim.compress.pruning.axes import Keep, take
+from isslim.compress.pruning.axes import Keep, select_components
 from isslim.compress.training.checkpoints import (
     Configuration,
     digest_of,
-    read_checkpoint,
-    write_checkpoint,
+    load_training_checkpoint,
+    save_training_checkpoint,
 )
 from isslim.compress.training.hooks import WeightLearner
 from isslim.compress.training.shrinking import shrink
@@ -59,7 +59,7 @@ def train_reader(
     learner: WeightLearner | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-) -> TrainedReader:
+) -> ReaderTrainingOutcome:
     """Trains `network` in place, as long as nothing is removed.
 
     Args:
@@ -91,7 +91,7 @@ def train_reader(
         network, training, validation, plan, progress or (lambda done, line: None), teacher, learner
     )
     if checkpoint is not None and checkpoint.exists():
-        run.restore(read_checkpoint(checkpoint, run.configuration))
+        run.restore(load_training_checkpoint(checkpoint, run.configuration))
     saved = time.monotonic()
     while run.done() < 1:
         # 1. The epoch's batches, the same whenever the run comes back to them.
@@ -100,15 +100,15 @@ def train_reader(
             # 2. One step.
             run.step(order[run.at])
             if checkpoint is not None and time.monotonic() - saved > 60 * plan.checkpoint_minutes:
-                write_checkpoint(checkpoint, run.configuration, run.snapshot())
+                save_training_checkpoint(checkpoint, run.configuration, run.snapshot())
                 saved = time.monotonic()
-                run.tell(
+                run.progress(
                     run.done(), f"saved behind step {run.at:,} of {len(order):,}, {run.standing}"
                 )
         # 3. The average is judged, and the epoch closed.
         run.close_epoch()
         if checkpoint is not None:
-            write_checkpoint(checkpoint, run.configuration, run.snapshot())
+            save_training_checkpoint(checkpoint, run.configuration, run.snapshot())
             saved = time.monotonic()
     return run.finished()
 
@@ -122,16 +122,16 @@ class _Run:
         training: Questions,
         validation: Questions,
         plan: QuestionPlan,
-        tell: Progress,
+        progress: Progress,
         teacher: Bidaf | None,
         learner: WeightLearner | None,
     ) -> None:
-        self.network, self.training, self.validation, self.plan, self.tell = (
+        self.network, self.training, self.validation, self.plan, self.progress = (
             network,
             training,
             validation,
             plan,
-            tell,
+            progress,
         )
         self.teacher, self.learner = teacher, learner
         self.whole, self.kept = str(network.spec), dict[str, NDArray[np.int64]]()
@@ -174,7 +174,7 @@ class _Run:
             if self.plan.rate == self.plan.final_rate
             else {"checkpoint_minutes"}
         )
-        told = {
+        description = {
             f"plan.{name}": str(value)
             for name, value in asdict(self.plan).items()
             if name not in free
@@ -182,7 +182,7 @@ class _Run:
         digest = hashlib.sha256()
         for index in self.learnt_from:
             digest.update(self.training.examples[index].id.encode() + b"\n")
-        return told | {
+        return description | {
             "network": self.whole,
             "teacher": "none" if self.teacher is None else digest_of(self.teacher.arrays()),
             "learner": "none" if self.learner is None else type(self.learner).__name__,
@@ -232,7 +232,9 @@ class _Run:
         self.loss += float(loss.detach())
         took = time.monotonic() - began
         self.seconds, self.spent = self.seconds + took, self.spent + took
-        self.tell(self.done(), f"step {self.at:,} of {self.steps_of_an_epoch:,}, {self.standing}")
+        self.progress(
+            self.done(), f"step {self.at:,} of {self.steps_of_an_epoch:,}, {self.standing}"
+        )
 
     def _shown(self, vectors: Tensor) -> Tensor:
         """The words' vectors, some of them zeros, as those of words without a vector are."""
@@ -248,7 +250,7 @@ class _Run:
             return self.spent / (60 * self.plan.minutes)
         return (self.epoch + self.at / self.steps_of_an_epoch) / self.plan.epochs
 
-    def _loss(self, chosen: list[int], inputs: Inputs, start: Tensor, end: Tensor) -> Tensor:
+    def _loss(self, chosen: list[int], inputs: QuestionBatch, start: Tensor, end: Tensor) -> Tensor:
         """Of the answers, where there are some, and of the teacher's distributions: nats per question."""
         labelled = [
             row
@@ -305,7 +307,7 @@ class _Run:
         keep = None if self.learner is None else self.learner.after_epoch(record.f1)
         if keep is not None:
             self.remove(keep)
-        self.tell(
+        self.progress(
             min(1.0, done),
             f"epoch {self.epoch}: training loss {record.training_loss:.3f}, validation loss {record.validation_loss:.3f}, "
             f"EM {record.em:.2f}, F1 {record.f1:.2f} of {found.scores.questions:,} questions, {record.seconds:.0f} s",
@@ -315,7 +317,9 @@ class _Run:
         """Shrinks the network, its averages, the optimizer and the learner."""
         sizes = self.network.declaration().axes
         self.average, self.best = (
-            each.rebuilt(take(each.arrays(), each.declaration(), keep)[0]).to(self.device)
+            each.rebuilt(select_components(each.arrays(), each.declaration(), keep)[0]).to(
+                self.device
+            )
             for each in (self.average, self.best)
         )
         self.network, self.optimizer = shrink(self.network, self.optimizer, keep)
@@ -355,9 +359,9 @@ class _Run:
         self.loss, self.seconds, self.spent = content["sums"]
         if self.learner is not None:
             self.learner.load_state_dict(content["learner"])
-        self.tell(self.done(), f"continued at step {self.at:,} of epoch {self.epoch + 1}")
+        self.progress(self.done(), f"continued at step {self.at:,} of epoch {self.epoch + 1}")
 
-    def finished(self) -> TrainedReader:
+    def finished(self) -> ReaderTrainingOutcome:
         """The average that the plan keeps."""
         best = max(self.epochs, key=lambda each: each.f1).epoch
-        return TrainedReader(self.best.eval(), list(self.epochs), best, dict(self.kept))
+        return ReaderTrainingOutcome(self.best.eval(), list(self.epochs), best, dict(self.kept))

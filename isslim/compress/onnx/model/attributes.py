@@ -7,37 +7,37 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 from isslim.compress.errors import GraphNotUnderstood
 
 
-def whole(node: NodeProto, name: str, default: int) -> int:
+def get_int(node: NodeProto, name: str, default: int) -> int:
     """A whole number."""
     found = _find(node, name, AttributeProto.INT)
     return default if found is None else int(found.i)
 
 
-def wholes(node: NodeProto, name: str) -> list[int] | None:
+def get_ints(node: NodeProto, name: str) -> list[int] | None:
     """Whole numbers; None when they are left out."""
     found = _find(node, name, AttributeProto.INTS)
     return None if found is None else [int(each) for each in found.ints]
 
 
-def real(node: NodeProto, name: str, default: float) -> float:
+def get_float(node: NodeProto, name: str, default: float) -> float:
     """A number."""
     found = _find(node, name, AttributeProto.FLOAT)
     return default if found is None else float(found.f)
 
 
-def reals(node: NodeProto, name: str) -> list[float]:
+def get_floats(node: NodeProto, name: str) -> list[float]:
     """Numbers; none when they are left out."""
     found = _find(node, name, AttributeProto.FLOATS)
     return [] if found is None else [float(each) for each in found.floats]
 
 
-def word(node: NodeProto, name: str, default: str) -> str:
+def get_string(node: NodeProto, name: str, default: str) -> str:
     """A text."""
     found = _find(node, name, AttributeProto.STRING)
     return default if found is None else bytes(found.s).decode(errors="replace")
 
 
-def words(node: NodeProto, name: str) -> list[str] | None:
+def get_strings(node: NodeProto, name: str) -> list[str] | None:
     """Texts; None when they are left out."""
     found = _find(node, name, AttributeProto.STRINGS)
     return (
@@ -45,13 +45,13 @@ def words(node: NodeProto, name: str) -> list[str] | None:
     )
 
 
-def tensor(node: NodeProto, name: str) -> TensorProto | None:
+def get_tensor(node: NodeProto, name: str) -> TensorProto | None:
     """A tensor; None when it is left out."""
     found = _find(node, name, AttributeProto.TENSOR)
     return None if found is None else found.t
 
 
-def body(node: NodeProto, name: str) -> GraphProto:
+def get_graph(node: NodeProto, name: str) -> GraphProto:
     """A graph.
 
     Raises:
@@ -68,13 +68,13 @@ def subgraphs(node: NodeProto) -> list[GraphProto]:
     return [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
 
 
-def put(node: NodeProto, name: str, value: int | float | list[int]) -> None:
+def set_attribute(node: NodeProto, name: str, value: int | float | list[int]) -> None:
     """Sets an attribute."""
-    leave_out(node, name)
+    remove_attribute(node, name)
     node.attribute.append(helper.make_attribute(name, value))
 
 
-def leave_out(node: NodeProto, name: str) -> None:
+def remove_attribute(node: NodeProto, name: str) -> None:
     """Removes an attribute, if it is there."""
     for index, each in enumerate(node.attribute):
         if each.name == name:

@@ -18,7 +18,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from isslim.compress.errors import GraphNotUnderstood
 
-LARGEST = (1 << 31) - 1
+MAX_BYTES = (1 << 31) - 1
 """Bytes: what protobuf can hold in one message."""
 _WAYS = (
     "send that file too, as the form field `model_data` (the command line and the Python client find it by themselves where "
@@ -39,7 +39,7 @@ def tensors(message: Any) -> Iterator[TensorProto]:
                 yield from tensors(each)
 
 
-def outside(model: ModelProto) -> list[TensorProto]:
+def external_tensors(model: ModelProto) -> list[TensorProto]:
     """The tensors that lie in files beside the model."""
     return [
         tensor
@@ -48,7 +48,7 @@ def outside(model: ModelProto) -> list[TensorProto]:
     ]
 
 
-def refuse_outside(model: ModelProto) -> None:
+def refuse_external(model: ModelProto) -> None:
     """Refuses a model some of whose tensors are missing.
 
     Args:
@@ -57,7 +57,7 @@ def refuse_outside(model: ModelProto) -> None:
     Raises:
         GraphNotUnderstood: with both ways to mend it.
     """
-    missing = outside(model)
+    missing = external_tensors(model)
     if missing:
         files = sorted({_entries(tensor).get("location", "") for tensor in missing})
         where = (
@@ -68,7 +68,7 @@ def refuse_outside(model: ModelProto) -> None:
         raise GraphNotUnderstood(f"{len(missing)} of the graph's tensors lie in {where}: {_WAYS}")
 
 
-def take_in(model: ModelProto, data: Path) -> int:
+def load_external(model: ModelProto, data: Path) -> int:
     """Puts the numbers of a data file into the model that refers to it; in place.
 
     Args:
@@ -82,7 +82,7 @@ def take_in(model: ModelProto, data: Path) -> int:
         GraphNotUnderstood: when the model names several files or a path, or a tensor does not lie
             within the file.
     """
-    missing = outside(model)
+    missing = external_tensors(model)
     if not missing:
         return 0
     names = sorted({_entries(tensor).get("location", "") for tensor in missing})
@@ -99,9 +99,9 @@ def take_in(model: ModelProto, data: Path) -> int:
     size = data.stat().st_size
     places = [_place(tensor, size) for tensor in missing]
     total = sum(length for _, length in places) + model.ByteSize()
-    if total > LARGEST:
+    if total > MAX_BYTES:
         raise GraphNotUnderstood(
-            f"model and data file have {total:,} bytes together; {LARGEST:,} are allowed"
+            f"model and data file have {total:,} bytes together; {MAX_BYTES:,} are allowed"
         )
     with data.open("rb") as file:
         for tensor, (offset, length) in zip(missing, places, strict=True):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import real, reals, words
+from isslim.compress.onnx.model.attributes import get_float, get_floats, get_strings
 from isslim.compress.onnx.model.recurrent import B, R, Recurrent, W
 from isslim.compress.onnx.model.split_model import Constant
 
@@ -60,10 +60,10 @@ def reset_gate(seen: Recurrent, direction: int, weights: dict[int, Constant]) ->
 
 def _activation(node: NodeProto, position: int, default: list[str]) -> Callable[[Values], Values]:
     """One of a node's activations, with its clip before it."""
-    names = [name.lower() for name in words(node, "activations") or default]
-    alphas, betas = (reals(node, f"activation_{each}") for each in ("alpha", "beta"))
+    names = [name.lower() for name in get_strings(node, "activations") or default]
+    alphas, betas = (get_floats(node, f"activation_{each}") for each in ("alpha", "beta"))
     for name in names[: position + 1]:
         alpha = (alphas.pop(0) if alphas else _ALPHA[name]) if name in _ALPHA else 0.0
         beta = (betas.pop(0) if betas else _BETA[name]) if name in _BETA else 0.0
-    function, limit = _FUNCTIONS[names[position]], real(node, "clip", float("inf"))
+    function, limit = _FUNCTIONS[names[position]], get_float(node, "clip", float("inf"))
     return lambda x: np.asarray(function(np.clip(x, -limit, limit), alpha, beta), np.float32)

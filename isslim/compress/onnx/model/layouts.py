@@ -5,7 +5,7 @@ one axis, or by none. Where the axis of one dimension depends on the index along
 has panels: in the output (T, 2, B, H) of a bidirectional layer, H is forward units at index 0 and
 backward units at index 1.
 
-Axes are numbers here; `pool.AxisPool` knows which of them are one.
+Axes are numbers here; `pool.AxisUnionFind` knows which of them are one.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Block:
         axis: whose components index it; None: nothing that is removed.
         size: how many.
         source: the value that the block shows, before any operator that only moves values.
-        silent: whether it is zero at every component that is silent where the axis begins.
+        zero_preserving: whether it is zero at every component that is silent where the axis begins.
     """
 
     axis: int | None
     size: int
     source: str = ""
-    silent: bool = False
+    zero_preserving: bool = False
 
 
 Blocks = tuple[Block, ...]
@@ -37,7 +37,7 @@ Dim = int | str | Blocks
 
 
 @dataclass(frozen=True)
-class Panels:
+class PerIndexAxes:
     """Dimension `along` has the blocks `options[i]` at index i of dimension `by`."""
 
     by: int
@@ -50,7 +50,7 @@ class Layout:
     """The dimensions of one tensor; with panels, `dims[panels.along]` shows the first option."""
 
     dims: tuple[Dim, ...]
-    panels: Panels | None = None
+    per_index: PerIndexAxes | None = None
 
     @property
     def rank(self) -> int:
@@ -68,8 +68,8 @@ class Layout:
     def axes(self) -> list[int]:
         """Every axis in it."""
         runs = [dim for dim in self.dims if isinstance(dim, tuple)]
-        if self.panels:
-            runs += self.panels.options
+        if self.per_index:
+            runs += self.per_index.options
         return [block.axis for blocks in runs for block in blocks if block.axis is not None]
 
     def moved(self, order: list[int | None]) -> Layout:
@@ -78,29 +78,33 @@ class Layout:
         A dimension that is left out must not be one of the panels'.
         """
         dims = tuple(1 if old is None else self.dims[old] for old in order)
-        panels = self.panels
+        panels = self.per_index
         if panels:
             panels = replace(panels, by=order.index(panels.by), along=order.index(panels.along))
         return Layout(dims, panels)
 
-    def marked(self, source: str | None, *, silent: bool) -> Layout:
+    def marked(self, source: str | None, *, zero_preserving: bool) -> Layout:
         """The layout of a tensor of the same axes that shows other values.
 
         Args:
             source: what it shows now; None: the same.
-            silent: whether zero stays zero.
+            zero_preserving: whether zero stays zero.
         """
 
         def mark(blocks: Blocks) -> Blocks:
             return tuple(
                 replace(
-                    b, source=b.source if source is None else source, silent=b.silent and silent
+                    b,
+                    source=b.source if source is None else source,
+                    zero_preserving=b.zero_preserving and zero_preserving,
                 )
                 for b in blocks
             )
 
         dims = tuple(mark(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
-        panels = self.panels and replace(self.panels, options=tuple(map(mark, self.panels.options)))
+        panels = self.per_index and replace(
+            self.per_index, options=tuple(map(mark, self.per_index.options))
+        )
         return Layout(dims, panels)
 
     def divided(self, divide: Callable[[Blocks], Blocks]) -> Layout:
@@ -108,7 +112,8 @@ class Layout:
         dims = tuple(divide(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
         return Layout(
             dims,
-            self.panels and replace(self.panels, options=tuple(map(divide, self.panels.options))),
+            self.per_index
+            and replace(self.per_index, options=tuple(map(divide, self.per_index.options))),
         )
 
     def with_dim(self, position: int, dim: Dim) -> Layout:
@@ -121,19 +126,19 @@ def size(dim: Dim) -> int | str:
     return sum(block.size for block in dim) if isinstance(dim, tuple) else dim
 
 
-def runs(dim: Dim) -> Blocks:
+def blocks_of(dim: Dim) -> Blocks:
     """The blocks of a dimension; none where its size is all that is known."""
     return dim if isinstance(dim, tuple) else ()
 
 
-def fixed(dim: Dim) -> Blocks | None:
+def as_blocks(dim: Dim) -> Blocks | None:
     """A dimension as blocks; None when its size is not known."""
     if isinstance(dim, str):
         return None
     return (Block(None, dim),) if isinstance(dim, int) else dim
 
 
-def cut(blocks: Blocks, start: int, stop: int) -> Blocks | None:
+def slice_blocks(blocks: Blocks, start: int, stop: int) -> Blocks | None:
     """The blocks between two positions; None when a boundary lies inside a block that an axis indexes."""
     result, begin = [], 0
     for block in blocks:
@@ -146,12 +151,12 @@ def cut(blocks: Blocks, start: int, stop: int) -> Blocks | None:
     return tuple(result)
 
 
-def ends(blocks: Blocks) -> list[int]:
+def block_boundaries(blocks: Blocks) -> list[int]:
     """Where the blocks of a dimension end."""
     return [sum(block.size for block in blocks[: index + 1]) for index in range(len(blocks))]
 
 
-def split(blocks: Blocks, places: list[int]) -> Blocks:
+def split_blocks(blocks: Blocks, places: list[int]) -> Blocks:
     """The blocks cut at more places, which lie in blocks without an axis only."""
     found, start = [], 0
     for block in blocks:

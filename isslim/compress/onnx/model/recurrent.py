@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import whole, word, words
+from isslim.compress.onnx.model.attributes import get_int, get_string, get_strings
 from isslim.compress.onnx.model.split_model import Constant, given, label
 
 OPERATORS = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -31,7 +31,7 @@ Direction = Literal["forward", "backward"]
 
 # Activations that answer zero with zero (defaults of alpha and beta included): only behind them is
 # a unit without weights silent.
-_SILENT = {"tanh", "relu", "leakyrelu", "thresholdedrelu", "scaledtanh", "elu", "softsign"}
+_ZERO_PRESERVING = {"tanh", "relu", "leakyrelu", "thresholdedrelu", "scaledtanh", "elu", "softsign"}
 _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 
 
@@ -79,14 +79,14 @@ class Recurrent:
         """Name of an input, empty when it is left out."""
         return given(self.node, index)
 
-    def unsilent(self) -> str | None:
+    def not_zero_preserving(self) -> str | None:
         """The activation because of which a unit without weights says something, or None."""
         default = _DEFAULTS[self.kind] * len(self.directions)
-        activations = words(self.node, "activations") or default
+        activations = get_strings(self.node, "activations") or default
         per = len(_DEFAULTS[self.kind])
         # The first of an LSTM or GRU are its gates', which multiply what the others give.
         felt = [name for index, name in enumerate(activations) if per == 1 or index % per]
-        return next((name for name in felt if name.lower() not in _SILENT), None)
+        return next((name for name in felt if name.lower() not in _ZERO_PRESERVING), None)
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ def view(node: NodeProto) -> Recurrent | None:
         node,
         label(node),
         node.op_type,
-        whole(node, "hidden_size", 0),
-        directions[word(node, "direction", "forward")],
-        node.op_type == "GRU" and bool(whole(node, "linear_before_reset", 0)),
+        get_int(node, "hidden_size", 0),
+        directions[get_string(node, "direction", "forward")],
+        node.op_type == "GRU" and bool(get_int(node, "linear_before_reset", 0)),
     )
 
 

@@ -6,14 +6,14 @@ import onnx
 from onnx import ModelProto, ValueInfoProto, helper, numpy_helper
 
 from isslim.compress.onnx.model.layouts import Layout
-from isslim.compress.onnx.model.split_model import Parts, graphs
+from isslim.compress.onnx.model.split_model import SplitModel, graphs
 
 _SMALL = 1024
 """Entries up to which a constant may be a shape, an axis or a bound, whose value matters to
 inference."""
 
 
-def inferred_shapes(parts: Parts) -> dict[str, Layout]:
+def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
     """Per value the layout without any axis, for all whose rank is known."""
     model = ModelProto()
     model.CopyFrom(parts.structure)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from isslim.compress.errors import GraphNotUnderstood
-from isslim.compress.onnx.model.attributes import put, subgraphs, whole
+from isslim.compress.onnx.model.attributes import get_int, set_attribute, subgraphs
 
 Constant = NDArray[np.generic]
 
 
 @dataclass
-class Parts:
+class SplitModel:
     """A model while it is worked on.
 
     Attributes:
@@ -55,7 +55,7 @@ class Parts:
         return next(name for name in _numbered(wish) if name not in taken)
 
 
-def take_apart(model: ModelProto) -> Parts:
+def split_constants(model: ModelProto) -> SplitModel:
     """Separates constants from structure; the model stays as it is.
 
     Raises:
@@ -63,12 +63,12 @@ def take_apart(model: ModelProto) -> Parts:
     """
     structure = ModelProto()
     structure.CopyFrom(model)
-    parts = Parts(structure, {})
+    parts = SplitModel(structure, {})
     _name_apart(structure.graph)
     _name_nodes(structure.graph)
     for graph in graphs(structure.graph):
         _collect(graph, parts.constants)
-    _say_units(parts)
+    _annotate_units(parts)
     inputs = [port for port in structure.graph.input if port.name not in parts.constants]
     # Before IR version 4 every initialiser was listed as an input too; no caller means to send
     # weights.
@@ -77,7 +77,7 @@ def take_apart(model: ModelProto) -> Parts:
     return parts
 
 
-def put_together(parts: Parts) -> ModelProto:
+def merge_constants(parts: SplitModel) -> ModelProto:
     """The model with its constants where they are read; constants that nothing reads are left out."""
     model = ModelProto()
     model.CopyFrom(parts.structure)
@@ -220,14 +220,14 @@ def _name_nodes(graph: GraphProto) -> None:
         taken.add(node.name)
 
 
-def _say_units(parts: Parts) -> None:
+def _annotate_units(parts: SplitModel) -> None:
     """Says the number of units where a recurrent node leaves it to its matrix R (D, G H, H)."""
     for node in nodes(parts.structure.graph):
         matrix = (
             parts.constants.get(given(node, 2)) if node.op_type in ("LSTM", "GRU", "RNN") else None
         )
-        if matrix is not None and matrix.ndim == 3 and not whole(node, "hidden_size", 0):
-            put(node, "hidden_size", matrix.shape[2])
+        if matrix is not None and matrix.ndim == 3 and not get_int(node, "hidden_size", 0):
+            set_attribute(node, "hidden_size", matrix.shape[2])
 
 
 def _defined(graph: GraphProto) -> list[str]:

@@ -14,13 +14,13 @@ from dataclasses import replace as changed_copy
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
-from isslim.compress.onnx.model.attributes import body, subgraphs, whole
+from isslim.compress.onnx.model.attributes import get_graph, get_int, subgraphs
 from isslim.compress.onnx.model.layouts import Layout
 from isslim.compress.onnx.model.recurrent import X, view
 from isslim.compress.onnx.model.shapes import inferred_shapes
 from isslim.compress.onnx.model.split_model import (
     Constant,
-    Parts,
+    SplitModel,
     given,
     graphs,
     inner_first,
@@ -31,7 +31,7 @@ from isslim.compress.onnx.model.split_model import (
 _TRIALS = 24
 
 
-def fold_shapes(parts: Parts) -> bool:
+def fold_shapes(parts: SplitModel) -> bool:
     """Makes constants of known sizes: of Shape, of what is picked out of one, and of its length; in place."""
     shapes = {
         node.output[0]: node for node in nodes(parts.structure.graph) if node.op_type == "Shape"
@@ -62,7 +62,7 @@ def fold_shapes(parts: Parts) -> bool:
     return bool(found)
 
 
-def decide(parts: Parts) -> bool:
+def inline_constant_branches(parts: SplitModel) -> bool:
     """Puts the branches of Ifs whose condition is a constant in their places; in place."""
     decided = False
     while _decide_one(parts):
@@ -70,7 +70,7 @@ def decide(parts: Parts) -> bool:
     return decided
 
 
-def drop_impossible(parts: Parts, fold: Callable[[Parts], None]) -> bool:
+def drop_impossible_branches(parts: SplitModel, fold: Callable[[SplitModel], None]) -> bool:
     """Takes the only possible branch of one If, if there is such an If; in place.
 
     Args:
@@ -102,10 +102,10 @@ def _dims(node: NodeProto, layout: Layout | None) -> tuple[object, ...] | None:
     """What a Shape says, as far as it is known."""
     if layout is None:
         return None
-    return layout.dims[whole(node, "start", 0) : whole(node, "end", layout.rank)]
+    return layout.dims[get_int(node, "start", 0) : get_int(node, "end", layout.rank)]
 
 
-def _picked(parts: Parts, node: NodeProto, known: tuple[object, ...]) -> object:
+def _picked(parts: SplitModel, node: NodeProto, known: tuple[object, ...]) -> object:
     """What a Gather or a Slice takes of a shape."""
     if node.op_type == "Gather" and given(node, 1) in parts.constants:
         index = parts.constants[node.input[1]]
@@ -130,7 +130,7 @@ def _all_known(picked: object) -> bool:
     )
 
 
-def _decide_one(parts: Parts) -> bool:
+def _decide_one(parts: SplitModel) -> bool:
     for graph in graphs(parts.structure.graph):
         for node in graph.node:
             condition = parts.constants.get(node.input[0]) if node.op_type == "If" else None
@@ -144,7 +144,7 @@ def _decide_one(parts: Parts) -> bool:
 
 def _inline(graph: GraphProto, node: NodeProto, wanted: str) -> None:
     """Puts the nodes of a branch in the place of its If."""
-    branch = body(node, wanted)
+    branch = get_graph(node, wanted)
     ends = [
         helper.make_node("Identity", [port.name], [name])
         for port, name in zip(branch.output, node.output, strict=True)
@@ -163,7 +163,7 @@ def _differ(node: NodeProto, layouts: dict[str, Layout]) -> bool:
     return False
 
 
-def _assumed(parts: Parts, output: str, wanted: str) -> Parts:
+def _assumed(parts: SplitModel, output: str, wanted: str) -> SplitModel:
     """The model with one branch in its If's place."""
     structure = ModelProto()
     structure.CopyFrom(parts.structure)
@@ -175,7 +175,7 @@ def _assumed(parts: Parts, output: str, wanted: str) -> Parts:
     return parts
 
 
-def _impossible(parts: Parts) -> bool:
+def _impossible(parts: SplitModel) -> bool:
     """Whether a recurrent layer has an input that is not of three dimensions."""
     layouts = inferred_shapes(parts)
     for node in nodes(parts.structure.graph):

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto, helper
 
-from isslim.compress.onnx.model.attributes import subgraphs, whole
+from isslim.compress.onnx.model.attributes import get_int, subgraphs
 from isslim.compress.onnx.model.recurrent import C0, H0, view
-from isslim.compress.onnx.model.split_model import Parts, given, graphs, replace
+from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, replace
 
 _MOVES = {
     "Identity",
@@ -35,13 +35,13 @@ _MOVES = {
 class _Places:
     """Where every value of a model is made and how often it is read."""
 
-    parts: Parts
+    parts: SplitModel
     makers: dict[str, tuple[GraphProto, NodeProto]]
     inputs: set[str]
     reads: dict[str, int]
 
 
-def mark_states(parts: Parts) -> set[str]:
+def mark_states(parts: SplitModel) -> set[str]:
     """Marks the states of all graphs and bodies in place.
 
     Returns:
@@ -56,13 +56,13 @@ def mark_states(parts: Parts) -> set[str]:
     return markers
 
 
-def state_outputs(parts: Parts) -> set[str]:
+def state_outputs(parts: SplitModel) -> set[str]:
     """The model's outputs that only show states which the caller carries on: what they have of a removed unit is zero."""
     places, graph = _places(parts), parts.structure.graph
     return {port.name for port in graph.output if _is_state(places, graph, port.name)}
 
 
-def carried_states(parts: Parts) -> dict[str, str]:
+def carried_states(parts: SplitModel) -> dict[str, str]:
     """Of `state_outputs` those that one input of the graph begins, as it is: what comes out of one call goes into the next.
 
     Returns:
@@ -101,7 +101,7 @@ def _beginnings(places: _Places, graph: GraphProto, name: str) -> set[str]:
     return {begun for each in several for begun in _beginnings(places, graph, each)}
 
 
-def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
+def _carrying(parts: SplitModel) -> list[tuple[GraphProto, list[str]]]:
     """Graphs whose outputs may be states, with the names of those outputs."""
     top = parts.structure.graph
     found = [(top, [port.name for port in top.output])]
@@ -113,13 +113,13 @@ def _carrying(parts: Parts) -> list[tuple[GraphProto, list[str]]]:
             elif node.op_type == "Scan":
                 body, count = (
                     subgraphs(node)[0],
-                    len(node.input) - whole(node, "num_scan_inputs", 0),
+                    len(node.input) - get_int(node, "num_scan_inputs", 0),
                 )
                 found.append((body, [port.name for port in body.output[:count]]))
     return found
 
 
-def _places(parts: Parts) -> _Places:
+def _places(parts: SplitModel) -> _Places:
     places = _Places(parts, {}, set(), {})
     for graph in graphs(parts.structure.graph):
         places.inputs |= {port.name for port in graph.input}

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 
-from isslim.compress.onnx.model.attributes import word
-from isslim.compress.onnx.model.split_model import Parts, inner_first, replace
+from isslim.compress.onnx.model.attributes import get_string
+from isslim.compress.onnx.model.split_model import SplitModel, inner_first, replace
 
 
-def einsums_as_products(parts: Parts) -> None:
+def einsums_as_products(parts: SplitModel) -> None:
     """Rewrites what can be; in place, without any change of what the graph computes."""
     for graph in inner_first(parts.structure.graph):
         replace(graph.node, [step for node in graph.node for step in _Rewriting(parts).steps(node)])
@@ -29,14 +29,16 @@ def einsums_as_products(parts: Parts) -> None:
 class _Rewriting:
     """One node being rewritten."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: SplitModel) -> None:
         self._parts = parts
         self._wish = ""
         self._made: list[NodeProto] = []
 
     def steps(self, node: NodeProto) -> list[NodeProto]:
         """The nodes in its place; itself, when it is no such product."""
-        equation = word(node, "equation", "").replace(" ", "") if node.op_type == "Einsum" else ""
+        equation = (
+            get_string(node, "equation", "").replace(" ", "") if node.op_type == "Einsum" else ""
+        )
         operands, arrow, result = equation.partition("->")
         both = operands.split(",")
         if (

@@ -21,46 +21,46 @@ from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.recurrent import OPERATORS
 from isslim.compress.onnx.model.split_model import (
     Constant,
-    Parts,
+    SplitModel,
     graphs,
     inner_first,
     nodes,
     replace,
 )
 from isslim.compress.onnx.normalise.branch_elimination import (
-    decide,
-    drop_impossible,
+    drop_impossible_branches,
     fold_shapes,
+    inline_constant_branches,
 )
 from isslim.compress.onnx.trace.types import RANDOM_OPERATORS
 
 _LEFT = {*RANDOM_OPERATORS, *OPERATORS, "DequantizeLinear", "If", "Loop", "Scan", "SequenceMap"}
 """What is not computed: chance, recurrent layers, quantized weights (refused as such), graphs
 inside."""
-_LARGEST_GROWN = 1 << 20
+_MAX_GROWN = 1 << 20
 """Entries that a constant may have which is larger than what it is made of."""
 _ROUNDS = 8
 
 
-def fold(parts: Parts) -> None:
+def fold(parts: SplitModel) -> None:
     """Folds until nothing more can be, and drops branches that cannot run; in place."""
     before = set(parts.constants)
     fold_known(parts)
     for _ in range(_ROUNDS):
-        if not drop_impossible(parts, fold_known):
+        if not drop_impossible_branches(parts, fold_known):
             break
     _unify(parts, before)
 
 
-def fold_known(parts: Parts) -> None:
+def fold_known(parts: SplitModel) -> None:
     """Folds until nothing more can be; in place."""
     for _ in range(_ROUNDS):
-        changed = any([_fold_constants(parts), fold_shapes(parts), decide(parts)])
+        changed = any([_fold_constants(parts), fold_shapes(parts), inline_constant_branches(parts)])
         if not changed:
             break
 
 
-def _fold_constants(parts: Parts) -> bool:
+def _fold_constants(parts: SplitModel) -> bool:
     changed = False
     for graph in inner_first(parts.structure.graph):
         left = []
@@ -76,7 +76,7 @@ def _fold_constants(parts: Parts) -> bool:
     return changed
 
 
-def _computed(parts: Parts, node: NodeProto) -> dict[str, Constant] | None:
+def _computed(parts: SplitModel, node: NodeProto) -> dict[str, Constant] | None:
     """The outputs of a node as constants; None when it cannot be folded."""
     if node.domain not in ("", "ai.onnx") or node.op_type in _LEFT or subgraphs(node):
         return None
@@ -113,7 +113,7 @@ def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSe
     given = max(value.size for value in values.values())
     shapes, ports = [], []
     for name, value in values.items():
-        if value.size <= _LARGEST_SHAPE:
+        if value.size <= _MAX_SHAPE:
             shapes.append(numpy_helper.from_array(value, name))
         else:
             ports.append(helper.make_tensor_value_info(name, _kind(value), value.shape))
@@ -137,18 +137,18 @@ def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSe
         )
         if dims is None or not all(dim.HasField("dim_value") for dim in dims):
             return node.op_type in _BOUNDED
-        if prod(dim.dim_value for dim in dims) > max(_LARGEST_GROWN, given):
+        if prod(dim.dim_value for dim in dims) > max(_MAX_GROWN, given):
             return False
     return True
 
 
-_LARGEST_SHAPE = 64
+_MAX_SHAPE = 64
 """Entries up to which a constant may be a shape."""
 _BOUNDED = ("Compress", "NonZero", "Reshape", "Unique")
 """Operators whose result is not much larger than what goes in, whatever its shape."""
 
 
-def _unify(parts: Parts, before: set[str]) -> None:
+def _unify(parts: SplitModel, before: set[str]) -> None:
     """Lets nodes read the same constant where one was computed that equals another, computed or from the file.
 
     Constants that were in the file stay apart, and so do those of one value only: biases of zeros

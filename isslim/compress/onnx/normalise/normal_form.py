@@ -18,12 +18,12 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from isslim.compress.onnx.model import split_model as taken
-from isslim.compress.onnx.model.attributes import leave_out, subgraphs, tensor, whole
+from isslim.compress.onnx.model.attributes import get_int, get_tensor, remove_attribute, subgraphs
 from isslim.compress.onnx.model.layouts import Layout
 from isslim.compress.onnx.model.recurrent import C0, H0, X, view
 from isslim.compress.onnx.model.shapes import inferred_shapes
 from isslim.compress.onnx.model.split_model import (
-    Parts,
+    SplitModel,
     given,
     graphs,
     inner_first,
@@ -42,11 +42,11 @@ class NormalForm:
         markers: outputs of the Identity nodes behind which a state is of the caller's size.
     """
 
-    parts: Parts
+    parts: SplitModel
     markers: frozenset[str]
 
 
-def normal_form(parts: Parts) -> NormalForm:
+def normal_form(parts: SplitModel) -> NormalForm:
     """See the module; `parts` stay as they are."""
     model = ModelProto()
     model.CopyFrom(parts.structure)
@@ -60,7 +60,7 @@ def normal_form(parts: Parts) -> NormalForm:
     return NormalForm(own, frozenset(markers))
 
 
-def drop_unread(parts: Parts) -> None:
+def drop_unread(parts: SplitModel) -> None:
     """Removes nodes and constants that nothing reads, and outputs of recurrent nodes likewise."""
     while True:
         read = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
@@ -83,19 +83,19 @@ def drop_unread(parts: Parts) -> None:
     parts.constants = {name: value for name, value in parts.constants.items() if name in read}
 
 
-def steps_first(parts: Parts) -> bool:
+def steps_first(parts: SplitModel) -> bool:
     """Puts Transposes around layers whose tensors begin with the batch (`layout=1`); in place. Whether there were any."""
-    found = any(view(node) and whole(node, "layout", 0) for node in nodes(parts.structure.graph))
+    found = any(view(node) and get_int(node, "layout", 0) for node in nodes(parts.structure.graph))
     for graph in inner_first(parts.structure.graph) if found else []:
         _steps_first(graph, parts)
     return found
 
 
-def _steps_first(graph: GraphProto, parts: Parts) -> None:
+def _steps_first(graph: GraphProto, parts: SplitModel) -> None:
     """Puts Transposes around layers whose tensors begin with the batch."""
     rewritten: list[NodeProto] = []
     for node in graph.node:
-        if view(node) is None or not whole(node, "layout", 0):
+        if view(node) is None or not get_int(node, "layout", 0):
             rewritten.append(node)
             continue
         for index in (X, H0, C0):
@@ -113,12 +113,12 @@ def _steps_first(graph: GraphProto, parts: Parts) -> None:
                 behind.append(
                     helper.make_node("Transpose", [node.output[index]], [name], perm=order)
                 )
-        leave_out(node, "layout")
+        remove_attribute(node, "layout")
         rewritten += [node, *behind]
     taken.replace(graph.node, list(rewritten))
 
 
-def _drop_zeros(parts: Parts) -> None:
+def _drop_zeros(parts: SplitModel) -> None:
     """Leaves out initial states that are zero, and sums with a zero that changes no shape."""
     zeros = _zeros(parts)
     shapes = inferred_shapes(parts)
@@ -156,7 +156,7 @@ _MOVES = (
 )
 
 
-def _zeros(parts: Parts) -> set[str]:
+def _zeros(parts: SplitModel) -> set[str]:
     """Values that are zero everywhere, whatever the inputs."""
     zeros = {
         name
@@ -166,7 +166,7 @@ def _zeros(parts: Parts) -> set[str]:
     for node in nodes(parts.structure.graph):
         operator = node.op_type
         if operator == "ConstantOfShape":
-            filled = tensor(node, "value")
+            filled = get_tensor(node, "value")
             known = filled is None or not np.any(numpy_helper.to_array(filled))
         elif operator in _MOVES:
             known = node.input[0] in zeros
@@ -183,7 +183,7 @@ def _zeros(parts: Parts) -> set[str]:
     return zeros
 
 
-def _read_directly(parts: Parts) -> None:
+def _read_directly(parts: SplitModel) -> None:
     """Replaces Gather of one entry of a Concat by the part that it lies in, where each part is one entry long."""
     producers = {
         name: node for node in nodes(parts.structure.graph) for name in node.output if name
@@ -197,8 +197,8 @@ def _read_directly(parts: Parts) -> None:
             or subgraphs(node)
         ):
             continue
-        chosen, axis = parts.constants.get(node.input[1]), whole(node, "axis", 0)
-        if chosen is None or chosen.size != 1 or axis != whole(source, "axis", 0):
+        chosen, axis = parts.constants.get(node.input[1]), get_int(node, "axis", 0)
+        if chosen is None or chosen.size != 1 or axis != get_int(source, "axis", 0):
             continue
         made = [producers.get(name) for name in source.input]
         # A state is (D, B, H): with one direction it is one entry of the stack.

@@ -13,14 +13,14 @@ import onnx
 from onnx import ModelProto, inliner
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
-from isslim.compress.onnx.model.external_data import LARGEST, refuse_outside
+from isslim.compress.onnx.model.external_data import MAX_BYTES, refuse_external
 from isslim.compress.onnx.model.split_model import (
     graphs,
+    merge_constants,
     nodes,
-    put_together,
     replace,
     sort_nodes,
-    take_apart,
+    split_constants,
 )
 from isslim.compress.onnx.normalise.einsums import einsums_as_products
 from isslim.compress.onnx.normalise.folding import fold, fold_known
@@ -32,7 +32,7 @@ from isslim.compress.onnx.normalise.refusals import (
 from isslim.compress.onnx.normalise.sharing import separate
 
 
-def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
+def read_graph(path: Path, largest: int = MAX_BYTES) -> ModelProto:
     """Reads a model whose recurrent layers can be looked at.
 
     Args:
@@ -51,7 +51,7 @@ def read_graph(path: Path, largest: int = LARGEST) -> ModelProto:
     return simplified(parse(path, largest))
 
 
-def parse(path: Path, largest: int = LARGEST) -> ModelProto:
+def parse(path: Path, largest: int = MAX_BYTES) -> ModelProto:
     """A file as the model that it says it is; nothing beside it is read.
 
     Args:
@@ -89,7 +89,7 @@ def simplified(model: ModelProto) -> ModelProto:
         GraphNotUnderstood: see `read_graph`.
         UnreadableUpload: when ONNX's checker refuses it.
     """
-    refuse_outside(model)
+    refuse_external(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
     refuse_unreadable(model)
@@ -101,7 +101,7 @@ def simplified(model: ModelProto) -> ModelProto:
             f"ONNX's checker refuses the model: {str(error).splitlines()[0]}"
         ) from error
     refuse_without_layers(model)
-    parts = take_apart(model)
+    parts = split_constants(model)
     for graph in graphs(parts.structure.graph):
         replace(
             graph.value_info, []
@@ -114,7 +114,7 @@ def simplified(model: ModelProto) -> ModelProto:
     fold(parts)
     separate(parts)
     drop_unread(parts)
-    simple = put_together(parts)
+    simple = merge_constants(parts)
     refuse_without_layers(simple)
     if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
         raise GraphNotUnderstood("two of the graph's inputs have one name")

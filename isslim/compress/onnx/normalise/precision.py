@@ -28,7 +28,7 @@ from onnx import (
 from onnx import numpy_helper as numpy_of
 
 from isslim.compress.errors import GraphNotUnderstood
-from isslim.compress.onnx.model.attributes import put, whole
+from isslim.compress.onnx.model.attributes import get_int, set_attribute
 from isslim.compress.onnx.model.external_data import tensors
 from isslim.compress.onnx.model.recurrent import W, view
 from isslim.compress.onnx.model.split_model import (
@@ -122,11 +122,11 @@ def with_wide_outputs(model: ModelProto) -> ModelProto:
     for node in copy.graph.node:
         port = (
             outputs.get(node.output[0])
-            if node.op_type == "Cast" and whole(node, "to", 0) in _NAMES
+            if node.op_type == "Cast" and get_int(node, "to", 0) in _NAMES
             else None
         )
         if port is not None and port.name not in read:
-            put(node, "to", TensorProto.FLOAT)
+            set_attribute(node, "to", TensorProto.FLOAT)
             port.type.tensor_type.elem_type = TensorProto.FLOAT
     return copy
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from onnx import inliner
 
-from isslim.compress.onnx.model.attributes import whole
-from isslim.compress.onnx.model.external_data import LARGEST, refuse_outside, take_in
+from isslim.compress.onnx.model.attributes import get_int
+from isslim.compress.onnx.model.external_data import MAX_BYTES, load_external, refuse_external
 from isslim.compress.onnx.model.recurrent import view
 from isslim.compress.onnx.model.split_model import (
     graphs,
+    merge_constants,
     nodes,
-    put_together,
     sort_nodes,
-    take_apart,
+    split_constants,
 )
 from isslim.compress.onnx.normalise.normal_form import steps_first
 from isslim.compress.onnx.normalise.onnx_reader import parse
@@ -27,22 +27,22 @@ from isslim.compress.onnx.normalise.precision import other_precisions, to_float3
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedGraph:
     """A graph in one file.
 
     Attributes:
         path: of the file: the uploaded one, or one beside it.
-        told: what was changed, in words; empty: nothing was.
+        changes: what was changed, in words; empty: nothing was.
         warning: a clause on numbers that take more bytes here than in the upload; empty: they do
             not.
     """
 
     path: Path
-    told: str = ""
+    changes: str = ""
     warning: str = ""
 
 
-def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Prepared:
+def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> PreparedGraph:
     """Makes one file of an uploaded graph.
 
     Args:
@@ -59,16 +59,16 @@ def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Pr
             sent, or cannot be widened.
     """
     model = parse(path, largest)
-    told, changed = [], False
+    description, changed = [], False
     if data is not None:
-        count = take_in(model, data)
+        count = load_external(model, data)
         changed = count > 0
-        told.append(
+        description.append(
             f"{count} tensors taken in from its data file"
             if count
             else "the data file is not referred to: ignored"
         )
-    refuse_outside(model)
+    refuse_external(model)
     if model.functions:
         model = inliner.inline_local_functions(model)
     others, warning = other_precisions(model), ""
@@ -77,7 +77,9 @@ def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Pr
         to_float32(model, others)
         changed = True
         kinds, after = " and ".join(others.values()), model.ByteSize()
-        told.append(f"{kinds} inside, computed in float32 here ({before:,} bytes became {after:,})")
+        description.append(
+            f"{kinds} inside, computed in float32 here ({before:,} bytes became {after:,})"
+        )
         if before < after:
             warning = (
                 f"the uploaded graph takes {before / 1e3:,.1f} kB with numbers in {kinds}; `original` is the same graph in "
@@ -86,15 +88,17 @@ def prepared(path: Path, data: Path | None = None, largest: int = LARGEST) -> Pr
     moved = [sort_nodes(graph) for graph in graphs(model.graph)]  # every one, before any is asked
     if any(moved):
         changed = True
-        told.append("nodes that lay behind their readers put before them")
-    if any(whole(node, "layout", 0) for node in nodes(model.graph) if view(node)):
-        parts = take_apart(model)
+        description.append("nodes that lay behind their readers put before them")
+    if any(get_int(node, "layout", 0) for node in nodes(model.graph) if view(node)):
+        parts = split_constants(model)
         steps_first(parts)
-        model = put_together(parts)
+        model = merge_constants(parts)
         changed = True
-        told.append("layers with layout=1, which ONNX Runtime does not run, put between Transposes")
+        description.append(
+            "layers with layout=1, which ONNX Runtime does not run, put between Transposes"
+        )
     if not changed:
-        return Prepared(path, "; ".join(told))
+        return PreparedGraph(path, "; ".join(description))
     whole_file = path.with_name(f"{path.name}.prepared.onnx")
     whole_file.write_bytes(model.SerializeToString())
-    return Prepared(whole_file, "; ".join(told), warning)
+    return PreparedGraph(whole_file, "; ".join(description), warning)

@@ -16,14 +16,14 @@ from onnx import NodeProto
 from isslim.compress.onnx.model.recurrent import B, P, R, W, view
 from isslim.compress.onnx.model.split_model import (
     Constant,
-    Parts,
+    SplitModel,
     given,
     nodes,
     set_input,
 )
 
 
-def separate(parts: Parts) -> None:
+def separate(parts: SplitModel) -> None:
     """Copies constants that are shared by chance; in place, and without any change of what the graph computes."""
     owners: dict[str, dict[tuple[str, ...], list[tuple[NodeProto, int]]]] = defaultdict(
         lambda: defaultdict(list)

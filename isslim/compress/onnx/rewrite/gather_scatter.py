@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from isslim.compress.onnx.model.split_model import Parts
+from isslim.compress.onnx.model.split_model import SplitModel
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Placement:
     length: int
 
 
-def rearranged(
-    parts: Parts,
+def gather_scatter(
+    parts: SplitModel,
     source: str,
     made: str,
     along: int,
@@ -60,7 +60,7 @@ def rearranged(
 
 
 def _placed(
-    parts: Parts, source: str, made: str, along: int, rank: int, placement: Placement
+    parts: SplitModel, source: str, made: str, along: int, rank: int, placement: Placement
 ) -> list[NodeProto]:
     """Gather, behind a Pad that adds the zero if one is needed."""
     steps = []

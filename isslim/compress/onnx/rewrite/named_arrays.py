@@ -19,10 +19,17 @@ from isslim.compress.onnx.model.layouts import Block, Blocks
 from isslim.compress.onnx.model.recurrent import B, Cell, P, R, W, cell
 from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.onnx.trace.edits import Product, Restore, Select, key
-from isslim.compress.onnx.trace.pool import AxisPool
+from isslim.compress.onnx.trace.pool import AxisUnionFind
 from isslim.compress.onnx.trace.tracing import Trace
 from isslim.compress.onnx.trace.types import Layer
-from isslim.compress.pruning.axes import Array, Declaration, Dimension, Reader, Segment, Site
+from isslim.compress.pruning.axes import (
+    Array,
+    Dimension,
+    InputMatrix,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ class Meaning:
         created: per product without a bias that may get one, the name of it.
     """
 
-    declaration: Declaration
+    declaration: NetworkAxes
     layers: dict[str, list[Layer]]
     products: dict[str, list[Product]]
     biases: dict[str, float]
@@ -51,7 +58,7 @@ def declare(trace: Trace) -> tuple[dict[str, Array], Meaning]:
     return _Declaring(trace).result()
 
 
-def segments(pool: AxisPool, blocks: Blocks) -> Dimension:
+def segments(pool: AxisUnionFind, blocks: Blocks) -> Dimension:
     """A dimension in the algebra's terms; neighbours that stay as they are are one."""
     found: list[Segment] = []
     for prunable, run in groupby(blocks, key=lambda block: _prunable(pool, block)):
@@ -62,7 +69,7 @@ def segments(pool: AxisPool, blocks: Blocks) -> Dimension:
     return tuple(found)
 
 
-def _prunable(pool: AxisPool, block: Block) -> bool:
+def _prunable(pool: AxisUnionFind, block: Block) -> bool:
     return block.axis is not None and pool.is_prunable(block.axis)
 
 
@@ -73,7 +80,7 @@ class _Declaring:
         self._trace, self._pool = trace, trace.pool
         self._arrays: dict[str, Array] = {}
         self._dimensions: dict[str, tuple[Dimension, ...]] = {}
-        self._sites: list[tuple[int, Site]] = []
+        self._sites: list[tuple[int, PreActivation]] = []
         self._order = {
             key(node): index for index, node in enumerate(nodes(trace.parts.structure.graph))
         }
@@ -107,7 +114,7 @@ class _Declaring:
             for axis in group
         }
         sites = tuple(site for _, site in sorted(self._sites, key=lambda entry: entry[0]))
-        declaration = Declaration(axes, self._dimensions, sites, {})
+        declaration = NetworkAxes(axes, self._dimensions, sites, {})
         return self._arrays, Meaning(
             declaration, self._layers, self._products, self._biases, self._created
         )
@@ -157,21 +164,21 @@ class _Declaring:
 
     def _layer_sites(self, layer: Layer, name: str, made: Cell, prunable: bool) -> None:
         place = self._order[key(layer.recurrent.node)]
-        inward = Reader(f"{name}.weight", self._activations(layer.inputs, name))
-        across = Reader(f"{name}.recurrence", (name,))
+        inward = InputMatrix(f"{name}.weight", self._activations(layer.inputs, name))
+        across = InputMatrix(f"{name}.recurrence", (name,))
         if layer.recurrent.joint:
-            self._sites.append((place, Site(name, (inward, across), f"{name}.bias")))
+            self._sites.append((place, PreActivation(name, (inward, across), f"{name}.bias")))
             return
         if any(_prunable(self._pool, block) for block in layer.inputs):
-            self._sites.append((place, Site(f"{name}.input", (inward,), f"{name}.bias")))
+            self._sites.append((place, PreActivation(f"{name}.input", (inward,), f"{name}.bias")))
         if prunable:
             self._sites.append(
-                (place, Site(f"{name}.recurrent", (across,), f"{name}.recurrence_bias"))
+                (place, PreActivation(f"{name}.recurrent", (across,), f"{name}.recurrence_bias"))
             )
         if prunable and made.candidate is not None:
-            held = Reader(f"{name}.candidate", (f"{name}:reset",))
+            held = InputMatrix(f"{name}.candidate", (f"{name}:reset",))
             self._sites.append(
-                (place, Site(f"{name}.candidate", (held,), f"{name}.candidate_bias"))
+                (place, PreActivation(f"{name}.candidate", (held,), f"{name}.candidate_bias"))
             )
 
     def _product(self, product: Product) -> None:
@@ -207,7 +214,7 @@ class _Declaring:
             self._put(bias, np.zeros(len(matrix)), rows)
         if reads:
             activations = self._activations(product.blocks, product.matrix)
-            site = Site(product.matrix, (Reader(product.matrix, activations),), bias)
+            site = PreActivation(product.matrix, (InputMatrix(product.matrix, activations),), bias)
             self._sites.append((self._order[product.node], site))
 
     def _may_create(self, product: Product) -> bool:

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto
 
-from isslim.compress.onnx.model.attributes import leave_out, put, wholes
+from isslim.compress.onnx.model.attributes import get_ints, remove_attribute, set_attribute
 from isslim.compress.onnx.model.layouts import Block, Blocks
 from isslim.compress.onnx.model.split_model import (
-    Parts,
+    SplitModel,
     given,
     inner_first,
     nodes,
     replace,
     set_input,
 )
-from isslim.compress.onnx.rewrite.gather_scatter import Placement, rearranged
+from isslim.compress.onnx.rewrite.gather_scatter import Placement, gather_scatter
 from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.rewrite.state_sizes import exposable
 from isslim.compress.onnx.trace.edits import (
@@ -36,7 +36,7 @@ from isslim.compress.pruning.axes import Arrays
 
 
 def resize(
-    parts: Parts, trace: Trace, arrays: Arrays, sizes: Sizes, *, keep_state_shapes: bool
+    parts: SplitModel, trace: Trace, arrays: Arrays, sizes: Sizes, *, keep_state_shapes: bool
 ) -> None:
     """Makes the structure of a graph fit its new sizes; in place.
 
@@ -60,7 +60,7 @@ def resize(
 class _Resizing:
     """One graph being resized."""
 
-    def __init__(self, parts: Parts, trace: Trace, arrays: Arrays, sizes: Sizes) -> None:
+    def __init__(self, parts: SplitModel, trace: Trace, arrays: Arrays, sizes: Sizes) -> None:
         self._parts, self._trace, self._arrays, self._sizes = parts, trace, arrays, sizes
         self._nodes = {key(node): node for node in nodes(parts.structure.graph)}
         self._before: dict[str, list[NodeProto]] = {}
@@ -74,7 +74,7 @@ class _Resizing:
         elif isinstance(edit, Bounds):
             self._bounds(edit)
         elif isinstance(edit, Channels):
-            put(self._nodes[edit.node], "group", self._sizes.width(edit.blocks))
+            set_attribute(self._nodes[edit.node], "group", self._sizes.width(edit.blocks))
         elif self._sizes.changes(*edit.outputs):
             self._shares(edit)
 
@@ -92,7 +92,9 @@ class _Resizing:
         )
         if isinstance(edit, Select):
             made = self._parts.fresh(f"{made}.{edit.index}")
-        steps = rearranged(self._parts, source, made, edit.along, edit.by, edit.rank, placements)
+        steps = gather_scatter(
+            self._parts, source, made, edit.along, edit.by, edit.rank, placements
+        )
         self._before.setdefault(edit.node, []).extend(steps)
         set_input(node, edit.index if isinstance(edit, Select) else 0, made)
 
@@ -157,10 +159,13 @@ class _Resizing:
         node = self._nodes[edit.node]
         if self._parts.opset < 10:
             for name, new in (("starts", starts), ("ends", ends)):
-                put(
+                set_attribute(
                     node,
                     name,
-                    [new.get(index, value) for index, value in enumerate(wholes(node, name) or [])],
+                    [
+                        new.get(index, value)
+                        for index, value in enumerate(get_ints(node, name) or [])
+                    ],
                 )
             return
         self._override(edit.node, 1, starts)
@@ -170,11 +175,11 @@ class _Resizing:
         node = self._nodes[edit.node]
         new = [self._sizes.width(blocks) for blocks in edit.outputs]
         if self._parts.opset < 13:
-            put(node, "split", new)
+            set_attribute(node, "split", new)
             return
         name = self._parts.fresh(f"{edit.node}.split")
         self._parts.constants[name] = np.array(new, np.int64)
-        leave_out(node, "num_outputs")
+        remove_attribute(node, "num_outputs")
         set_input(node, 1, name)
 
     def _override(self, target: str, index: int, new: Mapping[int, int]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from onnx import ModelProto
 
-from isslim.compress.onnx.model.split_model import Parts, put_together
+from isslim.compress.onnx.model.split_model import SplitModel, merge_constants
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
 from isslim.compress.onnx.rewrite.rewrite_shapes import resize
 from isslim.compress.onnx.rewrite.sizes import Sizes
-from isslim.compress.onnx.rewrite.write_weights import fill
+from isslim.compress.onnx.rewrite.write_weights import write_weights
 from isslim.compress.onnx.trace.tracing import Trace
 from isslim.compress.pruning.axes import Arrays
 
@@ -28,8 +28,8 @@ def write(
     """
     structure = ModelProto()
     structure.CopyFrom(trace.parts.structure)
-    parts = Parts(structure, dict(trace.parts.constants))
+    parts = SplitModel(structure, dict(trace.parts.constants))
     sizes = Sizes.of(trace.pool, meaning, arrays)
-    fill(parts, trace, meaning, arrays, sizes)
+    write_weights(parts, trace, meaning, arrays, sizes)
     resize(parts, trace, arrays, sizes, keep_state_shapes=keep_state_shapes)
-    return put_together(parts)
+    return merge_constants(parts)

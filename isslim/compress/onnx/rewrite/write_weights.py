@@ -7,9 +7,9 @@ from dataclasses import fields
 import numpy as np
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import put, real
+from isslim.compress.onnx.model.attributes import get_float, set_attribute
 from isslim.compress.onnx.model.recurrent import B, Cell, P, R, W, tensors
-from isslim.compress.onnx.model.split_model import Parts, nodes, set_input
+from isslim.compress.onnx.model.split_model import SplitModel, nodes, set_input
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
 from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.trace.edits import Product, key
@@ -18,7 +18,9 @@ from isslim.compress.onnx.trace.types import Layer
 from isslim.compress.pruning.axes import Array, Arrays, Dimension, resized
 
 
-def fill(parts: Parts, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes) -> None:
+def write_weights(
+    parts: SplitModel, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes
+) -> None:
     """Sets every constant that `arrays` say something of, and the numbers of units; in place.
 
     Args:
@@ -43,7 +45,7 @@ class _Filling:
     """One graph being filled."""
 
     def __init__(
-        self, parts: Parts, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes
+        self, parts: SplitModel, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes
     ) -> None:
         self._parts, self._trace, self._meaning, self._arrays, self._sizes = (
             parts,
@@ -86,7 +88,7 @@ class _Filling:
             node = self._nodes[key(layer.recurrent.node)]
             if bias:
                 set_input(node, B, bias)
-            put(node, "hidden_size", int(made[R].shape[2]))
+            set_attribute(node, "hidden_size", int(made[R].shape[2]))
 
     def product(self, name: str, product: Product) -> None:
         """A matrix, which lies (out, in) or (in, out); a kernel of one point has more dimensions."""
@@ -110,8 +112,8 @@ class _Filling:
             return
         made = self._nodes[node]
         if made.op_type == "Gemm":
-            put(made, "beta", 1.0)
-            value = value * real(made, "alpha", 1.0)
+            set_attribute(made, "beta", 1.0)
+            value = value * get_float(made, "alpha", 1.0)
         free = self._parts.fresh(name)
         self._parts.constants[free] = value.astype(self._parts.constants[made.input[1]].dtype)
         set_input(made, 2, free)

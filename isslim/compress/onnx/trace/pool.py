@@ -1,7 +1,7 @@
 """The axes of a graph while they are inferred: which are one, which must stay as they are and why, which share a size.
 
-Axes that meet element by element are one (`join`); what must hold for one of them then holds for
-all. Axes that lie in one tensor side by side keep their own components but share a size (`tie`).
+Axes that meet element by element are one (`unite`); what must hold for one of them then holds for
+all. Axes that lie in one tensor side by side keep their own components but share a size (`same_size`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Reason:
+class PinReason:
     """Why an axis is left alone.
 
     Attributes:
@@ -32,17 +32,17 @@ class _Entry:
     recurrent: bool
     parent: int
     tied: int
-    reasons: list[Reason] = field(default_factory=list)
+    reasons: list[PinReason] = field(default_factory=list)
     parts: tuple[int, ...] = ()
 
 
-class AxisPool:
+class AxisUnionFind:
     """All axes, by number in the order of their birth."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
 
-    def born(self, name: str, size: int, *, recurrent: bool) -> int:
+    def new(self, name: str, size: int, *, recurrent: bool) -> int:
         """A new axis."""
         number = len(self._entries)
         self._entries.append(_Entry(name, size, recurrent, number, number))
@@ -54,19 +54,19 @@ class AxisPool:
             axis = self._entries[axis].parent
         return axis
 
-    def join(self, one: int, other: int) -> None:
+    def unite(self, one: int, other: int) -> None:
         """Two axes are one from now on; they are of one size."""
         first, second = sorted((self.find(one), self.find(other)))
         if first == second:
             return
-        self.tie(first, second)
+        self.same_size(first, second)
         kept, gone = self._entries[first], self._entries[second]
         gone.parent = first
         kept.reasons += gone.reasons
         if gone.recurrent and not kept.recurrent:
             kept.name, kept.recurrent = gone.name, True
 
-    def tie(self, one: int, other: int) -> None:
+    def same_size(self, one: int, other: int) -> None:
         """Two axes share a size from now on."""
         first, second = sorted((self._tied(one), self._tied(other)))
         self._entries[second].tied = first
@@ -76,7 +76,7 @@ class AxisPool:
         whole = self.find(axis)
         entry = self._entries[whole]
         parts = tuple(
-            self.born(f"{entry.name}:{index}", size, recurrent=False)
+            self.new(f"{entry.name}:{index}", size, recurrent=False)
             for index, size in enumerate(sizes)
         )
         for part in parts:
@@ -87,7 +87,7 @@ class AxisPool:
         """The axes into which one was divided; of others, none."""
         return self._entries[self.find(axis)].parts
 
-    def leave(self, axis: int, reason: Reason) -> None:
+    def pin(self, axis: int, reason: PinReason) -> None:
         """An axis stays as it is."""
         reasons = self._entries[self.find(axis)].reasons
         if reason not in reasons:
@@ -109,7 +109,7 @@ class AxisPool:
         """Whether units of a recurrent layer are among those that are one with it."""
         return self._entries[self.find(axis)].recurrent
 
-    def reasons(self, axis: int) -> list[Reason]:
+    def reasons(self, axis: int) -> list[PinReason]:
         """Why it is left alone; empty: it is not."""
         return self._entries[self.find(axis)].reasons
 
@@ -117,11 +117,11 @@ class AxisPool:
         """Whether components may be removed."""
         return self.is_recurrent(axis) and not self.reasons(axis) and self.size(axis) > 1
 
-    def settle(self) -> None:
+    def finalize(self) -> None:
         """Axes that share a size with one that stays as it is stay as they are; so does a single unit."""
         for axis, entry in enumerate(self._entries):
             if entry.recurrent and entry.size < 2:
-                self.leave(axis, Reason("it has a single unit"))
+                self.pin(axis, PinReason("it has a single unit"))
         tied: dict[int, list[int]] = {}
         for axis in range(len(self._entries)):
             tied.setdefault(self._tied(axis), []).append(axis)
@@ -129,9 +129,9 @@ class AxisPool:
             still = next((axis for axis in group if not self.is_prunable(axis)), None)
             if still is not None and len({self.find(axis) for axis in group}) > 1:
                 for axis in filter(self.is_prunable, group):
-                    self.leave(
+                    self.pin(
                         axis,
-                        Reason(
+                        PinReason(
                             f"it shares its size with '{self.name(still)}', which stays as it is"
                         ),
                     )

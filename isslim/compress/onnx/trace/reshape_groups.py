@@ -13,7 +13,7 @@ from isslim.compress.onnx.model.symbols import Size, multiplied
 Group = tuple[list[int], list[int]]
 
 
-def regroup(before: list[Size], after: list[Size]) -> list[Group]:
+def reshape_groups(before: list[Size], after: list[Size]) -> list[Group]:
     """Groups of positions that become one another, in order.
 
     Args:

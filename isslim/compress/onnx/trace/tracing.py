@@ -2,7 +2,7 @@
 
 Every operator has a rule in one of the modules `rules_*`. A rule lays out the node's outputs and
 notes what would have to change if the axes shrank (`edits`). One that cannot go on raises
-`Obstacle`: then every axis that comes in is left alone, with the path that led there. Axes begin at
+`Unfollowable`: then every axis that comes in is left alone, with the path that led there. Axes begin at
 recurrent layers; those that begin at other matrices ("made") matter only where they meet a
 recurrent one, such as in a skip connection.
 
@@ -26,22 +26,22 @@ from isslim.compress.onnx.model.layouts import (
     Blocks,
     Dim,
     Layout,
-    Panels,
-    ends,
+    PerIndexAxes,
+    block_boundaries,
     size,
-    split,
+    split_blocks,
 )
 from isslim.compress.onnx.model.recurrent import view
 from isslim.compress.onnx.model.shapes import inferred_shapes
-from isslim.compress.onnx.model.split_model import Parts, given, graphs, label, nodes
+from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, label, nodes
 from isslim.compress.onnx.trace.edits import Edit, Product, Select, Use, key
-from isslim.compress.onnx.trace.pool import AxisPool, Reason
+from isslim.compress.onnx.trace.pool import AxisUnionFind, PinReason
 from isslim.compress.onnx.trace.types import (
     CONTRADICTIONS,
     Entry,
     Layer,
-    Obstacle,
-    unknown,
+    Unfollowable,
+    unknown_operator,
 )
 
 Rule = Callable[["Trace", NodeProto], None]
@@ -67,10 +67,10 @@ class Trace:
         consumers: the nodes that read it.
     """
 
-    parts: Parts
+    parts: SplitModel
     rules: Mapping[str, Rule]
     markers: frozenset[str]
-    pool: AxisPool = field(default_factory=AxisPool)
+    pool: AxisUnionFind = field(default_factory=AxisUnionFind)
     layouts: dict[str, Layout] = field(default_factory=dict)
     shapes: dict[str, tuple[Entry, ...]] = field(default_factory=dict)
     edits: list[Edit] = field(default_factory=list)
@@ -116,15 +116,15 @@ class Trace:
             return Layout(tuple(self.parts.constants[name].shape))
         return self._inferred.get(name)
 
-    def need(self, node: NodeProto, index: int) -> Layout:
+    def require_layout(self, node: NodeProto, index: int) -> Layout:
         """The layout of an input.
 
         Raises:
-            Obstacle: when its rank is not known.
+            Unfollowable: when its rank is not known.
         """
         layout = self.layout(given(node, index))
         if layout is None:
-            raise Obstacle("the number of dimensions of one of its inputs is not known")
+            raise Unfollowable("the number of dimensions of one of its inputs is not known")
         return layout
 
     def entries(self, name: str) -> tuple[Entry, ...] | None:
@@ -147,19 +147,19 @@ class Trace:
             ) or [block]
         return tuple(found)
 
-    def refined(self, several: list[Blocks]) -> list[Blocks]:
+    def align_blocks(self, several: list[Blocks]) -> list[Blocks]:
         """Several dimensions that meet, cut into blocks at the same places.
 
         Axes that no recurrent layer began are divided for that.
 
         Raises:
-            Obstacle: when an axis of a recurrent layer would have to be.
+            Unfollowable: when an axis of a recurrent layer would have to be.
         """
         while True:
             several = [self.divided(blocks) for blocks in several]
-            places = sorted({end for blocks in several for end in ends(blocks)})
+            places = sorted({end for blocks in several for end in block_boundaries(blocks)})
             if not any(self._divide_at(blocks, places) for blocks in several):
-                return [split(blocks, places) for blocks in several]
+                return [split_blocks(blocks, places) for blocks in several]
 
     def _divide_at(self, blocks: Blocks, places: list[int]) -> bool:
         """Divides the first axis in which one of the places lies; says whether there was one."""
@@ -169,7 +169,7 @@ class Trace:
             start += block.size
             if inner and block.axis is not None:
                 if self.pool.is_recurrent(block.axis):
-                    raise Obstacle("it meets a tensor whose parts lie differently")
+                    raise Unfollowable("it meets a tensor whose parts lie differently")
                 self.pool.divide(
                     block.axis, [high - low for low, high in pairwise([0, *inner, block.size])]
                 )
@@ -182,7 +182,7 @@ class Trace:
 
     # What rules say.
 
-    def lay(self, node: NodeProto, layout: Layout | None, output: int = 0) -> None:
+    def set_layout(self, node: NodeProto, layout: Layout | None, output: int = 0) -> None:
         """Lays out an output."""
         name = node.output[output] if output < len(node.output) else ""
         if not name or layout is None:
@@ -195,15 +195,17 @@ class Trace:
         )
         self._origin[name] = (node, parent)
 
-    def made(self, node: NodeProto, length: int) -> Dim:
+    def new_axis(self, node: NodeProto, length: int) -> Dim:
         """A new axis that begins at the output of a matrix; a single number is none."""
         name = node.output[0]
         if length < 2:
             return length
-        axis = self.pool.born(f"made:{name}", length, recurrent=False)
+        axis = self.pool.new(f"made:{name}", length, recurrent=False)
         return (Block(axis, length, name, True),)
 
-    def use(self, node: NodeProto, index: int, dims: Mapping[int, Dim], rest: float = 0.0) -> None:
+    def index_constant(
+        self, node: NodeProto, index: int, dims: Mapping[int, Dim], rest: float = 0.0
+    ) -> None:
         """Says what the dimensions of a constant input mean."""
         name = node.input[index]
         rank = self.parts.constants[name].ndim
@@ -211,55 +213,57 @@ class Trace:
         blocks = tuple(each if isinstance(each, tuple) else None for each in found)
         self.uses.append(Use(key(node), index, name, blocks, rest))
 
-    def select(
+    def gate_input(
         self, node: NodeProto, index: int, along: int, options: tuple[Blocks, ...], by: int = 0
     ) -> None:
         """Lets only what an axis keeps of an activation through, which itself stays as large as it is.
 
         Raises:
-            Obstacle: when its size is not known: it might be 1 and stretch, or another.
+            Unfollowable: when its size is not known: it might be 1 and stretch, or another.
         """
-        layout = self.need(node, index)
+        layout = self.require_layout(node, index)
         if size(layout.dims[along]) != size(options[0]):
-            raise Obstacle("it meets a tensor of another or unknown size")
+            raise Unfollowable("it meets a tensor of another or unknown size")
         self.edits.append(Select(key(node), index, along, options, by, layout.rank))
 
-    def join(self, one: Blocks, other: Blocks) -> None:
+    def unite(self, one: Blocks, other: Blocks) -> None:
         """Two dimensions are of the same axes.
 
         Raises:
-            Obstacle: when their blocks differ.
+            Unfollowable: when their blocks differ.
         """
         one, other = self.divided(one), self.divided(other)
         if [b.size for b in one] != [b.size for b in other]:
-            raise Obstacle("it meets a tensor whose parts lie differently")
+            raise Unfollowable("it meets a tensor whose parts lie differently")
         for first, second in zip(one, other, strict=True):
             if first.axis is not None and second.axis is not None:
-                self.pool.join(first.axis, second.axis)
+                self.pool.unite(first.axis, second.axis)
             elif first.axis != second.axis:
                 still = first.axis if first.axis is not None else second.axis
-                self.pool.leave(
-                    still or 0, Reason("it meets a tensor part of which stays as it is")
+                self.pool.pin(
+                    still or 0, PinReason("it meets a tensor part of which stays as it is")
                 )
 
-    def collapsed(self, layout: Layout) -> Layout:
+    def without_per_index_axes(self, layout: Layout) -> Layout:
         """The layout without panels: the axes of all options become one.
 
         Raises:
-            Obstacle: when the options' blocks differ.
+            Unfollowable: when the options' blocks differ.
         """
-        if not layout.panels:
+        if not layout.per_index:
             return layout
-        first, *others = layout.panels.options
+        first, *others = layout.per_index.options
         for each in others:
-            self.join(first, each)
-        silent = tuple(
-            all(option[i].silent for option in layout.panels.options) for i in range(len(first))
+            self.unite(first, each)
+        zero_preserving = tuple(
+            all(option[i].zero_preserving for option in layout.per_index.options)
+            for i in range(len(first))
         )
         blocks = tuple(
-            Block(b.axis, b.size, b.source, quiet) for b, quiet in zip(first, silent, strict=True)
+            Block(b.axis, b.size, b.source, quiet)
+            for b, quiet in zip(first, zero_preserving, strict=True)
         )
-        return Layout(layout.dims, None).with_dim(layout.panels.along, blocks)
+        return Layout(layout.dims, None).with_dim(layout.per_index.along, blocks)
 
     def without_axes(
         self, layout: Layout, positions: set[int], text: str, node: NodeProto
@@ -275,15 +279,17 @@ class Trace:
         for position in positions & set(layout.labelled()):
             dim = layout.dims[position]
             for axis in Layout((dim,)).axes():
-                self.pool.leave(axis, Reason(text, (f"{node.op_type} '{label(node)}'",)))
+                self.pool.pin(axis, PinReason(text, (f"{node.op_type} '{label(node)}'",)))
             layout = layout.with_dim(position, size(dim))
         return layout
 
-    def panelled(self, layout: Layout, by: int, along: int, options: tuple[Blocks, ...]) -> Layout:
+    def with_per_index_axes(
+        self, layout: Layout, by: int, along: int, options: tuple[Blocks, ...]
+    ) -> Layout:
         """The layout with different axes for each index of a dimension; they share a size.
 
         Raises:
-            Obstacle: when they cannot, because their blocks differ in number or in size.
+            Unfollowable: when they cannot, because their blocks differ in number or in size.
         """
         if len(options) == 1:
             return layout.with_dim(along, options[0])
@@ -292,20 +298,20 @@ class Trace:
             if [(b.axis is None, b.size) for b in each] != [
                 (b.axis is None, b.size) for b in first
             ]:
-                raise Obstacle("tensors whose parts lie differently are stacked")
+                raise Unfollowable("tensors whose parts lie differently are stacked")
             for one, other in zip(first, each, strict=True):
                 if one.axis is not None and other.axis is not None:
-                    self.pool.tie(one.axis, other.axis)
+                    self.pool.same_size(one.axis, other.axis)
         dims = layout.with_dim(along, first).dims
-        return Layout(dims, Panels(by, along, options))
+        return Layout(dims, PerIndexAxes(by, along, options))
 
-    def leave(self, name: str, text: str, node: NodeProto | None = None) -> None:
+    def pin(self, name: str, text: str, node: NodeProto | None = None) -> None:
         """Leaves every axis of a value alone."""
         layout = self.layouts.get(name)
         axes = set(layout.axes() if layout else ())
         axes |= {axis for entry in self.shapes.get(name, ()) for axis in entry.axes}
         for axis in axes:
-            self.pool.leave(axis, Reason(text, self.path(name, node)))
+            self.pool.pin(axis, PinReason(text, self.path(name, node)))
 
     def path(self, name: str | None, node: NodeProto | None = None) -> tuple[str, ...]:
         """The operators through which a value came, the recurrent layer first."""
@@ -316,7 +322,7 @@ class Trace:
         return tuple(reversed(steps))
 
 
-def _asked(trace: Trace, node: NodeProto) -> Layout | None:
+def _requested_layout(trace: Trace, node: NodeProto) -> Layout | None:
     """What a Reshape was asked for, where inference does not know what it gives: its reader wants the rank at least."""
     entries = trace.entries(given(node, 1)) if node.op_type == "Reshape" else None
     if entries is None:
@@ -336,26 +342,26 @@ def walk(trace: Trace, graph: GraphProto) -> None:
         rule = trace.rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         try:
             if rule is None:
-                raise unknown(node.op_type)
-            _applied(trace, node, rule)
-        except (Obstacle, *CONTRADICTIONS) as obstacle:
+                raise unknown_operator(node.op_type)
+            _apply(trace, node, rule)
+        except (Unfollowable, *CONTRADICTIONS) as obstacle:
             for name in {name for name in node.input if name}:
-                trace.leave(name, f"at {node.op_type} '{label(node)}': {obstacle}", node)
+                trace.pin(name, f"at {node.op_type} '{label(node)}': {obstacle}", node)
             for index, name in enumerate(node.output):
                 trace.shapes.pop(name, None)
-                trace.lay(node, trace.default(name) or _asked(trace, node), index)
+                trace.set_layout(node, trace.default(name) or _requested_layout(trace, node), index)
 
 
-def _applied(trace: Trace, node: NodeProto, rule: Rule) -> None:
+def _apply(trace: Trace, node: NodeProto, rule: Rule) -> None:
     """Applies a rule; where it cannot go on because of axes that no recurrent layer began, those are left alone first.
 
     Raises:
-        Obstacle: when units are what it cannot go on with.
+        Unfollowable: when units are what it cannot go on with.
     """
     noted = [len(each) for each in (trace.edits, trace.uses, trace.products, trace.summed)]
     try:
         rule(trace, node)
-    except (Obstacle, *CONTRADICTIONS) as obstacle:
+    except (Unfollowable, *CONTRADICTIONS) as obstacle:
         if subgraphs(node) or view(node) or not _forget_made(trace, node, str(obstacle)):
             raise
         for each, length in zip(
@@ -382,7 +388,7 @@ def _forget_made(trace: Trace, node: NodeProto, text: str) -> bool:
         return False
     forgotten = False
     for name, layout in layouts.items():
-        along = {layout.panels.along} if layout.panels else set()
+        along = {layout.per_index.along} if layout.per_index else set()
         made = {
             position
             for position in set(layout.labelled()) - along

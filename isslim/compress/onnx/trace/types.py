@@ -13,7 +13,7 @@ RANDOM_OPERATORS = {
 """What may give other numbers at every run."""
 
 
-class Obstacle(Exception):
+class Unfollowable(Exception):
     """An operator at which axes cannot be followed; the text says why."""
 
 
@@ -52,11 +52,11 @@ class Layer:
     inputs: Blocks
 
 
-def unknown(operator: str) -> Obstacle:
+def unknown_operator(operator: str) -> Unfollowable:
     """Why an operator without a rule is an obstacle."""
     if operator in RANDOM_OPERATORS:
-        return Obstacle(
+        return Unfollowable(
             "it draws numbers anew at every run, so nothing could be proven of units behind it: export the graph in evaluation "
             "mode (`model.eval()`), or with its noise as an input"
         )
-    return Obstacle(f"the operator {operator} is not followed")
+    return Unfollowable(f"the operator {operator} is not followed")

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from isslim.compress.devices import device_of
-from isslim.compress.pruning.axes import Declaration, Keep
+from isslim.compress.pruning.axes import Keep, NetworkAxes
 from isslim.compress.training.learners.groups import Groups, prunable
 from isslim.compress.training.network import NetworkType, TrainableNetwork
 
@@ -46,7 +46,7 @@ class HardConcreteGates:
             tenth for all of the training makes four.
         wait: steps before the wanted share begins to fall, of weights that know nothing yet.
         seed: of the draws.
-        least_kept: components that every axis keeps at least.
+        min_kept: components that every axis keeps at least.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class HardConcreteGates:
         multiplier_rate: float | None = None,
         wait: int = 0,
         seed: int = 1,
-        least_kept: int = 4,
+        min_kept: int = 4,
     ) -> None:
         self.target, self.steps, self.wait, self.embedding = (
             target,
@@ -69,14 +69,14 @@ class HardConcreteGates:
         self.multiplier_rate = (
             40 / max(1, steps - wait) if multiplier_rate is None else multiplier_rate
         )
-        self.least_kept = least_kept
+        self.min_kept = min_kept
         self._generator = torch.Generator().manual_seed(seed)
         self._step, self._linear, self._quadratic = 0, 0.0, 0.0
         self._whole: dict[str, int] = {}
         self._kept: Keep = {}
         self._gates: dict[str, Tensor] = {}  # log alpha (H,) of each axis
         self._parameters: dict[str, Tensor] = {}
-        self._declaration: Declaration | None = None
+        self._declaration: NetworkAxes | None = None
 
     def attach(self, network: TrainableNetwork) -> None:
         """Gates for a new network, or what is left of them for one that has shrunk."""
@@ -139,11 +139,11 @@ class HardConcreteGates:
                 axis: (_probability_open(gate) >= SHUT) | (_middle(gate) > 0)
                 for axis, gate in self._gates.items()
             }
-        self._kept = groups.keep(alive, self.least_kept) or {}
+        self._kept = groups.keep(alive, self.min_kept) or {}
         return self._kept or None
 
     @torch.no_grad()
-    def judged(self, network: NetworkType) -> NetworkType:
+    def evaluation_network(self, network: NetworkType) -> NetworkType:
         """A copy with the gates' middle values folded into the readers."""
         middle = self._gated({axis: _middle(gate) for axis, gate in self._gates.items()})
         arrays = network.arrays() | {name: value.cpu().numpy() for name, value in middle.items()}
@@ -189,7 +189,7 @@ class HardConcreteGates:
         wanted = 1 - self.target * min(1.0, max(0, self._step - self.wait) / self.steps)
         return self._expected() - wanted
 
-    def _attached(self) -> Declaration:
+    def _attached(self) -> NetworkAxes:
         if self._declaration is None:
             raise RuntimeError("the learner is not attached to a network")
         return self._declaration

@@ -39,7 +39,7 @@ class PaperGroupLasso:
             paper's LSTM; else on the grouped ones only, as for its RHN.
         shrink: dead components are taken out after each epoch. The paper keeps them to the end,
             where they may grow again.
-        least_kept: components that every axis keeps at least.
+        min_kept: components that every axis keeps at least.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class PaperGroupLasso:
         *,
         everywhere: bool = True,
         shrink: bool = False,
-        least_kept: int = 4,
+        min_kept: int = 4,
     ) -> None:
         self.strength, self.threshold, self.everywhere = strength, threshold, everywhere
-        self.shrink, self.least_kept = shrink, least_kept
+        self.shrink, self.min_kept = shrink, min_kept
         self._parameters: dict[str, Tensor] = {}
         self._groups: Groups | None = None
 
@@ -110,9 +110,9 @@ class PaperGroupLasso:
     def living(self) -> Keep | None:
         """The components that are not removed by the paper's rule; None when all live."""
         alive = {axis: self.groups.alive(self._parameters, axis) for axis in self.groups.sizes}
-        return self.groups.keep(alive, self.least_kept)
+        return self.groups.keep(alive, self.min_kept)
 
-    def judged(self, network: NetworkType) -> NetworkType:
+    def evaluation_network(self, network: NetworkType) -> NetworkType:
         """The network as it is: zeros are zeros."""
         return network
 

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from isslim.compress.pruning.axes import Declaration
+from isslim.compress.pruning.axes import NetworkAxes
 
 
 @dataclass(frozen=True)
-class Block:
+class ParameterBlock:
     """A run of one dimension of a parameter that an axis indexes: `repeat` times H entries from `start`."""
 
     parameter: str
@@ -42,9 +42,9 @@ class Groups:
         blocks: per axis, where its components lie.
     """
 
-    def __init__(self, declaration: Declaration, axes: Sequence[str]) -> None:
+    def __init__(self, declaration: NetworkAxes, axes: Sequence[str]) -> None:
         self.sizes = {axis: declaration.axes[axis] for axis in axes}
-        self.blocks: dict[str, list[Block]] = {axis: [] for axis in axes}
+        self.blocks: dict[str, list[ParameterBlock]] = {axis: [] for axis in axes}
         for name, dimensions in declaration.dimensions.items():
             if len(dimensions) < 2:
                 continue  # a bias
@@ -53,7 +53,7 @@ class Groups:
                 for segment in dimension:
                     if segment.axis in self.blocks:
                         self.blocks[segment.axis].append(
-                            Block(name, position, start, segment.repeat)
+                            ParameterBlock(name, position, start, segment.repeat)
                         )
                     start += segment.size * segment.repeat
 
@@ -110,6 +110,6 @@ class Groups:
         return kept or None
 
 
-def prunable(declaration: Declaration, *, embedding: bool) -> list[str]:
+def prunable(declaration: NetworkAxes, *, embedding: bool) -> list[str]:
     """The axes that a learner works on: the recurrent units, and the embedding's width if asked for."""
     return [axis for axis in declaration.axes if embedding or axis.startswith("units:")]

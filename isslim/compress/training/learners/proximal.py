@@ -43,7 +43,7 @@ class ProximalGroupLasso:
         steps: of training, over which it goes; the line reaches the target after 70 % of them.
         wait: steps before anything is pulled, of weights that know nothing yet.
         embedding: may the embedding's width shrink.
-        least_kept: components that every axis keeps at least.
+        min_kept: components that every axis keeps at least.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class ProximalGroupLasso:
         *,
         wait: int = 0,
         embedding: bool = True,
-        least_kept: int = 4,
+        min_kept: int = 4,
     ) -> None:
-        self.target, self.wait, self.embedding, self.least_kept = (
+        self.target, self.wait, self.embedding, self.min_kept = (
             target,
             wait,
             embedding,
-            least_kept,
+            min_kept,
         )
         self.steps, self.strength = (
             max(1, round(0.7 * (steps - wait))),
@@ -124,9 +124,9 @@ class ProximalGroupLasso:
 
     def after_epoch(self, valid_perplexity: float) -> Keep | None:
         """The living components, if there are dead ones."""
-        return self._attached().keep(self._held, self.least_kept)
+        return self._attached().keep(self._held, self.min_kept)
 
-    def judged(self, network: NetworkType) -> NetworkType:
+    def evaluation_network(self, network: NetworkType) -> NetworkType:
         """The network as it is: zeros are zeros."""
         return network
 
@@ -156,9 +156,9 @@ class ProximalGroupLasso:
         return float(weakest[min(wanted - gone, len(weakest)) - 1])
 
     def _expendable(self, norms: Tensor) -> Tensor:
-        """All but the strongest `least_kept` of an axis."""
+        """All but the strongest `min_kept` of an axis."""
         free = torch.ones_like(norms, dtype=torch.bool)
-        free[norms.argsort(descending=True)[: self.least_kept]] = False
+        free[norms.argsort(descending=True)[: self.min_kept]] = False
         return free
 
     def _attached(self) -> Groups:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from isslim.runtime.graphs.recorded_inputs import Inputs
+from isslim.runtime.graphs.recorded_inputs import NamedArrays
 from tests.tagger import export
 
 FREE = {0: "batch", 1: "steps"}
@@ -141,7 +141,7 @@ def stateful_graph(folder: Path, said: str = "all") -> Path:
 
 def inputs(
     count: int, batch: int = 2, steps: int = 9, *, seed: int = 0, states: bool = False
-) -> list[Inputs]:
+) -> list[NamedArrays]:
     """Recorded runs of these graphs."""
     generator = np.random.default_rng(seed)
     zeros = {name: np.zeros((1, batch, 12), np.float32) for name in ("h0", "c0")} if states else {}

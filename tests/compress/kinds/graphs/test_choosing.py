@@ -11,8 +11,8 @@ import pytest
 from isslim.compress.errors import NothingRemovable, OutputsUnusable, RunsUnusable
 from isslim.compress.kinds.graphs.classes import class_axis
 from isslim.compress.kinds.graphs.task import GraphTask
-from isslim.compress.pruning.ranking import learn, prune
-from isslim.runtime.graphs.recorded_inputs import AnyGraph
+from isslim.compress.pruning.ranking import prune, rank_components
+from isslim.runtime.graphs.recorded_inputs import GraphSession
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.kinds.graphs.models import (
     inputs,
@@ -28,8 +28,8 @@ from tests.tagger import tagger_graph
 def pruned_to(task: GraphTask, share: float, path: Path) -> float:
     """Writes a candidate; the error of its proof."""
     declaration = task.original.declaration()
-    observed = task.observe(lambda done, message: None)
-    found = learn(
+    observed = task.collect_activations(lambda done, message: None)
+    found = rank_components(
         task.original.arrays(), declaration, observed, prunable=task.prunable(declaration)
     )
     pruned = prune(found, share)
@@ -164,7 +164,7 @@ def test_classes_are_found_where_they_lie(tmp_path: Path) -> None:
             recipe=Recipe(metric="argmax", budget=Budget(size_ratio=0.9)),
         )
         assert task.origin.judged_by == {"y": place}
-        assert class_axis(task.original, AnyGraph(task.path), "y") == place
+        assert class_axis(task.original, GraphSession(task.path), "y") == place
         # A fifth of the runs, with 18 decisions each: as many as there are steps, not as many as
         # there are classes.
         task.export(task.original, tmp_path / "whole.onnx")
@@ -193,7 +193,7 @@ def test_returned_states_and_streams_are_measured(tmp_path: Path) -> None:
     states = task.states(small)
     assert states is not None
     assert states.stream is not None
-    sessions, held = [AnyGraph(graph), AnyGraph(small)], task.runs.held_out
+    sessions, held = [GraphSession(graph), GraphSession(small)], task.runs.held_out
     both = [[session.run(run) for run in held] for session in sessions]
     for name in ("hn", "cn"):
         whole, ours = (np.concatenate([found[name].ravel() for found in each]) for each in both)

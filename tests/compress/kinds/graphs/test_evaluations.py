@@ -21,9 +21,9 @@ from isslim.compress.errors import (
     RunsUnusable,
 )
 from isslim.compress.inspection.inspect import begin
-from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.processes.command_metrics import Evaluation, Evaluations
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, write_runs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
@@ -88,7 +88,7 @@ def opened(home: Path, bundle_id: str) -> OpenBundle:
 
 def share_right(path: Path, folder: Path) -> float:
     """Per cent of the tags that a graph gets right, by the runtime."""
-    graph, runs = AnyGraph(path), np.load(folder / "labelled.npz")
+    graph, runs = GraphSession(path), np.load(folder / "labelled.npz")
     right = [
         (
             graph.run({"ids": runs[f"{index}/ids"]})["scores"].argmax(-1) == runs[f"{index}/wanted"]
@@ -209,7 +209,7 @@ def test_evaluation_that_fails_on_the_original_ends_the_job_before_anything_is_o
 def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) -> None:
     log, told = tmp_path / "calls", list[Inspection]()
     begin(
-        Inputs(folder / "tagger.onnx", calibration=folder / "recorded.npz"),
+        UploadedFiles(folder / "tagger.onnx", calibration=folder / "recorded.npz"),
         Recipe(metric="command:accuracy"),
         told.append,
         accuracy(folder, log),
@@ -223,7 +223,7 @@ def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) ->
     assert not found.random_inputs
     assert not log.exists()
     write_runs(tmp_path / "other.npz", [{"other": run["ids"]} for run in recorded(3)])
-    inputs = Inputs(folder / "tagger.onnx", calibration=tmp_path / "other.npz")
+    inputs = UploadedFiles(folder / "tagger.onnx", calibration=tmp_path / "other.npz")
     with pytest.raises(RunsUnusable):
         begin(inputs, Recipe(), told.append, looking=True)
     assert not told[-1].understood
@@ -270,16 +270,18 @@ def test_budget_that_the_evaluation_never_grants_ends_as_that_answer(
 def test_what_does_not_go_together_is_refused(folder: Path, tmp_path: Path) -> None:
     known = accuracy(folder, tmp_path / "calls")
     with pytest.raises(EvaluationUnknown, match="no evaluation 'wer': it knows accuracy"):
-        read_task(Inputs(folder / "tagger.onnx"), Recipe(metric="command:wer"), known)
+        read_task(UploadedFiles(folder / "tagger.onnx"), Recipe(metric="command:wer"), known)
     with pytest.raises(ModeUnavailable, match="judges the graph as a whole"):
         read_task(
-            Inputs(folder / "tagger.onnx"),
+            UploadedFiles(folder / "tagger.onnx"),
             Recipe(metric="command:accuracy", outputs=["scores"]),
             known,
         )
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(ModeUnavailable, match="`command:accuracy` is of graphs"):
-        read_task(Inputs(tmp_path / "model.safetensors"), Recipe(metric="command:accuracy"), known)
+        read_task(
+            UploadedFiles(tmp_path / "model.safetensors"), Recipe(metric="command:accuracy"), known
+        )
     assert not (tmp_path / "calls").exists()
 
 

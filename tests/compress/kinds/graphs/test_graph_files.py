@@ -10,8 +10,8 @@ import pytest
 
 from isslim.compress.errors import UnreadableUpload
 from isslim.compress.kinds.graphs.task import GraphTask
-from isslim.compress.kinds.registry import Inputs, read_task
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, write_runs
+from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe
@@ -30,7 +30,7 @@ def test_graph_in_two_files_is_one_graph(tmp_path: Path) -> None:
     )
     (tmp_path / "two.onnx.data").rename(tmp_path / "upload")
     task = read_task(
-        Inputs(tmp_path / "two.onnx", model_data=tmp_path / "upload"),
+        UploadedFiles(tmp_path / "two.onnx", model_data=tmp_path / "upload"),
         Recipe(budget=Budget(size_ratio=0.5)),
     )
     assert isinstance(task, GraphTask)
@@ -42,7 +42,7 @@ def test_graph_in_two_files_is_one_graph(tmp_path: Path) -> None:
 def test_data_file_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK" * 40)
     with pytest.raises(UnreadableUpload, match="`model_data` is the data file of an ONNX graph"):
-        read_task(Inputs(tmp_path / "model.pt", model_data=tmp_path / "model.pt"), Recipe())
+        read_task(UploadedFiles(tmp_path / "model.pt", model_data=tmp_path / "model.pt"), Recipe())
 
 
 def test_graph_in_float16_is_published_with_inputs_and_outputs_of_float16(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_graph_in_float16_is_published_with_inputs_and_outputs_of_float16(tmp_pa
     assert "float16 inside, computed in float32" in bundle.manifest.provenance.layout
     assert all(check.error <= check.tolerance for check in bundle.manifest.checks)
     for variant in bundle.manifest.variants:
-        graph = AnyGraph(bundle.path(variant.file))
+        graph = GraphSession(bundle.path(variant.file))
         assert {kind for kind, _ in (*graph.inputs.values(), *graph.outputs.values())} == {
             "tensor(float16)"
         }

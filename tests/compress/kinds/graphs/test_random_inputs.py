@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from isslim.compress.kinds.graphs.random_inputs import BATCH, STEPS, drawn_runs
+from isslim.compress.kinds.graphs.random_inputs import BATCH, STEPS, random_runs
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.runtime.errors import InputsRefused
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 WIDTH, UNITS, ROWS = 3, 4, 7
 Port = tuple[str, int, list[int | str]]
@@ -55,11 +55,11 @@ def built(ports: list[Port], nodes: list[onnx.NodeProto]) -> ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
-def drawn(model: ModelProto, folder: Path, count: int = 6, seed: int = 1) -> list[Inputs]:
+def drawn(model: ModelProto, folder: Path, count: int = 6, seed: int = 1) -> list[NamedArrays]:
     onnx.save(model, folder / "graph.onnx")
     network = GraphNetwork.from_model(simplified(model))
-    graph = AnyGraph(folder / "graph.onnx")
-    runs = drawn_runs(network.trace, graph, count, seed)
+    graph = GraphSession(folder / "graph.onnx")
+    runs = random_runs(network.trace, graph, count, seed)
     for run in runs:
         graph.run(graph.checked(run))
     return runs

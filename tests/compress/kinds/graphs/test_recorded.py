@@ -12,7 +12,7 @@ from isslim.compress.errors import NothingToJudge, OutputsUnusable, RunsUnusable
 from isslim.compress.kinds.graphs.dividing import digest, part, sequences_of
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.graphs.values import faults_of
-from isslim.runtime.graphs.recorded_inputs import AnyGraph, Inputs, write_runs
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, write_runs
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.kinds.graphs.models import inputs, layer_graph, stateful_graph
 
@@ -21,8 +21,8 @@ SIZE = Recipe(budget=Budget(size_ratio=0.9))
 
 def task_of(
     graph: Path,
-    calibration: list[Inputs] | None,
-    held_out: list[Inputs] | None = None,
+    calibration: list[NamedArrays] | None,
+    held_out: list[NamedArrays] | None = None,
     recipe: Recipe = SIZE,
 ) -> GraphTask:
     """A task on these runs."""
@@ -35,12 +35,12 @@ def task_of(
     return GraphTask(graph, recipe, *paths)
 
 
-def sequences(runs: list[Inputs]) -> set[bytes]:
+def sequences(runs: list[NamedArrays]) -> set[bytes]:
     """Every sequence of some runs."""
     return {row.tobytes() for run in runs for row in run["x"]}
 
 
-def steps(runs: list[Inputs]) -> set[bytes]:
+def steps(runs: list[NamedArrays]) -> set[bytes]:
     """Every step of every sequence of some runs."""
     return {step.tobytes() for run in runs for row in run["x"] for step in row}
 
@@ -139,9 +139,9 @@ def test_decisions_that_could_show_nothing_end_a_job_at_once_with_the_number_tha
 
 def test_sequences_are_known_by_what_the_graph_makes_of_them(tmp_path: Path) -> None:
     runs = inputs(2, 4)
-    assert sequences_of(AnyGraph(layer_graph(tmp_path)), runs, ["y"]) == {"x": 0}
-    assert sequences_of(AnyGraph(layer_graph(tmp_path, mixed=True)), runs, ["y"]) is None
-    assert sequences_of(AnyGraph(stateful_graph(tmp_path)), inputs(1, 3, states=True), ["y", "hn", "cn"]) == {
+    assert sequences_of(GraphSession(layer_graph(tmp_path)), runs, ["y"]) == {"x": 0}
+    assert sequences_of(GraphSession(layer_graph(tmp_path, mixed=True)), runs, ["y"]) is None
+    assert sequences_of(GraphSession(stateful_graph(tmp_path)), inputs(1, 3, states=True), ["y", "hn", "cn"]) == {
         "x": 0, "h0": 1, "c0": 1,
     }  # fmt: skip
 
@@ -176,7 +176,7 @@ def test_few_rows_of_outputs_take_more_runs_to_judge_on(tmp_path: Path) -> None:
     assert (len(task.runs.calibration), len(task.runs.held_out)) == (6, 6)
 
 
-def spoilt(value: float, place: tuple[int, ...] = (0, 0, 0), count: int = 1) -> list[Inputs]:
+def spoilt(value: float, place: tuple[int, ...] = (0, 0, 0), count: int = 1) -> list[NamedArrays]:
     """Twenty runs, from run 7 on some with a value that is no measurement."""
     runs = inputs(20)
     for run in runs[7 : 7 + count]:
@@ -256,7 +256,7 @@ def test_run_on_which_the_original_gives_no_numbers_is_left_out(tmp_path: Path) 
 def test_nan_in_the_only_run_is_refused_though_its_outputs_are_finite(tmp_path: Path) -> None:
     graph, run = layer_graph(tmp_path), inputs(1, 1, steps=20)[0]
     run["x"][0, 3, 2] = np.nan
-    assert np.isfinite(AnyGraph(graph).run(run)["y"]).all()
+    assert np.isfinite(GraphSession(graph).run(run)["y"]).all()
     with pytest.raises(RunsUnusable, match=r"run 0, input x: 1 value is NaN, at \[0, 3, 2\]"):
         task_of(graph, [run])
 
@@ -270,7 +270,7 @@ def test_values_that_most_runs_hold_are_refused_where_a_layer_reads_them(tmp_pat
         RunsUnusable,
         match=r"16 of 16 recorded runs .* /layer/LSTM.forward reads values up to 1e\+30",
     ):
-        task.observe(lambda done, message: None)
+        task.collect_activations(lambda done, message: None)
 
 
 def test_digest_knows_content_type_and_name() -> None:

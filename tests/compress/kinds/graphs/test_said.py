@@ -9,13 +9,13 @@ import numpy as np
 
 from isslim.client.show import comparison_table, models_table, terminal
 from isslim.compress.card.plots import plot_curve
-from isslim.compress.measurement.reservations import told_states
+from isslim.compress.measurement.reservations import describe_states
 from isslim.runtime.graphs.recorded_inputs import write_runs
 from isslim.service.routes.models import _summary
 from isslim.store.bundles import BundleStore, ListedBundle
 from isslim.store.settings import StoreSettings
 from isslim.types.manifest import CurvePoint
-from isslim.types.quality import scale_of
+from isslim.types.quality import metric_format_of
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
 from isslim.types.states import StatesRecord, StreamRecord
@@ -113,9 +113,9 @@ def test_stream_that_breaks_the_budget_is_said_to() -> None:
     states = StatesRecord(
         returned={"hn": 0.2}, stream=StreamRecord(runs=16, loss=0.019, end_loss=0.025)
     )
-    scale = scale_of("output_change")
+    scale = metric_format_of("output_change")
     for limit, told in ((0.02, True), (0.03, False), (None, False)):
-        zeros, stream = told_states(states, scale, limit)
+        zeros, stream = describe_states(states, scale, limit)
         assert stream.endswith(
             "1.90%, and 2.50% over its last runs" + ", which is more than the budget allows" * told
         )

@@ -25,16 +25,16 @@ from isslim.compress.errors import (
     WrongBudget,
 )
 from isslim.compress.kinds.graphs.task import GraphTask
-from isslim.compress.kinds.registry import Inputs, read_task
-from isslim.compress.pruning.ranking import Learned, prune
-from isslim.compress.pruning.ranking import learn as ordered
+from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.pruning.ranking import RemovalPlan, prune
+from isslim.compress.pruning.ranking import rank_components as ordered
 from isslim.compress.search.candidates import candidates
-from isslim.runtime.graphs.recorded_inputs import SAMPLES, AnyGraph, read_runs, write_runs
+from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, read_runs, write_runs
 from isslim.runtime.graphs.shapes import Shape
 from isslim.runtime.registry import LoadedGraph, load
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
-from isslim.types.arrays import npz
+from isslim.types.arrays import dump_npz
 from isslim.types.manifest import Metric
 from isslim.types.recipe import Budget, Recipe, TimedShape
 from isslim.types.report import Report
@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def task_of(
     folder: Path, recipe: Recipe | None = None, *, samples: str | None = "recorded.npz"
 ) -> GraphTask:
-    inputs = Inputs(
+    inputs = UploadedFiles(
         folder / "tagger.onnx", calibration=None if samples is None else folder / samples
     )
     task = read_task(inputs, recipe or Recipe(budget=Budget(output_change=0.1)))
@@ -89,9 +89,9 @@ def first(task: GraphTask, work: Path) -> Candidate[object]:
     return next(iter(candidates(task, work, Silent())))
 
 
-def learned(task: GraphTask) -> Learned:
+def learned(task: GraphTask) -> RemovalPlan:
     declaration = task.original.declaration()
-    observed = task.observe(lambda done, message: None)
+    observed = task.collect_activations(lambda done, message: None)
     return ordered(task.original.arrays(), declaration, observed, prunable=list(declaration.axes))
 
 
@@ -156,14 +156,17 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(
     for variant in manifest.variants:
         assert [(each.steps, each.batch) for each in variant.latency] == kept
         assert [each.spoken for each in variant.latency] == [True, False, False]
-        assert variant.sentence.run == f"the median recorded run (ids: {kept[0][0]} x {kept[0][1]})"
+        assert (
+            variant.primary_latency.run
+            == f"the median recorded run (ids: {kept[0][0]} x {kept[0][1]})"
+        )
     assert "the last fifth of the uploaded inputs" in manifest.provenance.held_out
     assert not manifest.provenance.random_inputs
 
 
 def test_a_graph_is_timed_at_the_shapes_of_its_recipe(folder: Path) -> None:
     task = task_of(folder, Recipe(shapes=[TimedShape(steps=50), TimedShape(steps=7, batch=3)]))
-    assert task.spoken_shape == Shape(50)
+    assert task.primary_shape == Shape(50)
     paths = {"original": folder / "tagger.onnx"}
     first, second = (task.compare(paths, shape, pairs=1)["original"] for shape in task.shapes)
     assert (first.steps, second.steps, second.batch) == (50, 7, 3)
@@ -175,7 +178,7 @@ def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Pat
     made = compress(tmp_path, folder / "tagger.onnx", recipe, calibration=folder / "recorded.npz")
     bundle = opened(tmp_path, made)
     card, plots = bundle.path("README.md").read_text(), bundle.path("variants.svg").read_text()
-    spoken = bundle.manifest.variants[0].sentence
+    spoken = bundle.manifest.variants[0].primary_latency
     assert f"the median recorded run (ids: {spoken.steps} x {spoken.batch})" in card
     assert "the smallest recorded run (ids: 12 x 1)" in card
     assert "| /recurrent/LSTM | 24 |" in card
@@ -250,7 +253,7 @@ def test_states_that_are_carried_keep_names_types_and_sizes(tmp_path: Path) -> N
     names = ["ids", "hidden", "cell"], ["scores", "hidden_after", "cell_after"]
     example: tuple[Tensor, ...] = (torch.zeros(STEPS, 2, dtype=torch.int64), state, state)
     graph = export(Carried(tagger), example, tmp_path / "carried.onnx", *names)
-    whole = AnyGraph(graph)
+    whole = GraphSession(graph)
     runs, zeros = [], {name: np.zeros((2, 1, 24), np.float32) for name in ("hidden", "cell")}
     for index in range(30):
         generator = np.random.default_rng(index)
@@ -262,14 +265,14 @@ def test_states_that_are_carried_keep_names_types_and_sizes(tmp_path: Path) -> N
             run = {"ids": generator.integers(0, 40, (4, 1)), **carried}
     write_runs(tmp_path / "recorded.npz", runs)
     task = read_task(
-        Inputs(graph, calibration=tmp_path / "recorded.npz"),
+        UploadedFiles(graph, calibration=tmp_path / "recorded.npz"),
         Recipe(budget=Budget(output_change=0.1)),
     )
     assert isinstance(task, GraphTask)
     found = first(task, tmp_path)
     assert found.checks[0].error <= found.checks[0].tolerance
     task.export(found.network, tmp_path / "small.onnx")
-    small = AnyGraph(tmp_path / "small.onnx")
+    small = GraphSession(tmp_path / "small.onnx")
     assert (small.inputs, list(small.outputs)) == (whole.inputs, list(whole.outputs))
     assert (
         sum(found.network.declaration().axes.values())
@@ -342,9 +345,9 @@ def test_recorded_inputs_come_as_one_run_or_many_and_alone_or_with_others(
 ) -> None:
     graph, runs = folder / "tagger.onnx", recorded(10)
     write_runs(tmp_path / "many.npz", runs)
-    (tmp_path / "one.npz").write_bytes(npz(runs[0]))
+    (tmp_path / "one.npz").write_bytes(dump_npz(runs[0]))
     (tmp_path / "other.npz").write_bytes(
-        npz({"ids": recorded(4, seed=9)[3]["ids"].astype(np.int16)})
+        dump_npz({"ids": recorded(4, seed=9)[3]["ids"].astype(np.int16)})
     )
 
     def origin(calibration: str | None, held_out: str | None) -> tuple[int, int, str, str]:
@@ -369,12 +372,15 @@ def test_recorded_inputs_come_as_one_run_or_many_and_alone_or_with_others(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (npz({"x": np.zeros((3, 1), np.int64)}), "input 'ids' is missing"),
-        (npz({"ids": np.zeros((3, 1), np.float32)}), "decimal point"),
-        (npz({"ids": np.zeros(3, np.int64)}), "has the shape"),
-        (npz({"ids": np.zeros((0, 1), np.int64)}), "is empty"),
-        (npz({"0/ids": np.zeros((3, 1), np.int64), "1/x": np.zeros(1)}), "input 'ids' is missing"),
-        (npz({"ids": np.full((3, 1), 40)}), "ONNX Runtime cannot run"),
+        (dump_npz({"x": np.zeros((3, 1), np.int64)}), "input 'ids' is missing"),
+        (dump_npz({"ids": np.zeros((3, 1), np.float32)}), "decimal point"),
+        (dump_npz({"ids": np.zeros(3, np.int64)}), "has the shape"),
+        (dump_npz({"ids": np.zeros((0, 1), np.int64)}), "is empty"),
+        (
+            dump_npz({"0/ids": np.zeros((3, 1), np.int64), "1/x": np.zeros(1)}),
+            "input 'ids' is missing",
+        ),
+        (dump_npz({"ids": np.full((3, 1), 40)}), "ONNX Runtime cannot run"),
         (b"a text\n", "no npz"),
     ],
 )
@@ -406,7 +412,7 @@ class AllShown(nn.Module):
 def test_nothing_that_the_caller_sees_is_removed_and_the_reasons_are_told(tmp_path: Path) -> None:
     graph = export(AllShown(), (torch.zeros(5, 2, 6),), tmp_path / "shown.onnx", ["x"], ["said"])
     with pytest.raises(NothingRemovable, match="issues say why") as refused:
-        read_task(Inputs(graph), Recipe())
+        read_task(UploadedFiles(graph), Recipe())
     (issue,) = refused.value.issues
     assert "/layer/GRU" in issue
     assert "8 units" in issue
@@ -455,25 +461,25 @@ def test_what_a_graph_has_not_is_refused(
 def test_graph_that_is_none_or_has_nothing_recurrent_is_refused(tmp_path: Path) -> None:
     graph = export(nn.Linear(3, 2), (torch.zeros(5, 3),), tmp_path / "plain.onnx", ["x"], ["y"])
     with pytest.raises(GraphNotUnderstood, match="LSTM"):
-        read_task(Inputs(graph), Recipe())
+        read_task(UploadedFiles(graph), Recipe())
     (tmp_path / "broken.onnx").write_bytes(graph.read_bytes()[:-40])
     with pytest.raises(CompressError):
-        read_task(Inputs(tmp_path / "broken.onnx"), Recipe())
+        read_task(UploadedFiles(tmp_path / "broken.onnx"), Recipe())
 
 
-def faults(task: GraphTask) -> dict[str, Callable[[Learned], object]]:
+def faults(task: GraphTask) -> dict[str, Callable[[RemovalPlan], object]]:
     """What a bug in cutting, repairing or counting would hand to the proof."""
 
-    def one_number(found: Learned) -> object:
+    def one_number(found: RemovalPlan) -> object:
         pruned = prune(found, 0.5)
         name = next(each for each in pruned.arrays if each.endswith("weight"))
         pruned.arrays[name][0, 0] += 0.1
         return pruned
 
-    def other_reference(found: Learned) -> object:
+    def other_reference(found: RemovalPlan) -> object:
         return replace(prune(found, 0.5), reference=prune(found, 0.2).reference)
 
-    def other_units(found: Learned) -> object:
+    def other_units(found: RemovalPlan) -> object:
         pruned = prune(found, 0.5)
         axis, kept = next((axis, kept) for axis, kept in pruned.keep.items() if len(kept) < 24)
         others = np.setdiff1d(np.arange(24), kept)[: len(kept)]
@@ -524,7 +530,7 @@ def test_original_is_exported_as_the_very_file(folder: Path, tmp_path: Path) -> 
     assert (tmp_path / "original.onnx").read_bytes() == (folder / "tagger.onnx").read_bytes()
     shutil.copy(folder / "tagger.onnx", tmp_path / "again.onnx")
     assert task.verify_export(tmp_path / "again.onnx", task.original, "original").error <= 1e-4
-    assert AnyGraph(tmp_path / "original.onnx").outputs["scores"][1][-1] == TAGS
+    assert GraphSession(tmp_path / "original.onnx").outputs["scores"][1][-1] == TAGS
 
 
 def test_graph_that_takes_too_long_or_too_much_to_read_is_an_answer(

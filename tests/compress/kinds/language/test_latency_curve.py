@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.latency_curve import (
     LatencyCurve,
     _not_negative,
@@ -19,20 +19,20 @@ from isslim.compress.kinds.language.latency_curve import (
 )
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec, declare
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.axes import Declaration
-from isslim.compress.pruning.ranking import learn
+from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.ranking import rank_components
 from tests.compress.pruning.test_ranking import observed_network
 
 SPEC = LstmSpec(50, 12, (16, 10))
 
 
-def clock(declaration: Declaration) -> float:
+def clock(declaration: NetworkAxes) -> float:
     """A host on which the second layer is slow by the multiply-add, and the decoder costs nothing."""
     embedding, first, second = declaration.axes.values()
     return 0.3 + 1e-4 * 4 * first * (embedding + first) + 9e-4 * 4 * second * (first + second)
 
 
-def sizes() -> list[Declaration]:
+def sizes() -> list[NetworkAxes]:
     whole = declare(SPEC)
     shares = [
         (1, 1, 1),
@@ -92,10 +92,10 @@ def test_least_squares_without_negatives_equals_the_best_of_all_subsets() -> Non
 
 def test_order_of_removal_follows_the_time_that_is_saved() -> None:
     network, tokens = observed_network(SPEC)
-    observed = observe(network, tokens)
+    observed = collect_activations(network, tokens)
 
-    def share_of(axis: str, cost: Callable[[Declaration], float]) -> float:
-        order = learn(
+    def share_of(axis: str, cost: Callable[[NetworkAxes], float]) -> float:
+        order = rank_components(
             network.arrays(), declare(SPEC), observed, prunable=tuple(declare(SPEC).axes), cost=cost
         ).order
         return sum(each == axis for each, _ in order[:12]) / 12

@@ -12,7 +12,7 @@ from isslim.compress.errors import TextUnusable
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.texts import NEVER_COMPARED, read_texts
-from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Recipe
@@ -74,7 +74,7 @@ def test_unusable_texts_are_refused(
     content: bytes, reason: str, field: str, trained: Trained, tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_bytes(content)
-    inputs = Inputs(
+    inputs = UploadedFiles(
         model=trained.model, vocabulary=trained.vocabulary, **{field: tmp_path / "text"}
     )
     with pytest.raises(TextUnusable, match=reason) as refused:

@@ -11,13 +11,13 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from isslim.compress.export.quantize import QUANTIZED_LSTM, quantize
-from isslim.compress.kinds.questions.export import draw_bidaf, export
+from isslim.compress.kinds.questions.export import build_bidaf, export
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.networks.bidirectional import DIRECTIONS
 from isslim.runtime.errors import GraphRefused
-from isslim.runtime.language.session import VariantSession
-from isslim.runtime.questions.session import QuestionSession, Side, SpanScores
+from isslim.runtime.language.session import LanguageSession
+from isslim.runtime.questions.session import QuestionSession, SpanScores, TokenBatch
 
 SPECS = {
     "equal": BidafSpec(vectors=6, characters=12, character_embedding=4, filters=7, contextual=(5, 5),
@@ -47,27 +47,27 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
 
 def side_of(
     generator: np.random.Generator, lengths: list[int], width: int, spec: BidafSpec
-) -> Side:
+) -> TokenBatch:
     """Random words of 1 to `width` characters; padding holds noise in place of words."""
     shape = (max(lengths), len(lengths))
     characters = generator.integers(1, spec.characters, (*shape, width))
     sizes = generator.integers(1, width + 1, (*shape, 1))
     characters[np.broadcast_to(np.arange(width) >= sizes, characters.shape)] = 0
     vectors = generator.normal(size=(*shape, spec.vectors)).astype(np.float32)
-    return Side(vectors, characters, np.array(lengths, np.int32))
+    return TokenBatch(vectors, characters, np.array(lengths, np.int32))
 
 
-def alone(side: Side, row: int) -> Side:
+def alone(side: TokenBatch, row: int) -> TokenBatch:
     """One text without any padding: neither tokens nor characters that no word of it needs."""
     length = side.lengths[row]
     characters = side.characters[:length, row : row + 1]
     longest = max(5, int((characters != 0).sum(axis=-1).max()))
-    return Side(
+    return TokenBatch(
         side.vectors[:length, row : row + 1], characters[..., :longest], side.lengths[row : row + 1]
     )
 
 
-def by_torch(network: Bidaf, context: Side, question: Side) -> SpanScores:
+def by_torch(network: Bidaf, context: TokenBatch, question: TokenBatch) -> SpanScores:
     """Log-probabilities, and the logits' log-sum-exp from the heads' inputs."""
     inputs = [
         torch.from_numpy(each)
@@ -181,7 +181,7 @@ def test_int8_takes_lstms_and_highways_and_holds_every_weight_once(
     assert rest <= floats <= rest + 2  # and constants of its operators
     # The contextual LSTM's two operators read one matrix, and it is the network's, not one
     # transposed twice.
-    weights = dict(draw_bidaf(network).weights())
+    weights = dict(build_bidaf(network).weights())
     for lstm in LSTMS:
         for direction in DIRECTIONS:
             for kind in ("input_weight", "recurrent_weight"):
@@ -215,7 +215,7 @@ def test_int8_answers_nearly_as_float32(opened: Opened, tmp_path: Path) -> None:
 
 
 def test_directions_are_operators_and_time_is_never_unrolled() -> None:
-    nodes = draw_bidaf(bidaf(SPECS["pruned"])).structure.graph.node
+    nodes = build_bidaf(bidaf(SPECS["pruned"])).structure.graph.node
     lstms = [node for node in nodes if node.op_type == "LSTM"]
     assert len(lstms) == 2 * (
         len(LSTMS) + 1
@@ -226,7 +226,7 @@ def test_directions_are_operators_and_time_is_never_unrolled() -> None:
 def test_a_graph_opens_only_as_what_it_is(opened: Opened) -> None:
     _, session = opened
     with pytest.raises(GraphRefused, match="'tokens' is missing"):
-        VariantSession(session.path)
+        LanguageSession(session.path)
     model = onnx.load(session.path)
     model.graph.output.pop()
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
@@ -239,12 +239,14 @@ def test_shapes_and_lengths_that_disagree_are_refused(opened: Opened) -> None:
     network, session = opened
     good = side_of(np.random.default_rng(8), [4, 2], 6, network.spec)
     for bad in (
-        Side(good.vectors[..., 1:], good.characters, good.lengths),
-        Side(good.vectors, good.characters[:, :1], good.lengths),
-        Side(good.vectors, good.characters, good.lengths[:1]),
+        TokenBatch(good.vectors[..., 1:], good.characters, good.lengths),
+        TokenBatch(good.vectors, good.characters[:, :1], good.lengths),
+        TokenBatch(good.vectors, good.characters, good.lengths[:1]),
     ):
         with pytest.raises(ValueError, match="are not"):
             session.run(good, bad)
     for lengths in ([5, 1], [4, 0]):
         with pytest.raises(ValueError, match="lengths must lie"):
-            session.run(Side(good.vectors, good.characters, np.array(lengths, np.int32)), good)
+            session.run(
+                TokenBatch(good.vectors, good.characters, np.array(lengths, np.int32)), good
+            )

@@ -10,7 +10,7 @@ from benchmarks.reader import random_reader
 from isslim.compress.kinds.questions.examples import prepare
 from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
-from isslim.compress.kinds.questions.sampling import LONGEST, SAMPLES, sampled
+from isslim.compress.kinds.questions.sampling import MAX_CHARACTERS, SAMPLES, sample_answers
 from isslim.compress.kinds.questions.squad import Answer, Paragraph, Question
 from isslim.runtime.questions.session import QuestionSession
 from isslim.types.manifest import VariantName
@@ -33,7 +33,7 @@ def test_samples_are_spread_and_each_answer_stands_where_it_says(
     sessions: dict[VariantName, QuestionSession],
 ) -> None:
     questions = prepare(paragraphs(40, 0), CODEC)
-    found = sampled(sessions, CODEC, questions)
+    found = sample_answers(sessions, CODEC, questions)
     assert len(found) == SAMPLES
     first, last = questions.examples[0], questions.examples[-1]
     assert [(each.asked, each.context) for each in (found[0], found[-1])] == [
@@ -57,13 +57,13 @@ def test_what_a_report_cannot_hold_is_passed_over(
 
     whole = asked("Ann is in Rome", golden=("Ann", "Rome", "Ann"))
     left_out = [
-        asked("Bob is in Oslo " * (LONGEST // 15 + 1)),
+        asked("Bob is in Oslo " * (MAX_CHARACTERS // 15 + 1)),
         asked("Cyd is in \ud83d Bern"),  # half of a surrogate pair, as JSON may escape it
         asked("Dan is in Lima", text="Where \udc00?"),
         asked("Eve is in Cairo", golden=("\udfff",)),
-        asked("Fay is in Paris", golden=("x" * LONGEST,)),
+        asked("Fay is in Paris", golden=("x" * MAX_CHARACTERS,)),
     ]
-    (sample,) = sampled(sessions, CODEC, prepare([whole, *left_out], CODEC))
+    (sample,) = sample_answers(sessions, CODEC, prepare([whole, *left_out], CODEC))
     assert (sample.context, sample.golden, sample.golden_span) == (
         "Ann is in Rome",
         ["Ann", "Rome"],
@@ -72,5 +72,5 @@ def test_what_a_report_cannot_hold_is_passed_over(
     sample.model_dump_json()
     questions = prepare([whole], CODEC)
     unlabelled = replace(questions, examples=[replace(questions.examples[0], golden=(), span=None)])
-    (sample,) = sampled(sessions, CODEC, unlabelled)
+    (sample,) = sample_answers(sessions, CODEC, unlabelled)
     assert (sample.golden, sample.golden_span) == ([], None)

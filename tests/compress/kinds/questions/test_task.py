@@ -21,17 +21,17 @@ from isslim.compress.ingest.checkpoint import read_checkpoint
 from isslim.compress.kinds.questions.evaluation import evaluate
 from isslim.compress.kinds.questions.examples import prepare
 from isslim.compress.kinds.questions.ingest import read_codec, recognise_bidaf
-from isslim.compress.kinds.questions.plan import QuestionPlan, TrainedReader
+from isslim.compress.kinds.questions.plan import QuestionPlan, ReaderTrainingOutcome
 from isslim.compress.kinds.questions.squad import read_squad
 from isslim.compress.kinds.questions.task import QuestionTask, read_questions
 from isslim.compress.kinds.questions.training import train_reader
-from isslim.compress.kinds.registry import Inputs, read_task
+from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.pipeline import run
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.ranking import learn, prune
+from isslim.compress.pruning.ranking import prune, rank_components
 from isslim.compress.search.candidates import candidates
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
-from isslim.runtime.questions.answering import answer, read, tokenized
+from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.registry import load
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
@@ -57,14 +57,14 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     return trained_reader(tmp_path_factory.mktemp("reader"))
 
 
-def files(reader: Reader, **changed: Path | None) -> Inputs:
+def files(reader: Reader, **changed: Path | None) -> UploadedFiles:
     folder = reader.folder
     given: dict[str, Path | None] = {
         "model": folder / "model.safetensors", "vocabulary": folder / "words.txt", "vectors": folder / "vectors.npy",
         "characters": folder / "characters.txt", "calibration": folder / "calibration.json",
         "held_out": folder / "held-out.json",
     }  # fmt: skip
-    return Inputs(**(given | changed))  # type: ignore[arg-type]
+    return UploadedFiles(**(given | changed))  # type: ignore[arg-type]
 
 
 def task_of(reader: Reader, recipe: Recipe | None = None) -> QuestionTask:
@@ -113,7 +113,10 @@ def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured
     ]:
         for question in paragraph["qas"]:
             found = answer(
-                session, read(model.codec, tokenized(question["question"], paragraph["context"]))
+                session,
+                encode_question(
+                    model.codec, tokenize_question(question["question"], paragraph["context"])
+                ),
             ).answers[0]
             asked, right = asked + 1, right + (found.text == question["answers"][0]["text"])
     assert 100 * right / asked == pytest.approx(
@@ -159,7 +162,7 @@ def test_samples_are_the_answers_of_the_variants_that_they_name(
     model = load(published)
     for sample in report.samples:
         assert [each.variant for each in sample.answers] == ["original", named]
-        reading = read(model.codec, tokenized(sample.asked, sample.context))
+        reading = encode_question(model.codec, tokenize_question(sample.asked, sample.context))
         for each in sample.answers:
             best = answer(model.session(each.variant), reading).answers[0]
             assert (each.text, each.start, each.end) == (best.text, best.start, best.end)
@@ -177,16 +180,16 @@ def test_samples_are_the_answers_of_the_variants_that_they_name(
 
 def test_repair_keeps_more_of_a_reader_than_cutting_alone(reader: Reader) -> None:
     task = task_of(reader)
-    observed = task.observe(lambda done, message: None)
+    observed = task.collect_activations(lambda done, message: None)
     original = reader.network
-    learned = learn(
+    removal_plan = rank_components(
         original.arrays(),
         original.declaration(),
         observed,
         prunable=list(original.declaration().axes),
     )
-    pruned = prune(learned, 0.7)
-    cut, _ = axes.take(original.arrays(), original.declaration(), pruned.keep)
+    pruned = prune(removal_plan, 0.7)
+    cut, _ = axes.select_components(original.arrays(), original.declaration(), pruned.keep)
     whole, repaired, plain = (
         evaluate(original.rebuilt(arrays), task.data.held_out).loss
         for arrays in (original.arrays(), pruned.arrays, cut)
@@ -195,7 +198,7 @@ def test_repair_keeps_more_of_a_reader_than_cutting_alone(reader: Reader) -> Non
     record = task.verify_removal(original, pruned)
     assert record.error <= 1e-4
     # The fault that the proof is for: another structure's reference.
-    other = prune(learned, 0.3)
+    other = prune(removal_plan, 0.3)
     with pytest.raises(VerificationFailed, match="pruned = masked reference"):
         task.verify_removal(
             original,
@@ -215,7 +218,7 @@ def test_a_changed_graph_does_not_pass_the_proof(reader: Reader, tmp_path: Path)
 
 def test_moments_are_those_of_all_tokens_whatever_the_batches(reader: Reader) -> None:
     task = task_of(reader, Recipe(calibration_questions=10))
-    found = task.observe(lambda done, message: None)
+    found = task.collect_activations(lambda done, message: None)
     questions = task.data.calibration
     rows = [
         reader.network.site_inputs(*questions.inputs([index]))
@@ -320,7 +323,7 @@ def test_learning_on_questions_ends_smaller_within_the_budget(
     whole, small = (axes.parameters(each.declaration()) for each in (task.original, found.network))
     assert small < 0.85 * whole
     if learner == "calibrated":
-        assert task.judge(found.network).loss <= 0.97 * 8.0
+        assert task.evaluate(found.network).loss <= 0.97 * 8.0
     assert [len(index) for index in found.kept.values()] == list(
         found.network.declaration().axes.values()
     )
@@ -359,7 +362,7 @@ def test_training_that_shrinks_continues_as_if_it_had_not_been_stopped(
     )
     plan = QuestionPlan(epochs=3, batch=16, rate=1e-3, keep="last", checkpoint_minutes=0.0)
 
-    def go(checkpoint: Path, stop_at: int | None) -> TrainedReader:
+    def go(checkpoint: Path, stop_at: int | None) -> ReaderTrainingOutcome:
         told = 0
 
         def progress(done: float, line: str) -> None:
@@ -400,12 +403,12 @@ def test_fine_tune_of_a_cut_reader_is_kept_only_if_it_is_better(
     reader: Reader, tmp_path: Path
 ) -> None:
     task = task_of(reader, Recipe(finetune_minutes=0.05))
-    learned = learn(
-        reader.network.arrays(), reader.network.declaration(), task.observe(lambda done, message: None),
+    removal_plan = rank_components(
+        reader.network.arrays(), reader.network.declaration(), task.collect_activations(lambda done, message: None),
         prunable=list(reader.network.declaration().axes),
     )  # fmt: skip
-    small = reader.network.rebuilt(prune(learned, 0.85).arrays)
+    small = reader.network.rebuilt(prune(removal_plan, 0.85).arrays)
     tuned, told = task.finetune(small, tmp_path / "tuned", lambda done, message: None)
     assert told.startswith("0.05 minutes of distillation: F1 ")
-    assert task.judge(tuned).loss <= task.judge(small).loss
+    assert task.evaluate(tuned).loss <= task.evaluate(small).loss
     assert ("untuned" in told) == (tuned is small)

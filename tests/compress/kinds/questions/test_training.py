@@ -20,7 +20,7 @@ from isslim.compress.kinds.questions.folder import save_reader
 from isslim.compress.kinds.questions.ingest import recognise_bidaf
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
-from isslim.compress.kinds.questions.plan import QuestionPlan, TrainedReader
+from isslim.compress.kinds.questions.plan import QuestionPlan, ReaderTrainingOutcome
 from isslim.compress.kinds.questions.squad import Paragraph
 from isslim.compress.kinds.questions.training import train_reader
 from isslim.runtime.questions.question_tokenizer import PassageCodec
@@ -49,7 +49,7 @@ def trained(
     dropout: float = 0.1,
     count: int = 20,
     units: int = 8,
-) -> TrainedReader:
+) -> ReaderTrainingOutcome:
     return train_reader(
         network_of(dropout, units),
         made.questions(count, seed=1),
@@ -108,7 +108,7 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(
 ) -> None:
     whole = trained()
     checkpoint = tmp_path / "training.checkpoint"
-    write, left = training.write_checkpoint, 9  # in the middle of the second epoch
+    write, left = training.save_training_checkpoint, 9  # in the middle of the second epoch
 
     def stopping(*arguments: object) -> None:
         nonlocal left
@@ -117,7 +117,7 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(
         if left == 0:
             raise _Stopped
 
-    monkeypatch.setattr(training, "write_checkpoint", stopping)
+    monkeypatch.setattr(training, "save_training_checkpoint", stopping)
     with pytest.raises(_Stopped):
         trained(checkpoint=checkpoint)
     monkeypatch.undo()

@@ -11,9 +11,9 @@ from onnx import ModelProto, TensorProto, helper
 
 from isslim.client.beside import data_beside
 from isslim.compress.errors import GraphNotUnderstood
-from isslim.compress.onnx.model.external_data import take_in
+from isslim.compress.onnx.model.external_data import load_external
 from isslim.compress.onnx.normalise.onnx_reader import simplified
-from isslim.compress.onnx.normalise.preparing import prepared
+from isslim.compress.onnx.normalise.preparing import prepare
 from tests.compress.onnx.normalise.test_refusals import lstm
 
 DATA = "m.onnx.data"
@@ -41,23 +41,23 @@ def change(tensor: TensorProto, key: str, value: str) -> None:
 def test_both_files_make_the_model_that_was_saved(tmp_path: Path) -> None:
     path = two_files(tmp_path)
     (tmp_path / DATA).rename(tmp_path / "another-name")
-    made = prepared(path, tmp_path / "another-name")
+    made = prepare(path, tmp_path / "another-name")
     assert onnx.load(made.path, load_external_data=False) == lstm()
-    assert "tensors taken in" in made.told
+    assert "tensors taken in" in made.changes
 
 
 def test_one_file_stays_the_very_file(tmp_path: Path) -> None:
     path = tmp_path / "one.onnx"
     onnx.save(lstm(), path)
-    assert (prepared(path).path, prepared(path).told) == (path, "")
-    made = prepared(path, path)
+    assert (prepare(path).path, prepare(path).changes) == (path, "")
+    made = prepare(path, path)
     assert made.path == path
-    assert "not referred to" in made.told
+    assert "not referred to" in made.changes
 
 
 def test_the_model_alone_is_refused_with_both_ways_out(tmp_path: Path) -> None:
     with pytest.raises(GraphNotUnderstood, match=r"'m.onnx.data'.*`model_data`.*onnx\.save"):
-        prepared(two_files(tmp_path))
+        prepare(two_files(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_places_that_are_not_in_the_file_are_refused(
     model = onnx.load(two_files(tmp_path), load_external_data=False)
     change(tensor_of(model), key, value)
     with pytest.raises(GraphNotUnderstood, match=said):
-        take_in(model, tmp_path / DATA)
+        load_external(model, tmp_path / DATA)
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../m.onnx.data", "..", "a\\b", ""])
@@ -85,7 +85,7 @@ def test_names_that_are_paths_are_refused(name: str, tmp_path: Path) -> None:
     for tensor in model.graph.initializer:
         change(tensor, "location", name)
     with pytest.raises(GraphNotUnderstood, match="no plain file name"):
-        take_in(model, tmp_path / DATA)
+        load_external(model, tmp_path / DATA)
     onnx.save(model, tmp_path / "m.onnx")
     assert data_beside(tmp_path / "m.onnx") is None
 

@@ -87,7 +87,7 @@ def test_a_damaged_graph_is_refused_in_words_or_understood() -> None:
         keep = some(network, seed)
         given, made = (
             run(cut(network, keep).model(), stack.feeds),
-            run(network.silenced(keep), stack.feeds),
+            run(network.masked_reference(keep), stack.feeds),
         )
         for name in made:
             np.testing.assert_allclose(given[name], made[name], rtol=1e-5, atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from isslim.compress.onnx.model.split_model import put_together, take_apart
+from isslim.compress.onnx.model.split_model import merge_constants, split_constants
 from isslim.compress.onnx.normalise.einsums import einsums_as_products
 from tests.compress.onnx.proving import run
 
@@ -50,13 +50,13 @@ def made(equation: str, opset: int, constants: str = "") -> tuple[set[str], np.n
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, expected.shape)],
         stored,
     )
-    parts = take_apart(
+    parts = split_constants(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     )
     einsums_as_products(parts)
     return (
         {each.op_type for each in parts.structure.graph.node},
-        run(put_together(parts), values)["z"],
+        run(merge_constants(parts), values)["z"],
         expected,
     )
 

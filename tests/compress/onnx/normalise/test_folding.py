@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from isslim.compress.onnx.model.split_model import take_apart
+from isslim.compress.onnx.model.split_model import split_constants
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
@@ -89,7 +89,7 @@ def test_branches_with_the_same_names_inside_are_told_apart() -> None:
     b.node("If", [flag], ["chosen"], then_branch=branch(2.0), else_branch=branch(3.0))
     b.output(b.node("MatMul", ["chosen", b.weights(4, 2)]), "y", ["T", "B", 2])
     model = b.model()
-    parts = take_apart(model)
+    parts = split_constants(model)
     assert {float(value) for name, value in parts.constants.items() if name.startswith("same")} == {
         2.0,
         3.0,

@@ -16,7 +16,7 @@ from isslim.compress.onnx.normalise.precision import (
     to_float32,
     with_wide_outputs,
 )
-from isslim.compress.onnx.normalise.preparing import prepared
+from isslim.compress.onnx.normalise.preparing import prepare
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 from tests.compress.onnx.proving import assert_cut_equals_silenced, run
 
@@ -62,8 +62,8 @@ def test_a_graph_in_float16_gives_what_it_gives_in_float32_and_is_cut_like_it(
 ) -> None:
     model, feeds = tagger()
     onnx.save(narrowed(model), tmp_path / "half.onnx")
-    made = prepared(tmp_path / "half.onnx")
-    assert "float16 inside, computed in float32" in made.told
+    made = prepare(tmp_path / "half.onnx")
+    assert "float16 inside, computed in float32" in made.changes
     assert "kB with numbers in float16; `original` is the same graph in float32" in made.warning
     wide, halves = (
         onnx.load(made.path),
@@ -140,7 +140,7 @@ def test_nodes_that_lie_behind_their_readers_are_put_before_them(tmp_path: Path)
     del model.graph.node[:]
     model.graph.node.extend(backwards)
     onnx.save(model, tmp_path / "m.onnx")
-    made = onnx.load(prepared(tmp_path / "m.onnx").path)
+    made = onnx.load(prepare(tmp_path / "m.onnx").path)
     np.testing.assert_array_equal(run(made, feeds)["y"], expected)
     assert len(assert_cut_equals_silenced(simplified(model), feeds).declaration().axes) == 2
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isslim.compress.onnx.model.symbols import multiplied
-from isslim.compress.onnx.trace.reshape_groups import regroup
+from isslim.compress.onnx.trace.reshape_groups import reshape_groups
 
 SIZES = st.lists(st.integers(1, 4), min_size=1, max_size=5)
 
@@ -29,7 +29,7 @@ def test_dimensions_of_a_group_tell_those_that_they_become(
     named_after: list = [f"n{size}" if size in hidden else size for size in after]
     if data.draw(st.booleans()):
         named_after[data.draw(st.integers(0, len(after) - 1))] = -1
-    groups = regroup(named_before, named_after)
+    groups = reshape_groups(named_before, named_after)
 
     assert [i for ins, _ in groups for i in ins] == list(range(len(before)))
     assert [o for _, outs in groups for o in outs] == list(range(len(after)))
@@ -44,10 +44,20 @@ def test_dimensions_of_a_group_tell_those_that_they_become(
 
 
 def test_the_forms_of_exporters_are_told_apart_as_finely_as_they_can_be() -> None:
-    assert regroup(["T", "B", 2, 16], ["T", "B", -1]) == [([0], [0]), ([1], [1]), ([2, 3], [2])]
-    assert regroup(["T", "B", 16], [-1, 16]) == [([0, 1], [0]), ([2], [1])]
-    assert regroup([1, "B", 16], ["B", 16]) == [([0], []), ([1], [0]), ([2], [1])]
-    assert regroup(["T", "B", 32], ["?", "?", 2, 16]) == [([0, 1], [0, 1]), ([2], [2, 3])]
-    assert regroup(["T", "B", 16], [multiplied(["B", "T"]), -1]) == [([0, 1], [0]), ([2], [1])]
-    assert regroup([multiplied(["B", "T"]), 16], ["T", "B", -1]) == [([0], [0, 1]), ([1], [2])]
-    assert regroup([5, 3, 8], [5, 24]) == [([0], [0]), ([1, 2], [1])]
+    assert reshape_groups(["T", "B", 2, 16], ["T", "B", -1]) == [
+        ([0], [0]),
+        ([1], [1]),
+        ([2, 3], [2]),
+    ]
+    assert reshape_groups(["T", "B", 16], [-1, 16]) == [([0, 1], [0]), ([2], [1])]
+    assert reshape_groups([1, "B", 16], ["B", 16]) == [([0], []), ([1], [0]), ([2], [1])]
+    assert reshape_groups(["T", "B", 32], ["?", "?", 2, 16]) == [([0, 1], [0, 1]), ([2], [2, 3])]
+    assert reshape_groups(["T", "B", 16], [multiplied(["B", "T"]), -1]) == [
+        ([0, 1], [0]),
+        ([2], [1]),
+    ]
+    assert reshape_groups([multiplied(["B", "T"]), 16], ["T", "B", -1]) == [
+        ([0], [0, 1]),
+        ([1], [2]),
+    ]
+    assert reshape_groups([5, 3, 8], [5, 24]) == [([0], [0]), ([1, 2], [1])]

@@ -117,9 +117,9 @@ def test_threshold_of_the_rhn_leaves_what_is_in_no_group_alone() -> None:
 @pytest.mark.parametrize("part", ["gate row", "recurrent column", "reader"])
 def test_unit_counts_as_removed_only_when_every_part_is_exactly_zero(part: str) -> None:
     network = lstm()
-    keep = network.declaration().everything() | {"units:lstm0": np.array([0, 1, 3, 4])}
+    keep = network.declaration().all_components() | {"units:lstm0": np.array([0, 1, 3, 4])}
     biases = {name: array for name, array in network.arrays().items() if "bias" in name}
-    silent = axes.silence(network.arrays(), network.declaration(), keep) | biases
+    silent = axes.mask_components(network.arrays(), network.declaration(), keep) | biases
     dead = network.rebuilt(silent)
     learner = PaperGroupLasso(0.003)
     learner.attach(dead)
@@ -141,13 +141,15 @@ def test_extraction_equals_the_big_network_with_carried_state_although_biases_mo
     None
 ):
     network = lstm()
-    keep = network.declaration().everything() | {
+    keep = network.declaration().all_components() | {
         "units:lstm0": np.array([0, 2, 4]),
         "units:lstm1": np.array([1, 2, 3]),
     }
     biases = {name: array for name, array in network.arrays().items() if "bias" in name}
-    dead = network.rebuilt(axes.silence(network.arrays(), network.declaration(), keep) | biases)
-    small = network.rebuilt(axes.take(dead.arrays(), dead.declaration(), keep)[0])
+    dead = network.rebuilt(
+        axes.mask_components(network.arrays(), network.declaration(), keep) | biases
+    )
+    small = network.rebuilt(axes.select_components(dead.arrays(), dead.declaration(), keep)[0])
     tokens = counting_text(60).view(3, 20).t()
     first, second = (_log_probs(each, tokens) for each in (dead, small))
     assert float((first - second).abs().max()) < 1e-5
@@ -186,7 +188,7 @@ def test_groups_of_every_architecture_equal_the_energy_of_the_axes_without_biase
     for axis in declaration.axes:
         found = groups.squares(dict(network.named_parameters()), axis).detach().numpy()
         np.testing.assert_allclose(
-            found, axes.energy(arrays, declaration, axis), rtol=1e-5, atol=1e-7
+            found, axes.group_squared_norms(arrays, declaration, axis), rtol=1e-5, atol=1e-7
         )
 
 
@@ -195,7 +197,7 @@ def test_proximal_step_pulls_the_weakest_by_the_step_or_to_zero_and_leaves_the_o
     axis, parameters = "units:gru0", dict(network.named_parameters())
     groups = Groups(network.declaration(), [axis])
     groups.scale(parameters, axis, torch.tensor([0.02, 1.0, 0.5, 1.0, 1.0]))
-    learner = ProximalGroupLasso(2 / (H0 + H1), 1, embedding=False, least_kept=1)
+    learner = ProximalGroupLasso(2 / (H0 + H1), 1, embedding=False, min_kept=1)
     learner.attach(network)
     learner.strength = 0.3
     arrays = network.arrays()
@@ -307,7 +309,7 @@ def test_paper_lasso_removes_units_in_the_summed_loss_and_reports_them() -> None
     keep = living.living()
     assert keep is not None
     small = done.network.rebuilt(
-        axes.take(done.network.arrays(), done.network.declaration(), keep)[0]
+        axes.select_components(done.network.arrays(), done.network.declaration(), keep)[0]
     )
     tokens = counting_text(200).view(4, 50).t()
     assert float((_log_probs(small, tokens) - _log_probs(done.network, tokens)).abs().max()) < 1e-5

@@ -12,10 +12,10 @@ from __future__ import annotations
 from functools import singledispatch
 from pathlib import Path
 
-from isslim.compress.export.drawing import Drawing
+from isslim.compress.export.drawing import GraphBlueprint
 from isslim.compress.export.write_graph import check_size, write_graph
-from isslim.compress.kinds.language.export.highway import draw_highway
-from isslim.compress.kinds.language.export.stacked import draw_stacked
+from isslim.compress.kinds.language.export.highway import build_highway
+from isslim.compress.kinds.language.export.stacked import build_stacked
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
@@ -32,14 +32,14 @@ def export(network: LanguageModel, path: Path) -> None:
         TooLargeToExport: a `ValueError`; see `isslim.compress.export.write_graph.check_size`.
     """
     check_size(network)
-    write_graph(draw(network), path)
+    write_graph(build_graph(network), path)
 
 
 @singledispatch
-def draw(network: LanguageModel) -> Drawing:
+def build_graph(network: LanguageModel) -> GraphBlueprint:
     """The graph of a network. One function for each architecture is registered below."""
     raise NotImplementedError(f"there is no exporter for {type(network).__name__}")
 
 
-draw.register(StackedLanguageModel, draw_stacked)
-draw.register(RhnLanguageModel, draw_highway)
+build_graph.register(StackedLanguageModel, build_stacked)
+build_graph.register(RhnLanguageModel, build_highway)

@@ -19,16 +19,19 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from isslim.compress.export.drawing import FLOAT32, Drawing, array
+from isslim.compress.export.drawing import FLOAT32, GraphBlueprint, array
 from isslim.compress.export.streaming import Floats
-from isslim.compress.kinds.language.export.scoring import ends, scoring_graph
+from isslim.compress.kinds.language.export.scoring import (
+    embedding_and_decoder_tensors,
+    scoring_graph,
+)
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.runtime.contract import LENGTHS, STATE_OUT, TOKENS
 
 STATE = "hidden_0"
 
 
-def draw_highway(network: RhnLanguageModel) -> Drawing:
+def build_highway(network: RhnLanguageModel) -> GraphBlueprint:
     """The graph of a recurrent highway language model."""
     spec = network.spec
     node = helper.make_node
@@ -47,7 +50,7 @@ def draw_highway(network: RhnLanguageModel) -> Drawing:
     structure = scoring_graph(
         nodes, "top", spec.width, spec.vocabulary, {STATE: spec.width}, tied=spec.tied
     )
-    return Drawing(structure, lambda: _weights(network))
+    return GraphBlueprint(structure, lambda: _weights(network))
 
 
 def _alive() -> list[NodeProto]:
@@ -110,7 +113,9 @@ def _step(spec: RhnSpec) -> GraphProto:
 
 def _weights(network: RhnLanguageModel) -> Iterator[tuple[str, Floats]]:
     """The tensors of the graph, one at a time."""
-    yield from ends(network.embedding, network.decoder, tied=network.spec.tied)
+    yield from embedding_and_decoder_tensors(
+        network.embedding, network.decoder, tied=network.spec.tied
+    )
     yield "input_weight", np.ascontiguousarray(array(network.highway.input.weight).T)  # (E, 2 W)
     for index, each in enumerate(network.highway.linears()):
         yield f"recurrent_weight_{index}", np.ascontiguousarray(array(each.weight).T)  # (W, 2 W)

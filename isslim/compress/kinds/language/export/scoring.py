@@ -81,7 +81,7 @@ def scoring_graph(
     return model_of(helper.make_graph(nodes, "score", inputs, outputs, initializers))
 
 
-def ends(
+def embedding_and_decoder_tensors(
     embedding: nn.Embedding, decoder: nn.Linear, *, tied: bool
 ) -> Iterator[tuple[str, Floats]]:
     """The tensors of embedding and decoder."""

@@ -16,15 +16,18 @@ from collections.abc import Iterator
 
 from onnx import NodeProto, helper
 
-from isslim.compress.export.drawing import BOTTLENECK, Drawing, array
+from isslim.compress.export.drawing import BOTTLENECK, GraphBlueprint, array
 from isslim.compress.export.recurrent import OPERATORS, Operator, layer_weights
 from isslim.compress.export.streaming import Floats
-from isslim.compress.kinds.language.export.scoring import ends, scoring_graph
+from isslim.compress.kinds.language.export.scoring import (
+    embedding_and_decoder_tensors,
+    scoring_graph,
+)
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 from isslim.runtime.contract import LENGTHS, STATE_OUT, TOKENS
 
 
-def draw_stacked(network: StackedLanguageModel) -> Drawing:
+def build_stacked(network: StackedLanguageModel) -> GraphBlueprint:
     """The graph of a stacked LSTM or GRU language model."""
     spec, operator = network.spec, OPERATORS[network.cell]
     states = {
@@ -39,7 +42,7 @@ def draw_stacked(network: StackedLanguageModel) -> Drawing:
     structure = scoring_graph(
         nodes, top, spec.units[-1], spec.vocabulary, states, tied=spec.tied, narrow=narrow
     )
-    return Drawing(structure, lambda: _weights(network, operator))
+    return GraphBlueprint(structure, lambda: _weights(network, operator))
 
 
 def _layer(operator: Operator, cell: str, index: int, units: int) -> list[NodeProto]:
@@ -63,7 +66,9 @@ def _layer(operator: Operator, cell: str, index: int, units: int) -> list[NodePr
 
 def _weights(network: StackedLanguageModel, operator: Operator) -> Iterator[tuple[str, Floats]]:
     """The tensors of the graph, one at a time."""
-    yield from ends(network.embedding, network.decoder, tied=network.spec.tied)
+    yield from embedding_and_decoder_tensors(
+        network.embedding, network.decoder, tied=network.spec.tied
+    )
     if network.bottleneck is not None:
         yield BOTTLENECK, array(network.bottleneck.weight)  # (K, H)
         yield f"{BOTTLENECK}_bias", array(network.bottleneck.bias)  # (K,)

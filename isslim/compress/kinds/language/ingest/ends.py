@@ -25,12 +25,12 @@ _PARTS = re.compile(
 )
 
 
-class EndsUnknown(ValueError):
+class EmbeddingOrDecoderUnknown(ValueError):
     """Embedding and decoder cannot be told, or one is missing."""
 
 
 @dataclass(frozen=True)
-class Ends:
+class EmbeddingAndDecoder:
     """The two ends of a language model.
 
     Attributes:
@@ -48,7 +48,7 @@ class Ends:
     why: str = ""
 
 
-def find_ends(
+def find_embedding_and_decoder(
     matrices: dict[str, Floats],
     vectors: dict[str, Floats],
     bottom: int,
@@ -58,7 +58,7 @@ def find_ends(
     tied_by: str = "",
     one_hot: bool | None = None,
     spelled: bool = False,
-) -> Ends:
+) -> EmbeddingAndDecoder:
     """Names of embedding, decoder and its bias.
 
     Args:
@@ -73,10 +73,10 @@ def find_ends(
             values.
 
     Raises:
-        EndsUnknown: when a matrix is missing, several could be meant, or the decoder is in parts.
+        EmbeddingOrDecoderUnknown: when a matrix is missing, several could be meant, or the decoder is in parts.
     """
     if parts := [name for name in (*matrices, *vectors) if _PARTS.search(name)]:
-        raise EndsUnknown(
+        raise EmbeddingOrDecoderUnknown(
             f"{', '.join(parts[:4])}: this is an adaptive softmax or another decoder in parts, where one matrix (V, {top}) is "
             "expected"
         )
@@ -84,19 +84,21 @@ def find_ends(
     why = "config" if tied else tied_by
     both = embedding is not None and decoder is not None
     if one_hot and embedding is not None and (both or tied):
-        raise EndsUnknown(
+        raise EmbeddingOrDecoderUnknown(
             f"the config says one-hot input, but there is an embedding, '{embedding}'"
         )
     if not both and why and (embedding or decoder) is not None and not one_hot:
         only = str(embedding or decoder)
-        return Ends(only, None, _bias(None, vectors, len(matrices[only])), tied=True, why=why)
+        return EmbeddingAndDecoder(
+            only, None, _bias(None, vectors, len(matrices[only])), tied=True, why=why
+        )
     if decoder is None:
-        raise EndsUnknown(_no_decoder(embedding, matrices, vectors, top, told=tied))
+        raise EmbeddingOrDecoderUnknown(_no_decoder(embedding, matrices, vectors, top, tied=tied))
     bias = _bias(decoder, vectors, len(matrices[decoder]))
     if embedding is None:
         if one_hot or (one_hot is None and spelled):
-            return Ends(None, decoder, bias, tied=False)
-        raise EndsUnknown(
+            return EmbeddingAndDecoder(None, decoder, bias, tied=False)
+        raise EmbeddingOrDecoderUnknown(
             f"the embedding is missing: a matrix ({len(matrices[decoder])}, {bottom}) such as embedding.weight"
             + _narrower(matrices, bottom, _INWARD, _OUTWARD, f"the first layer reads {bottom}")
             + (
@@ -109,13 +111,13 @@ def find_ends(
         matrices[embedding], matrices[decoder]
     )
     if tied and not equal:
-        raise EndsUnknown("the config says tied, but embedding and decoder differ")
+        raise EmbeddingOrDecoderUnknown("the config says tied, but embedding and decoder differ")
     if len(matrices[embedding]) != len(matrices[decoder]):
-        raise EndsUnknown(
+        raise EmbeddingOrDecoderUnknown(
             f"this is no language model: '{decoder}' gives {len(matrices[decoder])} values, where '{embedding}' has a row for "
             f"each of {len(matrices[embedding])} tokens (a classifier or a tagger?)"
         )
-    return Ends(embedding, decoder, bias, tied=equal if tied is None else tied)
+    return EmbeddingAndDecoder(embedding, decoder, bias, tied=equal if tied is None else tied)
 
 
 def _by_name(
@@ -127,7 +129,7 @@ def _by_name(
     none. A square matrix may be any layer in between.
 
     Raises:
-        EndsUnknown: when several could be either.
+        EmbeddingOrDecoderUnknown: when several could be either.
     """
     inward = [
         name
@@ -154,7 +156,7 @@ def _by_name(
             if name not in outward and matrices[name].shape[1] == bottom and not _bias(name, vectors, len(matrices[name]))
         ]  # fmt: skip
     if len(inward) > 1 or len(outward) > 1:
-        raise EndsUnknown(
+        raise EmbeddingOrDecoderUnknown(
             f"several matrices could be the embedding ({inward}) or the decoder ({outward})"
         )
     embedding, decoder = (names[0] if names else None for names in (inward, outward))
@@ -164,8 +166,8 @@ def _by_name(
 def _says(name: str, meant: re.Pattern[str], other: re.Pattern[str]) -> bool:
     """Whether a name fits; its last module counts, and those around it where that one says nothing."""
     last = name.removesuffix(".weight").rpartition(".")[2]
-    told = last if meant.search(last) or other.search(last) else name
-    return meant.search(told) is not None
+    module = last if meant.search(last) or other.search(last) else name
+    return meant.search(module) is not None
 
 
 def _no_decoder(
@@ -174,7 +176,7 @@ def _no_decoder(
     vectors: dict[str, Floats],
     top: int,
     *,
-    told: bool | None,
+    tied: bool | None,
 ) -> str:
     """Why there is no decoder, and what to do."""
     if embedding is None:
@@ -188,7 +190,7 @@ def _no_decoder(
     there = "" if bias is None else f" (its bias '{bias}' is there)"
     narrower = _narrower(matrices, top, _OUTWARD, _INWARD, f"the top layer gives {top} values")
     there += narrower
-    if told is False:
+    if tied is False:
         return f"the config says untied, but there is no decoder{there}"
     unnamed = [
         name

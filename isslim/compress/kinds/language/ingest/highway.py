@@ -32,13 +32,13 @@ def is_highway(names: set[str]) -> bool:
 
 
 def recognise_highway(
-    arrays: dict[str, Floats], told: bool | None, tied_by: str, found: list[str]
+    arrays: dict[str, Floats], configured_tied: bool | None, tied_by: str, found: list[str]
 ) -> tuple[RhnLanguageModel, str]:
     """Explains every parameter as part of a recurrent highway language model.
 
     Args:
         arrays: by name, without prefixes.
-        told: whether the config says that it is tied; None: it does not say.
+        configured_tied: whether the config says that it is tied; None: it does not say.
         tied_by: where the file itself says so; empty: nowhere.
         found: the parameters as a refusal shows them.
 
@@ -56,19 +56,20 @@ def recognise_highway(
             f"it is named like a recurrent highway network, but there is no {missing}", found
         )
     equal = head is None or np.array_equal(table, head)
-    if told and not equal:
+    if configured_tied and not equal:
         raise _unknown("the config says tied, but embedding and decoder differ", found)
-    if head is None and not told and not (tied_by and told is None):
-        said = (
+    if head is None and not configured_tied and not (tied_by and configured_tied is None):
+        tied_text = (
             "the config says untied, but there is no decoder.weight"
-            if told is False
+            if configured_tied is False
             else "decoder.weight is missing"
         )
         raise _unknown(
-            said + '. If the decoder is the embedding (tied), say so in the config: {"tied": true}',
+            tied_text
+            + '. If the decoder is the embedding (tied), say so in the config: {"tied": true}',
             found,
         )
-    tied = equal if told is None else told
+    tied = equal if configured_tied is None else configured_tied
     plain = {
         name: array for name, array in arrays.items() if not (tied and name == "decoder.weight")
     }

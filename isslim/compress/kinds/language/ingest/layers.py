@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.kinds.language.ingest.order import Layer, OrderUnknown, order_modules
+from isslim.compress.kinds.language.ingest.order import LayerTensors, OrderUnknown, order_modules
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
@@ -23,7 +23,7 @@ _GATE = re.compile(
 )
 _CELLS: dict[int, type[StackedLanguageModel]] = {4: LstmLanguageModel, 3: GruLanguageModel}
 Floats = NDArray[np.float32]
-Grouped = dict[str, dict[int, Layer]]
+Grouped = dict[str, dict[int, LayerTensors]]
 
 
 class LayersUnknown(ValueError):
@@ -42,7 +42,7 @@ class Stack:
         dropped: copies that no layer reads, by name.
     """
 
-    layers: list[Layer]
+    layers: list[LayerTensors]
     kind: type[StackedLanguageModel]
     modules: list[str]
     rest: dict[str, Floats]
@@ -50,14 +50,14 @@ class Stack:
 
 
 def find_layers(
-    arrays: dict[str, Floats], told: list[str] | None, said: Mapping[str, int]
+    arrays: dict[str, Floats], configured: list[str] | None, layer_options: Mapping[str, int]
 ) -> Stack:
     """The recurrent layers among the parameters of a model.
 
     Args:
         arrays: all of its parameters, by name.
-        told: the config's `layers`.
-        said: how many layers options of the training run speak of, by where in the file they stand.
+        configured: the config's `layers`.
+        layer_options: how many layers options of the training run speak of, by where in the file they stand.
 
     Raises:
         LayersUnknown: with what is missing or not understood, by name.
@@ -83,12 +83,12 @@ def find_layers(
     _refuse_partial(grouped)
     shapes = [array.shape for array in rest.values() if array.ndim == 2]
     try:
-        names = order_modules(grouped, shapes, rest, told)
+        names = order_modules(grouped, shapes, rest, configured)
     except OrderUnknown as error:
         raise LayersUnknown(str(error)) from error
     ordered = [grouped[name][index] for name in names for index in sorted(grouped[name])]
-    if said and told is None and len(ordered) not in said.values():
-        shown = ", ".join(f"'{where}' = {number}" for where, number in said.items())
+    if layer_options and configured is None and len(ordered) not in layer_options.values():
+        shown = ", ".join(f"'{where}' = {number}" for where, number in layer_options.items())
         raise LayersUnknown(
             f"{len(ordered)} recurrent layer{'s are' if len(ordered) > 1 else ' is'} in the file, and its options speak "
             f"of another number ({shown}): a layer is missing? If the weights are complete, list their modules in the config: "
@@ -164,7 +164,7 @@ def _label(module: str, index: int) -> str:
     return f"{module or 'recurrent'} layer {index}"
 
 
-def _kind(label: str, module: str, layer: Layer) -> type[StackedLanguageModel]:
+def _kind(label: str, module: str, layer: LayerTensors) -> type[StackedLanguageModel]:
     """What a layer is, told from the number of its gates; refused when its name says otherwise."""
     if absent := [part for part in ("weight_ih", "weight_hh") if part not in layer]:
         raise LayersUnknown(

@@ -25,17 +25,21 @@ from numpy.typing import NDArray
 
 from isslim.compress.errors import UnknownArchitecture
 from isslim.compress.ingest.checkpoint import Checkpoint, read_checkpoint
-from isslim.compress.ingest.reading import MOST_NAMED, Reading
-from isslim.compress.kinds.language.ingest.ends import Ends, EndsUnknown, find_ends
+from isslim.compress.ingest.reading import MAX_NAMED, IngestReport
+from isslim.compress.kinds.language.ingest.ends import (
+    EmbeddingAndDecoder,
+    EmbeddingOrDecoderUnknown,
+    find_embedding_and_decoder,
+)
 from isslim.compress.kinds.language.ingest.highway import is_highway, recognise_highway
 from isslim.compress.kinds.language.ingest.layers import LayersUnknown, Stack, find_layers
-from isslim.compress.kinds.language.ingest.order import Layer, gives
+from isslim.compress.kinds.language.ingest.order import LayerTensors, gives
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.stacked import declare_stack
 from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import AxisMismatch
 
-LARGEST_ONE_HOT = 2048
+MAX_ONE_HOT = 2048
 EXPECTED = (
     "an embedding (V, E); LSTM layers with weight_ih (4H, I) and weight_hh (4H, H), both biases (4H) or none, or GRU layers with "
     "3H; a linear decoder (V, H), bias (V) optional"
@@ -60,7 +64,7 @@ class Ingested:
     """
 
     network: LanguageModel
-    reading: Reading
+    reading: IngestReport
     vocabularies: dict[str, list[str]]
 
     @property
@@ -87,8 +91,8 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
     """
     arrays, config = checkpoint.arrays, checkpoint.config
     found = [f"{name} {array.shape}" for name, array in arrays.items()]
-    found = found[:MOST_NAMED] + (
-        [f"and {len(found) - MOST_NAMED:,} more"] if len(found) > MOST_NAMED else []
+    found = found[:MAX_NAMED] + (
+        [f"and {len(found) - MAX_NAMED:,} more"] if len(found) > MAX_NAMED else []
     )
     if is_highway(set(arrays)):
         if config.layers is not None:
@@ -96,7 +100,7 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
                 "the config orders layers, but a recurrent highway network has one", found
             )
         network, kind = recognise_highway(arrays, config.tied, checkpoint.tied, found)
-        reading = Reading(", ".join((kind, *checkpoint.done)), checkpoint.dropped)
+        reading = IngestReport(", ".join((kind, *checkpoint.done)), checkpoint.dropped)
         return Ingested(network, reading, checkpoint.vocabularies)
     try:
         stack = find_layers(arrays, config.layers, checkpoint.layers)
@@ -115,7 +119,7 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
     strange = sorted(rest.keys() - matrices.keys() - vectors.keys())
     projected = any("weight_hr" in layer for layer in layers)
     top_width = _read(layers, narrow, cell, found)
-    ends = _ends(
+    ends = _find_ends(
         matrices, vectors, layers[0]["weight_ih"].shape[1], top_width, checkpoint, found, [*strange]
     )
     known = {
@@ -144,7 +148,7 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
         declare_stack(spec, kind.cell, kind.layer_type).check(plain)
     except AxisMismatch as error:
         raise _unknown("the shapes do not fit together", [*error.issues, *found]) from error
-    reading = Reading(
+    reading = IngestReport(
         ", ".join(
             [
                 _stack_line(checkpoint, stack, units),
@@ -162,7 +166,7 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
     return Ingested(kind.from_arrays(plain, tied=tied), reading, checkpoint.vocabularies)
 
 
-def _ends(
+def _find_ends(
     matrices: dict[str, Floats],
     vectors: dict[str, Floats],
     bottom: int,
@@ -170,12 +174,12 @@ def _ends(
     checkpoint: Checkpoint,
     found: list[str],
     strange: list[str],
-) -> Ends:
+) -> EmbeddingAndDecoder:
     """Embedding, decoder and its bias, where nothing else in the file says that this is another kind of model."""
     config = checkpoint.config
     spelled = any(len(tokens) == bottom for tokens in checkpoint.vocabularies.values())
     try:
-        return find_ends(
+        return find_embedding_and_decoder(
             matrices,
             vectors,
             bottom,
@@ -185,7 +189,7 @@ def _ends(
             one_hot=config.one_hot,
             spelled=spelled,
         )
-    except EndsUnknown as error:
+    except EmbeddingOrDecoderUnknown as error:
         more = f"; these are of more than two dimensions: {', '.join(strange)}" if strange else ""
         raise _unknown(f"{error}{more}", found) from error
 
@@ -228,7 +232,7 @@ def _stack_line(checkpoint: Checkpoint, stack: Stack, units: tuple[int, ...]) ->
     return f"{family}{under}: {len(units)} {cell} layer{'s' if len(units) > 1 else ''} of {sizes} units"
 
 
-def _notes(ends: Ends, stack: Stack, projected: bool, narrow: bool) -> list[str]:
+def _notes(ends: EmbeddingAndDecoder, stack: Stack, projected: bool, narrow: bool) -> list[str]:
     """What else was recognised, ending in whether it is tied."""
     notes = (
         ["layers without biases"] if not any("bias_ih" in layer for layer in stack.layers) else []
@@ -250,7 +254,7 @@ def _notes(ends: Ends, stack: Stack, projected: bool, narrow: bool) -> list[str]
     return [*notes, "tied" if ends.tied else "untied"]
 
 
-def _assumed(stack: Stack, ends: Ends, checkpoint: Checkpoint) -> tuple[str, ...]:
+def _assumed(stack: Stack, ends: EmbeddingAndDecoder, checkpoint: Checkpoint) -> tuple[str, ...]:
     """What no file of weights can show."""
     order = (
         "the layers feed one another in this order"
@@ -268,16 +272,16 @@ def _assumed(stack: Stack, ends: Ends, checkpoint: Checkpoint) -> tuple[str, ...
     return tuple(assumed)
 
 
-def _one_hot(vocabulary: int, bottom: Layer, cell: str, found: list[str]) -> Floats:
+def _one_hot(vocabulary: int, bottom: LayerTensors, cell: str, found: list[str]) -> Floats:
     """The embedding (V, V) that says what a first layer without one does."""
     if bottom["weight_ih"].shape[1] != vocabulary:
         raise _unknown(
             f"there is no embedding, and the first {cell} layer does not read one-hot vectors",
             found,
         )
-    if vocabulary > LARGEST_ONE_HOT:
+    if vocabulary > MAX_ONE_HOT:
         raise _unknown(
-            f"one-hot input is understood up to {LARGEST_ONE_HOT} tokens, this model has {vocabulary}",
+            f"one-hot input is understood up to {MAX_ONE_HOT} tokens, this model has {vocabulary}",
             found,
         )
     table: Floats = np.eye(vocabulary, dtype=np.float32)
@@ -294,24 +298,28 @@ def _twins(rest: dict[str, Floats], known: dict[str, Floats]) -> dict[str, str]:
     }
 
 
-def _read(layers: list[Layer], narrow: dict[str, Floats], cell: str, found: list[str]) -> int:
+def _read(
+    layers: list[LayerTensors], narrow: dict[str, Floats], cell: str, found: list[str]
+) -> int:
     """How many values the decoder reads: the last layer's outputs, or the bottleneck's."""
     top = gives(layers[-1])
     if not narrow:
         return top
     shapes = [array.shape for array in narrow.values()]
     if len(shapes) < 2 or len(shapes[0]) != 2 or shapes[0][1] != top or shapes[1] != shapes[0][:1]:
-        told = ", ".join(f"{name} {shape}" for name, shape in zip(narrow, shapes, strict=True))
+        description = ", ".join(
+            f"{name} {shape}" for name, shape in zip(narrow, shapes, strict=True)
+        )
         raise _unknown(
             f"a bottleneck has {bottleneck.WEIGHT} (K, {top}), reading the last {cell} layer, and {bottleneck.BIAS} (K), "
-            f"not {told}",
+            f"not {description}",
             found,
         )
     return int(shapes[0][0])
 
 
 def _plain(
-    layers: list[Layer],
+    layers: list[LayerTensors],
     table: Floats,
     head: Floats,
     bias: Floats,

@@ -16,7 +16,7 @@ from itertools import combinations, pairwise, permutations
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_TRIED = 6
+MAX_TRIED = 6
 """Modules whose every order is tried against the shapes: 720 orders. More than that, unnumbered,
 have to be told."""
 _WORDS = {
@@ -35,7 +35,7 @@ _SIDES = re.compile(
     r"future|premise|hypothesis|word|char|characters?|local|global)(?=$|[._\d])"
 )
 
-Layer = dict[str, NDArray[np.float32]]
+LayerTensors = dict[str, NDArray[np.float32]]
 """Parameters of a recurrent layer: `weight_ih`, `weight_hh`, and `bias_ih`, `bias_hh`, `weight_hr`
 where it has them."""
 
@@ -45,10 +45,10 @@ class OrderUnknown(ValueError):
 
 
 def order_modules(
-    modules: Mapping[str, Mapping[int, Layer]],
+    modules: Mapping[str, Mapping[int, LayerTensors]],
     matrices: list[tuple[int, ...]],
     others: Collection[str],
-    told: list[str] | None,
+    configured: list[str] | None,
 ) -> list[str]:
     """The modules' names from the bottom to the top.
 
@@ -57,17 +57,19 @@ def order_modules(
         matrices: shapes (rows, columns) of the parameters of no layer: embedding and decoder are
             among them.
         others: names of the parameters of no layer.
-        told: the config's `layers`.
+        configured: the config's `layers`.
 
     Raises:
         OrderUnknown: with what was found and what to do.
     """
     names = list(modules)
     shown = ", ".join(f"'{name}'" for name in names)
-    if told is not None:
-        if sorted(told) != sorted(names):
-            raise OrderUnknown(f"the config's layers are {told}; each of {shown} is expected once")
-        return told
+    if configured is not None:
+        if sorted(configured) != sorted(names):
+            raise OrderUnknown(
+                f"the config's layers are {configured}; each of {shown} is expected once"
+            )
+        return configured
     for one, other in combinations(names, 2):
         if _same(modules[one], modules[other]):
             raise OrderUnknown(
@@ -98,7 +100,7 @@ def order_modules(
     )
 
 
-def gives(layer: Layer) -> int:
+def gives(layer: LayerTensors) -> int:
     """The width of what a layer gives."""
     return int(layer.get("weight_hr", layer["weight_hh"].T).shape[0])
 
@@ -191,7 +193,7 @@ def _refuse_gaps(numbered: Mapping[str, list[int]], others: Collection[str]) -> 
         )
 
 
-def _same(one: Mapping[int, Layer], other: Mapping[int, Layer]) -> bool:
+def _same(one: Mapping[int, LayerTensors], other: Mapping[int, LayerTensors]) -> bool:
     """Whether two modules are equal in every value; trained apart they never are."""
     return one.keys() == other.keys() and all(
         one[index].keys() == other[index].keys()
@@ -201,10 +203,10 @@ def _same(one: Mapping[int, Layer], other: Mapping[int, Layer]) -> bool:
 
 
 def _fitting(
-    modules: Mapping[str, Mapping[int, Layer]], matrices: list[tuple[int, ...]]
+    modules: Mapping[str, Mapping[int, LayerTensors]], matrices: list[tuple[int, ...]]
 ) -> list[tuple[str, ...]]:
     """Every order in which each module reads what the one below gives; none when there are too many to try."""
-    if len(modules) > MOST_TRIED:
+    if len(modules) > MAX_TRIED:
         return []
     reads = {name: layers[0]["weight_ih"].shape[1] for name, layers in modules.items()}
     given = {name: gives(layers[max(layers)]) for name, layers in modules.items()}

@@ -111,8 +111,10 @@ def _text(path: Path) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        told = "it is UTF-16, as some editors of Windows save" if wide else str(error)
-        raise UnreadableUpload(f"the vocabulary is not UTF-8: {told}. Save it as UTF-8") from error
+        description = "it is UTF-16, as some editors of Windows save" if wide else str(error)
+        raise UnreadableUpload(
+            f"the vocabulary is not UTF-8: {description}. Save it as UTF-8"
+        ) from error
     if wide:
         raise UnreadableUpload(
             "the vocabulary holds NUL characters (UTF-16 without its mark, or no text at all?): a text in UTF-8 is expected"

@@ -43,13 +43,13 @@ from isslim.types.inspection import RoundTrip
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Recipe
 
-MOST_PARTS = 0.005
+MAX_PARTS = 0.005
 """Share of a vocabulary's tokens that may look like parts of words: a word list of tweets holds a
 few `##tag`."""
 FEW = 3
 """Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space. Of
 a short list an eighth."""
-MOST_SHOWN = 8
+MAX_SHOWN = 8
 MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
 """What people round the size of a vocabulary up to; no more than an eighth of it, but for 8."""
 
@@ -117,8 +117,8 @@ def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) 
     tokenizer = (
         word_tokenizer(tokens, unknown, newline) if word else character_tokenizer(tokens, unknown)
     )
-    told, round_trip = _checked(tokenizer, tokens[: len(listed.tokens)], recipe)
-    return Vocabulary(tokenizer, contract, listed.dropped, (*assumed, *told), round_trip)
+    notes, round_trip = _checked(tokenizer, tokens[: len(listed.tokens)], recipe)
+    return Vocabulary(tokenizer, contract, listed.dropped, (*assumed, *notes), round_trip)
 
 
 def _own(ingested: Ingested, size: int) -> TokenList:
@@ -149,13 +149,13 @@ def _own(ingested: Ingested, size: int) -> TokenList:
 
 def _against_own(listed: TokenList, ingested: Ingested) -> TokenList:
     """The list that was sent, with a word on one in the checkpoint that says otherwise."""
-    told = [
+    notes = [
         f"the vocabulary that was sent holds, and not the file's own '{where}', which differs in "
         f"{sum(a != b for a, b in zip(listed.tokens, tokens, strict=True)):,} of {len(tokens):,} tokens"
         for where, tokens in ingested.vocabularies.items()
         if len(tokens) == len(listed.tokens) and tokens != listed.tokens
     ]
-    return TokenList(listed.tokens, listed.dropped, (*listed.assumed, *told))
+    return TokenList(listed.tokens, listed.dropped, (*listed.assumed, *notes))
 
 
 def _is_padded(count: int, size: int) -> bool:
@@ -183,11 +183,11 @@ def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str
             "heading and with the special tokens?",
             [f"its tokens: {', '.join(ends)}"],
         )
-    told = (
+    notes = (
         f"the last {size - len(tokens)} of the embedding's {size:,} rows are padding, since the vocabulary has {len(tokens):,} "
         "tokens (if special tokens stand before them instead, every id is wrong: send a vocabulary that lists them)"
     )
-    return [*tokens, *map(unused, range(len(tokens), size))], [*assumed, told]
+    return [*tokens, *map(unused, range(len(tokens), size))], [*assumed, notes]
 
 
 def _checked(
@@ -207,34 +207,34 @@ def _checked(
     ]
     marked = [token for token in strays if mark_of(token) is not None]
     found = RoundTrip(
-        checked=len(looked_at), failed=len(strays), examples=list(map(repr, strays[:MOST_SHOWN]))
+        checked=len(looked_at), failed=len(strays), examples=list(map(repr, strays[:MAX_SHOWN]))
     )
-    told = []
+    notes = []
     if marked and recipe.unit == "word":
-        told.append(
+        notes.append(
             f"texts come already cut into the {len(marked):,} parts of words, such as {marked[0]!r}"
         )
         strays = [token for token in strays if mark_of(token) is None]
-    elif len(marked) > MOST_PARTS * len(tokens):
+    elif len(marked) > MAX_PARTS * len(tokens):
         refuse_subwords(marked, len(tokens))
-    if len(strays) > max(min(FEW, len(tokens) // 8), MOST_PARTS * len(tokens), 1):
+    if len(strays) > max(min(FEW, len(tokens) // 8), MAX_PARTS * len(tokens), 1):
         parted = [token for token in strays if len(token.split()) > 1 or "," in token.strip(",")]
         if len(parted) > len(strays) / 2:
             raise VocabularyMismatch(
                 f"{len(parted):,} of {len(tokens):,} lines of the vocabulary hold more than a token, and a text is cut at white "
                 "space. Send the tokens alone, one a line in the order of their ids, or tokenizer.json where tokens hold spaces",
-                [repr(token[:80]) for token in parted[:MOST_SHOWN]],
+                [repr(token[:80]) for token in parted[:MAX_SHOWN]],
             )
         raise VocabularyMismatch(
             f"{len(strays):,} of {len(tokens):,} tokens do not come back from their own text: texts are cut at white space "
             "(words) or into single characters, and these are neither. Send the tokenizer.json that the model was trained with",
-            [repr(token[:80]) for token in strays[:MOST_SHOWN]],
+            [repr(token[:80]) for token in strays[:MAX_SHOWN]],
         )
     if strays:
-        told.append(
+        notes.append(
             f"no text gives {len(strays)} of the vocabulary's tokens, such as {strays[0]!r}"
         )
-    return told, found
+    return notes, found
 
 
 def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int] | None]:
@@ -269,8 +269,8 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
     known = tokenizer.get_vocab(with_added_tokens=True)
     tokens = sorted(known, key=lambda token: known[token])
     if model.get("type") == "WordLevel":
-        told, round_trip = _checked(tokenizer, tokens, recipe)
-        assumed += told
+        notes, round_trip = _checked(tokenizer, tokens, recipe)
+        assumed += notes
     contract = TextContract(
         unit="subword"
         if recipe.unit == "auto" and model.get("type") != "WordLevel"

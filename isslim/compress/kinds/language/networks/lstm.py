@@ -12,7 +12,7 @@ from isslim.compress.kinds.language.networks.stacked import (
 )
 from isslim.compress.layers.recurrent import LstmLayer
 from isslim.compress.layers.regularisation import Regularisation
-from isslim.compress.pruning.axes import Arrays, Declaration
+from isslim.compress.pruning.axes import Arrays, NetworkAxes
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class LstmLanguageModel(StackedLanguageModel):
     cell, layer_type, spec_type = "lstm", LstmLayer, LstmSpec
 
 
-def declare(spec: StackedSpec) -> Declaration:
+def declare(spec: StackedSpec) -> NetworkAxes:
     """The named axes of the model: `embedding`, and `units:lstm0`, `units:lstm1`, ... from the bottom."""
     return declare_stack(spec, LstmLanguageModel.cell, LstmLayer)
 

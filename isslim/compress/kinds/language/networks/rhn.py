@@ -27,7 +27,14 @@ from torch import Tensor, nn
 
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.layers.regularisation import Regularisation, regularisation_of
-from isslim.compress.pruning.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+from isslim.compress.pruning.axes import (
+    Arrays,
+    Dimension,
+    InputMatrix,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
 from isslim.compress.training.state import State
 
 AXIS = "units:rhn"
@@ -170,7 +177,7 @@ class RhnLanguageModel(LanguageModel):
         inputs["depths.0"] = torch.cat([words, inputs["depths.0"]], dim=-1)
         return inputs | {"decoder": outputs}, [(outputs[-1:],)]
 
-    def declaration(self) -> Declaration:
+    def declaration(self) -> NetworkAxes:
         """See `declare`."""
         return declare(self.spec)
 
@@ -197,7 +204,7 @@ class RhnLanguageModel(LanguageModel):
         return cls(RhnSpec(vocabulary, embedding, width, depth, tied), dropout).filled(arrays)
 
 
-def declare(spec: RhnSpec) -> Declaration:
+def declare(spec: RhnSpec) -> NetworkAxes:
     """The named axes of the model: `units:rhn`, and `embedding` when it is not tied."""
     wide = AXIS if spec.tied else "embedding"
     vocabulary: Dimension = (Segment(None, spec.vocabulary),)
@@ -213,11 +220,13 @@ def declare(spec: RhnSpec) -> Declaration:
     for index in range(spec.depth):
         weight, bias = f"highway.depths.{index}.weight", f"highway.depths.{index}.bias"
         dimensions |= {weight: (gates, own), bias: (gates,)}
-        inward = () if index else (Reader("highway.input.weight", ("embedding",)),)
-        across = Reader(weight, (f"rhn:{index - 1}" if index else "rhn:previous",))
-        sites.append(Site(f"depths.{index}", (*inward, across), bias))
+        inward = () if index else (InputMatrix("highway.input.weight", ("embedding",)),)
+        across = InputMatrix(weight, (f"rhn:{index - 1}" if index else "rhn:previous",))
+        sites.append(PreActivation(f"depths.{index}", (*inward, across), bias))
     output = "embedding.weight" if spec.tied else "decoder.weight"
     dimensions.setdefault(output, (vocabulary, own))
-    sites.append(Site("decoder", (Reader(output, (f"rhn:{spec.depth - 1}",)),), "decoder.bias"))
+    sites.append(
+        PreActivation("decoder", (InputMatrix(output, (f"rhn:{spec.depth - 1}",)),), "decoder.bias")
+    )
     axes = {AXIS: spec.width} if spec.tied else {"embedding": spec.embedding, AXIS: spec.width}
-    return Declaration(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})
+    return NetworkAxes(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})

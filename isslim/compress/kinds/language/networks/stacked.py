@@ -21,7 +21,14 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.layers.recurrent import RecurrentLayer
 from isslim.compress.layers.regularisation import Regularisation, regularisation_of
 from isslim.compress.pruning import bottleneck
-from isslim.compress.pruning.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+from isslim.compress.pruning.axes import (
+    Arrays,
+    Dimension,
+    InputMatrix,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
 from isslim.compress.training.state import State
 
 
@@ -147,7 +154,7 @@ class StackedLanguageModel(LanguageModel):
                 inputs |= {f"layers.{index}.input": below, f"layers.{index}.recurrent": previous}
         return inputs, after
 
-    def declaration(self) -> Declaration:
+    def declaration(self) -> NetworkAxes:
         """See `declare_stack`."""
         return declare_stack(self.spec, self.cell, self.layer_type)
 
@@ -175,7 +182,7 @@ class StackedLanguageModel(LanguageModel):
         )
 
 
-def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> Declaration:
+def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> NetworkAxes:
     """The named axes: `embedding`, and `units:<cell>0`, `units:<cell>1`, ... from the bottom.
 
     In a tied model the embedding's width and the last layer's units are one axis,
@@ -190,7 +197,7 @@ def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> 
         "embedding.weight": (vocabulary, (Segment(wide, spec.embedding),)),
         "decoder.bias": (vocabulary,),
     }
-    sites: list[Site] = []
+    sites: list[PreActivation] = []
     below, below_size, below_activation = wide, spec.embedding, "embedding"
     for index, units in enumerate(spec.units):
         own, activation, prefix = f"units:{cell}{index}", f"{cell}{index}", f"layers.{index}"
@@ -202,22 +209,24 @@ def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> 
             f"{prefix}.bias_ih_l0": (gates,),
             f"{prefix}.bias_hh_l0": (gates,),
         }
-        inward = Reader(f"{prefix}.weight_ih_l0", (below_activation,))
-        across = Reader(f"{prefix}.weight_hh_l0", (f"{activation}:previous",))
+        inward = InputMatrix(f"{prefix}.weight_ih_l0", (below_activation,))
+        across = InputMatrix(f"{prefix}.weight_hh_l0", (f"{activation}:previous",))
         if layer.joint:
-            sites.append(Site(prefix, (inward, across), f"{prefix}.bias_ih_l0"))
+            sites.append(PreActivation(prefix, (inward, across), f"{prefix}.bias_ih_l0"))
         else:
-            sites.append(Site(f"{prefix}.input", (inward,), f"{prefix}.bias_ih_l0"))
-            sites.append(Site(f"{prefix}.recurrent", (across,), f"{prefix}.bias_hh_l0"))
+            sites.append(PreActivation(f"{prefix}.input", (inward,), f"{prefix}.bias_ih_l0"))
+            sites.append(PreActivation(f"{prefix}.recurrent", (across,), f"{prefix}.bias_hh_l0"))
         below, below_size, below_activation = own, units, activation
     output = "embedding.weight" if spec.tied else "decoder.weight"
     dimensions.setdefault(output, (vocabulary, (Segment(last, spec.units[-1]),)))
-    sites.append(Site("decoder", (Reader(output, (below_activation,)),), "decoder.bias"))
-    declaration = Declaration(
+    sites.append(
+        PreActivation("decoder", (InputMatrix(output, (below_activation,)),), "decoder.bias")
+    )
+    declaration = NetworkAxes(
         axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {}
     )
     return (
         declaration
         if spec.bottleneck is None
-        else bottleneck.declared(declaration, spec.bottleneck)
+        else bottleneck.declare_bottleneck(declaration, spec.bottleneck)
     )

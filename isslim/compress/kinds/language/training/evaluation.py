@@ -26,7 +26,7 @@ def in_streams(tokens: Tensor, batch: int) -> Tensor:
     return tokens[: rows * batch].view(batch, rows).t().contiguous()
 
 
-def judged(network: LanguageModel, tokens: Tensor) -> float:
+def perplexity_on_device(network: LanguageModel, tokens: Tensor) -> float:
     """`perplexity`, by the GPU where there is one."""
     with placed(network):
         return perplexity(network, tokens)

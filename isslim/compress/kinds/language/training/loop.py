@@ -25,10 +25,14 @@ from isslim.compress.errors import TrainingDiverged
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import in_streams, perplexity
 from isslim.compress.kinds.language.training.losses import bfloat16_pays, loss_of
-from isslim.compress.kinds.language.training.plan import EpochRecord, Trained
+from isslim.compress.kinds.language.training.plan import EpochRecord, TrainingOutcome
 from isslim.compress.kinds.language.training.run import Run
 from isslim.compress.statistics.perplexity import perplexity_of
-from isslim.compress.training.checkpoints import configuration_of, read_checkpoint, write_checkpoint
+from isslim.compress.training.checkpoints import (
+    configuration_of,
+    load_training_checkpoint,
+    save_training_checkpoint,
+)
 from isslim.compress.training.hooks import Learner
 from isslim.compress.training.optimizers import (
     averaged_weights,
@@ -42,8 +46,8 @@ from isslim.compress.training.ranks import ranks
 from isslim.compress.training.schedules import share_of_peak
 from isslim.compress.training.state import detach
 
-MOST_SETBACKS = 3
-TELL_EVERY = 20
+MAX_SETBACKS = 3
+PROGRESS_INTERVAL = 20
 
 
 def train(
@@ -56,7 +60,7 @@ def train(
     valid: Tensor | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-) -> Trained:
+) -> TrainingOutcome:
     """Trains a copy of `network`.
 
     In a process of a `torchrun` group it trains together with the others, each on its share of the
@@ -81,7 +85,7 @@ def train(
         ValueError: when the corpus is too short for one step of the batch, or the plan needs what
             is not given.
         CheckpointRefused: when the checkpoint is damaged or of another run.
-        TrainingDiverged: a `FloatingPointError`; when the loss is no number after `MOST_SETBACKS`
+        TrainingDiverged: a `FloatingPointError`; when the loss is no number after `MAX_SETBACKS`
             rollbacks.
     """
     # 1. What was asked for can be done.
@@ -106,7 +110,7 @@ def train(
     if group.rank:
         torch.manual_seed(plan.seed + group.rank)  # masks of its own for its own streams
     if checkpoint is not None and checkpoint.exists():
-        run.restore(read_checkpoint(checkpoint, configuration))
+        run.restore(load_training_checkpoint(checkpoint, configuration))
     else:
         run.rewind(teacher)
     good, rate = run.snapshot(), float(run.optimizer.param_groups[0]["lr"])
@@ -176,7 +180,7 @@ def train(
             _roll_back(run, good, float(whole), rate, done, progress if group.first else None)
             started = time.monotonic() - run.spent
             continue
-        if progress is not None and group.first and run.step % TELL_EVERY == 0:
+        if progress is not None and group.first and run.step % PROGRESS_INTERVAL == 0:
             progress(
                 done, f"step {run.step}, training perplexity {perplexity_of(run.mean_loss()):.1f}"
             )
@@ -194,7 +198,7 @@ def train(
         if checkpoint is not None and (ended or due):
             content = good if ended else run.snapshot()
             if group.first:
-                write_checkpoint(checkpoint, configuration, content)
+                save_training_checkpoint(checkpoint, configuration, content)
             last_saved = time.monotonic()
 
     # 8. The clock may have ended the run within an epoch.
@@ -204,7 +208,7 @@ def train(
         record = _end_epoch(run, valid, rate)
         if progress is not None and group.first:
             progress(1.0, record.line())
-    return Trained(run.result(), tuple(run.records), dict(run.kept))
+    return TrainingOutcome(run.result(), tuple(run.records), dict(run.kept))
 
 
 def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) -> None:
@@ -221,13 +225,15 @@ def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) ->
 
 def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
     """Validates (the averaged weights, where there are any), records, and shrinks if the learner says so."""
-    judged = math.nan
+    evaluated = math.nan
     if valid is not None:
         with averaged_weights(run.network, run.optimizer):
-            judged_network = run.network if run.learner is None else run.learner.judged(run.network)
+            judged_network = (
+                run.network if run.learner is None else run.learner.evaluation_network(run.network)
+            )
             own = perplexity(judged_network, valid) if run.ranks.first else math.nan
-            (judged,) = run.ranks.agreed(own)
-            run.remember_best(judged)
+            (evaluated,) = run.ranks.agreed(own)
+            run.remember_best(evaluated)
         run.network.train()
     record = EpochRecord(
         epoch=len(run.records) + 1,
@@ -236,7 +242,7 @@ def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
         units=dict(run.network.declaration().axes),
         learning_rate=rate,
         training_perplexity=perplexity_of(run.mean_loss()),
-        valid_perplexity=None if valid is None else judged,
+        valid_perplexity=None if valid is None else evaluated,
     )
     run.records.append(record)
     run.loss, run.steps, run.seconds = 0.0, 0, 0.0
@@ -246,7 +252,7 @@ def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
         ]
         if has_stalled(judgements, run.plan.patience):
             start_averaging(run.optimizer)
-    keep = None if run.learner is None else run.learner.after_epoch(judged)
+    keep = None if run.learner is None else run.learner.after_epoch(evaluated)
     if keep is not None:
         run.remove(keep)
     return record
@@ -271,13 +277,13 @@ def _roll_back(
         f"the loss is {loss}" if not math.isfinite(loss) else "a gradient or a weight is not finite"
     )
     line = f"{what} at step {step} with learning rate {rate:.3g}; back to step {run.step}"
-    if len(setbacks) == MOST_SETBACKS:
+    if len(setbacks) == MAX_SETBACKS:
         story = [*setbacks, line]
         raise TrainingDiverged(
-            f"the training diverges even with {0.5**MOST_SETBACKS:g} of the learning rate, after {MOST_SETBACKS} rollbacks; "
+            f"the training diverges even with {0.5**MAX_SETBACKS:g} of the learning rate, after {MAX_SETBACKS} rollbacks; "
             f"lower the learning rate (or the clip) and train anew. {'; '.join(story)}",
             story,
-            best=Trained(run.result(), tuple(run.records)),
+            best=TrainingOutcome(run.result(), tuple(run.records)),
         )
     run.spent, run.setbacks = spent, [*setbacks, f"{line} and half the learning rate"]
     if progress is not None:

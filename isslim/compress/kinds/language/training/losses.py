@@ -12,22 +12,22 @@ from isslim.compress.training.plan import TrainingPlan
 
 
 def loss_of(
-    logits: Tensor, labels: Tensor, guide: Tensor | None, plan: TrainingPlan
+    logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, plan: TrainingPlan
 ) -> tuple[Tensor, Tensor]:
     """What is minimised, and the mean negative log-likelihood of the labels (nats per token).
 
     Args:
         logits: of the network, (T, B, V).
         labels: int64 (T, B).
-        guide: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) * CE(labels) +
+        teacher_logits: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) * CE(labels) +
             soft * CE(teacher)`.
         plan: its `loss` and `soft`.
     """
     flat = logits.flatten(0, 1).float()
     hard = nn.functional.cross_entropy(flat, labels.flatten())
     loss = hard
-    if guide is not None:
-        target = guide.flatten(0, 1).float().softmax(dim=-1)
+    if teacher_logits is not None:
+        target = teacher_logits.flatten(0, 1).float().softmax(dim=-1)
         loss = (1 - plan.soft) * hard + plan.soft * nn.functional.cross_entropy(flat, target)
     if plan.loss == "sum_over_steps":
         loss = loss * len(labels)  # mean over T x B -> sum over T, mean over B

@@ -68,7 +68,7 @@ class EpochRecord:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingOutcome:
     """A trained network, in evaluation mode, and its epochs.
 
     Attributes:

@@ -162,15 +162,20 @@ class Run:
 
     def remember_best(self, perplexity: float) -> None:
         """Keeps the averaged weights if no epoch validated better; called within `averaged_weights`."""
-        judged = math.inf if math.isnan(perplexity) else perplexity
-        if self.plan.keep == "best" and (self.best is None or judged < self.best["perplexity"]):
-            self.best = {"perplexity": judged, "network": copy.deepcopy(self.network.state_dict())}
+        evaluated = math.inf if math.isnan(perplexity) else perplexity
+        if self.plan.keep == "best" and (self.best is None or evaluated < self.best["perplexity"]):
+            self.best = {
+                "perplexity": evaluated,
+                "network": copy.deepcopy(self.network.state_dict()),
+            }
 
     def result(self) -> LanguageModel:
         """The network to return, in evaluation mode: averaged, or the best, as the plan says."""
         with averaged_weights(self.network, self.optimizer):
             network = copy.deepcopy(
-                self.network if self.learner is None else self.learner.judged(self.network)
+                self.network
+                if self.learner is None
+                else self.learner.evaluation_network(self.network)
             )
         if self.best is not None:
             network.load_state_dict(self.best["network"])

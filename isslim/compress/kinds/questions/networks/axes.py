@@ -28,7 +28,14 @@ from dataclasses import dataclass
 from typing import Self
 
 from isslim.compress.kinds.questions.networks.bidirectional import DIRECTIONS
-from isslim.compress.pruning.axes import Arrays, Declaration, Dimension, Reader, Segment, Site
+from isslim.compress.pruning.axes import (
+    Arrays,
+    Dimension,
+    InputMatrix,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
 from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH
 
 LSTMS = ("contextual", "modelling0", "modelling1", "output")
@@ -84,7 +91,7 @@ class BidafSpec:
         )
 
 
-def declare(spec: BidafSpec) -> Declaration:
+def declare(spec: BidafSpec) -> NetworkAxes:
     """The named axes; see the module docstring."""
     axes = {"filters": spec.filters} | {
         f"units:{lstm}.{direction}": size
@@ -103,13 +110,13 @@ def declare(spec: BidafSpec) -> Declaration:
         "convolution.bias": (filters,),
         "attention.weight": (one, contextual * 3),
     }
-    sites: list[Site] = []
+    sites: list[PreActivation] = []
     for layer in range(2):
         for part in ("transform", "gate"):
             name = f"highways.{layer}.{part}"
             dimensions |= {f"{name}.weight": (word, word), f"{name}.bias": (word,)}
-            reader = Reader(f"{name}.weight", _named(f"word{layer}", ("filters", "vectors")))
-            sites.append(Site(name, (reader,), f"{name}.bias"))
+            reader = InputMatrix(f"{name}.weight", _named(f"word{layer}", ("filters", "vectors")))
+            sites.append(PreActivation(name, (reader,), f"{name}.bias"))
     flow = tuple(each for name in ("h", "u~", "h*u~", "h*h~") for each in _named(name))
     m1 = _named("modelling1")
     below: dict[str, tuple[Dimension, tuple[str, ...]]] = {
@@ -130,14 +137,16 @@ def declare(spec: BidafSpec) -> Declaration:
                 f"{name}.bias_ih_l0": (gates,),
                 f"{name}.bias_hh_l0": (gates,),
             }
-            inward = Reader(f"{name}.weight_ih_l0", activations)
-            across = Reader(f"{name}.weight_hh_l0", (f"{lstm}.{direction}:previous",))
-            sites.append(Site(name, (inward, across), f"{name}.bias_ih_l0"))
+            inward = InputMatrix(f"{name}.weight_ih_l0", activations)
+            across = InputMatrix(f"{name}.weight_hh_l0", (f"{lstm}.{direction}:previous",))
+            sites.append(PreActivation(name, (inward, across), f"{name}.bias_ih_l0"))
         if lstm in heads:
             head, dimension, activations = heads[lstm]
             dimensions |= {f"{head}.weight": (one, dimension), f"{head}.bias": (one,)}
-            sites.append(Site(head, (Reader(f"{head}.weight", activations),), f"{head}.bias"))
-    return Declaration(axes, dimensions, tuple(sites), {})
+            sites.append(
+                PreActivation(head, (InputMatrix(f"{head}.weight", activations),), f"{head}.bias")
+            )
+    return NetworkAxes(axes, dimensions, tuple(sites), {})
 
 
 def _pair(axes: dict[str, int], lstm: str) -> Dimension:

@@ -39,7 +39,7 @@ from isslim.compress.kinds.questions.networks.bidirectional import (
     turning,
 )
 from isslim.compress.kinds.questions.networks.flow import Flow, Text
-from isslim.compress.pruning.axes import Arrays, Declaration
+from isslim.compress.pruning.axes import Arrays, NetworkAxes
 from isslim.compress.training.network import TrainableNetwork
 from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH
 from isslim.types.manifest import Architecture
@@ -189,7 +189,7 @@ class Bidaf(TrainableNetwork):
         found["end"] = torch.cat([*flow.output, flow.joined], dim=-1)[context.real]
         return found
 
-    def declaration(self) -> Declaration:
+    def declaration(self) -> NetworkAxes:
         """See `declare`."""
         return declare(self.spec)
 

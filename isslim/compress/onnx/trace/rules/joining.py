@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import whole
-from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, fixed, runs, size
+from isslim.compress.onnx.model.attributes import get_int
+from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, as_blocks, blocks_of, size
 from isslim.compress.onnx.trace.tracing import Trace
-from isslim.compress.onnx.trace.types import Obstacle
+from isslim.compress.onnx.trace.types import Unfollowable
 
 _STACK = 16
 """How many tensors may lie side by side with axes of their own; more of them, such as steps, share
@@ -23,67 +23,72 @@ one."""
 
 def concat(trace: Trace, node: NodeProto) -> None:
     """Tensors one behind the other, along their units or along another dimension."""
-    layouts = [trace.need(node, index) for index in range(len(node.input))]
+    layouts = [trace.require_layout(node, index) for index in range(len(node.input))]
     rank = layouts[0].rank
-    axis = whole(node, "axis", 0) % rank
+    axis = get_int(node, "axis", 0) % rank
     across = sorted({i for layout in layouts for i in layout.labelled() if i != axis})
     if len(across) > 1:
-        raise Obstacle("it joins tensors with units in several dimensions")
+        raise Unfollowable("it joins tensors with units in several dimensions")
     if across:
-        trace.lay(node, _stacked(trace, node, layouts, axis, across[0]))
+        trace.set_layout(node, _stacked(trace, node, layouts, axis, across[0]))
         return
-    lone = {layout.panels.by for layout in layouts if layout.panels}
-    if lone and (len(lone) > 1 or axis in lone or any(not each.panels for each in layouts)):
-        layouts = [trace.collapsed(layout) for layout in layouts]
+    lone = {layout.per_index.by for layout in layouts if layout.per_index}
+    if lone and (len(lone) > 1 or axis in lone or any(not each.per_index for each in layouts)):
+        layouts = [trace.without_per_index_axes(layout) for layout in layouts]
         lone = set()
     if not any(layout.axes() for layout in layouts):
-        trace.lay(node, _appended(node, layouts, axis))
+        trace.set_layout(node, _appended(node, layouts, axis))
     elif lone:
-        options = zip(*(layout.panels.options for layout in layouts if layout.panels), strict=True)
+        options = zip(
+            *(layout.per_index.options for layout in layouts if layout.per_index), strict=True
+        )
         joined = tuple(tuple(block for part in option for block in part) for option in options)
-        made = replace(layouts[0], panels=None)
-        trace.lay(node, trace.panelled(made, lone.pop(), axis, joined))
+        made = replace(layouts[0], per_index=None)
+        trace.set_layout(node, trace.with_per_index_axes(made, lone.pop(), axis, joined))
     else:
-        pieces = [fixed(layout.dims[axis]) for layout in layouts]
+        pieces = [as_blocks(layout.dims[axis]) for layout in layouts]
         if any(piece is None for piece in pieces):
-            raise Obstacle("it appends a tensor of unknown size to units")
+            raise Unfollowable("it appends a tensor of unknown size to units")
         blocks = tuple(block for piece in pieces for block in piece or ())
-        trace.lay(node, _appended(node, layouts, axis).with_dim(axis, blocks))
+        trace.set_layout(node, _appended(node, layouts, axis).with_dim(axis, blocks))
 
 
 def _stacked(trace: Trace, node: NodeProto, layouts: list[Layout], axis: int, along: int) -> Layout:
     """Tensors joined along another dimension than that of their units."""
     if any(
-        layout.panels and (layout.panels.by, layout.panels.along) != (axis, along)
+        layout.per_index and (layout.per_index.by, layout.per_index.along) != (axis, along)
         for layout in layouts
     ):
-        layouts = [trace.collapsed(layout) for layout in layouts]
-    first = next(blocks for layout in layouts if (blocks := runs(layout.dims[along])))
+        layouts = [trace.without_per_index_axes(layout) for layout in layouts]
+    first = next(blocks for layout in layouts if (blocks := blocks_of(layout.dims[along])))
     options: list[Blocks] = []
     for index, layout in enumerate(layouts):
-        own, length = runs(layout.dims[along]), layout.dims[axis]
-        if layout.panels:
-            options += layout.panels.options
+        own, length = blocks_of(layout.dims[along]), layout.dims[axis]
+        if layout.per_index:
+            options += layout.per_index.options
             continue
         if not own:
             stored = trace.constant(node.input[index])
             if stored:
-                trace.use(node, index, {along: first})
+                trace.index_constant(node, index, {along: first})
             else:
-                trace.select(node, index, along, (first,))
-            own = tuple(replace(block, silent=stored) for block in first)
+                trace.gate_input(node, index, along, (first,))
+            own = tuple(replace(block, zero_preserving=stored) for block in first)
         # Along a dimension of unknown length one entry stands for all of them.
         options += [own] * (length if isinstance(length, int) and length <= _STACK else _STACK + 1)
     made = _appended(node, layouts, axis)
     if len(options) > _STACK or all(_same_axes(trace, options[0], option) for option in options):
         for option in options[1:]:
-            trace.join(options[0], option)
-        silent = [all(option[i].silent for option in options) for i in range(len(options[0]))]
+            trace.unite(options[0], option)
+        zero_preserving = [
+            all(option[i].zero_preserving for option in options) for i in range(len(options[0]))
+        ]
         blocks = tuple(
-            replace(block, silent=quiet) for block, quiet in zip(options[0], silent, strict=True)
+            replace(block, zero_preserving=quiet)
+            for block, quiet in zip(options[0], zero_preserving, strict=True)
         )
         return made.with_dim(along, blocks)
-    return trace.panelled(made, axis, along, tuple(options))
+    return trace.with_per_index_axes(made, axis, along, tuple(options))
 
 
 def _same_axes(trace: Trace, one: Blocks, other: Blocks) -> bool:

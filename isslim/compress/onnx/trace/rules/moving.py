@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import whole, wholes
+from isslim.compress.onnx.model.attributes import get_int, get_ints
 from isslim.compress.onnx.model.layouts import (
     Block,
     Blocks,
     Dim,
     Layout,
-    Panels,
-    runs,
+    PerIndexAxes,
+    blocks_of,
     size,
 )
 from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.model.symbols import multiplied
 from isslim.compress.onnx.trace.edits import Restore, Target, key
-from isslim.compress.onnx.trace.reshape_groups import Group, regroup
+from isslim.compress.onnx.trace.reshape_groups import Group, reshape_groups
 from isslim.compress.onnx.trace.rules.shapes import counted
 from isslim.compress.onnx.trace.tracing import Trace
-from isslim.compress.onnx.trace.types import Entry, Obstacle
+from isslim.compress.onnx.trace.types import Entry, Unfollowable
 
-_MOST_BLOCKS = 4096
+_MAX_BLOCKS = 4096
 """Into which one dimension is divided."""
 
 
@@ -32,96 +32,100 @@ def same(trace: Trace, node: NodeProto) -> None:
     if node.output[0] in trace.markers:
         _restored(trace, node)
         return
-    trace.lay(node, layout)
+    trace.set_layout(node, layout)
     if len(node.output) > 1 and layout:  # the mask of a Dropout
-        trace.lay(node, layout.marked(node.output[1], silent=False), 1)
+        trace.set_layout(node, layout.marked(node.output[1], zero_preserving=False), 1)
 
 
 def _restored(trace: Trace, node: NodeProto) -> None:
     """A marker: axes end here, for what is behind it is of full size."""
-    layout = trace.need(node, 0)
-    panels = layout.panels
+    layout = trace.require_layout(node, 0)
+    panels = layout.per_index
     plain = Layout(tuple(size(dim) for dim in layout.dims))
     for position in layout.labelled():
-        options = panels.options if panels else (runs(layout.dims[position]),)
+        options = panels.options if panels else (blocks_of(layout.dims[position]),)
         by = panels.by if panels else 0
         trace.edits.append(Restore(key(node), position, options, by, layout.rank))
-    trace.lay(node, plain)
+    trace.set_layout(node, plain)
 
 
 def transpose(trace: Trace, node: NodeProto) -> None:
     """Dimensions in another order."""
-    layout = trace.need(node, 0)
-    order: list[int | None] = [*(wholes(node, "perm") or range(layout.rank)[::-1])]
-    trace.lay(node, layout.moved(order))
+    layout = trace.require_layout(node, 0)
+    order: list[int | None] = [*(get_ints(node, "perm") or range(layout.rank)[::-1])]
+    trace.set_layout(node, layout.moved(order))
 
 
 def squeeze(trace: Trace, node: NodeProto) -> None:
     """Dimensions of size 1 left out."""
-    layout = trace.need(node, 0)
+    layout = trace.require_layout(node, 0)
     axes = _axes(trace, node)
     if axes is None:
         if any(isinstance(dim, str) for dim in layout.dims):
-            raise Obstacle("which dimensions it leaves out depends on the data")
+            raise Unfollowable("which dimensions it leaves out depends on the data")
         axes = [index for index, dim in enumerate(layout.dims) if dim == 1]
     gone = {axis % layout.rank for axis in axes}
-    trace.lay(node, layout.moved([index for index in range(layout.rank) if index not in gone]))
+    trace.set_layout(
+        node, layout.moved([index for index in range(layout.rank) if index not in gone])
+    )
 
 
 def unsqueeze(trace: Trace, node: NodeProto) -> None:
     """New dimensions of size 1."""
-    layout = trace.need(node, 0)
+    layout = trace.require_layout(node, 0)
     axes = _axes(trace, node)
     if axes is None:
-        raise Obstacle("where it adds dimensions depends on the data")
+        raise Unfollowable("where it adds dimensions depends on the data")
     rank = layout.rank + len(axes)
     new = {axis % rank for axis in axes}
     old = iter(range(layout.rank))
-    trace.lay(node, layout.moved([None if index in new else next(old) for index in range(rank)]))
+    trace.set_layout(
+        node, layout.moved([None if index in new else next(old) for index in range(rank)])
+    )
 
 
 def flatten(trace: Trace, node: NodeProto) -> None:
     """Two dimensions: those before `axis` and those from it."""
-    layout = trace.need(node, 0)
-    axis = whole(node, "axis", 1)
+    layout = trace.require_layout(node, 0)
+    axis = get_int(node, "axis", 1)
     axis = axis % layout.rank if axis < 0 else axis
     groups: list[Group] = [(list(range(axis)), [0]), (list(range(axis, layout.rank)), [1])]
-    trace.lay(node, _regrouped(trace, node, layout, groups, [Entry(-1), Entry(-1)]))
+    trace.set_layout(node, _regrouped(trace, node, layout, groups, [Entry(-1), Entry(-1)]))
 
 
 def reshape(trace: Trace, node: NodeProto) -> None:
     """Dimensions merged and split."""
-    layout, entries = trace.need(node, 0), trace.entries(given(node, 1))
+    layout, entries = trace.require_layout(node, 0), trace.entries(given(node, 1))
     if entries is None:
         if layout.axes():
-            raise Obstacle("the shape that it gives is computed in a way that is not followed")
-        trace.lay(node, trace.default(node.output[0]))
+            raise Unfollowable("the shape that it gives is computed in a way that is not followed")
+        trace.set_layout(node, trace.default(node.output[0]))
         return
-    copies = not whole(node, "allowzero", 0)
+    copies = not get_int(node, "allowzero", 0)
     wanted: list[int | str] = [
         size(layout.dims[index]) if entry.token == 0 and copies else entry.token
         for index, entry in enumerate(entries)
     ]
-    groups = regroup([size(dim) for dim in layout.dims], wanted)
+    groups = reshape_groups([size(dim) for dim in layout.dims], wanted)
     made = _regrouped(trace, node, layout, groups, list(entries))
     sizes = []
     for position, dim in enumerate(made.dims):
         if isinstance(dim, tuple):
             sizes.append((position, dim))
         elif entries[position].axes:
-            raise Obstacle("it spreads units over several dimensions")
+            raise Unfollowable("it spreads units over several dimensions")
     if sizes:
         trace.edits.append(Target(key(node), 1, tuple(sizes)))
-    trace.lay(node, made)
+    trace.set_layout(node, made)
 
 
 def expand(trace: Trace, node: NodeProto) -> None:
     """Dimensions of size 1 repeated; one with an axis is asked for as 1 and stays what it is."""
-    layout, entries = trace.need(node, 0), trace.entries(given(node, 1))
+    layout, entries = trace.require_layout(node, 0), trace.entries(given(node, 1))
     if entries is None:
         if layout.axes():
-            raise Obstacle("the shape that it gives is computed in a way that is not followed")
-        trace.lay(node, trace.default(node.output[0]))
+            raise Unfollowable("the shape that it gives is computed in a way that is not followed")
+        trace.set_layout(node, trace.default(node.output[0]))
         return
     rank = max(layout.rank, len(entries))
     layout = layout.moved([None] * (rank - layout.rank) + list(range(layout.rank)))
@@ -134,7 +138,7 @@ def expand(trace: Trace, node: NodeProto) -> None:
     for position, (dim, entry) in enumerate(zip(layout.dims, entries, strict=True)):
         if isinstance(dim, tuple):
             if entry.token not in (1, size(dim)):
-                raise Obstacle("it repeats units an unknown number of times")
+                raise Unfollowable("it repeats units an unknown number of times")
             if position >= shift:
                 sizes.append((position - shift, (Block(None, 1),)))
             dims.append(dim)
@@ -144,15 +148,15 @@ def expand(trace: Trace, node: NodeProto) -> None:
             dims.append(dim)
     if sizes:
         trace.edits.append(Target(key(node), 1, tuple(sizes)))
-    trace.lay(node, Layout(tuple(dims), layout.panels))
+    trace.set_layout(node, Layout(tuple(dims), layout.per_index))
 
 
 def _axes(trace: Trace, node: NodeProto) -> list[int] | None:
     """Axes of Squeeze and Unsqueeze: an attribute before opset 13, an input since; None when not given as constants."""
     if trace.parts.opset < 13:
-        return wholes(node, "axes")
+        return get_ints(node, "axes")
     if given(node, 1) and not trace.constant(node.input[1]):
-        raise Obstacle("which dimensions it changes depends on the data")
+        raise Unfollowable("which dimensions it changes depends on the data")
     return trace.integers(node, 1)
 
 
@@ -160,11 +164,11 @@ def _regrouped(
     trace: Trace, node: NodeProto, layout: Layout, groups: list[Group], entries: list[Entry]
 ) -> Layout:
     """The layout after dimensions were merged and split in groups."""
-    panels = layout.panels
+    panels = layout.per_index
     if panels and not _fits(panels, groups):
-        layout, panels = trace.collapsed(layout), None
+        layout, panels = trace.without_per_index_axes(layout), None
     dims: dict[int, Dim] = {}
-    found: Panels | None = None
+    found: PerIndexAxes | None = None
     for ins, outs in groups:
         busy = [index for index in ins if isinstance(layout.dims[index], tuple)]
         if len(ins) == 1 and len(outs) == 1:
@@ -176,20 +180,20 @@ def _regrouped(
         elif len(outs) == 1:
             dims[outs[0]] = _merged(layout, ins)
         elif len(ins) == 1 and len(outs) == 2 and not panels:
-            found = _divided(runs(layout.dims[ins[0]]), outs, entries)
+            found = _divided(blocks_of(layout.dims[ins[0]]), outs, entries)
             dims[outs[0]] = len(found.options)
             dims[outs[1]] = found.options[0]
         elif outs:
-            raise Obstacle("it spreads units over several dimensions")
+            raise Unfollowable("it spreads units over several dimensions")
     if panels:
         places = {ins[0]: outs[0] for ins, outs in groups if len(ins) == 1 and len(outs) == 1}
         if panels.by in places:
-            found = Panels(places[panels.by], places[panels.along], panels.options)
+            found = PerIndexAxes(places[panels.by], places[panels.along], panels.options)
     made = Layout(tuple(dims[index] for index in sorted(dims)))
-    return trace.panelled(made, found.by, found.along, found.options) if found else made
+    return trace.with_per_index_axes(made, found.by, found.along, found.options) if found else made
 
 
-def _fits(panels: Panels, groups: list[Group]) -> bool:
+def _fits(panels: PerIndexAxes, groups: list[Group]) -> bool:
     """Whether both dimensions of panels stay, or are merged into one."""
     for ins, outs in groups:
         if panels.by in ins and panels.along in ins:
@@ -224,7 +228,7 @@ def _plain(
 def _merged(layout: Layout, ins: list[int]) -> Blocks:
     """One dimension of several, of which one has an axis: what lies before it repeats it."""
     blocks: Blocks | None = None
-    panels = layout.panels
+    panels = layout.per_index
     for index in reversed(ins):
         dim = layout.dims[index]
         if panels and index == panels.along:
@@ -237,11 +241,11 @@ def _merged(layout: Layout, ins: list[int]) -> Blocks:
         elif dim == 1:
             continue
         elif panels and panels.by < index < panels.along:
-            raise Obstacle("it merges units with a dimension between them and their directions")
-        elif isinstance(dim, int) and blocks is not None and dim * len(blocks) <= _MOST_BLOCKS:
+            raise Unfollowable("it merges units with a dimension between them and their directions")
+        elif isinstance(dim, int) and blocks is not None and dim * len(blocks) <= _MAX_BLOCKS:
             blocks = blocks * dim
         else:
-            raise Obstacle("it merges units with a dimension whose size is not fixed")
+            raise Unfollowable("it merges units with a dimension whose size is not fixed")
     return blocks or ()
 
 
@@ -259,19 +263,19 @@ def _packed(
     width = size(dim)
     if (
         not alone
-        or layout.panels
+        or layout.per_index
         or not isinstance(width, int)
         or not isinstance(length, int)
         or length < width
     ):
         return None
     times, left = divmod(length, width)
-    if left or times * len(runs(dim)) > _MOST_BLOCKS:
+    if left or times * len(blocks_of(dim)) > _MAX_BLOCKS:
         return None
-    return {**_plain(node, layout, [], outs[:-1], entries), outs[-1]: runs(dim) * times}
+    return {**_plain(node, layout, [], outs[:-1], entries), outs[-1]: blocks_of(dim) * times}
 
 
-def _divided(dim: Blocks, outs: list[int], entries: list[Entry]) -> Panels:
+def _divided(dim: Blocks, outs: list[int], entries: list[Entry]) -> PerIndexAxes:
     """A run of blocks as rows of equal length: one dimension says which row, the other is the row."""
     length = sum(block.size for block in dim)
     first, second = (entries[index].token for index in outs)
@@ -280,12 +284,12 @@ def _divided(dim: Blocks, outs: list[int], entries: list[Entry]) -> Panels:
     elif isinstance(second, int) and second > 0:
         row_length = second
     else:
-        raise Obstacle("it spreads units over several dimensions")
+        raise Unfollowable("it spreads units over several dimensions")
     rows: list[list[Block]] = [[]]
     for block in dim:
         if sum(b.size for b in rows[-1]) >= row_length:
             rows.append([])
         rows[-1].append(block)
     if any(sum(b.size for b in row) != row_length for row in rows):
-        raise Obstacle("it spreads units over several dimensions")
-    return Panels(outs[0], outs[1], tuple(map(tuple, rows)))
+        raise Unfollowable("it spreads units over several dimensions")
+    return PerIndexAxes(outs[0], outs[1], tuple(map(tuple, rows)))

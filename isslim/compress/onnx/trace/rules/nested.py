@@ -15,7 +15,7 @@ from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.layouts import Dim, Layout
 from isslim.compress.onnx.model.split_model import label
 from isslim.compress.onnx.trace.tracing import Trace, walk
-from isslim.compress.onnx.trace.types import Obstacle
+from isslim.compress.onnx.trace.types import Unfollowable
 
 
 def branches(trace: Trace, node: NodeProto) -> None:
@@ -28,25 +28,25 @@ def branches(trace: Trace, node: NodeProto) -> None:
         try:
             for end in ends:
                 if any(entry.axes for entry in trace.shapes.get(end, ())):
-                    raise Obstacle("it computes with the number of units")
-            trace.lay(node, _either(trace, name, [trace.layout(end) for end in ends]), index)
-        except Obstacle as obstacle:
+                    raise Unfollowable("it computes with the number of units")
+            trace.set_layout(node, _either(trace, name, [trace.layout(end) for end in ends]), index)
+        except Unfollowable as obstacle:
             for end in ends:
-                trace.leave(end, f"at If '{label(node)}': {obstacle}", node)
-            trace.lay(node, trace.default(name), index)
+                trace.pin(end, f"at If '{label(node)}': {obstacle}", node)
+            trace.set_layout(node, trace.default(name), index)
 
 
 def bodies(trace: Trace, node: NodeProto) -> None:
     """Loop and Scan."""
     text = f"it goes into {node.op_type} '{label(node)}', or comes out of its body"
     for name in set(filter(None, node.input)):
-        trace.leave(name, text, node)
+        trace.pin(name, text, node)
     for body in subgraphs(node):
         walk(trace, body)
         for port in body.output:
-            trace.leave(port.name, text, node)
+            trace.pin(port.name, text, node)
     for index, name in enumerate(node.output):
-        trace.lay(node, trace.default(name), index)
+        trace.set_layout(node, trace.default(name), index)
 
 
 def _either(trace: Trace, name: str, layouts: list[Layout | None]) -> Layout | None:
@@ -55,31 +55,32 @@ def _either(trace: Trace, name: str, layouts: list[Layout | None]) -> Layout | N
         return trace.default(name)
     known = [layout for layout in layouts if layout is not None]
     if len(known) < len(layouts) or len({layout.rank for layout in known}) > 1:
-        raise Obstacle("its branches give different numbers of dimensions")
+        raise Unfollowable("its branches give different numbers of dimensions")
     shapes = [
-        layout.panels and (layout.panels.by, layout.panels.along, len(layout.panels.options))
+        layout.per_index
+        and (layout.per_index.by, layout.per_index.along, len(layout.per_index.options))
         for layout in known
     ]
     if len(set(shapes)) > 1:
-        known = [trace.collapsed(layout) for layout in known]
+        known = [trace.without_per_index_axes(layout) for layout in known]
     first, *others = known
     for other in others:
         if first.labelled() != other.labelled():
-            raise Obstacle("one of its branches gives units, another gives none")
+            raise Unfollowable("one of its branches gives units, another gives none")
         for position in first.labelled():
-            trace.join(first.dims[position], other.dims[position])  # type: ignore[arg-type]
-        if first.panels and other.panels:
-            for one, two in zip(first.panels.options, other.panels.options, strict=True):
-                trace.join(one, two)
+            trace.unite(first.dims[position], other.dims[position])  # type: ignore[arg-type]
+        if first.per_index and other.per_index:
+            for one, two in zip(first.per_index.options, other.per_index.options, strict=True):
+                trace.unite(one, two)
     dims: list[Dim] = []
     for position, dim in enumerate(first.dims):
         same = all(isinstance(dim, tuple) or layout.dims[position] == dim for layout in known)
         dims.append(dim if same else f"?{name}:{position}")
     quiet = all(
-        block.silent
+        block.zero_preserving
         for each in known
         for blocks in each.dims
         if isinstance(blocks, tuple)
         for block in blocks
     )
-    return replace(first, dims=tuple(dims)).marked(name, silent=quiet)
+    return replace(first, dims=tuple(dims)).marked(name, zero_preserving=quiet)

@@ -10,53 +10,55 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import whole
+from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout
 from isslim.compress.onnx.model.recurrent import C0, B, P, R, Recurrent, W, X, view
-from isslim.compress.onnx.trace.pool import Reason
+from isslim.compress.onnx.trace.pool import PinReason
 from isslim.compress.onnx.trace.tracing import Trace
-from isslim.compress.onnx.trace.types import CONTRADICTIONS, Layer, Obstacle
+from isslim.compress.onnx.trace.types import CONTRADICTIONS, Layer, Unfollowable
 
 
 def recurrent(trace: Trace, node: NodeProto) -> None:
     """LSTM, GRU and RNN."""
     seen = view(node)
     if seen is None:
-        raise Obstacle("it is not understood")
+        raise Unfollowable("it is not understood")
     axes = tuple(
-        trace.pool.born(f"units:{seen.name}.{direction}", seen.units, recurrent=True)
+        trace.pool.new(f"units:{seen.name}.{direction}", seen.units, recurrent=True)
         for direction in seen.directions
     )
     try:
         _layer(trace, seen, axes)
-    except (Obstacle, *CONTRADICTIONS) as obstacle:
+    except (Unfollowable, *CONTRADICTIONS) as obstacle:
         for axis in axes:
-            trace.pool.leave(axis, Reason(f"at {node.op_type} '{seen.name}': {obstacle}"))
+            trace.pool.pin(axis, PinReason(f"at {node.op_type} '{seen.name}': {obstacle}"))
         raise
 
 
 def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
-    node, layout = seen.node, trace.collapsed(trace.need(seen.node, X))
-    if whole(node, "layout", 0):
-        raise Obstacle("its layout is not 0")
+    node, layout = seen.node, trace.without_per_index_axes(trace.require_layout(seen.node, X))
+    if get_int(node, "layout", 0):
+        raise Unfollowable("its layout is not 0")
     if not all(trace.constant(name) for name in map(seen.given, (W, R, B, P)) if name):
-        raise Obstacle("its weights are not constants of the graph")
+        raise Unfollowable("its weights are not constants of the graph")
     if not _fits(trace, seen):
-        raise Obstacle("its weights are not of the shapes that its number of units asks for")
+        raise Unfollowable("its weights are not of the shapes that its number of units asks for")
     if layout.rank != 3:
-        raise Obstacle("it reads a tensor that has not three dimensions")
+        raise Unfollowable("it reads a tensor that has not three dimensions")
     layout = trace.without_axes(
         layout, {0, 1}, f"it stands where '{seen.name}' has its steps or its sequences", node
     )
     read = layout.dims[2]
     width = trace.parts.constants[seen.given(W)].shape[2]
     inputs = read if isinstance(read, tuple) else (Block(None, width),)
-    unsilent = seen.unsilent()
+    unsilent = seen.not_zero_preserving()
     if unsilent is not None:
         for axis in axes:
-            trace.pool.leave(
+            trace.pool.pin(
                 axis,
-                Reason(f"{unsilent} of {node.op_type} '{seen.name}' gives more than zero at zero"),
+                PinReason(
+                    f"{unsilent} of {node.op_type} '{seen.name}' gives more than zero at zero"
+                ),
             )
     trace.layers.append(Layer(seen, axes, inputs))
     for index in seen.states:
@@ -69,12 +71,14 @@ def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
         for output, known in enumerate(
             (Layout((*many, 1)), Layout((len(axes), batch, 1)), Layout((len(axes), batch, 1)))
         ):
-            trace.lay(node, known, output)
+            trace.set_layout(node, known, output)
         return
-    trace.lay(node, trace.panelled(Layout((*many, own[0])), 1, 3, own), 0)
+    trace.set_layout(node, trace.with_per_index_axes(Layout((*many, own[0])), 1, 3, own), 0)
     for output, options in ((1, own), (2, cells)):
-        trace.lay(
-            node, trace.panelled(Layout((len(axes), batch, options[0])), 0, 2, options), output
+        trace.set_layout(
+            node,
+            trace.with_per_index_axes(Layout((len(axes), batch, options[0])), 0, 2, options),
+            output,
         )
 
 
@@ -110,17 +114,17 @@ def _initial(trace: Trace, seen: Recurrent, index: int, options: tuple[Blocks, .
     """An initial state (D, B, H)."""
     if seen.units < 2:
         return
-    layout = trace.need(seen.node, index)
+    layout = trace.require_layout(seen.node, index)
     if set(layout.labelled()) - {2}:
-        raise Obstacle("an initial state lies in a way that is not followed")
+        raise Unfollowable("an initial state lies in a way that is not followed")
     dim = layout.dims[2]
-    if layout.panels and (layout.panels.by, layout.panels.along) == (0, 2):
-        for one, other in zip(layout.panels.options, options, strict=True):
-            trace.join(one, other)
+    if layout.per_index and (layout.per_index.by, layout.per_index.along) == (0, 2):
+        for one, other in zip(layout.per_index.options, options, strict=True):
+            trace.unite(one, other)
     elif isinstance(dim, tuple):
         for option in options:
-            trace.join(dim, option)
+            trace.unite(dim, option)
     elif trace.constant(seen.given(index)) and len(options) == 1:
-        trace.use(seen.node, index, {2: options[0]})
+        trace.index_constant(seen.node, index, {2: options[0]})
     else:
-        trace.select(seen.node, index, 2, options, by=0)
+        trace.gate_input(seen.node, index, 2, options, by=0)

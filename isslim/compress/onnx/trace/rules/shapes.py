@@ -13,12 +13,12 @@ from dataclasses import replace
 import numpy as np
 from onnx import NodeProto, numpy_helper
 
-from isslim.compress.onnx.model.attributes import tensor, whole, wholes
+from isslim.compress.onnx.model.attributes import get_int, get_ints, get_tensor
 from isslim.compress.onnx.model.layouts import Dim, Layout, size
 from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.model.symbols import divided, multiplied
 from isslim.compress.onnx.trace.tracing import Trace
-from isslim.compress.onnx.trace.types import Entry, Obstacle
+from isslim.compress.onnx.trace.types import Entry, Unfollowable
 
 _ALLOWED = {
     ("Reshape", 1),
@@ -42,7 +42,7 @@ def follow(trace: Trace, node: NodeProto) -> bool:
     if made is None:
         return False
     trace.shapes[node.output[0]] = made
-    trace.lay(node, trace.default(node.output[0]))
+    trace.set_layout(node, trace.default(node.output[0]))
     return True
 
 
@@ -50,31 +50,31 @@ def guard(trace: Trace, node: NodeProto) -> None:
     """Refuses a number that counts an axis where it would not shrink with it.
 
     Raises:
-        Obstacle: see above.
+        Unfollowable: see above.
     """
     for index, name in enumerate(node.input):
         if (node.op_type, index) not in _ALLOWED and any(
             entry.axes for entry in trace.shapes.get(name, ())
         ):
-            raise Obstacle("it computes with the number of units")
+            raise Unfollowable("it computes with the number of units")
 
 
 def shape(trace: Trace, node: NodeProto) -> None:
     """The Shape operator: the numbers of a layout."""
     layout = trace.layout(node.input[0])
-    trace.lay(node, trace.default(node.output[0]))
+    trace.set_layout(node, trace.default(node.output[0]))
     if layout is None:
         return
     entries = []
     for position, dim in enumerate(layout.dims):
-        varied = layout.panels is not None and layout.panels.along == position
+        varied = layout.per_index is not None and layout.per_index.along == position
         axes = layout.axes() if varied else Layout((dim,)).axes()
         entries.append(
             Entry(
                 size(dim), frozenset(axes), dim if isinstance(dim, tuple) and not varied else None
             )
         )
-    start, end = whole(node, "start", 0), whole(node, "end", layout.rank)
+    start, end = get_int(node, "start", 0), get_int(node, "end", layout.rank)
     trace.shapes[node.output[0]] = tuple(entries[start:end])
 
 
@@ -82,48 +82,50 @@ def constant_of_shape(trace: Trace, node: NodeProto) -> None:
     """A tensor of one value: its dimensions are what the shape's numbers count."""
     entries = trace.entries(node.input[0])
     if entries is None:
-        trace.lay(node, trace.default(node.output[0]))
+        trace.set_layout(node, trace.default(node.output[0]))
         return
-    filled = tensor(node, "value")
+    filled = get_tensor(node, "value")
     zero = filled is None or not np.any(numpy_helper.to_array(filled))
     dims = [counted(trace, entry, zero, node.output[0]) for entry in entries]
-    trace.lay(node, Layout(tuple(dims)))
+    trace.set_layout(node, Layout(tuple(dims)))
 
 
-def counted(trace: Trace, entry: Entry, silent: bool, source: str) -> Dim:
+def counted(trace: Trace, entry: Entry, zero_preserving: bool, source: str) -> Dim:
     """The dimension whose size a number is.
 
     Raises:
-        Obstacle: when it is computed from an axis.
+        Unfollowable: when it is computed from an axis.
     """
     if entry.blocks is not None and entry.axes:
-        return tuple(replace(block, source=source, silent=silent) for block in entry.blocks)
+        return tuple(
+            replace(block, source=source, zero_preserving=zero_preserving) for block in entry.blocks
+        )
     if entry.axes:
-        raise Obstacle("it computes a size from the number of units")
+        raise Unfollowable("it computes a size from the number of units")
     return entry.token
 
 
-Inputs = list[tuple[Entry, ...] | None]
+InputEntries = list[tuple[Entry, ...] | None]
 Made = tuple[Entry, ...] | None
 
 
-def _same(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _same(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     """Operators that only change how the numbers lie: a shape of one or no dimension stays its numbers in order."""
     return inputs[0]
 
 
-def _gathered(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _gathered(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     chosen = trace.integers(node, 1)
     if inputs[0] is None or chosen is None:
         return None
     return tuple(inputs[0][index] for index in chosen)
 
 
-def _sliced(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _sliced(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     if inputs[0] is None:
         return None
     if trace.parts.opset < 10:
-        starts, ends = wholes(node, "starts"), wholes(node, "ends")
+        starts, ends = get_ints(node, "starts"), get_ints(node, "ends")
         return inputs[0][starts[0] : ends[0]] if starts and ends else None
     low, high, steps = trace.integers(node, 1), trace.integers(node, 2), trace.integers(node, 4)
     if low is None or high is None or (given(node, 4) and steps is None):
@@ -131,27 +133,27 @@ def _sliced(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
     return inputs[0][low[0] : high[0] : steps[0] if steps else 1]
 
 
-def _divided_among(trace: Trace, node: NodeProto, inputs: Inputs) -> bool:
+def _divided_among(trace: Trace, node: NodeProto, inputs: InputEntries) -> bool:
     """Split: the numbers of a shape in several parts; whether it is known which."""
-    given_sizes = wholes(node, "split") if trace.parts.opset < 13 else trace.integers(node, 1)
+    given_sizes = get_ints(node, "split") if trace.parts.opset < 13 else trace.integers(node, 1)
     if inputs[0] is None or (given_sizes is None and given(node, 1)):
         return False
     each = -(-len(inputs[0]) // len(node.output))
     start = 0
     for index, length in enumerate(given_sizes or [each] * len(node.output)):
         trace.shapes[node.output[index]] = inputs[0][start : start + length]
-        trace.lay(node, trace.default(node.output[index]), index)
+        trace.set_layout(node, trace.default(node.output[index]), index)
         start += length
     return True
 
 
-def _joined(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _joined(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     if any(each is None for each in inputs):
         return None
     return tuple(entry for each in inputs if each is not None for entry in each)
 
 
-def _computed(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _computed(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     """Arithmetic, number by number."""
     pairs = _pairs(inputs)
     if pairs is None:
@@ -172,7 +174,7 @@ def _computed(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
     return tuple(made)
 
 
-def _pairs(inputs: Inputs) -> list[tuple[Entry, Entry]] | None:
+def _pairs(inputs: InputEntries) -> list[tuple[Entry, Entry]] | None:
     """The numbers of two shapes at the same places; one number meets all of the other's."""
     one, other = inputs if len(inputs) == 2 else (None, None)
     if one is None or other is None:
@@ -183,7 +185,7 @@ def _pairs(inputs: Inputs) -> list[tuple[Entry, Entry]] | None:
     return list(zip(one * (length // len(one)), other * (length // len(other)), strict=True))
 
 
-def _multiplied(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _multiplied(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     """ReduceProd over all numbers: of a Tensordot's free dimensions, and of those that it contracts."""
     if inputs[0] is None:
         return None
@@ -212,7 +214,7 @@ def _product(*tokens: Token) -> Token | None:
     return None
 
 
-def _compared(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _compared(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     """Equal, number by number: a size that is not known is not -1 anyway."""
     pairs = _pairs(inputs)
     if pairs is None:
@@ -230,7 +232,7 @@ def _compared(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
     return tuple(made)
 
 
-def _chosen(trace: Trace, node: NodeProto, inputs: Inputs) -> Made:
+def _chosen(trace: Trace, node: NodeProto, inputs: InputEntries) -> Made:
     """Where, number by number, if it is known which is chosen."""
     if len(inputs) != 3 or any(each is None for each in inputs):
         return None
@@ -266,7 +268,7 @@ _ARITHMETIC: dict[str, Callable[[Token, Token], Token | None]] = {
     "Sub": _whole(lambda one, other: one - other),
     "Div": _quotient,
 }
-_FOLLOWED: dict[str, Callable[[Trace, NodeProto, Inputs], Made]] = {
+_FOLLOWED: dict[str, Callable[[Trace, NodeProto, InputEntries], Made]] = {
     "Identity": _same,
     "Cast": _same,
     "Squeeze": _same,

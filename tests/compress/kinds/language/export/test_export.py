@@ -12,17 +12,17 @@ from onnx import TensorProto
 
 from isslim.compress.errors import TooLargeToExport, VerificationFailed
 from isslim.compress.export.quantize import quantize
-from isslim.compress.kinds.language.export import draw, export
+from isslim.compress.kinds.language.export import build_graph, export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.verification import verify_graph
 from isslim.compress.onnx.model.split_model import graphs
 from isslim.runtime.language.scoring import next_log_probs, score_batch
-from isslim.runtime.language.session import VariantSession
+from isslim.runtime.language.session import LanguageSession
 from tests.compress.kinds.language.networks.slow import NETWORKS, V, slow_log_probs
 from tests.compress.kinds.language.networks.test_networks import random_network, random_tokens
 
-Opened = tuple[LanguageModel, VariantSession]
+Opened = tuple[LanguageModel, LanguageSession]
 
 
 @pytest.fixture(params=NETWORKS)
@@ -30,7 +30,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
     network = random_network(request.param)
     export(network, tmp_path / "a.onnx")
     onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
-    return network, VariantSession(tmp_path / "a.onnx")
+    return network, LanguageSession(tmp_path / "a.onnx")
 
 
 def ids_of(length: int) -> list[int]:
@@ -132,7 +132,7 @@ def test_int8_says_which_parts_it_is_and_holds_the_rest_once(name: str, tmp_path
     ]  # logits lie as the tokens do
     # Beside the recurrent layers and the scales of what was quantized only the decoder's bias.
     assert floats == recurrent + V
-    small, plain = VariantSession(tmp_path / "b.onnx"), VariantSession(tmp_path / "a.onnx")
+    small, plain = LanguageSession(tmp_path / "b.onnx"), LanguageSession(tmp_path / "a.onnx")
     assert (small.integer, plain.integer) == (True, False)
     sequences = [ids_of(length) for length in (30, 7, 90)]
     exact, found = (
@@ -150,7 +150,7 @@ def test_int8_says_which_parts_it_is_and_holds_the_rest_once(name: str, tmp_path
 @pytest.mark.parametrize(("name", "operator"), [("lstm", "LSTM"), ("gru", "GRU"), ("rhn", "Scan")])
 def test_time_is_never_unrolled(name: str, operator: str) -> None:
     network = random_network(name)
-    nodes = draw(network).structure.graph.node
+    nodes = build_graph(network).structure.graph.node
     recurrent = [node for node in nodes if node.op_type in ("LSTM", "GRU", "Scan", "Loop")]
     assert {node.op_type for node in recurrent} == {operator}
     assert len(recurrent) == len(network.zero_state(1))

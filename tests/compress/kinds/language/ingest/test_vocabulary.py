@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from isslim.compress.errors import UnreadableUpload, VocabularyMismatch
-from isslim.compress.ingest.reading import Reading
+from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.ingest.layouts import Ingested, read_model
 from isslim.compress.kinds.language.ingest.vocabulary import read_tokenizer
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
@@ -27,7 +27,7 @@ WORDS = ["<eos>", "<unk>", "a", "cat", "sees"]
 def ingested(size: int, vocabulary: list[str] | None = None) -> Ingested:
     return Ingested(
         LstmLanguageModel(LstmSpec(size, 4, (4,))),
-        Reading("test"),
+        IngestReport("test"),
         {} if vocabulary is None else {"vocab": vocabulary},
     )
 

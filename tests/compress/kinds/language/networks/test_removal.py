@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isslim.compress.kinds.language.activations import observe
+from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build
 from isslim.compress.kinds.language.networks.rhn import RhnSpec
 from isslim.compress.kinds.language.sizes import is_tied, parts
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.ranking import learn, prune
+from isslim.compress.pruning.ranking import prune, rank_components
 from isslim.compress.pruning.repair import repair
 from tests.compress.kinds.language.networks.slow import NETWORKS, V, slow_log_probs
 from tests.compress.kinds.language.networks.test_networks import (
@@ -23,7 +23,7 @@ from tests.compress.kinds.language.networks.test_networks import (
 RECURRENT = [name for name in NETWORKS if not name.startswith("lstm")]
 
 
-def random_keep(declaration: axes.Declaration, seed: int) -> dict[str, np.ndarray]:
+def random_keep(declaration: axes.NetworkAxes, seed: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(seed)
     return {
         axis: np.sort(generator.choice(size, max(1, size // 2), replace=False))
@@ -39,8 +39,8 @@ def test_taken_and_silenced_networks_equal_the_full_one_with_removed_components_
     declaration = network.declaration()
     for seed in range(3):
         keep = random_keep(declaration, seed)
-        small, _ = axes.take(network.arrays(), declaration, keep)
-        silent = axes.silence(network.arrays(), declaration, keep)
+        small, _ = axes.select_components(network.arrays(), declaration, keep)
+        silent = axes.mask_components(network.arrays(), declaration, keep)
         expected = slow_log_probs(network, tokens.numpy(), keep)
         np.testing.assert_allclose(
             scores(network.rebuilt(small), tokens), expected, rtol=0, atol=1e-5
@@ -78,11 +78,11 @@ def test_pruned_equals_its_silent_reference_with_carried_state(name: str) -> Non
     network = random_network(name)
     tokens = random_tokens(4000, 1, seed=2).flatten()
     declaration = network.declaration()
-    observed = observe(network, tokens)
-    learned = learn(
-        network.arrays(), declaration, observed, prunable=tuple(declaration.axes), least_kept=2
+    observed = collect_activations(network, tokens)
+    removal_plan = rank_components(
+        network.arrays(), declaration, observed, prunable=tuple(declaration.axes), min_kept=2
     )
-    pruned = prune(learned, 0.5)
+    pruned = prune(removal_plan, 0.5)
     rows = random_tokens()
     found, expected = (
         scores(network.rebuilt(each), rows) for each in (pruned.arrays, pruned.reference)
@@ -118,10 +118,12 @@ def test_repair_of_redundant_units_loses_nothing(name: str) -> None:
     network, keep = twinned(name)
     arrays, declaration = network.arrays(), network.declaration()
     tokens = random_tokens(2000, 1, seed=2).flatten()
-    small, _ = axes.take(
-        repair(arrays, declaration, keep, observe(network, tokens).moments), declaration, keep
+    small, _ = axes.select_components(
+        repair(arrays, declaration, keep, collect_activations(network, tokens).moments),
+        declaration,
+        keep,
     )
-    plain, _ = axes.take(arrays, declaration, keep)
+    plain, _ = axes.select_components(arrays, declaration, keep)
     rows = tokens[:90].view(9, 10)
     whole = scores(network, rows)
     zeroed = np.abs(scores(network.rebuilt(plain), rows) - whole).max()
@@ -139,7 +141,10 @@ def test_repair_equals_least_squares_on_what_each_site_reads(name: str) -> None:
     keep = {axis: np.array([0, 2, 3, 6])}
     inputs, _ = network.site_inputs(tokens.view(-1, 1), network.zero_state(1))
     repaired = repair(
-        arrays, declaration, keep, observe(network, tokens, streams=1, window=4000).moments
+        arrays,
+        declaration,
+        keep,
+        collect_activations(network, tokens, streams=1, window=4000).moments,
     )
     checked = 0
     for site in declaration.sites:

@@ -59,7 +59,7 @@ class Executioner:
         self.network = network
         keep = {} if network.declaration().axes["units:lstm0"] < 10 else KEPT
         ones = {name: np.ones_like(array) for name, array in network.arrays().items()}
-        self.masks = axes.silence(ones, network.declaration(), keep)
+        self.masks = axes.mask_components(ones, network.declaration(), keep)
         self.after_step(0.0)
 
     def substituted(self) -> dict[str, Tensor] | None:

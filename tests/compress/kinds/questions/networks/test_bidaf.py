@@ -192,9 +192,9 @@ def test_taking_components_away_equals_silencing_them(axis: str) -> None:
         for name, size in declaration.axes.items()
         if axis in (name, "all")
     }
-    taken, smaller = axes.take(arrays, declaration, keep)
+    taken, smaller = axes.select_components(arrays, declaration, keep)
     small = network.rebuilt(taken)
-    silenced = network.rebuilt(axes.silence(arrays, declaration, keep))
+    silenced = network.rebuilt(axes.mask_components(arrays, declaration, keep))
     assert small.declaration() == smaller
     assert sum(map(np.size, taken.values())) < sum(map(np.size, arrays.values()))
     for found, masked in zip(small(*inputs), silenced(*inputs), strict=True):
