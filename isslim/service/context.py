@@ -14,7 +14,7 @@ from isslim.service.serving.registry import ModelRegistry
 from isslim.service.settings import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.liveness import Locks, locks_of
-from isslim.store.queue import DbosJobQueue
+from isslim.store.queue import JobQueue
 from isslim.store.sweeps import SweepStore
 from isslim.store.uploads import UploadStore
 
@@ -27,7 +27,7 @@ class AppContext:
     metrics: Metrics
     models: ModelRegistry
     uploads: UploadStore
-    queue: DbosJobQueue
+    queue: JobQueue
     locks: Locks
     sweeps: SweepStore
     inference: Inference
@@ -37,7 +37,7 @@ class AppContext:
     def build(cls, settings: ServiceSettings) -> AppContext:
         """Opens stores and database."""
         metrics, bundles = Metrics(), BundleStore(settings)
-        queue = DbosJobQueue(settings, bundles)
+        queue = JobQueue(settings, bundles)
         return cls(
             settings,
             metrics,

@@ -213,7 +213,5 @@ async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
 
 
 def _forget(context: AppContext, hashes: set[str]) -> None:
-    needed = {upload.sha256 for job in context.queue.list() for upload in job.request.uploads}
-    needed |= context.queue.inspections.uploads()
-    for sha256 in hashes - needed:
+    for sha256 in hashes - context.queue.needed_uploads():
         context.uploads.delete(sha256)

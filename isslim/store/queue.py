@@ -1,4 +1,8 @@
-"""The job queue on DBOS, from the side that asks: enqueue by name, look, cancel. No workflow code is imported here."""
+"""The job queue on DBOS, as those see it who ask for jobs: enqueue, look, count, cancel.
+
+The service does everything that it does with jobs through `JobQueue`. A worker runs them: it has
+the workflows (`isslim.compress.worker.main`), of which nothing is imported here.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +46,8 @@ def inspection_workflow_id_of(inspection_id: str, run: int) -> str:
     return f"{INSPECTION_WORKFLOW}-{inspection_id}-{run}"
 
 
-class DbosJobQueue:
-    """Implements `isslim.types.jobs.JobQueue`; SQLite by default, Postgres by configuration.
+class JobQueue:
+    """Jobs and inspections as they are asked for; in SQLite by default, Postgres by configuration.
 
     Args:
         settings: where the database is.
@@ -113,6 +117,19 @@ class DbosJobQueue:
     def list(self) -> list[Job]:
         """All jobs, newest first, without their logs."""
         return self.records.all()
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state; every state is named.
+
+        Raises:
+            Unavailable: when the database does not answer.
+        """
+        return self.records.counts()
+
+    def needed_uploads(self) -> set[str]:
+        """Hashes of the uploads of all jobs, and of the inspections that are still to be answered."""
+        of_jobs = {upload.sha256 for job in self.list() for upload in job.request.uploads}
+        return of_jobs | self.inspections.uploads()
 
     def forget_model(self, model_id: str) -> None:
         """Says that a model was deleted, so that the request that made it makes it anew."""

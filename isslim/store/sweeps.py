@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
-from isslim.store.queue import DbosJobQueue
+from isslim.store.queue import JobQueue
 from isslim.store.records import METADATA, create_tables
 from isslim.types.jobs import CompressionRequest, FrontPoint, Job, JobState, Sweep
 from isslim.types.manifest import CurvePoint
@@ -43,7 +43,7 @@ class SweepStore:
         bundles: holds the curves of those that succeeded.
     """
 
-    def __init__(self, queue: DbosJobQueue, bundles: BundleStore) -> None:
+    def __init__(self, queue: JobQueue, bundles: BundleStore) -> None:
         self._queue, self._bundles = queue, bundles
         create_tables(queue.records.engine)
 

@@ -1,17 +1,13 @@
-"""What a job is, and the protocol behind which the queue engine stands.
-
-The service enqueues and reads; the worker runs. Both see jobs only through `JobQueue`.
-"""
+"""What a job and a sweep are, as service, worker and client exchange them."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from isslim.types.inspection import Inspection, PendingInspection
+from isslim.types.inspection import Inspection
 from isslim.types.manifest import CurvePoint, Estimate
 from isslim.types.problem import Problem
 from isslim.types.provenance import Sha256
@@ -171,28 +167,3 @@ class Sweep(BaseModel):
     progress: float = Field(description="mean of the jobs'", examples=[0.4])
     jobs: list[Job] = Field(description="in the order of the variations, without their logs")
     front: list[FrontPoint] = Field(description="from the least work to the most")
-
-
-class JobQueue(Protocol):
-    """Enqueue, look, cancel. Every method may raise `isslim.store.errors.NotFound` for an unknown id."""
-
-    def enqueue(self, request: CompressionRequest) -> Job:
-        """Queues the request, or returns the job that stands for it; one that failed or whose model is gone runs anew."""
-
-    def inspect(self, request: CompressionRequest) -> str:
-        """Queues an inspection of a request, or joins the one that is under way; returns its id."""
-
-    def inspection(self, inspection_id: str) -> Inspection | PendingInspection:
-        """The answer of an inspection, or where it stands."""
-
-    def get(self, job_id: str) -> Job:
-        """The job as it is now."""
-
-    def list(self) -> list[Job]:
-        """All jobs, newest first, without their logs."""
-
-    def forget_model(self, model_id: str) -> None:
-        """Says that a model was deleted, so that the request that made it makes it anew."""
-
-    def cancel(self, job_id: str) -> Job:
-        """Asks a queued or running job to stop; an ended one stays as it is."""

@@ -15,7 +15,7 @@ from isslim.service.main import create_app
 from isslim.service.settings import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.liveness import FileLocks
-from isslim.store.queue import DbosJobQueue
+from isslim.store.queue import JobQueue
 from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
 from tests.service.test_routes import problem
@@ -70,7 +70,7 @@ def test_slow_answer_is_found_where_the_service_says(
     # refused.
     before = uploads(house)
     assert len(before) == 2
-    queue, bundles = DbosJobQueue(house), BundleStore(house)
+    queue, bundles = JobQueue(house), BundleStore(house)
     for path in before:
         os.utime(path, (0, 0))
     collect_garbage(queue.records, queue.inspections, house.work, UploadStore(house), bundles)

@@ -10,7 +10,7 @@ import pytest
 
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
-from isslim.store.queue import DbosJobQueue
+from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.store.sweeps import SweepStore, pareto, state_of
 from isslim.store.uploads import UploadStore
@@ -49,7 +49,7 @@ def test_published_model_wins_a_draw() -> None:
 @pytest.fixture
 def sweeps(
     settings: StoreSettings, tmp_path: Path
-) -> tuple[SweepStore, DbosJobQueue, list[CompressionRequest]]:
+) -> tuple[SweepStore, JobQueue, list[CompressionRequest]]:
     (tmp_path / "model.pt").write_bytes(b"weights")
     upload = UploadStore(settings).save_file(tmp_path / "model.pt")
     requests = [
@@ -58,12 +58,12 @@ def sweeps(
         )
         for rise in (0.01, 0.1)
     ]
-    queue = DbosJobQueue(settings)
+    queue = JobQueue(settings)
     return SweepStore(queue, BundleStore(settings)), queue, requests
 
 
 def test_sweep_follows_its_jobs(
-    sweeps: tuple[SweepStore, DbosJobQueue, list[CompressionRequest]],
+    sweeps: tuple[SweepStore, JobQueue, list[CompressionRequest]],
 ) -> None:
     store, queue, requests = sweeps
     sweep = store.begin("m", requests)
@@ -89,7 +89,7 @@ def test_sweep_follows_its_jobs(
 
 
 def test_unknown_sweep_is_not_found(
-    sweeps: tuple[SweepStore, DbosJobQueue, list[CompressionRequest]],
+    sweeps: tuple[SweepStore, JobQueue, list[CompressionRequest]],
 ) -> None:
     with pytest.raises(NotFound, match="no sweep 'nope'"):
         sweeps[0].get("nope")

@@ -67,7 +67,9 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
         yield from _calibrated(task, work, stages)
         return
     trainer = task.trainer()
-    stages.enter("learn", f"learning on {trainer.data_description} with the learner '{task.recipe.learner}'")
+    stages.enter(
+        "learn", f"learning on {trainer.data_description} with the learner '{task.recipe.learner}'"
+    )
     for candidate in iterate_rounds(task, trainer, work, stages):
         published = yield candidate
         if published is not None and published.kept:

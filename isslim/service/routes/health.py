@@ -21,7 +21,7 @@ async def live() -> Health:
 @router.get("/health/ready", summary="The service can answer")
 def ready(context: Context) -> Health:
     """Ok when database and storage can be read; anything else is a problem document."""
-    counts = context.queue.records.counts()
+    counts = context.queue.counts()
     models = len(context.models.bundles.manifests())
     return Health(status="ok", detail=f"{models} models, {counts['queued']} jobs queued")
 
@@ -29,7 +29,7 @@ def ready(context: Context) -> Health:
 @router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
 def metrics(context: Context) -> Response:
     """Request, queue and run latency by model, variant and device; job states; loaded models."""
-    for state, count in context.queue.records.counts().items():
+    for state, count in context.queue.counts().items():
         context.metrics.jobs.labels(state).set(count)
     context.metrics.models.set(context.models.count())
     context.metrics.model_bytes.set(context.models.memory_bytes())

@@ -17,7 +17,7 @@ import torch
 
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.store.bundles import BundleStore
-from isslim.store.queue import DbosJobQueue
+from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest, Job, JobState
@@ -55,7 +55,7 @@ class House:
 
     def __init__(self, home: Path) -> None:
         self.settings = StoreSettings(home=home)
-        self.queue = DbosJobQueue(self.settings)
+        self.queue = JobQueue(self.settings)
         self.worker: subprocess.Popen[bytes] | None = None
 
     def start(self, limit_bytes: int | None = None) -> None:

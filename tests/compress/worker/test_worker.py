@@ -22,7 +22,7 @@ from isslim.compress.worker.main import ID_IN_USE
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
 from isslim.store.liveness import FileLocks, locks_of
-from isslim.store.queue import DbosJobQueue
+from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.store.sweeps import SweepStore
 from isslim.types.inspection import Inspection, PendingInspection
@@ -87,7 +87,7 @@ class House:
         self.made = made
         self.runs = folder / "runs.txt"
         self.runs.touch()
-        self.queue = DbosJobQueue(self.settings)
+        self.queue = JobQueue(self.settings)
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def environment(self) -> dict[str, str]:
