@@ -151,8 +151,7 @@ class ModelTask(ABC, Generic[Model]):
 
     Attributes:
         task: what the manifest calls it.
-        usual_shapes: of the latencies that are published, the one that is spoken of first or
-            `PRIMARY_SHAPE`.
+        usual_shapes: of the published latencies, the primary one first, or `PRIMARY_SHAPE`.
         original: the uploaded model.
         recipe: what is asked for; its budget is settled.
         metric: what a loss is about.
@@ -350,8 +349,7 @@ class Trainer(ABC, Generic[Model]):
     """Trains copies of networks for the rounds of learn mode.
 
     Attributes:
-        slack: the loss of quality above the budget that a bold first cut may have before it is
-            distilled.
+        slack: loss above the budget that a bold first cut may have before it is distilled.
     """
 
     slack: ClassVar[float]
