@@ -1,4 +1,6 @@
-"""What a kind of model gives to the stages. A new kind implements this class and is chosen in `kinds/registry.py`.
+"""What the stages of a job need from a kind of model.
+
+A new kind implements `ModelTask` and registers itself in `kinds/registry.py`.
 
 A task holds the uploaded model and the data it is judged on. The stages ask it for moments, for a
 quick judgement of a candidate, for its proofs and its measurements; what a token, an answer or an
@@ -47,18 +49,34 @@ ProgressCallback = Callable[[float, str], None]
 
 
 class StageReport(Protocol):
-    """The pipeline's view of progress."""
+    """Receives the progress of a job."""
 
     def enter(self, name: str, message: str) -> None:
-        """Begins a stage."""
+        """Begins a stage.
+
+        Args:
+            name: one of the pipeline's stages, such as `search`.
+            message: what it is about to do.
+        """
 
     def progress(self, done: float, message: str) -> None:
-        """Progress inside it."""
+        """Reports progress within the current stage.
+
+        Args:
+            done: share of the stage that is done, 0 to 1.
+            message: what is being done.
+        """
 
 
 @dataclass(frozen=True)
 class Quality:
-    """A model's value in the task's metric, how much worse than the original it is, and how sure that is."""
+    """How good a model is.
+
+    Attributes:
+        value: in the task's metric.
+        loss: how much worse than the original, in the terms of the budget.
+        estimate: sample size and interval of the loss; None where none can be given.
+    """
 
     value: float
     loss: float
@@ -67,17 +85,18 @@ class Quality:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a task's model and data come from, a line each.
+    """Where the model and the data of a task come from, one line each.
 
     Attributes:
         layout: how the upload was read, what was dropped and what was assumed included.
-        random: the data was drawn: what the model does on real data was never looked at.
+        random: whether the data was generated, so that the model was never run on real data.
         dropped: what the file holds and the model does not use, by name.
-        assumed: what the file cannot show and was taken for granted.
-        not_judged: why no figure of quality stands on data that was not observed; None: it does.
+        assumed: what the file does not say and was assumed.
+        not_judged: why quality was not evaluated on data kept apart from calibration; None where
+            it was.
         judged_by: see `Provenance.judged_by`.
-        left_out: data that is not used, and why, a line each.
-        warnings: what else a verdict has to say of how it was judged.
+        left_out: data that was not used, and why.
+        warnings: further reservations about the evaluation, for the verdict.
     """
 
     layout: str
@@ -95,7 +114,14 @@ class Origin:
     def read(
         cls, reading: IngestReport, calibration: str, held_out: str, warnings: tuple[str, ...] = ()
     ) -> Origin:
-        """The origin of a checkpoint that was read in this way."""
+        """The origin of a checkpoint.
+
+        Args:
+            reading: how the checkpoint was read.
+            calibration: where the calibration data comes from.
+            held_out: where the held-out data comes from.
+            warnings: reservations about the evaluation.
+        """
         return cls(
             reading.line,
             calibration,
@@ -108,14 +134,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Published:
-    """What became of a candidate by the figures that are published.
+    """How a candidate fared in the measurements that would be published.
 
     Attributes:
-        kept: whether its float32 form keeps to the budget.
-        missed: whether its int8 form alone does not, though the original's would.
-        loss: of a budget of quality, what was compared with it (`isslim.types.quality.compared_loss`): of
-            the float32 form, or where only the int8 form missed the budget of that; None of other
-            budgets.
+        kept: whether its float32 form is within the budget.
+        missed: whether only its int8 form exceeds the budget, though the original's int8 form does
+            not.
+        loss: what was compared with a quality budget (`isslim.types.quality.compared_loss`): the
+            loss of the float32 form or, where only int8 missed the budget, of the int8 form. None
+            for budgets of size and speed.
     """
 
     kept: bool
@@ -125,16 +152,16 @@ class Published:
 
 @dataclass(frozen=True)
 class Candidate(Generic[Model]):
-    """A smaller network, proven equal to what it was cut from.
+    """A smaller network, verified against the network that it was cut from.
 
     Attributes:
         network: in evaluation mode.
-        kept: per axis, which of the original's components it has, ascending.
-        checks: the proofs of its cuts.
-        curve: everything that was tried on the way.
-        description: what training did, in a line; None without any.
-        epochs: of learning.
-        cautions: what the report should say of the data that it was cut by.
+        kept: per axis the indices (K,) of the original's components that are left, ascending.
+        checks: the verifications of its cuts.
+        curve: every size that was tried.
+        description: what training did, in one line; None without training.
+        epochs: the epochs of learn mode.
+        cautions: reservations about the calibration data, for the report.
     """
 
     network: Model
@@ -147,18 +174,20 @@ class Candidate(Generic[Model]):
 
 
 class ModelTask(ABC, Generic[Model]):
-    """An uploaded model, the data it is judged on, and everything that can be done with both.
+    """An uploaded model, the data it is evaluated on, and everything that can be done with both.
 
     Attributes:
-        task: what the manifest calls it.
-        usual_shapes: of the published latencies, the primary one first, or `PRIMARY_SHAPE`.
+        task: the kind's name in the manifest.
+        usual_shapes: shapes at which latency is published by default; the first one, or
+            `PRIMARY_SHAPE` where it is among them, is the primary shape.
         original: the uploaded model.
-        recipe: what is asked for; its budget is settled.
-        metric: what a loss is about.
-        text: how texts are read; of a language model.
-        evaluation: the operator's command that judges, in a line; None: the held-out data does.
-        costly: whether a judgement takes so long that none should be asked for in vain.
-        may_narrow: whether the original can have a bottleneck before its decoder.
+        recipe: what was asked for, with the budget resolved.
+        metric: the metric of the quality budget.
+        text: how texts are tokenized; None for kinds that read no text.
+        evaluation: the operator's evaluation command in one line; None where held-out data is used.
+        costly: whether one evaluation is so expensive that needless ones must be avoided.
+        may_narrow: whether a bottleneck may be inserted before the decoder.
+        origin: where model and data come from.
     """
 
     task: ClassVar[Task]
@@ -173,40 +202,48 @@ class ModelTask(ABC, Generic[Model]):
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """Of the latencies that are published: those that the recipe names, or the usual ones."""
+        """Shapes at which latency is published: those of the recipe, or the usual ones."""
         return (
             tuple(Shape(each.steps, each.batch) for each in self.recipe.shapes) or self.usual_shapes
         )
 
     @property
     def primary_shape(self) -> Shape:
-        """Of the latency that is spoken of, and that a speed budget is about."""
+        """The shape of the headline latency, which a speed budget applies to."""
         usual = Shape(*PRIMARY_SHAPE)
         return usual if not self.recipe.shapes and usual in self.shapes else self.shapes[0]
 
     @property
     def evaluation(self) -> str | None:
-        """See the class."""
+        """The operator's evaluation command in one line; None where held-out data is used."""
         return None
 
     @abstractmethod
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
-        """What calibration data says of the original."""
+        """Runs the original on the calibration data and collects the moments of its activations.
+
+        Args:
+            progress: called with the share done and a message.
+        """
 
     @abstractmethod
     def evaluate(self, network: Model) -> Quality:
-        """A quick estimate on the held-out data, the same for original and candidates."""
+        """Quick estimate on held-out data, made in the same way for original and candidates."""
 
     def calibration_loss(self, network: Model) -> float | None:
-        """How much worse than the original on the calibration data; None where that is not judged.
+        """Loss on the calibration data, for choosing what to remove; None where not available.
 
-        For choosing what to remove: it is fitted to by that, and no figure of quality.
+        The choice is fitted to it, so it is never published as a figure of quality.
         """
         return None
 
     @abstractmethod
     def verify_removal(self, before: Model, pruned: Pruned) -> CheckRecord:
-        """The pruned network against the network before it with the removed components held at zero.
+        """Compares the pruned network with the original whose removed components are held at zero.
+
+        Args:
+            before: the network that was pruned.
+            pruned: what was removed, and the arrays of both networks.
 
         Raises:
             VerificationFailed: when an output differs by more than the tolerance.
@@ -214,11 +251,21 @@ class ModelTask(ABC, Generic[Model]):
 
     @abstractmethod
     def export(self, network: Model, path: Path) -> None:
-        """Writes a network as an ONNX graph in float32."""
+        """Writes a network as an ONNX graph in float32.
+
+        Args:
+            network: the original or a candidate.
+            path: the file to write.
+        """
 
     @abstractmethod
     def verify_export(self, path: Path, network: Model, name: str) -> CheckRecord:
-        """A float32 graph in ONNX Runtime against the network that it was made of.
+        """Compares a float32 graph in ONNX Runtime with the network that it was exported from.
+
+        Args:
+            path: the graph.
+            network: what it was exported from.
+            name: the variant, for the record.
 
         Raises:
             VerificationFailed: when an output differs by more than the tolerance.
@@ -226,60 +273,76 @@ class ModelTask(ABC, Generic[Model]):
 
     @abstractmethod
     def quantize(self, network: Model, source: Path, target: Path, form: Form) -> EightBit:
-        """Writes an int8 form of a network.
+        """Writes the int8 form of a network.
 
         Args:
-            network: the original or a candidate; both are prepared by the same code.
+            network: the original or a candidate; both are quantized by the same code.
             source: its float32 graph, as `export` wrote it.
-            target: the file to write; none where nothing takes 8 bits.
-            form: how weights do.
+            target: the file to write; not written where nothing can be quantized.
+            form: how weights are quantized.
         """
 
     @abstractmethod
     def glance(self, path: Path) -> float | None:
-        """A quick look at a graph through the runtime, to compare graphs of one network.
+        """Quick score of a graph in the runtime, to compare graphs of one network.
 
         Returns:
-            A number of which less is better: the difference of two is what one graph loses more
-            than the other, in the terms of the budget. None where even that would take too long.
+            A score of which lower is better; the difference of two scores is a difference of loss,
+            in the terms of the budget. None where even that would take too long.
         """
 
     @abstractmethod
     def measure(self, path: Path) -> dict[str, float]:
-        """Metrics of a graph on the held-out data, through the code that the service answers with."""
+        """Metrics of a graph on the held-out data, computed by the code that the service uses."""
 
     @abstractmethod
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
-        """How much worse measured metrics are than the original's, in the budget's terms."""
+        """How much worse measured metrics are than the original's, in the terms of the budget.
+
+        Args:
+            metrics: of a variant.
+            original: of the original.
+        """
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
-        """How sure the loss of a measured graph is; None where no interval can be told."""
+        """Sample size and 95 % interval of a measured graph's loss; None where there is none.
+
+        Args:
+            path: the graph.
+            original: the original's graph.
+        """
         return None
 
     def states(self, path: Path) -> StatesRecord | None:
-        """What becomes of the states that a graph gives back; None where it gives none."""
+        """How the states that a graph returns compare with the original's; None without states."""
         return None
 
     @abstractmethod
     def compare(
         self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
     ) -> dict[str, LatencyRecord]:
-        """Times graphs at a shape on one thread, interleaved with the one called `original`."""
+        """Times graphs on one thread, each interleaved with the one named `original`.
+
+        Args:
+            paths: graphs by variant name.
+            shape: steps and batch of a run.
+            pairs: how many pairs of runs; None: as many as the clock needs.
+        """
 
     @abstractmethod
     def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
-        """Where the parameters and the work of a network of these sizes are."""
+        """How parameters and multiply-adds divide over the parts of a network of these sizes."""
 
     @abstractmethod
     def save_companions(self, folder: Path) -> None:
         """Writes what the service needs beside the graphs, such as the tokenizer."""
 
     def parameters(self, declaration: NetworkAxes) -> int:
-        """How many parameters a network of these sizes has."""
+        """Number of parameters of a network of these sizes."""
         return axes.parameters(declaration)
 
     def layers(self) -> list[LayerRecord]:
-        """The original's groups of components, and which of them the recipe lets shrink."""
+        """The axes of the original, and which of them the recipe lets shrink."""
         declaration = self.original.declaration()
         shrinking = self.prunable(declaration)
         return [
@@ -288,22 +351,22 @@ class ModelTask(ABC, Generic[Model]):
         ]
 
     def notes(self) -> list[str]:
-        """What the report should say besides: parts that were left alone, and why."""
+        """Notes for the report: parts that were left alone, and why."""
         return []
 
     def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
-        """What graphs answer to a few of the held-out inputs, through the code that the service answers with.
+        """Answers of graphs to a few held-out inputs, computed by the code that the service uses.
 
         Args:
-            paths: the graphs, in the order of the answers.
+            paths: graphs by variant, in the order of the answers.
 
         Returns:
-            Nothing where answers are not for people to read.
+            An empty list for kinds whose outputs are not meant to be read by people.
         """
         return []
 
     def is_tied(self, declaration: NetworkAxes) -> bool:
-        """Whether output and input share one matrix."""
+        """Whether embedding and decoder share one matrix."""
         return False
 
     def prunable(self, declaration: NetworkAxes) -> list[str]:
@@ -311,13 +374,26 @@ class ModelTask(ABC, Generic[Model]):
         return list(declaration.axes)
 
     def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
-        """What a speed budget values removals by; None: by multiply-adds."""
+        """Cost model of a speed budget: from sizes to seconds. None: multiply-adds are counted.
+
+        Args:
+            work: the job's folder.
+            progress: called with the share done and a message.
+        """
         return None
 
     def finetune(
         self, network: Model, folder: Path, progress: ProgressCallback
     ) -> tuple[Model, str]:
-        """Distils the original into a small network for the recipe's minutes; returns it and what happened in a line.
+        """Distils the original into a small network for the recipe's minutes.
+
+        Args:
+            network: the small network.
+            folder: for checkpoints, from which a killed job resumes.
+            progress: called with the share done and a message.
+
+        Returns:
+            The tuned network, and what happened in one line.
 
         Raises:
             ModeUnavailable: when this kind of model is not trained here.
@@ -325,7 +401,7 @@ class ModelTask(ABC, Generic[Model]):
         raise ModeUnavailable(f"a {self.task} cannot be fine-tuned: leave `finetune_minutes` out")
 
     def trainer(self) -> Trainer[Model]:
-        """What the rounds of learn mode train with, on data of the user's.
+        """The trainer of learn mode, on the training data of this task.
 
         Raises:
             ModeUnavailable: when this kind of model is not trained here.
@@ -338,7 +414,13 @@ class ModelTask(ABC, Generic[Model]):
 
 @dataclass(frozen=True)
 class TrainingResult(Generic[Model]):
-    """A trained network, its epochs, and per axis that lost components which of the given network's are left."""
+    """What training returns.
+
+    Attributes:
+        network: trained, in evaluation mode.
+        epochs: one record per epoch.
+        kept: per axis that lost components, the indices (K,) that are left, ascending.
+    """
 
     network: Model
     epochs: list[EpochPoint]
@@ -346,10 +428,10 @@ class TrainingResult(Generic[Model]):
 
 
 class Trainer(ABC, Generic[Model]):
-    """Trains copies of networks for the rounds of learn mode.
+    """Trains copies of networks in the rounds of learn mode.
 
     Attributes:
-        slack: loss above the budget that a bold first cut may have before it is distilled.
+        slack: loss above the budget that the first, boldest cut may have before distillation.
     """
 
     slack: ClassVar[float]
@@ -357,15 +439,15 @@ class Trainer(ABC, Generic[Model]):
     @property
     @abstractmethod
     def data_description(self) -> str:
-        """How much data there is to train on, in words."""
+        """How much training data there is, in words."""
 
     @abstractmethod
     def fresh(self) -> Model:
-        """The original's architecture and sizes with random weights, for a learner that begins at nothing."""
+        """A network of the original's architecture and sizes with random weights."""
 
     @abstractmethod
     def collect_activations(self, network: Model) -> ActivationStatistics:
-        """Moments over the training data, as much of it as calibration takes."""
+        """Moments of activations over a calibration-sized part of the training data."""
 
     @abstractmethod
     def distil(
@@ -376,7 +458,14 @@ class Trainer(ABC, Generic[Model]):
         checkpoint: Path,
         progress: ProgressCallback,
     ) -> TrainingResult[Model]:
-        """Trains a copy with the original as teacher; resumed from the checkpoint if it is there.
+        """Trains a copy with the original as teacher.
+
+        Args:
+            network: what to train; it is left as it is.
+            epochs: over the training data.
+            round_: number of the round, which seeds it.
+            checkpoint: written on the way, and resumed from where it exists.
+            progress: called with the share done and a message.
 
         Raises:
             FloatingPointError: when it diverges.
@@ -392,9 +481,17 @@ class Trainer(ABC, Generic[Model]):
         checkpoint: Path,
         progress: ProgressCallback,
     ) -> TrainingResult[Model]:
-        """Trains a copy with the recipe's learner, which takes `share` of the components away.
+        """Trains a copy with the recipe's structure learner.
+
+        Args:
+            network: what to train; it is left as it is.
+            share: of the components that the learner is to remove, 0 to 1.
+            epochs: over the training data.
+            round_: number of the round, which seeds it.
+            checkpoint: written on the way, and resumed from where it exists.
+            progress: called with the share done and a message.
 
         Raises:
             FloatingPointError: when it diverges.
-            ModeUnavailable: when the learner is not one of such networks.
+            ModeUnavailable: when the learner does not work on such networks.
         """

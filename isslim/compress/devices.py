@@ -1,7 +1,7 @@
-"""Where networks are trained and judged: on the GPU where there is one. Everything else is done on the processor.
+"""Where networks are trained and evaluated: on the GPU if there is one, all else on the CPU.
 
-A network lives on the processor and goes to the device for as long as it works there: what is
-written, compared or proven never has to ask where a network is.
+A network lives on the CPU and is moved to the device only while it works there, so that code that
+writes, compares or verifies networks need not ask where they are.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ FAULTS = (torch.AcceleratorError, torch.OutOfMemoryError)
 
 
 def device_named(name: str = "auto") -> torch.device:
-    """The device of a name: `cpu`, `cuda`, `cuda:1`, or `auto`: a GPU if there is one.
+    """The device of a name.
+
+    Args:
+        name: `cpu`, `cuda`, `cuda:1`, or `auto`: a GPU if there is one, else the CPU.
 
     Raises:
-        ValueError: when it is not there.
+        ValueError: when torch sees no such device.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
@@ -33,24 +36,31 @@ def device_named(name: str = "auto") -> torch.device:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network is."""
+    """The device that a network's parameters are on."""
     return next(network.parameters()).device
 
 
 def random_state(device: torch.device) -> Tensor | None:
-    """Of a GPU's generator; None: the device draws by torch's own."""
+    """State of a GPU's random generator; None for the CPU, which uses torch's global one."""
     return torch.cuda.get_rng_state() if device.type == "cuda" else None
 
 
 def restore_random_state(device: torch.device, state: Tensor | None) -> None:
-    """What `random_state` gave; of another kind of device it says nothing here."""
+    """Restores what `random_state` returned.
+
+    A state of another kind of device is ignored: a run may resume on a machine without a GPU.
+
+    Args:
+        device: where the network is now.
+        state: as `random_state` returned it.
+    """
     if state is not None and device.type == "cuda":
         torch.cuda.set_rng_state(state)
 
 
 @contextmanager
 def placed(*networks: nn.Module) -> Iterator[torch.device]:
-    """Within it the networks are on the device of `auto`, afterwards where they were.
+    """Moves networks to the device of `auto` for the duration of the context, then back.
 
     Raises:
         DeviceFailed: when the device is lost or its memory is full; the networks are then of no
@@ -68,6 +78,6 @@ def placed(*networks: nn.Module) -> Iterator[torch.device]:
                 network.to(place)
     except FAULTS as fault:
         raise DeviceFailed(
-            f"the device '{there}' failed: {fault}; nothing was published. Ask again, or start the worker with "
-            "CUDA_VISIBLE_DEVICES= (empty) to let it train on the processor"
+            f"the device '{there}' failed: {fault}; nothing was published. Ask again, or start the "
+            "worker with CUDA_VISIBLE_DEVICES= (empty) to let it train on the processor"
         ) from fault

@@ -1,4 +1,4 @@
-"""Errors of the worker that are answers for the person who uploaded.
+"""Errors of the worker that are reported to the person who uploaded the model.
 
 CompressError
 |-- UnreadableUpload     a file is truncated, of an unknown form, or a bomb
@@ -7,20 +7,20 @@ CompressError
 |-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
 |-- BadWeights           a parameter is not finite
 |-- TextUnusable         a text cannot be used with this vocabulary
-|-- EvaluationUnknown    the recipe names an evaluation that the worker's operator has not configured
+|-- EvaluationUnknown    the recipe names an evaluation that the operator has not configured
 |-- EvaluationFailed     the command of an evaluation gives no number
 |-- RunsUnusable         a graph cannot be run on the recorded inputs, or they hold NaN and the like
-|-- OutputsUnusable      no output of a graph can tell a compressed one from a destroyed one
-|-- NothingToJudge       a budget of quality, and nothing that was not observed to judge it on
-|-- CheckFailed          the model is not the one that the sender's own check is of
-|-- CheckUnusable        a check of the sender's own cannot be done
+|-- OutputsUnusable      no output of a graph can be compared
+|-- NothingToJudge       a quality budget without data to evaluate it on
+|-- CheckFailed          the model fails the sender's own check
+|-- CheckUnusable        the sender's own check cannot be done
 |-- WrongBudget          a budget of another kind of model
 |-- ModeUnavailable      a mode or option that this kind of model does not have
 |-- NothingRemovable     no unit can go; the issues say why
-|-- BudgetNotMet         no model keeps to the budget; carries the curve
+|-- BudgetNotMet         no smaller model is within the budget; carries the curve
 |-- TooLargeToExport     the weights do not fit one ONNX file
-|-- GraphNotUnderstood   an ONNX file has no recurrent layers that can be read, or holds what is not understood
-|-- VerificationFailed   a proof failed; nothing was published
+|-- GraphNotUnderstood   an ONNX file has no recurrent layers, or something is not supported
+|-- VerificationFailed   a verification failed; nothing was published
 |-- DeviceFailed         the GPU is lost, or its memory is full
 """
 
@@ -33,7 +33,7 @@ from isslim.types.problem import Problem
 
 
 class CompressError(Exception):
-    """Root of the worker's answers.
+    """Base class of the errors that a job reports.
 
     Attributes:
         kind: stable slug.
@@ -50,7 +50,7 @@ class CompressError(Exception):
         super().__init__(detail)
 
     def problem(self) -> Problem:
-        """The same, as the job shows it."""
+        """The error as a problem document (RFC 9457)."""
         return Problem(kind=self.kind, title=self.title, detail=self.detail, issues=self.issues)
 
 
@@ -91,25 +91,25 @@ class TextUnusable(CompressError):
 
 
 class RunsUnusable(CompressError):
-    """A graph cannot be run on the recorded inputs, or on none that could be drawn."""
+    """A graph cannot be run on the recorded inputs, or on random ones."""
 
     kind, title = "inputs-unusable", "The graph cannot be run on these inputs"
 
 
 class OutputsUnusable(CompressError):
-    """No output can be compared: they are random, not finite, or do not see what would be removed."""
+    """No output can be compared: all are random, not finite, or independent of what would go."""
 
     kind, title = "outputs-unusable", "The graph's outputs cannot be compared"
 
 
 class NothingToJudge(CompressError):
-    """A budget of quality cannot be kept: everything that was sent had to be observed."""
+    """A quality budget cannot be evaluated: all data that was sent is needed for calibration."""
 
     kind, title = "nothing-to-judge", "There is nothing to judge the quality on"
 
 
 class EvaluationUnknown(CompressError):
-    """A recipe's metric names an evaluation that this worker does not have."""
+    """The recipe's metric names an evaluation that this worker does not have."""
 
     kind, title = "evaluation-unknown", "The evaluation is not known"
 
@@ -121,19 +121,19 @@ class EvaluationFailed(CompressError):
 
 
 class CheckFailed(CompressError):
-    """The model as it was read is not the one that the sender's own check is of."""
+    """The model as it was read fails the sender's own check."""
 
     kind, title = "check-failed", "The model is not the one that your check is of"
 
 
 class CheckUnusable(CompressError):
-    """A check of the sender's own cannot be done."""
+    """The sender's own check cannot be done."""
 
     kind, title = "check-unusable", "Your check cannot be done"
 
 
 class WrongBudget(CompressError):
-    """A budget says nothing of this kind of model."""
+    """The budget does not apply to this kind of model."""
 
     kind, title = "wrong-budget", "The budget does not fit the model"
 
@@ -151,10 +151,10 @@ class NothingRemovable(CompressError):
 
 
 class BudgetNotMet(CompressError):
-    """No model keeps to the budget.
+    """No smaller model is within the budget.
 
     Attributes:
-        curve: everything that was tried.
+        curve: every size that was tried.
     """
 
     kind, title = "budget-not-met", "No model keeps to the budget"
@@ -167,7 +167,7 @@ class BudgetNotMet(CompressError):
 
 
 class TrainingDiverged(CompressError, FloatingPointError):
-    """The loss stops being a number, however often the run is rolled back and its steps are made smaller.
+    """The loss is not finite even after several rollbacks with smaller steps.
 
     Attributes:
         issues: every rollback, one line each.
@@ -207,6 +207,6 @@ class DeviceFailed(CompressError):
 
 
 class VerificationFailed(CompressError):
-    """A proof failed; nothing was published."""
+    """A verification failed; nothing was published."""
 
     kind, title = "verification-failed", "The proof failed"

@@ -39,19 +39,29 @@ from isslim.types.provenance import Provenance
 from isslim.types.report import Report
 
 INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "dot", "i8mm")
-"""What the speed of int8 depends on: x86's, then ARM's. Without them a product takes several
-instructions."""
+"""Instruction sets that the speed of int8 depends on: of x86, then of ARM."""
 
 Progress = Callable[[str, float, str], None]
 
 
 class Stages:
-    """Reports progress and keeps the wall time of each stage. Shares of the whole are rough, and only for the bar."""
+    """Reports progress and keeps the wall time of each stage.
 
+    Args:
+        progress: called with the stage, the share of the whole job done (0 to 1) and a message.
+    """
+
+    # Start and end of each stage as shares of the job; rough, for the progress bar only.
     SHARES: ClassVar = {
-        "ingest": (0.0, 0.05), "observe": (0.05, 0.15), "search": (0.15, 0.4), "fine-tune": (0.4, 0.7),
-        "learn": (0.05, 0.7), "export": (0.7, 0.75), "measure": (0.75, 0.97), "publish": (0.97, 1.0),
-    }  # fmt: skip
+        "ingest": (0.0, 0.05),
+        "observe": (0.05, 0.15),
+        "search": (0.15, 0.4),
+        "fine-tune": (0.4, 0.7),
+        "learn": (0.05, 0.7),
+        "export": (0.7, 0.75),
+        "measure": (0.75, 0.97),
+        "publish": (0.97, 1.0),
+    }
 
     def __init__(self, progress: Progress) -> None:
         self.seconds: dict[str, float] = {}
@@ -59,23 +69,33 @@ class Stages:
         self._name, self._since = "", time.monotonic()
 
     def enter(self, name: str, message: str) -> None:
-        """Begins a stage; the one before it ends."""
+        """Begins a stage and ends the one before it.
+
+        Args:
+            name: one of `SHARES`.
+            message: what is about to be done.
+        """
         self.note()
         self._name, self._since = name, time.monotonic()
         self.progress(0.0, message)
 
     def note(self) -> None:
-        """Writes down the time that the current stage has taken so far."""
+        """Records the seconds that the current stage has taken so far."""
         if self._name:
             self.seconds[self._name] = round(time.monotonic() - self._since, 2)
 
     def progress(self, done: float, message: str) -> None:
-        """Progress inside the current stage: `done` from 0 to 1."""
+        """Reports progress within the current stage.
+
+        Args:
+            done: share of the stage, 0 to 1.
+            message: what is being done.
+        """
         start, end = self.SHARES[self._name]
         self._progress(self._name, start + done * (end - start), message)
 
 
-def run(
+def run(  # noqa: PLR0913 - a whole job: everything that it takes from outside, by name
     request: CompressionRequest,
     inputs: UploadedFiles,
     work: Path,
@@ -93,20 +113,19 @@ def run(
         report: called with stage, share of the whole done (0 to 1) and a message.
         bundles: where the bundle goes.
         evaluations: commands that the recipe's metric may name.
-        on_inspection: called once with what was understood of the upload, before anything else is done with
-            it.
+        on_inspection: called once with what was understood of the upload, before any work on it.
 
     Returns:
         The bundle's id.
 
     Raises:
-        CompressError: an answer for the person who uploaded; nothing was published.
+        CompressError: reported to the person who uploaded; nothing was published.
     """
     torch.manual_seed(request.recipe.seed)
     stages = Stages(report)
     stages.enter("ingest", "reading the model")
     task, inspection = begin(inputs, request.recipe, on_inspection, evaluations)
-    task.evaluate(task.original)  # remembered by the task; what cannot be judged ends here
+    task.evaluate(task.original)  # cached by the task; fails early if it cannot
     return _compress(task, inspection, request, work, stages, bundles)
 
 
@@ -161,7 +180,7 @@ def _compress(
 
 @dataclass(frozen=True)
 class _Choice(Generic[Model]):
-    """A candidate whose graphs lie in `folder`, measured."""
+    """A measured candidate and the folder of its graphs."""
 
     found: Candidate[Model]
     measured: Measured
@@ -169,9 +188,9 @@ class _Choice(Generic[Model]):
 
 
 def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model]:
-    """The candidate to publish: the smallest that keeps to the budget in both forms, or in float32 where none does.
+    """The candidate to publish: the smallest within the budget in both forms, else in float32.
 
-    Where training is asked for, the int8 form alone is no reason to prefer a larger model.
+    Where training was asked for, a larger model is not preferred for the sake of its int8 form.
     """
     best: _Choice[Model] | None = None
     trains = task.recipe.mode == "learn" or task.recipe.finetune_minutes > 0
