@@ -23,13 +23,14 @@ from typing import ClassVar, Generic
 import torch
 
 from isslim.compress.card.card import write_card
-from isslim.compress.contract import Candidate, Model, ModelTask, Origin
+from isslim.compress.contract import Candidate, ModelTask, Origin
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.measurement.measure import Measured, best_compressed, measure
 from isslim.compress.processes.command_metrics import Evaluations
 from isslim.compress.pruning import axes
+from isslim.compress.pruning.network import Model
 from isslim.compress.search.candidates import candidates
 from isslim.store.bundles import BundleStore, seal
 from isslim.types.inspection import Inspection

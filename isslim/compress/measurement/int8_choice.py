@@ -17,7 +17,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TypeVar
 
-from isslim.compress.contract import Model, ModelTask
+from isslim.compress.contract import ModelTask
 from isslim.compress.export.quantize import (
     EMBEDDING,
     FORMS,
@@ -28,6 +28,7 @@ from isslim.compress.export.quantize import (
     EightBit,
     Form,
 )
+from isslim.compress.pruning.network import Model
 from isslim.types.quality import DEFAULT_BUDGETS
 
 NOTHING = 1 / 20

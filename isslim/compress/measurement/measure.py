@@ -12,10 +12,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from isslim.compress.contract import Model, ModelTask, Published, StageReport
+from isslim.compress.contract import ModelTask, Published
 from isslim.compress.measurement.int8_choice import Int8Choice, write_int8
 from isslim.compress.measurement.reservations import reservations
 from isslim.compress.measurement.verdict import conclude
+from isslim.compress.progress import StageReport
+from isslim.compress.pruning.network import Model
 from isslim.types.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
 from isslim.types.quality import MetricFormat, compared_loss, keeps, metric_format_of
 from isslim.types.report import Conclusions

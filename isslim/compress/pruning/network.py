@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
 from isslim.types.manifest import Architecture
@@ -23,3 +23,6 @@ class Network(Protocol):
 
     def rebuilt(self, arrays: Arrays) -> Self:
         """A network of the same architecture with the sizes and values of `arrays`."""
+
+
+Model = TypeVar("Model", bound=Network)

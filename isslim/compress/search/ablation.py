@@ -14,8 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from isslim.compress.contract import Model, ModelTask, ProgressCallback
+from isslim.compress.contract import ModelTask
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
+from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan
 
 MAX_SECONDS = 90.0

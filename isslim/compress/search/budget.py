@@ -20,10 +20,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic
 
-from isslim.compress.contract import Model, ModelTask, ProgressCallback, Quality
+from isslim.compress.contract import ModelTask, Quality
 from isslim.compress.errors import BudgetNotMet
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Arrays, NetworkAxes
+from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import Probe, Pruned, RemovalPlan, bisect_share, prune
 from isslim.compress.pruning.repair import Correction
 from isslim.types.manifest import CurvePoint

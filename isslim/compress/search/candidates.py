@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from isslim.compress.contract import Candidate, Model, ModelTask, Published, Quality, StageReport
+from isslim.compress.contract import Candidate, ModelTask, Published, Quality
 from isslim.compress.errors import BudgetNotMet
+from isslim.compress.progress import StageReport
 from isslim.compress.pruning.moments import shortages
+from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
 from isslim.compress.pruning.repair import Correction
 from isslim.compress.search.ablation import rank_by_ablation

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isslim.compress.contract import Model
+from isslim.compress.pruning.network import Model
 from isslim.compress.training.checkpoints import write_whole
 from isslim.types.manifest import CurvePoint, EpochPoint
 

@@ -30,22 +30,15 @@ from typing import Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.contract import (
-    Candidate,
-    Model,
-    ModelTask,
-    ProgressCallback,
-    Quality,
-    StageReport,
-    Trainer,
-    TrainingResult,
-)
+from isslim.compress.contract import Candidate, ModelTask, Quality
 from isslim.compress.errors import BudgetNotMet, TrainingDiverged
+from isslim.compress.progress import ProgressCallback, StageReport
 from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.network import Network
+from isslim.compress.pruning.network import Model, Network
 from isslim.compress.pruning.ranking import Pruned, rank_components
 from isslim.compress.search.budget import MIN_GAIN, find_within_budget, gain
 from isslim.compress.search.round_state import RoundState, read_state, write_state
+from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.types.manifest import CurvePoint, EpochPoint
 from isslim.types.quality import METRIC_FORMATS, SLACK, compared_loss
 from isslim.types.recipe import Recipe

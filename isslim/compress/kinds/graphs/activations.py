@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.contract import ProgressCallback
 from isslim.compress.kinds.graphs.running import temporary_session
 from isslim.compress.kinds.graphs.values import OVERFLOWING, refuse_many
 from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.moments import ActivationStatistics, Moments, Sums, add_observations
 from isslim.runtime.graphs.recorded_inputs import NamedArrays
 

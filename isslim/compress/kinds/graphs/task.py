@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
 
-from isslim.compress.contract import ModelTask, Origin, ProgressCallback, Quality
+from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import (
     GraphNotUnderstood,
     ModeUnavailable,
@@ -40,6 +40,7 @@ from isslim.compress.kinds.graphs.streams import returned_states, stream_of
 from isslim.compress.kinds.graphs.understanding import layers_of, understood
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.processes.command_metrics import Evaluations, Evaluator
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.contract import ModelTask, Origin, ProgressCallback, Quality
+from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import TextUnusable
 from isslim.compress.export.quantize import EightBit, Form, quantize
 from isslim.compress.ingest.reading import IngestReport
@@ -25,6 +25,7 @@ from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.verification import verify_graph, verify_removal
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import torch
 
-from isslim.compress.contract import ProgressCallback, Trainer, TrainingResult
 from isslim.compress.devices import placed
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.networks.contract import LanguageModel
@@ -24,6 +23,7 @@ from isslim.compress.kinds.language.training.plan import (
     distilling,
     distilling_dropout,
 )
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.statistics.pieces import spread_pieces
@@ -33,6 +33,7 @@ from isslim.compress.training.learners.group_lasso import PaperGroupLasso
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.resuming import resumed
+from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.types.manifest import EpochPoint
 from isslim.types.recipe import Recipe
 

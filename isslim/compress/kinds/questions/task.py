@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from isslim.compress.contract import ModelTask, Origin, ProgressCallback, Quality
+from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import TextUnusable, VerificationFailed
 from isslim.compress.export.quantize import EightBit, Form, quantize
 from isslim.compress.ingest.reading import IngestReport
@@ -29,6 +29,7 @@ from isslim.compress.kinds.questions.sampling import sample_answers
 from isslim.compress.kinds.questions.sizes import parts
 from isslim.compress.kinds.questions.squad import read_squad
 from isslim.compress.kinds.questions.trainer import QuestionTrainer
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import torch
 
-from isslim.compress.contract import ProgressCallback, Trainer, TrainingResult
 from isslim.compress.devices import placed
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.language.trainer import FRESH_READER_RATE, FRESH_WAIT
@@ -17,10 +16,12 @@ from isslim.compress.kinds.questions.examples import Questions
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.plan import QuestionPlan, ReaderTrainingOutcome
 from isslim.compress.kinds.questions.training import train_reader
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.training.hooks import WeightLearner
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.resuming import resumed
+from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.types.manifest import EpochPoint
 from isslim.types.recipe import Recipe
 
