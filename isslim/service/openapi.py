@@ -6,8 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from isslim.service.problems import MEDIA_TYPE, ProblemDocument
-from isslim.service.schemas.graphs import GraphRequest
+from isslim.service.problems import MEDIA_TYPE
+from isslim.types.schemas.graphs import GraphRequest
+from isslim.types.schemas.problems import ProblemDocument
 
 _REFERENCE = "#/components/schemas/"
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")

@@ -10,7 +10,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -33,24 +32,9 @@ from isslim.store.errors import (
     Unavailable,
     UnsafePath,
 )
+from isslim.types.schemas.problems import ProblemDocument
 
 MEDIA_TYPE = "application/problem+json"
-
-
-class ProblemDocument(BaseModel):
-    """What every error looks like."""
-
-    type: str = Field(description="stable slug of the kind of problem", examples=["not-found"])
-    title: str = Field(
-        description="the kind of problem in words", examples=["There is no such thing"]
-    )
-    status: int = Field(description="HTTP status", examples=[404])
-    detail: str = Field(
-        description="what is wrong with this request", examples=["there is no model 'nope'"]
-    )
-    errors: list[dict[str, Any]] = Field(
-        default=[], description="every issue found", examples=[[{"detail": "..."}]]
-    )
 
 
 class RequestError(Exception):

@@ -25,10 +25,10 @@ from isslim.runtime.graphs.shapes import Shape
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.service.problems import RequestError
-from isslim.service.schemas.common import LatencyResponse
 from isslim.service.serving.latency_cache import MAX_WAITING, LatencyCache
 from isslim.service.settings import ServiceSettings
 from isslim.store.bundles import BundleStore
+from isslim.types.schemas.models import LatencyResponse
 from tests.compress.worker.test_supervision import locked
 from tests.conftest import Published, Trained
 from tests.service.test_routes import problem

@@ -26,10 +26,10 @@ from isslim.runtime.errors import TextRefused
 from isslim.runtime.questions.question_tokenizer import PassageCodec, token_spans
 from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.runtime.questions.spans import best_spans
+from isslim.types.schemas.questions import MAX_ANSWER_TOKENS
 
 WINDOW_TOKENS, STRIDE_TOKENS = 400, 200
 """Training saw no context of more than 400 tokens."""
-MAX_ANSWER_TOKENS = 30
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 
 from isslim.service import uploads as intake
 from isslim.service.context import Context
-from isslim.service.problems import ProblemDocument
 from isslim.types.jobs import CompressionRequest, Job, UploadRef
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(tags=["compress"])
 

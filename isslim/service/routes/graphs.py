@@ -16,23 +16,16 @@ from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import NamedArrays, read_runs
 from isslim.runtime.registry import LoadedGraph
 from isslim.service.context import AppContext, Context
-from isslim.service.problems import ProblemDocument, RequestError
-from isslim.service.schemas.common import ModelName
-from isslim.service.schemas.graphs import (
-    GraphRequest,
-    GraphResponse,
-    QueryDevice,
-    QueryOutputs,
-    QueryVariants,
-    RunTimes,
-    VariantRun,
-)
+from isslim.service.parameters import ModelName, QueryDevice, QueryOutputs, QueryVariants
+from isslim.service.problems import RequestError
 from isslim.service.serving.executor import RunLabels
 from isslim.service.timing import json_with_server_timing, server_timing
 from isslim.service.uploads import refusal
 from isslim.types.arrays import dump_npz
 from isslim.types.manifest import VariantName
 from isslim.types.quality import output_change
+from isslim.types.schemas.graphs import GraphRequest, GraphResponse, RunTimes, VariantRun
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(tags=["score"])
 JSON, NPZ = "application/json", ("application/x-npz", "application/octet-stream")

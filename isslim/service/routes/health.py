@@ -7,7 +7,7 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from isslim.service.context import Context
-from isslim.service.schemas.common import Health
+from isslim.types.schemas.models import Health
 
 router = APIRouter(tags=["health"])
 

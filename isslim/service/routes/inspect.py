@@ -11,10 +11,11 @@ from starlette.concurrency import run_in_threadpool
 
 from isslim.service import uploads as intake
 from isslim.service.context import AppContext, Context
-from isslim.service.problems import ProblemDocument, RequestError
-from isslim.service.schemas.common import InspectionId
+from isslim.service.parameters import InspectionId
+from isslim.service.problems import RequestError
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, UploadRef
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(tags=["inspect"])
 POLL_SECONDS = (0.05, 0.1, 0.2)

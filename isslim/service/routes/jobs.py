@@ -11,9 +11,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from isslim.service.context import Context
-from isslim.service.problems import ProblemDocument
-from isslim.service.schemas.common import JobId
+from isslim.service.parameters import JobId
 from isslim.types.jobs import Job
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}

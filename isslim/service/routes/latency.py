@@ -14,10 +14,12 @@ from isslim.runtime.graphs.shapes import Shape, Which
 from isslim.runtime.opening import OrtSession, devices
 from isslim.runtime.registry import kind_of
 from isslim.service.context import AppContext, Context
-from isslim.service.problems import ProblemDocument, RequestError
-from isslim.service.schemas.common import LatencyResponse, ModelName
+from isslim.service.parameters import ModelName
+from isslim.service.problems import RequestError
 from isslim.service.serving.latency_cache import Key
 from isslim.types.manifest import LatencyRecord
+from isslim.types.schemas.models import LatencyResponse
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(
     tags=["models"],

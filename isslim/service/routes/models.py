@@ -10,10 +10,12 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from isslim.service.context import Context
-from isslim.service.problems import ProblemDocument, document
-from isslim.service.schemas.common import FilePath, ModelDetail, ModelName, ModelSummary
+from isslim.service.parameters import FilePath, ModelName
+from isslim.service.problems import document
 from isslim.store.bundles import ListedBundle
 from isslim.types.report import Report
+from isslim.types.schemas.models import ModelDetail, ModelSummary
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(prefix="/models", tags=["models"])
 REFUSALS: dict[int | str, dict[str, Any]] = {

@@ -16,8 +16,12 @@ from isslim.runtime.questions.answering import (
 )
 from isslim.runtime.registry import LoadedQuestionModel
 from isslim.service.context import AppContext, context_of
-from isslim.service.problems import ProblemDocument, RequestError
-from isslim.service.schemas.questions import (
+from isslim.service.problems import RequestError
+from isslim.service.serving.executor import RunLabels
+from isslim.service.timing import json_with_server_timing
+from isslim.service.uploads import refuse_long
+from isslim.types.schemas.problems import ProblemDocument
+from isslim.types.schemas.questions import (
     AnswerSpan,
     QuestionAnswer,
     QuestionInput,
@@ -26,9 +30,6 @@ from isslim.service.schemas.questions import (
     StageTimes,
     VariantAnswers,
 )
-from isslim.service.serving.executor import RunLabels
-from isslim.service.timing import json_with_server_timing
-from isslim.service.uploads import refuse_long
 
 router = APIRouter(tags=["score"])
 

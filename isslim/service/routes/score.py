@@ -12,8 +12,13 @@ from isslim.runtime.language.scoring import SequenceScore, score_batch
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.context import AppContext, context_of
-from isslim.service.problems import ProblemDocument, RequestError
-from isslim.service.schemas.common import (
+from isslim.service.problems import RequestError
+from isslim.service.serving.executor import RunLabels
+from isslim.service.settings import ServiceSettings
+from isslim.service.timing import json_with_server_timing
+from isslim.service.uploads import refuse_long
+from isslim.types.schemas.problems import ProblemDocument
+from isslim.types.schemas.scores import (
     ScoreRequest,
     ScoreResponse,
     TextScore,
@@ -22,10 +27,6 @@ from isslim.service.schemas.common import (
     TopToken,
     VariantScore,
 )
-from isslim.service.serving.executor import RunLabels
-from isslim.service.settings import ServiceSettings
-from isslim.service.timing import json_with_server_timing
-from isslim.service.uploads import refuse_long
 
 router = APIRouter(tags=["score"])
 

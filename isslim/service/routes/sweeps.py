@@ -9,11 +9,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from isslim.service import uploads as intake
 from isslim.service.context import Context
-from isslim.service.problems import ProblemDocument, RequestError
-from isslim.service.schemas.common import SweepId
+from isslim.service.parameters import SweepId
+from isslim.service.problems import RequestError
 from isslim.store.sweeps import MAX_VARIATIONS
 from isslim.types.jobs import CompressionRequest, Sweep, UploadRef
 from isslim.types.recipe import Recipe
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 VARIATIONS = TypeAdapter(list[dict[str, Any]])

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from isslim.runtime.graphs.shapes import Shape
 from isslim.service.problems import RequestError
-from isslim.service.schemas.common import LatencyResponse
+from isslim.types.schemas.models import LatencyResponse
 
 Key = tuple[str, Shape, int, str | None]
 """Model id, shape, threads, device."""

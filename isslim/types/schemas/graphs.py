@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from isslim.service.schemas.common import DEVICE, VARIANTS, PlainText, Variants
 from isslim.types.manifest import VariantName
+from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, Variants
 
-_OUTPUTS = "which of the graph's outputs; empty: all"
-
-QueryVariants = Annotated[
-    Variants,
-    Query(description=f"of an npz body: {VARIANTS}", examples=[["original", "compressed-int8"]]),
-]
-QueryOutputs = Annotated[
-    list[str], Query(description=f"of an npz body: {_OUTPUTS}", examples=[["logits"]])
-]
-QueryDevice = Annotated[str, Query(description=f"of an npz body: {DEVICE}", examples=["cpu"])]
+OUTPUTS = "which of the graph's outputs; empty: all"
 
 
 class GraphRequest(BaseModel):
@@ -39,7 +29,7 @@ class GraphRequest(BaseModel):
     variants: Variants = Field(
         default=[], description=VARIANTS, examples=[["original", "compressed-int8"]]
     )
-    outputs: list[PlainText] = Field(default=[], description=_OUTPUTS, examples=[["logits"]])
+    outputs: list[PlainText] = Field(default=[], description=OUTPUTS, examples=[["logits"]])
     device: PlainText = Field(default="cpu", description=DEVICE, examples=["cpu"])
 
 

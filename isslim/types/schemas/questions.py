@@ -6,10 +6,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from isslim.runtime.questions.answering import MAX_ANSWER_TOKENS
-from isslim.service.schemas.common import DEVICE, VARIANTS, PlainText, SomeText, Variants
 from isslim.types.manifest import VariantName
+from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, SomeText, Variants
 
+MAX_ANSWER_TOKENS = 30
+"""Words and signs in one answer, where a request does not say."""
 _CONTEXT = "The cat sat on the mat. It purred."
 
 

@@ -1,0 +1,37 @@
+"""Parameters of paths and queries that several routes share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Path, Query
+
+from isslim.types.schemas.common import DEVICE, VARIANTS, Variants
+from isslim.types.schemas.graphs import OUTPUTS
+
+ModelName = Annotated[
+    str, Path(description="id or name of a model; of equal names the newest", examples=["demo"])
+]
+JobId = Annotated[
+    str, Path(description="as `POST /compress` answered it", examples=["419642ce19b52b52119a"])
+]
+InspectionId = Annotated[
+    str,
+    Path(
+        description="as `Location` of `POST /inspect` names it", examples=["419642ce19b52b52119a"]
+    ),
+]
+SweepId = Annotated[
+    str, Path(description="as `POST /sweeps` answered it", examples=["7d0a2b9f3c1e4a5b6c7d"])
+]
+FilePath = Annotated[
+    str, Path(description="plain relative path of a file in the bundle", examples=["curve.svg"])
+]
+QueryVariants = Annotated[
+    Variants,
+    Query(description=f"of an npz body: {VARIANTS}", examples=[["original", "compressed-int8"]]),
+]
+QueryOutputs = Annotated[
+    list[str], Query(description=f"of an npz body: {OUTPUTS}", examples=[["logits"]])
+]
+QueryDevice = Annotated[str, Query(description=f"of an npz body: {DEVICE}", examples=["cpu"])]

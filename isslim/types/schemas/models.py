@@ -1,0 +1,80 @@
+"""What is answered about models and their latency, and about the service's health."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from isslim.types.manifest import LatencyRecord, Manifest, Metric, Task, VariantName, VariantRecord
+
+
+class ModelSummary(BaseModel):
+    """A model in the list."""
+
+    id: str = Field(
+        description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"]
+    )
+    name: str = Field(
+        description="as its recipe called it; a damaged manifest: its id", examples=["demo"]
+    )
+    created_at: datetime | None = Field(
+        description="when it was made; null: its manifest is damaged",
+        examples=["2026-11-24T12:00:00Z"],
+    )
+    task: Task | None = Field(
+        description="what the model does; null: its manifest is damaged",
+        examples=["language-model"],
+    )
+    metric: Metric | None = Field(
+        description="what the variants' losses are about; null: its manifest is damaged",
+        examples=["perplexity"],
+    )
+    variants: list[VariantRecord] = Field(description="what was published, the original first")
+    random_inputs: bool = Field(
+        default=False,
+        description="it was observed and timed on random inputs, as none were sent",
+        examples=[False],
+    )
+    not_judged: str | None = Field(
+        default=None,
+        description="why no figure of its quality stands on data that was not observed; null: it does",
+        examples=["one recorded run was sent, which had to be observed"],
+    )
+    issues: list[str] = Field(
+        default=[],
+        description="why it cannot be used, such as a file that was changed on disk; empty: nothing is known",
+        examples=[["original.onnx has another SHA-256"]],
+    )
+
+
+class ModelDetail(BaseModel):
+    """A model with its whole manifest."""
+
+    id: str = Field(
+        description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"]
+    )
+    manifest: Manifest = Field(description="the bundle's manifest")
+
+
+class LatencyResponse(BaseModel):
+    """A paired comparison on this host."""
+
+    model_id: str = Field(description="the bundle's id", examples=["5f0c1d2e3a4b5c6d"])
+    measured_at: datetime = Field(description="when", examples=["2026-11-24T12:00:00Z"])
+    cached: bool = Field(description="measured before, not now", examples=[False])
+    baseline: VariantName = Field(
+        description="whose time is divided by the others'", examples=["original"]
+    )
+    results: dict[str, list[LatencyRecord]] = Field(
+        description="per variant, one record per device"
+    )
+
+
+class Health(BaseModel):
+    """Whether the service lives, or can answer."""
+
+    status: str = Field(description="`ok`", examples=["ok"])
+    detail: str = Field(
+        default="", description="what there is", examples=["1 models, 0 jobs queued"]
+    )

@@ -1,0 +1,23 @@
+"""What every error looks like: RFC 9457."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class ProblemDocument(BaseModel):
+    """What every error looks like."""
+
+    type: str = Field(description="stable slug of the kind of problem", examples=["not-found"])
+    title: str = Field(
+        description="the kind of problem in words", examples=["There is no such thing"]
+    )
+    status: int = Field(description="HTTP status", examples=[404])
+    detail: str = Field(
+        description="what is wrong with this request", examples=["there is no model 'nope'"]
+    )
+    errors: list[dict[str, Any]] = Field(
+        default=[], description="every issue found", examples=[[{"detail": "..."}]]
+    )

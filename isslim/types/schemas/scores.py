@@ -1,0 +1,122 @@
+"""What goes in and out of `/score`: texts or token ids, and their log-probabilities per variant."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from isslim.types.manifest import VariantName
+from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, TokenId, Variants
+
+
+class ScoreRequest(BaseModel):
+    """Texts or token ids, and the variants to score them with."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "model": "demo",
+                "texts": ["return the list"],
+                "variants": ["original", "compressed-int8"],
+            }
+        },
+    )
+
+    model: PlainText = Field(
+        max_length=128,
+        description="id or name of a model; of equal names the newest",
+        examples=["demo"],
+    )
+    texts: list[PlainText] | None = Field(
+        default=None,
+        min_length=1,
+        description="texts, each one stream",
+        examples=[["return the list"]],
+    )
+    token_ids: list[list[TokenId]] | None = Field(
+        default=None, min_length=1, description="in place of `texts`", examples=[[[3, 17, 4]]]
+    )
+    variants: Variants = Field(
+        default=[],
+        examples=[["original", "compressed-int8"]],
+        description=VARIANTS,
+    )
+    device: PlainText = Field(default="cpu", max_length=32, description=DEVICE, examples=["cpu"])
+    per_token: bool = Field(
+        default=False, description="also return each token's log-probability", examples=[True]
+    )
+    top_k: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="with `per_token`: that many most likely tokens in each place",
+        examples=[5],
+    )
+
+
+class TopToken(BaseModel):
+    """A likely token in some place."""
+
+    token: str = Field(description="as the vocabulary writes it", examples=["list"])
+    id: int = Field(description="its position in the vocabulary", examples=[17])
+    log_prob: float = Field(description="natural logarithm", examples=[-0.4])
+
+
+class TokenScore(BaseModel):
+    """One token of a text."""
+
+    token: str = Field(description="as the vocabulary writes it", examples=["list"])
+    id: int = Field(description="its position in the vocabulary", examples=[17])
+    log_prob: float | None = Field(
+        description="natural logarithm; null: given, not scored", examples=[-1.3]
+    )
+    top: list[TopToken] = Field(
+        default=[], description="the most likely tokens in its place, best first"
+    )
+
+
+class TextScore(BaseModel):
+    """A text's score by one variant."""
+
+    log_prob: float = Field(description="sum over the counted tokens, nats", examples=[-21.5])
+    counted: int = Field(description="tokens with a log-probability", examples=[9])
+    perplexity: float | None = Field(
+        description="exp(-log_prob / counted); null: nothing was counted", examples=[10.9]
+    )
+    unknown: int = Field(description="tokens that became the unknown token", examples=[0])
+    tokens: list[TokenScore] | None = Field(
+        default=None, description="with `per_token`; null: not asked for"
+    )
+
+
+class Timing(BaseModel):
+    """Milliseconds of each stage; `serialize` is in the Server-Timing header, since it comes after the body."""
+
+    queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
+    tokenize_ms: float = Field(description="from texts to token ids", examples=[0.1])
+    run_ms: float = Field(
+        description="in ONNX Runtime, with the carrying of states", examples=[0.9]
+    )
+
+
+class VariantScore(BaseModel):
+    """All texts by one variant."""
+
+    variant: VariantName = Field(description="which one", examples=["compressed-int8"])
+    texts: list[TextScore] = Field(description="in the order of the request")
+    perplexity: float | None = Field(description="over all texts together", examples=[11.2])
+    speedup: float | None = Field(
+        default=None,
+        description="run time of the first variant asked for / of this one, this once",
+        examples=[6.1],
+    )
+    timing: Timing = Field(description="this once")
+
+
+class ScoreResponse(BaseModel):
+    """The scores, in the order of the variants asked for."""
+
+    model_id: str = Field(description="the bundle's id", examples=["5f0c1d2e3a4b5c6d"])
+    model: str = Field(description="the model's name", examples=["demo"])
+    device: str = Field(description="where it ran", examples=["cpu"])
+    variants: list[VariantScore] = Field(description="in the order asked for")
