@@ -160,8 +160,10 @@ def _parted(
             kept[name] = tensor
         elif not (tensor.is_floating_point() or tensor.is_complex() or name.endswith("_mask")):
             raise UnreadableUpload(
-                f"'{name}' {tuple(tensor.shape)} holds whole numbers ({str(tensor.dtype).removeprefix('torch.')}), and no "
-                f'parameter does. If the model does not read it, say so in the config: {{"drop": ["{name}"]}}'
+                f"'{name}' {tuple(tensor.shape)} holds whole numbers "
+                f"({str(tensor.dtype).removeprefix('torch.')}), and no "
+                f'parameter does. If the model does not read it, say so in the config: {{"drop": '
+                f'["{name}"]}}'
             )
         else:
             kept[name] = tensor
@@ -218,7 +220,8 @@ def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
             issues.append(f"'{name}' is {kind}; save it dense: tensor.to_dense()")
         elif tensor.is_meta:
             issues.append(
-                f"'{name}' is on the device 'meta' and has no values; save the model after loading its weights"
+                f"'{name}' is on the device 'meta' and has no values; save the model after loading "
+                "its weights"
             )
         elif tensor.is_complex():
             issues.append(f"'{name}' holds complex numbers; real ones are expected")
@@ -230,7 +233,8 @@ def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
             )
             if claimed > stored:
                 issues.append(
-                    f"'{name}' {tuple(tensor.shape)} claims {claimed:,} bytes, {stored:,} are stored (an expanded view?); "
+                    f"'{name}' {tuple(tensor.shape)} claims {claimed:,} bytes, {stored:,} are "
+                    "stored (an expanded view?); "
                     "save it written out: tensor.contiguous()"
                 )
     if issues:
@@ -239,7 +243,8 @@ def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
         )
     if total > MAX_RATIO * file_bytes:
         raise UnreadableUpload(
-            f"the file of {file_bytes:,} bytes would become {total:,} bytes of float32 weights; too many of its "
+            f"the file of {file_bytes:,} bytes would become {total:,} bytes of float32 weights; "
+            "too many of its "
             "tensors share their values"
         )
 
@@ -272,7 +277,8 @@ def _read_torch(path: Path, name: str) -> Any:
     elif not start.startswith(b"\x80"):
         if start.startswith(b"PK"):
             raise UnreadableUpload(
-                f"the file begins as a checkpoint or another zip archive and is damaged or truncated after {unpacked:,} bytes: "
+                "the file begins as a checkpoint or another zip archive and is damaged or "
+                f"truncated after {unpacked:,} bytes: "
                 "its end is missing. Send it again"
             )
         form = (
@@ -281,7 +287,8 @@ def _read_torch(path: Path, name: str) -> Any:
             else "not a known form"
         )
         raise UnreadableUpload(
-            f"the file is {form}: a safetensors file or a PyTorch checkpoint (torch.save of a state_dict) is expected; "
+            f"the file is {form}: a safetensors file or a PyTorch checkpoint (torch.save of a "
+            "state_dict) is expected; "
             f"it may be truncated. Where the model was trained: {SAVE}",
             [f"it begins with {start!r}"],
         )
@@ -289,7 +296,8 @@ def _read_torch(path: Path, name: str) -> Any:
     if isinstance(content, Mapping | list | tuple | Record):
         return content
     raise UnreadableUpload(
-        f"the checkpoint holds a {type(content).__name__}; a dictionary of parameters (a state_dict) is expected"
+        f"the checkpoint holds a {type(content).__name__}; a dictionary of parameters (a "
+        "state_dict) is expected"
     )
 
 
@@ -303,7 +311,8 @@ def _refuse_bomb(path: Path) -> int:
     packed = path.stat().st_size
     if unpacked > MAX_RATIO * packed:
         raise UnreadableUpload(
-            f"the archive of {packed:,} bytes would unpack to {unpacked:,}; torch stores weights uncompressed, so this "
+            f"the archive of {packed:,} bytes would unpack to {unpacked:,}; torch stores weights "
+            "uncompressed, so this "
             "is no checkpoint"
         )
     return unpacked

@@ -69,7 +69,8 @@ class Findings:
         if known.get("not_judged"):
             warnings.append(f"nothing would be judged: {known['not_judged']}")
         warnings += [
-            f"{text.unknown_share:.0%} of the {text.tokens:,} tokens of `{text.field}` are not in the vocabulary"
+            f"{text.unknown_share:.0%} of the {text.tokens:,} tokens of `{text.field}` are not in "
+            "the vocabulary"
             for text in texts
             if text.unknown_share > MUCH_UNKNOWN
         ]

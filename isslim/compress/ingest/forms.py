@@ -21,7 +21,8 @@ _UNPACK = "Unpack it and send the model's own file"
 _ANY = f"Send the weights where the model was trained: {SAVE}"
 
 MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models (.h5)", f"Send the model as ONNX: {_KERAS}"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models "
+                              "(.h5)", f"Send the model as ONNX: {_KERAS}"),
     (0, b"GGUF", "a GGUF file of llama.cpp, whose weights are quantized", _ANY),
     (0, b"lmgg", "a GGML file of llama.cpp, whose weights are quantized", _ANY),
     (0, b"tjgg", "a GGML file of llama.cpp, whose weights are quantized", _ANY),
@@ -35,7 +36,8 @@ MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
     (0, b"Rar!", "a RAR archive", _UNPACK),
     (257, b"ustar", "a tar archive", _UNPACK),
-    (0, b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "Fetch it with `git lfs pull`, then send it"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS, not the file "
+                                    "itself", "Fetch it with `git lfs pull`, then send it"),
     (0, b"\xba\x16\x4f\x2f", "a model of fastText", "It has no recurrent layers to compress"),
 )  # fmt: skip
 """Position, bytes, what the file is, what to do."""
@@ -126,7 +128,8 @@ def refuse_damaged(path: Path) -> None:
                         pass
             except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
                 raise UnreadableUpload(
-                    f"the file is damaged: its part '{entry.filename}' is not what was written ({error}). Send it again"
+                    f"the file is damaged: its part '{entry.filename}' is not what was written "
+                    f"({error}). Send it again"
                 ) from error
 
 
@@ -140,7 +143,8 @@ def _refuse_shard(name: str) -> None:
     part = re.search(r"(?<!\d)(\d+)[-_]of[-_](\d+)(?!\d)", name)
     if part is not None and int(part[2]) > 1:
         raise UnreadableUpload(
-            f"'{name}' is part {int(part[1])} of {int(part[2])} of a model, so that the other parts are missing. {_MERGE}"
+            f"'{name}' is part {int(part[1])} of {int(part[2])} of a model, so that the other "
+            f"parts are missing. {_MERGE}"
         )
 
 
@@ -158,7 +162,8 @@ def _refuse_archive(path: Path, name: str) -> None:
         raise _foreign(
             "an npz archive of numpy",
             "Send its arrays as a checkpoint: `arrays = numpy.load('FILE')`, then "
-            "`torch.save({name: torch.from_numpy(arrays[name]) for name in arrays.files}, 'weights.pt')`",
+            "`torch.save({name: torch.from_numpy(arrays[name]) for name in arrays.files}, "
+            "'weights.pt')`",
             name,
         )
     if "model.weights.h5" in last or {"config.json", "metadata.json"} <= last:
@@ -168,7 +173,8 @@ def _refuse_archive(path: Path, name: str) -> None:
     if "archive_format" in last or "serialized_exported_program.json" in last:
         raise _foreign(
             "a program of torch.export (.pt2)",
-            "Send its weights: `program = torch.export.load('FILE')`, then `torch.save(program.state_dict, 'weights.pt')`",
+            "Send its weights: `program = torch.export.load('FILE')`, then "
+            "`torch.save(program.state_dict, 'weights.pt')`",
             name,
         )
     if "extern_modules" in last:

@@ -49,7 +49,8 @@ def fold(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         what, weight = _weight(base, {part: tensors[name] for part, name in parts.items()})
         if base in tensors:
             raise UnreadableUpload(
-                f"'{base}' is in the file, and so are its parts {', '.join(parts.values())}: keep one form"
+                f"'{base}' is in the file, and so are its parts {', '.join(parts.values())}: keep "
+                "one form"
             )
         made[next(iter(parts.values()))] = (weight, set(parts.values()))
         done.setdefault(what, []).append(base)
@@ -74,17 +75,20 @@ def _weight(base: str, parts: dict[str, Tensor]) -> tuple[str, Tensor]:
                 return "spectral norm", _spectral(base, parts[weight], parts[u], parts[v])
     if "orig" in parts or "mask" in parts:
         raise UnreadableUpload(
-            f"'{base}' is pruned by torch.nn.utils.prune, and of `{base}_orig` and `{base}_mask` (of one shape) not both are in "
-            f"the file. Before saving: `torch.nn.utils.prune.remove(module, '{base.rpartition('.')[2]}')`"
+            f"'{base}' is pruned by torch.nn.utils.prune, and of `{base}_orig` and `{base}_mask` "
+            "(of one shape) not both are in "
+            "the file. Before saving: `torch.nn.utils.prune.remove(module, "
+            f"'{base.rpartition('.')[2]}')`"
         )
     if parts.keys() & {"g", "v", "u"}:
         raise UnreadableUpload(
-            f"'{base}' has weight norm, and of `{base}_g` and `{base}_v` not both are in the file. Before saving: "
+            f"'{base}' has weight norm, and of `{base}_g` and `{base}_v` not both are in the file. "
+            "Before saving: "
             f"`torch.nn.utils.remove_weight_norm(module, '{base.rpartition('.')[2]}')`"
         )
     raise UnreadableUpload(
-        f"'{base}' is computed by a parametrization ({', '.join(parts)}) whose code is not in the file. Before saving: "
-        + _REMOVE.replace("NAME", base.rpartition(".")[2])
+        f"'{base}' is computed by a parametrization ({', '.join(parts)}) whose code is not in the "
+        "file. Before saving: " + _REMOVE.replace("NAME", base.rpartition(".")[2])
     )
 
 
@@ -98,7 +102,8 @@ def _normed(base: str, scale: Tensor, direction: Tensor) -> Tensor:
     )
     if not fitting:
         raise UnreadableUpload(
-            f"the parts of '{base}' are no weight norm: a scale {tuple(scale.shape)} does not fit {tuple(direction.shape)}"
+            f"the parts of '{base}' are no weight norm: a scale {tuple(scale.shape)} does not fit "
+            f"{tuple(direction.shape)}"
         )
     wide = direction.double()
     over = [index for index in range(direction.dim()) if index not in along]

@@ -83,7 +83,8 @@ def choose(content: object, asked: str | None) -> State:
         ]
         asked_for = [f'{{"state": "{state.path}"}}' for state in (first, *different) if state.path]
         raise UnreadableUpload(
-            f"the checkpoint holds several models: {', '.join(names)}. Say in the config which one to take: "
+            f"the checkpoint holds several models: {', '.join(names)}. Say in the config which one "
+            "to take: "
             f"{' or '.join(asked_for)}"
         )
     _refuse_unmasked(first, states)
@@ -107,8 +108,10 @@ def _refuse_unmasked(taken: State, states: list[State]) -> None:
     ]
     if disobeyed:
         raise UnreadableUpload(
-            f"beside the model lie pruning masks, and its weights are not zero where those are: {', '.join(disobeyed[:4])}. If "
-            "the model multiplies by them, do so before saving: `weight.data.mul_(mask)`; if not, leave them out of the file"
+            "beside the model lie pruning masks, and its weights are not zero where those are: "
+            f"{', '.join(disobeyed[:4])}. If "
+            "the model multiplies by them, do so before saving: `weight.data.mul_(mask)`; if not, "
+            "leave them out of the file"
         )
 
 

@@ -156,13 +156,15 @@ def load(path: Path, unpacked_bytes: int) -> Any:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         if isinstance(error, MemoryError) or "memory" in reason or "bad_alloc" in reason:
             raise UnreadableUpload(
-                f"the checkpoint of {path.stat().st_size:,} bytes asks for more than {most:,} bytes of memory"
+                f"the checkpoint of {path.stat().st_size:,} bytes asks for more than {most:,} "
+                "bytes of memory"
             ) from error
         # What torch says is meant for whoever calls it, and at times advises to switch its guard
         # off.
         reason = reason if "weights_only" not in reason else type(error).__name__
         raise UnreadableUpload(
-            f"the checkpoint is damaged or truncated, or not written by torch.save ({reason}). Where the model was trained: {SAVE}"
+            f"the checkpoint is damaged or truncated, or not written by torch.save ({reason}). "
+            f"Where the model was trained: {SAVE}"
         ) from error
 
 
@@ -185,14 +187,16 @@ def _refusal(reason: str) -> UnsafePickle | UnreadableUpload:
     needed = list(dict.fromkeys(re.findall(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", reason)))
     if not needed and "Unsupported operand" in reason:
         return UnreadableUpload(
-            "the checkpoint's pickle is not in the form that torch.save writes by default (pickled by hand, or with another "
+            "the checkpoint's pickle is not in the form that torch.save writes by default (pickled "
+            "by hand, or with another "
             f"`pickle_protocol`?). Save the weights again where the model was trained: {SAVE}"
         )
     if not needed and not re.search(
         "persistent_load|unsupported (global|class)", reason, re.IGNORECASE
     ):
         return UnreadableUpload(
-            f"the checkpoint is damaged or truncated, or not written by torch.save. Where the model was trained: {SAVE}"
+            "the checkpoint is damaged or truncated, or not written by torch.save. Where the "
+            f"model was trained: {SAVE}"
         )
     if any(
         name.startswith(("torch.ao.", "torch.nn.quantized", "torch.quantization"))
@@ -201,7 +205,8 @@ def _refusal(reason: str) -> UnsafePickle | UnreadableUpload:
         what = "a quantized module, whose weights are in a form of its own. Save the float weights, from before it was quantized"
     else:
         what = (
-            "more than weights (often a whole pickled module, torch.save(model, ...)), and running its code is refused. Save "
+            "more than weights (often a whole pickled module, torch.save(model, ...)), and running "
+            "its code is refused. Save "
             "the weights alone, where the model's class is at hand"
         )
     return UnsafePickle(

@@ -98,7 +98,8 @@ def read_task(
         )
     if recipe.metric.startswith(COMMAND):
         raise ModeUnavailable(
-            f"the metric `{recipe.metric}` is of graphs: what is no ONNX file is judged by its own metric"
+            f"the metric `{recipe.metric}` is of graphs: what is no ONNX file is judged by its own "
+            "metric"
         )
     checkpoint = read_checkpoint(inputs.model, inputs.config, inputs.name)
     if is_bidaf(checkpoint):

@@ -92,8 +92,10 @@ def choose(
     unseen, added = _unseen(network, graph, runs, evaluated, [] if wanted else compared, size_bytes)
     if len(unseen) == len(network.declaration().axes):
         raise OutputsUnusable(
-            f"{', '.join(evaluated)} {'does' if len(evaluated) == 1 else 'do'} not change when the units of the recurrent layers are "
-            f"silent, so a destroyed model would pass for an equal one: {'name other `outputs`, or ' if wanted else ''}send "
+            f"{', '.join(evaluated)} {'does' if len(evaluated) == 1 else 'do'} not change when the "
+            "units of the recurrent layers are "
+            "silent, so a destroyed model would pass for an equal one: "
+            f"{'name other `outputs`, or ' if wanted else ''}send "
             "inputs on which they matter",
             [*(f"{axis}: {reason}" for axis, reason in unseen.items()), *useless.values()],
         )
@@ -114,7 +116,8 @@ def _nothing_left(runs: Recorded, lines: list[str]) -> str:
     description = "; ".join(lines)
     if runs.redrawn:
         return (
-            f"{description}: nothing is left to compare. Export the graph in evaluation mode (`model.eval()`), with its noise as an "
+            f"{description}: nothing is left to compare. Export the graph in evaluation mode "
+            "(`model.eval()`), with its noise as an "
             "input, or with an output from before it is added"
         )
     return f"{description}: nothing is left to compare. Send inputs on which the model itself gives numbers"

@@ -34,7 +34,8 @@ def class_axes(
     for name, rank in ranks.items():
         if not -rank <= asked < rank:
             raise RunsUnusable(
-                f"`decision_axis` is {asked}, and the output {name} has {rank} dimensions: expected {-rank} to {rank - 1}"
+                f"`decision_axis` is {asked}, and the output {name} has {rank} dimensions: "
+                f"expected {-rank} to {rank - 1}"
             )
     return {name: asked % rank for name, rank in ranks.items()}
 

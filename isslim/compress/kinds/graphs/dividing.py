@@ -114,7 +114,8 @@ def divide(
         list(runs),
         list(runs),
         "nothing that was not observed",
-        "one recorded run was sent, which had to be observed, and it cannot be divided: neither into sequences that the graph "
+        "one recorded run was sent, which had to be observed, and it cannot be divided: neither "
+        "into sequences that the graph "
         "answers one by one, nor into steps of which every output has one each",
     )
 

@@ -36,8 +36,10 @@ def refuse_unevaluated(recipe: Recipe, not_judged: str | None) -> None:
         return
     scale = metric_format_of(recipe.metric)
     raise NothingToJudge(
-        f"the budget allows a {scale.loss_name} of {scale.loss(limit).removeprefix('+')}, and nothing was sent to judge that on: "
-        f"{not_judged}. Send other runs as `held_out`, or several runs of which a part is kept; or ask for `size_ratio` or "
+        f"the budget allows a {scale.loss_name} of {scale.loss(limit).removeprefix('+')}, and "
+        "nothing was sent to judge that on: "
+        f"{not_judged}. Send other runs as `held_out`, or several runs of which a part is kept; or "
+        "ask for `size_ratio` or "
         "`speedup`, which need no judge"
     )
 
@@ -125,7 +127,8 @@ class OutputMetric:
             for name in self._names
         )
         return (
-            f"quality is judged on {rows} row{'' if rows == 1 else 's'} of outputs, too few to tell how sure the figures are: "
+            f"quality is judged on {rows} row{'' if rows == 1 else 's'} of outputs, too few to "
+            "tell how sure the figures are: "
             f"{MIN_BLOCKS} are the least, and more are better"
         )
 
@@ -160,8 +163,10 @@ class OutputMetric:
             else f"send runs with at least {wanted:,} decisions as `held_out`, "
         )
         raise NothingToJudge(
-            f"{counted(equal.estimate)} judge: even if none of them differed, the 95 % interval would reach {found}, where the "
-            f"budget allows {allowed}, so no model could be shown to keep to it: {send}allow more, {remedy}"
+            f"{counted(equal.estimate)} judge: even if none of them differed, the 95 % interval "
+            f"would reach {found}, where the "
+            f"budget allows {allowed}, so no model could be shown to keep to it: {send}allow more, "
+            f"{remedy}"
         )
 
     def refuse_blind(self, network: GraphNetwork, unseen: Collection[str], budget: Budget) -> None:
@@ -185,8 +190,10 @@ class OutputMetric:
         if found.loss <= budget.quality:
             scale = metric_format_of(self._metric)
             raise OutputsUnusable(
-                f"with every recurrent unit silent the graph is still {scale.in_sentence(found.loss)}, which the budget of "
-                f"{scale.loss(budget.quality).removeprefix('+')} allows: a destroyed model would pass. Ask for less, for another "
+                "with every recurrent unit silent the graph is still "
+                f"{scale.in_sentence(found.loss)}, which the budget of "
+                f"{scale.loss(budget.quality).removeprefix('+')} allows: a destroyed model would "
+                "pass. Ask for less, for another "
                 "`metric`, or for the `outputs` that depend on the recurrent layers"
             )
 

@@ -123,6 +123,7 @@ class Prover:
 def _checked(name: str, detail: str, error: float) -> CheckRecord:
     if not error <= TOLERANCE:
         raise VerificationFailed(
-            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
+            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; "
+            "nothing was published"
         )
     return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)

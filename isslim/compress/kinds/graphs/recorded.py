@@ -239,7 +239,8 @@ def _random_runs(graph: GraphSession, trace: Trace, seed: int) -> Recorded:
         runs = random_runs(trace, graph, 2 * RANDOM_RUNS, seed)
     except InputsRefused as refused:
         raise RunsUnusable(
-            "no inputs were sent, and the graph cannot be run on ones drawn to its declared types and shapes: send "
+            "no inputs were sent, and the graph cannot be run on ones drawn to its declared types "
+            "and shapes: send "
             "`calibration`, an npz of recorded inputs",
             refused.issues,
         ) from refused

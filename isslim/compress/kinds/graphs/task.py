@@ -94,7 +94,8 @@ class GraphTask(ModelTask[GraphNetwork]):
         opset, self.original = known or understood(path)
         if not self.original.declaration().axes:
             raise NothingRemovable(
-                "no recurrent unit of the graph can be removed without changing what its caller sees, or an operator is not "
+                "no recurrent unit of the graph can be removed without changing what its caller "
+                "sees, or an operator is not "
                 "understood; the issues say why, layer by layer",
                 self._left_alone(),
             )
@@ -118,7 +119,8 @@ class GraphTask(ModelTask[GraphNetwork]):
         command = recipe.metric.startswith(COMMAND)
         if command and recipe.outputs:
             raise ModeUnavailable(
-                f"`outputs` ({', '.join(recipe.outputs)}) says what a metric of outputs looks at; an evaluation judges the "
+                f"`outputs` ({', '.join(recipe.outputs)}) says what a metric of outputs looks at; "
+                "an evaluation judges the "
                 "graph as a whole: leave one of them out"
             )
         self._choice = choose(

@@ -73,6 +73,7 @@ def _limited(read: Callable[[], Read], size: int) -> Read:
             else f"over {READING_SECONDS:g} seconds"
         )
         raise GraphNotUnderstood(
-            f"to read this graph of {size:,} bytes takes {what}: export it without what is computed at run time, or with "
+            f"to read this graph of {size:,} bytes takes {what}: export it without what is "
+            "computed at run time, or with "
             "fewer nodes"
         ) from limit

@@ -102,7 +102,8 @@ def refuse_many(count: int, total: int, fault: str, lines: Sequence[str]) -> Non
     """
     if count > MAX_LEFT_OUT * total:
         raise RunsUnusable(
-            f"{count} of {total} recorded runs {fault} ({'; '.join(lines[:3])}{'; ...' if len(lines) > 3 else ''}): at most "
+            f"{count} of {total} recorded runs {fault} "
+            f"({'; '.join(lines[:3])}{'; ...' if len(lines) > 3 else ''}): at most "
             f"{MAX_LEFT_OUT:.0%} are left out; send runs without them",
             list(lines),
         )

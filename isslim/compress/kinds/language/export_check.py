@@ -112,7 +112,8 @@ def compared_with_export(
             f"output '{name}': {kind} {shape}" for name, (kind, shape) in graph.outputs.items()
         ]
         raise CheckUnusable(
-            "`check_graph` cannot be compared: it should read token ids (and states), and give a score of each of the "
+            "`check_graph` cannot be compared: it should read token ids (and states), and give a "
+            "score of each of the "
             f"{network.vocabulary:,} tokens for every step",
             [*ports, *dict.fromkeys(issues)],
         )
@@ -121,8 +122,10 @@ def compared_with_export(
         step, sequence, token = best.place
         raise CheckFailed(
             "the model as it was read is not the one of `check_graph`: the log-probability of "
-            f"'{codec.token(token)}' after step {step + 1} of sequence {sequence + 1} is {best.read:.4f} as read and "
-            f"{best.exported:.4f} by the export; this is the largest difference ({best.largest:.3g}), and {TOLERANCE:g} is "
+            f"'{codec.token(token)}' after step {step + 1} of sequence {sequence + 1} is "
+            f"{best.read:.4f} as read and "
+            f"{best.exported:.4f} by the export; this is the largest difference "
+            f"({best.largest:.3g}), and {TOLERANCE:g} is "
             "allowed",
             [f"they differ from step {best.first + 1} on, on random tokens from the zero state"],
         )

@@ -77,7 +77,8 @@ def fit(declarations: Sequence[NetworkAxes], milliseconds: Sequence[float]) -> L
     times = np.array(milliseconds, dtype=np.float64)
     if len(times) == 0 or len(times) != len(declarations) or not (times > 0).all():
         raise ValueError(
-            f"expected a positive time for each of {len(declarations)} networks, got {times.tolist()}"
+            f"expected a positive time for each of {len(declarations)} networks, got "
+            f"{times.tolist()}"
         )
     sites = list(_work(declarations[0]))
     design = np.array([[1.0, *_work(each).values()] for each in declarations])  # (M, 1 + S)

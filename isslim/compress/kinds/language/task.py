@@ -186,7 +186,8 @@ class LanguageTask(ModelTask[LanguageModel]):
             return curve.milliseconds
         progress(
             1.0,
-            f"clock too unsteady (the latency curve is off by {curve.error:.0%}): counting multiply-adds instead",
+            f"clock too unsteady (the latency curve is off by {curve.error:.0%}): counting "
+            "multiply-adds instead",
         )
         return None
 
@@ -204,7 +205,8 @@ class LanguageTask(ModelTask[LanguageModel]):
         """
         if not self.texts.training_given:
             raise TextUnusable(
-                "the mode 'learn' trains on a text of yours, and none was uploaded: send `train` (or `calibration`), or "
+                "the mode 'learn' trains on a text of yours, and none was uploaded: send `train` "
+                "(or `calibration`), or "
                 "ask for the mode 'calibrate', which needs no text"
             )
         return LanguageTrainer(self.original, self.texts, self.recipe)

@@ -93,6 +93,7 @@ def _record(name: str, detail: str, found: np.ndarray, expected: np.ndarray) -> 
     error = float(np.abs(found - expected).max())
     if not error <= TOLERANCE:  # NaN fails too
         raise VerificationFailed(
-            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
+            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; "
+            "nothing was published"
         )
     return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)

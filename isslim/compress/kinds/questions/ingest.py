@@ -76,7 +76,8 @@ def read_codec(
     missing = [name for name, path in given.items() if path is None]
     if words is None or vectors is None or characters is None:
         raise VocabularyMismatch(
-            "a reading-comprehension model needs its words, their vectors and its characters to read a text: send "
+            "a reading-comprehension model needs its words, their vectors and its characters to "
+            "read a text: send "
             f"{', '.join(missing)}"
         )
     try:

@@ -99,7 +99,8 @@ def read_questions(
     source = calibration if train is None else train
     if source is None:
         raise TextUnusable(
-            "a reading-comprehension model is observed on contexts and questions of its kind, and none were sent: upload "
+            "a reading-comprehension model is observed on contexts and questions of its kind, and "
+            "none were sent: upload "
             "`calibration` in the JSON form of SQuAD v1.1 (answers are not needed)"
         )
     training = _prepared(source, codec)
@@ -349,7 +350,8 @@ def _checked(
     )
     if not error <= TOLERANCE:  # NaN fails too
         raise VerificationFailed(
-            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; nothing was published"
+            f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; "
+            "nothing was published"
         )
     detail = f"log-probabilities of {2 * int(real.sum()):,} starts and ends, {len(inputs[2])} contexts of unequal lengths"
     return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)

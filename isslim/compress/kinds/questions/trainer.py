@@ -91,7 +91,8 @@ class QuestionTrainer(Trainer[Bidaf]):
         """With the proximal group lasso."""
         if self._recipe.learner != "proximal":
             raise ModeUnavailable(
-                f"the learner '{self._recipe.learner}' is not one of question answering; there are 'calibrated' and 'proximal'"
+                f"the learner '{self._recipe.learner}' is not one of question answering; there are "
+                "'calibrated' and 'proximal'"
             )
         plan = self._plan(epochs, round_)
         steps = max(1, round(len(self._training.examples) / plan.batch * plan.epochs))

@@ -85,7 +85,8 @@ def train_reader(
     """
     if learner is not None and plan.keep == "best":
         raise ValueError(
-            "keep='best' would return a network from before its components were removed; take 'last'"
+            "keep='best' would return a network from before its components were removed; take "
+            "'last'"
         )
     run = _Run(
         network, training, validation, plan, progress or (lambda done, line: None), teacher, learner
@@ -144,7 +145,8 @@ class _Run:
         ]
         if not self.learnt_from:
             raise ValueError(
-                "no training question has an answer that is a span of tokens of a short enough context"
+                "no training question has an answer that is a span of tokens of a short enough "
+                "context"
             )
         count = len(validation.examples)
         self.judged_on = sorted(
@@ -309,8 +311,10 @@ class _Run:
             self.remove(keep)
         self.progress(
             min(1.0, done),
-            f"epoch {self.epoch}: training loss {record.training_loss:.3f}, validation loss {record.validation_loss:.3f}, "
-            f"EM {record.em:.2f}, F1 {record.f1:.2f} of {found.scores.questions:,} questions, {record.seconds:.0f} s",
+            f"epoch {self.epoch}: training loss {record.training_loss:.3f}, validation loss "
+            f"{record.validation_loss:.3f}, "
+            f"EM {record.em:.2f}, F1 {record.f1:.2f} of {found.scores.questions:,} questions, "
+            f"{record.seconds:.0f} s",
         )
 
     def remove(self, keep: Keep) -> None:

@@ -77,7 +77,8 @@ def find_embedding_and_decoder(
     """
     if parts := [name for name in (*matrices, *vectors) if _PARTS.search(name)]:
         raise EmbeddingOrDecoderUnknown(
-            f"{', '.join(parts[:4])}: this is an adaptive softmax or another decoder in parts, where one matrix (V, {top}) is "
+            f"{', '.join(parts[:4])}: this is an adaptive softmax or another decoder in parts, "
+            f"where one matrix (V, {top}) is "
             "expected"
         )
     embedding, decoder = _by_name(matrices, vectors, bottom, top)
@@ -99,10 +100,12 @@ def find_embedding_and_decoder(
         if one_hot or (one_hot is None and spelled):
             return EmbeddingAndDecoder(None, decoder, bias, tied=False)
         raise EmbeddingOrDecoderUnknown(
-            f"the embedding is missing: a matrix ({len(matrices[decoder])}, {bottom}) such as embedding.weight"
+            f"the embedding is missing: a matrix ({len(matrices[decoder])}, {bottom}) such as "
+            "embedding.weight"
             + _narrower(matrices, bottom, _INWARD, _OUTWARD, f"the first layer reads {bottom}")
             + (
-                '. If the first layer reads one-hot vectors, say so in the config: {"one_hot": true}'
+                '. If the first layer reads one-hot vectors, say so in the config: {"one_hot": '
+                "true}"
                 if one_hot is None
                 else ""
             )
@@ -114,7 +117,8 @@ def find_embedding_and_decoder(
         raise EmbeddingOrDecoderUnknown("the config says tied, but embedding and decoder differ")
     if len(matrices[embedding]) != len(matrices[decoder]):
         raise EmbeddingOrDecoderUnknown(
-            f"this is no language model: '{decoder}' gives {len(matrices[decoder])} values, where '{embedding}' has a row for "
+            f"this is no language model: '{decoder}' gives {len(matrices[decoder])} values, where "
+            f"'{embedding}' has a row for "
             f"each of {len(matrices[embedding])} tokens (a classifier or a tagger?)"
         )
     return EmbeddingAndDecoder(embedding, decoder, bias, tied=equal if tied is None else tied)
@@ -182,8 +186,10 @@ def _no_decoder(
     if embedding is None:
         names = list(matrices)[:2] if len(matrices) > 1 else ["NAME", "OTHER"]
         return (
-            "there is neither an embedding nor a decoder by the names of the matrices. If they are there, say in the config "
-            f'which they are: {{"rename": {{"{names[0]}": "embedding.weight", "{names[1]}": "decoder.weight"}}}}'
+            "there is neither an embedding nor a decoder by the names of the matrices. If they are "
+            "there, say in the config "
+            f'which they are: {{"rename": {{"{names[0]}": "embedding.weight", "{names[1]}": '
+            f'"decoder.weight"}}}}'
         )
     rows = len(matrices[embedding])
     bias = _bias(None, vectors, rows)
@@ -205,7 +211,8 @@ def _no_decoder(
     if matrices[embedding].shape[1] != top or narrower:
         return f"the decoder's matrix ({rows}, {top}) is missing{there}"
     return (
-        f"the decoder's matrix ({rows}, {top}) is missing{there}. If the decoder is the embedding (tied), say so in the config: "
+        f"the decoder's matrix ({rows}, {top}) is missing{there}. If the decoder is the embedding "
+        "(tied), say so in the config: "
         '{"tied": true}'
     )
 

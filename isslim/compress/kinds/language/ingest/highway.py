@@ -19,7 +19,8 @@ from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpe
 from isslim.compress.pruning.axes import AxisMismatch
 
 EXPECTED = (
-    "embedding.weight (V, E), highway.input.weight (2W, E), highway.depths.<d>.weight (2W, W) and .bias (2W) for d from 0 "
+    "embedding.weight (V, E), highway.input.weight (2W, E), highway.depths.<d>.weight (2W, W) and "
+    ".bias (2W) for d from 0 "
     "on, decoder.weight (V, W) unless tied, decoder.bias (V)"
 )
 _DEPTH = re.compile(r"^highway\.depths\.(\d+)\.weight$")

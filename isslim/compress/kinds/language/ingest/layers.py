@@ -75,7 +75,8 @@ def find_layers(
         }
         if absent := sorted(set(range(max(layers) + 1)) - set(layers)):
             raise LayersUnknown(
-                f"of the layers of '{module}', only {sorted(layers)} are there: layer {', '.join(map(str, absent))} is missing"
+                f"of the layers of '{module}', only {sorted(layers)} are there: layer "
+                f"{', '.join(map(str, absent))} is missing"
             )
     if len(set(kinds.values())) > 1:
         shown = ", ".join(f"{label}: {kind.cell.upper()}" for label, kind in kinds.items())
@@ -90,8 +91,10 @@ def find_layers(
     if layer_options and configured is None and len(ordered) not in layer_options.values():
         shown = ", ".join(f"'{where}' = {number}" for where, number in layer_options.items())
         raise LayersUnknown(
-            f"{len(ordered)} recurrent layer{'s are' if len(ordered) > 1 else ' is'} in the file, and its options speak "
-            f"of another number ({shown}): a layer is missing? If the weights are complete, list their modules in the config: "
+            f"{len(ordered)} recurrent layer{'s are' if len(ordered) > 1 else ' is'} in the file, "
+            "and its options speak "
+            f"of another number ({shown}): a layer is missing? If the weights are complete, list "
+            "their modules in the config: "
             f'{{"layers": {json.dumps(names)}}}'
         )
     return Stack(ordered, next(iter(kinds.values())), names, rest, tuple(dropped))
@@ -124,7 +127,8 @@ def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], lis
             dropped.append(f"{name} {arrays[name].shape}, the same as '{origin[key]}'")
         else:
             raise LayersUnknown(
-                f"'{name}' and '{origin[key]}' are both {match['kind']} of {_label(module, index)}, and differ"
+                f"'{name}' and '{origin[key]}' are both {match['kind']} of "
+                f"{_label(module, index)}, and differ"
             )
     taken = {name: key for key, name in origin.items()}
     for name, array in arrays.items():
@@ -155,8 +159,10 @@ def _refuse_partial(grouped: Grouped) -> None:
         lacking = [label for label in every if label not in having and (label in wanted or having)]
         if lacking:
             raise LayersUnknown(
-                f"{part} is missing in {', '.join(lacking)}: torch's layers have both biases or none, and all have them or none "
-                f"has; {', '.join(having or wanted)} {'has' if len(having or wanted) == 1 else 'have'} one"
+                f"{part} is missing in {', '.join(lacking)}: torch's layers have both biases or "
+                "none, and all have them or none "
+                f"has; {', '.join(having or wanted)} "
+                f"{'has' if len(having or wanted) == 1 else 'have'} one"
             )
 
 
@@ -178,12 +184,15 @@ def _kind(label: str, module: str, layer: LayerTensors) -> type[StackedLanguageM
     if kind is None:
         what = "a plain RNN" if gates == 1 else "neither LSTM nor GRU"
         raise LayersUnknown(
-            f"{label} is {what}: weight_hh has {rows} rows for {width} units, an LSTM has {4 * width}, a GRU {3 * width}"
+            f"{label} is {what}: weight_hh has {rows} rows for {width} units, an LSTM has "
+            f"{4 * width}, a GRU {3 * width}"
         )
     claimed = re.search("lstm|gru", module, re.IGNORECASE)
     if claimed is not None and claimed[0].lower() != kind.cell:
         raise LayersUnknown(
-            f"{label} is called {claimed[0].upper()}, but its weight_hh has the {rows} rows of a {kind.cell.upper()} with "
-            f"{width} units; if it is a plain torch {kind.cell.upper()}, say so by `rename` in the config"
+            f"{label} is called {claimed[0].upper()}, but its weight_hh has the {rows} rows of a "
+            f"{kind.cell.upper()} with "
+            f"{width} units; if it is a plain torch {kind.cell.upper()}, say so by `rename` in the "
+            "config"
         )
     return kind

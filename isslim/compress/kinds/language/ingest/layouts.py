@@ -41,12 +41,15 @@ from isslim.compress.pruning.axes import AxisMismatch
 
 MAX_ONE_HOT = 2048
 EXPECTED = (
-    "an embedding (V, E); LSTM layers with weight_ih (4H, I) and weight_hh (4H, H), both biases (4H) or none, or GRU layers with "
+    "an embedding (V, E); LSTM layers with weight_ih (4H, I) and weight_hh (4H, H), both biases "
+    "(4H) or none, or GRU layers with "
     "3H; a linear decoder (V, H), bias (V) optional"
 )
 ELSEWHERE = (
-    "Only language models and this project's BiDAF are read from weights; anything else with LSTM, GRU or RNN layers (a tagger, "
-    "a classifier, a time series, another BiDAF) goes as ONNX: `torch.onnx.export(model.eval(), (example_input,), 'model.onnx', "
+    "Only language models and this project's BiDAF are read from weights; anything else with LSTM, "
+    "GRU or RNN layers (a tagger, "
+    "a classifier, a time series, another BiDAF) goes as ONNX: `torch.onnx.export(model.eval(), "
+    "(example_input,), 'model.onnx', "
     "dynamo=False)`"
 )
 UNSEEN = "no residual links, no scaling, no activation or normalisation without weights"
@@ -242,7 +245,8 @@ def _notes(ends: EmbeddingAndDecoder, stack: Stack, projected: bool, narrow: boo
     notes += ["a decoder without bias"] if ends.bias is None else []
     if ends.embedding is None:
         notes.append(
-            "one-hot input as an identity embedding, whose entries count as parameters of the original here"
+            "one-hot input as an identity embedding, whose entries count as parameters of the "
+            "original here"
         )
     if projected and ends.tied:
         return [*notes, "untied, since the projection is folded"]
@@ -267,7 +271,8 @@ def _assumed(stack: Stack, ends: EmbeddingAndDecoder, checkpoint: Checkpoint) ->
     assumed = [order, UNSEEN, "the decoder reads the top layer directly"]
     if ends.embedding is None and checkpoint.config.one_hot is None:
         assumed.append(
-            "the first layer reads one-hot vectors, since it is as wide as the vocabulary in the file"
+            "the first layer reads one-hot vectors, since it is as wide as the vocabulary in the "
+            "file"
         )
     return tuple(assumed)
 
@@ -311,7 +316,8 @@ def _read(
             f"{name} {shape}" for name, shape in zip(narrow, shapes, strict=True)
         )
         raise _unknown(
-            f"a bottleneck has {bottleneck.WEIGHT} (K, {top}), reading the last {cell} layer, and {bottleneck.BIAS} (K), "
+            f"a bottleneck has {bottleneck.WEIGHT} (K, {top}), reading the last {cell} layer, and "
+            f"{bottleneck.BIAS} (K), "
             f"not {description}",
             found,
         )

@@ -73,19 +73,23 @@ def order_modules(
     for one, other in combinations(names, 2):
         if _same(modules[one], modules[other]):
             raise OrderUnknown(
-                f"'{one}' and '{other}' hold the same weights: one module under two names, or one that runs twice? "
+                f"'{one}' and '{other}' hold the same weights: one module under two names, or one "
+                "that runs twice? "
                 'Remove a name from the file, or list both in the config: {"layers": [...]}'
             )
     if sided := [name for name in names if _SIDES.search(_last(name, names))]:
         if len(names) > 1:
             raise OrderUnknown(
-                f"the recurrent modules {shown} may run side by side (two directions, or an encoder and a decoder), which is no "
-                "stack of layers. If each reads what the one before it gives, say so in the config, from the bottom to the top: "
+                f"the recurrent modules {shown} may run side by side (two directions, or an "
+                "encoder and a decoder), which is no "
+                "stack of layers. If each reads what the one before it gives, say so in the "
+                "config, from the bottom to the top: "
                 f'{{"layers": {_json(names)}}}'
             )
         if re.search(r"backward|bwd?$|bw$|revers|r2l|rtl", sided[0]):
             raise OrderUnknown(
-                f"'{sided[0]}' reads a text backwards by its name, and texts are read forwards here. If it reads forwards, say "
+                f"'{sided[0]}' reads a text backwards by its name, and texts are read forwards "
+                "here. If it reads forwards, say "
                 f'so in the config: {{"layers": {_json(names)}}}'
             )
     if (numbered := _numbered(names)) is not None:
@@ -95,7 +99,8 @@ def order_modules(
     if len(fitting) == 1:
         return list(fitting[0])
     raise OrderUnknown(
-        f"the order of the recurrent modules {shown} is not known: their names differ in more than a number, and their shapes do "
+        f"the order of the recurrent modules {shown} is not known: their names differ in more than "
+        "a number, and their shapes do "
         'not force one. Say it in the config, from the bottom to the top: {"layers": [...]}'
     )
 
@@ -187,8 +192,10 @@ def _refuse_gaps(numbered: Mapping[str, list[int]], others: Collection[str]) -> 
     if missing:
         example = ", ".join(f"'{name}'" for name in numbered)
         raise OrderUnknown(
-            f"of the recurrent modules only {example} {'is' if len(numbered) == 1 else 'are'} in the file: number "
-            f"{', '.join(map(str, missing))} is missing. If the model has no layer there, list those that it has in the config: "
+            f"of the recurrent modules only {example} {'is' if len(numbered) == 1 else 'are'} in "
+            "the file: number "
+            f"{', '.join(map(str, missing))} is missing. If the model has no layer there, list "
+            "those that it has in the config: "
             f'{{"layers": {_json(sorted(numbered, key=lambda n: numbered[n]))}}}'
         )
 

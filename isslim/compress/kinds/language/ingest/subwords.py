@@ -35,11 +35,13 @@ MARKS = (
     Mark("Ċ", True, "GPT-2 (byte-level BPE)", _TOKENIZERS.format("ByteLevelBPETokenizer")
          + "`ByteLevelBPETokenizer('vocab.json', 'merges.txt').save('tokenizer.json')`"),
     Mark("▁", True, "SentencePiece", _TOKENIZERS.format("SentencePieceUnigramTokenizer")
-         + "`SentencePieceUnigramTokenizer.from_spm('spm.model').save('tokenizer.json')` (needs protobuf)"),
+         + "`SentencePieceUnigramTokenizer.from_spm('spm.model').save('tokenizer.json')` (needs "
+           "protobuf)"),
     Mark("</w>", False, "BPE", _TOKENIZERS.format("CharBPETokenizer")
          + "`CharBPETokenizer('vocab.json', 'merges.txt').save('tokenizer.json')`"),
     Mark("@@", False, "subword-nmt", _TOKENIZERS.format("Tokenizer, models")
-         + "`Tokenizer(models.BPE(vocab, merges)).save('tokenizer.json')`; or, where every text that you send is cut already, "
+         + "`Tokenizer(models.BPE(vocab, merges)).save('tokenizer.json')`; or, where every text "
+           "that you send is cut already, "
          'say so: the recipe {"unit": "word"}'),
     Mark("_", False, "tensor2tensor", "save one with `tokenizers`"),
     Mark("￭", True, "OpenNMT", "save one with `tokenizers`"),
@@ -82,6 +84,8 @@ def refuse_subwords(marked: Sequence[str], size: int) -> None:
     mark = mark_of(marked[0]) or MARKS[0]
     examples = ", ".join(map(repr, marked[:3]))
     raise VocabularyMismatch(
-        f"{len(marked):,} of the vocabulary's {size:,} tokens are parts of words as {mark.tool} marks them ({examples}), and a "
-        f"list of them does not say how words are cut. Send tokenizer.json in its place: {mark.remedy}"
+        f"{len(marked):,} of the vocabulary's {size:,} tokens are parts of words as {mark.tool} "
+        f"marks them ({examples}), and a "
+        "list of them does not say how words are cut. Send tokenizer.json in its place: "
+        f"{mark.remedy}"
     )

@@ -40,17 +40,21 @@ def refuse_other_forms(path: Path) -> None:
         start = file.read(4096)
     if start[:1] == b"\x0a" and (b"<unk>" in start or "▁".encode() in start) and b"\x15" in start:
         raise VocabularyMismatch(
-            f"the vocabulary is a model of SentencePiece. Send tokenizer.json: {SENTENCEPIECE.remedy}"
+            "the vocabulary is a model of SentencePiece. Send tokenizer.json: "
+            f"{SENTENCEPIECE.remedy}"
         )
     if start.removeprefix(b"\xef\xbb\xbf").startswith(b"#version"):
         raise VocabularyMismatch(
-            "the vocabulary is a list of merges (merges.txt or codes of BPE), which does not say the ids. Send tokenizer.json, "
-            "which holds both: `pip install tokenizers`, then in Python `from tokenizers import ByteLevelBPETokenizer` "
+            "the vocabulary is a list of merges (merges.txt or codes of BPE), which does not say "
+            "the ids. Send tokenizer.json, "
+            "which holds both: `pip install tokenizers`, then in Python `from tokenizers import "
+            "ByteLevelBPETokenizer` "
             "and `ByteLevelBPETokenizer('vocab.json', 'merges.txt').save('tokenizer.json')`"
         )
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         raise VocabularyMismatch(
-            "the vocabulary is a pickle or an archive. Send the tokens as text, one a line in the order of their ids: "
+            "the vocabulary is a pickle or an archive. Send the tokens as text, one a line in the "
+            "order of their ids: "
             "`open('words.txt', 'w').write('\\n'.join(tokens))`"
         )
 
@@ -93,7 +97,8 @@ def read_list(path: Path, given: object, size: int) -> TokenList:
         tokens = list(given) if isinstance(given, str) else as_tokens(given)
         if tokens is None:
             raise UnreadableUpload(
-                "a vocabulary that is a JSON list must hold tokens, or pairs of a token and its count"
+                "a vocabulary that is a JSON list must hold tokens, or pairs of a token and its "
+                "count"
             )
         return TokenList(tokens)
     if isinstance(given, dict):
@@ -117,7 +122,8 @@ def _text(path: Path) -> str:
         ) from error
     if wide:
         raise UnreadableUpload(
-            "the vocabulary holds NUL characters (UTF-16 without its mark, or no text at all?): a text in UTF-8 is expected"
+            "the vocabulary holds NUL characters (UTF-16 without its mark, or no text at all?): a "
+            "text in UTF-8 is expected"
         )
     return text
 
@@ -131,7 +137,8 @@ def _of_dictionary(given: dict[str, Any], size: int) -> TokenList:
     if not fitting:
         begins = json.dumps(dict(list(given.items())[:3]), ensure_ascii=False)[:200]
         raise UnreadableUpload(
-            "a vocabulary that is a dictionary must be {token: id} or {id: token}, its ids 0, 1, 2, ... without a gap, or hold "
+            "a vocabulary that is a dictionary must be {token: id} or {id: token}, its ids 0, 1, "
+            "2, ... without a gap, or hold "
             'such a dictionary or a list under a name like "word2idx", "itos" or "tokens"',
             [f"it begins with {begins}"],
         )
@@ -161,7 +168,8 @@ def _of_lines(text: str, size: int) -> TokenList:
         lines.pop()
     if len(lines) != size and re.match(r"""\s*[\[{]\s*['"\d]""", text):
         raise UnreadableUpload(
-            "the vocabulary begins like JSON and cannot be read as it (cut off, or printed by Python?): write it with "
+            "the vocabulary begins like JSON and cannot be read as it (cut off, or printed by "
+            "Python?): write it with "
             "`json.dump(tokens, file)`"
         )
     lines = _whole(lines, size)
@@ -170,8 +178,10 @@ def _of_lines(text: str, size: int) -> TokenList:
         if len(lines) > 2 and matches[0] is None and all(matches[1:]):
             if len(lines) != size + 1:
                 raise VocabularyMismatch(
-                    f"all lines of the vocabulary but the first, {lines[0]!r}, hold a number beside a token: is it a heading, or "
-                    "a token without its number? Send the tokens alone, one a line in the order of their ids"
+                    f"all lines of the vocabulary but the first, {lines[0]!r}, hold a number "
+                    "beside a token: is it a heading, or "
+                    "a token without its number? Send the tokens alone, one a line in the order of "
+                    "their ids"
                 )
             read = _of_lines("\n".join(lines[1:]), size)
             return TokenList(
@@ -220,7 +230,8 @@ def _by_id(found: list[tuple[str, str]], size: int) -> TokenList | None:
         return None
     if len(tokens) == size + 1 and len(found) == size:
         raise UnreadableUpload(
-            "the vocabulary's ids begin at 1, and the model has as many tokens as the file: which one has the id 0? Send the "
+            "the vocabulary's ids begin at 1, and the model has as many tokens as the file: which "
+            "one has the id 0? Send the "
             "tokens alone, one a line in the order of their ids"
         )
     return TokenList(tokens)

@@ -135,12 +135,14 @@ def _own(ingested: Ingested, size: int) -> TokenList:
                 f"the model's embedding has {size:,} tokens; of the vocabularies in the file {held}"
             )
         raise VocabularyMismatch(
-            f"the model has {size:,} tokens, and no vocabulary says which; send it as `vocabulary` (a list of words or "
+            f"the model has {size:,} tokens, and no vocabulary says which; send it as `vocabulary` "
+            "(a list of words or "
             "characters in the order of their ids, or tokenizer.json)"
         )
     if len({tuple(tokens) for tokens in fitting.values()}) > 1:
         raise VocabularyMismatch(
-            f"the file holds several vocabularies of {size:,} tokens that differ: {', '.join(map(repr, fitting))}. Send the "
+            f"the file holds several vocabularies of {size:,} tokens that differ: "
+            f"{', '.join(map(repr, fitting))}. Send the "
             "one of the model as `vocabulary`"
         )
     where, tokens = next(iter(fitting.items()))
@@ -151,7 +153,8 @@ def _against_own(listed: TokenList, ingested: Ingested) -> TokenList:
     """The list that was sent, with a word on one in the checkpoint that says otherwise."""
     notes = [
         f"the vocabulary that was sent holds, and not the file's own '{where}', which differs in "
-        f"{sum(a != b for a, b in zip(listed.tokens, tokens, strict=True)):,} of {len(tokens):,} tokens"
+        f"{sum(a != b for a, b in zip(listed.tokens, tokens, strict=True)):,} of {len(tokens):,} "
+        "tokens"
         for where, tokens in ingested.vocabularies.items()
         if len(tokens) == len(listed.tokens) and tokens != listed.tokens
     ]
@@ -179,13 +182,16 @@ def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str
             else list(map(repr, tokens))
         )
         raise VocabularyMismatch(
-            f"the vocabulary has {len(tokens):,} tokens, the model's embedding {size:,}. Is it the model's own, without a "
+            f"the vocabulary has {len(tokens):,} tokens, the model's embedding {size:,}. Is it the "
+            "model's own, without a "
             "heading and with the special tokens?",
             [f"its tokens: {', '.join(ends)}"],
         )
     notes = (
-        f"the last {size - len(tokens)} of the embedding's {size:,} rows are padding, since the vocabulary has {len(tokens):,} "
-        "tokens (if special tokens stand before them instead, every id is wrong: send a vocabulary that lists them)"
+        f"the last {size - len(tokens)} of the embedding's {size:,} rows are padding, since the "
+        f"vocabulary has {len(tokens):,} "
+        "tokens (if special tokens stand before them instead, every id is wrong: send a vocabulary "
+        "that lists them)"
     )
     return [*tokens, *map(unused, range(len(tokens), size))], [*assumed, notes]
 
@@ -221,13 +227,17 @@ def _checked(
         parted = [token for token in strays if len(token.split()) > 1 or "," in token.strip(",")]
         if len(parted) > len(strays) / 2:
             raise VocabularyMismatch(
-                f"{len(parted):,} of {len(tokens):,} lines of the vocabulary hold more than a token, and a text is cut at white "
-                "space. Send the tokens alone, one a line in the order of their ids, or tokenizer.json where tokens hold spaces",
+                f"{len(parted):,} of {len(tokens):,} lines of the vocabulary hold more than a "
+                "token, and a text is cut at white "
+                "space. Send the tokens alone, one a line in the order of their ids, or "
+                "tokenizer.json where tokens hold spaces",
                 [repr(token[:80]) for token in parted[:MAX_SHOWN]],
             )
         raise VocabularyMismatch(
-            f"{len(strays):,} of {len(tokens):,} tokens do not come back from their own text: texts are cut at white space "
-            "(words) or into single characters, and these are neither. Send the tokenizer.json that the model was trained with",
+            f"{len(strays):,} of {len(tokens):,} tokens do not come back from their own text: "
+            "texts are cut at white space "
+            "(words) or into single characters, and these are neither. Send the tokenizer.json "
+            "that the model was trained with",
             [repr(token[:80]) for token in strays[:MAX_SHOWN]],
         )
     if strays:

@@ -45,7 +45,8 @@ def spec_of(
         return RhnSpec(vocabulary, embedding, units[0], depth, tied)
     if depth != 1:
         raise ValueError(
-            f"'depth' is of an RHN only; the layers of a stacked {short.upper()} are given by their units"
+            f"'depth' is of an RHN only; the layers of a stacked {short.upper()} are given by "
+            "their units"
         )
     if not units:
         raise ValueError(f"a stacked {short.upper()} needs at least one layer")

@@ -128,7 +128,8 @@ class RhnLanguageModel(LanguageModel):
         super().__init__()
         if spec.tied and spec.embedding != spec.width:
             raise ValueError(
-                f"a tied model needs an embedding of its own width: {spec.embedding} != {spec.width}"
+                f"a tied model needs an embedding of its own width: {spec.embedding} != "
+                f"{spec.width}"
             )
         if spec.depth < 1:
             raise ValueError(

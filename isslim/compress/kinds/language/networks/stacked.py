@@ -67,16 +67,19 @@ class StackedLanguageModel(LanguageModel):
         super().__init__()
         if spec.tied and spec.embedding != spec.units[-1]:
             raise ValueError(
-                f"a tied model needs an embedding as wide as its last layer: {spec.embedding} != {spec.units[-1]}"
+                f"a tied model needs an embedding as wide as its last layer: {spec.embedding} != "
+                f"{spec.units[-1]}"
             )
         if spec.tied and spec.bottleneck is not None:
             raise ValueError(
-                "a tied model has no bottleneck: its decoder reads with the embedding, as wide as the last layer"
+                "a tied model has no bottleneck: its decoder reads with the embedding, as wide as "
+                "the last layer"
             )
         self.regularisation = regularisation_of(dropout)
         if self.regularisation.dropout_state > 0:
             raise ValueError(
-                f"'dropout_state' is of recurrent highway networks only; {self.cell} layers are fused"
+                f"'dropout_state' is of recurrent highway networks only; {self.cell} layers are "
+                "fused"
             )
         self.spec, self.vocabulary = spec, spec.vocabulary
         self.embedding = nn.Embedding(spec.vocabulary, spec.embedding)

@@ -97,7 +97,8 @@ def train(
     segments = (len(streams) - 1) // plan.steps
     if segments < 1:
         raise ValueError(
-            f"the corpus has {len(tokens)} tokens; a batch of {plan.batch} x {plan.steps} steps needs "
+            f"the corpus has {len(tokens)} tokens; a batch of {plan.batch} x {plan.steps} steps "
+            "needs "
             f"at least {plan.batch * (plan.steps + 1)}"
         )
     total = max(1, round(segments * plan.epochs))
@@ -219,7 +220,8 @@ def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) ->
         raise ValueError(f"the validation text has {len(valid)} tokens; at least 2 are needed")
     if learner is not None and plan.keep == "best":
         raise ValueError(
-            "keep='best' would return a network from before its components were removed; take 'last'"
+            "keep='best' would return a network from before its components were removed; take "
+            "'last'"
         )
 
 
@@ -280,7 +282,8 @@ def _roll_back(
     if len(setbacks) == MAX_SETBACKS:
         story = [*setbacks, line]
         raise TrainingDiverged(
-            f"the training diverges even with {0.5**MAX_SETBACKS:g} of the learning rate, after {MAX_SETBACKS} rollbacks; "
+            f"the training diverges even with {0.5**MAX_SETBACKS:g} of the learning rate, after "
+            f"{MAX_SETBACKS} rollbacks; "
             f"lower the learning rate (or the clip) and train anew. {'; '.join(story)}",
             story,
             best=TrainingOutcome(run.result(), tuple(run.records)),
