@@ -7,8 +7,10 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from isslim.types.estimates import Estimate
 from isslim.types.inspection import Inspection
-from isslim.types.manifest import CurvePoint, Estimate
+from isslim.types.kinds.uploads import UploadFields
+from isslim.types.manifest import CurvePoint
 from isslim.types.problem import Problem
 from isslim.types.provenance import Sha256
 from isslim.types.recipe import Recipe
@@ -40,42 +42,9 @@ class UploadRef(BaseModel):
     size_bytes: int = Field(description="of its content", examples=[20631552])
 
 
-class CompressionRequest(BaseModel):
+class CompressionRequest(UploadFields[UploadRef]):
     """What `POST /compress` asks for: uploads by hash, and the recipe. Equal requests are one job."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: UploadRef = Field(
-        description="safetensors, a PyTorch checkpoint of weights, or an ONNX graph"
-    )
-    model_data: UploadRef | None = Field(
-        default=None,
-        description="the data file of an ONNX graph that was saved as two, as torch's exporter does",
-    )
-    config: UploadRef | None = Field(default=None, description="JSON config beside the weights")
-    vocabulary: UploadRef | None = Field(
-        default=None, description="words or characters by id, or tokenizer.json"
-    )
-    vectors: UploadRef | None = Field(
-        default=None, description="word vectors of a question-answering model"
-    )
-    characters: UploadRef | None = Field(
-        default=None, description="characters of a question-answering model"
-    )
-    train: UploadRef | None = Field(
-        default=None, description="text or questions to learn and fine-tune on"
-    )
-    calibration: UploadRef | None = Field(default=None, description="text or questions to observe")
-    held_out: UploadRef | None = Field(default=None, description="text or questions to judge on")
-    check: UploadRef | None = Field(
-        default=None, description="text that the perplexity in `Recipe.check` is of"
-    )
-    check_graph: UploadRef | None = Field(
-        default=None, description="ONNX export of the same language model"
-    )
-    check_graph_data: UploadRef | None = Field(
-        default=None, description="data file of a `check_graph` saved as two"
-    )
     recipe: Recipe = Field(default=Recipe(), description="what is asked of the compression")
 
     @property

@@ -10,16 +10,16 @@ from typing import Literal
 
 from pydantic import Field
 
+from isslim.types.estimates import Estimate as Estimate
+from isslim.types.kinds.registry import ArchitectureName, KindName, MetricName
 from isslim.types.provenance import Provenance, Sha256
-from isslim.types.recipe import GraphMetric, Recipe, StrictModel
+from isslim.types.recipe import Recipe, StrictModel
 from isslim.types.states import StatesRecord
+from isslim.types.text import TextContract as TextContract
 
-Task = Literal["language-model", "question-answering", "graph"]
-Architecture = Literal[
-    "lstm-language-model", "gru-language-model", "rhn-language-model", "bidaf", "onnx-graph"
-]
-Metric = Literal["perplexity", "f1"] | GraphMetric
-"""What a budget of quality is about: see `isslim/types/quality.py`."""
+Task = KindName
+Architecture = ArchitectureName
+Metric = MetricName
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 PRIMARY_SHAPE = (30, 1)
 """(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one
@@ -45,38 +45,6 @@ class AxisRecord(StrictModel):
     original: int = Field(description="components before", examples=[256])
     kept: int = Field(description="components left", examples=[194])
     kept_indices: list[int] = Field(description="which were kept, ascending", examples=[[0, 2, 3]])
-
-
-class TextContract(StrictModel):
-    """How a text becomes scored tokens. Defined in `isslim/runtime/language/text.py`; recorded so that a score can be repeated."""
-
-    unit: Literal["word", "character", "subword"] = Field(
-        description="what one token is", examples=["word"]
-    )
-    vocabulary: int = Field(description="number of tokens", examples=[10000])
-    start_token: str | None = Field(
-        description="stands before a text; null: its first token is given", examples=["<eos>"]
-    )
-    unknown_token: str | None = Field(
-        description="what strange tokens become; null: refused", examples=["<unk>"]
-    )
-    newline_token: str | None = Field(
-        description="what a line break becomes, word-level", examples=["<eos>"]
-    )
-
-
-class Estimate(StrictModel):
-    """How sure a loss of quality is: its 95 % interval, and the sample that it stands on."""
-
-    low: float = Field(description="lower end of the loss's 95 % interval", examples=[0.031])
-    high: float = Field(description="upper end of it", examples=[0.057])
-    count: int = Field(description="size of the sample", ge=0, examples=[10000])
-    unit: Literal["tokens", "questions", "decisions", "rows"] = Field(
-        description="what was counted", examples=["tokens"]
-    )
-    method: Literal["wilson", "block bootstrap"] = Field(
-        description="of the interval", examples=["block bootstrap"]
-    )
 
 
 class Ratio(StrictModel):

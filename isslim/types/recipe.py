@@ -9,12 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 COMMAND = "command:"
 """Before the name of an evaluation, as a metric."""
 EVALUATION_NAME = r"[a-z0-9][a-z0-9_-]{0,31}"
-GraphMetric = Annotated[
-    str,
-    Field(
-        pattern=rf"^(output_change|argmax|mean_squared_error|cosine|{COMMAND}{EVALUATION_NAME})$"
-    ),
-]
+METRIC_OF_GRAPHS = rf"^(output_change|argmax|mean_squared_error|cosine|{COMMAND}{EVALUATION_NAME})$"
+GraphMetric = Annotated[str, Field(pattern=METRIC_OF_GRAPHS)]
 
 
 Mode = Literal["calibrate", "learn"]

@@ -6,8 +6,9 @@ import math
 
 import pytest
 
+from isslim.types.kinds.registry import kinds
 from isslim.types.manifest import Estimate, Metric
-from isslim.types.quality import METRIC_FORMATS, compared_loss, metric_format_of, resolve_budget
+from isslim.types.quality import compared_loss, metric_format_of, resolve_budget
 from isslim.types.recipe import Budget
 
 
@@ -40,19 +41,19 @@ def test_a_loss_is_told_by_its_direction(
 
 
 def test_the_head_of_a_column_fits_both_signs() -> None:
-    assert METRIC_FORMATS["f1"].change_name == "change of F1"
-    assert METRIC_FORMATS["perplexity"].change_name == "change of perplexity"
+    assert metric_format_of("f1").change_name == "change of F1"
+    assert metric_format_of("perplexity").change_name == "change of perplexity"
     assert metric_format_of("command:wer").change_name == "change of wer"
-    assert METRIC_FORMATS["output_change"].change_name == "change of outputs"
-    assert METRIC_FORMATS["cosine"].change_name == "cosine distance"
+    assert metric_format_of("output_change").change_name == "change of outputs"
+    assert metric_format_of("cosine").change_name == "cosine distance"
 
 
-@pytest.mark.parametrize("metric", METRIC_FORMATS)
+@pytest.mark.parametrize("metric", [name for kind in kinds() for name in kind.metrics])
 def test_what_is_no_number_is_never_a_gain(metric: Metric) -> None:
     assert metric_format_of(metric).in_sentence(
         math.nan
     ) == f"at a {metric_format_of(metric).loss_name} of nan" + (
-        "%" if "%" in METRIC_FORMATS[metric].loss(1.0) else ""
+        "%" if "%" in metric_format_of(metric).loss(1.0) else ""
     )
 
 

@@ -11,9 +11,10 @@ from isslim.card.samples_section import samples_section
 from isslim.card.structure_section import left_alone_section, structure_section, work_section
 from isslim.card.usage_section import usage_section
 from isslim.compress.card.plots import plot_curve, plot_variants
+from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import LatencyRecord, Manifest, Task, VariantRecord
 from isslim.types.provenance import Provenance
-from isslim.types.quality import EXTRA_METRICS, MetricFormat, metric_format_of
+from isslim.types.quality import MetricFormat, metric_format_of
 from isslim.types.recipe import Budget
 from isslim.types.report import Report
 from isslim.types.wording import NOT_JUDGED, NOTHING_JUDGED, RANDOM, as_fast, describe_run
@@ -109,7 +110,7 @@ def _variants(manifest: Manifest, report: Report) -> str:
     scale = metric_format_of(manifest.metric)
     further = {
         name: description
-        for name, description in EXTRA_METRICS.items()
+        for name, description in kind_named(manifest.task).extra_metrics.items()
         if name in manifest.variants[0].metrics
     }
     sampled = manifest.provenance.not_judged is None and any(

@@ -29,7 +29,7 @@ from isslim.compress.export.quantize import (
     Form,
 )
 from isslim.compress.pruning.network import Model
-from isslim.types.quality import DEFAULT_BUDGETS
+from isslim.types.kinds.registry import kind_named
 
 NOTHING = 1 / 20
 """Of the budget of quality: a form that costs no more is good enough."""
@@ -88,7 +88,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         precise form.
     """
     target.unlink(missing_ok=True)
-    budget = task.recipe.budget.quality or DEFAULT_BUDGETS[task.task].quality or 0.0
+    budget = task.recipe.budget.quality or kind_named(task.task).default_budget.quality or 0.0
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="int8-") as folder:
         paths = (Path(folder) / f"{number}.onnx" for number in count())
         base = task.glance(source)

@@ -143,7 +143,6 @@ def measure(
         best,
         variants,
         scale,
-        task.metric,
         _run(task, variants[0].primary_latency),
         breaks=lambda variant: (
             limit is not None and not keeps(task.recipe.budget, variant.loss, variant.estimate)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from isslim.types.manifest import Metric, Ratio, VariantRecord
+from isslim.types.manifest import Ratio, VariantRecord
 from isslim.types.quality import MetricFormat
 from isslim.types.report import Conclusions
 from isslim.types.wording import file_size
@@ -22,22 +22,12 @@ SURELY = 0.005
 
 _ALONE = "int8 alone"
 _ORIGINAL = "the original"
-_CHANGES: dict[str, tuple[str, str]] = {
-    "perplexity": ("Perplexity rises by {}", "Perplexity falls by {}"),
-    "f1": ("F1 falls by {} points", "F1 rises by {} points"),
-    "output_change": ("The outputs change by {}", ""),
-    "argmax": ("{} of the decisions differ", ""),
-    "mean_squared_error": ("The outputs differ by a mean squared error of {}", ""),
-    "cosine": ("The outputs differ by a cosine distance of {}", ""),
-}
-"""By metric: what a loss is, and what a gain is where there can be one."""
 
 
 def conclude(
     best: VariantRecord | None,
     variants: Sequence[VariantRecord],
     scale: MetricFormat,
-    metric: Metric,
     run: str,
     *,
     breaks: Callable[[VariantRecord], bool] = lambda _: False,
@@ -50,7 +40,6 @@ def conclude(
         best: the compressed variant that is recommended; None where none keeps to the budget.
         variants: all that is published; the original among them.
         scale: of the losses.
-        metric: what a loss is about.
         run: what the spoken latency is of, in words.
         breaks: whether a variant breaks the budget of quality, asked of int8 alone.
         evaluated: whether losses say anything of data that was not observed; else none is told.
@@ -91,7 +80,7 @@ def conclude(
         ),
         speed=_speed(best, rival, run) + broken,
         size=_size(best, original, rival),
-        quality=_quality(best, rival, scale, metric) if evaluated else _NOT_JUDGED,
+        quality=_quality(best, rival, scale) if evaluated else _NOT_JUDGED,
         reservations=list(map(_sentence, reservations)),
     )
 
@@ -237,14 +226,8 @@ def _smaller(best: VariantRecord, other: VariantRecord, name: str) -> str:
     )
 
 
-def _quality(
-    best: VariantRecord, rival: VariantRecord | None, scale: MetricFormat, metric: Metric
-) -> str:
-    loss, gain = _CHANGES.get(
-        metric, (f"{scale.name} worsens by {{}}", f"{scale.name} improves by {{}}")
-    )
-    better = best.loss < 0 and gain != "" and scale.loss(best.loss) != scale.loss(0.0)
-    description = (gain if better else loss).format(scale.loss(abs(best.loss)).removeprefix("+"))
+def _quality(best: VariantRecord, rival: VariantRecord | None, scale: MetricFormat) -> str:
+    description = scale.verdict(best.loss)
     if best.estimate is not None:
         description += f" ({scale.sample(best.estimate)} that nothing was fitted to)"
     if rival is not None:

@@ -40,7 +40,7 @@ from isslim.compress.search.budget import MIN_GAIN, find_within_budget, gain
 from isslim.compress.search.round_state import RoundState, read_state, write_state
 from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.types.manifest import CurvePoint, EpochPoint
-from isslim.types.quality import METRIC_FORMATS, SLACK, compared_loss
+from isslim.types.quality import SLACK, compared_loss, metric_format_of
 from isslim.types.recipe import Recipe
 
 ROUNDS = 6
@@ -166,7 +166,7 @@ def run_rounds(
         state.round += 1
         progress(
             state.round / rounds,
-            f"round {state.round}: {METRIC_FORMATS[task.metric].describe(point.value, point.loss)}, {_verdict(point)}",
+            f"round {state.round}: {metric_format_of(task.metric).describe(point.value, point.loss)}, {_verdict(point)}",
         )
         write_state(state_file, state)
     small = state.network.declaration()
@@ -174,7 +174,7 @@ def run_rounds(
         axes.parameters(small), axes.mult_adds(small), axes.parameters(whole), axes.mult_adds(whole)
     )
     if saved < MIN_GAIN:
-        scale = METRIC_FORMATS[task.metric]
+        scale = metric_format_of(task.metric)
         closest = min((point.loss for point in state.curve), default=math.nan)
         raise BudgetNotMet(
             f"learning found no smaller model within the budget {recipe.budget.model_dump(exclude_none=True)} in "

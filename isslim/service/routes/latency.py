@@ -17,6 +17,7 @@ from isslim.service.context import AppContext, Context
 from isslim.service.parameters import ModelName
 from isslim.service.problems import RequestError
 from isslim.service.serving.latency_cache import Key
+from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import LatencyRecord
 from isslim.types.schemas.models import LatencyResponse
 from isslim.types.schemas.problems import ProblemDocument
@@ -89,7 +90,7 @@ def _measure(context: AppContext, key: Key, *, named: bool) -> LatencyResponse:
     model_id, shape, threads, chosen = key
     bundle = context.models.bundles.open(model_id)
     kind = kind_of(bundle.manifest)
-    if named and bundle.manifest.task != "graph":
+    if named and not kind_named(bundle.manifest.task).has_recorded_runs:
         raise InputsRefused(
             [
                 f"`run` names a recorded run, and a {bundle.manifest.task} has none: name `steps` and `batch`"

@@ -15,14 +15,11 @@ from isslim.service.problems import RequestError
 from isslim.service.serving.executor import load_outside_run
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
-from isslim.types.manifest import Manifest, Task, VariantName
+from isslim.types.kinds.registry import kind_named
+from isslim.types.manifest import Manifest, VariantName
 
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
 Session = TypeVar("Session", bound=OrtSession)
-ASKED_AT: dict[Task, str] = {
-    "language-model": "POST /score", "question-answering": "POST /qa", "graph": "POST /models/{model}/run",
-}  # fmt: skip
-"""Where a model of each task answers."""
 
 
 class ModelRegistry:
@@ -150,7 +147,7 @@ class ModelRegistry:
                 task = bundle.manifest.task
                 raise RequestError(
                     "wrong-task",
-                    f"'{bundle.manifest.name}' is of the kind {task}, not {kind.task}; ask it at {ASKED_AT[task]}",
+                    f"'{bundle.manifest.name}' is of the kind {task}, not {kind.task}; ask it at {kind_named(task).endpoint}",
                 )
             with self._lock:
                 model = self._loaded.get(bundle_id)

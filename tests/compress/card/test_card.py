@@ -15,7 +15,7 @@ from isslim.client.show import comparison_table, models_table
 from isslim.compress.card.card import write_card
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.types.manifest import EpochPoint, Manifest
-from isslim.types.quality import METRIC_FORMATS
+from isslim.types.quality import metric_format_of
 from isslim.types.recipe import Budget
 from isslim.types.report import Report
 from tests.conftest import Published
@@ -205,7 +205,7 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(
 
 def test_every_loss_stands_with_its_interval_and_sample(bundle: OpenBundle, tmp_path: Path) -> None:
     scale, card, report = (
-        METRIC_FORMATS["perplexity"],
+        metric_format_of("perplexity"),
         bundle.path("README.md").read_text(),
         report_of(bundle),
     )

@@ -76,7 +76,6 @@ def concluded(
         best_compressed(variants),
         variants,
         metric_format_of(metric),
-        metric,
         run,
         breaks=lambda each: each.loss > limit,
     )
@@ -250,7 +249,6 @@ def test_without_a_variant_or_a_judgement_that_is_said() -> None:
         None,
         [whole],
         metric_format_of("argmax"),
-        "argmax",
         "one run",
         reservations=["all of it was drawn"],
     )
@@ -259,9 +257,7 @@ def test_without_a_variant_or_a_judgement_that_is_said() -> None:
         == "Not worth pruning: no compressed variant keeps to the budget. All of it was drawn."
     )
     small = variant("compressed", 500, (1.9, 2.0, 2.1), 0.3)
-    found = conclude(
-        small, [whole, small], metric_format_of("argmax"), "argmax", "one run", judged=False
-    )
+    found = conclude(small, [whole, small], metric_format_of("argmax"), "one run", evaluated=False)
     assert "30" not in found.quality
     assert (
         found.quality

@@ -1,0 +1,56 @@
+"""Kinds of models that are not part of the product: packages that `ISS_KINDS` names.
+
+Such a package has up to four modules, each imported only where it is needed:
+
+    description.py   `register()` registers the kind's description        everywhere
+    runtime.py       `register()` registers the class of loaded models    the service
+    service.py       `router`, with the routes where its models answer    the service
+    compression.py   `register()` registers the reader of its uploads     the worker's child
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+DESCRIPTION, RUNTIME, SERVICE, COMPRESSION = "description", "runtime", "service", "compression"
+"""Names of a plug-in's modules."""
+
+
+class BadPlugin(ImportError):
+    """A package that `ISS_KINDS` names cannot be used."""
+
+
+def load_plugins(packages: Sequence[str], *modules: str) -> None:
+    """Registers the kinds of plug-ins in this process, as far as it needs them.
+
+    Args:
+        packages: importable names, as `ISS_KINDS` lists them.
+        modules: which of each package's modules register something here; the descriptions always
+            do, and first.
+
+    Raises:
+        BadPlugin: when a module cannot be imported, or has no `register`.
+    """
+    for package in packages:
+        for name in (DESCRIPTION, *modules):
+            plugin_module(package, name).register()
+
+
+def plugin_module(package: str, name: str) -> ModuleType:
+    """A module of a plug-in.
+
+    Args:
+        package: importable name of the plug-in.
+        name: of the module in it.
+
+    Raises:
+        BadPlugin: when it cannot be imported.
+    """
+    try:
+        return import_module(f"{package}.{name}")
+    except ImportError as error:
+        raise BadPlugin(
+            f"ISS_KINDS names '{package}', and '{package}.{name}' cannot be imported: {error}"
+        ) from error
