@@ -282,7 +282,7 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
             recipe=recipe,
         )
         uploads = Uploads(
-            path, calibration=home / "calibration.npz", held_out=home / "held-out.npz"
+            model=path, calibration=home / "calibration.npz", held_out=home / "held-out.npz"
         )
         try:
             bundle_id = run(

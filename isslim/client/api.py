@@ -20,11 +20,12 @@ from typing import Any, Unpack
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from isslim.client.forms import Companions, GraphRun, ProblemError, Unreachable
+from isslim.client.forms import GraphRun, ProblemError, Unreachable
 from isslim.client.transport import Transport, part
 from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, Sweep
+from isslim.types.kinds.uploads import Companions
 from isslim.types.manifest import Manifest
 from isslim.types.recipe import Recipe
 

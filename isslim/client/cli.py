@@ -14,9 +14,10 @@ from rich.markup import escape
 from isslim.client import inspecting, serving, show
 from isslim.client.api import Client
 from isslim.client.companions import with_companions
-from isslim.client.forms import Companions, ProblemError, Unreachable
+from isslim.client.forms import ProblemError, Unreachable
 from isslim.types.arrays import BadArrays, dump_npz, read_npz
 from isslim.types.jobs import JobState
+from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Budget, Recipe
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

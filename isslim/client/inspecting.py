@@ -15,8 +15,9 @@ from rich.table import Table
 
 from isslim.client import show
 from isslim.client.api import Client
-from isslim.client.forms import Companions
 from isslim.types.inspection import Inspection
+from isslim.types.kinds.registry import title_of
+from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Check, Recipe
 from isslim.types.wording import axis_name
 
@@ -29,12 +30,6 @@ CheckPerplexity = Annotated[
 ]
 MAX_LAYERS = 40
 """Lines of layers and of reasons in a terminal; JSON has all."""
-_KINDS = {
-    "language-model": "language model",
-    "question-answering": "question answering",
-    "graph": "ONNX graph",
-    None: "not known",
-}
 
 
 def inspect(
@@ -108,7 +103,7 @@ def print_inspection(found: Inspection, console: Console) -> None:
 
 
 def _rows(found: Inspection) -> Iterator[tuple[str, list[str]]]:
-    yield "kind", [_KINDS[found.kind]]
+    yield "kind", ["not known" if found.kind is None else title_of(found.kind)]
     yield "read as", [found.layout]
     layers = [
         f"{axis_name(layer.name)}: {layer.size:,}{'' if layer.may_shrink else ' (stays whole)'}"

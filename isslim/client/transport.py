@@ -11,7 +11,8 @@ from urllib.parse import quote
 import httpx
 
 from isslim.client.beside import data_beside
-from isslim.client.forms import Companions, ProblemError, Unreachable
+from isslim.client.forms import ProblemError, Unreachable
+from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Recipe
 
 

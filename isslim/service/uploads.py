@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -13,93 +14,37 @@ from isslim.service.context import AppContext
 from isslim.service.problems import RequestError
 from isslim.service.settings import ServiceSettings
 from isslim.types.jobs import UploadRef
+from isslim.types.kinds.uploads import UPLOAD_FIELDS, UploadField
 from isslim.types.recipe import Recipe
 
 CHUNK_BYTES = 1 << 20
 Queued = TypeVar("Queued")
 Value = TypeVar("Value")
 RECIPE = TypeAdapter(Recipe)
-_Optional = UploadFile | None
 
 
-async def _sent(
-    model: Annotated[
-        UploadFile,
-        File(
-            description="safetensors, a PyTorch checkpoint of weights, or an ONNX graph",
-            examples=["model.pt"],
-        ),
-    ],
-    model_data: Annotated[
-        _Optional,
-        File(
-            description="the data file of an ONNX graph that was saved as two, as torch's exporter does",
-            examples=["model.onnx.data"],
-        ),
-    ] = None,
-    config: Annotated[
-        _Optional, File(description="optional JSON beside the weights", examples=["config.json"])
-    ] = None,
-    vocabulary: Annotated[
-        _Optional,
-        File(description="words or characters by id, or tokenizer.json", examples=["words.txt"]),
-    ] = None,
-    vectors: Annotated[
-        _Optional,
-        File(
-            description="word vectors of a question-answering model (npy)", examples=["vectors.npy"]
-        ),
-    ] = None,
-    characters: Annotated[
-        _Optional,
-        File(description="characters of a question-answering model", examples=["characters.txt"]),
-    ] = None,
-    train: Annotated[
-        _Optional,
-        File(description="text or questions to learn and fine-tune on", examples=["train.txt"]),
-    ] = None,
-    calibration: Annotated[
-        _Optional,
-        File(
-            description="text or questions to observe; also trained on where no `train` is sent",
-            examples=["calibration.txt"],
-        ),
-    ] = None,
-    held_out: Annotated[
-        _Optional, File(description="text or questions to judge on", examples=["valid.txt"])
-    ] = None,
-    check: Annotated[
-        _Optional,
-        File(
-            description="text that the perplexity in `check` of the options is of; not sent: it is of `held_out`",
-            examples=["test.txt"],
-        ),
-    ] = None,
-    check_graph: Annotated[
-        _Optional,
-        File(
-            description="ONNX export of the same language model: the checkpoint is refused where it is read as another one",
-            examples=["export.onnx"],
-        ),
-    ] = None,
-    check_graph_data: Annotated[
-        _Optional,
-        File(
-            description="the data file of a `check_graph` saved as two",
-            examples=["export.onnx.data"],
-        ),
-    ] = None,
-) -> dict[str, UploadFile | None]:
-    return {
-        "model": model, "model_data": model_data, "config": config, "vocabulary": vocabulary, "vectors": vectors,
-        "characters": characters, "train": train, "calibration": calibration, "held_out": held_out,
-        "check": check, "check_graph": check_graph, "check_graph_data": check_graph_data,
-    }  # fmt: skip
+def _form_parameter(field: UploadField) -> inspect.Parameter:
+    """A file of the form as a parameter of a dependency."""
+    sent = UploadFile if field.required else UploadFile | None
+    shown = File(description=field.description, examples=[field.example])
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if field.required else None,
+        annotation=Annotated[sent, shown],
+    )
 
 
+async def _sent(**files: UploadFile | None) -> dict[str, UploadFile | None]:
+    return files
+
+
+# The framework reads a dependency's parameters from its signature, and the list of fields is one.
+_sent.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [_form_parameter(field) for field in UPLOAD_FIELDS.values()]
+)
 Files = Annotated[dict[str, UploadFile | None], Depends(_sent)]
-"""The files of a request that uploads, by field of `isslim.types.jobs.CompressionRequest`; None:
-not sent."""
+"""The files of a request that uploads, by field of `isslim.types.kinds.uploads`; None: not sent."""
 Options = Annotated[
     str,
     Form(

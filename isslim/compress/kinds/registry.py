@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,6 +23,7 @@ from isslim.compress.kinds.questions.task import QuestionTask, read_questions
 from isslim.compress.onnx.normalise.onnx_reader import is_graph
 from isslim.compress.processes.command_metrics import Evaluations
 from isslim.runtime.language.text import TextCodec
+from isslim.types.kinds.uploads import UploadFields
 from isslim.types.manifest import Task
 from isslim.types.quality import resolve_budget
 from isslim.types.recipe import COMMAND, Recipe
@@ -31,22 +31,13 @@ from isslim.types.recipe import COMMAND, Recipe
 NO_TEXT = "no text was sent, so that nothing shows whether the model is read as it was trained"
 
 
-@dataclass(frozen=True)
-class UploadedFiles:
-    """The uploaded files of a job, on local disk; and what the sender called the model's, if that is known."""
+class UploadedFiles(UploadFields[Path]):
+    """The uploaded files of a job, on local disk.
 
-    model: Path
-    model_data: Path | None = None
-    config: Path | None = None
-    vocabulary: Path | None = None
-    vectors: Path | None = None
-    characters: Path | None = None
-    train: Path | None = None
-    calibration: Path | None = None
-    held_out: Path | None = None
-    check: Path | None = None
-    check_graph: Path | None = None
-    check_graph_data: Path | None = None
+    Attributes:
+        name: what the sender called the model's file; empty: that is not known.
+    """
+
     name: str = ""
 
 

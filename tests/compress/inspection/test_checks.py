@@ -60,7 +60,9 @@ def test_measured_perplexity_is_compared(trained: Trained) -> None:
         [index[word] for word in trained.held_out.read_text().replace("\n", " <eos> ").split()]
     )
     true = slow_perplexity(trained.network, tokens, 0)
-    inputs = UploadedFiles(trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out)
+    inputs = UploadedFiles(
+        model=trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out
+    )
     (found,) = inspected(inputs, Check(perplexity=true * 1.005)).checks
     assert found.name == "perplexity of `held_out`"
     assert float(found.found) == pytest.approx(true, abs=0.02)
@@ -133,7 +135,9 @@ def exported(form: str, folder: Path) -> UploadedFiles:
         input_names=names,
         dynamic_axes={n: axes[n] for n in names if n in axes},
     )
-    return UploadedFiles(folder / "model.pt", vocabulary=folder / "words.json", check_graph=path)
+    return UploadedFiles(
+        model=folder / "model.pt", vocabulary=folder / "words.json", check_graph=path
+    )
 
 
 FORMS = (
@@ -188,8 +192,8 @@ def test_check_that_cannot_be_done_is_said(tmp_path: Path, trained: Trained) -> 
     with pytest.raises(CheckUnusable, match="a score of each of the"):
         inspected(
             UploadedFiles(
-                trained.model, vocabulary=trained.vocabulary, check_graph=inputs.check_graph
+                model=trained.model, vocabulary=trained.vocabulary, check_graph=inputs.check_graph
             )
         )
     with pytest.raises(ModeUnavailable, match="language models"):
-        inspected(UploadedFiles(inputs.check_graph or broken, check=trained.held_out))
+        inspected(UploadedFiles(model=inputs.check_graph or broken, check=trained.held_out))

@@ -31,7 +31,9 @@ def inspected(inputs: UploadedFiles, recipe: Recipe | None = None) -> Inspection
 
 def test_language_model_is_described(trained: Trained) -> None:
     found = inspected(
-        UploadedFiles(trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out),
+        UploadedFiles(
+            model=trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out
+        ),
         Recipe(prune_embedding=False),
     )
     assert (found.understood, found.problem, found.kind) == (True, None, "language-model")
@@ -61,7 +63,7 @@ def test_language_model_is_described(trained: Trained) -> None:
 
 
 def test_an_inspection_lets_the_model_write_little(trained: Trained) -> None:
-    inputs, read = UploadedFiles(trained.model, vocabulary=trained.vocabulary), [0]
+    inputs, read = UploadedFiles(model=trained.model, vocabulary=trained.vocabulary), [0]
 
     def count(module: nn.Module, given: tuple[Tensor, ...], _: object) -> None:
         if isinstance(module, LanguageModel):
@@ -94,7 +96,7 @@ def test_unknown_tokens_are_counted_and_many_are_warned_of(
     assert strange
     found = inspected(
         UploadedFiles(
-            trained.model,
+            model=trained.model,
             vocabulary=trained.vocabulary,
             calibration=trained.calibration,
             held_out=tmp_path / "other.txt",
@@ -107,14 +109,16 @@ def test_unknown_tokens_are_counted_and_many_are_warned_of(
     assert found.warnings == []
     (tmp_path / "other.txt").write_text(text.replace("the", "die").replace("cat", "Katze"))
     warned = inspected(
-        UploadedFiles(trained.model, vocabulary=trained.vocabulary, held_out=tmp_path / "other.txt")
+        UploadedFiles(
+            model=trained.model, vocabulary=trained.vocabulary, held_out=tmp_path / "other.txt"
+        )
     ).warnings
     assert any("of `held_out` are not in the vocabulary" in warning for warning in warned)
 
 
 def test_what_was_understood_before_a_refusal_is_kept(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("one\ntwo\n")
-    found = inspected(UploadedFiles(trained.model, vocabulary=tmp_path / "words.txt"))
+    found = inspected(UploadedFiles(model=trained.model, vocabulary=tmp_path / "words.txt"))
     assert not found.understood
     assert found.problem is not None
     assert found.problem.kind == VocabularyMismatch.kind
@@ -122,7 +126,7 @@ def test_what_was_understood_before_a_refusal_is_kept(trained: Trained, tmp_path
     assert "2 LSTM layers" in found.layout
     assert found.text is None
     (tmp_path / "model.pt").write_bytes(b"not a model")
-    broken = inspected(UploadedFiles(tmp_path / "model.pt"))
+    broken = inspected(UploadedFiles(model=tmp_path / "model.pt"))
     assert broken.problem is not None
     assert broken.problem.kind == "unreadable-upload"
     assert broken.kind is None

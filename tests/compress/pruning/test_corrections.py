@@ -58,7 +58,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, RemovalPlan]:
         write_runs(folder / f"{name}.npz", runs)
     task = read_task(
         UploadedFiles(
-            folder / "graph.onnx",
+            model=folder / "graph.onnx",
             calibration=folder / "calibration.npz",
             held_out=folder / "held-out.npz",
         ),

@@ -50,7 +50,7 @@ class Judged(LanguageTask):
 def prepared(trained: Trained) -> tuple[Judged, RemovalPlan]:
     task = read_task(
         UploadedFiles(
-            trained.model,
+            model=trained.model,
             vocabulary=trained.vocabulary,
             calibration=trained.calibration,
             held_out=trained.held_out,

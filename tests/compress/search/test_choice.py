@@ -49,7 +49,7 @@ def published(
     )
     task, inspection = begin(
         UploadedFiles(
-            trained.model,
+            model=trained.model,
             vocabulary=trained.vocabulary,
             calibration=trained.calibration,
             held_out=trained.held_out,

@@ -209,7 +209,7 @@ def test_evaluation_that_fails_on_the_original_ends_the_job_before_anything_is_o
 def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) -> None:
     log, told = tmp_path / "calls", list[Inspection]()
     begin(
-        UploadedFiles(folder / "tagger.onnx", calibration=folder / "recorded.npz"),
+        UploadedFiles(model=folder / "tagger.onnx", calibration=folder / "recorded.npz"),
         Recipe(metric="command:accuracy"),
         told.append,
         accuracy(folder, log),
@@ -223,7 +223,7 @@ def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) ->
     assert not found.random_inputs
     assert not log.exists()
     write_runs(tmp_path / "other.npz", [{"other": run["ids"]} for run in recorded(3)])
-    inputs = UploadedFiles(folder / "tagger.onnx", calibration=tmp_path / "other.npz")
+    inputs = UploadedFiles(model=folder / "tagger.onnx", calibration=tmp_path / "other.npz")
     with pytest.raises(RunsUnusable):
         begin(inputs, Recipe(), told.append, looking=True)
     assert not told[-1].understood
@@ -270,17 +270,19 @@ def test_budget_that_the_evaluation_never_grants_ends_as_that_answer(
 def test_what_does_not_go_together_is_refused(folder: Path, tmp_path: Path) -> None:
     known = accuracy(folder, tmp_path / "calls")
     with pytest.raises(EvaluationUnknown, match="no evaluation 'wer': it knows accuracy"):
-        read_task(UploadedFiles(folder / "tagger.onnx"), Recipe(metric="command:wer"), known)
+        read_task(UploadedFiles(model=folder / "tagger.onnx"), Recipe(metric="command:wer"), known)
     with pytest.raises(ModeUnavailable, match="judges the graph as a whole"):
         read_task(
-            UploadedFiles(folder / "tagger.onnx"),
+            UploadedFiles(model=folder / "tagger.onnx"),
             Recipe(metric="command:accuracy", outputs=["scores"]),
             known,
         )
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     with pytest.raises(ModeUnavailable, match="`command:accuracy` is of graphs"):
         read_task(
-            UploadedFiles(tmp_path / "model.safetensors"), Recipe(metric="command:accuracy"), known
+            UploadedFiles(model=tmp_path / "model.safetensors"),
+            Recipe(metric="command:accuracy"),
+            known,
         )
     assert not (tmp_path / "calls").exists()
 

@@ -30,7 +30,7 @@ def test_graph_in_two_files_is_one_graph(tmp_path: Path) -> None:
     )
     (tmp_path / "two.onnx.data").rename(tmp_path / "upload")
     task = read_task(
-        UploadedFiles(tmp_path / "two.onnx", model_data=tmp_path / "upload"),
+        UploadedFiles(model=tmp_path / "two.onnx", model_data=tmp_path / "upload"),
         Recipe(budget=Budget(size_ratio=0.5)),
     )
     assert isinstance(task, GraphTask)
@@ -42,7 +42,9 @@ def test_graph_in_two_files_is_one_graph(tmp_path: Path) -> None:
 def test_data_file_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK" * 40)
     with pytest.raises(UnreadableUpload, match="`model_data` is the data file of an ONNX graph"):
-        read_task(UploadedFiles(tmp_path / "model.pt", model_data=tmp_path / "model.pt"), Recipe())
+        read_task(
+            UploadedFiles(model=tmp_path / "model.pt", model_data=tmp_path / "model.pt"), Recipe()
+        )
 
 
 def test_graph_in_float16_is_published_with_inputs_and_outputs_of_float16(tmp_path: Path) -> None:

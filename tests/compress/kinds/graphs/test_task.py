@@ -78,7 +78,7 @@ def task_of(
     folder: Path, recipe: Recipe | None = None, *, samples: str | None = "recorded.npz"
 ) -> GraphTask:
     inputs = UploadedFiles(
-        folder / "tagger.onnx", calibration=None if samples is None else folder / samples
+        model=folder / "tagger.onnx", calibration=None if samples is None else folder / samples
     )
     task = read_task(inputs, recipe or Recipe(budget=Budget(output_change=0.1)))
     assert isinstance(task, GraphTask)
@@ -265,7 +265,7 @@ def test_states_that_are_carried_keep_names_types_and_sizes(tmp_path: Path) -> N
             run = {"ids": generator.integers(0, 40, (4, 1)), **carried}
     write_runs(tmp_path / "recorded.npz", runs)
     task = read_task(
-        UploadedFiles(graph, calibration=tmp_path / "recorded.npz"),
+        UploadedFiles(model=graph, calibration=tmp_path / "recorded.npz"),
         Recipe(budget=Budget(output_change=0.1)),
     )
     assert isinstance(task, GraphTask)
@@ -412,7 +412,7 @@ class AllShown(nn.Module):
 def test_nothing_that_the_caller_sees_is_removed_and_the_reasons_are_told(tmp_path: Path) -> None:
     graph = export(AllShown(), (torch.zeros(5, 2, 6),), tmp_path / "shown.onnx", ["x"], ["said"])
     with pytest.raises(NothingRemovable, match="issues say why") as refused:
-        read_task(UploadedFiles(graph), Recipe())
+        read_task(UploadedFiles(model=graph), Recipe())
     (issue,) = refused.value.issues
     assert "/layer/GRU" in issue
     assert "8 units" in issue
@@ -461,10 +461,10 @@ def test_what_a_graph_has_not_is_refused(
 def test_graph_that_is_none_or_has_nothing_recurrent_is_refused(tmp_path: Path) -> None:
     graph = export(nn.Linear(3, 2), (torch.zeros(5, 3),), tmp_path / "plain.onnx", ["x"], ["y"])
     with pytest.raises(GraphNotUnderstood, match="LSTM"):
-        read_task(UploadedFiles(graph), Recipe())
+        read_task(UploadedFiles(model=graph), Recipe())
     (tmp_path / "broken.onnx").write_bytes(graph.read_bytes()[:-40])
     with pytest.raises(CompressError):
-        read_task(UploadedFiles(tmp_path / "broken.onnx"), Recipe())
+        read_task(UploadedFiles(model=tmp_path / "broken.onnx"), Recipe())
 
 
 def faults(task: GraphTask) -> dict[str, Callable[[RemovalPlan], object]]:
