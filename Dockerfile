@@ -9,6 +9,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY isslim/__init__.py isslim/py.typed isslim/
 COPY isslim/types isslim/types
 COPY isslim/store isslim/store
+COPY isslim/settings isslim/settings
 COPY isslim/runtime isslim/runtime
 
 FROM base AS service

@@ -17,13 +17,11 @@ from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
 from isslim.compress.training.plan import TrainingPlan
-from isslim.runtime import clock
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
-from tests import hasty
 
 SUBJECTS = ("the cat", "a dog", "the old man", "my friend", "no bird")
 VERBS = ("sees", "likes", "follows", "hears")
@@ -47,21 +45,19 @@ def sentences(count: int, seed: int) -> str:
 
 
 def pytest_configure() -> None:
-    """Tables are as wide as the command line makes them: a test process may be told of a terminal that is not there."""
+    """The environment of the tests, and of all processes that they start."""
+    # Tables are as wide as the command line makes them: there may be variables of a terminal, and
+    # no terminal.
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)
+    # No test reads what a comparison of latencies found: the fewest rounds are enough.
+    os.environ["ISS_COMPARISON_SECONDS"] = "0.1"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Tiny tensors: a second thread only waits for the first, for seconds where the machine is busy."""
     torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def hasty_clock() -> None:
-    """Nine seconds of every pipeline were its comparisons of latency, which go on for as long as they may."""
-    clock.SECONDS = hasty.SECONDS
 
 
 @dataclass(frozen=True)

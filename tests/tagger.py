@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
-from isslim.compress.processes.command_metrics import Evaluations
 from isslim.runtime.graphs.recorded_inputs import NamedArrays as Run
 from isslim.runtime.graphs.recorded_inputs import write_runs
+from isslim.settings.worker import Evaluations
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore

@@ -21,6 +21,7 @@ STORE = {"dbos", "obstore", "psycopg", "pydantic", "pydantic_settings", "sqlalch
 ALLOWED = {
     "types": {"numpy", "pydantic"},
     "store": STORE,
+    "settings": {"pydantic", "pydantic_settings"},
     "runtime": {"numpy", "onnxruntime", "tokenizers"},
     "card": set(),
     "compress": {
@@ -29,7 +30,6 @@ ALLOWED = {
         "numpy",
         "onnx",
         "pydantic",
-        "pydantic_settings",
         "safetensors",
         "tokenizers",
         "torch",
@@ -39,7 +39,6 @@ ALLOWED = {
         "numpy",
         "prometheus_client",
         "pydantic",
-        "pydantic_settings",
         "starlette",
         "structlog",
         "uvicorn",
@@ -161,6 +160,8 @@ def declared(*extras: str) -> set[str]:
         ("types", None),
         ("store", "service"),
         ("store", "worker"),
+        ("settings", "service"),
+        ("settings", "worker"),
         ("runtime", "service"),
         ("runtime", "worker"),
         ("card", "client"),

@@ -15,6 +15,7 @@ from isslim.client import inspecting, serving, show
 from isslim.client.api import Client
 from isslim.client.companions import with_companions
 from isslim.client.forms import ProblemError, Unreachable
+from isslim.settings.client import ClientSettings
 from isslim.types.arrays import BadArrays, dump_npz, read_npz
 from isslim.types.jobs import JobState
 from isslim.types.kinds.uploads import Companions
@@ -28,7 +29,7 @@ app.add_typer(jobs_app, name="jobs")
 console = show.terminal()
 
 Url = Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")]
-HERE = "http://127.0.0.1:8000"
+HERE = ClientSettings().url
 ModelFile = Annotated[
     Path,
     typer.Argument(

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from isslim.client import show
 from isslim.client.api import Client
+from isslim.settings.client import ClientSettings
 from isslim.types.inspection import Inspection
 from isslim.types.kinds.registry import title_of
 from isslim.types.kinds.uploads import Companions
@@ -47,7 +48,7 @@ def inspect(
     ] = False,
     url: Annotated[
         str, typer.Option(envvar="ISS_URL", help="address of the service")
-    ] = "http://127.0.0.1:8000",
+    ] = ClientSettings().url,
     **companions: Unpack[Companions],
 ) -> None:
     """Says what is understood of a model and its companions, before anything is compressed."""

@@ -28,10 +28,10 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.measurement.measure import Measured, best_compressed, measure
-from isslim.compress.processes.command_metrics import Evaluations
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.network import Model
 from isslim.compress.search.candidates import candidates
+from isslim.settings.worker import Evaluations
 from isslim.store.bundles import BundleStore, seal
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest
@@ -96,7 +96,7 @@ class Stages:
         self._progress(self._name, start + done * (end - start), message)
 
 
-def run(  # noqa: PLR0913 - a whole job: everything that it takes from outside, by name
+def run(
     request: CompressionRequest,
     inputs: UploadedFiles,
     work: Path,

@@ -1,4 +1,4 @@
-"""The clock behind every comparison: calls timed in turn, by the wall and by the CPU time of the thread that makes them.
+"""Times calls in turn, by the wall and by the CPU time of the calling thread.
 
 The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each
 round runs every call in a short burst, so that its ratio to the baseline is taken within a moment.
@@ -21,29 +21,17 @@ With several threads, and on a GPU, only the wall is read.
 from __future__ import annotations
 
 import math
-import resource
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isslim.runtime.time_sources import SystemTime, TimeSource
+from isslim.settings.timing import TimingSettings
+
 MIN_ROUNDS, MAX_ROUNDS, BURST = 7, 301, 3
-WARM_SECONDS, WARM_MAX_SECONDS = 0.005, 0.05
-"""Uncounted runs at the start of a burst: at least one, and for so long; on a busy host never
-longer than the second."""
-SLOW_SECONDS = 1.0
-"""A run of so long is timed once a round and warmed by its first run alone: cold caches are nothing
-to it."""
-SECONDS = 3.0
-"""How long one comparison may take beyond `MIN_ROUNDS`."""
-MAX_SECONDS = 60.0
-"""After which, warm-up included, no further round is begun; there is always one."""
-PATIENCE = 3.0
-"""How long a busy host is waited for before the comparison is made once more."""
 MIN_SHARE, MAX_EXCESS, EXCESS_MS = 0.95, 1.1, 0.01
 """A host is busy when the thread had less than this share of the time, or when the wall says so
 many times the least CPU time."""
@@ -58,9 +46,33 @@ BUSY_SWITCHES = 60.0
 turns of some milliseconds."""
 COARSEST = 0.05
 """A CPU clock that moves in larger steps than this share of a run does not measure it."""
+CALM_SECONDS = 0.02
+"""A thread that is left alone for so long has a quiet host."""
 
 Times = NDArray[np.float64]
 Basis = Literal["wall", "cpu"]
+
+
+@dataclass(frozen=True)
+class TimingPlan:
+    """How long one comparison goes on. All in seconds.
+
+    Attributes:
+        seconds: beyond `MIN_ROUNDS`.
+        max_seconds: after which, warm-up included, no further round is begun; there is always one.
+        patience: how long a busy host is waited for before the comparison is made once more.
+        warm: uncounted runs at the start of a burst: at least one, and for so long.
+        warm_max: on a busy host, warming takes no longer than this.
+        slow: a run of so long is timed once a round, and warmed by its first run alone: cold caches
+            are nothing to it.
+    """
+
+    seconds: float = 3.0
+    max_seconds: float = 60.0
+    patience: float = 3.0
+    warm: float = 0.005
+    warm_max: float = 0.05
+    slow: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -139,85 +151,113 @@ def interleave(
     pairs: int | None = None,
     threads: int = 1,
     device: str = "cpu",
+    plan: TimingPlan | None = None,
+    time: TimeSource = SystemTime(),
 ) -> Comparison:
     """Times calls in turn, burst by burst: the one loop behind every comparison.
 
     Args:
         runs: what is timed, by name; called again and again.
-        pairs: rounds; None: as many as fit a few seconds, and once more where the host was busy.
+        pairs: rounds; None: as many as fit the plan, and once more where the host was busy.
         threads: that one call may use; CPU time is read where it is one.
         device: on which they run; CPU time is read on `cpu`.
+        plan: how long it goes on; None: for `ISS_COMPARISON_SECONDS`.
+        time: the clocks.
 
     Returns:
         Milliseconds of every run, and whether the host was busy.
     """
-    until = time.perf_counter() + MAX_SECONDS
+    plan = plan or TimingPlan(seconds=TimingSettings().comparison_seconds)
+    until = time.wall() + plan.max_seconds
     reads_cpu = threads == 1 and device == "cpu"
-    found = _compared(runs, pairs, threads, until, reads_cpu=reads_cpu)
-    if pairs is not None or not found.busy or time.perf_counter() + PATIENCE + SECONDS > until:
+    race = _Race(runs, pairs, threads, reads_cpu, plan, time)
+    found = race.compare(until)
+    is_late = time.wall() + plan.patience + plan.seconds > until
+    if pairs is not None or not found.busy or is_late:
         return found
-    _wait_for_calm(PATIENCE)
-    return _compared(runs, pairs, threads, until, reads_cpu=reads_cpu)
+    _wait_for_calm(plan.patience, time)
+    return race.compare(until)
 
 
-def _compared(
-    runs: Mapping[str, Callable[[], object]],
-    pairs: int | None,
-    threads: int,
-    until: float,
-    *,
-    reads_cpu: bool,
-) -> Comparison:
-    """One comparison, begun on a host of which nothing is known."""
+@dataclass(frozen=True)
+class _Race:
+    """Calls that are timed in turn; see `interleave` for the attributes."""
 
-    def once(name: str) -> tuple[float, float]:
-        wall, cpu = time.perf_counter(), time.thread_time()
-        runs[name]()
-        return 1e3 * (time.perf_counter() - wall), 1e3 * (time.thread_time() - cpu)
+    runs: Mapping[str, Callable[[], object]]
+    pairs: int | None
+    threads: int
+    reads_cpu: bool
+    plan: TimingPlan
+    time: TimeSource
 
-    def warm(name: str) -> float:
+    def compare(self, until: float) -> Comparison:
+        """One comparison, begun on a host of which nothing is known.
+
+        Args:
+            until: on the wall; no further round is begun then.
+        """
+        slow = {name: self._once(name)[0] > 1e3 * self.plan.slow for name in self.runs}
+        for name in self.runs:
+            if not slow[name]:
+                self._once(name)
+        walls: dict[str, list[list[float]]] = {name: [] for name in self.runs}
+        leasts: dict[str, list[float]] = {name: [] for name in self.runs}
+        switches, began, worked = self.time.interruptions(), self.time.wall(), self.time.cpu()
+        rounds = 0
+        while not self._is_over(rounds, began, until):
+            for name in self.runs:
+                wall, least = self._burst(name, is_slow=slow[name])
+                walls[name].append(wall)
+                leasts[name].append(least)
+            rounds += 1
+        took, worked = self.time.wall() - began, self.time.cpu() - worked
+        shortest = min((float(np.median(each)) for each in leasts.values()), default=0.0)
+        if self.reads_cpu and self._is_measured(shortest):
+            timed = {n: Timed(np.array(walls[n]), np.array(leasts[n])) for n in self.runs}
+            busy = worked < MIN_SHARE * took or any(each.is_disturbed for each in timed.values())
+            return Comparison(timed, busy)
+        timed = {name: Timed(np.array(walls[name])) for name in self.runs}
+        often = BUSY_SWITCHES * self.threads * took
+        busy = self.threads > 1 and self.time.interruptions() - switches > often
+        return Comparison(timed, busy)
+
+    def _is_over(self, rounds: int, began: float, until: float) -> bool:
+        if self.pairs is not None:
+            return rounds >= max(1, self.pairs)
+        now = self.time.wall()
+        if rounds == 0:
+            return False  # there is always one round
+        if now > until or rounds >= MAX_ROUNDS:
+            return True
+        return rounds >= MIN_ROUNDS and now - began > self.plan.seconds
+
+    def _burst(self, name: str, *, is_slow: bool) -> tuple[list[float], float]:
+        """The wall times of a call's runs in one round, and their least CPU time, warm-up included."""
+        least = math.inf if is_slow else self._warm(name)
+        burst = [self._once(name) for _ in range(1 if is_slow else BURST)]
+        return [wall for wall, _ in burst], min(least, *(cpu for _, cpu in burst))
+
+    def _warm(self, name: str) -> float:
         """Runs until the caches are warm; returns the least CPU time."""
         # Time in which the thread did not run warms nothing: where CPU time is read, that is what
         # counts, up to a limit.
-        left, until = (
-            1e3 * WARM_SECONDS,
-            time.perf_counter() + (WARM_MAX_SECONDS if reads_cpu else WARM_SECONDS),
-        )
-        least = math.inf
+        longest = self.plan.warm_max if self.reads_cpu else self.plan.warm
+        left, until, least = 1e3 * self.plan.warm, self.time.wall() + longest, math.inf
         while True:
-            wall, cpu = once(name)
-            left, least = left - (cpu if reads_cpu else wall), min(least, cpu)
-            if left <= 0 or time.perf_counter() > until:
+            wall, cpu = self._once(name)
+            left, least = left - (cpu if self.reads_cpu else wall), min(least, cpu)
+            if left <= 0 or self.time.wall() > until:
                 return least
 
-    slow = {name: once(name)[0] > 1e3 * SLOW_SECONDS for name in runs}
-    for name in runs:
-        if not slow[name]:
-            once(name)
-    walls: dict[str, list[list[float]]] = {name: [] for name in runs}
-    leasts: dict[str, list[float]] = {name: [] for name in runs}
-    began, worked, switches, rounds = time.perf_counter(), time.thread_time(), _interruptions(), 0
-    while True:
-        for name in runs:
-            least = math.inf if slow[name] else warm(name)
-            burst = [once(name) for _ in range(1 if slow[name] else BURST)]
-            walls[name].append([wall for wall, _ in burst])
-            leasts[name].append(min(least, *(cpu for _, cpu in burst)))
-        rounds += 1
-        enough = pairs if pairs is not None else MIN_ROUNDS
-        late = pairs is not None or rounds >= MAX_ROUNDS or time.perf_counter() - began > SECONDS
-        exhausted = pairs is None and time.perf_counter() > until
-        if (rounds >= enough and late) or exhausted:
-            break
-    took, worked = time.perf_counter() - began, time.thread_time() - worked
-    shortest = min((float(np.median(each)) for each in leasts.values()), default=0.0)
-    if reads_cpu and shortest > 0 and 1e3 * _grain() <= COARSEST * shortest:
-        timed = {name: Timed(np.array(walls[name]), np.array(leasts[name])) for name in runs}
-        busy = worked < MIN_SHARE * took or any(each.is_disturbed for each in timed.values())
-    else:
-        timed = {name: Timed(np.array(walls[name])) for name in runs}
-        busy = threads > 1 and _interruptions() - switches > BUSY_SWITCHES * threads * took
-    return Comparison(timed, busy)
+    def _once(self, name: str) -> tuple[float, float]:
+        """Milliseconds of one run, on the wall and of CPU time."""
+        wall, cpu = self.time.wall(), self.time.cpu()
+        self.runs[name]()
+        return 1e3 * (self.time.wall() - wall), 1e3 * (self.time.cpu() - cpu)
+
+    def _is_measured(self, shortest_ms: float) -> bool:
+        """Whether the CPU clock is fine enough for a run that takes so many milliseconds."""
+        return shortest_ms > 0 and 1e3 * self.time.cpu_grain() <= COARSEST * shortest_ms
 
 
 def ratio(baseline: Times, times: Times) -> tuple[float, float, float]:
@@ -238,31 +278,13 @@ def ratio(baseline: Times, times: Times) -> tuple[float, float, float]:
     return float(np.median(ratios)), float(ratios[low]), float(ratios[high])
 
 
-def _interruptions() -> int:
-    """How often the system took the processor from one of this process's threads so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-
-
-def _wait_for_calm(seconds: float) -> None:
-    """Sleeps until this thread is let run for a moment without being interrupted, or for so long."""
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
+def _wait_for_calm(seconds: float, time: TimeSource) -> None:
+    """Sleeps until this thread is let run for a moment uninterrupted, or for so many seconds."""
+    until = time.wall() + seconds
+    while time.wall() < until:
         time.sleep(min(0.25, seconds / 4))
-        wall, cpu = time.perf_counter(), time.thread_time()
-        while time.perf_counter() - wall < 0.02:
+        wall, cpu = time.wall(), time.cpu()
+        while time.wall() - wall < CALM_SECONDS:
             pass
-        if time.thread_time() - cpu > MIN_SHARE * (time.perf_counter() - wall):
+        if time.cpu() - cpu > MIN_SHARE * (time.wall() - wall):
             return
-
-
-@cache
-def _grain() -> float:
-    """The steps in which the thread's CPU clock moves, in seconds: some systems count it in ticks of milliseconds."""
-    steps: list[float] = []
-    until = time.perf_counter() + 0.1
-    while len(steps) < 5 and time.perf_counter() < until:
-        last = now = time.thread_time()
-        while now == last and time.perf_counter() < until:
-            now = time.thread_time()
-        steps.append(now - last)
-    return min((each for each in steps if each > 0), default=math.inf)

@@ -8,12 +8,13 @@ import uvicorn
 
 from isslim.service import logs
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.environment import read_or_exit
+from isslim.settings.service import ServiceSettings
 
 
 def main() -> None:
     """Serves until it is told to stop."""
-    settings = ServiceSettings()
+    settings = read_or_exit(ServiceSettings, "isslim service")
     logs.configure(settings.log_level)
     # Uploads are spooled where they will be kept: `/tmp` is memory in a read-only container.
     spool = settings.home.absolute() / "arriving"

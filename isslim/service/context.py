@@ -11,7 +11,7 @@ from isslim.service.metrics import Metrics
 from isslim.service.serving.executor import Inference
 from isslim.service.serving.latency_cache import LatencyCache
 from isslim.service.serving.registry import ModelRegistry
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.liveness import Locks, locks_of
 from isslim.store.queue import JobQueue

@@ -23,7 +23,7 @@ from isslim.service.routes import (
     score,
     sweeps,
 )
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 
 UPLOAD_ROOM_BYTES = 1 << 20
 """Room for the form around an upload."""

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 
 from isslim.service.context import AppContext
 from isslim.service.problems import RequestError
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.types.jobs import UploadRef
 from isslim.types.kinds.uploads import UPLOAD_FIELDS, UploadField
 from isslim.types.recipe import Recipe

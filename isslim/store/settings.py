@@ -1,33 +1,43 @@
-"""Where everything lies: one set of settings for the service and the worker, from `ISS_*` environment variables."""
+"""What service and worker share: where everything lies, from `ISS_*` environment variables."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from isslim.types.units import Bytes, OptionalUrl, Seconds, Unit
+
+PREFIX = "ISS_"
+"""Of every variable."""
 
 
 class StoreSettings(BaseSettings):
-    """Folders, database and limits shared by the processes.
+    """Folders, database and limits, of service and worker alike: both must see the same."""
 
-    Attributes:
-        home: folder of everything local; created when needed.
-        database_url: SQLAlchemy URL of the job database; None: an SQLite file in `home`. Postgres
-            for many machines.
-        artifacts_url: where uploads and bundles lie; None: a folder in `home`. `s3://bucket/prefix`
-            and the like through obstore, which reads its credentials from the usual environment
-            variables.
-        upload_limit_bytes: largest single upload.
-        database_wait_seconds: how long a statement waits while another process has SQLite's lock.
-    """
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
-
-    home: Path = Path("data")
-    database_url: str | None = None
-    artifacts_url: str | None = None
-    upload_limit_bytes: int = 2 << 30
-    database_wait_seconds: float = 30.0
+    home: Annotated[Path, Unit("path")] = Field(
+        default=Path("data"), description="folder of everything local; created when needed"
+    )
+    database_url: OptionalUrl = Field(
+        default=None,
+        description="SQLAlchemy URL of the job database; none: an SQLite file in `ISS_HOME`. "
+        "Postgres for many machines",
+    )
+    artifacts_url: OptionalUrl = Field(
+        default=None,
+        description="where uploads and bundles lie; none: a folder in `ISS_HOME`. "
+        "`s3://bucket/prefix` and the like through obstore, which reads its credentials from the "
+        "usual environment variables",
+    )
+    upload_limit_bytes: Bytes = Field(default=2 << 30, description="largest single upload")
+    database_wait_seconds: Seconds = Field(
+        default=30.0,
+        description="how long a statement waits while another process has SQLite's lock",
+    )
 
     @property
     def database(self) -> str:

@@ -28,7 +28,6 @@ from isslim.client.inspecting import shown
 from isslim.types.jobs import CompressionRequest, JobState
 from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Published, Trained
-from tests.hasty import CHILD
 from tests.service.test_hostile import served
 
 
@@ -36,9 +35,11 @@ from tests.service.test_hostile import served
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     home = tmp_path_factory.mktemp("served")
-    environment = (
-        os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"} | CHILD
-    )
+    environment = os.environ | {
+        "ISS_HOME": str(home),
+        "ISS_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
     processes = [
         subprocess.Popen([sys.executable, "-m", module], env=environment)
         for module in ("isslim.service", "isslim.compress.worker")

@@ -19,7 +19,6 @@ from isslim.client.cli import app
 from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.recipe import Budget, Recipe
-from tests.hasty import CHILD
 from tests.tagger import PublishedGraph, publish, recorded
 
 IDS = np.array([[3, 17], [5, 0], [39, 2]])
@@ -35,11 +34,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedGraph:
 @pytest.fixture(scope="module")
 def url(made: PublishedGraph) -> Iterator[str]:
     port = free_port()
-    environment = (
-        os.environ
-        | {"ISS_HOME": str(made.settings.home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"}
-        | CHILD
-    )
+    environment = os.environ | {
+        "ISS_HOME": str(made.settings.home),
+        "ISS_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
     processes = [
         subprocess.Popen([sys.executable, "-m", module], env=environment)
         for module in ("isslim.service", "isslim.compress.worker")

@@ -17,7 +17,7 @@ from isslim.compress.kinds.language.verification import verify_removal
 from isslim.runtime.language.scoring import perplexity, score_batch
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,14 +17,14 @@ import torch
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime import clock
-from isslim.runtime.clock import BURST, Comparison, Timed, interleave, ratio
+from isslim.runtime.clock import BURST, Comparison, Timed, TimingPlan, interleave, ratio
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.latency import compare
+from isslim.runtime.time_sources import SystemTime
 
 
-def test_time_is_counted_from_the_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "MAX_SECONDS", 0.5)
-    monkeypatch.setattr(clock, "SECONDS", 0.0)
+def test_time_is_counted_from_the_first_run() -> None:
+    plan = TimingPlan(seconds=0.0, max_seconds=0.5)
     runs: Counter[str] = Counter()
 
     def run(name: str) -> None:
@@ -31,16 +32,15 @@ def test_time_is_counted_from_the_first_run(monkeypatch: pytest.MonkeyPatch) -> 
         if runs[name] == 1:  # loading, as the first run of a large graph does
             time.sleep(0.3)
 
-    found = interleave({name: lambda name=name: run(name) for name in ("original", "compressed")})  # type: ignore[misc]
+    found = interleave({name: partial(run, name) for name in ("original", "compressed")}, plan=plan)
     assert {name: len(each.wall) for name, each in found.timed.items()} == {
         "original": 1,
         "compressed": 1,
     }
 
 
-def test_slow_runs_are_timed_once_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "SLOW_SECONDS", 0.05)
-    monkeypatch.setattr(clock, "WARM_SECONDS", 0.0)
+def test_slow_runs_are_timed_once_a_round() -> None:
+    plan = TimingPlan(slow=0.05, warm=0.0)
     runs: Counter[str] = Counter()
 
     def slow() -> None:
@@ -50,24 +50,21 @@ def test_slow_runs_are_timed_once_a_round(monkeypatch: pytest.MonkeyPatch) -> No
     def fast() -> None:
         runs["fast"] += 1
 
-    found = interleave({"slow": slow, "fast": fast}, pairs=3)
+    found = interleave({"slow": slow, "fast": fast}, pairs=3, plan=plan)
     assert runs == {"slow": 1 + 3, "fast": 2 + 3 * (1 + BURST)}
     assert found.timed["slow"].wall.shape == (3, 1)
     assert (found.timed["slow"].wall >= 80).all()
 
 
-def test_comparison_of_the_hopelessly_slow_ends_after_one_round(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name, seconds in (("SLOW_SECONDS", 0.01), ("MAX_SECONDS", 0.02), ("SECONDS", 0.01)):
-        monkeypatch.setattr(clock, name, seconds)
+def test_comparison_of_the_hopelessly_slow_ends_after_one_round() -> None:
+    plan = TimingPlan(slow=0.01, max_seconds=0.02, seconds=0.01)
     runs: list[float] = []
 
     def slow() -> None:
         runs.append(1)
         time.sleep(0.03)
 
-    assert len(interleave({"original": slow}).timed["original"].wall) == 1
+    assert len(interleave({"original": slow}, plan=plan).timed["original"].wall) == 1
     assert len(runs) == 2
 
 
@@ -111,19 +108,25 @@ def test_cpu_time_is_not_relied_on_where_hardly_a_run_was_left_alone() -> None:
         assert found.basis == ("wall" if timed.cpu is None else "cpu")
 
 
-def test_clock_that_counts_ticks_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "_grain", lambda: 0.01)
+class Ticking(SystemTime):
+    """The system's clocks, said to move in steps of so many seconds."""
+
+    def __init__(self, grain: float) -> None:
+        self._grain = grain
+
+    def cpu_grain(self) -> float:
+        return self._grain
+
+
+def test_clock_that_counts_ticks_is_not_believed() -> None:
     runs = {"original": lambda: sum(range(20_000))}
-    assert interleave(runs, pairs=3).timed["original"].cpu is None
-    monkeypatch.setattr(clock, "_grain", lambda: 1e-6)
-    assert interleave(runs, pairs=3).timed["original"].cpu is not None
+    assert interleave(runs, pairs=3, time=Ticking(0.01)).timed["original"].cpu is None
+    assert interleave(runs, pairs=3, time=Ticking(1e-6)).timed["original"].cpu is not None
     for other in ({"threads": 2}, {"device": "cuda"}):
         assert interleave(runs, pairs=3, **other).timed["original"].cpu is None
 
 
-def test_busy_host_is_waited_for_and_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "SECONDS", 0.0)
-    monkeypatch.setattr(clock, "PATIENCE", 0.1)
+def test_busy_host_is_waited_for_and_measured_once_more() -> None:
     runs: list[float] = []
 
     def interrupted_at_first() -> None:
@@ -134,7 +137,9 @@ def test_busy_host_is_waited_for_and_measured_once_more(monkeypatch: pytest.Monk
         if len(runs) < 30:
             time.sleep(0.002)
 
-    found = interleave({"original": interrupted_at_first})
+    found = interleave(
+        {"original": interrupted_at_first}, plan=TimingPlan(seconds=0.0, patience=0.1)
+    )
     assert len(runs) > 2 * clock.MIN_ROUNDS * BURST
     assert found.timed["original"].wall.shape == (clock.MIN_ROUNDS, BURST)
 
@@ -195,8 +200,7 @@ def test_one_thread_of_the_runtime_is_the_calling_thread(
 def test_neighbours_that_never_rest_do_not_change_the_figure(
     sessions: dict[str, LanguageSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "SECONDS", 0.5)
-    monkeypatch.setattr(clock, "PATIENCE", 0.1)
+    monkeypatch.setenv("ISS_COMPARISON_SECONDS", "0.5")
     alone = compare(sessions, steps=30, batch=1)
     with neighbours(3):
         beside = compare(sessions, steps=30, batch=1)

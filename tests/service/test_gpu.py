@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from isslim.runtime.opening import devices
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from tests import reader, tagger
 from tests.compress.test_devices import NOT_FLAT
 from tests.conftest import Published

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from isslim.runtime.registry import LoadedGraph, load
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.types.arrays import dump_npz
 from tests.conftest import Published

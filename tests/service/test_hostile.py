@@ -26,7 +26,7 @@ from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.service.problems import RequestError
 from isslim.service.serving.latency_cache import MAX_WAITING, LatencyCache
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.types.schemas.models import LatencyResponse
 from tests.compress.worker.test_supervision import locked

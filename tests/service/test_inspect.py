@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from isslim.compress.worker.supervision import collect_garbage
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.liveness import FileLocks
 from isslim.store.queue import JobQueue

@@ -17,7 +17,7 @@ import isslim.service.serving.registry
 from isslim.client.show import models_table
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore, OpenBundle, seal
 from isslim.store.integrity import MANIFEST
 from isslim.store.settings import StoreSettings

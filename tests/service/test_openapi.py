@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from tests.service.test_routes import problem
 
 Json = dict[str, Any]

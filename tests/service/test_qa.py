@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.registry import LoadedQuestionModel, load
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from tests.conftest import Published

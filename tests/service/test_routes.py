@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from isslim.runtime.language.scoring import score_batch
 from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
-from isslim.service.settings import ServiceSettings
+from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore
 from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Published, Trained, compress_in

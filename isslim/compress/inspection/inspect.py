@@ -15,8 +15,8 @@ from isslim.compress.errors import CompressError
 from isslim.compress.ingest.findings import Findings
 from isslim.compress.inspection.checks import run_check
 from isslim.compress.kinds.registry import UploadedFiles, read_task
-from isslim.compress.processes.command_metrics import Evaluations
 from isslim.compress.pruning import axes
+from isslim.settings.worker import Evaluations
 from isslim.types.inspection import Inspection
 from isslim.types.recipe import Recipe
 

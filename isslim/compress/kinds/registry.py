@@ -21,8 +21,8 @@ from isslim.compress.kinds.language.texts import briefly, read_texts
 from isslim.compress.kinds.questions.ingest import is_bidaf, read_codec, recognise_bidaf
 from isslim.compress.kinds.questions.task import QuestionTask, read_questions
 from isslim.compress.onnx.normalise.onnx_reader import is_graph
-from isslim.compress.processes.command_metrics import Evaluations
 from isslim.runtime.language.text import TextCodec
+from isslim.settings.worker import Evaluations
 from isslim.types.kinds.uploads import UploadFields
 from isslim.types.manifest import Task
 from isslim.types.quality import resolve_budget

@@ -16,55 +16,18 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from os import killpg
 from pathlib import Path
-from typing import IO, Annotated, Literal
-
-from pydantic import AfterValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import IO
 
 from isslim.compress.errors import EvaluationFailed, EvaluationUnknown
-from isslim.types.recipe import COMMAND, EVALUATION_NAME, StrictModel
+from isslim.settings.worker import MODEL_PLACE, Evaluations
+from isslim.types.recipe import COMMAND
 
-_PLACE = "{model}"
 _TAIL = 1 << 14
 """Bytes of what a command wrote that are looked at."""
 _SHOWN = 200
-
-
-def _has_place(command: list[str]) -> list[str]:
-    if not any(_PLACE in part for part in command):
-        raise ValueError(f"no part of the command holds {_PLACE}, where the graph's path belongs")
-    return command
-
-
-class Evaluation(StrictModel):
-    """A command that prints one number last.
-
-    Attributes:
-        command: program and arguments, run without a shell; some hold `{model}`.
-        better: which numbers are.
-        seconds: that one run may take.
-        memory_mb: that each of its processes may take.
-    """
-
-    command: Annotated[list[str], Field(min_length=1), AfterValidator(_has_place)]
-    better: Literal["lower", "higher"] = "lower"
-    seconds: float = Field(default=600.0, gt=0)
-    memory_mb: int = Field(default=4096, ge=64)
-
-
-Evaluations = Mapping[str, Evaluation]
-
-
-class EvaluationSettings(BaseSettings):
-    """`ISS_EVALUATIONS`: the evaluations by name, as JSON."""
-
-    model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
-
-    evaluations: dict[Annotated[str, Field(pattern=f"^{EVALUATION_NAME}$")], Evaluation] = {}
 
 
 class Evaluator:
@@ -128,7 +91,7 @@ class Evaluator:
 
     def _run(self, graph: Path, which: str) -> float:
         asked = self._evaluation
-        command = [part.replace(_PLACE, str(graph.absolute())) for part in asked.command]
+        command = [part.replace(MODEL_PLACE, str(graph.absolute())) for part in asked.command]
         limited = [
             sys.executable,
             "-P",

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from isslim.compress.errors import BudgetNotMet, CompressError
 from isslim.compress.processes.parent_watchdog import watch_parent
+from isslim.settings.worker import WorkerSettings
 from isslim.store.artifacts import FULL_DISK
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import OutOfSpace, StoreError
@@ -36,22 +37,11 @@ if TYPE_CHECKING:
     from isslim.compress.kinds.registry import UploadedFiles
 
 
-class ChildSettings(StoreSettings):
-    """The store's settings and the limits of what a child does.
-
-    Attributes:
-        inspection_memory_bytes: that an inspection may take, beside eight times the size of its
-            files.
-    """
-
-    inspection_memory_bytes: int = 4 << 30
-
-
 def main(folder: Path, *, inspecting: bool = False) -> int:
     """Does the job in `folder`, or only looks at its files; returns the exit status."""
     watch_parent(lambda: os._exit(1))
     request = CompressionRequest.model_validate_json((folder / "request.json").read_text())
-    settings = ChildSettings()
+    settings = WorkerSettings()
     do = _inspect if inspecting else _run
     try:
         _send({"result": {"model_id": do(request, folder, settings)}})
@@ -79,24 +69,21 @@ def main(folder: Path, *, inspecting: bool = False) -> int:
     return 0
 
 
-def _run(request: CompressionRequest, folder: Path, settings: ChildSettings) -> str:
+def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> str:
     # Imported here so that the watchdog lives before torch begins its seconds of loading.
     from isslim.compress.pipeline import run
-    from isslim.compress.processes.command_metrics import EvaluationSettings
 
     def report(stage: str, progress: float, message: str) -> None:
         _send({"stage": stage, "progress": progress, "message": message})
 
-    files, evaluations = _files(request, folder, settings), EvaluationSettings().evaluations
-    return run(request, files, folder, report, BundleStore(settings), evaluations, _send_inspection)
+    files, bundles = _files(request, folder, settings), BundleStore(settings)
+    return run(request, files, folder, report, bundles, settings.evaluations, _send_inspection)
 
 
-def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings) -> None:
+def _inspect(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> None:
     from isslim.compress.ingest.limits import memory_for
     from isslim.compress.inspection.inspect import begin
-    from isslim.compress.processes.command_metrics import EvaluationSettings
 
-    evaluations = EvaluationSettings().evaluations
     allowed = settings.inspection_memory_bytes + 8 * sum(
         upload.size_bytes for upload in request.uploads
     )
@@ -106,7 +93,7 @@ def _inspect(request: CompressionRequest, folder: Path, settings: ChildSettings)
                 _files(request, folder, settings),
                 request.recipe,
                 _send_inspection,
-                evaluations,
+                settings.evaluations,
                 looking=True,
             )
     except MemoryError as fault:

@@ -6,22 +6,23 @@ lock from being looked at is no sign of life.
 
 from __future__ import annotations
 
-import os
 import sys
 
+from isslim.settings.environment import SettingsRefused, read
+from isslim.settings.worker import WorkerSettings
 from isslim.store.errors import Unavailable
 from isslim.store.liveness import executor_ids, locks_of
-from isslim.store.settings import StoreSettings
 
 
 def main() -> int:
     """Looks at every id that a worker here may have; returns the exit status."""
-    settings = StoreSettings()
     try:
+        settings = read(WorkerSettings)
         locks = locks_of(settings)
-        living = any(
-            locks.is_held(each) for each in executor_ids(os.environ.get("ISS_EXECUTOR_ID", ""))
-        )
+        living = any(locks.is_held(each) for each in executor_ids(settings.executor_id))
+    except SettingsRefused as refused:
+        sys.stderr.writelines(f"{issue}\n" for issue in refused.issues)
+        return 1
     except (OSError, Unavailable) as fault:
         sys.stderr.write(f"the workers' locks cannot be looked at: {fault}\n")
         return 1

@@ -20,19 +20,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from dbos import DBOS, DBOSClient
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
-from isslim.compress.processes.command_metrics import EvaluationSettings
 from isslim.compress.worker.supervised_inspection import supervise_inspection
 from isslim.compress.worker.supervision import collect_garbage, supervise
+from isslim.settings.environment import read_or_exit
+from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
 from isslim.store.inspections import InspectionRecords
 from isslim.store.liveness import Held, Locks, executor_ids, locks_of, recover_dead_peers
 from isslim.store.queue import workflow_id_of
 from isslim.store.records import JobRecords
-from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
 from isslim.types.names import (
     APPLICATION_VERSION,
@@ -50,31 +48,9 @@ SWEEP_SECONDS = 900.0
 inspected, most of all."""
 
 
-class WorkerSettings(StoreSettings, EvaluationSettings):
-    """The store's settings, the evaluations (so that a mistake in them is told at the start) and the worker's own.
-
-    Attributes:
-        executor_id: this worker's name; empty: the first free one of `<host>-0`, `<host>-1`, ...
-        child_command: what runs a job; its folder is appended.
-        queue_poll_seconds: pause between looks at the queues.
-        inspections_at_once: how many uploads are inspected side by side, beside the one job.
-        inspection_seconds: that one inspection may take.
-    """
-
-    model_config = SettingsConfigDict(env_prefix="ISS_", extra="ignore", frozen=True)
-
-    executor_id: str = ""
-    child_command: list[str] = Field(
-        default_factory=lambda: [sys.executable, "-P", "-m", "isslim.compress.worker.child"]
-    )
-    queue_poll_seconds: float = 0.2
-    inspections_at_once: int = Field(default=2, ge=1)
-    inspection_seconds: float = Field(default=120.0, gt=0)
-
-
 def main() -> int:
     """Runs until SIGTERM or SIGINT; returns the exit status."""
-    settings = WorkerSettings()
+    settings = read_or_exit(WorkerSettings, "isslim worker")
     records, locks = JobRecords(settings), locks_of(settings)
     executor_id, held = _take_id(locks, settings.executor_id)
     if held is None:

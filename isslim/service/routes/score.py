@@ -14,9 +14,9 @@ from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.context import AppContext, context_of
 from isslim.service.problems import RequestError
 from isslim.service.serving.executor import RunLabels
-from isslim.service.settings import ServiceSettings
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
+from isslim.settings.service import ServiceSettings
 from isslim.types.schemas.problems import ProblemDocument
 from isslim.types.schemas.scores import (
     ScoreRequest,

@@ -39,7 +39,7 @@ from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.streams import returned_states, stream_of
 from isslim.compress.kinds.graphs.understanding import layers_of, understood
 from isslim.compress.onnx.network import GraphNetwork
-from isslim.compress.processes.command_metrics import Evaluations, Evaluator
+from isslim.compress.processes.command_metrics import Evaluator
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
@@ -49,6 +49,7 @@ from isslim.runtime.errors import GraphRefused, InputsRefused
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, NamedArrays, write_runs
 from isslim.runtime.graphs.shapes import Shape, run_of_shape, runs_to_time
 from isslim.runtime.latency import compare_graphs
+from isslim.settings.worker import Evaluations
 from isslim.types.inspection import LayerRecord
 from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
 from isslim.types.recipe import COMMAND, Recipe

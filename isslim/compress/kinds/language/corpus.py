@@ -13,12 +13,13 @@ from __future__ import annotations
 import ast
 import importlib
 import lzma
-import os
 import re
 import sysconfig
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+from isslim.settings.training import TrainingSettings
 
 UNKNOWN, END = "<unk>", "<eos>"
 _NAMED = {
@@ -55,11 +56,12 @@ def load_corpus(name: str) -> Corpus:
         return Corpus(*("\n".join(part) + "\n" for part in parts))
     folder, pattern = Path(name), "{}.txt"
     if name in _NAMED:
-        if "ISS_DATA" not in os.environ:
+        data = TrainingSettings().data
+        if data is None:
             raise FileNotFoundError(
                 f"the corpus '{name}' is looked for below ISS_DATA, which is not set"
             )
-        folder = Path(os.environ["ISS_DATA"]) / _NAMED[name][0]
+        folder = data / _NAMED[name][0]
         pattern = _NAMED[name][1]
     return Corpus(*(_read(folder / pattern.format(part)) for part in ("train", "valid", "test")))
 

@@ -22,8 +22,8 @@ from isslim.compress.errors import (
 )
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles, read_task
-from isslim.compress.processes.command_metrics import Evaluation, Evaluations
 from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
+from isslim.settings.worker import Evaluation, Evaluations
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore

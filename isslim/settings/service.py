@@ -1,0 +1,74 @@
+"""The service's settings, from `ISS_*` environment variables."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from isslim.settings.timing import TimingSettings
+from isslim.store.settings import StoreSettings
+from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
+
+
+class ServiceSettings(StoreSettings, TimingSettings):
+    """The service: where it listens, and how much one request may ask for."""
+
+    host: Annotated[str, Unit("address")] = Field(
+        default="127.0.0.1", description="address to listen on"
+    )
+    port: Annotated[int, Field(ge=1, le=65535), Unit("port")] = Field(
+        default=8000, description="port to listen on"
+    )
+    body_limit_bytes: Bytes = Field(
+        default=8 << 20, description="largest body of a request that is not an upload"
+    )
+    memory_limit_bytes: Bytes = Field(
+        default=4 << 30,
+        description="size of open graphs above which the least recently used model is closed",
+    )
+    threads: Count = Field(default=1, description="threads of one inference run")
+    runs_at_once: Annotated[Count, DefaultText("the number of processors")] = Field(
+        default_factory=lambda: max(1, os.cpu_count() or 1),
+        description="inference runs at the same time",
+    )
+    waiting_limit: Annotated[int, Field(ge=0), Unit("count")] = Field(
+        default=64, description="requests that may wait for a run; more are refused with 503"
+    )
+    texts_limit: Count = Field(default=256, description="texts of one request")
+    tokens_limit: Count = Field(default=200_000, description="tokens of one request")
+    characters_limit: Count = Field(
+        default=2_000_000,
+        description="characters of one request; to be split, a text takes some hundred bytes of "
+        "memory a character",
+    )
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Unit("name")] = Field(
+        default="WARNING",
+        description="`INFO` logs every request; `WARNING` only what is wrong",
+    )
+    entries_limit: Count = Field(
+        default=500_000,
+        description="log-probabilities of one answer, those of `top_k` included; numbers of a "
+        "graph's outputs as JSON",
+    )
+    question_tokens_limit: Count = Field(default=200, description="tokens of one question")
+    context_tokens_limit: Count = Field(
+        default=50_000, description="tokens of all contexts of one request"
+    )
+    array_bytes_limit: Bytes = Field(
+        default=64 << 20,
+        description="memory of the inputs of one run of a graph, and of the outputs of one answer",
+    )
+    graph_memory_bytes: Bytes = Field(
+        default=2 << 30, description="memory of a run of a graph, in a process of its own"
+    )
+    inspect_wait_seconds: Seconds = Field(
+        default=60.0,
+        description="how long `POST /inspect` waits for its answer before it says where to look "
+        "for it",
+    )
+    latency_limit_bytes: Bytes = Field(
+        default=128 << 20,
+        description="memory of one run of a latency comparison, beside the weights",
+    )

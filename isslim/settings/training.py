@@ -1,0 +1,22 @@
+"""What `python -m isslim.compress train` reads, from `ISS_*` environment variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from isslim.store.settings import PREFIX
+from isslim.types.units import Unit
+
+
+class TrainingSettings(BaseSettings):
+    """Training from scratch (`python -m isslim.compress train`) and the benchmarks."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+
+    data: Annotated[Path | None, Unit("path")] = Field(
+        default=None, description="folder of the corpora that are called by a name, such as `ptb`"
+    )

@@ -1,0 +1,81 @@
+"""The worker's settings, from `ISS_*` environment variables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from isslim.settings.timing import TimingSettings
+from isslim.store.settings import StoreSettings
+from isslim.types.recipe import EVALUATION_NAME, StrictModel
+from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
+
+MODEL_PLACE = "{model}"
+"""In a command: where the path of the ONNX file goes."""
+
+
+def _has_place(command: list[str]) -> list[str]:
+    if not any(MODEL_PLACE in part for part in command):
+        raise ValueError(
+            f"no part of the command holds {MODEL_PLACE}, where the graph's path belongs"
+        )
+    return command
+
+
+class Evaluation(StrictModel):
+    """A command of the worker's operator that prints one number last: how good a graph is.
+
+    Attributes:
+        command: program and arguments, run without a shell; some hold `{model}`.
+        better: which numbers are.
+        seconds: that one run may take.
+        memory_mb: that each of its processes may take.
+    """
+
+    command: Annotated[list[str], Field(min_length=1), AfterValidator(_has_place)]
+    better: Literal["lower", "higher"] = "lower"
+    seconds: float = Field(default=600.0, gt=0)
+    memory_mb: int = Field(default=4096, ge=64)
+
+
+Evaluations = Mapping[str, Evaluation]
+
+
+class WorkerSettings(StoreSettings, TimingSettings):
+    """The worker, and the child processes in which it runs jobs and inspections."""
+
+    executor_id: Annotated[str, Unit("name")] = Field(
+        default="",
+        description="this worker's name; empty: the first free one of `<host>-0`, `<host>-1`, ...",
+    )
+    child_command: Annotated[
+        list[str], Field(min_length=1), Unit("JSON list"), DefaultText("the worker's own child")
+    ] = Field(
+        default_factory=lambda: [sys.executable, "-P", "-m", "isslim.compress.worker.child"],
+        description="command that runs a job; the job's folder is appended",
+    )
+    queue_poll_seconds: Seconds = Field(
+        default=0.2, description="pause between looks at the queues"
+    )
+    inspections_at_once: Count = Field(
+        default=2, description="uploads that are inspected side by side, beside the one job"
+    )
+    inspection_seconds: Seconds = Field(
+        default=120.0, description="time that one inspection may take"
+    )
+    inspection_memory_bytes: Bytes = Field(
+        default=4 << 30,
+        description="memory that one inspection may take, beside eight times the size of its files",
+    )
+    evaluations: Annotated[
+        dict[Annotated[str, Field(pattern=f"^{EVALUATION_NAME}$")], Evaluation],
+        Unit("JSON object"),
+    ] = Field(
+        default={},
+        description="commands that judge graphs, by the name that a recipe's `metric` may ask for "
+        'as `command:<name>`, such as `{"wer": {"command": ["python", "wer.py", '
+        '"{model}"], "better": "lower", "seconds": 600, "memory_mb": 4096}}`',
+    )

@@ -1,0 +1,120 @@
+"""Settings as processes read them: real service and worker processes, and real environments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isslim.settings.environment import GROUPS, SettingsRefused, read, variable_of
+from isslim.settings.page import page
+from isslim.settings.service import ServiceSettings
+from isslim.settings.worker import WorkerSettings
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = {"isslim service": "isslim.service", "isslim worker": "isslim.compress.worker"}
+
+
+def refused_by(module: str, home: Path, **variables: str) -> list[str]:
+    """What a process writes that is started with variables that it refuses."""
+    ended = subprocess.run(
+        [sys.executable, "-m", module],
+        env=os.environ | {"ISS_HOME": str(home)} | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stdout == ""
+    assert list(home.iterdir()) == [], "it began its work"
+    return ended.stderr.splitlines()
+
+
+@pytest.mark.parametrize("program", PROCESSES)
+def test_misspelt_variables_end_a_process_with_the_nearest_known_ones(
+    program: str, tmp_path: Path
+) -> None:
+    # The last is a variable of the other process's, misspelt.
+    variables = {"ISS_PROT": "1", "iss_log_levle": "INFO", "ISS_EXECUTORID": "w", "ISS_XYZZY": ""}
+    assert refused_by(PROCESSES[program], tmp_path, **variables) == [
+        f"{program}: ISS_EXECUTORID is no setting: did you mean ISS_EXECUTOR_ID?",
+        f"{program}: ISS_PROT is no setting: did you mean ISS_PORT?",
+        f"{program}: ISS_XYZZY is no setting: `python -m isslim.settings` lists them all",
+        f"{program}: iss_log_levle is no setting: did you mean ISS_LOG_LEVEL?",
+    ]
+
+
+def test_bad_value_ends_the_service_with_a_line(tmp_path: Path) -> None:
+    variables = {"ISS_PORT": "eighty", "ISS_WAITING_LIMIT": "-1", "ISS_LOG_LEVEL": "LOUD"}
+    assert refused_by("isslim.service", tmp_path, **variables) == [
+        "isslim service: ISS_PORT is 'eighty': expected a valid integer",
+        "isslim service: ISS_WAITING_LIMIT is '-1': expected greater than or equal to 0",
+        "isslim service: ISS_LOG_LEVEL is 'LOUD': expected 'DEBUG', 'INFO', 'WARNING' or 'ERROR'",
+    ]
+
+
+def test_bad_value_ends_the_worker_with_a_line(tmp_path: Path) -> None:
+    wrong = '{"wer": {"command": ["judge"], "better": "bigger"}}'
+    assert refused_by("isslim.compress.worker", tmp_path, ISS_EVALUATIONS=wrong) == [
+        f"isslim worker: ISS_EVALUATIONS is '{wrong}': wer.command: "
+        "no part of the command holds {model}, where the graph's path belongs",
+        f"isslim worker: ISS_EVALUATIONS is '{wrong}': wer.better: expected 'lower' or 'higher'",
+    ]
+
+
+def test_value_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISS_CHILD_COMMAND", "python child.py" + "!" * 100)
+    with pytest.raises(SettingsRefused) as refused:
+        read(WorkerSettings)
+    assert refused.value.issues == [
+        "ISS_CHILD_COMMAND is '" + ("python child.py" + "!" * 100)[:80] + "...': "
+        "expected JSON (Expecting value: line 1 column 1 (char 0))"
+    ]
+    monkeypatch.setenv("ISS_CHILD_COMMAND", '["python", "child.py"]')
+    assert read(WorkerSettings).child_command == ["python", "child.py"]
+
+
+def test_every_process_takes_the_variables_of_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("ISS_")]:
+        monkeypatch.delenv(name)
+    values = {
+        "ISS_HOME": "elsewhere", "ISS_PORT": "9", "ISS_EXECUTOR_ID": "w", "ISS_DATA": "corpora",
+        "ISS_URL": "http://somewhere", "ISS_COMPARISON_SECONDS": "0.5", "ISS_THREADS": "3",
+        "ISS_EVALUATIONS": "{}", "ISS_UPLOAD_LIMIT_BYTES": "10",
+    }  # fmt: skip
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    service, worker = read(ServiceSettings), read(WorkerSettings)
+    assert (service.port, service.threads, worker.executor_id) == (9, 3, "w")
+    for settings in (service, worker):
+        assert settings.home == Path("elsewhere")
+        assert settings.upload_limit_bytes == 10
+        assert settings.comparison_seconds == 0.5
+
+
+def test_committed_page_is_what_the_command_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "isslim.settings"], capture_output=True, text=True, check=True
+    ).stdout
+    assert (ROOT / "docs" / "configuration.md").read_text() == printed
+
+
+def test_page_describes_every_variable_once() -> None:
+    rows = [line.split("|") for line in page().splitlines() if line.startswith("| `ISS_")]
+    fields = {field: info for group in GROUPS for field, info in group.model_fields.items()}
+    assert sorted(row[1].strip() for row in rows) == sorted(f"`{variable_of(f)}`" for f in fields)
+    for row in rows:
+        assert all(cell.strip() for cell in row[1:5]), row
+
+
+def test_page_names_units_and_defaults() -> None:
+    text = page()
+    assert "| `ISS_UPLOAD_LIMIT_BYTES` | `2147483648` (2 GiB) | bytes | largest single" in text
+    assert "| `ISS_DATABASE_WAIT_SECONDS` | `30` | seconds |" in text
+    assert "| `ISS_RUNS_AT_ONCE` | the number of processors | count |" in text
+    assert "| `ISS_DATABASE_URL` | none | URL |" in text
+    assert sys.executable not in text
