@@ -1,1 +1,1 @@
-"""From an upload to a model that is understood: files to arrays, names and shapes to a network, words to a tokenizer."""
+"""Reads uploaded files safely, whatever kind of model they turn out to hold."""

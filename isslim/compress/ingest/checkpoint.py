@@ -1,4 +1,4 @@
-"""Files to arrays, safely: safetensors, or a PyTorch checkpoint read with `weights_only=True` and never otherwise.
+"""Reads checkpoints safely: safetensors, or PyTorch files with `weights_only=True` only.
 
 What a file is, is decided by its first bytes. A checkpoint is a zip archive: its directory is
 looked at before anything is unpacked, since torch stores tensors uncompressed and an entry that
@@ -131,7 +131,7 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
 def _parted(
     tensors: Mapping[str, Tensor], configured: list[str]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Tensors that are parameters, and a line on each that is none: numbers of the training, and what the config drops."""
+    """Separates parameters from other tensors: training statistics, and what the config drops."""
     if absent := [name for name in configured if name not in tensors]:
         raise UnreadableUpload(
             f"the config drops {', '.join(absent)}, and the file has no such tensor",
@@ -187,7 +187,7 @@ def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
 
 
 def _without_prefix(arrays: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    """The arrays without what all of their names begin with, `module.` or `model.`, and without `_orig_mod.` of torch.compile."""
+    """Strips a prefix that all names share, and torch.compile's `_orig_mod.`."""
     arrays = {name.replace("_orig_mod.", ""): array for name, array in arrays.items()}
     while len(prefixes := {name.partition(".")[0] for name in arrays}) == 1:
         known = prefixes <= {"module", "model", "net"}
@@ -212,7 +212,7 @@ def _options(
 
 
 def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
-    """Refuses tensors that are sparse, on no device, or claim more values than the file holds, before any is copied."""
+    """Refuses tensors that are sparse, on no device, or claim more values than are stored."""
     issues, total = [], 0
     for name, tensor in tensors.items():
         kind = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
@@ -250,10 +250,11 @@ def _refuse_unstored(tensors: Mapping[str, Tensor], file_bytes: int) -> None:
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
-    """The tensors by name. A matrix of two names is stored once by `save_model`, the other name among the metadata."""
+    """The tensors by name; `save_model` stores a shared tensor once and its alias as metadata."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no dictionary)
+            names = file.keys()  # the file is no dictionary: it cannot be iterated
+            tensors = {name: file.get_tensor(name) for name in names}
             names = file.metadata() or {}
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise UnreadableUpload(f"the safetensors file is damaged or truncated: {error}") from error

@@ -1,4 +1,4 @@
-"""What is known of an upload so far: each step of reading adds to it, so that a refusal keeps what was understood before it."""
+"""Collects what is known of an upload, so that a refusal can report what was understood."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and by the names inside an archive; and what to send in place of one that is not read.
+"""Recognises file formats by content, and says how to convert those that are not supported.
 
 Read are safetensors files, PyTorch checkpoints and (in `compress/graphs`) ONNX graphs. Any other
 form is named, with the lines that turn it into one of these.
@@ -21,8 +21,12 @@ _UNPACK = "Unpack it and send the model's own file"
 _ANY = f"Send the weights where the model was trained: {SAVE}"
 
 MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models "
-                              "(.h5)", f"Send the model as ONNX: {_KERAS}"),
+    (
+        0,
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file, as Keras writes its models (.h5)",
+        f"Send the model as ONNX: {_KERAS}",
+    ),
     (0, b"GGUF", "a GGUF file of llama.cpp, whose weights are quantized", _ANY),
     (0, b"lmgg", "a GGML file of llama.cpp, whose weights are quantized", _ANY),
     (0, b"tjgg", "a GGML file of llama.cpp, whose weights are quantized", _ANY),
@@ -36,13 +40,20 @@ MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
     (0, b"Rar!", "a RAR archive", _UNPACK),
     (257, b"ustar", "a tar archive", _UNPACK),
-    (0, b"version https://git-lfs", "a pointer of Git LFS, not the file "
-                                    "itself", "Fetch it with `git lfs pull`, then send it"),
+    (
+        0,
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the file itself",
+        "Fetch it with `git lfs pull`, then send it",
+    ),
     (0, b"\xba\x16\x4f\x2f", "a model of fastText", "It has no recurrent layers to compress"),
 )  # fmt: skip
 """Position, bytes, what the file is, what to do."""
 
-_SAVED_MODEL = "Send it as ONNX: `pip install tf2onnx`, then `python -m tf2onnx.convert --saved-model FOLDER --output model.onnx`"
+_SAVED_MODEL = (
+    "Send it as ONNX: `pip install tf2onnx`, then `python -m tf2onnx.convert --saved-model FOLDER "
+    "--output model.onnx`"
+)
 
 
 def refuse_foreign(path: Path, name: str = "") -> None:
@@ -81,7 +92,7 @@ def refuse_foreign(path: Path, name: str = "") -> None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors do: the header's length (8 bytes, little endian), then its JSON."""
+    """Whether a file begins like safetensors: 8 bytes of header length, then JSON."""
     with path.open("rb") as file:
         start = file.read(9)
     return (

@@ -16,7 +16,7 @@ _STATUS = Path("/proc/self/status")
 
 @contextmanager
 def memory_for(more_bytes: int) -> Iterator[None]:
-    """Lets the process take so much more memory inside the block, and a `MemoryError` is what comes of asking for more.
+    """Limits the additional memory of the process within the block; beyond it: `MemoryError`.
 
     A limit on the data segment and not on addresses: torch and its libraries map many gigabytes
     that they never touch. It holds for all threads. Where the system does not tell what is in use

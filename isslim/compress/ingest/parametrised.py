@@ -1,4 +1,4 @@
-"""Weights that are stored as something else and computed before each use, computed once: exact in evaluation mode.
+"""Computes reparametrised weights (weight norm, spectral norm, pruning masks) once and for all.
 
 - masks of `torch.nn.utils.prune`: `weight_orig * weight_mask`
 - weight normalisation: `weight_v * weight_g / |weight_v|`, and the same as
@@ -20,7 +20,10 @@ _SUFFIX = re.compile(r"^(?P<base>.*?(?:weight|bias)\w*?)_(?P<part>orig|mask|g|v|
 _PARAMETRIZED = re.compile(
     r"^(?P<module>(?:.*\.)?)parametrizations\.(?P<name>[^.]+)\.(?P<part>.+)$"
 )
-_REMOVE = "`torch.nn.utils.parametrize.remove_parametrizations(module, 'NAME')` in all modules, then save the state_dict again"
+_REMOVE = (
+    "`torch.nn.utils.parametrize.remove_parametrizations(module, 'NAME')` in all modules, then "
+    "save the state_dict again"
+)
 
 
 def fold(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -56,8 +59,12 @@ def fold(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         done.setdefault(what, []).append(base)
     gone = {name for _, names in made.values() for name in names}
     bases = {next(iter(parts.values())): base for base, parts in groups.items()}
-    folded = {bases.get(name, name): made[name][0] if name in made else tensor for name, tensor in tensors.items()
-              if name in made or name not in gone}  # fmt: skip
+    folded = {}
+    for name, tensor in tensors.items():
+        if name in made:  # the first part's place in the file, under the weight's own name
+            folded[bases[name]] = made[name][0]
+        elif name not in gone:
+            folded[name] = tensor
     return folded, [f"{what} folded into {_listed(names)}" for what, names in done.items()]
 
 
@@ -93,7 +100,7 @@ def _weight(base: str, parts: dict[str, Tensor]) -> tuple[str, Tensor]:
 
 
 def _normed(base: str, scale: Tensor, direction: Tensor) -> Tensor:
-    """`v * g / |v|`, the norm over all dimensions but the one along which `g` lies; over all where it is one number."""
+    """`v * g / |v|`, with the norm over all dimensions but that of `g`; over all for a scalar."""
     along = [index for index, size in enumerate(scale.shape) if size > 1]
     fitting = scale.numel() == 1 or (
         scale.dim() == direction.dim()

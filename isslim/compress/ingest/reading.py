@@ -1,4 +1,4 @@
-"""What was made of an upload, in words: what it was recognised as, what of it was left out, and what had to be assumed."""
+"""How an upload was read: what it was recognised as, what was dropped and what was assumed."""
 
 from __future__ import annotations
 

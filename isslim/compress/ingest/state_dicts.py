@@ -39,7 +39,7 @@ class State:
 
     @property
     def recurrent(self) -> bool:
-        """Whether it has recurrent layers, and is no optimizer's and no dictionary of pruning masks."""
+        """Whether it has recurrent layers and is neither an optimizer's state nor pruning masks."""
         beside = _TRAINING.search(self.path) or _MASKS.search(self.path)
         return any(RECURRENT.search(name) for name in self.tensors) and not beside
 
@@ -92,7 +92,7 @@ def choose(content: object, asked: str | None) -> State:
 
 
 def _refuse_unmasked(taken: State, states: list[State]) -> None:
-    """Refuses a model beside which pruning masks lie that its weights do not obey: it multiplies by them as it runs.
+    """Refuses a model whose pruning masks were not applied to its weights.
 
     Raises:
         UnreadableUpload: naming the weights.
@@ -162,7 +162,7 @@ def _asked(states: list[State], asked: str) -> State:
 
 
 def _merge_states(state: State, states: list[State]) -> State:
-    """A dictionary for each module, `{"embedding": {...}, "rnn": {...}, "decoder": {...}}`, as one."""
+    """Flattens one dictionary per module, `{"embedding": {...}, "rnn": {...}}`, into one."""
     if (
         any(
             tensor.dim() > 1 and not RECURRENT.search(name)

@@ -1,4 +1,4 @@
-"""PyTorch checkpoints to plain values: read with `weights_only=True`, never otherwise, and no stranger's class is ever made.
+"""Reads PyTorch checkpoints with `weights_only=True` only; no foreign class is instantiated.
 
 People store more than weights: the options of a run (`argparse.Namespace`), losses as numpy
 scalars, paths. torch's reader refuses what it does not know; it can be told of more names, and of
@@ -108,13 +108,25 @@ def _text(*parts: object) -> str:
 
 _KNOWN: dict[Callable[..., Any], tuple[str, ...]] = {
     Record: (
-        "argparse.Namespace", "types.SimpleNamespace", "torch.torch_version.TorchVersion", "datetime.datetime", "datetime.date",
-        "datetime.timedelta", "builtins.int", "builtins.float", "builtins.str", "builtins.list", "builtins.dict",
-        "torchtext.vocab.Vocab", "torchtext.vocab._default_unk_index",
+        "argparse.Namespace",
+        "types.SimpleNamespace",
+        "torch.torch_version.TorchVersion",
+        "datetime.datetime",
+        "datetime.date",
+        "datetime.timedelta",
+        "builtins.int",
+        "builtins.float",
+        "builtins.str",
+        "builtins.list",
+        "builtins.dict",
+        "torchtext.vocab.Vocab",
+        "torchtext.vocab._default_unk_index",
     ),
     Dictionary: (
-        "collections.defaultdict", "pytorch_lightning.utilities.parsing.AttributeDict",
-        "lightning.pytorch.utilities.parsing.AttributeDict", "lightning.fabric.utilities.data.AttributeDict",
+        "collections.defaultdict",
+        "pytorch_lightning.utilities.parsing.AttributeDict",
+        "lightning.pytorch.utilities.parsing.AttributeDict",
+        "lightning.fabric.utilities.data.AttributeDict",
         "lightning_fabric.utilities.data.AttributeDict",
     ),
     Kind: ("numpy.dtype",),
@@ -122,10 +134,15 @@ _KNOWN: dict[Callable[..., Any], tuple[str, ...]] = {
     _scalar: ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"),
     _array: ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"),
     _text: (
-        "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath", "pathlib.Path",
-        "pathlib._local.PosixPath", "pathlib._local.WindowsPath",
+        "pathlib.PosixPath",
+        "pathlib.WindowsPath",
+        "pathlib.PurePosixPath",
+        "pathlib.PureWindowsPath",
+        "pathlib.Path",
+        "pathlib._local.PosixPath",
+        "pathlib._local.WindowsPath",
     ),
-}  # fmt: skip
+}
 STAND_INS: list[tuple[Callable[..., Any], str]] = [
     (stand_in, name) for stand_in, names in _KNOWN.items() for name in names
 ]
@@ -183,7 +200,7 @@ def as_tensor(value: object) -> Tensor | None:
 
 
 def _refusal(reason: str) -> UnsafePickle | UnreadableUpload:
-    """The refusal in our own words: torch's advises the reader to switch its guard off, which nobody here can or should."""
+    """The refusal in our own words: torch's advises to switch its protection off."""
     needed = list(dict.fromkeys(re.findall(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]+)", reason)))
     if not needed and "Unsupported operand" in reason:
         return UnreadableUpload(
@@ -202,7 +219,10 @@ def _refusal(reason: str) -> UnsafePickle | UnreadableUpload:
         name.startswith(("torch.ao.", "torch.nn.quantized", "torch.quantization"))
         for name in needed
     ):
-        what = "a quantized module, whose weights are in a form of its own. Save the float weights, from before it was quantized"
+        what = (
+            "a quantized module, whose weights are in a form of its own. Save the float weights, "
+            "from before it was quantized"
+        )
     else:
         what = (
             "more than weights (often a whole pickled module, torch.save(model, ...)), and running "

@@ -1,4 +1,4 @@
-"""Lists of tokens inside a dictionary: under the names that people use, however deep, by position or by id."""
+"""Finds lists of tokens inside nested dictionaries, by position or by id."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _search(content: object, path: str, deepest: int) -> Iterator[tuple[str, lis
 
 
 def as_tokens(value: object) -> list[str] | None:
-    """Tokens in the order of their ids, of a list, of pairs with a count, of a string of characters or a dictionary of ids."""
+    """Tokens by id, of a list, of (token, count) pairs, of a string or of a dictionary."""
     if isinstance(value, Array):
         value = value.value.tolist() if hasattr(value.value, "tolist") else value.value
     if isinstance(value, str):
@@ -75,7 +75,7 @@ def as_tokens(value: object) -> list[str] | None:
 
 
 def tokens_by_id(mapping: Mapping[Any, Any]) -> list[str] | None:
-    """The tokens of a `{token: id}` or `{id: token}` dictionary in the order of their ids; None when ids have gaps.
+    """The tokens of a `{token: id}` or `{id: token}` dictionary by id; None when ids have gaps.
 
     JSON has only strings as keys, so that an id may be one: `{"0": "the"}`, and some write `{"the":
     "0"}`. Ids may begin at 1, as Keras's do; then the id 0 is of no token.
