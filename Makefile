@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo serve test check slow clean
+.PHONY: setup demo serve test check slow mutants clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,13 @@ check: setup
 
 slow: setup  ## the tests that take minutes
 	$(RUN)/pytest -m slow
+
+# FILES names modules, such as isslim/compress/pruning/axes.py; all of tests/mutants/table.py without.
+# ARGS: --every 4 (a sample), --survivors (those of the last run), --again.
+FILES ?=
+ARGS ?=
+mutants: setup  ## do a module's own tests notice faults in it? Records are in benchmarks/records/mutants
+	OMP_NUM_THREADS=1 $(RUN)/python -m tests.mutants $(ARGS) $(FILES)
 
 clean:
 	rm -rf $(VENV) data demo

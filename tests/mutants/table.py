@@ -1,0 +1,39 @@
+"""Which tests have to notice the faults of which module, without the help of others.
+
+Where every named file can do without the shared fixtures, `ALONE` spares each mutant the import of
+all that they need.
+"""
+
+from __future__ import annotations
+
+ALONE = "--noconftest"
+
+_PRUNING, _SEARCH = "tests/compress/pruning", "tests/compress/search"
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "isslim/compress/pruning/axes.py": (f"{_PRUNING}/test_axes.py",),
+    "isslim/compress/pruning/selection.py": (ALONE, f"{_PRUNING}/test_selection.py"),
+    "isslim/compress/pruning/repair.py": (ALONE, f"{_PRUNING}/test_repair.py"),
+    "isslim/compress/pruning/shrinkage.py": (ALONE, f"{_PRUNING}/test_shrinkage.py"),
+    "isslim/compress/pruning/rotation.py": (f"{_PRUNING}/test_rotation.py",),
+    "isslim/compress/pruning/bottleneck.py": (f"{_PRUNING}/test_bottleneck.py",),
+    "isslim/compress/pruning/ranking.py": (f"{_PRUNING}/test_ranking.py",),
+    "isslim/compress/pruning/moments.py": (ALONE, f"{_PRUNING}/test_moments.py"),
+    "isslim/compress/search/budget.py": (f"{_SEARCH}/test_budgets.py",),
+    "isslim/compress/search/candidates.py": (f"{_SEARCH}/test_choice.py",),
+    "isslim/compress/search/rounds.py": (f"{_SEARCH}/test_rounds.py",),
+    "isslim/compress/statistics/intervals.py": (
+        ALONE,
+        "tests/compress/statistics/test_intervals.py",
+    ),
+    "isslim/compress/measurement/verdict.py": (
+        ALONE,
+        "tests/compress/measurement/test_verdict.py",
+    ),
+    "isslim/runtime/clock.py": ("tests/runtime/test_clock.py",),
+    "isslim/runtime/latency.py": ("tests/runtime/test_clock.py",),
+    "isslim/runtime/questions/spans.py": (ALONE, "tests/runtime/questions/test_spans.py"),
+    "isslim/store/integrity.py": (ALONE, "tests/store/test_integrity.py"),
+    "isslim/store/liveness.py": ("tests/store/test_liveness.py",),
+    "isslim/store/queue.py": ("tests/store/test_queue.py",),
+}

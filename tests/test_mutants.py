@@ -1,0 +1,87 @@
+"""The mutants that tests are held against: each is one change of what a module does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import records
+from tests.mutants.mutating import mutants_of
+from tests.mutants.running import BaselineFailed, Runner
+from tests.mutants.table import TESTS
+
+SOURCE = '''"""A text."""
+from __future__ import annotations
+Numbers = list[int]
+LIMIT = 3
+
+def kept(pairs: Numbers, others: Numbers, *, start: int = 0) -> Numbers:
+    """Those below."""
+    return [a for a, b in zip(pairs, others, strict=True) if a - b < LIMIT][start:]
+'''
+
+
+def test_each_mutant_is_one_change_of_what_runs() -> None:
+    found = mutants_of(SOURCE)
+    assert {mutant.after for mutant in found} == {
+        "LIMIT = None",
+        "LIMIT = 4",
+        "def kept(pairs: Numbers, others: Numbers, *, start: int = 1) -> Numbers:",
+        "return [a for a, b in zip(others, strict=True) if a - b < LIMIT][start:]",
+        "return [a for a, b in zip(pairs, strict=True) if a - b < LIMIT][start:]",
+        "return [a for a, b in zip(pairs, others, strict=True) if a + b < LIMIT][start:]",
+        "return [a for a, b in zip(pairs, others, strict=True) if a - b <= LIMIT][start:]",
+    }
+    lines = SOURCE.splitlines()
+    for mutant in found:
+        changed = mutant.source.splitlines()
+        assert lines[mutant.line - 1] == changed[mutant.line - 1].replace(
+            mutant.after, mutant.before
+        )
+        assert sum(a != b for a, b in zip(lines, changed, strict=True)) == 1
+
+
+def test_change_over_several_lines_is_described_as_one() -> None:
+    found = {(each.line, each.before, each.after) for each in mutants_of("f(\n    1,\n    a,\n)\n")}
+    assert (3, "a, )", ")") in found
+
+
+def test_fault_is_noticed_and_a_wait_without_end_is_ended(tmp_path: Path) -> None:
+    for folder in ("isslim", "tests"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text("")
+    module, test = "isslim/added.py", "tests/test_added.py"
+    right = "def added(a, b):\n    return a + b\n"
+    (tmp_path / module).write_text(right)
+    (tmp_path / test).write_text(
+        "from isslim.added import added\n\ndef test_sum():\n    assert added(1, 2) == 3\n"
+    )
+    runner = Runner(tmp_path, module, [test], patience=0.1)
+    runner.prepare()
+    assert runner.kills(right.replace("+", "-"))
+    assert runner.kills(right.replace("return", "while True: pass\n    return"))
+    assert not runner.kills(right.replace("a + b", "b + a"))
+    assert (tmp_path / module).read_text() == right
+
+
+def test_tests_that_fail_by_themselves_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "module.py").write_text("")
+    (tmp_path / "tests/test_wrong.py").write_text("def test_wrong():\n    assert False\n")
+    with pytest.raises(BaselineFailed, match="assert False"):
+        Runner(tmp_path, "module.py", ["tests/test_wrong.py"]).prepare()
+
+
+def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    survivors = [records.Survivor(1, "a < b", "a <= b"), records.Survivor(2, "1", "2", "the same")]
+    record = records.Record("isslim/x.py", "0", mutants=9, done=8, survivors=survivors)
+    assert (record.killed, record.share) == (6, 6 / 7)
+    record.write(tmp_path)
+    assert records.read_record(tmp_path, "isslim/x.py") == record
+    assert records.read_record(tmp_path, "isslim/y.py") is None
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_modules_of_the_table_exist(module: str) -> None:
+    assert (records.HERE.parents[1] / module).exists()
