@@ -7,6 +7,7 @@ RuntimeFault
 |-- TokenOutOfRange     a token id is not of the vocabulary
 |-- DeviceUnavailable   ONNX Runtime offers no such device here
 |-- InputsRefused       a graph's inputs are missing, too many, or of another type or shape
+|-- RunStopped          a run was ended before it was done
 |-- GraphRefused        a graph does not keep to its contract of `isslim/runtime/contract.py`
 """
 
@@ -96,6 +97,13 @@ class InputsRefused(RuntimeFault):
     def __init__(self, issues: list[str]) -> None:
         self.issues = issues
         super().__init__("; ".join(issues))
+
+
+class RunStopped(RuntimeFault):
+    """A run was ended before it was done: at its deadline, or because its result is of no use now."""
+
+    def __init__(self) -> None:
+        super().__init__("the run was ended before it was done; its model may have been deleted")
 
 
 class GraphRefused(RuntimeFault):

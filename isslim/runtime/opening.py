@@ -7,17 +7,20 @@ workers.
 
 from __future__ import annotations
 
+import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
+from typing import Any, Self
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from isslim.runtime.contract import PRECISION, Port
-from isslim.runtime.errors import DeviceUnavailable, GraphRefused
+from isslim.runtime.errors import DeviceUnavailable, GraphRefused, RunStopped
+from isslim.runtime.run_control import RunControl
 
 _PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
@@ -69,6 +72,7 @@ class OrtSession:
         if device not in devices():
             raise DeviceUnavailable(device, devices())
         self.path, self.threads, self.device = path, threads, device
+        self._control: RunControl | None = None
         if device == "cuda":
             _load_cuda()
         try:
@@ -80,6 +84,31 @@ class OrtSession:
         if device != "cpu" and _PROVIDERS[device][0] not in self._session.get_providers():
             raise DeviceUnavailable(device, ["cpu"])
         self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"
+
+    def bound(self, control: RunControl) -> Self:
+        """The same open graph as a session whose runs `control` can end; they raise `RunStopped`."""
+        session = copy.copy(self)
+        session._control = control
+        return session
+
+    def _run(self, outputs: Sequence[str], feed: Mapping[str, Any]) -> list[Any]:
+        """Runs the graph; the one place where ONNX Runtime is called.
+
+        Args:
+            outputs: names of what is wanted.
+            feed: arrays by the names of the inputs.
+
+        Raises:
+            RunStopped: when the control ended the run.
+        """
+        if self._control is None:
+            return list(self._session.run(outputs, feed))
+        try:
+            return list(self._session.run(outputs, feed, self._control.options))
+        except Exception as fault:  # ONNX Runtime's errors have no root of their own
+            if self._control.stopped:
+                raise RunStopped from fault
+            raise
 
     def _ports(self) -> tuple[Sequence[Port], Sequence[Port]]:
         """The graph's inputs and outputs, to be checked against a contract."""

@@ -23,8 +23,12 @@ from isslim.runtime.latency import compare, compare_graphs, compare_questions
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession
+from isslim.runtime.run_control import stopped_after
 from isslim.store.bundles import OpenBundle
 from isslim.types.manifest import LatencyRecord, Manifest
+
+WARM_SECONDS = 300.0
+"""The longest that the first run of a graph in its own process may take."""
 
 
 class LoadedLanguageModel(LoadedModel[LanguageSession]):
@@ -138,7 +142,8 @@ class LoadedGraph(LoadedModel[GraphSession]):
                 graph = SubprocessGraphSession(
                     path, threads=threads, device=device, memory_bytes=memory_bytes
                 )
-                graph.run(graph.checked(self._sample()), list(graph.outputs))
+                with stopped_after(WARM_SECONDS) as control:
+                    graph.bound(control).run(graph.checked(self._sample()), list(graph.outputs))
                 self._isolated[key] = graph
         return graph
 

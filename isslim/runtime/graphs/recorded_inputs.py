@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.runtime.errors import InputsRefused
+from isslim.runtime.errors import InputsRefused, RunStopped
 from isslim.runtime.opening import OrtSession
 from isslim.types.arrays import MAX_BYTES, BadArrays, dump_npz, read_npz
 
@@ -131,10 +131,13 @@ class GraphSession(OrtSession, GraphInterface):
 
         Raises:
             InputsRefused: when the graph cannot be run on them.
+            RunStopped: when the control ended the run.
         """
         wanted = list(self.outputs if names is None else names)
         try:
-            return dict(zip(wanted, self._session.run(wanted, inputs), strict=True))
+            return dict(zip(wanted, self._run(wanted, inputs), strict=True))
+        except RunStopped:
+            raise
         except Exception as fault:  # ONNX Runtime's errors have no root of their own
             raise InputsRefused(
                 [f"ONNX Runtime cannot run the graph on these inputs: {fault}"]

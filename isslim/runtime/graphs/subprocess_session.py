@@ -1,36 +1,50 @@
 """A graph that is run in a process of its own.
 
-A published graph is anyone's: what a caller's inputs make of it may take all memory, and ONNX
-Runtime ends the whole process where an LSTM or GRU is left without steps. The service must live on,
-so the graph runs beside it, under a limit on memory; when that process ends, the run is refused and
-the next one starts a new process.
+A published graph is anyone's: what a caller's inputs make of it may take all memory or never end,
+and ONNX Runtime ends the whole process where an LSTM or GRU is left without steps. The service must
+live on, so the graph runs beside it, under a limit on memory; when that process ends, or is ended
+with a run that takes too long, the next run starts a new one. It never outlives the process that
+started it.
 """
 
 from __future__ import annotations
 
+import copy
+import os
 import resource
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from isslim.runtime.errors import DeviceUnavailable, GraphRefused, InputsRefused
+from isslim.runtime.errors import DeviceUnavailable, GraphRefused, InputsRefused, RunStopped
 from isslim.runtime.graphs.recorded_inputs import GraphInterface, GraphSession, NamedArrays
 from isslim.runtime.opening import devices
+from isslim.runtime.run_control import RunControl
 
-ENDED = "the graph's process ended on these inputs: they leave an operator nothing to work on, or take too much memory"
+ENDED = (
+    "the graph's process ended on these inputs: they leave an operator nothing to work on, or "
+    "take too much memory"
+)
+OPEN_SECONDS = 300.0
+"""The longest that a process may take to open its graph."""
+END_SECONDS = 1.0
+"""How long a process that was asked to leave may take before it is killed."""
+Outputs = tuple[dict[str, NDArray[Any]], float]
 
 
 class SubprocessGraphSession(GraphInterface):
-    """Runs one after the other, asked for by any thread, in a process that is started when it is needed.
+    """Runs one after the other, asked for by any thread, in a process that is started when needed.
 
     Args:
         path: the graph's file.
@@ -47,14 +61,17 @@ class SubprocessGraphSession(GraphInterface):
         if device not in devices():
             raise DeviceUnavailable(device, devices())
         self.path = path
-        self._arguments = [str(path), str(threads), device, str(memory_bytes)]
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection, (self.inputs, self.outputs) = self._started()
+        self._child = _GraphProcess(path, [str(path), str(threads), device, str(memory_bytes)])
+        self._control: RunControl | None = None
+        self.inputs, self.outputs = self._child.signature
 
-    def run(
-        self, inputs: NamedArrays, names: Sequence[str]
-    ) -> tuple[dict[str, NDArray[Any]], float]:
+    def bound(self, control: RunControl) -> Self:
+        """The same process as a session whose runs `control` can end, by ending the process."""
+        session = copy.copy(self)
+        session._control = control
+        return session
+
+    def run(self, inputs: NamedArrays, names: Sequence[str]) -> Outputs:
         """Runs the graph once.
 
         Args:
@@ -66,64 +83,108 @@ class SubprocessGraphSession(GraphInterface):
 
         Raises:
             InputsRefused: when the graph cannot be run on them.
+            RunStopped: when the control ended the run, or the session was closed meanwhile.
         """
-        with self._lock:
-            if self._process is not None and self._process.poll() is not None:
+        return self._child.run(inputs, names, self._control)
+
+    def close(self) -> None:
+        """Ends the process and the run that it is at; a later run starts another."""
+        self._child.close()
+
+
+class _GraphProcess:
+    """The process, and the socket over which it is asked. Ended when nothing refers to it any more.
+
+    Args:
+        path: the graph's file.
+        arguments: of the process, as its main function takes them.
+
+    Attributes:
+        process: None when there is none at present.
+        signature: the graph's inputs and outputs, see `GraphInterface`.
+    """
+
+    def __init__(self, path: Path, arguments: list[str]) -> None:
+        self._path, self._arguments = path, arguments
+        self._turn = threading.Lock()
+        self._closing = False
+        self.process: subprocess.Popen[bytes] | None = None
+        self._connection, self.signature = self._start()
+
+    def run(self, inputs: NamedArrays, names: Sequence[str], control: RunControl | None) -> Outputs:
+        """One run, when it is its turn; see `SubprocessGraphSession.run`."""
+        stoppable = nullcontext() if control is None else control.on_stop(self._kill)
+        with self._turn, stoppable:
+            self._closing = False
+            if self.process is not None and self.process.poll() is not None:
                 self._end()  # it went between two runs: these inputs are not to blame
-            if self._process is None:
-                self._connection, _ = self._started()
             try:
+                if self.process is None:
+                    self._connection, _ = self._start()
                 self._connection.send((inputs, list(names)))
                 outputs, milliseconds, issues = self._connection.recv()
-            except (EOFError, OSError) as gone:
+            except (EOFError, OSError, GraphRefused) as gone:
                 self._end()
+                if self._closing or (control is not None and control.stopped):
+                    raise RunStopped from gone
+                if isinstance(gone, GraphRefused):
+                    raise
                 raise InputsRefused([ENDED]) from gone
         if issues:
             raise InputsRefused(issues)
         return outputs, milliseconds
 
     def close(self) -> None:
-        """Ends the process; a later run starts another."""
-        with self._lock:
+        """Ends the process, and with it the run that it is at."""
+        if not self._turn.acquire(blocking=False):
+            self._closing = True
+            self._kill()
+            self._turn.acquire()
+        try:
             self._end()
+        finally:
+            self._turn.release()
 
     def __del__(self) -> None:
-        if getattr(self, "_process", None) is not None:
+        if self.process is not None:
             self._end()
 
-    def _started(self) -> tuple[Connection, tuple[Any, Any]]:
+    def _start(self) -> tuple[Connection, tuple[Any, Any]]:
         ours, theirs = Pipe()
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "isslim.runtime.graphs.subprocess_session",
-            str(theirs.fileno()),
-            *self._arguments,
-        ]
-        self._process = subprocess.Popen(
+        module = "isslim.runtime.graphs.subprocess_session"
+        command = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *self._arguments]
+        self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
         )
+        self._connection = ours
         theirs.close()
         try:
-            ports, issues = ours.recv()
+            if ours.poll(OPEN_SECONDS):
+                ports, issues = ours.recv()
+            else:
+                ports, issues = None, [f"it was not open after {OPEN_SECONDS:g} s"]
         except EOFError:
             ports, issues = None, ["its process ended before it was open"]
         if issues:
-            self._connection = ours
             self._end()
-            raise GraphRefused(self.path, issues)
+            raise GraphRefused(self._path, issues)
         return ours, ports
 
+    def _kill(self) -> None:
+        """Ends the process at once; the thread that waits for its answer finds the socket closed."""
+        process = self.process
+        if process is not None:
+            process.kill()
+
     def _end(self) -> None:
-        self._connection.close()  # a process that waits to be asked sees that, and leaves
-        if self._process is not None:
+        self._connection.close()  # the process sees that, whatever it is doing, and leaves
+        if self.process is not None:
             try:
-                self._process.wait(timeout=1)
+                self.process.wait(timeout=END_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._process = None
+                self.process.kill()
+                self.process.wait()
+        self.process = None
 
 
 def _serve(
@@ -151,11 +212,29 @@ def _serve(
             connection.send((outputs, 1e3 * (time.perf_counter() - began), []))
 
 
+def _leave_with_parent(connection: Connection) -> None:
+    """Ends this process, in the middle of a run too, as soon as the other end of the socket closes.
+
+    That end is held by the process that started this one and by no other, so the system closes it
+    however that process ends. (A signal at the parent's death would come too early: Linux sends it
+    when the thread that started this process ends.)
+    """
+    poller = select.poll()
+    poller.register(connection.fileno(), 0)  # that the other end hung up is reported unasked
+
+    def watch() -> None:
+        while not poller.poll():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _limit(memory_bytes: int) -> None:
-    """Holds the address space to what there is and some more: ONNX Runtime then says of a run that it cannot be had."""
+    """Holds the address space to what there is and some more, so that a run is refused memory."""
     status = Path("/proc/self/statm")
     if not status.exists():
-        return  # only Linux tells; elsewhere a run may take what there is
+        return  # only Linux says what is held; elsewhere a run may take what there is
     held = int(status.read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = held + memory_bytes
@@ -164,9 +243,15 @@ def _limit(memory_bytes: int) -> None:
     )
 
 
+def main() -> None:
+    """The process's beginning: the number of its socket, the graph's file, threads, device, bytes."""
+    # Ctrl-C reaches all processes of a terminal: the service ends first, and this one after it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    number, path, threads, device, memory_bytes = sys.argv[1:]
+    connection = Connection(int(number))
+    _leave_with_parent(connection)
+    _serve(connection, Path(path), int(threads), device, int(memory_bytes))
+
+
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches all: the service ends first, and this one after it
-    number, graph_path, count, chosen, allowed = sys.argv[1:]
-    _serve(Connection(int(number)), Path(graph_path), int(count), chosen, int(allowed))
+    main()

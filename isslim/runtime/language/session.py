@@ -97,7 +97,7 @@ class LanguageSession(OrtSession):
                 f"lengths must lie between 1 and {len(tokens)}: {lengths.min()} to {lengths.max()}"
             )
         feed = {TOKENS: tokens, TARGETS: targets, LENGTHS: lengths, PLACES: places, **state}
-        of_targets, at_places, *after = self._session.run(self._wanted, feed)
+        of_targets, at_places, *after = self._run(self._wanted, feed)
         return of_targets, at_places, dict(zip(self._names, after, strict=True))
 
 

@@ -122,4 +122,4 @@ class QuestionSession(OrtSession):
                 name + CHARACTERS: side.characters,
                 name + OF_EACH: side.lengths,
             }
-        return SpanScores(*self._session.run(_OUTPUTS, feed))
+        return SpanScores(*self._run(_OUTPUTS, feed))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +17,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from isslim.runtime.errors import DeviceUnavailable, GraphRefused, InputsRefused
+from isslim.runtime.errors import DeviceUnavailable, GraphRefused, InputsRefused, RunStopped
 from isslim.runtime.graphs.recorded_inputs import GraphSession
 from isslim.runtime.graphs.subprocess_session import ENDED, SubprocessGraphSession
+from isslim.runtime.run_control import stopped_after
 
 LIMIT = 512 << 20
 
@@ -109,17 +112,17 @@ def test_run_that_wants_too_much_memory_is_refused(graph: SubprocessGraphSession
 
 
 def test_error_of_onnx_runtime_is_told_and_the_process_stays(graph: SubprocessGraphSession) -> None:
-    process = graph._process
+    process = graph._child.process
     with pytest.raises(InputsRefused, match="ONNX Runtime cannot run"):
         graph.run({**steps(3), "count": np.array([-1])}, ["sum"])
-    assert graph._process is process
+    assert graph._child.process is process
     works(graph)
 
 
 def test_process_that_was_killed_meanwhile_is_started_again(graph: SubprocessGraphSession) -> None:
-    assert graph._process is not None
-    os.kill(graph._process.pid, signal.SIGKILL)
-    graph._process.wait()
+    assert graph._child.process is not None
+    os.kill(graph._child.process.pid, signal.SIGKILL)
+    graph._child.process.wait()
     works(graph)
 
 
@@ -141,12 +144,12 @@ def test_many_threads_get_their_own_answers(graph: SubprocessGraphSession) -> No
 
 def test_nobody_is_left_behind(path: Path) -> None:
     graph = SubprocessGraphSession(path, threads=1, device="cpu", memory_bytes=LIMIT)
-    process = graph._process
+    process = graph._child.process
     assert process is not None
     graph.close()
     assert process.returncode == 0
     works(graph)
-    process = graph._process
+    process = graph._child.process
     assert process is not None
     del graph
     gc.collect()
@@ -162,3 +165,101 @@ def test_what_is_no_graph_or_device_is_refused(path: Path, tmp_path: Path) -> No
         SubprocessGraphSession(tmp_path / "text.onnx", threads=1, device="cpu", memory_bytes=LIMIT)
     with pytest.raises(DeviceUnavailable):
         SubprocessGraphSession(path, threads=1, device="abacus", memory_bytes=LIMIT)
+
+
+@pytest.fixture(scope="module")
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return endless_loop(tmp_path_factory.mktemp("endless") / "loop.onnx")
+
+
+def endless_loop(path: Path) -> Path:
+    """A graph that adds one to `x` as often as `count` says."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Add", ["before", "one"], ["after"]),
+            helper.make_node("Identity", ["going"], ["on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("index", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, [1]),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["count", "", "x"], ["y"], body=body)],
+        "endless",
+        [
+            helper.make_tensor_value_info("count", TensorProto.INT64, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [numpy_helper.from_array(np.ones(1, np.float32), "one")],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path
+    )
+    return path
+
+
+def times(count: int) -> dict[str, np.ndarray]:
+    return {"count": np.array(count), "x": np.zeros(1, np.float32)}
+
+
+def test_run_that_never_ends_is_stopped_and_the_next_one_answered(loop: Path) -> None:
+    graph = SubprocessGraphSession(loop, threads=1, device="cpu", memory_bytes=LIMIT)
+    here = GraphSession(loop)
+    for _ in range(2):
+        with stopped_after(0.3) as control:
+            began = time.monotonic()
+            with pytest.raises(RunStopped):
+                graph.bound(control).run(times(2**62), ["y"])
+            with pytest.raises(RunStopped):  # nothing more begins under it
+                graph.bound(control).run(times(3), ["y"])
+            assert time.monotonic() - began < 5
+        assert graph.run(times(3), ["y"])[0]["y"].tolist() == [3.0]
+    with stopped_after(0.3) as control, pytest.raises(RunStopped):
+        here.bound(control).run(times(2**62))
+    assert here.run(times(3))["y"].tolist() == [3.0]
+    graph.close()
+
+
+def test_closing_a_session_ends_the_run_that_it_is_at(loop: Path) -> None:
+    graph = SubprocessGraphSession(loop, threads=1, device="cpu", memory_bytes=LIMIT)
+    process = graph._child.process
+    assert process is not None
+    threading.Timer(0.3, graph.close).start()
+    with pytest.raises(RunStopped):
+        graph.run(times(2**62), ["y"])
+    assert process.wait(timeout=5) is not None
+
+
+def test_process_in_the_middle_of_a_run_ends_with_the_one_that_started_it(loop: Path) -> None:
+    code = (
+        "import sys, threading, time\n"
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession\n"
+        "path = Path(sys.argv[1])\n"
+        "graph = SubprocessGraphSession(path, threads=1, device='cpu', memory_bytes=1 << 29)\n"
+        "feed = {'count': np.array(2**62), 'x': np.zeros(1, np.float32)}\n"
+        "threading.Thread(target=graph.run, args=(feed, ['y']), daemon=True).start()\n"
+        "time.sleep(0.5)\n"
+        "print(graph._child.process.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(loop)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = Path("/proc") / parent.stdout.readline().decode().strip()
+    assert child.exists()
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    limit = time.monotonic() + 5
+    while child.exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert not child.exists()

@@ -1,0 +1,71 @@
+"""Ends a run from another thread: at its deadline, or because nobody waits for its result any more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import onnxruntime
+
+from isslim.runtime.errors import RunStopped
+
+
+class RunControl:
+    """Stops the runs of the sessions that are bound to it. Any thread may stop it, once and for all.
+
+    Attributes:
+        options: what ONNX Runtime is given with each run; it looks at them between two operators,
+            and between two iterations of a loop.
+    """
+
+    def __init__(self) -> None:
+        self.options = onnxruntime.RunOptions()
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._actions: list[Callable[[], object]] = []
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
+    def stop(self) -> None:
+        """Ends what runs, and whatever would still begin under this control."""
+        # Under the lock, so that no action is called after its run left `on_stop`: it would end
+        # the run of somebody else.
+        with self._lock:
+            self._stopped = True
+            self.options.terminate = True
+            for action in self._actions:
+                action()
+
+    @contextmanager
+    def on_stop(self, action: Callable[[], object]) -> Iterator[None]:
+        """Has `action` called when a run is stopped that ONNX Runtime does not make in this process.
+
+        Raises:
+            RunStopped: when it was stopped before.
+        """
+        with self._lock:
+            if self._stopped:
+                raise RunStopped
+            self._actions.append(action)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._actions.remove(action)
+
+
+@contextmanager
+def stopped_after(seconds: float) -> Iterator[RunControl]:
+    """A control that is stopped by the clock, where no event loop watches it."""
+    control = RunControl()
+    timer = threading.Timer(seconds, control.stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield control
+    finally:
+        timer.cancel()
