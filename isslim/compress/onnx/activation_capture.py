@@ -25,7 +25,7 @@ from isslim.compress.onnx.model.recurrent import H0, LENGTHS, B, R, W, X
 from isslim.compress.onnx.model.split_model import SplitModel, graphs, merge_constants, nodes
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
 from isslim.compress.onnx.trace.edits import Product, key
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.types import Layer
 
 Rows = NDArray[np.float32]
@@ -87,7 +87,7 @@ class Observer:
             two views.
     """
 
-    def __init__(self, trace: Trace, meaning: Meaning) -> None:
+    def __init__(self, trace: AxisFacts, meaning: Meaning) -> None:
         structure = ModelProto()
         structure.CopyFrom(trace.parts.structure)
         self._trace = trace

@@ -27,12 +27,12 @@ from isslim.compress.onnx.model.split_model import (
 )
 from isslim.compress.onnx.model.split_model import replace as refill
 from isslim.compress.onnx.trace.edits import Use
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.types import Layer
 from isslim.compress.pruning.axes import Keep
 
 
-def masked_reference(source: SplitModel, trace: Trace, keep: Keep) -> ModelProto:
+def masked_reference(source: SplitModel, trace: AxisFacts, keep: Keep) -> ModelProto:
     """The original graph with removed units at zero.
 
     Args:
@@ -60,7 +60,7 @@ def masked_reference(source: SplitModel, trace: Trace, keep: Keep) -> ModelProto
 class _Masker:
     """Sets constants of a copy to zero."""
 
-    def __init__(self, trace: Trace, keep: Keep, parts: SplitModel) -> None:
+    def __init__(self, trace: AxisFacts, keep: Keep, parts: SplitModel) -> None:
         self._trace, self._keep, self._parts = trace, keep, parts
         self._reads = {(p.node, p.index): p.reads for p in trace.products}
 

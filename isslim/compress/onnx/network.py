@@ -20,7 +20,7 @@ from isslim.compress.onnx.normalise.normal_form import normal_form
 from isslim.compress.onnx.rewrite.named_arrays import Meaning, declare
 from isslim.compress.onnx.rewrite.sizes import read_sizes
 from isslim.compress.onnx.rewrite.write import write
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.pruning.axes import Array, Arrays, Keep, NetworkAxes, resized
 from isslim.types.manifest import Architecture
 
@@ -53,7 +53,7 @@ class GraphNetwork:
     """
 
     source: SplitModel
-    trace: Trace
+    trace: AxisFacts
     meaning: Meaning
     _arrays: Arrays
     _as_read: bool = True

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isslim.compress.kinds.graphs.comparing import Outputs, difference
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
@@ -83,7 +83,7 @@ def sequences_of(
 
 def divide(
     graph: GraphSession,
-    trace: Trace,
+    trace: AxisFacts,
     runs: Sequence[NamedArrays],
     rows: Sequence[int],
     along: Along | None,
@@ -192,7 +192,7 @@ def _by_sequences(runs: Sequence[NamedArrays], along: Along) -> Divided | None:
 
 def _by_steps(
     graph: GraphSession,
-    trace: Trace,
+    trace: AxisFacts,
     run: NamedArrays,
     along: Along | None,
     outputs: Sequence[str],
@@ -223,7 +223,7 @@ def _by_steps(
     return None
 
 
-def _named_steps(graph: GraphSession, trace: Trace) -> dict[str, int]:
+def _named_steps(graph: GraphSession, trace: AxisFacts) -> dict[str, int]:
     """Dimensions of inputs that are the steps of a recurrent layer, by the names of free dimensions."""
     names = set()
     for layer in trace.layers:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from isslim.compress.onnx.model.recurrent import LENGTHS, view
 from isslim.compress.onnx.model.split_model import given
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import KINDS, GraphSession, NamedArrays
 
@@ -26,7 +26,7 @@ MAX_INDEX = 10
 """Below which whole numbers lie of which nothing is known."""
 
 
-def random_runs(trace: Trace, graph: GraphSession, count: int, seed: int) -> list[NamedArrays]:
+def random_runs(trace: AxisFacts, graph: GraphSession, count: int, seed: int) -> list[NamedArrays]:
     """So many runs of drawn inputs on which the graph can be run.
 
     Raises:
@@ -83,7 +83,7 @@ def _ways(
 
 
 def _random_run(
-    trace: Trace, graph: GraphSession, sizes: DimensionSizes, generator: np.random.Generator
+    trace: AxisFacts, graph: GraphSession, sizes: DimensionSizes, generator: np.random.Generator
 ) -> NamedArrays:
     run: NamedArrays = {}
     for name, (kind, shape) in graph.inputs.items():
@@ -95,7 +95,7 @@ def _random_run(
 
 
 def _values(
-    trace: Trace,
+    trace: AxisFacts,
     name: str,
     shape: list[int],
     kind: np.dtype[Any],

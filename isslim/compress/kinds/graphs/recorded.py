@@ -18,7 +18,7 @@ from isslim.compress.kinds.graphs.random_inputs import random_runs
 from isslim.compress.kinds.graphs.sight import redrawn_outputs, strange_values
 from isslim.compress.kinds.graphs.values import MAX_LEFT_OUT, whole_runs
 from isslim.compress.onnx.model.split_model import nodes
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, read_numbered_runs
 
@@ -78,7 +78,7 @@ class _Runs:
 
 def recorded_runs(
     graph: GraphSession,
-    trace: Trace,
+    trace: AxisFacts,
     calibration: Path | None,
     held_out: Path | None,
     seed: int,
@@ -158,7 +158,7 @@ def recorded_runs(
     )
 
 
-def _operators(trace: Trace) -> set[str]:
+def _operators(trace: AxisFacts) -> set[str]:
     return {node.op_type for node in nodes(trace.parts.structure.graph)}
 
 
@@ -234,7 +234,7 @@ def _usable(file: _Runs, operators: Collection[str], left_out: list[str]) -> _Ru
     return file.only(list(first.values()))
 
 
-def _random_runs(graph: GraphSession, trace: Trace, seed: int) -> Recorded:
+def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
     try:
         runs = random_runs(trace, graph, 2 * RANDOM_RUNS, seed)
     except InputsRefused as refused:

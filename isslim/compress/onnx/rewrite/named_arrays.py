@@ -19,8 +19,8 @@ from isslim.compress.onnx.model.layouts import Block, Blocks
 from isslim.compress.onnx.model.recurrent import B, Cell, P, R, W, cell
 from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.onnx.trace.edits import Product, Restore, Select, key
-from isslim.compress.onnx.trace.pool import AxisUnionFind
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
+from isslim.compress.onnx.trace.pool import Axes
 from isslim.compress.onnx.trace.types import Layer
 from isslim.compress.pruning.axes import (
     Array,
@@ -53,12 +53,12 @@ class Meaning:
     created: dict[str, str]
 
 
-def declare(trace: Trace) -> tuple[dict[str, Array], Meaning]:
+def declare(trace: AxisFacts) -> tuple[dict[str, Array], Meaning]:
     """The arrays of a traced graph, and what they mean."""
     return _Declaring(trace).result()
 
 
-def segments(pool: AxisUnionFind, blocks: Blocks) -> Dimension:
+def segments(pool: Axes, blocks: Blocks) -> Dimension:
     """A dimension in the algebra's terms; neighbours that stay as they are are one."""
     found: list[Segment] = []
     for prunable, run in groupby(blocks, key=lambda block: _prunable(pool, block)):
@@ -69,14 +69,14 @@ def segments(pool: AxisUnionFind, blocks: Blocks) -> Dimension:
     return tuple(found)
 
 
-def _prunable(pool: AxisUnionFind, block: Block) -> bool:
+def _prunable(pool: Axes, block: Block) -> bool:
     return block.axis is not None and pool.is_prunable(block.axis)
 
 
 class _Declaring:
     """Collects arrays, dimensions and sites."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: AxisFacts) -> None:
         self._trace, self._pool = trace, trace.pool
         self._arrays: dict[str, Array] = {}
         self._dimensions: dict[str, tuple[Dimension, ...]] = {}

@@ -31,12 +31,12 @@ from isslim.compress.onnx.trace.edits import (
     Target,
     key,
 )
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.pruning.axes import Arrays
 
 
 def resize(
-    parts: SplitModel, trace: Trace, arrays: Arrays, sizes: Sizes, *, keep_state_shapes: bool
+    parts: SplitModel, trace: AxisFacts, arrays: Arrays, sizes: Sizes, *, keep_state_shapes: bool
 ) -> None:
     """Makes the structure of a graph fit its new sizes; in place.
 
@@ -60,7 +60,7 @@ def resize(
 class _Resizing:
     """One graph being resized."""
 
-    def __init__(self, parts: SplitModel, trace: Trace, arrays: Arrays, sizes: Sizes) -> None:
+    def __init__(self, parts: SplitModel, trace: AxisFacts, arrays: Arrays, sizes: Sizes) -> None:
         self._parts, self._trace, self._arrays, self._sizes = parts, trace, arrays, sizes
         self._nodes = {key(node): node for node in nodes(parts.structure.graph)}
         self._before: dict[str, list[NodeProto]] = {}

@@ -13,7 +13,7 @@ from typing import Self
 
 from isslim.compress.onnx.model.layouts import Block, Blocks
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
-from isslim.compress.onnx.trace.pool import AxisUnionFind
+from isslim.compress.onnx.trace.pool import Axes
 from isslim.compress.pruning.axes import Arrays
 
 
@@ -31,10 +31,10 @@ class Sizes:
     components: Mapping[str, int]
     placed: Mapping[str, int]
     shrunk: frozenset[str]
-    pool: AxisUnionFind
+    pool: Axes
 
     @classmethod
-    def of(cls, pool: AxisUnionFind, meaning: Meaning, arrays: Arrays) -> Self:
+    def of(cls, pool: Axes, meaning: Meaning, arrays: Arrays) -> Self:
         """The sizes that `arrays` have."""
         components = read_sizes(meaning, arrays)
         placed = dict(components)

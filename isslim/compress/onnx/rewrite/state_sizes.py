@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from isslim.compress.onnx.model.recurrent import C0, H0, view
 from isslim.compress.onnx.model.split_model import given, nodes
 from isslim.compress.onnx.trace.edits import Edit, Restore, Select, key
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 
 
-def exposable(trace: Trace, placed: Mapping[str, int], sizes: Mapping[str, int]) -> set[Edit]:
+def exposable(trace: AxisFacts, placed: Mapping[str, int], sizes: Mapping[str, int]) -> set[Edit]:
     """The edits that a state of the size of its layer makes superfluous.
 
     Args:

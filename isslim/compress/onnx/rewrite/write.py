@@ -9,12 +9,12 @@ from isslim.compress.onnx.rewrite.named_arrays import Meaning
 from isslim.compress.onnx.rewrite.rewrite_shapes import resize
 from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.rewrite.write_weights import write_weights
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.pruning.axes import Arrays
 
 
 def write(
-    trace: Trace, meaning: Meaning, arrays: Arrays, *, keep_state_shapes: bool = True
+    trace: AxisFacts, meaning: Meaning, arrays: Arrays, *, keep_state_shapes: bool = True
 ) -> ModelProto:
     """The graph with the sizes and values of `arrays`.
 

@@ -13,13 +13,13 @@ from isslim.compress.onnx.model.split_model import SplitModel, nodes, set_input
 from isslim.compress.onnx.rewrite.named_arrays import Meaning
 from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.trace.edits import Product, key
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.types import Layer
 from isslim.compress.pruning.axes import Array, Arrays, Dimension, resized
 
 
 def write_weights(
-    parts: SplitModel, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes
+    parts: SplitModel, trace: AxisFacts, meaning: Meaning, arrays: Arrays, sizes: Sizes
 ) -> None:
     """Sets every constant that `arrays` say something of, and the numbers of units; in place.
 
@@ -45,7 +45,7 @@ class _Filling:
     """One graph being filled."""
 
     def __init__(
-        self, parts: SplitModel, trace: Trace, meaning: Meaning, arrays: Arrays, sizes: Sizes
+        self, parts: SplitModel, trace: AxisFacts, meaning: Meaning, arrays: Arrays, sizes: Sizes
     ) -> None:
         self._parts, self._trace, self._meaning, self._arrays, self._sizes = (
             parts,

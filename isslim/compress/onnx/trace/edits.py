@@ -1,7 +1,7 @@
 """What of a graph changes when axes shrink, beside the constants that they index.
 
-An edit names its node by the node's first output and says in blocks what must hold; `writing` turns
-it into sizes.
+An edit names its node by the node's first output and says in blocks what must hold;
+`rewrite.rewrite_shapes` turns it into sizes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def key(node: NodeProto) -> str:
 
 @dataclass(frozen=True)
 class Select:
-    """An input is as large as before: of dimension `along` only what the blocks keep is let through.
+    """An input stays as large as it is: of one dimension only what blocks keep is let through.
 
     Attributes:
         node: the reader.
@@ -42,7 +42,7 @@ class Select:
 
 @dataclass(frozen=True)
 class Restore:
-    """A marker (an Identity) gives the caller a state of the size that it had, zeros at removed units.
+    """A marker (an Identity) gives the caller a state of full size, zeros at removed units.
 
     Attributes:
         node: the marker.
@@ -157,18 +157,22 @@ class Product:
 
 
 def divided(edit: Edit, divide: Callable[[Blocks], Blocks]) -> Edit:
-    """The edit with the blocks of axes that turned out to be several replaced by theirs."""
+    """The edit with its blocks divided where their axes turned out to be several.
+
+    Args:
+        edit: as it was noted.
+        divide: gives the blocks of today for those of then.
+    """
     if isinstance(edit, Select | Restore):
         return replace(edit, options=tuple(map(divide, edit.options)))
     if isinstance(edit, Target):
-        return replace(
-            edit, sizes=tuple((position, divide(blocks)) for position, blocks in edit.sizes)
-        )
+        sizes = [(position, divide(blocks)) for position, blocks in edit.sizes]
+        return replace(edit, sizes=tuple(sizes))
     if isinstance(edit, Bounds):
-        return replace(
-            edit,
-            entries=tuple((entry, divide(one), divide(two)) for entry, one, two in edit.entries),
-        )
+        entries = [
+            (entry, divide(before), divide(within)) for entry, before, within in edit.entries
+        ]
+        return replace(edit, entries=tuple(entries))
     if isinstance(edit, Channels):
         return replace(edit, blocks=divide(edit.blocks))
     return replace(edit, outputs=tuple(map(divide, edit.outputs)))

@@ -1,7 +1,8 @@
-"""The axes of a graph while they are inferred: which are one, which must stay as they are and why, which share a size.
+"""The axes of a graph: which are one, which must stay as they are and why, which share a size.
 
 Axes that meet element by element are one (`unite`); what must hold for one of them then holds for
-all. Axes that lie in one tensor side by side keep their own components but share a size (`same_size`).
+all. Axes that lie in one tensor side by side keep their own components but share a size
+(`same_size`).
 """
 
 from __future__ import annotations
@@ -36,17 +37,11 @@ class _Entry:
     parts: tuple[int, ...] = ()
 
 
-class AxisUnionFind:
-    """All axes, by number in the order of their birth."""
+class Axes:
+    """All axes as they can be read, by number in the order of their birth."""
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
-
-    def new(self, name: str, size: int, *, recurrent: bool) -> int:
-        """A new axis."""
-        number = len(self._entries)
-        self._entries.append(_Entry(name, size, recurrent, number, number))
-        return number
 
     def find(self, axis: int) -> int:
         """The first of all axes that are one with this."""
@@ -54,44 +49,9 @@ class AxisUnionFind:
             axis = self._entries[axis].parent
         return axis
 
-    def unite(self, one: int, other: int) -> None:
-        """Two axes are one from now on; they are of one size."""
-        first, second = sorted((self.find(one), self.find(other)))
-        if first == second:
-            return
-        self.same_size(first, second)
-        kept, gone = self._entries[first], self._entries[second]
-        gone.parent = first
-        kept.reasons += gone.reasons
-        if gone.recurrent and not kept.recurrent:
-            kept.name, kept.recurrent = gone.name, True
-
-    def same_size(self, one: int, other: int) -> None:
-        """Two axes share a size from now on."""
-        first, second = sorted((self._tied(one), self._tied(other)))
-        self._entries[second].tied = first
-
-    def divide(self, axis: int, sizes: list[int]) -> None:
-        """An axis turns out to be several, one behind the other; for axes that no recurrent layer began."""
-        whole = self.find(axis)
-        entry = self._entries[whole]
-        parts = tuple(
-            self.new(f"{entry.name}:{index}", size, recurrent=False)
-            for index, size in enumerate(sizes)
-        )
-        for part in parts:
-            self._entries[part].reasons += entry.reasons
-        entry.parts = parts
-
     def parts(self, axis: int) -> tuple[int, ...]:
         """The axes into which one was divided; of others, none."""
         return self._entries[self.find(axis)].parts
-
-    def pin(self, axis: int, reason: PinReason) -> None:
-        """An axis stays as it is."""
-        reasons = self._entries[self.find(axis)].reasons
-        if reason not in reasons:
-            reasons.append(reason)
 
     def size(self, axis: int) -> int:
         """Number of components."""
@@ -114,27 +74,12 @@ class AxisUnionFind:
         return self._entries[self.find(axis)].reasons
 
     def is_prunable(self, axis: int) -> bool:
-        """Whether components may be removed."""
-        return self.is_recurrent(axis) and not self.reasons(axis) and self.size(axis) > 1
+        """Whether components may be removed.
 
-    def finalize(self) -> None:
-        """Axes that share a size with one that stays as it is stay as they are; so does a single unit."""
-        for axis, entry in enumerate(self._entries):
-            if entry.recurrent and entry.size < 2:
-                self.pin(axis, PinReason("it has a single unit"))
-        tied: dict[int, list[int]] = {}
-        for axis in range(len(self._entries)):
-            tied.setdefault(self._tied(axis), []).append(axis)
-        for group in tied.values():
-            still = next((axis for axis in group if not self.is_prunable(axis)), None)
-            if still is not None and len({self.find(axis) for axis in group}) > 1:
-                for axis in filter(self.is_prunable, group):
-                    self.pin(
-                        axis,
-                        PinReason(
-                            f"it shares its size with '{self.name(still)}', which stays as it is"
-                        ),
-                    )
+        Axes that begin at matrices only are not: they would be another kind of pruning, whose
+        importance is not measured here.
+        """
+        return self.is_recurrent(axis) and not self.reasons(axis) and self.size(axis) > 1
 
     def groups(self) -> list[list[int]]:
         """Prunable axes, one of each that are one, in groups that share a size."""
@@ -149,12 +94,109 @@ class AxisUnionFind:
         found: dict[int, list[str]] = {}
         for axis, entry in enumerate(self._entries):
             if self.is_recurrent(axis):
-                found.setdefault(self.find(axis), [])
-                if entry.recurrent and entry.name not in found[self.find(axis)]:
-                    found[self.find(axis)].append(entry.name)
+                names = found.setdefault(self.find(axis), [])
+                if entry.recurrent and entry.name not in names:
+                    names.append(entry.name)
         return list(found.values())
 
     def _tied(self, axis: int) -> int:
+        """The first of all axes that share a size with this."""
         while self._entries[axis].tied != axis:
             axis = self._entries[axis].tied
         return axis
+
+
+class AxisUnionFind(Axes):
+    """All axes while they are inferred."""
+
+    def new(self, name: str, size: int, *, recurrent: bool) -> int:
+        """A new axis.
+
+        Args:
+            name: by which a report and an array's declaration call it.
+            size: number of components.
+            recurrent: whether its components are units of a recurrent layer.
+
+        Returns:
+            Its number.
+        """
+        number = len(self._entries)
+        self._entries.append(_Entry(name, size, recurrent, number, number))
+        return number
+
+    def unite(self, one: int, other: int) -> None:
+        """Two axes are one from now on.
+
+        Args:
+            one: the first.
+            other: the second, of the same size.
+        """
+        first, second = sorted((self.find(one), self.find(other)))
+        if first == second:
+            return
+        self.same_size(first, second)
+        kept, gone = self._entries[first], self._entries[second]
+        gone.parent = first
+        kept.reasons += gone.reasons
+        # The whole goes by the name of units, which a user knows, not by that of a matrix.
+        if gone.recurrent and not kept.recurrent:
+            kept.name, kept.recurrent = gone.name, True
+
+    def same_size(self, one: int, other: int) -> None:
+        """Two axes share a size from now on.
+
+        Args:
+            one: the first.
+            other: the second; which components go is chosen for each by itself.
+        """
+        first, second = sorted((self._tied(one), self._tied(other)))
+        self._entries[second].tied = first
+
+    def divide(self, axis: int, sizes: list[int]) -> None:
+        """An axis that no recurrent layer began turns out to be several, one behind the other.
+
+        Args:
+            axis: the whole.
+            sizes: of the parts, in order.
+        """
+        whole = self.find(axis)
+        entry = self._entries[whole]
+        parts = []
+        for index, size in enumerate(sizes):
+            part = self.new(f"{entry.name}:{index}", size, recurrent=False)
+            self._entries[part].reasons += entry.reasons
+            parts.append(part)
+        entry.parts = tuple(parts)
+
+    def pin(self, axis: int, reason: PinReason) -> None:
+        """An axis stays as it is.
+
+        Args:
+            axis: any of those that are one.
+            reason: why; one that was given before is not given twice.
+        """
+        reasons = self.reasons(axis)
+        if reason not in reasons:
+            reasons.append(reason)
+
+    def finalize(self) -> None:
+        """Axes that share a size with one that stays as it is stay too; so does a single unit."""
+        for axis, entry in enumerate(self._entries):
+            if entry.recurrent and entry.size < 2:
+                self.pin(axis, PinReason("it has a single unit"))
+        tied: dict[int, list[int]] = {}
+        for axis in range(len(self._entries)):
+            tied.setdefault(self._tied(axis), []).append(axis)
+        for group in tied.values():
+            self._pin_with_still(group)
+
+    def _pin_with_still(self, group: list[int]) -> None:
+        """Pins axes of a group that shares a size, if one of them stays as it is."""
+        if len({self.find(axis) for axis in group}) < 2:
+            return
+        still = next((axis for axis in group if not self.is_prunable(axis)), None)
+        if still is None:
+            return
+        text = f"it shares its size with '{self.name(still)}', which stays as it is"
+        for axis in filter(self.is_prunable, group):
+            self.pin(axis, PinReason(text))

@@ -1,4 +1,4 @@
-"""Which dimensions of a Reshape become which: the finest groups whose sizes are known to have equal products.
+"""Which dimensions of a Reshape become which: the finest groups whose products are known to agree.
 
 A Reshape keeps the order of all entries. So wherever the sizes before a boundary have the same
 product on both sides, or those behind it, the boundary holds, and the dimensions between two
@@ -40,7 +40,7 @@ def reshape_groups(before: list[Size], after: list[Size]) -> list[Group]:
 
 
 def _matched(before: list[Size], after: list[Size]) -> tuple[list[Group], int, int]:
-    """Groups from the beginning as far as sizes tell, and how many positions they took on both sides."""
+    """Groups from the beginning as far as sizes are known, and how many positions they took."""
     groups: list[Group] = []
     i = o = 0
     while True:
@@ -70,7 +70,7 @@ def _products(before: list[Size], after: list[Size], i: int, o: int) -> tuple[in
 
 
 def _running(sizes: list[Size], start: int) -> list[tuple[Size, int]]:
-    """The products of sizes from `start` on, as far as they are sizes, each with the place behind its last factor."""
+    """The products of sizes from `start` on, each with the place behind its last factor."""
     found: list[tuple[Size, int]] = []
     for end, size in enumerate(sizes[start:], start + 1):
         if isinstance(size, int) and size < 1:

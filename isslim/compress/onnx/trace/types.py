@@ -8,8 +8,14 @@ from isslim.compress.onnx.model.layouts import Blocks
 from isslim.compress.onnx.model.recurrent import Recurrent
 
 RANDOM_OPERATORS = {
-    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli", "Dropout",
-}  # fmt: skip
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "Dropout",
+}
 """What may give other numbers at every run."""
 
 
@@ -56,7 +62,7 @@ def unknown_operator(operator: str) -> Unfollowable:
     """Why an operator without a rule is an obstacle."""
     if operator in RANDOM_OPERATORS:
         return Unfollowable(
-            "it draws numbers anew at every run, so nothing could be proven of units behind it: export the graph in evaluation "
-            "mode (`model.eval()`), or with its noise as an input"
+            "it draws numbers anew at every run, so nothing could be proven of units behind it: "
+            "export the graph in evaluation mode (`model.eval()`), or with its noise as an input"
         )
     return Unfollowable(f"the operator {operator} is not followed")

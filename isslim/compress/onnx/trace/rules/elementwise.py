@@ -1,17 +1,16 @@
-"""Rules for operators that work on each number by itself, or on numbers at the same place of several tensors.
+"""Rules for operators that work number by number, on one tensor or on several of one shape.
 
 Where two activations meet, their axes are one from there on. A constant is indexed by the axes that
 it meets; an activation without axes, such as a graph's input in a skip connection, is let through
-in part (`Trace.gate_input`).
+in part (`RuleContext.gate_input`).
 
-A removed unit is silent: zero. It stays so behind Tanh and Relu, not behind Sigmoid; which matters
-where units are summed later without a matrix of their own.
+A removed unit is zero. It stays so behind Tanh and Relu, not behind Sigmoid; which matters where
+units are summed later without a matrix of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,212 +19,326 @@ from onnx import NodeProto
 from isslim.compress.onnx.model.attributes import get_float
 from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, PerIndexAxes, size
 from isslim.compress.onnx.model.split_model import given
-from isslim.compress.onnx.trace.tracing import Rule, Trace
+from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
+from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
+from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.types import Unfollowable
 
-ZeroRule = Literal["all", "any", "first", "never"]
-_KEEP_ZERO = (
-    "Tanh Relu LeakyRelu ThresholdedRelu Elu Selu Celu Abs Neg Sqrt Sin Sinh Asinh Tan Atan Asin Atanh Erf Gelu "
-    "Softsign Sign Floor Ceil Round HardSwish Mish Swish Shrink"
+DIVIDES_BY_ZERO = "it divides by what vanishes with a unit"
+
+_MEETS = (PARTS_DIFFER, OTHER_SIZE)
+
+
+@dataclass(frozen=True)
+class ZeroRule:
+    """When a result is zero because operands at its place are.
+
+    Attributes:
+        zero_operands: which of the operands must be zero for that.
+        divisor: index of the operand that must not vanish; None: each may.
+        selector: index of the operand that only chooses among others: whether it is zero decides
+            nothing.
+    """
+
+    zero_operands: Literal["all", "any", "first", "never"]
+    divisor: int | None = None
+    selector: int | None = None
+
+    def holds(self, zeros: dict[int, bool]) -> bool:
+        """Whether the result is zero.
+
+        Args:
+            zeros: per operand whether it is.
+        """
+        deciding = [zero for index, zero in zeros.items() if index != self.selector]
+        if self.zero_operands == "all":
+            return all(deciding)
+        if self.zero_operands == "any":
+            return any(deciding)
+        return self.zero_operands == "first" and deciding[0]
+
+
+@rule(
+    *("Tanh", "Relu", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Abs", "Neg", "Sqrt"),
+    *("Sin", "Sinh", "Asinh", "Tan", "Atan", "Asin", "Atanh", "Erf", "Gelu", "Softsign", "Sign"),
+    *("Floor", "Ceil", "Round", "HardSwish", "Mish", "Swish", "Shrink"),
 )
-_COMPARISONS = ("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Or", "Xor")
-_LOSE_ZERO = "Sigmoid HardSigmoid Exp Softplus Cos Cosh Acos Not IsNaN IsInf"
+def zero_keeping(context: RuleContext, node: NodeProto) -> None:
+    """A function of each number by itself that is zero at zero."""
+    _unary(context, node, zero_preserving=True)
 
 
-def unary(zero_preserving: bool) -> Rule:
-    """The rule of an operator on single numbers that keeps zero, or does not."""
-
-    def rule(trace: Trace, node: NodeProto) -> None:
-        layout = trace.layout(node.input[0])
-        trace.set_layout(
-            node, layout.marked(node.output[0], zero_preserving=zero_preserving) if layout else None
-        )
-
-    return rule
+@rule(
+    *("Sigmoid", "HardSigmoid", "Exp", "Softplus", "Cos", "Cosh", "Acos", "Not", "IsNaN", "IsInf")
+)
+def zero_losing(context: RuleContext, node: NodeProto) -> None:
+    """A function of each number by itself that is not zero at zero."""
+    _unary(context, node, zero_preserving=False)
 
 
-def elementwise(
-    zero_rule: ZeroRule, operands: Callable[[NodeProto], list[int]], divisor: int | None = None
-) -> Rule:
-    """The rule of an operator on numbers at the same place, with broadcasting.
+@rule("Clip")
+def clip(context: RuleContext, node: NodeProto) -> None:
+    """Limits are single numbers; zero stays zero when it lies within them."""
+    _unary(context, node, zero_preserving=_zero_within_limits(context, node))
+
+
+@rule("Add", "Sub", "Sum", "Mean", "Max", "Min", obstacles=_MEETS)
+def added(context: RuleContext, node: NodeProto) -> None:
+    """Tensors number by number: zero where all of them are."""
+    _lay_out(context, node, ZeroRule("all"))
+
+
+@rule("Mul", "And", obstacles=_MEETS)
+def multiplied(context: RuleContext, node: NodeProto) -> None:
+    """Tensors number by number: zero where any of them is."""
+    _lay_out(context, node, ZeroRule("any"))
+
+
+@rule("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Or", "Xor", obstacles=_MEETS)
+def compared(context: RuleContext, node: NodeProto) -> None:
+    """Tensors number by number: a truth value, which removed units may have too."""
+    _lay_out(context, node, ZeroRule("never"))
+
+
+@rule("PRelu", obstacles=_MEETS)
+def sloped(context: RuleContext, node: NodeProto) -> None:
+    """A slope for each number below zero: zero stays zero whatever the slope."""
+    _lay_out(context, node, ZeroRule("first"))
+
+
+@rule("Div", obstacles=(*_MEETS, DIVIDES_BY_ZERO))
+def divided(context: RuleContext, node: NodeProto) -> None:
+    """Tensors number by number: zero where the first is; the second must not vanish with a unit."""
+    _lay_out(context, node, ZeroRule("first", divisor=1))
+
+
+@rule("Pow", obstacles=(*_MEETS, DIVIDES_BY_ZERO))
+def power(context: RuleContext, node: NodeProto) -> None:
+    """Zero stays zero under a positive exponent."""
+    exponent = context.graph.value(node.input[1])
+    positive = exponent is not None and bool(np.all(exponent > 0))
+    # The exponent is no divisor, but it must not become 0 at a removed unit either: 0 ** 0 is 1.
+    _lay_out(context, node, ZeroRule("first" if positive else "never", divisor=1))
+
+
+@rule("Where", obstacles=_MEETS)
+def where(context: RuleContext, node: NodeProto) -> None:
+    """Chooses between two tensors; the condition may be of any shape that fits."""
+    _lay_out(context, node, ZeroRule("all", selector=0))
+
+
+def _unary(context: RuleContext, node: NodeProto, *, zero_preserving: bool) -> None:
+    layout = context.layout(node.input[0])
+    if layout is not None:
+        context.set_layout(node, layout.marked(node.output[0], zero_preserving=zero_preserving))
+
+
+def _zero_within_limits(context: RuleContext, node: NodeProto) -> bool:
+    """Whether a Clip leaves zero where it is."""
+    if context.graph.opset < 11:
+        # Limits that are left out are those of all numbers: any of these signs stands for them.
+        return get_float(node, "min", -1.0) <= 0 <= get_float(node, "max", 1.0)
+    signs = ((1, -1.0), (2, 1.0))
+    for index, sign in signs:
+        name = given(node, index)
+        limit = context.graph.value(name)
+        if name and (limit is None or bool(np.any(limit * sign < 0))):
+            return False
+    return True
+
+
+def _lay_out(context: RuleContext, node: NodeProto, zero_rule: ZeroRule) -> None:
+    context.set_layout(node, meet(context, node, zero_rule))
+
+
+def meet(context: RuleContext, node: NodeProto, zero_rule: ZeroRule) -> Layout:
+    """Lays all inputs of a node on one another and joins their axes.
 
     Args:
-        zero_rule: whether zero comes of zeros in all operands, any, the first, or never.
-        operands: which inputs.
-        divisor: an input that must not vanish.
-    """
+        context: takes the edits.
+        node: an operator that broadcasts.
+        zero_rule: when its result is zero.
 
-    def rule(trace: Trace, node: NodeProto) -> None:
-        trace.set_layout(node, meet(trace, node, operands(node), zero_rule, divisor))
-
-    return rule
-
-
-def clip(trace: Trace, node: NodeProto) -> None:
-    """Limits are single numbers; zero stays zero when it lies within them."""
-    if trace.parts.opset < 11:
-        within = get_float(node, "min", -1.0) <= 0 <= get_float(node, "max", 1.0)
-    else:
-        low, high = (
-            trace.value(name) if (name := given(node, i)) else np.zeros(()) for i in (1, 2)
-        )
-        within = (
-            low is not None and high is not None and bool((low <= 0).all() and (high >= 0).all())
-        )
-    unary(zero_preserving=within)(trace, node)
-
-
-def power(trace: Trace, node: NodeProto) -> None:
-    """Zero stays zero under a positive exponent."""
-    exponent = trace.value(node.input[1])
-    positive = exponent is not None and bool(np.all(exponent > 0))
-    trace.set_layout(node, meet(trace, node, [0, 1], "first" if positive else "never", divisor=1))
-
-
-def where(trace: Trace, node: NodeProto) -> None:
-    """Chooses between two tensors; the condition may be of any shape that fits."""
-    trace.set_layout(node, meet(trace, node, [0, 1, 2], "all", None, always_zero_preserving={0}))
-
-
-def meet(
-    trace: Trace,
-    node: NodeProto,
-    operands: list[int],
-    zero_rule: ZeroRule,
-    divisor: int | None,
-    always_zero_preserving: set[int] = frozenset(),  # type: ignore[assignment]
-) -> Layout:
-    """Lays several inputs on one another, joins their axes, and gives the layout of the result.
+    Returns:
+        The layout of the result.
 
     Raises:
-        Unfollowable: when they do not fit.
+        Unfollowable: when the inputs do not fit.
     """
-    layouts = {index: trace.require_layout(node, index) for index in operands}
-    rank = max(layout.rank for layout in layouts.values())
-    layouts = {
-        index: layout.moved([None] * (rank - layout.rank) + list(range(layout.rank)))
-        for index, layout in layouts.items()
-    }
-    panels = _common_panels(layouts)
-    if panels is None:
-        layouts = {index: trace.without_per_index_axes(layout) for index, layout in layouts.items()}
+    layouts = _broadcast(context, node)
+    per_index = _common_per_index(layouts)
+    if per_index is None:
+        without = context.axes.without_per_index_axes
+        layouts = {index: without(layout) for index, layout in layouts.items()}
+    constant_dims: dict[int, dict[int, Dim]] = {index: {} for index in layouts}
     dims: list[Dim] = []
-    wanted: dict[int, dict[int, Dim]] = {index: {} for index in operands}
-    for position in range(rank):
-        own = {index: layout.dims[position] for index, layout in layouts.items()}
-        blocks = [dim for dim in own.values() if isinstance(dim, tuple)]
-        if not blocks:
-            whole = [dim for dim in own.values() if dim != 1]
-            dims.append(
-                next((dim for dim in whole if isinstance(dim, int)), whole[0] if whole else 1)
-            )
-            continue
-        blocks = trace.align_blocks(blocks)
-        runs = iter(blocks)
-        own = {index: next(runs) if isinstance(dim, tuple) else dim for index, dim in own.items()}
-        for other in blocks[1:]:
-            trace.unite(blocks[0], other)
-        for index, dim in own.items():
-            if isinstance(dim, tuple) or dim == 1:
-                continue
-            if trace.constant(node.input[index]):
-                wanted[index][position] = blocks[0]
-            else:
-                offset = rank - trace.require_layout(node, index).rank
-                trace.gate_input(node, index, position - offset, (blocks[0],))
-        zero_preserving = _preserves_zero(
-            trace, node, own, zero_rule, divisor, always_zero_preserving
-        )
-        dims.append(
-            tuple(
-                replace(b, source=node.output[0], zero_preserving=quiet)
-                for b, quiet in zip(blocks[0], zero_preserving, strict=True)
-            )
-        )
-    for index, found in wanted.items():
-        if found:
-            value = trace.parts.constants[node.input[index]]
-            rest = 1.0 if index == divisor else 0.0
-            trace.index_constant(
-                node,
-                index,
-                {position - rank + value.ndim: dim for position, dim in found.items()},
-                rest,
-            )
-    made = Layout(tuple(dims))
-    if panels is None:
-        return made
-    along = [layout.per_index for layout in layouts.values() if layout.per_index]
-    for each in along[1:]:
-        for one, other in zip(along[0].options, each.options, strict=True):
-            trace.unite(one, other)
-    first = made.dims[panels.along]
-    quiet = [block.zero_preserving for block in first] if isinstance(first, tuple) else []
-    options = tuple(
-        tuple(
-            replace(b, source=node.output[0], zero_preserving=q and b.zero_preserving)
-            for b, q in zip(option, quiet, strict=True)
-        )
-        for option in along[0].options
-    )
-    return Layout(made.dims, PerIndexAxes(panels.by, panels.along, options))
+    for position in range(layouts[0].rank):
+        met = {index: layout.dims[position] for index, layout in layouts.items()}
+        if any(isinstance(dim, tuple) for dim in met.values()):
+            met = _united(context, met)
+            _index_others(context, node, met, position, layouts[0].rank, constant_dims)
+            dims.append(_resulting_blocks(context, node, met, zero_rule))
+        else:
+            dims.append(_resulting_size(list(met.values())))
+    _index_constants(context, node, constant_dims, layouts[0].rank, zero_rule.divisor)
+    result = Layout(tuple(dims))
+    if per_index is None:
+        return result
+    return _with_common_per_index(context, node, result, per_index, layouts)
 
 
-def _common_panels(layouts: dict[int, Layout]) -> PerIndexAxes | None:
-    """The panels that all operands share; None when there are none, or others' dimensions get in their way."""
+def _broadcast(context: RuleContext, node: NodeProto) -> dict[int, Layout]:
+    """Per input its layout with as many dimensions as the longest has, by new ones in front."""
+    layouts = {index: context.require_layout(node, index) for index in range(len(node.input))}
+    rank = max(layout.rank for layout in layouts.values())
+    found = {}
+    for index, layout in layouts.items():
+        new: list[int | None] = [None] * (rank - layout.rank)
+        found[index] = layout.moved(new + list(range(layout.rank)))
+    return found
+
+
+def _common_per_index(layouts: dict[int, Layout]) -> PerIndexAxes | None:
+    """The per-index axes that all operands share.
+
+    Returns:
+        None when there are none, or when another operand has numbers of its own for each index:
+        they would have to be chosen differently for each.
+    """
     found = [layout.per_index for layout in layouts.values() if layout.per_index]
-    if not found or any(
-        (p.by, p.along, len(p.options)) != (found[0].by, found[0].along, len(found[0].options))
-        for p in found
-    ):
+    if not found or len({_arrangement(each) for each in found}) > 1:
         return None
+    first = found[0]
     others = [layout for layout in layouts.values() if not layout.per_index]
-    return found[0] if all(layout.dims[found[0].along] == 1 for layout in others) else None
+    return first if all(layout.dims[first.along] == 1 for layout in others) else None
 
 
-def _preserves_zero(
-    trace: Trace,
+def _arrangement(per_index: PerIndexAxes) -> tuple[int, int, int]:
+    return per_index.by, per_index.along, len(per_index.options)
+
+
+def _united(context: RuleContext, met: dict[int, Dim]) -> dict[int, Dim]:
+    """Operands' dimensions at one position, with blocks cut at the same places and axes united."""
+    with_blocks = [index for index, dim in met.items() if isinstance(dim, tuple)]
+    several = [dim for dim in met.values() if isinstance(dim, tuple)]
+    aligned = context.axes.align_blocks(several)
+    for other in aligned[1:]:
+        context.axes.unite(aligned[0], other)
+    return {**met, **dict(zip(with_blocks, aligned, strict=True))}
+
+
+def _index_others(
+    context: RuleContext,
     node: NodeProto,
-    own: dict[int, Dim],
-    zero_rule: ZeroRule,
+    met: dict[int, Dim],
+    position: int,
+    rank: int,
+    constant_dims: dict[int, dict[int, Dim]],
+) -> None:
+    """Cuts what meets units without units of its own: constants shrink, activations are gated.
+
+    Args:
+        context: takes the edits.
+        node: the operator.
+        met: per operand its dimension at `position`, some with blocks.
+        position: among `rank` dimensions.
+        rank: of the result.
+        constant_dims: per operand and position the blocks that index a constant; gets more.
+    """
+    blocks = _first_blocks(met)
+    for index, dim in met.items():
+        # One number for all units stays one number.
+        if isinstance(dim, tuple) or dim == 1:
+            continue
+        if context.graph.is_constant(node.input[index]):
+            constant_dims[index][position] = blocks
+        else:
+            own_position = position - rank + context.require_layout(node, index).rank
+            context.gate_input(node, index, own_position, (blocks,))
+
+
+def _index_constants(
+    context: RuleContext,
+    node: NodeProto,
+    constant_dims: dict[int, dict[int, Dim]],
+    rank: int,
     divisor: int | None,
-    anyway: set[int],
-) -> list[bool]:
-    """Whether each block of a dimension is zero where its axis is silent."""
-    blocks: Blocks = next(dim for dim in own.values() if isinstance(dim, tuple))
-    result = []
-    for position in range(len(blocks)):
-        quiet = {}
-        for index, dim in own.items():
-            value = trace.value(node.input[index])
-            if isinstance(dim, tuple):
-                quiet[index] = dim[position].zero_preserving
-            elif value is not None and size(dim) == size(blocks):
-                quiet[index] = True  # the reference silences it too
-            else:
-                quiet[index] = value is not None and not np.any(value)
-        if divisor is not None and quiet[divisor] and isinstance(own[divisor], tuple):
-            raise Unfollowable("it divides by what vanishes with a unit")
-        felt = [each for index, each in quiet.items() if index not in anyway]
-        result.append(
-            {"all": all(felt), "any": any(felt), "first": felt[0], "never": False}[zero_rule]
-        )
-    return result
+) -> None:
+    """Notes which dimensions of constant operands units index."""
+    for index, dims in constant_dims.items():
+        if not dims:
+            continue
+        shift = context.constant(node.input[index]).ndim - rank
+        own = {position + shift: dim for position, dim in dims.items()}
+        # Where axes of different sizes lie side by side, dead components fill the gap: 0 / 1, not
+        # 0 / 0.
+        context.index_constant(node, index, own, rest=1.0 if index == divisor else 0.0)
 
 
-def _everything(node: NodeProto) -> list[int]:
-    return list(range(len(node.input)))
+def _resulting_size(sizes: list[Dim]) -> Dim:
+    """The size of a dimension without axes: a number rather than a name, and 1 where all are."""
+    longer = [size for size in sizes if size != 1]
+    known = [size for size in longer if isinstance(size, int)]
+    return (known or longer or [1])[0]
 
 
-RULES: dict[str, Rule] = {
-    **dict.fromkeys(_KEEP_ZERO.split(), unary(zero_preserving=True)),
-    **dict.fromkeys(_LOSE_ZERO.split(), unary(zero_preserving=False)),
-    **dict.fromkeys(["Add", "Sub", "Sum", "Mean", "Max", "Min"], elementwise("all", _everything)),
-    **dict.fromkeys(["Mul", "And"], elementwise("any", _everything)),
-    **dict.fromkeys(_COMPARISONS, elementwise("never", _everything)),
-    "Div": elementwise("first", _everything, divisor=1),
-    "Pow": power,
-    "PRelu": elementwise("first", _everything),
-    "Clip": clip,
-    "Where": where,
-}
+def _resulting_blocks(
+    context: RuleContext, node: NodeProto, met: dict[int, Dim], zero_rule: ZeroRule
+) -> Blocks:
+    """A dimension of the result, of the first operand's axes."""
+    blocks = _first_blocks(met)
+    zeros: dict[int, list[bool]] = {}
+    for index, dim in met.items():
+        zeros[index] = _operand_zeros(context, node.input[index], dim, blocks)
+    divisor = zero_rule.divisor
+    if divisor is not None and isinstance(met[divisor], tuple) and any(zeros[divisor]):
+        raise Unfollowable(DIVIDES_BY_ZERO)
+    found = []
+    for place, block in enumerate(blocks):
+        zero = zero_rule.holds({index: each[place] for index, each in zeros.items()})
+        found.append(replace(block, source=node.output[0], zero_preserving=zero))
+    return tuple(found)
+
+
+def _operand_zeros(context: RuleContext, name: str, dim: Dim, blocks: Blocks) -> list[bool]:
+    """Whether an operand is zero at removed components, per block."""
+    if isinstance(dim, tuple):
+        return [block.zero_preserving for block in dim]
+    value = context.graph.value(name)
+    # A constant as long as the units is zero at removed ones in the masked reference too; one
+    # number for all of them is what it is.
+    indexed = value is not None and size(dim) == size(blocks)
+    zero = value is not None and not np.any(value)
+    return [indexed or zero] * len(blocks)
+
+
+def _with_common_per_index(
+    context: RuleContext,
+    node: NodeProto,
+    result: Layout,
+    per_index: PerIndexAxes,
+    layouts: dict[int, Layout],
+) -> Layout:
+    """The result with the axes that all operands have for each index."""
+    several = [layout.per_index.options for layout in layouts.values() if layout.per_index]
+    for options in several[1:]:
+        for one, other in zip(several[0], options, strict=True):
+            context.axes.unite(one, other)
+    # What the first option is after the operator, the others are: all went through the same.
+    first = result.dims[per_index.along]
+    zeros = [block.zero_preserving for block in first] if isinstance(first, tuple) else []
+    options = tuple(_shown_by(node, option, zeros) for option in several[0])
+    return Layout(result.dims, replace(per_index, options=options))
+
+
+def _shown_by(node: NodeProto, blocks: Blocks, zeros: list[bool]) -> Blocks:
+    """The blocks as the output of a node, zero only where they were and the operator keeps it."""
+    found = []
+    for block, zero in zip(blocks, zeros, strict=True):
+        kept = zero and block.zero_preserving
+        found.append(replace(block, source=node.output[0], zero_preserving=kept))
+    return tuple(found)
+
+
+def _first_blocks(met: dict[int, Dim]) -> Blocks:
+    return next(dim for dim in met.values() if isinstance(dim, tuple))

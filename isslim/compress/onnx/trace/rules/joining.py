@@ -12,90 +12,149 @@ from dataclasses import replace
 from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import get_int
-from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, as_blocks, blocks_of, size
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.model.layouts import (
+    Block,
+    Blocks,
+    Dim,
+    Layout,
+    PerIndexAxes,
+    as_blocks,
+    blocks_of,
+    size,
+)
+from isslim.compress.onnx.trace.alignment import merged_zeros
+from isslim.compress.onnx.trace.context import RuleContext
+from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.types import Unfollowable
 
-_STACK = 16
+SEVERAL_DIMENSIONS = "it joins tensors with units in several dimensions"
+UNKNOWN_SIZE = "it appends a tensor of unknown size to units"
+
+_MAX_STACK = 16
 """How many tensors may lie side by side with axes of their own; more of them, such as steps, share
 one."""
 
 
-def concat(trace: Trace, node: NodeProto) -> None:
+@rule("Concat", obstacles=(SEVERAL_DIMENSIONS, UNKNOWN_SIZE))
+def concat(context: RuleContext, node: NodeProto) -> None:
     """Tensors one behind the other, along their units or along another dimension."""
-    layouts = [trace.require_layout(node, index) for index in range(len(node.input))]
-    rank = layouts[0].rank
-    axis = get_int(node, "axis", 0) % rank
-    across = sorted({i for layout in layouts for i in layout.labelled() if i != axis})
+    layouts = [context.require_layout(node, index) for index in range(len(node.input))]
+    axis = get_int(node, "axis", 0) % layouts[0].rank
+    across = _dimensions_across(layouts, axis)
     if len(across) > 1:
-        raise Unfollowable("it joins tensors with units in several dimensions")
+        raise Unfollowable(SEVERAL_DIMENSIONS)
     if across:
-        trace.set_layout(node, _stacked(trace, node, layouts, axis, across[0]))
+        context.set_layout(node, _stacked(context, node, layouts, axis, across.pop()))
         return
-    lone = {layout.per_index.by for layout in layouts if layout.per_index}
-    if lone and (len(lone) > 1 or axis in lone or any(not each.per_index for each in layouts)):
-        layouts = [trace.without_per_index_axes(layout) for layout in layouts]
-        lone = set()
-    if not any(layout.axes() for layout in layouts):
-        trace.set_layout(node, _appended(node, layouts, axis))
-    elif lone:
-        options = zip(
-            *(layout.per_index.options for layout in layouts if layout.per_index), strict=True
-        )
-        joined = tuple(tuple(block for part in option for block in part) for option in options)
-        made = replace(layouts[0], per_index=None)
-        trace.set_layout(node, trace.with_per_index_axes(made, lone.pop(), axis, joined))
-    else:
-        pieces = [as_blocks(layout.dims[axis]) for layout in layouts]
-        if any(piece is None for piece in pieces):
-            raise Unfollowable("it appends a tensor of unknown size to units")
-        blocks = tuple(block for piece in pieces for block in piece or ())
-        trace.set_layout(node, _appended(node, layouts, axis).with_dim(axis, blocks))
+    if not _same_indices(layouts, axis):
+        layouts = [context.axes.without_per_index_axes(layout) for layout in layouts]
+    joined = _appended(node, layouts, axis)
+    if layouts[0].per_index:
+        per_index = _appended_options(layouts, layouts[0].per_index.by, axis)
+        joined = context.axes.with_per_index_axes(joined, per_index)
+    elif any(layout.axes() for layout in layouts):
+        joined = joined.with_dim(axis, _appended_blocks(layouts, axis))
+    context.set_layout(node, joined)
 
 
-def _stacked(trace: Trace, node: NodeProto, layouts: list[Layout], axis: int, along: int) -> Layout:
-    """Tensors joined along another dimension than that of their units."""
-    if any(
-        layout.per_index and (layout.per_index.by, layout.per_index.along) != (axis, along)
-        for layout in layouts
-    ):
-        layouts = [trace.without_per_index_axes(layout) for layout in layouts]
+def _dimensions_across(layouts: list[Layout], axis: int) -> set[int]:
+    """Dimensions with units other than the one along which tensors are joined."""
+    found: set[int] = set()
+    for layout in layouts:
+        found |= set(layout.labelled())
+    return found - {axis}
+
+
+def _same_indices(layouts: list[Layout], axis: int) -> bool:
+    """Whether all tensors have axes for each index of one dimension, along which none is joined."""
+    chosen_by = {layout.per_index.by if layout.per_index else None for layout in layouts}
+    return len(chosen_by) == 1 and axis not in chosen_by
+
+
+def _appended_options(layouts: list[Layout], by: int, axis: int) -> PerIndexAxes:
+    """Per-index axes of tensors joined along their units: for each index the units of all."""
+    rows = [layout.per_index.options for layout in layouts if layout.per_index]
+    options = []
+    for same_index in zip(*rows, strict=True):
+        joined: list[Block] = []
+        for blocks in same_index:
+            joined += blocks
+        options.append(tuple(joined))
+    return PerIndexAxes(by, axis, tuple(options))
+
+
+def _appended_blocks(layouts: list[Layout], axis: int) -> Blocks:
+    """The blocks of all tensors one behind the other."""
+    found: list[Block] = []
+    for layout in layouts:
+        blocks = as_blocks(layout.dims[axis])
+        if blocks is None:
+            # A reader's matrix could not be cut: where the units behind it begin is not known.
+            raise Unfollowable(UNKNOWN_SIZE)
+        found += blocks
+    return tuple(found)
+
+
+def _stacked(
+    context: RuleContext, node: NodeProto, layouts: list[Layout], axis: int, along: int
+) -> Layout:
+    """Tensors joined along another dimension than that of their units.
+
+    Args:
+        context: takes the edits.
+        node: the Concat.
+        layouts: of its inputs.
+        axis: along which they are joined.
+        along: dimension of the units.
+    """
+    if not all(_stands(layout.per_index, axis, along) for layout in layouts):
+        layouts = [context.axes.without_per_index_axes(layout) for layout in layouts]
+    options = _stacked_options(context, node, layouts, axis, along)
+    joined = _appended(node, layouts, axis)
+    same = all(context.axes.same_axes(options[0], option) for option in options)
+    if len(options) <= _MAX_STACK and not same:
+        per_index = PerIndexAxes(axis, along, tuple(options))
+        return context.axes.with_per_index_axes(joined, per_index)
+    for option in options[1:]:
+        context.axes.unite(options[0], option)
+    return joined.with_dim(along, merged_zeros(options))
+
+
+def _stands(per_index: PerIndexAxes | None, by: int, along: int) -> bool:
+    """Whether per-index axes, if there are any, may be continued by those of the next tensor."""
+    return per_index is None or (per_index.by, per_index.along) == (by, along)
+
+
+def _stacked_options(
+    context: RuleContext, node: NodeProto, layouts: list[Layout], axis: int, along: int
+) -> list[Blocks]:
+    """Per index along `axis` the blocks that stand along `along`."""
     first = next(blocks for layout in layouts if (blocks := blocks_of(layout.dims[along])))
     options: list[Blocks] = []
     for index, layout in enumerate(layouts):
-        own, length = blocks_of(layout.dims[along]), layout.dims[axis]
         if layout.per_index:
             options += layout.per_index.options
             continue
-        if not own:
-            stored = trace.constant(node.input[index])
-            if stored:
-                trace.index_constant(node, index, {along: first})
-            else:
-                trace.gate_input(node, index, along, (first,))
-            own = tuple(replace(block, zero_preserving=stored) for block in first)
-        # Along a dimension of unknown length one entry stands for all of them.
-        options += [own] * (length if isinstance(length, int) and length <= _STACK else _STACK + 1)
-    made = _appended(node, layouts, axis)
-    if len(options) > _STACK or all(_same_axes(trace, options[0], option) for option in options):
-        for option in options[1:]:
-            trace.unite(options[0], option)
-        zero_preserving = [
-            all(option[i].zero_preserving for option in options) for i in range(len(options[0]))
-        ]
-        blocks = tuple(
-            replace(block, zero_preserving=quiet)
-            for block, quiet in zip(options[0], zero_preserving, strict=True)
-        )
-        return made.with_dim(along, blocks)
-    return trace.with_per_index_axes(made, axis, along, tuple(options))
+        blocks = blocks_of(layout.dims[along]) or _cut_like(context, node, index, along, first)
+        length = layout.dims[axis]
+        # Along a dimension of unknown length, or a long one, one entry stands for all of them: more
+        # than the limit says that.
+        single = isinstance(length, int) and length <= _MAX_STACK
+        options += [blocks] * (length if single and isinstance(length, int) else _MAX_STACK + 1)
+    return options
 
 
-def _same_axes(trace: Trace, one: Blocks, other: Blocks) -> bool:
-    def found(blocks: Blocks) -> list[tuple[int | None, int]]:
-        return [(None if b.axis is None else trace.pool.find(b.axis), b.size) for b in blocks]
-
-    return found(one) == found(other)
+def _cut_like(
+    context: RuleContext, node: NodeProto, index: int, along: int, blocks: Blocks
+) -> Blocks:
+    """An input without units that lies beside units, and shrinks with them."""
+    constant = context.graph.is_constant(node.input[index])
+    if constant:
+        context.index_constant(node, index, {along: blocks})
+    else:
+        context.gate_input(node, index, along, (blocks,))
+    # The reference holds a constant at zero there too; an activation it leaves as it is.
+    return tuple(replace(block, zero_preserving=constant) for block in blocks)
 
 
 def _appended(node: NodeProto, layouts: list[Layout], axis: int) -> Layout:
@@ -104,10 +163,20 @@ def _appended(node: NodeProto, layouts: list[Layout], axis: int) -> Layout:
     for position in range(layouts[0].rank):
         known = [layout.dims[position] for layout in layouts]
         if position == axis:
-            lengths = [length for dim in known if isinstance(length := size(dim), int)]
-            dims.append(
-                sum(lengths) if len(lengths) == len(known) else f"?{node.output[0]}:{position}"
-            )
+            dims.append(_total(known, f"?{node.output[0]}:{position}"))
         else:
-            dims.append(next((dim for dim in known if not isinstance(dim, str)), known[0]))
+            # All are of one size: a number says more than a name.
+            numbers = [dim for dim in known if not isinstance(dim, str)]
+            dims.append((numbers or known)[0])
     return Layout(tuple(dims))
+
+
+def _total(dims: list[Dim], unknown: str) -> Dim:
+    """The sum of sizes, or a name for it where one is not known."""
+    total = 0
+    for dim in dims:
+        length = size(dim)
+        if isinstance(length, str):
+            return unknown
+        total += length
+    return total

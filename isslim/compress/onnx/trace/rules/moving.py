@@ -1,4 +1,4 @@
-"""Rules for operators that move values without changing them: Transpose, Squeeze, Unsqueeze, Reshape, Flatten, ..."""
+"""Rules for operators that move values without changing them: Transpose, Reshape, Expand, ..."""
 
 from __future__ import annotations
 
@@ -10,286 +10,183 @@ from isslim.compress.onnx.model.layouts import (
     Blocks,
     Dim,
     Layout,
-    PerIndexAxes,
     blocks_of,
     size,
 )
 from isslim.compress.onnx.model.split_model import given
-from isslim.compress.onnx.model.symbols import multiplied
+from isslim.compress.onnx.trace.context import RuleContext
 from isslim.compress.onnx.trace.edits import Restore, Target, key
 from isslim.compress.onnx.trace.reshape_groups import Group, reshape_groups
+from isslim.compress.onnx.trace.rule import rule
+from isslim.compress.onnx.trace.rules.obstacles import SHAPE_NOT_FOLLOWED
+from isslim.compress.onnx.trace.rules.regrouping import SPREADS, UNFIXED_SIZE, regrouped
 from isslim.compress.onnx.trace.rules.shapes import counted
-from isslim.compress.onnx.trace.tracing import Trace
 from isslim.compress.onnx.trace.types import Entry, Unfollowable
 
-_MAX_BLOCKS = 4096
-"""Into which one dimension is divided."""
+DIMENSIONS_BY_DATA = "which dimensions it changes depends on the data"
+LEFT_OUT_BY_DATA = "which dimensions it leaves out depends on the data"
+ADDED_BY_DATA = "where it adds dimensions depends on the data"
+REPEATS_UNITS = "it repeats units an unknown number of times"
 
 
-def same(trace: Trace, node: NodeProto) -> None:
-    """Identity, Cast, Dropout."""
-    layout = trace.layout(node.input[0])
-    if node.output[0] in trace.markers:
-        _restored(trace, node)
+@rule("Identity", "Cast", "Dropout")
+def same(context: RuleContext, node: NodeProto) -> None:
+    """The same values, of another type perhaps."""
+    if node.output[0] in context.graph.markers:
+        _restore(context, node)
         return
-    trace.set_layout(node, layout)
-    if len(node.output) > 1 and layout:  # the mask of a Dropout
-        trace.set_layout(node, layout.marked(node.output[1], zero_preserving=False), 1)
+    layout = context.layout(node.input[0])
+    context.set_layout(node, layout)
+    if len(node.output) > 1 and layout:  # the mask of a Dropout, which is true at removed units
+        context.set_layout(node, layout.marked(node.output[1], zero_preserving=False), 1)
 
 
-def _restored(trace: Trace, node: NodeProto) -> None:
+def _restore(context: RuleContext, node: NodeProto) -> None:
     """A marker: axes end here, for what is behind it is of full size."""
-    layout = trace.require_layout(node, 0)
-    panels = layout.per_index
-    plain = Layout(tuple(size(dim) for dim in layout.dims))
+    layout = context.require_layout(node, 0)
+    per_index = layout.per_index
     for position in layout.labelled():
-        options = panels.options if panels else (blocks_of(layout.dims[position]),)
-        by = panels.by if panels else 0
-        trace.edits.append(Restore(key(node), position, options, by, layout.rank))
-    trace.set_layout(node, plain)
+        options = per_index.options if per_index else (blocks_of(layout.dims[position]),)
+        by = per_index.by if per_index else 0
+        edit = Restore(key(node), position, options, by, layout.rank)
+        context.findings.edits.append(edit)
+    context.set_layout(node, Layout(tuple(size(dim) for dim in layout.dims)))
 
 
-def transpose(trace: Trace, node: NodeProto) -> None:
+@rule("Transpose")
+def transpose(context: RuleContext, node: NodeProto) -> None:
     """Dimensions in another order."""
-    layout = trace.require_layout(node, 0)
+    layout = context.require_layout(node, 0)
     order: list[int | None] = [*(get_ints(node, "perm") or range(layout.rank)[::-1])]
-    trace.set_layout(node, layout.moved(order))
+    context.set_layout(node, layout.moved(order))
 
 
-def squeeze(trace: Trace, node: NodeProto) -> None:
+@rule("Squeeze", obstacles=(DIMENSIONS_BY_DATA, LEFT_OUT_BY_DATA))
+def squeeze(context: RuleContext, node: NodeProto) -> None:
     """Dimensions of size 1 left out."""
-    layout = trace.require_layout(node, 0)
-    axes = _axes(trace, node)
+    layout = context.require_layout(node, 0)
+    axes = _axes(context, node)
     if axes is None:
+        # Without axes all of size 1 go; one whose size has only a name may be 1 at some call.
         if any(isinstance(dim, str) for dim in layout.dims):
-            raise Unfollowable("which dimensions it leaves out depends on the data")
+            raise Unfollowable(LEFT_OUT_BY_DATA)
         axes = [index for index, dim in enumerate(layout.dims) if dim == 1]
     gone = {axis % layout.rank for axis in axes}
-    trace.set_layout(
-        node, layout.moved([index for index in range(layout.rank) if index not in gone])
-    )
+    left = [index for index in range(layout.rank) if index not in gone]
+    context.set_layout(node, layout.moved([*left]))
 
 
-def unsqueeze(trace: Trace, node: NodeProto) -> None:
+@rule("Unsqueeze", obstacles=(DIMENSIONS_BY_DATA, ADDED_BY_DATA))
+def unsqueeze(context: RuleContext, node: NodeProto) -> None:
     """New dimensions of size 1."""
-    layout = trace.require_layout(node, 0)
-    axes = _axes(trace, node)
+    layout = context.require_layout(node, 0)
+    axes = _axes(context, node)
     if axes is None:
-        raise Unfollowable("where it adds dimensions depends on the data")
+        raise Unfollowable(ADDED_BY_DATA)
+    # Axes count positions of the result, not of the input.
     rank = layout.rank + len(axes)
     new = {axis % rank for axis in axes}
     old = iter(range(layout.rank))
-    trace.set_layout(
-        node, layout.moved([None if index in new else next(old) for index in range(rank)])
-    )
+    order = [None if index in new else next(old) for index in range(rank)]
+    context.set_layout(node, layout.moved(order))
 
 
-def flatten(trace: Trace, node: NodeProto) -> None:
+@rule("Flatten", obstacles=(SPREADS, UNFIXED_SIZE))
+def flatten(context: RuleContext, node: NodeProto) -> None:
     """Two dimensions: those before `axis` and those from it."""
-    layout = trace.require_layout(node, 0)
+    layout = context.require_layout(node, 0)
     axis = get_int(node, "axis", 1)
+    # Not a remainder throughout: `axis` may be the rank itself, which puts all in the first.
     axis = axis % layout.rank if axis < 0 else axis
     groups: list[Group] = [(list(range(axis)), [0]), (list(range(axis, layout.rank)), [1])]
-    trace.set_layout(node, _regrouped(trace, node, layout, groups, [Entry(-1), Entry(-1)]))
+    context.set_layout(node, regrouped(context, node, layout, groups, [Entry(-1), Entry(-1)]))
 
 
-def reshape(trace: Trace, node: NodeProto) -> None:
+@rule("Reshape", obstacles=(SHAPE_NOT_FOLLOWED, SPREADS, UNFIXED_SIZE))
+def reshape(context: RuleContext, node: NodeProto) -> None:
     """Dimensions merged and split."""
-    layout, entries = trace.require_layout(node, 0), trace.entries(given(node, 1))
+    layout = context.require_layout(node, 0)
+    entries = context.entries(given(node, 1))
     if entries is None:
-        if layout.axes():
-            raise Unfollowable("the shape that it gives is computed in a way that is not followed")
-        trace.set_layout(node, trace.default(node.output[0]))
+        _by_unknown_shape(context, node, layout)
         return
-    copies = not get_int(node, "allowzero", 0)
-    wanted: list[int | str] = [
-        size(layout.dims[index]) if entry.token == 0 and copies else entry.token
-        for index, entry in enumerate(entries)
-    ]
-    groups = reshape_groups([size(dim) for dim in layout.dims], wanted)
-    made = _regrouped(trace, node, layout, groups, list(entries))
+    groups = reshape_groups(list(map(size, layout.dims)), _requested(node, layout, entries))
+    made = regrouped(context, node, layout, groups, list(entries))
     sizes = []
     for position, dim in enumerate(made.dims):
         if isinstance(dim, tuple):
             sizes.append((position, dim))
         elif entries[position].axes:
-            raise Unfollowable("it spreads units over several dimensions")
-    if sizes:
-        trace.edits.append(Target(key(node), 1, tuple(sizes)))
-    trace.set_layout(node, made)
+            # The shape asks here for a number that shrinks, where nothing would.
+            raise Unfollowable(SPREADS)
+    _note_target(context, node, sizes)
+    context.set_layout(node, made)
 
 
-def expand(trace: Trace, node: NodeProto) -> None:
+@rule("Expand", obstacles=(SHAPE_NOT_FOLLOWED, REPEATS_UNITS))
+def expand(context: RuleContext, node: NodeProto) -> None:
     """Dimensions of size 1 repeated; one with an axis is asked for as 1 and stays what it is."""
-    layout, entries = trace.require_layout(node, 0), trace.entries(given(node, 1))
+    layout = context.require_layout(node, 0)
+    entries = context.entries(given(node, 1))
     if entries is None:
-        if layout.axes():
-            raise Unfollowable("the shape that it gives is computed in a way that is not followed")
-        trace.set_layout(node, trace.default(node.output[0]))
+        _by_unknown_shape(context, node, layout)
         return
     rank = max(layout.rank, len(entries))
-    layout = layout.moved([None] * (rank - layout.rank) + list(range(layout.rank)))
-    entries = (Entry(1),) * (rank - len(entries)) + entries
-    value = trace.value(node.input[0])
+    in_front: list[int | None] = [None] * (rank - layout.rank)
+    layout = layout.moved(in_front + list(range(layout.rank)))
+    shift = rank - len(entries)
+    value = context.graph.value(node.input[0])
     zero = value is not None and not value.any()
     dims: list[Dim] = []
-    sizes = []
-    shift = rank - len(trace.entries(given(node, 1)) or ())
-    for position, (dim, entry) in enumerate(zip(layout.dims, entries, strict=True)):
+    sizes: list[tuple[int, Blocks]] = []
+    for position, dim in enumerate(layout.dims):
+        entry = entries[position - shift] if position >= shift else Entry(1)
         if isinstance(dim, tuple):
             if entry.token not in (1, size(dim)):
-                raise Unfollowable("it repeats units an unknown number of times")
+                raise Unfollowable(REPEATS_UNITS)
+            # Asking for 1 leaves any size as it is, so the shape needs no size of the cut graph.
             if position >= shift:
                 sizes.append((position - shift, (Block(None, 1),)))
-            dims.append(dim)
-        elif dim == 1:
-            dims.append(counted(trace, entry, zero, node.output[0]))
-        else:
-            dims.append(dim)
-    if sizes:
-        trace.edits.append(Target(key(node), 1, tuple(sizes)))
-    trace.set_layout(node, Layout(tuple(dims), layout.per_index))
+        dims.append(counted(entry, zero, node.output[0]) if dim == 1 else dim)
+    _note_target(context, node, sizes)
+    context.set_layout(node, Layout(tuple(dims), layout.per_index))
 
 
-def _axes(trace: Trace, node: NodeProto) -> list[int] | None:
-    """Axes of Squeeze and Unsqueeze: an attribute before opset 13, an input since; None when not given as constants."""
-    if trace.parts.opset < 13:
-        return get_ints(node, "axes")
-    if given(node, 1) and not trace.constant(node.input[1]):
-        raise Unfollowable("which dimensions it changes depends on the data")
-    return trace.integers(node, 1)
+def _by_unknown_shape(context: RuleContext, node: NodeProto, layout: Layout) -> None:
+    """Without units it is of no account what a tensor becomes.
 
-
-def _regrouped(
-    trace: Trace, node: NodeProto, layout: Layout, groups: list[Group], entries: list[Entry]
-) -> Layout:
-    """The layout after dimensions were merged and split in groups."""
-    panels = layout.per_index
-    if panels and not _fits(panels, groups):
-        layout, panels = trace.without_per_index_axes(layout), None
-    dims: dict[int, Dim] = {}
-    found: PerIndexAxes | None = None
-    for ins, outs in groups:
-        busy = [index for index in ins if isinstance(layout.dims[index], tuple)]
-        if len(ins) == 1 and len(outs) == 1:
-            dims[outs[0]] = layout.dims[ins[0]]
-        elif outs and (packed := _packed(node, layout, ins, outs, entries)):
-            dims |= packed
-        elif not busy:
-            dims |= _plain(node, layout, ins, outs, entries)
-        elif len(outs) == 1:
-            dims[outs[0]] = _merged(layout, ins)
-        elif len(ins) == 1 and len(outs) == 2 and not panels:
-            found = _divided(blocks_of(layout.dims[ins[0]]), outs, entries)
-            dims[outs[0]] = len(found.options)
-            dims[outs[1]] = found.options[0]
-        elif outs:
-            raise Unfollowable("it spreads units over several dimensions")
-    if panels:
-        places = {ins[0]: outs[0] for ins, outs in groups if len(ins) == 1 and len(outs) == 1}
-        if panels.by in places:
-            found = PerIndexAxes(places[panels.by], places[panels.along], panels.options)
-    made = Layout(tuple(dims[index] for index in sorted(dims)))
-    return trace.with_per_index_axes(made, found.by, found.along, found.options) if found else made
-
-
-def _fits(panels: PerIndexAxes, groups: list[Group]) -> bool:
-    """Whether both dimensions of panels stay, or are merged into one."""
-    for ins, outs in groups:
-        if panels.by in ins and panels.along in ins:
-            return len(outs) == 1 and panels.by < panels.along
-        if panels.by in ins or panels.along in ins:
-            return all(
-                len(i) == 1 and len(o) == 1
-                for i, o in groups
-                if panels.by in i or panels.along in i
-            )
-    return False
-
-
-def _plain(
-    node: NodeProto, layout: Layout, ins: list[int], outs: list[int], entries: list[Entry]
-) -> dict[int, Dim]:
-    """Sizes of a group without axes."""
-    dims: dict[int, Dim] = {}
-    for index in outs:
-        token = entries[index].token
-        if token == -1 or token == 0:
-            single = len(outs) == 1
-            token = (
-                multiplied([size(layout.dims[i]) for i in ins])
-                if single and ins
-                else f"?{node.output[0]}:{index}"
-            )
-        dims[index] = token
-    return dims
-
-
-def _merged(layout: Layout, ins: list[int]) -> Blocks:
-    """One dimension of several, of which one has an axis: what lies before it repeats it."""
-    blocks: Blocks | None = None
-    panels = layout.per_index
-    for index in reversed(ins):
-        dim = layout.dims[index]
-        if panels and index == panels.along:
-            blocks = panels.options[0]
-            continue
-        if panels and index == panels.by and blocks is not None:
-            blocks = tuple(block for option in panels.options for block in option)
-        elif isinstance(dim, tuple) and blocks is None:
-            blocks = dim
-        elif dim == 1:
-            continue
-        elif panels and panels.by < index < panels.along:
-            raise Unfollowable("it merges units with a dimension between them and their directions")
-        elif isinstance(dim, int) and blocks is not None and dim * len(blocks) <= _MAX_BLOCKS:
-            blocks = blocks * dim
-        else:
-            raise Unfollowable("it merges units with a dimension whose size is not fixed")
-    return blocks or ()
-
-
-def _packed(
-    node: NodeProto, layout: Layout, ins: list[int], outs: list[int], entries: list[Entry]
-) -> dict[int, Dim] | None:
-    """Units repeated as often as a longer last dimension of known size holds them: steps put side by side.
-
-    What becomes of the other dimensions is not known then, nor does it matter.
+    Raises:
+        Unfollowable: when it has units.
     """
-    dim, length = layout.dims[ins[-1]], entries[outs[-1]].token
-    alone = isinstance(dim, tuple) and not any(
-        isinstance(layout.dims[index], tuple) for index in ins[:-1]
-    )
-    width = size(dim)
-    if (
-        not alone
-        or layout.per_index
-        or not isinstance(width, int)
-        or not isinstance(length, int)
-        or length < width
-    ):
-        return None
-    times, left = divmod(length, width)
-    if left or times * len(blocks_of(dim)) > _MAX_BLOCKS:
-        return None
-    return {**_plain(node, layout, [], outs[:-1], entries), outs[-1]: blocks_of(dim) * times}
+    if layout.axes():
+        raise Unfollowable(SHAPE_NOT_FOLLOWED)
+    context.set_default_layout(node)
 
 
-def _divided(dim: Blocks, outs: list[int], entries: list[Entry]) -> PerIndexAxes:
-    """A run of blocks as rows of equal length: one dimension says which row, the other is the row."""
-    length = sum(block.size for block in dim)
-    first, second = (entries[index].token for index in outs)
-    if isinstance(first, int) and first > 0:
-        row_length = length // first
-    elif isinstance(second, int) and second > 0:
-        row_length = second
-    else:
-        raise Unfollowable("it spreads units over several dimensions")
-    rows: list[list[Block]] = [[]]
-    for block in dim:
-        if sum(b.size for b in rows[-1]) >= row_length:
-            rows.append([])
-        rows[-1].append(block)
-    if any(sum(b.size for b in row) != row_length for row in rows):
-        raise Unfollowable("it spreads units over several dimensions")
-    return PerIndexAxes(outs[0], outs[1], tuple(map(tuple, rows)))
+def _requested(node: NodeProto, layout: Layout, entries: tuple[Entry, ...]) -> list[int | str]:
+    """The sizes that a Reshape asks for, zeros that copy a size replaced by it."""
+    copies = not get_int(node, "allowzero", 0)
+    wanted: list[int | str] = []
+    for index, entry in enumerate(entries):
+        copied = entry.token == 0 and copies
+        wanted.append(size(layout.dims[index]) if copied else entry.token)
+    return wanted
+
+
+def _note_target(context: RuleContext, node: NodeProto, sizes: list[tuple[int, Blocks]]) -> None:
+    if sizes:
+        context.findings.edits.append(Target(key(node), 1, tuple(sizes)))
+
+
+def _axes(context: RuleContext, node: NodeProto) -> list[int] | None:
+    """Axes of Squeeze and Unsqueeze: an attribute before opset 13, an input since.
+
+    Returns:
+        None when they are left out.
+    """
+    if context.graph.opset < 13:
+        return get_ints(node, "axes")
+    name = given(node, 1)
+    if name and not context.graph.is_constant(name):
+        raise Unfollowable(DIMENSIONS_BY_DATA)
+    return context.graph.integers(node, 1)

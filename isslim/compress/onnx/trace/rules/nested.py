@@ -12,75 +12,105 @@ from dataclasses import replace
 from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import subgraphs
-from isslim.compress.onnx.model.layouts import Dim, Layout
+from isslim.compress.onnx.model.layouts import Block, Dim, Layout, blocks_of
 from isslim.compress.onnx.model.split_model import label
-from isslim.compress.onnx.trace.tracing import Trace, walk
+from isslim.compress.onnx.trace.context import RuleContext
+from isslim.compress.onnx.trace.rule import rule
+from isslim.compress.onnx.trace.rules.obstacles import COUNTS_UNITS
 from isslim.compress.onnx.trace.types import Unfollowable
 
+OTHER_RANKS = "its branches give different numbers of dimensions"
+UNITS_IN_ONE_BRANCH = "one of its branches gives units, another gives none"
 
-def branches(trace: Trace, node: NodeProto) -> None:
-    """If: what both branches give is one value."""
+
+@rule("If", obstacles=(COUNTS_UNITS, OTHER_RANKS, UNITS_IN_ONE_BRANCH))
+def branches(context: RuleContext, node: NodeProto) -> None:
+    """What both branches give is one value."""
     inner = subgraphs(node)
     for branch in inner:
-        walk(trace, branch)
-    for index, name in enumerate(node.output):
+        context.walk(branch)
+    for index in range(len(node.output)):
         ends = [branch.output[index].name for branch in inner]
         try:
-            for end in ends:
-                if any(entry.axes for entry in trace.shapes.get(end, ())):
-                    raise Unfollowable("it computes with the number of units")
-            trace.set_layout(node, _either(trace, name, [trace.layout(end) for end in ends]), index)
+            layout = _either(context, node.output[index], ends)
         except Unfollowable as obstacle:
+            # Other outputs of the If may still be followed, so only this one's units stay.
             for end in ends:
-                trace.pin(end, f"at If '{label(node)}': {obstacle}", node)
-            trace.set_layout(node, trace.default(name), index)
+                context.pin(end, f"at If '{label(node)}': {obstacle}", node)
+            layout = context.graph.default(node.output[index])
+        context.set_layout(node, layout, index)
 
 
-def bodies(trace: Trace, node: NodeProto) -> None:
-    """Loop and Scan."""
+@rule("Loop", "Scan")
+def bodies(context: RuleContext, node: NodeProto) -> None:
+    """Units in the body may shrink; those that go into it or come out are left alone."""
     text = f"it goes into {node.op_type} '{label(node)}', or comes out of its body"
     for name in set(filter(None, node.input)):
-        trace.pin(name, text, node)
+        context.pin(name, text, node)
     for body in subgraphs(node):
-        walk(trace, body)
+        context.walk(body)
+        # What a run of the body carries to the next must be of the size with which it began.
         for port in body.output:
-            trace.pin(port.name, text, node)
+            context.pin(port.name, text, node)
     for index, name in enumerate(node.output):
-        trace.set_layout(node, trace.default(name), index)
+        context.set_layout(node, context.graph.default(name), index)
 
 
-def _either(trace: Trace, name: str, layouts: list[Layout | None]) -> Layout | None:
-    """The layout of a value that is one of several."""
-    if not any(layout and layout.axes() for layout in layouts):
-        return trace.default(name)
+def _either(context: RuleContext, name: str, ends: list[str]) -> Layout | None:
+    """The layout of an If's output.
+
+    Args:
+        context: unites the axes.
+        name: of the output.
+        ends: the values that it may be, one of each branch.
+    """
+    if any(context.counts_units(end) for end in ends):
+        raise Unfollowable(COUNTS_UNITS)
+    layouts = [context.layout(end) for end in ends]
     known = [layout for layout in layouts if layout is not None]
+    if not any(layout.axes() for layout in known):
+        return context.graph.default(name)
     if len(known) < len(layouts) or len({layout.rank for layout in known}) > 1:
-        raise Unfollowable("its branches give different numbers of dimensions")
-    shapes = [
-        layout.per_index
-        and (layout.per_index.by, layout.per_index.along, len(layout.per_index.options))
-        for layout in known
-    ]
-    if len(set(shapes)) > 1:
-        known = [trace.without_per_index_axes(layout) for layout in known]
-    first, *others = known
-    for other in others:
-        if first.labelled() != other.labelled():
-            raise Unfollowable("one of its branches gives units, another gives none")
-        for position in first.labelled():
-            trace.unite(first.dims[position], other.dims[position])  # type: ignore[arg-type]
-        if first.per_index and other.per_index:
-            for one, two in zip(first.per_index.options, other.per_index.options, strict=True):
-                trace.unite(one, two)
+        raise Unfollowable(OTHER_RANKS)
+    if len({_arrangement(layout) for layout in known}) > 1:
+        known = [context.axes.without_per_index_axes(layout) for layout in known]
+    for other in known[1:]:
+        _unite(context, known[0], other)
+    dims = _sizes(name, known)
+    zero_preserving = all(_zero_preserving(layout) for layout in known)
+    # Which branch runs is not known: only what is zero in both is zero.
+    return replace(known[0], dims=dims).marked(name, zero_preserving=zero_preserving)
+
+
+def _arrangement(layout: Layout) -> tuple[int, int, int] | None:
+    per_index = layout.per_index
+    if per_index is None:
+        return None
+    return per_index.by, per_index.along, len(per_index.options)
+
+
+def _unite(context: RuleContext, one: Layout, other: Layout) -> None:
+    """The axes of two branches are one: the reader behind the If has one matrix for both."""
+    if one.labelled() != other.labelled():
+        raise Unfollowable(UNITS_IN_ONE_BRANCH)
+    for position in one.labelled():
+        context.axes.unite(blocks_of(one.dims[position]), blocks_of(other.dims[position]))
+    if one.per_index and other.per_index:
+        for first, second in zip(one.per_index.options, other.per_index.options, strict=True):
+            context.axes.unite(first, second)
+
+
+def _sizes(name: str, layouts: list[Layout]) -> tuple[Dim, ...]:
+    """Dimensions of the output; a size that depends on the branch has a name of its own."""
     dims: list[Dim] = []
-    for position, dim in enumerate(first.dims):
-        same = all(isinstance(dim, tuple) or layout.dims[position] == dim for layout in known)
-        dims.append(dim if same else f"?{name}:{position}")
-    quiet = all(
-        block.zero_preserving
-        for each in known
-        for blocks in each.dims
-        if isinstance(blocks, tuple)
-        for block in blocks
-    )
-    return replace(first, dims=tuple(dims)).marked(name, zero_preserving=quiet)
+    for position, dim in enumerate(layouts[0].dims):
+        same = all(layout.dims[position] == dim for layout in layouts)
+        dims.append(dim if same or isinstance(dim, tuple) else f"?{name}:{position}")
+    return tuple(dims)
+
+
+def _zero_preserving(layout: Layout) -> bool:
+    blocks: list[Block] = []
+    for dim in layout.dims:
+        blocks += blocks_of(dim)
+    return all(block.zero_preserving for block in blocks)

@@ -1,331 +1,319 @@
-"""Rules for operators that take parts of a tensor, repeat or turn them, or add margins: Slice, Split, Gather, Tile, Pad, ..."""
+"""Rules for operators that take parts of a tensor: Slice, Split, Gather and its kin."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from onnx import NodeProto
 
-from isslim.compress.onnx.model.attributes import get_int, get_ints, get_string
-from isslim.compress.onnx.model.layouts import Dim, Layout, size, slice_blocks
+from isslim.compress.onnx.model.attributes import get_int, get_ints
+from isslim.compress.onnx.model.layouts import (
+    Blocks,
+    Dim,
+    Layout,
+    PerIndexAxes,
+    blocks_of,
+    size,
+    slice_blocks,
+)
 from isslim.compress.onnx.model.split_model import given
-from isslim.compress.onnx.model.symbols import multiplied
-from isslim.compress.onnx.trace.edits import Bounds, Shares, Target, key
-from isslim.compress.onnx.trace.rules.shapes import counted
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
+from isslim.compress.onnx.trace.edits import Bounds, Shares, key
+from isslim.compress.onnx.trace.rule import rule
+from isslim.compress.onnx.trace.rules.obstacles import (
+    COUNTS_UNITS,
+    LOOKS_UP_BY_UNITS,
+    SINGLE_UNITS,
+)
 from isslim.compress.onnx.trace.types import Unfollowable
 
+RANGE_BY_DATA = "it takes a range of units that depends on the data, or not each"
+RANGE_WITHIN_AXIS = "it takes a range that ends between units of one axis"
+DIMENSION_BY_DATA = "which dimensions it takes a range of depends on the data"
+COUNT_BY_DATA = "of how many dimensions it takes a range depends on the data"
+DIVISION_BY_DATA = "how it divides a dimension depends on the data"
+DIVIDES_AXIS = "it divides the units of one axis"
+LOOKS_UP_BY_NUMBER = "it looks up by units, or by an unknown number of indices"
 
-def slice_(trace: Trace, node: NodeProto) -> None:
+
+@dataclass(frozen=True)
+class _Bounds:
+    """One entry of a Slice; None for numbers that depend on the data."""
+
+    position: int
+    start: int | None
+    stop: int | None
+    step: int | None
+
+    def indices(self, length: Dim) -> range | None:
+        """The indices that it takes of a dimension; None when they are not known."""
+        known = self.start is not None and self.stop is not None and self.step
+        if not isinstance(length, int) or not known:
+            return None
+        return range(*slice(self.start, self.stop, self.step).indices(length))
+
+
+@rule(
+    "Slice",
+    obstacles=(RANGE_BY_DATA, RANGE_WITHIN_AXIS, DIMENSION_BY_DATA, COUNT_BY_DATA, COUNTS_UNITS),
+)
+def slice_(context: RuleContext, node: NodeProto) -> None:
     """A range of some dimensions; one with an axis is cut at the boundaries of its blocks."""
-    layout = trace.require_layout(node, 0)
-    bounds = _bounds(trace, node, layout)
-    counting = _counting(trace, node)
-    entries = []
-    for entry, (position, start, stop, step) in enumerate(bounds):
-        dim = layout.dims[position]
-        length = size(dim)
-        if entry in counting and not isinstance(dim, tuple):
-            raise Unfollowable("it computes with the number of units")
-        known = isinstance(length, int) and start is not None and stop is not None and step
-        if layout.per_index and position == layout.per_index.by:
-            if not known:
-                layout = trace.without_per_index_axes(layout)
-            else:
-                chosen = list(range(*slice(start, stop, step).indices(length)))  # type: ignore[arg-type]
-                layout = _picked(trace, layout, chosen)
-                continue
+    layout = context.require_layout(node, 0)
+    bounds = _bounds(context, node, layout)
+    counting = _counting(context, node)
+    cuts: list[tuple[int, Blocks, Blocks]] = []
+    for entry, own in enumerate(bounds):
+        dim = layout.dims[own.position]
+        taken = own.indices(size(dim))
         if isinstance(dim, tuple):
-            if not known or step != 1:
-                raise Unfollowable(
-                    "it takes a range of units that depends on the data, or not each"
-                )
-            low, high, _ = slice(start, stop).indices(length)  # type: ignore[arg-type]
-            if (low, high) == (0, length) and entry not in counting:
+            # Bounds that count units change with them, even where all units are taken.
+            if _takes_all(taken, size(dim)) and entry not in counting:
                 continue
-            layout = (
-                trace.without_per_index_axes(layout)
-                if layout.per_index and position == layout.per_index.along
-                else layout
-            )
-            dim = layout.dims[position]
-            within = slice_blocks(dim, low, high) if isinstance(dim, tuple) else None
-            before = slice_blocks(dim, 0, low) if isinstance(dim, tuple) else None
-            if within is None or before is None:
-                raise Unfollowable("it takes a range that ends between units of one axis")
-            entries.append((entry, before, within))
-            layout = layout.with_dim(position, within)
-        elif known:
-            taken = range(*slice(start, stop, step).indices(length))  # type: ignore[arg-type]
-            layout = layout.with_dim(position, len(taken))
+            layout, before, within = _cut_units(context, layout, own.position, taken)
+            cuts.append((entry, before, within))
+        elif entry in counting:
+            raise Unfollowable(COUNTS_UNITS)
         else:
-            layout = layout.with_dim(position, f"?{node.output[0]}:{position}")
-    if entries:
-        trace.edits.append(Bounds(key(node), tuple(entries)))
-    trace.set_layout(node, layout)
+            name = f"?{node.output[0]}:{own.position}"
+            layout = _cut_plain(context, layout, own.position, taken, name)
+    if cuts:
+        context.findings.edits.append(Bounds(key(node), tuple(cuts)))
+    context.set_layout(node, layout)
 
 
-def split(trace: Trace, node: NodeProto) -> None:
-    """One dimension in several parts."""
-    layout = trace.require_layout(node, 0)
-    axis = get_int(node, "axis", 0) % layout.rank
-    total, parts = size(layout.dims[axis]), len(node.output)
-    given_sizes = get_ints(node, "split") if trace.parts.opset < 13 else trace.integers(node, 1)
-    sizes = list(given_sizes) if given_sizes else None
-    if sizes is None and isinstance(total, int) and not given(node, 1):
-        each = -(-total // parts)
-        sizes = [min(each, total - each * index) for index in range(parts)]
-    if sizes is None:
-        raise Unfollowable("how it divides a dimension depends on the data")
-    if layout.per_index and axis == layout.per_index.along:
-        layout = trace.without_per_index_axes(layout)
-    start, shares = 0, []
-    for index, length in enumerate(sizes):
-        dim = layout.dims[axis]
-        if layout.per_index and axis == layout.per_index.by:
-            trace.set_layout(
-                node, _picked(trace, layout, list(range(start, start + length))), index
-            )
-        elif isinstance(dim, tuple):
-            within = slice_blocks(dim, start, start + length)
-            if within is None:
-                raise Unfollowable("it divides the units of one axis")
-            shares.append(within)
-            trace.set_layout(node, layout.with_dim(axis, within), index)
-        else:
-            trace.set_layout(node, layout.with_dim(axis, length), index)
-        start += length
-    if shares:
-        trace.edits.append(Shares(key(node), tuple(shares)))
+def _takes_all(taken: range | None, length: int | str) -> bool:
+    return isinstance(length, int) and taken == range(length)
 
 
-def gather(trace: Trace, node: NodeProto) -> None:
-    """Entries along one dimension; the rows of a constant begin an axis, as an embedding does."""
-    layout, indices = trace.require_layout(node, 0), trace.require_layout(node, 1)
-    axis = get_int(node, "axis", 0) % layout.rank
-    if trace.constant(node.input[0]):
-        value = trace.parts.constants[node.input[0]]
-        if value.dtype.kind == "f" and value.ndim > 1 and axis != value.ndim - 1:
-            made = trace.new_axis(node, value.shape[-1])
-            trace.index_constant(node, 0, {value.ndim - 1: made})
-            layout = layout.with_dim(layout.rank - 1, made)
-    chosen = trace.integers(node, 1)
-    panels = layout.per_index
-    if panels and axis == panels.by and chosen is not None:
-        chosen = [index % len(panels.options) for index in chosen]
-        if indices.rank == 1:
-            trace.set_layout(node, _picked(trace, layout, chosen))
-            return
-        if indices.rank == 0:
-            picked = layout.with_dim(panels.along, panels.options[chosen[0]])
-            trace.set_layout(
-                node,
-                replace(picked, per_index=None).moved([i for i in range(layout.rank) if i != axis]),
-            )
-            return
-    if panels and axis in (panels.by, panels.along):
-        layout = trace.without_per_index_axes(layout)
-    if isinstance(layout.dims[axis], tuple):
-        raise Unfollowable("it picks single units")
-    if indices.axes():
-        raise Unfollowable("it looks up by units")
-    order: list[int | None] = [
-        *range(axis),
-        *([None] * indices.rank),
-        *range(axis + 1, layout.rank),
-    ]
-    made_layout = _without(layout, axis, order)
-    for offset, dim in enumerate(indices.dims):
-        made_layout = made_layout.with_dim(axis + offset, dim)
-    trace.set_layout(node, made_layout)
+def _cut_units(
+    context: RuleContext, layout: Layout, position: int, taken: range | None
+) -> tuple[Layout, Blocks, Blocks]:
+    """A range of units.
+
+    Args:
+        context: unites axes where they must be one.
+        layout: before.
+        position: of the dimension.
+        taken: the indices; None: not known.
+
+    Returns:
+        The layout of the result, the blocks before the range, and those within.
+    """
+    if taken is None or taken.step != 1:
+        raise Unfollowable(RANGE_BY_DATA)
+    if layout.per_index and position == layout.per_index.along:
+        layout = context.axes.without_per_index_axes(layout)
+    dim = blocks_of(layout.dims[position])
+    before = slice_blocks(dim, 0, taken.start)
+    within = slice_blocks(dim, taken.start, taken.stop)
+    # How many of an axis's units stay is known after a cut, not how many of them lie before a
+    # number: which ones go would decide it.
+    if before is None or within is None:
+        raise Unfollowable(RANGE_WITHIN_AXIS)
+    return layout.with_dim(position, within), before, within
 
 
-def gather_elements(trace: Trace, node: NodeProto) -> None:
-    """Entries along one dimension, chosen for each of the others, such as the last step of each sequence."""
-    layout, indices = (
-        trace.without_per_index_axes(trace.require_layout(node, 0)),
-        trace.without_per_index_axes(trace.require_layout(node, 1)),
+def _cut_plain(
+    context: RuleContext, layout: Layout, position: int, taken: range | None, name: str
+) -> Layout:
+    """A range of a dimension without units.
+
+    Args:
+        context: unites axes where they must be one.
+        layout: before.
+        position: of the dimension.
+        taken: the indices; None: not known.
+        name: of the size that it has then.
+    """
+    by_index = layout.per_index is not None and layout.per_index.by == position
+    if taken is None:
+        # Any index may be among them, so what stands at one must stand at all.
+        layout = context.axes.without_per_index_axes(layout) if by_index else layout
+        return layout.with_dim(position, name)
+    return (
+        _pick(context, layout, list(taken)) if by_index else layout.with_dim(position, len(taken))
     )
+
+
+@rule("Split", obstacles=(DIVISION_BY_DATA, DIVIDES_AXIS))
+def split(context: RuleContext, node: NodeProto) -> None:
+    """One dimension in several parts."""
+    layout = context.require_layout(node, 0)
+    axis = get_int(node, "axis", 0) % layout.rank
+    lengths = _lengths(context, node, layout.dims[axis])
+    if layout.per_index and axis == layout.per_index.along:
+        layout = context.axes.without_per_index_axes(layout)
+    dim = layout.dims[axis]
+    start = 0
+    shares: list[Blocks] = []
+    for index, length in enumerate(lengths):
+        taken = range(start, start + length)
+        start += length
+        if isinstance(dim, tuple):
+            within = slice_blocks(dim, taken.start, taken.stop)
+            if within is None:
+                raise Unfollowable(DIVIDES_AXIS)
+            shares.append(within)
+            context.set_layout(node, layout.with_dim(axis, within), index)
+        else:
+            context.set_layout(node, _cut_plain(context, layout, axis, taken, ""), index)
+    if shares:
+        context.findings.edits.append(Shares(key(node), tuple(shares)))
+
+
+def _lengths(context: RuleContext, node: NodeProto, dim: Dim) -> list[int]:
+    """Lengths of a Split's parts: given, or as equal as can be with the last one shorter."""
+    as_input = context.graph.opset >= 13
+    lengths = context.graph.integers(node, 1) if as_input else get_ints(node, "split")
+    if lengths:
+        return lengths
+    whole, parts = size(dim), len(node.output)
+    if given(node, 1) or not isinstance(whole, int):
+        raise Unfollowable(DIVISION_BY_DATA)
+    each = -(-whole // parts)
+    return [min(each, whole - each * index) for index in range(parts)]
+
+
+@rule("Gather", obstacles=(SINGLE_UNITS, LOOKS_UP_BY_UNITS))
+def gather(context: RuleContext, node: NodeProto) -> None:
+    """Entries along one dimension; the rows of a constant begin an axis, as an embedding does."""
+    layout, indices = context.require_layout(node, 0), context.require_layout(node, 1)
+    axis = get_int(node, "axis", 0) % layout.rank
+    layout = _with_embedding_axis(context, node, layout, axis)
+    per_index, chosen = layout.per_index, context.graph.integers(node, 1)
+    if per_index and axis == per_index.by and chosen is not None and indices.rank < 2:
+        places = [index % len(per_index.options) for index in chosen]
+        if indices.rank == 1:
+            context.set_layout(node, _pick(context, layout, places))
+        else:
+            context.set_layout(node, _single_index(layout, per_index, places[0]))
+        return
+    if per_index and axis in (per_index.by, per_index.along):
+        layout = context.axes.without_per_index_axes(layout)
+    if isinstance(layout.dims[axis], tuple):
+        raise Unfollowable(SINGLE_UNITS)
+    if indices.axes():
+        raise Unfollowable(LOOKS_UP_BY_UNITS)
+    in_place: list[int | None] = [None] * indices.rank
+    made = layout.moved([*range(axis), *in_place, *range(axis + 1, layout.rank)])
+    for offset, dim in enumerate(indices.dims):
+        made = made.with_dim(axis + offset, dim)
+    context.set_layout(node, made)
+
+
+def _with_embedding_axis(
+    context: RuleContext, node: NodeProto, layout: Layout, axis: int
+) -> Layout:
+    """An embedding's columns may shrink with the layer that reads them, if they meet its units."""
+    value = context.graph.value(node.input[0])
+    last = layout.rank - 1
+    # Whole numbers are no weights; and entries of the last dimension are picked, not read.
+    if value is None or value.dtype.kind != "f" or value.ndim < 2 or axis == last:
+        return layout
+    made = context.new_axis(node, value.shape[-1])
+    context.index_constant(node, 0, {last: made})
+    return layout.with_dim(last, made)
+
+
+def _single_index(layout: Layout, per_index: PerIndexAxes, index: int) -> Layout:
+    """What lies at one index of the dimension that chooses the axes, that dimension left out."""
+    picked = layout.with_dim(per_index.along, per_index.options[index])
+    left = [position for position in range(layout.rank) if position != per_index.by]
+    return replace(picked, per_index=None).moved([*left])
+
+
+@rule("GatherElements", obstacles=(SINGLE_UNITS, LOOKS_UP_BY_UNITS, OTHER_SIZE))
+def gather_elements(context: RuleContext, node: NodeProto) -> None:
+    """Entries along one dimension, chosen for each of the others: such as each last step."""
+    layout, indices = context.plain_layout(node, 0), context.plain_layout(node, 1)
     axis = get_int(node, "axis", 0) % layout.rank
     dims: list[Dim] = list(indices.dims)
     for position in layout.labelled():
-        own, other = layout.dims[position], indices.dims[position]
         if position == axis:
-            raise Unfollowable("it picks single units")
+            raise Unfollowable(SINGLE_UNITS)
+        blocks, other = blocks_of(layout.dims[position]), indices.dims[position]
+        # There is an index for every unit, so a removed unit's index goes with it.
         if isinstance(other, tuple):
-            trace.unite(own, other)  # type: ignore[arg-type]
+            context.axes.unite(blocks, other)
         else:
-            trace.gate_input(node, 1, position, (own,))  # type: ignore[arg-type]
-        dims[position] = own
+            context.gate_input(node, 1, position, (blocks,))
+        dims[position] = blocks
     if set(indices.labelled()) - set(layout.labelled()):
-        raise Unfollowable("it looks up by units")
-    trace.set_layout(node, Layout(tuple(dims)))
+        raise Unfollowable(LOOKS_UP_BY_UNITS)
+    context.set_layout(node, Layout(tuple(dims)))
 
 
-def gather_nd(trace: Trace, node: NodeProto) -> None:
-    """Entries chosen by several indices at once, such as the last step of each sequence by its number and its length."""
-    layout, indices = (
-        trace.without_per_index_axes(trace.require_layout(node, 0)),
-        trace.require_layout(node, 1),
-    )
+@rule("GatherND", obstacles=(LOOKS_UP_BY_NUMBER, SINGLE_UNITS))
+def gather_nd(context: RuleContext, node: NodeProto) -> None:
+    """Entries chosen by several indices at once: the last step of each sequence by its number."""
+    layout, indices = context.plain_layout(node, 0), context.require_layout(node, 1)
     count = indices.dims[-1]
     if indices.axes() or not isinstance(count, int):
-        raise Unfollowable("it looks up by units, or by an unknown number of indices")
+        raise Unfollowable(LOOKS_UP_BY_NUMBER)
     chosen = get_int(node, "batch_dims", 0) + count
     if any(position < chosen for position in layout.labelled()):
-        raise Unfollowable("it picks single units")
-    trace.set_layout(node, Layout((*indices.dims[:-1], *layout.dims[chosen:])))
+        raise Unfollowable(SINGLE_UNITS)
+    context.set_layout(node, Layout((*indices.dims[:-1], *layout.dims[chosen:])))
 
 
-def resize(trace: Trace, node: NodeProto) -> None:
-    """Other dimensions than those of units made longer or shorter, by interpolation."""
-    layout = trace.without_per_index_axes(trace.require_layout(node, 0))
-    by_scale = 1 if trace.parts.opset < 11 else 2
-    scales, sizes = trace.value(given(node, by_scale)), trace.entries(given(node, 3))
-    if get_string(
-        node, "coordinate_transformation_mode", "half_pixel"
-    ) == "tf_crop_and_resize" or get_ints(node, "axes"):
-        raise Unfollowable("which part of a tensor it stretches is not followed")
-    found = []
-    for position in layout.labelled():
-        dim = layout.dims[position]
-        if scales is not None and len(scales) == layout.rank:
-            still = scales[position] == 1
-        else:
-            still = sizes is not None and sizes[position].token == size(dim)
-            found.append((position, dim))
-        if not still:
-            raise Unfollowable("it stretches the units")
-    if found:
-        trace.edits.append(Target(key(node), 3, tuple(found)))  # type: ignore[arg-type]
-    known = trace.default(node.output[0])
-    dims = [
-        dim
-        if isinstance(dim, tuple)
-        else known.dims[position]
-        if known
-        else f"?{node.output[0]}:{position}"
-        for position, dim in enumerate(layout.dims)
-    ]
-    trace.set_layout(node, Layout(tuple(dims)).marked(node.output[0], zero_preserving=True))
-
-
-def tile(trace: Trace, node: NodeProto) -> None:
-    """Dimensions repeated, some of them as often as a shape says that is computed at run time."""
-    layout, repeats = trace.require_layout(node, 0), trace.entries(given(node, 1))
-    if repeats is None:
-        if layout.axes():
-            raise Unfollowable("how often it repeats depends on the data")
-        trace.set_layout(node, trace.default(node.output[0]))
-        return
-    if layout.per_index and any(
-        repeats[place].token != 1 for place in (layout.per_index.by, layout.per_index.along)
-    ):
-        layout = trace.without_per_index_axes(layout)
-    value = trace.value(node.input[0])
-    zero = value is not None and not value.any()
-    for position, entry in enumerate(repeats):
-        dim, count = layout.dims[position], entry.token
-        if count == 1:
-            continue
-        if dim == 1:
-            layout = layout.with_dim(position, counted(trace, entry, zero, node.output[0]))
-        elif entry.axes or (isinstance(dim, tuple) and not isinstance(count, int)):
-            raise Unfollowable(
-                "how often it repeats depends on the data, or on the number of units"
-            )
-        else:
-            if isinstance(dim, tuple):
-                repeated: Dim = dim * count  # type: ignore[operator]
-            else:
-                repeated = multiplied([dim, count])
-            layout = layout.with_dim(position, repeated)
-    trace.set_layout(node, layout)
-
-
-def reverse_sequence(trace: Trace, node: NodeProto) -> None:
-    """The first steps of every sequence in the opposite order: units stay where they are."""
-    layout = trace.require_layout(node, 0)
-    moved = {get_int(node, "batch_axis", 1), get_int(node, "time_axis", 0)}
-    if layout.per_index and layout.per_index.by in moved:
-        layout = trace.without_per_index_axes(layout)
-    if moved & set(layout.labelled()):
-        raise Unfollowable("it turns the units around")
-    trace.set_layout(node, layout)
-
-
-def pad(trace: Trace, node: NodeProto) -> None:
-    """Margins on dimensions without axes."""
-    layout = trace.require_layout(node, 0)
-    pads = get_ints(node, "pads") if trace.parts.opset < 11 else trace.integers(node, 1)
-    if pads is None or given(node, 3):
-        raise Unfollowable("the margins that it adds depend on the data")
-    for position, dim in enumerate(layout.dims):
-        margin = pads[position] + pads[position + layout.rank]
-        if not margin:
-            continue
-        if isinstance(dim, tuple) or (layout.per_index and position == layout.per_index.by):
-            raise Unfollowable("it adds a margin to the units")
-        grown = dim + margin if isinstance(dim, int) else f"?{node.output[0]}:{position}"
-        layout = layout.with_dim(position, grown)
-    trace.set_layout(node, layout.marked(node.output[0], zero_preserving=False))
-
-
-def _picked(trace: Trace, layout: Layout, chosen: list[int]) -> Layout:
-    """Some of the panels."""
-    panels = layout.per_index
-    if panels is None:
+def _pick(context: RuleContext, layout: Layout, chosen: list[int]) -> Layout:
+    """Some indices of the dimension that chooses the axes."""
+    per_index = layout.per_index
+    if per_index is None:
         return layout
-    options = tuple(panels.options[index] for index in chosen)
-    made = replace(layout, per_index=None).with_dim(panels.by, len(chosen))
-    return trace.with_per_index_axes(made, panels.by, panels.along, options) if options else made
+    options = tuple(per_index.options[index] for index in chosen)
+    made = replace(layout, per_index=None).with_dim(per_index.by, len(chosen))
+    if not options:
+        return made
+    return context.axes.with_per_index_axes(made, replace(per_index, options=options))
 
 
-def _without(layout: Layout, axis: int, order: list[int | None]) -> Layout:
-    """The layout in a new order in which one dimension no longer stands."""
-    if layout.per_index and axis in (layout.per_index.by, layout.per_index.along):
-        raise Unfollowable("it picks among directions by data")
-    return layout.moved(order)
-
-
-def _bounds(
-    trace: Trace, node: NodeProto, layout: Layout
-) -> list[tuple[int, int | None, int | None, int | None]]:
-    """Per entry of a Slice: dimension, start, stop and step; None where they depend on the data."""
+def _bounds(context: RuleContext, node: NodeProto, layout: Layout) -> list[_Bounds]:
+    """Per entry of a Slice what it takes; attributes before opset 10, inputs since."""
     starts: list[int | None]
     ends: list[int | None]
     steps: list[int | None]
-    if trace.parts.opset < 10:
-        starts, ends = [*(get_ints(node, "starts") or [])], [*(get_ints(node, "ends") or [])]
-        axes, steps = get_ints(node, "axes") or list(range(len(starts))), [1] * len(starts)
+    if context.graph.opset < 10:
+        starts = [*(get_ints(node, "starts") or [])]
+        ends = [*(get_ints(node, "ends") or [])]
+        axes = get_ints(node, "axes") or list(range(len(starts)))
+        steps = [1] * len(starts)
     else:
-        count = _length(trace, node)
-        known = trace.integers(node, 3) if given(node, 3) else list(range(count))
+        count = _count(context, node)
+        known = context.graph.integers(node, 3) if given(node, 3) else list(range(count))
         if known is None:
-            raise Unfollowable("which dimensions it takes a range of depends on the data")
-        axes, starts, ends = known, _numbers(trace, node, 1, count), _numbers(trace, node, 2, count)
-        steps = _numbers(trace, node, 4, count) if given(node, 4) else [1] * count
-    given_axes = zip(axes, starts, ends, steps, strict=True)
-    return [(axis % layout.rank, start, end, step) for axis, start, end, step in given_axes]
+            raise Unfollowable(DIMENSION_BY_DATA)
+        axes = known
+        starts, ends = _numbers(context, node, 1, count), _numbers(context, node, 2, count)
+        steps = _numbers(context, node, 4, count) if given(node, 4) else [1] * count
+    found = []
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        found.append(_Bounds(axis % layout.rank, start, end, step))
+    return found
 
 
-def _counting(trace: Trace, node: NodeProto) -> set[int]:
+def _counting(context: RuleContext, node: NodeProto) -> set[int]:
     """Which entries of a Slice have bounds that count units."""
-    found = [trace.shapes.get(given(node, index), ()) for index in (1, 2)]
-    return {place for entries in found for place, entry in enumerate(entries) if entry.axes}
+    found: set[int] = set()
+    for index in (1, 2):
+        entries = context.findings.shapes.get(given(node, index), ())
+        found |= {place for place, entry in enumerate(entries) if entry.axes}
+    return found
 
 
-def _length(trace: Trace, node: NodeProto) -> int:
+def _count(context: RuleContext, node: NodeProto) -> int:
+    """Of how many dimensions a Slice takes a range: as many as any of its inputs has numbers."""
     for index in (1, 2, 3, 4):
-        layout = trace.layout(given(node, index)) if given(node, index) else None
+        layout = context.layout(given(node, index)) if given(node, index) else None
         if layout is not None and layout.rank == 1 and isinstance(layout.dims[0], int):
             return layout.dims[0]
-    raise Unfollowable("of how many dimensions it takes a range depends on the data")
+    raise Unfollowable(COUNT_BY_DATA)
 
 
-def _numbers(trace: Trace, node: NodeProto, index: int, count: int) -> list[int | None]:
+def _numbers(context: RuleContext, node: NodeProto, index: int, count: int) -> list[int | None]:
     """Constant numbers of a bound, or those of a shape that are known."""
-    entries = trace.entries(given(node, index))
+    entries = context.entries(given(node, index))
     if entries is None:
         return [None] * count
     return [entry.token if isinstance(entry.token, int) else None for entry in entries]

@@ -15,247 +15,263 @@ from onnx import NodeProto
 from isslim.compress.onnx.model.attributes import get_float, get_int
 from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout, size
 from isslim.compress.onnx.model.split_model import given
-from isslim.compress.onnx.trace.edits import Channels, Product, key
-from isslim.compress.onnx.trace.tracing import Rule, Trace
+from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
+from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
+from isslim.compress.onnx.trace.edits import Product, key
+from isslim.compress.onnx.trace.rule import rule
+from isslim.compress.onnx.trace.rules.obstacles import STACK_OF_MATRICES, SUMS_NONZERO
 from isslim.compress.onnx.trace.types import Unfollowable
 
+MATRIX_NOT_CONSTANT = "its matrix is not a constant"
+ADDED_NOT_CONSTANT = "what it adds is not a constant"
 
-def matmul(trace: Trace, node: NodeProto) -> None:
-    """Numpy's matmul."""
-    left, right = node.input[:2]
-    if trace.constant(right) and trace.parts.constants[right].ndim >= 2:
-        _right(trace, node)
-    elif trace.constant(left) and trace.parts.constants[left].ndim >= 2:
-        _left(trace, node)
+
+@rule("MatMul", obstacles=(STACK_OF_MATRICES, SUMS_NONZERO, PARTS_DIFFER, OTHER_SIZE))
+def matmul(context: RuleContext, node: NodeProto) -> None:
+    """A constant matrix is cut along the units that it reads; activations are summed over them."""
+    if _is_matrix(context, node.input[1]):
+        _times_constant(context, node)
+    elif _is_matrix(context, node.input[0]):
+        _constant_times(context, node)
     else:
-        _both(trace, node)
+        _two_activations(context, node)
 
 
-def gemm(trace: Trace, node: NodeProto) -> None:
-    """Alpha A B + beta C of matrices, A and B turned if asked."""
-    rows = trace.without_per_index_axes(trace.require_layout(node, 0))
-    turned, flipped = bool(get_int(node, "transA", 0)), bool(get_int(node, "transB", 0))
-    if turned:
+@rule("Gemm", obstacles=(MATRIX_NOT_CONSTANT, ADDED_NOT_CONSTANT))
+def gemm(context: RuleContext, node: NodeProto) -> None:
+    """Alpha A B + beta C of matrices, A and B transposed if asked: B is cut along what it reads."""
+    rows = context.plain_layout(node, 0)
+    transposed = bool(get_int(node, "transA", 0))
+    if transposed:
         rows = rows.moved([1, 0])
-    if not trace.constant(node.input[1]):
-        if rows.axes() or trace.require_layout(node, 1).axes():
-            raise Unfollowable("its matrix is not a constant")
-        trace.set_layout(node, trace.default(node.output[0]))
+    if not context.graph.is_constant(node.input[1]):
+        if rows.axes() or context.require_layout(node, 1).axes():
+            raise Unfollowable(MATRIX_NOT_CONSTANT)
+        context.set_default_layout(node)
         return
-    matrix = trace.parts.constants[node.input[1]]
-    reads, gives = (1, 0) if flipped else (0, 1)
-    made = trace.new_axis(node, matrix.shape[gives])
-    trace.index_constant(node, 1, {reads: rows.dims[1], gives: made})
-    bias, scale = _gemm_bias(trace, node, made)
-    blocks = (
-        rows.dims[1] if isinstance(rows.dims[1], tuple) else (Block(None, matrix.shape[reads]),)
+    matrix = context.constant(node.input[1])
+    reads, gives = (1, 0) if get_int(node, "transB", 0) else (0, 1)
+    made = context.new_axis(node, matrix.shape[gives])
+    context.index_constant(node, 1, {reads: rows.dims[1], gives: made})
+    bias, scale = _gemm_bias(context, node, made)
+    product = Product(
+        node=key(node),
+        index=1,
+        matrix=node.input[1],
+        reads=reads,
+        gives=gives,
+        activation=node.input[0],
+        features=0 if transposed else 1,
+        blocks=_read_blocks(rows.dims[1], matrix.shape[reads]),
+        bias=bias,
+        scale=scale,
     )
-    features = 0 if turned else 1
-    trace.products.append(
-        Product(
-            key(node), 1, node.input[1], reads, gives, node.input[0], features, blocks, bias, scale
-        )
-    )
-    trace.set_layout(node, Layout((rows.dims[0], _said(trace, node, made))))
+    context.findings.products.append(product)
+    context.set_layout(node, Layout((rows.dims[0], _gemm_output(context, node, made))))
 
 
-def conv(trace: Trace, node: NodeProto) -> None:
-    """A convolution reads the entries of dimension 1, all of them unless it has groups."""
-    layout = trace.without_per_index_axes(trace.require_layout(node, 0))
-    if max(layout.labelled(), default=0) > 1:
-        raise Unfollowable("it slides over units")
-    if not trace.constant(node.input[1]):
-        raise Unfollowable("its kernel is not a constant")
-    kernel = trace.parts.constants[node.input[1]]
-    if get_int(node, "group", 1) != 1:
-        _each_by_itself(trace, node, layout, kernel)
-        return
-    made = trace.new_axis(node, kernel.shape[0])
-    trace.index_constant(node, 1, {0: made, 1: layout.dims[1]})
-    name = given(node, 2)
-    if name and not trace.constant(name):
-        raise Unfollowable("its bias is not a constant")
-    if name:
-        trace.index_constant(node, 2, {0: made})
-    if kernel[0, 0].size == 1 and isinstance(layout.dims[1], tuple):
-        bias = name if name and trace.readers[name] == 1 else None
-        trace.products.append(
-            Product(key(node), 1, node.input[1], 1, 0, node.input[0], 1, layout.dims[1], bias)
-        )
-    known = trace.default(node.output[0])
-    space: list[Dim] = [
-        known.dims[index] if known else f"?{node.output[0]}:{index}"
-        for index in range(2, layout.rank)
-    ]
-    trace.set_layout(node, Layout((layout.dims[0], made, *space)))
+def _is_matrix(context: RuleContext, name: str) -> bool:
+    value = context.graph.value(name)
+    return value is not None and value.ndim >= 2
 
 
-def _each_by_itself(trace: Trace, node: NodeProto, layout: Layout, kernel: np.ndarray) -> None:
-    """A convolution with as many groups as entries of dimension 1: each entry is looked at by itself and stays what it is."""
-    dim, known = layout.dims[1], trace.default(node.output[0])
-    if not isinstance(dim, tuple):
-        trace.set_layout(node, known)
-        return
-    if not get_int(node, "group", 1) == kernel.shape[0] == size(dim) or kernel.shape[1] != 1:
-        raise Unfollowable("it has groups of several units")
-    name = given(node, 2)
-    if name and not trace.constant(name):
-        raise Unfollowable("its bias is not a constant")
-    for index in (1, 2) if name else (1,):
-        trace.index_constant(node, index, {0: dim})
-    trace.edits.append(Channels(key(node), dim))
-    space: list[Dim] = [
-        known.dims[index] if known else f"?{node.output[0]}:{index}"
-        for index in range(2, layout.rank)
-    ]
-    own = tuple(
-        replace(block, source=node.output[0], zero_preserving=True) for block in dim
-    )  # its kernel and bias are zero too
-    trace.set_layout(node, Layout((layout.dims[0], own, *space)))
+def _read_blocks(dim: Dim, length: int) -> Blocks:
+    """What a matrix reads: blocks of units, or a fixed number of inputs."""
+    return dim if isinstance(dim, tuple) else (Block(None, length),)
 
 
-def _right(trace: Trace, node: NodeProto) -> None:
+def _times_constant(context: RuleContext, node: NodeProto) -> None:
     """An activation (..., K) times a constant (..., K, N)."""
-    layout, matrix = trace.require_layout(node, 0), trace.parts.constants[node.input[1]]
+    layout, matrix = context.require_layout(node, 0), context.constant(node.input[1])
     last = layout.rank - 1
-    if layout.per_index and layout.per_index.along == last:
-        layout = trace.without_per_index_axes(layout)
-    extra = matrix.ndim - 2
-    if any(isinstance(layout.dims[i], tuple) for i in range(max(0, last - 1 - extra), last - 1)):
-        raise Unfollowable("it multiplies units with a stack of matrices")
-    made = trace.new_axis(node, matrix.shape[-1])
-    trace.index_constant(node, 1, {extra: layout.dims[last], extra + 1: made})
-    dims = _batch(node, layout.dims[:-2], matrix.shape[:-2]) if extra else list(layout.dims[:-2])
+    stacked = matrix.ndim - 2
+    # One matrix reads all indices, so the units of all are one axis; in a stack every index of the
+    # leading dimensions has a matrix of its own, and which belongs to which is not followed.
+    if layout.per_index and (stacked or layout.per_index.along == last):
+        layout = context.axes.without_per_index_axes(layout)
+    over_stack = layout.dims[max(0, last - 1 - stacked) : max(0, last - 1)]
+    if any(isinstance(dim, tuple) for dim in over_stack):
+        raise Unfollowable(STACK_OF_MATRICES)
+    made = context.new_axis(node, matrix.shape[-1])
+    context.index_constant(node, 1, {stacked: layout.dims[last], stacked + 1: made})
+    if not stacked:
+        _note_product(context, node, layout, matrix)
+    batch = _broadcast_batch(layout.dims[:-2], matrix.shape[:-2])
     row = layout.dims[-2:-1]
-    if not extra:
-        read = layout.dims[last]
-        blocks = read if isinstance(read, tuple) else (Block(None, matrix.shape[0]),)
-        bias = _added_bias(trace, node, matrix.shape[1])
-        trace.products.append(
-            Product(key(node), 1, node.input[1], 0, 1, node.input[0], last, blocks, bias)
-        )
-    elif layout.per_index:
-        layout = trace.without_per_index_axes(layout)
-    trace.set_layout(node, Layout((*dims, *row, made), layout.per_index if not extra else None))
+    context.set_layout(node, Layout((*batch, *row, made), layout.per_index))
 
 
-def _left(trace: Trace, node: NodeProto) -> None:
+def _note_product(
+    context: RuleContext, node: NodeProto, layout: Layout, matrix: np.ndarray
+) -> None:
+    """Notes an activation (..., K) times a constant matrix (K, N)."""
+    inputs, outputs = matrix.shape
+    product = Product(
+        node=key(node),
+        index=1,
+        matrix=node.input[1],
+        reads=0,
+        gives=1,
+        activation=node.input[0],
+        features=layout.rank - 1,
+        blocks=_read_blocks(layout.dims[-1], inputs),
+        bias=_added_bias(context, node, outputs),
+    )
+    context.findings.products.append(product)
+
+
+def _constant_times(context: RuleContext, node: NodeProto) -> None:
     """A constant (M, K) times an activation (..., K, N)."""
-    layout, matrix = (
-        trace.without_per_index_axes(trace.require_layout(node, 1)),
-        trace.parts.constants[node.input[0]],
-    )
+    layout, matrix = context.plain_layout(node, 1), context.constant(node.input[0])
     if matrix.ndim > 2:
-        raise Unfollowable("it multiplies units with a stack of matrices")
+        raise Unfollowable(STACK_OF_MATRICES)
+    # A vector (K) is a matrix of one column that is left out again.
     read = max(layout.rank - 2, 0)
-    made = trace.new_axis(node, matrix.shape[0])
-    trace.index_constant(node, 0, {0: made, 1: layout.dims[read]})
-    dim = layout.dims[read]
-    blocks = dim if isinstance(dim, tuple) else (Block(None, matrix.shape[1]),)
-    trace.products.append(Product(key(node), 0, node.input[0], 1, 0, node.input[1], read, blocks))
-    trace.set_layout(node, layout.with_dim(read, made))
-
-
-def _both(trace: Trace, node: NodeProto) -> None:
-    """Two activations; a vector on either side is a matrix of one row or column that is left out again."""
-    one, other = (
-        trace.without_per_index_axes(trace.require_layout(node, index)) for index in (0, 1)
+    made = context.new_axis(node, matrix.shape[0])
+    context.index_constant(node, 0, {0: made, 1: layout.dims[read]})
+    product = Product(
+        node=key(node),
+        index=0,
+        matrix=node.input[0],
+        reads=1,
+        gives=0,
+        activation=node.input[1],
+        features=read,
+        blocks=_read_blocks(layout.dims[read], matrix.shape[1]),
     )
+    context.findings.products.append(product)
+    context.set_layout(node, layout.with_dim(read, made))
+
+
+def _two_activations(context: RuleContext, node: NodeProto) -> None:
+    """Two activations (..., M, K) and (..., K, N).
+
+    A vector on either side is a matrix of one row or column that is left out again.
+    """
+    one, other = context.plain_layout(node, 0), context.plain_layout(node, 1)
     if not one.axes() and not other.axes():
-        trace.set_layout(node, trace.default(node.output[0]))
+        context.set_default_layout(node)
         return
-    contracted = (one.rank - 1, max(other.rank - 2, 0))
-    _contract(trace, node, one.dims[contracted[0]], other.dims[contracted[1]], contracted)
+    _contract(context, node, (one, one.rank - 1), (other, max(other.rank - 2, 0)))
+    batch = _united_batch(context, one.dims[:-2], other.dims[:-2])
     rows = one.dims[-2:-1]
     columns = other.dims[-1:] if other.rank > 1 else ()
-    batch, second = one.dims[:-2], other.dims[:-2]
-    rank = max(len(batch), len(second))
-    first_batch = (*(1,) * (rank - len(batch)), *batch)
-    other_batch = (*(1,) * (rank - len(second)), *second)
+    made = Layout((*batch, *rows, *columns))
+    # A row or column of a removed unit is zero, and stays so whatever it is multiplied with.
+    context.set_layout(node, made.marked(node.output[0], zero_preserving=True))
+
+
+def _united_batch(context: RuleContext, one: tuple[Dim, ...], other: tuple[Dim, ...]) -> list[Dim]:
+    """Leading dimensions of a product of two activations, with units on both sides united."""
     dims: list[Dim] = []
-    for here, there in zip(first_batch, other_batch, strict=True):
+    for here, there in _broadcast_pairs(one, other):
         if isinstance(here, tuple) and isinstance(there, tuple):
-            trace.unite(here, there)
-        elif (isinstance(here, tuple) and there != 1) or (isinstance(there, tuple) and here != 1):
-            raise Unfollowable("it multiplies units with a stack of matrices")
+            context.axes.unite(here, there)
+        elif _meets_several(here, there) or _meets_several(there, here):
+            raise Unfollowable(STACK_OF_MATRICES)
         dims.append(there if here == 1 else here)
-    made = Layout((*dims, *rows, *columns))
-    # A row or column of a silent unit stays zero, whatever it is multiplied with.
-    trace.set_layout(node, made.marked(node.output[0], zero_preserving=True))
+    return dims
+
+
+def _meets_several(dim: Dim, other: Dim) -> bool:
+    """Whether units meet as many numbers that are no units."""
+    return isinstance(dim, tuple) and other != 1
 
 
 def _contract(
-    trace: Trace, node: NodeProto, here: Dim, there: Dim, places: tuple[int, int]
+    context: RuleContext, node: NodeProto, one: tuple[Layout, int], other: tuple[Layout, int]
 ) -> None:
-    """Joins the axes over which two activations are multiplied and summed."""
-    if not isinstance(here, tuple) and not isinstance(there, tuple):
+    """Joins the axes over which two activations are multiplied and summed.
+
+    Args:
+        context: takes the edits.
+        node: the product.
+        one: the first, and the position of the dimension.
+        other: the second, and the position of the dimension.
+    """
+    sides = [layout.dims[position] for layout, position in (one, other)]
+    summed = [dim for dim in sides if isinstance(dim, tuple)]
+    if not summed:
         return
-    if isinstance(here, tuple) and isinstance(there, tuple):
-        here, there = trace.align_blocks([here, there])
-        trace.unite(here, there)
-        pairs = zip(here, there, strict=True)
-        quiet = all(a.zero_preserving or b.zero_preserving for a, b in pairs if a.axis is not None)
+    if len(summed) == 2:
+        summed = context.axes.align_blocks(summed)
+        context.axes.unite(summed[0], summed[1])
     else:
-        blocks: Blocks = here if isinstance(here, tuple) else there  # type: ignore[assignment]
-        index = 1 if isinstance(here, tuple) else 0
-        if trace.constant(node.input[index]):
-            trace.index_constant(node, index, {places[index]: blocks})
+        index = 1 if isinstance(sides[0], tuple) else 0
+        position = (one, other)[index][1]
+        if context.graph.is_constant(node.input[index]):
+            context.index_constant(node, index, {position: summed[0]})
         else:
-            trace.gate_input(node, index, places[index], (blocks,))
-        quiet = all(block.zero_preserving for block in blocks if block.axis is not None)
-    if not quiet:
-        raise Unfollowable("it sums over units that would still say something when silent")
-    trace.summed += [dim for dim in (here, there) if isinstance(dim, tuple)]
+            context.gate_input(node, index, position, (summed[0],))
+    for same_place in zip(*summed, strict=True):
+        # One zero factor makes the term of a removed unit zero, as it is in the cut graph.
+        zero = any(block.zero_preserving for block in same_place)
+        if same_place[0].axis is not None and not zero:
+            raise Unfollowable(SUMS_NONZERO)
+    context.findings.summed += summed
 
 
-def _batch(node: NodeProto, dims: tuple[Dim, ...], shape: tuple[int, ...]) -> list[Dim]:
+def _broadcast_pairs(one: tuple[Dim, ...], other: tuple[Dim, ...]) -> list[tuple[Dim, Dim]]:
+    """Leading dimensions at the same places, the shorter ones with 1 in front."""
+    rank = max(len(one), len(other))
+    first = (*(1,) * (rank - len(one)), *one)
+    second = (*(1,) * (rank - len(other)), *other)
+    return list(zip(first, second, strict=True))
+
+
+def _broadcast_batch(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> list[Dim]:
     """Leading dimensions of a product with a stack of constant matrices."""
-    rank = max(len(dims), len(shape))
-    first, second = (*(1,) * (rank - len(dims)), *dims), (*(1,) * (rank - len(shape)), *shape)
-    return [there if here == 1 else here for here, there in zip(first, second, strict=True)]
+    return [there if here == 1 else here for here, there in _broadcast_pairs(dims, shape)]
 
 
-def _said(trace: Trace, node: NodeProto, made: Dim) -> Dim:
-    """What a Gemm's rows begin: not silent when one number is added to all of them."""
-    value = trace.value(given(node, 2)) if given(node, 2) else None
-    spread = (
-        value is not None and (value.ndim == 0 or value.shape[-1] != size(made)) and np.any(value)
-    )
-    return (
-        tuple(replace(b, zero_preserving=not spread) for b in made)
-        if isinstance(made, tuple)
-        else made
-    )
+def _gemm_output(context: RuleContext, node: NodeProto, made: Dim) -> Dim:
+    """What a Gemm's outputs begin: not zero when one number is added to all of them."""
+    value = context.graph.value(given(node, 2)) if given(node, 2) else None
+    if value is None or not isinstance(made, tuple):
+        return made
+    # A bias for each output goes with the output; one number for all is added to removed ones too.
+    for_each = value.ndim > 0 and value.shape[-1] == size(made)
+    zero = for_each or not np.any(value)
+    return tuple(replace(block, zero_preserving=zero) for block in made)
 
 
-def _gemm_bias(trace: Trace, node: NodeProto, made: Dim) -> tuple[str | None, float]:
+def _gemm_bias(context: RuleContext, node: NodeProto, made: Dim) -> tuple[str | None, float]:
     """C if it is one number for each output and nothing else's, and what it is multiplied with."""
     name = given(node, 2)
     if not name:
         return None, 1.0
-    if not trace.constant(name):
-        raise Unfollowable("what it adds is not a constant")
-    value = trace.parts.constants[name]
+    if not context.graph.is_constant(name):
+        raise Unfollowable(ADDED_NOT_CONSTANT)
+    value = context.constant(name)
     if value.ndim == 0 or value.shape[-1] != size(made):
         return None, 1.0
-    trace.index_constant(node, 2, {value.ndim - 1: made})
+    context.index_constant(node, 2, {value.ndim - 1: made})
     alpha, beta = get_float(node, "alpha", 1.0), get_float(node, "beta", 1.0)
-    alone = trace.readers[name] == 1 and value.size == size(made) and alpha and beta
-    return (name, beta / alpha) if alone else (None, 1.0)
+    # A bias may be repaired: not one with rows of its own, nor one that another node reads too.
+    alone = context.graph.readers[name] == 1 and value.size == size(made)
+    return (name, beta / alpha) if alone and alpha and beta else (None, 1.0)
 
 
-def _added_bias(trace: Trace, node: NodeProto, length: int) -> str | None:
-    """The constant of an Add behind a MatMul, if it is a bias: one number for each output and nothing else's."""
-    if trace.readers[node.output[0]] != 1:
+def _added_bias(context: RuleContext, node: NodeProto, length: int) -> str | None:
+    """The constant of an Add behind a MatMul, if it is a bias.
+
+    Args:
+        context: says who reads what.
+        node: the MatMul.
+        length: numbers of its output.
+
+    Returns:
+        Its name if it is one number for each output and nothing else reads it or the product.
+    """
+    made = node.output[0]
+    if context.graph.readers[made] != 1:
         return None
-    adds = [each for each in trace.consumers[node.output[0]] if each.op_type == "Add"]
+    readers = context.graph.consumers.get(made, ())
+    adds = [each for each in readers if each.op_type == "Add"]
     if len(adds) != 1:
         return None
-    other = next((name for name in adds[0].input if name != node.output[0]), "")
-    value = trace.value(other)
+    other = next((name for name in adds[0].input if name != made), "")
+    value = context.graph.value(other)
     if value is None or value.size != length or value.ndim == 0 or value.shape[-1] != length:
         return None
-    return other if trace.readers[other] == 1 else None
-
-
-RULES: dict[str, Rule] = {"MatMul": matmul, "Gemm": gemm, "Conv": conv}
+    return other if context.graph.readers[other] == 1 else None

@@ -4,6 +4,8 @@
 
 An initial state without units of its own, such as a graph's input, is let through in part; one that
 another layer made (a decoder that starts from its encoder's state) is of the same axis.
+
+Legend: T steps, D directions, B batch, H units, I inputs.
 """
 
 from __future__ import annotations
@@ -11,120 +13,185 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import get_int
-from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout
+from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout, PerIndexAxes
 from isslim.compress.onnx.model.recurrent import C0, B, P, R, Recurrent, W, X, view
+from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
+from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
 from isslim.compress.onnx.trace.pool import PinReason
-from isslim.compress.onnx.trace.tracing import Trace
+from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.types import CONTRADICTIONS, Layer, Unfollowable
 
+BATCH_FIRST = "its layout is not 0"
+WEIGHTS_NOT_CONSTANT = "its weights are not constants of the graph"
+WEIGHTS_DO_NOT_FIT = "its weights are not of the shapes that its number of units asks for"
+INPUT_RANK = "it reads a tensor that has not three dimensions"
+STATE_LIES_OTHERWISE = "an initial state lies in a way that is not followed"
 
-def recurrent(trace: Trace, node: NodeProto) -> None:
-    """LSTM, GRU and RNN."""
+
+@rule(
+    *("LSTM", "GRU", "RNN"),
+    obstacles=(
+        BATCH_FIRST,
+        WEIGHTS_NOT_CONSTANT,
+        WEIGHTS_DO_NOT_FIT,
+        INPUT_RANK,
+        STATE_LIES_OTHERWISE,
+        PARTS_DIFFER,
+        OTHER_SIZE,
+    ),
+)
+def recurrent(context: RuleContext, node: NodeProto) -> None:
+    """An axis of units begins for each direction; units that come in end in the input weights."""
     seen = view(node)
     if seen is None:
         raise Unfollowable("it is not understood")
-    axes = tuple(
-        trace.pool.new(f"units:{seen.name}.{direction}", seen.units, recurrent=True)
-        for direction in seen.directions
-    )
+    axes = []
+    for direction in seen.directions:
+        name = f"units:{seen.name}.{direction}"
+        axes.append(context.pool.new(name, seen.units, recurrent=True))
     try:
-        _layer(trace, seen, axes)
+        layout = _required_input(context, seen)
+        _note_layer(context, seen, tuple(axes), layout)
+        _lay_out(context, seen, tuple(axes), layout)
     except (Unfollowable, *CONTRADICTIONS) as obstacle:
+        # The walk leaves alone what comes in; these axes have come out of nothing yet.
+        reason = PinReason(f"at {node.op_type} '{seen.name}': {obstacle}")
         for axis in axes:
-            trace.pool.pin(axis, PinReason(f"at {node.op_type} '{seen.name}': {obstacle}"))
+            context.pool.pin(axis, reason)
         raise
 
 
-def _layer(trace: Trace, seen: Recurrent, axes: tuple[int, ...]) -> None:
-    node, layout = seen.node, trace.without_per_index_axes(trace.require_layout(seen.node, X))
-    if get_int(node, "layout", 0):
-        raise Unfollowable("its layout is not 0")
-    if not all(trace.constant(name) for name in map(seen.given, (W, R, B, P)) if name):
-        raise Unfollowable("its weights are not constants of the graph")
-    if not _fits(trace, seen):
-        raise Unfollowable("its weights are not of the shapes that its number of units asks for")
+def _required_input(context: RuleContext, seen: Recurrent) -> Layout:
+    """The layout (T, B, I) of what a layer reads.
+
+    Raises:
+        Unfollowable: where the layer is of a form that is not understood.
+    """
+    layout = context.plain_layout(seen.node, X)
+    if get_int(seen.node, "layout", 0):
+        raise Unfollowable(BATCH_FIRST)
+    weights = filter(None, map(seen.given, (W, R, B, P)))
+    if not all(map(context.graph.is_constant, weights)):
+        raise Unfollowable(WEIGHTS_NOT_CONSTANT)
+    if not _weights_fit(context, seen):
+        raise Unfollowable(WEIGHTS_DO_NOT_FIT)
     if layout.rank != 3:
-        raise Unfollowable("it reads a tensor that has not three dimensions")
-    layout = trace.without_axes(
-        layout, {0, 1}, f"it stands where '{seen.name}' has its steps or its sequences", node
-    )
-    read = layout.dims[2]
-    width = trace.parts.constants[seen.given(W)].shape[2]
-    inputs = read if isinstance(read, tuple) else (Block(None, width),)
-    unsilent = seen.not_zero_preserving()
-    if unsilent is not None:
-        for axis in axes:
-            trace.pool.pin(
-                axis,
-                PinReason(
-                    f"{unsilent} of {node.op_type} '{seen.name}' gives more than zero at zero"
-                ),
-            )
-    trace.layers.append(Layer(seen, axes, inputs))
-    for index in seen.states:
-        if seen.given(index):
-            _initial(trace, seen, index, _blocks(seen, axes, cell=index == C0))
-    steps, batch = layout.dims[:2]
-    own, cells = _blocks(seen, axes), _blocks(seen, axes, cell=True)
-    many: list[Dim] = [steps, len(axes), batch]
-    if seen.units < 2:
-        for output, known in enumerate(
-            (Layout((*many, 1)), Layout((len(axes), batch, 1)), Layout((len(axes), batch, 1)))
-        ):
-            trace.set_layout(node, known, output)
-        return
-    trace.set_layout(node, trace.with_per_index_axes(Layout((*many, own[0])), 1, 3, own), 0)
-    for output, options in ((1, own), (2, cells)):
-        trace.set_layout(
-            node,
-            trace.with_per_index_axes(Layout((len(axes), batch, options[0])), 0, 2, options),
-            output,
-        )
+        raise Unfollowable(INPUT_RANK)
+    # Units as steps or sequences could be removed only with the answers for them.
+    text = f"it stands where '{seen.name}' has its steps or its sequences"
+    return context.without_axes(layout, {0, 1}, text, seen.node)
 
 
-def _fits(trace: Trace, seen: Recurrent) -> bool:
+def _weights_fit(context: RuleContext, seen: Recurrent) -> bool:
     """Whether W, R, B and P are of the shapes that the operator asks for."""
     count, rows, units = len(seen.directions), seen.gates * seen.units, seen.units
-    shapes = {
-        index: trace.parts.constants[seen.given(index)].shape
-        for index in (W, R, B, P)
-        if seen.given(index)
-    }
-    width = shapes[W][-1] if shapes[W] else 0
-    expected = {
-        W: (count, rows, width),
+    width = context.constant(seen.given(W)).shape[-1:] or (0,)
+    expected: dict[int, tuple[int, ...]] = {
+        W: (count, rows, *width),
         R: (count, rows, units),
         B: (count, 2 * rows),
         P: (count, 3 * units),
     }
-    return (
-        units > 0 and width > 0 and all(shape == expected[index] for index, shape in shapes.items())
-    )
+    for index, shape in expected.items():
+        name = seen.given(index)
+        if name and context.constant(name).shape != shape:
+            return False
+    return units > 0 and width[0] > 0
 
 
-def _blocks(seen: Recurrent, axes: tuple[int, ...], *, cell: bool = False) -> tuple[Blocks, ...]:
-    """Per direction the dimension of its units."""
-    return tuple(
-        (Block(axis, seen.units, f"{seen.name}.{direction}{':cell' if cell else ''}", True),)
-        for axis, direction in zip(axes, seen.directions, strict=True)
-    )
+def _note_layer(
+    context: RuleContext, seen: Recurrent, axes: tuple[int, ...], layout: Layout
+) -> None:
+    """Notes a layer's weights and initial states.
 
-
-def _initial(trace: Trace, seen: Recurrent, index: int, options: tuple[Blocks, ...]) -> None:
-    """An initial state (D, B, H)."""
+    Args:
+        context: takes the notes.
+        seen: the layer.
+        axes: per direction.
+        layout: of its input.
+    """
+    nonzero = seen.not_zero_preserving()
+    if nonzero is not None:
+        # A unit whose weights are zero is not zero then, and no graph without it equals that.
+        kind = f"{nonzero} of {seen.node.op_type} '{seen.name}'"
+        for axis in axes:
+            context.pool.pin(axis, PinReason(f"{kind} gives more than zero at zero"))
+    read = layout.dims[2]
+    width = context.constant(seen.given(W)).shape[2]
+    inputs = read if isinstance(read, tuple) else (Block(None, width),)
+    context.findings.layers.append(Layer(seen, axes, inputs))
+    # A single unit is no axis in tensors: its dimension is a plain 1.
     if seen.units < 2:
         return
-    layout = trace.require_layout(seen.node, index)
+    for index in seen.states:
+        if seen.given(index):
+            _initial_state(context, seen, index, _units(seen, axes, cell=index == C0))
+
+
+def _lay_out(context: RuleContext, seen: Recurrent, axes: tuple[int, ...], layout: Layout) -> None:
+    """Lays out Y, Y_h and Y_c.
+
+    Args:
+        context: takes the layouts.
+        seen: the layer.
+        axes: per direction.
+        layout: of its input.
+    """
+    steps, batch = layout.dims[:2]
+    directions: Dim = len(axes)
+    outputs, cells = _units(seen, axes), _units(seen, axes, cell=True)
+    lead: list[Dim]
+    for index, lead, options in (
+        (0, [steps, directions, batch], outputs),
+        (1, [directions, batch], outputs),
+        (2, [directions, batch], cells),
+    ):
+        made = Layout((*lead, 1))
+        if seen.units > 1:
+            # Forward and backward units lie side by side, each direction with units of its own.
+            per_index = PerIndexAxes(len(lead) - 2, len(lead), options)
+            made = context.axes.with_per_index_axes(made, per_index)
+        context.set_layout(seen.node, made, index)
+
+
+def _units(seen: Recurrent, axes: tuple[int, ...], *, cell: bool = False) -> tuple[Blocks, ...]:
+    """Per direction the dimension of its units.
+
+    Args:
+        seen: the layer.
+        axes: per direction.
+        cell: whether of the cells, whose values are others than those of the outputs.
+    """
+    found = []
+    for axis, direction in zip(axes, seen.directions, strict=True):
+        source = f"{seen.name}.{direction}{':cell' if cell else ''}"
+        found.append((Block(axis, seen.units, source, True),))
+    return tuple(found)
+
+
+def _initial_state(
+    context: RuleContext, seen: Recurrent, index: int, options: tuple[Blocks, ...]
+) -> None:
+    """An initial state (D, B, H) is of the layer's own axes.
+
+    Args:
+        context: takes the edits.
+        seen: the layer.
+        index: of the input.
+        options: per direction the blocks of its units.
+    """
+    layout = context.require_layout(seen.node, index)
     if set(layout.labelled()) - {2}:
-        raise Unfollowable("an initial state lies in a way that is not followed")
-    dim = layout.dims[2]
-    if layout.per_index and (layout.per_index.by, layout.per_index.along) == (0, 2):
-        for one, other in zip(layout.per_index.options, options, strict=True):
-            trace.unite(one, other)
+        raise Unfollowable(STATE_LIES_OTHERWISE)
+    dim, per_index = layout.dims[2], layout.per_index
+    if per_index and (per_index.by, per_index.along) == (0, 2):
+        for one, other in zip(per_index.options, options, strict=True):
+            context.axes.unite(one, other)
     elif isinstance(dim, tuple):
         for option in options:
-            trace.unite(dim, option)
-    elif trace.constant(seen.given(index)) and len(options) == 1:
-        trace.index_constant(seen.node, index, {2: options[0]})
+            context.axes.unite(dim, option)
+    elif context.graph.is_constant(seen.given(index)) and len(options) == 1:
+        context.index_constant(seen.node, index, {2: options[0]})
     else:
-        trace.gate_input(seen.node, index, 2, options, by=0)
+        # A constant for two directions is gated too: its dimension has other units at each index.
+        context.gate_input(seen.node, index, 2, options, by=0)

@@ -10,154 +10,203 @@ from __future__ import annotations
 from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import get_int, get_ints
-from isslim.compress.onnx.model.layouts import Layout
+from isslim.compress.onnx.model.layouts import Layout, blocks_of
 from isslim.compress.onnx.model.split_model import given
-from isslim.compress.onnx.trace.tracing import Rule, Trace
+from isslim.compress.onnx.trace.context import RuleContext
+from isslim.compress.onnx.trace.rule import rule
+from isslim.compress.onnx.trace.rules.obstacles import NORMALISES_UNITS, SUMS_NONZERO
 from isslim.compress.onnx.trace.types import Unfollowable
+
+REDUCES_BY_DATA = "along which dimensions it reduces depends on the data"
+COMPARES_UNITS = "it reduces over the units in a way that counts them or compares them"
+WEIGHS_UNITS = "it weighs the units against one another"
+STATISTICS_OF_DATA = "it normalises with statistics of the data"
+SCALE_NOT_CONSTANT = "what it scales with is not a constant"
+POOLS_UNITS = "it pools over units"
+SUMS_BY_DATA = "along which dimension it sums depends on the data"
+SUMS_UNITS = "it sums the units one after the other"
 
 _SUMS = ("ReduceSum", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 _ZERO_OF_ZEROS = (*_SUMS, "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
-_OTHERS = ("ReduceLogSum", "ReduceLogSumExp")
 
 
-def reduction(trace: Trace, node: NodeProto) -> None:
-    """Sums, means and extremes."""
-    layout = trace.require_layout(node, 0)
-    as_input = trace.parts.opset >= (13 if node.op_type == "ReduceSum" else 18)
-    axes = trace.integers(node, 1) if as_input else get_ints(node, "axes")
-    if as_input and given(node, 1) and axes is None:
-        raise Unfollowable("along which dimensions it reduces depends on the data")
-    if not axes and as_input and get_int(node, "noop_with_empty_axes", 0):
-        trace.set_layout(node, layout)
+@rule(
+    *_ZERO_OF_ZEROS,
+    *("ReduceLogSum", "ReduceLogSumExp"),
+    obstacles=(REDUCES_BY_DATA, COMPARES_UNITS, SUMS_NONZERO),
+)
+def reduction(context: RuleContext, node: NodeProto) -> None:
+    """Sums, means and extremes along some dimensions; over units only sums."""
+    layout = context.require_layout(node, 0)
+    axes = _reduced_axes(context, node)
+    if axes is None:
+        context.set_layout(node, layout)
         return
-    gone = {axis % layout.rank for axis in axes} if axes else set(range(layout.rank))
-    if layout.per_index and gone & {layout.per_index.by, layout.per_index.along}:
-        layout = trace.without_per_index_axes(layout)
+    gone = {axis % layout.rank for axis in axes} or set(range(layout.rank))
+    layout = _apart_or_united(context, layout, gone)
     for position in gone & set(layout.labelled()):
-        _sum_only(trace, node, layout, position)
+        _sum_over_units(context, node, layout, position)
     layout = layout.marked(node.output[0], zero_preserving=node.op_type in _ZERO_OF_ZEROS)
     if get_int(node, "keepdims", 1) == 1:
         for position in gone:
             layout = layout.with_dim(position, 1)
-        trace.set_layout(node, layout)
     else:
-        trace.set_layout(
-            node, layout.moved([index for index in range(layout.rank) if index not in gone])
-        )
+        layout = layout.moved([index for index in range(layout.rank) if index not in gone])
+    context.set_layout(node, layout)
 
 
-def softmax(trace: Trace, node: NodeProto) -> None:
-    """Softmax and its kin; before opset 13 over all dimensions from `axis` on."""
-    layout = trace.require_layout(node, 0)
-    old = trace.parts.opset < 13
-    axis = get_int(node, "axis", 1 if old else -1) % layout.rank
-    over = set(range(axis, layout.rank)) if old else {axis}
-    _apart(trace, node, over, "it weighs the units against one another")
+def _reduced_axes(context: RuleContext, node: NodeProto) -> list[int] | None:
+    """Axes of a reduction: an attribute at first, an input since.
+
+    Returns:
+        An empty list for all; None for a reduction along none, which changes nothing.
+    """
+    since = 13 if node.op_type == "ReduceSum" else 18
+    if context.graph.opset < since:
+        return get_ints(node, "axes") or []
+    axes = context.graph.integers(node, 1)
+    if given(node, 1) and axes is None:
+        raise Unfollowable(REDUCES_BY_DATA)
+    if not axes and get_int(node, "noop_with_empty_axes", 0):
+        return None
+    return axes or []
 
 
-def layer_normalisation(trace: Trace, node: NodeProto) -> None:
-    """Scaled by the statistics of all dimensions from `axis` on."""
-    layout = trace.require_layout(node, 0)
+def _sum_over_units(context: RuleContext, node: NodeProto, layout: Layout, position: int) -> None:
+    """Notes a sum over units, if it is one, and if removed ones add nothing to it.
+
+    Raises:
+        Unfollowable: if not.
+    """
+    blocks = blocks_of(layout.dims[position])
+    if node.op_type not in (*_SUMS, "LpNormalization"):
+        raise Unfollowable(COMPARES_UNITS)
+    if not all(block.zero_preserving for block in blocks if block.axis is not None):
+        raise Unfollowable(SUMS_NONZERO)
+    # A norm only scales the units: without a reader behind it they are not read.
+    if node.op_type != "LpNormalization":
+        context.findings.summed.append(blocks)
+
+
+@rule("Softmax", "LogSoftmax", "Hardmax", obstacles=(WEIGHS_UNITS,))
+def softmax(context: RuleContext, node: NodeProto) -> None:
+    """Weighs numbers along a dimension without units; before opset 13 along all from `axis` on."""
+    rank = context.require_layout(node, 0).rank
+    old = context.graph.opset < 13
+    axis = get_int(node, "axis", 1 if old else -1) % rank
+    along = set(range(axis, rank)) if old else {axis}
+    _along_others(context, node, along, WEIGHS_UNITS)
+
+
+@rule("LayerNormalization", "RMSNormalization", obstacles=(NORMALISES_UNITS,))
+def layer_normalisation(context: RuleContext, node: NodeProto) -> None:
+    """Scaled by the statistics of all dimensions from `axis` on, none of them with units."""
+    rank = context.require_layout(node, 0).rank
+    axis = get_int(node, "axis", -1) % rank
+    _along_others(context, node, set(range(axis, rank)), NORMALISES_UNITS)
+
+
+@rule("LpNormalization", obstacles=(SUMS_NONZERO,))
+def norm(context: RuleContext, node: NodeProto) -> None:
+    """Scaled by a norm along one dimension: a sum, which is exact over units that are zero."""
+    layout = context.require_layout(node, 0)
     axis = get_int(node, "axis", -1) % layout.rank
-    _apart(trace, node, set(range(axis, layout.rank)), "it normalises over the units")
-
-
-def norm(trace: Trace, node: NodeProto) -> None:
-    """LpNormalization: a sum over one dimension, which is exact over silent units."""
-    layout = trace.require_layout(node, 0)
-    axis = get_int(node, "axis", -1) % layout.rank
-    if layout.per_index and axis in (layout.per_index.by, layout.per_index.along):
-        layout = trace.without_per_index_axes(layout)
+    layout = _apart_or_united(context, layout, {axis})
     if axis in layout.labelled():
-        _sum_only(trace, node, layout, axis)
-    trace.set_layout(node, layout.marked(node.output[0], zero_preserving=True))
+        _sum_over_units(context, node, layout, axis)
+    context.set_layout(node, layout.marked(node.output[0], zero_preserving=True))
 
 
-def batch_normalisation(trace: Trace, node: NodeProto) -> None:
+@rule("BatchNormalization", obstacles=(STATISTICS_OF_DATA,))
+def batch_normalisation(context: RuleContext, node: NodeProto) -> None:
     """Scaled by stored statistics, one set for each entry of dimension 1."""
-    layout = trace.without_per_index_axes(trace.require_layout(node, 0))
-    if layout.axes() and not all(trace.constant(name) for name in node.input[1:5]):
-        raise Unfollowable("it normalises with statistics of the data")
+    layout = context.plain_layout(node, 0)
+    if layout.axes() and not all(map(context.graph.is_constant, node.input[1:5])):
+        raise Unfollowable(STATISTICS_OF_DATA)
     if 1 in layout.labelled():
         for index in (1, 2, 3):
-            trace.index_constant(node, index, {0: layout.dims[1]})
-        trace.index_constant(node, 4, {0: layout.dims[1]}, rest=1.0)
-    only = set(layout.labelled()) <= {1}
-    trace.set_layout(node, layout.marked(node.output[0], zero_preserving=only))
+            context.index_constant(node, index, {0: layout.dims[1]})
+        # By the root of the variance is divided: 1 where nothing is left.
+        context.index_constant(node, 4, {0: layout.dims[1]}, rest=1.0)
+    context.set_layout(node, _scaled_each(node, layout))
 
 
-def instance_normalisation(trace: Trace, node: NodeProto) -> None:
-    """Scaled by the statistics of each entry of dimension 1 by itself, over all dimensions behind it."""
-    layout = trace.without_per_index_axes(trace.require_layout(node, 0))
+@rule("InstanceNormalization", obstacles=(NORMALISES_UNITS, SCALE_NOT_CONSTANT))
+def instance_normalisation(context: RuleContext, node: NodeProto) -> None:
+    """Scaled by the statistics of each entry of dimension 1, over all dimensions behind it."""
+    layout = context.plain_layout(node, 0)
     if set(layout.labelled()) - {0, 1}:
-        raise Unfollowable("it normalises over the units")
+        raise Unfollowable(NORMALISES_UNITS)
     if 1 in layout.labelled():
-        if not all(trace.constant(name) for name in node.input[1:3]):
-            raise Unfollowable("what it scales with is not a constant")
+        if not all(map(context.graph.is_constant, node.input[1:3])):
+            raise Unfollowable(SCALE_NOT_CONSTANT)
         for index in (1, 2):
-            trace.index_constant(node, index, {0: layout.dims[1]})
-    trace.set_layout(
-        node, layout.marked(node.output[0], zero_preserving=set(layout.labelled()) <= {1})
-    )
+            context.index_constant(node, index, {0: layout.dims[1]})
+    context.set_layout(node, _scaled_each(node, layout))
 
 
-def pooling(trace: Trace, node: NodeProto) -> None:
-    """Windows over dimensions from 2 on."""
-    layout = trace.without_per_index_axes(trace.require_layout(node, 0))
+def _scaled_each(node: NodeProto, layout: Layout) -> Layout:
+    """The output of a normalisation with a scale and a shift for each entry of dimension 1.
+
+    Units there have their own, zero for removed ones in the reference; units elsewhere share shifts
+    that make more than zero of it.
+    """
+    only = set(layout.labelled()) <= {1}
+    return layout.marked(node.output[0], zero_preserving=only)
+
+
+@rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", obstacles=(POOLS_UNITS,))
+def pooling(context: RuleContext, node: NodeProto) -> None:
+    """Windows over dimensions from 2 on, none of them with units."""
+    layout = context.plain_layout(node, 0)
     if max(layout.labelled(), default=0) > 1:
-        raise Unfollowable("it pools over units")
+        raise Unfollowable(POOLS_UNITS)
+    known = context.graph.default(node.output[0])
     for position in range(2, layout.rank):
-        known = trace.default(node.output[0])
-        layout = layout.with_dim(
-            position, known.dims[position] if known else f"?{node.output[0]}:{position}"
-        )
-    trace.set_layout(node, layout.marked(node.output[0], zero_preserving=True))
+        size = known.dims[position] if known else f"?{node.output[0]}:{position}"
+        layout = layout.with_dim(position, size)
+    context.set_layout(node, layout.marked(node.output[0], zero_preserving=True))
 
 
-def cumulative(trace: Trace, node: NodeProto) -> None:
-    """Running sums along one dimension."""
-    layout, axis = trace.require_layout(node, 0), trace.integers(node, 1)
+@rule("CumSum", obstacles=(SUMS_BY_DATA, SUMS_UNITS))
+def cumulative(context: RuleContext, node: NodeProto) -> None:
+    """Running sums along one dimension without units."""
+    rank = context.require_layout(node, 0).rank
+    axis = context.graph.integers(node, 1)
     if axis is None:
-        raise Unfollowable("along which dimension it sums depends on the data")
-    _apart(
-        trace,
-        node,
-        {axis[0] % layout.rank},
-        "it sums the units one after the other",
-        zero_preserving=True,
-    )
+        raise Unfollowable(SUMS_BY_DATA)
+    _along_others(context, node, {axis[0] % rank}, SUMS_UNITS, zero_preserving=True)
 
 
-def _apart(
-    trace: Trace, node: NodeProto, over: set[int], text: str, *, zero_preserving: bool = False
+def _along_others(
+    context: RuleContext,
+    node: NodeProto,
+    along: set[int],
+    text: str,
+    *,
+    zero_preserving: bool = False,
 ) -> None:
-    """Lays the output out like the input, if the operator looks along none of its axes."""
-    layout = trace.require_layout(node, 0)
-    if layout.per_index and layout.per_index.by in over:
-        layout = trace.without_per_index_axes(layout)
-    if over & set(layout.labelled()):
+    """Lays the output out like the input, if the operator looks along none of its axes.
+
+    Args:
+        context: takes the layout.
+        node: the operator.
+        along: dimensions along which it looks.
+        text: why not along units.
+        zero_preserving: whether numbers that are all zero stay so.
+    """
+    layout = context.require_layout(node, 0)
+    # Along the units themselves nothing is united: it is an obstacle anyway.
+    if layout.per_index and layout.per_index.by in along:
+        layout = context.axes.without_per_index_axes(layout)
+    if along & set(layout.labelled()):
         raise Unfollowable(text)
-    trace.set_layout(node, layout.marked(node.output[0], zero_preserving=zero_preserving))
+    context.set_layout(node, layout.marked(node.output[0], zero_preserving=zero_preserving))
 
 
-def _sum_only(trace: Trace, node: NodeProto, layout: Layout, position: int) -> None:
-    dim = layout.dims[position]
-    blocks = dim if isinstance(dim, tuple) else ()
-    if node.op_type not in (*_SUMS, "LpNormalization"):
-        raise Unfollowable("it reduces over the units in a way that counts them or compares them")
-    if not all(block.zero_preserving for block in blocks if block.axis is not None):
-        raise Unfollowable("it sums over units that would still say something when silent")
-    if node.op_type != "LpNormalization":
-        trace.summed.append(blocks)
-
-
-RULES: dict[str, Rule] = {
-    **dict.fromkeys((*_ZERO_OF_ZEROS, *_OTHERS), reduction),
-    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), softmax),
-    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), layer_normalisation),
-    "LpNormalization": norm,
-    "BatchNormalization": batch_normalisation,
-    "InstanceNormalization": instance_normalisation,
-    **dict.fromkeys(("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"), pooling),
-    "CumSum": cumulative,
-}
+def _apart_or_united(context: RuleContext, layout: Layout, along: set[int]) -> Layout:
+    """The layout with one axis for all indices, where an operator looks along them or the units."""
+    per_index = layout.per_index
+    if per_index and along & {per_index.by, per_index.along}:
+        return context.axes.without_per_index_axes(layout)
+    return layout
