@@ -22,8 +22,8 @@ from rich.table import Table
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
+from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
-from isslim.runtime.latency import compare
 from isslim.runtime.opening import devices
 
 SPECS = {

@@ -42,7 +42,7 @@ from isslim.runtime.questions.answering import (
     encode_question,
     tokenize_question,
 )
-from isslim.runtime.registry import LoadedQuestionModel
+from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore

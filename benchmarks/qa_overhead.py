@@ -22,7 +22,7 @@ from benchmarks.loopback import PlainClient, paired, serving
 from benchmarks.reader import LETTERS, publish_reader, random_reader
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
-from isslim.runtime.registry import LoadedQuestionModel
+from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 

@@ -24,8 +24,8 @@ from benchmarks.loopback import PlainClient, paired, serving
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import score_batch
-from isslim.runtime.registry import LoadedLanguageModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore

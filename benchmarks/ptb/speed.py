@@ -25,9 +25,9 @@ from isslim.compress.commands.corpus_loading import read_corpus
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
 from isslim.compress.pruning import axes
+from isslim.runtime.language.latency import compare
 from isslim.runtime.language.scoring import perplexity
 from isslim.runtime.language.session import LanguageSession
-from isslim.runtime.latency import compare
 
 SHAPES = ((1, 1), (30, 1), (30, 10))
 """Steps and batch: streaming, a sentence, ten of them."""

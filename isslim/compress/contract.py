@@ -24,7 +24,7 @@ from isslim.compress.pruning.axes import Keep, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.network import Model
 from isslim.compress.training.trainer import Trainer
-from isslim.runtime.graphs.shapes import Shape
+from isslim.runtime.shape import Shape
 from isslim.types.inspection import LayerRecord
 from isslim.types.manifest import (
     PRIMARY_SHAPE,

@@ -1,6 +1,6 @@
 """An opened bundle ready to answer: its codec, and a session per variant and device, opened on demand and warmed.
 
-What is common to all bundles; `isslim/runtime/registry.py` has a class for each task.
+What is common to all bundles; each kind has a class of its own (`isslim/runtime/registry.py`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from isslim.runtime.errors import UnknownVariant
-from isslim.runtime.graphs.shapes import Shape
 from isslim.runtime.opening import OrtSession
+from isslim.runtime.shape import Shape
 from isslim.store.bundles import OpenBundle
 from isslim.types.manifest import LatencyRecord, Manifest, Task, VariantName, VariantRecord
 

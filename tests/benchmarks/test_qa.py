@@ -16,7 +16,7 @@ from rich.console import Console
 from benchmarks import qa
 from isslim.compress.kinds.questions.metrics import score
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
-from isslim.runtime.registry import LoadedQuestionModel
+from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from tests.compress.kinds.questions.models import trained_reader, world

@@ -14,8 +14,8 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.verification import verify_removal
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import perplexity, score_batch
-from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore

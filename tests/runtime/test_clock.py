@@ -18,8 +18,8 @@ from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime import clock
 from isslim.runtime.clock import BURST, Comparison, Timed, TimingPlan, interleave, ratio
+from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
-from isslim.runtime.latency import compare
 from isslim.runtime.time_sources import SystemTime
 
 

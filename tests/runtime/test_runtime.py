@@ -15,10 +15,10 @@ from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
 from isslim.runtime.language import scoring
+from isslim.runtime.language.latency import compare
 from isslim.runtime.language.scoring import next_log_probs, perplexity, score_batch, text_log_probs
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec, character_tokenizer, word_tokenizer
-from isslim.runtime.latency import compare
 from isslim.runtime.opening import devices
 from isslim.types.manifest import TextContract
 

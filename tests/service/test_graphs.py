@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from isslim.runtime.registry import LoadedGraph, load
+from isslim.runtime.graphs.model import LoadedGraph
+from isslim.runtime.registry import load
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore

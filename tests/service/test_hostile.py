@@ -21,8 +21,8 @@ from fastapi.testclient import TestClient
 
 from examples.demo import free_port
 from isslim.client.api import Client
-from isslim.runtime.graphs.shapes import Shape
-from isslim.runtime.registry import LoadedLanguageModel
+from isslim.runtime.language.model import LoadedLanguageModel
+from isslim.runtime.shape import Shape
 from isslim.service.main import create_app
 from isslim.service.problems import RequestError
 from isslim.service.serving.latency_cache import MAX_WAITING, LatencyCache

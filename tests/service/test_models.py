@@ -15,7 +15,7 @@ from rich.console import Console
 
 import isslim.service.serving.registry
 from isslim.client.show import models_table
-from isslim.runtime.registry import LoadedLanguageModel
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore, OpenBundle, seal

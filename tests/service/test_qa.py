@@ -9,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
-from isslim.runtime.registry import LoadedQuestionModel, load
+from isslim.runtime.questions.model import LoadedQuestionModel
+from isslim.runtime.registry import load
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import score_batch
-from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore

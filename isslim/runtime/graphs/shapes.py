@@ -1,4 +1,4 @@
-"""At which shape a model is timed; and a graph's recorded runs, chosen by their size or brought to another one.
+"""A graph's recorded runs, chosen by their size or brought to another one.
 
 What a dimension of a graph counts is known from its name alone, as exporters write it for
 dimensions that are free (`batch`, `steps`, `seq_len`, `time`). A recorded run is brought to other
@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays
-from isslim.types.manifest import PRIMARY_SHAPE
+from isslim.runtime.shape import Shape, Which
 
-Which = Literal["median", "smallest", "largest"]
-"""Of the recorded runs, by the number of entries of all inputs; the first is what is spoken of."""
 Role = Literal["steps", "batch"]
 
 _ROLES: dict[Role, re.Pattern[str]] = {
@@ -33,27 +31,8 @@ _LENGTHS = re.compile(r"len|size|steps", re.IGNORECASE)
 """Names of inputs that say how long sequences are."""
 
 
-class Shape(NamedTuple):
-    """What one timed run is to be.
-
-    Attributes:
-        steps: tokens of each sequence; None: the task's usual number, or as recorded.
-        batch: sequences side by side; None: one, or as recorded.
-        which: of a graph's recorded runs.
-    """
-
-    steps: int | None = None
-    batch: int | None = None
-    which: Which = "median"
-
-
-def usual_size(shape: Shape) -> tuple[int, int]:
-    """Steps and sequences of texts, the usual ones where none are asked for."""
-    return shape.steps or PRIMARY_SHAPE[0], shape.batch or PRIMARY_SHAPE[1]
-
-
 def runs_to_time(runs: Sequence[NamedArrays]) -> dict[Which, NamedArrays]:
-    """The runs to time: the median one, and the smallest and the largest where they are of another size.
+    """The median run, and the smallest and the largest where they are of another size.
 
     Args:
         runs: at least one.
@@ -98,7 +77,8 @@ def run_of_shape(
         kept = ", ".join(f"{which} ({_describe(run)})" for which, run in there.items())
         raise InputsRefused(
             [
-                f"no run of another size than the median one is kept as '{shape.which}'; there is: {kept}"
+                f"no run of another size than the median one is kept as '{shape.which}'; there is: "
+                f"{kept}"
             ]
         )
     run, words = there[shape.which], f"the {shape.which} {'random' if random else 'recorded'} run"
@@ -111,7 +91,12 @@ def run_of_shape(
 
 
 def sizes(ports: GraphInterface, run: NamedArrays) -> dict[Role, int]:
-    """How many steps and sequences a run has, as far as the names of the graph's dimensions tell."""
+    """How many steps and sequences a run has, as far as the names of the dimensions say it.
+
+    Args:
+        ports: of the graph.
+        run: one that the graph takes.
+    """
     found: dict[Role, int] = {}
     for role in get_args(Role):
         counted = {run[name].shape[axis] for name, axis, _ in _free(ports, role)}
@@ -169,10 +154,14 @@ def _impossible(ports: GraphInterface, run: NamedArrays, role: Role) -> str:
         several = ", ".join(
             f"{run[name].shape[axis]} ('{size}' of '{name}')" for name, axis, size in free
         )
-        return f"several dimensions count {role}, of different sizes: {several}; leave `{role}` out to time the recorded run"
+        return (
+            f"several dimensions count {role}, of different sizes: {several}; leave `{role}` out "
+            "to time the recorded run"
+        )
     return (
-        f"no free dimension of the graph's inputs is named as one that counts {role}: {dims}; leave `{role}` out to time a "
-        f"recorded run ({_describe(run)}), or export the graph with free dimensions named `batch` and `steps`"
+        f"no free dimension of the graph's inputs is named as one that counts {role}: {dims}; leave "
+        f"`{role}` out to time a recorded run ({_describe(run)}), or export the graph with free "
+        "dimensions named `batch` and `steps`"
     )
 
 

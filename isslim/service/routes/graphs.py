@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from isslim.runtime.errors import InputsRefused
+from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.graphs.recorded_inputs import NamedArrays, read_runs
-from isslim.runtime.registry import LoadedGraph
 from isslim.service.context import AppContext, Context
 from isslim.service.parameters import ModelName, QueryDevice, QueryOutputs, QueryVariants
 from isslim.service.problems import RequestError

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from isslim.runtime.errors import DeviceUnavailable, InputsRefused
-from isslim.runtime.graphs.shapes import Shape, Which
 from isslim.runtime.opening import OrtSession, devices
-from isslim.runtime.registry import kind_of
+from isslim.runtime.registry import class_of
+from isslim.runtime.shape import Shape, Which
 from isslim.service.context import AppContext, Context
 from isslim.service.parameters import ModelName
 from isslim.service.problems import RequestError
@@ -89,7 +89,7 @@ def _measure(context: AppContext, key: Key, *, named: bool) -> LatencyResponse:
     """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
     model_id, shape, threads, chosen = key
     bundle = context.models.bundles.open(model_id)
-    kind = kind_of(bundle.manifest)
+    kind = class_of(bundle.manifest)
     if named and not kind_named(bundle.manifest.task).has_recorded_runs:
         raise InputsRefused(
             [

@@ -14,7 +14,7 @@ from isslim.runtime.questions.answering import (
     encode_question,
     tokenize_question,
 )
-from isslim.runtime.registry import LoadedQuestionModel
+from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.service.context import AppContext, context_of
 from isslim.service.problems import RequestError
 from isslim.service.serving.executor import RunLabels

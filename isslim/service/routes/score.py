@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import SequenceScore, score_batch
 from isslim.runtime.language.text import TextCodec
-from isslim.runtime.registry import LoadedLanguageModel
 from isslim.service.context import AppContext, context_of
 from isslim.service.problems import RequestError
 from isslim.service.serving.executor import RunLabels

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from isslim.runtime.graphs.shapes import Shape
+from isslim.runtime.shape import Shape
 from isslim.service.problems import RequestError
 from isslim.types.schemas.models import LatencyResponse
 

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from isslim.runtime.bundle import LoadedModel
+from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.runtime.opening import OrtSession
-from isslim.runtime.registry import LoadedGraph, kind_of, load
+from isslim.runtime.registry import class_of, load
 from isslim.service.problems import RequestError
 from isslim.service.serving.executor import load_outside_run
 from isslim.store.bundles import BundleStore
@@ -143,7 +144,7 @@ class ModelRegistry:
                 with self._lock:
                     self._loaded.pop(bundle_id, None)
                 raise
-            if not issubclass(kind_of(bundle.manifest), kind):
+            if not issubclass(class_of(bundle.manifest), kind):
                 task = bundle.manifest.task
                 raise RequestError(
                     "wrong-task",

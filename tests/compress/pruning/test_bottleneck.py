@@ -26,9 +26,9 @@ from isslim.compress.kinds.language.verification import verify_graph
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.ranking import prune, rank_components, remaining
 from isslim.compress.pruning.rotation import linear_axes, rotate, rotated_moments
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import perplexity
 from isslim.runtime.language.session import LanguageSession
-from isslim.runtime.registry import LoadedLanguageModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe

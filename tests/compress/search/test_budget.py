@@ -14,7 +14,7 @@ from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts, sample
 from isslim.compress.measurement.measure import measure
 from isslim.compress.pruning import axes
-from isslim.runtime.registry import LoadedLanguageModel
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe

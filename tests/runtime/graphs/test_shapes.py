@@ -9,7 +9,8 @@ import pytest
 
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays
-from isslim.runtime.graphs.shapes import Shape, run_of_shape, runs_to_time, sizes
+from isslim.runtime.graphs.shapes import run_of_shape, runs_to_time, sizes
+from isslim.runtime.shape import Shape
 
 
 def ports(**inputs: list[int | str | None]) -> GraphInterface:

@@ -9,7 +9,7 @@ import pytest
 
 from isslim.runtime.clock import BURST, interleave
 from isslim.runtime.errors import TextRefused, UnknownVariant
-from isslim.runtime.latency import compare_questions
+from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.questions.answering import (
     answer,
     encode_question,
@@ -17,8 +17,10 @@ from isslim.runtime.questions.answering import (
     tokenize_question,
     window_starts,
 )
+from isslim.runtime.questions.latency import compare_questions
+from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.runtime.questions.session import QuestionSession, TokenBatch
-from isslim.runtime.registry import LoadedLanguageModel, LoadedQuestionModel, load
+from isslim.runtime.registry import load
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
 from tests.reader import WORDS, publish

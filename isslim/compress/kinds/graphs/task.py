@@ -46,9 +46,10 @@ from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.runtime.errors import GraphRefused, InputsRefused
+from isslim.runtime.graphs.latency import compare_graphs
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, NamedArrays, write_runs
-from isslim.runtime.graphs.shapes import Shape, run_of_shape, runs_to_time
-from isslim.runtime.latency import compare_graphs
+from isslim.runtime.graphs.shapes import run_of_shape, runs_to_time
+from isslim.runtime.shape import Shape
 from isslim.settings.worker import Evaluations
 from isslim.types.inspection import LayerRecord
 from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task

@@ -28,8 +28,8 @@ from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.axes import Keep, NetworkAxes
+from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
-from isslim.runtime.latency import compare
 from isslim.types.manifest import PRIMARY_SHAPE
 
 SHARES = (0.75, 0.5, 0.25)

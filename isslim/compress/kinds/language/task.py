@@ -32,11 +32,11 @@ from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import rise_of_perplexity
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import Pieces, spread_pieces
-from isslim.runtime.graphs.shapes import Shape, usual_size
 from isslim.runtime.language import scoring
+from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
-from isslim.runtime.latency import compare
+from isslim.runtime.shape import Shape, usual_size
 from isslim.store.artifacts import sha256_of
 from isslim.types.manifest import (
     PRIMARY_SHAPE,

@@ -34,11 +34,11 @@ from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import fall_of_mean
-from isslim.runtime.graphs.shapes import Shape, usual_size
-from isslim.runtime.latency import compare_questions
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
+from isslim.runtime.questions.latency import compare_questions
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession, TokenBatch
+from isslim.runtime.shape import Shape, usual_size
 from isslim.store.artifacts import sha256_of
 from isslim.types.manifest import (
     CheckRecord,

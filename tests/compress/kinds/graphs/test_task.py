@@ -29,9 +29,10 @@ from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.pruning.ranking import RemovalPlan, prune
 from isslim.compress.pruning.ranking import rank_components as ordered
 from isslim.compress.search.candidates import candidates
+from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, read_runs, write_runs
-from isslim.runtime.graphs.shapes import Shape
-from isslim.runtime.registry import LoadedGraph, load
+from isslim.runtime.registry import load
+from isslim.runtime.shape import Shape
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
 from isslim.types.arrays import dump_npz
