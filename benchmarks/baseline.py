@@ -49,7 +49,7 @@ def cache_folder() -> Path:
 def baseline(
     corpus: str, units: int = 400, layers: int = 2, recipe: TrainingPlan = RECIPE
 ) -> Baseline:
-    """The dense model of a corpus: loaded when it is cached, trained (with a line of progress) when not.
+    """The dense model of a corpus: loaded from the cache, or trained with a line of progress.
 
     Args:
         corpus: `ptb`, `gutenberg`, `pydoc` or a folder, see
@@ -78,7 +78,7 @@ def baseline(
 
 
 def _describe(recipe: TrainingPlan) -> dict[str, object]:
-    """The recipe as it is told apart: fields that came later count only where they differ from their default."""
+    """What names the recipe in the cache: fields added later count only where they are changed."""
     unchanged = {
         field.name for field in fields(recipe) if getattr(recipe, field.name) == field.default
     }

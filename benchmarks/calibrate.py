@@ -1,10 +1,12 @@
-"""What closed-form pruning costs in perplexity, against zeroing and magnitude, with and without a fine-tune.
+"""What closed-form pruning costs in perplexity, against zeroing and magnitude pruning.
 
-    python -m benchmarks.calibrate --corpus ptb [--json] [--units 400] [--epochs 10] [--minutes 10] [--shares 0.25 0.5 0.7]
-        [--tokens 20000]
+    python -m benchmarks.calibrate --corpus ptb [--json] [--units 400] [--epochs 10]
+        [--minutes 10] [--shares 0.25 0.5 0.7] [--tokens 20000]
 
-Trains (or loads the cached) dense model, removes a share of its LSTM units, and judges on the
-validation text:
+Writes a table, or one JSON object, to standard output; trained models are cached below `ISS_HOME`.
+
+Trains (or loads the cached) dense model, removes a share of its LSTM units, and measures
+perplexity on the validation text:
 
 - `zero`: the units that ours removes, removed without repair;
 - `magnitude`: the smallest group norms (layer by layer, the same share of each), removed without
@@ -90,9 +92,8 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return
-    table = Table(
-        title=f"{arguments.corpus}, LSTM {list(dense.network.spec.units)}: perplexity {original:.2f}"
-    )
+    sizes = list(dense.network.spec.units)
+    table = Table(title=f"{arguments.corpus}, LSTM {sizes}: perplexity {original:.2f}")
     for column in ("units removed", "method", "perplexity", "times the original"):
         table.add_column(column, justify="right")
     for row in rows:
@@ -109,7 +110,13 @@ def main() -> None:
 def closed_form(
     dense: Baseline, shares: list[float], tokens: int = CALIBRATION_TOKENS
 ) -> list[Row]:
-    """The rows that need no training."""
+    """The rows that need no training.
+
+    Args:
+        dense: the trained model and its texts.
+        shares: of all LSTM units, what is removed.
+        tokens: of calibration text.
+    """
     network = dense.network
     real = _learned(network, spread_pieces(dense.train, tokens))
     own = _learned(network, sample(network, dense.words.index("<eos>"), tokens, seed=1))
@@ -129,7 +136,13 @@ def closed_form(
 
 
 def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
-    """Distils the original into the pruned model, and quantizes the result."""
+    """Distils the original into the pruned model, and quantizes the result.
+
+    Args:
+        dense: the trained model and its texts.
+        share: of all LSTM units, what is removed.
+        minutes: of distillation.
+    """
     removal_plan = _learned(dense.network, spread_pieces(dense.train, CALIBRATION_TOKENS))
     pruned, tokens = _removed(removal_plan, share), len(dense.train)
     dropout = distilling_dropout(axes.parameters(pruned.declaration), tokens)
@@ -162,7 +175,7 @@ def _learned(network: LstmLanguageModel, tokens: torch.Tensor | Pieces) -> Remov
 
 
 def _removed(removal_plan: RemovalPlan, share: float) -> Pruned:
-    """Prunes a share of all LSTM units (the order never empties an axis, so it is a little shorter than all)."""
+    """Prunes a share of all LSTM units; the order of removal keeps one unit of every layer."""
     units = sum(
         size for axis, size in removal_plan.declaration.axes.items() if axis.startswith("units:")
     )

@@ -1,14 +1,18 @@
-"""What each int8 form costs in perplexity and takes in time: `python -m benchmarks.int8_forms [--json] [--models NAME ...]`.
+"""What each int8 form costs in perplexity and in time.
+
+    python -m benchmarks.int8_forms [--json] [--models NAME ...]
+
+Writes a table to standard output, or with `--json` what `benchmarks/records/int8_forms.json` holds.
 
 Trains (or loads the cached) small language models on `pydoc`: of characters and of words, tied and
-not, well trained, and learnt by heart, whose weights are large. Every form is written and judged
-through the runtime; times are CPU time of one thread, of forms taken in turn, as ratios to the
-first form (which a busy host does not change). The last columns are what
-`isslim.compress.measurement.int8_choice` chooses from a glance at the same text, and what that
+not, well trained, and overfitted on purpose, which makes weights large. Every form is written, and
+run by the runtime; times are CPU time of one thread, of forms taken in turn, as ratios to the first
+form (which a busy host does not change). The last columns are what
+`isslim.compress.measurement.int8_choice` chooses from a sample of the same text, and what that
 costs on all of it.
 
-A model that learnt a text by heart is judged on that text: on any other it knows nothing that int8
-could spoil.
+An overfitted model is evaluated on its training text: on any other it knows nothing that int8 could
+spoil.
 """
 
 from __future__ import annotations
@@ -64,7 +68,7 @@ class Model:
         plan: how it is trained.
         tied: whether the decoder is the embedding.
         dropout: while it is trained.
-        by_heart: judged on its training text.
+        by_heart: overfitted, and evaluated on its training text.
     """
 
     name: str
@@ -170,7 +174,12 @@ def main() -> None:
 
 
 def row_of(model: Model) -> dict[str, Any]:
-    """A model's figures: `rises` by form, `times` by shape (each form's, then float32's, as ratios to the first's)."""
+    """A model's figures.
+
+    Returns:
+        `rises` of perplexity by form; `times` by shape: each form's, then float32's, as ratios to
+        the first form's.
+    """
     network, tokens, words = trained(model)
     end, unknown = ("<eos>", "<unk>") if model.unit == "word" else ("\n", " ")
     contract = TextContract(
@@ -236,7 +245,11 @@ def _times(sessions: list[LanguageSession], steps: int, batch: int) -> list[floa
 
 
 def trained(model: Model) -> tuple[LstmLanguageModel, Tensor, list[str]]:
-    """The network (loaded when it is cached), the tokens it is judged on (int64, at most `EVALUATED_TOKENS`), and its words."""
+    """The network, trained where it is not cached.
+
+    Returns:
+        Network, the tokens it is evaluated on (int64, at most `EVALUATED_TOKENS`), and its words.
+    """
     corpus = load_corpus("pydoc")
     if model.unit == "character":
         words = sorted(set(corpus.train[: model.tokens]))[: model.vocabulary]

@@ -1,7 +1,11 @@
-"""Which learner should be the default: `python -m benchmarks.learners [--json] [--corpus pydoc] [--units 128] [--size 0.35]`.
+"""Which learner should be the default.
+
+    python -m benchmarks.learners [--json] [--corpus pydoc] [--units 128] [--size 0.35] [--scratch]
+
+Writes a table, or one JSON object, to standard output.
 
 The cached dense LSTM of a corpus is compressed by learn mode to one size, by every learner for as
-many epochs each, from the trained weights and (`--scratch`) from random ones. Judged by the
+many epochs each, from the trained weights and (`--scratch`) from random ones, and compared by the
 perplexity of the test text, which no learner has seen.
 """
 
@@ -99,7 +103,19 @@ def main() -> None:
 def train_with_learner(
     dense: Baseline, learner: str, start: str, size: float, epochs: float
 ) -> dict[str, Any]:
-    """One learner's row: `sizes` of the axes, `parameters`, `test_perplexity` (None: no such model was found), `seconds`."""
+    """One learner's row.
+
+    Args:
+        dense: the trained model and its texts.
+        learner: one of `LEARNERS`.
+        start: `uploaded` (the trained weights) or `scratch` (random ones).
+        size: the share of the parameters that is left.
+        epochs: of training, all rounds together.
+
+    Returns:
+        `sizes` of the axes, `parameters`, `test_perplexity` (None: no such model was found)
+        and `seconds`.
+    """
     recipe = Recipe.model_validate(
         {
             "mode": "learn",

@@ -1,8 +1,12 @@
-"""What a step of learning costs as units go: `python -m benchmarks.learning_time [--json] [--units 650] [--steps 6]`.
+"""How much cheaper a training step becomes as units are removed.
+
+    python -m benchmarks.learning_time [--json] [--units 650] [--steps 6]
+
+Writes a table, or one JSON object, to standard output.
 
 An LSTM language model of two layers, vocabulary 10,000, random weights and tokens, is trained with
 the original as teacher, as in the rounds of learn mode: whole, and with a quarter, half and three
-quarters of the units of every axis taken out. The sizes are interleaved round by round; medians.
+quarters of the units of every axis removed. The sizes are interleaved round by round; medians.
 """
 
 from __future__ import annotations
@@ -43,8 +47,9 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps({"rows": rows}) + "\n")
         return
+    threads = torch.get_num_threads()
     table = Table(
-        title=f"2 x {arguments.units} units, {BATCH} streams of {STEPS} steps, {torch.get_num_threads()} threads"
+        title=f"2 x {arguments.units} units, {BATCH} streams of {STEPS} steps, {threads} threads"
     )
     for column in ("units left", "embedding and units", "ms a step", "of the whole network's"):
         table.add_column(column, justify="right")
@@ -55,7 +60,16 @@ def main() -> None:
 
 
 def measured(units: int, steps: int) -> list[dict[str, Any]]:
-    """Per share of the units that is left `left`, `sizes`, the median `step_ms`, and its `share` of the whole network's."""
+    """Times training steps of the network at each size.
+
+    Args:
+        units: of each layer, and the embedding's width.
+        steps: of each round.
+
+    Returns:
+        Per share of the units that is `left`: `sizes`, the median `step_ms`, and its `share` of the
+        whole network's.
+    """
     torch.manual_seed(1)
     network = LstmLanguageModel(LstmSpec(VOCABULARY, units, (units, units))).eval()
     declaration = network.declaration()

@@ -1,9 +1,13 @@
-"""Latency at the paper's shapes through our own exporter and runtime: `python -m benchmarks.paper_shapes [--json]`.
+"""Latency at the paper's shapes through our own exporter and runtime.
+
+    python -m benchmarks.paper_shapes [--json] [--rounds N] [--device cuda]
+
+Writes a table, or one JSON object, to standard output.
 
 Vocabulary 10,000, embedding 1500, LSTMs of (1500, 1500) and of the paper's compressed (373, 315),
 random weights. The four variants are interleaved round by round; medians. One thread, and all
-threads of the machine; or, with `--device cuda`, on a GPU, where ONNX Runtime runs what int8
-changes on the CPU still.
+threads of the machine; or, with `--device cuda`, on a GPU, where ONNX Runtime still runs
+the int8 operators on the CPU.
 """
 
 from __future__ import annotations
@@ -93,7 +97,16 @@ def build(folder: Path) -> dict[str, Path]:
 def measure(
     paths: dict[str, Path], steps: int, batch: int, threads: int, rounds: int | None, device: str
 ) -> dict[str, float]:
-    """One row: medians of the four variants at one shape."""
+    """One row: medians of the four variants at one shape.
+
+    Args:
+        paths: the graphs by variant.
+        steps: T, tokens of a sequence.
+        batch: B, sequences of a run.
+        threads: of ONNX Runtime.
+        rounds: of the comparison; None: as many as fit a few seconds.
+        device: where the graphs run.
+    """
     sessions = {
         name: LanguageSession(path, threads=threads, device=device) for name, path in paths.items()
     }

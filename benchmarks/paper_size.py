@@ -1,9 +1,13 @@
-"""Time and peak memory of a whole compression of 66 million weights: `python -m benchmarks.paper_size [--json] [--graph]`.
+"""Time and peak memory of a whole compression of 66 million weights.
+
+    python -m benchmarks.paper_size [--json] [--graph]
+
+Writes a few lines, or one JSON object, to standard output.
 
 A model of the paper's size (2 x 1500, vocabulary 10,000; random weights) with a held-out text of
 10,000 tokens goes through the pipeline as an upload would, in a child process: calibration on its
 own text, export, verification, measurement. With `--graph` the upload is the same model as an ONNX
-graph without any input beside it.
+graph, without any recorded input.
 """
 
 from __future__ import annotations
@@ -95,7 +99,12 @@ def write_upload(folder: Path) -> None:
 
 
 def compress(folder: Path, *, graph: bool) -> None:
-    """The child: the pipeline as the worker runs it."""
+    """The child: the pipeline as the worker runs it.
+
+    Args:
+        folder: holds the upload, and takes the work and the result.
+        graph: whether the ONNX graph is the upload, not the weights.
+    """
     settings = StoreSettings(home=folder / "home")
     model = folder / ("model.onnx" if graph else "model.safetensors")
     upload = UploadStore(settings).save_file(model)

@@ -1,4 +1,4 @@
-"""Grey pictures of drawn words, as a reader of captchas gets them."""
+"""Grey pictures of random words, as a captcha reader gets them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Reading comprehension, compressed: `python -m benchmarks.qa [--json] [--falls 1 2 3] [--sizes 0.3 0.22]`.
+"""Reading comprehension, compressed.
+
+    python -m benchmarks.qa [--json] [--falls 1 2 3] [--sizes 0.3 0.22]
+
+Writes a table, or one JSON object, to standard output; caches model and bundles below `ISS_HOME`.
 
 Takes BiDAF as trained here on the SQuAD articles below `ISS_DATA` (trained first where it is not
 cached: hours, and a run that was stopped continues), compresses it by calibration within each of
@@ -8,8 +12,8 @@ and the median time of a question on real paragraphs, one by one, one thread, in
 bundles are cached; together they are the trade-off. `--json` puts the fastest that loses at most
 `WITHIN` points of F1 first.
 
-EM and F1 are those that the pipeline measured and wrote into the bundle, which is judged on the
-same questions through the same code; `--questions` answers so many anew. The F1 of the original is
+EM and F1 are those that the pipeline measured, on the same questions through the same code, and
+wrote into the bundle; `--questions` answers so many anew. The F1 of the original is
 not comparable with published ones: it has seen 18 % of the usual training questions.
 """
 
@@ -51,15 +55,15 @@ from isslim.types.manifest import VariantName
 from isslim.types.recipe import Budget, Recipe
 
 TRAINING = [
-    "--units", "100", "--dropout", "0.4", "--epochs", "27", "--batch", "60", "--rate", "1e-3", "--final-rate", "1e-4",
-    "--longest-context", "300",
+    "--units", "100", "--dropout", "0.4", "--epochs", "27", "--batch", "60",
+    "--rate", "1e-3", "--final-rate", "1e-4", "--longest-context", "300",
 ]  # fmt: skip
 TIMED = 60
 """Questions that are timed, spread over the set."""
 WITHIN = 1.0
 """Points of F1."""
 ALL = 1_000_000
-"""Held-out questions: as many as there are. A thousand tell F1 to no better than one point."""
+"""Held-out questions: as many as there are. A thousand give F1 to no better than one point."""
 
 Asked = list[tuple[Paragraph, Question]]
 
@@ -129,12 +133,17 @@ def reader() -> Path:
 
 
 def calibrating(fall: float) -> Recipe:
-    """In closed form within a fall of F1, judged on all held-out questions."""
+    """In closed form within a fall of F1, evaluated on all held-out questions."""
     return _recipe(f"bidaf-calibrate-{fall:g}", Budget(f1_fall=fall))
 
 
 def learning(size: float, epochs: float) -> Recipe:
-    """One cut to a share of the parameters, then so many epochs of distillation."""
+    """One cut, then distillation.
+
+    Args:
+        size: share of the parameters that is left.
+        epochs: of distillation.
+    """
     return _recipe(
         f"bidaf-learn-{size:g}", Budget(size_ratio=size), mode="learn", learn_epochs=epochs
     )
@@ -146,7 +155,7 @@ def _recipe(name: str, budget: Budget, **others: Any) -> Recipe:
 
 
 def best(curve: list[dict[str, Any]]) -> dict[str, Any]:
-    """The fastest model that loses at most `WITHIN`, or else the one that loses least; empty when there is none."""
+    """The fastest model that loses at most `WITHIN`, else the one that loses least, if any."""
     made = [point for point in curve if "original" in point]
     lost = {id(point): point["original"]["f1"] - point["compressed"]["f1"] for point in made}
     good = [point for point in made if lost[id(point)] <= WITHIN]
@@ -162,6 +171,10 @@ def best(curve: list[dict[str, Any]]) -> dict[str, Any]:
 
 def compressed(folder: Path, recipe: Recipe) -> LoadedQuestionModel:
     """The bundle of a recipe: found, or made by the pipeline.
+
+    Args:
+        folder: of the trained reader.
+        recipe: how it is compressed.
 
     Raises:
         BudgetNotMet: when no model keeps to its budget.
@@ -196,13 +209,19 @@ def compressed(folder: Path, recipe: Recipe) -> LoadedQuestionModel:
 
 
 def dev() -> Asked:
-    """The questions that both models are judged on."""
+    """The questions that both models are evaluated on."""
     paragraphs = read_squad(sorted((_data() / "squad-v1.1").glob("dev*")))
     return [(paragraph, question) for paragraph in paragraphs for question in paragraph.questions]
 
 
 def compared(model: LoadedQuestionModel, asked: Asked, most: int | None) -> dict[str, Any]:
-    """Original and the fastest compressed variant within the budget, side by side."""
+    """Original and the fastest compressed variant within the budget, side by side.
+
+    Args:
+        model: the opened bundle.
+        asked: all questions.
+        most: how many are answered anew for EM and F1; None: as the bundle has it.
+    """
     pruned: list[VariantName] = [
         v.name for v in model.manifest.variants if v.name.startswith("compressed")
     ]
@@ -219,8 +238,11 @@ def compared(model: LoadedQuestionModel, asked: Asked, most: int | None) -> dict
         weights = sum(part.parameters for part in model.record(name).parts if "LSTM" in part.name)
         median = float(np.median(times[name]))
         result[place] = {
-            "em": round(em, 2), "f1": round(f1, 2), "lstm_weights": weights, "median_ms": round(median, 3),
-        }  # fmt: skip
+            "em": round(em, 2),
+            "f1": round(f1, 2),
+            "lstm_weights": weights,
+            "median_ms": round(median, 3),
+        }
     result["compressed"]["variant"] = fastest
     result["questions"] = len(asked) if most is None else min(most, len(asked))
     return result
@@ -229,7 +251,13 @@ def compared(model: LoadedQuestionModel, asked: Asked, most: int | None) -> dict
 def timed(
     model: LoadedQuestionModel, names: list[VariantName], readings: list[EncodedQuestion]
 ) -> dict[VariantName, list[float]]:
-    """Milliseconds of each question by each variant, interleaved question by question, one thread."""
+    """Milliseconds of each question by each variant, question by question in turn, one thread.
+
+    Args:
+        model: the opened bundle.
+        names: of the variants.
+        readings: the encoded questions.
+    """
     sessions = {name: model.session(name) for name in names}
     times: dict[VariantName, list[float]] = {name: [] for name in names}
     for reading in readings:

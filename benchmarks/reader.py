@@ -1,4 +1,4 @@
-"""A published question-answering model of random weights: for benchmarks of time, and tests of what serves it.
+"""A published question-answering model of random weights, for benchmarks of time and for tests.
 
 Its answers mean nothing. Everything else is as in a bundle of the pipeline: graphs written,
 quantized and opened by the same code, and a codec with words, vectors and characters.
@@ -34,7 +34,13 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?!'-"
 
 
 def random_reader(spec: BidafSpec, seed: int, spread: float = 0.0) -> Bidaf:
-    """A network of random weights: a fresh one's, or normal of a standard deviation `spread`."""
+    """A network of random weights.
+
+    Args:
+        spec: its sizes.
+        seed: of the weights.
+        spread: standard deviation of all weights; 0: as a new network has them.
+    """
     torch.manual_seed(seed)
     network = Bidaf(spec).eval()
     if spread:

@@ -1,4 +1,8 @@
-"""Speech-like sound, made from nothing: voiced and unvoiced stretches of formants with pauses, in noise. 16 kHz, float32."""
+"""Synthetic speech-like sound: voiced and unvoiced stretches with pauses, in noise.
+
+Formant synthesis at 16 kHz, float32: what models of sound are recorded on where no recordings are
+given.
+"""
 
 from __future__ import annotations
 

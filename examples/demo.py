@@ -1,9 +1,9 @@
-"""The whole job on one page: `make demo`.
+"""The whole workflow on one page: `make demo`, or `python -m examples.demo`.
 
 Trains a small LSTM language model on the documentation inside this Python, starts the service and a
 worker, uploads the model to `POST /compress`, and scores texts with the original and the compressed
-model side by side. Everything lies in `demo/`; the trained model is kept there, so that a second
-run begins with the upload.
+model side by side. Everything is written to `demo/`; the trained model is kept there, so that a
+second run begins with the upload.
 """
 
 from __future__ import annotations
@@ -66,7 +66,12 @@ def main() -> int:
 
 
 def train_original(folder: Path, minutes: float) -> None:
-    """Trains the model that will be compressed and saves it as anybody would: weights and words."""
+    """Trains the model that will be compressed, and saves weights and words as anybody would.
+
+    Args:
+        folder: takes `model.pt`, `words.txt`, `calibration.txt` and `held-out.txt`.
+        minutes: of training.
+    """
     console.rule("1. a real model: an LSTM trained on Python's own documentation")
     corpus = load_corpus("pydoc")
     words = build_vocabulary(corpus.train, VOCABULARY)
@@ -77,7 +82,8 @@ def train_original(folder: Path, minutes: float) -> None:
         for text in (corpus.train, corpus.valid)
     )
     console.print(
-        f"{len(tokens):,} tokens, {len(words):,} words, two layers of {UNITS} units, {minutes:g} minutes"
+        f"{len(tokens):,} tokens, {len(words):,} words, two layers of {UNITS} units, "
+        f"{minutes:g} minutes"
     )
     network = LstmLanguageModel(LstmSpec(len(words), UNITS, (UNITS, UNITS)), dropout=0.2)
     network.initialise(0.1, torch.Generator().manual_seed(1))
@@ -110,7 +116,15 @@ def train_original(folder: Path, minutes: float) -> None:
 
 
 def compare(client: Client, folder: Path) -> int:
-    """Uploads, follows, and shows both versions side by side."""
+    """Uploads, follows the job, and shows both versions side by side.
+
+    Args:
+        client: of the service that was started.
+        folder: what `train_original` filled.
+
+    Returns:
+        The exit status.
+    """
     console.rule("2. POST /compress: at most 5 % more perplexity, as small as that allows")
     limit = time.monotonic() + 60
     while not client.ready():
@@ -134,7 +148,8 @@ def compare(client: Client, folder: Path) -> int:
     console.print(show.comparison_table(manifest))
     for check in manifest.checks:
         console.print(
-            f"proof: {check.name}: largest error {check.error:.1e} (tolerance {check.tolerance:.0e})"
+            f"proof: {check.name}: largest error {check.error:.1e} "
+            f"(tolerance {check.tolerance:.0e})"
         )
     console.rule("4. POST /score: the same texts by both")
     names = [variant.name for variant in manifest.variants]

@@ -119,7 +119,7 @@ def test_circle_between_folders_is_found(tmp_path: Path) -> None:
 
 
 def imported(path: Path) -> set[str]:
-    """The top-level packages that a module imports anywhere in its code, the standard library's aside."""
+    """The top-level packages that a module imports anywhere, without the standard library."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""The records as SVG: quality against work beside the published points, and validation epoch by epoch."""
+"""The records as SVG: perplexity against work beside published points, and training curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ MAX_PERPLEXITY = 200.0
 
 
 def plot_tradeoff(found: dict[str, Any], path: Path) -> None:
-    """Test perplexity against multiply-adds per token, one point per record; those that diverged are left out."""
+    """Test perplexity against multiply-adds per token, one point per record that did not diverge.
+
+    Args:
+        found: what `report.summary` returns.
+        path: of the SVG.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 4.4), layout="constrained")
         axes = figure.subplots()
@@ -62,7 +67,12 @@ def plot_tradeoff(found: dict[str, Any], path: Path) -> None:
 
 
 def plot_curves(files: list[Path], path: Path) -> None:
-    """Validation perplexity and units left, epoch by epoch, a line per record."""
+    """Validation perplexity and units left, epoch by epoch, a line per record.
+
+    Args:
+        files: the records.
+        path: of the SVG.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 5.6), layout="constrained")
         quality, left = figure.subplots(2, sharex=True, height_ratios=(2, 1))

@@ -1,10 +1,12 @@
-"""All records beside what the paper and its follow-ups report: `python -m benchmarks.ptb.report [--json] [--plots FOLDER]`.
+"""All records beside what the paper and its follow-ups report.
 
-Records are those of runs made here, and those in `benchmarks/records/ptb/` of runs that were not
-made again.
+    python -m benchmarks.ptb.report [--json] [--plots FOLDER]
 
-Under the table stands which way of making a network of a size was best, with the spread of its
-seeds.
+Writes a table, or one JSON object, to standard output, and with `--plots` two SVG files.
+
+Records are those of runs made here, and for runs that were not repeated here those in
+`benchmarks/records/ptb/`. Lines under the table compare the methods that reached the same size,
+with the spread of their seeds.
 
 With `--json` one object: `{"baseline": {"test_perplexity", "mult_adds"}, "rows": [{"method",
 "seed", "units", "test_perplexity", "mult_adds", "record"}]}`; the baseline is the record named by
@@ -61,14 +63,24 @@ def main() -> None:
 
 
 def records(output: Path, kept: Path) -> list[Path]:
-    """The record of every run: of this machine where there is one, else the kept one."""
+    """The record of every run: of this machine where there is one, else the kept one.
+
+    Args:
+        output: the folder of the runs made here.
+        kept: the folder of kept records.
+    """
     made = {path.parent.name: path for path in output.glob("*/record.json")}
     named = {path.stem: path for path in kept.glob("*.json")} | made
     return [named[name] for name in sorted(named)]
 
 
 def summary(files: list[Path], baseline: str) -> dict[str, Any]:
-    """Every record as a row, and the baseline's figures."""
+    """Every record as a row, and the baseline's figures.
+
+    Args:
+        files: the records.
+        baseline: the name of the configuration that the others are compared with.
+    """
     rows = []
     for path in files:
         record = json.loads(path.read_text())
@@ -112,7 +124,7 @@ def table(found: dict[str, Any]) -> Table:
 
 
 def verdicts(found: dict[str, Any]) -> list[str]:
-    """Per size that several configurations have: their mean perplexities, and plainly which one wins."""
+    """Per size that several configurations have: their mean perplexities, and which one wins."""
     sizes: dict[tuple[tuple[int, ...], int], dict[str, list[float]]] = {}
     for row in found["rows"]:
         if row["test_perplexity"] is not None:
@@ -131,9 +143,8 @@ def verdicts(found: dict[str, Any]) -> list[str]:
                 if clear
                 else f"{best} and {second} are within the spread of the seeds"
             )
-            lines.append(
-                f"Units {', '.join(map(str, units))}, {work:,} multiply-adds: {description}: {verdict}."
-            )
+            size = f"Units {', '.join(map(str, units))}, {work:,} multiply-adds"
+            lines.append(f"{size}: {description}: {verdict}.")
     return lines
 
 

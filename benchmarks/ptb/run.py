@@ -1,11 +1,13 @@
-"""Trains one configuration and writes its record: `python -m benchmarks.ptb.run medium [--seed 1]`.
+"""Trains one configuration and writes its record.
+
+    python -m benchmarks.ptb.run medium [--seed 1] [--corpus ptb]
 
 A configuration is a file of `configs/` (or any path). Its `method` is `dense`, `direct` (the sizes
 that a method found, dense, from scratch), `group_lasso` (the paper's learner; dead components are
 taken out at the end, by the paper's rule) or `cut` (another run's network, made smaller and trained
-on: see `start.py`). A GPU is used where there is one. Records, models and checkpoints lie in
-`benchmarks/output/ptb/<name>-<seed>/`; a run that was stopped goes on. The test text is scored as
-the paper does it: one stream, carried state, the weights of the last epoch unless the plan says
+on: see `start.py`). A GPU is used where there is one. Records, models and checkpoints are written
+to `benchmarks/output/ptb/<name>-<seed>/`; a run that was stopped continues. The test text is scored
+as the paper does it: one stream, carried state, the weights of the last epoch unless the plan says
 `best`.
 """
 
@@ -85,7 +87,14 @@ def run(
     output: Path,
     changed: Mapping[str, float] = MappingProxyType({}),
 ) -> Path:
-    """Trains a configuration, some fields of its plan changed, and returns the path of its record.
+    """Trains a configuration and returns the path of its record.
+
+    Args:
+        name: of the configuration, or its path.
+        seed: of the weights and of the order of the text.
+        corpus: as `load_corpus` takes it.
+        output: the folder of all runs.
+        changed: fields of the plan that replace the configuration's.
 
     Raises:
         ValueError: when the configuration's method is not known.
@@ -145,21 +154,32 @@ def run(
 def beginning(
     config: dict[str, Any], text: ReadCorpus, seed: int, output: Path
 ) -> tuple[LanguageModel | None, LanguageModel]:
-    """The teacher, if there is one, and the network that training begins with, on the processor."""
+    """The teacher, if there is one, and the network that training begins with.
+
+    Args:
+        config: the configuration.
+        text: vocabulary and tokens of the corpus.
+        seed: of weights that are drawn.
+        output: the folder of all runs.
+    """
     if config["method"] != "cut":
         return None, network_of(config, len(text.words), seed)
     start = Start(**config["start"])
     whole = trained_network(output, start.of, start.seed)
     first = cut(whole, start, output, text.train, Regularisation(**config["regularisation"]), seed)
-    _show(
-        0.0,
-        f"cut to {dict(first.declaration().axes)}: validation perplexity {perplexity_on_device(first, text.valid):.2f}",
-    )
+    found = perplexity_on_device(first, text.valid)
+    _show(0.0, f"cut to {dict(first.declaration().axes)}: validation perplexity {found:.2f}")
     return (whole if start.teacher else None), first
 
 
 def network_of(config: dict[str, Any], vocabulary: int, seed: int) -> LanguageModel:
-    """The untrained network of a configuration."""
+    """The untrained network of a configuration.
+
+    Args:
+        config: the configuration.
+        vocabulary: V, the number of words.
+        seed: of the weights.
+    """
     sizes = dict(config["network"])
     scale, kind = sizes.pop("initial_scale"), sizes.pop("architecture")
     spec = spec_of(kind, vocabulary, sizes.pop("embedding"), tuple(sizes.pop("units")), **sizes)

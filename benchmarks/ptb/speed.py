@@ -1,4 +1,8 @@
-"""How fast a compressed run is at its quality: `python -m benchmarks.ptb.speed medium-cut [--seed 1] [--json]`.
+"""How fast a compressed run is at its quality.
+
+    python -m benchmarks.ptb.speed medium-cut [--seed 1] [--json]
+
+Writes a table, or one JSON object, to standard output.
 
 Original and compressed run, in float32 and int8, as exported graphs in ONNX Runtime: the perplexity
 of the test text as one stream, and the time of a run beside the original's, interleaved, one
@@ -49,7 +53,17 @@ def main() -> None:
 
 
 def measured(config: str, seed: int, corpus: str, output: Path) -> dict[str, Any]:
-    """Per variant `perplexity`, `mult_adds`, and per shape the median `ms` and how many times `as_fast` as the original.
+    """Scores and times the variants of a trained run and of the run it was cut from.
+
+    Args:
+        config: name or path of the compressed configuration.
+        seed: of the run.
+        corpus: as `load_corpus` takes it.
+        output: the folder of all runs.
+
+    Returns:
+        Per variant `perplexity`, `mult_adds`, and per shape the median `ms` and how many times
+        `as_fast` as the original.
 
     Raises:
         FileNotFoundError: when one of the runs was not trained yet.
@@ -87,7 +101,8 @@ def table(found: dict[str, Any]) -> Table:
     """A row per variant."""
     shapes = [f"{steps} x {batch}" for steps, batch in SHAPES]
     shown = Table(
-        title=f"{found['config']}: median ms of steps x batch, one thread; in brackets how many times as fast"
+        title=f"{found['config']}: median ms of steps x batch, one thread; in brackets "
+        "how many times as fast"
     )
     for column in ("variant", "multiply-adds", "test perplexity", *shapes):
         shown.add_column(column, justify="left" if column == "variant" else "right")

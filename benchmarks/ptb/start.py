@@ -1,7 +1,7 @@
-"""Where a compressed configuration begins: another run's network, cut to a share of its multiply-adds.
+"""Where a compressed configuration begins: another run's network, cut to a share of its work.
 
 `[start]` of a configuration says `of` (the name of a run of this benchmark, trained before), `cut`
-and `mult_adds`:
+and `mult_adds` (the share of the multiply-adds per token that is left):
 
 - `calibrated`: structured optimal brain surgeon with repair, in closed form from the training text,
   as in `calibrate`;
@@ -10,7 +10,7 @@ and `mult_adds`:
 - `scratch`: weights are drawn anew, in the very sizes that `calibrated` finds: the paper's "direct
   design".
 
-With `teacher = true` the network is then trained to say what the whole one says, else on the text
+With `teacher = true` the network is then distilled from the whole one, else trained on the text
 alone.
 """
 
@@ -70,13 +70,19 @@ class Start:
 def trained_network(output: Path, name: str, seed: int) -> LanguageModel:
     """The network that a run left.
 
+    Args:
+        output: the folder of all runs.
+        name: of the run's configuration.
+        seed: of the run.
+
     Raises:
         FileNotFoundError: when it was not trained yet.
     """
     folder = output / f"{name}-{seed}"
     if not (folder / "record.json").exists():
         raise FileNotFoundError(
-            f"{folder} holds no trained run; first: python -m benchmarks.ptb.run {name} --seed {seed}"
+            f"{folder} holds no trained run; first: "
+            f"python -m benchmarks.ptb.run {name} --seed {seed}"
         )
     return read_model(folder / "model.safetensors", folder / "config.json").network
 
@@ -89,7 +95,9 @@ def cut(
     noise: Regularisation,
     seed: int,
 ) -> LanguageModel:
-    """The network that training begins with, on the processor. A calibrated cut is kept beside the run that it is of.
+    """The network that training begins with, on the CPU.
+
+    A calibrated cut is cached in the folder of the run that it was made from.
 
     Args:
         whole: the network of the run.
@@ -140,7 +148,10 @@ def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> P
 def _largest(
     whole: LanguageModel, sizes: Mapping[str, int], noise: Regularisation
 ) -> LanguageModel:
-    """Per axis the components of largest norm, biases outside, as many as `sizes` says; of a bottleneck singular values."""
+    """Per axis the `sizes[axis]` components of largest norm, without biases.
+
+    Of a bottleneck they are its largest singular values.
+    """
     arrays, declaration = whole.arrays(), whole.declaration()
     if bottleneck.AXIS in sizes:
         arrays, declaration = bottleneck.insert(arrays, declaration)

@@ -1,4 +1,4 @@
-"""The Penn Treebank runs on a small corpus: every configuration is sound, a run leaves its record, the report reads it."""
+"""The Penn Treebank runs on a small corpus: configurations, records, and the report on them."""
 
 from __future__ import annotations
 
@@ -136,7 +136,8 @@ def test_the_report_says_which_way_wins_at_a_size() -> None:
     ]
     (line,) = verdicts({"rows": rows})
     assert line == (
-        "Units 5, 7,000 multiply-adds: control 81.00, ours 82.20 (2 seeds, 82.00 to 82.40): control wins."
+        "Units 5, 7,000 multiply-adds: control 81.00, "
+        "ours 82.20 (2 seeds, 82.00 to 82.40): control wins."
     )
     rows[2] = row("control", 82.1)
     assert verdicts({"rows": rows})[0].endswith(

@@ -1,4 +1,4 @@
-"""The question-answering benchmark on a small reader of a made-up world: every figure is that of the variant it names."""
+"""The question-answering benchmark on a small reader: every figure is of the variant it names."""
 
 from __future__ import annotations
 
