@@ -34,7 +34,8 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.baseline import cache_folder
-from isslim.compress.export.quantize import FORMS, quantize
+from isslim.compress.export.int8_forms import FORMS
+from isslim.compress.export.quantize import quantize
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic
 
 from isslim.compress.errors import ModeUnavailable
-from isslim.compress.export.quantize import EightBit, Form
+from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes

@@ -1,4 +1,4 @@
-"""What exporters of all kinds share: a graph without its weights, and the names that tell its parts."""
+"""What exporters of all kinds share: a graph without its weights, and the versions it is of."""
 
 from __future__ import annotations
 
@@ -11,28 +11,8 @@ from torch import Tensor
 
 from isslim.compress.export.streaming import Floats
 
-OPSET = 18
-
-
-IR_VERSION = 9
-
-
-FLOAT32 = "float32"
-"""What the names of nodes begin with whose weights are never quantized (`quantize`)."""
-
-
-BOTTLENECK = "bottleneck"
-"""The layer before the decoder: its product and its matrix."""
-
-
-FLATTENING = "flattening"
-"""What the names of nodes begin with that are there because a Gemm is of two dimensions
-(`quantize`)."""
-
-
-DECODER, HIGHWAY = "decoder", "highway_layer"
-"""What the names of products with these parts' weights hold: by them `quantize` tells which parts
-took 8 bits."""
+OPSET, IR_VERSION = 18, 9
+"""Versions of the standard operators and of the file format that every exported graph is of."""
 
 
 @dataclass(frozen=True)
@@ -62,5 +42,11 @@ def array(parameter: Tensor) -> Floats:
 
 
 def port(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
-    """An input or output; a name in `shape` is a free dimension."""
+    """An input or output of a graph.
+
+    Args:
+        name: what it is called.
+        kind: its type, a `TensorProto.DataType`.
+        shape: per dimension its size, or a name where it is free.
+    """
     return helper.make_tensor_value_info(name, kind, shape)

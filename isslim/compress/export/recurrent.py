@@ -15,7 +15,7 @@ from isslim.compress.layers.recurrent import PARAMETERS
 
 @dataclass(frozen=True)
 class Operator:
-    """How a layer is said in ONNX.
+    """How a layer is written in ONNX.
 
     Attributes:
         name: the operator.
@@ -41,14 +41,22 @@ OPERATORS = {
 def layer_weights(
     layer: nn.Module, operator: Operator, suffix: str
 ) -> Iterator[tuple[str, Floats]]:
-    """A `RecurrentLayer`'s three tensors as its operator reads them; their names end with the suffix."""
+    """A `RecurrentLayer`'s three tensors as its operator reads them.
+
+    Args:
+        layer: a layer of H units and G gates that reads I inputs.
+        operator: what it is written as.
+        suffix: what the names of the tensors end with.
+
+    Yields:
+        Names with W (1, G H, I), R (1, G H, H) and B (1, 2 G H), float32.
+    """
     inward, across, *biases = (layer.get_parameter(name) for name in PARAMETERS)
-    yield f"input_weight_{suffix}", _in_onnx_order(inward, operator)[None]  # (1, G H, I)
-    yield f"recurrent_weight_{suffix}", _in_onnx_order(across, operator)[None]  # (1, G H, H)
-    yield (
-        f"bias_{suffix}",
-        np.concatenate([_in_onnx_order(bias, operator) for bias in biases])[None],
-    )  # (1, 2 G H)
+    yield f"input_weight_{suffix}", _in_onnx_order(inward, operator)[None]
+    yield f"recurrent_weight_{suffix}", _in_onnx_order(across, operator)[None]
+    # B is the bias of W, then that of R, each in the order of the gates.
+    both = [_in_onnx_order(bias, operator) for bias in biases]
+    yield f"bias_{suffix}", np.concatenate(both)[None]
 
 
 def _in_onnx_order(parameter: Tensor, operator: Operator) -> Floats:

@@ -1,4 +1,10 @@
-"""Writes an ONNX file tensor by tensor, so that a model of gigabytes needs the memory of its largest matrix only."""
+"""Writes an ONNX file tensor by tensor.
+
+A model of gigabytes then needs the memory of its largest matrix only, and not a second time that of
+all of them, as a ModelProto that holds them would.
+
+https://protobuf.dev/programming-guides/encoding/
+"""
 
 from __future__ import annotations
 
@@ -33,6 +39,8 @@ def write(
             measure.
     """
     graph = model.graph.SerializeToString()
+    # A field of variable length stands behind its length, so that must be known before the first
+    # tensor is asked for.
     size = len(graph) + sum(_initializer_size(name, array) for name, array in weights())
     model.ClearField("graph")
     file.write(model.SerializeToString())
@@ -40,6 +48,7 @@ def write(
     for name, array in weights():
         head = _tensor_head(name, array)
         file.write(_GRAPH_INITIALIZER + _varint(len(head) + array.nbytes) + head)
+        # ONNX's raw data is little-endian, whatever this processor is.
         file.write(np.ascontiguousarray(array, dtype="<f4").data)
 
 
@@ -55,7 +64,7 @@ def _tensor_head(name: str, array: Floats) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Protobuf's base-128 number: seven bits a byte, the lowest first, the high bit says that more follow."""
+    """Protobuf's base-128 number: seven bits a byte, lowest first; the high bit: more follow."""
     groups = bytearray()
     while value > 127:
         groups.append(value & 127 | 128)

@@ -29,6 +29,7 @@ def write_graph(drawing: GraphBlueprint, path: Path) -> None:
     Ensures:
         The memory taken beside the network is that of one tensor.
     """
+    # A reader of `path` never sees half a file, and a writer that dies leaves the old one.
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
@@ -48,5 +49,6 @@ def check_size(network: nn.Module) -> None:
     if size_bytes > MAX_BYTES:
         raise TooLargeToExport(
             f"the weights take {size_bytes:,} bytes in float32; one ONNX file holds {MAX_BYTES:,}. "
-            "Upload a model of fewer parameters: a smaller vocabulary or a tied decoder saves the most"
+            "Upload a model of fewer parameters: a smaller vocabulary or a tied decoder saves the "
+            "most"
         )

@@ -18,16 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from isslim.compress.contract import ModelTask
-from isslim.compress.export.quantize import (
-    EMBEDDING,
-    FORMS,
-    HIGHWAYS,
-    PRODUCTS,
-    RECURRENT,
-    SOFTMAX,
-    EightBit,
-    Form,
-)
+from isslim.compress.export.int8_forms import FORMS, EightBit, Form, Part
 from isslim.compress.pruning.network import Model
 from isslim.types.kinds.registry import kind_named
 
@@ -38,7 +29,9 @@ TOO_MUCH = 2 / 5
 AS_GOOD = 2.0
 """Short of that, a form that costs up to so many times what the best one does is taken for the time
 that it saves."""
-_CHEAPEST_TO_KEEP = (EMBEDDING, HIGHWAYS, SOFTMAX, PRODUCTS, RECURRENT)
+_CHEAPEST_TO_KEEP = (
+    Part.EMBEDDING, Part.HIGHWAYS, Part.SOFTMAX, Part.PRODUCTS, Part.RECURRENT,
+)  # fmt: skip
 """A table in float32 takes no more time, only memory; recurrent layers take the most time."""
 
 Option = TypeVar("Option")
@@ -112,7 +105,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
             others = (tried(form) for form in FORMS[1:] if _differs(form, there))
             best = choose_form(chain([first], others), budget, lambda each: each.cost)
             if best.cost > TOO_MUCH * budget and len(there) > 1:
-                kept = [part for part in there if part != RECURRENT or best.cost > budget]
+                kept = [part for part in there if part != Part.RECURRENT or best.cost > budget]
                 milder = (tried(replace(FORMS[-1], kept=frozenset({part}))) for part in kept)
                 best = next((each for each in milder if each.cost <= TOO_MUCH * budget), best)
         if not best.eight_bit.parts:
@@ -121,10 +114,10 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         return Int8Choice(best.form, best.eight_bit)
 
 
-def _differs(form: Form, there: list[str]) -> bool:
+def _differs(form: Form, there: list[Part]) -> bool:
     """Whether a form is another than those before it in `FORMS`, for a graph that has these parts."""
-    products = bool({HIGHWAYS, SOFTMAX, PRODUCTS} & set(there))
-    return form.recurrent <= (RECURRENT in there) and form.products <= products
+    products = bool({Part.HIGHWAYS, Part.SOFTMAX, Part.PRODUCTS} & set(there))
+    return form.recurrent <= (Part.RECURRENT in there) and form.products <= products
 
 
 def choose_form(forms: Iterable[Option], budget: float, cost: Callable[[Option], float]) -> Option:

@@ -1,4 +1,4 @@
-"""What eight bits do to weights: products that never saturate, one scale or many, the spreading, and which parts take them."""
+"""Whole int8 files: products that never saturate, one scale or many, and which parts take them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,16 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from isslim.compress.export.quantize import (
-    FORMS,
-    QUANTIZED_LSTM,
-    Form,
-    _part_of_ours,
-    _Rewriting,
-    eight_bits,
-    quantize,
-    quantize_graph,
-)
+from isslim.compress.export.int8_forms import FORMS, Form
+from isslim.compress.export.int8_nodes import QUANTIZED_LSTM
+from isslim.compress.export.quantize import quantize, quantize_graph
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.compress.onnx.model.split_model import merge_constants, split_constants
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.runtime.language.scoring import score_batch
 from isslim.runtime.language.session import LanguageSession
+from tests.compress.export.test_int8_weights import saturating
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 
 V, K = 60, 12
@@ -47,18 +40,6 @@ def held(path: Path) -> dict[str, np.ndarray]:
     return {
         tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer
     }
-
-
-def saturating(activations: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(K,) unsigned by (K, N) signed bytes as processors without VNNI multiply: neighbours added in 16 bits (vpmaddubsw)."""
-    total = np.zeros(weights.shape[1], np.int64)
-    for row in range(0, len(weights), 2):
-        pair = sum(
-            int(a) * w.astype(np.int64)
-            for a, w in zip(activations[row:], weights[row : row + 2], strict=False)
-        )
-        total += np.clip(pair, -32768, 32767)
-    return total
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -82,32 +63,6 @@ def test_no_processor_saturates_whatever_the_activations_are(form: Form, tmp_pat
         for activations in (np.full(len(matrix), 255), generator.integers(0, 2, len(matrix)) * 255):
             exact = activations @ matrix.astype(np.int64)
             np.testing.assert_array_equal(saturating(activations, matrix), exact)
-
-
-@pytest.mark.parametrize("per_column", [False, True])
-@pytest.mark.parametrize("rows", [1, 2, 7, 64])
-def test_pairs_of_weights_fit_and_every_weight_is_within_half_a_step(
-    rows: int, per_column: bool
-) -> None:
-    generator = np.random.default_rng(rows)
-    matrix = generator.standard_t(2, (2, rows, 9)).astype(np.float32)
-    matrix[0, :, 3] = 0.0
-    weights, scale = eight_bits(matrix, per_column=per_column)
-    assert scale.shape == ((2, 1, 9) if per_column else (2, 1, 1))
-    np.testing.assert_allclose(weights * scale, matrix, rtol=0, atol=0.5001 * scale.max())
-    for matrix_of_one in weights.astype(int):
-        for column in matrix_of_one.T:
-            for row in range(0, rows, 2):
-                pair = column[row : row + 2]
-                assert sum(pair[pair > 0]) <= 128
-                assert sum(pair[pair < 0]) >= -128
-
-
-def test_a_weight_that_stands_out_has_nearly_eight_bits() -> None:
-    matrix = np.random.default_rng(0).normal(0, 0.01, (64, 5)).astype(np.float32)
-    matrix[10] = 1.0
-    weights, _ = eight_bits(matrix, per_column=True)
-    assert (weights[10] >= 120).all()  # of 7 bits it would have 64
 
 
 def test_forms_say_what_has_a_scale_per_column(tmp_path: Path) -> None:
@@ -140,35 +95,8 @@ def test_a_part_can_stay_float32(part: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(other.log_probs, one.log_probs, rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_spreading_leaves_the_function_and_evens_the_weights(tied: bool, tmp_path: Path) -> None:
-    # Components as principal axes leave them, each far larger than the next.
-    skewed = network(bottleneck=None if tied else K, tied=tied)
-    with torch.no_grad():
-        skewed.embedding.weight *= torch.logspace(0, -3, skewed.embedding.weight.shape[1])
-        if skewed.bottleneck is not None:
-            skewed.decoder.weight *= torch.logspace(0, -3, K)
-            skewed.bottleneck.bias.fill_(1.0)
-    export(skewed, tmp_path / "a.onnx")
-    parts = split_constants(onnx.load(tmp_path / "a.onnx"))
-    _Rewriting(parts, FORMS[0], _part_of_ours).spread()
-    onnx.save(merge_constants(parts), tmp_path / "b.onnx")
-    before, after = held(tmp_path / "a.onnx"), held(tmp_path / "b.onnx")
-    for name in ["embedding"] if tied else ["embedding", "decoder"]:
-        even = after[f"{name}_spread"]
-        assert (
-            np.abs(even).max() / even.std() < 0.85 * np.abs(before[name]).max() / before[name].std()
-        )
-    assert ("embedding" in after) == tied  # the decoder reads it as it was
-    sessions = [LanguageSession(tmp_path / f"{name}.onnx") for name in "ab"]
-    one, other = (
-        score_batch(session, [[3, 1, 4, 1, 5, 9]], 2)[0].log_probs for session in sessions
-    )
-    np.testing.assert_allclose(other, one, rtol=0, atol=2e-5)
-
-
 def siamese(opset: int = 17) -> tuple[Builder, ModelProto]:
-    """Two readings with one embedding and one LSTM, whose second weights come through an Identity and a Transpose."""
+    """Two readings with one embedding and one LSTM; the second weights come through a Transpose."""
     b = Builder(opset=opset)
     table, units = b.weights(30, 8), 6
     weights = [b.weights(2, 4 * units, 8), b.weights(2, 4 * units, units), b.weights(2, 8 * units)]
@@ -262,3 +190,45 @@ def test_a_graph_without_anything_for_eight_bits_leaves_no_file(kind: str, tmp_p
     found = quantize_graph(b.model(), tmp_path / "b.onnx")
     assert (found.parts, found.rest) == ([], ["recurrent layers"])
     assert not list(tmp_path.iterdir())
+
+
+def named_like_ours(opset: int = 17) -> Builder:
+    """A graph of other origin whose nodes have names that mean something in our own files."""
+    b = Builder(opset=opset)
+    steps = b.squeeze(
+        b.recurrent("LSTM", b.floats("x", (STEPS, BATCH, 6), ["T", "B", 6]), 6, 8)[0], 1
+    )
+    first = b.node("MatMul", [steps, b.weights(8, 5)])
+    b.nodes[-1].name = "float32_first"
+    flat = b.node("Reshape", [first, b.constant([STEPS, -1])])
+    b.nodes[-1].name = "flattening"
+    narrow = b.node("MatMul", [flat, b.weights(5 * BATCH, 4)])
+    b.nodes[-1].name = "decoder"
+    b.output(narrow, "y", [STEPS, 4])
+    return b
+
+
+def test_names_of_nodes_mean_nothing_in_graphs_of_other_origin(tmp_path: Path) -> None:
+    b = named_like_ours()
+    onnx.save(b.model(), tmp_path / "a.onnx")
+    found = quantize_graph(b.model(), tmp_path / "b.onnx")
+    assert (found.parts, found.rest) == (["recurrent layers", "matrix products"], [])
+    operators = Counter(node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node)
+    assert operators["MatMulInteger"] == 2
+    assert operators["Reshape"] == 1
+    expected = run(tmp_path / "a.onnx", b.feeds)
+    np.testing.assert_allclose(run(tmp_path / "b.onnx", b.feeds), expected, rtol=0, atol=0.1)
+
+
+def test_a_bottleneck_of_other_origin_is_read_by_whoever_it_likes(tmp_path: Path) -> None:
+    b = Builder()
+    steps = b.recurrent("LSTM", b.floats("x", (STEPS, BATCH, 6), ["T", "B", 6]), 6, 8)
+    last = b.squeeze(steps[1], 0)
+    narrow = b.node("Gemm", [last, b.weights(8, 5), b.weights(5)])
+    b.nodes[-1].name = "bottleneck"
+    both = b.node("Add", [b.node("Tanh", [narrow]), narrow])
+    b.output(both, "y", ["B", 5])
+    onnx.save(b.model(), tmp_path / "a.onnx")
+    quantize_graph(b.model(), tmp_path / "b.onnx")
+    expected = run(tmp_path / "a.onnx", b.feeds)
+    np.testing.assert_allclose(run(tmp_path / "b.onnx", b.feeds), expected, rtol=0, atol=0.1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from isslim.compress.export.quantize import FORMS
+from isslim.compress.export.int8_forms import FORMS
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.task import LanguageTask

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from isslim.compress import pipeline
 from isslim.compress.contract import Quality
-from isslim.compress.export.quantize import EightBit, Form
+from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.search.candidates import ROUNDS

@@ -22,7 +22,8 @@ from isslim.compress.errors import (
     NothingRemovable,
     RunsUnusable,
 )
-from isslim.compress.export.quantize import EightBit, Form, quantize_graph
+from isslim.compress.export.int8_forms import EightBit, Form
+from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
 from isslim.compress.kinds.graphs.classes import class_axes

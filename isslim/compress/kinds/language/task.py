@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import TextUnusable
-from isslim.compress.export.quantize import EightBit, Form, quantize
+from isslim.compress.export.int8_forms import EightBit, Form
+from isslim.compress.export.quantize import quantize
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export

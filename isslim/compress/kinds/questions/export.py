@@ -30,7 +30,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from isslim.compress.export.drawing import FLOAT32, HIGHWAY, GraphBlueprint, array, model_of, port
+from isslim.compress.export.drawing import GraphBlueprint, array, model_of, port
+from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.recurrent import OPERATORS, layer_weights
 from isslim.compress.export.streaming import Floats
 from isslim.compress.export.write_graph import check_size, write_graph
@@ -83,7 +84,9 @@ def _structure(spec: BidafSpec) -> onnx.ModelProto:
         *_attention(),
         *_recurrent("modelling0", "joined", CONTEXT, spec.modelling0),
         *_recurrent("modelling1", "modelling0", CONTEXT, spec.modelling1),
-        _node("MatMul", ["joined", "heads_joined"], "of_joined", f"{FLOAT32}_heads"),  # (T, B, 2)
+        _node(
+            "MatMul", ["joined", "heads_joined"], "of_joined", NodeRole.FLOAT32.node_name("heads")
+        ),  # (T, B, 2)
         helper.make_node(
             "Split", ["of_joined"], ["start_of_joined", "end_of_joined"], axis=-1, num_outputs=2
         ),
@@ -151,7 +154,7 @@ def _character_features(side: str) -> list[NodeProto]:
             "Gather",
             ["characters", f"{side}_ids"],
             f"{side}_looked_up",
-            f"{FLOAT32}_{side}_characters",
+            NodeRole.FLOAT32.node_name(f"{side}_characters"),
         ),  # (N, W, C)
         _node("Transpose", [f"{side}_looked_up"], f"{side}_channels", perm=[0, 2, 1]),  # (N, C, W)
         _node(
@@ -189,7 +192,8 @@ def _penalty(values: str, wrong: str, made: str) -> list[NodeProto]:
 
 def _highway(side: str, layer: int, width: int) -> list[NodeProto]:
     """`x + g * (relu(t) - x)`; both matrices in one product."""
-    own, below = f"{side}_{HIGHWAY}_{layer}", f"{side}_words_{layer}"
+    own = NodeRole.HIGHWAY.node_name(str(layer), prefix=side)
+    below = f"{side}_words_{layer}"
     return [
         _node("MatMul", [below, f"highway_{layer}"], f"{own}_product", own),  # (T, B, 2 D)
         _node("Add", [f"{own}_product", f"highway_bias_{layer}"], f"{own}_both"),
@@ -247,7 +251,10 @@ def _attention() -> list[NodeProto]:
         _node("Transpose", ["attended_by_text"], "attended", perm=[1, 0, 2]),
         _node("ReduceMax", ["scores", "last"], "most_of_question", keepdims=0),  # (B, T)
         _node(
-            "MatMul", [h, "attention_context"], "of_context_column", f"{FLOAT32}_attention"
+            "MatMul",
+            [h, "attention_context"],
+            "of_context_column",
+            NodeRole.FLOAT32.node_name("attention"),
         ),  # (B, T, 1)
         _node("Squeeze", ["of_context_column", "last"], "of_context"),
         _node("Add", ["most_of_question", "of_context"], "most_anywhere"),
@@ -293,7 +300,7 @@ def _head(head: str, own: str, log_probs: str, totals: str) -> list[NodeProto]:
     """Logits of `own` (T, B, D) and of `joined`, their log-softmax over the real tokens, and what it subtracted."""
     return [
         _node(
-            "MatMul", [own, f"{head}_weight"], f"{head}_of_own", f"{FLOAT32}_{head}"
+            "MatMul", [own, f"{head}_weight"], f"{head}_of_own", NodeRole.FLOAT32.node_name(head)
         ),  # (T, B, 1)
         _node("Add", [f"{head}_of_own", f"{head}_of_joined"], f"{head}_unbiased"),
         _node("Add", [f"{head}_unbiased", f"{head}_bias"], f"{head}_column"),

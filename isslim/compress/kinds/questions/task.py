@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import TextUnusable, VerificationFailed
-from isslim.compress.export.quantize import EightBit, Form, quantize
+from isslim.compress.export.int8_forms import EightBit, Form
+from isslim.compress.export.quantize import quantize
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.questions.activations import collect_question_activations
 from isslim.compress.kinds.questions.evaluation import evaluate_on_device

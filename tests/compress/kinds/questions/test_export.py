@@ -10,7 +10,8 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from isslim.compress.export.quantize import QUANTIZED_LSTM, quantize
+from isslim.compress.export.int8_nodes import QUANTIZED_LSTM
+from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.questions.export import build_bidaf, export
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper
 
-from isslim.compress.export.drawing import FLOAT32, GraphBlueprint, array
+from isslim.compress.export.drawing import GraphBlueprint, array
+from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.streaming import Floats
 from isslim.compress.kinds.language.export.scoring import (
     embedding_and_decoder_tensors,
@@ -34,16 +35,16 @@ STATE = "hidden_0"
 def build_highway(network: RhnLanguageModel) -> GraphBlueprint:
     """The graph of a recurrent highway language model."""
     spec = network.spec
-    node = helper.make_node
+    node, float32 = helper.make_node, NodeRole.FLOAT32.node_name
     nodes = [
         node("Gather", ["embedding", TOKENS], ["words"]),  # (T, B, E)
-        node("MatMul", ["words", "input_weight"], ["fed"], name=f"{FLOAT32}_input"),  # (T, B, 2 W)
+        node("MatMul", ["words", "input_weight"], ["fed"], name=float32("input")),  # (T, B, 2 W)
         node("Add", ["fed", "bias_0"], ["input"]),
         *_alive(),
         node("Squeeze", [STATE, "zero"], ["before"]),  # (1, B, W) -> (B, W)
         node(
             "Scan", ["before", "input", "alive"], ["after", "top"],
-            name=f"{FLOAT32}_highway", num_scan_inputs=2, body=_step(spec),
+            name=float32("highway"), num_scan_inputs=2, body=_step(spec),
         ),
         node("Unsqueeze", ["after", "zero"], [STATE + STATE_OUT]),
     ]  # fmt: skip

@@ -15,7 +15,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from isslim.compress.export.drawing import BOTTLENECK, DECODER, FLATTENING, array, model_of, port
+from isslim.compress.export.drawing import array, model_of, port
+from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.streaming import Floats
 from isslim.runtime.contract import (
     LENGTHS,
@@ -100,23 +101,25 @@ def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
     is what most memory goes to.
     """
     decoder = ["embedding" if tied else "decoder", "decoder_bias"]
-    node = helper.make_node
+    node, flattening = helper.make_node, NodeRole.FLATTENING.node_name
     read = "narrow" if narrow else "features"
-    bottleneck = ["features", BOTTLENECK, f"{BOTTLENECK}_bias"]
+    bottleneck = ["features", "bottleneck", "bottleneck_bias"]
     return [
-        node(
-            "Reshape", [top, "rows"], ["features"], name=f"{FLATTENING}_features"
-        ),  # (T, B, H) -> (T B, H)
+        node("Reshape", [top, "rows"], ["features"], name=flattening("features")),  # (T B, H)
         *(
-            [node("Gemm", bottleneck, ["narrow"], name=BOTTLENECK, transB=1)] if narrow else []
+            [node("Gemm", bottleneck, ["narrow"], name=NodeRole.BOTTLENECK.node_name(), transB=1)]
+            if narrow
+            else []
         ),  # (T B, K)
-        node("Gemm", [read, *decoder], ["flat_logits"], name=DECODER, transB=1),  # (T B, V)
-        node("Shape", [TOKENS], ["steps"], name=f"{FLATTENING}_steps"),  # [T, B]
         node(
-            "Concat", ["steps", "vocabulary"], ["shape"], axis=0, name=f"{FLATTENING}_shape"
+            "Gemm", [read, *decoder], ["flat_logits"], name=NodeRole.DECODER.node_name(), transB=1
+        ),  # (T B, V)
+        node("Shape", [TOKENS], ["steps"], name=flattening("steps")),  # [T, B]
+        node(
+            "Concat", ["steps", "vocabulary"], ["shape"], axis=0, name=flattening("shape")
         ),  # [T, B, V]
         node(
-            "Reshape", ["flat_logits", "shape"], ["logits"], name=f"{FLATTENING}_logits"
+            "Reshape", ["flat_logits", "shape"], ["logits"], name=flattening("logits")
         ),  # (T B, V) -> (T, B, V)
         node("LogSoftmax", ["logits"], ["all_log_probs"], axis=-1),
         node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)

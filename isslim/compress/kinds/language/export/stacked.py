@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from onnx import NodeProto, helper
 
-from isslim.compress.export.drawing import BOTTLENECK, GraphBlueprint, array
+from isslim.compress.export.drawing import GraphBlueprint, array
 from isslim.compress.export.recurrent import OPERATORS, Operator, layer_weights
 from isslim.compress.export.streaming import Floats
 from isslim.compress.kinds.language.export.scoring import (
@@ -70,7 +70,7 @@ def _weights(network: StackedLanguageModel, operator: Operator) -> Iterator[tupl
         network.embedding, network.decoder, tied=network.spec.tied
     )
     if network.bottleneck is not None:
-        yield BOTTLENECK, array(network.bottleneck.weight)  # (K, H)
-        yield f"{BOTTLENECK}_bias", array(network.bottleneck.bias)  # (K,)
+        yield "bottleneck", array(network.bottleneck.weight)  # (K, H)
+        yield "bottleneck_bias", array(network.bottleneck.bias)  # (K,)
     for index, layer in enumerate(network.layers):
         yield from layer_weights(layer, operator, str(index))

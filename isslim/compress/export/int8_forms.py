@@ -1,0 +1,101 @@
+"""The ways in which a graph's weights can take 8 bits, and the record of which parts took them.
+
+More scales are more precise and take more time. A scale per column costs nothing worth mentioning
+in the product of an LSTM's input, which is one for a whole run, and in a table; in the recurrent
+product it takes a tenth of the time of a sentence, and in a wide decoder a fifth of the time of a
+single step (`benchmarks.int8_forms`). `FORMS` lists what there is, the fastest first;
+`isslim/compress/measurement/int8_choice.py` measures which one a model needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """Parts of a network whose weights may take 8 bits, in the order in which a card lists them."""
+
+    EMBEDDING = "embedding"
+    HIGHWAYS = "highway layers"
+    RECURRENT = "recurrent layers"
+    SOFTMAX = "softmax"
+    PRODUCTS = "matrix products"
+
+
+@dataclass(frozen=True)
+class Form:
+    """How weights take 8 bits.
+
+    Attributes:
+        recurrent: a scale per column of recurrent matrices; else one for each.
+        products: the same of all other matrix products.
+        kept: parts (see `Part`) that stay float32.
+    """
+
+    recurrent: bool = False
+    products: bool = False
+    kept: frozenset[str] = frozenset()
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        scales = _SCALES[self.recurrent, self.products]
+        return f"{scales}; float32: {', '.join(sorted(self.kept))}" if self.kept else scales
+
+
+_SCALES = {
+    (False, False): "8 bits, one scale for a matrix",
+    (True, False): (
+        "8 bits, a scale per column of recurrent matrices, one scale for each other matrix"
+    ),
+    (False, True): "8 bits, one scale for a recurrent matrix, a scale per column of the others",
+    (True, True): "8 bits, a scale per column",
+}
+"""By `Form.recurrent` and `Form.products`."""
+
+
+FORMS = (Form(), Form(recurrent=True), Form(products=True), Form(recurrent=True, products=True))
+"""The fastest first."""
+
+
+@dataclass(frozen=True)
+class EightBit:
+    """Which parts of a graph take 8 bits, read off the graph that was written.
+
+    Attributes:
+        parts: names; `2 of 3 recurrent layers` where only some do.
+        rest: parts that stay float32, as far as they could have been among `parts`.
+    """
+
+    parts: list[str]
+    rest: list[str]
+
+
+@dataclass
+class PartCount:
+    """Nodes of one part of a network.
+
+    Attributes:
+        done: those whose weights took 8 bits.
+        total: all that have weights.
+    """
+
+    done: int = 0
+    total: int = 0
+
+
+def eight_bit(counts: Mapping[Part, PartCount]) -> EightBit:
+    """The record of what was counted while a graph was rewritten."""
+    parts, rest = [], []
+    for part in Part:
+        count = counts.get(part, PartCount())
+        if count.done == count.total > 0:
+            parts.append(part.value)
+        elif count.done:
+            parts.append(f"{count.done} of {count.total} {part}")
+            rest.append(f"the other {part}")
+        elif count.total:
+            rest.append(part.value)
+    return EightBit(parts, rest)
