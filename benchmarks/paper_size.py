@@ -24,13 +24,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from benchmarks.uploads import upload_of
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
 
@@ -107,7 +107,7 @@ def compress(folder: Path, *, graph: bool) -> None:
     """
     settings = StoreSettings(home=folder / "home")
     model = folder / ("model.onnx" if graph else "model.safetensors")
-    upload = UploadStore(settings).save_file(model)
+    upload = upload_of(model)
     recipe = Recipe(
         name="paper-size", budget=Budget(size_ratio=SIZE_RATIO[graph]), held_out_tokens=TOKENS
     )

@@ -34,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baseline import cache_folder
+from benchmarks.uploads import upload_of
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.kinds.questions.metrics import score
 from isslim.compress.kinds.questions.squad import Paragraph, Question, read_squad, unpacked
@@ -49,7 +50,6 @@ from isslim.runtime.questions.answering import (
 from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.manifest import VariantName
 from isslim.types.recipe import Budget, Recipe
@@ -197,7 +197,7 @@ def compressed(folder: Path, recipe: Recipe) -> LoadedQuestionModel:
         calibration=next(iter(sorted(data.glob("train-v1.1*")))),
         held_out=next(iter(sorted(data.glob("dev*")))),
     )
-    upload = UploadStore(settings).save_file(inputs.model)
+    upload = upload_of(inputs.model)
 
     def progress(stage: str, done: float, message: str) -> None:
         sys.stderr.write(f"{done:4.0%} {stage}: {message}\n")

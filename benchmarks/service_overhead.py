@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.baseline import cache_folder
 from benchmarks.loopback import PlainClient, paired, serving
+from benchmarks.uploads import upload_of
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import run
@@ -28,7 +29,6 @@ from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import score_batch
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
 
@@ -77,7 +77,7 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     recipe = Recipe(
         name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000
     )
-    request = CompressionRequest(model=UploadStore(settings).save_file(inputs.model), recipe=recipe)
+    request = CompressionRequest(model=upload_of(inputs.model), recipe=recipe)
     return run(request, inputs, folder, lambda stage, done, message: None, BundleStore(settings))
 
 

@@ -31,6 +31,7 @@ from rich.table import Table
 from benchmarks import speech
 from benchmarks.pictures import word
 from benchmarks.speech import Sound
+from benchmarks.uploads import upload_of
 from isslim.client.show import terminal
 from isslim.compress.errors import CompressError
 from isslim.compress.kinds.registry import UploadedFiles as Uploads
@@ -41,7 +42,6 @@ from isslim.compress.pipeline import run
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, write_runs
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.manifest import Manifest
 from isslim.types.quality import output_change
@@ -290,7 +290,7 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
         settings = StoreSettings(home=home)
         recipe = Recipe(budget=Budget(output_change=change), outputs=list(case.evaluated_outputs))
         request = CompressionRequest(
-            model=UploadStore(settings).save_file(path),
+            model=upload_of(path),
             recipe=recipe,
         )
         uploads = Uploads(

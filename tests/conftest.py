@@ -19,9 +19,9 @@ from isslim.compress.pipeline import run
 from isslim.compress.training.plan import TrainingPlan
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
+from tests.uploads import upload_of
 
 SUBJECTS = ("the cat", "a dog", "the old man", "my friend", "no bird")
 VERBS = ("sees", "likes", "follows", "hears")
@@ -127,7 +127,7 @@ class Published:
 def compress_in(home: Path, trained: Trained, recipe: Recipe, *, texts: bool = True) -> str:
     """Runs the whole pipeline in this process and returns the bundle's id."""
     settings = StoreSettings(home=home)
-    upload = UploadStore(settings).save_file(trained.model)
+    upload = upload_of(trained.model)
     inputs = UploadedFiles(
         model=trained.model,
         vocabulary=trained.vocabulary,

@@ -19,9 +19,9 @@ from isslim.runtime.graphs.recorded_inputs import write_runs
 from isslim.settings.worker import Evaluations
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
+from tests.uploads import upload_of
 
 WORDS, TAGS, STEPS = 40, 5, 12
 
@@ -147,7 +147,7 @@ def compress(
     settings = StoreSettings(home=home)
     work = home / "work"
     work.mkdir(parents=True, exist_ok=True)
-    request = CompressionRequest(model=UploadStore(settings).save_file(graph), recipe=recipe)
+    request = CompressionRequest(model=upload_of(graph), recipe=recipe)
     inputs = UploadedFiles(model=graph, calibration=calibration, held_out=held_out)
     messages = [] if told is None else told
     report = lambda stage, done, message: messages.append(message)  # noqa: E731

@@ -68,17 +68,6 @@ class UploadStore:
         finally:
             arriving.unlink(missing_ok=True)
 
-    def save_file(self, path: Path) -> UploadRef:
-        """Takes a local file in, under the same rules as `save`."""
-        size = path.stat().st_size
-        if size > self._limit:
-            raise TooLarge(path.name, self._limit)
-        if size == 0:
-            raise EmptyUpload(path.name)
-        upload = UploadRef(sha256=sha256_of(path), filename=path.name, size_bytes=size)
-        self._artifacts.copy_in(_name(upload.sha256), path)
-        return upload
-
     def fetch(self, upload: UploadRef, folder: Path) -> Path:
         """Copies an upload into a folder, as its hash, and checks it.
 

@@ -13,10 +13,10 @@ from isslim.store.errors import NotFound
 from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
 from isslim.store.sweeps import SweepStore, pareto, state_of
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest, FrontPoint, JobState
 from isslim.types.manifest import CurvePoint
 from isslim.types.recipe import Budget, Recipe
+from tests.uploads import upload_of
 
 
 def point(mult_adds: int, rise: float, model_id: str | None = None) -> FrontPoint:
@@ -51,7 +51,7 @@ def sweeps(
     settings: StoreSettings, tmp_path: Path
 ) -> tuple[SweepStore, JobQueue, list[CompressionRequest]]:
     (tmp_path / "model.pt").write_bytes(b"weights")
-    upload = UploadStore(settings).save_file(tmp_path / "model.pt")
+    upload = upload_of(tmp_path / "model.pt")
     requests = [
         CompressionRequest(
             model=upload, recipe=Recipe(name=f"m-{rise}", budget=Budget(perplexity_rise=rise))

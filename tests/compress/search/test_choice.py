@@ -19,12 +19,12 @@ from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.search.candidates import ROUNDS
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.manifest import VariantRecord
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
 from tests.conftest import Trained
+from tests.uploads import upload_of
 
 RISE = 0.2
 
@@ -73,9 +73,7 @@ def published(
     task.__class__ = Costly
     settings, told = StoreSettings(home=home), list[str]()
     (home / "work").mkdir(parents=True)
-    request = CompressionRequest(
-        model=UploadStore(settings).save_file(trained.model), recipe=recipe
-    )
+    request = CompressionRequest(model=upload_of(trained.model), recipe=recipe)
     stages = pipeline.Stages(lambda stage, done, message: told.append(message))
     bundles = BundleStore(settings)
     bundle = bundles.open(

@@ -19,10 +19,10 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.store.bundles import BundleStore
 from isslim.store.queue import JobQueue
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest, Job, JobState
 from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Trained, sentences
+from tests.uploads import stored
 
 STAGES = ("ingest", "observe", "search", "fine-tune", "export", "measure")
 
@@ -80,9 +80,8 @@ class House:
             self.worker.wait()
 
     def ask(self, upload: Path, recipe: Recipe, **texts: Path) -> Job:
-        store = UploadStore(self.settings)
         files = {"model": upload / "model.pt", "vocabulary": upload / "words.txt", **texts}
-        saved = {name: store.save_file(path) for name, path in files.items()}
+        saved = {name: stored(self.settings, path) for name, path in files.items()}
         return self.queue.enqueue(CompressionRequest(**saved, recipe=recipe))
 
     def until(self, job_id: str, done: Callable[[Job], bool], seconds: float = 90) -> Job:
@@ -227,11 +226,10 @@ def test_unusable_text_is_an_answer(house: House, trained: Trained, tmp_path: Pa
     # Which texts are unusable is told in test_texts; that such an error reaches the job is the same
     # way for all of them.
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00" * 99)
-    store = UploadStore(house.settings)
     request = CompressionRequest(
-        model=store.save_file(trained.model),
-        vocabulary=store.save_file(trained.vocabulary),
-        held_out=store.save_file(tmp_path / "binary"),
+        model=stored(house.settings, trained.model),
+        vocabulary=stored(house.settings, trained.vocabulary),
+        held_out=stored(house.settings, tmp_path / "binary"),
         recipe=Recipe(name="binary"),
     )
     house.start()

@@ -26,12 +26,12 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.settings.worker import Evaluation, Evaluations
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
 from tests.tagger import TAGS, compress, recorded, tagger_graph
+from tests.uploads import stored
 
 ACCURACY = """
 import hashlib, sys
@@ -290,7 +290,6 @@ def test_what_does_not_go_together_is_refused(folder: Path, tmp_path: Path) -> N
 def test_workers_child_reads_the_evaluations_of_its_operator(folder: Path, tmp_path: Path) -> None:
     """And an uploader can do no more than name one."""
     settings = StoreSettings(home=tmp_path / "home")
-    uploads = UploadStore(settings)
     log, (known,) = tmp_path / "calls", accuracy(folder, tmp_path / "calls").values()
     environment = os.environ | {
         "ISS_HOME": str(settings.home),
@@ -300,8 +299,8 @@ def test_workers_child_reads_the_evaluations_of_its_operator(folder: Path, tmp_p
         job = tmp_path / name
         job.mkdir()
         request = CompressionRequest(
-            model=uploads.save_file(folder / "tagger.onnx"),
-            calibration=uploads.save_file(folder / "recorded.npz"),
+            model=stored(settings, folder / "tagger.onnx"),
+            calibration=stored(settings, folder / "recorded.npz"),
             recipe=Recipe(metric=f"command:{name}", budget=Budget(output_change=0.2)),
         )
         (job / "request.json").write_text(request.model_dump_json())

@@ -35,11 +35,11 @@ from isslim.runtime.questions.answering import answer, encode_question, tokenize
 from isslim.runtime.registry import load
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
-from isslim.store.uploads import UploadStore
 from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
 from tests.compress.kinds.questions.models import Reader, trained_reader, world
+from tests.uploads import upload_of
 
 
 class Quiet:
@@ -79,7 +79,7 @@ def published(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> OpenB
     folder = tmp_path_factory.mktemp("published")
     settings = StoreSettings(home=folder / "home")
     inputs, recipe = files(reader), Recipe(name="reader", budget=Budget(f1_fall=6.0))
-    request = CompressionRequest(model=UploadStore(settings).save_file(inputs.model), recipe=recipe)
+    request = CompressionRequest(model=upload_of(inputs.model), recipe=recipe)
     bundles = BundleStore(settings)
     return bundles.open(run(request, inputs, folder, lambda stage, done, message: None, bundles))
 
