@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +68,12 @@ def test_measured_perplexity_is_compared(trained: Trained) -> None:
     with pytest.raises(CheckFailed, match=rf"{true:.2f} .* measured {true * 1.1:.2f}") as failed:
         inspected(inputs, Check(perplexity=true * 1.1))
     assert any("order in which the layers run" in issue for issue in failed.value.issues)
-    other = replace(inputs, held_out=None, check=trained.held_out)
+    other = inputs.model_copy(update={"held_out": None, "check": trained.held_out})
     assert inspected(other, Check(perplexity=true)).checks[0].name == "perplexity of `check`"
     with pytest.raises(CheckUnusable, match="no perplexity"):
         inspected(other)
     with pytest.raises(CheckUnusable, match="no text"):
-        inspected(replace(inputs, held_out=None), Check(perplexity=true))
+        inspected(inputs.model_copy(update={"held_out": None}), Check(perplexity=true))
 
 
 class Words(nn.Module):
@@ -188,7 +187,7 @@ def test_check_that_cannot_be_done_is_said(tmp_path: Path, trained: Trained) -> 
     broken = tmp_path / "no.onnx"
     broken.write_bytes(b"\x08\x07nothing")
     with pytest.raises(CompressError, match=r"no ONNX model|cannot open"):
-        inspected(replace(inputs, check_graph=broken))
+        inspected(inputs.model_copy(update={"check_graph": broken}))
     with pytest.raises(CheckUnusable, match="a score of each of the"):
         inspected(
             UploadedFiles(
