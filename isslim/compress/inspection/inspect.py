@@ -49,8 +49,6 @@ def begin(
         task = read_task(inputs, recipe, evaluations, found, looking)
         found.add(**_of(task))
         found.add(checks=run_check(task, inputs, recipe.check))
-        if task.task == "graph":  # what was read of a checkpoint has been told, piece by piece
-            found.add(layout=task.origin.layout)
     except CompressError as error:
         on_inspection(found.refused(error.problem()))
         raise

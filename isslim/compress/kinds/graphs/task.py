@@ -53,6 +53,7 @@ from isslim.runtime.graphs.shapes import run_of_shape, runs_to_time
 from isslim.runtime.shape import Shape
 from isslim.settings.worker import Evaluations
 from isslim.types.inspection import LayerRecord
+from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
 from isslim.types.recipe import COMMAND, Recipe
 from isslim.types.states import StatesRecord
@@ -80,7 +81,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             on the inputs.
     """
 
-    task: ClassVar[Task] = "graph"
+    task: ClassVar[Task] = GRAPHS.name
 
     def __init__(
         self,

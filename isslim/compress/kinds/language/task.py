@@ -39,6 +39,7 @@ from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.shape import Shape, usual_size
 from isslim.store.artifacts import sha256_of
+from isslim.types.kinds.language import LANGUAGE
 from isslim.types.manifest import (
     PRIMARY_SHAPE,
     CheckRecord,
@@ -65,7 +66,7 @@ class LanguageTask(ModelTask[LanguageModel]):
         reading: what was made of the upload.
     """
 
-    task: ClassVar[Task] = "language-model"
+    task: ClassVar[Task] = LANGUAGE.name
     usual_shapes = (Shape(30, 10), Shape(*PRIMARY_SHAPE), Shape(1, 1))
     """The paper's, one sentence, and streaming."""
     metric: Metric = "perplexity"

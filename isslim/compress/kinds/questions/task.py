@@ -41,6 +41,7 @@ from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.runtime.shape import Shape, usual_size
 from isslim.store.artifacts import sha256_of
+from isslim.types.kinds.questions import QUESTIONS
 from isslim.types.manifest import (
     CheckRecord,
     Estimate,
@@ -159,7 +160,7 @@ class QuestionTask(ModelTask[Bidaf]):
         reading: what was made of the upload.
     """
 
-    task: ClassVar[Task] = "question-answering"
+    task: ClassVar[Task] = QUESTIONS.name
     usual_shapes = (Shape(150, 1), Shape(400, 1), Shape(150, 10))
     """A usual paragraph, a window, and ten paragraphs side by side."""
     metric: Metric = "f1"
@@ -219,7 +220,7 @@ class QuestionTask(ModelTask[Bidaf]):
     def quantize(self, network: Bidaf, source: Path, target: Path, form: Form) -> EightBit:
         """From the question graph, of which some parts always stay float32."""
         found = quantize(source, target, form)
-        return replace(found, rest=[*found.rest, "convolution", "attention", "heads"])
+        return replace(found, rest=[*found.rest, *QUESTIONS.float32_parts])
 
     def glance(self, path: Path) -> float:
         """F1 of some of the held-out questions, spread over all."""

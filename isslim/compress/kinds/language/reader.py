@@ -1,0 +1,58 @@
+"""Reads an uploaded language model, its vocabulary and its texts."""
+
+from __future__ import annotations
+
+from isslim.compress.export.write_graph import check_size
+from isslim.compress.kinds.language.ingest.layouts import recognise
+from isslim.compress.kinds.language.ingest.vocabulary import read_tokenizer
+from isslim.compress.kinds.language.task import LanguageTask
+from isslim.compress.kinds.language.texts import briefly, read_texts
+from isslim.compress.kinds.upload import Upload
+from isslim.runtime.language.text import TextCodec
+from isslim.types.kinds.language import LANGUAGE
+
+NO_TEXT = "no text was sent, so that nothing shows whether the model is read as it was trained"
+
+
+class LanguageReader:
+    """Reads checkpoints of language models."""
+
+    def recognises(self, upload: Upload) -> bool:
+        """Every checkpoint that no other reader took: `read` says what is missing in it."""
+        return True
+
+    def read(self, upload: Upload) -> LanguageTask:
+        """The task of a language model.
+
+        Raises:
+            CompressError: when the checkpoint, the vocabulary or a text cannot be read.
+        """
+        files, found, recipe = upload.files, upload.found, upload.recipe_of(LANGUAGE)
+        ingested = recognise(upload.checkpoint)
+        found.network(LANGUAGE.name, ingested.network, ingested.reading)
+        check_size(ingested.network)
+        vocabulary = read_tokenizer(files.vocabulary, ingested, recipe)
+        seen = (
+            files.train or files.calibration or files.held_out or files.check or files.check_graph
+        )
+        reading = ingested.reading.adding(
+            vocabulary.dropped, (*vocabulary.assumed, *(() if seen else (NO_TEXT,)))
+        )
+        found.add(
+            text=vocabulary.contract,
+            round_trip=vocabulary.round_trip,
+            dropped=list(reading.dropped),
+            assumed=list(reading.assumed),
+        )
+        codec = TextCodec(vocabulary.tokenizer, vocabulary.contract)
+        texts = read_texts(
+            ingested.network,
+            codec,
+            files.calibration,
+            files.held_out,
+            recipe,
+            train=files.train,
+            write=briefly if upload.looking else None,
+        )
+        found.add(texts=list(texts.read))
+        return LanguageTask(ingested.network, texts, recipe, codec, reading)

@@ -1,0 +1,38 @@
+"""Reads an uploaded reading-comprehension model, its words and its questions."""
+
+from __future__ import annotations
+
+from isslim.compress.kinds.questions.ingest import is_bidaf, read_codec, recognise_bidaf
+from isslim.compress.kinds.questions.task import QuestionTask, read_questions
+from isslim.compress.kinds.upload import Upload
+from isslim.types.kinds.questions import QUESTIONS
+
+
+class QuestionReader:
+    """Reads checkpoints of BiDAF models."""
+
+    def recognises(self, upload: Upload) -> bool:
+        """Whether the checkpoint has the parts of a BiDAF model."""
+        return is_bidaf(upload.checkpoint)
+
+    def read(self, upload: Upload) -> QuestionTask:
+        """The task of a reading-comprehension model.
+
+        Raises:
+            CompressError: when the checkpoint, the words or the questions cannot be read.
+        """
+        files, recipe = upload.files, upload.recipe_of(QUESTIONS)
+        ingested = recognise_bidaf(upload.checkpoint)
+        upload.found.network(QUESTIONS.name, ingested.network, ingested.reading)
+        original = ingested.network
+        codec = read_codec(files.vocabulary, files.vectors, files.characters, original.spec)
+        data = read_questions(
+            original,
+            codec,
+            files.calibration,
+            files.held_out,
+            recipe,
+            train=files.train,
+            answering=not upload.looking,
+        )
+        return QuestionTask(original, data, recipe, codec, ingested.reading)

@@ -1,0 +1,100 @@
+"""An upload on its way to a task: its files, what is asked for, and who reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from isslim.compress.contract import ModelTask
+from isslim.compress.errors import ModeUnavailable, UnreadableUpload, WrongBudget
+from isslim.compress.ingest.checkpoint import Checkpoint, read_checkpoint
+from isslim.compress.ingest.findings import Findings
+from isslim.compress.ingest.forms import refuse_foreign
+from isslim.settings.worker import Evaluations
+from isslim.types.kinds.description import KindDescription
+from isslim.types.kinds.uploads import UploadFields
+from isslim.types.quality import resolve_budget
+from isslim.types.recipe import COMMAND, Recipe
+
+
+class UploadedFiles(UploadFields[Path]):
+    """The uploaded files of a job, on local disk.
+
+    Attributes:
+        name: what the sender called the model's file; empty: that is not known.
+    """
+
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a job or an inspection begins with.
+
+    Attributes:
+        files: on local disk.
+        recipe: what is asked for.
+        evaluations: commands that a graph's metric may name.
+        found: gathers what is understood on the way.
+        looking: the task is only looked at: what takes a large model long and was not sent - texts
+            that it writes, answers to questions - is cut short.
+    """
+
+    files: UploadedFiles
+    recipe: Recipe
+    evaluations: Evaluations
+    found: Findings
+    looking: bool = False
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The model's file as a checkpoint of weights, read once for all readers.
+
+        Raises:
+            UnreadableUpload: when it is none.
+            ModeUnavailable: when the recipe names a metric that weights cannot be judged by.
+        """
+        refuse_foreign(self.files.model, self.files.name)
+        if self.files.model_data is not None:
+            raise UnreadableUpload(
+                "`model_data` is the data file of an ONNX graph, and the model is none: leave it "
+                "out"
+            )
+        if self.recipe.metric.startswith(COMMAND):
+            raise ModeUnavailable(
+                f"the metric `{self.recipe.metric}` is of graphs: what is no ONNX file is judged "
+                "by its own metric"
+            )
+        return read_checkpoint(self.files.model, self.files.config, self.files.name)
+
+    def recipe_of(self, kind: KindDescription) -> Recipe:
+        """The recipe with the budget that counts for a kind.
+
+        Raises:
+            WrongBudget: when the budget limits what such a model does not measure.
+        """
+        try:
+            budget = resolve_budget(kind.name, self.recipe.budget)
+        except ValueError as error:
+            raise WrongBudget(str(error)) from error
+        return self.recipe.model_copy(update={"budget": budget})
+
+
+class KindReader(Protocol):
+    """Reads uploads of one kind."""
+
+    def recognises(self, upload: Upload) -> bool:
+        """Whether the upload is of this kind; asked of every upload, so it looks at little.
+
+        Raises:
+            CompressError: when the upload cannot be of any kind.
+        """
+
+    def read(self, upload: Upload) -> ModelTask[Any]:
+        """The task of an upload that was recognised.
+
+        Raises:
+            CompressError: when a file cannot be read, or the recipe does not fit the model.
+        """
