@@ -30,7 +30,7 @@ class Quiet:
     def enter(self, name: str, message: str) -> None:
         pass
 
-    def tell(self, done: float, message: str) -> None:
+    def progress(self, done: float, message: str) -> None:
         pass
 
 

@@ -65,7 +65,7 @@ def published(
                 spoilt(target)
             return found
 
-        def judge(self, network: Any) -> Quality:
+        def evaluate(self, network: Any) -> Quality:
             judged.append(network)
             return super().evaluate(network)  # type: ignore[no-any-return]
 

@@ -62,7 +62,7 @@ class Silent:
     def enter(self, name: str, message: str) -> None:
         """Nothing."""
 
-    def tell(self, done: float, message: str) -> None:
+    def progress(self, done: float, message: str) -> None:
         """Nothing."""
 
 

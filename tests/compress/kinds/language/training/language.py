@@ -85,7 +85,7 @@ class Executioner:
         self.done = True
         return KEPT
 
-    def judged(self, network: LanguageModel) -> LanguageModel:
+    def evaluation_network(self, network: LanguageModel) -> LanguageModel:
         return network
 
     def state_dict(self) -> dict[str, Any]:
