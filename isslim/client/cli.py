@@ -1,4 +1,7 @@
-"""The `isslim` command line: inspect, compress, sweep, score, ask, run, models, jobs, serve, worker."""
+"""The `isslim` command line.
+
+Commands: inspect, compress, sweep, score, ask, run, models, jobs, serve, worker.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,8 @@ ModelFile = Annotated[
 GraphMetric = Annotated[
     str,
     typer.Option(
-        help="of a graph: output_change, argmax (decisions that differ), mean_squared_error, cosine, or command:NAME, an "
-        "evaluation that the worker's operator configured"
+        help="of a graph: output_change, argmax (decisions that differ), mean_squared_error, "
+        "cosine, or command:NAME, an evaluation that the worker's operator configured"
     ),
 ]
 GraphOutputs = Annotated[
@@ -60,11 +63,17 @@ OUTPUT_CHANGE = "of a graph: largest loss in --metric, 0.02 by default"
 SIZE_RATIO = "parameters after / before"
 SPEEDUP = "how many times as fast, float32, one thread"
 REPEAT = "repeat for several budgets"
-CONFIDENT = "has the upper end of a loss's 95 % interval to keep to the budget? by default where fewer than 1,000 decisions judge"
+CONFIDENT = (
+    "has the upper end of a loss's 95 % interval to keep to the budget? by default where fewer "
+    "than 1,000 decisions judge"
+)
 CALIBRATION_TOKENS = (
     "of a language model: observed, in pieces spread over the calibration text; 20,000 by default"
 )
-HELD_OUT_TOKENS = "of a language model: what the search judges by, in pieces spread over the held-out text; 10,000 by default"
+HELD_OUT_TOKENS = (
+    "of a language model: what the search judges by, in pieces spread over the held-out text; "
+    "10,000 by default"
+)
 PUBLISHED_TOKENS = (
     "of a language model: of the held-out text, what the published figures are of; all by default"
 )
@@ -107,20 +116,31 @@ def compress(
 ) -> None:
     """Uploads a model, follows its compression, and shows the comparison."""
     limits = {
-        "perplexity_rise": perplexity_rise, "f1_fall": f1_fall, "output_change": output_change, "size_ratio": size_ratio,
+        "perplexity_rise": perplexity_rise,
+        "f1_fall": f1_fall,
+        "output_change": output_change,
+        "size_ratio": size_ratio,
         "speedup": speedup,
-    }  # fmt: skip
+    }
     given = {key: value for key, value in limits.items() if value is not None}
     if len(given) > 1:
         raise typer.BadParameter(f"name one budget, not {len(given)}: {', '.join(given)}")
     try:
         asked = {
-            "mode": mode, "learner": learner, "start": start, "learn_epochs": learn_epochs, "finetune_minutes": finetune_minutes,
-            "metric": metric, "outputs": output or [], "check": inspecting.measured(check_perplexity),
-        }  # fmt: skip
+            "mode": mode,
+            "learner": learner,
+            "start": start,
+            "learn_epochs": learn_epochs,
+            "finetune_minutes": finetune_minutes,
+            "metric": metric,
+            "outputs": output or [],
+            "check": inspecting.measured(check_perplexity),
+        }
         tokens = {
-            "calibration_tokens": calibration_tokens, "held_out_tokens": held_out_tokens, "published_tokens": published_tokens,
-        }  # fmt: skip
+            "calibration_tokens": calibration_tokens,
+            "held_out_tokens": held_out_tokens,
+            "published_tokens": published_tokens,
+        }
         asked |= {key: value for key, value in tokens.items() if value is not None}
         budget = Budget.model_validate({**given, "confident": confident})
         recipe = Recipe.model_validate({"name": name, "budget": budget, **asked})
@@ -162,9 +182,12 @@ def sweep(
 ) -> None:
     """Compresses one model under several budgets and shows the models that no other beats."""
     given = {
-        "perplexity_rise": perplexity_rise, "f1_fall": f1_fall, "output_change": output_change, "size_ratio": size_ratio,
+        "perplexity_rise": perplexity_rise,
+        "f1_fall": f1_fall,
+        "output_change": output_change,
+        "size_ratio": size_ratio,
         "speedup": speedup,
-    }  # fmt: skip
+    }
     variations = [
         {"budget": {kind: value}} for kind, values in given.items() for value in values or []
     ]
@@ -245,7 +268,7 @@ def run(
     model: Annotated[str, typer.Argument(help="id or name")],
     inputs: Annotated[
         Path,
-        typer.Argument(exists=True, dir_okay=False, help="dump_npz with an array for each input"),
+        typer.Argument(exists=True, dir_okay=False, help="npz with an array for each input"),
     ],
     variant: VariantNames = None,
     device: Device = "cpu",
@@ -254,7 +277,7 @@ def run(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(dir_okay=False, help="dump_npz to write, arrays `<variant>/<output>`"),
+        typer.Option(dir_okay=False, help="npz to write, arrays `<variant>/<output>`"),
     ] = None,
     url: Url = HERE,
 ) -> None:
@@ -344,7 +367,7 @@ app.command()(serving.worker)
 
 
 def main() -> None:
-    """Runs the command line; problems are told in words, not as tracebacks."""
+    """Runs the command line; problems are shown in words, not as tracebacks."""
     try:
         app()
     except ProblemError as error:

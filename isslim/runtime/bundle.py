@@ -1,4 +1,4 @@
-"""An opened bundle ready to answer: its codec, and a session per variant and device, opened on demand and warmed.
+"""An opened bundle ready to answer: sessions of its variants, opened on demand and warmed.
 
 What is common to all bundles; each kind has a class of its own (`isslim/runtime/registry.py`).
 """
@@ -46,6 +46,11 @@ class LoadedModel(ABC, Generic[Session]):
     def open_session(cls, path: Path, *, threads: int, device: str) -> Session:
         """Opens a variant's graph.
 
+        Args:
+            path: the graph's file.
+            threads: how many one run may use.
+            device: one of `isslim.runtime.opening.devices()`.
+
         Raises:
             DeviceUnavailable: when the device is not there.
             GraphRefused: when the file is no graph of the task.
@@ -56,7 +61,15 @@ class LoadedModel(ABC, Generic[Session]):
     def compare(
         cls, manifest: Manifest, sessions: Mapping[str, Session], shape: Shape
     ) -> dict[str, LatencyRecord]:
-        """Times sessions against each other at a shape; `original` among them.
+        """Times sessions against each other.
+
+        Args:
+            manifest: of their bundle.
+            sessions: by the names of their variants; `original` among them.
+            shape: of the run that is timed.
+
+        Returns:
+            A record for each session.
 
         Raises:
             InputsRefused: when a graph cannot be run at that shape.
@@ -65,7 +78,12 @@ class LoadedModel(ABC, Generic[Session]):
     @classmethod
     @abstractmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """What one run of that shape takes beside the weights, about."""
+        """About how many bytes one run takes beside the weights.
+
+        Args:
+            manifest: of the bundle.
+            shape: of the run.
+        """
 
     @abstractmethod
     def _warm(self, session: Session) -> None:
@@ -98,15 +116,19 @@ class LoadedModel(ABC, Generic[Session]):
     def session(self, variant: str, device: str = "cpu", threads: int = 1) -> Session:
         """The warmed session of a variant.
 
+        Args:
+            variant: its name.
+            device: one of `isslim.runtime.opening.devices()`.
+            threads: how many one run may use.
+
         Raises:
             UnknownVariant: when there is none of that name.
             DeviceUnavailable: when the device is not there.
         """
         record, key = self.record(variant), (variant, device, threads)
         session = self._sessions.get(key)
-        if (
-            session is not None
-        ):  # without the lock, which is held for seconds while another variant is opened
+        # First without the lock, which is held for seconds while another variant is opened.
+        if session is not None:
             return session
         with self._lock:
             session = self._sessions.get(key)
@@ -119,10 +141,16 @@ class LoadedModel(ABC, Generic[Session]):
         return session
 
     def close(self) -> None:
-        """Gives back what does not go by itself; a model that is asked again takes it anew."""
+        """Frees what Python does not free by itself; a model that is used again opens it anew."""
 
     def is_open(self, variant: str, device: str, threads: int) -> bool:
-        """Whether `session` answers at once."""
+        """Whether `session` answers at once.
+
+        Args:
+            variant: its name.
+            device: on which it runs.
+            threads: how many one run may use.
+        """
         return (variant, device, threads) in self._sessions
 
     @property

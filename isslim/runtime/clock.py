@@ -139,7 +139,13 @@ class Comparison:
         )
 
     def settled(self, names: Iterable[str]) -> bool:
-        """Whether figures may be made of these calls: on a quiet host always, on a busy one where CPU time is to be trusted."""
+        """Whether the times of these calls may be published.
+
+        On a quiet host always, on a busy one where CPU time is reliable.
+
+        Args:
+            names: of the calls.
+        """
         few = [self.timed[name] for name in names]
         enough = all(len(each.wall) >= MIN_BUSY_ROUNDS and not each.is_unsettled for each in few)
         return not self.busy or (self.basis == "cpu" and enough)
@@ -232,7 +238,7 @@ class _Race:
         return rounds >= MIN_ROUNDS and now - began > self.plan.seconds
 
     def _burst(self, name: str, *, is_slow: bool) -> tuple[list[float], float]:
-        """The wall times of a call's runs in one round, and their least CPU time, warm-up included."""
+        """The wall times of a call in one round, and the least CPU time, warm-up included."""
         least = math.inf if is_slow else self._warm(name)
         burst = [self._once(name) for _ in range(1 if is_slow else BURST)]
         return [wall for wall, _ in burst], min(least, *(cpu for _, cpu in burst))

@@ -3,28 +3,37 @@
 A scoring graph (language models):
 
     inputs    tokens            int64    (T, B)
-              targets           int64    (T, B)     the token whose log-probability is asked for at each step
-              lengths           int32    (B,)       steps of each sequence, at least 1; what lies behind is padding
-              places            int64    (R, 2)     step and sequence of where every token's is asked for; R may be 0
-              <state>           float32  (1, B, H)  every other input: hidden_0, cell_0, hidden_1, ...
+              targets           int64    (T, B)     the token whose log-probability is asked for
+              lengths           int32    (B,)       steps of each sequence, at least 1; the rest is
+                                                    padding
+              places            int64    (R, 2)     step and sequence of where the log-probability
+                                                    of every token is asked for; R may be 0
+              <state>           float32  (1, B, H)  every other input: hidden_0, cell_0, ...
     outputs   token_log_probs   float32  (T, B)     natural log of the probability of `targets`
-              log_probs         float32  (R, V)     of every token at `places`; all of (T, B, V) never leaves the runtime
+              log_probs         float32  (R, V)     of every token at `places`; all of (T, B, V)
+                                                    never leaves the runtime
               <state>_out       float32  (1, B, H)  the state after each sequence's last step
     metadata  precision         "int8" when activations are quantized as they come; absent: float32
 
 A question graph (question answering):
 
-    inputs    context_vectors      float32  (T, B, E)  word vectors, looked up outside of the graph; unknown: zeros
-              context_characters   int64    (T, B, W)  of each token; 0 is padding, 1 a character that is not known
-              context_lengths      int32    (B,)       tokens of each context, at least 1; what lies behind is padding
+    inputs    context_vectors      float32  (T, B, E)  word vectors, looked up outside of the graph;
+                                                       unknown: zeros
+              context_characters   int64    (T, B, W)  of each token; 0 is padding, 1 an unknown
+                                                       character
+              context_lengths      int32    (B,)       tokens of each context, at least 1; the rest
+                                                       is padding
               question_vectors     float32  (J, B, E)
               question_characters  int64    (J, B, W)  its W need not be that of the context
               question_lengths     int32    (B,)
-    outputs   start_log_probs      float32  (B, T)     natural log that the answer's first token is this one; over the
-                                                       context's tokens, at most -1e30 in the padding
+    outputs   start_log_probs      float32  (B, T)     natural log of the probability that the
+                                                       answer begins with this token; over the
+                                                       context's tokens, in the padding at most
+                                                       -1e30
               end_log_probs        float32  (B, T)     the same of its last token
-              start_totals         float32  (B,)       log of the sum that `start_log_probs` were divided by: the sum of
-                                                       both is a token's logit, by which windows of one text compare
+              start_totals         float32  (B,)       log of the sum that `start_log_probs` were
+                                                       divided by: both added are a token's logit,
+                                                       by which windows of one text compare
               end_totals           float32  (B,)       the same of `end_log_probs`
     metadata  precision            as above
 
@@ -64,8 +73,11 @@ PADDING_LOG_PROB = -1e30
 
 _FLOAT = "tensor(float)"
 _INPUTS = {
-    TOKENS: "tensor(int64)", TARGETS: "tensor(int64)", LENGTHS: "tensor(int32)", PLACES: "tensor(int64)",
-}  # fmt: skip
+    TOKENS: "tensor(int64)",
+    TARGETS: "tensor(int64)",
+    LENGTHS: "tensor(int32)",
+    PLACES: "tensor(int64)",
+}
 _SIDE = {VECTORS: _FLOAT, CHARACTERS: "tensor(int64)", OF_EACH: "tensor(int32)"}
 _QUESTION_INPUTS = {
     side + suffix: kind for side in (CONTEXT, QUESTION) for suffix, kind in _SIDE.items()

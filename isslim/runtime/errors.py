@@ -100,7 +100,7 @@ class InputsRefused(RuntimeFault):
 
 
 class RunStopped(RuntimeFault):
-    """A run was ended before it was done: at its deadline, or because its result is of no use now."""
+    """A run was ended before it was done: at its deadline, or since nobody needs its result."""
 
     def __init__(self) -> None:
         super().__init__("the run was ended before it was done; its model may have been deleted")

@@ -1,4 +1,4 @@
-"""A graph opened in ONNX Runtime: on which device, with which settings, and what becomes of a file that cannot be opened.
+"""A graph opened in ONNX Runtime: device, settings, and the errors of a file that it refuses.
 
 Threads are given by the caller and never taken from the machine, so that a latency means what it
 says. Several threads do not spin while they wait: a service shares its cores with its own HTTP
@@ -49,7 +49,7 @@ def devices() -> list[str]:
 
 
 class OrtSession:
-    """A graph ready to run. Runs may come from several threads at once; nothing of a run stays behind.
+    """A graph ready to run, from several threads at once; nothing of a run stays behind.
 
     Args:
         path: the graph's file.
@@ -86,7 +86,7 @@ class OrtSession:
         self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"
 
     def bound(self, control: RunControl) -> Self:
-        """The same open graph as a session whose runs `control` can end; they raise `RunStopped`."""
+        """The same open graph, as a session whose runs `control` can end with `RunStopped`."""
         session = copy.copy(self)
         session._control = control
         return session
@@ -129,9 +129,8 @@ def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = (
-        4  # errors are raised; printed as well, they would stand between the service's JSON lines
-    )
+    # Errors are raised; printed as well, they would stand between the service's JSON lines.
+    options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 

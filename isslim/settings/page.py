@@ -1,4 +1,4 @@
-"""The page of all settings, in Markdown: made of their classes, so that it cannot differ from them."""
+"""The page of all settings, in Markdown, made of their classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from isslim.types.units import DefaultText, Unit
 _HEAD = """\
 # Configuration
 
-<!-- Printed by `python -m isslim.settings`: change the classes in `isslim/settings`, not this page. -->
+<!-- Printed by `python -m isslim.settings`: change the settings' classes, not this page. -->
 
 Every process reads its settings from environment variables, once, when it starts. Service and
 worker know each other's variables, so that one environment serves both. A variable that begins with

@@ -6,8 +6,8 @@ A bundle is a folder of plain files. Its id is the first 16 hexadecimal digits o
 `manifest.json`, and the manifest holds the size and SHA-256 of every other file, so the id names
 the content.
 
-    manifest.json      `isslim.types.manifest.Manifest`; written last: a folder without it is no bundle
-    report.json        `isslim.types.report.Report`: the trade-off curve, the verdict, what was left out, samples
+    manifest.json      `isslim.types.manifest.Manifest`; written last: without it, no bundle
+    report.json        `isslim.types.report.Report`: trade-off curve, verdict, samples
     README.md          the model card, for people; with `curve.svg` and `variants.svg`
     tokenizer.json     Hugging Face `tokenizers` format
     <variant>.onnx     one graph per variant, keeping to the contract of `isslim.runtime.contract`

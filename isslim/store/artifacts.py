@@ -53,6 +53,10 @@ class Artifacts:
     def copy_in(self, name: str, source: Path) -> None:
         """Copies a file in; readers see all of it or nothing.
 
+        Args:
+            name: what it is to be called in storage, a plain relative path.
+            source: the file.
+
         Raises:
             OutOfSpace: when a local disk is full; nothing was kept.
         """
@@ -66,7 +70,13 @@ class Artifacts:
             shutil.copyfile(source, temporary)
 
     def move_in(self, name: str, source: Path) -> None:
-        """Moves a file in, without a copy where both lie on one disk; readers see all of it or nothing.
+        """Moves a file in, without a copy where both lie on one disk.
+
+        Readers see all of it or nothing.
+
+        Args:
+            name: what it is to be called in storage, a plain relative path.
+            source: the file, which is gone afterwards.
 
         Raises:
             OutOfSpace: when a local disk is full; nothing was kept.
@@ -82,6 +92,10 @@ class Artifacts:
 
     def copy_out(self, name: str, target: Path) -> None:
         """Copies a file out.
+
+        Args:
+            name: of a file in storage.
+            target: the file to write; its folder is made.
 
         Raises:
             NotFound: when there is none of that name.
@@ -118,7 +132,15 @@ class Artifacts:
         return sorted(item["path"] for item in self._listed(prefix))
 
     def folders_with(self, prefix: str, file: str) -> dict[str, FileStamp]:
-        """Folders straight below a prefix that hold a file of that name, and when it was written."""
+        """The folders directly below a prefix that hold a certain file.
+
+        Args:
+            prefix: a folder in storage.
+            file: the file's name.
+
+        Returns:
+            The file's stamp by the name of its folder.
+        """
         if self.folder is None:
             parts = (
                 (item["path"].removeprefix(f"{prefix}/").split("/"), item)
@@ -140,7 +162,12 @@ class Artifacts:
         return found
 
     def older(self, prefix: str, seconds: float) -> list[str]:
-        """Names below a prefix that were last written more than so many seconds ago."""
+        """Names of files that were last written some time ago, sorted.
+
+        Args:
+            prefix: a folder in storage.
+            seconds: how long ago at least.
+        """
         limit = datetime.now(UTC) - timedelta(seconds=seconds)
         return sorted(
             item["path"] for item in self._listed(prefix) if item["last_modified"] < limit
@@ -150,7 +177,7 @@ class Artifacts:
         return (item for batch in obstore.list(self._store, prefix=prefix) for item in batch)
 
     def delete(self, names: list[str]) -> None:
-        """Removes files; a name that is not there is none of our concern."""
+        """Removes files; names that are not there are passed over."""
         for name in names:
             try:
                 obstore.delete(self._store, name)
@@ -160,7 +187,9 @@ class Artifacts:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target` that takes its place when the block ends well, and vanishes when not.
+    """A temporary file beside `target`, which takes its place when the block ends without an error.
+
+    After an error it is removed, and `target` is as it was.
 
     Raises:
         OutOfSpace: when the disk is full.

@@ -1,4 +1,7 @@
-"""Bundles in artifact storage: sealed, published whole, verified when opened. `store/__init__.py` has the format."""
+"""Bundles in artifact storage: sealed, published whole, verified when opened.
+
+`isslim/store/__init__.py` has the format.
+"""
 
 from __future__ import annotations
 
@@ -146,15 +149,17 @@ class BundleStore:
             if self._artifacts.folder is None and not self._fetch(bundle_id, prefix):
                 try:
                     return self._checked(bundle_id)
-                except (
-                    CorruptBundle
-                ):  # the copy of another day; what is in storage may well be whole
+                except CorruptBundle:
+                    # An old copy; what is in storage may well be whole.
                     shutil.rmtree(self._folder(bundle_id), ignore_errors=True)
                     self._fetch(bundle_id, prefix)
             return self._checked(bundle_id)
 
     def _checked(self, bundle_id: str) -> OpenBundle:
-        """The bundle in its local folder, every file verified; one that was found damaged is so until a file changes."""
+        """The bundle in its local folder, every file verified.
+
+        One that was found damaged is not hashed again until a file of it changes.
+        """
         folder = self._folder(bundle_id)
         try:
             seen = fingerprint(folder)
@@ -172,7 +177,10 @@ class BundleStore:
         return OpenBundle(bundle_id, folder, manifest)
 
     def unchanged(self, bundle_id: str) -> OpenBundle | None:
-        """A bundle that was verified before, if its files still have their sizes and times of change; at once."""
+        """A bundle that was verified before, if its files have their sizes and times of then.
+
+        None otherwise. No file is read.
+        """
         known, folder = self._verified.get(bundle_id), self._folder(bundle_id)
         try:
             same = known is not None and known[0] == fingerprint(folder)
@@ -186,7 +194,7 @@ class BundleStore:
         return local / "bundles" / bundle_id if local is not None else self._cache / bundle_id
 
     def manifests(self) -> list[tuple[str, Manifest]]:
-        """Ids and manifests of all bundles, newest first; one whose manifest cannot be read is left out."""
+        """Ids and manifests of all bundles whose manifest can be read, newest first."""
         written = self._written()
         known, found = self._newest_first
         if written != known:
@@ -239,7 +247,11 @@ class BundleStore:
         self._locks.pop(bundle_id, None)
 
     def collect_garbage(self, older_than_seconds: float = 3600.0) -> None:
-        """Removes what is left of bundles whose publication was killed: files without a manifest, written long ago."""
+        """Removes what is left of bundles whose publication was killed: files without a manifest.
+
+        Args:
+            older_than_seconds: younger files may belong to a bundle that is being published.
+        """
         old = set(self._artifacts.older("bundles", older_than_seconds))
         found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
         for bundle_id in sorted(
@@ -288,7 +300,7 @@ class BundleStore:
         return []
 
     def _manifest(self, bundle_id: str, written: FileStamp) -> Manifest | None:
-        """A bundle's manifest, read again when it was written again; None when it cannot be read."""
+        """A bundle's manifest, read again when it was written again; None if it is unreadable."""
         known = self._manifests.get(bundle_id)
         if known is None or known[0] != written:
             try:

@@ -69,7 +69,7 @@ class CorruptBundle(StoreError):
 
 
 class Unavailable(StoreError):
-    """The database does not answer now: it is locked, full, restarting, or has no connection left."""
+    """The database does not answer now: locked, full, restarting, or out of connections."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -45,10 +45,22 @@ class InspectionRecords:
         create_tables(engine)
 
     def add(self, inspection_id: str, request: CompressionRequest) -> int:
-        """Asks for an inspection; returns its run, a new one where the last has ended."""
+        """Asks for an inspection, or joins the one that is under way.
+
+        Args:
+            inspection_id: made of the request.
+            request: what is to be inspected.
+
+        Returns:
+            The run; a new one where the last has ended.
+        """
         fresh: dict[str, Any] = {
-            "state": "queued", "request": request.model_dump_json(), "created_at": _now(), "attempts": 0, "answer": None,
-        }  # fmt: skip
+            "state": "queued",
+            "request": request.model_dump_json(),
+            "created_at": _now(),
+            "attempts": 0,
+            "answer": None,
+        }
         with self._engine.begin() as connection:
             try:
                 with connection.begin_nested():
@@ -86,19 +98,45 @@ class InspectionRecords:
         return int(self._row(inspection_id).run)
 
     def is_active(self, inspection_id: str, run: int) -> bool:
-        """Whether this run has still to be answered."""
+        """Whether a run has still to be answered.
+
+        Args:
+            inspection_id: which inspection.
+            run: which run of it.
+
+        Raises:
+            NotFound: when there is no inspection of that id.
+        """
         row = self._row(inspection_id)
         return row.run == run and row.state in _ACTIVE
 
     def begin(self, inspection_id: str, run: int) -> int | None:
-        """Marks a run as running and counts the attempt; None when it must not run (ended, or an older run)."""
+        """Marks a run as running and counts the attempt.
+
+        Args:
+            inspection_id: which inspection.
+            run: which run of it.
+
+        Returns:
+            The number of attempts so far; None when it must not run, since it has ended or is not
+            the current one.
+        """
         changed = self._change(
             inspection_id, run, state="running", attempts=_INSPECTIONS.c.attempts + 1
         )
         return int(self._row(inspection_id).attempts) if changed else None
 
     def finish(self, inspection_id: str, run: int, answer: Inspection) -> bool:
-        """Ends a run with its answer; False when it had ended before."""
+        """Ends a run with its answer.
+
+        Args:
+            inspection_id: which inspection.
+            run: which run of it.
+            answer: what was understood.
+
+        Returns:
+            False when the run had ended before; its answer stays.
+        """
         return self._change(inspection_id, run, state="answered", answer=answer.model_dump_json())
 
     def active(self) -> dict[str, CompressionRequest]:
@@ -116,10 +154,14 @@ class InspectionRecords:
         """Hashes of the uploads that inspections still to be answered need."""
         return {upload.sha256 for request in self.active().values() for upload in request.uploads}
 
-    def collect_garbage(self) -> None:
-        """Removes answers that are older than `KEPT`."""
+    def collect_garbage(self, older_than: timedelta = KEPT) -> None:
+        """Removes answers to requests that were made some time ago.
+
+        Args:
+            older_than: how long ago at least.
+        """
         old = sa.and_(
-            _INSPECTIONS.c.state.not_in(_ACTIVE), _INSPECTIONS.c.created_at < _now() - KEPT
+            _INSPECTIONS.c.state.not_in(_ACTIVE), _INSPECTIONS.c.created_at < _now() - older_than
         )
         with self._engine.begin() as connection:
             connection.execute(_INSPECTIONS.delete().where(old))

@@ -1,4 +1,4 @@
-"""What the folder of a bundle must be: its manifest read, every file verified, or only looked at."""
+"""Checks of a bundle's folder: the manifest, the content of every file, or sizes and times only."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ Fingerprint = list[tuple[str, int, int]]
 def read_manifest(bundle_id: str, path: Path) -> Manifest:
     """The manifest in a file, checked against the id.
 
+    Args:
+        bundle_id: the first 16 hexadecimal digits of the SHA-256 that the file must have.
+        path: the file.
+
     Raises:
         NotFound: when there is no such file.
         CorruptBundle: when it is not the one that the id names, or not valid.
@@ -37,15 +41,10 @@ def read_manifest(bundle_id: str, path: Path) -> Manifest:
         issues = [
             (".".join(str(part) for part in issue["loc"]), issue["msg"]) for issue in error.errors()
         ]
-        if any(
-            place == "format_version" for place, _ in issues
-        ):  # of another form the other fields say nothing
-            issues = [
-                (
-                    "format_version",
-                    "it was made by another release; delete it and send its request again",
-                )
-            ]
+        # Issues with the other fields mean nothing where the whole format is another one.
+        if any(place == "format_version" for place, _ in issues):
+            advice = "it was made by another release; delete it and send its request again"
+            issues = [("format_version", advice)]
         raise CorruptBundle(
             bundle_id, [f"{MANIFEST}: {place}: {message}" for place, message in issues]
         ) from error
@@ -54,7 +53,15 @@ def read_manifest(bundle_id: str, path: Path) -> Manifest:
 def verify(bundle_id: str, folder: Path) -> Manifest:
     """Checks every file; reports all issues at once.
 
+    Args:
+        bundle_id: of the bundle that the folder should be.
+        folder: its files, the manifest among them.
+
+    Returns:
+        The manifest.
+
     Raises:
+        NotFound: when there is no manifest.
         CorruptBundle: when anything is missing, changed or not named.
     """
     manifest, issues = read_manifest(bundle_id, folder / MANIFEST), []
@@ -78,7 +85,14 @@ def verify(bundle_id: str, folder: Path) -> Manifest:
 
 
 def looks_untouched(folder: Path, manifest: Manifest) -> bool:
-    """Whether all files are there, as long as they should be, and older than the manifest, which was written last."""
+    """Whether the files look as they were published; none is read.
+
+    All must be there with their sizes, and none newer than the manifest, which was written last.
+
+    Args:
+        folder: a bundle's.
+        manifest: of that bundle.
+    """
     seen = {name: (size, changed) for name, size, changed in fingerprint(folder)}
     _, sealed = seen.pop(MANIFEST, (0, 0))
     expected = {record.path: record.size_bytes for record in manifest.files}

@@ -51,7 +51,7 @@ class Locks(Protocol):
         """The held lock; None while a living worker holds it."""
 
     def is_held(self, executor_id: str) -> bool:
-        """Whether a living worker holds the lock, without ever being in the way of one that wants it."""
+        """Whether a living worker holds the lock; a look never keeps a worker from taking it."""
 
     def any_held(self) -> bool:
         """Whether there is a living worker at all."""
@@ -137,7 +137,7 @@ class PostgresLocks:
         return None
 
     def is_held(self, executor_id: str) -> bool:
-        """Whether a living worker holds the lock, as the server tells it.
+        """Whether a living worker holds the lock, by the server's own list of locks.
 
         Raises:
             Unavailable: when the server does not answer.
@@ -147,7 +147,7 @@ class PostgresLocks:
         return self._sees("and classid = %s::bigint::oid and objid = %s::bigint::oid", high, low)
 
     def any_held(self) -> bool:
-        """Whether anybody holds a lock of this kind in the database; nobody but workers does, but for a moment.
+        """Whether any advisory lock is held in the database; only workers hold one for long.
 
         Raises:
             Unavailable: when the server does not answer.
@@ -157,7 +157,8 @@ class PostgresLocks:
     def _sees(self, which: LiteralString, *values: int) -> bool:
         query = (
             "select 1 from pg_locks join pg_database on pg_database.oid = pg_locks.database "
-            f"where locktype = 'advisory' and granted and datname = current_database() and objsubid = 1 {which} limit 1"
+            "where locktype = 'advisory' and granted and datname = current_database() "
+            f"and objsubid = 1 {which} limit 1"
         )
         try:
             with psycopg.connect(self._url, autocommit=True, connect_timeout=5) as connection:

@@ -1,4 +1,4 @@
-"""The one guard through which every path goes that comes from a manifest, a request or an artifact's name."""
+"""The guard for every path that comes from a manifest, a request or the name of an artifact."""
 
 from __future__ import annotations
 

@@ -28,7 +28,10 @@ from isslim.types.names import (
 
 
 def job_id_of(request: CompressionRequest) -> str:
-    """An id made of the uploads' hashes and the recipe, file names aside: equal requests are one job."""
+    """An id made of the uploads' hashes and the recipe: equal requests are one job.
+
+    File names make no difference.
+    """
     content = request.model_dump(mode="json")
     for upload in content.values():
         if isinstance(upload, dict):
@@ -37,12 +40,22 @@ def job_id_of(request: CompressionRequest) -> str:
 
 
 def workflow_id_of(job_id: str, run: int) -> str:
-    """The id under which DBOS knows one run of a job."""
+    """The id under which DBOS knows one run of a job.
+
+    Args:
+        job_id: which job.
+        run: which run of it, from 1.
+    """
     return f"{job_id}-{run}"
 
 
 def inspection_workflow_id_of(inspection_id: str, run: int) -> str:
-    """The id under which DBOS knows one run of an inspection."""
+    """The id under which DBOS knows one run of an inspection.
+
+    Args:
+        inspection_id: which inspection.
+        run: which run of it, from 1.
+    """
     return f"{INSPECTION_WORKFLOW}-{inspection_id}-{run}"
 
 
@@ -66,7 +79,10 @@ class JobQueue:
         self.records.close()
 
     def enqueue(self, request: CompressionRequest) -> Job:
-        """Queues a request, or returns the job that stands for it; one that failed, was cancelled or lost its model runs anew."""
+        """Queues a request, or returns the job that stands for it.
+
+        One that failed, was cancelled or lost its model runs anew.
+        """
         job_id = job_id_of(request)
         job, run = self.records.add(job_id, request)
         if job.model_id is not None and not self._whole(job.model_id):
@@ -103,7 +119,7 @@ class JobQueue:
         )
 
     def _whole(self, model_id: str) -> bool:
-        """Whether a model can be used: somebody may have removed or damaged it on disk, past `DELETE`."""
+        """Whether a model can be used: its files may have been removed or damaged on disk."""
         try:
             self._bundles.open(model_id)
         except (NotFound, CorruptBundle):
@@ -127,7 +143,7 @@ class JobQueue:
         return self.records.counts()
 
     def needed_uploads(self) -> set[str]:
-        """Hashes of the uploads of all jobs, and of the inspections that are still to be answered."""
+        """Hashes of the uploads of all jobs, and of inspections that are still to be answered."""
         of_jobs = {upload.sha256 for job in self.list() for upload in job.request.uploads}
         return of_jobs | self.inspections.uploads()
 

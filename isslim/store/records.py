@@ -50,7 +50,10 @@ ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Creates the tables that are not there yet, and columns that an earlier release did not have, which may be null."""
+    """Creates the tables that are not there yet, and the columns that an earlier release lacked.
+
+    Such columns may be null.
+    """
     for last in (False, True):
         try:
             METADATA.create_all(engine)
@@ -108,16 +111,33 @@ class JobRecords:
         self.engine.dispose()
 
     def add(self, job_id: str, request: CompressionRequest) -> tuple[Job, int]:
-        """The job of that id, created if it is new, and its run.
+        """The job of an id, created if it is new.
 
         One that failed, was cancelled, or whose model was deleted begins a new run.
+
+        Args:
+            job_id: made of the request.
+            request: what is asked for.
+
+        Returns:
+            The job and its run.
         """
         now = _now()
         fresh = {
-            "state": JobState.QUEUED, "created_at": now, "updated_at": now, "stage": "", "progress": 0.0, "message": "",
-            "log": "[]", "attempts": 0, "model_id": None, "problem": None, "curve": "[]", "inspection": None,
+            "state": JobState.QUEUED,
             "request": request.model_dump_json(),
-        }  # fmt: skip
+            "created_at": now,
+            "updated_at": now,
+            "stage": "",
+            "progress": 0.0,
+            "message": "",
+            "log": "[]",
+            "attempts": 0,
+            "model_id": None,
+            "problem": None,
+            "curve": "[]",
+            "inspection": None,
+        }
         with self.engine.begin() as connection:
             try:
                 with connection.begin_nested():
@@ -170,7 +190,16 @@ class JobRecords:
         return {state.value: 0 for state in JobState} | {row[0]: row[1] for row in rows}
 
     def begin(self, job_id: str, run: int) -> int | None:
-        """Marks a run as running and counts the attempt; None when it must not run (ended, or an older run)."""
+        """Marks a run as running and counts the attempt.
+
+        Args:
+            job_id: which job.
+            run: which run of it.
+
+        Returns:
+            The number of attempts so far; None when it must not run, since it has ended or is not
+            the current one.
+        """
         changed = self._change(
             job_id,
             run,
@@ -184,7 +213,19 @@ class JobRecords:
     def advance(
         self, job_id: str, run: int, stage: str, progress: float, message: str, log: list[str]
     ) -> bool:
-        """Records progress of a running job; False when it is no longer running."""
+        """Records progress of a running job.
+
+        Args:
+            job_id: which job.
+            run: which run of it.
+            stage: of the pipeline.
+            progress: share of the whole, from 0 to 1.
+            message: the last line of progress.
+            log: all lines, oldest first; the last `LOG_LINES` are kept.
+
+        Returns:
+            False when the run is no longer running.
+        """
         return self._change(
             job_id,
             run,
@@ -196,7 +237,16 @@ class JobRecords:
         )
 
     def inspected(self, job_id: str, run: int, inspection: Inspection) -> bool:
-        """Records what was understood of a running job's upload; False when it is no longer running."""
+        """Records what was understood of the upload of a running job.
+
+        Args:
+            job_id: which job.
+            run: which run of it.
+            inspection: what was understood.
+
+        Returns:
+            False when the run is no longer running.
+        """
         return self._change(
             job_id, run, (JobState.RUNNING,), inspection=inspection.model_dump_json()
         )
@@ -211,7 +261,19 @@ class JobRecords:
         problem: Problem | None = None,
         curve: list[CurvePoint] | None = None,
     ) -> bool:
-        """Ends a run; False when it had ended before."""
+        """Ends a run.
+
+        Args:
+            job_id: which job.
+            run: which run of it.
+            state: how it ended.
+            model_id: the bundle, where one was published.
+            problem: why there is no model.
+            curve: what was tried, where the budget could not be met.
+
+        Returns:
+            False when the run had ended before; its outcome stays.
+        """
         values: dict[str, Any] = {
             "state": state,
             "model_id": model_id,

@@ -1,4 +1,4 @@
-"""A sweep: one upload compressed under several recipes, whose curves are merged into one Pareto front.
+"""Sweeps: one upload under several recipes, whose curves are merged into one Pareto front.
 
 The parent is a record, not a running job: its children are ordinary jobs on the queue, so that any
 number of workers share them, one worker does them one after the other, and nothing waits in a
@@ -48,7 +48,14 @@ class SweepStore:
         create_tables(queue.records.engine)
 
     def begin(self, name: str, requests: Sequence[CompressionRequest]) -> Sweep:
-        """Queues every request. The same requests again are the same sweep; its failed jobs begin a new run."""
+        """Queues every request.
+
+        The same requests again are the same sweep; its failed jobs begin a new run.
+
+        Args:
+            name: of the models, each with a number behind it.
+            requests: one for each job.
+        """
         jobs = [self._queue.enqueue(request).id for request in requests]
         sweep_id = hashlib.sha256(json.dumps(jobs).encode()).hexdigest()[:20]
         values = {"id": sweep_id, "name": name, "jobs": json.dumps(jobs)}
@@ -132,7 +139,9 @@ class SweepStore:
 
 
 def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    """The points that no other beats or equals in both multiply-adds and quality; a published one wins a draw.
+    """The points that no other beats or equals in both multiply-adds and quality.
+
+    Of equal points a published one is taken.
 
     What was only tried has the search's quick estimate: it pushes out no published figure, and goes
     where it contradicts one.

@@ -69,7 +69,14 @@ class UploadStore:
             arriving.unlink(missing_ok=True)
 
     def fetch(self, upload: UploadRef, folder: Path) -> Path:
-        """Copies an upload into a folder, as its hash, and checks it.
+        """Copies an upload into a folder and checks it.
+
+        Args:
+            upload: which one.
+            folder: where it goes, as a file called by its hash.
+
+        Returns:
+            The file.
 
         Raises:
             NotFound: when it is not in storage.

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from isslim.store import inspections
 from isslim.store.errors import NotFound
 from isslim.store.inspections import InspectionRecords
 from isslim.store.records import JobRecords
@@ -37,7 +36,7 @@ def test_database_of_an_earlier_release_gets_the_columns_that_it_lacks(
 
 
 def test_one_answer_a_run_and_answers_are_not_kept_for_ever(
-    settings: StoreSettings, monkeypatch: pytest.MonkeyPatch
+    settings: StoreSettings,
 ) -> None:
     jobs = JobRecords(settings)
     records = InspectionRecords(jobs.engine)
@@ -60,8 +59,7 @@ def test_one_answer_a_run_and_answers_are_not_kept_for_ever(
     records.finish("a", 2, Inspection(understood=True))
     records.collect_garbage()
     assert records.get("a") == Inspection(understood=True)
-    monkeypatch.setattr(inspections, "KEPT", timedelta(0))
-    records.collect_garbage()
+    records.collect_garbage(timedelta(0))
     with pytest.raises(NotFound):
         records.get("a")
     jobs.close()

@@ -74,9 +74,14 @@ def test_sweep_follows_its_jobs(
     queue.records.begin(first, 1)
     assert store.get(sweep.id).state is JobState.RUNNING
     tried = CurvePoint(
-        removed_share=0.1, sizes={"embedding": 4, "units:lstm0": 3}, parameters=50, mult_adds=20, value=9.0, loss=0.2,
+        removed_share=0.1,
+        sizes={"embedding": 4, "units:lstm0": 3},
+        parameters=50,
+        mult_adds=20,
+        value=9.0,
+        loss=0.2,
         within_budget=False,
-    )  # fmt: skip
+    )
     queue.records.finish(first, 1, JobState.BUDGET_NOT_MET, curve=[tried])
     found = store.get(sweep.id)
     assert (found.state, found.progress) == (JobState.RUNNING, 0.5)

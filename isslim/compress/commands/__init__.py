@@ -1,1 +1,1 @@
-"""What `python -m isslim.compress` can be told to do, one module a command."""
+"""The commands of `python -m isslim.compress`, one module each."""

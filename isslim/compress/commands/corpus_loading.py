@@ -50,8 +50,8 @@ def read_corpus(name: str, size: int, words: Path | None = None) -> ReadCorpus:
     if missing or len(index) < len(known):
         twice = len(known) - len(index)
         raise VocabularyMismatch(
-            f"the vocabulary of {len(known):,} words lacks {', '.join(missing) or 'nothing'} and has {twice:,} words "
-            f"twice; {UNKNOWN} and {END} and every word once are expected"
+            f"the vocabulary of {len(known):,} words lacks {', '.join(missing) or 'nothing'} and "
+            f"has {twice:,} words twice; {UNKNOWN} and {END} and every word once are expected"
         )
     parts, shares = {}, {}
     for part in ("train", "valid", "test"):
@@ -62,8 +62,8 @@ def read_corpus(name: str, size: int, words: Path | None = None) -> ReadCorpus:
         shares[part] = sum(token not in index for token in tokens) / max(1, len(tokens))
         if shares[part] > MAX_UNKNOWN:
             raise TextUnusable(
-                f"{shares[part]:.0%} of the {part} text's {len(tokens):,} words are not in the vocabulary of "
-                f"{len(known):,}; is it the right vocabulary?"
+                f"{shares[part]:.0%} of the {part} text's {len(tokens):,} words are not in the "
+                f"vocabulary of {len(known):,}; is it the right vocabulary?"
             )
     return ReadCorpus(known, parts["train"], parts["valid"], parts["test"], shares)
 

@@ -1,4 +1,4 @@
-"""A plan's fields as options of a command, and back: one option for each field, so that none is forgotten."""
+"""The fields of a training plan as options of a command, one for each, and back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ Plan = TypeVar("Plan")
 
 
 def declare_plan(group: Any, plan: type[Any], **defaults: object) -> None:
-    """Adds the options to a group of a parser; `defaults` take the place of the fields' own."""
+    """Adds the options to a group of a parser.
+
+    Args:
+        group: of the parser.
+        plan: a dataclass whose fields are numbers, flags or choices.
+        defaults: in place of the fields' own.
+    """
     types = get_type_hints(plan)
     for field in fields(plan):
         name, default = "--" + field.name.replace("_", "-"), defaults.get(field.name, field.default)
@@ -24,7 +30,11 @@ def declare_plan(group: Any, plan: type[Any], **defaults: object) -> None:
 
 
 def plan_of(arguments: argparse.Namespace, plan: type[Plan]) -> Plan:
-    """The options of the same names as the plan's fields.
+    """The plan that the options of a command describe.
+
+    Args:
+        arguments: as parsed, with an option for each field.
+        plan: the plan's class.
 
     Raises:
         ValueError: when the plan refuses one.

@@ -1,4 +1,4 @@
-"""What a command leaves in its folder: a model that can be uploaded, and a record of how it came to be."""
+"""Writes what training leaves in its folder: a model that can be uploaded, and a record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 
 
 def save_model(folder: Path, network: LanguageModel, words: list[str], *, tied: bool) -> None:
-    """Writes `model.safetensors`, `config.json` and `words.txt`, in the form that an upload has."""
+    """Writes `model.safetensors`, `config.json` and `words.txt`, in the form that an upload has.
+
+    Args:
+        folder: where they go.
+        network: the trained model.
+        words: the vocabulary, in the order of its ids.
+        tied: whether the decoder is the embedding.
+    """
     weights = {name: torch.from_numpy(array) for name, array in network.arrays().items()}
     write(folder / "words.txt", ("\n".join(words) + "\n").encode())
     write(folder / "config.json", json.dumps({"tied": tied}).encode())
@@ -25,13 +32,23 @@ def save_model(folder: Path, network: LanguageModel, words: list[str], *, tied: 
 
 
 def save_record(folder: Path, record: dict[str, Any]) -> None:
-    """Writes `record.json`, with versions and machine; what is no number is null."""
+    """Writes `record.json`, with versions and machine.
+
+    Args:
+        folder: where it goes.
+        record: of what can be JSON; paths become texts, NaN and infinity null.
+    """
     content = record | {"versions": _versions(), "machine": _machine()}
     write(folder / "record.json", json.dumps(_plain(content), indent=2, allow_nan=False).encode())
 
 
 def write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Writes a file, whole or not at all.
+
+    Args:
+        path: the file.
+        content: all of it.
+    """
     temporary = path.with_name(path.name + ".partial")
     temporary.write_bytes(content)
     temporary.replace(path)

@@ -1,4 +1,6 @@
-"""`python -m isslim.compress train lstm --corpus ptb --units 650 --layers 2 --out FOLDER`: a model from scratch.
+"""Trains a language model from scratch.
+
+    python -m isslim.compress train lstm --corpus ptb --units 650 --layers 2 --out FOLDER
 
 The folder gets `model.safetensors`, `config.json` and `words.txt` (an upload for `POST /compress`),
 `record.json`, and `training.checkpoint`, from which the same command continues. Under `torchrun
@@ -142,8 +144,13 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint = arguments.out / "training.checkpoint"
         try:
             trained = train(
-                network, corpus.train, plan, valid=corpus.valid, checkpoint=checkpoint, progress=progress
-            )  # fmt: skip
+                network,
+                corpus.train,
+                plan,
+                valid=corpus.valid,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
         except TrainingDiverged as error:
             if group.first:
                 _write(arguments, plan, corpus, group, error.best, error.issues)
@@ -152,13 +159,18 @@ def run(arguments: argparse.Namespace) -> int:
             found = _write(arguments, plan, corpus, group, trained, description)
             print_progress(
                 1.0,
-                f"valid perplexity {found['valid_perplexity']:.2f}, test {found['test_perplexity']:.2f}",
+                f"valid perplexity {found['valid_perplexity']:.2f}, "
+                f"test {found['test_perplexity']:.2f}",
             )
     return 0
 
 
 def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
     """The untrained network: the one place that turns options into an architecture.
+
+    Args:
+        arguments: the options of `train`.
+        vocabulary: the number of tokens.
 
     Raises:
         ValueError: when the options are not those of such a network.

@@ -1,4 +1,6 @@
-"""`python -m isslim.compress train bidaf --data FOLDER --vectors FILE --out FOLDER`: question answering from scratch.
+"""Trains a question-answering model from scratch.
+
+    python -m isslim.compress train bidaf --data FOLDER --vectors FILE --out FOLDER
 
 The data folder holds SQuAD v1.1 JSON files, plain or .xz: those whose names begin with `train` are
 trained on, those that begin with `dev` are answered after each epoch. The vectors are GloVe's text
@@ -105,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     save_record(arguments.out, _record(arguments, plan, training, validation, trained, found))
     _print_progress(
         1.0,
-        f"epoch {trained.best} kept: EM {found.scores.em:.2f}, F1 {found.scores.f1:.2f} of all questions",
+        f"epoch {trained.best} kept: EM {found.scores.em:.2f}, F1 {found.scores.f1:.2f} of all "
+        "questions",
     )
     return 0
 

@@ -34,10 +34,12 @@ run."""
 MAX_STREAMS, MAX_SCORES = 64, 1 << 24
 """Streams side by side, and scores that are held at once."""
 _DIFFERENT = (
-    "the order in which the layers run (`layers` in the config), or layers side by side that were read as one above the other",
+    "the order in which the layers run (`layers` in the config), or layers side by side that were "
+    "read as one above the other",
     "a ReLU, a residual link, a scale or a normalisation between layers, which leaves no weights",
     "the vocabulary: another file, or another order of its ids",
-    "how the text becomes tokens: line breaks, lower case, unknown words (`unit` and `start_token` in the recipe)",
+    "how the text becomes tokens: line breaks, lower case, unknown words (`unit` and "
+    "`start_token` in the recipe)",
 )
 
 
@@ -63,8 +65,8 @@ def run_check(
         return []
     if not isinstance(task, LanguageTask):
         raise ModeUnavailable(
-            f"`check` and `check_graph` are of language models, whose weights do not say all; a {task.task} is not checked: "
-            "leave them out"
+            "`check` and `check_graph` are of language models, whose weights do not say all; a "
+            f"{task.task} is not checked: leave them out"
         )
     found: list[CheckResult] = []
     try:
@@ -94,14 +96,14 @@ def _perplexity(task: LanguageTask, inputs: UploadedFiles, check: Check | None) 
         )
     if path is None:
         raise CheckUnusable(
-            f"the options name a perplexity of {check.perplexity:g}, and no text was sent that it is of: send it as `check`, "
-            "or as `held_out`"
+            f"the options name a perplexity of {check.perplexity:g}, and no text was sent that it "
+            "is of: send it as `check`, or as `held_out`"
         )
     found = perplexity_of_all(task.original, _ids(task, path, field), task.codec.start_id)
     if not abs(found / check.perplexity - 1) <= check.tolerance:  # NaN fails too
         raise CheckFailed(
-            f"the perplexity of `{field}` is {found:,.2f} by the model as it was read, and you measured {check.perplexity:,.2f}; "
-            f"they may differ by {check.tolerance:.2%}"
+            f"the perplexity of `{field}` is {found:,.2f} by the model as it was read, and you "
+            f"measured {check.perplexity:,.2f}; they may differ by {check.tolerance:.2%}"
         )
     return CheckResult(
         name=f"perplexity of `{field}`",
@@ -126,11 +128,11 @@ def _ids(task: LanguageTask, path: Path, field: str) -> Tensor:
 
 
 def perplexity_of_all(network: LanguageModel, tokens: Tensor, start: int | None) -> float:
-    """Exp of the mean negative log-likelihood of a whole text, read as one stream from the zero state.
+    """The perplexity of a whole text, read as one stream from the zero state.
 
-    For speed it is cut into streams side by side, each of which reads the last `LEAD` tokens of the
-    one before it first: what is further back hardly changes a state. The network is left in
-    evaluation mode.
+    That is exp of the mean negative log-likelihood of its tokens. For speed the text is cut into
+    streams side by side, each of which first reads the last `LEAD` tokens of the one before it:
+    what is further back hardly changes a state. The network is left in evaluation mode.
 
     Args:
         network: the model.

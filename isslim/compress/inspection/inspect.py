@@ -1,4 +1,6 @@
-"""What every job begins with, and all that an inspection does: to read an upload and say what was understood of it.
+"""Reads an upload and reports what was understood of it: the first stage of a job.
+
+It is all that an inspection does.
 
 An inspection takes seconds: what is costly - the original's quality, an evaluation of the
 operator's, texts that the model has to write - is left to the stages of a job.
@@ -29,7 +31,7 @@ def begin(
     *,
     looking: bool = False,
 ) -> tuple[ModelTask[Any], Inspection]:
-    """Reads an upload and tells what was understood of it, also where it is refused.
+    """Reads an upload and reports what was understood of it, also where it is refused.
 
     Args:
         inputs: the uploads' local files.

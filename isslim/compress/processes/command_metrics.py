@@ -1,6 +1,6 @@
 """Evaluations: commands of the worker's operator that say how good a graph is.
 
-    ISS_EVALUATIONS='{"wer": {"command": ["python", "/srv/wer.py", "{model}"], "better": "lower", "seconds": 900}}'
+    ISS_EVALUATIONS='{"wer": {"command": ["python", "/srv/wer.py", "{model}"], "seconds": 900}}'
 
 `{model}` becomes the path of an ONNX file; the last line that the command prints is one number. A
 recipe can only name an evaluation (`"metric": "command:wer"`): what is run is the operator's alone.
@@ -46,7 +46,8 @@ class Evaluator:
         if self.name not in known:
             there = f"it knows {', '.join(sorted(known))}" if known else "it knows none"
             raise EvaluationUnknown(
-                f"this worker knows no evaluation '{self.name}': {there}; its operator names them in ISS_EVALUATIONS"
+                f"this worker knows no evaluation '{self.name}': {there}; its operator names them "
+                "in ISS_EVALUATIONS"
             )
         self._evaluation = known[self.name]
         self._found: dict[str, float] = {}
@@ -56,8 +57,9 @@ class Evaluator:
         """What it is, in a line."""
         asked = self._evaluation
         return (
-            f"evaluation `{self.name}`, a command of the worker's operator ({asked.better} is better; at most "
-            f"{asked.seconds:g} s and {asked.memory_mb:,} MB a run; run {len(self._found)} times)"
+            f"evaluation `{self.name}`, a command of the worker's operator ({asked.better} is "
+            f"better; at most {asked.seconds:g} s and {asked.memory_mb:,} MB a run; run "
+            f"{len(self._found)} times)"
         )
 
     def value(self, graph: Path, which: str) -> float:
@@ -78,13 +80,17 @@ class Evaluator:
     def loss(self, value: float, original: float) -> float:
         """How much worse a value is than the original's, relative to that.
 
+        Args:
+            value: of a smaller graph.
+            original: of the uploaded graph.
+
         Raises:
             EvaluationFailed: when the original's is zero.
         """
         if original == 0:
             raise EvaluationFailed(
-                f"the evaluation '{self.name}' gives 0 for the original, so nothing can be told relative to it: its operator "
-                "may let it print another number, such as 100 - x"
+                f"the evaluation '{self.name}' gives 0 for the original, so nothing can be told "
+                "relative to it: its operator may let it print another number, such as 100 - x"
             )
         worse = value - original if self._evaluation.better == "lower" else original - value
         return worse / abs(original)

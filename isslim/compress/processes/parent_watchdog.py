@@ -1,4 +1,4 @@
-"""A process that must not outlive the one that began it: its standard input is the parent's life."""
+"""For a process that must not outlive its parent: the parent holds its standard input open."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 
 def watch_parent(act: Callable[[], object]) -> None:
-    """Calls `act`, in a thread, as soon as standard input closes: the parent ended, perhaps with no time to clean up."""
+    """Calls `act`, in a thread, as soon as standard input closes.
+
+    The parent has ended then, perhaps killed, with no time to clean up.
+    """
 
     def watch() -> None:
         # Not through sys.stdin: its buffer's lock, held by this thread at exit, would abort the

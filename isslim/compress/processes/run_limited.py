@@ -2,10 +2,10 @@
 
     python -m isslim.compress.processes.run_limited <bytes> <command> [argument ...]
 
-Each process of the command may have so many bytes of data of its own. Standard input is the
-parent's life: when it closes
-- the parent was killed, with no time to clean up - this process ends its whole process group, which
-  it should be the head of.
+Each process of the command may have so many bytes of data of its own. The parent holds standard
+input open: when it closes, the parent was killed, and this process ends its whole process group,
+of which it should be the head.
+
 The exit status is the command's; 128 and the number of a signal that ended it; 127 when it cannot
 be started.
 """
@@ -22,7 +22,12 @@ from isslim.compress.processes.parent_watchdog import watch_parent
 
 
 def main(memory_bytes: int, command: list[str]) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command; returns its exit status.
+
+    Args:
+        memory_bytes: that each process may have.
+        command: program and arguments.
+    """
     watch_parent(lambda: os.killpg(0, signal.SIGKILL))
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     allowed = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)

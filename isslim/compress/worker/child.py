@@ -1,4 +1,7 @@
-"""The process that does one job: `python -m isslim.compress.worker.child <folder>`; or one inspection: `... <folder> inspect`.
+"""The process that does one job or one inspection.
+
+    python -m isslim.compress.worker.child <folder>             a job
+    python -m isslim.compress.worker.child <folder> inspect     an inspection
 
 The folder holds `request.json` and `inputs/`. Standard output carries one JSON object a line, and
 ends with one of
@@ -7,9 +10,9 @@ ends with one of
     {"problem": {...}, "curve": [...]}       an answer for the person who uploaded
 
 after any number of {"stage", "progress", "message"} and one {"inspection": {...}}, what was
-understood of the upload. It exits with 0 in both cases; anything else is a crash, told on standard
-error. When standard input closes, its worker is dead: the child ends at once, so that no job runs
-twice.
+understood of the upload. It exits with 0 in both cases; anything else is a crash, described on
+standard error. When standard input closes, its worker is dead: the child ends at once, so that no
+job runs twice.
 """
 
 from __future__ import annotations
@@ -38,7 +41,12 @@ if TYPE_CHECKING:
 
 
 def main(folder: Path, *, inspecting: bool = False) -> int:
-    """Does the job in `folder`, or only looks at its files; returns the exit status."""
+    """Does a job, or an inspection; returns the exit status.
+
+    Args:
+        folder: of the job, with `request.json` in it.
+        inspecting: the files are only inspected.
+    """
     watch_parent(lambda: os._exit(1))
     request = CompressionRequest.model_validate_json((folder / "request.json").read_text())
     settings = WorkerSettings()
@@ -98,8 +106,8 @@ def _inspect(request: CompressionRequest, folder: Path, settings: WorkerSettings
             )
     except MemoryError as fault:
         raise MemoryError(
-            f"the inspection takes more than {allowed:,} bytes; a job of the same files has no such limit. The operator can "
-            "raise ISS_INSPECTION_MEMORY_BYTES"
+            f"the inspection takes more than {allowed:,} bytes; a job of the same files has no "
+            "such limit. The operator can raise ISS_INSPECTION_MEMORY_BYTES"
         ) from fault
 
 

@@ -1,7 +1,8 @@
-"""Whether a worker of this host lives: `python -m isslim.compress.worker.health` exits with 0 then, and else says why not.
+"""Whether a worker of this host lives: `python -m isslim.compress.worker.health`.
 
-A worker holds the lock on its executor id for life (`isslim/store/liveness.py`). Whatever keeps the
-lock from being looked at is no sign of life.
+It exits with 0 if one does, and else with a line that says why not. A worker holds the lock on its
+executor id for life (`isslim/store/liveness.py`). Whatever keeps the lock from being looked at is
+no sign of life.
 """
 
 from __future__ import annotations

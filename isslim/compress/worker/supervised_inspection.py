@@ -1,4 +1,7 @@
-"""One child process per inspection, from its worker's side: as `supervision.py` for jobs, but with a limit of time."""
+"""One child process per inspection, from its worker's side, under a limit of time.
+
+`supervision.py` has the same for jobs.
+"""
 
 from __future__ import annotations
 
@@ -49,18 +52,20 @@ async def supervise_inspection(
             problem = Problem(
                 kind="worker-lost",
                 title="The worker was lost again and again",
-                detail=f"the inspection was begun {MAX_ATTEMPTS} times and its worker died each time",
+                detail=f"the inspection was begun {MAX_ATTEMPTS} times and its worker died each "
+                "time",
             )
             answer = Inspection(understood=False, problem=problem)
         else:
             answer = await _inspect(inspections, command, folder, inspection_id, seconds)
     except Exception as fault:
-        # A child that cannot be started or speaks nonsense, a full disk: whatever it was, whoever
-        # asked gets an answer.
+        # A child that cannot be started or prints what nobody can read, a full disk: whatever it
+        # was, the request gets an answer.
         problem = Problem(
             kind="worker-fault",
             title="The worker could not attend to the inspection",
-            detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine and send the request again",
+            detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine "
+            "and send the request again",
         )
         answer = Inspection(understood=False, problem=problem)
     finally:
@@ -84,8 +89,8 @@ async def _inspect(
         problem = Problem(
             kind="inspection-too-long",
             title="The inspection takes too long",
-            detail=f"it was ended after {seconds:g} seconds; a job of the same files has no such limit. The operator can raise "
-            "ISS_INSPECTION_SECONDS",
+            detail=f"it was ended after {seconds:g} seconds; a job of the same files has no such "
+            "limit. The operator can raise ISS_INSPECTION_SECONDS",
         )
         return (known.inspection or Inspection(understood=False)).model_copy(
             update={"understood": False, "problem": problem}

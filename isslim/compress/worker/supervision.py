@@ -67,13 +67,14 @@ async def supervise(
     try:
         return await _attend(records, command, folder, job_id, run)
     except Exception as fault:
-        # A child that cannot be started or speaks nonsense, a full disk, a database that would not
-        # answer: whatever it was, the job must not seem to run for ever.
+        # A child that cannot be started or prints what nobody can read, a full disk, a database
+        # that does not answer: whatever it was, the job must not seem to run for ever.
         shutil.rmtree(folder, ignore_errors=True)
         problem = Problem(
             kind="worker-fault",
             title="The worker could not attend to the job",
-            detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine and send the request again",
+            detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine "
+            "and send the request again",
         )
         await write_with_retries(
             lambda: records.finish(job_id, run, JobState.FAILED, problem=problem)
@@ -110,7 +111,8 @@ async def _attend(
         lost = Problem(
             kind="worker-lost",
             title="The worker was lost again and again",
-            detail=f"the job was begun {most} times and its worker died each time; it may need more memory",
+            detail=f"the job was begun {most} times and its worker died each time; it may need "
+            "more memory",
         )
         await write_with_retries(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,13 +135,15 @@ async def attend_child(
     known: Supervised,
     *arguments: str,
 ) -> int:
-    """Runs a child to its end and listens to it; whatever ends the waiting ends the child too, and removes its folder.
+    """Runs a child to its end and listens to it.
+
+    Whatever ends the waiting ends the child too, and removes its folder.
 
     Args:
         command: what to start; the folder is appended.
         folder: of the child, with `request.json` in it.
         request: what is asked of it.
-        known: is told what the child says.
+        known: is updated with what the child prints.
         arguments: appended behind the folder.
 
     Returns:
@@ -181,6 +185,13 @@ def collect_garbage(
     That is the folders of jobs that ended while nobody watched them (cancelled while their worker
     was dead), uploads of jobs and inspections that have ended, old answers of inspections, and
     halves of bundles.
+
+    Args:
+        records: the table of jobs.
+        inspections: the table of inspections.
+        work: folder of all children's folders.
+        uploads: the uploaded files.
+        bundles: the published bundles.
     """
     # Folders first: one that appears after this look belongs to a job that the look at the jobs may
     # have missed.
@@ -204,7 +215,7 @@ def inspection_folder(inspection: str) -> str:
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """The lines of a stream; one that is too long to keep is told of, and is no reason to end a job."""
+    """The lines of a stream; one that is too long to keep is replaced and ends no job."""
     while True:
         try:
             line = await stream.readline()
@@ -248,8 +259,9 @@ async def _log(stream: asyncio.StreamReader, known: Supervised) -> None:
 
 
 async def _record(known: Supervised, records: JobRecords, job_id: str, run: int) -> None:
-    """Records progress until it is cancelled, at most every so often, beside the listening: a job never waits for it.
+    """Records progress until it is cancelled, at most every `RECORD_SECONDS`.
 
+    It runs beside the listening: a job never waits for it.
     A database that does not answer costs a line of progress; the next news are another try.
     """
     while True:
@@ -283,12 +295,19 @@ async def _conclude(
 
 
 def crash(known: Supervised, code: int, what: str) -> Problem:
-    """What is told of a child that ended otherwise than it should."""
+    """The problem document of a child that ended otherwise than it should.
+
+    Args:
+        known: what the child printed.
+        code: its exit status; negative: the signal that ended it.
+        what: "compression" or "inspection".
+    """
     how = f"ended by signal {-code}" if code < 0 else f"ended with status {code}"
     return Problem(
         kind="crashed",
         title=f"The {what} crashed",
-        detail=f"its process {how} in stage '{known.stage or 'start'}'; its last lines are in `issues`",
+        detail=f"its process {how} in stage '{known.stage or 'start'}'; its last lines are in "
+        "`issues`",
         issues=list(known.log)[-10:],
     )
 

@@ -1,5 +1,6 @@
-"""The best answer spans: the largest products of a start's and an end's probability, start <= end, length bounded.
+"""The best answer spans: the largest products of the probabilities of a start and an end.
 
+A span starts at or before its end, and its length is bounded.
 All spans that are short enough lie in one band of the (start, end) plane: (T, L) sums, found at
 once. Equal scores come in the order of their start, then of their end, so that an answer never
 depends on how a sort breaks ties.

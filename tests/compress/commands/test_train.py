@@ -1,4 +1,4 @@
-"""`python -m isslim.compress train`: a folder that can be uploaded, a record, and clear answers to what cannot be done."""
+"""`python -m isslim.compress train`: an upload, a record, and clear refusals."""
 
 from __future__ import annotations
 

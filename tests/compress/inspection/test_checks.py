@@ -1,4 +1,4 @@
-"""The sender's own checks: a perplexity against a slow reference, and exports of torch in the forms that people have."""
+"""The checks that are sent with a model: a perplexity, and exports of torch in usual forms."""
 
 from __future__ import annotations
 

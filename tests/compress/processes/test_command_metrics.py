@@ -1,4 +1,4 @@
-"""Commands that judge graphs: what they print is taken, and everything that goes wrong with one is an answer."""
+"""Commands that judge graphs: what they print is read, and whatever fails is an answer."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ def test_command_ends_when_the_job_is_killed(tmp_path: Path, graph: Path) -> Non
     job = (
         "from pathlib import Path; from isslim.settings.worker import Evaluation; "
         "from isslim.compress.processes.command_metrics import Evaluator; "
-        f"Evaluator('command:own', {{'own': Evaluation(command=[{sys.executable!r}, {str(script)!r}, '{{model}}'])}})"
+        f"command = [{sys.executable!r}, {str(script)!r}, '{{model}}']; "
+        "Evaluator('command:own', {'own': Evaluation(command=command)})"
         f".value(Path({str(graph)!r}), 'the original')"
     )
     process = subprocess.Popen([sys.executable, "-c", job])
@@ -175,7 +176,10 @@ def test_evaluation_that_nobody_configured_is_refused_by_name() -> None:
 def test_settings_are_read_from_the_environment_and_checked_when_the_worker_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = '{"wer": {"command": ["judge", "--graph={model}"], "better": "higher", "seconds": 5, "memory_mb": 100}}'
+    asked = (
+        '{"wer": {"command": ["judge", "--graph={model}"], '
+        '"better": "higher", "seconds": 5, "memory_mb": 100}}'
+    )
     monkeypatch.setenv("ISS_EVALUATIONS", asked)
     (found,) = WorkerSettings().evaluations.values()
     assert (found.command, found.better, found.seconds, found.memory_mb) == (
@@ -194,7 +198,7 @@ def test_settings_are_read_from_the_environment_and_checked_when_the_worker_star
 
 
 def _gone(process: int) -> bool:
-    """Whether a process ends within some seconds; one that nobody has waited for yet is gone as well."""
+    """Whether a process ends within some seconds; a zombie has ended."""
     for _ in range(100):
         try:
             os.kill(process, 0)

@@ -1,4 +1,4 @@
-"""One job's child and its record, on a real database that is locked, and with children that speak nonsense."""
+"""One job's child and its record: a database that is locked, children that print nonsense."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ TELLING = """
 import json, sys, time
 from pathlib import Path
 for step in range(25):
-    print(json.dumps({"stage": "work", "progress": step / 25, "message": f"step {step}"}), flush=True)
+    news = {"stage": "work", "progress": step / 25, "message": f"step {step}"}
+    print(json.dumps(news), flush=True)
     time.sleep(0.1)
 print(json.dumps({"result": {"model_id": "0123456789abcdef"}}), flush=True)
 """
@@ -108,7 +109,10 @@ def test_end_of_a_job_is_recorded_however_long_the_database_is_locked(
 
 
 def test_what_was_understood_is_recorded_with_the_job(records: JobRecords, tmp_path: Path) -> None:
-    told = 'print(json.dumps({"inspection": {"understood": True, "layout": "two layers"}}), flush=True)\n'
+    told = (
+        'inspection = {"understood": True, "layout": "two layers"}\n'
+        'print(json.dumps({"inspection": inspection}), flush=True)\n'
+    )
     code = TELLING.replace("range(25)", "range(2)").replace("for step", told + "for step")
     job = in_child(records, code, tmp_path / "work")
     assert job.inspection is not None

@@ -1,4 +1,4 @@
-"""The worker as real processes on a real database: success, answers, crashes, cancel, kill -9, double start."""
+"""The worker as real processes on a real database: outcomes, cancel, kill -9, double start."""
 
 from __future__ import annotations
 
@@ -72,7 +72,8 @@ if kind == "slow":
 with runs.open("a") as file:
     file.write(f"end {request['recipe']['name']} {os.getpid()}\\n")
 made = Path(os.environ["MADE"])
-shutil.copytree(made, Path(os.environ["ISS_HOME"]) / "artifacts" / "bundles" / made.name, dirs_exist_ok=True)
+bundles = Path(os.environ["ISS_HOME"]) / "artifacts" / "bundles"
+shutil.copytree(made, bundles / made.name, dirs_exist_ok=True)
 tell(result={"model_id": made.name})
 """
 
