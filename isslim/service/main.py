@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from isslim import __version__
 from isslim.service import problems
 from isslim.service.context import AppContext
 from isslim.service.middleware import BodyLimit, RequestMetrics
@@ -45,8 +46,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     app = DocumentedApp(
         title="isslim",
-        summary="Makes trained recurrent networks small and fast, proves it, and serves both versions.",
-        version="0.1.0",
+        summary="Makes trained recurrent networks small and fast, proves it, and serves both.",
+        version=__version__,
         lifespan=lifespan,
     )
     app.state.context = context

@@ -5,14 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from isslim.service.problems import MEDIA_TYPE
 from isslim.types.schemas.graphs import GraphRequest
 from isslim.types.schemas.problems import ProblemDocument
+from isslim.types.schemas.questions import QuestionRequest
+from isslim.types.schemas.scores import ScoreRequest
 
 _REFERENCE = "#/components/schemas/"
+_OWN = (ProblemDocument, ScoreRequest, QuestionRequest, GraphRequest)
+"""What the framework takes neither in nor out itself."""
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
 """What FastAPI documents for requests that are not valid, and nobody here sends."""
+
+
+def body_of(schema: type[BaseModel]) -> dict[str, Any]:
+    """What the document says of the JSON body of a route that reads it itself."""
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": f"{_REFERENCE}{schema.__name__}"}}},
+        }
+    }
 
 
 class DocumentedApp(FastAPI):
@@ -22,13 +37,11 @@ class DocumentedApp(FastAPI):
         """The document; made once by the framework, and changing it again changes nothing."""
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (
-            ProblemDocument,
-            GraphRequest,
-        ):  # the framework takes neither in nor out itself
-            schemas.setdefault(
-                model.__name__, model.model_json_schema(ref_template=f"{_REFERENCE}{{model}}")
-            )
+        for model in _OWN:
+            schema = model.model_json_schema(ref_template=f"{_REFERENCE}{{model}}")
+            for name, inner in schema.pop("$defs", {}).items():
+                schemas.setdefault(name, inner)
+            schemas.setdefault(model.__name__, schema)
         for name in _FRAMEWORK:
             schemas.pop(name, None)
         content = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}{ProblemDocument.__name__}"}}}

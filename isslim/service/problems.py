@@ -1,15 +1,16 @@
-"""Problem documents (RFC 9457): every error of the service has this form, with the one table from error to status."""
+"""Problem documents (RFC 9457): the form of every error, with the one table from error to status."""
 
 from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
@@ -17,6 +18,7 @@ from isslim.runtime.errors import (
     DeviceUnavailable,
     GraphRefused,
     InputsRefused,
+    RunStopped,
     RuntimeFault,
     TextRefused,
     TokenOutOfRange,
@@ -35,6 +37,8 @@ from isslim.store.errors import (
 from isslim.types.schemas.problems import ProblemDocument
 
 MEDIA_TYPE = "application/problem+json"
+MAX_ISSUES, MAX_ISSUE_BYTES, MAX_DETAIL_BYTES = 20, 1000, 4000
+"""Of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
 
 
 class RequestError(Exception):
@@ -64,6 +68,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     TokenOutOfRange: (422, "token-out-of-range", "A token id is not of the vocabulary"),
     InputsRefused: (422, "inputs-refused", "The graph cannot be run on these inputs"),
     DeviceUnavailable: (422, "device-unavailable", "The device is not there"),
+    RunStopped: (503, "run-stopped", "The run was ended before it was done"),
     GraphRefused: (500, "graph-refused", "The model's graph cannot be used"),
     StoreError: (500, "storage", "The storage failed"),
     RuntimeFault: (500, "runtime", "The runtime failed"),
@@ -75,6 +80,8 @@ STATUS: dict[str, tuple[int, str]] = {
     "unsupported-media-type": (415, "The body is of a type that is not read here"),
     "no-worker": (503, "No worker is running"),
     "overloaded": (503, "The service is busy"),
+    "deadline-exceeded": (504, "The run took too long"),
+    "client-left": (499, "The connection was closed before there was an answer"),
 }
 
 
@@ -83,20 +90,62 @@ def document(
     kind: str,
     title: str,
     detail: str,
-    errors: list[dict[str, Any]] | None = None,
+    errors: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem document as a response; 503 tells when to come back."""
+    """A problem document as a response, of at most some 50 kB whatever is quoted in it.
+
+    Args:
+        status: of the response; 503 says when to come back.
+        kind: stable slug of the kind of problem.
+        title: the kind of problem in words.
+        detail: what is wrong with this request.
+        errors: every issue; the first ones are sent, and how many more there are.
+        headers: of the response, beside its own.
+    """
+    issues = [
+        {name: _cut(text, MAX_ISSUE_BYTES) for name, text in each.items()}
+        for each in errors[:MAX_ISSUES]
+    ]
+    if len(errors) > MAX_ISSUES:
+        issues.append({"detail": f"and {len(errors) - MAX_ISSUES:,} more"})
     body = ProblemDocument(
-        type=kind, title=title, status=status, detail=detail, errors=errors or []
+        type=kind,
+        title=title,
+        status=status,
+        detail=_cut(detail, MAX_DETAIL_BYTES),
+        errors=issues,
     )
     headers = {**(headers or {}), **({"retry-after": "1"} if status == 503 else {})}
     # Plain ASCII: what is quoted from a request may hold lone surrogates, which no UTF-8 can carry.
     return Response(json.dumps(body.model_dump()), status, headers, MEDIA_TYPE)
 
 
+def _cut(text: str, most: int) -> str:
+    """The text, or its beginning, so that it takes at most so many bytes as ASCII."""
+    if len(json.dumps(text[: most + 1])) - 2 <= most:
+        return text
+    text = text[:most]
+    while len(json.dumps(text)) > most:
+        text = text[: len(text) * 3 // 4]
+    return text + "..."
+
+
+def issues_of(error: ValidationError, place: str) -> list[dict[str, str]]:
+    """What pydantic found, each issue with a JSON pointer below `place`.
+
+    Args:
+        error: of a form's field, or of a body; none of what was sent is copied.
+        place: where it was sent, such as `body`.
+    """
+    return [
+        {"pointer": f"/{place}/" + "/".join(map(str, each["loc"])), "detail": each["msg"]}
+        for each in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
 def _methods(request: Request) -> list[str]:
-    """What the path takes; the framework tells only of the first route that it finds there."""
+    """What the path takes; the framework itself names only those of the first route that it finds."""
     asked = (
         (method, {**request.scope, "method": method})
         for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -148,7 +197,7 @@ def install(app: FastAPI) -> None:
         return document(error.status_code, "http", error.detail, description, headers=headers)
 
     def of_fault(request: Request, error: Exception) -> Response:
-        # The error goes on to the server's log; the sender is told no more than that it was not
+        # The error goes on to the server's log; the sender learns no more than that it was not
         # their fault.
         return document(
             500,

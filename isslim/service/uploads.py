@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from isslim.service.context import AppContext
-from isslim.service.problems import RequestError
+from isslim.service.problems import RequestError, issues_of
 from isslim.settings.service import ServiceSettings
 from isslim.types.jobs import UploadRef
 from isslim.types.kinds.uploads import UPLOAD_FIELDS, UploadField
@@ -128,10 +128,7 @@ def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
 
 def refusal(field: str, error: ValidationError) -> RequestError:
     """What was wrong with a field."""
-    issues: list[dict[str, Any]] = [
-        {"pointer": f"/{field}/" + "/".join(map(str, each["loc"])), "detail": each["msg"]}
-        for each in error.errors()
-    ]
+    issues = issues_of(error, field)
     return RequestError(
         "invalid-request", f"{field}: {issues[0]['pointer']}: {issues[0]['detail']}", issues
     )

@@ -72,3 +72,20 @@ class ServiceSettings(StoreSettings, TimingSettings):
         default=128 << 20,
         description="memory of one run of a latency comparison, beside the weights",
     )
+    json_values_limit: Count = Field(
+        default=1_000_000,
+        description="numbers and lists of the inputs of a graph as JSON; more fit into an npz",
+    )
+    score_seconds: Seconds = Field(
+        default=300.0, description="until a `POST /score` ends, waits included"
+    )
+    qa_seconds: Seconds = Field(default=300.0, description="until a `POST /qa` ends")
+    run_seconds: Seconds = Field(
+        default=60.0, description="until a `POST /models/{model}/run` ends, and its process with it"
+    )
+    latency_seconds: Seconds = Field(
+        default=300.0, description="until a comparison of latency ends"
+    )
+    shutdown_seconds: Annotated[int, Field(ge=1), Unit("seconds")] = Field(
+        default=5, description="for requests to end when the service is asked to"
+    )

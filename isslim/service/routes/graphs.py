@@ -1,28 +1,28 @@
-"""`POST /models/{model}/run`: a graph of any inputs and outputs, run by one variant, or by several side by side."""
+"""`POST /models/{model}/run`: a graph of any inputs and outputs, by one variant or several side by side."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.model import LoadedGraph
-from isslim.runtime.graphs.recorded_inputs import NamedArrays, read_runs
-from isslim.service.context import AppContext, Context
+from isslim.runtime.graphs.recorded_inputs import GraphInterface, NamedArrays, read_runs
+from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
+from isslim.service.bodies import BodyLimits
+from isslim.service.context import context_of
 from isslim.service.parameters import ModelName, QueryDevice, QueryOutputs, QueryVariants
 from isslim.service.problems import RequestError
-from isslim.service.serving.executor import RunLabels
+from isslim.service.serving.compare_variants import ComparedRun, Timed
+from isslim.service.serving.executor import encoding_lane
 from isslim.service.timing import json_with_server_timing, server_timing
-from isslim.service.uploads import refusal
+from isslim.settings.service import ServiceSettings
 from isslim.types.arrays import dump_npz
-from isslim.types.manifest import VariantName
 from isslim.types.quality import output_change
 from isslim.types.schemas.graphs import GraphRequest, GraphResponse, RunTimes, VariantRun
 from isslim.types.schemas.problems import ProblemDocument
@@ -32,7 +32,8 @@ JSON, NPZ = "application/json", ("application/x-npz", "application/octet-stream"
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {
     "required": True,
-    "description": "JSON, or an npz with an array for each input; then `variants`, `outputs` and `device` are query parameters",
+    "description": "JSON, or an npz with an array for each input; then `variants`, `outputs` and "
+    "`device` are query parameters",
     "content": {
         JSON: {"schema": {"$ref": "#/components/schemas/GraphRequest"}},
         **dict.fromkeys(NPZ, _BYTES),
@@ -40,29 +41,8 @@ _BODY: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class VariantOutputs:
-    """One variant's run.
-
-    Attributes:
-        variant: which one.
-        outputs: by name.
-        milliseconds: in ONNX Runtime, without the way to the graph's process and back.
-    """
-
-    variant: VariantName
-    outputs: dict[str, NDArray[Any]]
-    milliseconds: float
-
-
-@dataclass(frozen=True)
-class GraphResult:
-    """All variants' runs, and the milliseconds from the body to arrays."""
-
-    model: LoadedGraph
-    device: str
-    runs: list[VariantOutputs]
-    read_ms: float
+Outputs = dict[str, NDArray[Any]]
+HINT = "; send them as an npz, of which larger ones are read"
 
 
 @router.post(
@@ -74,19 +54,65 @@ class GraphResult:
             "description": "JSON; to an npz an npz with arrays `<variant>/<output>`",
             "content": {NPZ[0]: _BYTES},
         },
-        **{status: {"model": ProblemDocument} for status in (404, 409, 413, 415, 422, 503)},
+        **{status: {"model": ProblemDocument} for status in (404, 409, 413, 415, 422, 503, 504)},
     },
     openapi_extra={"requestBody": _BODY},
 )
 async def run(
     model: ModelName,
     request: Request,
-    context: Context,
     variants: QueryVariants = [],  # noqa: B006 - the framework copies it
     outputs: QueryOutputs = [],  # noqa: B006
     device: QueryDevice = "cpu",
 ) -> Response:
-    """Outputs by name by each variant, with what changed against the first one and the time of every stage."""
+    """Outputs by name by each variant, with what changed against the first one, and every stage's time."""
+    kind = _content_type(request)
+    context, content = context_of(request), await request.body()
+    settings = context.settings
+    async with context.admission.admit(request, settings.run_seconds, "ISS_RUN_SECONDS") as ticket:
+        if kind == JSON:
+            limits = BodyLimits(settings.json_values_limit, {}, HINT)
+            asked = await context.bodies.read(content, GraphRequest, limits)
+            variants, outputs, device = asked.variants, asked.outputs, asked.device
+        else:
+            asked = None
+        loaded = await context.models.load(model, LoadedGraph, ticket)
+        processes = await context.models.open_processes(loaded, variants, device, ticket)
+        graph = next(iter(processes.values()))
+        inputs, read_ms = await context.executor.submit(
+            lambda _: _timed_inputs(content, asked, graph, settings), ticket, encoding_lane(loaded)
+        )
+        wanted = graph.named(outputs)
+
+        def run_one(process: SubprocessGraphSession) -> Timed[Outputs]:
+            return Timed(*process.run(inputs, wanted))
+
+        runs = await context.variants.run(processes, run_one, ticket, one_at_a_time=True)
+    stages = {
+        "queue": ticket.queue_ms,
+        "read": read_ms,
+        "run": sum(each.run_ms for each in runs),
+        **{f"run-{each.variant}": each.run_ms for each in runs},
+    }
+    if kind != JSON:
+        return _npz(runs, stages, settings)
+    _check_entries(runs, settings)
+    answer = GraphResponse(
+        model_id=loaded.id,
+        model=loaded.manifest.name,
+        device=device,
+        variants=[_schema(each, runs[0], ticket.queue_ms) for each in runs],
+    )
+    return json_with_server_timing(answer, stages)
+
+
+def _content_type(request: Request) -> str:
+    """Which form of body it is.
+
+    Raises:
+        RequestError: (unsupported-media-type) when it is none that is read here; (invalid-request)
+            when query parameters stand beside JSON, which holds everything.
+    """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != JSON and kind not in NPZ:
         description = f"'{kind}'" if kind else "none"
@@ -98,93 +124,51 @@ async def run(
         raise RequestError(
             "invalid-request", "query parameters are for an npz; JSON holds everything in its body"
         )
-    content, served = await request.body(), RunLabels()
+    return kind
 
-    def work() -> GraphResult:
-        began = time.perf_counter()
-        if kind == JSON:
-            asked = _parsed(content)
-        else:
-            asked = GraphRequest.model_construct(
-                inputs=_single(content, context), variants=variants, outputs=outputs, device=device
-            )
-        return _answer(model, asked, context, served, began)
 
-    answered, queue_ms = await context.inference.run(work, served)
-    stages = {
-        "queue": queue_ms,
-        "read": answered.read_ms,
-        "run": sum(each.milliseconds for each in answered.runs),
-        **{f"run-{each.variant}": each.milliseconds for each in answered.runs},
-    }
-    if kind == JSON:
-        return json_with_server_timing(_schema(answered, queue_ms, context), stages)
+def _timed_inputs(
+    content: bytes, asked: GraphRequest | None, graph: GraphInterface, settings: ServiceSettings
+) -> tuple[NamedArrays, float]:
+    """The inputs as arrays of the graph's types, and the milliseconds that they took.
+
+    Args:
+        content: an npz; not looked at where JSON was read.
+        asked: what JSON was read; None: an npz was sent.
+        graph: whose inputs they are.
+        settings: how large they may be.
+    """
     began = time.perf_counter()
-    body = _npz(answered, context)
-    stages["serialize"] = 1e3 * (time.perf_counter() - began)
-    return Response(body, media_type=NPZ[0], headers=server_timing(stages))
+    given = _single(content, settings) if asked is None else asked.inputs
+    return graph.checked(given), 1e3 * (time.perf_counter() - began)
 
 
-def _parsed(content: bytes) -> GraphRequest:
-    try:
-        return GraphRequest.model_validate_json(content)
-    except ValidationError as error:
-        raise refusal("body", error) from error
-
-
-def _single(content: bytes, context: AppContext) -> NamedArrays:
-    runs = read_runs(content, context.settings.array_bytes_limit)
+def _single(content: bytes, settings: ServiceSettings) -> NamedArrays:
+    runs = read_runs(content, settings.array_bytes_limit)
     if len(runs) > 1:
         raise InputsRefused([f"the npz holds {len(runs)} runs; send one at a time"])
     return runs[0]
 
 
-def _answer(
-    name: str, asked: GraphRequest, context: AppContext, served: RunLabels, began: float
-) -> GraphResult:
-    model, settings = context.models.get(name, LoadedGraph), context.settings
-    served.model = model.id
-    names = asked.variants or model.default_variants(asked.device)
-    graphs = context.models.processes(
-        model, names, asked.device, settings.threads, settings.graph_memory_bytes
-    )
-    served.device, served.variants = asked.device, list(graphs)
-    first = next(iter(graphs.values()))
-    inputs, outputs = first.checked(asked.inputs), first.named(asked.outputs)
-    read_ms = 1e3 * (time.perf_counter() - began)
-    runs = []
-    for variant, graph in graphs.items():
-        found, milliseconds = graph.run(inputs, outputs)
-        context.metrics.runs.labels(model.id, variant, asked.device).observe(milliseconds / 1e3)
-        runs.append(VariantOutputs(variant, found, milliseconds))
-    return GraphResult(model, asked.device, runs, read_ms)
-
-
-def _schema(answered: GraphResult, queue_ms: float, context: AppContext) -> GraphResponse:
-    entries = sum(array.size for each in answered.runs for array in each.outputs.values())
-    if entries > context.settings.entries_limit:
+def _check_entries(runs: list[ComparedRun[Outputs]], settings: ServiceSettings) -> None:
+    entries = sum(array.size for each in runs for array in each.result.values())
+    if entries > settings.entries_limit:
         raise RequestError(
             "too-large",
-            f"the answer would hold {entries:,} numbers; at most {context.settings.entries_limit:,} as JSON: name fewer "
-            f"`outputs`, or send an npz, which is answered as one",
+            f"the answer would hold {entries:,} numbers; at most {settings.entries_limit:,} as "
+            "JSON: name fewer `outputs`, or send an npz, which is answered as one",
         )
-    first = answered.runs[0]
-    variants = []
-    for each in answered.runs:
-        lost = {name: _not_finite(array) for name, array in each.outputs.items()}
-        variants.append(
-            VariantRun(
-                variant=each.variant,
-                outputs={name: _listed(array) for name, array in each.outputs.items()},
-                not_finite={name: count for name, count in lost.items() if count},
-                change=None if each is first else _changes(each.outputs, first.outputs),
-                speedup=None if each is first else first.milliseconds / each.milliseconds,
-                timing=RunTimes(queue_ms=queue_ms, run_ms=each.milliseconds),
-            )
-        )
-    manifest = answered.model.manifest
-    return GraphResponse(
-        model_id=answered.model.id, model=manifest.name, device=answered.device, variants=variants
+
+
+def _schema(run: ComparedRun[Outputs], first: ComparedRun[Outputs], queue_ms: float) -> VariantRun:
+    lost = {name: _not_finite(array) for name, array in run.result.items()}
+    return VariantRun(
+        variant=run.variant,
+        outputs={name: _listed(array) for name, array in run.result.items()},
+        not_finite={name: count for name, count in lost.items() if count},
+        change=None if run is first else _changes(run.result, first.result),
+        speedup=run.speedup,
+        timing=RunTimes(queue_ms=queue_ms, run_ms=run.run_ms),
     )
 
 
@@ -213,16 +197,19 @@ def _listed(array: NDArray[Any]) -> Any:
     return array.tolist()
 
 
-def _npz(answered: GraphResult, context: AppContext) -> bytes:
+def _npz(
+    runs: list[ComparedRun[Outputs]], stages: dict[str, float], settings: ServiceSettings
+) -> Response:
+    began = time.perf_counter()
     arrays = {
-        f"{each.variant}/{name}": array
-        for each in answered.runs
-        for name, array in each.outputs.items()
+        f"{each.variant}/{name}": array for each in runs for name, array in each.result.items()
     }
-    total, most = sum(array.nbytes for array in arrays.values()), context.settings.array_bytes_limit
+    total, most = sum(array.nbytes for array in arrays.values()), settings.array_bytes_limit
     if total > most:
         raise RequestError(
             "too-large",
             f"the answer would take {total:,} bytes; at most {most:,}: name fewer `outputs`",
         )
-    return dump_npz(arrays)
+    body = dump_npz(arrays)
+    stages["serialize"] = 1e3 * (time.perf_counter() - began)
+    return Response(body, media_type=NPZ[0], headers=server_timing(stages))

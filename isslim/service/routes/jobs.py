@@ -41,7 +41,7 @@ def cancel_job(job_id: JobId, context: Context) -> Job:
 
 
 def _existing(job_id: JobId, context: Context) -> str:
-    """The job's id, looked up before an answer begins: a stream that runs has no status to change."""
+    """The job's id, looked up before an answer begins: a stream cannot change its status."""
     return context.queue.get(job_id).id
 
 
@@ -54,9 +54,9 @@ def _existing(job_id: JobId, context: Context) -> str:
 async def follow_job(
     job_id: Annotated[str, Depends(_existing)], context: Context
 ) -> AsyncIterable[ServerSentEvent]:
-    """An event `job` at every change, the last one when the job has ended."""
+    """An event `job` at every change; ends with the job, or with the service."""
     before = ""
-    while True:
+    while not context.ending.is_set():
         job = await run_in_threadpool(context.queue.get, job_id)
         now = job.model_dump_json()
         if now != before:

@@ -6,31 +6,34 @@ import os
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from isslim.runtime.errors import DeviceUnavailable, InputsRefused
 from isslim.runtime.opening import OrtSession, devices
 from isslim.runtime.registry import class_of
+from isslim.runtime.run_control import RunControl
 from isslim.runtime.shape import Shape, Which
 from isslim.service.context import AppContext, Context
 from isslim.service.parameters import ModelName
 from isslim.service.problems import RequestError
 from isslim.service.serving.latency_cache import Key
+from isslim.store.bundles import OpenBundle
 from isslim.types.kinds.registry import kind_named
-from isslim.types.manifest import LatencyRecord
+from isslim.types.manifest import LatencyRecord, Manifest
 from isslim.types.schemas.models import LatencyResponse
 from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(
     tags=["models"],
-    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503)},
+    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503, 504)},
 )
 CORES = max(1, os.cpu_count() or 1)
 
 
 @router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
 async def latency(
+    request: Request,
     model: ModelName,
     context: Context,
     steps: Annotated[
@@ -38,8 +41,9 @@ async def latency(
         Query(
             ge=1,
             le=1000,
-            description="tokens of a text or context, 30 where none are named; of a graph its run is repeated or cut to so many "
-            "where the names of its dimensions say which one counts steps",
+            description="tokens of a text or context, 30 where none are named; of a graph its run "
+            "is repeated or cut to so many where the names of its dimensions say which one counts "
+            "steps",
             examples=[30],
         ),
     ] = None,
@@ -67,58 +71,41 @@ async def latency(
     ] = None,
     refresh: Annotated[bool, Query(description="measure anew", examples=[False])] = False,
 ) -> LatencyResponse:
-    """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers here."""
+    """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers."""
     if device is not None and device not in devices():
         raise DeviceUnavailable(device, devices())
-    key = (
-        await run_in_threadpool(context.models.resolve, model),
-        Shape(steps, batch, run or "median"),
-        threads,
-        device,
-    )
+    model_id = await run_in_threadpool(context.models.resolve, model)
+    key = (model_id, Shape(steps, batch, run or "median"), threads, device)
+    seconds = context.settings.latency_seconds
 
     async def measure() -> LatencyResponse:
-        return (await context.inference.run(lambda: _measure(context, key, named=run is not None)))[
-            0
-        ]
+        async with context.admission.admit(request, seconds, "ISS_LATENCY_SECONDS") as ticket:
+            return await context.executor.submit(
+                lambda control: _measure(context, key, control, named=run is not None), ticket
+            )
 
     return await context.latency_cache.get(key, measure, anew=refresh)
 
 
-def _measure(context: AppContext, key: Key, *, named: bool) -> LatencyResponse:
-    """Measures in sessions of its own, gone afterwards: every count of threads would else stay in memory."""
+def _measure(context: AppContext, key: Key, control: RunControl, *, named: bool) -> LatencyResponse:
+    """Measures in sessions of its own: every count of threads would else stay in memory."""
     model_id, shape, threads, chosen = key
     bundle = context.models.bundles.open(model_id)
-    kind = class_of(bundle.manifest)
-    if named and not kind_named(bundle.manifest.task).has_recorded_runs:
-        raise InputsRefused(
-            [
-                f"`run` names a recorded run, and a {bundle.manifest.task} has none: name `steps` and `batch`"
-            ]
-        )
-    needed = kind.run_bytes(bundle.manifest, shape)
-    if needed > context.settings.latency_limit_bytes:
-        raise RequestError(
-            "too-large",
-            f"a run of {shape.steps or 'the usual'} steps x {shape.batch or 'the usual batch'} takes {needed:,} bytes; at most "
-            f"{context.settings.latency_limit_bytes:,} here: ask for fewer steps or a smaller batch",
-        )
+    _check(bundle.manifest, shape, context.settings.latency_limit_bytes, named=named)
     results: dict[str, list[LatencyRecord]] = {
         variant.name: [] for variant in bundle.manifest.variants
     }
     for device in devices() if chosen is None else [chosen]:
         try:
-            sessions: dict[str, OrtSession] = {
-                variant.name: kind.open_session(
-                    bundle.path(variant.file), threads=threads, device=device
-                )
-                for variant in bundle.manifest.variants
-            }
+            sessions = _sessions(bundle, threads, device, control)
         except DeviceUnavailable:
             if chosen is None:
-                continue  # offered by the build of ONNX Runtime, and not there: an image for GPUs on a host without one
+                # Offered by the build of ONNX Runtime, and not there: an image for GPUs on a host
+                # without one.
+                continue
             raise
-        for name, record in kind.compare(bundle.manifest, sessions, shape).items():
+        found = class_of(bundle.manifest).compare(bundle.manifest, sessions, shape)
+        for name, record in found.items():
             results[name].append(record)
     return LatencyResponse(
         model_id=model_id,
@@ -127,3 +114,34 @@ def _measure(context: AppContext, key: Key, *, named: bool) -> LatencyResponse:
         baseline="original",
         results=results,
     )
+
+
+def _check(manifest: Manifest, shape: Shape, most_bytes: int, *, named: bool) -> None:
+    """Refuses a shape that the model has not, or that takes too much memory."""
+    if named and not kind_named(manifest.task).has_recorded_runs:
+        raise InputsRefused(
+            [
+                f"`run` names a recorded run, and a {manifest.task} has none: name `steps` and "
+                "`batch`"
+            ]
+        )
+    needed = class_of(manifest).run_bytes(manifest, shape)
+    if needed > most_bytes:
+        raise RequestError(
+            "too-large",
+            f"a run of {shape.steps or 'the usual'} steps x {shape.batch or 'the usual batch'} "
+            f"takes {needed:,} bytes; at most {most_bytes:,} here: ask for fewer steps or a "
+            "smaller batch",
+        )
+
+
+def _sessions(
+    bundle: OpenBundle, threads: int, device: str, control: RunControl
+) -> dict[str, OrtSession]:
+    kind = class_of(bundle.manifest)
+    return {
+        variant.name: kind.open_session(
+            bundle.path(variant.file), threads=threads, device=device
+        ).bound(control)
+        for variant in bundle.manifest.variants
+    }

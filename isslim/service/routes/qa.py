@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
 from isslim.runtime.errors import TextRefused
 from isslim.runtime.questions.answering import (
     AnswerResult,
+    EncodedQuestion,
     TokenizedQuestion,
     answer,
     encode_question,
     tokenize_question,
 )
 from isslim.runtime.questions.model import LoadedQuestionModel
-from isslim.service.context import AppContext, context_of
+from isslim.runtime.questions.question_tokenizer import PassageCodec
+from isslim.runtime.questions.session import QuestionSession
+from isslim.service.bodies import ROOM, BodyLimits, json_content
+from isslim.service.context import context_of
+from isslim.service.openapi import body_of
 from isslim.service.problems import RequestError
-from isslim.service.serving.executor import RunLabels
+from isslim.service.serving.compare_variants import ComparedRun, Timed
+from isslim.service.serving.executor import encoding_lane
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
+from isslim.settings.service import ServiceSettings
 from isslim.types.schemas.problems import ProblemDocument
 from isslim.types.schemas.questions import (
+    QUESTIONS,
     AnswerSpan,
     QuestionAnswer,
     QuestionInput,
@@ -34,86 +42,72 @@ from isslim.types.schemas.questions import (
 router = APIRouter(tags=["score"])
 
 
+@dataclass(frozen=True)
+class Answered:
+    """What one variant answers to all questions.
+
+    Attributes:
+        answers: in the order of the request.
+        search_ms: of the best spans, all questions together.
+    """
+
+    answers: list[QuestionAnswer]
+    search_ms: float
+
+
 @router.post(
     "/qa",
     response_model=QuestionResponse,
     summary="Answer questions with the original and the compressed model",
-    responses={status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503)},
+    responses={
+        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503, 504)
+    },
+    openapi_extra=body_of(QuestionRequest),
 )
-async def qa(request: QuestionRequest, http: Request) -> Response:
+async def qa(http: Request) -> Response:
     """The best spans of each context by each variant, with the time of every stage."""
-    served, context = RunLabels(), context_of(http)
-    (response, tokenize_ms), queue_ms = await context.inference.run(
-        lambda: _answer_all(request, context, served), served
+    context, content = context_of(http), await json_content(http)
+    settings = context.settings
+    async with context.admission.admit(http, settings.qa_seconds, "ISS_QA_SECONDS") as ticket:
+        request = await context.bodies.read(content, QuestionRequest, _limits(settings))
+        model = await context.models.load(request.model, LoadedQuestionModel, ticket)
+        sessions = await context.models.open(model, request.variants, request.device, ticket)
+        encoded = await context.executor.submit(
+            lambda _: _encoded(request.pairs(), model.codec, settings), ticket, encoding_lane(model)
+        )
+
+        def run(session: QuestionSession) -> Timed[Answered]:
+            return _answered(session, encoded, request)
+
+        runs = await context.variants.run(sessions, run, ticket)
+    tokenize_ms = sum(each.milliseconds for each in encoded)
+    response = QuestionResponse(
+        model_id=model.id,
+        model=model.manifest.name,
+        device=request.device,
+        variants=[_schema(each, ticket.queue_ms, tokenize_ms) for each in runs],
     )
-    for variant in response.variants:
-        variant.timing.queue_ms = queue_ms
     stages = {
-        "queue": queue_ms,
+        "queue": ticket.queue_ms,
         "tokenize": tokenize_ms,
-        "run": sum(variant.timing.run_ms for variant in response.variants),
-        "search": sum(variant.timing.search_ms for variant in response.variants),
+        "run": sum(each.run_ms for each in runs),
+        "search": sum(each.result.search_ms for each in runs),
     }
     return json_with_server_timing(response, stages)
 
 
-def _answer_all(
-    request: QuestionRequest, context: AppContext, served: RunLabels
-) -> tuple[QuestionResponse, float]:
-    pairs = request.pairs()
-    if len(pairs) > context.settings.texts_limit:
-        raise RequestError(
-            "too-large",
-            f"{len(pairs)} questions; at most {context.settings.texts_limit} in one request",
-        )
-    refuse_long(
-        [text for pair in pairs for text in (pair.question, pair.context)], context.settings
-    )
-    model = context.models.get(request.model, LoadedQuestionModel)
-    served.model = model.id
+def _limits(settings: ServiceSettings) -> BodyLimits:
+    return BodyLimits(4 * settings.texts_limit + ROOM, {QUESTIONS: settings.texts_limit})
+
+
+def _encoded(
+    pairs: list[QuestionInput], codec: PassageCodec, settings: ServiceSettings
+) -> list[EncodedQuestion]:
+    """The arrays of every question, once all of them are known to be short enough."""
+    refuse_long([text for pair in pairs for text in (pair.question, pair.context)], settings)
     asked = [_tokens(pair, index) for index, pair in enumerate(pairs)]
-    _check_lengths(asked, context)
-    readings = [encode_question(model.codec, each) for each in asked]
-    tokenize_ms = sum(reading.milliseconds for reading in readings)
-    results: list[VariantAnswers] = []
-    names = request.variants or model.default_variants(request.device)
-    sessions = context.models.sessions(model, names, request.device, context.settings.threads)
-    served.device, served.variants = request.device, list(sessions)
-    for name in names:
-        began = time.perf_counter()
-        found = [
-            answer(
-                sessions[name],
-                each,
-                top_k=request.top_k,
-                max_answer_tokens=request.max_answer_tokens,
-            )
-            for each in readings
-        ]
-        context.metrics.runs.labels(model.id, name, request.device).observe(
-            time.perf_counter() - began
-        )
-        timing = StageTimes(
-            queue_ms=0.0,
-            tokenize_ms=tokenize_ms,
-            run_ms=sum(each.run_ms for each in found),
-            search_ms=sum(each.search_ms for each in found),
-        )
-        results.append(
-            VariantAnswers(
-                variant=name,
-                answers=[
-                    _schema(each, len(reading.windows))
-                    for each, reading in zip(found, readings, strict=True)
-                ],
-                speedup=results[0].timing.run_ms / timing.run_ms if results else None,
-                timing=timing,
-            )
-        )
-    response = QuestionResponse(
-        model_id=model.id, model=model.manifest.name, device=request.device, variants=results
-    )
-    return response, tokenize_ms
+    _check_lengths(asked, settings)
+    return [encode_question(codec, each) for each in asked]
 
 
 def _tokens(pair: QuestionInput, index: int) -> TokenizedQuestion:
@@ -123,24 +117,53 @@ def _tokens(pair: QuestionInput, index: int) -> TokenizedQuestion:
         raise TextRefused(f"question {index}: {refused.detail}") from refused
 
 
-def _check_lengths(asked: list[TokenizedQuestion], context: AppContext) -> None:
+def _check_lengths(asked: list[TokenizedQuestion], settings: ServiceSettings) -> None:
     """Refuses what would run for minutes, before any array is made of it."""
     longest = max(len(each.question) for each in asked)
-    if longest > context.settings.question_tokens_limit:
+    if longest > settings.question_tokens_limit:
         raise RequestError(
             "too-large",
-            f"a question of {longest:,} tokens; at most {context.settings.question_tokens_limit:,}",
+            f"a question of {longest:,} tokens; at most {settings.question_tokens_limit:,}",
         )
     total = sum(len(each.spans) for each in asked)
-    if total > context.settings.context_tokens_limit:
+    if total > settings.context_tokens_limit:
         raise RequestError(
             "too-large",
-            f"contexts of {total:,} tokens; at most {context.settings.context_tokens_limit:,} in one request",
+            f"contexts of {total:,} tokens; at most {settings.context_tokens_limit:,} in one "
+            "request",
         )
 
 
-def _schema(found: AnswerResult, windows: int) -> QuestionAnswer:
+def _answered(
+    session: QuestionSession, encoded: list[EncodedQuestion], request: QuestionRequest
+) -> Timed[Answered]:
+    found = [
+        answer(session, each, top_k=request.top_k, max_answer_tokens=request.max_answer_tokens)
+        for each in encoded
+    ]
+    answers = [
+        _answer(each, len(asked.windows)) for each, asked in zip(found, encoded, strict=True)
+    ]
+    search_ms = sum(each.search_ms for each in found)
+    return Timed(Answered(answers, search_ms), sum(each.run_ms for each in found))
+
+
+def _answer(found: AnswerResult, windows: int) -> QuestionAnswer:
     spans = [
         AnswerSpan(answer=a.text, score=a.score, start=a.start, end=a.end) for a in found.answers
     ]
     return QuestionAnswer(**spans[0].model_dump(), top_k=spans, windows=windows)
+
+
+def _schema(run: ComparedRun[Answered], queue_ms: float, tokenize_ms: float) -> VariantAnswers:
+    return VariantAnswers(
+        variant=run.variant,
+        answers=run.result.answers,
+        speedup=run.speedup,
+        timing=StageTimes(
+            queue_ms=queue_ms,
+            tokenize_ms=tokenize_ms,
+            run_ms=run.run_ms,
+            search_ms=run.result.search_ms,
+        ),
+    )

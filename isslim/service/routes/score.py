@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import SequenceScore, score_batch
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
-from isslim.service.context import AppContext, context_of
+from isslim.service.bodies import ROOM, BodyLimits, json_content
+from isslim.service.context import context_of
+from isslim.service.openapi import body_of
 from isslim.service.problems import RequestError
-from isslim.service.serving.executor import RunLabels
+from isslim.service.serving.compare_variants import ComparedRun, Timed
+from isslim.service.serving.executor import encoding_lane
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
 from isslim.types.schemas.problems import ProblemDocument
 from isslim.types.schemas.scores import (
+    TEXTS,
     ScoreRequest,
     ScoreResponse,
     TextScore,
@@ -31,97 +36,85 @@ from isslim.types.schemas.scores import (
 router = APIRouter(tags=["score"])
 
 
+@dataclass(frozen=True)
+class ScoredTexts:
+    """What one variant says of all texts."""
+
+    texts: list[TextScore]
+    perplexity: float | None
+
+
 @router.post(
     "/score",
     response_model=ScoreResponse,
     summary="Score texts with the original and the compressed model",
-    responses={status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503)},
+    responses={
+        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503, 504)
+    },
+    openapi_extra=body_of(ScoreRequest),
 )
-async def score(request: ScoreRequest, http: Request) -> Response:
+async def score(http: Request) -> Response:
     """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
-    served, context = RunLabels(), context_of(http)
-    (answer, tokenize_ms), queue_ms = await context.inference.run(
-        lambda: _score(request, context, served), served
+    context, content = context_of(http), await json_content(http)
+    settings = context.settings
+    async with context.admission.admit(http, settings.score_seconds, "ISS_SCORE_SECONDS") as ticket:
+        request = await context.bodies.read(content, ScoreRequest, _limits(settings))
+        given = _given(request)
+        model = await context.models.load(request.model, LoadedLanguageModel, ticket)
+        sessions = await context.models.open(model, request.variants, request.device, ticket)
+        sequences, tokenize_ms = await context.executor.submit(
+            lambda _: _timed_sequences(given, model.codec, settings), ticket, encoding_lane(model)
+        )
+        _check_entries(len(sessions), sequences, request, settings)
+
+        def run(session: LanguageSession) -> Timed[ScoredTexts]:
+            return _scored(session, sequences, model.codec, request)
+
+        runs = await context.variants.run(sessions, run, ticket)
+    answer = ScoreResponse(
+        model_id=model.id,
+        model=model.manifest.name,
+        device=request.device,
+        variants=[_schema(each, ticket.queue_ms, tokenize_ms) for each in runs],
     )
-    for variant in answer.variants:
-        variant.timing.queue_ms = queue_ms
-    run_ms = sum(variant.timing.run_ms for variant in answer.variants)
+    run_ms = sum(each.run_ms for each in runs)
     return json_with_server_timing(
-        answer, {"queue": queue_ms, "tokenize": tokenize_ms, "run": run_ms}
+        answer, {"queue": ticket.queue_ms, "tokenize": tokenize_ms, "run": run_ms}
     )
 
 
-def _score(
-    request: ScoreRequest, context: AppContext, served: RunLabels
-) -> tuple[ScoreResponse, float]:
+def _limits(settings: ServiceSettings) -> BodyLimits:
+    return BodyLimits(settings.tokens_limit + ROOM, {TEXTS: settings.texts_limit})
+
+
+def _given(request: ScoreRequest) -> list[str] | list[list[int]]:
+    """The texts, or the sequences of token ids.
+
+    Raises:
+        RequestError: (invalid-request) when there are both or neither.
+    """
     if (request.texts is None) == (request.token_ids is None):
         raise RequestError("invalid-request", "send either `texts` or `token_ids`")
-    given: Sequence[object] = (
-        request.texts if request.texts is not None else request.token_ids or []
-    )
-    if len(given) > context.settings.texts_limit:
-        raise RequestError(
-            "too-large",
-            f"{len(given)} texts; at most {context.settings.texts_limit} in one request",
-        )
-    model = context.models.get(request.model, LoadedLanguageModel)
-    served.model = model.id
+    return request.texts if request.texts is not None else request.token_ids or []
+
+
+def _timed_sequences(
+    given: list[str] | list[list[int]], codec: TextCodec, settings: ServiceSettings
+) -> tuple[list[list[int]], float]:
+    """Token ids of each text, and the milliseconds that they took."""
     began = time.perf_counter()
-    sequences = _sequences(request, model.codec, context.settings)
-    tokenize_ms = 1e3 * (time.perf_counter() - began)
-    results: list[VariantScore] = []
-    names = request.variants or model.default_variants(request.device)
-    entries = (
-        len(names) * sum(map(len, sequences)) * (1 + request.top_k) if request.per_token else 0
-    )
-    if entries > context.settings.entries_limit:
-        raise RequestError(
-            "too-large",
-            f"the answer would hold {entries:,} log-probabilities; at most {context.settings.entries_limit:,}",
-        )
-    sessions = context.models.sessions(model, names, request.device, context.settings.threads)
-    served.device, served.variants = request.device, list(sessions)
-    for name, session in sessions.items():
-        began = time.perf_counter()
-        scores = score_batch(
-            session,
-            sequences,
-            model.codec.start_id,
-            top_k=request.top_k if request.per_token else 0,
-        )
-        seconds = time.perf_counter() - began
-        context.metrics.runs.labels(model.id, name, request.device).observe(seconds)
-        timing = Timing(queue_ms=0.0, tokenize_ms=tokenize_ms, run_ms=1e3 * seconds)
-        speedup = results[0].timing.run_ms / timing.run_ms if results else None
-        results.append(
-            VariantScore(
-                variant=name,
-                texts=[
-                    _text(each, ids, model.codec, request.per_token)
-                    for each, ids in zip(scores, sequences, strict=True)
-                ],
-                perplexity=_overall(scores),
-                speedup=speedup,
-                timing=timing,
-            )
-        )
-    answer = ScoreResponse(
-        model_id=model.id, model=model.manifest.name, device=request.device, variants=results
-    )
-    return answer, tokenize_ms
+    sequences = _sequences(given, codec, settings)
+    return sequences, 1e3 * (time.perf_counter() - began)
 
 
 def _sequences(
-    request: ScoreRequest, codec: TextCodec, settings: ServiceSettings
+    given: list[str] | list[list[int]], codec: TextCodec, settings: ServiceSettings
 ) -> list[list[int]]:
-    if request.texts is not None:
-        refuse_long(request.texts, settings)
-        sequences = [codec.encode(text) for text in request.texts]
-    else:
-        sequences = request.token_ids or []
-        empty = [index for index, ids in enumerate(sequences) if not ids]
-        if empty:
-            raise RequestError("invalid-request", f"token_ids: sequence {empty[0]} is empty")
+    refuse_long([each for each in given if isinstance(each, str)], settings)
+    sequences = [codec.encode(each) if isinstance(each, str) else each for each in given]
+    empty = [index for index, ids in enumerate(sequences) if not ids]
+    if empty:
+        raise RequestError("invalid-request", f"token_ids: sequence {empty[0]} is empty")
     total = sum(map(len, sequences))
     if total > settings.tokens_limit:
         raise RequestError(
@@ -130,29 +123,69 @@ def _sequences(
     return sequences
 
 
+def _check_entries(
+    variants: int, sequences: list[list[int]], request: ScoreRequest, settings: ServiceSettings
+) -> None:
+    """Refuses an answer that would be too long, before anything is run for it."""
+    if not request.per_token:
+        return
+    entries = variants * sum(map(len, sequences)) * (1 + request.top_k)
+    if entries > settings.entries_limit:
+        raise RequestError(
+            "too-large",
+            f"the answer would hold {entries:,} log-probabilities; at most "
+            f"{settings.entries_limit:,}",
+        )
+
+
+def _scored(
+    session: LanguageSession, sequences: list[list[int]], codec: TextCodec, request: ScoreRequest
+) -> Timed[ScoredTexts]:
+    began = time.perf_counter()
+    top_k = request.top_k if request.per_token else 0
+    scores = score_batch(session, sequences, codec.start_id, top_k=top_k)
+    run_ms = 1e3 * (time.perf_counter() - began)
+    texts = [
+        _text(each, ids, codec, request.per_token)
+        for each, ids in zip(scores, sequences, strict=True)
+    ]
+    return Timed(ScoredTexts(texts, _overall(scores)), run_ms)
+
+
+def _schema(run: ComparedRun[ScoredTexts], queue_ms: float, tokenize_ms: float) -> VariantScore:
+    return VariantScore(
+        variant=run.variant,
+        texts=run.result.texts,
+        perplexity=run.result.perplexity,
+        speedup=run.speedup,
+        timing=Timing(queue_ms=queue_ms, tokenize_ms=tokenize_ms, run_ms=run.run_ms),
+    )
+
+
 def _overall(scores: list[SequenceScore]) -> float | None:
+    """Perplexity over all texts together; None when nothing was counted."""
     counted = sum(each.counted for each in scores)
     return math.exp(min(700.0, -sum(each.total for each in scores) / counted)) if counted else None
 
 
 def _text(score: SequenceScore, ids: list[int], codec: TextCodec, per_token: bool) -> TextScore:
-    tokens = None
-    if per_token:
-        tokens = [
-            TokenScore(
-                token=codec.token(token),
-                id=token,
-                log_prob=None if math.isnan(log_prob) else float(log_prob),
-                top=[TopToken(token=codec.token(i), id=i, log_prob=p) for i, p in (top or [])],
-            )
-            for token, log_prob, top in zip(
-                ids, score.log_probs, score.top or [None] * len(ids), strict=True
-            )
-        ]
     return TextScore(
         log_prob=score.total,
         counted=score.counted,
         perplexity=score.perplexity,
         unknown=0 if codec.unknown_id is None else ids.count(codec.unknown_id),
-        tokens=tokens,
+        tokens=_tokens(score, ids, codec) if per_token else None,
     )
+
+
+def _tokens(score: SequenceScore, ids: list[int], codec: TextCodec) -> list[TokenScore]:
+    tops = score.top or [None] * len(ids)
+    return [
+        TokenScore(
+            token=codec.token(token),
+            id=token,
+            log_prob=None if math.isnan(log_prob) else float(log_prob),
+            top=[TopToken(token=codec.token(i), id=i, log_prob=p) for i, p in (top or [])],
+        )
+        for token, log_prob, top in zip(ids, score.log_probs, tops, strict=True)
+    ]

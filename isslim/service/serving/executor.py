@@ -1,139 +1,162 @@
-"""Runs inference beside the event loop: a few runs at once, a bounded queue before them, each wait and run timed."""
+"""Runs work beside the event loop: a few runs at once, in lanes where need be, each of which can be stopped.
+
+A run holds one of a few slots. One that takes long gives its slot up and goes on: others begin beside
+it, so that a few long runs delay nobody for longer than `PATIENCE_SECONDS`. At its request's deadline,
+or when its sender has left, the awaiting task is cancelled: the answer goes out at once, and the run is
+told to stop. Its lane is free when it really has.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
-from isslim.service.metrics import Metrics
-from isslim.service.problems import RequestError
+from isslim.runtime.run_control import RunControl
+from isslim.service.serving.admission import Ticket
 
 Result = TypeVar("Result")
-_THREAD = threading.local()
-"""Of a thread that runs: `hurried` when it must not load."""
-LOADS_AT_ONCE = 4
-"""Different models; each may pass the memory limit before others are closed for it."""
-MAX_STARTS = 4
-"""One finds no model, one no sessions, one runs; a model that was closed again meanwhile is at last
-opened in the run itself."""
+PATIENCE_SECONDS = 0.5
+"""As long as that a run keeps its slot."""
+MAX_LONG_RUNS = 16
+"""That gave their slots up. More keep theirs: each takes a thread, and memory for its arrays."""
+MAX_ENCODING = 4
+"""Requests of one model whose inputs are encoded at once."""
 
 
-@dataclass
-class RunLabels:
-    """What a run turned out to be of, filled in by the run: empty where it failed before that was known.
+@dataclass(frozen=True)
+class Lane:
+    """Runs that take turns, whatever slots are free.
 
-    Only names that exist belong here: they become labels of metrics, and a client may invent others
-    without end.
+    Attributes:
+        owner: what they share, such as a process; of the same owner there is one lane.
+        width: how many run at once.
     """
 
-    model: str = ""
-    device: str = ""
-    variants: list[str] = field(default_factory=list)
+    owner: object
+    width: int
 
 
-class _LoadNeeded(Exception):
-    """Something is to be loaded before the run can go on."""
+def encoding_lane(model: object) -> Lane:
+    """The lane in which inputs of a model are encoded: whoever published it chose how.
 
-    def __init__(self, what: Hashable, load: Callable[[], Any]) -> None:
-        self.what, self.load = what, load
-
-
-def load_outside_run(what: Hashable, load: Callable[[], Result]) -> Result:
-    """Loads something slow. In a run, the run ends here and begins anew once it was loaded in a thread for that.
-
-    Else a few requests for one large model would keep every other model from answering while it is
-    read.
-
-    Args:
-        what: names it; runs that want the same wait for one load.
-        load: loads it.
+    A tokenizer that takes for ever keeps a few threads, and no other model from answering.
     """
-    if getattr(_THREAD, "hurried", False):
-        raise _LoadNeeded(what, load)
-    return load()
+    return Lane(model, MAX_ENCODING)
 
 
-class Inference:
+class _Run:
+    """One piece of work in the pool.
+
+    Attributes:
+        control: stops it.
+        lanes: that it holds until it really has ended.
+        long: whether it gave its slot up.
+        future: its end.
+        patience: ends with its slot given up.
+    """
+
+    future: asyncio.Future[Any]
+    patience: asyncio.TimerHandle
+
+    def __init__(self, lanes: list[asyncio.Semaphore]) -> None:
+        self.control, self.lanes, self.long = RunControl(), lanes, False
+
+
+class Executor:
     """A bounded pool of threads. ONNX Runtime lets go of the interpreter while it runs.
 
     Args:
-        runs_at_once: threads.
-        waiting_limit: how many may wait; one more is refused.
-        metrics: where waits are recorded.
+        runs_at_once: slots.
     """
 
-    def __init__(self, runs_at_once: int, waiting_limit: int, metrics: Metrics) -> None:
-        self._most = runs_at_once + waiting_limit
-        self._pool = ThreadPoolExecutor(runs_at_once, thread_name_prefix="inference")
-        self._loading = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="loading")
-        self._loads: dict[Hashable, asyncio.Future[Any]] = {}
-        self._pending = 0
-        self._metrics = metrics
+    def __init__(self, runs_at_once: int) -> None:
+        self._pool = ThreadPoolExecutor(runs_at_once + MAX_LONG_RUNS, thread_name_prefix="run")
+        self._slots = asyncio.Semaphore(runs_at_once)
+        self._lanes: WeakKeyDictionary[Any, asyncio.Semaphore] = WeakKeyDictionary()
+        self._running: set[_Run] = set()
+        self._long_runs = 0
 
-    async def run(
-        self, work: Callable[[], Result], served: RunLabels | None = None
-    ) -> tuple[Result, float]:
-        """Runs `work` in the pool.
+    async def submit(
+        self, work: Callable[[RunControl], Result], ticket: Ticket, lane: Lane | None = None
+    ) -> Result:
+        """Runs work in the pool, when it is its turn.
 
         Args:
-            work: what to do; begun anew when it met something that had to be loaded
-                (`load_outside_run`).
-            served: filled in by `work`, for the metrics.
+            work: what to do; ends soon after the control that it is given is stopped.
+            ticket: of the request; its wait is added to.
+            lane: the work takes turns with others of it; None: it waits for nothing but a slot.
 
         Returns:
-            Its result, and the milliseconds that it waited, for models to load and for its turn.
-
-        Raises:
-            RequestError: (overloaded) when too many wait.
+            What `work` returned.
         """
-        if self._pending >= self._most:
-            raise RequestError(
-                "overloaded", f"{self._pending} requests are waiting; try again in a second"
-            )
-        loop, asked = asyncio.get_running_loop(), time.perf_counter()
-        began, known = asked, served or RunLabels()
-
-        def timed(hurried: bool) -> Result:
-            nonlocal began
-            began, known.variants = time.perf_counter(), []
-            _THREAD.hurried = hurried
-            return work()
-
-        self._count(1)
+        asked, turns = time.perf_counter(), [self._slots]
+        if lane is not None:
+            # First the lane: whoever waits for a long run of their own lane must hold no slot.
+            turns.insert(0, self._semaphore(lane))
+        held: list[asyncio.Semaphore] = []
         try:
-            for beginning in range(1, MAX_STARTS + 1):
-                try:
-                    result = await loop.run_in_executor(self._pool, timed, beginning < MAX_STARTS)
-                    break
-                except _LoadNeeded as missing:
-                    await self._load(missing)
+            for turn in turns:
+                await turn.acquire()
+                held.append(turn)
+        except BaseException:
+            for turn in held:
+                turn.release()
+            raise
         finally:
-            self._count(-1)
-            for variant in known.variants or [""]:
-                self._metrics.queued.labels(known.model, variant, known.device).observe(
-                    began - asked
-                )
-        return result, 1e3 * (began - asked)
+            ticket.queue_seconds += time.perf_counter() - asked
+        ticket.begun = True
+        run = self._begin(work, held[:-1])
+        try:
+            # Not the future itself: with its task it would be cancelled, and its lane be free.
+            await asyncio.wait((run.future,))
+        except asyncio.CancelledError:
+            run.control.stop()
+            raise
+        result: Result = run.future.result()
+        return result
 
-    async def _load(self, missing: _LoadNeeded) -> None:
-        load = self._loads.get(missing.what)
-        if load is None:
-            load = asyncio.get_running_loop().run_in_executor(self._loading, missing.load)
-            self._loads[missing.what] = load
-            load.add_done_callback(lambda _: self._loads.pop(missing.what))
-        # Shielded: others may wait for it when the sender of this request has left.
-        await asyncio.shield(load)
+    def _semaphore(self, lane: Lane) -> asyncio.Semaphore:
+        found = self._lanes.get(lane.owner)
+        if found is None:
+            found = self._lanes[lane.owner] = asyncio.Semaphore(lane.width)
+        return found
 
-    def _count(self, change: int) -> None:
-        self._pending += change
-        self._metrics.pending.set(self._pending)
+    def _begin(self, work: Callable[[RunControl], object], lanes: list[asyncio.Semaphore]) -> _Run:
+        run, loop = _Run(lanes), asyncio.get_running_loop()
+        run.future = loop.run_in_executor(self._pool, work, run.control)
+        run.patience = loop.call_later(PATIENCE_SECONDS, self._give_up_slot, run)
+        run.future.add_done_callback(lambda _: self._ended(run))
+        self._running.add(run)
+        return run
+
+    def _give_up_slot(self, run: _Run) -> None:
+        if self._long_runs < MAX_LONG_RUNS:
+            self._long_runs += 1
+            run.long = True
+            self._slots.release()
+        else:
+            loop = asyncio.get_running_loop()
+            run.patience = loop.call_later(PATIENCE_SECONDS, self._give_up_slot, run)
+
+    def _ended(self, run: _Run) -> None:
+        self._running.discard(run)
+        run.patience.cancel()
+        for lane in run.lanes:
+            lane.release()
+        if run.long:
+            self._long_runs -= 1
+        else:
+            self._slots.release()
+        if not run.future.cancelled():
+            run.future.exception()  # looked at: nobody else may be there any more to do so
 
     def close(self) -> None:
-        """Waits for the runs in flight."""
-        self._loading.shutdown()
-        self._pool.shutdown()
+        """Stops all runs and waits for none: one that cannot be stopped must not hold the service."""
+        for run in list(self._running):
+            run.control.stop()
+        self._pool.shutdown(wait=False, cancel_futures=True)

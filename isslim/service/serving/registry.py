@@ -1,10 +1,18 @@
-"""The models in memory: opened on demand, verified, kept up to a memory limit, noticed when they change on disk."""
+"""The models in memory: loaded on demand, verified, kept up to a memory limit, noticed when they change on disk.
+
+Everything slow is done in threads of its own, and awaited: no run is begun before all that it needs
+is there, and a large model that is read keeps no other from answering.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from isslim.runtime.bundle import LoadedModel
@@ -13,7 +21,7 @@ from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.runtime.opening import OrtSession
 from isslim.runtime.registry import class_of, load
 from isslim.service.problems import RequestError
-from isslim.service.serving.executor import load_outside_run
+from isslim.service.serving.admission import Ticket
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.types.kinds.registry import kind_named
@@ -21,6 +29,11 @@ from isslim.types.manifest import Manifest, VariantName
 
 Kind = TypeVar("Kind", bound=LoadedModel[Any])
 Session = TypeVar("Session", bound=OrtSession)
+Opened = TypeVar("Opened")
+LOADS_AT_ONCE = 4
+"""Different models; each may pass the memory limit before others are closed for it."""
+LOOKUPS_AT_ONCE = 4
+"""Threads that look names up in the bundle store, which may be far away: they never load."""
 
 
 class ModelRegistry:
@@ -30,14 +43,122 @@ class ModelRegistry:
         bundles: where bundles lie.
         memory_limit_bytes: open graphs above this close the least recently used model; the one
             asked for stays.
+        threads: of one run.
+        graph_memory_bytes: what a run of a graph may take in its own process.
     """
 
-    def __init__(self, bundles: BundleStore, memory_limit_bytes: int) -> None:
+    def __init__(
+        self, bundles: BundleStore, memory_limit_bytes: int, threads: int, graph_memory_bytes: int
+    ) -> None:
         self.bundles = bundles
-        self._limit = memory_limit_bytes
+        self._limit, self._threads = memory_limit_bytes, threads
+        self._graph_memory_bytes = graph_memory_bytes
         self._loaded: OrderedDict[str, LoadedModel[Any]] = OrderedDict()
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
+        self._loading = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="load")
+        self._lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
+        self._loads: dict[Hashable, asyncio.Future[Any]] = {}
+
+    async def load(self, name: str, kind: type[Kind], ticket: Ticket) -> Kind:
+        """A model by id or name, loaded if need be. New bundles and deletions are seen without a restart.
+
+        Args:
+            name: id or name.
+            kind: what it is wanted for.
+            ticket: of the request; its wait is added to, and its model filled in.
+
+        Raises:
+            NotFound: when there is no such model.
+            CorruptBundle: when it was changed on disk; it is closed and others still answer.
+            RequestError: (wrong-task) when it is a model of another kind.
+        """
+        with _waiting(ticket):
+            bundle_id, model = name, self._unchanged(name)
+            if model is None:  # an id comes before all names, so that none was looked at
+                bundle_id, model = await asyncio.get_running_loop().run_in_executor(
+                    self._lookups, self._find, name
+                )
+            if isinstance(model, kind):
+                self._keep(model)
+            else:
+                model = await self._once((bundle_id, kind), lambda: self._open(bundle_id, kind))
+        if not isinstance(model, kind):
+            raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
+        ticket.model = model.id
+        return model
+
+    async def open(
+        self,
+        model: LoadedModel[Session],
+        variants: Sequence[VariantName],
+        device: str,
+        ticket: Ticket,
+    ) -> dict[VariantName, Session]:
+        """Sessions of a model, opened and warmed if need be.
+
+        Args:
+            model: as `load` returned it.
+            variants: names; none: the model's defaults.
+            device: where they are to run.
+            ticket: of the request; its wait is added to, its device and variants are filled in.
+
+        Raises:
+            UnknownVariant: when the model has no such variant.
+            DeviceUnavailable: when the device is not there.
+        """
+        names = list(variants) or model.default_variants(device)
+
+        def opened() -> dict[VariantName, Session]:
+            return {each: model.session(each, device, self._threads) for each in names}
+
+        ready = all(model.is_open(each, device, self._threads) for each in names)
+        found = await self._opened(model.id, (tuple(names), device), opened, ready, ticket)
+        ticket.device, ticket.variants = device, names
+        return found
+
+    async def open_processes(
+        self, model: LoadedGraph, variants: Sequence[VariantName], device: str, ticket: Ticket
+    ) -> dict[VariantName, SubprocessGraphSession]:
+        """Processes of a graph's variants, started and warmed if need be; else as `open`.
+
+        Args:
+            model: as `load` returned it.
+            variants: names; none: the model's defaults.
+            device: where they are to run.
+            ticket: of the request; its wait is added to, its device and variants are filled in.
+
+        Raises:
+            UnknownVariant: when the model has no such variant.
+            DeviceUnavailable: when the device is not there.
+        """
+        names = list(variants) or model.default_variants(device)
+
+        def started() -> dict[VariantName, SubprocessGraphSession]:
+            return {
+                each: model.isolated(each, device, self._threads, self._graph_memory_bytes)
+                for each in names
+            }
+
+        ready = all(model.is_isolated(each, device, self._threads) for each in names)
+        found = await self._opened(model.id, (tuple(names), device, "own"), started, ready, ticket)
+        ticket.device, ticket.variants = device, names
+        return found
+
+    async def _opened(
+        self,
+        model_id: str,
+        what: Hashable,
+        open_all: Callable[[], Opened],
+        ready: bool,
+        ticket: Ticket,
+    ) -> Opened:
+        if ready:
+            return open_all()
+        with _waiting(ticket):
+            found = await self._once((model_id, what), open_all)
+        self._make_room(model_id)
+        return found
 
     def resolve(self, name: str) -> str:
         """The id of a model by id or name; of equal names the newest.
@@ -55,86 +176,33 @@ class ModelRegistry:
             if name == manifest.name:
                 return bundle_id
         if self.bundles.exists(name):
-            return name  # its manifest cannot be read: it can be deleted, and opening it says what is wrong
+            return name  # its manifest cannot be read: it can be deleted, and opening it says why
         raise NotFound(
             "model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known]
         )
 
-    def get(self, name: str, kind: type[Kind]) -> Kind:
-        """A model by id or name, opened if need be. New bundles and deletions are seen without a restart.
-
-        Args:
-            name: id or name.
-            kind: what it is wanted for.
-
-        Raises:
-            NotFound: when there is no such model.
-            CorruptBundle: when it was changed on disk; it is closed and others still answer.
-            RequestError: (wrong-task) when it is a model of another kind.
-        """
-        bundle_id, model = (
-            name,
-            self._unchanged(name),
-        )  # an id comes before all names, so none is looked at
-        if model is None:
-            bundle_id = self.resolve(name)
-            model = self._unchanged(bundle_id)
-        if not isinstance(model, kind):
-            model = load_outside_run((bundle_id, kind), lambda: self._open(bundle_id, kind))
-        else:
-            self._kept(model)
-        if not isinstance(model, kind):
-            raise TypeError(f"'{name}' was opened as a {type(model).__name__}")
-        return model
-
-    def sessions(
-        self, model: LoadedModel[Session], variants: Sequence[str], device: str, threads: int
-    ) -> dict[str, Session]:
-        """Sessions of a model, opened if need be.
-
-        Raises:
-            UnknownVariant: when the model has no such variant.
-            DeviceUnavailable: when the device is not there.
-        """
-
-        def opened() -> dict[str, Session]:
-            return {variant: model.session(variant, device, threads) for variant in variants}
-
-        if all(model.is_open(variant, device, threads) for variant in variants):
-            return opened()
-        return load_outside_run((model.id, tuple(variants), device, threads), opened)
-
-    def processes(
-        self,
-        model: LoadedGraph,
-        variants: Sequence[VariantName],
-        device: str,
-        threads: int,
-        memory_bytes: int,
-    ) -> dict[VariantName, SubprocessGraphSession]:
-        """Processes of a graph, started if need be.
-
-        Raises:
-            UnknownVariant: when the model has no such variant.
-            DeviceUnavailable: when the device is not there.
-        """
-
-        def started() -> dict[VariantName, SubprocessGraphSession]:
-            return {
-                variant: model.isolated(variant, device, threads, memory_bytes)
-                for variant in variants
-            }
-
-        if all(model.is_isolated(variant, device, threads) for variant in variants):
-            return started()
-        return load_outside_run((model.id, "isolated", tuple(variants), device, threads), started)
+    def _find(self, name: str) -> tuple[str, LoadedModel[Any] | None]:
+        bundle_id = self.resolve(name)
+        return bundle_id, self._unchanged(bundle_id)
 
     def _unchanged(self, bundle_id: str) -> LoadedModel[Any] | None:
         """The model of an id if it is in memory and its files are as they were."""
         model = self._loaded.get(bundle_id)
-        return (
-            model if model is not None and self.bundles.unchanged(bundle_id) is not None else None
-        )
+        if model is None or self.bundles.unchanged(bundle_id) is None:
+            return None
+        return model
+
+    async def _once(self, what: Hashable, load_it: Callable[[], Opened]) -> Opened:
+        """Loads something in the loading pool; whoever wants the same waits for the one load."""
+        loading = self._loads.get(what)
+        if loading is None:
+            loading = asyncio.get_running_loop().run_in_executor(self._loading, load_it)
+            self._loads[what] = loading
+            loading.add_done_callback(lambda _: self._loads.pop(what))
+        # Not cancelled with this request: others may wait for it, or come for it next.
+        await asyncio.wait((loading,))
+        result: Opened = loading.result()
+        return result
 
     def _open(self, bundle_id: str, kind: type[LoadedModel[Any]]) -> LoadedModel[Any]:
         with self._alone(bundle_id):
@@ -148,20 +216,27 @@ class ModelRegistry:
                 task = bundle.manifest.task
                 raise RequestError(
                     "wrong-task",
-                    f"'{bundle.manifest.name}' is of the kind {task}, not {kind.task}; ask it at {kind_named(task).endpoint}",
+                    f"'{bundle.manifest.name}' is of the kind {task}, not {kind.task}; ask it at "
+                    f"{kind_named(task).endpoint}",
                 )
             with self._lock:
                 model = self._loaded.get(bundle_id)
-            return self._kept(load(bundle) if model is None else model)
+            return self._keep(load(bundle) if model is None else model)
 
-    def _kept(self, model: LoadedModel[Any]) -> LoadedModel[Any]:
+    def _keep(self, model: LoadedModel[Any]) -> LoadedModel[Any]:
         """The model, now the last used, without those that are too many."""
         with self._lock:
             self._loaded[model.id] = model
             self._loaded.move_to_end(model.id)
-            while self.memory_bytes() > self._limit and len(self._loaded) > 1:
-                self._loaded.popitem(last=False)
+        self._make_room(model.id)
         return model
+
+    def _make_room(self, kept: str) -> None:
+        """Closes models that were not used for longest, down to the limit on memory."""
+        with self._lock:
+            while self.memory_bytes() > self._limit and len(self._loaded) > 1:
+                oldest = next(each for each in self._loaded if each != kept)
+                self._loaded.pop(oldest)
 
     def _alone(self, bundle_id: str) -> threading.Lock:
         """The lock on one model: it is loaded once, and others meanwhile."""
@@ -173,21 +248,27 @@ class ModelRegistry:
         return bundle.id, bundle.manifest
 
     def delete(self, name: str) -> str:
-        """Removes a model from disk and memory; returns its id."""
+        """Removes a model from disk and memory, and ends the processes of a graph; returns its id."""
         bundle_id = self.resolve(name)
         with self._alone(bundle_id):
             self.bundles.delete(bundle_id)
             with self._lock:
-                self._loaded.pop(bundle_id, None)
+                model = self._loaded.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
+        if model is not None:
+            # Beside: a process of it may only just be starting, for as long as that takes.
+            self._loading.submit(model.close)
         return bundle_id
 
     def close(self) -> None:
-        """Forgets all models."""
+        """Forgets all models, and ends their processes."""
+        self._loading.shutdown(wait=False, cancel_futures=True)
+        self._lookups.shutdown(wait=False, cancel_futures=True)
         with self._lock:
-            for model in self._loaded.values():
-                model.close()
+            models = list(self._loaded.values())
             self._loaded.clear()
+        for model in models:
+            model.close()
 
     def count(self) -> int:
         """How many models are in memory."""
@@ -196,3 +277,13 @@ class ModelRegistry:
     def memory_bytes(self) -> int:
         """Bytes of all open graphs."""
         return sum(model.memory_bytes for model in list(self._loaded.values()))
+
+
+@contextmanager
+def _waiting(ticket: Ticket) -> Iterator[None]:
+    """Adds what the block takes to a request's wait."""
+    began = time.perf_counter()
+    try:
+        yield
+    finally:
+        ticket.queue_seconds += time.perf_counter() - began

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from isslim.types.manifest import VariantName
 
@@ -27,11 +27,40 @@ def _once(names: list[VariantName]) -> list[VariantName]:
     return names
 
 
+class TooMany(ValueError):
+    """A list holds more items than are allowed in one request."""
+
+
+def at_most(key: str, what: str) -> BeforeValidator:
+    """Refuses a list that is too long as a whole, before any of its items is looked at.
+
+    Args:
+        key: in the validation's context, where the limit stands; a client has none.
+        what: the items are, in the plural.
+
+    Raises:
+        TooMany: when it is used, in pydantic's `ValidationError`.
+    """
+
+    def check(value: object, info: ValidationInfo) -> object:
+        limit = (info.context or {}).get(key)
+        if limit is not None and isinstance(value, list) and len(value) > limit:
+            raise TooMany(f"{len(value)} {what}; at most {limit} in one request")
+        return value
+
+    return BeforeValidator(check)
+
+
 PlainText = Annotated[str, AfterValidator(_plain)]
 SomeText = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
 """Not empty; in this order the refusal speaks of characters."""
-Variants = Annotated[list[VariantName], AfterValidator(_once)]
-VARIANTS = "one, or several to compare; empty: the original and the most compressed one, on a GPU of those in float32"
+MAX_VARIANTS, MAX_OUTPUTS = 16, 1000
+"""In one request: more than any model has."""
+Variants = Annotated[list[VariantName], Field(max_length=MAX_VARIANTS), AfterValidator(_once)]
+VARIANTS = (
+    "one, or several to compare; empty: the original and the most compressed one, on a GPU of "
+    "those in float32"
+)
 DEVICE = "`cpu`, or `cuda` where there is one"
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """Any 64-bit number; whether the vocabulary has it is for the runtime to say."""

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from isslim.types.manifest import VariantName
-from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, Variants
+from isslim.types.schemas.common import DEVICE, MAX_OUTPUTS, VARIANTS, PlainText, Variants
 
 OUTPUTS = "which of the graph's outputs; empty: all"
 
@@ -29,7 +29,9 @@ class GraphRequest(BaseModel):
     variants: Variants = Field(
         default=[], description=VARIANTS, examples=[["original", "compressed-int8"]]
     )
-    outputs: list[PlainText] = Field(default=[], description=OUTPUTS, examples=[["logits"]])
+    outputs: list[PlainText] = Field(
+        default=[], max_length=MAX_OUTPUTS, description=OUTPUTS, examples=[["logits"]]
+    )
     device: PlainText = Field(default="cpu", description=DEVICE, examples=["cpu"])
 
 

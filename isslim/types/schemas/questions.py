@@ -7,8 +7,17 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from isslim.types.manifest import VariantName
-from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, SomeText, Variants
+from isslim.types.schemas.common import (
+    DEVICE,
+    VARIANTS,
+    PlainText,
+    SomeText,
+    Variants,
+    at_most,
+)
 
+QUESTIONS = "questions"
+"""The key of the limit on questions in a validation's context."""
 MAX_ANSWER_TOKENS = 30
 """Words and signs in one answer, where a request does not say."""
 _CONTEXT = "The cat sat on the mat. It purred."
@@ -52,7 +61,9 @@ class QuestionRequest(BaseModel):
     context: SomeText | None = Field(
         default=None, description="the text that holds the answer", examples=[_CONTEXT]
     )
-    inputs: Annotated[list[QuestionInput], Field(min_length=1)] | None = Field(
+    inputs: (
+        Annotated[list[QuestionInput], Field(min_length=1), at_most(QUESTIONS, "questions")] | None
+    ) = Field(
         default=None,
         description="several pairs; each is answered as if it came alone",
         examples=[[{"question": "Who sat?", "context": _CONTEXT}]],

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from isslim.types.manifest import VariantName
-from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, TokenId, Variants
+from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, TokenId, Variants, at_most
+
+TEXTS = "texts"
+"""The key of the limit on texts, or on sequences of token ids, in a validation's context."""
+Sequence = Annotated[list[TokenId], Field(fail_fast=True)]
+"""Of a long sequence of something else one issue says as much as all of them."""
 
 
 class ScoreRequest(BaseModel):
@@ -27,13 +34,13 @@ class ScoreRequest(BaseModel):
         description="id or name of a model; of equal names the newest",
         examples=["demo"],
     )
-    texts: list[PlainText] | None = Field(
+    texts: Annotated[list[PlainText], at_most(TEXTS, "texts")] | None = Field(
         default=None,
         min_length=1,
         description="texts, each one stream",
         examples=[["return the list"]],
     )
-    token_ids: list[list[TokenId]] | None = Field(
+    token_ids: Annotated[list[Sequence], at_most(TEXTS, "texts")] | None = Field(
         default=None, min_length=1, description="in place of `texts`", examples=[[[3, 17, 4]]]
     )
     variants: Variants = Field(

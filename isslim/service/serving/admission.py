@@ -1,0 +1,153 @@
+"""Which requests are taken on, and how each of them ends: answered, at its deadline, or as its sender leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from isslim.service.metrics import Metrics
+from isslim.service.problems import RequestError
+
+WATCH_AFTER_SECONDS = 0.25
+"""A sender is watched from then on: of most requests the answer comes sooner, and a task for each
+would cost more than it saves."""
+
+
+@dataclass
+class Ticket:
+    """What is known of a request that was taken on; the metrics of its wait are labelled by it.
+
+    Only names that exist belong here: they become labels, and a client may invent others without
+    end.
+
+    Attributes:
+        model: id of the model, once it is loaded.
+        device: where it runs, once its variants are open.
+        variants: that run, once they are open.
+        queue_seconds: that it waited so far, for models to load and for its turns.
+        begun: whether a run of it has begun.
+    """
+
+    model: str = ""
+    device: str = ""
+    variants: list[str] = field(default_factory=list)
+    queue_seconds: float = 0.0
+    begun: bool = False
+
+    @property
+    def queue_ms(self) -> float:
+        """The wait in milliseconds."""
+        return 1e3 * self.queue_seconds
+
+
+class Admission:
+    """Counts the requests that wait or run, and refuses those that are too many.
+
+    Args:
+        limit: how many may wait or run.
+        metrics: where they are counted, and their waits recorded.
+    """
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self._limit, self._metrics = limit, metrics
+        self._pending = 0
+
+    @asynccontextmanager
+    async def admit(self, request: Request, seconds: float, setting: str) -> AsyncIterator[Ticket]:
+        """Takes a request on for as long as the block lasts, at most until its deadline.
+
+        Args:
+            request: whose body was read.
+            seconds: until its deadline.
+            setting: the name of the setting that says so, for the refusal.
+
+        Raises:
+            RequestError: (overloaded) when too many wait or run, or when none of its runs had begun
+                at the deadline; (deadline-exceeded) when one had; (client-left) when the sender
+                closed the connection.
+        """
+        ticket = Ticket()
+        with self._counted(ticket):
+            async with _ended_in_time(request, seconds, setting, ticket):
+                yield ticket
+
+    @contextmanager
+    def _counted(self, ticket: Ticket) -> Iterator[None]:
+        if self._pending >= self._limit:
+            raise RequestError(
+                "overloaded", f"{self._pending} requests are waiting; try again in a second"
+            )
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+            for variant in ticket.variants or [""]:
+                self._metrics.queued.labels(ticket.model, variant, ticket.device).observe(
+                    ticket.queue_seconds
+                )
+
+    def _count(self, change: int) -> None:
+        self._pending += change
+        self._metrics.pending.set(self._pending)
+
+
+@asynccontextmanager
+async def _ended_in_time(
+    request: Request, seconds: float, setting: str, ticket: Ticket
+) -> AsyncIterator[None]:
+    """Cancels what the block waits for at the deadline, or when the sender has left."""
+    loop = asyncio.get_running_loop()
+    sender = _Sender(request)
+    try:
+        async with asyncio.timeout(seconds) as scope:
+            watching = loop.call_later(WATCH_AFTER_SECONDS, sender.watch, scope)
+            try:
+                yield
+            finally:
+                watching.cancel()
+                sender.ignore()
+    except TimeoutError as error:
+        if not scope.expired():
+            raise  # it came out of the block: a storage that does not answer, say
+        if sender.left:
+            raise RequestError("client-left", "the connection was closed") from error
+        if not ticket.begun:
+            raise RequestError(
+                "overloaded", f"its turn had not come after {seconds:g} s; try again"
+            ) from error
+        raise RequestError(
+            "deadline-exceeded",
+            f"it had not ended after {seconds:g} s, which is what {setting} allows; ask for less",
+        ) from error
+
+
+class _Sender:
+    """The other end of the connection.
+
+    Attributes:
+        left: whether it closed the connection while it was watched.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request, self.left = request, False
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, scope: asyncio.Timeout) -> None:
+        """Ends the scope once the connection is closed."""
+        self._task = asyncio.get_running_loop().create_task(self._wait(scope))
+
+    def ignore(self) -> None:
+        """Ends the watch."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _wait(self, scope: asyncio.Timeout) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass  # what is left of a body that was read already: the empty end of it
+        self.left = True
+        scope.reschedule(asyncio.get_running_loop().time())
