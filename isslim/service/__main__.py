@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -43,12 +44,11 @@ def main() -> None:
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     server = _Server(config)
-    try:
+    with suppress(KeyboardInterrupt):  # the server raises it again once it has ended
         server.run()
-    except KeyboardInterrupt:
-        pass  # the server raises it again once it has ended
     logging.shutdown()
-    # Not by returning: the interpreter would wait for threads, and so for a run that nothing stops.
+    # Not by returning: the interpreter would wait for all threads, and so for a run that nothing
+    # stops.
     os._exit(0 if server.started else STARTUP_FAILURE)
 
 
