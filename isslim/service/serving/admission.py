@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fastapi import Request
 
@@ -34,7 +34,7 @@ class Ticket:
 
     model: str = ""
     device: str = ""
-    variants: list[str] = field(default_factory=list)
+    variants: Sequence[str] = ()
     queue_seconds: float = 0.0
     begun: bool = False
 
