@@ -3,56 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from isslim.card.markdown import table
-from isslim.types.manifest import CurvePoint, Manifest, Sized, Task
-from isslim.types.quality import MetricFormat, counted, metric_format_of
+from isslim.types.estimates import Estimate, counted
+from isslim.types.kinds.metric_format import MetricFormat
+from isslim.types.kinds.registry import kind_named, metric_format_of
+from isslim.types.manifest import CurvePoint, Manifest, Sized
 from isslim.types.report import Report
 from isslim.types.wording import axis_name
 
-_ESTIMATES: dict[Task, str] = {
-    "language-model": ": over pieces spread over the held-out text, each begun after a few tokens that only set its "
-    "state. That of the variants is the runtime's, over the whole text",
-    "question-answering": ": PyTorch's, every context in one piece. That of the variants is the runtime's, which reads long "
-    "contexts in windows",
-}
-_TRAINED: dict[Task, str] = {"question-answering": "loss in nats"}
-"""What training tells where that is no perplexity."""
-_SURELY = "Of those that surely reach the budget (by the lower end of the interval) the largest was chosen"
+_SURELY = (
+    "Of those that surely reach the budget (by the lower end of the interval) the largest was "
+    "chosen"
+)
+
+
+@dataclass(frozen=True)
+class CurveCells:
+    """What is shown of one model on the trade-off curve, in card and terminal.
+
+    Attributes:
+        removed: share of what could go.
+        parameters: how many are left.
+        mult_adds: how many are left.
+        value: of the metric.
+        change: of the metric against the original.
+        interval: of the change; empty: none can be given.
+    """
+
+    removed: str
+    parameters: str
+    mult_adds: str
+    value: str
+    change: str
+    interval: str
+
+
+def curve_cells(point: CurvePoint, scale: MetricFormat | None) -> CurveCells:
+    """The cells of one model.
+
+    Args:
+        point: on the curve.
+        scale: of the metric that its loss is in; None: it is not known, and figures have no unit.
+    """
+    if scale is None:
+        return CurveCells(
+            f"{point.removed_share:.0%}",
+            f"{point.parameters:,}",
+            f"{point.mult_adds:,}",
+            f"{point.value:.4g}",
+            plain_change(point.loss, point.estimate),
+            "",
+        )
+    return CurveCells(
+        f"{point.removed_share:.0%}",
+        f"{point.parameters:,}",
+        f"{point.mult_adds:,}",
+        scale.value(point.value),
+        scale.change(point.loss),
+        "" if point.estimate is None else scale.interval(point.estimate),
+    )
+
+
+def plain_change(loss: float, estimate: Estimate | None) -> str:
+    """A loss of a metric that is not known, in that metric's own unit: a share, or points of F1.
+
+    Args:
+        loss: against the original.
+        estimate: how sure it is; None: no interval can be given.
+    """
+    change = f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
+    if estimate is None:
+        return change
+    return f"{change} (95 %: {estimate.low:+.3g} to {estimate.high:+.3g}, {counted(estimate)})"
 
 
 def curve_section(manifest: Manifest, report: Report) -> str:
-    """What was tried on the way, the chosen point in bold."""
-    scale, timed = (
-        metric_format_of(manifest.metric),
-        any(point.speedup is not None for point in report.curve),
-    )
-    original = manifest.variants[0]
+    """What was tried on the way, the chosen point in bold.
+
+    Args:
+        manifest: of the bundle.
+        report: with the curve.
+    """
+    cautions = [f"{each[0].upper()}{each[1:]}." for each in report.cautions]
+    paragraphs = "\n\n".join([_reading(manifest, report), *cautions])
+    curve = _curve_table(manifest, report)
+    return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{curve}\n\n{paragraphs}"
+
+
+def _curve_table(manifest: Manifest, report: Report) -> str:
+    scale, original = metric_format_of(manifest.metric), manifest.variants[0]
+    timed = any(point.speedup is not None for point in report.curve)
     # A bottleneck is an axis that only some of the candidates have.
-    sized = list(dict.fromkeys(axis for each in (original, *report.curve) for axis in each.sizes))
+    axes = list(dict.fromkeys(axis for each in (original, *report.curve) for axis in each.sizes))
     sampled = next((point.estimate for point in report.curve if point.estimate is not None), None)
-    rows = [_tried(point, sized, scale, timed, sampled is not None) for point in report.curve]
+    rows = [_tried(point, axes, scale, timed, sampled is not None) for point in report.curve]
     if report.curve:
-        sizes = [*_sizes(original, sized), f"{original.parameters:,}", f"{original.mult_adds:,}"]
+        sizes = [*_sizes(original, axes), f"{original.parameters:,}", f"{original.mult_adds:,}"]
         rows.insert(0, ["0% (original)", *sizes, scale.value(report.original_value), ""])
-        rows[0] += ["", *([""] if sampled else [])]
-        rows[0] += ["1.00x"] if timed else []
-    head = ["removed", *(axis_name(axis) for axis in sized), "parameters", "multiply-adds"]
-    head += [
-        scale.name,
-        scale.change_name,
-        *([f"95 % interval, {counted(sampled)}"] if sampled else []),
-    ]
-    head += ["within budget", *(["speed-up"] * timed)]
-    return (
-        f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{table(head, rows)}\n\n"
-        + "\n\n".join(
-            [
-                _reading(manifest, report),
-                *(f"{each[0].upper()}{each[1:]}." for each in report.cautions),
-            ]
-        )
-    )
+        rows[0] += ["", *([""] if sampled else []), *(["1.00x"] if timed else [])]
+    head = ["removed", *map(axis_name, axes), "parameters", "multiply-adds", scale.name]
+    head += [scale.change_name, *([f"95 % interval, {counted(sampled)}"] if sampled else [])]
+    return table([*head, "within budget", *(["speed-up"] if timed else [])], rows)
 
 
 def _sizes(model: Sized, axes: Sequence[str]) -> list[str]:
@@ -63,70 +116,78 @@ def _tried(
     point: CurvePoint, axes: Sequence[str], scale: MetricFormat, timed: bool, sampled: bool
 ) -> list[str]:
     """A row of the trade-off, in bold for the chosen point."""
-    row = [
-        f"{point.removed_share:.0%}" + (" (chosen)" if point.chosen else ""),
-        *_sizes(point, axes),
-        f"{point.parameters:,}",
-        f"{point.mult_adds:,}",
-        scale.value(point.value),
-        scale.change(point.loss),
-        *(["" if point.estimate is None else scale.interval(point.estimate)] if sampled else []),
-        "yes" if point.within_budget else "no",
-    ]
+    cells = curve_cells(point, scale)
+    row = [cells.removed + (" (chosen)" if point.chosen else ""), *_sizes(point, axes)]
+    row += [cells.parameters, cells.mult_adds, cells.value, cells.change]
+    row += [cells.interval] if sampled else []
+    row.append("yes" if point.within_budget else "no")
     if timed:
         row.append("" if point.speedup is None else f"{point.speedup:.2f}x")
     return [f"**{cell}**" for cell in row] if point.chosen else row
 
 
 def _reading(manifest: Manifest, report: Report) -> str:
-    """How the trade-off is to be read, and why its perplexities are not those of the variants."""
-    budget, tuned = manifest.recipe.budget, manifest.provenance.finetune is not None
-    scale = metric_format_of(manifest.metric)
-    when = (
-        "after its round of learning"
-        if manifest.recipe.mode == "learn"
-        else "before any fine-tuning"
-    )
-    counted = "parameters and multiply-adds, each by its share"
+    """How the trade-off is to be read, and why its figures are not those of the variants."""
+    budget, note = manifest.recipe.budget, kind_named(manifest.task).estimate_note
+    shares = "parameters and multiply-adds, each by its share"
     if budget.quality is None:
-        counted = "parameters" if budget.size_ratio is not None else "multiply-adds"
+        shares = "parameters" if budget.size_ratio is not None else "multiply-adds"
     text = (
-        f"*Removed* is the share of what removing every removable unit would save, in {counted}, each unit counted in the "
-        "full-size model. "
+        "*Removed* is the share of what removing every removable unit would save, in "
+        f"{shares}, each unit counted in the full-size model. "
     )
-    if manifest.task == "graph":
-        return text + _measured(manifest, scale)
-    text += (
-        f"The {scale.name} here is the search's quick estimate, {when}{_ESTIMATES[manifest.task]}"
-    )
+    if note is None:
+        return text + _measured(manifest)
+    text += _estimated(manifest, report, note)
+    return f"{text}. {_SURELY}." if budget.speedup is not None else f"{text}."
+
+
+def _estimated(manifest: Manifest, report: Report, note: str) -> str:
+    """What the search's quick estimate is beside the published figures."""
+    learned, tuned = manifest.recipe.mode == "learn", manifest.provenance.finetune is not None
+    scale, compressed = metric_format_of(manifest.metric), manifest.variant("compressed")
+    when = "after its round of learning" if learned else "before any fine-tuning"
+    text = f"The {scale.name} here is the search's quick estimate, {when}{note}"
     chosen = next((point for point in report.curve if point.chosen), None)
-    compressed = manifest.variant("compressed")
-    if chosen is not None and compressed is not None:
-        published = scale.value(compressed.metrics[manifest.metric])
-        text += (
-            f"; so the chosen model has {scale.value(chosen.value)} here and {published} there"
-            f"{', after the fine-tune' if tuned else ''}"
+    if chosen is None or compressed is None:
+        return text
+    text += (
+        f"; so the chosen model has {scale.value(chosen.value)} here and "
+        f"{scale.value(compressed.metrics[manifest.metric])} there"
+        f"{', after the fine-tune' if tuned else ''}"
+    )
+    if chosen.within_budget:
+        return text
+    if tuned or learned:
+        return (
+            f"{text}. It lies outside the budget here: the search was allowed more, because "
+            "fine-tuning wins some back"
         )
-        if not chosen.within_budget and (tuned or manifest.recipe.mode == "learn"):
-            text += ". It lies outside the budget here: the search was allowed more, because fine-tuning wins some back"
-        elif not chosen.within_budget:
-            text += ". It lies outside the budget here and inside it there, and what is measured there counts"
-    if budget.speedup is not None:
-        text += f". {_SURELY}"
-    return text + "."
+    return (
+        f"{text}. It lies outside the budget here and inside it there, and what is measured there "
+        "counts"
+    )
 
 
-def _measured(manifest: Manifest, scale: MetricFormat) -> str:
-    """How the candidates of a graph were judged: as its variants are, so that there is no estimate to speak of."""
-    budget = manifest.recipe.budget
+def _measured(manifest: Manifest) -> str:
+    """Of candidates that are measured as the variants are, so that there is no estimate."""
+    budget, scale = manifest.recipe.budget, metric_format_of(manifest.metric)
     text = f"The {scale.name} is measured as that of the variants is"
     if manifest.provenance.evaluation is not None and budget.quality is None:
-        text += "; the evaluation was asked of none but the chosen candidate, since the budget is not about quality"
+        text += (
+            "; the evaluation was asked of none but the chosen candidate, since the budget is not "
+            "about quality"
+        )
     return f"{text}. {_SURELY}." if budget.speedup is not None else f"{text}."
 
 
 def learning_sections(manifest: Manifest, report: Report) -> list[str]:
-    """Epoch by epoch, what training cost beside how much was left; nothing where nothing was learned."""
+    """Epoch by epoch, what training cost beside how much was left; none where nothing was trained.
+
+    Args:
+        manifest: of the bundle.
+        report: with the epochs.
+    """
     if not report.epochs:
         return []
     rows = [
@@ -141,10 +202,8 @@ def learning_sections(manifest: Manifest, report: Report) -> list[str]:
         ]
         for each in report.epochs
     ]  # fmt: skip
-    trained, held_out = (
-        _TRAINED.get(manifest.task, "perplexity"),
-        metric_format_of(manifest.metric).name,
-    )
+    trained = kind_named(manifest.task).training_value
+    held_out = metric_format_of(manifest.metric).name
     head = [
         "round",
         "units",
@@ -155,6 +214,7 @@ def learning_sections(manifest: Manifest, report: Report) -> list[str]:
         f"held-out {held_out}",
     ]
     return [
-        f"## The learning\n\n{table(head, rows)}\n\nThe network shrinks while it learns: a step costs less as units go. "
-        f"Training {trained} is under dropout, held-out {held_out} the quick estimate."
+        f"## The learning\n\n{table(head, rows)}\n\nThe network shrinks while it learns: a step "
+        f"costs less as units go. Training {trained} is under dropout, held-out {held_out} the "
+        "quick estimate."
     ]

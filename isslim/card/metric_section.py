@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from isslim.types.manifest import Manifest, Task
-from isslim.types.quality import MetricFormat, metric_format_of
-
-_MEANINGS = {
-    "output_change": "the root mean square of the difference to the original's output, relative to that output's standard "
-    "deviation",
-    "argmax": "the share of decisions that are the same: the largest entry along the dimension of the classes; of single numbers "
-    "the side of 0.5; of whole numbers each number",
-    "mean_squared_error": "the mean squared difference to the original's output",
-    "cosine": "the mean cosine similarity with the original's output along the dimension of its features",
-}
-"""Metrics of a graph's outputs."""
+from isslim.types.kinds.metric_format import MetricFormat
+from isslim.types.kinds.registry import kind_named, metric_format_of
+from isslim.types.manifest import Manifest
 
 
-def metric_section(manifest: Manifest, scores: Mapping[Task, str]) -> str:
-    """A paragraph under the table of variants.
-
-    Args:
-        manifest: of the bundle.
-        scores: how metrics of a task are called, where there are several.
-    """
+def metric_section(manifest: Manifest) -> str:
+    """A paragraph under the table of variants."""
     origin, scale = manifest.provenance, metric_format_of(manifest.metric)
     if origin.evaluation is not None:
         return (
-            f"Quality was judged by the {origin.evaluation}: *{scale.name}* is the number that it printed for each variant's "
-            f"file, and the {scale.change_name} is relative to the original's. What the command does is not part of this bundle. "
-            f"Proof and latency are of {origin.held_out}."
+            f"Quality was judged by the {origin.evaluation}: *{scale.name}* is the number that it "
+            f"printed for each variant's file, and the {scale.change_name} is relative to the "
+            "original's. What the command does is not part of this bundle. Proof and latency are "
+            f"of {origin.held_out}."
         )
-    named = f"{scale.name[0].upper()}{scale.name[1:]} is"
-    measured = f"{scores.get(manifest.task, named)} measured on {origin.held_out}"
-    if manifest.metric not in _MEANINGS:
+    phrase = kind_named(manifest.task).metric_phrase
+    named = phrase or f"{scale.name[0].upper()}{scale.name[1:]} is"
+    measured = f"{named} measured on {origin.held_out}"
+    if not scale.meaning:
         return f"{measured}."
     if origin.not_judged is not None:
         return f"No figure of quality is given: {origin.not_judged}."
     counted = ", ".join(f"`{name}`{_along(place)}" for name, place in origin.judged_by.items())
+    text = f"{measured}, over {counted}: {scale.meaning}; the worst output counts."
     streams = any(variant.states and variant.states.stream for variant in manifest.variants)
-    text = f"{measured}, over {counted}: {_MEANINGS[manifest.metric]}; the worst output counts."
-    return (
-        f"{text} Every run begins from its recorded inputs. {_streams(manifest, scale)}"
-        if streams
-        else text
-    )
+    if not streams:
+        return text
+    return f"{text} Every run begins from its recorded inputs. {_streams(manifest, scale)}"
 
 
 def _along(place: int | None) -> str:
@@ -54,13 +38,15 @@ def _along(place: int | None) -> str:
 
 def _streams(manifest: Manifest, scale: MetricFormat) -> str:
     """What becomes of variants whose caller carries states from run to run."""
-    description = []
+    losses = []
     for variant in manifest.variants:
         if variant.states is not None and variant.states.stream is not None:
             stream = variant.states.stream
+            loss = scale.loss(stream.loss).removeprefix("+")
             end = scale.loss(stream.end_loss).removeprefix("+")
-            description.append(
-                f"`{variant.name}` {scale.loss(stream.loss).removeprefix('+')}, at its end {end}"
-            )
+            losses.append(f"`{variant.name}` {loss}, at its end {end}")
             runs = stream.runs
-    return f"Over a stream of {runs} of these runs, each variant going on from its own states: {'; '.join(description)}."
+    return (
+        f"Over a stream of {runs} of these runs, each variant going on from its own states: "
+        f"{'; '.join(losses)}."
+    )

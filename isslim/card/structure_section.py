@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from isslim.card.markdown import table
-from isslim.types.manifest import Manifest, PartRecord, Task, VariantRecord
+from isslim.types.kinds.registry import kind_named
+from isslim.types.manifest import Manifest, PartRecord, VariantRecord
 from isslim.types.report import Report
 
-_STEPS: dict[Task, str] = {
-    "language-model": "token (step)",
-    "question-answering": "token (step)",
-    "graph": "step in the recurrent layers and in what reads them (the rest of the graph is not counted)",
-}
-_UNCOUNTED: dict[Task, str] = {
-    "question-answering": " What depends on the texts' lengths is not counted: the convolution over a word's characters, and the "
-    "attention between context and question.",
-}
-_UNITS: dict[Task, str] = {
-    "language-model": "The embedding's units are its columns, those of the softmax the tokens of the vocabulary, which all stay.",
-    "question-answering": "The characters' units are the filters over them, those of the highways the width of a word. Of an "
-    "LSTM the units forward and backward stand in parentheses.",
-}
-
 _NARROW = (
-    "The bottleneck is a linear layer that was put before the softmax: two small matrices in place of a large one, whose product "
-    "is the nearest to it on the calibration text."
+    "The bottleneck is a linear layer that was put before the softmax: two small matrices in place "
+    "of a large one, whose product is the nearest to it on the calibration text."
 )
 
 
@@ -47,8 +33,8 @@ def structure_section(manifest: Manifest) -> str:
     rows.append(["**all**", "", "", "", f"{old_all:,}", f"{new_all:,}", _less(old_all, new_all)])
     head = ["part", "units before", "after", "removed", "parameters before", "after", "removed"]
     text = f"## What was removed\n\n{table(head, rows)}"
-    if manifest.task in _UNITS:
-        text += f"\n\n{_UNITS[manifest.task]}"
+    if units_note := kind_named(manifest.task).units_note:
+        text += f"\n\n{units_note}"
     if len(after.parts) > len(before.parts):
         text += f" {_NARROW}"
     if before.tied:
@@ -113,11 +99,13 @@ def work_section(manifest: Manifest) -> str:
         ["**all**", f"{old_all:,}", "100%", f"{new_all:,}", "100%", _less(old_all, new_all)]
     )
     head = ["part", "multiply-adds before", "share", "after", "share", "removed"]
+    kind = kind_named(manifest.task)
     return (
         f"## Where the work goes\n\n{table(head, rows)}\n\n"
-        f"Multiply-adds of one {_STEPS[manifest.task]}: work, not time. A large matrix that has to come from memory takes longer "
-        "than its share, a small one leaves the processor idle, and a look-up costs none; what all of it takes on the clock is "
-        f"measured in the next section.{_UNCOUNTED.get(manifest.task, '')}"
+        f"Multiply-adds of one {kind.step}: work, not time. A large matrix that has to come from "
+        "memory takes longer than its share, a small one leaves the processor idle, and a look-up "
+        "costs none; what all of it takes on the clock is measured in the next section."
+        f"{kind.uncounted}"
     )
 
 

@@ -13,20 +13,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from isslim.card.curve_section import curve_cells, plain_change
+from isslim.card.variants import VariantCells, cells_of, variant_cells
+from isslim.card.warnings import warning_lines
 from isslim.client.api import Client
 from isslim.client.forms import GraphRun
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState, Sweep
-from isslim.types.manifest import Estimate, Manifest, VariantRecord
-from isslim.types.quality import MetricFormat, counted, metric_format_of, output_change
-from isslim.types.wording import (
-    NOT_JUDGED,
-    NOTHING_JUDGED,
-    RANDOM,
-    as_fast,
-    describe_run,
-    file_size,
-)
+from isslim.types.kinds.registry import metric_format_of
+from isslim.types.manifest import Manifest, VariantRecord
+from isslim.types.quality import output_change
+from isslim.types.wording import NOT_JUDGED, file_size
 
 
 def terminal() -> Console:
@@ -95,13 +92,12 @@ def curve_table(job: Job) -> Table:
     table = Table(title="what was tried")
     for column in ("removed", "parameters", "value", "against the original"):
         table.add_column(column, justify="right")
+    metric = None if job.inspection is None else job.inspection.metric
+    scale = None if metric is None else metric_format_of(metric)
     for point in job.curve:
-        table.add_row(
-            f"{point.removed_share:.0%}",
-            f"{point.parameters:,}",
-            f"{point.value:.4g}",
-            _against(point.loss, point.estimate),
-        )
+        cells = curve_cells(point, scale)
+        against = f"{cells.change} (95 %: {cells.interval})" if cells.interval else cells.change
+        table.add_row(cells.removed, cells.parameters, cells.value, against)
     return table
 
 
@@ -125,17 +121,9 @@ def front_table(sweep: Sweep) -> Table:
             point.model_id or "",
             f"{point.parameters:,}",
             f"{point.mult_adds:,}",
-            _against(point.loss, point.estimate),
+            plain_change(point.loss, point.estimate),
         )
     return table
-
-
-def _against(loss: float, estimate: Estimate | None) -> str:
-    """A loss of a metric that the job does not name, in that metric's own unit: a share, or points of F1."""
-    description = f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
-    if estimate is None:
-        return description
-    return f"{description} (95 %: {estimate.low:+.3g} to {estimate.high:+.3g}, {counted(estimate)})"
 
 
 def jobs_table(jobs: list[Job]) -> Table:
@@ -166,67 +154,43 @@ def models_table(models: list[dict[str, Any]]) -> Table:
             continue
         for index, variant in enumerate(model["variants"]):
             record = VariantRecord.model_validate(variant)
-            spoken, scale = record.primary_latency, metric_format_of(model["metric"])
+            is_judged = not model.get("not_judged")
+            cells = variant_cells(record, model["task"], model["metric"], is_judged=is_judged)
+            index_of_primary = record.latency.index(record.primary_latency)
+            run, milliseconds, _ = cells.times[index_of_primary]
+            name = metric_format_of(model["metric"]).name
             table.add_row(
                 named if index == 0 else "",
-                record.name,
-                f"{record.parameters:,}\n{file_size(record.size_bytes)}",
-                NOT_JUDGED
-                if model.get("not_judged") and record.name != "original"
-                else f"{scale.name} {_quality(scale, record.metrics[model['metric']], record)}",
-                f"{spoken.milliseconds:.2f} ms ({describe_run(model['task'], spoken.steps, spoken.batch, spoken.run)})",
+                cells.name,
+                f"{cells.parameters}\n{file_size(record.size_bytes)}",
+                _quality(cells) if cells.value == NOT_JUDGED else f"{name} {_quality(cells)}",
+                f"{milliseconds} ({run})",
             )
     return table
 
 
 def comparison_table(manifest: Manifest) -> Table:
     """The variants of one model side by side."""
-    scale = metric_format_of(manifest.metric)
-    shapes = [
-        describe_run(manifest.task, each.steps, each.batch, each.run)
-        for each in manifest.variants[0].latency
-    ]
-    origin = manifest.provenance
-    done = "Judged" if origin.evaluation is None else "Observed and timed"
-    warned = [f"{done} on {RANDOM}."] if origin.random_inputs else []
-    warned += [] if origin.not_judged is None else [f"{NOTHING_JUDGED}: {origin.not_judged}."]
-    for variant in manifest.variants:
-        if variant.states is not None and variant.states.returned:
-            names = ", ".join(
-                f"{name} (off by {off:.1%})" for name, off in variant.states.returned.items()
-            )
-            warned.append(f"{variant.name} returns states with the removed units at zero: {names}.")
-    caption = "\n".join(f"[bold red]{escape(line)}[/]" for line in warned) or None
+    caption = "\n".join(f"[bold red]{escape(line)}[/]" for line in warning_lines(manifest)) or None
     table = Table(title=f"{manifest.name}: the original and what became of it", caption=caption)
     table.add_column("variant", no_wrap=True)
-    for column in ("parameters, file, units", scale.name):
+    for column in ("parameters, file, units", metric_format_of(manifest.metric).name):
         table.add_column(column, justify="right", overflow="fold")
     table.add_column("time, as fast as the original", overflow="fold")
-    for variant in manifest.variants:
-        times = [
-            f"{shape}:\n  {each.milliseconds:.2f} ms, {as_fast(each)}"
-            for shape, each in zip(shapes, variant.latency, strict=True)
-        ]
+    for variant, cells in zip(manifest.variants, cells_of(manifest), strict=True):
         table.add_section()
         table.add_row(
-            variant.name,
-            f"{variant.parameters:,}\n{file_size(variant.size_bytes)}\n{', '.join(map(str, variant.sizes.values()))}",
-            NOT_JUDGED
-            if origin.not_judged is not None and variant.name != "original"
-            else _quality(scale, variant.metrics[manifest.metric], variant),
-            "\n".join(times),
+            cells.name,
+            f"{cells.parameters}\n{file_size(variant.size_bytes)}\n{cells.sizes}",
+            _quality(cells),
+            "\n".join(f"{run}:\n  {time}, {fast}" for run, time, fast in cells.times),
         )
     return table
 
 
-def _quality(scale: MetricFormat, value: float, variant: VariantRecord) -> str:
+def _quality(cells: VariantCells) -> str:
     """A variant's value and change, and below them how sure that is."""
-    description = f"{scale.value(value)} ({scale.change(variant.loss)})"
-    return (
-        description
-        if variant.estimate is None
-        else f"{description}\n[dim]{scale.sample(variant.estimate)}[/]"
-    )
+    return f"{cells.quality}\n[dim]{cells.interval}[/]" if cells.interval else cells.quality
 
 
 def score_table(answer: dict[str, Any], texts: list[str]) -> Table:

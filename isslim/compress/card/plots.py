@@ -1,4 +1,7 @@
-"""The card's plots as SVG: the trade-off curve, and quality against latency of every variant. Same data, same bytes."""
+"""The card's plots as SVG: the trade-off curve, and quality and latency of every variant.
+
+The same data give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,18 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib.figure import Figure
 
+from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest
 from isslim.types.quality import metric_format_of
 from isslim.types.report import Report
 from isslim.types.wording import describe_run
 
 _COLOURS = {
-    "original": "#4c566a", "original-int8": "#8892a6", "compressed": "#1f78b4", "compressed-int8": "#e66101",
-}  # fmt: skip
+    "original": "#4c566a",
+    "original-int8": "#8892a6",
+    "compressed": "#1f78b4",
+    "compressed-int8": "#e66101",
+}
 STYLE: Any = {
     "svg.hashsalt": "isslim",
     "font.size": 10,
@@ -28,7 +35,13 @@ STYLE: Any = {
 
 
 def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
-    """Quality against parameters of every candidate that the search tried, the budget, and what was chosen."""
+    """Quality against parameters of every candidate that was tried, and the budget.
+
+    Args:
+        report: with the curve.
+        manifest: of the bundle.
+        path: the SVG to write.
+    """
     whole, budget, scale = (
         manifest.variants[0].parameters / 1e6,
         manifest.recipe.budget,
@@ -79,7 +92,8 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
         elif budget.size_ratio is not None:
             axes.axvline(whole * budget.size_ratio, **limit)
         axes.set_xlabel("parameters (million)")
-        estimate = "" if manifest.task == "graph" else f"\nquick estimate, {when}"
+        is_estimate = kind_named(manifest.task).estimate_note is not None
+        estimate = f"\nquick estimate, {when}" if is_estimate else ""
         axes.set_ylabel(f"{scale.axis}{estimate}")
         axes.set_xlim(left=0)
         axes.legend(frameon=False)
@@ -87,7 +101,12 @@ def plot_curve(report: Report, manifest: Manifest, path: Path) -> None:
 
 
 def plot_variants(manifest: Manifest, path: Path) -> None:
-    """Median latency and quality, a bar pair per variant."""
+    """Median latency and quality, a bar pair per variant.
+
+    Args:
+        manifest: of the bundle.
+        path: the SVG to write.
+    """
     scale, spoken = metric_format_of(manifest.metric), manifest.variants[0].primary_latency
     names = [variant.name for variant in manifest.variants]
     colours = [_COLOURS[name] for name in names]

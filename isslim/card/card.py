@@ -1,0 +1,53 @@
+"""A bundle's card as a whole: Markdown for a person who decides whether to use the small model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isslim.card.curve_section import curve_section, learning_sections
+from isslim.card.latency_section import latency_section
+from isslim.card.origin_section import origin_section, proof_section
+from isslim.card.samples_section import samples_section
+from isslim.card.structure_section import left_alone_section, structure_section, work_section
+from isslim.card.usage_section import usage_section
+from isslim.card.variants import variants_section
+from isslim.card.warnings import warning_sections
+from isslim.types.kinds.description import ExampleInput
+from isslim.types.manifest import Manifest
+from isslim.types.report import Report
+
+
+def card(manifest: Manifest, report: Report, inputs: Sequence[ExampleInput] = ()) -> str:
+    """The text; it shows `curve.svg` and `variants.svg`, which lie beside it.
+
+    Args:
+        manifest: complete but for `files`.
+        report: the trade-off curve and the verdict.
+        inputs: of the recorded run that was timed; empty: the bundle holds none.
+    """
+    sections = [
+        f"# {manifest.name}",
+        *warning_sections(manifest),
+        *_verdict(report),
+        variants_section(manifest, report),
+        *samples_section(report),
+        structure_section(manifest),
+        *left_alone_section(report),
+        work_section(manifest),
+        latency_section(manifest),
+        curve_section(manifest, report),
+        *learning_sections(manifest, report),
+        proof_section(manifest),
+        origin_section(manifest),
+        usage_section(manifest, inputs),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _verdict(report: Report) -> list[str]:
+    """A line for each conclusion; of a report without any, the verdict as it is."""
+    found = report.conclusions
+    if found is None:
+        return [f"**{report.verdict}**"]
+    lines = [each for each in (found.speed, found.size, found.quality, *found.reservations) if each]
+    return [f"**{found.advice}**", *(["\n".join(f"- {line}" for line in lines)] if lines else [])]

@@ -1,0 +1,124 @@
+"""A bundle's variants side by side, in words: the same cells for card, terminal and page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from isslim.card.markdown import listed, table
+from isslim.card.metric_section import metric_section
+from isslim.types.kinds.registry import kind_named, metric_format_of, run_label
+from isslim.types.manifest import LatencyRecord, Manifest, VariantRecord
+from isslim.types.report import Report
+from isslim.types.wording import NOT_JUDGED, as_fast
+
+
+@dataclass(frozen=True)
+class VariantCells:
+    """What is shown of one variant.
+
+    Attributes:
+        name: of the variant.
+        parameters: how many.
+        sizes: of its prunable axes.
+        value: of the metric.
+        change: of the metric against the original.
+        interval: of the change, with its sample; empty: of the original, or none can be given.
+        times: of every timed run: what was run, milliseconds, how many times as fast.
+    """
+
+    name: str
+    parameters: str
+    sizes: str
+    value: str
+    change: str
+    interval: str
+    times: tuple[tuple[str, str, str], ...]
+
+    @property
+    def quality(self) -> str:
+        """Value and change together, such as `33.35 (+4.20%)`."""
+        return self.value if self.value == self.change else f"{self.value} ({self.change})"
+
+
+def variant_cells(
+    record: VariantRecord, task: str, metric: str, *, is_judged: bool = True
+) -> VariantCells:
+    """The cells of one variant.
+
+    Args:
+        record: of the variant.
+        task: name of the model's kind.
+        metric: that its loss is in.
+        is_judged: whether figures of quality stand on data that nothing was fitted to.
+    """
+    scale, shown = metric_format_of(metric), is_judged or record.name == "original"
+    return VariantCells(
+        record.name,
+        f"{record.parameters:,}",
+        ", ".join(map(str, record.sizes.values())),
+        scale.value(record.metrics[metric]) if shown else NOT_JUDGED,
+        scale.change(record.loss) if shown else NOT_JUDGED,
+        scale.sample(record.estimate) if shown and record.estimate is not None else "",
+        tuple(_time(task, each) for each in record.latency),
+    )
+
+
+def cells_of(manifest: Manifest) -> list[VariantCells]:
+    """The cells of every variant, the original first."""
+    is_judged = manifest.provenance.not_judged is None
+    return [
+        variant_cells(variant, manifest.task, manifest.metric, is_judged=is_judged)
+        for variant in manifest.variants
+    ]
+
+
+def _time(task: str, record: LatencyRecord) -> tuple[str, str, str]:
+    run = run_label(task, record.steps, record.batch, record.run)
+    return run, f"{record.milliseconds:.2f} ms", as_fast(record)
+
+
+def primary_run(manifest: Manifest) -> str:
+    """The run whose latency the verdict is about, in words."""
+    record = manifest.variants[0].primary_latency
+    return run_label(manifest.task, record.steps, record.batch, record.run)
+
+
+def variants_section(manifest: Manifest, report: Report) -> str:
+    """The card's table of variants, and what its figures mean."""
+    kind, scale = kind_named(manifest.task), metric_format_of(manifest.metric)
+    extra = {
+        name: extra
+        for name, extra in kind.extra_metrics.items()
+        if name in manifest.variants[0].metrics
+    }
+    all_cells = cells_of(manifest)
+    has_intervals = any(cells.interval for cells in all_cells)
+    rows = []
+    for variant, cells in zip(manifest.variants, all_cells, strict=True):
+        row = [f"`{cells.name}`", cells.parameters, f"{variant.size_bytes / 1e6:.2f} MB"]
+        row += [each.value(variant.metrics[name]) for name, each in extra.items()]
+        row += [cells.value, cells.change]
+        row += [cells.interval.removeprefix("95 %: ")] if has_intervals else []
+        record = variant.primary_latency
+        rows.append([*row, f"{record.milliseconds:.2f} ms", as_fast(record)])
+    head = ["variant", "parameters", "file", *(each.name for each in extra.values())]
+    head += [scale.name, scale.change_name, *(["95 % interval, sample"] if has_intervals else [])]
+    head += [primary_run(manifest), "speed-up (95 %)"]
+    text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
+    text += _eight_bit(manifest)
+    if report.left_out:
+        text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
+    text += f"\n\n{metric_section(manifest)}"
+    return f"{text} {kind.interval_note}" if has_intervals else text
+
+
+def _eight_bit(manifest: Manifest) -> str:
+    """Which parts take 8 bits, in which form, and which do not; once, where all variants agree."""
+    lines: dict[str, list[str]] = {}
+    for variant in manifest.variants:
+        if variant.eight_bit:
+            form = f": {variant.int8_form.removeprefix('8 bits, ')}" if variant.int8_form else ""
+            rest = f"; {listed(variant.float32)} stay float32" if variant.float32 else ""
+            line = f"the weights of {listed(variant.eight_bit)} take 8 bits{rest}{form}"
+            lines.setdefault(line, []).append(f"`{variant.name}`")
+    return "".join(f"\n\nIn {listed(names)} {line}." for line, names in lines.items())

@@ -1,0 +1,49 @@
+"""What a reader has to know before any figure: nothing was judged, or on random inputs only."""
+
+from __future__ import annotations
+
+from isslim.types.manifest import Manifest
+from isslim.types.provenance import Provenance
+from isslim.types.wording import NOTHING_JUDGED, RANDOM
+
+
+def warning_lines(manifest: Manifest) -> list[str]:
+    """A line for each, as the terminal shows them."""
+    origin = manifest.provenance
+    done = "Judged" if origin.evaluation is None else "Observed and timed"
+    lines = [f"{done} on {RANDOM}."] if origin.random_inputs else []
+    lines += [] if origin.not_judged is None else [f"{NOTHING_JUDGED}: {origin.not_judged}."]
+    for variant in manifest.variants:
+        if variant.states is not None and variant.states.returned:
+            names = ", ".join(
+                f"{name} (off by {off:.1%})" for name, off in variant.states.returned.items()
+            )
+            lines.append(f"{variant.name} returns states with the removed units at zero: {names}.")
+    return lines
+
+
+def warning_sections(manifest: Manifest) -> list[str]:
+    """Quotations at the top of a card, where nothing or little of the quality is known."""
+    origin, found = manifest.provenance, list[str]()
+    if origin.not_judged is not None:
+        reason = f"{origin.not_judged[0].upper()}{origin.not_judged[1:]}"
+        found.append(
+            f"> **{NOTHING_JUDGED}.** {reason}. What the small model does on other inputs is not "
+            "known: send some (`held_out`) before you use it."
+        )
+    if origin.random_inputs:
+        found.append(_random(origin))
+    return found
+
+
+def _random(origin: Provenance) -> str:
+    send = "Send some (`calibration`, an npz of recorded inputs) before you use the small model."
+    if origin.evaluation is not None:
+        return (
+            "> **Observed on RANDOM inputs.** No inputs were sent, so units were chosen, proven "
+            f"and timed on {RANDOM}. Only the quality is that of the evaluation. {send}"
+        )
+    return (
+        "> **Judged on RANDOM inputs.** No inputs were sent, so everything here was observed, "
+        f"judged and timed on {RANDOM}. {send}"
+    )
