@@ -1,1 +1,1 @@
-"""Any ONNX graph with recurrent layers: read, understood as named axes, cut, and written smaller."""
+"""ONNX graphs of any origin: read, normalised, traced, measured, and written at other sizes."""

@@ -1,4 +1,4 @@
-"""Tensors that lie in a second file: the data file that exporters write beside a model, taken into the model.
+"""Tensors in a second file: the data file that exporters write beside a model, read into it.
 
 torch's exporter writes `m.onnx` and `m.onnx.data`. Only the file that was sent along is ever read:
 the name in the model says no more than that there is one such file, and what lies where in it is
@@ -21,18 +21,23 @@ from isslim.compress.errors import GraphNotUnderstood
 MAX_BYTES = (1 << 31) - 1
 """Bytes: what protobuf can hold in one message."""
 _WAYS = (
-    "send that file too, as the form field `model_data` (the command line and the Python client find it by themselves where "
-    "it lies beside the model), or save both as one file: `onnx.save(onnx.load('m.onnx'), 'one.onnx')`, or "
-    "`torch.onnx.export(..., external_data=False)`"
+    "send that file too, as the form field `model_data` (the command line and the Python client "
+    "find it by themselves where it lies beside the model), or save both as one file: "
+    "`onnx.save(onnx.load('m.onnx'), 'one.onnx')`, or `torch.onnx.export(..., external_data=False)`"
 )
 
 
 def tensors(message: Any) -> Iterator[TensorProto]:
-    """Every tensor anywhere in a model: in nested graphs, attributes, functions, sparse constants and what is for training."""
+    """Every tensor anywhere in a model, or in another message of its format.
+
+    In nested graphs, attributes, functions, sparse constants and what is for training: a file that
+    hides a reference to another file anywhere must be noticed, so every field is looked into.
+    """
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
-        for each in (value,) if hasattr(value, "ListFields") else value:
+        several = (value,) if hasattr(value, "ListFields") else value
+        for each in several:
             if isinstance(each, TensorProto):
                 yield each
             else:
@@ -88,14 +93,16 @@ def load_external(model: ModelProto, data: Path) -> int:
     names = sorted({_entries(tensor).get("location", "") for tensor in missing})
     if len(names) > 1:
         raise GraphNotUnderstood(
-            f"the model's tensors lie in {len(names)} files ({', '.join(map(repr, names[:3]))}, ...), and one can be sent "
-            "along: make one of all, `onnx.save(onnx.load('m.onnx'), 'one.onnx')`"
+            f"the model's tensors lie in {len(names)} files ({', '.join(map(repr, names[:3]))}, "
+            "...), and one can be sent along: make one of all, "
+            "`onnx.save(onnx.load('m.onnx'), 'one.onnx')`"
         )
     if not _is_plain(names[0]):
         raise GraphNotUnderstood(
-            f"the model's tensors lie in {names[0]!r}, which is no plain file name; save it with the data file beside it, "
-            "`onnx.save(onnx.load('m.onnx'), 'one.onnx')`"
+            f"the model's tensors lie in {names[0]!r}, which is no plain file name; save it with "
+            "the data file beside it, `onnx.save(onnx.load('m.onnx'), 'one.onnx')`"
         )
+    # All places are checked before the first byte is read: a refused model is left as it was.
     size = data.stat().st_size
     places = [_place(tensor, size) for tensor in missing]
     total = sum(length for _, length in places) + model.ByteSize()
@@ -127,7 +134,7 @@ def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
         raise GraphNotUnderstood(
             f"{wanted}: its place in the data file is no number: {entries['offset']!r}"
         ) from error
-    except KeyError as error:
+    except KeyError as error:  # how onnx reports a type that it has no NumPy type for
         raise GraphNotUnderstood(
             f"{wanted} in the data file is of a type that is not read ({tensor.data_type})"
         ) from error
@@ -137,12 +144,13 @@ def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
     given = entries.get("length", str(expected))
     if given != str(expected):
         raise GraphNotUnderstood(
-            f"{wanted} has {given} bytes in the data file; {list(tensor.dims)} asks for {expected:,}"
+            f"{wanted} has {given} bytes in the data file; {list(tensor.dims)} asks for "
+            f"{expected:,}"
         )
     if offset < 0 or offset + expected > size:
         raise GraphNotUnderstood(
-            f"{wanted} is to lie at bytes {offset:,} to {offset + expected:,} of the data file, which has {size:,}: is it the "
-            "file that was written with this model, and whole?"
+            f"{wanted} is to lie at bytes {offset:,} to {offset + expected:,} of the data file, "
+            f"which has {size:,}: is it the file that was written with this model, and whole?"
         )
     return offset, expected
 
@@ -170,4 +178,5 @@ def _entries(tensor: TensorProto) -> dict[str, str]:
 
 
 def _is_plain(name: str) -> bool:
+    """Whether a name leads nowhere but into the folder of the model, on any system."""
     return bool(name) and not set(name) & set("/\\\0") and name not in (".", "..")

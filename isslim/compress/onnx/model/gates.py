@@ -1,4 +1,4 @@
-"""A GRU's reset gate, and the activations that gates may have as the operator's ONNX page defines them.
+"""A GRU's reset gate, and the activations of gates as the operator's ONNX page defines them.
 
 https://onnx.ai/onnx/operators/onnx__GRU.html. Numbers of activations that have some are consumed in
 the order of the activations; defaults are those of the operators of the same names.
@@ -20,6 +20,7 @@ Values = NDArray[np.float32]
 Gate = Callable[[Values, Values], Values]
 
 _FUNCTIONS: dict[str, Callable[[Values, float, float], Values]] = {
+    # exp(-x) may overflow, tanh never does.
     "sigmoid": lambda x, a, b: 0.5 * (1 + np.tanh(0.5 * x)),
     "tanh": lambda x, a, b: np.tanh(x),
     "relu": lambda x, a, b: np.maximum(x, 0),
@@ -33,13 +34,20 @@ _FUNCTIONS: dict[str, Callable[[Values, float, float], Values]] = {
     "softplus": lambda x, a, b: np.logaddexp(x, 0),
 }
 _ALPHA = {
-    "affine": 1.0, "leakyrelu": 0.01, "thresholdedrelu": 1.0, "scaledtanh": 1.0, "hardsigmoid": 0.2, "elu": 1.0,
-}  # fmt: skip
+    "affine": 1.0,
+    "leakyrelu": 0.01,
+    "thresholdedrelu": 1.0,
+    "scaledtanh": 1.0,
+    "hardsigmoid": 0.2,
+    "elu": 1.0,
+}
 _BETA = {"affine": 0.0, "scaledtanh": 1.0, "hardsigmoid": 0.5}
 
 
 def reset_gate(seen: Recurrent, direction: int, weights: dict[int, Constant]) -> Gate:
-    """The reset gate of a GRU, which its graph shows nothing of.
+    """The reset gate of a GRU, which is no output of the operator and so is computed anew.
+
+        r = activation(clip(x W_r^T + h R_r^T + Wb_r + Rb_r))
 
     Args:
         seen: a GRU.
@@ -49,11 +57,12 @@ def reset_gate(seen: Recurrent, direction: int, weights: dict[int, Constant]) ->
     Returns:
         r (N, H) of the layer's input (N, I) and its output of the step before (N, H).
     """
-    rows = slice(seen.units, 2 * seen.units)
+    rows = slice(seen.units, 2 * seen.units)  # gates lie in the order z, r, h
     weight, recurrence = (np.array(weights[at][direction][rows].T, np.float32) for at in (W, R))
     bias = np.zeros(seen.units, np.float32)
     if B in weights:
         bias = np.array(weights[B][direction], np.float32).reshape(2, -1)[:, rows].sum(0)
+    # Each direction has two activations: that of z and r, then that of h.
     activation = _activation(seen.node, 2 * direction, ["Sigmoid", "Tanh"] * len(seen.directions))
     return lambda inputs, before: activation(inputs @ weight + before @ recurrence + bias)
 
@@ -62,6 +71,8 @@ def _activation(node: NodeProto, position: int, default: list[str]) -> Callable[
     """One of a node's activations, with its clip before it."""
     names = [name.lower() for name in get_strings(node, "activations") or default]
     alphas, betas = (get_floats(node, f"activation_{each}") for each in ("alpha", "beta"))
+    # The lists of alphas and betas have entries only for activations that take some, of all
+    # directions in one row: those before this one must be counted off.
     for name in names[: position + 1]:
         alpha = (alphas.pop(0) if alphas else _ALPHA[name]) if name in _ALPHA else 0.0
         beta = (betas.pop(0) if betas else _BETA[name]) if name in _BETA else 0.0

@@ -2,8 +2,8 @@
 
 A dimension is a known size, a name for an unknown one, or a run of blocks. Each block is indexed by
 one axis, or by none. Where the axis of one dimension depends on the index along another, the layout
-has panels: in the output (T, 2, B, H) of a bidirectional layer, H is forward units at index 0 and
-backward units at index 1.
+has axes per index: in the output (T, 2, B, H) of a bidirectional layer, H is forward units at index
+0 and backward units at index 1.
 
 Axes are numbers here; `pool.AxisUnionFind` knows which of them are one.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Block:
         axis: whose components index it; None: nothing that is removed.
         size: how many.
         source: the value that the block shows, before any operator that only moves values.
-        zero_preserving: whether it is zero at every component that is silent where the axis begins.
+        zero_preserving: whether it is zero at every component that is zero where the axis begins.
     """
 
     axis: int | None
@@ -47,7 +47,12 @@ class PerIndexAxes:
 
 @dataclass(frozen=True)
 class Layout:
-    """The dimensions of one tensor; with panels, `dims[panels.along]` shows the first option."""
+    """The dimensions of one tensor.
+
+    Attributes:
+        dims: in order; where `per_index` is set, `dims[per_index.along]` is the first option.
+        per_index: a dimension whose axes depend on the index along another; None: there is none.
+    """
 
     dims: tuple[Dim, ...]
     per_index: PerIndexAxes | None = None
@@ -59,29 +64,26 @@ class Layout:
 
     def labelled(self) -> list[int]:
         """Positions of dimensions with an axis."""
-        return [
-            i
-            for i, dim in enumerate(self.dims)
-            if isinstance(dim, tuple) and any(b.axis is not None for b in dim)
-        ]
+        return [position for position, dim in enumerate(self.dims) if _has_axis(dim)]
 
     def axes(self) -> list[int]:
         """Every axis in it."""
-        runs = [dim for dim in self.dims if isinstance(dim, tuple)]
-        if self.per_index:
-            runs += self.per_index.options
-        return [block.axis for blocks in runs for block in blocks if block.axis is not None]
+        blocks = [block for dim in self.dims for block in blocks_of(dim)]
+        for option in self.per_index.options if self.per_index else ():
+            blocks += option
+        return [block.axis for block in blocks if block.axis is not None]
 
     def moved(self, order: list[int | None]) -> Layout:
-        """The layout with old dimension `order[i]` at position i; None is a new dimension of size 1.
+        """The layout with old dimension `order[i]` at position i; None is a new one of size 1.
 
-        A dimension that is left out must not be one of the panels'.
+        Raises:
+            ValueError: when a dimension of `per_index` is left out.
         """
         dims = tuple(1 if old is None else self.dims[old] for old in order)
-        panels = self.per_index
-        if panels:
-            panels = replace(panels, by=order.index(panels.by), along=order.index(panels.along))
-        return Layout(dims, panels)
+        if not self.per_index:
+            return Layout(dims)
+        by, along = order.index(self.per_index.by), order.index(self.per_index.along)
+        return Layout(dims, replace(self.per_index, by=by, along=along))
 
     def marked(self, source: str | None, *, zero_preserving: bool) -> Layout:
         """The layout of a tensor of the same axes that shows other values.
@@ -91,34 +93,34 @@ class Layout:
             zero_preserving: whether zero stays zero.
         """
 
-        def mark(blocks: Blocks) -> Blocks:
-            return tuple(
-                replace(
-                    b,
-                    source=b.source if source is None else source,
-                    zero_preserving=b.zero_preserving and zero_preserving,
-                )
-                for b in blocks
-            )
+        def mark(block: Block) -> Block:
+            shown = block.source if source is None else source
+            # What was not zero before cannot be relied upon to be zero behind the operator.
+            zero = block.zero_preserving and zero_preserving
+            return replace(block, source=shown, zero_preserving=zero)
 
-        dims = tuple(mark(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
-        panels = self.per_index and replace(
-            self.per_index, options=tuple(map(mark, self.per_index.options))
-        )
-        return Layout(dims, panels)
+        return self.divided(lambda blocks: tuple(map(mark, blocks)))
 
     def divided(self, divide: Callable[[Blocks], Blocks]) -> Layout:
-        """The layout with its blocks replaced."""
+        """The layout with the blocks of every dimension replaced by what `divide` makes of them."""
         dims = tuple(divide(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
-        return Layout(
-            dims,
-            self.per_index
-            and replace(self.per_index, options=tuple(map(divide, self.per_index.options))),
-        )
+        if not self.per_index:
+            return Layout(dims)
+        options = tuple(map(divide, self.per_index.options))
+        return Layout(dims, replace(self.per_index, options=options))
 
     def with_dim(self, position: int, dim: Dim) -> Layout:
-        """The layout with one dimension changed, which is not one of the panels'."""
+        """The layout with one dimension changed.
+
+        Args:
+            position: of a dimension that `per_index` does not name.
+            dim: what it is now.
+        """
         return replace(self, dims=(*self.dims[:position], dim, *self.dims[position + 1 :]))
+
+
+def _has_axis(dim: Dim) -> bool:
+    return any(block.axis is not None for block in blocks_of(dim))
 
 
 def size(dim: Dim) -> int | str:
@@ -139,7 +141,17 @@ def as_blocks(dim: Dim) -> Blocks | None:
 
 
 def slice_blocks(blocks: Blocks, start: int, stop: int) -> Blocks | None:
-    """The blocks between two positions; None when a boundary lies inside a block that an axis indexes."""
+    """The blocks between two positions.
+
+    Args:
+        blocks: of one dimension.
+        start: the first position.
+        stop: the one behind the last.
+
+    Returns:
+        None when a boundary lies inside a block that an axis indexes: a part of its components is
+        no axis that could shrink.
+    """
     result, begin = [], 0
     for block in blocks:
         low, high = max(start, begin), min(stop, begin + block.size)
@@ -153,11 +165,16 @@ def slice_blocks(blocks: Blocks, start: int, stop: int) -> Blocks | None:
 
 def block_boundaries(blocks: Blocks) -> list[int]:
     """Where the blocks of a dimension end."""
-    return [sum(block.size for block in blocks[: index + 1]) for index in range(len(blocks))]
+    return list(accumulate(block.size for block in blocks))
 
 
 def split_blocks(blocks: Blocks, places: list[int]) -> Blocks:
-    """The blocks cut at more places, which lie in blocks without an axis only."""
+    """The blocks cut at more places.
+
+    Args:
+        blocks: of one dimension.
+        places: where to cut; inside blocks without an axis, or at boundaries.
+    """
     found, start = [], 0
     for block in blocks:
         inner = [end for end in places if start < end < start + block.size]

@@ -1,7 +1,7 @@
 """One view over the LSTM, GRU and RNN operators.
 
-    W (D, G H, I)   R (D, G H, H)   B (D, 2 G H): of W, then of R   P (D, 3 H)   initial states (D, B, H)
-    Y (T, D, B, H)   Y_h, Y_c (D, B, H)
+    W (D, G H, I)   R (D, G H, H)   B (D, 2 G H): of W, then of R   P (D, 3 H)
+    initial states (D, B, H)   Y (T, D, B, H)   Y_h, Y_c (D, B, H)
 
 https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html, onnx__RNN.html. Gates are i, o, f,
 c; z, r, h; one. The operators differ in where W x and R h meet. In an LSTM and an RNN they are
@@ -29,8 +29,8 @@ X, W, R, B, LENGTHS, H0, C0, P = range(8)
 """Positions of the inputs."""
 Direction = Literal["forward", "backward"]
 
-# Activations that answer zero with zero (defaults of alpha and beta included): only behind them is
-# a unit without weights silent.
+# Activations that make zero of zero (defaults of alpha and beta included): only behind them does a
+# unit without weights stay at zero.
 _ZERO_PRESERVING = {"tanh", "relu", "leakyrelu", "thresholdedrelu", "scaledtanh", "elu", "softsign"}
 _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 
@@ -80,11 +80,12 @@ class Recurrent:
         return given(self.node, index)
 
     def not_zero_preserving(self) -> str | None:
-        """The activation because of which a unit without weights says something, or None."""
+        """The activation because of which a unit without weights is not zero, or None."""
         default = _DEFAULTS[self.kind] * len(self.directions)
         activations = get_strings(self.node, "activations") or default
         per = len(_DEFAULTS[self.kind])
-        # The first of an LSTM or GRU are its gates', which multiply what the others give.
+        # The first of an LSTM or GRU are its gates', which multiply what the others give: what
+        # they make of zero does not matter.
         felt = [name for index, name in enumerate(activations) if per == 1 or index % per]
         return next((name for name in felt if name.lower() not in _ZERO_PRESERVING), None)
 
@@ -143,11 +144,15 @@ def cell(recurrent: Recurrent, direction: int, weights: dict[int, Constant]) -> 
         recurrent: the node.
         direction: index into its directions.
         weights: by position (W, R, and B and P if they are there) the node's tensors.
+
+    Returns:
+        Arrays of the shapes in `Cell`.
     """
     own = {position: np.array(value[direction], np.float32) for position, value in weights.items()}
     rows, units = recurrent.gates * recurrent.units, recurrent.units
     both = own.get(B, np.zeros(2 * rows, np.float32))
     first, second = both[:rows], both[rows:]
+    # Two biases that are only ever added are one: removal and repair then have one to change.
     if recurrent.joint:
         return Cell(own[W], own[R], first + second, peephole=own.get(P))
     if not recurrent.reset_first:
@@ -159,9 +164,15 @@ def cell(recurrent: Recurrent, direction: int, weights: dict[int, Constant]) -> 
 
 
 def tensors(recurrent: Recurrent, cells: list[Cell]) -> dict[int, NDArray[np.float32]]:
-    """The inverse of `cell` over all directions: W, R, B and, where there is one, P.
+    """The inverse of `cell` over all directions.
 
-    Ensures: `cell` of the result is the given one.
+    Args:
+        recurrent: the node.
+        cells: one for each of its directions, all of the same number of units.
+
+    Returns:
+        By position W (D, G H, I), R (D, G H, H), B (D, 2 G H) and, where there is one, P (D, 3 H),
+        float32; `cell` of them gives the given cells.
     """
     result: dict[int, list[NDArray[np.float32]]] = {W: [], R: [], B: []}
     for each in cells:

@@ -14,16 +14,19 @@ inference."""
 
 
 def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
-    """Per value the layout without any axis, for all whose rank is known."""
+    """Per value the layout without any axis, for all whose rank is known.
+
+    A constant that may be a shape is shown to the inference with its value; of a large one (a
+    weight) only its shape is, as of an input, for inference would copy the numbers several times.
+    """
     model = ModelProto()
     model.CopyFrom(parts.structure)
     for graph in graphs(model.graph):
         del graph.value_info[:]
         # Inference sees no values of an outer graph's constants: each graph gets those that it
         # reads.
-        for name in sorted(
-            {name for node in graph.node for name in node.input} & parts.constants.keys()
-        ):
+        read = {name for node in graph.node for name in node.input}
+        for name in sorted(read & parts.constants.keys()):
             value = parts.constants[name]
             if value.dtype != object and value.size <= _SMALL:
                 graph.initializer.append(numpy_helper.from_array(value, name))
@@ -46,12 +49,9 @@ def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
 def _layout(port: ValueInfoProto) -> Layout | None:
     if not port.type.HasField("tensor_type") or not port.type.tensor_type.HasField("shape"):
         return None
-    dims = port.type.tensor_type.shape.dim
-    return Layout(
-        tuple(
-            int(dim.dim_value)
-            if dim.HasField("dim_value")
-            else dim.dim_param or f"?{port.name}:{index}"
-            for index, dim in enumerate(dims)
-        )
-    )
+    dims: list[int | str] = []
+    for index, dim in enumerate(port.type.tensor_type.shape.dim):
+        # A size of which nothing is known gets a name of its own: it equals itself only.
+        unknown = dim.dim_param or f"?{port.name}:{index}"
+        dims.append(int(dim.dim_value) if dim.HasField("dim_value") else unknown)
+    return Layout(tuple(dims))

@@ -11,7 +11,7 @@ https://onnx.ai/onnx/repo-docs/IR.html
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,14 +78,14 @@ def split_constants(model: ModelProto) -> SplitModel:
 
 
 def merge_constants(parts: SplitModel) -> ModelProto:
-    """The model with its constants where they are read; constants that nothing reads are left out."""
+    """The model with its constants where they are read; what nothing reads is left out."""
     model = ModelProto()
     model.CopyFrom(parts.structure)
     readers: dict[str, list[GraphProto]] = {}
     for graph in graphs(model.graph):
-        for name in {name for node in graph.node for name in node.input} | {
-            port.name for port in graph.output
-        }:
+        read = {name for node in graph.node for name in node.input}
+        read |= {port.name for port in graph.output}
+        for name in read:
             readers.setdefault(name, []).append(graph)
     for name, value in parts.constants.items():
         if name in readers:
@@ -103,7 +103,10 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def inner_first(graph: GraphProto) -> list[GraphProto]:
-    """The same, inner ones first: the order in which nodes may be replaced, since that copies what is nested in them."""
+    """The graph and everything nested in it, inner ones first.
+
+    Nodes may be replaced in this order: that copies what is nested in them.
+    """
     return list(graphs(graph))[::-1]
 
 
@@ -114,10 +117,13 @@ def nodes(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def sort_nodes(graph: GraphProto) -> bool:
-    """Puts the nodes of one graph behind what they read, as ONNX asks for; in place. Whether any had to move.
+    """Puts the nodes of one graph behind what they read, as ONNX asks for; in place.
 
     ONNX Runtime sorts for itself, and so converters leave nodes at the end that are read in front
     (its own of float16 does). Nodes that read one another in a circle stay where they are.
+
+    Returns:
+        Whether any had to move.
     """
     waiting = list(graph.node)
     made = {name for node in waiting for name in node.output if name}
@@ -125,6 +131,7 @@ def sort_nodes(graph: GraphProto) -> bool:
     done: set[str] = set()
     order: list[int] = []
     left = list(range(len(waiting)))
+    # Each round takes what is ready in the order of the file, so that a sorted file stays as it is.
     while left:
         ready = []
         for index in left:
@@ -143,10 +150,14 @@ def sort_nodes(graph: GraphProto) -> bool:
 
 
 def _read_inside(node: NodeProto) -> set[str]:
-    """What the graphs in a node read."""
-    return {name for inner in subgraphs(node) for each in nodes(inner) for name in each.input} | {
-        port.name for inner in subgraphs(node) for each in graphs(inner) for port in each.output
-    }
+    """What the graphs in a node read; an outer value may be the output of one as it is."""
+    read: set[str] = set()
+    for inner in subgraphs(node):
+        for each in graphs(inner):
+            read |= {port.name for port in each.output}
+            for reader in each.node:
+                read.update(reader.input)
+    return read
 
 
 def names(graph: GraphProto) -> set[str]:
@@ -165,19 +176,35 @@ def label(node: NodeProto) -> str:
 
 
 def given(node: NodeProto, index: int) -> str:
-    """Name of an input, empty when it is left out."""
+    """Name of an input, empty when it is left out.
+
+    Args:
+        node: the reader.
+        index: of its input; optional ones at the end may be missing altogether.
+    """
     return node.input[index] if index < len(node.input) else ""
 
 
 def set_input(node: NodeProto, index: int, name: str) -> None:
-    """Sets an input, optional ones before it left out if need be."""
+    """Sets an input, optional ones before it left out if need be.
+
+    Args:
+        node: the reader; changed in place.
+        index: of its input.
+        name: the value that it reads.
+    """
     while len(node.input) <= index:
         node.input.append("")
     node.input[index] = name
 
 
-def replace(field: object, items: list[object]) -> None:
-    """Puts `items` in the place of what a repeated field holds; they may be its own."""
+def replace(field: object, items: Sequence[object]) -> None:
+    """Puts items in the place of what a repeated field holds.
+
+    Args:
+        field: a repeated field of protobuf.
+        items: its new content; may be its own messages, which are copied before it is cleared.
+    """
     copies = [_copied(item) for item in items]
     del field[:]  # type: ignore[attr-defined]
     field.extend(copies)  # type: ignore[attr-defined]
@@ -213,7 +240,7 @@ def _name_apart(graph: GraphProto) -> None:
 
 
 def _name_nodes(graph: GraphProto) -> None:
-    """Gives every node a name of its own, by which it is known whatever becomes of its outputs' names."""
+    """Gives every node a name of its own, which stays when its outputs are renamed."""
     taken: set[str] = set()
     for node in nodes(graph):
         node.name = next(name for name in _numbered(label(node)) if name not in taken)
@@ -221,20 +248,21 @@ def _name_nodes(graph: GraphProto) -> None:
 
 
 def _annotate_units(parts: SplitModel) -> None:
-    """Says the number of units where a recurrent node leaves it to its matrix R (D, G H, H)."""
+    """Sets the number of units where a recurrent node leaves it to its matrix R (D, G H, H)."""
     for node in nodes(parts.structure.graph):
-        matrix = (
-            parts.constants.get(given(node, 2)) if node.op_type in ("LSTM", "GRU", "RNN") else None
-        )
+        if node.op_type not in ("LSTM", "GRU", "RNN"):
+            continue
+        matrix = parts.constants.get(given(node, 2))
         if matrix is not None and matrix.ndim == 3 and not get_int(node, "hidden_size", 0):
             set_attribute(node, "hidden_size", matrix.shape[2])
 
 
 def _defined(graph: GraphProto) -> list[str]:
     """Names that a graph itself gives to values."""
-    made = [port.name for port in graph.input] + [
-        name for node in graph.node for name in node.output if name
-    ]
+    made = [port.name for port in graph.input]
+    for node in graph.node:
+        made += filter(None, node.output)
+    # Old files list initialisers among the inputs: one definition, not two.
     return made + [tensor.name for tensor in graph.initializer if tensor.name not in made]
 
 
@@ -262,28 +290,19 @@ def _collect(graph: GraphProto, constants: dict[str, Constant]) -> None:
     for node in graph.node:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
             constants[node.output[0]] = _value(node)
-    replace(
-        graph.node,
-        [node for node in graph.node if not (node.output and node.output[0] in constants)],
-    )
+    left = [node for node in graph.node if not (node.output and node.output[0] in constants)]
+    replace(graph.node, left)
 
 
 def _value(node: NodeProto) -> Constant:
-    """What a Constant node says."""
+    """The value of a Constant node."""
     found = node.attribute[0]
     if found.name == "value":
         return numpy_helper.to_array(found.t)
-    if found.name not in (
-        "value_float",
-        "value_floats",
-        "value_int",
-        "value_ints",
-        "value_string",
-        "value_strings",
-    ):
+    kinds = {"float": np.float32, "int": np.int64, "string": object}
+    kind = kinds.get(found.name.removeprefix("value_").removesuffix("s"))
+    if kind is None or not found.name.startswith("value_"):
         raise GraphNotUnderstood(
             f"the constant '{label(node)}' is given as '{found.name}', which is not understood"
         )
-    value = onnx.helper.get_attribute_value(found)
-    kind = np.float32 if "float" in found.name else np.int64 if "int" in found.name else object
-    return np.array(value, kind)
+    return np.array(onnx.helper.get_attribute_value(found), kind)

@@ -1,4 +1,4 @@
-"""Sizes that are numbers, names, or products of both: what a shape says of which not every number is known.
+"""Sizes that are numbers, names, or products of both, where not every number is known.
 
 A product is written as its factors with a sign between them that no exporter puts in names; equal
 products are equal texts.
@@ -19,13 +19,22 @@ _TIMES = "\u00d7"
 def multiplied(sizes: Sequence[Size]) -> Size:
     """The product of sizes."""
     number, names = _factors(sizes)
-    if not number or not names:
+    if not number or not names:  # zero of anything is zero
         return number
-    return _TIMES.join([*([str(number)] if number != 1 else []), *sorted(names.elements())])
+    numbers = [] if number == 1 else [str(number)]
+    return _TIMES.join([*numbers, *sorted(names.elements())])
 
 
 def divided(size: Size, by: Size) -> Size | None:
-    """The quotient, where it is a whole product of what is left; None when that is not known."""
+    """The quotient of two sizes.
+
+    Args:
+        size: what is divided.
+        by: what it is divided by.
+
+    Returns:
+        The product of the factors that are left; None where it is not known that `by` divides.
+    """
     (number, names), (divisor, gone) = _factors([size]), _factors([by])
     if divisor < 1 or number % divisor or gone - names:
         return None
