@@ -1,4 +1,4 @@
-"""What the declared shapes of a graph decide: sizes that are known, and branches that can never run.
+"""What the shapes of a graph decide: sizes that are known, and branches that can never run.
 
 Exporters write `x.squeeze(0)` or `x.dim() == 2` as an `If` over the shape of x. Where shapes are
 known the condition is. Where the branches differ in the number of dimensions, one of them often
@@ -8,7 +8,7 @@ branch in the If's place would fail whenever it runs, so the other one is it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace as changed_copy
 
 import numpy as np
@@ -28,43 +28,62 @@ from isslim.compress.onnx.model.split_model import (
     replace,
 )
 
+Dims = tuple[object, ...]
+"""Sizes of dimensions: numbers where they are known, else names or blocks."""
 _TRIALS = 24
+"""How many Ifs are tried at a time: each trial folds the whole model twice."""
 
 
 def fold_shapes(parts: SplitModel) -> bool:
-    """Makes constants of known sizes: of Shape, of what is picked out of one, and of its length; in place."""
-    shapes = {
-        node.output[0]: node for node in nodes(parts.structure.graph) if node.op_type == "Shape"
-    }
+    """Makes constants of sizes that are known; in place.
+
+    Those of a Shape, of what is picked out of one, and of its length.
+
+    Returns:
+        Whether there were any.
+    """
+    shapes = [node for node in nodes(parts.structure.graph) if node.op_type == "Shape"]
     if not shapes:
         return False
     layouts = inferred_shapes(parts)
-    dims = {name: _dims(node, layouts.get(node.input[0])) for name, node in shapes.items()}
+    dims = {node.output[0]: _dims(node, layouts.get(node.input[0])) for node in shapes}
     found: dict[str, Constant] = {}
     for node in nodes(parts.structure.graph):
-        known = dims.get(given(node, 0))
-        if node.op_type == "Shape" and dims[node.output[0]] is not None:
-            picked: object = dims[node.output[0]]
-        elif known is None:
-            continue
-        elif node.op_type == "Size":
-            picked = len(known)
-        else:
-            picked = _picked(parts, node, known)
-        if picked is not None and _all_known(picked):
-            found[node.output[0]] = np.array(picked, np.int64)
+        known = _known_sizes(parts, node, dims)
+        # A part of a shape may be known where the whole is not.
+        if known is not None and _all_known(known):
+            found[node.output[0]] = np.array(known, np.int64)
     parts.constants |= found
     for graph in inner_first(parts.structure.graph):
-        replace(
-            graph.node,
-            [node for node in graph.node if not (node.output and node.output[0] in found)],
-        )
+        left = [node for node in graph.node if not (node.output and node.output[0] in found)]
+        replace(graph.node, left)
     return bool(found)
 
 
+def _known_sizes(parts: SplitModel, node: NodeProto, dims: Mapping[str, Dims | None]) -> object:
+    """What a node makes of shapes: sizes, numbers or names; None where it does something else.
+
+    Args:
+        parts: the model.
+        node: any node.
+        dims: the outputs of all Shapes.
+    """
+    if node.op_type == "Shape" and dims[node.output[0]] is not None:
+        return dims[node.output[0]]
+    known = dims.get(given(node, 0))
+    if known is None:
+        return None
+    return len(known) if node.op_type == "Size" else _picked(parts, node, known)
+
+
 def inline_constant_branches(parts: SplitModel) -> bool:
-    """Puts the branches of Ifs whose condition is a constant in their places; in place."""
+    """Puts the branches of Ifs whose condition is a constant in their places; in place.
+
+    Returns:
+        Whether there were any.
+    """
     decided = False
+    # One at a time: a branch that is put in place may hold the next.
     while _decide_one(parts):
         decided = True
     return decided
@@ -76,13 +95,13 @@ def drop_impossible_branches(parts: SplitModel, fold: Callable[[SplitModel], Non
     Args:
         parts: the model.
         fold: works out what follows when a branch stands in the If's place.
+
+    Returns:
+        Whether there was one.
     """
     layouts = inferred_shapes(parts)
-    candidates = [
-        node
-        for node in nodes(parts.structure.graph)
-        if node.op_type == "If" and _differ(node, layouts)
-    ]
+    choices = [node for node in nodes(parts.structure.graph) if node.op_type == "If"]
+    candidates = [node for node in choices if _differ(node, layouts)]
     for node in candidates[:_TRIALS]:
         possible = []
         for name in ("then_branch", "else_branch"):
@@ -98,46 +117,53 @@ def drop_impossible_branches(parts: SplitModel, fold: Callable[[SplitModel], Non
     return False
 
 
-def _dims(node: NodeProto, layout: Layout | None) -> tuple[object, ...] | None:
-    """What a Shape says, as far as it is known."""
+def _dims(node: NodeProto, layout: Layout | None) -> Dims | None:
+    """What a Shape gives, as far as it is known: since version 15 it may be a part of one."""
     if layout is None:
         return None
     return layout.dims[get_int(node, "start", 0) : get_int(node, "end", layout.rank)]
 
 
-def _picked(parts: SplitModel, node: NodeProto, known: tuple[object, ...]) -> object:
+def _picked(parts: SplitModel, node: NodeProto, known: Dims) -> object:
     """What a Gather or a Slice takes of a shape."""
     if node.op_type == "Gather" and given(node, 1) in parts.constants:
         index = parts.constants[node.input[1]]
-        if not all(-len(known) <= int(each) < len(known) for each in index.reshape(-1)):
+        places = [int(each) for each in index.reshape(-1)]
+        if not all(-len(known) <= place < len(known) for place in places):
             return None
-        values = [known[int(each)] for each in index.reshape(-1)]
+        values = [known[place] for place in places]
         return values[0] if index.ndim == 0 else values
-    bounds = [parts.constants.get(name) for name in node.input[1:]]
-    if (
-        node.op_type == "Slice"
-        and len(bounds) >= 2
-        and all(bound is not None and bound.size == 1 for bound in bounds)
-    ):
-        numbers = [int(bound.reshape(-1)[0]) for bound in bounds if bound is not None]
-        return list(known[numbers[0] : numbers[1] : numbers[3] if len(numbers) > 3 else 1])
+    if node.op_type == "Slice":
+        return _sliced(parts, node, known)
     return None
 
 
+def _sliced(parts: SplitModel, node: NodeProto, known: Dims) -> object:
+    """What a Slice takes of a shape; its other inputs are starts, ends, axes and steps."""
+    bounds = [parts.constants.get(name) for name in node.input[1:]]
+    numbers = [
+        int(bound.reshape(-1)[0]) for bound in bounds if bound is not None and bound.size == 1
+    ]
+    if len(numbers) < 2 or len(numbers) < len(bounds):  # computed, or before version 10 attributes
+        return None
+    step = numbers[3] if len(numbers) > 3 else 1
+    return list(known[numbers[0] : numbers[1] : step])
+
+
 def _all_known(picked: object) -> bool:
-    return all(
-        isinstance(each, int) for each in (picked if isinstance(picked, list | tuple) else [picked])
-    )
+    """Whether sizes, or the one size, are all numbers."""
+    several = picked if isinstance(picked, list | tuple) else [picked]
+    return all(isinstance(each, int) for each in several)
 
 
 def _decide_one(parts: SplitModel) -> bool:
+    """Puts the branch of one decided If in its place; whether there was one."""
     for graph in graphs(parts.structure.graph):
         for node in graph.node:
             condition = parts.constants.get(node.input[0]) if node.op_type == "If" else None
             if condition is not None and condition.size == 1:
-                _inline(
-                    graph, node, "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
-                )
+                holds = bool(condition.reshape(-1)[0])
+                _inline(graph, node, "then_branch" if holds else "else_branch")
                 return True
     return False
 
@@ -145,6 +171,7 @@ def _decide_one(parts: SplitModel) -> bool:
 def _inline(graph: GraphProto, node: NodeProto, wanted: str) -> None:
     """Puts the nodes of a branch in the place of its If."""
     branch = get_graph(node, wanted)
+    # The branch's own names stay, since every value of the model has a name that no other has.
     ends = [
         helper.make_node("Identity", [port.name], [name])
         for port, name in zip(branch.output, node.output, strict=True)
@@ -157,8 +184,8 @@ def _inline(graph: GraphProto, node: NodeProto, wanted: str) -> None:
 def _differ(node: NodeProto, layouts: dict[str, Layout]) -> bool:
     """Whether the branches of an If give different numbers of dimensions."""
     for ports in zip(*(branch.output for branch in subgraphs(node)), strict=True):
-        ranks = {layout.rank for port in ports if (layout := layouts.get(port.name))}
-        if len(ranks) > 1:
+        known = [layouts[port.name] for port in ports if port.name in layouts]
+        if len({layout.rank for layout in known}) > 1:
             return True
     return False
 

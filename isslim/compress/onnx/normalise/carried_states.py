@@ -1,4 +1,4 @@
-"""States that the caller carries from call to call keep their size on his side.
+"""States that the caller carries from call to call keep their size on the caller's side.
 
 A graph's output that only shows states (Y_h, Y_c) whose beginning the caller also gives is the
 state after the call. Of every such output, the operators between it and the recurrent layers are
@@ -9,6 +9,7 @@ puts zeros in their places. The same holds for what a Loop or Scan carries.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from onnx import GraphProto, NodeProto, helper
@@ -17,6 +18,8 @@ from isslim.compress.onnx.model.attributes import get_int, subgraphs
 from isslim.compress.onnx.model.recurrent import C0, H0, view
 from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, replace
 
+_INITIAL = {1: H0, 2: C0}
+"""Per output of a layer that is a state after the last step, the input that begins it."""
 _MOVES = {
     "Identity",
     "Cast",
@@ -33,7 +36,14 @@ _MOVES = {
 
 @dataclass
 class _Places:
-    """Where every value of a model is made and how often it is read."""
+    """Where every value of a model is made and how often it is read.
+
+    Attributes:
+        parts: the model.
+        makers: per value the node that makes it, and the graph that holds that node.
+        inputs: names of the inputs of all graphs: of a body, what it carries.
+        reads: per value how often it is read, as a graph's output included.
+    """
 
     parts: SplitModel
     makers: dict[str, tuple[GraphProto, NodeProto]]
@@ -42,40 +52,44 @@ class _Places:
 
 
 def mark_states(parts: SplitModel) -> set[str]:
-    """Marks the states of all graphs and bodies in place.
+    """Marks the states of all graphs and bodies; in place.
 
     Returns:
         The outputs of the markers.
     """
     markers: set[str] = set()
-    for graph, names in reversed(
-        _carrying(parts)
-    ):  # bodies first: replacing nodes copies what is nested in them
+    # Bodies first: replacing nodes copies what is nested in them.
+    for graph, names in reversed(_carrying(parts)):
         for name in names:
+            # Anew for each, since a marked output has new nodes before it.
             _mark(_places(parts), graph, name, markers)
     return markers
 
 
 def state_outputs(parts: SplitModel) -> set[str]:
-    """The model's outputs that only show states which the caller carries on: what they have of a removed unit is zero."""
+    """The model's outputs that only show states which the caller carries on.
+
+    What they have of a removed unit is zero.
+    """
     places, graph = _places(parts), parts.structure.graph
     return {port.name for port in graph.output if _is_state(places, graph, port.name)}
 
 
 def carried_states(parts: SplitModel) -> dict[str, str]:
-    """Of `state_outputs` those that one input of the graph begins, as it is: what comes out of one call goes into the next.
+    """Of `state_outputs` those that one input of the graph begins, as it is.
+
+    What comes out of one call at such an output goes into that input at the next.
 
     Returns:
         Per output the input.
     """
     places, graph = _places(parts), parts.structure.graph
-    inputs, found = {port.name for port in graph.input}, {}
-    for port in graph.output:
-        begun = (
-            _beginnings(places, graph, port.name) if _is_state(places, graph, port.name) else set()
-        )
+    inputs = {port.name for port in graph.input}
+    found: dict[str, str] = {}
+    for name in [port.name for port in graph.output if _is_state(places, graph, port.name)]:
+        begun = _beginnings(places, graph, name)
         if len(begun) == 1 and begun <= inputs:
-            found[port.name] = begun.pop()
+            found[name] = begun.pop()
     return found
 
 
@@ -86,36 +100,39 @@ def _beginnings(places: _Places, graph: GraphProto, name: str) -> set[str]:
         return set()
     node = made[1]
     if view(node) is not None:
-        begun = given(node, {1: H0, 2: C0}[list(node.output).index(name)])
-        while begun not in places.inputs:
+        begun = given(node, _INITIAL[list(node.output).index(name)])
+        while begun not in places.inputs:  # it is only moved on its way: see `_from_caller`
             begun = places.makers[begun][1].input[0]
         return {begun}
     if node.op_type == "If":
         index = list(node.output).index(name)
-        return {
-            each
-            for branch in subgraphs(node)
-            for each in _beginnings(places, branch, branch.output[index].name)
-        }
-    several = node.input if node.op_type == "Concat" else node.input[:1]
-    return {begun for each in several for begun in _beginnings(places, graph, each)}
+        shown = [(branch, branch.output[index].name) for branch in subgraphs(node)]
+    else:
+        moved = node.input if node.op_type == "Concat" else node.input[:1]
+        shown = [(graph, each) for each in moved]
+    return set().union(*(_beginnings(places, inner, each) for inner, each in shown))
 
 
 def _carrying(parts: SplitModel) -> list[tuple[GraphProto, list[str]]]:
-    """Graphs whose outputs may be states, with the names of those outputs."""
+    """Graphs whose outputs may be states, with the names of those outputs.
+
+    Outer graphs come before those nested in them.
+    """
     top = parts.structure.graph
     found = [(top, [port.name for port in top.output])]
     for graph in graphs(top):
         for node in graph.node:
             if node.op_type == "Loop":
                 body = subgraphs(node)[0]
-                found.append((body, [port.name for port in body.output[1 : len(node.input) - 1]]))
+                # Inputs are a count, a condition and the states; outputs the condition, the states,
+                # and stacks over all runs.
+                carried = body.output[1 : len(node.input) - 1]
             elif node.op_type == "Scan":
-                body, count = (
-                    subgraphs(node)[0],
-                    len(node.input) - get_int(node, "num_scan_inputs", 0),
-                )
-                found.append((body, [port.name for port in body.output[:count]]))
+                body = subgraphs(node)[0]
+                carried = body.output[: len(node.input) - get_int(node, "num_scan_inputs", 0)]
+            else:
+                continue
+            found.append((body, [port.name for port in carried]))
     return found
 
 
@@ -133,16 +150,12 @@ def _places(parts: SplitModel) -> _Places:
 
 
 def _mark(places: _Places, graph: GraphProto, name: str, markers: set[str]) -> None:
-    """Marks one output of a graph if it is a state."""
-    if (
-        name not in places.makers
-        or places.makers[name][0] is not graph
-        or not _is_state(places, graph, name)
-    ):
-        return
-    double = _Double(places, graph, markers)
-    double.show(name)
-    double.finish(name)
+    """Marks one output of a graph if it is a state that is made there."""
+    made = places.makers.get(name)
+    if made is not None and made[0] is graph and _is_state(places, graph, name):
+        double = _Double(places, graph, markers)
+        double.show(name)
+        double.finish(name)
 
 
 def _is_state(places: _Places, graph: GraphProto, name: str) -> bool:
@@ -159,19 +172,21 @@ def _leaves(places: _Places, graph: GraphProto, name: str) -> int | None:
     node = made[1]
     seen = view(node)
     if seen is not None:
-        index = list(node.output).index(name)
-        begun = {1: H0, 2: C0}.get(index)
-        return (
-            1 if begun and given(node, begun) and _from_caller(places, given(node, begun)) else None
-        )
+        initial = _INITIAL.get(list(node.output).index(name))
+        begun = given(node, initial) if initial else ""
+        return 1 if begun and _from_caller(places, begun) else None
+    if node.op_type in _MOVES:
+        return _leaves(places, graph, node.input[0])
+    # The outputs of an If change size inside its branches, so nobody else may read them.
     if node.op_type == "If" and places.reads[name] == 1:
         index = list(node.output).index(name)
-        counts = [_leaves(places, branch, branch.output[index].name) for branch in subgraphs(node)]
-        return None if None in counts else sum(filter(None, counts))
-    if node.op_type == "Concat":
-        counts = [_leaves(places, graph, each) for each in node.input]
-        return None if None in counts else sum(filter(None, counts))
-    return _leaves(places, graph, node.input[0]) if node.op_type in _MOVES else 0
+        shown = [(branch, branch.output[index].name) for branch in subgraphs(node)]
+    elif node.op_type == "Concat":
+        shown = [(graph, each) for each in node.input]
+    else:
+        return 0
+    counts = [_leaves(places, inner, each) for inner, each in shown]
+    return None if None in counts else sum(filter(None, counts))
 
 
 def _from_caller(places: _Places, name: str) -> bool:
@@ -185,7 +200,10 @@ def _from_caller(places: _Places, name: str) -> bool:
 
 
 class _Double:
-    """The operators between an output and the states that it shows, once more."""
+    """The operators between an output and the states that it shows, once more.
+
+    Other readers of a state inside the graph go on to read it at its layer's own size.
+    """
 
     def __init__(self, places: _Places, graph: GraphProto, markers: set[str]) -> None:
         self._places, self._graph, self._markers = places, graph, markers
@@ -213,17 +231,14 @@ class _Double:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.name = new
-        several = node.op_type == "Concat"
-        replace(
-            copy.input,
-            [self.show(each) if several or i == 0 else each for i, each in enumerate(node.input)],
-        )
-        replace(copy.output, [new if each == name else "" for each in node.output])
-        if len(copy.output) > 1:  # a Split: the other outputs must be there
-            others = [
-                each or self._places.parts.fresh(f"{new}.{i}") for i, each in enumerate(copy.output)
-            ]
-            replace(copy.output, others)
+        moved = len(node.input) if node.op_type == "Concat" else 1  # others: sizes, indices, axes
+        shown = [self.show(each) for each in node.input[:moved]]
+        replace(copy.input, [*shown, *node.input[moved:]])
+        outputs = []
+        for index, each in enumerate(node.output):  # of a Split the other outputs must be there
+            other = new if each == name else self._places.parts.fresh(f"{new}.{index}")
+            outputs.append(other)
+        replace(copy.output, outputs)
         self._added.append(copy)
         return new
 
@@ -236,13 +251,18 @@ class _Double:
         inner = self._places.parts.fresh(f"{name}.inner")
         for each in graphs(graph):
             for node in each.node:
-                replace(node.input, [inner if old == name else old for old in node.input])
+                replace(node.input, _renamed(node.input, name, inner))
                 if each is graph:
-                    replace(node.output, [inner if old == name else old for old in node.output])
+                    replace(node.output, _renamed(node.output, name, inner))
         for node in self._added:
-            replace(node.input, [inner if old == name else old for old in node.input])
-            replace(node.output, [name if old == new else old for old in node.output])
+            replace(node.input, _renamed(node.input, name, inner))
+            replace(node.output, _renamed(node.output, new, name))
         if new in self._markers:
             self._markers.remove(new)
             self._markers.add(name)
         replace(graph.node, [*graph.node, *self._added])
+
+
+def _renamed(names: Iterable[str], old: str, new: str) -> list[object]:
+    """Names with one of them replaced, wherever it stands."""
+    return [new if name == old else name for name in names]

@@ -10,6 +10,7 @@ https://onnx.ai/onnx/operators/onnx__Einsum.html
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -23,134 +24,172 @@ from isslim.compress.onnx.model.split_model import SplitModel, inner_first, repl
 def einsums_as_products(parts: SplitModel) -> None:
     """Rewrites what can be; in place, without any change of what the graph computes."""
     for graph in inner_first(parts.structure.graph):
-        replace(graph.node, [step for node in graph.node for step in _Rewriting(parts).steps(node)])
+        written: list[NodeProto] = []
+        for node in graph.node:
+            written += _rewritten(parts, node)
+        replace(graph.node, [*written])
 
 
-class _Rewriting:
-    """One node being rewritten."""
+@dataclass(frozen=True)
+class _Equation:
+    """An Einsum of two operands in which every letter has one of the four meanings.
 
-    def __init__(self, parts: SplitModel) -> None:
-        self._parts = parts
-        self._wish = ""
-        self._made: list[NodeProto] = []
+    Attributes:
+        one, other: names of the operands.
+        first, second: their letters.
+        result: the letters of what comes out.
+        batch, summed, rows, columns: letters by meaning, in the order of the result; the summed
+            ones in that of the first operand.
+    """
 
-    def steps(self, node: NodeProto) -> list[NodeProto]:
-        """The nodes in its place; itself, when it is no such product."""
-        equation = (
-            get_string(node, "equation", "").replace(" ", "") if node.op_type == "Einsum" else ""
-        )
-        operands, arrow, result = equation.partition("->")
-        both = operands.split(",")
-        if (
-            not arrow
-            or "." in equation
-            or len(both) != 2
-            or any(len(set(each)) < len(each) for each in (*both, result))
-        ):
-            return [node]
-        (one, other), (first, second) = node.input[:2], both
+    one: str
+    other: str
+    first: str
+    second: str
+    result: str
+    batch: list[str]
+    summed: list[str]
+    rows: list[str]
+    columns: list[str]
+
+    @classmethod
+    def of(cls, one: str, other: str, first: str, second: str, result: str) -> _Equation | None:
+        """The equation with its letters sorted; None where one has another meaning.
+
+        That is one that only one operand has, and that is summed there.
+        """
         batch = [letter for letter in result if letter in first and letter in second]
         summed = [letter for letter in first if letter in second and letter not in result]
         rows = [letter for letter in result if letter in first and letter not in second]
         columns = [letter for letter in result if letter in second and letter not in first]
-        complete = set(first) == {*batch, *summed, *rows} and set(second) == {
-            *batch,
-            *summed,
-            *columns,
-        }
-        if self._constant(one) and not self._constant(other):
-            one, other, first, second, rows, columns = other, one, second, first, columns, rows
-        if (
-            complete
-            and summed
-            and not batch
-            and self._constant(other)
-            and (len(summed) > 1 or len(columns) > 1)
-        ):
-            return self._by_constant(
-                node, (one, other), (first, second), summed, rows, columns, result
-            )
-        if len(columns) > 1:
-            one, other, first, second, rows, columns = other, one, second, first, columns, rows
-        if len(summed) != 1 or not complete or len(columns) > 1 or (len(rows) > 1 and batch):
-            return [node]
-        self._wish = node.output[
-            0
-        ]  # no other node's, so that the names of two rewritten ones differ
-        left = self._arranged(one, first, [*batch, *rows, *summed], [] if rows else [-2])
-        right = self._arranged(other, second, [*batch, *summed, *columns], [] if columns else [-1])
-        made = self._node("MatMul", [left, right])
-        gone = [*([] if rows else [-2]), *([] if columns else [-1])]
-        if gone:
-            made = self._axes(
-                "Squeeze", made, [len(batch) + max(len(rows), 1) + 1 + each for each in gone]
-            )
-        self._finish(node, made, [*batch, *rows, *columns], result)
-        return self._made
+        if set(first) != {*batch, *summed, *rows} or set(second) != {*batch, *summed, *columns}:
+            return None
+        return cls(one, other, first, second, result, batch, summed, rows, columns)
 
-    def _constant(self, name: str) -> bool:
-        return name in self._parts.constants
+    def swapped(self) -> _Equation:
+        """The same with its operands the other way round: the rows are columns."""
+        return _Equation(
+            self.other, self.one, self.second, self.first, self.result,
+            self.batch, self.summed, self.columns, self.rows,
+        )  # fmt: skip
 
-    def _by_constant(
-        self,
-        node: NodeProto,
-        operands: tuple[str, str],
-        letters: tuple[str, str],
-        summed: list[str],
-        rows: list[str],
-        columns: list[str],
-        result: str,
-    ) -> list[NodeProto]:
-        """A constant with several letters that are summed, or several columns: as a matrix, for their sizes are known."""
-        self._wish = node.output[0]
-        sizes = dict(zip(letters[1], self._parts.constants[operands[1]].shape, strict=True))
-        order = [letters[1].index(letter) for letter in (*summed, *columns)]
-        matrix = self._parts.fresh(f"{operands[1]}.matrix")
-        turned = np.transpose(self._parts.constants[operands[1]], order)
-        self._parts.constants[matrix] = turned.reshape(prod(sizes[each] for each in summed), -1)
-        left = self._arranged(operands[0], letters[0], [*rows, *summed], [])
+
+def _parsed(node: NodeProto) -> _Equation | None:
+    """The equation of an Einsum; None where it is no product of two operands as they are."""
+    if node.op_type != "Einsum":
+        return None
+    equation = get_string(node, "equation", "").replace(" ", "")
+    operands, arrow, result = equation.partition("->")
+    letters = operands.split(",")
+    # Without an arrow the result's order is implied, and with an ellipsis the letters are.
+    if not arrow or "." in equation or len(letters) != 2:
+        return None
+    # A letter twice in one operand is a diagonal.
+    if any(len(set(each)) < len(each) for each in (*letters, result)):
+        return None
+    return _Equation.of(node.input[0], node.input[1], letters[0], letters[1], result)
+
+
+def _rewritten(parts: SplitModel, node: NodeProto) -> list[NodeProto]:
+    """The nodes in the place of one; itself, when it is no such product."""
+    equation = _parsed(node)
+    if equation is None:
+        return [node]
+    if equation.one in parts.constants and equation.other not in parts.constants:
+        equation = equation.swapped()
+    several = len(equation.summed) > 1 or len(equation.columns) > 1
+    if equation.other in parts.constants and equation.summed and not equation.batch and several:
+        return _Writing(parts, node, equation).with_constant()
+    # A product of stacks takes several rows where there is no batch, but never several columns.
+    if len(equation.columns) > 1:
+        equation = equation.swapped()
+    if len(equation.summed) != 1 or len(equation.columns) > 1:
+        return [node]
+    if len(equation.rows) > 1 and equation.batch:
+        return [node]
+    return _Writing(parts, node, equation).of_stacks()
+
+
+class _Writing:
+    """Writes one product; new values are named after the node's output, which no other has."""
+
+    def __init__(self, parts: SplitModel, node: NodeProto, equation: _Equation) -> None:
+        self._parts, self._node, self._equation = parts, node, equation
+        self._made: list[NodeProto] = []
+
+    def of_stacks(self) -> list[NodeProto]:
+        """A product (batch, rows, summed) by (batch, summed, columns)."""
+        equation = self._equation
+        batch, summed, rows, columns = (
+            equation.batch,
+            equation.summed,
+            equation.rows,
+            equation.columns,
+        )
+        # MatMul wants rows and columns: one that is missing is a dimension of size 1 on the way.
+        row, column = [] if rows else [-2], [] if columns else [-1]
+        left = self._arranged(equation.one, equation.first, [*batch, *rows, *summed], row)
+        right = self._arranged(equation.other, equation.second, [*batch, *summed, *columns], column)
+        made = self._add("MatMul", [left, right])
+        rank = len(batch) + max(len(rows), 1) + 1
+        if row or column:
+            made = self._with_axes("Squeeze", made, [rank + each for each in (*row, *column)])
+        return self._finished(made, [*batch, *rows, *columns])
+
+    def with_constant(self) -> list[NodeProto]:
+        """A constant with several summed letters or columns: a matrix, for its sizes are known."""
+        equation = self._equation
+        summed, rows, columns = equation.summed, equation.rows, equation.columns
+        value = self._parts.constants[equation.other]
+        sizes = dict(zip(equation.second, value.shape, strict=True))
+        order = [equation.second.index(letter) for letter in (*summed, *columns)]
+        matrix = self._parts.fresh(f"{equation.other}.matrix")
+        height = prod(sizes[each] for each in summed)
+        self._parts.constants[matrix] = np.transpose(value, order).reshape(height, -1)
+        left = self._arranged(equation.one, equation.first, [*rows, *summed], [])
+        as_they_are = [0] * len(rows)  # zero in a Reshape's target: the size that there was
         if len(summed) > 1:
-            left = self._reshaped(left, [*[0] * len(rows), -1])
-        made = self._node("MatMul", [left, matrix])
+            left = self._reshaped(left, [*as_they_are, -1])
+        made = self._add("MatMul", [left, matrix])
         if len(columns) != 1:
-            made = self._reshaped(made, [*[0] * len(rows), *(sizes[each] for each in columns)])
-        self._finish(node, made, [*rows, *columns], result)
-        return self._made
-
-    def _reshaped(self, value: str, target: list[int]) -> str:
-        name = self._parts.fresh(f"{self._wish}.{len(self._made)}.sizes")
-        self._parts.constants[name] = np.array(target, np.int64)
-        return self._node("Reshape", [value, name])
-
-    def _finish(self, node: NodeProto, made: str, order: list[str], result: str) -> None:
-        """The result in its own order, under its own name."""
-        turn: dict[str, Any] = (
-            {"perm": [order.index(letter) for letter in result]} if len(result) > 1 else {}
-        )
-        self._made.append(
-            helper.make_node(
-                "Transpose" if turn else "Identity", [made], [node.output[0]], None, **turn
-            )
-        )
-        self._made[-1].name = node.name
+            widths = [sizes[each] for each in columns]
+            made = self._reshaped(made, [*as_they_are, *widths])
+        return self._finished(made, [*rows, *columns])
 
     def _arranged(self, value: str, letters: str, wanted: list[str], new: list[int]) -> str:
         """An operand in a new order, with a dimension of size 1 where it has no row or column."""
-        value = self._node("Transpose", [value], perm=[letters.index(letter) for letter in wanted])
-        return (
-            self._axes("Unsqueeze", value, [len(wanted) + 1 + each for each in new])
-            if new
-            else value
-        )
+        order = [letters.index(letter) for letter in wanted]
+        turned = self._add("Transpose", [value], perm=order)
+        if not new:
+            return turned
+        return self._with_axes("Unsqueeze", turned, [len(wanted) + 1 + each for each in new])
 
-    def _axes(self, operator: str, value: str, axes: list[int]) -> str:
+    def _reshaped(self, value: str, target: list[int]) -> str:
+        name = self._parts.fresh(f"{self._node.output[0]}.{len(self._made)}.sizes")
+        self._parts.constants[name] = np.array(target, np.int64)
+        return self._add("Reshape", [value, name])
+
+    def _with_axes(self, operator: str, value: str, axes: list[int]) -> str:
+        """A Squeeze or Unsqueeze, whose axes are an attribute before version 13, then an input."""
         if self._parts.opset < 13:
-            return self._node(operator, [value], axes=axes)
+            return self._add(operator, [value], axes=axes)
         name = self._parts.fresh(f"{value}.axes")
         self._parts.constants[name] = np.array(axes, np.int64)
-        return self._node(operator, [value, name])
+        return self._add(operator, [value, name])
 
-    def _node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
-        made = self._parts.fresh(f"{self._wish}.{len(self._made)}")
+    def _add(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        """One more node; the name of what it makes."""
+        made = self._parts.fresh(f"{self._node.output[0]}.{len(self._made)}")
         self._made.append(helper.make_node(operator, inputs, [made], name=made, **attributes))
         return made
+
+    def _finished(self, made: str, order: list[str]) -> list[NodeProto]:
+        """All nodes, with the result in its own order, under its own name."""
+        turn = [order.index(letter) for letter in self._equation.result]
+        output = [self._node.output[0]]
+        if len(turn) > 1:
+            last = helper.make_node("Transpose", [made], output, None, perm=turn)
+        else:
+            last = helper.make_node("Identity", [made], output, None)
+        last.name = self._node.name
+        return [*self._made, last]

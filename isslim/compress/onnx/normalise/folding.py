@@ -1,4 +1,4 @@
-"""Constant folding: what a graph computes from constants alone becomes a constant, and an `If` that is decided its branch.
+"""Constant folding: what is computed from constants becomes one, and a decided `If` its branch.
 
 Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze, or from a
 direction and a norm. Every node is computed by itself, by ONNX's reference implementation; nothing
@@ -14,7 +14,15 @@ import hashlib
 from math import prod
 
 import numpy as np
-from onnx import NodeProto, OperatorSetIdProto, helper, numpy_helper, shape_inference
+from onnx import (
+    NodeProto,
+    OperatorSetIdProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    numpy_helper,
+    shape_inference,
+)
 from onnx.reference import ReferenceEvaluator
 
 from isslim.compress.onnx.model.attributes import subgraphs
@@ -55,12 +63,14 @@ def fold(parts: SplitModel) -> None:
 def fold_known(parts: SplitModel) -> None:
     """Folds until nothing more can be; in place."""
     for _ in range(_ROUNDS):
+        # A list, not a generator: each of the three is to be done in every round.
         changed = any([_fold_constants(parts), fold_shapes(parts), inline_constant_branches(parts)])
         if not changed:
             break
 
 
 def _fold_constants(parts: SplitModel) -> bool:
+    """Computes every node whose inputs are constants, once; in place. Whether there were any."""
     changed = False
     for graph in inner_first(parts.structure.graph):
         left = []
@@ -78,38 +88,52 @@ def _fold_constants(parts: SplitModel) -> bool:
 
 def _computed(parts: SplitModel, node: NodeProto) -> dict[str, Constant] | None:
     """The outputs of a node as constants; None when it cannot be folded."""
+    values = _foldable_inputs(parts, node)
+    if values is None:
+        return None
+    opsets = [helper.make_opsetid("", parts.opset)]
+    return _evaluated(node, values, opsets) if _small(node, values, opsets) else None
+
+
+def _foldable_inputs(parts: SplitModel, node: NodeProto) -> dict[str, Constant] | None:
+    """The values that a node reads, if it may be computed: all constants, and at least one."""
     if node.domain not in ("", "ai.onnx") or node.op_type in _LEFT or subgraphs(node):
         return None
     inputs = [name for name in node.input if name]
     if not inputs or not all(name in parts.constants for name in inputs):
         return None
     values = {name: parts.constants[name] for name in inputs}
-    if any(value.dtype == object for value in values.values()):
-        return None
-    outs = [
-        helper.make_value_info(name, helper.make_tensor_type_proto(1, None))
-        for name in node.output
-        if name
-    ]
-    opsets = [helper.make_opsetid("", parts.opset)]
-    if not _small(node, values, opsets):
-        return None
-    ports = [
-        helper.make_value_info(name, helper.make_tensor_type_proto(_kind(values[name]), None))
-        for name in values
-    ]
+    texts = any(value.dtype == object for value in values.values())
+    return None if texts else values
+
+
+def _evaluated(
+    node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSetIdProto]
+) -> dict[str, Constant] | None:
+    """What one node makes of its inputs; None when the reference implementation fails."""
+    ports = [_port(name, _kind(value)) for name, value in values.items()]
+    # The types of outputs are not checked by the reference implementation: any will do.
+    outs = [_port(name, TensorProto.FLOAT) for name in node.output if name]
     model = helper.make_model(helper.make_graph([node], "one", ports, outs), opset_imports=opsets)
     try:
         results = ReferenceEvaluator(model).run(None, values)
-    except Exception:  # whatever it raises: the node stays as it is, and is judged later
+    except Exception:  # whatever it raises: the node stays as it is, and is refused or run later
         return None
     if not all(isinstance(value, np.ndarray | np.generic) for value in results):
         return None  # a sequence, or nothing
     return {out.name: np.asarray(value) for out, value in zip(outs, results, strict=True)}
 
 
+def _port(name: str, kind: int) -> ValueInfoProto:
+    """A tensor of unknown shape."""
+    return helper.make_value_info(name, helper.make_tensor_type_proto(kind, None))
+
+
 def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSetIdProto]) -> bool:
-    """Whether the result is no larger than what goes in, or small anyway, as far as shape inference knows its size."""
+    """Whether the result is no larger than what goes in, or small anyway, by shape inference.
+
+    A file of a few bytes may ask for a Tile into gigabytes: sizes are known before it is computed.
+    """
     given = max(value.size for value in values.values())
     shapes, ports = [], []
     for name, value in values.items():
@@ -130,12 +154,9 @@ def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSe
     except Exception:  # attributes that do not fit: no runtime could compute it either
         return False
     for name in names:
-        dims = (
-            found[name].type.tensor_type.shape.dim
-            if found[name].type.tensor_type.HasField("shape")
-            else None
-        )
-        if dims is None or not all(dim.HasField("dim_value") for dim in dims):
+        kind = found[name].type.tensor_type
+        dims = kind.shape.dim
+        if not kind.HasField("shape") or not all(dim.HasField("dim_value") for dim in dims):
             return node.op_type in _BOUNDED
         if prod(dim.dim_value for dim in dims) > max(_MAX_GROWN, given):
             return False
@@ -149,7 +170,7 @@ _BOUNDED = ("Compress", "NonZero", "Reshape", "Unique")
 
 
 def _unify(parts: SplitModel, before: set[str]) -> None:
-    """Lets nodes read the same constant where one was computed that equals another, computed or from the file.
+    """Lets nodes read one constant where another that was computed equals it; in place.
 
     Constants that were in the file stay apart, and so do those of one value only: biases of zeros
     are equal by chance.
@@ -158,10 +179,10 @@ def _unify(parts: SplitModel, before: set[str]) -> None:
     names = {}
     if parts.constants.keys() <= before:
         return
-    for name in sorted(
-        parts.constants, key=lambda name: name not in before
-    ):  # those of the file first
+    # Those of the file first, so that they are what others become equal to.
+    for name in sorted(parts.constants, key=lambda name: name not in before):
         value = parts.constants[name]
+        # Those without numbers to share are left out as well: a shape or an axis costs nothing.
         if value.dtype.kind != "f" or value.size < 2 or (value == value.reshape(-1)[0]).all():
             continue
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()

@@ -6,7 +6,7 @@
   hide sizes.
 - One part of a Concat that is taken out again (the last layer's state of a stack of all) is read
   directly, for what is stacked must be of one size.
-- States that the caller carries end in markers (`states`).
+- States that the caller carries end in markers (`carried_states`).
 - What nothing reads is gone.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 from isslim.compress.onnx.model import split_model as taken
-from isslim.compress.onnx.model.attributes import get_int, get_tensor, remove_attribute, subgraphs
+from isslim.compress.onnx.model.attributes import get_int, get_tensor, remove_attribute
 from isslim.compress.onnx.model.layouts import Layout
 from isslim.compress.onnx.model.recurrent import C0, H0, X, view
 from isslim.compress.onnx.model.shapes import inferred_shapes
@@ -47,7 +47,7 @@ class NormalForm:
 
 
 def normal_form(parts: SplitModel) -> NormalForm:
-    """See the module; `parts` stay as they are."""
+    """A simpler equal of a model (see the module), which itself stays as it is."""
     model = ModelProto()
     model.CopyFrom(parts.structure)
     own = replace(parts, structure=model, constants=dict(parts.constants))
@@ -61,19 +61,15 @@ def normal_form(parts: SplitModel) -> NormalForm:
 
 
 def drop_unread(parts: SplitModel) -> None:
-    """Removes nodes and constants that nothing reads, and outputs of recurrent nodes likewise."""
-    while True:
-        read = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
-        read |= {name for node in nodes(parts.structure.graph) for name in node.input}
-        changed = False
-        for graph in inner_first(parts.structure.graph):
-            alive = [
-                node for node in graph.node if any(name and name in read for name in node.output)
-            ]
-            if len(alive) < len(graph.node):
-                taken.replace(graph.node, list(alive))
-                changed = True
-        if not changed:
+    """Removes nodes and constants that nothing reads; in place.
+
+    So are outputs of recurrent nodes: one that is written and not read would count as a reader of
+    its units.
+    """
+    while True:  # what only a removed node read goes in the next round
+        read = _read(parts)
+        removed = [_keep_read(graph, read) for graph in inner_first(parts.structure.graph)]
+        if not any(removed):
             break
     for node in nodes(parts.structure.graph):
         if view(node):
@@ -83,12 +79,33 @@ def drop_unread(parts: SplitModel) -> None:
     parts.constants = {name: value for name, value in parts.constants.items() if name in read}
 
 
-def steps_first(parts: SplitModel) -> bool:
-    """Puts Transposes around layers whose tensors begin with the batch (`layout=1`); in place. Whether there were any."""
-    found = any(view(node) and get_int(node, "layout", 0) for node in nodes(parts.structure.graph))
-    for graph in inner_first(parts.structure.graph) if found else []:
-        _steps_first(graph, parts)
-    return found
+def _read(parts: SplitModel) -> set[str]:
+    """Every value that a node or a graph's output reads."""
+    read = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
+    for node in nodes(parts.structure.graph):
+        read.update(node.input)
+    return read
+
+
+def _keep_read(graph: GraphProto, read: set[str]) -> bool:
+    """Removes the nodes of one graph that make nothing that is read; whether there were any."""
+    alive = [node for node in graph.node if read.intersection(filter(None, node.output))]
+    removed = len(alive) < len(graph.node)
+    if removed:
+        taken.replace(graph.node, list(alive))
+    return removed
+
+
+def steps_first(parts: SplitModel) -> None:
+    """Puts Transposes around layers whose tensors begin with the batch (`layout=1`); in place."""
+    # Without one, nothing is replaced: copies of large graphs take time.
+    if any(view(node) and get_int(node, "layout", 0) for node in nodes(parts.structure.graph)):
+        for graph in inner_first(parts.structure.graph):
+            _steps_first(graph, parts)
+
+
+_BATCH_FIRST = ([2, 0, 1, 3], [1, 0, 2], [1, 0, 2])
+"""How Y (T, D, B, H), Y_h and Y_c (D, B, H) become (B, T, D, H) and (B, D, H)."""
 
 
 def _steps_first(graph: GraphProto, parts: SplitModel) -> None:
@@ -105,14 +122,11 @@ def _steps_first(graph: GraphProto, parts: SplitModel) -> None:
                 rewritten.append(helper.make_node("Transpose", [name], [turned], perm=[1, 0, 2]))
                 set_input(node, index, turned)
         behind = []
-        for index, (name, order) in enumerate(
-            zip(node.output, ([2, 0, 1, 3], [1, 0, 2], [1, 0, 2]), strict=False)
-        ):
+        for index, name in enumerate(node.output):
             if name:
-                node.output[index] = parts.fresh(f"{name}.steps_first")
-                behind.append(
-                    helper.make_node("Transpose", [node.output[index]], [name], perm=order)
-                )
+                made = node.output[index] = parts.fresh(f"{name}.steps_first")
+                order = _BATCH_FIRST[index]
+                behind.append(helper.make_node("Transpose", [made], [name], perm=order))
         remove_attribute(node, "layout")
         rewritten += [node, *behind]
     taken.replace(graph.node, list(rewritten))
@@ -132,6 +146,7 @@ def _drop_zeros(parts: SplitModel) -> None:
         elif node.op_type == "Add":
             known = [shapes.get(name) for name in node.input]
             for zero, other in ((0, 1), (1, 0)):
+                # A zero of some shape may stretch the other operand; a single number cannot.
                 single = node.input[zero] in zeros and known[zero] == Layout(())
                 if single and node.op_type == "Add":
                     node.op_type = "Identity"
@@ -158,60 +173,54 @@ _MOVES = (
 
 def _zeros(parts: SplitModel) -> set[str]:
     """Values that are zero everywhere, whatever the inputs."""
-    zeros = {
-        name
-        for name, value in parts.constants.items()
-        if value.dtype.kind == "f" and not value.any()
-    }
+    zeros: set[str] = set()
+    for name, value in parts.constants.items():
+        if value.dtype.kind == "f" and not value.any():
+            zeros.add(name)
     for node in nodes(parts.structure.graph):
-        operator = node.op_type
-        if operator == "ConstantOfShape":
-            filled = get_tensor(node, "value")
-            known = filled is None or not np.any(numpy_helper.to_array(filled))
-        elif operator in _MOVES:
-            known = node.input[0] in zeros
-        elif operator == "Mul":
-            # Of whole numbers only: an infinite number times zero is not zero.
-            factors = [parts.constants[name] for name in node.input if name in parts.constants]
-            known = any(value.dtype.kind == "i" and not value.any() for value in factors)
-        elif operator == "Concat":
-            known = all(name in zeros for name in node.input)
-        else:
-            known = False
-        if known:
+        if _makes_zeros(parts, node, zeros):
             zeros.update(filter(None, node.output))
     return zeros
 
 
+def _makes_zeros(parts: SplitModel, node: NodeProto, zeros: set[str]) -> bool:
+    """Whether all that a node makes is zero, of values that are known to be."""
+    if node.op_type == "ConstantOfShape":
+        filled = get_tensor(node, "value")
+        return filled is None or not np.any(numpy_helper.to_array(filled))
+    if node.op_type == "Mul":
+        # Of whole numbers only: an infinite number times zero is not zero.
+        factors = [parts.constants[name] for name in node.input if name in parts.constants]
+        return any(value.dtype.kind == "i" and not value.any() for value in factors)
+    if node.op_type == "Concat":
+        return all(name in zeros for name in node.input)
+    return node.op_type in _MOVES and node.input[0] in zeros
+
+
 def _read_directly(parts: SplitModel) -> None:
-    """Replaces Gather of one entry of a Concat by the part that it lies in, where each part is one entry long."""
-    producers = {
-        name: node for node in nodes(parts.structure.graph) for name in node.output if name
-    }
+    """Replaces a Gather of one entry of a stack of states by the state that is chosen; in place."""
+    producers: dict[str, NodeProto] = {}
     for node in nodes(parts.structure.graph):
-        source = producers.get(given(node, 0))
-        if (
-            node.op_type != "Gather"
-            or source is None
-            or source.op_type != "Concat"
-            or subgraphs(node)
-        ):
+        producers.update(dict.fromkeys(filter(None, node.output), node))
+    for node in nodes(parts.structure.graph):
+        stack = producers.get(given(node, 0))
+        if node.op_type != "Gather" or stack is None or stack.op_type != "Concat":
             continue
-        chosen, axis = parts.constants.get(node.input[1]), get_int(node, "axis", 0)
-        if chosen is None or chosen.size != 1 or axis != get_int(source, "axis", 0):
+        if get_int(node, "axis", 0) != 0 or get_int(stack, "axis", 0) != 0:
             continue
-        made = [producers.get(name) for name in source.input]
-        # A state is (D, B, H): with one direction it is one entry of the stack.
-        single = all(
-            each is not None
-            and (seen := view(each)) is not None
-            and len(seen.directions) == 1
-            and name in each.output[1:]
-            for each, name in zip(made, source.input, strict=True)
-        )
-        index = int(chosen.reshape(-1)[0])
-        if single and axis == 0 and -len(made) <= index < len(made):
-            node.input[0] = source.input[index]
-            zero = parts.fresh(f"{node.input[1]}.first")
-            parts.constants[zero] = np.zeros_like(chosen)
-            node.input[1] = zero
+        chosen = parts.constants.get(node.input[1])
+        if chosen is None or chosen.size != 1:
+            continue
+        index, count = int(chosen.reshape(-1)[0]), len(stack.input)
+        states = all(_is_single_state(producers.get(name), name) for name in stack.input)
+        if states and -count <= index < count:
+            node.input[0] = stack.input[index]
+            first = parts.fresh(f"{node.input[1]}.first")
+            parts.constants[first] = np.zeros_like(chosen)
+            node.input[1] = first
+
+
+def _is_single_state(made_by: NodeProto | None, name: str) -> bool:
+    """Whether a value is a state of a layer of one direction: (1, B, H), one entry of a stack."""
+    seen = view(made_by) if made_by is not None else None
+    return seen is not None and len(seen.directions) == 1 and name in seen.node.output[1:]

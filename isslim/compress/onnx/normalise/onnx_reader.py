@@ -1,4 +1,4 @@
-"""Reads an ONNX file that a stranger sent: limits first, then a graph that the rest of this package can follow.
+"""Reads an ONNX file of unknown origin: limits first, then a graph that the rest can follow.
 
 Size before parsing; no files beside the model; standard operators only; ONNX's own checker;
 functions inlined; what is computed from constants folded. To be run in a child process with limits
@@ -75,7 +75,10 @@ def parse(path: Path, largest: int = MAX_BYTES) -> ModelProto:
 
 
 def is_graph(path: Path) -> bool:
-    """Whether a file begins as an ONNX model does: with its version, which no zip, pickle or safetensors file does."""
+    """Whether a file begins as an ONNX model does, and no zip, pickle or safetensors file.
+
+    The first field of a model is its version: a byte for field 1 of a number, then the number.
+    """
     with path.open("rb") as file:
         start = file.read(9)
     # A safetensors file begins with a length of eight bytes, whatever they are, and a brace.
@@ -83,7 +86,7 @@ def is_graph(path: Path) -> bool:
 
 
 def simplified(model: ModelProto) -> ModelProto:
-    """The same for a model that is already in memory; it stays as it is.
+    """`read_graph` for a model that is already in memory; it stays as it is.
 
     Raises:
         GraphNotUnderstood: see `read_graph`.
@@ -103,9 +106,8 @@ def simplified(model: ModelProto) -> ModelProto:
     refuse_without_layers(model)
     parts = split_constants(model)
     for graph in graphs(parts.structure.graph):
-        replace(
-            graph.value_info, []
-        )  # what a file says of sizes between its operators may be out of date
+        # What a file states of sizes between its operators may be out of date.
+        replace(graph.value_info, [])
     parts.structure.ClearField("functions")
     parts.structure.ClearField("training_info")
     if any(node.op_type == "Einsum" for node in nodes(parts.structure.graph)):
@@ -115,14 +117,17 @@ def simplified(model: ModelProto) -> ModelProto:
     separate(parts)
     drop_unread(parts)
     simple = merge_constants(parts)
-    refuse_without_layers(simple)
+    refuse_without_layers(simple)  # again, for a layer may have stood in a branch that cannot run
     if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
         raise GraphNotUnderstood("two of the graph's inputs have one name")
     return simple
 
 
 def _tidy(model: ModelProto) -> ModelProto:
-    """A copy whose nodes are in order and whose outputs have shapes, which runtimes do without and ONNX's checker does not."""
+    """A copy with its nodes in order and shapes for its outputs.
+
+    Runtimes do without either; ONNX's checker, which has to pass, does not.
+    """
     copy = ModelProto()
     copy.CopyFrom(model)
     for graph in graphs(copy.graph):

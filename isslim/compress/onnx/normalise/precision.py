@@ -1,4 +1,4 @@
-"""Graphs in float16, bfloat16 or float64, computed in float32: ONNX Runtime has recurrent layers for nothing else.
+"""Graphs in float16, bfloat16 or float64 as float32: ONNX Runtime has no other recurrent layers.
 
 It ends the whole process on some graphs with an LSTM in float16 (a fault of its own, seen in 1.23
 while it opens the file), and refuses to run one in float64. So every number inside becomes a
@@ -11,7 +11,6 @@ https://onnx.ai/onnx/operators/onnx__Cast.html
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 from onnx import (
@@ -43,7 +42,7 @@ from isslim.compress.onnx.model.split_model import (
 _HALF: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 _NAMES: dict[int, str] = {**_HALF, TensorProto.DOUBLE: "float64"}
 _OF_TYPE = ("to", "dtype", "stash_type", "output_dtype")
-"""Attributes that say of which type an operator's output is, or in which it computes."""
+"""Attributes that give the type of an operator's output, or that in which it computes."""
 
 
 def other_precisions(model: ModelProto) -> dict[int, str]:
@@ -63,7 +62,7 @@ def other_precisions(model: ModelProto) -> dict[int, str]:
 
 
 def to_float32(model: ModelProto, kinds: Collection[int]) -> None:
-    """Makes a model compute in float32, its inputs and outputs of the types that they had; in place.
+    """Makes a model compute in float32 between ports of the types that they had; in place.
 
     Args:
         model: without functions.
@@ -73,43 +72,62 @@ def to_float32(model: ModelProto, kinds: Collection[int]) -> None:
         GraphNotUnderstood: when an input or output is of bfloat16, or a number's bits are looked
             at.
     """
+    _refuse_what_cannot_be_widened(model)
+    own = _port_types(model.graph, kinds)
+    _widen_tensors(model, kinds)
+    _widen_types(model.graph, kinds)
+    _keep_ports(model.graph, own)
+
+
+def _refuse_what_cannot_be_widened(model: ModelProto) -> None:
     for port in (*model.graph.input, *model.graph.output):
         if port.type.tensor_type.elem_type == TensorProto.BFLOAT16:
             raise GraphNotUnderstood(
-                f"'{port.name}' is of bfloat16, which NumPy does not have: export the graph with inputs and outputs of float32 "
-                "(what is inside may stay in bfloat16)"
+                f"'{port.name}' is of bfloat16, which NumPy does not have: export the graph with "
+                "inputs and outputs of float32 (what is inside may stay in bfloat16)"
             )
     bits = next((node for node in nodes(model.graph) if node.op_type == "BitCast"), None)
     if bits is not None:
         raise GraphNotUnderstood(
-            f"the graph is not in float32, and '{label(bits)}' looks at the bits of numbers: export it in float32"
+            f"the graph is not in float32, and '{label(bits)}' looks at the bits of numbers: "
+            "export it in float32"
         )
-    ports = {
-        port.name: port.type.tensor_type.elem_type
-        for port in (*model.graph.input, *model.graph.output)
-        if port.type.tensor_type.elem_type in kinds
-    }
+
+
+def _port_types(graph: GraphProto, kinds: Collection[int]) -> dict[str, int]:
+    """The types of the inputs and outputs that are about to become float32, by name."""
+    types = {p.name: p.type.tensor_type.elem_type for p in (*graph.input, *graph.output)}
+    return {name: kind for name, kind in types.items() if kind in kinds}
+
+
+def _widen_tensors(model: ModelProto, kinds: Collection[int]) -> None:
+    """Makes constants float32, wherever they are in the model."""
     for tensor in tensors(model):
-        if tensor.data_type in kinds:
-            with np.errstate(over="ignore"):  # of a float64 that no float32 can hold
-                value = numpy_of.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(numpy_of.from_array(value, tensor.name))
-    for graph in graphs(model.graph):
+        if tensor.data_type not in kinds:
+            continue
+        with np.errstate(over="ignore"):  # of a float64 that no float32 can hold
+            value = numpy_of.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_of.from_array(value, tensor.name))
+
+
+def _widen_types(outermost: GraphProto, kinds: Collection[int]) -> None:
+    """Makes float32 of every type that a graph, or one nested in it, asks for."""
+    for graph in graphs(outermost):
+        # Types of values between operators follow from the rest; a wrong one would be refused.
         del graph.value_info[:]
         for port in (*graph.input, *graph.output):
             _set_type(port.type, kinds)
-    for node in nodes(model.graph):
+    for node in nodes(outermost):
         for attribute in node.attribute:
             if attribute.HasField("tp"):
                 _set_type(attribute.tp, kinds)
         for attribute in _types(node):
             if attribute.i in kinds:
                 attribute.i = TensorProto.FLOAT
-    _keep_ports(model.graph, ports)
 
 
 def with_wide_outputs(model: ModelProto) -> ModelProto:
-    """The same model with outputs of float32 where the last thing done to them is a Cast to float16; a copy.
+    """A copy with outputs of float32 where the last thing done to them is a Cast to another type.
 
     What is proven of a graph is proven before its outputs are rounded: two float32 numbers that
     differ in their last bits may be rounded to neighbouring float16 numbers, far outside any
@@ -120,11 +138,10 @@ def with_wide_outputs(model: ModelProto) -> ModelProto:
     outputs = {port.name: port for port in copy.graph.output}
     read = {name for graph in graphs(copy.graph) for node in graph.node for name in node.input}
     for node in copy.graph.node:
-        port = (
-            outputs.get(node.output[0])
-            if node.op_type == "Cast" and get_int(node, "to", 0) in _NAMES
-            else None
-        )
+        if node.op_type != "Cast" or get_int(node, "to", 0) not in _NAMES:
+            continue
+        port = outputs.get(node.output[0])
+        # What reads the rounded numbers inside the graph must go on to read them.
         if port is not None and port.name not in read:
             set_attribute(node, "to", TensorProto.FLOAT)
             port.type.tensor_type.elem_type = TensorProto.FLOAT
@@ -136,29 +153,26 @@ def _types(node: NodeProto) -> list[AttributeProto]:
 
 
 def _has_wide_layers(model: ModelProto) -> bool:
-    """Whether the weights of a recurrent layer are of float64."""
-    inferred = shape_inference.infer_shapes(model)
-    kinds = {
-        port.name: port.type.tensor_type.elem_type
-        for graph in graphs(inferred.graph)
-        for port in (*graph.value_info, *graph.input, *graph.output)
-    }
-    kinds |= {
-        tensor.name: tensor.data_type
-        for graph in graphs(model.graph)
-        for tensor in graph.initializer
-    }
-    return any(
-        kinds.get(given(node, W)) == TensorProto.DOUBLE for node in nodes(model.graph) if view(node)
-    )
+    """Whether the weights of a recurrent layer are of float64, given or computed."""
+    kinds: dict[str, int] = {}
+    for graph in graphs(shape_inference.infer_shapes(model).graph):
+        for port in (*graph.value_info, *graph.input, *graph.output):
+            kinds[port.name] = port.type.tensor_type.elem_type
+    for graph in graphs(model.graph):
+        for tensor in graph.initializer:
+            kinds[tensor.name] = tensor.data_type
+    layers = filter(view, nodes(model.graph))
+    return any(kinds.get(given(node, W)) == TensorProto.DOUBLE for node in layers)
 
 
 def _held(kind: TypeProto) -> set[int]:
+    """The type of the numbers in a tensor, or in what a sequence or an optional is of."""
     inner = _inner(kind)
     return {kind.tensor_type.elem_type} if inner is None else _held(inner)
 
 
 def _set_type(kind: TypeProto, kinds: Collection[int]) -> None:
+    """Makes a type that is one of `kinds` float32; in place."""
     inner = _inner(kind)
     if inner is not None:
         _set_type(inner, kinds)
@@ -168,29 +182,27 @@ def _set_type(kind: TypeProto, kinds: Collection[int]) -> None:
 
 def _inner(kind: TypeProto) -> TypeProto | None:
     """What a sequence or an optional is of."""
-    found: Any = next(
-        (getattr(kind, name) for name in ("sequence_type", "optional_type") if kind.HasField(name)),
-        None,
-    )
-    return None if found is None else found.elem_type
+    for name in ("sequence_type", "optional_type"):
+        if kind.HasField(name):
+            inner: TypeProto = getattr(kind, name).elem_type
+            return inner
+    return None
 
 
 def _keep_ports(graph: GraphProto, ports: dict[str, int]) -> None:
-    """Gives a graph's inputs and outputs their own types back, Casts between them and what is inside."""
+    """Gives inputs and outputs their own types back, with Casts between them and what is inside."""
     taken = names(graph)
+    inputs = {port.name for port in graph.input}
     first, last = [], []
     for port in (*graph.input, *graph.output):
         if port.name not in ports:
             continue
-        inside = next(
-            name
-            for index in range(len(taken) + 1)
-            if (name := f"{port.name}.float32{'_' * index}") not in taken
-        )
+        inside = f"{port.name}.float32"
+        while inside in taken:
+            inside += "_"
         taken.add(inside)
-        is_input = any(port.name == each.name for each in graph.input)
         _rename(graph, port, inside)
-        if is_input:
+        if port.name in inputs:
             first.append(helper.make_node("Cast", [port.name], [inside], to=TensorProto.FLOAT))
         else:
             last.append(helper.make_node("Cast", [inside], [port.name], to=ports[port.name]))

@@ -1,4 +1,4 @@
-"""An uploaded graph as one file that ONNX Runtime can run: its data file taken in, all in float32, layout=0.
+"""An uploaded graph as one file that ONNX Runtime can run: float32, layout=0, no data file.
 
 Most files are that already and stay the very files that were uploaded. To be run in a child process
 with limits on memory and time.
@@ -6,10 +6,10 @@ with limits on memory and time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnx import inliner
+from onnx import ModelProto, inliner
 
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.external_data import MAX_BYTES, load_external, refuse_external
@@ -59,46 +59,60 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
             sent, or cannot be widened.
     """
     model = parse(path, largest)
-    description, changed = [], False
+    changes, remark = _Changes(), ""
     if data is not None:
         count = load_external(model, data)
-        changed = count > 0
-        description.append(
-            f"{count} tensors taken in from its data file"
-            if count
-            else "the data file is not referred to: ignored"
-        )
+        remark = "" if count else "the data file is not referred to: ignored"
+        changes.add(count > 0, f"{count} tensors taken in from its data file")
     refuse_external(model)
+    # The types and layers inside of functions are seen only once these are gone.
     if model.functions:
         model = inliner.inline_local_functions(model)
-    others, warning = other_precisions(model), ""
-    if others:
-        before = model.ByteSize()
-        to_float32(model, others)
-        changed = True
-        kinds, after = " and ".join(others.values()), model.ByteSize()
-        description.append(
-            f"{kinds} inside, computed in float32 here ({before:,} bytes became {after:,})"
-        )
-        if before < after:
-            warning = (
-                f"the uploaded graph takes {before / 1e3:,.1f} kB with numbers in {kinds}; `original` is the same graph in "
-                f"float32, {after / 1e3:,.1f} kB, and that is what sizes are compared with"
-            )
+    warning = _widened(model, changes)
     moved = [sort_nodes(graph) for graph in graphs(model.graph)]  # every one, before any is asked
-    if any(moved):
-        changed = True
-        description.append("nodes that lay behind their readers put before them")
+    changes.add(any(moved), "nodes that lay behind their readers put before them")
     if any(get_int(node, "layout", 0) for node in nodes(model.graph) if view(node)):
         parts = split_constants(model)
         steps_first(parts)
         model = merge_constants(parts)
-        changed = True
-        description.append(
-            "layers with layout=1, which ONNX Runtime does not run, put between Transposes"
+        changes.add(
+            True, "layers with layout=1, which ONNX Runtime does not run, put between Transposes"
         )
-    if not changed:
-        return PreparedGraph(path, "; ".join(description))
+    description = "; ".join([*filter(None, [remark]), *changes.made])
+    if not changes.made:
+        return PreparedGraph(path, description)
     whole_file = path.with_name(f"{path.name}.prepared.onnx")
     whole_file.write_bytes(model.SerializeToString())
-    return PreparedGraph(whole_file, "; ".join(description), warning)
+    return PreparedGraph(whole_file, description, warning)
+
+
+@dataclass
+class _Changes:
+    """What was changed in a model, in words."""
+
+    made: list[str] = field(default_factory=list)
+
+    def add(self, happened: bool, description: str) -> None:
+        """Notes a change, if it happened."""
+        if happened:
+            self.made.append(description)
+
+
+def _widened(model: ModelProto, changes: _Changes) -> str:
+    """Makes a model compute in float32; in place. A warning where it takes more bytes now."""
+    others = other_precisions(model)
+    if not others:
+        return ""
+    before = model.ByteSize()
+    to_float32(model, others)
+    kinds, after = " and ".join(others.values()), model.ByteSize()
+    changes.add(
+        True, f"{kinds} inside, computed in float32 here ({before:,} bytes became {after:,})"
+    )
+    if before >= after:
+        return ""
+    return (
+        f"the uploaded graph takes {before / 1e3:,.1f} kB with numbers in {kinds}; `original` is "
+        f"the same graph in float32, {after / 1e3:,.1f} kB, and that is what sizes are compared "
+        "with"
+    )

@@ -16,6 +16,8 @@ OPSETS = (9, 28)
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml")
 _QUANTIZED = {"DynamicQuantizeLSTM", "QLinearLSTM", "QAttention", "QLinearGRU"}
 _FROM_QUANTIZED = {"DequantizeLinear"}
+_NAMED = 8
+"""How many operators a refusal names at most."""
 _MOVES = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 
 
@@ -29,20 +31,20 @@ def refuse_unreadable(model: ModelProto) -> None:
     quantized = [node for node in nodes(model.graph) if node.op_type in _QUANTIZED]
     if quantized:
         issues.append(
-            f"'{label(quantized[0])}' is a {quantized[0].op_type}: the layer is already quantized; upload the model from "
-            "before quantization"
+            f"'{label(quantized[0])}' is a {quantized[0].op_type}: the layer is already quantized; "
+            "upload the model from before quantization"
         )
-    custom = Counter(
-        f"{node.domain}.{node.op_type}"
-        for node in nodes(model.graph)
-        if node.domain not in _STANDARD and node.op_type not in _QUANTIZED
-    )
+    custom = set()
+    for node in nodes(model.graph):
+        if node.domain not in _STANDARD and node.op_type not in _QUANTIZED:
+            custom.add(f"{node.domain}.{node.op_type}")
     if custom:
         issues.append(f"operators of custom domains: {', '.join(sorted(custom))}")
     if any(name.startswith("com.microsoft") for name in custom):
         issues.append(
-            "com.microsoft is what ONNX Runtime's optimiser writes: upload the model from before optimisation, or optimise it "
-            "with `graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_BASIC`, which keeps to standard operators"
+            "com.microsoft is what ONNX Runtime's optimiser writes: upload the model from before "
+            "optimisation, or optimise it with `graph_optimization_level = "
+            "GraphOptimizationLevel.ORT_ENABLE_BASIC`, which keeps to standard operators"
         )
     version = next(
         (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None
@@ -54,32 +56,28 @@ def refuse_unreadable(model: ModelProto) -> None:
 
 
 def refuse_without_layers(model: ModelProto) -> None:
-    """Refuses graphs in which there is no recurrent layer to make smaller, and says what there is instead.
+    """Refuses graphs in which there is no recurrent layer to make smaller.
 
     Raises:
-        GraphNotUnderstood: see above.
+        GraphNotUnderstood: with what there is in its place: quantized layers, a recurrence without
+            a recurrent operator, or the operators that were found.
     """
     made_by = {name: node for node in nodes(model.graph) for name in node.output}
     layers = [seen for node in nodes(model.graph) if (seen := view(node))]
-    dequantized = [
-        seen
-        for seen in layers
-        if any(_was_quantized(made_by, seen.given(index)) for index in (W, R, P))
-    ]
-    if dequantized:
-        raise GraphNotUnderstood(
-            f"the weights of '{dequantized[0].name}' come out of a DequantizeLinear: the layer is already quantized; upload "
-            "the model from before quantization"
-        )
+    for seen in layers:
+        if any(_was_quantized(made_by, seen.given(index)) for index in (W, R, P)):
+            raise GraphNotUnderstood(
+                f"the weights of '{seen.name}' come out of a DequantizeLinear: the layer is "
+                "already quantized; upload the model from before quantization"
+            )
     if layers:
         return
     wanted = f"There is no {', '.join(OPERATORS)} node in the graph"
     unrolled = _unrolled(model)
     if unrolled:
         raise GraphNotUnderstood(f"{wanted}: {unrolled}")
-    found = ", ".join(
-        name for name, _ in Counter(node.op_type for node in nodes(model.graph)).most_common(8)
-    )
+    operators = Counter(node.op_type for node in nodes(model.graph))
+    found = ", ".join(name for name, _ in operators.most_common(_NAMED))
     raise GraphNotUnderstood(
         f"{wanted}, so there are no units to remove; found: {found or 'nothing'}"
     )
@@ -87,7 +85,7 @@ def refuse_without_layers(model: ModelProto) -> None:
 
 def _was_quantized(made_by: Mapping[str, NodeProto], name: str) -> bool:
     """Whether a value comes out of a DequantizeLinear, moved about on the way."""
-    seen: set[str] = set()
+    seen: set[str] = set()  # the model may be a circle, for nothing has checked it yet
     while name in made_by and name not in seen:
         seen.add(name)
         node = made_by[name]
@@ -100,32 +98,44 @@ def _was_quantized(made_by: Mapping[str, NodeProto], name: str) -> bool:
 
 
 def _unrolled(model: ModelProto) -> str | None:
-    """How a recurrence is written without a recurrent node, and what makes one node of it; None when there is no recurrence."""
+    """How a recurrence is written without a recurrent node, and what makes one node of it.
+
+    Returns:
+        A clause for the refusal; None when there is no recurrence.
+    """
     for node in nodes(model.graph):
-        if node.op_type in ("Loop", "Scan") and _is_cell(
-            {each.op_type for a in node.attribute for each in a.g.node}
-        ):
+        inside = {each.op_type for attribute in node.attribute for each in attribute.g.node}
+        if node.op_type in ("Loop", "Scan") and _is_cell(inside):
             return (
-                f"the {node.op_type} '{label(node)}' holds a recurrent cell that was written out step by step. Export the layer "
-                "so that it becomes one node: in Keras without a mask (no Masking layer, `mask_zero=False`), a GRU with "
-                "`reset_after=True`, `unroll=False` and the default activations; in PyTorch nn.LSTM, nn.GRU or nn.RNN, not a "
-                "cell in a loop"
+                f"the {node.op_type} '{label(node)}' holds a recurrent cell that was written out "
+                "step by step. Export the layer so that it becomes one node: in Keras without a "
+                "mask (no Masking layer, `mask_zero=False`), a GRU with `reset_after=True`, "
+                "`unroll=False` and the default activations; in PyTorch nn.LSTM, nn.GRU or nn.RNN, "
+                "not a cell in a loop"
             )
     operators = {node.op_type for node in nodes(model.graph)}
-    constants = {tensor.name for graph in graphs(model.graph) for tensor in graph.initializer}
-    constants |= {node.output[0] for node in nodes(model.graph) if node.op_type == "Constant"}
-    products = [node for node in nodes(model.graph) if node.op_type in ("MatMul", "Gemm")]
-    repeated = Counter(name for node in products for name in node.input[:2] if name in constants)
     # A matrix that is read again and again is that of a cell whose steps stand one behind the
     # other.
-    again = max(repeated.values(), default=0) >= _STEPS and operators & {"Tanh", "Relu"}
+    again = _most_reads(model) >= _STEPS and operators & {"Tanh", "Relu"}
     if again or (_is_cell(operators) and "Sigmoid" in operators):
         return (
-            "the recurrence is written out, as products with the same matrices step by step. Export the layer as one operator: "
-            "torch's exporter does so for nn.LSTM and nn.GRU, for nn.RNN only with `dynamo=False`, and not for cells in a Python "
-            "loop; Keras with `unroll=False`"
+            "the recurrence is written out, as products with the same matrices step by step. "
+            "Export the layer as one operator: torch's exporter does so for nn.LSTM and nn.GRU, "
+            "for nn.RNN only with `dynamo=False`, and not for cells in a Python loop; Keras with "
+            "`unroll=False`"
         )
     return None
+
+
+def _most_reads(model: ModelProto) -> int:
+    """How many products read the same constant, at most."""
+    constants = {tensor.name for graph in graphs(model.graph) for tensor in graph.initializer}
+    constants |= {node.output[0] for node in nodes(model.graph) if node.op_type == "Constant"}
+    reads: Counter[str] = Counter()
+    for node in nodes(model.graph):
+        if node.op_type in ("MatMul", "Gemm"):
+            reads.update(name for name in node.input[:2] if name in constants)
+    return max(reads.values(), default=0)
 
 
 _STEPS = 3
