@@ -73,6 +73,15 @@ def test_tests_that_fail_by_themselves_are_refused(tmp_path: Path) -> None:
         Runner(tmp_path, "module.py", ["tests/test_wrong.py"]).prepare()
 
 
+def test_result_holds_until_code_changes(tmp_path: Path) -> None:
+    def digest(source: str) -> str:
+        (tmp_path / "module.py").write_text(source)
+        return records.digest_of(tmp_path, "module.py", ["--option", "tests/of_it.py"])
+
+    reworded = SOURCE.replace("Those below.", "The smaller ones.").replace("= 3", "= 3  # why")
+    assert digest(SOURCE) == digest(reworded) != digest(SOURCE.replace("= 3", "= 4"))
+
+
 def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     survivors = [records.Survivor(1, "a < b", "a <= b"), records.Survivor(2, "1", "2", "the same")]
     record = records.Record("isslim/x.py", "0", mutants=9, done=8, survivors=survivors)

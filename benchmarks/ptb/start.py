@@ -30,7 +30,13 @@ from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.ranking import Pruned, prune, rank_components, remaining
+from isslim.compress.pruning.ranking import (
+    Pruned,
+    RemovalPlan,
+    kept_indices,
+    prune,
+    rank_components,
+)
 from isslim.compress.pruning.rotation import rotate
 from isslim.compress.training.learners.groups import Groups
 
@@ -137,12 +143,19 @@ def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> P
     mild, bold = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (mild + bold) / 2
-        mild, bold = (
-            (mild, middle)
-            if axes.mult_adds(remaining(removal_plan, middle)) <= most
-            else (middle, bold)
-        )
+        mild, bold = (mild, middle) if _work(removal_plan, middle) <= most else (middle, bold)
     return prune(removal_plan, bold)
+
+
+def _work(removal_plan: RemovalPlan, share: float) -> int:
+    """Multiply-adds of what `prune` would leave, by counting alone: a repair takes seconds."""
+    keep, _ = kept_indices(removal_plan, share)
+    small = axes.resized(
+        removal_plan.declaration, {axis: len(index) for axis, index in keep.items()}
+    )
+    if bottleneck.AXIS in small.axes and not bottleneck.pays(small):
+        small = bottleneck.without_bottleneck(small)
+    return axes.mult_adds(small)
 
 
 def _largest(

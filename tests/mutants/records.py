@@ -11,6 +11,7 @@ does the same (an equivalent one), or where no caller could care. Each is listed
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import tomllib
@@ -99,13 +100,28 @@ def read_record(root: Path, module: str) -> Record | None:
 
 
 def digest_of(root: Path, module: str, tests: Sequence[str]) -> str:
-    """Of everything that a result depends on and its own room holds."""
+    """Of the code of a module, of its tests and of the mutants' maker; words and layout aside."""
     paths = [root / module, HERE / "mutating.py"]
     paths += [root / each for each in tests if not each.startswith("-")]
     found = hashlib.sha256()
     for path in paths:
-        found.update(path.read_bytes() if path.exists() else b"")
+        if path.exists():
+            found.update(_code(path.read_text()).encode())
     return found.hexdigest()[:16]
+
+
+def _code(source: str) -> str:
+    """What runs: without comments, and without strings that stand alone."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            node.body = [each for each in body if not _is_text(each)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 class Acceptance:

@@ -11,13 +11,13 @@ ALONE = "--noconftest"
 _PRUNING, _SEARCH = "tests/compress/pruning", "tests/compress/search"
 
 TESTS: dict[str, tuple[str, ...]] = {
-    "isslim/compress/pruning/axes.py": (f"{_PRUNING}/test_axes.py",),
+    "isslim/compress/pruning/axes.py": (ALONE, f"{_PRUNING}/test_axes.py"),
     "isslim/compress/pruning/selection.py": (ALONE, f"{_PRUNING}/test_selection.py"),
-    "isslim/compress/pruning/repair.py": (ALONE, f"{_PRUNING}/test_repair.py"),
-    "isslim/compress/pruning/shrinkage.py": (ALONE, f"{_PRUNING}/test_shrinkage.py"),
-    "isslim/compress/pruning/rotation.py": (f"{_PRUNING}/test_rotation.py",),
-    "isslim/compress/pruning/bottleneck.py": (f"{_PRUNING}/test_bottleneck.py",),
-    "isslim/compress/pruning/ranking.py": (f"{_PRUNING}/test_ranking.py",),
+    "isslim/compress/pruning/repair.py": (ALONE, f"{_PRUNING}/test_repair_by_rows.py"),
+    "isslim/compress/pruning/shrinkage.py": (ALONE, f"{_PRUNING}/test_shrinkage_steps.py"),
+    "isslim/compress/pruning/rotation.py": (ALONE, f"{_PRUNING}/test_rotation.py"),
+    "isslim/compress/pruning/bottleneck.py": (ALONE, f"{_PRUNING}/test_bottleneck.py"),
+    "isslim/compress/pruning/ranking.py": (ALONE, f"{_PRUNING}/test_ranking.py"),
     "isslim/compress/pruning/moments.py": (ALONE, f"{_PRUNING}/test_moments.py"),
     "isslim/compress/search/budget.py": (f"{_SEARCH}/test_budgets.py",),
     "isslim/compress/search/candidates.py": (f"{_SEARCH}/test_choice.py",),

@@ -158,15 +158,6 @@ def kept_indices(
     return keep, float(reached[count - 1]) if count else 0.0
 
 
-def remaining(removal_plan: RemovalPlan, share: float) -> NetworkAxes:
-    """The axes of what `prune` would leave, by counting alone."""
-    keep, _ = kept_indices(removal_plan, share)
-    small = axes.resized(
-        removal_plan.declaration, {axis: len(index) for axis, index in keep.items()}
-    )
-    return bottleneck.without_bottleneck(small) if _is_folded(removal_plan, small) else small
-
-
 def prune(removal_plan: RemovalPlan, share: float, correction: Correction = "inputs") -> Pruned:
     """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
 

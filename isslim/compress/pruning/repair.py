@@ -73,7 +73,7 @@ def repair(
         )
         repaired = joint[:, offered.stay] + joint[:, offered.rows] @ mixing  # (out, K)
         for reader in site.readers:
-            result[reader.parameter] = np.zeros_like(arrays[reader.parameter], dtype=np.float32)
+            result[reader.parameter] = np.zeros_like(arrays[reader.parameter])
         for part, columns in offered.parts:
             reader = site.readers[part.reader]
             result[reader.parameter][:, part.offset + _kept(part, kept)] = repaired[:, columns]
@@ -207,7 +207,6 @@ def _stand_in(
     ridge = chosen_ridge((one, other), offered.groups)
     if not np.isfinite(ridge):
         return nothing, seen.rows
-    mixing: Matrix = np.linalg.solve(
-        ridged(seen.gram, ridge, offered.groups), seen.cross.T
-    ).T.astype(np.float64, copy=False)
+    solved = np.linalg.solve(ridged(seen.gram, ridge, offered.groups), seen.cross.T)
+    mixing: Matrix = solved.T.astype(np.float64, copy=False)
     return mixing, seen.rows - mixing @ seen.inputs

@@ -91,5 +91,5 @@ def removal_order(
     return RemovalOrder(
         axis,
         np.array(components, dtype=np.int64),
-        np.maximum.accumulate(costs or [0.0])[: len(costs)],
+        np.maximum.accumulate(np.array(costs)),
     )

@@ -1,174 +1,189 @@
-"""The named-axes algebra against networks masked by hand."""
+"""The algebra of named axes against a walk over single entries."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 
-from isslim.compress.kinds.language.networks.lstm import (
-    LstmLanguageModel,
-    LstmSpec,
-    declare,
-    from_arrays,
-)
 from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import (
+    AxisMismatch,
+    InputMatrix,
+    InputSlice,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
+from tests.compress.pruning import made
 
-SPECS = [
-    LstmSpec(23, 6, (8, 5)),
-    LstmSpec(23, 7, (9, 7), tied=True),
-    LstmSpec(11, 4, (3,)),
-    LstmSpec(17, 5, (6, 7, 8)),
+KEEPS: list[dict[str, NDArray[np.int64]]] = [
+    {"a": np.array([1, 3]), "b": np.array([0])},
+    {"a": np.array([0, 1, 2])},
+    {"b": np.array([1])},
+    {"a": np.array([2]), "b": np.array([0, 1])},
+    {},
 ]
 
 
-def random_network(spec: LstmSpec, seed: int = 0) -> LstmLanguageModel:
-    torch.manual_seed(seed)
-    network = LstmLanguageModel(spec).eval()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.uniform_(-0.6, 0.6)
-    return network
+@pytest.mark.parametrize("keep", KEEPS, ids=str)
+def test_selection_leaves_the_entries_of_kept_components_in_their_order(
+    keep: dict[str, NDArray[np.int64]],
+) -> None:
+    declaration = made.network()
+    arrays = made.filled(declaration)
+    small, declared = axes.select_components(arrays, declaration, keep)
+    declared.check(small)
+    assert declared.axes == {
+        axis: len(keep.get(axis, range(size))) for axis, size in declaration.axes.items()
+    }
+    assert declared.sites == declaration.sites
+    assert declared.produced == declaration.produced
+    for name, array in arrays.items():
+        kept = [
+            array[index]
+            for index, belongs in made.entries(declaration, name)
+            if all(made.is_kept(owner, keep) for owner in belongs)
+        ]
+        assert small[name].ravel().tolist() == kept
+        assert small[name].dtype == np.float32
+        assert (small[name] is array) is (len(kept) == array.size)  # no copy without need
 
 
-def random_keep(declaration: axes.NetworkAxes, seed: int) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    return {
-        axis: np.sort(generator.choice(size, max(1, size // 2), replace=False))
-        for axis, size in declaration.axes.items()
+@pytest.mark.parametrize("keep", KEEPS, ids=str)
+def test_mask_is_zero_at_the_entries_of_removed_components_alone(
+    keep: dict[str, NDArray[np.int64]],
+) -> None:
+    declaration = made.network()
+    arrays = made.filled(declaration)
+    before = {name: array.copy() for name, array in arrays.items()}
+    expected = made.masked(arrays, declaration, keep)
+    found = axes.mask_components(arrays, declaration, keep)
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name])
+        np.testing.assert_array_equal(arrays[name], before[name])
+        assert not np.shares_memory(array, arrays[name])
+
+
+@pytest.mark.parametrize("keep", KEEPS, ids=str)
+def test_scattered_selection_is_the_mask(keep: dict[str, NDArray[np.int64]]) -> None:
+    declaration = made.network()
+    arrays = made.filled(declaration)
+    small, _ = axes.select_components(arrays, declaration, keep)
+    full = axes.scatter_components(small, declaration, keep)
+    expected = made.masked(arrays, declaration, keep)
+    assert full.keys() == expected.keys()
+    for name, array in full.items():
+        np.testing.assert_array_equal(array, expected[name])
+        assert array.dtype == np.float32
+
+
+@pytest.mark.parametrize("axis", ["a", "b"])
+def test_squared_norm_of_a_group_is_that_of_its_slices(axis: str) -> None:
+    declaration = made.network()
+    arrays = made.filled(declaration)
+    expected = np.zeros(declaration.axes[axis])
+    for name, array in arrays.items():
+        for index, belongs in made.entries(declaration, name):
+            for owner, component in belongs:
+                if owner == axis:  # an entry where two slices cross counts in both
+                    expected[component] += float(array[index]) ** 2
+    found = axes.group_squared_norms(arrays, declaration, axis)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found.dtype == np.float64
+
+
+def test_squares_are_summed_in_double_precision() -> None:
+    declaration = NetworkAxes({"a": 1}, {"w": ((Segment(None, 3),), (Segment("a", 1),))}, (), {})
+    arrays = {"w": np.array([[1e4], [1.0], [1.0]], np.float32)}
+    assert axes.group_squared_norms(arrays, declaration, "a").tolist() == [1e8 + 2]
+
+
+def test_counts_are_those_of_the_arrays() -> None:
+    declaration = made.network()
+    arrays = made.filled(declaration)
+    assert axes.parameters(declaration) == sum(array.size for array in arrays.values())
+    read = ("gates", "recurrent", "tied")
+    assert axes.mult_adds(declaration) == sum(arrays[name].size for name in read)
+    assert axes.shape(declaration, "mixed") == (7, 2, 10)
+
+
+def test_activations_stand_one_after_the_other() -> None:
+    declaration = made.network()
+    layer, decoder = declaration.sites
+    assert declaration.parts(layer) == [
+        InputSlice(reader=0, activation="below", axis="b", start=0, offset=0, size=2),
+        InputSlice(reader=0, activation="fixed", axis=None, start=2, offset=2, size=3),
+        InputSlice(reader=1, activation="a:before", axis="a", start=5, offset=0, size=4),
+    ]
+    assert [part.inputs for part in declaration.parts(layer)] == [
+        slice(0, 2),
+        slice(2, 5),
+        slice(5, 9),
+    ]
+    assert [part.columns for part in declaration.parts(layer)] == [
+        slice(0, 2),
+        slice(2, 5),
+        slice(0, 4),
+    ]
+    assert declaration.reads(layer, "a")
+    assert declaration.reads(layer, "b")
+    assert not declaration.reads(decoder, "a")
+    everything = declaration.all_components()
+    assert {axis: index.tolist() for axis, index in everything.items()} == {
+        "a": [0, 1, 2, 3],
+        "b": [0, 1],
     }
 
 
-@torch.no_grad()
-def scores(network: LstmLanguageModel, tokens: torch.Tensor) -> np.ndarray:
-    state = network.zero_state(tokens.shape[1])
-    first, state = network(tokens[:5], state)
-    second, _ = network(tokens[5:], state)
-    return torch.cat([first, second]).log_softmax(-1).numpy()
+def test_other_sizes_change_the_segments_of_their_axis_alone() -> None:
+    declaration = made.network()
+    other = axes.resized(declaration, {"a": 7})
+    assert other.axes == {"a": 7, "b": 2}
+    assert axes.shape(other, "gates") == (21, 5)
+    assert axes.shape(other, "mixed") == (10, 2, 13)
+    assert axes.resized(other, {"a": 4}) == declaration
 
 
-@torch.no_grad()
-def held_at_zero(
-    network: LstmLanguageModel, keep: dict[str, np.ndarray], tokens: torch.Tensor
-) -> np.ndarray:
-    """Slow reference: the untouched full network, step by step, multiplying every removed component by zero."""
-
-    def mask(axis: str, size: int) -> torch.Tensor:
-        result = torch.zeros(size)
-        result[torch.from_numpy(keep[axis]) if axis in keep else slice(None)] = 1
-        return result
-
-    spec = network.spec
-    wide = f"units:lstm{len(spec.units) - 1}" if spec.tied else "embedding"
-    hidden = [torch.zeros(tokens.shape[1], units) for units in spec.units]
-    cell = [torch.zeros(tokens.shape[1], units) for units in spec.units]
-    result = []
-    for row in tokens:
-        below = network.embedding.weight[row] * mask(wide, spec.embedding)
-        for index, layer in enumerate(network.layers):
-            gates = below @ layer.weight_ih_l0.T + hidden[index] @ layer.weight_hh_l0.T
-            i, f, g, o = (gates + layer.bias_ih_l0 + layer.bias_hh_l0).chunk(4, dim=1)
-            cell[index] = f.sigmoid() * cell[index] + i.sigmoid() * g.tanh()
-            hidden[index] = (
-                o.sigmoid() * cell[index].tanh() * mask(f"units:lstm{index}", spec.units[index])
-            )
-            below = hidden[index]
-        result.append(below @ network.decoder.weight.T + network.decoder.bias)
-    return torch.stack(result).log_softmax(-1).numpy()
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_taken_network_equals_full_network_with_removed_units_held_at_zero(spec: LstmSpec) -> None:
-    network, declaration = random_network(spec), declare(spec)
-    tokens = torch.randint(spec.vocabulary, (9, 3), generator=torch.Generator().manual_seed(1))
-    for seed in range(3):
-        keep = random_keep(declaration, seed)
-        small, _ = axes.select_components(network.arrays(), declaration, keep)
-        found = scores(from_arrays(small, tied=spec.tied), tokens)
-        np.testing.assert_allclose(found, held_at_zero(network, keep, tokens), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_silenced_network_equals_taken_network(spec: LstmSpec) -> None:
-    network, declaration = random_network(spec), declare(spec)
-    tokens = torch.randint(spec.vocabulary, (9, 3), generator=torch.Generator().manual_seed(1))
-    keep = random_keep(declaration, 4)
-    small, _ = axes.select_components(network.arrays(), declaration, keep)
-    silent = axes.mask_components(network.arrays(), declaration, keep)
-    np.testing.assert_allclose(
-        scores(from_arrays(small, tied=spec.tied), tokens),
-        scores(from_arrays(silent, tied=spec.tied), tokens),
-        rtol=0,
-        atol=1e-5,
+def test_every_disagreement_is_told_in_order() -> None:
+    declaration = made.network()
+    arrays = made.filled(declaration)
+    declaration.check(arrays)
+    arrays["extra"] = arrays.pop("bias")
+    arrays["tied"] = arrays["tied"][:, :1]
+    reader = InputMatrix("recurrent", ("a:before", "too many"))
+    twice = (Segment("a", 4, repeat=3),)
+    site = PreActivation("layer", (reader, InputMatrix("absent", ())), None)
+    repeated = PreActivation("repeated", (InputMatrix("square", ("a",)),), None)
+    wrong = replace(
+        declaration,
+        axes={"a": 4},
+        dimensions={**declaration.dimensions, "square": (twice, twice)},
+        sites=(site, repeated),
     )
+    arrays["square"] = np.zeros((12, 12), np.float32)
+    with pytest.raises(AxisMismatch) as refused:
+        wrong.check(arrays)
+    assert refused.value.issues == [
+        "'bias' is declared but absent",
+        "'extra' is not declared",
+        "'gates': b is 2, not None",
+        "'mixed': b is 2, not None",  # in two segments
+        "'mixed': b is 2, not None",
+        "'tied' has shape (5, 1), declared (5, 2)",
+        "'tied': b is 2, not None",
+        "site 'layer' reads 2 activations with 'recurrent', whose second dimension has 1 segments",
+        "site 'repeated' reads 1 activations with 'square', whose second dimension has 1 segments",
+    ]
+    assert str(refused.value) == "; ".join(refused.value.issues)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_counts_equal_what_torch_holds(spec: LstmSpec) -> None:
-    declaration = declare(spec)
-    assert axes.parameters(declaration) == sum(
-        p.numel() for p in LstmLanguageModel(spec).parameters()
-    )
-    widths = (spec.embedding, *spec.units)
-    expected = sum(4 * h * (i + h) for i, h in zip(widths, spec.units, strict=False))
-    assert axes.mult_adds(declaration) == expected + spec.units[-1] * spec.vocabulary
-
-
-def test_paper_sizes_give_the_papers_multiply_adds() -> None:
-    # PAPER section 4.1: 51.0M -> 6.81M multiply-adds, 66.0M -> 21.8M weights.
-    big, small = (
-        declare(LstmSpec(10_000, 1500, (1500, 1500))),
-        declare(LstmSpec(10_000, 1500, (373, 315))),
-    )
-    assert axes.mult_adds(big) == pytest.approx(51.0e6, rel=1e-3)
-    assert axes.mult_adds(small) == pytest.approx(6.81e6, rel=1e-3)
-    assert axes.parameters(small) == pytest.approx(21.8e6, rel=2e-3)
-
-
-def test_energy_is_the_squared_norm_of_every_slice() -> None:
-    spec = SPECS[1]
-    network, declaration = random_network(spec), declare(spec)
-    arrays = network.arrays()
-    everything = declaration.all_components()["units:lstm1"]
-    for unit, found in enumerate(axes.group_squared_norms(arrays, declaration, "units:lstm1")):
-        silent = axes.mask_components(
-            arrays, declaration, {"units:lstm1": np.setdiff1d(everything, [unit])}
-        )
-        # The four gate rows cross the unit's own recurrent column: those entries stand in two
-        # slices.
-        crossing = arrays["layers.1.weight_hh_l0"][unit :: spec.units[1], unit]
-        lost = sum((arrays[name] ** 2).sum() - (silent[name] ** 2).sum() for name in arrays)
-        assert found == pytest.approx(lost + (crossing**2).sum(), rel=1e-5)
-
-
-def test_wrong_declaration_is_refused_with_every_issue() -> None:
-    network = random_network(SPECS[0])
-    arrays = network.arrays()
-    arrays["extra"] = arrays.pop("decoder.bias")
-    with pytest.raises(axes.AxisMismatch) as refused:
-        declare(LstmSpec(23, 6, (8, 4))).check(arrays)
-    issues = refused.value.issues
-    assert "'extra' is not declared" in issues
-    assert "'decoder.bias' is declared but absent" in issues
-    assert any("layers.1.weight_hh_l0" in issue for issue in issues)
-
-
-def test_inputs_are_never_changed() -> None:
-    network, declaration = random_network(SPECS[0]), declare(SPECS[0])
-    arrays = network.arrays()
-    before = {name: array.copy() for name, array in arrays.items()}
-    axes.select_components(arrays, declaration, random_keep(declaration, 0))
-    axes.mask_components(arrays, declaration, random_keep(declaration, 0))
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(array, before[name])
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_what_was_taken_out_can_be_put_back_as_zeros(spec: LstmSpec) -> None:
-    network, declaration = random_network(spec), declare(spec)
-    keep = random_keep(declaration, 1)
-    small, _ = axes.select_components(network.arrays(), declaration, keep)
-    full = axes.scatter_components(small, declaration, keep)
-    expected = axes.mask_components(network.arrays(), declaration, keep)
-    assert full.keys() == expected.keys()
-    assert all(np.array_equal(full[name], expected[name]) for name in full)
+@pytest.mark.parametrize("change", [axes.select_components, axes.mask_components])
+def test_arrays_that_do_not_fit_are_refused(change: object) -> None:
+    declaration = made.network()
+    arrays = made.filled(declaration)
+    arrays["bias"] = arrays["bias"][:-1]
+    with pytest.raises(AxisMismatch, match=r"'bias' has shape \(11,\), declared \(12,\)"):
+        change(arrays, declaration, {})  # type: ignore[operator]

@@ -1,250 +1,464 @@
-"""Selection and repair against brute force, and the search against curves made by hand."""
+"""One order of removal over all axes, against that of each axis and a count of what each saves."""
 
 from __future__ import annotations
 
-import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 
-from isslim.compress.kinds.language.activations import collect_activations
-from isslim.compress.kinds.language.networks.lstm import (
-    LstmLanguageModel,
-    LstmSpec,
-    declare,
-    from_arrays,
+from isslim.compress.pruning import axes, bottleneck, ranking
+from isslim.compress.pruning.axes import Arrays, NetworkAxes
+from isslim.compress.pruning.moments import ActivationStatistics, Moments, Sums
+from isslim.compress.pruning.ranking import (
+    Probe,
+    RemovalPlan,
+    bisect_share,
+    kept_indices,
+    prune,
+    rank_components,
 )
-from isslim.compress.kinds.language.training.evaluation import perplexity
-from isslim.compress.pruning import axes
-from isslim.compress.pruning.moments import Moments
-from isslim.compress.pruning.ranking import Probe, bisect_share, prune, rank_components
 from isslim.compress.pruning.repair import repair
+from isslim.compress.pruning.rotation import principal_axes, rotate, rotated_moments
 from isslim.compress.pruning.selection import removal_order
-from tests.compress.pruning.test_axes import random_network, scores
+from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
+from tests.compress.pruning import made
+
+Matrix = NDArray[np.float64]
+PLAIN = made.language()
+COUNTS: list[Literal["parameters", "mult_adds", "both", "components"]] = [
+    "parameters",
+    "mult_adds",
+    "both",
+    "components",
+]
 
 
-def observed_network(spec: LstmSpec) -> tuple[LstmLanguageModel, torch.Tensor]:
-    network = random_network(spec)
-    tokens = torch.randint(spec.vocabulary, (4000,), generator=torch.Generator().manual_seed(2))
-    return network, tokens
+def moments_of(rows: Matrix, first: int | None = None) -> Moments:
+    """In double precision, unlike `Moments.of`."""
+    cut = len(rows) // 2 if first is None else first
+    whole, half = (Sums(len(each), each.sum(0), each.T @ each) for each in (rows, rows[:cut]))
+    return Moments(whole, half)
 
 
-def test_moments_merge_as_if_seen_together() -> None:
-    values = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    merged = Moments.of(values[:13]) + Moments.of(values[13:])
-    np.testing.assert_allclose(merged.mean, values.mean(0), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(merged.covariance, np.cov(values.T, bias=True), rtol=1e-4, atol=1e-5)
-
-
-def test_first_removal_is_the_cheapest_of_all_by_brute_force() -> None:
-    generator = np.random.default_rng(3)
-    values = generator.normal(size=(500, 6)) @ generator.normal(size=(6, 6))
-    matrix = generator.normal(size=(9, 6))
-    covariance = np.cov(values.T, bias=True)
-    order = removal_order("a", covariance, matrix.T @ matrix, ridge=1e-9)
-
-    def loss(gone: tuple[int, ...]) -> float:
-        stay = [k for k in range(6) if k not in gone]
-        mixing = np.linalg.solve(
-            covariance[np.ix_(stay, stay)], covariance[np.ix_(stay, list(gone))]
-        )
-        error = (values - values.mean(0))[:, list(gone)] - (values - values.mean(0))[
-            :, stay
-        ] @ mixing
-        return float(np.square(error @ matrix[:, list(gone)].T).sum(1).mean())
-
-    assert order.components[0] == min(range(6), key=lambda k: loss((k,)))
-    assert order.costs[0] == pytest.approx(loss((int(order.components[0]),)), rel=0.02)
-    # Greedy: each next one is the best given those already gone.
-    gone: tuple[int, ...] = ()
-    for component in order.components:
-        best = min((k for k in range(6) if k not in gone), key=lambda k: loss((*gone, k)))
-        assert loss((*gone, int(component))) <= 1.05 * loss((*gone, best))
-        gone = (*gone, int(component))
-
-
-def test_dead_and_duplicate_units_go_first_and_cost_nothing() -> None:
+def rows_of(declaration: NetworkAxes, count: int = 300) -> dict[str, Matrix]:
+    """Correlated rows of each site's inputs (N, D)."""
     generator = np.random.default_rng(5)
-    values = generator.normal(size=(400, 5))
-    values[:, 1] = 0.0
-    values[:, 4] = values[:, 2] * 2 + 1
-    order = removal_order("a", np.cov(values.T, bias=True), np.eye(5))
-    assert order.components[0] == 1
-    assert order.components[1] in (2, 4)
-    assert order.costs[1] < 0.01
+    found = {}
+    for site in declaration.sites:
+        width = sum(part.size for part in declaration.parts(site))
+        hidden = generator.normal(size=(count, width)) * np.linspace(1.5, 0.2, width)
+        found[site.name] = hidden @ generator.normal(size=(width, width)) + 0.3
+    return found
+
+
+def observed_of(
+    declaration: NetworkAxes, count: int = 300, *, frequencies: bool = False
+) -> ActivationStatistics:
+    moments = {name: moments_of(rows) for name, rows in rows_of(declaration, count).items()}
+    words = np.random.default_rng(0).integers(0, 50, made.WORDS).astype(np.float64)
+    return ActivationStatistics(moments, count, words if frequencies else None)
+
+
+def slow_sensitivity(
+    arrays: Arrays, declaration: NetworkAxes, rows: dict[str, Matrix], axis: str
+) -> tuple[Matrix, Matrix]:
+    """Covariance, shrunk, and energy, from rows."""
+    size = declaration.axes[axis]
+    covariance, energy, mixtures = np.zeros((size, size)), np.zeros((size, size)), 0.0
+    halves, seen, count = [np.zeros((size, size)) for _ in range(2)], list[str](), 0
+    for site in declaration.sites:
+        for part in declaration.parts(site):
+            if part.axis != axis:
+                continue
+            own = rows[site.name][:, part.start : part.start + size]
+            name = site.readers[part.reader].parameter
+            matrix = arrays[name].astype(np.float64)[:, part.offset : part.offset + size]
+            centred = own - own.mean(0)
+            unit = float(np.square(centred @ matrix.T).sum() / len(own))
+            energy += matrix.T @ matrix / unit
+            mixtures = mixtures + sketch(len(matrix), seed=count) @ matrix / np.sqrt(unit)
+            count += 1
+            if part.activation not in seen:
+                seen.append(part.activation)
+                covariance += np.cov(own.T, bias=True)
+                for half, each in zip(halves, np.array_split(own, 2), strict=True):
+                    half += np.cov(each.T, bias=True)
+    order = np.random.default_rng(0).permutation(size)
+    gone, stay = order[: size // 2], order[size // 2 :]
+
+    def half_of(sums: Matrix) -> Half:
+        cross, gram = sums[np.ix_(gone, stay)], sums[np.ix_(stay, stay)]
+        told = mixtures[:, gone]  # type: ignore[index]
+        spread = float(np.trace(told @ sums[np.ix_(gone, gone)] @ told.T))
+        zeros = np.zeros(len(stay)), np.zeros(SKETCHED)
+        return Half(100, gram, told @ cross, *zeros, spread)
+
+    number = len(next(iter(rows.values()))) // 2
+    one, other = (half_of(each) for each in halves)
+    one, other = (Half(number, *list(vars(each).values())[1:]) for each in (one, other))
+    ridge = chosen_ridge((one, other), np.zeros(len(stay), np.int64))
+    shrunk = covariance / (1 + 0.4 * ridge)
+    np.fill_diagonal(shrunk, np.diag(covariance) + 1e-3 * np.trace(covariance) / size)
+    return shrunk, energy
+
+
+@pytest.mark.parametrize("count", [4, 8, 30, 300])
+@pytest.mark.parametrize("axis", ["embedding", "units"])
+def test_what_readers_feel_of_an_axis_is_what_the_rows_say(axis: str, count: int) -> None:
+    arrays, rows = made.filled(PLAIN), rows_of(PLAIN, count)
+    expected = slow_sensitivity(arrays, PLAIN, rows, axis)
+    found = ranking._reader_sensitivity(arrays, PLAIN, observed_of(PLAIN, count), axis)
+    for got, wanted in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-12)
+
+
+def test_an_activation_that_several_sites_read_has_one_covariance() -> None:
+    declaration = PLAIN
+    arrays, rows = made.filled(declaration), rows_of(declaration)
+    layer, decoder = declaration.sites
+    readers = (axes.InputMatrix("layer.input", ("embedding",)),)
+    again = axes.PreActivation("again", (*readers, *readers), None)
+    twice = NetworkAxes(
+        declaration.axes, declaration.dimensions, (layer, again, decoder), declaration.produced
+    )
+    embedding = rows["layer"][:, : made.EMBEDDING]
+    rows["again"] = np.concatenate([embedding, embedding], axis=1)
+    observed = ActivationStatistics({name: moments_of(each) for name, each in rows.items()}, 300)
+    covariance, energy = ranking._reader_sensitivity(arrays, twice, observed, "embedding")
+    once, single = ranking._reader_sensitivity(
+        arrays, declaration, observed_of(declaration), "embedding"
+    )
+    np.testing.assert_allclose(np.diag(covariance), np.diag(once), rtol=1e-9)
+    np.testing.assert_allclose(energy, 3 * single, rtol=1e-9)
+
+
+def test_a_half_of_one_row_and_a_lonely_component_say_nothing_of_others() -> None:
+    arrays, rows = made.filled(PLAIN), rows_of(PLAIN, 3)
+    observed = ActivationStatistics({name: moments_of(each) for name, each in rows.items()}, 3)
+    covariance, _ = ranking._reader_sensitivity(arrays, PLAIN, observed, "units")
+    assert np.count_nonzero(covariance - np.diag(np.diag(covariance))) == 0
+    small, declaration = axes.select_components(arrays, PLAIN, {"units": np.array([2])})
+    rows = rows_of(declaration)
+    observed = ActivationStatistics({name: moments_of(each) for name, each in rows.items()}, 300)
+    covariance, energy = ranking._reader_sensitivity(small, declaration, observed, "units")
+    variance = rows["layer"][:, -1].var() + rows["decoder"][:, 0].var()
+    assert covariance[0, 0] == pytest.approx(1.001 * variance)
+    assert energy.shape == (1, 1)
+
+
+def test_an_axis_that_no_site_reads_has_nothing_that_is_felt() -> None:
+    unread = NetworkAxes({**PLAIN.axes, "other": 3}, PLAIN.dimensions, PLAIN.sites, PLAIN.produced)
+    covariance, energy = ranking._reader_sensitivity(
+        made.filled(PLAIN), unread, observed_of(PLAIN), "other"
+    )
+    np.testing.assert_allclose(covariance, 1e-15 * np.eye(3), rtol=1e-9, atol=1e-30)
+    np.testing.assert_array_equal(energy, np.zeros((3, 3)))
+
+
+def test_readers_that_hear_nothing_are_no_division_by_zero() -> None:
+    arrays = {name: np.zeros_like(array) for name, array in made.filled(PLAIN).items()}
+    still = {name: moments_of(np.zeros_like(each)) for name, each in rows_of(PLAIN).items()}
+    found = ranking._reader_sensitivity(arrays, PLAIN, ActivationStatistics(still, 300), "units")
+    np.testing.assert_allclose(found[0], 1e-15 * np.eye(made.UNITS), rtol=1e-9, atol=1e-30)
+    np.testing.assert_array_equal(found[1], np.zeros((made.UNITS, made.UNITS)))
+    loud = made.filled(PLAIN)
+    _, energy = ranking._reader_sensitivity(
+        loud, PLAIN, ActivationStatistics(still, 300), "embedding"
+    )
+    matrix = loud["layer.input"].astype(np.float64)
+    np.testing.assert_allclose(energy, matrix.T @ matrix / 1e-30, rtol=1e-9)
+
+
+def expected_order(
+    arrays: Arrays,
+    declaration: NetworkAxes,
+    observed: ActivationStatistics,
+    saved: dict[str, float],
+    min_kept: int,
+) -> list[tuple[str, int]]:
+    """Always the axis whose next component costs least for what it saves."""
+    left = {}
+    for axis in saved:
+        felt = ranking._reader_sensitivity(arrays, declaration, observed, axis)
+        order = removal_order(axis, *felt, min_kept=min_kept)
+        left[axis] = list(zip(order.costs, order.components.tolist(), strict=True))
+    found = []
+    while any(left.values()):
+        axis = min(
+            (axis for axis in saved if left[axis]), key=lambda axis: left[axis][0][0] / saved[axis]
+        )
+        found.append((axis, left[axis].pop(0)[1]))
+    return found
+
+
+SAVED = {
+    # A unit: 2 rows of gates over 5 + 6 inputs and its bias, a column of the recurrence (2 x 6, of
+    # which 2 are counted with the rows), and one of the decoder.
+    "units": (2 * 11 + 2 + 12 - 2 + made.WORDS, 2 * 11 + 12 - 2 + made.WORDS),
+    "embedding": (made.WORDS + 12, 12),
+}
+PARAMETERS = made.WORDS * 5 + 12 * 11 + 12 + made.WORDS * 7
+WORK = 12 * 11 + made.WORDS * 6
+
+
+@pytest.mark.parametrize("min_kept", [1, 4])
+@pytest.mark.parametrize("count", COUNTS)
+def test_components_go_by_cost_for_what_they_save(
+    count: Literal["parameters", "mult_adds", "both", "components"], min_kept: int
+) -> None:
+    assert (axes.parameters(PLAIN), axes.mult_adds(PLAIN)) == (PARAMETERS, WORK)
+    arrays, observed = made.filled(PLAIN), observed_of(PLAIN)
+    plan = rank_components(
+        arrays,
+        PLAIN,
+        observed,
+        prunable=["units", "embedding"],
+        count=count,
+        min_kept=min_kept,
+        rotate_axes=False,
+    )
+    saved = {
+        axis: {
+            "parameters": float(fewer),
+            "mult_adds": float(less),
+            "both": fewer / PARAMETERS + less / WORK,
+            "components": 1.0,
+        }[count]
+        for axis, (fewer, less) in SAVED.items()
+    }
+    assert list(plan.order) == expected_order(arrays, PLAIN, observed, saved, min_kept)
+    assert len(plan.order) == made.UNITS + made.EMBEDDING - 2 * min_kept
+    np.testing.assert_allclose(plan.savings, [saved[axis] for axis, _ in plan.order], rtol=1e-12)
+    assert plan.arrays is arrays
+    assert plan.declaration == plan.whole == PLAIN
+    assert plan.moments is observed.moments
+
+
+def test_four_of_every_axis_stay_and_savings_count_both_where_nothing_is_asked_for() -> None:
+    arrays, observed = made.filled(PLAIN), observed_of(PLAIN)
+    plan = rank_components(arrays, PLAIN, observed, prunable=["units", "embedding"])
+    assert sorted(axis for axis, _ in plan.order) == ["embedding", "units", "units"]
+    fewer, less = SAVED["units"]
+    assert max(plan.savings) == pytest.approx(fewer / PARAMETERS + less / WORK)
+    assert plan.arrays["embedding.weight"] is not arrays["embedding.weight"]  # it is rotated
+    assert "bottleneck" not in plan.declaration.axes
+
+
+def test_a_cost_takes_the_place_of_a_count() -> None:
+    def cost(declaration: NetworkAxes) -> float:
+        return 10.0 + 0.5 * declaration.axes["units"]  # the embedding saves nothing
+
+    plan = rank_components(
+        made.filled(PLAIN),
+        PLAIN,
+        observed_of(PLAIN),
+        prunable=["units", "embedding"],
+        min_kept=1,
+        cost=cost,
+    )
+    assert [axis for axis, _ in plan.order] == ["units"] * 5 + ["embedding"] * 4
+    np.testing.assert_allclose(plan.savings, [0.5] * 5 + [13e-6] * 4, rtol=1e-9)
+
+
+def test_of_components_that_cost_the_same_those_that_their_axis_gives_first_go_first() -> None:
+    arrays = {name: np.zeros_like(array) for name, array in made.filled(PLAIN).items()}
+    plan = rank_components(
+        arrays, PLAIN, observed_of(PLAIN), prunable=["units", "embedding"], rotate_axes=False
+    )
+    assert list(plan.order) == [("embedding", 0), ("units", 0), ("units", 1)]
+
+
+@pytest.mark.parametrize("prunable", [["embedding", "units"], ["units"]])
+def test_an_embedding_that_may_be_pruned_is_ranked_in_its_principal_axes(
+    prunable: list[str],
+) -> None:
+    arrays, observed = made.filled(PLAIN), observed_of(PLAIN)
+    plan = rank_components(arrays, PLAIN, observed, prunable=prunable, min_kept=1)
+    if "embedding" not in prunable:
+        assert plan.arrays is arrays
+        return
+    basis = principal_axes(*ranking._reader_sensitivity(arrays, PLAIN, observed, "embedding"))
+    expected = rotate(arrays, PLAIN, "embedding", basis)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(plan.arrays[name], array)
+    turned = rotated_moments(observed.moments, PLAIN, "embedding", basis)
+    np.testing.assert_array_equal(plan.moments["layer"].covariance, turned["layer"].covariance)
+    # The last columns carry least, so they go first.
+    assert [each for axis, each in plan.order if axis == "embedding"] == [4, 3, 2, 1]
+
+
+def narrow_plan(frequencies: bool = True) -> RemovalPlan:
+    return rank_components(
+        made.filled(PLAIN),
+        PLAIN,
+        observed_of(PLAIN, frequencies=frequencies),
+        prunable=["units"],
+        min_kept=1,
+        insert_bottleneck=True,
+    )
+
+
+def test_a_bottleneck_is_ranked_beside_what_may_be_pruned() -> None:
+    plan = narrow_plan()
+    assert plan.whole == PLAIN
+    assert plan.declaration == bottleneck.declare_bottleneck(PLAIN)
+    assert {axis for axis, _ in plan.order} == {"units", "bottleneck"}
+    observed = observed_of(PLAIN, frequencies=True)
+    assert plan.moments["bottleneck"] is observed.moments["decoder"] or np.array_equal(
+        plan.moments["bottleneck"].second, observed.moments["decoder"].second
+    )
+    # What is put in passes on what the decoder read, in another basis.
+    product = plan.arrays["decoder.weight"] @ plan.arrays["bottleneck.weight"]
+    np.testing.assert_allclose(product, made.filled(PLAIN)["decoder.weight"], rtol=0, atol=1e-5)
+    few = made.language(4 * made.UNITS - 1)
+    plain = rank_components(
+        made.filled(few), few, observed_of(few), prunable=["units"], insert_bottleneck=True
+    )
+    assert plain.declaration == few
+
+
+def test_a_bottleneck_is_felt_by_the_weights_of_the_tokens_and_dearer() -> None:
+    declaration = bottleneck.declare_bottleneck(PLAIN)
+    arrays, observed = made.filled(declaration), observed_of(declaration, frequencies=True)
+    assert observed.frequencies is not None
+    weights = np.sqrt(observed.frequencies + 1)[:, None]
+    decoder = arrays["decoder.weight"].astype(np.float64) * weights
+    below = decoder @ arrays["bottleneck.weight"].astype(np.float64)
+
+    def energy(matrix: Matrix, site: str, columns: slice) -> Matrix:
+        covariance = observed.moments[site].covariance[columns, columns]
+        return matrix.T @ matrix / np.trace(matrix @ covariance @ matrix.T)  # type: ignore[no-any-return]
+
+    units = slice(made.EMBEDDING, made.EMBEDDING + made.UNITS)
+    recurrent = arrays["layer.units"].astype(np.float64)
+    everything = slice(None)
+    found = ranking._reader_sensitivity(arrays, declaration, observed, "bottleneck")[1]
+    np.testing.assert_allclose(found, 6 * energy(decoder, "decoder", everything), rtol=1e-9)
+    found = ranking._reader_sensitivity(arrays, declaration, observed, "units")[1]
+    expected = energy(recurrent, "layer", units) + energy(below, "bottleneck", everything)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def plan_of(*savings: float) -> RemovalPlan:
+    """Of units in their order, and what each saves."""
+    order = tuple(("units", component) for component in (3, 0, 5, 1)[: len(savings)])
+    moments = observed_of(PLAIN).moments
+    return RemovalPlan(made.filled(PLAIN), PLAIN, PLAIN, order, np.array(savings), moments)
 
 
 @pytest.mark.parametrize(
-    "spec", [LstmSpec(31, 6, (9, 7)), LstmSpec(31, 7, (9, 7), tied=True)], ids=["untied", "tied"]
+    ("share", "gone", "reached"),
+    [
+        (0.0, [], 0.0),
+        (0.24, [], 0.0),
+        (0.25, [3], 0.25),  # what is reached exactly is gone
+        (0.49, [3], 0.25),
+        (0.5, [3, 0], 0.5),
+        (0.74, [3, 0], 0.5),
+        (1.0, [3, 0, 5], 1.0),
+    ],
 )
-def test_repair_of_redundant_units_loses_nothing(spec: LstmSpec) -> None:
-    network = random_network(spec)
-    arrays = network.arrays()
-    # Unit 5 of layer 0 becomes a copy of unit 2 in everything that makes it; its readers differ.
-    for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-        gates = arrays[f"layers.0.{name}"]
-        gates[5 :: spec.units[0]] = gates[2 :: spec.units[0]]
-    arrays["layers.1.weight_ih_l0"][:, 5] *= 8
-    network = from_arrays(arrays, tied=spec.tied)
-    tokens = torch.randint(spec.vocabulary, (2000,), generator=torch.Generator().manual_seed(2))
-    declaration = declare(spec)
-    keep = {"units:lstm0": np.setdiff1d(np.arange(spec.units[0]), [5])}
-    repaired = repair(arrays, declaration, keep, collect_activations(network, tokens).moments)
-    small, _ = axes.select_components(repaired, declaration, keep)
-    rows = tokens[:90].view(9, 10)
-    whole = scores(network, rows)
-    plain, _ = axes.select_components(arrays, declaration, keep)
-    zeroed = np.abs(scores(from_arrays(plain, tied=spec.tied), rows) - whole).max()
-    mended = np.abs(scores(from_arrays(small, tied=spec.tied), rows) - whole).max()
-    assert zeroed > 0.2  # the fault that repair exists for
-    # The ridge of 1e-3 shares the weight between the twins imperfectly: small, not zero.
-    assert mended < 0.02 * zeroed
+def test_components_go_until_the_share_is_gone(
+    share: float, gone: list[int], reached: float
+) -> None:
+    keep, found = kept_indices(plan_of(1.0, 1.0, 2.0), share)
+    assert keep["units"].tolist() == [each for each in range(made.UNITS) if each not in gone]
+    assert keep["embedding"].tolist() == list(range(made.EMBEDDING))
+    assert found == reached
 
 
-def test_repair_equals_least_squares_on_the_recorded_inputs() -> None:
-    spec = LstmSpec(31, 6, (9, 7))
-    network, tokens = observed_network(spec)
-    declaration, arrays = declare(spec), network.arrays()
-    keep = {"units:lstm1": np.array([0, 2, 3, 6])}
-    repaired = repair(
-        arrays,
-        declaration,
-        keep,
-        collect_activations(network, tokens, streams=1, window=4000).moments,
-    )
-    with torch.no_grad():
-        values, _ = network.hidden(tokens.view(-1, 1), network.zero_state(1))
-    hidden = values[-1].flatten(0, 1).double().numpy()
-    design = np.concatenate([hidden[:, keep["units:lstm1"]], np.ones((len(hidden), 1))], axis=1)
-    wanted = hidden @ arrays["decoder.weight"].T + arrays["decoder.bias"]
-    solution, *_ = np.linalg.lstsq(design, wanted, rcond=None)
-    found = (
-        design[:, :-1] @ repaired["decoder.weight"][:, keep["units:lstm1"]].T
-        + repaired["decoder.bias"]
-    )
-    best = np.square(wanted - design @ solution).mean()
-    # The ridge that tells other rows best costs a little on these.
-    assert np.square(wanted - found).mean() <= 1.003 * best + 1e-9
-    gone = np.setdiff1d(np.arange(7), keep["units:lstm1"])
-    assert np.all(repaired["decoder.weight"][:, gone] == 0)
+@pytest.mark.parametrize("correction", ["inputs", "means", "nothing"])
+def test_a_pruned_network_is_the_repaired_one_cut(
+    correction: Literal["inputs", "means", "nothing"],
+) -> None:
+    plan = plan_of(1.0, 1.0, 2.0)
+    found = prune(plan, 0.6, correction)
+    keep = {"units": np.array([1, 2, 4, 5]), "embedding": np.arange(made.EMBEDDING)}
+    repaired = repair(plan.arrays, PLAIN, keep, plan.moments, correction)
+    small, declaration = axes.select_components(repaired, PLAIN, keep)
+    masked = axes.mask_components(repaired, PLAIN, keep)
+    assert found.declaration == declaration
+    assert (found.share, found.correction) == (0.5, correction)
+    assert {axis: index.tolist() for axis, index in found.keep.items()} == {
+        axis: index.tolist() for axis, index in keep.items()
+    }
+    for name, array in small.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+        np.testing.assert_array_equal(found.reference[name], masked[name])
+    assert prune(plan, 0.6).correction == "inputs"
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_pruned_equals_its_silent_reference(tied: bool) -> None:
-    spec = LstmSpec(31, 7, (9, 7), tied=tied)
-    network, tokens = observed_network(spec)
-    declaration = declare(spec)
-    removal_plan = rank_components(
-        network.arrays(),
-        declaration,
-        collect_activations(network, tokens),
-        prunable=tuple(declaration.axes),
-    )
-    pruned = prune(removal_plan, 0.5)
-    rows = tokens[:90].view(9, 10)
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_a_bottleneck_that_does_not_pay_is_multiplied_back(share: float) -> None:
+    plan = narrow_plan()
+    found = prune(plan, share)
+    width = len(kept_indices(plan, share)[0]["bottleneck"])
+    units = len(found.keep["units"])
+    pays = width * (made.WORDS + units + 1) < units * made.WORDS
+    assert ("bottleneck" in found.declaration.axes) is pays
+    assert found.keep.keys() == found.declaration.axes.keys()
+    found.declaration.check(found.arrays)
+    # The reference at full size says what the small one says, its removed units held at zero.
+    hidden = np.random.default_rng(0).normal(size=(20, made.UNITS))
+
+    def logits(arrays: Arrays, top: Matrix) -> Matrix:
+        if pays:
+            top = top @ arrays["bottleneck.weight"].T + arrays["bottleneck.bias"]
+        return top @ arrays["decoder.weight"].T + arrays["decoder.bias"]
+
+    kept = found.keep["units"]
+    held = np.zeros_like(hidden)
+    held[:, kept] = hidden[:, kept]
     np.testing.assert_allclose(
-        scores(from_arrays(pruned.arrays, tied=tied), rows),
-        scores(from_arrays(pruned.reference, tied=tied), rows),
-        rtol=0,
-        atol=1e-5,
+        logits(found.arrays, hidden[:, kept]), logits(found.reference, held), rtol=0, atol=1e-5
     )
-    assert 0.3 < pruned.share <= 0.5
-    assert axes.parameters(pruned.declaration) < 0.8 * axes.parameters(declaration)
+    assert ("bottleneck.weight" in found.reference) is pays
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_share_zero_is_the_original_and_the_same_job_gives_the_same_structure(turned: bool) -> None:
-    spec = LstmSpec(31, 6, (9, 7))
-    network, tokens = observed_network(spec)
-    declaration = declare(spec)
-    first, second = (
-        rank_components(
-            network.arrays(),
-            declaration,
-            collect_activations(network, tokens),
-            prunable=tuple(declaration.axes),
-            rotate_axes=turned,
-        )
-        for _ in range(2)
+def test_a_bottleneck_that_was_given_stays() -> None:
+    given = bottleneck.declare_bottleneck(PLAIN)  # as wide as the layer: it does not pay
+    plan = RemovalPlan(
+        made.filled(given),
+        given,
+        given,
+        (("units", 0),),
+        np.ones(1),
+        observed_of(given).moments,
     )
-    assert first.order == second.order
-    whole = prune(first, 0.0)
-    rows = tokens[:90].view(9, 10)
-    np.testing.assert_allclose(
-        scores(from_arrays(whole.arrays, tied=False), rows),
-        scores(network, rows),
-        rtol=0,
-        atol=1e-5,
-    )
-    for name, array in network.arrays().items():
-        if not turned or name not in ("embedding.weight", "layers.0.weight_ih_l0"):
-            np.testing.assert_array_equal(whole.arrays[name], array)
+    assert "bottleneck" in prune(plan, 1.0).declaration.axes
 
 
-def test_repair_beats_zeroing_on_a_trained_like_model() -> None:
-    spec = LstmSpec(31, 16, (24, 24))
-    network, tokens = observed_network(spec)
-    declaration = declare(spec)
-    removal_plan = rank_components(
-        network.arrays(),
-        declaration,
-        collect_activations(network, tokens),
-        prunable=("units:lstm0", "units:lstm1"),
-    )
-    pruned = prune(removal_plan, 0.5)
-    zeroed, _ = axes.select_components(network.arrays(), declaration, pruned.keep)
+@pytest.mark.parametrize(
+    ("limit", "tried", "found"),
+    [
+        (0.0, [0.2, 0.1, 0.05, 0.025, 0.0125], None),
+        (0.15, [0.2, 0.1, 0.15, 0.175, 0.1625], 0.15),
+        (0.45, [0.2, 0.4, 0.6, 0.5, 0.45, 0.475, 0.4625], 0.45),
+        (1.0, [0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.975, 0.9875], 0.9875),
+    ],
+)
+def test_search_climbs_a_grid_and_halves_what_is_left(
+    limit: float, tried: list[float], found: float | None
+) -> None:
+    asked = list[float]()
 
-    def distance(arrays: axes.Arrays) -> float:
-        rows = tokens[:300].view(30, 10)
-        return float(
-            np.abs(scores(from_arrays(arrays, tied=False), rows) - scores(network, rows)).mean()
-        )
+    def evaluate(share: float) -> Probe:
+        asked.append(share)
+        return Probe(share, share <= limit + 1e-9)
 
-    assert distance(pruned.arrays) < 0.8 * distance(zeroed)
-    assert perplexity(from_arrays(pruned.arrays, tied=False), tokens) < 3 * perplexity(
-        network, tokens
-    )
+    assert bisect_share(evaluate) == (None if found is None else pytest.approx(found))
+    assert asked == pytest.approx(tried)
 
 
-@pytest.mark.parametrize("limit", [0.05, 0.33, 0.61, 0.97])
-def test_search_finds_the_largest_share_within_a_monotone_budget(limit: float) -> None:
-    tried = []
+def test_search_takes_the_grid_and_the_steps_that_it_is_given() -> None:
+    asked = list[float]()
 
-    def judge(share: float) -> Probe:
-        tried.append(share)
-        return Probe(share, share <= limit)
+    def evaluate(share: float) -> Probe:
+        asked.append(share)
+        return Probe(share, share <= 0.3)
 
-    found = bisect_share(judge, refinements=6)
-    assert found is not None
-    assert limit - 0.01 <= found <= limit
-    assert len(tried) == len(set(tried))
-
-
-def test_search_says_none_when_nothing_is_within() -> None:
-    assert bisect_share(lambda share: Probe(share, False)) is None
-
-
-def test_groups_of_removals_stay_close_to_one_by_one() -> None:
-    generator = np.random.default_rng(7)
-    values = generator.normal(size=(900, 40)) @ generator.normal(size=(40, 40))
-    covariance, matrix = np.cov(values.T, bias=True), generator.normal(size=(60, 40))
-    single = removal_order("a", covariance, matrix.T @ matrix, groups=1000)
-    grouped = removal_order("a", covariance, matrix.T @ matrix, groups=10)
-    assert len(set(single.components)) == len(set(grouped.components)) == 39
-
-    def loss(gone: np.ndarray) -> float:
-        stay = np.setdiff1d(np.arange(40), gone)
-        mixing = np.linalg.solve(covariance[np.ix_(stay, stay)], covariance[np.ix_(stay, gone)])
-        left = covariance[np.ix_(gone, gone)] - covariance[np.ix_(gone, stay)] @ mixing
-        return float(np.trace(matrix[:, gone] @ left @ matrix[:, gone].T))
-
-    # Four at once choose almost as well as one by one, and far better than chance.
-    assert loss(grouped.components[:20]) < 1.5 * loss(single.components[:20])
-    assert loss(grouped.components[:20]) < 0.8 * loss(np.arange(20))
-
-
-def test_axes_product_of_layers_is_covered() -> None:
-    for tied, layers in itertools.product((False, True), (1, 2, 3)):
-        spec = LstmSpec(13, 6, (8,) * (layers - 1) + (6,), tied=tied)
-        declare(spec).check(LstmLanguageModel(spec).arrays())
+    assert bisect_share(evaluate, grid=(0.5,), refinements=2) == 0.25
+    assert asked == [0.5, 0.25, 0.375]
+    assert bisect_share(evaluate, grid=(), refinements=0) is None

@@ -16,7 +16,7 @@ from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpe
 from isslim.compress.pruning import axes
 from isslim.compress.training.shrinking import shrink
 from tests.compress.kinds.language.training.language import noisy_text
-from tests.compress.pruning.test_axes import random_keep
+from tests.compress.pruning.networks.test_axes_of_networks import random_keep
 
 Make = Callable[[LanguageModel], torch.optim.Optimizer]
 

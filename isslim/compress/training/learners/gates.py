@@ -123,10 +123,6 @@ class HardConcreteGates:
             self._quadratic += self.multiplier_rate * distance**2
         self._step += 1
 
-    def open_share(self) -> float:
-        """Expected share of the first network's components that are open."""
-        return float(self._expected().detach())
-
     def extra_parameters(self) -> list[Tensor]:
         """The gates."""
         return list(self._gates.values())

@@ -21,7 +21,7 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.ranking import rank_components
-from tests.compress.pruning.test_ranking import observed_network
+from tests.compress.pruning.networks.test_ranked_networks import observed_network
 
 SPEC = LstmSpec(50, 12, (16, 10))
 

@@ -1,0 +1,1 @@
+"""The algebra of pruning on real networks."""

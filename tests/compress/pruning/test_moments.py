@@ -1,0 +1,110 @@
+"""Sums against numpy on the observations themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from isslim.compress.pruning.moments import (
+    ActivationStatistics,
+    Moments,
+    Sums,
+    add_observations,
+    shortages,
+)
+
+VALUES = np.random.default_rng(0).normal(1.0, 2.0, size=(61, 4)).astype(np.float32)
+
+
+def expect(sums: Sums, values: NDArray[np.float32]) -> None:
+    """That sums are those of some observations."""
+    exact = values.astype(np.float64)
+    assert sums.count == len(values)
+    np.testing.assert_allclose(sums.mean, exact.mean(0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(sums.second, exact.T @ exact / len(values), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(sums.covariance, np.cov(exact.T, bias=True), rtol=1e-5, atol=1e-5)
+    assert sums.total.dtype == sums.outer.dtype == np.float64
+
+
+def test_sums_are_those_of_the_observations_and_can_be_added_and_taken_apart() -> None:
+    one, other = Sums.of(VALUES[:20]), Sums.of(VALUES[20:])
+    expect(one, VALUES[:20])
+    expect(one + other, VALUES)
+    expect((one + other) - one, VALUES[20:])
+
+
+def test_sums_of_many_are_exact() -> None:
+    # In single precision the next number behind 2^24 is two more: a sum of ones would stand still.
+    grown = np.array([[2.0**24]] + [[1.0]] * 9, np.float32)
+    assert Sums.of(grown).total.tolist() == [2.0**24 + 9]
+
+
+@pytest.mark.parametrize(("first", "expected"), [(None, 30), (7, 7), (0, 0), (61, 61)])
+def test_halves_are_samples_of_their_own(first: int | None, expected: int) -> None:
+    moments = Moments.of(VALUES, first)
+    one, other = moments.halves
+    assert (one.count, other.count) == (expected, 61 - expected)
+    for half, values in ((one, VALUES[:expected]), (other, VALUES[expected:])):
+        if len(values) > 1:
+            expect(half, values)
+    expect(moments.whole, VALUES)
+    assert moments.count == 61
+    for name in ("mean", "second", "covariance"):
+        np.testing.assert_array_equal(getattr(moments, name), getattr(moments.whole, name))
+
+
+def test_moments_of_parts_add_up_half_by_half() -> None:
+    added = Moments.of(VALUES[:20], 5) + Moments.of(VALUES[20:], 11)
+    expect(added.whole, VALUES)
+    expect(added.half, np.concatenate([VALUES[:5], VALUES[20:31]]))
+
+
+def test_a_change_reaches_the_whole_and_its_half() -> None:
+    def doubled(sums: Sums) -> Sums:
+        return Sums(sums.count, 2 * sums.total, 4 * sums.outer)
+
+    changed = Moments.of(VALUES, 20).mapped(doubled)
+    expect(changed.whole, 2 * VALUES)
+    expect(changed.half, 2 * VALUES[:20])
+
+
+def test_each_text_goes_whole_into_the_half_that_has_fewer_rows() -> None:
+    first = add_observations(None, VALUES[:10])
+    assert [half.count for half in first.halves] == [10, 0]
+    second = add_observations(first, VALUES[10:16])
+    assert [half.count for half in second.halves] == [10, 6]
+    third = add_observations(second, VALUES[16:20])
+    assert [half.count for half in third.halves] == [10, 10]
+    fourth = add_observations(third, VALUES[20:21])  # of two that have as many, the first
+    assert [half.count for half in fourth.halves] == [11, 10]
+    expect(fourth.whole, VALUES[:21])
+    expect(fourth.half, np.concatenate([VALUES[:10], VALUES[20:21]]))
+
+
+def statistics(**rows: int) -> ActivationStatistics:
+    """So many rows of four inputs at each site."""
+    return ActivationStatistics({name: Moments.of(VALUES[:n]) for name, n in rows.items()}, 100)
+
+
+def test_a_regression_with_few_rows_is_warned_of() -> None:
+    assert shortages(statistics(enough=40, more=61)) == []
+    warning = (
+        "39 rows were observed for the 4 inputs of `a`: what the removed units said is told from "
+        "the others only as far as so few rows allow; 10 rows an input or more are better, so send "
+        "more calibration data"
+    )
+    assert shortages(statistics(b=40, a=39)) == [warning]
+    assert shortages(statistics(b=12, a=1, c=40)) == [
+        warning.replace("39 rows were", "1 row was").replace(
+            "`a`", "`a` (the worst of 2 such places)"
+        )
+    ]
+    assert statistics().frequencies is None
+
+
+def test_the_worst_place_is_where_an_input_has_the_fewest_rows() -> None:
+    wide = np.random.default_rng(0).normal(size=(30, 10)).astype(np.float32)
+    moments = {"narrow": Moments.of(VALUES[:20]), "wide": Moments.of(wide)}
+    (warning,) = shortages(ActivationStatistics(moments, 30))
+    assert warning.startswith("30 rows were observed for the 10 inputs of `wide`")
