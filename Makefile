@@ -1,6 +1,6 @@
 # Everything a newcomer needs: `make demo` and `make test`. The rest is for those who work on the code.
 PYTHON ?= python3
-# PyTorch's wheel index for CPU builds, where the default index would bring a CUDA build (see README, "Set-up").
+# PyTorch's wheel index for CPU builds, where the default index would bring a CUDA build (README).
 TORCH_INDEX ?=
 # Processes that `make test` runs tests in.
 WORKERS ?= 2
@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo serve test check slow mutants clean
+.PHONY: setup demo serve test check slow docs mutants clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,10 @@ check: setup
 
 slow: setup  ## the tests that take minutes
 	$(RUN)/pytest -m slow
+
+docs: setup  ## the pages and pictures that are generated
+	$(RUN)/python -m isslim.settings > docs/configuration.md
+	$(RUN)/python -m benchmarks.ptb.picture
 
 # FILES names modules, such as isslim/compress/pruning/axes.py; all of tests/mutants/table.py without.
 # ARGS: --every 4 (a sample), --survivors (those of the last run), --again.

@@ -2,23 +2,22 @@
 
     >>> from isslim import Client, Recipe
 
-Names are loaded when they are first asked for, so that `import isslim` costs nothing: no torch, no
-ONNX Runtime, no database.
+Names are loaded when they are first asked for, so that `import isslim` is fast: it loads no torch,
+no ONNX Runtime, no database, and not even NumPy.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isslim.client.api import Client
     from isslim.types.recipe import Budget, Recipe
 
-__all__ = ["Budget", "Client", "Recipe", "__version__"]
+    __version__: str
 
-__version__ = version("isslim")
+__all__ = ["Budget", "Client", "Recipe", "__version__"]
 
 _HOMES = {
     "Client": "isslim.client.api",
@@ -28,6 +27,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        # Of the installed package: pyproject.toml is the one place where the version is written.
+        return import_module("importlib.metadata").version("isslim")
     if name not in _HOMES:
         raise AttributeError(f"module 'isslim' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

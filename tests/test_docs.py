@@ -1,0 +1,347 @@
+"""What the README and the documents say is so: links, paths, commands, requests, numbers."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+import typer.main
+from fastapi.testclient import TestClient
+
+import isslim
+from benchmarks.ptb import picture
+from isslim.client.api import Client
+from isslim.client.cli import app
+from isslim.compress.ingest.config import UploadConfig
+from isslim.service.main import create_app
+from isslim.settings.service import ServiceSettings
+from isslim.settings.worker import Evaluation
+from isslim.types.recipe import Budget, Recipe
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+RECORDS = ROOT / "benchmarks" / "records"
+MAX_README_BYTES = 8192
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= MAX_README_BYTES
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def without_code(text: str) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pages
+def test_links_resolve(page: Path) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+        if target.startswith("http"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+@pages
+def test_paths_in_the_text_exist(page: Path) -> None:
+    named = re.findall(r"`((?:isslim|benchmarks|tests|docs|examples)/[\w./-]*)`", page.read_text())
+    generated = ("benchmarks/output",)
+    assert [path for path in named if not (ROOT / path).exists() | path.startswith(generated)] == []
+
+
+def tree() -> set[str]:
+    """Every folder and module that the architecture names, by its whole path."""
+    found, folder = set(), ""
+    section = (DOCS / "architecture.md").read_text().split("## The tree")[1]
+    for line in re.findall(r"^( *)(\S+)  ", section, re.MULTILINE):
+        indent, name = line
+        if not indent:
+            folder = name
+        found.add(folder if not indent else folder + name)
+    return found
+
+
+def test_architecture_names_every_folder_and_module_by_its_path() -> None:
+    files = {
+        path.relative_to(ROOT)
+        for top in ("isslim", "benchmarks", "examples")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    expected = {str(path) for path in files if path.name != "__init__.py"}
+    expected |= {f"{path.parent}/" for path in files}
+    assert tree() - expected == set(), "named and not there"
+    assert expected - tree() == set(), "there and not named"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """A page's blocks of code in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The words of every command on a page: in blocks of shell, and between backticks."""
+    text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+    lines = [line.split("  #")[0].split(" # ")[0] for line in text.splitlines()]
+    inline = re.findall(
+        r"`((?:isslim|make|python -m|curl|[A-Z_]+=\S+ make) [^`]+)`", page.read_text()
+    )
+    for line in [*lines, *inline]:
+        words = shlex.split(line)
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words = words[1:]
+        if words:
+            yield words
+
+
+def of_program(program: str) -> list[Any]:
+    """The commands of one program on all pages, each with its page, as parameters of a test."""
+    return [
+        pytest.param(words[1:], id=f"{page.relative_to(ROOT)}: {' '.join(words)[:80]}")
+        for page in PAGES
+        for words in commands(page)
+        if words[0] == program
+    ]
+
+
+@pytest.mark.parametrize("words", of_program("isslim"))
+def test_isslim_commands_and_options_exist(words: list[str]) -> None:
+    command: Any = typer.main.get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    assert not hasattr(command, "commands") or words == []
+    known = {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    assert [word for word in words if word.startswith("--") and word not in known] == []
+
+
+@pytest.mark.parametrize("words", of_program("make"))
+def test_make_targets_exist(words: list[str]) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {word for word in words if "=" not in word} <= targets
+
+
+@pytest.mark.parametrize("words", of_program("python"))
+def test_modules_that_are_run_exist_and_know_the_options(words: list[str]) -> None:
+    flag, name, *options = words
+    assert flag == "-m"
+    if not name.startswith(("isslim", "benchmarks", "examples")):
+        assert name == "tf2onnx.convert"
+        return
+    file = ROOT.joinpath(*name.split("."))
+    file = file / "__main__.py" if file.is_dir() else file.with_suffix(".py")
+    assert file.exists(), name
+    if name == "isslim.compress":
+        return
+    known = file.read_text() + (ROOT / "benchmarks" / "ptb" / "run.py").read_text()
+    unknown = [each for each in options if each.startswith("--") and f'"{each}"' not in known]
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    "words", [each for each in of_program("python") if each.values[0][1] == "isslim.compress"]
+)
+def test_training_commands_are_parsed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    from isslim.compress.__main__ import main
+
+    if words[3:] == []:  # the name of the command alone
+        words = [*words, "--help"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words[2:], "--help"])
+    assert ended.value.code == 0
+    offered = capsys.readouterr().out
+    assert [each for each in words if each.startswith("--") and each not in offered] == []
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    made = create_app(ServiceSettings(home=tmp_path_factory.mktemp("home")))
+    with TestClient(made, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def paths(service: TestClient) -> dict[str, Any]:
+    found: dict[str, Any] = service.get("/openapi.json").json()
+    return found
+
+
+def values_of(words: list[str], flag: str) -> list[str]:
+    """What follows a flag, each time."""
+    return [value for name, value in pairwise(words) if name == flag]
+
+
+@pytest.mark.parametrize("words", of_program("curl"))
+def test_requests_are_what_the_service_takes(
+    words: list[str], service: TestClient, paths: dict[str, Any]
+) -> None:
+    path = next(word for word in words if word.startswith("localhost:8000")).split("8000")[1]
+    forms = dict(value.split("=", 1) for value in values_of(words, "-F"))
+    if forms:
+        body = paths["paths"][path]["post"]["requestBody"]["content"]["multipart/form-data"]
+        known = paths["components"]["schemas"][body["schema"]["$ref"].split("/")[-1]]["properties"]
+        assert forms.keys() <= known.keys()
+        Recipe.model_validate_json(forms.get("options", "{}"))
+        return
+    for content in values_of(words, "-d"):
+        # The request is understood: there is no such model, which is found out after all checks.
+        answer = service.post(path, json=json.loads(content))
+        assert (answer.status_code, answer.json()["type"]) == (404, "not-found")
+        return
+    answer = service.get(path.replace("<id>", "0" * 16))
+    assert (answer.status_code, answer.json()["type"]) == (404, "not-found")
+
+
+def test_every_endpoint_is_on_its_page(paths: dict[str, Any]) -> None:
+    table = (DOCS / "http.md").read_text().split("## Endpoints")[1]
+    named = set(re.findall(r"^\| `([A-Z]+ /\S+)` \|", table, re.MULTILINE))
+    assert named == {
+        f"{method.upper()} {path}" for path, methods in paths["paths"].items() for method in methods
+    }
+
+
+def python_blocks() -> list[Any]:
+    return [
+        pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(blocks(page, "python"))
+    ]
+
+
+@pytest.mark.parametrize("block", python_blocks())
+def test_python_examples_use_what_there_is(block: str) -> None:
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and node.module == "isslim":
+            for alias in node.names:
+                assert hasattr(isslim, alias.name)
+        if not isinstance(node, ast.Call):
+            continue
+        arguments = [None] * len(node.args)
+        named = {str(each.arg): None for each in node.keywords}
+        if ast.unparse(node.func) in ("Recipe", "Budget"):
+            known = {"Recipe": Recipe, "Budget": Budget}[ast.unparse(node.func)].model_fields
+            assert named.keys() <= known.keys()
+        if isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "client":
+            inspect.signature(getattr(Client, node.func.attr)).bind(None, *arguments, **named)
+
+
+def test_an_evaluation_is_configured_as_the_models_page_says() -> None:
+    (found,) = re.findall(r"ISS_EVALUATIONS='(.*?)'", (DOCS / "models.md").read_text())
+    for each in json.loads(found).values():
+        Evaluation.model_validate(each)
+
+
+def test_models_page_has_every_key_of_the_config() -> None:
+    text = (DOCS / "models.md").read_text()
+    keys = [json.loads(each) for each in re.findall(r"^\| `(\{.*?\})` \|", text, re.MULTILINE)]
+    for each in keys:
+        UploadConfig.model_validate(each)
+    assert {name for each in keys for name in each} == UploadConfig.model_fields.keys()
+
+
+def test_models_page_has_every_limit_of_a_budget() -> None:
+    text = (DOCS / "models.md").read_text().split("## The budget")[1]
+    named = re.findall(r"^\| `--[\w-]+ \S+` \| `(\w+)` \|", text, re.MULTILINE)
+    assert {*named, "confident"} == Budget.model_fields.keys()
+
+
+def test_decisions_have_their_four_parts_and_stand_in_the_list() -> None:
+    listed = (DOCS / "decisions" / "README.md").read_text()
+    for page in sorted((DOCS / "decisions").glob("2*.md")):
+        lines = page.read_text().splitlines()
+        assert lines[0].startswith("# ")
+        assert lines[2].startswith(f"Date: {page.name[:10]}")
+        headings = [line for line in lines if line.startswith("## ")]
+        assert headings == ["## Decision", "## Why", "## Rejected"]
+        assert f"| {page.name[:10]} | [{lines[0][2:]}]({page.name}) |" in listed
+
+
+def runs() -> dict[str, list[dict[str, Any]]]:
+    """The records of the Penn Treebank by the name of their configuration."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((RECORDS / "ptb").glob("*.json")):
+        record = json.loads(path.read_text())
+        found.setdefault(record["name"], []).append(record)
+    return found
+
+
+def row(page: Path, start: str) -> list[str]:
+    """The cells of the one row of a page's tables that begins so."""
+    lines = [line for line in page.read_text().splitlines() if line.startswith(f"| {start}")]
+    assert len(lines) == 1, start
+    return [cell.strip() for cell in lines[0].strip("|").split("|")]
+
+
+@pytest.mark.parametrize("name", sorted(runs()))
+def test_penn_treebank_is_as_its_records_say(name: str) -> None:
+    records, original = runs()[name], runs()["medium"][0]
+    values = [record["test_perplexity"] for record in records]
+    perplexity = f"{mean(values):.2f}"
+    if len(values) > 1:
+        perplexity += f" ({min(values):.2f} to {max(values):.2f})"
+    cells = row(DOCS / "benchmarks.md", f"`{name}`")
+    if len(cells) == 3:  # a control, of the sizes of `medium-cut`
+        assert cells[2] == perplexity
+        assert records[0]["sizes"] == runs()["medium-cut"][0]["sizes"]
+        return
+    work = records[0]["mult_adds"]
+    less = "" if name == "medium" else f"{original['mult_adds'] / work:.2f}x"
+    sizes = ", ".join(map(str, records[0]["sizes"].values()))
+    assert cells[1:] == [sizes, perplexity, f"{work:,}", less]
+
+
+def test_readme_has_the_numbers_of_the_records() -> None:
+    original, small = runs()["medium"][0], runs()["medium-cut-bolder"][0]
+    before, after = (f"{each['test_perplexity']:.2f}" for each in (original, small))
+    work = [each["mult_adds"] / 1e6 for each in (original, small)]
+    units = [", ".join(map(str, each["units"])) for each in (original, small)]
+    cells = row(ROOT / "README.md", "original -> compressed")
+    less = f"{work[0]:.1f} M -> {work[1]:.1f} M ({work[0] / work[1]:.1f}x fewer)"
+    assert cells[1:4] == [" -> ".join(units), f"{before} -> {after}", less]
+    result = row(ROOT / "README.md", "LSTM, 2 x 650, Penn Treebank")[2]
+    fewer = f"{work[0] / work[1]:.2f}x fewer multiply-adds"
+    assert result == f"{fewer}, test perplexity {before} -> {after}"
+
+
+def test_int8_forms_are_as_their_record_says() -> None:
+    record = json.loads((RECORDS / "int8_forms.json").read_text())
+    for found in record["rows"]:
+        cells = row(DOCS / "benchmarks.md", f"`{found['model']}` ")
+        assert cells[1:5] == [f"{100 * rise:+.2f}" for rise in found["rises"]]
+        assert cells[5] == "ABCD"[record["forms"].index(found["chosen"])]
+
+
+def test_picture_of_the_readme_is_drawn_from_the_records(tmp_path: Path) -> None:
+    picture.plot(RECORDS / "ptb", tmp_path / "again.svg")
+    drawn = (ROOT / picture.OUT).read_bytes()
+    assert (tmp_path / "again.svg").read_bytes() == drawn, "`make docs` draws it again"
+
+
+def test_every_benchmark_says_its_command_and_is_on_the_page() -> None:
+    page = (DOCS / "benchmarks.md").read_text() + (ROOT / "README.md").read_text()
+    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
+        text = path.read_text()
+        if '__name__ == "__main__"' not in text:
+            continue
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        assert f"python -m {name}" in str(ast.get_docstring(ast.parse(text)))
+        assert f"python -m {name}" in page

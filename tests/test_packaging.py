@@ -1,0 +1,212 @@
+"""What is installed: the wheel, its extras, the images, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import isslim
+
+ROOT = Path(__file__).parent.parent
+CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+"""The environment of processes that see nothing but what is installed for them."""
+HEAVY = {"numpy", "torch", "onnx", "onnxruntime", "pydantic", "httpx", "dbos", "fastapi"}
+SERVER_SIDE = {
+    "dbos",
+    "fastapi",
+    "obstore",
+    "onnx",
+    "onnxruntime",
+    "psycopg",
+    "sqlalchemy",
+    "torch",
+    "uvicorn",
+}
+
+
+def loaded_by(statement: str, folder: Path) -> set[str]:
+    """The top-level modules that a statement loads, in a process of its own."""
+    code = f"import json, sys\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return {name.partition(".")[0] for name in json.loads(ran.stdout)}
+
+
+def test_importing_the_package_loads_nothing_heavy(tmp_path: Path) -> None:
+    assert loaded_by("import isslim", tmp_path) & HEAVY == set()
+
+
+def test_client_loads_no_server_side_library(tmp_path: Path) -> None:
+    loaded = loaded_by("from isslim import Client, Recipe, Budget", tmp_path)
+    assert "httpx" in loaded
+    assert loaded & SERVER_SIDE == set()
+
+
+def test_public_names_are_there_and_others_are_not() -> None:
+    assert all(getattr(isslim, name) is not None for name in isslim.__all__)
+    assert set(isslim.__all__) <= set(dir(isslim))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = isslim.nothing
+
+
+def test_version_is_written_in_one_place() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert isslim.__version__ == version
+    written = re.compile(rf"[\"']{re.escape(version)}[\"']")
+    repeated = [
+        path for path in (ROOT / "isslim").rglob("*.py") if written.search(path.read_text())
+    ]
+    assert repeated == []
+
+
+Image = set[Path]
+"""The files below `isslim/` that an image holds."""
+
+
+def images() -> dict[str, Image]:
+    """The stages of the Dockerfile, each with the files that it and the stages below it copy."""
+    found: dict[str, Image] = {}
+    stage = ""
+    for line in (ROOT / "Dockerfile").read_text().splitlines():
+        if begins := re.match(r"FROM (\S+) AS (\S+)", line):
+            stage = begins[2]
+            found[stage] = set(found.get(begins[1], set()))
+        if copies := re.match(r"COPY (isslim/.*) (isslim/\S*)$", line):
+            for source in copies[1].split():
+                path = ROOT / source
+                assert path.exists(), line
+                found[stage] |= set(path.rglob("*")) if path.is_dir() else {path}
+    return found
+
+
+def modules_imported_by(path: Path) -> set[str]:
+    """The modules of this package that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("isslim."):
+            found.add(str(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {each.name for each in node.names if each.name.startswith("isslim.")}
+    return found
+
+
+@pytest.mark.parametrize("image", ["service", "worker"])
+def test_image_holds_every_module_that_its_modules_import(image: str) -> None:
+    files = images()[image]
+    missing = set()
+    for path in files:
+        # The package's own door imports lazily: what is not there is not asked for.
+        if path.suffix != ".py" or path == ROOT / "isslim" / "__init__.py":
+            continue
+        for module in modules_imported_by(path):
+            file = ROOT.joinpath(*module.split("."))
+            target = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+            if target not in files:
+                missing.add(f"{path.relative_to(ROOT)} imports {module}")
+    assert missing == set()
+
+
+def test_images_hold_no_folder_that_they_do_not_need() -> None:
+    inside = {
+        image: {path.relative_to(ROOT / "isslim").parts[0] for path in files} - {"py.typed"}
+        for image, files in images().items()
+    }
+    assert not inside["service"] & {"compress", "client", "card"}
+    assert not inside["worker"] & {"service", "client"}
+    assert ROOT / "isslim" / "py.typed" in images()["base"]
+
+
+def test_service_image_installs_no_torch_or_onnx() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    brought = {*project["dependencies"], *extras["service"], *extras["store"]}
+    assert not brought & {"torch", "onnx", "safetensors", "matplotlib"}
+
+
+def source_tree(folder: Path) -> Path:
+    """A copy of what a build reads, so that it leaves nothing behind in the working tree."""
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder / name)
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "isslim", folder / "isslim", ignore=ignored)
+    for name in ("store", "client"):
+        (folder / f"{name}.py").write_text("raise ImportError('a module of the user')\n")
+    return folder
+
+
+def ran(*command: str | Path, folder: Path | None = None) -> str:
+    """What a command prints that sees no package but those installed for it."""
+    result = subprocess.run(command, cwd=folder, env=CLEAN, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh virtual environment's interpreter; skips where pip reaches no index."""
+    folder = tmp_path_factory.mktemp("environment")
+    ran(sys.executable, "-m", "venv", folder)
+    made = folder / "bin" / "python"
+    try:
+        ran(made, "-m", "pip", "install", "-q", "setuptools>=77")
+    except AssertionError as error:
+        pytest.skip(f"no package index can be reached: {str(error).strip()[-200:]}")
+    return made
+
+
+@pytest.fixture(scope="module")
+def wheel(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = source_tree(tmp_path_factory.mktemp("source"))
+    out = tree / "out"
+    options = ("-q", "--no-deps", "--no-build-isolation", "-w", out)
+    ran(python, "-m", "pip", "wheel", *options, tree)
+    (found,) = out.glob("*.whl")
+    return found
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_package_alone(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    version = isslim.__version__
+    assert {name.split("/")[0] for name in names} == {"isslim", f"isslim-{version}.dist-info"}
+    assert {"isslim/py.typed", f"isslim-{version}.dist-info/licenses/LICENSE"} <= set(names)
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "isslim").rglob("*.py")}
+    assert modules == {name for name in names if name.endswith(".py")}
+
+
+@pytest.mark.slow
+def test_source_archive_holds_licence_and_marker(python: Path, wheel: Path) -> None:
+    tree = wheel.parent.parent
+    code = "from setuptools import build_meta; print(build_meta.build_sdist('out'))"
+    ran(python, "-c", code, folder=tree)
+    (archive,) = (tree / "out").glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"LICENSE", "README.md", "isslim/py.typed", "isslim/__init__.py"} <= names
+
+
+@pytest.mark.slow
+def test_installed_client_is_alone_and_clashes_with_no_module_of_the_user(
+    python: Path, wheel: Path, tmp_path: Path
+) -> None:
+    ran(python, "-m", "pip", "install", "-q", f"{wheel}[client]")
+    find = "from importlib.util import find_spec"
+    found = ran(python, "-c", f"{find}; print([n for n in {sorted(SERVER_SIDE)} if find_spec(n)])")
+    assert found == "[]"
+    for name in ("store", "client", "service", "compress", "runtime"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('a module of the user')\n")
+    code = "from isslim import Client, Recipe\nwith Client('http://127.0.0.1:1'): print('works')"
+    assert ran(python, "-c", code, folder=tmp_path) == "works"
+    assert "compress" in ran(python.with_name("isslim"), "--help", folder=tmp_path)
