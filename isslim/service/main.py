@@ -25,6 +25,7 @@ from isslim.service.routes import (
     sweeps,
 )
 from isslim.settings.service import ServiceSettings
+from isslim.types.kinds.plugins import RUNTIME, SERVICE, load_plugins, plugin_module
 
 UPLOAD_ROOM_BYTES = 1 << 20
 """Room for the form around an upload."""
@@ -37,6 +38,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         settings: from the environment when not given.
     """
     chosen = settings or ServiceSettings()
+    load_plugins(chosen.kinds, RUNTIME)
     context = AppContext.build(chosen)
 
     @asynccontextmanager
@@ -65,6 +67,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         health,
     ):  # matched in this order: the busiest first
         app.include_router(module.router)
+    for package in chosen.kinds:
+        app.include_router(plugin_module(package, SERVICE).router)
     app.add_middleware(
         BodyLimit,
         limit=chosen.body_limit_bytes,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from isslim.types.kinds.plugins import check_plugins
 from isslim.types.units import Bytes, OptionalUrl, Seconds, Unit
 
 PREFIX = "ISS_"
@@ -37,6 +38,12 @@ class StoreSettings(BaseSettings):
     database_wait_seconds: Seconds = Field(
         default=30.0,
         description="how long a statement waits while another process has SQLite's lock",
+    )
+
+    kinds: Annotated[list[str], AfterValidator(check_plugins), Unit("JSON list")] = Field(
+        default=[],
+        description="packages that bring kinds of models beside the product's own, such as "
+        '`["row_classifier"]`; they have to be importable (`docs/adding-a-kind.md`)',
     )
 
     @property

@@ -125,7 +125,10 @@ def resolve_budget(task: Task, budget: Budget) -> Budget:
         return kind.default_budget.model_copy(update={"confident": budget.confident})
     if len(limits) > 1:
         raise ValueError(f"the budget names {len(limits)} limits ({', '.join(limits)}); name one")
-    (name,) = limits
+    ((name, value),) = limits.items()
+    if name == "loss":
+        named = {kind.quality_limit: value, "confident": budget.confident}
+        return Budget.model_validate(named)
     if budget.quality is not None and name != kind.quality_limit:
         raise ValueError(
             f"a budget of `{name}` says nothing of a {task}; name `{kind.quality_limit}`, "

@@ -46,6 +46,14 @@ class Budget(StrictModel):
         description="of a graph: largest allowed loss in `Recipe.metric`",
         examples=[0.02],
     )
+    loss: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        exclude_if=lambda value: value is None,  # a request without it has the id it always had
+        description="of any kind: largest allowed loss in its own metric, as it counts it",
+        examples=[0.02],
+    )
     size_ratio: float | None = Field(
         default=None,
         gt=0,

@@ -34,6 +34,7 @@ from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest
+from isslim.types.kinds.plugins import COMPRESSION, load_plugins
 from isslim.types.problem import Problem
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) ->
     def report(stage: str, progress: float, message: str) -> None:
         _send({"stage": stage, "progress": progress, "message": message})
 
+    load_plugins(settings.kinds, COMPRESSION)
     files, bundles = _files(request, folder, settings), BundleStore(settings)
     return run(request, files, folder, report, bundles, settings.evaluations, _send_inspection)
 
@@ -92,6 +94,7 @@ def _inspect(request: CompressionRequest, folder: Path, settings: WorkerSettings
     from isslim.compress.ingest.limits import memory_for
     from isslim.compress.inspection.inspect import begin
 
+    load_plugins(settings.kinds, COMPRESSION)
     allowed = settings.inspection_memory_bytes + 8 * sum(
         upload.size_bytes for upload in request.uploads
     )

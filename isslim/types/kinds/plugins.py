@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 DESCRIPTION, RUNTIME, SERVICE, COMPRESSION = "description", "runtime", "service", "compression"
@@ -20,6 +21,22 @@ DESCRIPTION, RUNTIME, SERVICE, COMPRESSION = "description", "runtime", "service"
 
 class BadPlugin(ImportError):
     """A package that `ISS_KINDS` names cannot be used."""
+
+
+def check_plugins(packages: list[str]) -> list[str]:
+    """The packages, if each has a description; nothing of a plug-in's is run but its packages.
+
+    Raises:
+        ValueError: naming the first that has none, or cannot be imported.
+    """
+    for package in packages:
+        try:
+            there = find_spec(f"{package}.{DESCRIPTION}")
+        except ImportError as error:
+            raise ValueError(f"'{package}' cannot be imported: {error}") from error
+        if there is None:
+            raise ValueError(f"'{package}' has no module '{DESCRIPTION}'")
+    return packages
 
 
 def load_plugins(packages: Sequence[str], *modules: str) -> None:
