@@ -23,7 +23,7 @@ from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.gates import Gate, reset_gate
 from isslim.compress.onnx.model.recurrent import H0, LENGTHS, B, R, W, X
 from isslim.compress.onnx.model.split_model import SplitModel, graphs, merge_constants, nodes
-from isslim.compress.onnx.rewrite.named_arrays import Meaning
+from isslim.compress.onnx.rewrite.named_arrays import LayerSite, Meaning
 from isslim.compress.onnx.trace.edits import Product, key
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.types import Layer
@@ -50,6 +50,7 @@ class LayerView:
     """What a layer's sites read.
 
     Attributes:
+        site: which of the layer's sites it is.
         inputs: X (T, B, I).
         outputs: Y (T, D, B, H).
         initial: H0 (D, B, H), if it is given.
@@ -60,6 +61,7 @@ class LayerView:
             and its output of the step before.
     """
 
+    site: LayerSite
     inputs: Tensor
     outputs: Tensor
     initial: Tensor | None
@@ -71,7 +73,13 @@ class LayerView:
 
 @dataclass(frozen=True)
 class MatrixView:
-    """What a matrix reads: the entries of dimension `features` (from the end) of a tensor, for each of the others."""
+    """What a matrix reads.
+
+    Attributes:
+        tensor: what it reads of.
+        features: the dimension, counted from the end, whose entries are read, once for each index
+            of the others.
+    """
 
     tensor: Tensor
     features: int
@@ -102,16 +110,11 @@ class Observer:
             for layer in layers:
                 self._show_layer(name, layer)
         for name, products in meaning.products.items():
-            self.sites[name] = [
-                view for product in products if (view := self._show_product(product))
-            ]
-        wanted = {site.name for site in meaning.declaration.sites}
-        self.sites = {name: views for name, views in self.sites.items() if name in wanted}
-        self._joint = {site.name: len(site.readers) > 1 for site in meaning.declaration.sites}
-        self._widths = {
-            site.name: sum(part.size for part in meaning.declaration.parts(site))
-            for site in meaning.declaration.sites
-        }
+            self.sites[name] = [*filter(None, map(self._show_product, products))]
+        self._widths: dict[str, int] = {}
+        for site in meaning.declaration.sites:
+            self._widths[site.name] = sum(part.size for part in meaning.declaration.parts(site))
+        self.sites = {name: views for name, views in self.sites.items() if name in self._widths}
         self.outputs = [tensor.output for tensor in self._shown.values()]
         self.model = merge_constants(self._parts)
 
@@ -130,91 +133,37 @@ class Observer:
             parts = [np.zeros((0, self._widths[name]), np.float32)]
             for each in views:
                 if isinstance(each, LayerView):
-                    parts += self._layer_rows(name, each, fetched)
+                    parts += _layer_rows(each, fetched)
                 elif fetched[each.tensor.output].size:
                     parts.append(_matrix_rows(each, fetched))
             found[name] = np.concatenate(parts)
         return found
 
-    def _layer_rows(
-        self, name: str, seen: LayerView, fetched: Mapping[str, NDArray[np.generic]]
-    ) -> list[Rows]:
-        if not fetched[seen.outputs.output].size:  # it lies in a branch that did not run
-            return []
-        tensors = (seen.inputs, seen.outputs, seen.initial, seen.lengths)
-        runs = [_runs(tensor, fetched) if tensor else [None] for tensor in tensors]
-        count = max(map(len, runs))
-        found = []
-        for run in range(count):
-            # What lies outside a body is the same in all of its runs.
-            inputs, outputs, initial, lengths = (each[run * len(each) // count] for each in runs)
-            if inputs is not None and outputs is not None:
-                found.append(
-                    self._one_run(name, seen, inputs, outputs[:, seen.direction], initial, lengths)
-                )
-        return found
-
-    def _one_run(
-        self,
-        name: str,
-        seen: LayerView,
-        inputs: NDArray[np.generic],
-        outputs: NDArray[np.generic],
-        initial: NDArray[np.generic] | None,
-        lengths: NDArray[np.generic] | None,
-    ) -> Rows:
-        steps, batch = inputs.shape[:2]
-        first = np.zeros_like(outputs[:1]) if initial is None else initial[seen.direction][None]
-        real = np.ones((steps, batch), bool)
-        if lengths is not None:
-            real = np.arange(steps)[:, None] < lengths[None].astype(np.int64)
-        if seen.backward:
-            before = np.concatenate([outputs[1:], first]) if steps else outputs
-            if lengths is not None:
-                last = (np.maximum(lengths.astype(np.int64) - 1, 0), np.arange(batch))
-                before[last] = np.broadcast_to(first[0], (batch, first.shape[-1]))
-        else:
-            before = np.concatenate([first, outputs[:-1]]) if steps else outputs
-        if name.endswith(".input") and not self._joint[name]:
-            both = inputs
-        elif name.endswith(".recurrent") and not self._joint[name]:
-            both = before
-        elif name.endswith(".candidate") and seen.reset is not None:
-            given = before[real].astype(np.float32)
-            return seen.reset(inputs[real].astype(np.float32), given) * given
-        else:
-            both = np.concatenate([inputs, before], axis=-1)
-        return both[real].astype(np.float32)
-
     def _show_layer(self, name: str, layer: Layer) -> None:
+        """Hands out what a layer reads and gives, and notes the views of its sites."""
         seen = layer.recurrent
         node = self._find(key(seen.node))
         kind = int(helper.np_dtype_to_tensor_dtype(self._parts.constants[seen.given(W)].dtype))
-        if not node.output[0]:
+        if not node.output[0]:  # only states are read: Y is asked for now
             home = self._homes[key(node)]
             node.output[0] = self._parts.fresh(f"{seen.name}.steps")
             self._homes[node.output[0]] = home
         inputs, outputs = self._show(node.input[X], kind, 3), self._show(node.output[0], kind, 4)
         initial = self._show(seen.given(H0), kind, 3) if seen.given(H0) else None
-        lengths = (
-            self._show(seen.given(LENGTHS), TensorProto.INT32, 1) if seen.given(LENGTHS) else None
-        )
+        lengths = None
+        if seen.given(LENGTHS):
+            lengths = self._show(seen.given(LENGTHS), TensorProto.INT32, 1)
+        names = {at: seen.given(at) for at in (W, R, B) if seen.given(at)}
+        weights = {at: self._parts.constants[each] for at, each in names.items()}
         for index, direction in enumerate(seen.directions):
-            given = {
-                at: self._parts.constants[seen.given(at)] for at in (W, R, B) if seen.given(at)
-            }
-            reset = reset_gate(seen, index, given) if seen.reset_first else None
-            suffixes = (
-                ("",)
-                if seen.joint
-                else (".input", ".recurrent", *([".candidate"] if reset else []))
-            )
-            for suffix in suffixes:
-                views = self.sites.setdefault(f"{name}.{direction}{suffix}", [])
+            reset = reset_gate(seen, index, weights) if seen.reset_first else None
+            for site in LayerSite.all_of(seen):
+                views = self.sites.setdefault(site.of(f"{name}.{direction}"), [])
+                # A layer of which something cannot be shown is not shown at all.
                 if inputs and outputs and bool(initial) == bool(seen.given(H0)):
                     backward = direction == "backward"
                     views.append(
-                        LayerView(inputs, outputs, initial, lengths, index, backward, reset)
+                        LayerView(site, inputs, outputs, initial, lengths, index, backward, reset)
                     )
 
     def _show_product(self, product: Product) -> MatrixView | None:
@@ -232,13 +181,23 @@ class Observer:
         )
 
     def _show(self, name: str, kind: int, rank: int) -> Tensor | None:
-        """Hands a tensor out of the graph that it is made in, up to the outermost; None where that cannot be."""
+        """Hands a tensor out of the graph that it is made in, up to the outermost.
+
+        Args:
+            name: of the tensor.
+            kind: its type.
+            rank: its number of dimensions.
+
+        Returns:
+            None where it cannot be handed out: in a branch inside a body.
+        """
         if name in self._shown:
             return self._shown[name]
         top, shown = self._parts.structure.graph, name
         graph = self._homes.get(name, top)
         around = self._around(graph)
         bodies = [node.op_type != "If" for _, node in around]
+        # A body stacks what its runs give, and nothing cannot be stacked with something.
         if True in bodies and False in bodies[: bodies.index(True)]:
             return None
         for outer, node in around:
@@ -275,6 +234,86 @@ class Observer:
         _give(branch, empty, self._parts.fresh(f"{name}.nothing"), kind)
 
 
+def _layer_rows(seen: LayerView, fetched: Mapping[str, NDArray[np.generic]]) -> list[Rows]:
+    """What one site of a layer read in one run of the graph: an array for each run of a body."""
+    if not fetched[seen.outputs.output].size:  # it lies in a branch that did not run
+        return []
+    tensors = (seen.inputs, seen.outputs, seen.initial, seen.lengths)
+    runs = [_runs(tensor, fetched) if tensor else [None] for tensor in tensors]
+    count = max(map(len, runs))
+    found = []
+    for run in range(count):
+        # What lies outside a body is the same in all of its runs.
+        inputs, outputs, initial, lengths = (each[run * len(each) // count] for each in runs)
+        if inputs is not None and outputs is not None:
+            own = outputs[:, seen.direction]  # (T, B, H)
+            first = np.zeros_like(own[:1])
+            if initial is not None:
+                first = initial[seen.direction][None]
+            found.append(_rows_of_run(seen, inputs, own, first, lengths))
+    return found
+
+
+def _rows_of_run(
+    seen: LayerView,
+    inputs: NDArray[np.generic],
+    outputs: NDArray[np.generic],
+    first: NDArray[np.generic],
+    lengths: NDArray[np.generic] | None,
+) -> Rows:
+    """What a site read at every real step.
+
+    Args:
+        seen: the site.
+        inputs: X (T, B, I).
+        outputs: Y of the direction (T, B, H).
+        first: its initial state (1, B, H).
+        lengths: of the sequences (B,), if they are given.
+
+    Returns:
+        (N, I), (N, H) or (N, I + H), by the site's kind.
+    """
+    steps, batch = inputs.shape[:2]
+    ends = np.full(batch, steps) if lengths is None else lengths.astype(np.int64)
+    real = np.arange(steps)[:, None] < ends  # (T, B)
+    before = _step_before(outputs, first, ends, backward=seen.backward)[real].astype(np.float32)
+    read = inputs[real].astype(np.float32)
+    if seen.site is LayerSite.INPUT:
+        return read
+    if seen.site is LayerSite.RECURRENT:
+        return before
+    if seen.reset is not None:  # LayerSite.CANDIDATE
+        return seen.reset(read, before) * before
+    return np.concatenate([read, before], axis=-1)
+
+
+def _step_before(
+    outputs: NDArray[np.generic],
+    first: NDArray[np.generic],
+    ends: NDArray[np.int64],
+    *,
+    backward: bool,
+) -> NDArray[np.generic]:
+    """The state that a layer came with to every step (T, B, H).
+
+    Args:
+        outputs: its states after every step (T, B, H).
+        first: its initial state (1, B, H).
+        ends: lengths of the sequences (B,).
+        backward: whether it runs from the last step to the first.
+    """
+    if not len(outputs):
+        return outputs
+    if not backward:
+        return np.concatenate([first, outputs[:-1]])
+    before = np.concatenate([outputs[1:], first])
+    # A backward layer begins at each sequence's own last step, not behind the padding.
+    batch = len(ends)
+    begins = (np.maximum(ends - 1, 0), np.arange(batch))
+    before[begins] = np.broadcast_to(first[0], (batch, first.shape[-1]))
+    return before
+
+
 def _give(graph: GraphProto, name: str, new: str, kind: int) -> None:
     """Makes a value a graph's output under another name."""
     graph.node.append(helper.make_node("Identity", [name], [new]))
@@ -290,5 +329,6 @@ def _runs(
 
 
 def _matrix_rows(seen: MatrixView, fetched: Mapping[str, NDArray[np.generic]]) -> Rows:
+    """What a matrix read in one run of the graph (N, features)."""
     value = np.moveaxis(fetched[seen.tensor.output], seen.features, -1)
     return value.reshape(-1, value.shape[-1]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The reference that a smaller graph must equal: the original graph with the removed units held at zero.
+"""The reference that a smaller graph must equal: the original with the removed units at zero.
 
 It is built without the surgery: nothing becomes smaller, no size is rewritten. The rows of a
 removed unit in W, R, B and P are zero, so that it stays at zero from a zero state; where an initial
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, ModelProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Blocks
@@ -19,7 +19,6 @@ from isslim.compress.onnx.model.recurrent import C0, H0, B, P, R, Recurrent, W, 
 from isslim.compress.onnx.model.split_model import (
     Constant,
     SplitModel,
-    given,
     inner_first,
     merge_constants,
     nodes,
@@ -74,58 +73,78 @@ class _Masker:
         return removed
 
     def along(self, blocks: Blocks, *, nonzero_only: bool) -> NDArray[np.bool_]:
-        """The removed positions of a dimension; `nonzero_only`: of those that are not zero by themselves."""
-        return np.concatenate(
-            [
-                self.gone(
-                    None if nonzero_only and block.zero_preserving else block.axis, block.size
-                )
-                for block in blocks
-            ]
-        )
+        """The removed positions of a dimension.
+
+        Args:
+            blocks: of the dimension.
+            nonzero_only: leave out those that are zero by themselves, since nothing between the
+                layer and here makes another number of zero.
+        """
+        masks = []
+        for block in blocks:
+            zero_anyway = nonzero_only and block.zero_preserving
+            masks.append(self.gone(None if zero_anyway else block.axis, block.size))
+        return np.concatenate(masks)
 
     def layer(self, seen: Recurrent, layer: Layer) -> None:
-        """Rows of a layer's constants, and columns where what it reads is not silent."""
+        """Rows of a layer's constants, and columns where what it reads is not zero by itself.
+
+        Args:
+            seen: the layer in the graph that is changed.
+            layer: the same in the trace.
+        """
         for index in (W, R, B, P):
             name = seen.given(index)
             if not name:
                 continue
             value = np.array(self._parts.constants[name])
             for position, axis in enumerate(layer.axes):
-                rows = value[position].reshape(
-                    -1, seen.units, *value.shape[2:]
-                )  # (gates, H, ...), a view
+                # (gates, H, ...), a view: what is set in it is set in `value`.
+                rows = value[position].reshape(-1, seen.units, *value.shape[2:])
                 rows[:, self.gone(axis, seen.units)] = 0
                 if index == W:
                     value[position][:, self.along(layer.inputs, nonzero_only=True)] = 0
             self._parts.constants[name] = value
 
     def constant(self, use: Use) -> None:
-        """Entries of a constant at removed components; of a matrix, what it gives, and what it reads if that is loud."""
+        """Entries of a constant at removed components; columns of a matrix only if they need it."""
         value: Constant = np.array(self._parts.constants[use.name])
         reads = self._reads.get((use.node, use.index))
         for position, blocks in enumerate(use.dims):
+            # A divisor stays: what it divides is zero, and zero by zero would be no number.
             if blocks is not None and use.rest == 0:
                 removed = self.along(blocks, nonzero_only=position == reads)
                 value[(slice(None),) * position + (removed,)] = 0
         self._parts.constants[use.name] = value
 
     def initial_states(self, graph: GraphProto, layers: dict[str, Layer]) -> None:
-        """Multiplies given initial states with zero at removed units."""
+        """Multiplies given initial states with zero at removed units.
+
+        Args:
+            graph: is changed in place, nested graphs are not.
+            layers: those of the trace, by name.
+        """
         order = []
         for node in graph.node:
             seen = view(node)
-            layer = layers.get(seen.name) if seen else None
-            if seen is not None and layer is not None:
-                mask = ~np.stack([self.gone(axis, seen.units) for axis in layer.axes])  # (D, H)
-                shape = mask[None] if get_int(node, "layout", 0) else mask[:, None]
-                for index in (H0, C0):
-                    name = given(node, index)
-                    if name and not mask.all():
-                        new, factor = f"{seen.name}.silenced.{index}", f"{seen.name}.silence"
-                        kind = self._parts.constants[seen.given(W)].dtype
-                        self._parts.constants[factor] = shape.astype(kind)
-                        order.append(helper.make_node("Mul", [name, factor], [new]))
-                        set_input(node, index, new)
+            if seen is not None and seen.name in layers:
+                order += self._masked_states(seen, layers[seen.name])
             order.append(node)
-        refill(graph.node, list(order))
+        refill(graph.node, order)
+
+    def _masked_states(self, seen: Recurrent, layer: Layer) -> list[NodeProto]:
+        """The products with zeros and ones that one layer's initial states need."""
+        kept = ~np.stack([self.gone(axis, seen.units) for axis in layer.axes])  # (D, H)
+        states = [index for index in (H0, C0) if seen.given(index)]
+        if kept.all() or not states:
+            return []
+        # States are (D, B, H), or (B, D, H) where the layer's tensors begin with the batch.
+        factors = kept[None] if get_int(seen.node, "layout", 0) else kept[:, None]
+        factor = f"{seen.name}.silence"
+        self._parts.constants[factor] = factors.astype(self._parts.constants[seen.given(W)].dtype)
+        products = []
+        for index in states:
+            masked = f"{seen.name}.silenced.{index}"
+            products.append(helper.make_node("Mul", [seen.given(index), factor], [masked]))
+            set_input(seen.node, index, masked)
+        return products

@@ -65,7 +65,7 @@ class GraphNetwork:
         """Understands a graph.
 
         Args:
-            model: as `reading.read_graph` gives it; it stays as it is.
+            model: as `onnx_reader.read_graph` gives it; it stays as it is.
         """
         source = split_constants(model)
         trace = infer(normal_form(source))
@@ -73,7 +73,7 @@ class GraphNetwork:
         return cls(source, trace, meaning, arrays)
 
     def arrays(self) -> dict[str, Array]:
-        """What axes that may shrink touch, in canonical form (copies); see `declaring`."""
+        """What axes that may shrink touch, in canonical form (copies); see `named_arrays`."""
         return {name: value.copy() for name, value in self._arrays.items()}
 
     def declaration(self) -> NetworkAxes:
@@ -85,41 +85,43 @@ class GraphNetwork:
         return type(self)(self.source, self.trace, self.meaning, dict(arrays), _as_read=False)
 
     def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
-        """The graph of this network's sizes; `keep_state_shapes` as in `writing.write`."""
+        """The graph of this network's sizes; `keep_state_shapes` as in `write`."""
         return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
 
     def masked_reference(self, keep: Keep) -> ModelProto:
-        """This graph, of full size, with all units that `keep` does not name held at zero; see `silencing`.
+        """This graph, of full size, with all units that `keep` does not name held at zero.
 
         Of a network as it was read, that is the graph as it was read; of one with other values
         (repaired ones), the graph that it writes.
         """
-        return masked_reference(
-            self.source if self._as_read else split_constants(self.model()), self.trace, keep
-        )
+        source = self.source if self._as_read else split_constants(self.model())
+        return masked_reference(source, self.trace, keep)
 
     def observer(self) -> Observer:
         """The original graph showing what its sites read."""
         return Observer(self.trace, self.meaning)
 
     def state_outputs(self) -> set[str]:
-        """The graph's outputs that are states which the caller carries on: a removed unit's entries in them are zero."""
+        """The graph's outputs that are states which the caller carries on.
+
+        A removed unit's entries in them are zero.
+        """
         return state_outputs(self.source)
 
     def carried_states(self) -> dict[str, str]:
-        """Of those, the ones that one input begins, with that input: a caller hands them back in the next call."""
+        """Of those, the ones that one input begins, with that input.
+
+        A caller hands them back in the next call.
+        """
         return carried_states(self.source)
 
     def report(self) -> list[AxisReport]:
         """Every axis of units, in the order of the graph."""
         pool = self.trace.pool
         numbers = {pool.name(axis): axis for axis in range(pool.count()) if pool.is_recurrent(axis)}
-        return [
-            AxisReport(
-                names[0],
-                tuple(names),
-                pool.size(numbers[names[0]]),
-                tuple(map(str, pool.reasons(numbers[names[0]]))),
-            )
-            for names in pool.members()
-        ]
+        found = []
+        for names in pool.members():
+            axis = numbers[names[0]]
+            reasons = tuple(map(str, pool.reasons(axis)))
+            found.append(AxisReport(names[0], tuple(names), pool.size(axis), reasons))
+        return found

@@ -1,4 +1,7 @@
-"""Nodes that take entries of one dimension in a new order, with zeros where there is nothing to take."""
+"""Nodes that put entries of one dimension in a new order, zeros where there is nothing to take.
+
+https://onnx.ai/onnx/operators/onnx__Pad.html, onnx__Gather.html, onnx__Split.html
+"""
 
 from __future__ import annotations
 
@@ -24,56 +27,76 @@ class Placement:
     length: int
 
 
-def gather_scatter(
-    parts: SplitModel,
-    source: str,
-    made: str,
-    along: int,
-    by: int,
-    rank: int,
-    placements: tuple[Placement, ...],
-) -> list[NodeProto]:
-    """Nodes that make `made` of `source`; the constants they read are added to `parts`.
+@dataclass(frozen=True)
+class Rearrangement:
+    """A new order for one dimension of a tensor.
 
-    Args:
-        parts: the model.
-        source: the tensor that is read.
-        made: the name of the new one.
+    Attributes:
         along: the dimension that is rearranged.
         by: with several placements, the dimension whose indices each have one.
         rank: number of dimensions.
         placements: see `by`.
     """
-    if len(placements) == 1:
-        return _placed(parts, source, made, along, rank, placements[0])
-    steps = []
-    pieces = [f"{made}.from_{index}" for index in range(len(placements))]
-    ends = [f"{made}.to_{index}" for index in range(len(placements))]
+
+    along: int
+    by: int
+    rank: int
+    placements: tuple[Placement, ...]
+
+
+def gather_scatter(
+    parts: SplitModel, source: str, made: str, change: Rearrangement
+) -> list[NodeProto]:
+    """Nodes that make a tensor of another; the constants they read are added to the model.
+
+    Args:
+        parts: the model.
+        source: the tensor that is read.
+        made: the name of the new one, after which constants and steps are named.
+        change: where its entries come from.
+    """
+    if len(change.placements) == 1:
+        return _placed(parts, source, made, change, change.placements[0])
+    # No operator takes other indices for each index of another dimension as cheaply as this.
+    count = len(change.placements)
+    pieces = [f"{made}.from_{index}" for index in range(count)]
+    ends = [f"{made}.to_{index}" for index in range(count)]
+    steps = [_split(parts, source, made, pieces, change.by)]
+    for piece, end, placement in zip(pieces, ends, change.placements, strict=True):
+        steps += _placed(parts, piece, end, change, placement)
+    return [*steps, helper.make_node("Concat", ends, [made], axis=change.by)]
+
+
+def _split(parts: SplitModel, source: str, made: str, pieces: list[str], by: int) -> NodeProto:
+    """A Split into single entries; before version 13 their sizes are an attribute."""
+    sizes = [1] * len(pieces)
     if parts.opset < 13:
-        steps.append(helper.make_node("Split", [source], pieces, axis=by, split=[1] * len(pieces)))
-    else:
-        parts.constants[f"{made}.split"] = np.ones(len(pieces), np.int64)
-        steps.append(helper.make_node("Split", [source, f"{made}.split"], pieces, axis=by))
-    for piece, end, placement in zip(pieces, ends, placements, strict=True):
-        steps += _placed(parts, piece, end, along, rank, placement)
-    return [*steps, helper.make_node("Concat", ends, [made], axis=by)]
+        return helper.make_node("Split", [source], pieces, axis=by, split=sizes)
+    parts.constants[f"{made}.split"] = np.array(sizes, np.int64)
+    return helper.make_node("Split", [source, f"{made}.split"], pieces, axis=by)
 
 
 def _placed(
-    parts: SplitModel, source: str, made: str, along: int, rank: int, placement: Placement
+    parts: SplitModel, source: str, made: str, change: Rearrangement, placement: Placement
 ) -> list[NodeProto]:
     """Gather, behind a Pad that adds the zero if one is needed."""
     steps = []
     index = placement.sources
     if (index < 0).any():
-        margin = [0] * (2 * rank)
-        margin[rank + along] = 1
+        # One zero behind the last entry serves all new entries that have none.
         padded = f"{made}.padded"
-        if parts.opset < 11:
-            steps.append(helper.make_node("Pad", [source], [padded], pads=margin))
-        else:
-            parts.constants[f"{made}.margin"] = np.array(margin, np.int64)
-            steps.append(helper.make_node("Pad", [source, f"{made}.margin"], [padded]))
+        steps.append(_padded(parts, source, made, change))
         source, index = padded, np.where(index < 0, placement.length, index)
     parts.constants[f"{made}.order"] = index.astype(np.int64)
-    return [*steps, helper.make_node("Gather", [source, f"{made}.order"], [made], axis=along)]
+    order = [source, f"{made}.order"]
+    return [*steps, helper.make_node("Gather", order, [made], axis=change.along)]
+
+
+def _padded(parts: SplitModel, source: str, made: str, change: Rearrangement) -> NodeProto:
+    """A Pad by one zero at the end; before version 11 the margins are an attribute."""
+    margin = [0] * (2 * change.rank)  # all beginnings, then all ends
+    margin[change.rank + change.along] = 1
+    if parts.opset < 11:
+        return helper.make_node("Pad", [source], [f"{made}.padded"], pads=margin)
+    parts.constants[f"{made}.margin"] = np.array(margin, np.int64)
+    return helper.make_node("Pad", [source, f"{made}.margin"], [f"{made}.padded"])

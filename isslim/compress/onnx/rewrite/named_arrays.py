@@ -1,4 +1,4 @@
-"""A traced graph as arrays and their declaration: what the algebra of `isslim.compress.pruning.axes` works on.
+"""A traced graph as arrays and their declaration: what the algebra of `pruning.axes` works on.
 
 Only what an axis that may shrink touches is there, in canonical form: matrices (out, in), float32.
 Names of arrays: `<node>.<direction>.weight` and so on for a layer (`recurrent.Cell`), the
@@ -11,14 +11,15 @@ Segments of axes that stay as they are have no axis: fixed inputs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from enum import Enum
+from itertools import chain, groupby
 
 import numpy as np
 
 from isslim.compress.onnx.model.layouts import Block, Blocks
-from isslim.compress.onnx.model.recurrent import B, Cell, P, R, W, cell
-from isslim.compress.onnx.model.split_model import nodes
-from isslim.compress.onnx.trace.edits import Product, Restore, Select, key
+from isslim.compress.onnx.model.recurrent import B, P, R, Recurrent, W, cell
+from isslim.compress.onnx.model.split_model import given, nodes
+from isslim.compress.onnx.trace.edits import Product, Restore, Select, Use, key
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.pool import Axes
 from isslim.compress.onnx.trace.types import Layer
@@ -30,6 +31,31 @@ from isslim.compress.pruning.axes import (
     PreActivation,
     Segment,
 )
+
+
+class LayerSite(Enum):
+    """What a site of a layer reads, and what its name adds to that of the layer's direction."""
+
+    JOINT = ""
+    """The layer's input and its output of the step before, side by side."""
+    INPUT = ".input"
+    """The layer's input."""
+    RECURRENT = ".recurrent"
+    """The layer's output of the step before."""
+    CANDIDATE = ".candidate"
+    """That output times the reset gate (a GRU without `linear_before_reset`)."""
+
+    def of(self, direction: str) -> str:
+        """The name of the site of one direction of a layer, `<node>.<direction>`."""
+        return direction + self.value
+
+    @classmethod
+    def all_of(cls, layer: Recurrent) -> tuple[LayerSite, ...]:
+        """The sites of each direction of a layer: several, where W x and R h are not summed."""
+        if layer.joint:
+            return (cls.JOINT,)
+        separate = (cls.INPUT, cls.RECURRENT)
+        return (*separate, cls.CANDIDATE) if layer.reset_first else separate
 
 
 @dataclass(frozen=True)
@@ -54,12 +80,17 @@ class Meaning:
 
 
 def declare(trace: AxisFacts) -> tuple[dict[str, Array], Meaning]:
-    """The arrays of a traced graph, and what they mean."""
+    """The arrays of a traced graph by name, float32, and what they mean."""
     return _Declaring(trace).result()
 
 
 def segments(pool: Axes, blocks: Blocks) -> Dimension:
-    """A dimension in the algebra's terms; neighbours that stay as they are are one."""
+    """A dimension in the algebra's terms; neighbours that stay as they are are one segment.
+
+    Args:
+        pool: the axes.
+        blocks: of the dimension.
+    """
     found: list[Segment] = []
     for prunable, run in groupby(blocks, key=lambda block: _prunable(pool, block)):
         if prunable:
@@ -71,6 +102,10 @@ def segments(pool: Axes, blocks: Blocks) -> Dimension:
 
 def _prunable(pool: Axes, block: Block) -> bool:
     return block.axis is not None and pool.is_prunable(block.axis)
+
+
+def _is_of(use: Use, product: Product) -> bool:
+    return use.name == product.matrix and use.node == product.node
 
 
 class _Declaring:
@@ -90,34 +125,38 @@ class _Declaring:
         self._created: dict[str, str] = {}
 
     def result(self) -> tuple[dict[str, Array], Meaning]:
-        """Everything."""
+        """All arrays and their meaning.
+
+        Layers and products come first: they know more of their constants than that these are used.
+        """
         for layer in self._trace.layers:
-            own = [axis for axis in layer.axes if self._pool.is_prunable(axis)]
-            if own or any(_prunable(self._pool, block) for block in layer.inputs):
+            if any(map(self._pool.is_prunable, layer.axes)) or self._touches(layer.inputs):
                 self._layer(layer)
         for product in self._trace.products:
             self._product(product)
         for use in self._trace.uses:
-            if use.name not in self._dimensions and any(
-                _prunable(self._pool, block) for blocks in use.dims for block in blocks or ()
-            ):
-                value = self._trace.parts.constants[use.name]
-                whole = [
-                    blocks or (Block(None, length),)
-                    for blocks, length in zip(use.dims, value.shape, strict=True)
-                ]
-                self._put(use.name, value, *(segments(self._pool, blocks) for blocks in whole))
+            if use.name not in self._dimensions and any(map(self._touches, use.dims)):
+                self._operand(use)
         self._kept()
-        axes = {
-            self._pool.name(axis): self._pool.size(axis)
-            for group in self._pool.groups()
-            for axis in group
-        }
+        free = chain.from_iterable(self._pool.groups())
+        axes = {self._pool.name(axis): self._pool.size(axis) for axis in free}
         sites = tuple(site for _, site in sorted(self._sites, key=lambda entry: entry[0]))
         declaration = NetworkAxes(axes, self._dimensions, sites, {})
         return self._arrays, Meaning(
             declaration, self._layers, self._products, self._biases, self._created
         )
+
+    def _touches(self, blocks: Blocks | None) -> bool:
+        """Whether a dimension has an axis that may shrink."""
+        return any(_prunable(self._pool, block) for block in blocks or ())
+
+    def _operand(self, use: Use) -> None:
+        """A constant that is no matrix: added, multiplied, stacked."""
+        value = self._trace.parts.constants[use.name]
+        dimensions = []
+        for blocks, length in zip(use.dims, value.shape, strict=True):
+            dimensions.append(segments(self._pool, blocks or (Block(None, length),)))
+        self._put(use.name, value, *dimensions)
 
     def _put(self, name: str, value: np.ndarray, *dimensions: Dimension) -> None:
         self._arrays[name] = np.array(value, np.float32)
@@ -126,113 +165,101 @@ class _Declaring:
     def _layer(self, layer: Layer) -> None:
         """The arrays and sites of a layer; of several with the same weights only once."""
         seen = layer.recurrent
-        twin = next(
-            (
-                name
-                for name, each in self._layers.items()
-                if each[0].recurrent.given(W) == seen.given(W)
-            ),
-            None,
-        )
-        if twin is not None:
-            self._layers[twin].append(layer)
-            return
+        for twins in self._layers.values():
+            if twins[0].recurrent.given(W) == seen.given(W):
+                twins.append(layer)
+                return
         self._layers[seen.name] = [layer]
-        given = {
-            index: self._trace.parts.constants[seen.given(index)]
-            for index in (W, R, B, P)
-            if seen.given(index)
-        }
+        names = {index: seen.given(index) for index in (W, R, B, P) if seen.given(index)}
+        weights = {index: self._trace.parts.constants[name] for index, name in names.items()}
         for position, (axis, direction) in enumerate(zip(layer.axes, seen.directions, strict=True)):
             name = f"{seen.name}.{direction}"
             own = self._pool.name(axis) if self._pool.is_prunable(axis) else None
-            made = cell(seen, position, given)
+            made = cell(seen, position, weights)
             units = (Segment(own, seen.units),)
-            rows = {
-                label: (Segment(own, seen.units, len(array) // seen.units),)
-                for label, array in made.arrays().items()
-            }
-            columns = {
-                "weight": segments(self._pool, layer.inputs),
-                "recurrence": units,
-                "candidate": units,
-            }
+            inputs = segments(self._pool, layer.inputs)
+            columns = {"weight": inputs, "recurrence": units, "candidate": units}
             for label, array in made.arrays().items():
-                dimensions = (rows[label], columns[label]) if label in columns else (rows[label],)
+                # The units repeat in every gate.
+                rows = (Segment(own, seen.units, len(array) // seen.units),)
+                dimensions = (rows, columns[label]) if label in columns else (rows,)
                 self._put(f"{name}.{label}", array, *dimensions)
-            self._layer_sites(layer, name, made, own is not None)
+            self._layer_sites(layer, name, own is not None)
 
-    def _layer_sites(self, layer: Layer, name: str, made: Cell, prunable: bool) -> None:
-        place = self._order[key(layer.recurrent.node)]
+    def _layer_sites(self, layer: Layer, name: str, prunable: bool) -> None:
+        """The sites of one direction: sums in which removed inputs or units leave a gap."""
         inward = InputMatrix(f"{name}.weight", self._activations(layer.inputs, name))
         across = InputMatrix(f"{name}.recurrence", (name,))
-        if layer.recurrent.joint:
-            self._sites.append((place, PreActivation(name, (inward, across), f"{name}.bias")))
-            return
-        if any(_prunable(self._pool, block) for block in layer.inputs):
-            self._sites.append((place, PreActivation(f"{name}.input", (inward,), f"{name}.bias")))
-        if prunable:
-            self._sites.append(
-                (place, PreActivation(f"{name}.recurrent", (across,), f"{name}.recurrence_bias"))
-            )
-        if prunable and made.candidate is not None:
-            held = InputMatrix(f"{name}.candidate", (f"{name}:reset",))
-            self._sites.append(
-                (place, PreActivation(f"{name}.candidate", (held,), f"{name}.candidate_bias"))
-            )
+        held = InputMatrix(f"{name}.candidate", (f"{name}:reset",))
+        readers = {
+            LayerSite.JOINT: ((inward, across), "bias"),
+            LayerSite.INPUT: ((inward,), "bias"),
+            LayerSite.RECURRENT: ((across,), "recurrence_bias"),
+            LayerSite.CANDIDATE: ((held,), "candidate_bias"),
+        }
+        place = self._order[key(layer.recurrent.node)]
+        for site in LayerSite.all_of(layer.recurrent):
+            # A site that nothing removed takes part in needs no repair.
+            needed = self._touches(layer.inputs) if site is LayerSite.INPUT else prunable
+            if needed or site is LayerSite.JOINT:
+                matrices, bias = readers[site]
+                read = PreActivation(site.of(name), matrices, f"{name}.{bias}")
+                self._sites.append((place, read))
 
     def _product(self, product: Product) -> None:
         """The arrays of a matrix that an axis touches, and its site if it reads one."""
         if product.matrix in self._products:
             self._products[product.matrix].append(product)
             return
-        use = next(
-            u for u in self._trace.uses if u.name == product.matrix and u.node == product.node
-        )
+        use = next(each for each in self._trace.uses if _is_of(each, product))
         gives = use.dims[product.gives] or ()
-        reads = any(_prunable(self._pool, block) for block in product.blocks)
-        if not reads and not any(_prunable(self._pool, block) for block in gives):
+        reads = self._touches(product.blocks)
+        if not reads and not self._touches(gives):
             return
         value = self._trace.parts.constants[product.matrix]
         matrix = canonical(value, product)
         rows: Dimension = segments(self._pool, gives) if gives else (Segment(None, len(matrix)),)
         self._products[product.matrix] = [product]
         self._put(product.matrix, matrix, rows, segments(self._pool, product.blocks))
-        alone = sum(each.matrix == product.matrix for each in self._trace.products) == 1
-        bias = product.bias if alone else None
-        if bias is not None:
-            self._biases[bias] = product.scale
-            self._put(
-                bias,
-                np.multiply(
-                    self._trace.parts.constants[bias].reshape(-1), product.scale, dtype=np.float32
-                ),
-                rows,
-            )
-        elif alone and reads and self._may_create(product):
-            bias = self._created[product.node] = f"{product.matrix}.bias"
-            self._put(bias, np.zeros(len(matrix)), rows)
+        bias = self._bias(product, rows, len(matrix), reads=reads)
         if reads:
             activations = self._activations(product.blocks, product.matrix)
             site = PreActivation(product.matrix, (InputMatrix(product.matrix, activations),), bias)
             self._sites.append((self._order[product.node], site))
+
+    def _bias(self, product: Product, rows: Dimension, count: int, *, reads: bool) -> str | None:
+        """The array of a product's bias (out,); None where it has none that could be changed.
+
+        Of a matrix that several products read there is none: a repair would need one for each.
+        """
+        if sum(each.matrix == product.matrix for each in self._trace.products) != 1:
+            return None
+        name = product.bias
+        if name is not None:
+            self._biases[name] = product.scale
+            flat = self._trace.parts.constants[name].reshape(-1)
+            self._put(name, np.multiply(flat, product.scale, dtype=np.float32), rows)
+        elif reads and self._may_create(product):
+            name = self._created[product.node] = f"{product.matrix}.bias"
+            self._put(name, np.zeros(count), rows)
+        return name
 
     def _may_create(self, product: Product) -> bool:
         """Whether the operator has an input for a bias that is left out."""
         node = next(
             node for node in nodes(self._trace.parts.structure.graph) if key(node) == product.node
         )
-        left_out = len(node.input) < 3 or not node.input[2]
-        return left_out and (
-            node.op_type == "Conv" or (node.op_type == "Gemm" and self._trace.parts.opset >= 11)
-        )
+        if given(node, 2):
+            return False
+        # A Gemm's bias may be left out since version 11 only, so it always has one before.
+        optional = node.op_type == "Gemm" and self._trace.parts.opset >= 11
+        return node.op_type == "Conv" or optional
 
     def _activations(self, blocks: Blocks, reader: str) -> tuple[str, ...]:
         """One name for each segment of a dimension."""
         found = []
-        for index, (prunable, run) in enumerate(
-            groupby(blocks, key=lambda block: _prunable(self._pool, block))
-        ):
+        runs = groupby(blocks, key=lambda block: _prunable(self._pool, block))
+        for index, (prunable, run) in enumerate(runs):
             found += [block.source for block in run] if prunable else [f"{reader}:{index}"]
         return tuple(found)
 
@@ -241,13 +268,18 @@ class _Declaring:
         for edit in self._trace.edits:
             if not isinstance(edit, Select | Restore):
                 continue
-            for block in (block for option in edit.options for block in option):
+            for block in chain.from_iterable(edit.options):
                 if block.axis is not None and self._pool.is_prunable(block.axis):
                     name = self._pool.name(block.axis)
                     self._put(f"{name}.kept", np.arange(block.size), (Segment(name, block.size),))
 
 
 def canonical(value: np.ndarray, product: Product) -> np.ndarray:
-    """A matrix as (out, in); a kernel of one point is one."""
+    """A matrix as (out, in); a kernel of one point is one.
+
+    Args:
+        value: (out, in) or (in, out), and dimensions of size 1 behind them.
+        product: says which.
+    """
     flat = value.reshape(value.shape[:2])
     return flat if product.gives == 0 else flat.T

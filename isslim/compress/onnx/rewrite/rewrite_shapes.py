@@ -1,4 +1,4 @@
-"""Applies what must change in a graph beside its constants: every number that hides a size, and states of the caller."""
+"""What changes in a graph beside constants: numbers that hide sizes, and the caller's states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from isslim.compress.onnx.model.split_model import (
     replace,
     set_input,
 )
-from isslim.compress.onnx.rewrite.gather_scatter import Placement, gather_scatter
+from isslim.compress.onnx.rewrite.gather_scatter import Placement, Rearrangement, gather_scatter
 from isslim.compress.onnx.rewrite.sizes import Sizes
 from isslim.compress.onnx.rewrite.state_sizes import exposable
 from isslim.compress.onnx.trace.edits import (
@@ -45,7 +45,7 @@ def resize(
         trace: what is known of it.
         arrays: which components are kept, by `<axis>.kept`.
         sizes: the new ones.
-        keep_state_shapes: see `writing.write`.
+        keep_state_shapes: see `write`.
     """
     resizing = _Resizing(parts, trace, arrays, sizes)
     exposed = set() if keep_state_shapes else exposable(trace, sizes.placed, sizes.components)
@@ -66,7 +66,7 @@ class _Resizing:
         self._before: dict[str, list[NodeProto]] = {}
 
     def apply(self, edit: Edit) -> None:
-        """Changes what an edit says, if an axis of it has shrunk."""
+        """Changes what an edit names, if an axis of it has shrunk."""
         if isinstance(edit, Select | Restore):
             self._move(edit)
         elif isinstance(edit, Target):
@@ -82,37 +82,34 @@ class _Resizing:
         """Selects what an axis keeps of a larger tensor, or puts it back into one."""
         if not self._sizes.changes(*edit.options):
             return
-        placements = tuple(
-            self._placement(blocks, back=isinstance(edit, Restore)) for blocks in edit.options
-        )
+        back = isinstance(edit, Restore)
+        placements = tuple(self._placement(blocks, back=back) for blocks in edit.options)
         node = self._nodes[edit.node]
-        source = node.input[edit.index if isinstance(edit, Select) else 0]
-        made = self._parts.fresh(
-            f"{edit.node}.{'selected' if isinstance(edit, Select) else 'restored'}"
-        )
         if isinstance(edit, Select):
-            made = self._parts.fresh(f"{made}.{edit.index}")
-        steps = gather_scatter(
-            self._parts, source, made, edit.along, edit.by, edit.rank, placements
-        )
+            index = edit.index
+            made = self._parts.fresh(f"{self._parts.fresh(f'{edit.node}.selected')}.{index}")
+        else:
+            index = 0  # a marker has one input
+            made = self._parts.fresh(f"{edit.node}.restored")
+        change = Rearrangement(edit.along, edit.by, edit.rank, placements)
+        steps = gather_scatter(self._parts, node.input[index], made, change)
         self._before.setdefault(edit.node, []).extend(steps)
-        set_input(node, edit.index if isinstance(edit, Select) else 0, made)
+        set_input(node, index, made)
 
     def expose(self, edit: Edit) -> None:
         """Gives a state of the caller the size of its layer."""
         if not isinstance(edit, Select | Restore):
             return
-        name = given(self._nodes[edit.node], edit.index) if isinstance(edit, Select) else edit.node
-        ports = (
-            self._parts.structure.graph.input
-            if isinstance(edit, Select)
-            else self._parts.structure.graph.output
-        )
+        graph = self._parts.structure.graph
+        if isinstance(edit, Select):
+            name, ports = given(self._nodes[edit.node], edit.index), graph.input
+        else:
+            name, ports = edit.node, graph.output
+        # All options have one size, since they lie in one tensor.
+        width = self._sizes.width(edit.options[0])
         for port in ports:
             if port.name == name:
-                port.type.tensor_type.shape.dim[edit.along].dim_value = self._sizes.width(
-                    edit.options[0]
-                )
+                port.type.tensor_type.shape.dim[edit.along].dim_value = width
 
     def _placement(self, blocks: Blocks, *, back: bool) -> Placement:
         """Where each entry comes from; -1 stands for zero."""
@@ -124,10 +121,9 @@ class _Resizing:
                 found.append(np.arange(start, start + block.size))
                 start += block.size
                 continue
-            kept, room = (
-                np.rint(self._arrays[f"{name}.kept"]).astype(np.int64),
-                self._sizes.placed[name],
-            )
+            # Arrays are float32 throughout: numbers of components too.
+            kept = np.rint(self._arrays[f"{name}.kept"]).astype(np.int64)
+            room = self._sizes.placed[name]
             if back:
                 places = np.full(block.size, -1)
                 places[kept] = start + np.arange(len(kept))
@@ -140,38 +136,38 @@ class _Resizing:
         return Placement(np.concatenate(found), start)
 
     def _target(self, edit: Target) -> None:
-        new = {position: self._sizes.width(blocks) for position, blocks in edit.sizes}
-        if self._sizes.changes(*(blocks for _, blocks in edit.sizes)) or any(
-            b == (Block(None, 1),) for _, b in edit.sizes
-        ):
+        """New sizes in the target of a Reshape or Expand.
+
+        A 1 is written in any case: it asks an Expand to leave a dimension of units as it is, where
+        the target asks for their old number.
+        """
+        runs = [blocks for _, blocks in edit.sizes]
+        if self._sizes.changes(*runs) or (Block(None, 1),) in runs:
+            new = {position: self._sizes.width(blocks) for position, blocks in edit.sizes}
             self._override(edit.node, edit.index, new)
 
     def _bounds(self, edit: Bounds) -> None:
-        if not self._sizes.changes(
-            *(blocks for _, before, within in edit.entries for blocks in (before, within))
-        ):
+        """New starts and ends of a Slice."""
+        starts: dict[int, int] = {}
+        ends: dict[int, int] = {}
+        changed = False
+        for entry, before, within in edit.entries:
+            starts[entry] = self._sizes.width(before)
+            ends[entry] = starts[entry] + self._sizes.width(within)
+            changed = changed or self._sizes.changes(before, within)
+        if not changed:
             return
-        starts = {entry: self._sizes.width(before) for entry, before, _ in edit.entries}
-        ends = {
-            entry: self._sizes.width(before) + self._sizes.width(within)
-            for entry, before, within in edit.entries
-        }
         node = self._nodes[edit.node]
-        if self._parts.opset < 10:
+        if self._parts.opset < 10:  # attributes then, inputs since
             for name, new in (("starts", starts), ("ends", ends)):
-                set_attribute(
-                    node,
-                    name,
-                    [
-                        new.get(index, value)
-                        for index, value in enumerate(get_ints(node, name) or [])
-                    ],
-                )
+                old = get_ints(node, name) or []
+                set_attribute(node, name, [new.get(index, old[index]) for index in range(len(old))])
             return
         self._override(edit.node, 1, starts)
         self._override(edit.node, 2, ends)
 
     def _shares(self, edit: Shares) -> None:
+        """New sizes of a Split's outputs; equal ones that were left out are written too."""
         node = self._nodes[edit.node]
         new = [self._sizes.width(blocks) for blocks in edit.outputs]
         if self._parts.opset < 13:
@@ -192,6 +188,7 @@ class _Resizing:
             value.reshape(-1)[list(new)] = list(new.values())
             self._parts.constants[name] = value
         else:
+            # A target that is computed keeps its other numbers: some may only be known at run time.
             length = len(self._trace.entries(old) or ())
             mask, values = np.zeros(length, bool), np.zeros(length, np.int64)
             mask[list(new)], values[list(new)] = True, list(new.values())
@@ -202,21 +199,21 @@ class _Resizing:
         set_input(node, index, name)
 
     def insert(self) -> None:
-        """Puts new nodes before their readers; shapes of branches' outputs that shrank are no longer told."""
+        """Puts new nodes before their readers, and drops declared shapes that no longer hold."""
         for graph in inner_first(self._parts.structure.graph):
             if any(key(node) in self._before for node in graph.node):
-                order = [
-                    each for node in graph.node for each in (*self._before.get(key(node), ()), node)
-                ]
-                replace(graph.node, list(order))
+                order: list[NodeProto] = []
+                for node in graph.node:
+                    order += [*self._before.get(key(node), ()), node]
+                replace(graph.node, order)
             del graph.value_info[:]
             if graph is not self._parts.structure.graph:
-                self._untold(graph)
+                self._drop_shapes(graph)
 
-    def _untold(self, graph: GraphProto) -> None:
+    def _drop_shapes(self, graph: GraphProto) -> None:
+        """Drops the declared shapes of a branch's or body's outputs that shrank."""
         for port in graph.output:
             layout = self._trace.layout(port.name)
-            if layout is not None and any(
-                self._sizes.name(Block(axis, 0)) in self._sizes.shrunk for axis in layout.axes()
-            ):
+            axes = layout.axes() if layout is not None else []
+            if self._sizes.changes(tuple(Block(axis, 0) for axis in axes)):
                 port.type.tensor_type.ClearField("shape")

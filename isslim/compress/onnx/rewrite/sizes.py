@@ -1,4 +1,4 @@
-"""The sizes of a graph's axes: how many components they have, and how large they are where they lie in tensors.
+"""Sizes of a graph's axes: how many components they have, and how large they lie in tensors.
 
 Axes that lie in one tensor side by side (the directions of a layer, a stack of states) need one
 size there. Each is as large as the largest of them needs; the others have dead components, with
@@ -35,30 +35,35 @@ class Sizes:
 
     @classmethod
     def of(cls, pool: Axes, meaning: Meaning, arrays: Arrays) -> Self:
-        """The sizes that `arrays` have."""
+        """The sizes that arrays have.
+
+        Args:
+            pool: the axes.
+            meaning: what the arrays are in the graph.
+            arrays: as `declare` gives them, of any sizes.
+        """
         components = read_sizes(meaning, arrays)
         placed = dict(components)
         for group in pool.groups():
             names = [pool.name(axis) for axis in group]
             placed |= dict.fromkeys(names, max(components[name] for name in names))
-        shrunk = frozenset(
-            name for name, size in components.items() if size < meaning.declaration.axes[name]
-        )
+        full = meaning.declaration.axes
+        shrunk = frozenset(name for name, size in components.items() if size < full[name])
         return cls(components, placed, shrunk, pool)
 
     def name(self, block: Block) -> str | None:
         """The block's axis, if it may shrink."""
-        return (
-            self.pool.name(block.axis)
-            if block.axis is not None and self.pool.is_prunable(block.axis)
-            else None
-        )
+        if block.axis is None or not self.pool.is_prunable(block.axis):
+            return None
+        return self.pool.name(block.axis)
 
     def width(self, blocks: Blocks) -> int:
         """The size of a dimension."""
-        return sum(
-            self.placed[name] if (name := self.name(block)) else block.size for block in blocks
-        )
+        total = 0
+        for block in blocks:
+            name = self.name(block)
+            total += block.size if name is None else self.placed[name]
+        return total
 
     def changes(self, *runs: Blocks) -> bool:
         """Whether an axis of some dimensions has shrunk."""
@@ -66,7 +71,13 @@ class Sizes:
 
 
 def read_sizes(meaning: Meaning, arrays: Arrays) -> dict[str, int]:
-    """Components of every axis in `arrays`."""
+    """Components of every axis, by its name.
+
+    Args:
+        meaning: what the arrays are in the graph.
+        arrays: as `declare` gives them, of any sizes; R (G H, H) of a layer has the size in its
+            columns, where gates do not repeat it.
+    """
     found: dict[str, int] = {}
     for name, layers in meaning.layers.items():
         for direction in layers[0].recurrent.directions:

@@ -1,4 +1,4 @@
-"""Which states of the caller may shrink with their layers, where he asks for that.
+"""Which states of the caller may shrink with their layers, where that is asked for.
 
 Those that go from a graph's input straight into a layer and from the layer straight to an output,
 all of the layer's states alike: what comes out of one call must fit into the next.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import chain
 
 from isslim.compress.onnx.model.recurrent import C0, H0, view
 from isslim.compress.onnx.model.split_model import given, nodes
@@ -22,6 +23,9 @@ def exposable(trace: AxisFacts, placed: Mapping[str, int], sizes: Mapping[str, i
         trace: the graph at full size.
         placed: size of every axis in the graph.
         sizes: its components; where there is room for more, the state keeps its size.
+
+    Returns:
+        Both edits of every such state: the one behind the input and the one before the output.
     """
     top = trace.parts.structure.graph
     inputs, outputs = {port.name for port in top.input}, {port.name for port in top.output}
@@ -35,14 +39,14 @@ def exposable(trace: AxisFacts, placed: Mapping[str, int], sizes: Mapping[str, i
             direct = name in inputs and trace.readers[name] == 1
         else:
             continue
-        names = frozenset(
-            trace.pool.name(block.axis)
-            for option in edit.options
-            for block in option
-            if block.axis is not None
-        )
+        blocks = chain.from_iterable(edit.options)
+        axes = [block.axis for block in blocks if block.axis is not None]
+        names = frozenset(map(trace.pool.name, axes))
         full = all(placed.get(name) == sizes.get(name) for name in names)
         groups[names].append((edit, direct and full))
-    return {
-        edit for group in groups.values() if all(direct for _, direct in group) for edit, _ in group
-    }
+    found: set[Edit] = set()
+    for group in groups.values():
+        # All or none: a state that shrank at one end only would not fit the next call.
+        if all(direct for _, direct in group):
+            found.update(edit for edit, _ in group)
+    return found

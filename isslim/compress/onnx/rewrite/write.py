@@ -1,4 +1,4 @@
-"""Writes a graph at other sizes: constants from canonical arrays, and every number that hides a size."""
+"""Writes a graph at other sizes: constants from arrays, and every number that hides a size."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def write(
             inputs and outputs of the graph as they are have the sizes of their layers. Stacks and
             parts of larger tensors keep them anyway.
     """
+    # The trace and its model stay as they are: other sizes may be written from them.
     structure = ModelProto()
     structure.CopyFrom(trace.parts.structure)
     parts = SplitModel(structure, dict(trace.parts.constants))

@@ -1,4 +1,7 @@
-"""Puts canonical arrays into a graph's constants: each in its own shape and type, with room for dead components."""
+"""Puts canonical arrays into a graph's constants, each in the constant's own shape and type.
+
+Where axes of different sizes lie in one tensor, the smaller ones get dead components: zeros.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from isslim.compress.pruning.axes import Array, Arrays, Dimension, resized
 def write_weights(
     parts: SplitModel, trace: AxisFacts, meaning: Meaning, arrays: Arrays, sizes: Sizes
 ) -> None:
-    """Sets every constant that `arrays` say something of, and the numbers of units; in place.
+    """Sets every constant that is one of the arrays, and the numbers of units; in place.
 
     Args:
         parts: the graph at full size.
@@ -35,7 +38,8 @@ def write_weights(
         filling.layer(name, layers)
     for name, products in meaning.products.items():
         filling.product(name, products[0])
-    for name in arrays.keys() & trace.parts.constants.keys() - meaning.products.keys():
+    others = arrays.keys() & trace.parts.constants.keys()
+    for name in others - meaning.products.keys():
         filling.constant(name)
     for node, name in meaning.created.items():
         filling.created(node, name)
@@ -47,13 +51,8 @@ class _Filling:
     def __init__(
         self, parts: SplitModel, trace: AxisFacts, meaning: Meaning, arrays: Arrays, sizes: Sizes
     ) -> None:
-        self._parts, self._trace, self._meaning, self._arrays, self._sizes = (
-            parts,
-            trace,
-            meaning,
-            arrays,
-            sizes,
-        )
+        self._parts, self._trace, self._meaning = parts, trace, meaning
+        self._arrays, self._sizes = arrays, sizes
         self._dimensions = resized(meaning.declaration, sizes.components).dimensions
         self._nodes: dict[str, NodeProto] = {
             key(node): node for node in nodes(parts.structure.graph)
@@ -64,21 +63,18 @@ class _Filling:
         seen = layers[0].recurrent
         cells = []
         for direction in seen.directions:
-            labels = {field.name: f"{name}.{direction}.{field.name}" for field in fields(Cell)}
-            cells.append(
-                Cell(
-                    **{
-                        at: self._placed(label)
-                        for at, label in labels.items()
-                        if label in self._arrays
-                    }
-                )
-            )
+            placed = {}
+            for field in fields(Cell):
+                label = f"{name}.{direction}.{field.name}"
+                if label in self._arrays:
+                    placed[field.name] = self._placed(label)
+            cells.append(Cell(**placed))
         made = tensors(seen, cells)
         for index in (W, R, P):
             if index in made:
                 self._set(seen.given(index), made[index])
         bias = seen.given(B)
+        # A repair may need a bias where the layer had none.
         if bias:
             self._set(bias, made[B])
         elif made[B].any():
@@ -91,10 +87,11 @@ class _Filling:
             set_attribute(node, "hidden_size", int(made[R].shape[2]))
 
     def product(self, name: str, product: Product) -> None:
-        """A matrix, which lies (out, in) or (in, out); a kernel of one point has more dimensions."""
-        value = self._placed(name)
-        value = value if product.gives == 0 else value.T
-        self._set(name, value.reshape(*value.shape, *self._trace.parts.constants[name].shape[2:]))
+        """A matrix (out, in) or (in, out); a kernel of one point has more dimensions of size 1."""
+        placed = self._placed(name)
+        lying = placed if product.gives == 0 else placed.T
+        ones = self._trace.parts.constants[name].shape[2:]
+        self._set(name, lying.reshape(*lying.shape, *ones))
 
     def constant(self, name: str) -> None:
         """Any other constant; a bias lies flat in its canonical form."""
@@ -106,12 +103,12 @@ class _Filling:
         self._set(name, value)
 
     def created(self, node: str, name: str) -> None:
-        """A bias where there was none, if it says anything."""
+        """A bias where there was none, if it is not zero."""
         value = self._placed(name)
         if not value.any():
             return
         made = self._nodes[node]
-        if made.op_type == "Gemm":
+        if made.op_type == "Gemm":  # alpha A B + beta C: the array is in terms of the matrix alone
             set_attribute(made, "beta", 1.0)
             value = value * get_float(made, "alpha", 1.0)
         free = self._parts.fresh(name)
@@ -132,15 +129,15 @@ class _Filling:
     def _placed_along(
         self, value: Array, position: int, dimension: Dimension, rest: float
     ) -> Array:
+        """One dimension with room behind the components of every segment, in each repeat."""
         placed = self._sizes.placed
-        if all(
-            segment.axis is None or placed[segment.axis] == segment.size for segment in dimension
-        ):
+        rooms = [placed[each.axis] - each.size if each.axis else 0 for each in dimension]
+        if not any(rooms):
             return value
         pieces, start = [], 0
-        for segment in dimension:
-            room = placed[segment.axis] - segment.size if segment.axis else 0
-            margin = [(0, room if index == position else 0) for index in range(value.ndim)]
+        for segment, room in zip(dimension, rooms, strict=True):
+            margin = [(0, 0)] * value.ndim
+            margin[position] = (0, room)
             for _ in range(segment.repeat):
                 piece = np.take(value, np.arange(start, start + segment.size), position)
                 pieces.append(np.pad(piece, margin, constant_values=rest))
