@@ -17,6 +17,7 @@ import numpy as np
 
 from isslim.runtime.clock import Comparison, Times, interleave, ratio
 from isslim.runtime.opening import OrtSession
+from isslim.runtime.time_sources import SystemTime, TimeSource
 from isslim.types.manifest import LatencyRecord, Ratio
 
 ALONE = "original-int8"
@@ -50,6 +51,7 @@ def time_in_turn(
     *,
     pairs: int | None = None,
     baseline: str = "original",
+    time: TimeSource = SystemTime(),
 ) -> dict[str, LatencyRecord]:
     """Times runs round by round.
 
@@ -59,12 +61,13 @@ def time_in_turn(
         size: steps and batch of a run, for the record.
         pairs: rounds; None: as many as fit a few seconds.
         baseline: whose time is divided by the others'.
+        time: the clocks.
 
     Returns:
         A record per session.
     """
     first = sessions[baseline]
-    found = interleave(runs, pairs=pairs, threads=first.threads, device=first.device)
+    found = interleave(runs, pairs=pairs, threads=first.threads, device=first.device, time=time)
     return {
         name: _record(name, found, baseline, size, session) for name, session in sessions.items()
     }

@@ -94,7 +94,9 @@ def looks_untouched(folder: Path, manifest: Manifest) -> bool:
         manifest: of that bundle.
     """
     seen = {name: (size, changed) for name, size, changed in fingerprint(folder)}
-    _, sealed = seen.pop(MANIFEST, (0, 0))
+    if MANIFEST not in seen:
+        return False
+    _, sealed = seen.pop(MANIFEST)
     expected = {record.path: record.size_bytes for record in manifest.files}
     sizes = {name: size for name, (size, _) in seen.items()}
     return sizes == expected and all(changed <= sealed for _, changed in seen.values())

@@ -12,7 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-OPENED = "import sys, onnxruntime; onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+OPENED = (
+    "import sys, onnxruntime; "
+    "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
+)
 ASKED_OF_ANYONE = (
     "CI",
     "GITHUB_ACTIONS",

@@ -1,4 +1,4 @@
-"""Scoring against a slow numpy LSTM, text rules, generation step, latency, refusals; real ONNX Runtime."""
+"""Scoring against a slow numpy LSTM, text rules, generation, refusals; real ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -29,6 +26,7 @@ from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.recipe import Recipe
 from tests.conftest import Published
+from tests.postgres import new_database, server
 
 CHILD = """
 import json, os, shutil, sys, threading, time
@@ -152,63 +150,17 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Postgres server of the tests' own; skipped where none is installed."""
-    found = shutil.which("initdb") or next(
-        iter(sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))), None
-    )
-    if found is None:
-        pytest.skip("Postgres is not installed")
-    folder, port = Path(tempfile.mkdtemp(prefix="iss-postgres-")), free_port()
-    user: list[str] = []
-    if os.geteuid() == 0:  # the server refuses to run as root
-        if shutil.which("runuser") is None or "postgres" not in {
-            entry.pw_name for entry in pwd.getpwall()
-        }:
-            pytest.skip("Postgres does not run as root, and there is no user for it")
-        shutil.chown(folder, "postgres")
-        user = ["runuser", "-u", "postgres", "--"]
-    data = folder / "data"
-    subprocess.run(
-        [*user, found, "-D", data, "-A", "trust", "-U", "iss"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    options = [
-        "-p",
-        str(port),
-        "-c",
-        "listen_addresses=127.0.0.1",
-        "-c",
-        f"unix_socket_directories={folder}",
-    ]
-    server = subprocess.Popen(
-        [*user, Path(found).with_name("postgres"), "-D", data, *options],
-        stderr=subprocess.DEVNULL,
-        process_group=0,
-    )
-    address = f"postgresql://iss@127.0.0.1:{port}"
-    limit = time.monotonic() + 20
-    while time.monotonic() < limit:
-        try:
-            psycopg.connect(f"{address}/postgres").close()
-            break
-        except psycopg.OperationalError:
-            time.sleep(0.1)
-    yield address
-    os.killpg(server.pid, signal.SIGQUIT)
-    server.wait()
-    shutil.rmtree(folder)
+def postgres() -> Iterator[str]:
+    """The address of a Postgres server of the tests' own."""
+    with server() as address:
+        yield address
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.slow)])
 def house(request: pytest.FixtureRequest, tmp_path: Path, published: Published) -> Iterator[House]:
     url = None
     if request.param == "postgres":
-        address, name = request.getfixturevalue("postgres"), f"t{time.monotonic_ns()}"
-        with psycopg.connect(f"{address}/postgres", autocommit=True) as connection:
-            connection.execute(f"create database {name}")
-        url = f"{address}/{name}"
+        url = new_database(request.getfixturevalue("postgres"))
     made = House(
         tmp_path, url, published.settings.home / "artifacts" / "bundles" / published.bundle_id
     )

@@ -55,6 +55,11 @@ def test_probabilities_of_zero_are_spans_like_others_and_no_span_leaves_the_cont
     ]
 
 
+def test_one_span_comes_where_nobody_asks_for_more() -> None:
+    found = best_spans(np.array([0.0, -1.0]), np.array([-1.0, 0.0]), max_tokens=2)
+    assert found == [Span(0, 1, 0.0)]
+
+
 def test_what_is_no_context_is_refused() -> None:
     two, three = np.zeros(2), np.zeros(3)
     for starts, ends in ((two, three), (two[:0], two[:0]), (np.zeros((2, 1)), np.zeros((2, 1)))):

@@ -1,0 +1,337 @@
+"""Locks on executor ids, of files and of a Postgres server, and jobs of workers that died."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from dbos import DBOSClient
+
+from examples.demo import free_port
+from isslim.store.errors import Unavailable
+from isslim.store.liveness import (
+    MAX_WORKERS,
+    FileLocks,
+    Locks,
+    PostgresLocks,
+    executor_ids,
+    locks_of,
+    recover_dead_peers,
+)
+from isslim.store.queue import JobQueue
+from isslim.store.settings import StoreSettings
+from isslim.types.jobs import CompressionRequest, UploadRef
+from isslim.types.names import INSPECTION_QUEUE, QUEUE
+from tests.postgres import new_database, server
+
+HOLDING = """
+import sys
+from pathlib import Path
+from isslim.store.liveness import FileLocks
+held = FileLocks(Path(sys.argv[1])).acquire("w")
+print(held is not None, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_ids_of_a_host_are_numbered_and_a_name_stands_alone() -> None:
+    assert list(executor_ids("mine")) == ["mine"]
+    host = socket.gethostname()
+    assert list(executor_ids("")) == [f"{host}-{slot}" for slot in range(MAX_WORKERS)]
+    assert MAX_WORKERS == 64
+
+
+def test_kind_of_lock_goes_with_the_database(tmp_path: Path) -> None:
+    settings = StoreSettings(home=tmp_path / "home")
+    assert isinstance(locks_of(settings), FileLocks)
+    assert settings.locks.is_dir()
+    other = StoreSettings(home=tmp_path / "other", database_url="postgresql://nowhere/none")
+    assert isinstance(locks_of(other), PostgresLocks)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> FileLocks:
+    return FileLocks(tmp_path / "home" / "locks")
+
+
+def comes_true(what: Callable[[], bool]) -> bool:
+    """Whether something is so within a few seconds: a server frees a lock a moment after."""
+    limit = time.monotonic() + 5
+    while not what():
+        if time.monotonic() > limit:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def held_once(locks: Locks) -> None:
+    """The life of a lock, whatever its kind."""
+    assert not locks.is_held("w")
+    assert not locks.any_held()
+    held = locks.acquire("w")
+    assert held is not None
+    for _ in range(2):  # a look changes nothing
+        assert locks.is_held("w")
+        assert not locks.is_held("other")
+        assert locks.any_held()
+    assert locks.acquire("w") is None
+    other = locks.acquire("other")
+    assert other is not None
+    other.close()
+    assert comes_true(lambda: not locks.is_held("other"))
+    assert locks.is_held("w")
+    held.close()
+    assert comes_true(lambda: not locks.is_held("w"))
+    assert not locks.any_held()
+    again = locks.acquire("w")
+    assert again is not None
+    again.close()
+
+
+def test_lock_of_a_file_is_held_once(locks: FileLocks, tmp_path: Path) -> None:
+    held_once(locks)
+    names = {hashlib.sha256(each.encode()).hexdigest()[:16] for each in ("w", "other")}
+    assert {path.name for path in (tmp_path / "home" / "locks").iterdir()} == names
+    FileLocks(tmp_path / "home" / "locks")  # the folder may be there
+
+
+def test_kernel_frees_the_lock_of_a_killed_worker(locks: FileLocks, tmp_path: Path) -> None:
+    folder = tmp_path / "home" / "locks"
+    worker = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "True\n"
+    assert locks.is_held("w")
+    assert locks.acquire("w") is None
+    worker.send_signal(signal.SIGKILL)
+    worker.communicate()
+    assert not locks.is_held("w")
+
+
+def test_look_of_a_moment_is_waited_for_and_a_worker_is_not(locks: FileLocks) -> None:
+    held = locks.acquire("w")
+    assert held is not None
+    threading.Timer(0.05, held.close).start()
+    taken = locks.acquire("w")  # tries for 0.17 s
+    assert taken is not None
+    began = time.monotonic()
+    assert locks.acquire("w") is None
+    assert 0.15 < time.monotonic() - began < 1.0
+    taken.close()
+
+
+def test_lock_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
+    locks = FileLocks(tmp_path / "locks")
+    (tmp_path / "locks").rmdir()
+    assert not locks.is_held("w")  # no file, no worker
+    with pytest.raises(OSError, match="locks"):
+        locks.any_held()
+    (tmp_path / "locks").write_text("no folder")
+    with pytest.raises(NotADirectoryError):
+        locks.is_held("w")
+
+
+class Jobs:
+    """A database with workflows as they stand after their workers began them."""
+
+    def __init__(self, home: Path) -> None:
+        settings = StoreSettings(home=home)
+        self.queue = JobQueue(settings)
+        self.locks = FileLocks(settings.locks)
+        self.client = DBOSClient(system_database_url=self.queue.records.url)
+
+    def begun(self, digit: str, executor_id: str, *, inspection: bool = False) -> str:
+        """A workflow that an executor has in flight; its id."""
+        model = UploadRef(sha256=digit * 64, filename="f", size_bytes=1)
+        request = CompressionRequest(model=model)
+        ask = self.queue.inspect if inspection else self.queue.enqueue
+        before = {each.workflow_id for each in self.client.list_workflows()}
+        ask(request)
+        (found,) = {each.workflow_id for each in self.client.list_workflows()} - before
+        self.change(found, status="PENDING", executor_id=executor_id)
+        return found
+
+    def change(self, workflow_id: str, **values: str | None) -> None:
+        assignments = ", ".join(f"{name} = :{name}" for name in values)
+        with self.queue.records.engine.begin() as connection:
+            connection.execute(
+                sa.text(f"update workflow_status set {assignments} where workflow_uuid = :id"),
+                {"id": workflow_id, **values},
+            )
+
+    def queued(self) -> dict[str, str | None]:
+        """The queue of each workflow that waits for a worker."""
+        return {
+            each.workflow_id: each.queue_name
+            for each in self.client.list_workflows(status="ENQUEUED")
+        }
+
+    def looked_through(self, may_resume: Callable[[str], bool], looks: int = 1) -> None:
+        """Lets a worker look for jobs of others so many times."""
+        recover_dead_peers(
+            self.client, self.locks, "own", Looks(looks), may_resume, every_seconds=0.0
+        )
+
+
+class Looks(threading.Event):
+    """Ends a loop after so many rounds, and keeps the pauses that it asked for."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self._left, self.pauses = count, list[float | None]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.pauses.append(timeout)
+        self._left -= 1
+        return self._left < 0
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    made = Jobs(tmp_path / "home")
+    yield made
+    made.client.destroy()
+    made.queue.close()
+
+
+def test_jobs_of_dead_workers_go_back_to_their_queues(jobs: Jobs) -> None:
+    dead, inspection = jobs.begun("0", "dead"), jobs.begun("1", "dead", inspection=True)
+    other = jobs.begun("2", "also dead")
+    living, own = jobs.begun("3", "living"), jobs.begun("4", "own")
+    held = jobs.locks.acquire("living")
+    assert held is not None
+    jobs.looked_through(lambda workflow_id: True)
+    assert jobs.queued() == {dead: QUEUE, inspection: INSPECTION_QUEUE, other: QUEUE}
+    held.close()
+    jobs.looked_through(lambda workflow_id: True)
+    assert jobs.queued().keys() == {dead, inspection, other, living}
+    assert own not in jobs.queued()
+
+
+def test_job_that_nobody_wants_any_more_is_left(jobs: Jobs) -> None:
+    wanted, cancelled = jobs.begun("0", "dead"), jobs.begun("1", "dead")
+    jobs.looked_through(lambda workflow_id: workflow_id != cancelled)
+    assert jobs.queued().keys() == {wanted}
+
+
+def test_job_of_another_program_or_without_an_executor_is_left(jobs: Jobs) -> None:
+    jobs.change(jobs.begun("0", "dead"), queue_name="of another program")
+    ours = jobs.begun("1", "dead")
+    jobs.change(jobs.begun("2", "x"), executor_id=None)
+    jobs.looked_through(lambda workflow_id: True)
+    assert jobs.queued().keys() == {ours}
+
+
+def test_id_is_held_while_its_jobs_are_handed_back_and_freed_after(jobs: Jobs) -> None:
+    jobs.begun("0", "dead")
+    during: list[bool] = []
+
+    def may_resume(workflow_id: str) -> bool:
+        during.append(jobs.locks.is_held("dead"))
+        raise RuntimeError("a fault in the middle")
+
+    jobs.looked_through(may_resume)
+    assert during == [True]
+    assert not jobs.locks.is_held("dead")
+
+
+def test_look_that_fails_is_logged_and_followed_by_the_next(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    found, failures = jobs.begun("0", "dead"), [True, False]
+
+    def may_resume(workflow_id: str) -> bool:
+        if failures.pop(0):
+            raise RuntimeError("the database for a moment")
+        return True
+
+    with caplog.at_level(logging.ERROR, logger="worker.liveness"):
+        jobs.looked_through(may_resume, looks=2)
+    assert jobs.queued().keys() == {found}
+    (record,) = caplog.records
+    assert record.getMessage() == "looking for jobs of dead workers failed"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "the database for a moment"
+
+
+def test_worker_looks_every_two_seconds_until_it_is_stopped(jobs: Jobs) -> None:
+    stop = Looks(3)
+    recover_dead_peers(jobs.client, jobs.locks, "own", stop, lambda workflow_id: True)
+    assert stop.pauses == [2.0] * 4
+
+
+def test_server_that_does_not_answer_is_unavailable() -> None:
+    locks = PostgresLocks(f"postgresql://iss@127.0.0.1:{free_port()}/none")
+    for look in (locks.any_held, lambda: locks.is_held("w")):
+        with pytest.raises(Unavailable, match="refused"):
+            look()
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with server() as address:
+        yield address
+
+
+@pytest.mark.slow
+def test_lock_of_a_server_is_held_once(postgres: str) -> None:
+    # SQLAlchemy's name of the driver in the address is none of the driver's own.
+    url = new_database(postgres)
+    held_once(PostgresLocks(url.replace("postgresql://", "postgresql+psycopg://")))
+
+
+@pytest.mark.slow
+def test_lock_of_a_server_is_of_one_database_and_of_one_kind(postgres: str) -> None:
+    locks, others = PostgresLocks(new_database(postgres)), PostgresLocks(new_database(postgres))
+    held = locks.acquire("w")
+    assert held is not None
+    assert not others.is_held("w")
+    assert not others.any_held()
+    theirs = others.acquire("w")
+    assert theirs is not None
+    theirs.close()
+    held.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor_id", ["w", "host-0", "host-1", "another", "x" * 100])
+def test_lock_of_a_server_is_seen_by_either_half_of_its_number(
+    postgres: str, executor_id: str
+) -> None:
+    """Some of these ids have numbers below zero, or halves above 2^31."""
+    locks = PostgresLocks(new_database(postgres))
+    held = locks.acquire(executor_id)
+    assert held is not None
+    assert locks.is_held(executor_id)
+    assert not locks.is_held(executor_id + "?")
+    held.close()
+
+
+@pytest.mark.slow
+def test_connection_of_a_held_lock_notices_a_dead_server(postgres: str) -> None:
+    locks = PostgresLocks(new_database(postgres))
+    held = locks.acquire("w")
+    assert held is not None
+    shown = held.info.get_parameters()  # type: ignore[attr-defined]
+    assert {name: shown[name] for name in shown if name.startswith("keepalives")} == {
+        "keepalives": "1",
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+    }
+    held.close()

@@ -1,0 +1,248 @@
+"""The queue on a real database: what is one job, what runs anew, and what DBOS is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from dbos import DBOSClient
+
+from isslim.store.bundles import BundleStore, seal
+from isslim.store.errors import NotFound
+from isslim.store.integrity import MANIFEST
+from isslim.store.queue import (
+    JobQueue,
+    inspection_workflow_id_of,
+    job_id_of,
+    workflow_id_of,
+)
+from isslim.store.settings import StoreSettings
+from isslim.types.inspection import Inspection, PendingInspection
+from isslim.types.jobs import CompressionRequest, JobState, UploadRef
+from isslim.types.manifest import Manifest
+from isslim.types.names import (
+    APPLICATION_VERSION,
+    INSPECTION_QUEUE,
+    INSPECTION_WORKFLOW,
+    QUEUE,
+    WORKFLOW,
+)
+from isslim.types.provenance import Provenance
+from isslim.types.recipe import Recipe
+
+
+def upload(digit: str, filename: str = "f") -> UploadRef:
+    return UploadRef(sha256=digit * 64, filename=filename, size_bytes=1)
+
+
+def request(digit: str = "0", name: str = "m") -> CompressionRequest:
+    return CompressionRequest(model=upload(digit), recipe=Recipe(name=name))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> StoreSettings:
+    return StoreSettings(home=tmp_path / "home")
+
+
+@pytest.fixture
+def queue(settings: StoreSettings) -> Iterator[JobQueue]:
+    made = JobQueue(settings)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def workflows(queue: JobQueue) -> Iterator[DBOSClient]:
+    """A look at what DBOS was asked for, past the queue."""
+    client = DBOSClient(system_database_url=queue.records.url)
+    yield client
+    client.destroy()
+
+
+def asked(client: DBOSClient) -> dict[str, tuple[str, str | None, str | None, str]]:
+    """Name, queue, version and state of every workflow, by its id."""
+    return {
+        each.workflow_id: (each.name, each.queue_name, each.app_version, each.status)
+        for each in client.list_workflows()
+    }
+
+
+def arguments_of(client: DBOSClient, workflow_id: str) -> tuple[object, ...]:
+    (found,) = client.list_workflows(workflow_ids=[workflow_id])
+    return tuple(found.input["args"])
+
+
+def published(settings: StoreSettings, folder: Path) -> str:
+    """The id of a real bundle, of one file."""
+    folder.mkdir()
+    (folder / "README.md").write_text("a card")
+    provenance = Provenance(
+        upload_sha256="0" * 64, layout="l", calibration="c", held_out="h", versions={},
+        machine="m", seconds={},
+    )  # fmt: skip
+    manifest = Manifest(
+        name="m", created_at=datetime(2026, 1, 1, tzinfo=UTC), recipe=Recipe(), axes=[],
+        variants=[], checks=[], provenance=provenance, files=[],
+    )  # fmt: skip
+    seal(folder, manifest)
+    return BundleStore(settings).publish(folder)
+
+
+def test_id_is_made_of_content_and_recipe_and_not_of_file_names() -> None:
+    one = CompressionRequest(model=upload("0", "a"), held_out=upload("1", "b"), recipe=Recipe())
+    other = CompressionRequest(model=upload("0", "x"), held_out=upload("1", "y"), recipe=Recipe())
+    assert job_id_of(one) == job_id_of(other)
+    content = one.model_dump(mode="json")
+    for field in ("model", "held_out"):
+        del content[field]["filename"]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    assert job_id_of(one) == digest[:20]
+    different = [
+        CompressionRequest(model=upload("0"), held_out=upload("2"), recipe=Recipe()),
+        CompressionRequest(model=upload("0"), calibration=upload("1"), recipe=Recipe()),
+        CompressionRequest(model=upload("0"), held_out=upload("1"), recipe=Recipe(name="n")),
+    ]
+    assert len({job_id_of(each) for each in (one, *different)}) == 4
+
+
+def test_workflow_ids_name_the_run() -> None:
+    assert workflow_id_of("j", 2) == "j-2"
+    assert inspection_workflow_id_of("i", 3) == "inspect-i-3"
+
+
+def test_request_is_queued_once(queue: JobQueue, workflows: DBOSClient) -> None:
+    job = queue.enqueue(request())
+    assert (job.id, job.state) == (job_id_of(request()), JobState.QUEUED)
+    assert queue.enqueue(request()) == job
+    assert asked(workflows) == {f"{job.id}-1": (WORKFLOW, QUEUE, APPLICATION_VERSION, "ENQUEUED")}
+    assert arguments_of(workflows, f"{job.id}-1") == (job.id, 1)
+    assert queue.get(job.id) == job
+    assert queue.list() == [job]
+
+
+def test_request_that_died_between_the_two_writes_is_mended(
+    queue: JobQueue, workflows: DBOSClient
+) -> None:
+    job_id = job_id_of(request())
+    queue.records.add(job_id, request())
+    assert asked(workflows) == {}
+    queue.enqueue(request())
+    assert list(asked(workflows)) == [f"{job_id}-1"]
+
+
+def test_running_job_is_not_queued_again(queue: JobQueue, workflows: DBOSClient) -> None:
+    job_id = job_id_of(request())
+    queue.records.add(job_id, request())
+    queue.records.begin(job_id, 1)
+    assert queue.enqueue(request()).state is JobState.RUNNING
+    assert asked(workflows) == {}
+
+
+def test_failed_job_begins_a_new_run(queue: JobQueue, workflows: DBOSClient) -> None:
+    job = queue.enqueue(request())
+    queue.records.finish(job.id, 1, JobState.FAILED)
+    assert queue.enqueue(request()).state is JobState.QUEUED
+    assert set(asked(workflows)) == {f"{job.id}-1", f"{job.id}-2"}
+    assert arguments_of(workflows, f"{job.id}-2") == (job.id, 2)
+
+
+def test_job_runs_anew_once_its_model_is_gone_or_damaged(
+    queue: JobQueue, settings: StoreSettings, tmp_path: Path
+) -> None:
+    model_id = published(settings, tmp_path / "made")
+    job = queue.enqueue(request())
+    queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id=model_id)
+    stands = queue.enqueue(request())
+    assert (stands.state, stands.model_id) == (JobState.SUCCEEDED, model_id)
+    (settings.home / "artifacts" / "bundles" / model_id / "README.md").write_text("another")
+    again = queue.enqueue(request())
+    assert (again.state, again.model_id, queue.records.run_of(job.id)) == (
+        JobState.QUEUED, None, 2,
+    )  # fmt: skip
+    queue.records.finish(job.id, 2, JobState.SUCCEEDED, model_id="0" * 16)
+    assert queue.enqueue(request()).state is JobState.QUEUED
+    assert queue.records.run_of(job.id) == 3
+
+
+def test_bundles_may_lie_where_the_caller_says(settings: StoreSettings, tmp_path: Path) -> None:
+    elsewhere = StoreSettings(home=tmp_path / "elsewhere")
+    model_id = published(elsewhere, tmp_path / "made")
+    queue = JobQueue(settings, BundleStore(elsewhere))
+    job = queue.enqueue(request())
+    queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id=model_id)
+    assert queue.enqueue(request()).model_id == model_id
+    assert (tmp_path / "elsewhere" / "artifacts" / "bundles" / model_id / MANIFEST).is_file()
+    queue.close()
+
+
+def test_forgotten_model_is_forgotten_by_its_job(queue: JobQueue) -> None:
+    job = queue.enqueue(request())
+    queue.records.finish(job.id, 1, JobState.SUCCEEDED, model_id="0" * 16)
+    queue.forget_model("1" * 16)
+    assert queue.get(job.id).model_id == "0" * 16
+    queue.forget_model("0" * 16)
+    assert queue.get(job.id).model_id is None
+
+
+def test_cancelled_job_is_cancelled_for_dbos_too(queue: JobQueue, workflows: DBOSClient) -> None:
+    job = queue.enqueue(request())
+    assert queue.cancel(job.id).state is JobState.CANCELLED
+    assert asked(workflows)[f"{job.id}-1"][3] == "CANCELLED"
+
+
+def test_ended_job_is_not_cancelled(queue: JobQueue, workflows: DBOSClient) -> None:
+    job = queue.enqueue(request())
+    queue.records.finish(job.id, 1, JobState.FAILED)
+    assert queue.cancel(job.id).state is JobState.FAILED
+    assert asked(workflows)[f"{job.id}-1"][3] == "ENQUEUED"
+
+
+def test_inspection_is_asked_for_once_and_anew_after_its_answer(
+    queue: JobQueue, workflows: DBOSClient
+) -> None:
+    inspection_id = queue.inspect(request())
+    assert inspection_id == job_id_of(request())
+    assert queue.inspect(request()) == inspection_id
+    expected = (INSPECTION_WORKFLOW, INSPECTION_QUEUE, APPLICATION_VERSION, "ENQUEUED")
+    assert asked(workflows) == {f"inspect-{inspection_id}-1": expected}
+    assert arguments_of(workflows, f"inspect-{inspection_id}-1") == (inspection_id, 1)
+    assert isinstance(queue.inspection(inspection_id), PendingInspection)
+    queue.inspections.finish(inspection_id, 1, Inspection(understood=True))
+    assert queue.inspection(inspection_id) == Inspection(understood=True)
+    queue.inspect(request())
+    assert arguments_of(workflows, f"inspect-{inspection_id}-2") == (inspection_id, 2)
+
+
+def test_states_are_counted(queue: JobQueue) -> None:
+    for digit in "012":
+        queue.enqueue(request(digit))
+    queue.cancel(job_id_of(request("1")))
+    expected = dict.fromkeys(JobState, 0) | {JobState.QUEUED: 2, JobState.CANCELLED: 1}
+    assert queue.counts() == expected
+
+
+def test_uploads_of_all_jobs_and_of_open_inspections_are_needed(queue: JobQueue) -> None:
+    job = CompressionRequest(model=upload("0"), train=upload("1"), recipe=Recipe())
+    queue.cancel(queue.enqueue(job).id)
+    looked_at, answered = request("2"), request("3")
+    queue.inspect(looked_at)
+    queue.inspections.finish(queue.inspect(answered), 1, Inspection(understood=True))
+    assert queue.needed_uploads() == {digit * 64 for digit in "012"}
+
+
+def test_unknown_ids_are_refused(queue: JobQueue) -> None:
+    for ask in (queue.get, queue.cancel, queue.inspection):
+        with pytest.raises(NotFound):
+            ask("nope")
+
+
+def test_closed_queue_gives_its_connections_back(settings: StoreSettings) -> None:
+    queue = JobQueue(settings)
+    queue.enqueue(request())
+    assert queue.records.engine.pool.checkedin() > 0  # type: ignore[attr-defined]
+    queue.close()
+    assert queue.records.engine.pool.checkedin() == 0  # type: ignore[attr-defined]
