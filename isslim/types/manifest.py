@@ -299,18 +299,12 @@ class Manifest(StrictModel):
     """`manifest.json`: the head of a bundle."""
 
     format_version: Literal[2] = Field(description="of this form", default=2, examples=[2])
-    task: Task = Field(
-        description="what the model does", default="language-model", examples=["language-model"]
-    )
-    metric: Metric = Field(
-        default="perplexity", description="what `loss` is about", examples=["perplexity"]
-    )
+    task: Task = Field(description="what the model does", examples=["language-model"])
+    metric: Metric = Field(description="what `loss` is about", examples=["perplexity"])
     name: str = Field(description="as its recipe called it", examples=["mine"])
     created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
     architecture: Architecture = Field(
-        description="of the networks",
-        default="lstm-language-model",
-        examples=["lstm-language-model"],
+        description="of the networks", examples=["lstm-language-model"]
     )
     recipe: Recipe = Field(description="what was asked for")
     text: TextContract | None = Field(default=None, description="of a language model")
