@@ -133,8 +133,8 @@ def test_budget_of_an_evaluation_is_kept_and_no_graph_is_judged_twice(
     assert len(calls) <= 1 + len(tried) + 2 + 2
     card = bundle.path("README.md").read_text()
     assert (
-        "Quality was judged by the evaluation `accuracy`, a command of the worker's operator (higher is better"
-        in card
+        "Quality was judged by the evaluation `accuracy`, a command of the worker's operator "
+        "(higher is better" in card
     )
     assert f"run {len(calls)} times" in card
     assert "asked for: a worsening of accuracy of at most 5.00%" in card

@@ -243,7 +243,8 @@ def test_run_on_which_the_original_gives_no_numbers_is_left_out(tmp_path: Path) 
     (line,) = task.origin.left_out
     assert (
         line
-        == "run 3, output y of the original: 5 of 90 values are NaN or infinite, the first at [1, 4, 0]"
+        == "run 3, output y of the original: 5 of 90 values are NaN or infinite, the first at [1, "
+        "4, 0]"
     )
     for run in runs:
         run["x"][1, 4, 0] = -20

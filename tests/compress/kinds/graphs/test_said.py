@@ -74,8 +74,8 @@ def test_returned_states_and_left_out_runs_are_in_verdict_card_and_command_line(
     assert "- The states cn and hn are returned" in card
     assert "- not used: run 7, input x: 1 value is NaN, at [0, 0, 0]" in card
     assert (
-        "Over a stream of 16 of these runs, each variant going on from its own states: `original-int8`"
-        in card
+        "Over a stream of 16 of these runs, each variant going on from its own states: "
+        "`original-int8`" in card
     )
     assert bundle.manifest.provenance.left_out == ["run 7, input x: 1 value is NaN, at [0, 0, 0]"]
     small = bundle.manifest.variant("compressed")

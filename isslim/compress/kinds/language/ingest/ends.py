@@ -73,7 +73,8 @@ def find_embedding_and_decoder(
             values.
 
     Raises:
-        EmbeddingOrDecoderUnknown: when a matrix is missing, several could be meant, or the decoder is in parts.
+        EmbeddingOrDecoderUnknown: when a matrix is missing, several could be meant, or the decoder
+            is in parts.
     """
     if parts := [name for name in (*matrices, *vectors) if _PARTS.search(name)]:
         raise EmbeddingOrDecoderUnknown(

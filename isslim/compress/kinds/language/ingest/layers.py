@@ -57,7 +57,8 @@ def find_layers(
     Args:
         arrays: all of its parameters, by name.
         configured: the config's `layers`.
-        layer_options: how many layers options of the training run speak of, by where in the file they stand.
+        layer_options: how many layers options of the training run speak of, by where in the file
+            they stand.
 
     Raises:
         LayersUnknown: with what is missing or not understood, by name.

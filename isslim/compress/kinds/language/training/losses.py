@@ -19,8 +19,8 @@ def loss_of(
     Args:
         logits: of the network, (T, B, V).
         labels: int64 (T, B).
-        teacher_logits: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) * CE(labels) +
-            soft * CE(teacher)`.
+        teacher_logits: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) *
+            CE(labels) + soft * CE(teacher)`.
         plan: its `loss` and `soft`.
     """
     flat = logits.flatten(0, 1).float()

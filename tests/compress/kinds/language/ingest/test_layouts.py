@@ -136,7 +136,8 @@ def test_awd_lstm_takes_the_raw_weights(tmp_path: Path, tokens: Tensor) -> None:
         hidden, _ = layer(hidden)
     torch.testing.assert_close(found, hidden @ table.weight.T + bias, rtol=0, atol=1e-5)
     assert layout.startswith(
-        "AWD-LSTM layout: 2 LSTM layers of 9 and 6 units, tied; dropped: rnns.0.module.weight_hh_l0 (36, 9)"
+        "AWD-LSTM layout: 2 LSTM layers of 9 and 6 units, tied; dropped: "
+        "rnns.0.module.weight_hh_l0 (36, 9)"
     )
 
 

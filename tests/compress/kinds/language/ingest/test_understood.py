@@ -25,7 +25,8 @@ from isslim.compress.kinds.language.ingest.layouts import Ingested, read_model
 V, H = 40, 24
 State = dict[str, Tensor]
 ASSUMED = (
-    "the layers feed one another in this order, no residual links, no scaling, no activation or normalisation without weights, "
+    "the layers feed one another in this order, no residual links, no scaling, no activation or "
+    "normalisation without weights, "
     "the decoder reads the top layer directly"
 )
 
