@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from isslim.types.axis_names import is_units
 from isslim.types.estimates import Estimate as Estimate
 from isslim.types.kinds.registry import ArchitectureName, KindName, MetricName
 from isslim.types.provenance import Provenance, Sha256
@@ -147,7 +148,7 @@ class Sized(StrictModel):
     @property
     def units(self) -> list[int]:
         """Units of each recurrent layer."""
-        return [size for axis, size in self.sizes.items() if axis.startswith("units:")]
+        return [size for axis, size in self.sizes.items() if is_units(axis)]
 
 
 class VariantRecord(Sized):

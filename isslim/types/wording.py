@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from isslim.types.axis_names import is_units, layer_of
 from isslim.types.kinds.registry import run_label as describe_run
 from isslim.types.manifest import LatencyRecord
 
@@ -11,8 +12,8 @@ __all__ = [
     "NOTHING_JUDGED", "NOT_JUDGED", "RANDOM", "as_fast", "axis_name", "describe_run", "file_size",
 ]  # fmt: skip
 
-_LAYER = re.compile(r"units:([a-z]+)(\d*)")
-"""Axes of the language models; graphs and readers have names of their own."""
+_LAYER = re.compile(r"([a-z]+)(\d*)")
+"""Layers of the language models; graphs and readers have names of their own."""
 RANDOM = (
     "random inputs, drawn to the declared types and shapes: what the model does on real ones was "
     "never looked at"
@@ -32,9 +33,9 @@ def as_fast(latency: LatencyRecord) -> str:
 
 def axis_name(axis: str) -> str:
     """An axis for people: `units:lstm0` is LSTM layer 1; a layer with a name of its own keeps it."""
-    layer = _LAYER.fullmatch(axis)
+    layer = _LAYER.fullmatch(layer_of(axis)) if is_units(axis) else None
     if layer is None:
-        return axis.removeprefix("units:")
+        return layer_of(axis)
     kind, number = layer.groups()
     return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
 

@@ -1,1 +1,4 @@
-"""What is specific to a kind of model: how it is observed, judged, exported, proven and measured. The stages know none of it."""
+"""What is specific to a kind of model: reading, activations, quality, export, proof and latency.
+
+The stages of a compression know none of it.
+"""

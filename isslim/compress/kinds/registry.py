@@ -17,11 +17,11 @@ from isslim.types.recipe import Recipe
 __all__ = ["UploadedFiles", "read_task", "register"]
 
 _READERS: list[KindReader] = [GraphReader(), QuestionReader(), LanguageReader()]
-"""In the order in which they are asked. The last one takes every checkpoint."""
+"""In order of precedence. The last one takes every checkpoint."""
 
 
 def register(reader: KindReader) -> None:
-    """Adds a reader in this process, to be asked before those that are there."""
+    """Adds a reader in this process, with precedence over those that are there."""
     if reader not in _READERS:
         _READERS.insert(0, reader)
 
@@ -33,14 +33,17 @@ def read_task(
     found: Findings | None = None,
     looking: bool = False,
 ) -> ModelTask[Any]:
-    """The task of an upload.
+    """Reads an upload into a task.
 
     Args:
-        inputs: the uploads' local files.
-        recipe: what is asked for.
-        evaluations: those that a graph's metric may name.
-        found: gathers what is understood on the way; None: nobody reads it.
-        looking: the task is only looked at; see `Upload`.
+        inputs: the uploaded files, on local disk.
+        recipe: what the user asks for.
+        evaluations: commands that a graph's metric may name.
+        found: collects what is understood of the upload on the way; None: it is not needed.
+        looking: whether the task is only inspected; see `Upload`.
+
+    Returns:
+        The task of the first reader that recognises the upload.
 
     Raises:
         CompressError: when a file cannot be read, or the recipe does not fit the model.

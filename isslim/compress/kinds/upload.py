@@ -1,4 +1,4 @@
-"""An upload on its way to a task: its files, what is asked for, and who reads it."""
+"""An upload on its way to a task: its files, its recipe, and the interface of its readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UploadedFiles(UploadFields[Path]):
     """The uploaded files of a job, on local disk.
 
     Attributes:
-        name: what the sender called the model's file; empty: that is not known.
+        name: the original name of the model's file; empty where it is not known.
     """
 
     name: str = ""
@@ -35,11 +35,11 @@ class Upload:
 
     Attributes:
         files: on local disk.
-        recipe: what is asked for.
+        recipe: what the user asks for.
         evaluations: commands that a graph's metric may name.
-        found: gathers what is understood on the way.
-        looking: the task is only looked at: what takes a large model long and was not sent - texts
-            that it writes, answers to questions - is cut short.
+        found: collects what is understood of the upload on the way.
+        looking: whether the task is only inspected. What takes a large model long and was not sent
+            (generated texts, answers to questions) is then cut short.
     """
 
     files: UploadedFiles
@@ -53,8 +53,8 @@ class Upload:
         """The model's file as a checkpoint of weights, read once for all readers.
 
         Raises:
-            UnreadableUpload: when it is none.
-            ModeUnavailable: when the recipe names a metric that weights cannot be judged by.
+            UnreadableUpload: when it is not a checkpoint.
+            ModeUnavailable: when the recipe names a metric that needs a graph.
         """
         refuse_foreign(self.files.model, self.files.name)
         if self.files.model_data is not None:
@@ -70,7 +70,7 @@ class Upload:
         return read_checkpoint(self.files.model, self.files.config, self.files.name)
 
     def recipe_of(self, kind: KindDescription) -> Recipe:
-        """The recipe with the budget that counts for a kind.
+        """The recipe, its budget filled in with the defaults of a kind.
 
         Raises:
             WrongBudget: when the budget limits what such a model does not measure.
@@ -86,14 +86,14 @@ class KindReader(Protocol):
     """Reads uploads of one kind."""
 
     def recognises(self, upload: Upload) -> bool:
-        """Whether the upload is of this kind; asked of every upload, so it looks at little.
+        """Whether the upload is of this kind. Called for every upload, so it has to be cheap.
 
         Raises:
             CompressError: when the upload cannot be of any kind.
         """
 
     def read(self, upload: Upload) -> ModelTask[Any]:
-        """The task of an upload that was recognised.
+        """Reads an upload that was recognised into a task.
 
         Raises:
             CompressError: when a file cannot be read, or the recipe does not fit the model.

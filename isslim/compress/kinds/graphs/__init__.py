@@ -1,1 +1,1 @@
-"""ONNX graphs of any origin, judged by what becomes of their outputs."""
+"""ONNX graphs of any origin, evaluated by how much their outputs change."""

@@ -21,20 +21,19 @@ def collect_graph_activations(
     labels: Sequence[str],
     progress: ProgressCallback,
 ) -> tuple[ActivationStatistics, list[str]]:
-    """Runs a graph that shows what its sites read.
+    """Collects moments of what every site reads, by running a graph with these values as outputs.
 
     Args:
         network: the original.
-        runs: to observe.
-        labels: what to call each.
-        progress: progress.
+        runs: the calibration runs.
+        labels: names of the runs, for messages.
+        progress: called with the share done after every run.
 
     Returns:
-        The moments, and a line on every run that lies outside of what float32 can sum and was left
-        out.
+        The moments, and a line on every run whose values float32 cannot sum and that was left out.
 
     Raises:
-        RunsUnusable: when too many runs do.
+        RunsUnusable: when too many runs would have to be left out.
     """
     observer, moments, seen, lines = network.observer(), dict[str, Moments](), 0, list[str]()
     with temporary_session(observer.model) as graph:
@@ -56,8 +55,8 @@ def collect_graph_activations(
     declaration = network.declaration()
     for each in declaration.sites:
         if each.name not in moments:
-            # It lies in a branch that never ran: nothing is known of its inputs, so nothing is told
-            # from others.
+            # It lies in a branch that never ran. Nothing is known of its inputs: unit variance,
+            # uncorrelated, prefers no component over another.
             width = sum(part.size for part in declaration.parts(each))
             nothing = Sums(1, np.zeros(width), np.eye(width))
             moments[each.name] = Moments(nothing, nothing)

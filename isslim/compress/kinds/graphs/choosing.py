@@ -1,9 +1,9 @@
-"""Which outputs of a graph are compared and which of them judge, and which layers no judge sees.
+"""Which outputs of a graph are compared, which are evaluated, and which axes they depend on.
 
-Left out are outputs that are drawn anew at every run and those that are not finite; `sight` finds
-them. Every axis is silenced by itself, and what then changes sees it. An axis that only a state of
-the caller sees is judged by that state; one that nothing sees stays as it is: a model whose layer
-is destroyed would else pass for an equal one.
+Outputs that are random and outputs that are not finite are left out; `sight` finds them. Every axis
+is masked by itself: the outputs that change depend on it. Where only a state that is returned to
+the caller depends on an axis, that state is evaluated as well. An axis that no output depends on
+stays as it is: a model with that layer destroyed would else pass as equal to the original.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from isslim.compress.onnx.network import GraphNetwork
 from isslim.runtime.graphs.recorded_inputs import GraphSession
 
 MASKED_BYTES = 1 << 30
-"""Of graphs that are written to silence axis by axis; where that is not enough, all axes are
-silenced together."""
+"""Total size of the graphs written to mask axis by axis; above it, all axes are masked together."""
 LOOKED_AT = 32
-"""Runs, spread over all, on which an output may first show that it sees an axis; if none does, the
-others are looked at too."""
+"""Runs, spread over all, on which the dependence on an axis is tried first; where no output changes
+on them, the others are tried too."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What judges.
+    """The outputs to compare and to evaluate.
 
     Attributes:
         compared: outputs that a proof compares.
-        evaluated: of those, the ones that judge.
-        unseen: axes that none of them sees, each with the reason why it stays as it is.
-        notes: a line on every output that judges nothing, and why.
+        evaluated: of those, the ones that the quality metric is taken of.
+        unseen: axes that none of them depends on, each with the reason why it stays as it is.
+        notes: a line on every output that is not used, with the reason.
     """
 
     compared: list[str]
@@ -55,14 +54,14 @@ def choose(
 
     Args:
         network: the original.
-        graph: the same, opened.
-        runs: of it.
-        wanted: the outputs that the recipe names; none: all but states of the caller.
+        graph: a session of the same graph.
+        runs: its recorded runs.
+        wanted: the outputs that the recipe names; empty: all except states returned to the caller.
         size_bytes: of the graph's file.
 
     Raises:
-        RunsUnusable: when the recipe names an output that is not there, or is none of numbers.
-        OutputsUnusable: when no output can be compared, or none sees what could be removed.
+        RunsUnusable: when the recipe names an output that does not exist or holds no numbers.
+        OutputsUnusable: when no output can be compared, or none depends on what could be removed.
     """
     useless = {name: f"output {name} {_drawn(network, name)}" for name in runs.redrawn}
     useless |= {
@@ -120,7 +119,10 @@ def _nothing_left(runs: Recorded, lines: list[str]) -> str:
             "(`model.eval()`), with its noise as an "
             "input, or with an output from before it is added"
         )
-    return f"{description}: nothing is left to compare. Send inputs on which the model itself gives numbers"
+    return (
+        f"{description}: nothing is left to compare. "
+        "Send inputs on which the model itself gives numbers"
+    )
 
 
 def _unseen(
@@ -131,12 +133,17 @@ def _unseen(
     others: Sequence[str],
     size_bytes: int,
 ) -> tuple[dict[str, str], list[str]]:
-    """Axes that no judge sees, and other outputs that see axes which no judge does, to judge as well."""
+    """Axes that no output depends on, and further outputs that have to be evaluated.
+
+    Returns:
+        The axes that neither `evaluated` nor `others` depend on, each with the reason; and those of
+        `others` that depend on an axis on which no evaluated output does.
+    """
     axes = list(network.declaration().axes)
     groups = [[axis] for axis in axes] if len(axes) * size_bytes <= MASKED_BYTES else [axes]
     everything = [*runs.held_out, *runs.calibration]
     first = sorted({round(each) for each in np.linspace(0, len(everything) - 1, LOOKED_AT)})
-    # Neighbours may all take one branch of the graph.
+    # Spread over all, since neighbouring runs may all take one branch of the graph.
     tried = [
         everything[place] for place in [*first, *sorted(set(range(len(everything))) - set(first))]
     ]
@@ -151,6 +158,9 @@ def _unseen(
         seeing = [name for name, change in changes.items() if change > SEEN]
         added += seeing
         if not seeing:
-            description = f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change when all its units are silent"
-            unseen |= dict.fromkeys(group, f"{description}: nothing could judge what becomes of it")
+            reason = (
+                f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change when all its "
+                "units are silent: nothing could judge what becomes of it"
+            )
+            unseen |= dict.fromkeys(group, reason)
     return unseen, list(dict.fromkeys(added))

@@ -1,7 +1,8 @@
-"""Along which dimension of an output its classes, or its features, lie.
+"""The class axis of an output: the dimension along which its classes, or its features, lie.
 
-In order: what a Softmax before it runs over; the dimension that a matrix or a layer gave, as the
-walk over the graph found it; the only one of a fixed size; the last one.
+The first that applies: the axis of a Softmax right before the output; the dimension that a matrix
+or a layer produced, as the trace of the graph found it; the only dimension of a fixed size; the
+last dimension.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession
 def class_axes(
     network: GraphNetwork, graph: GraphSession, outputs: Sequence[str], asked: int | None
 ) -> dict[str, int]:
-    """The positions of that dimension, by output.
+    """The class axis of each output.
 
     Args:
         network: the original.
-        graph: the same, opened.
-        outputs: of it.
-        asked: what the recipe names in their place.
+        graph: a session of the same graph.
+        outputs: names of its outputs.
+        asked: the axis that the recipe names, negative ones counted from the last; None: it is
+            inferred.
+
+    Returns:
+        Positions, by output.
 
     Raises:
-        RunsUnusable: when an output has no such dimension.
+        RunsUnusable: when an output has no dimension `asked`.
     """
     if asked is None:
         return {name: class_axis(network, graph, name) for name in outputs}
@@ -41,12 +46,15 @@ def class_axes(
 
 
 def class_axis(network: GraphNetwork, graph: GraphSession, output: str) -> int:
-    """The position of that dimension; -1, the last one, where the number of dimensions is not known.
+    """The class axis of one output.
 
     Args:
         network: the original.
-        graph: the same, opened.
-        output: one of its outputs.
+        graph: a session of the same graph.
+        output: name of one of its outputs.
+
+    Returns:
+        The position; -1 where the number of dimensions is not known.
     """
     layout, declared = network.trace.layout(output), graph.outputs[output][1]
     rank = layout.rank if layout is not None else len(declared)
@@ -65,7 +73,11 @@ def class_axis(network: GraphNetwork, graph: GraphSession, output: str) -> int:
 
 
 def _softmax_axis(network: GraphNetwork, output: str, rank: int) -> int | None:
-    """What a Softmax right before an output runs over. Before opset 13 it ran over several dimensions at once."""
+    """The axis of a Softmax right before an output; None without one.
+
+    Before opset 13 a Softmax normalises over all dimensions from its axis on, so that only the last
+    one names a single dimension.
+    """
     for node in network.source.structure.graph.node:
         if output in node.output and node.op_type in ("Softmax", "LogSoftmax"):
             axis = get_int(node, "axis", -1 if network.source.opset >= 13 else 1) % rank

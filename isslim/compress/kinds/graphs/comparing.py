@@ -1,8 +1,8 @@
-"""How far the outputs of a graph are from the original's: the metrics of `isslim/types/quality.py` for graphs, and their intervals.
+"""How far the outputs of a graph are from the original's, with confidence intervals.
 
-All are taken over every run together, output by output; the worst output counts. Decisions and
-cosines are taken along one dimension of an output, its classes or features: see `classes`. Whole
-numbers and truth values are decisions themselves.
+These are the metrics of `isslim/types/quality.py` for graphs. Each is taken over all runs together,
+output by output; the worst output counts. Decisions and cosines are taken along one dimension of an
+output, its classes or features: see `classes`. Integers and booleans are decisions themselves.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from isslim.types.recipe import GraphMetric
 
 Outputs = dict[str, NDArray[Any]]
 Axes = Mapping[str, int]
-"""Of outputs, the dimension along which their classes or features lie; the last one of those that
-are not named."""
+"""The class axis of each output, by name; the last dimension of outputs that are not named."""
 _LAST: Axes = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A metric's value, which output it is of, and how sure its loss is; None where that cannot be told."""
+    """A metric over recorded runs.
+
+    Attributes:
+        value: of the worst output.
+        output: the name of that output.
+        estimate: the confidence interval of its loss; None where there is too little data.
+    """
 
     value: float
     output: str
@@ -43,19 +48,19 @@ def compared(
     names: Sequence[str],
     axes: Axes = _LAST,
 ) -> Compared:
-    """The metric's value over runs.
+    """Evaluates a metric over runs.
 
     Args:
         metric: `output_change`, `argmax`, `mean_squared_error` or `cosine`.
-        found: outputs of every run, by name.
-        wanted: the original's.
-        names: which outputs count.
-        axes: see `Axes`.
+        found: outputs of every run, by name; arrays of any shape.
+        wanted: the original's, of the same shapes.
+        names: the outputs that count.
+        axes: class axes; see `Axes`.
 
     Returns:
-        Of `argmax` and `cosine` the smallest (1 is equal), of the others the largest (0 is equal)
-        over the outputs. An output that is not finite where the original's is counts as infinitely
-        far.
+        The worst output: of `argmax` and `cosine` the smallest value (1 is equal), of the others
+        the largest (0 is equal). An output that is not finite where the original's is counts as
+        infinitely far.
     """
     values: dict[str, float] = {}
     pairs: dict[str, Pairs] = {}
@@ -70,20 +75,35 @@ def compared(
 
 
 def loss_of(metric: GraphMetric, value: float) -> float:
-    """How much worse than the original a value is: see `isslim/types/quality.py`."""
+    """How much worse than the original's own value a value is; see `isslim/types/quality.py`.
+
+    Args:
+        metric: the metric of the value.
+        value: of `compared`.
+    """
     return 1.0 - value if metric in ("argmax", "cosine") else value
 
 
 def rows_of(array: NDArray[Any], axis: int = -1) -> int:
-    """How many rows an output has, its classes or features along a dimension."""
+    """The number of rows of an output.
+
+    Args:
+        array: the output, of any shape.
+        axis: its class axis; all other dimensions together are the rows.
+    """
     return len(_rows(array, axis))
 
 
 def difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
-    """The largest difference of any number of any output, relative to the output's largest one where that is above 1.
+    """The largest difference between outputs, relative to the output's largest entry if above 1.
+
+    Args:
+        found: outputs of every run, by name.
+        expected: the outputs to compare with.
 
     Returns:
-        Infinity where shapes or types differ, or only one is finite.
+        The maximum over all entries, outputs and runs; infinity where shapes or dtypes differ, or
+        only one of two entries is finite.
     """
     worst = 0.0
     for one, other in zip(found, expected, strict=True):
@@ -102,7 +122,7 @@ def difference(found: Sequence[Outputs], expected: Sequence[Outputs]) -> float:
 
 
 def _rows(array: NDArray[Any], axis: int) -> NDArray[Any]:
-    """An output as (N, C), the entries of one dimension last; single numbers as (N, 1)."""
+    """An output as (N, C), its class axis last; a scalar as (1, 1)."""
     array = np.asarray(array)
     if not array.ndim:
         return array.reshape(1, 1)
@@ -125,7 +145,10 @@ def _argmax(pairs: Pairs) -> float:
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether decisions are the same: the largest of a row; of single numbers, the side of 0.5; of whole numbers, each."""
+    """Whether decisions are equal, (N,): the argmax of each row.
+
+    Of single numbers the decision is whether they are above 0.5; every integer is a decision.
+    """
     if other.dtype.kind in "iub":
         return np.asarray(one == other).ravel()
     if other.shape[-1] > 1:
@@ -139,7 +162,7 @@ def _cosine(pairs: Pairs) -> float:
 
 
 def _cosines(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
-    """Cosines between rows; equal ones have 1, whatever they hold, and those that are not finite -1."""
+    """Cosines between rows, (N,): 1 for equal rows, also of zeros or NaN; -1 where not finite."""
     ours, whole = one.astype(np.float64), other.astype(np.float64)
     equal = ((ours == whole) | (np.isnan(ours) & np.isnan(whole))).all(1)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -149,7 +172,7 @@ def _cosines(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _mean(values: list[NDArray[Any]]) -> float:
-    """Over all of them; 1 of none, which are equal."""
+    """The mean over all entries; 1 where there are none, which are equal."""
     together = np.concatenate(values)
     return float(together.mean()) if together.size else 1.0
 
@@ -160,7 +183,7 @@ def _estimated_decisions(pairs: Pairs) -> Estimate:
 
 
 def _estimated_change(pairs: Pairs) -> Estimate | None:
-    """Of the root of squared differences relative to the squared distances from the mean."""
+    """The interval of sqrt(squared differences / squared deviations from the mean), both summed."""
     finite = [other[np.isfinite(other)].astype(np.float64) for _, other in pairs]
     mean = sum(float(each.sum()) for each in finite) / max(sum(each.size for each in finite), 1)
 
@@ -221,9 +244,14 @@ def _squares(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
 
 
 _MEASURES = {
-    "output_change": output_change, "argmax": _argmax, "mean_squared_error": _mean_squared_error, "cosine": _cosine,
-}  # fmt: skip
+    "output_change": output_change,
+    "argmax": _argmax,
+    "mean_squared_error": _mean_squared_error,
+    "cosine": _cosine,
+}
 _ESTIMATES = {
-    "output_change": _estimated_change, "argmax": _estimated_decisions, "mean_squared_error": _estimated_error,
+    "output_change": _estimated_change,
+    "argmax": _estimated_decisions,
+    "mean_squared_error": _estimated_error,
     "cosine": _estimated_distance,
-}  # fmt: skip
+}

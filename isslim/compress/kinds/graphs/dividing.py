@@ -1,10 +1,10 @@
-"""Dividing recorded runs in two parts, one to observe and one to judge on, where there are too few of them to keep some apart.
+"""Splits recorded runs into calibration and held-out data, also where there are very few runs.
 
-A graph says of its inputs which dimensions are free, and not what they mean. So the original is
-asked. A dimension holds sequences that do not know of each other when the graph gives the same rows
-for a part of them as for all. A dimension holds steps when a part of them can be run and every
-output has as many steps as were given: a run of the second half alone then begins from the recorded
-first state, and is a sample of its own.
+A graph declares which dimensions of its inputs are free, but not what they mean, so the original is
+run to find out. A dimension holds independent sequences when the graph gives the same rows for a
+part of them as for all. A dimension holds steps when a part of them can be run and every output has
+as many steps as the input: a run of the second half alone then begins from the recorded first
+state, and is a sample of its own.
 
 Legend: N sequences, T steps.
 """
@@ -23,24 +23,31 @@ from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 ENOUGH_RUNS = 5
-"""From here on a fifth of the runs judges; of fewer, sequences or steps are kept apart where that
-is sound."""
+"""From this number on, a fifth of the runs is held out; of fewer, sequences or steps are held out
+where that is sound."""
 TOLERANCE = 1e-4
 """Within which rows of a part equal those of the whole: float32 sums in different orders."""
 MAX_TRIED, TRIED_SEQUENCES = 12, 6
 """Sets of dimensions that are tried, and the sequences that they are tried on."""
 MIN_ROWS = 20
-"""Of outputs, to judge on: fewer hardly have an interval."""
+"""Rows of held-out outputs: fewer hardly give a confidence interval."""
 MIN_STEPS = 4
-"""Of a run that is cut in two."""
+"""Steps of a run that is cut in two."""
 
 Along = Mapping[str, int]
-"""A dimension of each input that has it."""
+"""By input, the position of one dimension that inputs have in common, such as the batch."""
 
 
 @dataclass(frozen=True)
 class Divided:
-    """Runs to observe and runs to judge on, what they are, and why there are none to judge on."""
+    """Runs split into calibration and held-out data.
+
+    Attributes:
+        observed: calibration runs.
+        held_out: held-out runs; those of `observed` where there is a problem.
+        description: what the held-out runs are.
+        problem: why nothing could be held out; None where something was.
+    """
 
     observed: list[NamedArrays]
     held_out: list[NamedArrays]
@@ -48,8 +55,21 @@ class Divided:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class OutputRoles:
+    """The outputs that have to follow a split into steps.
+
+    Attributes:
+        evaluated: names of the outputs that are evaluated.
+        states: of those, the ones that hold a state after the last step, which have no steps.
+    """
+
+    evaluated: Sequence[str]
+    states: Collection[str]
+
+
 def digest(run: NamedArrays) -> str:
-    """The same for runs of the same content."""
+    """A hash of a run's names, dtypes, shapes and values."""
     found = hashlib.sha256()
     for name in sorted(run):
         array = np.ascontiguousarray(run[name])
@@ -61,13 +81,16 @@ def digest(run: NamedArrays) -> str:
 def sequences_of(
     graph: GraphSession, runs: Sequence[NamedArrays], outputs: Sequence[str]
 ) -> Along | None:
-    """The dimension of every input along which lie sequences that do not know of each other; None where there is none.
+    """The dimension of every input along which independent sequences lie.
 
     Args:
         graph: the original.
-        runs: of it.
-        outputs: names of those that are looked at, at least one: of a random output no two runs are
-            equal.
+        runs: recorded inputs.
+        outputs: names of the outputs that are compared, at least one. None of them may be random:
+            its values would differ for every part.
+
+    Returns:
+        The first set of dimensions that passes; None where none does.
     """
     longest: dict[tuple[tuple[str, int], ...], tuple[Along, NamedArrays]] = {}
     for run in runs:
@@ -87,19 +110,17 @@ def divide(
     runs: Sequence[NamedArrays],
     rows: Sequence[int],
     along: Along | None,
-    outputs: Sequence[str],
-    states: Collection[str],
+    outputs: OutputRoles,
 ) -> Divided:
-    """Runs in two parts: whole runs where there are enough, else sequences, else a few whole runs, else steps.
+    """Splits runs in two: whole runs where there are enough, else sequences, else runs, else steps.
 
     Args:
         graph: the original.
-        trace: what is known of it.
+        trace: the facts about its axes.
         runs: no two of them equal, at least one.
-        rows: of each, how many rows an output has at least.
-        along: of `sequences_of`.
-        outputs: names of those that judge.
-        states: of those, the ones that show a state after the last step, which have no steps.
+        rows: by run, the smallest number of rows of its outputs.
+        along: the result of `sequences_of`.
+        outputs: the outputs that have to follow a split into steps.
     """
     found = None
     if len(runs) < ENOUGH_RUNS and along is not None:
@@ -107,7 +128,7 @@ def divide(
     if found is None and len(runs) > 1:
         found = _by_runs(runs, rows)
     if found is None:
-        found = _by_steps(graph, trace, runs[0], along, outputs, states)
+        found = _by_steps(graph, trace, runs[0], along, outputs)
     if found is not None:
         return found
     return Divided(
@@ -123,7 +144,16 @@ def divide(
 def without_known(
     runs: Sequence[NamedArrays], known: Sequence[NamedArrays], along: Along | None
 ) -> tuple[list[NamedArrays], int]:
-    """Runs without the sequences that others hold, where sequences are known; and how many those were."""
+    """Drops the sequences that other runs hold as well.
+
+    Args:
+        runs: the runs to filter.
+        known: the others.
+        along: the result of `sequences_of`; None: nothing is dropped.
+
+    Returns:
+        The runs that have sequences left, and the number of sequences dropped.
+    """
     if along is None:
         return list(runs), 0
     seen = {digest(each) for run in known for each in _each(run, along)}
@@ -137,7 +167,13 @@ def without_known(
 
 
 def part(run: NamedArrays, along: Along, index: Sequence[int]) -> NamedArrays:
-    """Some sequences or steps of a run."""
+    """Selects sequences or steps of a run.
+
+    Args:
+        run: the whole.
+        along: the dimension of each input that is indexed; other inputs stay whole.
+        index: positions along it.
+    """
     return {
         name: np.ascontiguousarray(np.take(array, index, axis=along[name]))
         if name in along
@@ -147,7 +183,7 @@ def part(run: NamedArrays, along: Along, index: Sequence[int]) -> NamedArrays:
 
 
 def _by_runs(runs: Sequence[NamedArrays], rows: Sequence[int]) -> Divided:
-    """The last fifth of the runs; up to half of them, where less gives hardly a row of outputs to judge on."""
+    """Holds out the last fifth of the runs, or up to half of them to reach `MIN_ROWS` rows."""
     most, cut = (len(runs) + 1) // 2, len(runs) * 4 // 5 or 1
     while cut > most and sum(rows[cut:]) < MIN_ROWS:
         cut -= 1
@@ -157,12 +193,12 @@ def _by_runs(runs: Sequence[NamedArrays], rows: Sequence[int]) -> Divided:
 
 
 def _share(count: int, whole: int) -> str:
-    """What to call so many of all: of few a fifth may have to be a third."""
+    """The word for a share: of few runs the last "fifth" may be a third, which is called a part."""
     return "fifth" if 5 * count <= 1.5 * whole else "part"
 
 
 def _by_sequences(runs: Sequence[NamedArrays], along: Along) -> Divided | None:
-    """The last fifth of the sequences of every run that has several; equal ones count once."""
+    """Holds out the last fifth of the distinct sequences of every run that has several."""
     seen: set[str] = set()
     observed, evaluated, counts = list[NamedArrays](), list[NamedArrays](), [0, 0]
     for run in runs:
@@ -195,10 +231,13 @@ def _by_steps(
     trace: AxisFacts,
     run: NamedArrays,
     along: Along | None,
-    outputs: Sequence[str],
-    states: Collection[str],
+    outputs: OutputRoles,
 ) -> Divided | None:
-    """The first half of the steps and the second: a part that begins anew has to be long enough to get anywhere."""
+    """Holds out the second half of the steps.
+
+    Half, and not a fifth: the held-out part begins from the recorded first state again, and needs
+    steps enough to get away from it.
+    """
     named = _named_steps(graph, trace)
     candidates = [each for each in _free(graph, run) if along is None or dict(each) != dict(along)]
     for steps in [
@@ -213,18 +252,21 @@ def _by_steps(
         except InputsRefused:
             continue
         sizes = (length, length // 2, length - length // 2)
-        seen = [name for name in outputs if name not in states]
+        seen = [name for name in outputs.evaluated if name not in outputs.states]
         if seen and all(
             _has_steps([whole[name].shape, *(each[name].shape for each in found)], sizes)
             for name in seen
         ):
-            description = f"the second half of the steps of the one uploaded run, used for nothing else ({sizes[2]} of {length} steps)"
+            description = (
+                "the second half of the steps of the one uploaded run, used for nothing else "
+                f"({sizes[2]} of {length} steps)"
+            )
             return Divided(parts[:1], parts[1:], description)
     return None
 
 
 def _named_steps(graph: GraphSession, trace: AxisFacts) -> dict[str, int]:
-    """Dimensions of inputs that are the steps of a recurrent layer, by the names of free dimensions."""
+    """By input, the dimension whose declared name is that of the steps of a recurrent layer."""
     names = set()
     for layer in trace.layers:
         layout = trace.layout(layer.recurrent.node.input[0])
@@ -243,7 +285,10 @@ def _agrees(along: Along, named: Mapping[str, int]) -> bool:
 
 
 def _free(graph: GraphSession, run: NamedArrays) -> Iterator[Along]:
-    """Sets of free dimensions that may be one: of one name; of one place and size; of one size."""
+    """Sets of free dimensions that may be one and the same.
+
+    In order: of one declared name; of one position and size; of one size.
+    """
     places = [
         (name, place, size)
         for name, (_, shape) in graph.inputs.items()
@@ -265,13 +310,13 @@ def _free(graph: GraphSession, run: NamedArrays) -> Iterator[Along]:
 
 
 def _length(run: NamedArrays, along: Along) -> int:
-    """How many lie along a set of dimensions; 0 where they differ."""
+    """The size of a set of dimensions; 0 where their sizes differ."""
     found = {run[name].shape[place] for name, place in along.items() if place < run[name].ndim}
     return found.pop() if len(found) == 1 else 0
 
 
 def _each(run: NamedArrays, along: Along) -> Iterator[NamedArrays]:
-    """Every sequence of a run by itself, with what all share."""
+    """Every sequence of a run by itself, with the inputs that all share."""
     for index in range(_length(run, along)):
         yield part(run, along, [index])
 
@@ -279,7 +324,7 @@ def _each(run: NamedArrays, along: Along) -> Iterator[NamedArrays]:
 def _independent(
     graph: GraphSession, run: NamedArrays, along: Along, outputs: Sequence[str]
 ) -> bool:
-    """Whether the graph makes of two parts, one after the other, what it makes of both together."""
+    """Whether two parts, run one after the other, give the same rows as both together."""
     count = min(_length(run, along), TRIED_SEQUENCES)
     cut = max(1, count // 3)
     try:
@@ -309,7 +354,14 @@ def _rows_equal(
 
 
 def _has_steps(shapes: Sequence[tuple[int, ...]], sizes: tuple[int, int, int]) -> bool:
-    """Whether one dimension of an output follows the number of steps, also where several steps give one, and no other moves."""
+    """Whether exactly one dimension of an output follows the number of steps.
+
+    A graph may make one step of several (strides, pooling), so sizes are compared within an eighth.
+
+    Args:
+        shapes: of the output for the whole run, its first and its second part.
+        sizes: steps of the whole run, its first and its second part.
+    """
     if len({len(shape) for shape in shapes}) != 1:
         return False
     moving = [

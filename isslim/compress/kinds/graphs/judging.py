@@ -1,4 +1,4 @@
-"""How good a graph's file is: by its outputs on recorded inputs, or by an evaluation of the worker's operator."""
+"""Quality of a graph's file: by its outputs on recorded inputs, or by the operator's command."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ from isslim.types.recipe import COMMAND, Budget, Recipe
 
 
 def refuse_unevaluated(recipe: Recipe, not_judged: str | None) -> None:
-    """A budget of quality needs something that was not observed to be judged on, or an evaluation.
+    """Refuses a budget of quality that nothing can be evaluated against.
+
+    It needs held-out data, or the operator's evaluation command.
 
     Args:
-        recipe: its budget is settled.
-        not_judged: why there is nothing; None: there is.
+        recipe: with its budget resolved.
+        not_judged: why there is no held-out data; None where there is some.
 
     Raises:
-        NothingToJudge: when there is none.
+        NothingToJudge: when there is neither.
     """
     limit = recipe.budget.quality
     if not_judged is None or limit is None or recipe.metric.startswith(COMMAND):
@@ -45,17 +47,17 @@ def refuse_unevaluated(recipe: Recipe, not_judged: str | None) -> None:
 
 
 class QualityMetric(Protocol):
-    """A metric of files.
+    """A quality metric of ONNX files.
 
     Attributes:
-        costly: whether one value takes so long that none should be asked for in vain.
+        costly: whether one value takes so long that needless ones are avoided.
     """
 
     costly: bool
 
     @property
     def description(self) -> str | None:
-        """What judges, in a line; None: the held-out inputs, which speak for themselves."""
+        """The evaluation command in a line; None where held-out inputs are evaluated."""
 
     @property
     def judged_by(self) -> dict[str, int | None]:
@@ -63,28 +65,32 @@ class QualityMetric(Protocol):
 
     @property
     def doubt(self) -> str | None:
-        """A clause on why nothing tells how sure a figure is, where more data would change that."""
+        """A clause on why figures have no confidence interval, where more data would give one."""
 
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
-        """Of an ONNX file; `which` it is is for errors.
+        """Evaluates an ONNX file.
+
+        Args:
+            graph: the file.
+            which: what it is, for messages of errors.
 
         Raises:
-            CompressError: when it has none.
+            CompressError: when it cannot be evaluated.
         """
 
     def loss(self, value: float) -> float:
-        """How much worse than the original a value is."""
+        """How much worse than the original's a value is."""
 
 
 class OutputMetric:
-    """What becomes of the original's outputs on held-out runs.
+    """The change of a graph's outputs on held-out runs.
 
     Args:
         metric: one of `comparing.compared`.
-        runs: the held-out ones.
+        runs: the held-out runs.
         wanted: the original's outputs on them.
-        names: which outputs count.
-        axes: along which of their dimensions their classes lie; see `comparing.Axes`.
+        names: the outputs that count.
+        axes: their class axes; see `comparing.Axes`.
     """
 
     costly, description = False, None
@@ -102,7 +108,7 @@ class OutputMetric:
 
     @property
     def judged_by(self) -> dict[str, int | None]:
-        """See `Provenance.judged_by`; a decision that is a whole number lies along no dimension."""
+        """See `Provenance.judged_by`; an integer is a decision without a class axis."""
         if self._metric not in ("argmax", "cosine"):
             return dict.fromkeys(self._names)
         whole = [
@@ -114,12 +120,12 @@ class OutputMetric:
 
     @cached_property
     def _equal(self) -> Quality:
-        """Of the original's own outputs: how sure a loss of nothing is."""
+        """The original against itself: its interval is the smallest that this data can give."""
         return self.of(self._wanted, self._wanted)
 
     @property
     def doubt(self) -> str | None:
-        """See `QualityMetric`: outputs of too few rows."""
+        """See `QualityMetric`: the outputs may have too few rows."""
         if self._equal.estimate is not None:
             return None
         rows = max(
@@ -133,19 +139,19 @@ class OutputMetric:
         )
 
     def refuse_unsure(self, budget: Budget) -> None:
-        """A budget of quality on so little data that not even an equal model could be shown to keep to it.
-
-        Args:
-            budget: settled.
+        """Refuses a budget of quality that the held-out data is too small to show kept.
 
         Raises:
-            NothingToJudge: where that is so, unless the budget says that it does not have to be
-                shown (`confident`).
+            NothingToJudge: when not even a model equal to the original could be shown to keep to
+                it, unless `confident` is false in the budget.
         """
         limit = budget.quality
         if limit is None or budget.confident is False:
             return
-        remedy = "or set `confident` to false in the budget: a figure then counts as it is found, however unsure"
+        remedy = (
+            "or set `confident` to false in the budget: a figure then counts as it is found, "
+            "however unsure"
+        )
         if self.doubt is not None:
             raise NothingToJudge(
                 f"{self.doubt}. Send more runs, as `held_out` or with the others, {remedy}"
@@ -170,15 +176,15 @@ class OutputMetric:
         )
 
     def refuse_blind(self, network: GraphNetwork, unseen: Collection[str], budget: Budget) -> None:
-        """A budget of quality that a graph keeps whose layers are silent says nothing.
+        """Refuses a budget of quality that even the graph with all units masked would keep to.
 
         Args:
             network: the original.
-            unseen: axes that are not touched.
-            budget: settled.
+            unseen: axes that stay as they are.
+            budget: resolved.
 
         Raises:
-            OutputsUnusable: when it keeps to it.
+            OutputsUnusable: when the masked graph keeps to the budget.
         """
         if budget.quality is None:
             return
@@ -198,24 +204,36 @@ class OutputMetric:
             )
 
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
-        """The metric's value, its loss, and the interval of that; see `QualityMetric`."""
+        """Runs a file and evaluates its outputs; see `QualityMetric`.
+
+        Args:
+            graph: the file.
+            which: what it is; not used here.
+        """
         return self.of(outputs_of(GraphSession(graph), self._runs), self._wanted)
 
     def of(self, found: Sequence[Outputs], wanted: Sequence[Outputs]) -> Quality:
-        """The same of outputs that were made elsewhere."""
+        """Evaluates outputs that were computed elsewhere.
+
+        Args:
+            found: outputs of every run, by name.
+            wanted: the original's.
+        """
         each = compared(self._metric, found, wanted, self._names, self._axes)
         return Quality(each.value, self.loss(each.value), each.estimate)
 
     def loss(self, value: float) -> float:
-        """How far from the original, which the value says by itself."""
+        """The loss of a value; the value is relative to the original by itself."""
         return loss_of(self._metric, value)
 
 
 class CommandMetric:
-    """What an evaluation says. It is first asked of the original: one that cannot judge that ends a job at once.
+    """The number that the operator's evaluation command prints.
+
+    The original is evaluated first, so that a command that fails on it ends the job at once.
 
     Args:
-        evaluator: of the worker's operator.
+        evaluator: runs the command.
         original: the uploaded file.
     """
 
@@ -227,7 +245,7 @@ class CommandMetric:
 
     @cached_property
     def _original(self) -> float:
-        """Its number; it takes as long as the operator's command."""
+        """The value of the original; takes as long as the command."""
         found = self._evaluator.value(self._path, "the original")
         self._evaluator.loss(found, found)
         return found
@@ -238,7 +256,12 @@ class CommandMetric:
         return self._evaluator.description
 
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:
-        """The number that it prints, of which no interval is known; see `QualityMetric`."""
+        """Runs the command on a file; its number has no interval. See `QualityMetric`.
+
+        Args:
+            graph: the file.
+            which: what it is, for messages of errors.
+        """
         value = self._evaluator.value(graph, which)
         return Quality(value, self.loss(value))
 

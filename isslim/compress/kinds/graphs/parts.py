@@ -1,4 +1,4 @@
-"""Where the parameters and the work of a graph are: recurrent layers, the matrices that read them, and the rest."""
+"""Parameters and multiply-adds by part of a graph: recurrent layers, their readers, the rest."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _REST = "the rest of the graph"
 def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecord]:
     """Every recurrent layer, every matrix that reads one, and last the rest of the graph.
 
-    Only layers have a width: what a matrix gives is no unit that could go.
+    Only layers have a width: the outputs of a matrix are not components that could be removed.
 
     Args:
         original: the graph as it was read.
-        declaration: of the sizes that are asked about.
+        declaration: its axes, at the sizes to count.
     """
     layers = original.meaning.layers
     reading = {reader.parameter for site in declaration.sites for reader in site.readers}
@@ -46,7 +46,7 @@ def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecor
 
 
 def untouched(original: GraphNetwork) -> int:
-    """Parameters of the graph that no axis touches."""
+    """The number of parameters of the graph that no axis indexes."""
     whole = sum(
         array.size for array in original.source.constants.values() if array.dtype.kind == "f"
     )
@@ -54,13 +54,13 @@ def untouched(original: GraphNetwork) -> int:
 
 
 def _describe(original: GraphNetwork, part: str) -> str:
-    """A matrix by the operator that reads it: exporters give constants names that say nothing."""
+    """The name of a part: of a matrix that of its operator, since exporters number constants."""
     readers = [] if part in original.meaning.layers else original.trace.consumers.get(part, [])
     return next((node.name for node in readers if node.name), part)
 
 
 def _units(declaration: NetworkAxes, names: Sequence[str]) -> int:
-    """Of a layer, all directions together; of one that stays as it is, from its recurrence."""
+    """Units of a layer over all directions; without an axis of its own, read off its recurrence."""
     own = {
         segment.axis
         for name in names

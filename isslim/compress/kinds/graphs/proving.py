@@ -1,6 +1,6 @@
-"""The proofs of a graph: a cut one equals the uploaded one with its removed units at zero, and a file equals what it was made of.
+"""Verification of graphs: a cut graph equals its masked reference, a file the graph in memory.
 
-Of the outputs only those are compared that are the same whenever the original runs; see `choosing`.
+Only outputs that are deterministic are compared; see `choosing`.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ TOLERANCE = 1e-4
 """Largest difference of an output, relative to its largest entry where that is above 1: float32
 sums in different orders."""
 PROVEN = 4
+"""Runs that are compared."""
 
 
 @dataclass(frozen=True)
 class Prover:
-    """What is compared.
+    """Verifies graphs on recorded runs.
 
     Attributes:
-        runs: some of the held-out ones.
-        names: of the outputs.
+        runs: some of the held-out runs.
+        names: of the outputs that are compared.
         outputs_description: the outputs in words.
     """
 
@@ -44,22 +45,26 @@ class Prover:
 
     @classmethod
     def of(cls, runs: Sequence[NamedArrays], names: Sequence[str], outputs: int) -> Prover:
-        """On some of the runs, spread over all: neighbours may all go through one branch of the graph.
+        """A prover on `PROVEN` runs, spread over all since neighbours may take the same branch.
 
         Args:
-            runs: the held-out ones.
+            runs: the held-out runs.
             names: of the outputs that are compared.
-            outputs: how many the graph has.
+            outputs: the number of outputs of the graph.
         """
         index = sorted({round(each) for each in np.linspace(0, len(runs) - 1, PROVEN)})
         description = "all outputs" if len(names) == outputs else f"the outputs {', '.join(names)}"
         return cls([runs[each] for each in index], list(names), description)
 
     def removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
-        """The cut graph against the uploaded one with the removed units held at zero, and repaired against its algebra.
+        """Verifies a removal: the cut graph against the masked reference, before and after repair.
 
-        States that the caller gives may hold something for a removed unit: in both references that
-        is silenced as well.
+        Initial states that the caller gives may be nonzero for a removed unit; both references mask
+        them as well.
+
+        Args:
+            before: the graph before the removal.
+            pruned: what is kept, the repaired arrays, and their full-size reference.
 
         Raises:
             VerificationFailed: when an output differs by more than the tolerance.
@@ -85,13 +90,13 @@ class Prover:
     def export(
         self, path: Path, network: GraphNetwork, name: str, *, uploaded: bool
     ) -> CheckRecord:
-        """The file passes ONNX's checker, and ONNX Runtime's optimised run equals a plain one of the graph in memory.
+        """Verifies a file: by ONNX's checker, and optimised against unoptimised outputs.
 
         Args:
             path: the file.
-            network: what it was made of.
+            network: the graph in memory that it was written from.
             name: of the variant.
-            uploaded: it is the file of somebody else, which is not looked through in every detail.
+            uploaded: whether it is the uploaded file, whose inferred shapes are not checked.
 
         Raises:
             VerificationFailed: when the checker refuses it, or an output differs by more than the
@@ -111,11 +116,12 @@ class Prover:
 
     @property
     def _on(self) -> str:
-        """On what is compared, in words."""
-        return f"{self.outputs_description} of {len(self.runs)} {'run' if len(self.runs) == 1 else 'runs'}"
+        """The compared outputs and runs, in words."""
+        count = len(self.runs)
+        return f"{self.outputs_description} of {count} {'run' if count == 1 else 'runs'}"
 
     def _outputs(self, model: onnx.ModelProto) -> list[Outputs]:
-        """What a graph in memory makes of the runs."""
+        """The outputs of a graph in memory on the runs."""
         with temporary_session(with_wide_outputs(model)) as graph:
             return outputs_of(graph, self.runs, self.names)
 

@@ -1,8 +1,8 @@
-"""Inputs for a graph of which none were sent: drawn to its declared types and shapes.
+"""Random inputs of a graph's declared types and shapes, for uploads without recorded inputs.
 
-Numbers are normal; a whole number that selects rows of a constant is one of them; lengths are full.
-Free dimensions of one name have one size; sizes are drawn anew for every run. What cannot be told
-from a graph is found out by trying: smaller and simpler sizes, until a run succeeds.
+Floats are standard normal; an integer that selects rows of a constant is a valid row; lengths are
+full. Free dimensions of one name have one size; sizes are random for every run. What a graph does
+not declare is found by trying: smaller and simpler sizes, until a run succeeds.
 
 Legend: T steps, B batch.
 """
@@ -22,15 +22,22 @@ from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import KINDS, GraphSession, NamedArrays
 
 STEPS, BATCH = (8, 32), (1, 4)
+"""Smallest and largest sizes."""
 MAX_INDEX = 10
-"""Below which whole numbers lie of which nothing is known."""
+"""Upper bound (exclusive) of integers whose meaning is unknown."""
 
 
 def random_runs(trace: AxisFacts, graph: GraphSession, count: int, seed: int) -> list[NamedArrays]:
-    """So many runs of drawn inputs on which the graph can be run.
+    """Random inputs on which the graph can be run.
+
+    Args:
+        trace: the facts about the graph's axes.
+        graph: a session of the same graph.
+        count: the number of runs.
+        seed: of the random generator.
 
     Raises:
-        InputsRefused: when no way of drawing gives inputs that the graph takes; the issues are
+        InputsRefused: when the graph refuses inputs of all sizes that are tried; the issues are
             those of the last try.
     """
     generator, refused = np.random.default_rng(seed), InputsRefused(["nothing was tried"])
@@ -54,7 +61,7 @@ DimensionSizes = dict[str, int]
 def _ways(
     graph: GraphSession, generator: np.random.Generator
 ) -> Iterator[Callable[[], DimensionSizes]]:
-    """Ways to give free dimensions sizes, the most telling first."""
+    """Ways to choose sizes of the free dimensions, the most informative runs first."""
     names = {
         str(size): position
         for _, shape in graph.inputs.values()
@@ -66,8 +73,8 @@ def _ways(
         for name in names
         if any(word in name.lower() for word in ("batch", "n_b", "bsz")) or name in "Bb"
     ]
-    # Without a telling name, the first free dimension of sequences-first graphs is the steps', else
-    # the batch.
+    # Where no name tells the batch: it is the first dimension, or the second one of graphs whose
+    # first is the steps.
     for guess in (
         batches,
         [name for name, place in names.items() if place == 0],

@@ -19,7 +19,7 @@ class GraphReader:
         return is_graph(upload.files.model)
 
     def read(self, upload: Upload) -> GraphTask:
-        """The task of a graph; its layout is known best once the runs are read.
+        """Reads the graph and its runs; the final description of the layout needs the runs as well.
 
         Raises:
             CompressError: when the graph is not understood, or does not run on the inputs.
@@ -35,14 +35,7 @@ class GraphReader:
             layers=layers_of(network),
         )
         task = GraphTask(
-            graph.path,
-            recipe,
-            files.calibration,
-            files.held_out,
-            upload.evaluations,
-            description=graph.changes,
-            warning=graph.warning,
-            known=known,
+            graph, recipe, files.calibration, files.held_out, upload.evaluations, known
         )
         found.add(layout=task.origin.layout)
         return task

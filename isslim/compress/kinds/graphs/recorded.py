@@ -1,4 +1,4 @@
-"""Recorded runs of a graph: read or drawn, looked through, and divided into those to observe and those to judge on."""
+"""Recorded or random runs of a graph: read, checked, split in calibration and held-out data."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from isslim.compress.errors import RunsUnusable
 from isslim.compress.kinds.graphs.dividing import (
     Divided,
+    OutputRoles,
     digest,
     divide,
     sequences_of,
@@ -24,21 +25,26 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, rea
 
 RANDOM_RUNS = 24
 LOOKED_AT = 2
-"""Runs that are repeated to find what is drawn anew."""
+"""Runs that are repeated to find random outputs."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Runs to observe and to judge on, a line on the origin of each, and whether they were drawn.
+    """Calibration and held-out runs, and what is known of them.
 
     Attributes:
-        labels: what to call each run that is observed.
-        not_judged: why no run could be kept for judging: then `held_out` holds what was observed.
-        left_out: a line on every run that is not used, and why.
+        calibration: runs that activations are collected on.
+        held_out: runs that quality is evaluated on.
+        calibration_origin: where the calibration runs come from, in words.
+        held_out_origin: where the held-out runs come from, in words.
+        labels: names of the calibration runs, for messages.
+        random: whether the inputs are random, because none were sent.
+        not_judged: why no run could be held out: then `held_out` holds the calibration runs.
+        left_out: a line on every run that is not used, with the reason.
         redrawn: outputs that differ between two runs of the same inputs.
-        sent: the runs before they were divided; empty: they were not.
         not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with
             a line on where.
+        sent: the runs before they were split; empty where they were not.
     """
 
     calibration: list[NamedArrays]
@@ -63,7 +69,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Runs of one origin, and what to call them."""
+    """Runs of one origin, and their names for messages."""
 
     runs: list[NamedArrays]
     labels: list[str]
@@ -84,23 +90,22 @@ def recorded_runs(
     seed: int,
     states: Collection[str] = (),
 ) -> Recorded:
-    """The runs of a job. What is observed never judges.
+    """Reads the runs of a job. Calibration runs are never held-out runs as well.
 
-    Runs that hold NaN and the like (`values`), or on which the graph itself gives such values, are
-    left out, and so are runs that were sent before. Where one file came, it is divided
-    (`dividing`).
+    Runs that hold NaN or the like (`values`), or on which the graph itself gives such values, are
+    left out, and so are duplicates. Where only one file was sent, it is split (`dividing`).
 
     Args:
-        graph: as it was uploaded.
-        trace: what is known of it.
-        calibration: npz; None: drawn where the other is not given either.
-        held_out: npz; None: a part of the others.
-        seed: of what is drawn.
-        states: outputs that are states of the caller.
+        graph: a session of the uploaded graph.
+        trace: the facts about its axes.
+        calibration: npz file; None: inputs are random where `held_out` is None too.
+        held_out: npz file; None: a part of the others.
+        seed: of random inputs.
+        states: outputs that are states returned to the caller.
 
     Raises:
-        RunsUnusable: when they are not of the graph, too many of them are unusable, or none can be
-            drawn.
+        RunsUnusable: when the runs do not fit the graph, too many of them are unusable, or no
+            random inputs fit the graph.
     """
     if calibration is None and held_out is None:
         return _random_runs(graph, trace, seed)
@@ -137,8 +142,7 @@ def recorded_runs(
             observed.runs,
             [rows[each] for each in observed.labels],
             along,
-            compared,
-            states,
+            OutputRoles(compared, states),
         )
     names = {id(run): label for run, label in zip(observed.runs, observed.labels, strict=True)}
     return Recorded(
@@ -178,10 +182,11 @@ def _unknown(runs: _Runs, known: _Runs, left_out: list[str]) -> _Runs:
 def _answered(
     graph: GraphSession, given: _Runs, left_out: list[str]
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """The runs on which the graph's outputs are finite, and outputs that are not on too many runs to leave them out.
+    """Runs the graph, and leaves out runs on which an output is not finite.
 
     Returns:
-        Per run that is left, how many rows its shortest output has; per such output, a line.
+        By label of a run that is left, the number of rows of its shortest output; and by output
+        that is not finite on too many runs to leave these out, a line on where.
 
     Raises:
         RunsUnusable: when the graph cannot be run on one.
@@ -221,7 +226,7 @@ def _answered(
 
 
 def _usable(file: _Runs, operators: Collection[str], left_out: list[str]) -> _Runs:
-    """Runs without those that hold NaN and the like, and each once."""
+    """The distinct runs that hold no NaN or the like."""
     index, lines = whole_runs(file.runs, file.labels, operators)
     left_out += lines
     first: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Graphs in memory as files and sessions, and what they make of runs."""
+"""Graphs in memory as temporary files and sessions, and their outputs on runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 def outputs_of(
     graph: GraphSession, runs: Sequence[NamedArrays], names: Sequence[str] | None = None
 ) -> list[Outputs]:
-    """What a graph makes of runs.
+    """The outputs of a graph on runs.
 
     Args:
-        graph: opened.
-        runs: of it.
-        names: of the outputs that are wanted; None: all.
+        graph: the session.
+        runs: its inputs.
+        names: of the outputs to compute; None: all.
 
     Raises:
         RunsUnusable: when it cannot be run on one.
@@ -38,14 +38,19 @@ def outputs_of(
 
 @contextmanager
 def temporary_session(model: ModelProto, *, optimized: bool = True) -> Iterator[GraphSession]:
-    """A graph in memory, opened; its file is gone afterwards."""
+    """A session of a graph in memory; its file is deleted afterwards.
+
+    Args:
+        model: the graph.
+        optimized: whether ONNX Runtime's graph optimisations are on.
+    """
     with temporary_file(model) as path:
         yield GraphSession(path, optimized=optimized)
 
 
 @contextmanager
 def temporary_file(model: ModelProto) -> Iterator[Path]:
-    """A graph in memory as a file, which is gone afterwards."""
+    """A graph in memory as a file, which is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="graph-") as folder:
         path = Path(folder) / "graph.onnx"
         path.write_bytes(model.SerializeToString())

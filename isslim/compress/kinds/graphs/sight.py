@@ -1,8 +1,8 @@
-"""What the outputs of a graph can tell: which are drawn anew at every run, which are not finite, which see a layer at all.
+"""Which outputs of a graph are random, which are not finite, and which depend on an axis.
 
-An output that is random differs from itself; one that is not finite is equal to everything or to
-nothing; one that does not change when all units of a layer are silent cannot tell a whole layer
-from a destroyed one. None of them can judge.
+A random output differs from itself; one that is not finite is equal to everything or to nothing;
+one that does not change when all units of a layer are masked cannot distinguish an intact layer
+from a destroyed one. None of them can be evaluated.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from isslim.compress.onnx.trace.types import RANDOM_OPERATORS
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
 SEEN = 1e-6
-"""The least change of an output, relative to its largest entry where that is above 1, by which it
-sees a layer."""
+"""The least change of an output, relative to its largest entry, that counts as a dependence."""
 
 
 def redrawn_outputs(
@@ -33,10 +32,11 @@ def redrawn_outputs(
     """Outputs that differ between two runs of the same inputs.
 
     Args:
-        graph: opened.
-        runs: of it.
-        operators: that it has. With one that draws the graph is also run as it is written: ONNX
-            Runtime's optimiser takes a Dropout in training mode away, other runtimes do not.
+        graph: the session.
+        runs: its inputs.
+        operators: the types of the graph's nodes. With a random one the graph is also run without
+            optimisations: those of ONNX Runtime remove a Dropout in training mode, other runtimes
+            do not.
     """
     ways = [
         graph,
@@ -55,11 +55,11 @@ def redrawn_outputs(
 
 
 def random_operators(model: ModelProto, output: str) -> list[str]:
-    """The operators before an output that draw something, such as `RandomNormalLike 'noise'`.
+    """The random operators that an output depends on, such as `RandomNormalLike 'noise'`.
 
     Args:
-        model: whose nodes all have names of their own.
-        output: of it.
+        model: the graph; its nodes have unique names.
+        output: the name of one of its outputs.
     """
     makers = {name: node for node in model.graph.node for name in node.output if name}
     found, seen, waiting = list[str](), set[str](), [output]
@@ -79,7 +79,10 @@ def random_operators(model: ModelProto, output: str) -> list[str]:
 
 
 def strange_values(outputs: Outputs) -> dict[str, str]:
-    """Outputs of one run that hold NaN or infinity, and where. Minus infinity is the logarithm of zero, which is allowed."""
+    """Outputs of one run that hold NaN or infinity, each with a line on where.
+
+    Minus infinity is allowed, as the logarithm of zero.
+    """
     found = {}
     for name, array in outputs.items():
         if array.dtype.kind == "f" and (bad := np.isnan(array) | (array == np.inf)).any():
@@ -97,19 +100,19 @@ def change_when_masked(
     runs: Sequence[NamedArrays],
     names: Sequence[str],
 ) -> dict[str, float]:
-    """How much outputs change when all units of some axes are silent: what does not change at all cannot see them.
+    """How much outputs change when all units of some axes are masked.
 
     Args:
         network: the original.
-        axes: of it.
-        graph: the original, opened.
+        axes: names of its axes to mask together.
+        graph: a session of the original.
         runs: tried one after the other until an output changes: a layer may lie in a branch that
             few runs take.
         names: of the outputs.
 
     Returns:
-        Per output its largest change, relative to its largest entry; infinity where only one of
-        both is finite.
+        By output its largest change, relative to its largest entry; infinity where only one of the
+        two is finite.
     """
     nothing: dict[str, NDArray[np.int64]] = {axis: np.zeros(0, np.int64) for axis in axes}
     found = dict.fromkeys(names, 0.0)
@@ -123,7 +126,7 @@ def change_when_masked(
 
 
 def _change(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """The largest difference relative to the largest entry, or as it is where all are zero."""
+    """The largest difference relative to the largest entry; absolute where all entries are zero."""
     if found.shape != wanted.shape:
         return float("inf")
     if wanted.dtype.kind not in "fiub" or not wanted.size:

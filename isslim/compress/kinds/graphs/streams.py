@@ -1,7 +1,7 @@
-"""A graph over a stream: its caller hands the states that come out of one run to the next.
+"""A graph over a stream: the states that one run returns are the initial states of the next.
 
 A run by itself begins from recorded states, so that small changes have no time to add up. Here
-original and candidate each go on from their own states, run after run.
+original and candidate each continue from their own states, run after run.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from isslim.types.quality import output_change
 from isslim.types.states import StreamRecord
 
 RUNS = 16
-"""Of a stream: the recorded ones, over and over where there are fewer."""
+"""Length of a stream; the recorded runs are repeated where there are fewer."""
 END = 4
-"""The last runs of it, where changes have added up the most."""
+"""The last runs of a stream, where changes have added up the most."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Runs one after the other, and what the original makes of them.
+    """A stream of runs, and the original's outputs on it.
 
     Attributes:
-        runs: what else than states goes in.
-        carried: per output that is handed back, the input that it goes into.
+        runs: the inputs; states among them are those of the first run only.
+        carried: by output that holds a state, the input that it is passed to in the next run.
         wanted: the original's outputs.
     """
 
@@ -43,11 +43,14 @@ class Stream:
     def record(
         self, graph: GraphSession, loss: Callable[[Sequence[Outputs], Sequence[Outputs]], float]
     ) -> StreamRecord | None:
-        """What another graph makes of it from its own states; None where that is not finite.
+        """The loss of another graph over the stream, with its own states carried on.
 
         Args:
-            graph: the other one.
-            loss: of outputs, in the metric of the job, against the original's.
+            graph: the other graph.
+            loss: compares outputs with the original's, in the metric of the job.
+
+        Returns:
+            None where the loss is not finite.
         """
         found = run_stream(graph, self.runs, self.carried)
         whole, end = loss(found, self.wanted), loss(found[-END:], self.wanted[-END:])
@@ -59,13 +62,16 @@ class Stream:
 def returned_states(
     graph: GraphSession, original: GraphSession, runs: Sequence[NamedArrays], names: Sequence[str]
 ) -> dict[str, float]:
-    """Of states that are outputs, those in which something is zero that was not: how much they change, zeros included.
+    """How much the returned states change that have zeros in place of removed units.
 
     Args:
-        graph: the smaller one.
-        original: what it was made of.
-        runs: of both.
-        names: of the states.
+        graph: the smaller graph.
+        original: the graph that it was made of.
+        runs: inputs of both.
+        names: of the outputs that are states.
+
+    Returns:
+        The `output_change` of each state in which an entry is zero that was not before.
     """
     changes = {}
     found, wanted = outputs_of(graph, runs, names), outputs_of(original, runs, names)
@@ -79,15 +85,15 @@ def returned_states(
 def stream_of(
     graph: GraphSession, carried: Mapping[str, str], runs: Sequence[NamedArrays]
 ) -> Stream | None:
-    """A stream of recorded runs whose states are of one shape.
+    """A stream of the recorded runs whose states have the most common shape.
 
     Args:
         graph: the original.
         carried: see `Stream`.
-        runs: recorded, in their order.
+        runs: recorded inputs, in their order.
 
     Returns:
-        None where no state is carried, or where what comes out does not fit in again.
+        None where no state is carried, or where a returned state does not fit its input.
     """
     if not carried or not runs:
         return None
@@ -105,7 +111,12 @@ def stream_of(
 def run_stream(
     graph: GraphSession, runs: Sequence[NamedArrays], carried: Mapping[str, str]
 ) -> list[Outputs]:
-    """What a graph makes of a stream, from the first run's states on.
+    """The outputs of a graph over a stream, from the initial states of the first run on.
+
+    Args:
+        graph: the session.
+        runs: the stream.
+        carried: by output that holds a state, the input that it is passed to in the next run.
 
     Raises:
         InputsRefused: when it cannot be run on its own states.

@@ -1,8 +1,8 @@
-"""ONNX graphs of any origin: observed on recorded inputs, judged by what becomes of the outputs, run as they stand.
+"""The task of an ONNX graph: evaluated by the change of its outputs on recorded inputs.
 
-The original is the very file that was uploaded. What is proven of a smaller graph is that it equals
-the uploaded one with the removed units held at zero, a reference that is built without the surgery
-(`isslim/compress/onnx/masked_reference.py`), before and after repair.
+The original is the very file that was uploaded. A smaller graph is verified to equal the masked
+reference, the uploaded graph with the removed units held at zero, before and after repair. The
+reference is built without the surgery (`isslim/compress/onnx/masked_reference.py`).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.streams import returned_states, stream_of
 from isslim.compress.kinds.graphs.understanding import layers_of, understood
 from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.preparing import PreparedGraph
 from isslim.compress.processes.command_metrics import Evaluator
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
@@ -52,6 +53,7 @@ from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, NamedAr
 from isslim.runtime.graphs.shapes import run_of_shape, runs_to_time
 from isslim.runtime.shape import Shape
 from isslim.settings.worker import Evaluations
+from isslim.types.axis_names import layer_of
 from isslim.types.inspection import LayerRecord
 from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord, Task
@@ -59,22 +61,20 @@ from isslim.types.recipe import COMMAND, Recipe
 from isslim.types.states import StatesRecord
 
 SAMPLE_BYTES = 8 << 20
-"""What the recorded runs in a bundle may take; the first one is always there."""
+"""Limit on the recorded runs in a bundle; the first one is always there."""
 
 
 class GraphTask(ModelTask[GraphNetwork]):
     """A graph and recorded inputs.
 
     Args:
-        path: the graph, as `graph_file` gives it; it has to stay while the task lives.
+        graph: the result of `graph_file`; its file has to exist as long as the task.
         recipe: with a budget of a graph.
         calibration: recorded inputs as npz (`isslim/runtime/graphs/recorded_inputs.py`); None:
-            drawn.
-        held_out: the same, to judge on; None: the last fifth of the others.
+            random ones.
+        held_out: recorded inputs to evaluate on, as npz; None: a part of the others.
         evaluations: commands that the recipe's metric may name.
-        description: what was done to the uploaded file to make `path` of it.
-        warning: what that means for figures, a clause; empty: nothing.
-        known: what `understood` gave for the path, if it was called; None: it is called here.
+        known: the result of `understood` for the graph's file; None: it is called here.
 
     Raises:
         CompressError: when the graph is not understood, nothing can be removed, or it cannot be run
@@ -85,15 +85,14 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def __init__(
         self,
-        path: Path,
+        graph: PreparedGraph,
         recipe: Recipe,
         calibration: Path | None,
         held_out: Path | None,
         evaluations: Evaluations = MappingProxyType({}),
-        description: str = "",
-        warning: str = "",
         known: tuple[int, GraphNetwork] | None = None,
     ) -> None:
+        path = graph.path
         self.path, self.recipe, self.metric = path, recipe, recipe.metric
         opset, self.original = known or understood(path)
         if not self.original.declaration().axes:
@@ -158,18 +157,18 @@ class GraphTask(ModelTask[GraphNetwork]):
         )
         self.origin = Origin(
             f"ONNX graph, opset {opset}: {len(layers)} of {len(self.original.report())} groups of "
-            f"recurrent units may shrink{description and f'; {description}'}",
+            f"recurrent units may shrink{graph.changes and f'; {graph.changes}'}",
             self.runs.calibration_origin,
             self.runs.held_out_origin,
             self.runs.random,
             not_judged=self.runs.not_judged,
             judged_by=self._quality_metric.judged_by,
             left_out=self.runs.left_out,
-            warnings=(*doubts, *([warning] if warning else []), *self._choice.notes),
+            warnings=(*doubts, *([graph.warning] if graph.warning else []), *self._choice.notes),
         )
 
     def _to_be_timed(self) -> dict[Shape, tuple[NamedArrays, str]]:
-        """The run for each shape, and which it is in words."""
+        """By shape, the run to time and its description."""
         try:
             found = {
                 shape: run_of_shape(self._uploaded, self.runs.all, shape, random=self.runs.random)
@@ -192,7 +191,7 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     @property
     def evaluation(self) -> str | None:
-        """The operator's command, where that judges."""
+        """The operator's evaluation command, where the recipe names one."""
         return self._quality_metric.description
 
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
@@ -204,14 +203,14 @@ class GraphTask(ModelTask[GraphNetwork]):
         return observed
 
     def evaluate(self, network: GraphNetwork) -> Quality:
-        """By the recipe's metric."""
+        """Evaluates by the recipe's metric."""
         if network is self.original:
             return self._quality_metric.quality(self.path, "the original")
         with temporary_file(network.model()) as path:
             return self._quality_metric.quality(path)
 
     def calibration_loss(self, network: GraphNetwork) -> float | None:
-        """By the recipe's metric on the calibration runs; an evaluation is not asked."""
+        """Evaluates on the calibration runs; None where an operator's command is the metric."""
         if not isinstance(self._quality_metric, OutputMetric):
             return None
         with temporary_file(network.model()) as path:
@@ -219,7 +218,7 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     @cached_property
     def _calibration_metric(self) -> OutputMetric:
-        """The same judge on what was observed, for choosing what to remove."""
+        """The same metric on the calibration runs, for choosing what to remove."""
         names, runs = self._choice.evaluated, self.runs.calibration
         axes_of = class_axes(self.original, self._uploaded, names, self.recipe.decision_axis)
         return OutputMetric(
@@ -227,7 +226,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         )
 
     def prunable(self, declaration: NetworkAxes) -> list[str]:
-        """The axes that something sees which judges."""
+        """The axes that an evaluated output depends on."""
         return [axis for axis in declaration.axes if axis not in self._choice.unseen]
 
     def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
@@ -235,7 +234,12 @@ class GraphTask(ModelTask[GraphNetwork]):
         return self._prover.removal(before, pruned)
 
     def export(self, network: GraphNetwork, path: Path) -> None:
-        """Writes the graph; of the original the very file that was uploaded."""
+        """Writes the graph; the original is copied from the uploaded file.
+
+        Args:
+            network: the graph.
+            path: of the file to write.
+        """
         if network is self.original:
             shutil.copyfile(self.path, path)
             return
@@ -248,9 +252,15 @@ class GraphTask(ModelTask[GraphNetwork]):
         return self._prover.export(path, network, name, uploaded=network is self.original)
 
     def quantize(self, network: GraphNetwork, source: Path, target: Path, form: Form) -> EightBit:
-        """From the graph as this project writes it, of the original as well: in an upload weights may be computed on the way.
+        """Quantizes the graph in memory; an uploaded file may compute weights at run time.
 
-        Nothing takes 8 bits where that leads to a graph that cannot be run.
+        Where the result cannot be run, nothing is quantized.
+
+        Args:
+            network: the graph.
+            source: its float32 file; not read here.
+            target: of the file to write.
+            form: what is quantized, and how.
         """
         found = quantize_graph(network.model(), target, form)
         if found.parts:
@@ -262,21 +272,29 @@ class GraphTask(ModelTask[GraphNetwork]):
         return found
 
     def glance(self, path: Path) -> float | None:
-        """The loss, where an evaluation does not have to be run for it."""
+        """The loss of a file; None where an operator's command would have to be run for it."""
         return None if self.costly else self._quality_metric.quality(path, f"`{path.stem}`").loss
 
     def measure(self, path: Path) -> dict[str, float]:
-        """The recipe's metric, in the file as it is served."""
+        """Evaluates a file as it is served, by the recipe's metric."""
         found = self._measured[path] = self._quality_metric.quality(path, f"`{path.stem}`")
         return {self.metric: found.value}
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
-        """Of the file's last measurement; None of an evaluation's, and of too few rows."""
+        """The interval of a file's last measurement.
+
+        Args:
+            path: the file.
+            original: the original's file; not read here.
+
+        Returns:
+            None for an operator's command, and for too few rows.
+        """
         found = self._measured.get(path)
         return None if found is None else found.estimate
 
     def states(self, path: Path) -> StatesRecord | None:
-        """Returned states with removed units at zero, on the held-out runs; and a stream of them."""
+        """The change of returned states on the held-out runs, and the loss over a stream of them."""
         names = sorted(self.original.state_outputs() & set(self._choice.compared))
         if not names:
             return None
@@ -292,19 +310,25 @@ class GraphTask(ModelTask[GraphNetwork]):
         )
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
-        """How far from the original."""
+        """The loss of measured metrics, which are relative to the original by themselves."""
         return self._quality_metric.loss(metrics[self.metric])
 
     def compare(
         self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
     ) -> dict[str, LatencyRecord]:
-        """Times runs of recorded inputs."""
+        """Times files on recorded inputs.
+
+        Args:
+            paths: the files, by variant.
+            shape: which recorded run.
+            pairs: rounds of the comparison; None: the default.
+        """
         sessions = {name: GraphSession(path) for name, path in paths.items()}
         run, description = self._timed[shape]
         return compare_graphs(sessions, run, description, pairs=pairs)
 
     def parameters(self, declaration: NetworkAxes) -> int:
-        """All of the graph's, also those that no axis touches."""
+        """Parameters of the graph, with those that no axis indexes."""
         return axes.parameters(declaration) + untouched(self.original)
 
     def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
@@ -312,7 +336,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         return parts_of(self.original, declaration)
 
     def save_companions(self, folder: Path) -> None:
-        """The median recorded run, the smallest and the largest, which the service measures latency on."""
+        """Saves the median, smallest and largest recorded run, for latency in the service."""
         kept: list[NamedArrays] = []
         for run in runs_to_time(self.runs.all).values():
             if (
@@ -325,22 +349,21 @@ class GraphTask(ModelTask[GraphNetwork]):
         write_runs(folder / SAMPLES, kept)
 
     def layers(self) -> list[LayerRecord]:
-        """Every group of recurrent units; one that nothing sees which judges stays whole."""
-        unseen = {axis.removeprefix("units:") for axis in self._choice.unseen}
+        """Every group of recurrent units, and whether it may shrink."""
+        # Nothing could be evaluated of a layer that no output depends on: it stays whole.
+        unseen = {layer_of(axis) for axis in self._choice.unseen}
         return [
-            each.model_copy(update={"may_shrink": False})
-            if each.name.removeprefix("units:") in unseen
-            else each
+            each.model_copy(update={"may_shrink": False}) if layer_of(each.name) in unseen else each
             for each in layers_of(self.original)
         ]
 
     def notes(self) -> list[str]:
-        """Every group of units that was left alone, with the reasons; and outputs that judge nothing."""
+        """Groups of units that stay as they are, and outputs that are not used, with reasons."""
         unseen, sizes = self._choice.unseen, self.original.declaration().axes
         return [
             *self._left_alone(),
             *(
-                f"{axis.removeprefix('units:')} ({sizes[axis]} units): {reason}"
+                f"{layer_of(axis)} ({sizes[axis]} units): {reason}"
                 for axis, reason in unseen.items()
             ),
             *self._choice.notes,

@@ -15,20 +15,19 @@ from isslim.types.inspection import LayerRecord
 
 Read = TypeVar("Read")
 READING_BYTES, READING_TIMES, READING_SECONDS = 1 << 30, 8, 300.0
-"""What reading and understanding a graph may take: so many bytes, and so many times its file's; and
-so long."""
+"""Limits of reading a graph: memory in bytes plus a multiple of its file's size, and time."""
 
 
 def graph_file(path: Path, data: Path | None) -> PreparedGraph:
-    """An uploaded graph as one file of float32, made within the limits; see `isslim.compress.onnx.normalise.preparing`.
+    """Prepares an uploaded graph as one file in float32, within the limits on memory and time.
 
     Args:
         path: the uploaded file.
-        data: the file of its tensors, if one was sent.
+        data: the file of its external tensors, if one was sent.
 
     Raises:
-        CompressError: see `prepare`; also when it takes more memory or time than its size
-            explains.
+        CompressError: see `isslim.compress.onnx.normalise.preparing.prepare`; also when it takes
+            more memory or time than its size explains.
     """
     return _limited(
         lambda: prepare(path, data), path.stat().st_size + (data.stat().st_size if data else 0)
@@ -58,7 +57,7 @@ def layers_of(network: GraphNetwork) -> list[LayerRecord]:
 
 
 def _limited(read: Callable[[], Read], size: int) -> Read:
-    """What `read` makes of files of so many bytes.
+    """The result of `read` on files of `size` bytes, within the limits.
 
     Raises:
         GraphNotUnderstood: when it takes more memory or time.

@@ -1,9 +1,9 @@
-"""Recorded inputs that hold what no figure should rest on: NaN, infinite numbers, and huge ones that stand for "missing".
+"""Finds runs with NaN, infinite values, or huge ones that stand for "missing".
 
-Moments are sums of products, in float32 over one run: one such value outweighs everything else.
-Outputs do not show it: ONNX Runtime's LSTM makes finite numbers of NaN. Some graphs are meant to
-read such values, as a mask of minus infinity; what then reaches a layer is looked at once more
-(`GraphTask.collect_activations`).
+Moments are sums of products, in float32 over one run: one such value outweighs all others. Outputs
+do not show it: ONNX Runtime's LSTM returns finite numbers for NaN. Some graphs are meant to read
+such values, such as a mask of minus infinity; what then reaches a layer is checked once more
+(`collect_graph_activations`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from isslim.compress.errors import RunsUnusable
 from isslim.runtime.graphs.recorded_inputs import NamedArrays
 
 HUGE = 2.0**24
-"""Times the typical size of an input: beside such a value a typical one has no digit left in a
-float32 sum."""
+"""Multiple of the typical magnitude of an input: a float32 sum with such a value has no digit left
+for a typical one."""
 OVERFLOWING = 1e18
 """Squares of larger numbers do not fit float32."""
 MAX_LEFT_OUT = 0.2
@@ -28,19 +28,19 @@ as a whole."""
 
 
 def faults_of(runs: Sequence[NamedArrays], operators: Collection[str] = ()) -> dict[int, list[str]]:
-    """What runs hold that should not be there.
+    """Values in runs that are no measurements.
 
     Args:
-        runs: of one graph.
-        operators: that the graph has: one with `IsNaN` or `IsInf` may be meant to read what most of
-            its runs hold.
+        runs: inputs of one graph.
+        operators: types of the graph's nodes: one with `IsNaN` or `IsInf` may be meant to read such
+            values.
 
     Returns:
-        By the position of a run, a line for each kind of fault and input, with the place of its
-        first value. Infinity among nothing but zeros is a mask. Minus infinity and huge values in
-        more than half of the runs are no exceptions, as in a mask that is added to a bias; nor is
-        what an operator of the graph asks for, where it is more than a slip. Where a layer reads
-        them, observing it says so.
+        By position of a run, a line for each kind of fault and input, with the index of its first
+        value. Not counted as faults are: infinities among zeros only, which are a mask; minus
+        infinity and huge values in more than half of the runs, as in a mask that is added to
+        scores; and values that an operator of the graph tests for, in more than `MAX_LEFT_OUT` of
+        the runs. `collect_graph_activations` leaves such runs out where a layer reads the values.
     """
     found: dict[int, list[str]] = {}
     for name in runs[0] if runs else ():
@@ -75,18 +75,18 @@ def faults_of(runs: Sequence[NamedArrays], operators: Collection[str] = ()) -> d
 def whole_runs(
     runs: Sequence[NamedArrays], labels: Sequence[str], operators: Collection[str] = ()
 ) -> tuple[list[int], list[str]]:
-    """Which runs hold nothing of the kind.
+    """The runs without faults.
 
     Args:
-        runs: of one graph.
-        labels: what to call each, such as `run 7`.
-        operators: that the graph has.
+        runs: inputs of one graph.
+        labels: names of the runs for messages, such as `run 7`.
+        operators: types of the graph's nodes.
 
     Returns:
-        Their positions, and a line on every other.
+        Positions of the runs without faults, and a line on every fault.
 
     Raises:
-        RunsUnusable: when more than `MAX_LEFT_OUT` of them do.
+        RunsUnusable: when more than `MAX_LEFT_OUT` of the runs have faults.
     """
     faults = faults_of(runs, operators)
     lines = [f"{labels[index]}, {line}" for index, each in sorted(faults.items()) for line in each]
@@ -95,7 +95,13 @@ def whole_runs(
 
 
 def refuse_many(count: int, total: int, fault: str, lines: Sequence[str]) -> None:
-    """Leaves few runs out, and refuses more.
+    """Refuses to leave out too many runs.
+
+    Args:
+        count: the number of runs with faults.
+        total: the number of all runs.
+        fault: what is wrong with them, a predicate.
+        lines: one on each fault.
 
     Raises:
         RunsUnusable: when `count` of `total` runs is more than `MAX_LEFT_OUT`.
@@ -110,7 +116,7 @@ def refuse_many(count: int, total: int, fault: str, lines: Sequence[str]) -> Non
 
 
 def _limit(arrays: Sequence[NDArray[Any]]) -> float:
-    """Above which a finite value is no measurement: far from the typical size of those that are not zero."""
+    """Above which a finite value is no measurement: `HUGE` times the median nonzero magnitude."""
     sizes = []
     for array in arrays:
         values = np.abs(array[np.isfinite(array) & (array != 0)], dtype=np.float64)
@@ -125,7 +131,7 @@ def _above(array: NDArray[Any], limit: float) -> NDArray[np.bool_]:
 
 
 def _strange_infinities(array: NDArray[Any]) -> NDArray[np.bool_]:
-    """Infinite values, unless all others are zero: that is a mask."""
+    """Infinite values, unless all others are zero, which is a mask."""
     infinite: NDArray[np.bool_] = np.isinf(array)
     return infinite & bool((array[~infinite] != 0).any())
 

@@ -11,6 +11,7 @@ import pytest
 from isslim.compress.errors import NothingRemovable, OutputsUnusable, RunsUnusable
 from isslim.compress.kinds.graphs.classes import class_axis
 from isslim.compress.kinds.graphs.task import GraphTask
+from isslim.compress.onnx.normalise.preparing import PreparedGraph
 from isslim.compress.pruning.ranking import prune, rank_components
 from isslim.runtime.graphs.recorded_inputs import GraphSession
 from isslim.types.recipe import Budget, Recipe
@@ -220,5 +221,7 @@ def test_graph_that_gives_no_state_has_none(tmp_path: Path) -> None:
     task = task_of(layer_graph(tmp_path), inputs(20))
     task.export(task.original, tmp_path / "whole.onnx")
     assert task.states(tmp_path / "whole.onnx") is None
-    task = GraphTask(tagger_graph(tmp_path), Recipe(budget=Budget(size_ratio=0.9)), None, None)
+    task = GraphTask(
+        PreparedGraph(tagger_graph(tmp_path)), Recipe(budget=Budget(size_ratio=0.9)), None, None
+    )
     assert task.origin.random

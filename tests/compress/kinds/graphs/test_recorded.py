@@ -12,6 +12,7 @@ from isslim.compress.errors import NothingToJudge, OutputsUnusable, RunsUnusable
 from isslim.compress.kinds.graphs.dividing import digest, part, sequences_of
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.graphs.values import faults_of
+from isslim.compress.onnx.normalise.preparing import PreparedGraph
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, write_runs
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.kinds.graphs.models import inputs, layer_graph, stateful_graph
@@ -32,7 +33,7 @@ def task_of(
         if path is not None and runs is not None:
             write_runs(path, runs)
         paths.append(path)
-    return GraphTask(graph, recipe, *paths)
+    return GraphTask(PreparedGraph(graph), recipe, *paths)
 
 
 def sequences(runs: list[NamedArrays]) -> set[bytes]:

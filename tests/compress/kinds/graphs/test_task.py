@@ -26,6 +26,7 @@ from isslim.compress.errors import (
 )
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.onnx.normalise.preparing import PreparedGraph
 from isslim.compress.pruning.ranking import RemovalPlan, prune
 from isslim.compress.pruning.ranking import rank_components as ordered
 from isslim.compress.search.candidates import candidates
@@ -353,7 +354,7 @@ def test_recorded_inputs_come_as_one_run_or_many_and_alone_or_with_others(
 
     def origin(calibration: str | None, held_out: str | None) -> tuple[int, int, str, str]:
         paths = [None if name is None else tmp_path / name for name in (calibration, held_out)]
-        task = GraphTask(graph, Recipe(budget=Budget(size_ratio=0.5)), *paths)
+        task = GraphTask(PreparedGraph(graph), Recipe(budget=Budget(size_ratio=0.5)), *paths)
         assert all(
             run["ids"].dtype == np.int64 for run in (*task.runs.calibration, *task.runs.held_out)
         )
@@ -391,7 +392,7 @@ def test_recorded_inputs_of_another_graph_are_refused(
     (tmp_path / "recorded.npz").write_bytes(content)
     with pytest.raises(RunsUnusable, match="inputs") as refused:
         GraphTask(
-            folder / "tagger.onnx",
+            PreparedGraph(folder / "tagger.onnx"),
             Recipe(budget=Budget(output_change=0.1)),
             tmp_path / "recorded.npz",
             None,
