@@ -1,11 +1,11 @@
-"""The one training loop for language models: truncated back-propagation with carried state, resumable.
+"""The training loop of language models: truncated back-propagation with carried state, resumable.
 
 It trains from scratch (`teacher=None`) and fine-tunes a pruned model by distilling from the
-original. A learner adds what makes a network learn which components it can lose; between epochs
-they are removed, so that later epochs cost less.
+original. A learner adds what makes components removable; they are removed between epochs, so that
+later epochs cost less.
 
-A run whose loss stops being a number goes back to the start of its epoch and takes half the step
-from there.
+A run whose loss stops being finite goes back to the start of its epoch and continues with half the
+learning rate.
 
 Legend: B batch, T steps of a segment, V vocabulary, N tokens of the corpus.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ MAX_SETBACKS = 3
 PROGRESS_INTERVAL = 20
 
 
-def train(
+def train(  # noqa: PLR0913 - each option is independent of the others and named by its callers
     network: LanguageModel,
     tokens: Tensor,
     plan: TrainingPlan,
@@ -64,152 +65,235 @@ def train(
     """Trains a copy of `network`.
 
     In a process of a `torchrun` group it trains together with the others, each on its share of the
-    streams; all return the same network, only the first writes and tells.
+    streams; all return the same network, and only the first writes checkpoints and calls
+    `progress`.
 
     Args:
-        network: the model to start from; left alone.
+        network: the model to start from; it is left as it is.
         tokens: int64 (N,), the corpus as one stream.
         plan: the schedule.
         teacher: the model to distil from, with the same vocabulary, in evaluation mode.
         learner: what is added to plain training.
-        valid: int64 (N,), judged after every epoch.
+        valid: int64 (N,), validation text, evaluated after every epoch.
         checkpoint: where to resume from if it exists, and to write every `checkpoint_minutes` and
             after every epoch.
         progress: called with the share done (0 to 1) and a line to show: steps, epochs, rollbacks.
 
     Returns:
-        The network after the last step (or the best or the averaged one, as the plan says), and the
+        The network after the last step (or the best or the averaged one, as the plan asks), and the
         epochs.
 
     Raises:
         ValueError: when the corpus is too short for one step of the batch, or the plan needs what
             is not given.
         CheckpointRefused: when the checkpoint is damaged or of another run.
-        TrainingDiverged: a `FloatingPointError`; when the loss is no number after `MAX_SETBACKS`
+        TrainingDiverged: a `FloatingPointError`; when the loss is not finite after `MAX_SETBACKS`
             rollbacks.
     """
-    # 1. What was asked for can be done.
     _check(plan, learner, valid)
-    group = ranks()
-    columns = group.columns(plan.batch)
-    device = device_of(network)
-    streams = in_streams(tokens, plan.batch)[:, columns].contiguous().to(device)  # (rows, B)
-    segments = (len(streams) - 1) // plan.steps
-    if segments < 1:
-        raise ValueError(
-            f"the corpus has {len(tokens)} tokens; a batch of {plan.batch} x {plan.steps} steps "
-            "needs "
-            f"at least {plan.batch * (plan.steps + 1)}"
-        )
-    total = max(1, round(segments * plan.epochs))
-    half = plan.bfloat16 and bfloat16_pays(device)
-    configuration = configuration_of(network, tokens, plan, teacher, learner, group.world)
+    options = _Options(teacher, learner, valid, checkpoint, progress)
+    training = _Training(network, tokens, plan, options)
+    while (step := training.next_step()) is not None:
+        training.take(step)
+    return training.finish()
 
-    # 2. A fresh run, or the one that the checkpoint holds.
-    torch.manual_seed(plan.seed)
-    run = Run(network, plan, learner, group)
-    if group.rank:
-        torch.manual_seed(plan.seed + group.rank)  # masks of its own for its own streams
-    if checkpoint is not None and checkpoint.exists():
-        run.restore(load_training_checkpoint(checkpoint, configuration))
-    else:
-        run.rewind(teacher)
-    good, rate = run.snapshot(), float(run.optimizer.param_groups[0]["lr"])
-    started, last_saved = time.monotonic() - run.spent, time.monotonic()
 
-    while True:
-        # 3. The clock (the first process's) and the learning rate.
-        now = time.monotonic()
-        run.spent, due = group.agreed(
-            now - started, float(now - last_saved > 60 * plan.checkpoint_minutes)
+@dataclass(frozen=True)
+class _Options:
+    """The options of `train`."""
+
+    teacher: LanguageModel | None
+    learner: Learner | None
+    valid: Tensor | None
+    checkpoint: Path | None
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """The next step of a run.
+
+    Attributes:
+        began: time on the monotonic clock, in seconds.
+        done: share of the run that lies before it, 0 to 1.
+        segment: its position in the epoch.
+        rate: the learning rate.
+        is_save_due: whether the run is to be saved after it, by the clock.
+    """
+
+    began: float
+    done: float
+    segment: int
+    rate: float
+    is_save_due: bool
+
+
+class _Training:
+    """A run in the loop, and all that stays the same while it lasts."""
+
+    def __init__(
+        self, network: LanguageModel, tokens: Tensor, plan: TrainingPlan, options: _Options
+    ) -> None:
+        self.plan, self.options, self.group = plan, options, ranks()
+        self.device = device_of(network)
+        columns = self.group.columns(plan.batch)
+        streams = in_streams(tokens, plan.batch)[:, columns]
+        self.streams = streams.contiguous().to(self.device)  # (rows, B)
+        self.segments = (len(self.streams) - 1) // plan.steps
+        if self.segments < 1:
+            raise ValueError(
+                f"the corpus has {len(tokens)} tokens; a batch of {plan.batch} x {plan.steps} "
+                f"steps needs at least {plan.batch * (plan.steps + 1)}"
+            )
+        self.total = max(1, round(self.segments * plan.epochs))
+        self.half = plan.bfloat16 and bfloat16_pays(self.device)
+        self.configuration = configuration_of(
+            network, tokens, plan, options.teacher, options.learner, self.group.world
         )
-        done = run.step / total if plan.minutes is None else run.spent / (60 * plan.minutes)
+        self.run = self._started(network)
+        self.good = self.run.snapshot()
+        self.rate = float(self.run.optimizer.param_groups[0]["lr"])
+        self.started = time.monotonic() - self.run.spent
+        self.last_saved = time.monotonic()
+
+    def _started(self, network: LanguageModel) -> Run:
+        """A fresh run, or the one that the checkpoint holds."""
+        torch.manual_seed(self.plan.seed)
+        run = Run(network, self.plan, self.options.learner, self.group)
+        if self.group.rank:
+            # The processes share their initial weights, but not the dropout masks of their streams.
+            torch.manual_seed(self.plan.seed + self.group.rank)
+        checkpoint = self.options.checkpoint
+        if checkpoint is not None and checkpoint.exists():
+            run.restore(load_training_checkpoint(checkpoint, self.configuration))
+        else:
+            run.rewind(self.options.teacher)
+        return run
+
+    def next_step(self) -> _Step | None:
+        """Sets the learning rate of the next step, and the states at the start of an epoch.
+
+        Returns:
+            None when the run is done.
+        """
+        run, plan, now = self.run, self.plan, time.monotonic()
+        # The first process's clock decides for all, so that they end and save together.
+        run.spent, due = self.group.agreed(
+            now - self.started, float(now - self.last_saved > 60 * plan.checkpoint_minutes)
+        )
+        done = run.step / self.total if plan.minutes is None else run.spent / (60 * plan.minutes)
         if done >= 1:
-            break
-        position, epoch = run.step % segments, run.step // segments
+            return None
+        segment, epoch = run.step % self.segments, run.step // self.segments
         stage = epoch if plan.minutes is None else int(done * plan.epochs)
-        rate = plan.learning_rate * 0.5 ** len(run.setbacks) * share_of_peak(plan, done, stage)
-        set_learning_rate(run.optimizer, rate)
-        if position == 0:
-            run.rewind(teacher)
-            if (
-                plan.optimizer == "asgd"
-                and epoch + 1 >= plan.averaging_epoch
-                and not averages(run.optimizer)
-            ):
+        halvings = 0.5 ** len(run.setbacks)
+        self.rate = plan.learning_rate * halvings * share_of_peak(plan, done, stage)
+        set_learning_rate(run.optimizer, self.rate)
+        if segment == 0:
+            run.rewind(self.options.teacher)
+            is_averaging = plan.optimizer == "asgd" and epoch + 1 >= plan.averaging_epoch
+            if is_averaging and not averages(run.optimizer):
                 start_averaging(run.optimizer)
+        return _Step(now, done, segment, self.rate, bool(due))
 
-        # 4. The loss of the next segment, from the state that the last one left.
-        row = position * plan.steps
-        inputs, labels = (
-            streams[row : row + plan.steps],
-            streams[row + 1 : row + plan.steps + 1],
-        )  # (T, B)
+    def take(self, step: _Step) -> None:
+        """Trains on one segment; where that would spoil the weights, the run is rolled back."""
+        run = self.run
+        loss, label_loss = self._losses(step.segment)
+        mean_loss, norm = self._backward(loss, label_loss)
+        is_sound = math.isfinite(mean_loss) and math.isfinite(norm)
+        if is_sound:
+            run.advance(step.rate, float(label_loss), time.monotonic() - step.began)
+        is_last = self.plan.minutes is None and run.step == self.total
+        is_epoch_end = run.step % self.segments == 0 or is_last
+        if is_sound and (is_epoch_end or step.is_save_due):
+            is_sound = run.is_finite()
+        if not is_sound:
+            _roll_back(run, self.good, mean_loss, step)
+            self._report(step.done, f"rolled back: {run.setbacks[-1]}")
+            self.started = time.monotonic() - run.spent
+            return
+        if run.step % PROGRESS_INTERVAL == 0:
+            perplexity_so_far = perplexity_of(run.mean_loss())
+            self._report(step.done, f"step {run.step}, training perplexity {perplexity_so_far:.1f}")
+        if is_epoch_end:
+            self._close_epoch(step)
+        if is_epoch_end or step.is_save_due:
+            self._save(self.good if is_epoch_end else None)
+
+    def finish(self) -> TrainingOutcome:
+        """The outcome; the clock may have ended the run within an epoch, which is then closed."""
+        run = self.run
+        if not run.is_finite():
+            run.restore(self.good)
+        if run.steps:
+            record = _end_epoch(run, self.options.valid, self.rate)
+            self._report(1.0, record.line())
+        return TrainingOutcome(run.result(), tuple(run.records), dict(run.kept))
+
+    def _losses(self, segment: int) -> tuple[Tensor, Tensor]:
+        """The loss to minimise and that of the labels, with the states of the last segment."""
+        run, learner, teacher = self.run, self.options.learner, self.options.teacher
+        row = segment * self.plan.steps
+        inputs = self.streams[row : row + self.plan.steps]  # (T, B)
+        labels = self.streams[row + 1 : row + self.plan.steps + 1]  # (T, B)
         substituted = None if learner is None else learner.substituted()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
             if substituted is None:
                 logits, run.state = run.network(inputs, detach(run.state))
             else:
                 logits, run.state = functional_call(
                     run.network, substituted, (inputs, detach(run.state))
                 )
-        guide = None
+        teacher_logits = None
         if teacher is not None and run.teacher_state is not None:
-            with torch.no_grad(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-                guide, run.teacher_state = teacher(inputs, run.teacher_state)
-        loss, hard = loss_of(logits, labels, guide, plan)
+            precision = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half)
+            with torch.no_grad(), precision:
+                teacher_logits, run.teacher_state = teacher(inputs, run.teacher_state)
+        loss, label_loss = loss_of(logits, labels, teacher_logits, self.plan)
         penalty = None if learner is None else learner.penalty()
-        if penalty is not None:
-            loss = loss + penalty
+        return loss if penalty is None else loss + penalty, label_loss
 
-        # 5. The gradient, of the whole batch; the clip acts on loss and penalty together, as in the
-        # paper.
+    def _backward(self, loss: Tensor, label_loss: Tensor) -> tuple[float, float]:
+        """Computes the clipped gradient, averaged over all processes, as is `label_loss` in place.
+
+        The clip acts on loss and penalty together, as in the paper.
+
+        Returns:
+            The averaged loss, and the norm of the gradient before the clip.
+        """
+        run = self.run
         run.clear_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
-        whole = loss.detach().clone()
-        group.average([*run.gradients(), whole, hard])
-        norm = nn.utils.clip_grad_norm_(run.network.parameters(), plan.clip)
-        sound = math.isfinite(float(whole)) and math.isfinite(float(norm))
+        whole = loss.detach().clone()  # `label_loss` may share its memory
+        self.group.average([*run.gradients(), whole, label_loss])
+        norm = nn.utils.clip_grad_norm_(run.network.parameters(), self.plan.clip)
+        return float(whole), float(norm)
 
-        # 6. The step, unless it would spoil the weights.
-        if sound:
-            run.advance(rate, float(hard), time.monotonic() - now)
-        ended = run.step % segments == 0 or (plan.minutes is None and run.step == total)
-        if sound and (ended or due):
-            sound = run.is_finite()
-        if not sound:
-            _roll_back(run, good, float(whole), rate, done, progress if group.first else None)
-            started = time.monotonic() - run.spent
-            continue
-        if progress is not None and group.first and run.step % PROGRESS_INTERVAL == 0:
-            progress(
-                done, f"step {run.step}, training perplexity {perplexity_of(run.mean_loss()):.1f}"
-            )
+    def _close_epoch(self, step: _Step) -> None:
+        """Evaluates, removes what the learner gives up, and keeps the state to roll back to."""
+        run = self.run
+        record = _end_epoch(run, self.options.valid, step.rate)
+        run.spent = time.monotonic() - self.started
+        self.good = run.snapshot()
+        done = run.step / self.total if self.plan.minutes is None else step.done
+        self._report(min(done, 1.0), record.line())
 
-        # 7. The epoch's end: judge, let the learner remove what is dead, keep the state to come
-        # back to.
-        if ended:
-            record = _end_epoch(run, valid, rate)
-            run.spent = time.monotonic() - started
-            good = run.snapshot()
-            if progress is not None and group.first:
-                progress(
-                    min(run.step / total if plan.minutes is None else done, 1.0), record.line()
-                )
-        if checkpoint is not None and (ended or due):
-            content = good if ended else run.snapshot()
-            if group.first:
-                save_training_checkpoint(checkpoint, configuration, content)
-            last_saved = time.monotonic()
+    def _save(self, content: dict[str, object] | None) -> None:
+        """Writes the checkpoint, if one is asked for: a snapshot, or None for a new one."""
+        checkpoint = self.options.checkpoint
+        if checkpoint is None:
+            return
+        if content is None:
+            content = self.run.snapshot()
+        if self.group.first:
+            save_training_checkpoint(checkpoint, self.configuration, content)
+        self.last_saved = time.monotonic()
 
-    # 8. The clock may have ended the run within an epoch.
-    if not run.is_finite():
-        run.restore(good)
-    if run.steps:
-        record = _end_epoch(run, valid, rate)
-        if progress is not None and group.first:
-            progress(1.0, record.line())
-    return TrainingOutcome(run.result(), tuple(run.records), dict(run.kept))
+    def _report(self, done: float, line: str) -> None:
+        """Calls `progress`, in the first process only."""
+        if self.options.progress is not None and self.group.first:
+            self.options.progress(done, line)
 
 
 def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) -> None:
@@ -226,14 +310,17 @@ def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) ->
 
 
 def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
-    """Validates (the averaged weights, where there are any), records, and shrinks if the learner says so."""
+    """Validates, records the epoch, and removes what the learner gives up.
+
+    Averaged weights, where there are some, are validated in place of the current ones.
+    """
     evaluated = math.nan
     if valid is not None:
         with averaged_weights(run.network, run.optimizer):
-            judged_network = (
+            validated = (
                 run.network if run.learner is None else run.learner.evaluation_network(run.network)
             )
-            own = perplexity(judged_network, valid) if run.ranks.first else math.nan
+            own = perplexity(validated, valid) if run.ranks.first else math.nan
             (evaluated,) = run.ranks.agreed(own)
             run.remember_best(evaluated)
         run.network.train()
@@ -249,10 +336,10 @@ def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
     run.records.append(record)
     run.loss, run.steps, run.seconds = 0.0, 0, 0.0
     if run.plan.optimizer == "nt_asgd" and not averages(run.optimizer):
-        judgements = [
+        validations = [
             each.valid_perplexity for each in run.records if each.valid_perplexity is not None
         ]
-        if has_stalled(judgements, run.plan.patience):
+        if has_stalled(validations, run.plan.patience):
             start_averaging(run.optimizer)
     keep = None if run.learner is None else run.learner.after_epoch(evaluated)
     if keep is not None:
@@ -260,25 +347,16 @@ def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
     return record
 
 
-def _roll_back(
-    run: Run,
-    good: dict[str, object],
-    loss: float,
-    rate: float,
-    done: float,
-    progress: Progress | None,
-) -> None:
-    """Takes the run back to the last good weights with half the step, or gives up.
+def _roll_back(run: Run, good: dict[str, object], loss: float, step: _Step) -> None:
+    """Restores the last good state and halves the learning rate.
 
     Raises:
-        TrainingDiverged: when that was done often enough.
+        TrainingDiverged: after `MAX_SETBACKS` rollbacks.
     """
-    step, spent, setbacks = run.step, run.spent, run.setbacks
+    at, spent, setbacks = run.step, run.spent, run.setbacks
     run.restore(good)
-    what = (
-        f"the loss is {loss}" if not math.isfinite(loss) else "a gradient or a weight is not finite"
-    )
-    line = f"{what} at step {step} with learning rate {rate:.3g}; back to step {run.step}"
+    cause = "a gradient or a weight is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+    line = f"{cause} at step {at} with learning rate {step.rate:.3g}; back to step {run.step}"
     if len(setbacks) == MAX_SETBACKS:
         story = [*setbacks, line]
         raise TrainingDiverged(
@@ -289,5 +367,3 @@ def _roll_back(
             best=TrainingOutcome(run.result(), tuple(run.records)),
         )
     run.spent, run.setbacks = spent, [*setbacks, f"{line} and half the learning rate"]
-    if progress is not None:
-        progress(done, f"rolled back: {run.setbacks[-1]}")
