@@ -28,6 +28,26 @@ class UploadedFiles(UploadFields[Path]):
 
     name: str = ""
 
+    @property
+    def data(self) -> DataFiles:
+        """The files that hold data."""
+        return DataFiles(self.calibration, self.held_out, self.train)
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """The files of an upload that hold data, texts or questions.
+
+    Attributes:
+        calibration: activations are collected on it.
+        held_out: quality is evaluated on it.
+        train: training takes place on it.
+    """
+
+    calibration: Path | None = None
+    held_out: Path | None = None
+    train: Path | None = None
+
 
 @dataclass(frozen=True)
 class Upload:

@@ -1,1 +1,1 @@
-"""Layers that networks of several kinds are made of, and the noise that they train under."""
+"""Layers that networks of several kinds share, and the noise that they train with."""

@@ -2,8 +2,8 @@
 
 The parameters are plain attributes under the names of `nn.LSTM`, and the flat list that the fused
 operator takes is built in every call. `nn.LSTM` keeps such a list beside its parameters, so that
-`torch.func.functional_call` would run with the old weights: gates that are learned and dropped
-weights need the substitutes to be used.
+`torch.func.functional_call` would run with the old weights instead of the substitutes that learned
+gates and dropped weights need.
 
 Legend: B batch, T steps, I inputs, H units.
 """
@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from isslim.compress.layers.regularisation import Regularisation
 
-# On a GPU the flat list has to be gathered in every call, and torch says so each time a process
-# begins.
+# On a GPU the flat list has to be gathered in every call, which torch warns about in every process.
 warnings.filterwarnings(
     "ignore", message="RNN module weights are not part of single contiguous chunk"
 )
@@ -37,8 +36,9 @@ class RecurrentLayer(nn.Module, ABC):
         units: H.
 
     Attributes:
-        gates: how many gates a unit has.
-        states: how many tensors (1, B, H) its state is; the first is its output of the step before.
+        gates: number of gates of a unit.
+        states: number of tensors (1, B, H) of the state; the first is the output of the step
+            before.
         joint: whether input and recurrent part of every gate are summed before anything else.
     """
 
@@ -54,10 +54,9 @@ class RecurrentLayer(nn.Module, ABC):
         self.weight_hh_l0 = nn.Parameter(torch.empty(rows, units))
         self.bias_ih_l0 = nn.Parameter(torch.empty(rows))
         self.bias_hh_l0 = nn.Parameter(torch.empty(rows))
+        bound = 1 / math.sqrt(units)  # as in torch's own layers
         for parameter in self.parameters():
-            nn.init.uniform_(
-                parameter, -1 / math.sqrt(units), 1 / math.sqrt(units)
-            )  # as torch's own layers
+            nn.init.uniform_(parameter, -bound, bound)
 
     def forward(
         self, inputs: Tensor, state: tuple[Tensor, ...], regularisation: Regularisation
@@ -81,7 +80,16 @@ class RecurrentLayer(nn.Module, ABC):
     def run(
         self, inputs: Tensor, state: tuple[Tensor, ...], parameters: list[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The fused operator on `parameters`, in the order of `PARAMETERS`."""
+        """Runs the fused operator.
+
+        Args:
+            inputs: (T, B, I).
+            state: `states` tensors (1, B, H).
+            parameters: in the order of `PARAMETERS`.
+
+        Returns:
+            As `forward`.
+        """
 
 
 class LstmLayer(RecurrentLayer):
@@ -100,7 +108,7 @@ class LstmLayer(RecurrentLayer):
 
 
 class GruLayer(RecurrentLayer):
-    """Gates r, z, n; state hidden. The reset gate stands between the recurrent product and the candidate n."""
+    """Gates r, z, n; state hidden. The reset gate multiplies the recurrent product of n."""
 
     gates, states, joint = 3, 1, False
 

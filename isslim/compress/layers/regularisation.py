@@ -1,4 +1,4 @@
-"""Noise that a network trains under: dropout of several kinds, one description for all architectures.
+"""Noise during training: dropout of several kinds, one description for all architectures.
 
 - Zaremba et al. (arXiv 1409.2329): a fresh mask at every step, on non-recurrent connections only.
 - Variational (Gal & Ghahramani, arXiv 1512.05287): one mask for all steps of a sequence segment.
@@ -6,7 +6,7 @@
   1708.02182).
 
 All of it is inverted dropout, so that the expectation of every value is kept and evaluation needs
-no correction. Masks are made anew in each call: no parameter is ever written to, so that a dropped
+no correction. Masks are random in each call and no parameter is written to, so that a dropped
 weight cannot be left behind.
 
 Legend: B batch, T steps, V vocabulary, D width of an activation.
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Regularisation:
-    """Probabilities of dropping. None of it acts in evaluation mode.
+    """Probabilities of dropping; nothing is dropped in evaluation mode.
 
     The rates x, i, h, o of the paper's RHN are `dropout_embedding`, `dropout_input`,
     `dropout_state`, `dropout_output`.
@@ -60,25 +60,40 @@ class Regularisation:
 
     @property
     def before_first(self) -> float:
-        """The probability for what the first layer reads."""
+        """The probability of dropping a value that the first layer reads."""
         return self.dropout if self.dropout_input is None else self.dropout_input
 
     @property
     def behind_last(self) -> float:
-        """The probability for what the decoder reads."""
+        """The probability of dropping a value that the decoder reads."""
         return self.dropout if self.dropout_output is None else self.dropout_output
 
     def embedded(self, table: Tensor, tokens: Tensor, *, training: bool) -> Tensor:
-        """Rows of `table` (V, E) for `tokens` (T, B), whole words dropped -> (T, B, E)."""
+        """Looks words up, and drops whole words.
+
+        Args:
+            table: (V, E).
+            tokens: int64 (T, B).
+            training: whether words are dropped.
+
+        Returns:
+            (T, B, E).
+        """
         rows = functional.embedding(tokens, table)
         if not training or self.dropout_embedding == 0:
             return rows
-        # A word is in or out wherever it stands: the mask is of the vocabulary, and cheaper than a
-        # dropped table.
+        # A word is dropped at all its positions, so the mask is over the vocabulary. Masking the
+        # rows is cheaper than masking the table.
         return rows * _mask((len(table),), self.dropout_embedding, table)[tokens].unsqueeze(-1)
 
     def dropped(self, values: Tensor, probability: float, *, training: bool) -> Tensor:
-        """An activation (T, B, D) with values dropped, one mask for all steps when variational."""
+        """Drops values of an activation, with one mask for all steps when variational.
+
+        Args:
+            values: (T, B, D).
+            probability: of dropping.
+            training: whether values are dropped.
+        """
         if not training or probability == 0:
             return values
         if not self.variational:
@@ -86,20 +101,36 @@ class Regularisation:
         return values * _mask((1, *values.shape[1:]), probability, values)
 
     def state_mask(self, state: Tensor, *, training: bool) -> Tensor | None:
-        """What to multiply a recurrent state (B, D) by before it is read, the same at all steps; None: nothing."""
+        """The mask to multiply a recurrent state by before it is read, the same at all steps.
+
+        Args:
+            state: (B, D).
+            training: whether values are dropped.
+
+        Returns:
+            (B, D); None where nothing is dropped.
+        """
         if not training or self.dropout_state == 0:
             return None
         return _mask(tuple(state.shape), self.dropout_state, state)
 
     def connected(self, matrix: Tensor, *, training: bool) -> Tensor:
-        """A hidden-to-hidden matrix with entries dropped: a new tensor, through which gradients reach `matrix`."""
+        """Drops entries of a hidden-to-hidden matrix (DropConnect).
+
+        Args:
+            matrix: of any shape.
+            training: whether entries are dropped.
+
+        Returns:
+            A new tensor, through which gradients reach `matrix`.
+        """
         if not training or self.weight_drop == 0:
             return matrix
         return functional.dropout(matrix, self.weight_drop, training=True)
 
 
 def regularisation_of(dropout: float | Regularisation) -> Regularisation:
-    """A plain number is dropout as in Zaremba et al."""
+    """A plain number is the probability of dropout as in Zaremba et al."""
     return dropout if isinstance(dropout, Regularisation) else Regularisation(dropout=dropout)
 
 

@@ -294,7 +294,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         return None if found is None else found.estimate
 
     def states(self, path: Path) -> StatesRecord | None:
-        """The change of returned states on the held-out runs, and the loss over a stream of them."""
+        """The change of returned states on the held-out runs, and the loss over a stream."""
         names = sorted(self.original.state_outputs() & set(self._choice.compared))
         if not names:
             return None

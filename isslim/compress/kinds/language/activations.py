@@ -1,8 +1,8 @@
-"""Runs a language model over calibration text and gathers the moments that selection and repair need.
+"""Collects the moments of a language model's activations that selection and repair need.
 
-One forward pass with carried state; no label, no gradient. (The Fisher information of the
-activations was tried as the sensitivity in place of the readers' own energy: it needs a
-step-by-step backward pass and chose slightly worse units on Penn Treebank.)
+One forward pass over calibration text with carried state; no label, no gradient. (The Fisher
+information of the activations was tried as the sensitivity in place of the readers' own energy: it
+needs a step-by-step backward pass and chose slightly worse units on Penn Treebank.)
 
 Legend: B batch, T steps, N tokens, V vocabulary.
 """
@@ -22,7 +22,7 @@ from isslim.compress.statistics.pieces import Pieces
 from isslim.compress.training.state import State
 
 UNSEEN_SHARE = 0.01
-"""Of all that is observed, what tokens that the text lacks may make up."""
+"""Share of the observed tokens that may be ones which the text lacks."""
 
 
 @torch.no_grad()
@@ -35,21 +35,21 @@ def collect_activations(
     window: int = 35,
     progress: Callable[[float], None] | None = None,
 ) -> ActivationStatistics:
-    """Gathers moments over a calibration text with carried state.
+    """Collects moments over a calibration text with carried state.
 
-    Tokens of the vocabulary that do not occur in it are observed too, after states that do, up to
-    `UNSEEN_SHARE` of the whole: a text never holds everything that the model will be given, and
-    what was not seen at all would be cut first.
+    Tokens of the vocabulary that do not occur in it are observed too, from states of the text's
+    end, up to `UNSEEN_SHARE` of the whole: a text never holds every token that the model will be
+    given, and components that only those use would be removed first.
 
     Args:
         network: the unpruned model.
         text: calibration tokens: pieces of a text, or int64 (N,), which is read as up to `streams`
             streams.
-        whole: the text that the pieces are from, for the frequencies of its tokens; None: `text`
-            itself.
+        whole: int64 (N,), the text that the pieces are from, for the frequencies of its tokens;
+            None: `text` itself.
         streams: B; fewer when the text is short.
-        window: steps per pass.
-        progress: called with the share done.
+        window: T, steps per pass.
+        progress: called with the share done, 0 to 1.
 
     Raises:
         ValueError: when there is no token.
@@ -68,7 +68,7 @@ def collect_activations(
 
     def gather(observations: dict[str, Tensor]) -> None:
         for site, each in observations.items():
-            # Stream by stream, so that the halves are different stretches of the text.
+            # Stream by stream, so that the two halves are different parts of the text.
             new = Moments.of(
                 each.transpose(0, 1).flatten(0, 1).cpu().numpy(),
                 each.shape[1] // 2 * each.shape[0] or None,
@@ -92,7 +92,10 @@ def collect_activations(
 
 
 def _unseen(tokens: Tensor, vocabulary: int) -> Tensor:
-    """Tokens that the text lacks, evenly spread over the vocabulary where they are too many, and more than once where few."""
+    """Tokens that the text lacks, int64 (K,), K at most `UNSEEN_SHARE` of its tokens.
+
+    Of too many an evenly spread selection; few are repeated.
+    """
     missing = torch.nonzero(torch.bincount(tokens, minlength=vocabulary) == 0).flatten()
     most = int(UNSEEN_SHARE * len(tokens))
     if len(missing) > most:
@@ -105,7 +108,7 @@ def _unseen(tokens: Tensor, vocabulary: int) -> Tensor:
 
 
 def _dealt(state: State, number: int) -> State:
-    """States of streams dealt out to `number` streams of one step."""
+    """The states of B streams, repeated for `number` streams of one step."""
     return [
         tuple(each[:, torch.arange(number, device=each.device) % each.shape[1]] for each in layer)
         for layer in state

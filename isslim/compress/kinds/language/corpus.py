@@ -39,15 +39,14 @@ class Corpus:
 
 
 def load_corpus(name: str) -> Corpus:
-    """A corpus by name or folder.
+    """Loads a corpus by name or folder.
 
     Raises:
-        FileNotFoundError: naming what was looked for.
+        FileNotFoundError: with the path that was expected.
     """
     if name == "pydoc":
         lines = documentation_lines()
-        # Every twentieth line for each of the held-out parts: topics and modules are spread over
-        # all three.
+        # Each held-out part takes every twentieth line, so that all three cover all topics.
         parts = ([], [], []) if not lines else (
             [line for index, line in enumerate(lines) if index % 20 not in (7, 13)],
             lines[7::20],
@@ -67,7 +66,12 @@ def load_corpus(name: str) -> Corpus:
 
 
 def build_vocabulary(text: str, size: int) -> list[str]:
-    """The `size` most frequent tokens by (-count, token), line breaks as `<eos>`; `<unk>` is always among them."""
+    """The most frequent tokens, in the order (-count, token); line breaks count as `<eos>`.
+
+    Args:
+        text: the training text.
+        size: of the vocabulary; `<unk>` is always a part of it.
+    """
     counts = Counter(text.replace("\n", f" {END} ").split())
     words = [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     if UNKNOWN not in words[:size]:
@@ -76,7 +80,7 @@ def build_vocabulary(text: str, size: int) -> list[str]:
 
 
 def documentation_lines() -> list[str]:
-    """The documentation inside the running Python: one lower-cased, tokenised paragraph a line, in a fixed order."""
+    """The running Python's documentation: a lower-cased, tokenised paragraph a line, in order."""
     texts = [
         text for _, text in sorted(importlib.import_module("pydoc_data.topics").topics.items())
     ]

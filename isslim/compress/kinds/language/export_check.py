@@ -1,8 +1,8 @@
-"""A language model as it was read, against an ONNX export of the same model: log-probabilities of random tokens.
+"""Compares a language model as it was read with an ONNX export of it, on random tokens.
 
-An export has no names or layout that could be relied on. The tokens are its whole numbers; states
-are its numbers of two or three dimensions, and begin at zero; scores are the output whose last
-dimension is the vocabulary. Whether steps or sequences come first is found out by trying both.
+An export has no names or layout that could be relied on. Tokens are its integer inputs; states are
+its float inputs of two or three dimensions, and begin at zero; scores are the output whose last
+dimension is the vocabulary. Whether steps or sequences come first is found by trying both.
 
 Legend: T steps, B sequences, V vocabulary.
 """
@@ -26,7 +26,7 @@ from isslim.runtime.language.text import TextCodec
 from isslim.types.inspection import CheckResult
 
 TOLERANCE = 1e-3
-"""Largest difference of a log-probability, in nats: float32 sums in different orders give less than
+"""Largest difference of a log-probability, in nats. Float32 sums in different orders give less than
 a tenth of it."""
 STEPS, SEQUENCES = 12, 2
 LIKELY = -14.0
@@ -36,7 +36,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Layout:
-    """One way to give tokens to a graph, and to understand what it gives."""
+    """One way to pass tokens to a graph, and to read its scores.
+
+    Attributes:
+        tokens: the name of the input.
+        steps: T of one run.
+        sequences: B.
+        steps_first: whether the input is (T, B), and not (B, T).
+    """
 
     tokens: str
     steps: int
@@ -44,13 +51,21 @@ class _Layout:
     steps_first: bool
 
     def given(self, ids: NDArray[np.int64], dimensions: int) -> NDArray[np.int64]:
-        """Ids (T, B) as the graph reads them; with one dimension (T,)."""
+        """Ids (T, B) as the graph reads them; (T,) where `dimensions` is 1."""
         if dimensions == 1:
             return ids[:, 0]
         return ids if self.steps_first else np.ascontiguousarray(ids.T)
 
     def scores(self, array: NDArray[Any], vocabulary: int) -> Floats | None:
-        """An output as (T, B, V), or (1, B, V) where it is of the last step only; None: it is something else."""
+        """An output as (T, B, V), or (1, B, V) where it holds the last step only.
+
+        Args:
+            array: the output.
+            vocabulary: V.
+
+        Returns:
+            None where the output is something else.
+        """
         if array.dtype.kind != "f" or not array.ndim or array.shape[-1] != vocabulary:
             return None
         rows, wanted = array.size // vocabulary, (self.steps, self.sequences)
@@ -64,7 +79,7 @@ class _Layout:
             and array.shape[:2] in (wanted, wanted[::-1])
             and self.steps != self.sequences
         ):
-            order = array.shape[:2]  # the graph may turn them on the way
+            order = array.shape[:2]  # the graph may transpose them on the way
         shaped = array.reshape(*order, vocabulary).astype(np.float64)
         is_turned = not self.steps_first if self.steps == self.sequences else order != wanted
         return shaped.swapaxes(0, 1) if is_turned else shaped
@@ -72,7 +87,15 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Difference:
-    """The largest difference of two runs, where it is, and the first step at which they differ."""
+    """The largest difference of two runs.
+
+    Attributes:
+        largest: in nats.
+        place: step, sequence and token.
+        exported: the export's log-probability there.
+        read: that of the model as it was read.
+        first: the first step with a difference above the tolerance.
+    """
 
     largest: float
     place: tuple[int, int, int]
@@ -84,16 +107,17 @@ class _Difference:
 def compared_with_export(
     network: LanguageModel, path: Path, codec: TextCodec, seed: int
 ) -> CheckResult:
-    """Runs both on random tokens.
+    """Runs both on random tokens and compares their log-probabilities.
 
     Args:
-        network: as it was read, in evaluation mode.
+        network: the model as it was read, in evaluation mode.
         path: the export, an ONNX file.
-        codec: names the tokens.
+        codec: for the names of tokens in messages.
         seed: of the tokens.
 
     Raises:
-        CheckUnusable: when it cannot be run on tokens, or gives no scores of the vocabulary.
+        CheckUnusable: when the export cannot be run on tokens, or gives no scores of the
+            vocabulary.
         CheckFailed: when a log-probability differs by more than `TOLERANCE`.
     """
     try:
@@ -138,7 +162,7 @@ def compared_with_export(
 
 
 def _layouts(graph: GraphSession) -> Iterator[_Layout]:
-    """Ways in which the graph may read tokens, with the sizes that it fixes."""
+    """Ways in which the graph may read tokens; sizes that it fixes are kept."""
     whole = {
         name: shape
         for name, (kind, shape) in graph.inputs.items()
@@ -198,7 +222,7 @@ def _given(
 def _compared(
     network: LanguageModel, graph: GraphSession, layout: _Layout, seed: int
 ) -> _Difference:
-    """Both on the same random tokens; a graph of one step is run step by step, its states carried on.
+    """Runs both on the same random tokens; a graph of one step step by step, with carried states.
 
     Raises:
         InputsRefused: when the graph does not read tokens in this way, or gives no scores.
@@ -224,12 +248,12 @@ def _compared(
     logits, _ = network(ids, network.zero_state(layout.sequences))
     read = logits.double().log_softmax(dim=-1).numpy()
     if len(exported) < len(read):
-        read = read[-len(exported) :]  # of the last step only
+        read = read[-len(exported) :]  # the graph gives the last step only
     return _difference(exported, read, first=len(ids) - len(read))
 
 
 def _carried(graph: GraphSession, outputs: NamedArrays) -> NamedArrays:
-    """The states for the next step: outputs in the order of the inputs that they fit."""
+    """The states for the next step: each input takes the first output that fits its shape."""
     left, found = dict(outputs), NamedArrays()
     for name, (kind, shape) in graph.inputs.items():
         if _is_state(kind, shape):
@@ -254,7 +278,10 @@ def _log_probs(scores: Floats) -> Floats:
 
 
 def _difference(exported: Floats, read: Floats, first: int) -> _Difference:
-    """Where two arrays (T, B, V) differ the most; what is not finite differs infinitely, NaN in `exported` is not compared."""
+    """Where two arrays (T, B, V) differ the most.
+
+    NaN in `exported` is not compared; all else that is not finite differs infinitely.
+    """
     with np.errstate(invalid="ignore"):
         apart = np.where(np.isnan(exported), 0.0, np.abs(exported - read))
     apart = np.where(np.isnan(apart), np.inf, apart)

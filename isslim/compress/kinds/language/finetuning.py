@@ -1,4 +1,4 @@
-"""A short fine-tune of the small model by distillation from the original, resumable from the job's folder."""
+"""Fine-tunes the small model for minutes by distillation, resumable from the job's folder."""
 
 from __future__ import annotations
 
@@ -29,18 +29,17 @@ def finetune(
     """Distils the original into a copy of the small model, on all of the calibration text.
 
     Args:
-        network: the small model; left alone.
+        network: the small model; it is left as it is.
         original: the teacher.
-        texts: what is trained and judged on.
-        recipe: for how long.
-        folder: of this pass alone; its checkpoint stays there, so that a job taken up in a later
-            pass is soon through this one.
-        progress: progress.
+        texts: training and held-out text.
+        recipe: its `finetune_minutes`, `held_out_tokens` and `seed` count.
+        folder: of this pass alone; its checkpoint stays there, so that a job that is resumed in a
+            later pass gets through this one quickly.
+        progress: called with the share done and a message.
 
     Returns:
-        The better of the tuned and the given model on the held-out text, and a line that says what
-        happened. A fine-tune that diverges is no reason to lose the small model: it is returned
-        untuned.
+        The better of the tuned and the given model on the held-out text, and a line on the outcome.
+        Where the fine-tune diverges, the small model is returned untuned.
     """
     pieces = spread_pieces(texts.held_out, recipe.held_out_tokens)
 
@@ -61,10 +60,10 @@ def finetune(
 
 
 def _checkpoint(network: LanguageModel, folder: Path) -> Path:
-    """Where this candidate is taken up; what the pass left of other candidates is removed.
+    """The checkpoint of this candidate; those of other candidates in the folder are deleted.
 
-    A search by the clock may choose another model when a killed job is taken up, and a checkpoint
-    holds one size.
+    A search that depends on the clock may choose another model when a killed job is resumed, and a
+    checkpoint holds one size.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sizes = "-".join(str(size) for size in network.declaration().axes.values())

@@ -1,15 +1,15 @@
-"""What a token costs on this host: a latency curve, measured once for the network at hand, instead of a count of work.
+"""The latency of a network on this host as a function of its sizes, fitted to a few measurements.
 
-Multiply-adds are a poor clock: the decoder streams one large matrix, a recurrent product waits for
-the step before it, and a look-up has none. So networks of a few sizes are timed, and the time of
-any other is interpolated by what each site costs:
+Multiply-adds predict latency poorly: the decoder streams one large matrix, a recurrent product
+waits for the step before it, and a look-up has none. So networks of a few sizes are timed, and the
+time of any other is interpolated by the cost of each site:
 
     milliseconds = fixed + sum over sites of rate_s * (multiply-adds of site s)
 
 with rates that are not negative, fitted to the relative errors. A removal is then valued by the
-milliseconds that it saves here. What is published is never predicted: every candidate of a speed
+milliseconds that it saves on this host. Predictions are never published: every candidate of a speed
 budget is timed (`search`). On a busy machine the times are CPU times (`isslim/runtime/clock.py`); a
-curve that does not even fit what it was made of is not used.
+curve that does not fit its own measurements is not used.
 
 Legend: S sites, M measured networks.
 """
@@ -33,15 +33,17 @@ from isslim.runtime.language.session import LanguageSession
 from isslim.types.manifest import PRIMARY_SHAPE
 
 SHARES = (0.75, 0.5, 0.25)
-"""Of all axes together; each axis alone is measured at half."""
+"""Shares of all axes together that are measured; each axis alone is measured at half."""
 ROUNDS = 2000
+"""Rounds of coordinate descent."""
 TRUSTED = 0.15
-"""Largest relative error on its own measurements with which a curve is better than a count."""
+"""Largest relative error on its own measurements for which a curve is used instead of a count of
+multiply-adds."""
 
 
 @dataclass(frozen=True)
 class LatencyCurve:
-    """The time of a run, told from sizes.
+    """The time of a run as a function of sizes.
 
     Attributes:
         fixed: milliseconds that no removal saves.
@@ -55,21 +57,24 @@ class LatencyCurve:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether it fits what was measured."""
+        """Whether the curve fits its measurements."""
         return self.error <= TRUSTED
 
     def milliseconds(self, declaration: NetworkAxes) -> float:
-        """The time of a run of a network of these sizes; a bottleneck costs as the decoder does, which it stands before."""
+        """The predicted time of a run of a network of these sizes.
+
+        A bottleneck, which was not measured, has the rate of the decoder that it stands before.
+        """
         rates = {bottleneck.AXIS: self.rates.get(bottleneck.DECODER, 0.0)} | self.rates
         return self.fixed + sum(rates[site] * work for site, work in _work(declaration).items())
 
 
 def fit(declarations: Sequence[NetworkAxes], milliseconds: Sequence[float]) -> LatencyCurve:
-    """The curve through measured networks.
+    """Fits a curve to measured networks.
 
     Args:
-        declarations: of M networks that differ in sizes only.
-        milliseconds: of each, (M,), positive.
+        declarations: axes of M networks that differ in sizes only.
+        milliseconds: the time of each, (M,), positive.
 
     Raises:
         ValueError: when there is nothing to fit, or a time is not positive.
@@ -95,13 +100,14 @@ def measure_curve(
     progress: Callable[[float, str], None] | None = None,
     pairs: int = 9,
 ) -> LatencyCurve:
-    """Times networks of a few sizes at `PRIMARY_SHAPE`, one thread, each interleaved with the original.
+    """Times networks of a few sizes and fits a curve to them.
+
+    Each is timed at `PRIMARY_SHAPE` with one thread, interleaved with the original.
 
     Args:
-        network: the original; its weights do not matter, and the smaller ones are cut from it
-            anyhow.
-        folder: for the graphs.
-        progress: progress.
+        network: the original; the smaller ones are cut from it, since weights do not matter.
+        folder: for the graphs, which are deleted afterwards.
+        progress: called with the share done and a message.
         pairs: rounds of each comparison.
     """
     declaration, steps, batch = network.declaration(), *PRIMARY_SHAPE
@@ -115,8 +121,8 @@ def measure_curve(
         sessions = {"original": first, "smaller": LanguageSession(folder / "curve.onnx", threads=1)}
         timed = compare(sessions, steps=steps, batch=batch, pairs=pairs)
         declarations.append(smaller)
-        # The machine drifts between comparisons, hardly within one: so ratios are kept, and times
-        # made of them.
+        # The machine's speed drifts between comparisons, hardly within one. So ratios are kept, and
+        # multiplied by one time of the original.
         ratios.append(1 / timed["smaller"].speedup)
         originals.append(timed["original"].milliseconds)
         if progress is not None:
@@ -128,7 +134,7 @@ def measure_curve(
 
 
 def _samples(declaration: NetworkAxes) -> list[Keep]:
-    """Which networks are timed beside the original: all axes at some shares, and each axis alone at half."""
+    """Networks to time beside the original: all axes at `SHARES`, and each axis alone at half."""
     together = [
         {axis: _first(size, share) for axis, size in declaration.axes.items()} for share in SHARES
     ]
@@ -150,7 +156,15 @@ def _work(declaration: NetworkAxes) -> dict[str, int]:
 
 
 def _not_negative(design: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Least squares without negative solutions, one coordinate after the other; convex, so that it gets there."""
+    """Non-negative least squares by coordinate descent; the problem is convex, so it converges.
+
+    Args:
+        design: (M, 1 + S).
+        wanted: (M,).
+
+    Returns:
+        (1 + S,).
+    """
     gram, right = design.T @ design, design.T @ wanted
     found = np.zeros(len(right))
     for _ in range(ROUNDS):

@@ -18,11 +18,11 @@ class LanguageReader:
     """Reads checkpoints of language models."""
 
     def recognises(self, upload: Upload) -> bool:
-        """Every checkpoint that no other reader took: `read` says what is missing in it."""
+        """True: this reader takes what no other recognises, and `read` reports what is missing."""
         return True
 
     def read(self, upload: Upload) -> LanguageTask:
-        """The task of a language model.
+        """Reads the model, its vocabulary and its texts.
 
         Raises:
             CompressError: when the checkpoint, the vocabulary or a text cannot be read.
@@ -48,10 +48,8 @@ class LanguageReader:
         texts = read_texts(
             ingested.network,
             codec,
-            files.calibration,
-            files.held_out,
+            files.data,
             recipe,
-            train=files.train,
             write=briefly if upload.looking else None,
         )
         found.add(texts=list(texts.read))

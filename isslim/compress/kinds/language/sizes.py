@@ -1,20 +1,22 @@
-"""Sizes and counts of a language model, read off its declaration alone (conventions: `networks.py`)."""
+"""Parameters and multiply-adds of a language model by part, from its declaration alone.
+
+The names that this relies on are those of `isslim.compress.kinds.language.networks.names`.
+"""
 
 from __future__ import annotations
 
 import math
 
+from isslim.compress.kinds.language.networks.names import DECODER, EMBEDDING_WEIGHT
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.types.manifest import PartRecord
 from isslim.types.wording import axis_name
 
-EMBEDDING = "embedding.weight"
-
 
 def is_tied(declaration: NetworkAxes) -> bool:
-    """Whether the decoder reads with the embedding's matrix."""
-    return EMBEDDING in declaration.produced
+    """Whether the decoder's matrix is the embedding's."""
+    return EMBEDDING_WEIGHT in declaration.produced
 
 
 def parts(declaration: NetworkAxes) -> list[PartRecord]:
@@ -22,10 +24,10 @@ def parts(declaration: NetworkAxes) -> list[PartRecord]:
 
     The embedding is a look-up: no multiply-adds (the paper's count, section 4.1).
     """
-    rows, columns = axes.shape(declaration, EMBEDDING)
-    decoder = declaration.sites[-1]
+    rows, columns = axes.shape(declaration, EMBEDDING_WEIGHT)
+    decoder = next(site for site in declaration.sites if site.name == DECODER)
     matrices = {reader.parameter for reader in decoder.readers}
-    softmax = {*matrices, str(decoder.bias)} - {EMBEDDING}
+    softmax = {*matrices, str(decoder.bias)} - {EMBEDDING_WEIGHT}
     return [
         PartRecord(name="embedding", width=columns, parameters=rows * columns, mult_adds=0),
         *recurrent_layers(declaration),
@@ -39,7 +41,7 @@ def parts(declaration: NetworkAxes) -> list[PartRecord]:
 
 
 def recurrent_layers(declaration: NetworkAxes) -> list[PartRecord]:
-    """Each recurrent layer: the arrays whose outputs (their first dimension) are its units."""
+    """Each recurrent layer: the arrays whose first dimension, that of outputs, is its units."""
     records = []
     for axis, size in declaration.axes.items():
         own = {

@@ -1,4 +1,7 @@
-"""Language models: observed and judged on text, proven on it with carried state, measured as the service scores."""
+"""The task of a language model: calibrated, evaluated and verified on text, with carried state.
+
+Quality is measured as the service scores texts.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.finetuning import finetune
 from isslim.compress.kinds.language.latency_curve import measure_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.networks.names import EMBEDDING
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 from isslim.compress.kinds.language.sizes import is_tied, parts
 from isslim.compress.kinds.language.texts import Texts
@@ -52,7 +56,7 @@ from isslim.types.manifest import (
 from isslim.types.recipe import Recipe
 
 GLANCED = 5_000
-"""Tokens of the held-out text that a glance is at."""
+"""Tokens of the held-out text that `glance` evaluates."""
 
 
 class LanguageTask(ModelTask[LanguageModel]):
@@ -60,10 +64,10 @@ class LanguageTask(ModelTask[LanguageModel]):
 
     Args:
         original: the uploaded model.
-        texts: what is observed, trained and judged on.
+        texts: calibration, training and held-out text.
         recipe: with a budget of a language model.
         codec: between texts and tokens.
-        reading: what was made of the upload.
+        reading: how the upload was read.
     """
 
     task: ClassVar[Task] = LANGUAGE.name
@@ -91,16 +95,16 @@ class LanguageTask(ModelTask[LanguageModel]):
 
     @cached_property
     def _pieces(self) -> Pieces:
-        """What the search judges by."""
+        """The held-out tokens that the search evaluates on."""
         return spread_pieces(self.texts.held_out, self.recipe.held_out_tokens)
 
     @cached_property
     def _base(self) -> NDArray[np.float64]:
-        """The original's log-probabilities of it; of a large model they take a while."""
+        """The original's log-probabilities of `_pieces`, (N,); slow for a large model."""
         return log_probs(self.original, self._pieces)
 
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
-        """Moments over pieces spread over the calibration text, and the frequencies of all its tokens."""
+        """Moments over pieces of the calibration text, and the frequencies of all its tokens."""
         whole = self.texts.calibration
         pieces = spread_pieces(whole, self.recipe.calibration_tokens)
         return collect_activations(
@@ -108,14 +112,14 @@ class LanguageTask(ModelTask[LanguageModel]):
         )
 
     def evaluate(self, network: LanguageModel) -> Quality:
-        """Perplexity over pieces spread over the held-out text, and its relative rise."""
+        """Perplexity over pieces of the held-out text, and its relative rise."""
         found = self._base if network is self.original else log_probs(network, self._pieces)
         value, base = (perplexity_of(-float(each.mean())) for each in (found, self._base))
         estimate = None if network is self.original else rise_of_perplexity(self._base, found)
         return Quality(value, value / base - 1, estimate)
 
     def verify_removal(self, before: LanguageModel, pruned: Pruned) -> CheckRecord:
-        """On real text with carried state; see `isslim/compress/kinds/language/verification.py`."""
+        """Verifies against the masked reference on held-out text, with carried state."""
         return verify_removal(
             before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), self.texts.held_out
         )
@@ -129,11 +133,14 @@ class LanguageTask(ModelTask[LanguageModel]):
         return verify_graph(LanguageSession(path), network, self.texts.held_out, name)
 
     def quantize(self, network: LanguageModel, source: Path, target: Path, form: Form) -> EightBit:
-        """From the scoring graph."""
+        """Quantizes the scoring graph."""
         return quantize(source, target, form)
 
     def glance(self, path: Path) -> float:
-        """Nats per token on pieces spread over the held-out text: a difference is a relative rise of perplexity."""
+        """Nats per token on a few pieces of the held-out text.
+
+        A difference of two such values is a relative rise of perplexity.
+        """
         pieces = (
             spread_pieces(self.texts.held_out, min(GLANCED, self.recipe.held_out_tokens))
             .rows.t()
@@ -143,7 +150,10 @@ class LanguageTask(ModelTask[LanguageModel]):
         return -sum(each.total for each in scores) / sum(each.counted for each in scores)
 
     def measure(self, path: Path) -> dict[str, float]:
-        """Perplexity of all of the held-out text; see `isslim.runtime.language.scoring.text_log_probs`. A file that was measured is known."""
+        """Perplexity of all of the held-out text; a file is scored once.
+
+        See `isslim.runtime.language.scoring.text_log_probs`.
+        """
         return {"perplexity": scoring.perplexity_of(self._log_probs(path))}
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
@@ -151,7 +161,7 @@ class LanguageTask(ModelTask[LanguageModel]):
         return metrics["perplexity"] / original["perplexity"] - 1
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
-        """Of the rise of perplexity, over the same tokens by both."""
+        """The interval of the rise of perplexity, both scored on the same tokens."""
         return rise_of_perplexity(self._log_probs(original), self._log_probs(path))
 
     def compare(
@@ -171,17 +181,17 @@ class LanguageTask(ModelTask[LanguageModel]):
         self.codec.tokenizer.save(str(folder / "tokenizer.json"))
 
     def is_tied(self, declaration: NetworkAxes) -> bool:
-        """Whether the decoder is the embedding."""
+        """Whether the decoder's matrix is the embedding's."""
         return is_tied(declaration)
 
     def prunable(self, declaration: NetworkAxes) -> list[str]:
-        """Every layer, and the embedding's width unless the recipe says no."""
+        """Every layer, and the embedding's width unless the recipe forbids it."""
         return [
-            axis for axis in declaration.axes if self.recipe.prune_embedding or axis != "embedding"
+            axis for axis in declaration.axes if self.recipe.prune_embedding or axis != EMBEDDING
         ]
 
     def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
-        """This host's clock, or None where it is too unsteady to be read."""
+        """The latency curve of this host; None where its clock is too unsteady."""
         curve = measure_curve(self.original, work, progress)
         if curve.is_trusted:
             progress(1.0, f"latency curve within {curve.error:.0%} of what was measured")
@@ -196,14 +206,14 @@ class LanguageTask(ModelTask[LanguageModel]):
     def finetune(
         self, network: LanguageModel, folder: Path, progress: ProgressCallback
     ) -> tuple[LanguageModel, str]:
-        """Distillation on the training text."""
+        """Distils the original into the network on the training text."""
         return finetune(network, self.original, self.texts, self.recipe, folder, progress)
 
     def trainer(self) -> LanguageTrainer:
-        """On the user's text.
+        """A trainer on the user's text.
 
         Raises:
-            TextUnusable: when there is none.
+            TextUnusable: when no text was sent.
         """
         if not self.texts.training_given:
             raise TextUnusable(
@@ -214,7 +224,7 @@ class LanguageTask(ModelTask[LanguageModel]):
         return LanguageTrainer(self.original, self.texts, self.recipe)
 
     def _log_probs(self, path: Path) -> NDArray[np.float32]:
-        """Of the held-out text by a graph; the original's is asked for with every candidate."""
+        """Log-probabilities of the held-out text, (N,); kept for the original's many uses."""
         key = sha256_of(path)
         if key not in self._scored:
             ids = self.texts.held_out.tolist()

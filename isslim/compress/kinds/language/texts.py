@@ -1,8 +1,8 @@
-"""The texts of a job as tokens: what is observed, what perplexity is judged on, and where each came from.
+"""The texts of a job as tokens: calibration, training and held-out text, and the origin of each.
 
-Text that the user did not give is sampled from the model itself: for calibration that is as good as
-real text (one forward pass is all it serves); as held-out text it measures agreement with the
-original rather than quality, and the provenance says so.
+Text that the user did not send is sampled from the model itself. For calibration, which is one
+forward pass, that is as good as real text; as held-out text it measures agreement with the original
+rather than quality, and the provenance states it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from isslim.compress.errors import TextUnusable
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import log_probs
+from isslim.compress.kinds.upload import DataFiles
 from isslim.compress.statistics.overlap import ENOUGH, remove_overlap
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import MAX_PIECES, WARM, spread_pieces
@@ -27,30 +28,33 @@ from isslim.types.recipe import Recipe
 
 _NAMES = {"calibration": "calibration", "train": "training", "held_out": "held-out"}
 STREAMS = 50
+"""Streams that are sampled side by side."""
 MAX_EVALUATED, BRIEF = 2000, 500
+"""Tokens on which a model is compared with guessing, and that are sampled for an inspection."""
 GUESSING = 1.1
-"""Times the perplexity of guessing, above which a model is refused. An untrained one guesses, a few
-per cent worse."""
+"""Multiple of the perplexity of guessing above which a model is refused. An untrained model is a
+few per cent worse than guessing."""
 HARDLY_BETTER = 0.9
-"""Times the perplexity of guessing, above which a model has learnt next to nothing, or is not read
-as it was trained."""
-
-
+"""Multiple of the perplexity of guessing above which a model has learnt next to nothing, or is not
+read as it was trained."""
 NEVER_COMPARED = "never compared with real text: none was sent"
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Token ids (int64, (N,)) for calibration, training and judging, each a whole text, and a line on the origin of each.
+    """The texts of a job as token ids, int64 (N,), and the origin of each.
 
     Attributes:
-        calibration: what is observed; of a long text pieces spread over it
+        calibration: the text that activations are collected on; of a long one pieces spread over it
             (`isslim/compress/statistics/pieces.py`).
-        held_out: what the published figures are of; the search judges candidates on pieces spread
-            over it.
-        training_given: whether `training` is a text of the user's.
-        caveat: what a verdict on these texts has to say besides; empty: nothing.
-        read: the uploaded texts, whole.
+        training: the text that training takes place on.
+        held_out: the text of the published figures; the search evaluates candidates on pieces
+            spread over it.
+        calibration_origin: where the calibration text comes from, in words.
+        held_out_origin: where the held-out text comes from, in words.
+        training_given: whether the user sent `training`.
+        caveat: a reservation to add to a verdict on these texts; empty where there is none.
+        read: a record on every uploaded text.
     """
 
     calibration: Tensor
@@ -64,37 +68,34 @@ class Texts:
 
 
 Writer = Callable[[LanguageModel, int | None, int, int], Tensor]
-"""Gives a text that nobody sent: see `sample`."""
+"""Generates a text that was not sent; see `sample`."""
 
 
 def read_texts(
     network: LanguageModel,
     codec: TextCodec,
-    calibration: Path | None,
-    held_out: Path | None,
+    files: DataFiles,
     recipe: Recipe,
     *,
-    train: Path | None = None,
     write: Writer | None = None,
 ) -> Texts:
-    """Encodes the uploaded texts, and lets the model write what is missing.
+    """Encodes the uploaded texts, and lets the model generate those that are missing.
 
-    A training text stands in for a calibration text that is not given, and the other way round.
-    Where no held-out text is given, the last fifth of the training text is held out.
+    A training text stands in for a calibration text that was not sent, and the other way round.
+    Where no held-out text was sent, the last fifth of the training text is held out.
 
     Args:
         network: the model.
         codec: between texts and its tokens.
-        calibration: what is observed.
-        held_out: what is judged on.
-        recipe: how much of them.
-        train: what is trained on.
-        write: gives what is missing; None: `sample`.
+        files: the uploaded texts.
+        recipe: how much of them is used, and the seed.
+        write: generates missing texts; None: `sample`.
 
     Raises:
         TextUnusable: when a text is not UTF-8 or holds too few tokens of the vocabulary, or the
             model is worse on it than guessing.
     """
+    calibration, held_out, train = files.calibration, files.held_out, files.train
     write, read = write or sample, list[TextRecord]()
     observed = None if calibration is None else _encode(codec, calibration, "calibration", read)
     training = observed if train is None else _encode(codec, train, "train", read)
@@ -120,7 +121,10 @@ def read_texts(
             held_out_origin + left_judged,
         )
         if "repeats" in left_judged:
-            caveat = "the held-out text repeats what was observed, so that its figures say nothing of other text"
+            caveat = (
+                "the held-out text repeats what was observed, so that its figures say nothing of "
+                "other text"
+            )
     if observed is None:
         observed = write(network, codec.start_id, recipe.calibration_tokens, recipe.seed)
         calibration_origin = "text generated by the model itself"
@@ -158,7 +162,7 @@ def read_texts(
 
 
 def _too_short(name: str, count: int, *, divided: bool, same: bool) -> str:
-    """Which text has too few tokens, where it comes from, and what to send."""
+    """The message on a text with too few tokens."""
     description = f"the {name} text has {count} tokens; at least {ENOUGH} are needed"
     if not divided:
         return description
@@ -171,25 +175,35 @@ def _too_short(name: str, count: int, *, divided: bool, same: bool) -> str:
 
 
 def _unknown(codec: TextCodec, tokens: Tensor) -> str:
-    """Which share of a text's tokens are the unknown one, in words; nothing where there is no such token."""
+    """The share of unknown tokens in words; empty where the vocabulary has no unknown token."""
     if codec.unknown_id is None:
         return ""
     return f", {100 * float((tokens == codec.unknown_id).double().mean()):.1f} % of them unknown"
 
 
 def _looked_at(tokens: Tensor, count: int) -> str:
-    """How much of a text is looked at, in words."""
+    """How much of a text is used, in words."""
     pieces = spread_pieces(tokens, count)
     if pieces.count + MAX_PIECES + WARM >= len(tokens):
         return f"{len(tokens):,} tokens"
-    return f"{pieces.count:,} of {len(tokens):,} tokens, in {pieces.rows.shape[1]} pieces spread over the whole text"
+    return (
+        f"{pieces.count:,} of {len(tokens):,} tokens, in {pieces.rows.shape[1]} pieces spread over "
+        "the whole text"
+    )
 
 
 @torch.no_grad()
 def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> Tensor:
-    """Lets the model write about `count` tokens (at least `count`), in `STREAMS` streams laid end to end.
+    """Samples text from the model, in `STREAMS` streams that are concatenated.
 
-    Without a start token each stream starts from a token drawn uniformly.
+    Args:
+        network: the model.
+        start: id of the token that every stream starts from; None: uniformly random ones.
+        count: tokens, rounded up to a multiple of `STREAMS`.
+        seed: of the random generator.
+
+    Returns:
+        int64 (N,).
     """
     generator = torch.Generator().manual_seed(seed)
     state = network.zero_state(STREAMS)
@@ -206,22 +220,29 @@ def sample(network: LanguageModel, start: int | None, count: int, seed: int) -> 
 
 
 def briefly(network: LanguageModel, start: int | None, count: int, seed: int) -> Tensor:
-    """`sample` for an inspection, in a fraction of its time: as many tokens, of which all but the first repeat those."""
+    """A quick stand-in for `sample` in an inspection: the first `BRIEF` tokens, repeated.
+
+    Args:
+        network: the model.
+        start: see `sample`.
+        count: tokens, rounded up as by `sample`.
+        seed: of the random generator.
+    """
     written = sample(network, start, BRIEF, seed)
     return written.repeat(-(-count // len(written)))[: -(-count // STREAMS) * STREAMS]
 
 
 def _guessing(network: LanguageModel, held_out: Tensor, *, real: bool) -> str:
-    """What has to be said of a model that is hardly better than guessing; empty of any other.
+    """The reservation on a model that is hardly better than guessing; empty for any other.
 
     Args:
         network: the uploaded model.
-        held_out: the held-out tokens.
-        real: whether they are of a text that was sent, and not the model's own.
+        held_out: int64 (N,), the held-out tokens.
+        real: whether they are from a text that was sent, and not sampled from the model.
 
     Raises:
-        TextUnusable: when it is worse than guessing on its own kind of text: it has been understood
-            wrongly; no proof would tell.
+        TextUnusable: when the model is worse than guessing on its own kind of text. Then it was
+            read in a wrong way, which no verification of the compression could show.
     """
     found = perplexity_of(-float(log_probs(network, spread_pieces(held_out, MAX_EVALUATED)).mean()))
     if real and not found <= GUESSING * network.vocabulary:
@@ -246,7 +267,7 @@ def _guessing(network: LanguageModel, held_out: Tensor, *, real: bool) -> str:
 
 
 def _encode(codec: TextCodec, path: Path, field: str, read: list[TextRecord]) -> Tensor:
-    """The tokens of an uploaded text, which is added to `read`."""
+    """The tokens of an uploaded text, int64 (N,); a record on it is appended to `read`."""
     name = _NAMES[field]
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -1,7 +1,6 @@
-"""How the rounds of learn mode observe and train a kind of network: on text, or on questions.
+"""Calibrates and trains language models in the rounds of learn mode.
 
-Both distil from the original; what a learner does to the network in training is in
-`compress/learners/`.
+All training distils from the original; the learners are in `isslim/compress/training/learners/`.
 """
 
 from __future__ import annotations
@@ -38,23 +37,24 @@ from isslim.types.manifest import EpochPoint
 from isslim.types.recipe import Recipe
 
 FRESH_LASSO_RATE, WARM_RATE = 0.6, 0.2
-"""Of `group_lasso`, in the scale of the summed loss. The paper's 1.0 is for 1500 units; 50 diverge
-with it."""
+"""Learning rates of `group_lasso` for random and for uploaded weights, in the scale of the summed
+loss. The paper's 1.0 is for 1500 units; 50 diverge with it."""
 FRESH_SCALE, FRESH_READER_RATE = 0.1, 1e-3
+"""Range of random weights, and Adam's learning rate for a question answering model with such."""
 FRESH: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 20.0, "clip": 0.25}
-"""Of the other learners, for such weights."""
+"""The plan of the other learners for random weights."""
 FRESH_WAIT = 0.4
-"""Of a learner's steps, those in which it takes nothing from them: it could not tell the weak ones
-yet."""
+"""Share of a learner's steps before it removes anything from random weights: early on their norms
+do not show yet which components are weak."""
 
 
 class LanguageTrainer(Trainer[LanguageModel]):
-    """On the training text, under the schedules of `isslim/compress/kinds/language/training/plan.py`.
+    """Trains on the training text, with the schedules of `kinds/language/training/plan.py`.
 
     Args:
         original: the teacher.
-        texts: what is trained and judged on.
-        recipe: learner, strength, seed.
+        texts: training and held-out text.
+        recipe: its learner, strength and seed count.
     """
 
     slack: ClassVar[float] = 0.12
@@ -64,17 +64,17 @@ class LanguageTrainer(Trainer[LanguageModel]):
 
     @property
     def data_description(self) -> str:
-        """How much text there is."""
+        """The number of training tokens, in words."""
         return f"{len(self._texts.training):,} tokens"
 
     def fresh(self) -> LanguageModel:
-        """Uniform weights, as `python -m isslim.compress train` starts with."""
+        """A network of the original's sizes with uniform weights, as `train` starts with."""
         network = self._original.rebuilt(self._original.arrays())
         network.initialise(FRESH_SCALE, torch.Generator().manual_seed(self._recipe.seed))
         return network
 
     def collect_activations(self, network: LanguageModel) -> ActivationStatistics:
-        """Moments over pieces spread over the training text."""
+        """Moments over pieces of the training text."""
         training = self._texts.training
         return collect_activations(
             network, spread_pieces(training, self._recipe.calibration_tokens), whole=training
@@ -88,7 +88,7 @@ class LanguageTrainer(Trainer[LanguageModel]):
         checkpoint: Path,
         progress: ProgressCallback,
     ) -> TrainingResult[LanguageModel]:
-        """A gentle schedule; see `distilling`."""
+        """Distils with the gentle schedule of `distilling`; see `Trainer.distil`."""
         return self._trained(
             network, self._plan(epochs, round_), None, round_, checkpoint, progress
         )
@@ -102,7 +102,10 @@ class LanguageTrainer(Trainer[LanguageModel]):
         checkpoint: Path,
         progress: ProgressCallback,
     ) -> TrainingResult[LanguageModel]:
-        """With any learner; the paper's comes with its own loss scale, optimizer and schedule."""
+        """Trains with the recipe's learner; see `Trainer.learn`.
+
+        The paper's group lasso has a loss scale, an optimizer and a schedule of its own.
+        """
         recipe, plan = self._recipe, self._plan(epochs, round_)
         steps = max(
             1, round((len(self._texts.training) // plan.batch - 1) // plan.steps * plan.epochs)
@@ -145,18 +148,28 @@ class LanguageTrainer(Trainer[LanguageModel]):
 
         def go() -> TrainingOutcome:
             return train(
-                student, self._texts.training, plan, teacher=self._original, learner=learner, valid=valid,
-                checkpoint=checkpoint, progress=progress,
-            )  # fmt: skip
+                student,
+                self._texts.training,
+                plan,
+                teacher=self._original,
+                learner=learner,
+                valid=valid,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
 
         with placed(student, self._original):
             trained = resumed(go, checkpoint)
         trained.network.cpu()
         points = [
             EpochPoint(
-                round=round_ + 1, seconds=each.seconds, steps=each.steps, units=each.units,
-                training_value=each.training_perplexity, held_out_value=each.valid_perplexity or math.nan,
+                round=round_ + 1,
+                seconds=each.seconds,
+                steps=each.steps,
+                units=each.units,
+                training_value=each.training_perplexity,
+                held_out_value=each.valid_perplexity or math.nan,
             )
             for each in trained.epochs
-        ]  # fmt: skip
+        ]
         return TrainingResult(trained.network, points, trained.kept)

@@ -1,11 +1,10 @@
-"""The proof of a bundle: what was compared, the largest error found, and the tolerance it had to meet.
+"""Verification of language models: what was compared, the largest error, and its tolerance.
 
-1. The pruned model equals the repaired full-size model whose removed components are held at zero
-   (torch, carried state).
+1. The pruned model equals the masked reference: the repaired full-size model with the removed
+   components held at zero (torch, carried state).
 2. Each float32 graph in ONNX Runtime equals its torch model (carried state over several runs).
 
-A comparison outside its tolerance raises, and nothing is published. The third part of the proof,
-the metric of each variant on held-out text, is measured in `measurement`.
+A difference above the tolerance raises, and nothing is published.
 
 Legend: B batch, T steps.
 """
@@ -22,17 +21,18 @@ from isslim.compress.kinds.language.training.evaluation import in_streams
 from isslim.runtime.language.session import LanguageSession
 from isslim.types.manifest import CheckRecord
 
-# Largest absolute difference of a token's log-probability (nats), float32 sums in different orders.
 TOLERANCE = 1e-4
+"""Largest absolute difference of a token's log-probability, in nats: float32 sums in different
+orders."""
 STREAMS, STEPS, RUNS = 4, 35, 3
 
 
 def verify_removal(pruned: LanguageModel, reference: LanguageModel, tokens: Tensor) -> CheckRecord:
-    """Pruned against masked reference on real text with carried state.
+    """Verifies the pruned model against the masked reference, with carried state.
 
     Args:
         pruned: the small model.
-        reference: full size, every slice of the removed components zero.
+        reference: of full size, every slice of the removed components zero.
         tokens: int64 (N,), at least `2 * STREAMS`.
 
     Raises:
@@ -50,7 +50,13 @@ def verify_removal(pruned: LanguageModel, reference: LanguageModel, tokens: Tens
 def verify_graph(
     session: LanguageSession, network: LanguageModel, tokens: Tensor, name: str
 ) -> CheckRecord:
-    """An exported float32 graph in ONNX Runtime against its torch model, with carried state.
+    """Verifies an exported float32 graph in ONNX Runtime against its torch model.
+
+    Args:
+        session: of the graph.
+        network: the model that it was written from.
+        tokens: int64 (N,), at least `2 * STREAMS`.
+        name: of the variant.
 
     Raises:
         VerificationFailed: when a log-probability differs by more than `TOLERANCE`.

@@ -1,1 +1,1 @@
-"""Question answering: its data, its metrics, and the training of BiDAF."""
+"""Question answering: BiDAF, its data, metrics, training, upload and graph."""

@@ -1,4 +1,4 @@
-"""Runs a reader over questions and gathers the moments that selection and repair need; answers are not looked at."""
+"""Collects the moments of BiDAF's activations that selection and repair need; needs no answers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ BATCH = 32
 def collect_question_activations(
     network: Bidaf, questions: Questions, progress: Callable[[float], None] | None = None
 ) -> ActivationStatistics:
-    """Moments over every real token of the questions and their contexts.
+    """Collects moments over every token of the questions and their contexts, without padding.
 
     Args:
-        network: the unpruned reader.
-        questions: labelled or not.
-        progress: called with the share done.
+        network: the unpruned network.
+        questions: with or without answers.
+        progress: called with the share done, 0 to 1.
     """
     device = device_of(network)
     moments: dict[str, Moments] = {}
@@ -32,7 +32,8 @@ def collect_question_activations(
         inputs = questions.inputs(chosen, device)
         for site, each in network.site_inputs(*inputs).items():
             rows = each.cpu().numpy()
-            # Of a single batch neighbours are alike: its halves are different questions.
+            # Neighbouring rows are alike, so a single batch is divided in the middle, into
+            # different questions.
             moments[site] = (
                 Moments.of(rows) if len(order) == 1 else add_observations(moments.get(site), rows)
             )

@@ -1,4 +1,4 @@
-"""What a network answers, scored as the service would answer: the best span of bounded length, cut from the context.
+"""Evaluates a network's answers as the service gives them: the best span of bounded length.
 
 Legend: B batch, T tokens of a context.
 """
@@ -21,7 +21,13 @@ MAX_ANSWER_TOKENS = 30
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Scores of a set, and the mean loss of its examples that have a span of tokens (NaN where none has)."""
+    """The evaluation of a set of questions.
+
+    Attributes:
+        scores: exact match and F1.
+        loss: mean over the examples whose answer is a span of tokens, in nats; NaN where none is.
+        answers: the predicted texts.
+    """
 
     scores: Scores
     loss: float
@@ -29,7 +35,12 @@ class Evaluated:
 
 
 def evaluate_on_device(network: Bidaf, questions: Questions) -> Evaluated:
-    """`evaluate` all, by the GPU where there is one."""
+    """`evaluate` on all questions, on the GPU where there is one.
+
+    Args:
+        network: left on the device where it was.
+        questions: with golden answers.
+    """
     with placed(network):
         return evaluate(network, questions)
 
@@ -46,11 +57,11 @@ def evaluate(
     """Answers questions and scores the answers.
 
     Args:
-        network: is left in the mode in which it was.
+        network: left in the mode in which it was.
         questions: with golden answers.
-        chosen: which of them; all by default.
+        chosen: positions of those to answer; None: all.
         batch: B.
-        progress: called with the share done.
+        progress: called with the share done, 0 to 1.
 
     Returns:
         `answers` are in the order of `chosen`.

@@ -1,7 +1,7 @@
-"""Questions as numbers, and batches of about equal lengths.
+"""Encoded questions, and batches of about equal lengths.
 
 Every distinct token is encoded once, by the codec that the service uses; a text is then a row of
-numbers of distinct tokens, and a batch is two look-ups.
+ids of distinct tokens, and a batch is two look-ups.
 
 Legend: B batch, T tokens of a context, J of a question, W characters of a word, E word vector, N
 distinct tokens.
@@ -30,10 +30,12 @@ class Example:
     """One question about one context.
 
     Attributes:
+        id: of the question in its data set.
+        question: its text.
         context: the text that answers are cut from.
         tokens: of the context.
-        context_row: int32 (T,), numbers of distinct tokens.
-        question_row: int32 (J,).
+        context_row: int32 (T,), ids of distinct tokens.
+        question_row: int32 (J,), likewise.
         golden: the texts of the golden answers.
         span: first and last token of the first answer that is a span of tokens; None where there is
             none.
@@ -54,9 +56,10 @@ class Questions:
     """Examples of one set, with the table of their distinct tokens.
 
     Attributes:
-        vectors: float32 (N, E).
-        characters: int64 (N, W).
-        unrecovered: how many answers are no span of tokens, and why.
+        examples: the questions.
+        vectors: float32 (N, E), by id of a distinct token.
+        characters: int64 (N, W), likewise.
+        unrecovered: numbers of answers that are no span of tokens, by reason.
     """
 
     examples: list[Example]
@@ -65,13 +68,23 @@ class Questions:
     unrecovered: Counter[Unrecovered] = field(default_factory=Counter)
 
     def inputs(self, chosen: Sequence[int], device: torch.device = CPU) -> QuestionBatch:
-        """A batch of the chosen examples as arguments of `Bidaf.forward`, filled up to the longest of them."""
+        """A batch as arguments of `Bidaf.forward`, padded to its longest example.
+
+        Args:
+            chosen: positions of B examples.
+            device: of the tensors.
+        """
         context = self._filled([self.examples[index].context_row for index in chosen])
         question = self._filled([self.examples[index].question_row for index in chosen])
         return _sent((*context, *question), device)
 
     def distinct(self, chosen: Sequence[int], device: torch.device = CPU) -> QuestionBatch:
-        """The same batch as arguments of `Bidaf.distinct`."""
+        """The same batch as arguments of `Bidaf.distinct`.
+
+        Args:
+            chosen: positions of B examples.
+            device: of the tensors.
+        """
         examples = [self.examples[index] for index in chosen]
         rows = [example.context_row for example in examples] + [
             example.question_row for example in examples
@@ -83,16 +96,16 @@ class Questions:
         return _sent((*table, *context, *question), device)
 
     def spread(self, most: int) -> Questions:
-        """At most so many of them, spread evenly over all."""
+        """At most `most` of the examples, spread evenly over all."""
         count = len(self.examples)
         chosen = sorted({int(index) for index in np.linspace(0, count - 1, min(count, most))})
         return replace(self, examples=[self.examples[index] for index in chosen])
 
     def spans(self, chosen: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """First and last tokens, int64 (B,) each.
+        """Positions of the answers' first and last tokens, int64 (B,) each.
 
         Raises:
-            ValueError: when one of the chosen has no span.
+            ValueError: when a chosen example has no span.
         """
         found = [self.examples[index].span for index in chosen]
         if any(span is None for span in found):
@@ -112,10 +125,14 @@ class Questions:
 
 
 def prepare(paragraphs: Sequence[Paragraph], codec: PassageCodec) -> Questions:
-    """Every question with a token, of a context with a token, as an example.
+    """Encodes questions; those without a token in question or context are left out.
+
+    Args:
+        paragraphs: contexts and their questions.
+        codec: encodes distinct tokens.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when no question is left.
     """
     numbers: dict[str, int] = {}
     examples: list[Example] = []
@@ -151,16 +168,16 @@ def prepare(paragraphs: Sequence[Paragraph], codec: PassageCodec) -> Questions:
 def batches(
     lengths: Sequence[int], size: int, generator: np.random.Generator | None = None
 ) -> list[list[int]]:
-    """Positions in batches of about equal lengths.
+    """Groups texts into batches of about equal lengths.
 
     Args:
-        lengths: of the texts.
+        lengths: of the texts, in tokens.
         size: B; the last batch may be smaller.
-        generator: shuffles; without one the batches come in the order of length.
+        generator: shuffles; None: the batches are in the order of length.
 
     Returns:
-        Every position once. Shuffled, a batch is drawn from 50 batches' worth of texts at a time,
-        so that which texts meet in one differs from epoch to epoch.
+        Positions, each once. Shuffled batches are sorted by length within 50 batches of random
+        texts, so that batches differ from epoch to epoch.
     """
     if generator is None:
         return _cut(sorted(range(len(lengths)), key=lengths.__getitem__), size)
@@ -172,7 +189,12 @@ def batches(
 
 
 def common_characters(paragraphs: Sequence[Paragraph], at_least: int) -> list[str]:
-    """The visible characters of all texts that occur often enough to learn a vector for, the most frequent first."""
+    """The visible characters that are frequent enough to learn vectors for, by frequency.
+
+    Args:
+        paragraphs: the texts.
+        at_least: number of occurrences.
+    """
     counted: Counter[str] = Counter()
     for paragraph in paragraphs:
         counted.update(paragraph.context)
@@ -192,7 +214,7 @@ def _sent(inputs: QuestionBatch, device: torch.device) -> QuestionBatch:
 
 
 def _stacked(rows: Sequence[NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
-    """Rows as columns, filled up with zeros, and their lengths."""
+    """Rows as columns, padded with zeros, and their lengths."""
     columns = [torch.from_numpy(row) for row in rows]
     return nn.utils.rnn.pad_sequence(columns), torch.tensor(
         [len(row) for row in rows], dtype=torch.int32

@@ -1,23 +1,23 @@
-"""BiDAF as a question graph of `isslim/runtime/contract.py`: a context and a question to the answer's first and last token.
+"""Writes BiDAF as a question graph of `isslim/runtime/contract.py`.
 
     characters -> Gather -> Conv -> max -.                                         .-> start
     vectors -----------------------------+-> highway -> LSTMs -> attention -> LSTMs +-> LSTMs -> end
 
 Every direction of every LSTM is an operator of its own, since the two may have lost different
-units; ONNX Runtime turns the backward one around within each text's length. The contextual LSTM
-stands there twice and holds its weights once.
+units; ONNX Runtime reverses the backward one within each text's length. The contextual LSTM occurs
+twice, with one set of weights.
 
-Only products with weights of two dimensions are worth 8 bits: the LSTMs' and the highways'. All
-others are named to stay float32 (see `quantize`).
+Only products with two-dimensional weights gain from 8 bits: the LSTMs' and the highways'. The names
+of all others keep them in float32 (see `quantize`).
 
-Of two sums the order differs from the network's, to save a pass over (B, T, J): the attention's
-question part is added to the context's side of the product, (h * w_both + w_question) u, and its
-context part, which a softmax over the question's tokens does not feel, only where the largest over
-them is asked for.
+Two sums have another order than in the network, to save a pass over (B, T, J): the attention's
+question part is added to the context's side of the product, (h * w_both + w_question) u. Its
+context part does not change a softmax over the question's tokens, and is added only to the largest
+score over them.
 
 Legend: B batch, T tokens of the context, J of the question, W characters of a word, E word vector,
-F filters, D both directions of an LSTM, N = T B or J B words. N and T are also used of the question
-where a function draws both sides.
+F filters, D both directions of an LSTM, N = T B or J B words. Functions that build both sides use T
+for the question, too.
 """
 
 from __future__ import annotations
@@ -53,16 +53,22 @@ from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH, PADDI
 
 _INT64_MAX = np.iinfo(np.int64).max
 _CONSTANTS: dict[str, list[int]] = {
-    "zero": [0], "one": [1], "last": [-1], "behind_first": [CONVOLUTION_WIDTH], "largest": [_INT64_MAX],
-    "rows": [-1], "padding_id": [PADDING], "one_before": [0, 1, 0, 0],
-}  # fmt: skip
+    "zero": [0],
+    "one": [1],
+    "last": [-1],
+    "behind_first": [CONVOLUTION_WIDTH],
+    "largest": [_INT64_MAX],
+    "rows": [-1],
+    "padding_id": [PADDING],
+    "one_before": [0, 1, 0, 0],
+}
 
 
 def export(network: Bidaf, path: Path) -> None:
     """Writes `network` as one ONNX file, weights in float32.
 
     Args:
-        network: the reader.
+        network: the model.
         path: the file to write; replaced when it exists, and only once the new one is whole.
 
     Raises:
@@ -73,7 +79,7 @@ def export(network: Bidaf, path: Path) -> None:
 
 
 def build_bidaf(network: Bidaf) -> GraphBlueprint:
-    """The graph of a BiDAF network."""
+    """Builds the graph of a BiDAF network."""
     return GraphBlueprint(_structure(network.spec), lambda: _weights(network))
 
 
@@ -129,7 +135,7 @@ def _side(side: str, spec: BidafSpec) -> list[NodeProto]:
 
 
 def _token_mask(side: str) -> list[NodeProto]:
-    """Whether a token is there or padding: bool (B, T)."""
+    """True at tokens, false at padding: bool (B, T)."""
     return [
         _node("Shape", [side + VECTORS], f"{side}_steps", start=0, end=1),  # [T]
         _node("Squeeze", [f"{side}_steps", "zero"], f"{side}_end"),
@@ -143,7 +149,8 @@ def _token_mask(side: str) -> list[NodeProto]:
 def _character_features(side: str) -> list[NodeProto]:
     """The character CNN with its maximum over the windows inside each word: (T, B, F).
 
-    The first window is always inside, as in the network; any other when its last character is one.
+    The first window always counts, as in the network; any other if its last character is not
+    padding.
     """
     ids = side + CHARACTERS
     return [
@@ -178,11 +185,10 @@ def _character_features(side: str) -> list[NodeProto]:
 
 
 def _penalty(values: str, wrong: str, made: str) -> list[NodeProto]:
-    """Where a value is `wrong` `NEVER`, else zero.
+    """`NEVER` where a value is `wrong`, else zero.
 
-    What is to be masked is added to it. A `Where` on the larger tensor takes several times as long,
-    and the sum is exact too: zero changes nothing, and of anything beside `NEVER` float32 keeps
-    nothing.
+    Added to a tensor it masks it. A `Where` on the larger tensor takes several times as long, and
+    the sum is exact too: zero changes nothing, and `NEVER` absorbs any other number in float32.
     """
     return [
         _node("Equal", [values, wrong], f"{made}_wrong"),
@@ -270,7 +276,7 @@ def _attention() -> list[NodeProto]:
 
 
 def _pooled() -> list[NodeProto]:
-    """`beside_output`: joined, m1, a, m1 * a, where a is m1 summed by the start's probabilities."""
+    """`beside_output`: joined, m1, a, m1 * a; a is m1 summed with the start's probabilities."""
     return [
         _node("Exp", [START_LOG_PROBS], "start_probabilities"),  # (B, T)
         _node("Transpose", ["modelling1"], "modelled_by_text", perm=[1, 0, 2]),  # (B, T, D)
@@ -288,7 +294,7 @@ def _pooled() -> list[NodeProto]:
 
 
 def _weighted_sum(shares: str, values: str, made: str) -> list[NodeProto]:
-    """Shares (B, T) and values (B, T, D) to (1, B, D)."""
+    """The sum of values (B, T, D) weighted by shares (B, T): (1, B, D)."""
     return [
         _node("Unsqueeze", [shares, "one"], f"{made}_row"),  # (B, 1, T)
         _node("MatMul", [f"{made}_row", values], f"{made}_by_text"),  # (B, 1, D)
@@ -297,7 +303,10 @@ def _weighted_sum(shares: str, values: str, made: str) -> list[NodeProto]:
 
 
 def _head(head: str, own: str, log_probs: str, totals: str) -> list[NodeProto]:
-    """Logits of `own` (T, B, D) and of `joined`, their log-softmax over the real tokens, and what it subtracted."""
+    """A head's log-softmax over the tokens, and its logarithm of the sum of exponentials.
+
+    The logits are those of `own` (T, B, D) plus those of `joined`.
+    """
     return [
         _node(
             "MatMul", [own, f"{head}_weight"], f"{head}_of_own", NodeRole.FLOAT32.node_name(head)
@@ -317,7 +326,7 @@ def _head(head: str, own: str, log_probs: str, totals: str) -> list[NodeProto]:
 
 
 def _weights(network: Bidaf) -> Iterator[tuple[str, Floats]]:
-    """The tensors of the graph, one at a time; matrices that a MatMul reads lie as (in, out)."""
+    """The tensors of the graph, one at a time; matrices of a MatMul are stored as (in, out)."""
     yield "characters", array(network.characters.weight)  # (A, C)
     yield "convolution", array(network.convolution.weight)  # (F, C, 5)
     yield "convolution_bias", array(network.get_parameter("convolution.bias"))

@@ -1,6 +1,7 @@
-"""A question answering model as a folder, which is also an upload: `model.safetensors` and the codec's three files.
+"""A question answering model as a folder: `model.safetensors` and the codec's three files.
 
-The weights tell all sizes; `isslim/compress/kinds/questions/ingest.py` reads them.
+The folder is also an upload. The sizes follow from the weights' shapes
+(`isslim/compress/kinds/questions/ingest.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from isslim.runtime.questions.question_tokenizer import PassageCodec
 
 
 def save_reader(folder: Path, network: Bidaf, codec: PassageCodec) -> None:
-    """Writes the folder's files; the weights last, and whole or not at all."""
+    """Writes the folder's files; the weights last, and whole or not at all.
+
+    Args:
+        folder: has to exist.
+        network: the model.
+        codec: its words, vectors and characters.
+    """
     codec.save(folder)
     weights = {name: torch.from_numpy(array) for name, array in network.arrays().items()}
     temporary = folder / "model.safetensors.partial"

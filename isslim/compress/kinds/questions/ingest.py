@@ -1,4 +1,4 @@
-"""A reading-comprehension upload to a network and its codec: BiDAF as `python -m isslim.compress train bidaf` leaves it.
+"""Reads a question answering upload: BiDAF as `python -m isslim.compress train bidaf` writes it.
 
 The model is recognised by the names of its parameters, its sizes by their shapes; words, their
 vectors and the characters come as the codec's three files
@@ -25,22 +25,22 @@ _TELLING = {f"{lstm}.forwards.weight_hh_l0" for lstm in LSTMS}
 
 @dataclass(frozen=True)
 class IngestedReader:
-    """A reading-comprehension model that is understood."""
+    """A BiDAF model that was recognised, and how it was read."""
 
     network: Bidaf
     reading: IngestReport
 
 
 def is_bidaf(checkpoint: Checkpoint) -> bool:
-    """Whether the parameters bear BiDAF's names."""
+    """Whether a parameter has a name of BiDAF's."""
     return not _TELLING.isdisjoint(checkpoint.arrays)
 
 
 def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
-    """The network of a checkpoint.
+    """Reads the network of a checkpoint.
 
     Raises:
-        UnknownArchitecture: with everything that is missing, left over or of another shape.
+        UnknownArchitecture: with all parameters that are missing, left over or of another shape.
     """
     arrays = checkpoint.arrays
     found = [f"{name} {array.shape}" for name, array in arrays.items()][:MAX_NAMED]
@@ -62,7 +62,13 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
 def read_codec(
     words: Path | None, vectors: Path | None, characters: Path | None, spec: BidafSpec
 ) -> PassageCodec:
-    """The codec of three uploaded files, checked against the network.
+    """Reads the codec's three files and checks them against the network.
+
+    Args:
+        words: text, one word a line.
+        vectors: npy, a row for each word.
+        characters: text, one character a line.
+        spec: sizes of the network.
 
     Raises:
         VocabularyMismatch: when a file is missing or unreadable, or they do not fit each other or

@@ -1,8 +1,8 @@
-"""Exact match and F1 of SQuAD v1.1, by the rules of its official `evaluate-v1.1.py` (Rajpurkar et al., arXiv 1606.05250).
+"""Exact match and F1 of SQuAD v1.1 (Rajpurkar et al., arXiv 1606.05250).
 
-Answers are compared in lower case without ASCII punctuation, without the articles a, an and the,
-and with single spaces. A prediction has the better of its scores over the golden answers. Both
-metrics are means over the questions, 0 to 100.
+The rules are those of the official `evaluate-v1.1.py`. Answers are compared in lower case without
+ASCII punctuation, without the articles a, an and the, and with single spaces. A prediction has the
+best of its scores over the golden answers. Both metrics are means over the questions, 0 to 100.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Scores:
     Attributes:
         em: share of questions answered exactly.
         f1: mean overlap in words.
-        questions: how many there were.
+        questions: their number.
     """
 
     em: float
@@ -33,17 +33,33 @@ class Scores:
 
 
 def normalized(answer: str) -> str:
-    """What of an answer is compared. The order matters: punctuation goes before articles are looked for."""
+    """An answer as it is compared. Punctuation goes first, so that "(the" is an article."""
     return " ".join(_ARTICLE.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def exact(prediction: str, golden: Sequence[str]) -> float:
-    """1 if the prediction is one of the golden answers, else 0."""
+    """Exact match.
+
+    Args:
+        prediction: the answer's text.
+        golden: texts of the golden answers.
+
+    Returns:
+        1 if the prediction is one of the golden answers, else 0.
+    """
     return float(any(normalized(prediction) == normalized(each) for each in golden))
 
 
 def overlap(prediction: str, golden: Sequence[str]) -> float:
-    """The best F1 of the prediction's words against a golden answer's, 0 to 1; 0 where they share none."""
+    """The best F1 of the prediction's words against those of a golden answer.
+
+    Args:
+        prediction: the answer's text.
+        golden: texts of the golden answers.
+
+    Returns:
+        0 to 1; 0 where no word is common.
+    """
     return max(
         (_f1(normalized(prediction).split(), normalized(each).split()) for each in golden),
         default=0.0,
@@ -54,7 +70,7 @@ def score(answered: Iterable[tuple[str, Sequence[str]]]) -> Scores:
     """Scores predictions, each with its golden answers.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is no prediction.
     """
     pairs = list(answered)
     if not pairs:

@@ -1,4 +1,4 @@
-"""Reads an uploaded reading-comprehension model, its words and its questions."""
+"""Reads an uploaded question answering model, its words and its questions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class QuestionReader:
         return is_bidaf(upload.checkpoint)
 
     def read(self, upload: Upload) -> QuestionTask:
-        """The task of a reading-comprehension model.
+        """Reads the model, its words and its questions.
 
         Raises:
             CompressError: when the checkpoint, the words or the questions cannot be read.
@@ -26,13 +26,5 @@ class QuestionReader:
         upload.found.network(QUESTIONS.name, ingested.network, ingested.reading)
         original = ingested.network
         codec = read_codec(files.vocabulary, files.vectors, files.characters, original.spec)
-        data = read_questions(
-            original,
-            codec,
-            files.calibration,
-            files.held_out,
-            recipe,
-            train=files.train,
-            answering=not upload.looking,
-        )
+        data = read_questions(original, codec, files.data, recipe, answering=not upload.looking)
         return QuestionTask(original, data, recipe, codec, ingested.reading)

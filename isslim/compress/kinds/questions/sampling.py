@@ -1,4 +1,4 @@
-"""Samples of what question graphs answer, for the report and the card: spread over a set, answered as the service answers."""
+"""Sample answers of question graphs for report and card, computed as the service computes them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from isslim.types.report import Sample, SampleAnswer
 
 SAMPLES = 10
 MAX_CHARACTERS = 20_000
-"""Characters of a question, its context and golden answers together: a report is no place for
-books."""
+"""Limit on the characters of a question, its context and golden answers together, so that a report
+stays small."""
 
 
 def sample_answers(
@@ -24,9 +24,9 @@ def sample_answers(
     """At most `SAMPLES` questions with every session's best answer.
 
     Args:
-        sessions: in the order of the answers.
+        sessions: by variant, in the order of the answers.
         codec: of their words and characters.
-        questions: as they were sent; those that are too long are passed over.
+        questions: as they were sent; too long ones are skipped.
     """
     shown = replace(questions, examples=_showable(questions.examples)).spread(SAMPLES)
     return [_sample(sessions, codec, example) for example in shown.examples]
@@ -52,7 +52,7 @@ def _sample(
 
 
 def _showable(examples: Sequence[Example]) -> list[Example]:
-    """Those short enough, and of characters that UTF-8 has: JSON may escape halves of a surrogate pair."""
+    """Examples that are short enough and valid UTF-8: JSON may escape half a surrogate pair."""
     texts = ("".join((each.question, each.context, *each.golden)) for each in examples)
     return [
         each
@@ -66,7 +66,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _characters(example: Example) -> tuple[int, int] | None:
-    """Where the example's span of tokens begins and ends in its context."""
+    """The characters of the example's span in its context: first, and one past the last."""
     if example.span is None:
         return None
     first, last = example.span

@@ -1,8 +1,8 @@
-"""SQuAD v1.1 in its public JSON form, and where its answers lie among a passage's tokens.
+"""Reads SQuAD v1.1 in its public JSON form, and finds its answers among the tokens of a context.
 
 The files are those of the data set (Rajpurkar et al., arXiv 1606.05250): `data[] -> paragraphs[] ->
-context, qas[] -> id, question, answers[] -> text, answer_start` in characters. Plain or compressed
-with xz. A text that was split into tokens beforehand and joined by spaces is read like any other.
+context, qas[] -> id, question, answers[] -> text, answer_start` in characters. They may be
+compressed with xz. A text of tokens that are joined by spaces is read like any other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _XZ = b"\xfd7zXZ\x00"
 
 @dataclass(frozen=True)
 class Answer:
-    """A golden answer and the character at which it starts in the context."""
+    """A golden answer, and the position of its first character in the context."""
 
     text: str
     start: int
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """A question and its golden answers; none where it is unlabelled."""
+    """A question and its golden answers, if it has any."""
 
     id: str
     text: str
@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A context and what is asked about it."""
+    """A context and its questions."""
 
     context: str
     questions: tuple[Question, ...]
@@ -56,22 +56,22 @@ class Unrecovered(StrEnum):
 
 
 def read_squad(paths: Iterable[Path]) -> list[Paragraph]:
-    """The paragraphs of several files, in order.
+    """Reads the paragraphs of several files, in order.
 
     Raises:
-        UnreadableUpload: when a file is no JSON, or not in the form of SQuAD v1.1; the issues say
+        UnreadableUpload: when a file is not JSON, or not in the form of SQuAD v1.1; the issues say
             where.
-        OSError: when it is not there.
+        OSError: when a file does not exist.
     """
     return [paragraph for path in paths for paragraph in parse_squad(unpacked(path), path.name)]
 
 
 def unpacked(path: Path) -> bytes:
-    """A file's bytes, without their xz compression where they have one.
+    """A file's bytes, decompressed where it is an xz file.
 
     Raises:
-        UnreadableUpload: when they cannot be decompressed.
-        OSError: when it is not there.
+        UnreadableUpload: when it cannot be decompressed.
+        OSError: when it does not exist.
     """
     content = path.read_bytes()
     if not content.startswith(_XZ):
@@ -83,7 +83,15 @@ def unpacked(path: Path) -> bytes:
 
 
 def parse_squad(content: bytes, name: str) -> list[Paragraph]:
-    """The paragraphs of one file's content; see `read_squad`."""
+    """Reads the paragraphs of one file's content.
+
+    Args:
+        content: JSON.
+        name: of the file, for messages.
+
+    Raises:
+        UnreadableUpload: see `read_squad`.
+    """
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -105,15 +113,15 @@ def parse_squad(content: bytes, name: str) -> list[Paragraph]:
 
 
 def recover(context: str, tokens: Sequence[Token], answer: Answer) -> tuple[int, int] | Unrecovered:
-    """The tokens that an answer consists of.
+    """Finds the tokens of an answer.
 
     Args:
-        context: what the answer lies in.
+        context: the text of the answer.
         tokens: of the context, in order.
-        answer: white space at its ends is not counted.
+        answer: white space at its ends is ignored.
 
     Returns:
-        Positions of its first and its last token, or why there are none.
+        Positions of the answer's first and last token, or the reason why it is no span of tokens.
     """
     start, end = answer.start, answer.start + len(answer.text)
     if not answer.text.strip():
@@ -130,10 +138,8 @@ def recover(context: str, tokens: Sequence[Token], answer: Answer) -> tuple[int,
 
 
 def _question(record: Any) -> Question:
-    name, text = (
-        _text(record["id"]),
-        _text(record["question"]),
-    )  # first, for they refuse what is no object
+    # First, since these look-ups fail on anything but an object, which has `get`.
+    name, text = _text(record["id"]), _text(record["question"])
     answers = tuple(
         Answer(_text(each["text"]), int(each["answer_start"])) for each in record.get("answers", ())
     )

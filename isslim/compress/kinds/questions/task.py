@@ -1,6 +1,8 @@
-"""Question answering: observed on contexts and questions, judged by F1, measured as the service answers.
+"""The task of question answering: calibrated on contexts and questions, evaluated by F1.
 
-Legend: B batch, T tokens of a context, N real tokens.
+Quality is measured as the service answers.
+
+Legend: B batch, T tokens of a context.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from isslim.compress.kinds.questions.sampling import sample_answers
 from isslim.compress.kinds.questions.sizes import parts
 from isslim.compress.kinds.questions.squad import read_squad
 from isslim.compress.kinds.questions.trainer import QuestionTrainer
+from isslim.compress.kinds.upload import DataFiles
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
@@ -58,16 +61,23 @@ TOLERANCE = 1e-4
 """Largest absolute difference of a token's log-probability (nats): float32 sums in different
 orders."""
 PROVEN = 24
+"""Questions that verification compares."""
 GLANCED = 100
-"""Questions that a glance is at."""
+"""Questions that `glance` evaluates."""
 
 
 @dataclass(frozen=True)
 class QuestionData:
-    """What a reader is observed, trained and judged on, and a line on the origin of each.
+    """The questions of a job, and the origin of each set.
 
     Attributes:
-        as_sent: the held-out questions before the original's answers were taken for golden ones.
+        calibration: activations are collected on them.
+        training: training takes place on them.
+        held_out: quality is evaluated on them.
+        as_sent: the held-out questions before the original's answers took the place of missing
+            golden ones.
+        calibration_origin: where the calibration questions come from, in words.
+        held_out_origin: where the held-out questions come from, in words.
     """
 
     calibration: Questions
@@ -81,23 +91,31 @@ class QuestionData:
 def read_questions(
     original: Bidaf,
     codec: PassageCodec,
-    calibration: Path | None,
-    held_out: Path | None,
+    files: DataFiles,
     recipe: Recipe,
     *,
-    train: Path | None = None,
     answering: bool = True,
 ) -> QuestionData:
-    """Reads uploaded questions. A training set stands in for a calibration set that is not given, and the other way round.
+    """Reads uploaded questions.
 
-    Without a held-out set the last fifth of the given questions is held out. Where held-out
-    questions have no answers, the original's are taken for them: F1 then measures agreement (not
-    `answering`, that is only told).
+    Training questions stand in for calibration questions that were not sent, and the other way
+    round. Without held-out questions the last fifth of the training questions is held out. Where
+    held-out questions have no answers, the original's are taken for golden: F1 then measures
+    agreement with the original.
+
+    Args:
+        original: the model.
+        codec: of its words and characters.
+        files: the uploaded questions.
+        recipe: its numbers of questions count.
+        answering: whether the original answers held-out questions without answers; if not, the
+            origin announces it all the same.
 
     Raises:
         TextUnusable: when no questions were sent, or there are too few.
         UnreadableUpload: when a file is not in the form of SQuAD.
     """
+    calibration, held_out, train = files.calibration, files.held_out, files.train
     source = calibration if train is None else train
     if source is None:
         raise TextUnusable(
@@ -134,8 +152,8 @@ def read_questions(
         if answering:
             answers = evaluate_on_device(original, evaluated).answers
             examples = [
-                replace(each, golden=(said,))
-                for each, said in zip(evaluated.examples, answers, strict=True)
+                replace(each, golden=(text,))
+                for each, text in zip(evaluated.examples, answers, strict=True)
             ]
             evaluated = replace(evaluated, examples=examples)
         origin += ", judged by the original's own answers: F1 here is agreement with the original"
@@ -150,14 +168,14 @@ def read_questions(
 
 
 class QuestionTask(ModelTask[Bidaf]):
-    """A reading-comprehension model and its questions.
+    """A question answering model and its questions.
 
     Args:
         original: the uploaded model.
-        data: what it is observed, trained and judged on.
+        data: calibration, training and held-out questions.
         recipe: with a budget of question answering.
         codec: of its words and characters.
-        reading: what was made of the upload.
+        reading: how the upload was read.
     """
 
     task: ClassVar[Task] = QUESTIONS.name
@@ -179,7 +197,7 @@ class QuestionTask(ModelTask[Bidaf]):
 
     @cached_property
     def _base(self) -> NDArray[np.float64]:
-        """F1 of each of the original's answers; of a large reader they take a while."""
+        """F1 of each of the original's answers, (N,); slow for a large model."""
         return self._scores(evaluate_on_device(self.original, self.data.held_out).answers)
 
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
@@ -189,7 +207,7 @@ class QuestionTask(ModelTask[Bidaf]):
         )
 
     def evaluate(self, network: Bidaf) -> Quality:
-        """F1 of the answers, and how many points it fell."""
+        """F1 of the answers, and its fall in points."""
         if network is self.original:
             return Quality(float(self._base.mean()), 0.0)
         found = self._scores(evaluate_on_device(network, self.data.held_out).answers)
@@ -197,7 +215,7 @@ class QuestionTask(ModelTask[Bidaf]):
         return Quality(float(found.mean()), fall, self._fall(self._base, found))
 
     def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:
-        """On real questions of unequal lengths side by side."""
+        """Verifies against the masked reference on a batch of questions of unequal lengths."""
         inputs = self._proof()
         return _checked(
             "pruned = masked reference",
@@ -211,31 +229,31 @@ class QuestionTask(ModelTask[Bidaf]):
         export(network, path)
 
     def verify_export(self, path: Path, network: Bidaf, name: str) -> CheckRecord:
-        """ONNX Runtime against torch, a batch of unequal lengths."""
+        """Verifies ONNX Runtime against torch on a batch of questions of unequal lengths."""
         inputs = self._proof()
         found = QuestionSession(path).run(*_sides(inputs))
         scores = torch.from_numpy(found.start_log_probs), torch.from_numpy(found.end_log_probs)
         return _checked(f"ONNX Runtime = torch ({name})", inputs, scores, network)
 
     def quantize(self, network: Bidaf, source: Path, target: Path, form: Form) -> EightBit:
-        """From the question graph, of which some parts always stay float32."""
+        """Quantizes the question graph, of which some parts always stay float32."""
         found = quantize(source, target, form)
         return replace(found, rest=[*found.rest, *QUESTIONS.float32_parts])
 
     def glance(self, path: Path) -> float:
-        """F1 of some of the held-out questions, spread over all."""
+        """Negative F1 of some held-out questions, spread over all."""
         examples = self.data.held_out.spread(GLANCED).examples
         golden = (each.golden for each in examples)
         return -score(zip(self._predictions(path, examples), golden, strict=True)).f1
 
     def measure(self, path: Path) -> dict[str, float]:
-        """Exact match and F1, question by question as the service answers."""
+        """Exact match and F1 of all held-out questions, each answered as the service answers."""
         golden = [example.golden for example in self.data.held_out.examples]
         found = score(zip(self._answers(path), golden, strict=True))
         return {"f1": found.f1, "exact_match": found.em}
 
     def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
-        """Questions spread over the held-out ones, each answered as the service answers."""
+        """Sample questions from the held-out ones, each answered as the service answers."""
         sessions = {name: QuestionSession(path) for name, path in paths.items()}
         return sample_answers(sessions, self.codec, self.data.as_sent)
 
@@ -244,7 +262,7 @@ class QuestionTask(ModelTask[Bidaf]):
         return original["f1"] - metrics["f1"]
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
-        """Of the fall of F1, over the same questions by both."""
+        """The interval of the fall of F1, both evaluated on the same questions."""
         return self._fall(self._scores(self._answers(original)), self._scores(self._answers(path)))
 
     def compare(
@@ -256,21 +274,19 @@ class QuestionTask(ModelTask[Bidaf]):
         return compare_questions(sessions, steps=steps, batch=batch, pairs=pairs)
 
     def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
-        """From the characters to the heads; word vectors are no part of the network."""
+        """Every part from the characters to the heads, without the word vectors."""
         return parts(declaration)
 
     def save_companions(self, folder: Path) -> None:
-        """Words, vectors and characters, once for all variants."""
+        """Saves words, vectors and characters, once for all variants."""
         self.codec.save(folder)
 
     def finetune(
         self, network: Bidaf, folder: Path, progress: ProgressCallback
     ) -> tuple[Bidaf, str]:
-        """Distillation on the training questions; the better of the tuned and the given network."""
-        before, description = (
-            self.evaluate(network),
-            f"{self.recipe.finetune_minutes:g} minutes of distillation",
-        )
+        """Distils on the training questions; returns the better of the tuned and given network."""
+        before = self.evaluate(network)
+        description = f"{self.recipe.finetune_minutes:g} minutes of distillation"
         folder.mkdir(parents=True, exist_ok=True)
         tuned = self.trainer().minutes(
             network, self.recipe.finetune_minutes, folder / "questions.checkpoint", progress
@@ -284,11 +300,11 @@ class QuestionTask(ModelTask[Bidaf]):
         )
 
     def trainer(self) -> QuestionTrainer:
-        """On this task's questions."""
+        """A trainer on this task's questions."""
         return QuestionTrainer(self.original, self.data.training, self.data.held_out, self.recipe)
 
     def _answers(self, path: Path) -> list[str]:
-        """To the held-out questions by a graph; the original's are asked for with every candidate."""
+        """A graph's answers to the held-out questions; kept for the original's many uses."""
         key = sha256_of(path)
         if key not in self._answered:
             self._answered[key] = self._predictions(path, self.data.held_out.examples)
@@ -306,21 +322,19 @@ class QuestionTask(ModelTask[Bidaf]):
         ]
 
     def _scores(self, answers: Sequence[str]) -> NDArray[np.float64]:
-        """F1 of every answer, 0 to 100."""
-        examples = self.data.held_out.examples
-        return np.array(
-            [100 * overlap(said, each.golden) for said, each in zip(answers, examples, strict=True)]
-        )
+        """F1 of every answer, (N,), 0 to 100."""
+        pairs = zip(answers, self.data.held_out.examples, strict=True)
+        return np.array([100 * overlap(text, example.golden) for text, example in pairs])
 
     def _fall(self, original: NDArray[np.float64], found: NDArray[np.float64]) -> Estimate | None:
-        """How sure a fall of F1 is; questions about one context are no independent ones."""
+        """The interval of a fall of F1; questions on one context are not independent."""
         return fall_of_mean(
             original, found, [each.context for each in self.data.held_out.examples], most=100.0
         )
 
     @torch.no_grad()
     def _proof(self) -> QuestionBatch:
-        """A batch of the held-out questions, short and long ones."""
+        """A batch of held-out questions with short and long contexts."""
         examples = self.data.held_out.examples
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].context_row))
         chosen = np.linspace(0, len(order) - 1, min(PROVEN, len(order))).astype(int)
@@ -355,5 +369,8 @@ def _checked(
             f"{name}: the largest difference is {error:.2e}, the tolerance {TOLERANCE:.0e}; "
             "nothing was published"
         )
-    detail = f"log-probabilities of {2 * int(real.sum()):,} starts and ends, {len(inputs[2])} contexts of unequal lengths"
+    detail = (
+        f"log-probabilities of {2 * int(real.sum()):,} starts and ends, "
+        f"{len(inputs[2])} contexts of unequal lengths"
+    )
     return CheckRecord(name=name, detail=detail, error=error, tolerance=TOLERANCE)

@@ -1,4 +1,4 @@
-"""How the rounds of learn mode observe and train question answering."""
+"""Calibrates and trains question answering models in the rounds of learn mode."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from isslim.types.recipe import Recipe
 
 
 class QuestionTrainer(Trainer[Bidaf]):
-    """On the training questions, labelled or not: the teacher says where answers start and end.
+    """Trains on questions with or without answers: the teacher gives starts and ends.
 
     Args:
         original: the teacher.
-        training: questions.
-        held_out: what every epoch is judged on.
-        recipe: learner and seed.
+        training: the training questions.
+        held_out: questions that every epoch is evaluated on.
+        recipe: its learner and seed count.
     """
 
     slack: ClassVar[float] = 4.0
@@ -42,26 +42,22 @@ class QuestionTrainer(Trainer[Bidaf]):
     def __init__(
         self, original: Bidaf, training: Questions, held_out: Questions, recipe: Recipe
     ) -> None:
-        self._original, self._training, self._held_out, self._recipe = (
-            original,
-            training,
-            held_out,
-            recipe,
-        )
+        self._original, self._recipe = original, recipe
+        self._training, self._held_out = training, held_out
 
     @property
     def data_description(self) -> str:
-        """How many questions there are."""
+        """The number of training questions, in words."""
         return f"{len(self._training.examples):,} questions"
 
     def fresh(self) -> Bidaf:
-        """As `python -m isslim.compress train bidaf` starts with."""
+        """A network of the original's sizes with random weights, as `train bidaf` starts with."""
         with torch.random.fork_rng():
             torch.manual_seed(self._recipe.seed)
             return Bidaf(self._original.spec)
 
     def collect_activations(self, network: Bidaf) -> ActivationStatistics:
-        """Moments over some of the training questions."""
+        """Moments over training questions, spread over all."""
         return collect_question_activations(
             network, self._training.spread(self._recipe.calibration_questions)
         )
@@ -74,7 +70,7 @@ class QuestionTrainer(Trainer[Bidaf]):
         checkpoint: Path,
         progress: ProgressCallback,
     ) -> TrainingResult[Bidaf]:
-        """Adam on half the answers and half the teacher's distributions."""
+        """Distils with equal shares of answers and teacher; see `Trainer.distil`."""
         return self._trained(
             network, self._plan(epochs, round_), None, round_, checkpoint, progress
         )
@@ -88,7 +84,11 @@ class QuestionTrainer(Trainer[Bidaf]):
         checkpoint: Path,
         progress: ProgressCallback,
     ) -> TrainingResult[Bidaf]:
-        """With the proximal group lasso."""
+        """Trains with the proximal group lasso; see `Trainer.learn`.
+
+        Raises:
+            ModeUnavailable: when the recipe asks for another learner.
+        """
         if self._recipe.learner != "proximal":
             raise ModeUnavailable(
                 f"the learner '{self._recipe.learner}' is not one of question answering; there are "
@@ -106,7 +106,14 @@ class QuestionTrainer(Trainer[Bidaf]):
     def minutes(
         self, network: Bidaf, minutes: float, checkpoint: Path, progress: ProgressCallback
     ) -> Bidaf:
-        """Distils for so long by the clock."""
+        """Distils for some minutes.
+
+        Args:
+            network: what to train; it is left as it is.
+            minutes: by the clock.
+            checkpoint: written on the way, and resumed from where it exists.
+            progress: called with the share done and a message.
+        """
         plan = replace(self._plan(1.0, 0), minutes=minutes)
         return self._trained(network, plan, None, 0, checkpoint, progress).network
 
@@ -135,18 +142,28 @@ class QuestionTrainer(Trainer[Bidaf]):
 
         def go() -> ReaderTrainingOutcome:
             return train_reader(
-                student, self._training, self._held_out, plan, teacher=self._original, learner=learner,
-                checkpoint=checkpoint, progress=progress,
-            )  # fmt: skip
+                student,
+                self._training,
+                self._held_out,
+                plan,
+                teacher=self._original,
+                learner=learner,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
 
         with placed(student, self._original):
             trained = resumed(go, checkpoint)
         trained.network.cpu()
         points = [
             EpochPoint(
-                round=round_ + 1, seconds=each.seconds, steps=each.steps, units=each.units,
-                training_value=each.training_loss, held_out_value=each.f1,
+                round=round_ + 1,
+                seconds=each.seconds,
+                steps=each.steps,
+                units=each.units,
+                training_value=each.training_loss,
+                held_out_value=each.f1,
             )
             for each in trained.epochs
-        ]  # fmt: skip
+        ]
         return TrainingResult(trained.network, points, trained.kept)

@@ -1,14 +1,14 @@
-"""Trains BiDAF: Adam on the cross-entropy of start and end, batches of about equal lengths, averaged weights.
+"""Trains BiDAF: Adam on the cross-entropy of start and end, with averaged weights.
 
-With a teacher its distributions of start and end are learnt from as well as the answers, or instead
-of them where there are none; with a learner the network may shrink at the end of an epoch.
+With a teacher its distributions of start and end are learnt as well as the answers, or instead of
+them where there are none; with a learner the network may shrink at the end of an epoch.
 
-What is evaluated and kept is the exponential moving average of the weights, as in the paper's code
-(PAPER 3.3). Of the epochs the one is kept whose average answers the validation questions best.
+The exponential moving average of the weights is evaluated and kept, as in the paper's code; by
+default that of the epoch with the best F1 on the validation questions.
 
-A run can be stopped at any time and continues from its last checkpoint as if it had not been:
-weights, average, both moments of Adam, random state and position are in it, and an epoch's batches
-follow from the seed.
+A run can be stopped at any time and continues from its last checkpoint exactly: weights, average,
+both moments of Adam, random state and position are in it, and an epoch's batches follow from the
+seed.
 
 Legend: B batch, T tokens of a context.
 """
@@ -33,7 +33,6 @@ from isslim.compress.kinds.questions.evaluation import evaluate
 from isslim.compress.kinds.questions.examples import QuestionBatch, Questions, batches
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.plan import (
-    Progress,
     QuestionEpoch,
     QuestionPlan,
     ReaderTrainingOutcome,
@@ -46,10 +45,11 @@ from isslim.compress.training.checkpoints import (
     save_training_checkpoint,
 )
 from isslim.compress.training.hooks import WeightLearner
+from isslim.compress.training.plan import Progress
 from isslim.compress.training.shrinking import shrink
 
 
-def train_reader(
+def train_reader(  # noqa: PLR0913 - each option is independent of the others and named by its callers
     network: Bidaf,
     training: Questions,
     validation: Questions,
@@ -63,19 +63,20 @@ def train_reader(
     """Trains `network` in place, as long as nothing is removed.
 
     Args:
-        network: its dropout acts; training takes place where it is.
-        training: longer examples than the plan's are left out, and without a teacher those without
-            a span of tokens.
+        network: with its dropout; training takes place on its device.
+        training: examples longer than the plan allows are left out, and without a teacher those
+            without a span of tokens.
         validation: with golden answers.
-        plan: see there.
-        teacher: in evaluation mode; learnt from beside the answers.
-        learner: takes components away; of those that work on weights alone
+        plan: the schedule.
+        teacher: the model to distil from, in evaluation mode.
+        learner: makes components removable, by the weights alone
             (`isslim/compress/training/learners/proximal.py`).
-        checkpoint: where the run is written, and taken up from when it is there.
-        progress: called with the share done and a line.
+        checkpoint: where to resume from if it exists, and to write every `checkpoint_minutes` and
+            after every epoch.
+        progress: called with the share done (0 to 1) and a line to show.
 
     Returns:
-        The averaged weights that the plan keeps.
+        The averaged weights that the plan keeps, and the epochs.
 
     Raises:
         ValueError: when no training example is left, or the best epoch is to be kept of a network
@@ -88,14 +89,12 @@ def train_reader(
             "keep='best' would return a network from before its components were removed; take "
             "'last'"
         )
-    run = _Run(
-        network, training, validation, plan, progress or (lambda done, line: None), teacher, learner
-    )
+    run = _Run(network, (training, validation), plan, teacher, learner, progress)
     if checkpoint is not None and checkpoint.exists():
         run.restore(load_training_checkpoint(checkpoint, run.configuration))
     saved = time.monotonic()
     while run.done() < 1:
-        # 1. The epoch's batches, the same whenever the run comes back to them.
+        # 1. The epoch's batches, the same after a resumption.
         order = run.batches()
         while run.at < len(order) and run.done() < 1:
             # 2. One step.
@@ -106,7 +105,7 @@ def train_reader(
                 run.progress(
                     run.done(), f"saved behind step {run.at:,} of {len(order):,}, {run.standing}"
                 )
-        # 3. The average is judged, and the epoch closed.
+        # 3. The average is evaluated, and the epoch closed.
         run.close_epoch()
         if checkpoint is not None:
             save_training_checkpoint(checkpoint, run.configuration, run.snapshot())
@@ -115,41 +114,51 @@ def train_reader(
 
 
 class _Run:
-    """The state of a training run."""
+    """The state of a training run.
+
+    Attributes:
+        spec: sizes of the given network.
+        kept: by axis from which something was removed, the indices of the given network that are
+            left.
+        usable: positions of the examples that are trained on.
+        validated: positions of the validation questions that are answered after each epoch.
+        average: the moving average of the weights.
+        best: the average that is to be returned, so far.
+        epoch: epochs closed.
+        at: batches of the epoch so far.
+        steps: batches in all.
+        loss: sum over the batches of the epoch so far, in nats per question.
+        seconds: of the epoch so far.
+        spent: seconds in all, also before the run was resumed.
+    """
 
     def __init__(
         self,
         network: Bidaf,
-        training: Questions,
-        validation: Questions,
+        sets: tuple[Questions, Questions],
         plan: QuestionPlan,
-        progress: Progress,
         teacher: Bidaf | None,
         learner: WeightLearner | None,
+        progress: Progress | None,
     ) -> None:
-        self.network, self.training, self.validation, self.plan, self.progress = (
-            network,
-            training,
-            validation,
-            plan,
-            progress,
-        )
-        self.teacher, self.learner = teacher, learner
-        self.whole, self.kept = str(network.spec), dict[str, NDArray[np.int64]]()
-        self.learnt_from = [
+        self.network, self.plan, self.teacher, self.learner = network, plan, teacher, learner
+        self.training, self.validation = training, validation = sets
+        self.progress: Progress = progress or (lambda done, line: None)
+        self.spec, self.kept = str(network.spec), dict[str, NDArray[np.int64]]()
+        self.usable = [
             index
             for index, example in enumerate(training.examples)
             if (example.span is not None or teacher is not None)
             and len(example.context_row) <= plan.longest_context
             and len(example.question_row) <= plan.longest_question
         ]
-        if not self.learnt_from:
+        if not self.usable:
             raise ValueError(
                 "no training question has an answer that is a span of tokens of a short enough "
                 "context"
             )
         count = len(validation.examples)
-        self.judged_on = sorted(
+        self.validated = sorted(
             {int(each) for each in np.linspace(0, count - 1, min(count, plan.validation))}
         )
         torch.manual_seed(plan.seed)
@@ -159,18 +168,21 @@ class _Run:
         self.epochs: list[QuestionEpoch] = []
         self.epoch = self.at = self.steps = 0
         self.loss, self.seconds, self.spent = 0.0, 0.0, 0.0
-        self.steps_of_an_epoch = -(-len(self.learnt_from) // plan.batch)
+        self.steps_of_an_epoch = -(-len(self.usable) // plan.batch)
         if learner is not None:
             learner.attach(network)
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The network's device."""
         return device_of(self.network)
 
     @property
     def configuration(self) -> Configuration:
-        """What a run resumed must share with the run that was stopped."""
+        """What a resumed run has to share with the run that was stopped.
+
+        `epochs` only ends the run, unless the learning rate depends on it.
+        """
         free = (
             {"checkpoint_minutes", "epochs"}
             if self.plan.rate == self.plan.final_rate
@@ -182,32 +194,36 @@ class _Run:
             if name not in free
         }
         digest = hashlib.sha256()
-        for index in self.learnt_from:
+        for index in self.usable:
             digest.update(self.training.examples[index].id.encode() + b"\n")
         return description | {
-            "network": self.whole,
+            "network": self.spec,
             "teacher": "none" if self.teacher is None else digest_of(self.teacher.arrays()),
             "learner": "none" if self.learner is None else type(self.learner).__name__,
             "dropout": str(self.network.dropout),
-            "questions": f"{len(self.learnt_from):,}, {digest.hexdigest()[:12]}",
+            "questions": f"{len(self.usable):,}, {digest.hexdigest()[:12]}",
         }
 
     def batches(self) -> list[list[int]]:
-        """Of this epoch."""
-        lengths = [len(self.training.examples[index].context_row) for index in self.learnt_from]
+        """The batches of this epoch, as positions of examples."""
+        lengths = [len(self.training.examples[index].context_row) for index in self.usable]
         generator = np.random.default_rng([self.plan.seed, self.epoch])
         return [
-            [self.learnt_from[place] for place in each]
+            [self.usable[place] for place in each]
             for each in batches(lengths, self.plan.batch, generator)
         ]
 
     def step(self, chosen: list[int]) -> None:
-        """One batch."""
+        """Trains on one batch, given as positions of examples.
+
+        Raises:
+            CompressError: when the gradient is not finite.
+        """
         began = time.monotonic()
         self.network.train()
         inputs = self.training.distinct(chosen, self.device)
         vectors, *others = inputs
-        start, end = self.network.distinct(self._shown(vectors), *others)
+        start, end = self.network.distinct(self._masked(vectors), *others)
         loss = self._loss(chosen, inputs, start, end)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -225,8 +241,8 @@ class _Run:
             self.learner.after_step(float(self.optimizer.param_groups[0]["lr"]))
         self.steps, self.at = self.steps + 1, self.at + 1
         with torch.no_grad():
-            # As TensorFlow's average: early on the decay is smaller, so that the first weights are
-            # soon forgotten.
+            # As in TensorFlow's average the decay is smaller early on, so that the first weights
+            # are soon forgotten.
             weight = 1 - min(self.plan.average, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(
                 list(self.average.parameters()), list(self.network.parameters()), weight
@@ -238,8 +254,8 @@ class _Run:
             self.done(), f"step {self.at:,} of {self.steps_of_an_epoch:,}, {self.standing}"
         )
 
-    def _shown(self, vectors: Tensor) -> Tensor:
-        """The words' vectors, some of them zeros, as those of words without a vector are."""
+    def _masked(self, vectors: Tensor) -> Tensor:
+        """The words' vectors (N, E), some of them zeros, as for words without a vector."""
         if self.plan.word_dropout == 0:
             return vectors
         return vectors * (
@@ -247,13 +263,16 @@ class _Run:
         )
 
     def done(self) -> float:
-        """Share of the whole run."""
+        """The share of the run that is done, 0 to 1."""
         if self.plan.minutes is not None:
             return self.spent / (60 * self.plan.minutes)
         return (self.epoch + self.at / self.steps_of_an_epoch) / self.plan.epochs
 
     def _loss(self, chosen: list[int], inputs: QuestionBatch, start: Tensor, end: Tensor) -> Tensor:
-        """Of the answers, where there are some, and of the teacher's distributions: nats per question."""
+        """The loss of the answers and of the teacher's distributions, in nats per question.
+
+        Of a batch in which only some questions have answers, these count by their share.
+        """
         labelled = [
             row
             for row, index in enumerate(chosen)
@@ -271,24 +290,24 @@ class _Run:
         if self.teacher is None:
             return hard
         with torch.no_grad():
-            guides = self.teacher.distinct(*inputs)
-        # Padding has the probability zero with the teacher, and a log-probability that is finite
-        # here.
+            expected = self.teacher.distinct(*inputs)
+        # At padding the teacher's probability is zero and our log-probability finite, so that their
+        # product is zero.
         soft = -sum(
-            (guide.exp() * own).sum(dim=1).mean()
-            for guide, own in zip(guides, (start, end), strict=True)
+            (log_probs.exp() * own).sum(dim=1).mean()
+            for log_probs, own in zip(expected, (start, end), strict=True)
         )
         share = self.plan.soft * len(labelled) / len(chosen) + (1 - len(labelled) / len(chosen))
         return (1 - share) * hard + share * soft
 
     @property
     def standing(self) -> str:
-        """How far and how well, told to people."""
+        """Epoch and mean loss, in words."""
         return f"epoch {self.epoch + 1}, loss {self.loss / max(1, self.at):.3f}"
 
     def close_epoch(self) -> None:
-        """Judges the average and keeps it if it is the best so far."""
-        found = evaluate(self.average, self.validation, self.judged_on)
+        """Evaluates the average, keeps it if the plan asks, removes what the learner gives up."""
+        found = evaluate(self.average, self.validation, self.validated)
         record = QuestionEpoch(
             self.epoch + 1,
             self.loss / self.at,
@@ -333,7 +352,7 @@ class _Run:
             self.learner.attach(self.network)
 
     def snapshot(self) -> dict[str, Any]:
-        """Plain containers of tensors, numbers and strings."""
+        """The state in plain containers of tensors, numbers and strings."""
         return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -349,7 +368,7 @@ class _Run:
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Continues where `snapshot` was taken."""
+        """Restores a snapshot."""
         if content["kept"]:
             self.remove({axis: index.numpy() for axis, index in content["kept"].items()})
         self.network.load_state_dict(content["network"])
@@ -366,6 +385,6 @@ class _Run:
         self.progress(self.done(), f"continued at step {self.at:,} of epoch {self.epoch + 1}")
 
     def finished(self) -> ReaderTrainingOutcome:
-        """The average that the plan keeps."""
+        """The outcome: the average that the plan keeps, and the epochs."""
         best = max(self.epochs, key=lambda each: each.f1).epoch
         return ReaderTrainingOutcome(self.best.eval(), list(self.epochs), best, dict(self.kept))

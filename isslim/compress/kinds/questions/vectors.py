@@ -1,4 +1,4 @@
-"""Pre-trained word vectors from a file: GloVe's text form, or an npz with `words` and `vectors`.
+"""Reads pre-trained word vectors: GloVe's text form, or an npz with `words` and `vectors`.
 
 - text: a word and E numbers a line, separated by single spaces (Pennington et al., EMNLP 2014);
   more frequent words first.
@@ -19,17 +19,20 @@ from isslim.compress.errors import UnreadableUpload
 
 
 def read_vectors(path: Path, most: int | None = None) -> tuple[list[str], NDArray[np.float16]]:
-    """Words and their vectors float16 (N, E), in the file's order, a word's first vector only.
+    """Reads words and their vectors; of a repeated word the first vector counts.
 
     Args:
         path: `.npz`, or else text.
-        most: how many words to read at most.
+        most: largest number of words; None: all.
+
+    Returns:
+        Words in the file's order, and float16 (N, E).
 
     Raises:
-        UnreadableUpload: when it is neither, or its lines are not of one width.
-        OSError: when it is not there.
+        UnreadableUpload: when it is neither form, or its lines are not of one width.
+        OSError: when it does not exist.
     """
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # an overflow is infinite, and refused below
         words, vectors = _npz(path) if path.suffix == ".npz" else _text(path, most)
     if vectors.ndim != 2 or len(words) != len(vectors):
         raise UnreadableUpload(
@@ -39,9 +42,8 @@ def read_vectors(path: Path, most: int | None = None) -> tuple[list[str], NDArra
         raise UnreadableUpload(f"'{path.name}' has vectors that are not finite as float16")
     rows: dict[str, int] = {}
     for row, word in enumerate(words):
-        if word.split() == [
-            word
-        ]:  # a few words of GloVe 840B hold spaces of other kinds: no token ever does
+        # A few words of GloVe 840B hold other kinds of space, which no token has.
+        if word.split() == [word]:
             rows.setdefault(word, row)
     kept = list(rows.values())[:most]
     return list(rows)[:most], vectors[kept]

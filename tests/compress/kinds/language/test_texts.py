@@ -13,6 +13,7 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.texts import NEVER_COMPARED, read_texts
 from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.kinds.upload import DataFiles
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.types.manifest import TextContract
 from isslim.types.recipe import Recipe
@@ -42,7 +43,7 @@ def permuted_gates(network: LanguageModel) -> LanguageModel:
 
 def test_model_that_is_read_as_it_was_trained_is_judged(trained: Trained) -> None:
     for calibration, held_out in ((trained.calibration, None), (None, trained.held_out)):
-        read_texts(trained.network, codec(WORDS), calibration, held_out, Recipe())
+        read_texts(trained.network, codec(WORDS), DataFiles(calibration, held_out), Recipe())
 
 
 def test_wrong_vocabulary_or_gates_are_refused_by_their_perplexity(trained: Trained) -> None:
@@ -52,7 +53,7 @@ def test_wrong_vocabulary_or_gates_are_refused_by_their_perplexity(trained: Trai
             with pytest.raises(
                 TextUnusable, match="worse than guessing among its 25 tokens"
             ) as refused:
-                read_texts(network, codec(words), calibration, held_out, Recipe())
+                read_texts(network, codec(words), DataFiles(calibration, held_out), Recipe())
             assert "vocabulary" in refused.value.issues[0]
 
 
@@ -84,7 +85,7 @@ def test_unusable_texts_are_refused(
 
 def test_text_that_the_model_writes_itself_is_not_judged(trained: Trained) -> None:
     read_texts(
-        permuted_gates(trained.network), codec(WORDS), None, None, Recipe(calibration_tokens=300)
+        permuted_gates(trained.network), codec(WORDS), DataFiles(), Recipe(calibration_tokens=300)
     )
 
 
@@ -93,7 +94,9 @@ def test_untrained_model_guesses_and_is_allowed(tmp_path: Path) -> None:
     network.initialise(0.1, torch.Generator().manual_seed(0))
     drawn = torch.randint(len(WORDS), (500,), generator=torch.Generator().manual_seed(1))
     (tmp_path / "text").write_text(" ".join(WORDS[index] for index in drawn))
-    read_texts(network, codec(WORDS), None, tmp_path / "text", Recipe(calibration_tokens=300))
+    read_texts(
+        network, codec(WORDS), DataFiles(held_out=tmp_path / "text"), Recipe(calibration_tokens=300)
+    )
 
 
 def test_what_nothing_bears_out_is_said(trained: Trained, tmp_path: Path) -> None:
@@ -101,17 +104,22 @@ def test_what_nothing_bears_out_is_said(trained: Trained, tmp_path: Path) -> Non
     network.initialise(0.1, torch.Generator().manual_seed(0))
     few = Recipe(calibration_tokens=300, held_out_tokens=300)
     for held_out, own in ((trained.held_out, ""), (None, ", on its own text")):
-        told = read_texts(network, codec(WORDS), None, held_out, few).caveat
+        told = read_texts(network, codec(WORDS), DataFiles(held_out=held_out), few).caveat
         assert "the original is hardly better than guessing (perplexity" in told
         assert f"among 25 tokens{own})" in told
-    assert read_texts(trained.network, codec(WORDS), None, trained.held_out, few).caveat == ""
-    assert read_texts(trained.network, codec(WORDS), None, None, few).caveat == NEVER_COMPARED
+    assert (
+        read_texts(trained.network, codec(WORDS), DataFiles(held_out=trained.held_out), few).caveat
+        == ""
+    )
+    assert read_texts(trained.network, codec(WORDS), DataFiles(), few).caveat == NEVER_COMPARED
 
 
 def test_share_of_unknown_tokens_stands_in_the_origin(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(
         b"\xef\xbb\xbf" + b"the cat sees xyzzy\n" * 100
     )  # 5 tokens a line, one unknown; no mark
-    texts = read_texts(trained.network, codec(WORDS), tmp_path / "text", trained.held_out, Recipe())
+    texts = read_texts(
+        trained.network, codec(WORDS), DataFiles(tmp_path / "text", trained.held_out), Recipe()
+    )
     assert texts.calibration_origin == "uploaded text (500 tokens, 20.0 % of them unknown)"
     assert ", 0.0 % of them unknown" in texts.held_out_origin

@@ -26,6 +26,7 @@ from isslim.compress.kinds.questions.squad import read_squad
 from isslim.compress.kinds.questions.task import QuestionTask, read_questions
 from isslim.compress.kinds.questions.training import train_reader
 from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.kinds.upload import DataFiles
 from isslim.compress.pipeline import run
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import prune, rank_components
@@ -235,9 +236,7 @@ def test_moments_are_those_of_all_tokens_whatever_the_batches(reader: Reader) ->
 def test_unlabelled_held_out_questions_measure_agreement(reader: Reader, tmp_path: Path) -> None:
     (tmp_path / "asked.json").write_text(json.dumps(world(20, 9, answers=False)))
     inputs = files(reader, held_out=tmp_path / "asked.json")
-    data = read_questions(
-        reader.network, reader.codec, inputs.calibration, inputs.held_out, Recipe()
-    )
+    data = read_questions(reader.network, reader.codec, inputs.data, Recipe())
     assert "agreement with the original" in data.held_out_origin
     assert evaluate(reader.network, data.held_out).scores.em == 100.0
     assert not any(example.golden for example in data.as_sent.examples)
@@ -245,7 +244,7 @@ def test_unlabelled_held_out_questions_measure_agreement(reader: Reader, tmp_pat
 
 def test_last_fifth_is_held_out_where_nothing_else_is_sent(reader: Reader) -> None:
     inputs = files(reader)
-    data = read_questions(reader.network, reader.codec, inputs.calibration, None, Recipe())
+    data = read_questions(reader.network, reader.codec, DataFiles(inputs.calibration), Recipe())
     assert (len(data.calibration.examples), len(data.held_out.examples)) == (96, 24)
     assert not {each.id for each in data.calibration.examples} & {
         each.id for each in data.held_out.examples

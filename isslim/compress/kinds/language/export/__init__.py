@@ -1,7 +1,8 @@
 """Writes a language model as a scoring graph of `isslim/runtime/contract.py`.
 
-    tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -> GatherElements(targets) -> token_log_probs
-                         ^ state in, out                  '---> GatherND(places) -> log_probs
+    tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -+-> GatherElements(targets)
+                        ^ state in, out                       |     -> token_log_probs
+                                                              '-> GatherND(places) -> log_probs
 
 The recurrent part is never unrolled over time: native operators for LSTM and GRU, a Scan for
 recurrent highway networks.
@@ -37,7 +38,7 @@ def export(network: LanguageModel, path: Path) -> None:
 
 @singledispatch
 def build_graph(network: LanguageModel) -> GraphBlueprint:
-    """The graph of a network. One function for each architecture is registered below."""
+    """Builds the graph of a network; each architecture registers a function below."""
     raise NotImplementedError(f"there is no exporter for {type(network).__name__}")
 
 

@@ -1,12 +1,14 @@
-"""A recurrent highway network as a Scan: its step stands in the graph once, whatever the number of steps.
+"""A recurrent highway network as a Scan: the graph holds one step, whatever the number of steps.
 
-    tokens -> Gather -> MatMul, Add (first depth's input part, all steps at once) -> Scan over the steps -> decoder
-                                                             lengths -> alive (T, B, 1) -^  ^ state in, out
+    tokens -> Gather -> MatMul, Add -> Scan over the steps -> decoder
+                                       ^             ^ state in, out
+               lengths -> alive (T, B, 1)
 
-https://onnx.ai/onnx/operators/onnx__Scan.html. Its body reads the weights from the graph around it.
-A sequence that has ended keeps its state: padding changes nothing.
+MatMul and Add are the input part of the first depth, for all steps at once. The body of the Scan
+(https://onnx.ai/onnx/operators/onnx__Scan.html) reads the weights from the graph around it. A
+sequence that has ended keeps its state: padding changes nothing.
 
-Products are MatMuls with matrices that lie as (inputs, outputs): the quantizer rewrites every Gemm,
+Products are MatMuls with matrices stored as (inputs, outputs): the quantizer rewrites every Gemm,
 inside a Scan too, and would leave a second copy of the recurrent matrices behind.
 
 Legend: B batch, T steps, E embedding width, W units, D depth.
@@ -23,6 +25,7 @@ from isslim.compress.export.drawing import GraphBlueprint, array
 from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.streaming import Floats
 from isslim.compress.kinds.language.export.scoring import (
+    ScoringHead,
     embedding_and_decoder_tensors,
     scoring_graph,
 )
@@ -33,7 +36,7 @@ STATE = "hidden_0"
 
 
 def build_highway(network: RhnLanguageModel) -> GraphBlueprint:
-    """The graph of a recurrent highway language model."""
+    """Builds the graph of a recurrent highway language model."""
     spec = network.spec
     node, float32 = helper.make_node, NodeRole.FLOAT32.node_name
     nodes = [
@@ -48,9 +51,8 @@ def build_highway(network: RhnLanguageModel) -> GraphBlueprint:
         ),
         node("Unsqueeze", ["after", "zero"], [STATE + STATE_OUT]),
     ]  # fmt: skip
-    structure = scoring_graph(
-        nodes, "top", spec.width, spec.vocabulary, {STATE: spec.width}, tied=spec.tied
-    )
+    head = ScoringHead("top", spec.width, spec.vocabulary, tied=spec.tied)
+    structure = scoring_graph(nodes, {STATE: spec.width}, head)
     return GraphBlueprint(structure, lambda: _weights(network))
 
 
@@ -73,7 +75,11 @@ def _alive() -> list[NodeProto]:
 
 
 def _step(spec: RhnSpec) -> GraphProto:
-    """The body: state (B, W), first depth's input part (B, 2 W), alive (B, 1) -> state, and the same as output."""
+    """The body of the Scan.
+
+    It maps the state (B, W), the input part of the first depth (B, 2 W) and alive (B, 1) to the
+    next state, which it also gives as its output.
+    """
     node = helper.make_node
     nodes = []
     for index in range(spec.depth):

@@ -1,7 +1,8 @@
-"""What every scoring graph shares: the ports of `isslim/runtime/contract.py`, decoder, log-softmax and the targets' choice.
+"""The parts that every scoring graph shares: ports, decoder, log-softmax, choice of the targets.
 
-The decoder is a Gemm that reads its matrix as (V, H), which is how an embedding lies: a tied model
-stores its one matrix once, and needs no transposed copy of it.
+The ports are those of `isslim/runtime/contract.py`. The decoder is a Gemm that reads its matrix as
+(V, H), the layout of an embedding: a tied model stores its one matrix once, without a transposed
+copy.
 
 Legend: B batch, T steps, V vocabulary, H units of a state or of the last layer.
 """
@@ -9,6 +10,7 @@ Legend: B batch, T steps, V vocabulary, H units of a state or of the last layer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -29,28 +31,36 @@ from isslim.runtime.contract import (
 )
 
 
+@dataclass(frozen=True)
+class ScoringHead:
+    """What lies between the last recurrent layer and the scores.
+
+    Attributes:
+        top: the name of the last layer's output, (T, B, H).
+        width: H.
+        vocabulary: V.
+        tied: whether the decoder's matrix is `embedding`, and not `decoder`; its bias is
+            `decoder_bias`.
+        narrow: whether `top` goes through `bottleneck` and `bottleneck_bias` first.
+    """
+
+    top: str
+    width: int
+    vocabulary: int
+    tied: bool
+    narrow: bool = False
+
+
 def scoring_graph(
-    body: list[NodeProto],
-    top: str,
-    width: int,
-    vocabulary: int,
-    states: Mapping[str, int],
-    *,
-    tied: bool,
-    narrow: bool = False,
+    body: list[NodeProto], states: Mapping[str, int], head: ScoringHead
 ) -> onnx.ModelProto:
-    """The model without its weights, around the recurrent part.
+    """Builds the model around its recurrent part, without the weights.
 
     Args:
-        body: nodes from `tokens` and `lengths` to `top`, which also make `<state>_out` of every
-            state.
-        top: the last layer's output (T, B, H).
-        width: H of `top`.
-        vocabulary: V.
+        body: nodes that compute `head.top`, and `<state>_out` of every state, from `tokens` and
+            `lengths`.
         states: names and widths of the states.
-        tied: whether the decoder reads with `embedding` (else with `decoder`); its bias is
-            `decoder_bias`.
-        narrow: whether it reads `top` through `bottleneck` and `bottleneck_bias`.
+        head: bottleneck and decoder.
     """
     inputs = [
         port(TOKENS, TensorProto.INT64, ["T", "B"]),
@@ -60,7 +70,7 @@ def scoring_graph(
     ]
     outputs = [
         port(TOKEN_LOG_PROBS, TensorProto.FLOAT, ["T", "B"]),
-        port(LOG_PROBS, TensorProto.FLOAT, ["R", vocabulary]),
+        port(LOG_PROBS, TensorProto.FLOAT, ["R", head.vocabulary]),
     ]
     for name, units in states.items():
         inputs.append(port(name, TensorProto.FLOAT, [1, "B", units]))
@@ -69,10 +79,10 @@ def scoring_graph(
         "zero": [0],
         "one": [1],
         "last": [-1],
-        "rows": [-1, width],
-        "vocabulary": [vocabulary],
+        "rows": [-1, head.width],
+        "vocabulary": [head.vocabulary],
     }
-    nodes = [*body, *_head(top, tied=tied, narrow=narrow)]
+    nodes = [*body, *_head(head)]
     used = {name for node in nodes for name in node.input}
     initializers = [
         numpy_helper.from_array(np.array(value), name)
@@ -85,30 +95,36 @@ def scoring_graph(
 def embedding_and_decoder_tensors(
     embedding: nn.Embedding, decoder: nn.Linear, *, tied: bool
 ) -> Iterator[tuple[str, Floats]]:
-    """The tensors of embedding and decoder."""
+    """Yields names and values of the tensors of embedding and decoder, one at a time.
+
+    Args:
+        embedding: (V, E).
+        decoder: (V, H) and its bias (V,).
+        tied: whether both share one matrix, which is then yielded once.
+    """
     yield "embedding", array(embedding.weight)  # (V, E)
     if not tied:
         yield "decoder", array(decoder.weight)  # (V, H)
     yield "decoder_bias", array(decoder.bias)  # (V,)
 
 
-def _head(top: str, *, tied: bool, narrow: bool) -> list[NodeProto]:
-    """Bottleneck if there is one, decoder, log-softmax, and the log-probability of each target and at the places.
+def _head(head: ScoringHead) -> list[NodeProto]:
+    """Bottleneck, decoder, log-softmax, and the log-probabilities of the targets and at the places.
 
     The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass.
-    The log-softmax is no output of the graph, over which ONNX Runtime could never write anything:
-    in the int8 form, where no Reshape lies between, it takes the place of the logits, and (T, B, V)
-    is what most memory goes to.
+    The whole log-softmax (T, B, V), which takes most of the memory, is no output of the graph:
+    ONNX Runtime could not reuse the buffer of an output. In the int8 form, where no Reshape lies
+    between, it is written over the logits.
     """
-    decoder = ["embedding" if tied else "decoder", "decoder_bias"]
+    decoder = ["embedding" if head.tied else "decoder", "decoder_bias"]
     node, flattening = helper.make_node, NodeRole.FLATTENING.node_name
-    read = "narrow" if narrow else "features"
+    read = "narrow" if head.narrow else "features"
     bottleneck = ["features", "bottleneck", "bottleneck_bias"]
     return [
-        node("Reshape", [top, "rows"], ["features"], name=flattening("features")),  # (T B, H)
+        node("Reshape", [head.top, "rows"], ["features"], name=flattening("features")),  # (T B, H)
         *(
             [node("Gemm", bottleneck, ["narrow"], name=NodeRole.BOTTLENECK.node_name(), transB=1)]
-            if narrow
+            if head.narrow
             else []
         ),  # (T B, K)
         node(

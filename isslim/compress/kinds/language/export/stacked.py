@@ -20,6 +20,7 @@ from isslim.compress.export.drawing import GraphBlueprint, array
 from isslim.compress.export.recurrent import OPERATORS, Operator, layer_weights
 from isslim.compress.export.streaming import Floats
 from isslim.compress.kinds.language.export.scoring import (
+    ScoringHead,
     embedding_and_decoder_tensors,
     scoring_graph,
 )
@@ -28,7 +29,7 @@ from isslim.runtime.contract import LENGTHS, STATE_OUT, TOKENS
 
 
 def build_stacked(network: StackedLanguageModel) -> GraphBlueprint:
-    """The graph of a stacked LSTM or GRU language model."""
+    """Builds the graph of a stacked LSTM or GRU language model."""
     spec, operator = network.spec, OPERATORS[network.cell]
     states = {
         f"{state}_{index}": units
@@ -38,10 +39,14 @@ def build_stacked(network: StackedLanguageModel) -> GraphBlueprint:
     nodes = [helper.make_node("Gather", ["embedding", TOKENS], ["x_0"])]
     for index, units in enumerate(spec.units):
         nodes += _layer(operator, network.cell, index, units)
-    top, narrow = f"x_{len(spec.units)}", spec.bottleneck is not None
-    structure = scoring_graph(
-        nodes, top, spec.units[-1], spec.vocabulary, states, tied=spec.tied, narrow=narrow
+    head = ScoringHead(
+        top=f"x_{len(spec.units)}",
+        width=spec.units[-1],
+        vocabulary=spec.vocabulary,
+        tied=spec.tied,
+        narrow=spec.bottleneck is not None,
     )
+    structure = scoring_graph(nodes, states, head)
     return GraphBlueprint(structure, lambda: _weights(network, operator))
 
 

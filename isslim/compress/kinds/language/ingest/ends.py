@@ -1,7 +1,7 @@
-"""Which of a checkpoint's matrices is the embedding and which the decoder: by their names, and by what fits the layers.
+"""Finds embedding and decoder among a checkpoint's matrices, by names and by shapes.
 
-What is missing is never made up: a decoder that is not there is the embedding only where the config
-or the file itself says so, and input without an embedding is one-hot only then.
+Nothing that is missing is invented: a missing decoder is the embedding only where the config or the
+file itself declares it, and input without an embedding is one-hot only then.
 
 Legend: V vocabulary, E embedding width, H what the decoder reads.
 """
@@ -26,19 +26,19 @@ _PARTS = re.compile(
 
 
 class EmbeddingOrDecoderUnknown(ValueError):
-    """Embedding and decoder cannot be told, or one is missing."""
+    """Embedding and decoder are ambiguous, or one is missing."""
 
 
 @dataclass(frozen=True)
 class EmbeddingAndDecoder:
-    """The two ends of a language model.
+    """Names of the embedding's and the decoder's parameters.
 
     Attributes:
         embedding: the name of its matrix (V, E); None with one-hot input.
         decoder: the name of its matrix (V, H); None where it is the embedding.
         bias: the name of the decoder's bias (V); None without one.
         tied: whether embedding and decoder are one matrix.
-        why: what says that they are tied, where not both are in the file.
+        why: what declares them tied, where not both are in the file.
     """
 
     embedding: str | None
@@ -48,29 +48,39 @@ class EmbeddingAndDecoder:
     why: str = ""
 
 
+@dataclass(frozen=True)
+class EndHints:
+    """What config and file declare about embedding and decoder.
+
+    Attributes:
+        tied: whether the config declares them tied; None: it does not say.
+        tied_by: where the file itself declares them tied; empty: nowhere.
+        one_hot: whether the config declares that there is no embedding; None: it does not say.
+        spelled: whether the file holds a vocabulary of as many tokens as the first layer reads
+            values.
+    """
+
+    tied: bool | None = None
+    tied_by: str = ""
+    one_hot: bool | None = None
+    spelled: bool = False
+
+
 def find_embedding_and_decoder(
     matrices: dict[str, Floats],
     vectors: dict[str, Floats],
     bottom: int,
     top: int,
-    *,
-    tied: bool | None = None,
-    tied_by: str = "",
-    one_hot: bool | None = None,
-    spelled: bool = False,
+    hints: EndHints,
 ) -> EmbeddingAndDecoder:
-    """Names of embedding, decoder and its bias.
+    """Finds embedding, decoder and its bias.
 
     Args:
         matrices: the parameters of no layer, by name, (rows, columns).
         vectors: those of one dimension.
-        bottom: values that the first layer reads.
-        top: values that the decoder reads.
-        tied: whether the config says tied; None: it says nothing.
-        tied_by: where the file itself says so; empty: nowhere.
-        one_hot: whether the config says that there is no embedding; None: it says nothing.
-        spelled: whether the file holds a vocabulary of as many tokens as the first layer reads
-            values.
+        bottom: number of values that the first layer reads.
+        top: number of values that the decoder reads.
+        hints: what config and file declare.
 
     Raises:
         EmbeddingOrDecoderUnknown: when a matrix is missing, several could be meant, or the decoder
@@ -82,8 +92,9 @@ def find_embedding_and_decoder(
             f"where one matrix (V, {top}) is "
             "expected"
         )
+    tied, one_hot = hints.tied, hints.one_hot
     embedding, decoder = _by_name(matrices, vectors, bottom, top)
-    why = "config" if tied else tied_by
+    why = "config" if tied else hints.tied_by
     both = embedding is not None and decoder is not None
     if one_hot and embedding is not None and (both or tied):
         raise EmbeddingOrDecoderUnknown(
@@ -98,7 +109,7 @@ def find_embedding_and_decoder(
         raise EmbeddingOrDecoderUnknown(_no_decoder(embedding, matrices, vectors, top, tied=tied))
     bias = _bias(decoder, vectors, len(matrices[decoder]))
     if embedding is None:
-        if one_hot or (one_hot is None and spelled):
+        if one_hot or (one_hot is None and hints.spelled):
             return EmbeddingAndDecoder(None, decoder, bias, tied=False)
         raise EmbeddingOrDecoderUnknown(
             f"the embedding is missing: a matrix ({len(matrices[decoder])}, {bottom}) such as "
@@ -128,10 +139,10 @@ def find_embedding_and_decoder(
 def _by_name(
     matrices: dict[str, Floats], vectors: dict[str, Floats], bottom: int, top: int
 ) -> tuple[str | None, str | None]:
-    """Embedding and decoder; of one matrix whose name fits both, the embedding.
+    """Embedding and decoder by their names; a single matrix whose name fits both is the embedding.
 
-    Where names say nothing, a bias does: a linear layer has one for each row, an embedding has
-    none. A square matrix may be any layer in between.
+    Where names do not tell, a bias does: a linear layer has one entry for each row, an embedding
+    has none. A square matrix is not taken for the decoder then: it may be any layer in between.
 
     Raises:
         EmbeddingOrDecoderUnknown: when several could be either.
@@ -157,9 +168,12 @@ def _by_name(
         ]  # fmt: skip
     if not inward and len(matrices) == 2 and len(outward) == 1:
         inward = [
-            name for name in matrices
-            if name not in outward and matrices[name].shape[1] == bottom and not _bias(name, vectors, len(matrices[name]))
-        ]  # fmt: skip
+            name
+            for name in matrices
+            if name not in outward
+            and matrices[name].shape[1] == bottom
+            and not _bias(name, vectors, len(matrices[name]))
+        ]
     if len(inward) > 1 or len(outward) > 1:
         raise EmbeddingOrDecoderUnknown(
             f"several matrices could be the embedding ({inward}) or the decoder ({outward})"
@@ -169,7 +183,7 @@ def _by_name(
 
 
 def _says(name: str, meant: re.Pattern[str], other: re.Pattern[str]) -> bool:
-    """Whether a name fits; its last module counts, and those around it where that one says nothing."""
+    """Whether a name fits: its last module, or the whole name where that fits neither pattern."""
     last = name.removesuffix(".weight").rpartition(".")[2]
     module = last if meant.search(last) or other.search(last) else name
     return meant.search(module) is not None
@@ -183,7 +197,7 @@ def _no_decoder(
     *,
     tied: bool | None,
 ) -> str:
-    """Why there is no decoder, and what to do."""
+    """The message on a missing decoder: why, and what to do."""
     if embedding is None:
         names = list(matrices)[:2] if len(matrices) > 1 else ["NAME", "OTHER"]
         return (
@@ -225,7 +239,7 @@ def _narrower(
     other: re.Pattern[str],
     wanted: str,
 ) -> str:
-    """A word on the matrices whose name fits and whose width does not."""
+    """A clause on every matrix whose name fits and whose width does not."""
     wrong = [
         name
         for name, matrix in matrices.items()
@@ -235,21 +249,27 @@ def _narrower(
 
 
 def _bias(decoder: str | None, vectors: dict[str, Floats], rows: int) -> str | None:
-    """The bias of the decoder's own module; where only the embedding is there, of a module that is called as decoders are."""
+    """The bias of the decoder's module.
+
+    Without a decoder it is the only bias of V entries in a module with a decoder's name.
+    """
     if decoder is not None:
         name = "bias".join(decoder.rsplit("weight", 1))
         return (
             name if name != decoder and name in vectors and vectors[name].shape == (rows,) else None
         )
     fitting = [
-        name for name in vectors
-        if vectors[name].shape == (rows,) and re.search(r"(^|[._])bias$", name) and _says(name, _OUTWARD, _INWARD)
-    ]  # fmt: skip
+        name
+        for name in vectors
+        if vectors[name].shape == (rows,)
+        and re.search(r"(^|[._])bias$", name)
+        and _says(name, _OUTWARD, _INWARD)
+    ]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def _distinct(matrices: dict[str, Floats], names: list[str]) -> list[str]:
-    """The names without those of a matrix that an earlier one names."""
+    """The names without those of a matrix equal to one that was named before."""
     return [
         name
         for index, name in enumerate(names)

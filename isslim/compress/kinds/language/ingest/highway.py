@@ -1,7 +1,7 @@
-"""The layout of this project's own recurrent highway networks (`kinds/language/networks/rhn.py`): its names exactly, or a refusal by name.
+"""The layout of this project's own recurrent highway networks (`kinds/language/networks/rhn.py`).
 
 There is no common form of such checkpoints, and shapes alone cannot tell which half of a matrix is
-the transform gate, so that nothing is guessed here: `embedding.weight`, `highway.input.weight`,
+the transform gate. So only these exact names are taken: `embedding.weight`, `highway.input.weight`,
 `highway.depths.<d>.weight` and `.bias`, `decoder.bias`, and `decoder.weight` unless tied.
 
 Legend: V vocabulary, E embedding width, W units.
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.compress.errors import UnknownArchitecture
+from isslim.compress.kinds.language.networks.names import DECODER_WEIGHT, EMBEDDING_WEIGHT
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec, declare
 from isslim.compress.pruning.axes import AxisMismatch
 
@@ -28,7 +29,7 @@ Floats = NDArray[np.float32]
 
 
 def is_highway(names: set[str]) -> bool:
-    """Whether the parameters are meant as a recurrent highway network."""
+    """Whether a parameter has a name of a recurrent highway network."""
     return any(re.match(r"highway\.(input|depths)\.", name) for name in names)
 
 
@@ -39,9 +40,9 @@ def recognise_highway(
 
     Args:
         arrays: by name, without prefixes.
-        configured_tied: whether the config says that it is tied; None: it does not say.
-        tied_by: where the file itself says so; empty: nowhere.
-        found: the parameters as a refusal shows them.
+        configured_tied: whether the config declares it tied; None: it does not say.
+        tied_by: where the file itself declares it tied; empty: nowhere.
+        found: the parameters in words, for a refusal.
 
     Returns:
         The network, and what was recognised.
@@ -50,7 +51,7 @@ def recognise_highway(
         UnknownArchitecture: when a parameter is missing, left over, or of another shape.
     """
     depths = [int(match[1]) for match in map(_DEPTH.match, arrays) if match]
-    table, head = arrays.get("embedding.weight"), arrays.get("decoder.weight")
+    table, head = arrays.get(EMBEDDING_WEIGHT), arrays.get(DECODER_WEIGHT)
     if table is None or table.ndim != 2 or not depths:
         missing = "'embedding.weight' (V, E)" if depths else "'highway.depths.0.weight' (2W, W)"
         raise _unknown(
@@ -71,9 +72,7 @@ def recognise_highway(
             found,
         )
     tied = equal if configured_tied is None else configured_tied
-    plain = {
-        name: array for name, array in arrays.items() if not (tied and name == "decoder.weight")
-    }
+    plain = {name: array for name, array in arrays.items() if not (tied and name == DECODER_WEIGHT)}
     width, depth = arrays[f"highway.depths.{min(depths)}.weight"].shape[-1], max(depths) + 1
     if depth > len(depths):
         raise _unknown(f"of {depth} depths, {depth - len(depths)} are missing", found)
@@ -84,7 +83,10 @@ def recognise_highway(
         raise _unknown(
             f"the parameters do not fit together: {'; '.join(error.issues)}", found
         ) from error
-    kind = f"recurrent highway network layout: depth {depth}, width {width}, {'tied' if tied else 'untied'}"
+    kind = (
+        f"recurrent highway network layout: depth {depth}, width {width}, "
+        f"{'tied' if tied else 'untied'}"
+    )
     return RhnLanguageModel.from_arrays(plain, tied=tied), kind
 
 

@@ -1,4 +1,4 @@
-"""The recurrent layers of a state dict: their parameters by module and number, complete, and of one kind.
+"""The recurrent layers of a state dict: parameters by module and number, complete, of one kind.
 
 Legend: H units, I inputs of a layer.
 """
@@ -19,7 +19,8 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 
 _GATE = re.compile(
-    r"^(?P<module>.*?)\.?(?P<kind>weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l(?P<layer>\d+))?(?P<reverse>_reverse)?(?P<raw>_raw)?$"
+    r"^(?P<module>.*?)\.?(?P<kind>weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)"
+    r"(?:_l(?P<layer>\d+))?(?P<reverse>_reverse)?(?P<raw>_raw)?$"
 )
 _CELLS: dict[int, type[StackedLanguageModel]] = {4: LstmLanguageModel, 3: GruLanguageModel}
 Floats = NDArray[np.float32]
@@ -27,7 +28,7 @@ Grouped = dict[str, dict[int, LayerTensors]]
 
 
 class LayersUnknown(ValueError):
-    """There are no recurrent layers, a part of one is missing, or they are of a kind or an order that is not understood."""
+    """There are no recurrent layers, or they are incomplete, or not understood."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Stack:
 
     Attributes:
         layers: from the bottom.
-        kind: what they are.
-        modules: the modules that they are of, from the bottom.
+        kind: the class of network for such layers.
+        modules: names of the modules of the layers, from the bottom.
         rest: the parameters of no layer, by name.
-        dropped: copies that no layer reads, by name.
+        dropped: a line on every copy of a parameter that is not used.
     """
 
     layers: list[LayerTensors]
@@ -52,16 +53,16 @@ class Stack:
 def find_layers(
     arrays: dict[str, Floats], configured: list[str] | None, layer_options: Mapping[str, int]
 ) -> Stack:
-    """The recurrent layers among the parameters of a model.
+    """Finds the recurrent layers among the parameters of a model.
 
     Args:
         arrays: all of its parameters, by name.
         configured: the config's `layers`.
-        layer_options: how many layers options of the training run speak of, by where in the file
-            they stand.
+        layer_options: numbers of layers in options of the training run, by where in the file they
+            were found.
 
     Raises:
-        LayersUnknown: with what is missing or not understood, by name.
+        LayersUnknown: with the names that are missing or not understood.
     """
     grouped, rest, dropped = _grouped(arrays)
     if not grouped:
@@ -102,7 +103,7 @@ def find_layers(
 
 
 def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], list[str]]:
-    """Parameters by module, layer and kind; those of no layer; and the copies that are left out."""
+    """Parameters by module, layer and kind; those of no layer; and the copies that are dropped."""
     grouped: Grouped = {}
     rest, dropped = {}, []
     raw: set[tuple[str, int, str]] = set()
@@ -142,7 +143,11 @@ def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], lis
 
 
 def _refuse_partial(grouped: Grouped) -> None:
-    """Refuses a layer that has one bias of two, and layers of which only some have biases or a projection."""
+    """Refuses a layer with one bias of two, and biases or projections in only some of the layers.
+
+    Raises:
+        LayersUnknown: with the layers that lack a part.
+    """
     parts: dict[str, list[str]] = {"bias_ih": [], "bias_hh": [], "weight_hr": []}
     every = [_label(module, index) for module, layers in grouped.items() for index in layers]
     for module, layers in grouped.items():
@@ -172,7 +177,11 @@ def _label(module: str, index: int) -> str:
 
 
 def _kind(label: str, module: str, layer: LayerTensors) -> type[StackedLanguageModel]:
-    """What a layer is, told from the number of its gates; refused when its name says otherwise."""
+    """LSTM or GRU, by the number of gates.
+
+    Raises:
+        LayersUnknown: when it is neither, or its name contradicts the number.
+    """
     if absent := [part for part in ("weight_ih", "weight_hh") if part not in layer]:
         raise LayersUnknown(
             f"{label} lacks weight_ih or weight_hh: {' and '.join(absent)} is missing"

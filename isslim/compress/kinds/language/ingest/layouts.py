@@ -1,16 +1,15 @@
-"""Names and shapes to a network: which parameter of an upload is the embedding, which a layer, which the decoder.
+"""Recognises a language model by the names and shapes of its parameters.
 
 Recognised: the PyTorch word-language-model example, AWD-LSTM, plain `embed / lstm / fc` families
 under many names, one LSTM or GRU module of several layers or several modules, their cells,
 projections (`proj_size`, folded exactly into a plain LSTM), layers without biases (zero), one-hot
-input where it is said (an identity embedding); and the recurrent highway networks of
-`kinds/language/ingest/highway.py`. Shapes tell an LSTM (4 gates) from a GRU (3), and a name that
-says otherwise is refused: three gates under the name of an LSTM may be one with coupled gates.
+input where it is declared (an identity embedding); and the recurrent highway networks of
+`kinds/language/ingest/highway.py`. Shapes distinguish an LSTM (4 gates) from a GRU (3), and a name
+that contradicts them is refused: three gates under the name of an LSTM may be coupled ones.
 
-A model is understood completely or refused by name: every parameter is explained, every part that
-the others speak of is there, what is left out is named, and so is what weights cannot show. The
-order of several modules is the matter of `kinds/language/ingest/order.py`, embedding and decoder
-that of `kinds/language/ingest/ends.py`, the layers that of `kinds/language/ingest/layers.py`.
+A model is understood completely or refused: every parameter is explained, every part that others
+imply is there, and what is dropped or assumed is listed. The order of modules is decided in
+`order.py`, embedding and decoder in `ends.py`, the layers in `layers.py`.
 
 Legend: V vocabulary, E embedding width, H units, I inputs of a layer, P projection width.
 """
@@ -29,17 +28,24 @@ from isslim.compress.ingest.reading import MAX_NAMED, IngestReport
 from isslim.compress.kinds.language.ingest.ends import (
     EmbeddingAndDecoder,
     EmbeddingOrDecoderUnknown,
+    EndHints,
     find_embedding_and_decoder,
 )
 from isslim.compress.kinds.language.ingest.highway import is_highway, recognise_highway
 from isslim.compress.kinds.language.ingest.layers import LayersUnknown, Stack, find_layers
 from isslim.compress.kinds.language.ingest.order import LayerTensors, gives
 from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.networks.names import (
+    DECODER_BIAS,
+    DECODER_WEIGHT,
+    EMBEDDING_WEIGHT,
+)
 from isslim.compress.kinds.language.networks.stacked import declare_stack
 from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import AxisMismatch
 
 MAX_ONE_HOT = 2048
+"""Tokens of one-hot input: its identity embedding has V x V entries."""
 EXPECTED = (
     "an embedding (V, E); LSTM layers with weight_ih (4H, I) and weight_hh (4H, H), both biases "
     "(4H) or none, or GRU layers with "
@@ -58,12 +64,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Ingested:
-    """A model that is understood.
+    """A model that was recognised.
 
     Attributes:
         network: in evaluation mode.
-        reading: what was made of the file.
-        vocabularies: lists of tokens that the file holds, by where they were found.
+        reading: how the file was read.
+        vocabularies: lists of tokens in the file, by where they were found.
     """
 
     network: LanguageModel
@@ -72,15 +78,19 @@ class Ingested:
 
     @property
     def layout(self) -> str:
-        """How it was read, in a line."""
+        """A line on how the file was read."""
         return self.reading.line
 
 
 def read_model(model: Path, config: Path | None) -> Ingested:
-    """Reads an upload and recognises its layout.
+    """Reads a checkpoint and recognises its layout.
+
+    Args:
+        model: the checkpoint.
+        config: its JSON config, if one was sent.
 
     Raises:
-        CompressError: one of `isslim.compress.errors`, saying what was found and what was expected.
+        CompressError: one of `isslim.compress.errors`, with what was found and what was expected.
     """
     return recognise(read_checkpoint(model, config))
 
@@ -113,24 +123,19 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
 
 
 def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> Ingested:
-    """The network of layers and of what is left over beside them."""
+    """The network of a stack of layers and of the parameters beside them."""
     layers, kind, rest = stack.layers, stack.kind, dict(stack.rest)
     cell = kind.cell.upper()
     narrow = {name: rest.pop(name) for name in (bottleneck.WEIGHT, bottleneck.BIAS) if name in rest}
-    matrices = {name: array for name, array in rest.items() if array.ndim == 2}
-    vectors = {name: array for name, array in rest.items() if array.ndim == 1}
-    strange = sorted(rest.keys() - matrices.keys() - vectors.keys())
     projected = any("weight_hr" in layer for layer in layers)
     top_width = _read(layers, narrow, cell, found)
-    ends = _find_ends(
-        matrices, vectors, layers[0]["weight_ih"].shape[1], top_width, checkpoint, found, [*strange]
-    )
+    ends = _find_ends(rest, layers[0]["weight_ih"].shape[1], top_width, checkpoint, found)
     known = {
         name: rest[name] for name in (ends.embedding, ends.decoder, ends.bias) if name is not None
     }
     twins = _twins(rest, known)
     _refuse_unexplained(rest, rest.keys() - known.keys() - twins.keys(), cell, found)
-    head = matrices[ends.decoder or str(ends.embedding)]
+    head = rest[ends.decoder or str(ends.embedding)]
     if head.shape[1] != top_width:
         above = f"the last {cell} layer" if not narrow else "the bottleneck"
         raise _unknown(
@@ -138,12 +143,10 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
         )
     if narrow and ends.tied:
         raise _unknown("there is a bottleneck, but the decoder is the embedding", found)
-    table = (
-        matrices[ends.embedding] if ends.embedding else _one_hot(len(head), layers[0], cell, found)
-    )
-    # A folded layer's outputs are no longer what the embedding's columns mean.
+    table = rest[ends.embedding] if ends.embedding else _one_hot(len(head), layers[0], cell, found)
+    # The outputs of a folded layer are units, and no longer what the embedding's columns mean.
     tied = ends.tied and not projected
-    bias = vectors[ends.bias] if ends.bias else np.zeros(len(head), np.float32)
+    bias = rest[ends.bias] if ends.bias else np.zeros(len(head), np.float32)
     plain = _plain(layers, table, head, bias, tied, narrow)
     units = tuple(layer["weight_hh"].shape[0] // kind.layer_type.gates for layer in layers)
     try:
@@ -170,29 +173,22 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
 
 
 def _find_ends(
-    matrices: dict[str, Floats],
-    vectors: dict[str, Floats],
-    bottom: int,
-    top: int,
-    checkpoint: Checkpoint,
-    found: list[str],
-    strange: list[str],
+    rest: dict[str, Floats], bottom: int, top: int, checkpoint: Checkpoint, found: list[str]
 ) -> EmbeddingAndDecoder:
-    """Embedding, decoder and its bias, where nothing else in the file says that this is another kind of model."""
+    """Embedding, decoder and its bias among the parameters of no layer.
+
+    Raises:
+        UnknownArchitecture: when they are not found, with the parameters of another kind of model.
+    """
     config = checkpoint.config
+    matrices = {name: array for name, array in rest.items() if array.ndim == 2}
+    vectors = {name: array for name, array in rest.items() if array.ndim == 1}
     spelled = any(len(tokens) == bottom for tokens in checkpoint.vocabularies.values())
+    hints = EndHints(config.tied, checkpoint.tied, config.one_hot, spelled)
     try:
-        return find_embedding_and_decoder(
-            matrices,
-            vectors,
-            bottom,
-            top,
-            tied=config.tied,
-            tied_by=checkpoint.tied,
-            one_hot=config.one_hot,
-            spelled=spelled,
-        )
+        return find_embedding_and_decoder(matrices, vectors, bottom, top, hints)
     except EmbeddingOrDecoderUnknown as error:
+        strange = sorted(rest.keys() - matrices.keys() - vectors.keys())
         more = f"; these are of more than two dimensions: {', '.join(strange)}" if strange else ""
         raise _unknown(f"{error}{more}", found) from error
 
@@ -211,14 +207,17 @@ def _refuse_unexplained(
         advice = ". They are of a batch normalisation, which the model computes with"
     elif all(rest[name].ndim <= 1 for name in names):
         listed = ", ".join(f'"{name}"' for name in names[:12])
-        advice = f'. If the model computes its answers without them, say so in the config: {{"drop": [{listed}]}}'
+        advice = (
+            ". If the model computes its answers without them, say so in the config: "
+            f'{{"drop": [{listed}]}}'
+        )
     raise _unknown(
         f"these are not part of a language model of {cell} layers: {shown}{advice}", found
     )
 
 
 def _stack_line(checkpoint: Checkpoint, stack: Stack, units: tuple[int, ...]) -> str:
-    """What was recognised: the family of the layout, and the layers."""
+    """A line on the family of the layout, and on the layers."""
     names, cell = set(checkpoint.arrays), stack.kind.cell.upper()
     if any(name.endswith("_raw") for name in names):
         family = "AWD-LSTM layout"
@@ -232,11 +231,12 @@ def _stack_line(checkpoint: Checkpoint, stack: Stack, units: tuple[int, ...]) ->
         if len(set(units)) == 1
         else f"{', '.join(map(str, units[:-1]))} and {units[-1]}"
     )
-    return f"{family}{under}: {len(units)} {cell} layer{'s' if len(units) > 1 else ''} of {sizes} units"
+    layers = f"{len(units)} {cell} layer{'s' if len(units) > 1 else ''}"
+    return f"{family}{under}: {layers} of {sizes} units"
 
 
 def _notes(ends: EmbeddingAndDecoder, stack: Stack, projected: bool, narrow: bool) -> list[str]:
-    """What else was recognised, ending in whether it is tied."""
+    """Clauses on what else was recognised; the last on whether the model is tied."""
     notes = (
         ["layers without biases"] if not any("bias_ih" in layer for layer in stack.layers) else []
     )
@@ -251,15 +251,13 @@ def _notes(ends: EmbeddingAndDecoder, stack: Stack, projected: bool, narrow: boo
     if projected and ends.tied:
         return [*notes, "untied, since the projection is folded"]
     if ends.why:
-        return [
-            *notes,
-            f"tied, as {'the config says' if ends.why == 'config' else f'the file says ({ends.why})'}",
-        ]
+        source = "the config says" if ends.why == "config" else f"the file says ({ends.why})"
+        return [*notes, f"tied, as {source}"]
     return [*notes, "tied" if ends.tied else "untied"]
 
 
 def _assumed(stack: Stack, ends: EmbeddingAndDecoder, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """What no file of weights can show."""
+    """Assumptions: what a file of weights cannot show."""
     order = (
         "the layers feed one another in this order"
         if len(stack.layers) > 1
@@ -278,7 +276,7 @@ def _assumed(stack: Stack, ends: EmbeddingAndDecoder, checkpoint: Checkpoint) ->
 
 
 def _one_hot(vocabulary: int, bottom: LayerTensors, cell: str, found: list[str]) -> Floats:
-    """The embedding (V, V) that says what a first layer without one does."""
+    """The identity embedding (V, V) for a first layer that reads one-hot vectors."""
     if bottom["weight_ih"].shape[1] != vocabulary:
         raise _unknown(
             f"there is no embedding, and the first {cell} layer does not read one-hot vectors",
@@ -294,7 +292,7 @@ def _one_hot(vocabulary: int, bottom: LayerTensors, cell: str, found: list[str])
 
 
 def _twins(rest: dict[str, Floats], known: dict[str, Floats]) -> dict[str, str]:
-    """Parameters that are a known one under a second name, and which."""
+    """Parameters that equal a known one, by name, and the name of that one."""
     return {
         name: twin
         for name, array in rest.items()
@@ -306,7 +304,7 @@ def _twins(rest: dict[str, Floats], known: dict[str, Floats]) -> dict[str, str]:
 def _read(
     layers: list[LayerTensors], narrow: dict[str, Floats], cell: str, found: list[str]
 ) -> int:
-    """How many values the decoder reads: the last layer's outputs, or the bottleneck's."""
+    """The number of values that the decoder reads: outputs of the last layer or the bottleneck."""
     top = gives(layers[-1])
     if not narrow:
         return top
@@ -332,8 +330,11 @@ def _plain(
     tied: bool,
     narrow: dict[str, Floats],
 ) -> dict[str, Floats]:
-    """The arrays of our own module. A projected layer's readers take `W @ weight_hr`: exact from a zero state."""
-    arrays: dict[str, Floats] = {"embedding.weight": table, "decoder.bias": bias}
+    """The arrays of this project's own module.
+
+    A projection is folded into the readers of its layer, `W @ weight_hr`; exact from a zero state.
+    """
+    arrays: dict[str, Floats] = {EMBEDDING_WEIGHT: table, DECODER_BIAS: bias}
     below: Floats | None = None  # weight_hr (P, H) of the layer below
     for index, layer in enumerate(layers):
         own = layer.get("weight_hr")
@@ -348,10 +349,10 @@ def _plain(
         own = narrow[bottleneck.WEIGHT]
         arrays |= narrow | {
             bottleneck.WEIGHT: own if below is None else own @ below,
-            "decoder.weight": head,
+            DECODER_WEIGHT: head,
         }
     elif not tied:
-        arrays["decoder.weight"] = head if below is None else head @ below
+        arrays[DECODER_WEIGHT] = head if below is None else head @ below
     return arrays
 
 

@@ -1,10 +1,10 @@
-"""The order of the recurrent modules of an upload, from the bottom to the top: told, proven, or asked for; never guessed.
+"""The order of the recurrent modules of an upload, from the bottom to the top; never guessed.
 
 Modules of equal shapes run in any order, or side by side, without an error and give another model.
-In turn are believed: the config's `layers`; numbers, written as digits or words, in which alone the
-names differ; and shapes that fit together in one way only. The order of a state dict says in which
-order modules were made, and nothing of what feeds what: a forward and a backward module stand one
-after the other, too.
+The first of these that applies decides: the config's `layers`; numbers, as digits or words, where
+the names differ in nothing else; shapes that fit together in one way only. Otherwise the user has
+to declare the order. That of a state dict shows in which order modules were made, and not which one
+feeds which: a forward and a backward module follow each other, too.
 """
 
 from __future__ import annotations
@@ -17,23 +17,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_TRIED = 6
-"""Modules whose every order is tried against the shapes: 720 orders. More than that, unnumbered,
-have to be told."""
+"""Modules whose every order is tried against the shapes: 720 orders. The order of more than that,
+unnumbered, has to be declared."""
+_NUMBER_WORDS = (
+    ("first", "one", "bottom", "lower"),
+    ("second", "two", "middle", "mid"),
+    ("third", "three", "top", "upper"),
+    ("fourth", "four"),
+    ("fifth", "five"),
+    ("sixth", "six"),
+    ("seventh", "seven"),
+    ("eighth", "eight"),
+)
 _WORDS = {
-    word: str(number)
-    for number, words in enumerate(
-        (("first", "one", "bottom", "lower"), ("second", "two", "middle", "mid"), ("third", "three", "top", "upper"),
-         ("fourth", "four"), ("fifth", "five"), ("sixth", "six"), ("seventh", "seven"), ("eighth", "eight")),
-        start=1,
-    )
-    for word in words
-}  # fmt: skip
+    word: str(number) for number, words in enumerate(_NUMBER_WORDS, start=1) for word in words
+}
 _PLACES = {"bottom", "lower", "middle", "mid", "top", "upper"}
 _SIDES = re.compile(
-    r"forward|backward|encoder|decoder|reverse|(?:^|[._\d])(fwd?|bwd?|fw|bw|left|right|l2r|r2l|ltr|rtl|enc|dec|src|tgt|source|"
-    r"target|question|context|query|passage|student|teacher|generator|discriminator|online|actor|critic|policy|value|ema|shadow|past|"
-    r"future|premise|hypothesis|word|char|characters?|local|global)(?=$|[._\d])"
+    r"forward|backward|encoder|decoder|reverse|"
+    r"(?:^|[._\d])(fwd?|bwd?|fw|bw|left|right|l2r|r2l|ltr|rtl|enc|dec|src|tgt|source|target|"
+    r"question|context|query|passage|student|teacher|generator|discriminator|online|actor|critic|"
+    r"policy|value|ema|shadow|past|future|premise|hypothesis|word|char|characters?|local|global)"
+    r"(?=$|[._\d])"
 )
+"""Names of modules that run side by side, or are of another model."""
 
 LayerTensors = dict[str, NDArray[np.float32]]
 """Parameters of a recurrent layer: `weight_ih`, `weight_hh`, and `bias_ih`, `bias_hh`, `weight_hr`
@@ -41,7 +48,7 @@ where it has them."""
 
 
 class OrderUnknown(ValueError):
-    """Nothing says in which order the modules run, one is missing, or what the config says names others."""
+    """The order of the modules is not known, one is missing, or the config names others."""
 
 
 def order_modules(
@@ -50,7 +57,7 @@ def order_modules(
     others: Collection[str],
     configured: list[str] | None,
 ) -> list[str]:
-    """The modules' names from the bottom to the top.
+    """Orders modules from the bottom to the top.
 
     Args:
         modules: by name, in the order of the file, the layers of each by their numbers from 0.
@@ -58,6 +65,9 @@ def order_modules(
             among them.
         others: names of the parameters of no layer.
         configured: the config's `layers`.
+
+    Returns:
+        Their names.
 
     Raises:
         OrderUnknown: with what was found and what to do.
@@ -106,7 +116,7 @@ def order_modules(
 
 
 def gives(layer: LayerTensors) -> int:
-    """The width of what a layer gives."""
+    """The number of values that a layer gives: its units, or the width of its projection."""
     return int(layer.get("weight_hr", layer["weight_hh"].T).shape[0])
 
 
@@ -115,7 +125,7 @@ def _json(names: list[str]) -> str:
 
 
 def _last(name: str, names: list[str]) -> str:
-    """A name without what all names begin with, so that modules of one encoder are no encoder and decoder."""
+    """A name without the modules that all names share: those of one encoder are no sides."""
     parts = [each.lower().split(".") for each in names]
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
     shared = 0
@@ -127,7 +137,10 @@ def _last(name: str, names: list[str]) -> str:
 
 
 def _numbered(names: list[str]) -> dict[str, list[int]] | None:
-    """The numbers in the names, where these are all in which they differ; None otherwise. `lstm` beside `lstm2` is the first."""
+    """The numbers in the names, where the names differ in nothing else; None otherwise.
+
+    A name without a number is the one before the smallest: `lstm` beside `lstm2`.
+    """
     plain = {name: _digits(name) for name in names}
     shapes = {re.sub(r"\d+", "#", text) for text in plain.values()}
     if len(shapes) == 1:
@@ -148,16 +161,16 @@ def _numbered(names: list[str]) -> dict[str, list[int]] | None:
 
 
 def _digits(name: str) -> str:
-    """A name in lower case with words of order as digits."""
+    """A name in lower case, with words for numbers as digits."""
     pieces = re.split(r"([._\-\d]+)", name.lower())
     return "".join(_WORDS.get(piece, piece) for piece in pieces)
 
 
 def _refuse_gaps(numbered: Mapping[str, list[int]], others: Collection[str]) -> None:
-    """Refuses numbers of which one is left out, unless something else in the file bears it.
+    """Refuses a gap in the numbers, unless another parameter in the file has the missing number.
 
     Raises:
-        OrderUnknown: naming the number.
+        OrderUnknown: with the number.
     """
     columns = list(zip(*numbered.values(), strict=True))
     varying = [index for index, column in enumerate(columns) if len(set(column)) > 1]
@@ -201,7 +214,7 @@ def _refuse_gaps(numbered: Mapping[str, list[int]], others: Collection[str]) -> 
 
 
 def _same(one: Mapping[int, LayerTensors], other: Mapping[int, LayerTensors]) -> bool:
-    """Whether two modules are equal in every value; trained apart they never are."""
+    """Whether two modules are equal in every value; independently trained ones never are."""
     return one.keys() == other.keys() and all(
         one[index].keys() == other[index].keys()
         and all(np.array_equal(array, other[index][kind]) for kind, array in one[index].items())
@@ -212,14 +225,16 @@ def _same(one: Mapping[int, LayerTensors], other: Mapping[int, LayerTensors]) ->
 def _fitting(
     modules: Mapping[str, Mapping[int, LayerTensors]], matrices: list[tuple[int, ...]]
 ) -> list[tuple[str, ...]]:
-    """Every order in which each module reads what the one below gives; none when there are too many to try."""
+    """Orders in which each module reads as many values as the one below gives.
+
+    None where there are more than `MAX_TRIED` modules.
+    """
     if len(modules) > MAX_TRIED:
         return []
     reads = {name: layers[0]["weight_ih"].shape[1] for name, layers in modules.items()}
     given = {name: gives(layers[max(layers)]) for name, layers in modules.items()}
-    first = {
-        size for shape in matrices for size in shape
-    }  # an embedding's columns; with one-hot input a decoder's rows
+    # The columns of an embedding, or with one-hot input the rows of a decoder.
+    first = {size for shape in matrices for size in shape}
     last = {columns for _, columns in matrices}
     return [
         order

@@ -1,4 +1,4 @@
-"""Tokens that are no words: unknown, start, end, padding, under the many names that people give them."""
+"""Special tokens, unknown, start, end and padding, under their many common names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ _BRACKETED = re.compile(r"(?:<\|?|\[|__|_|\{)(/?[A-Za-z][\w ]*?)(?:\|?/?>|\]|__|
 _OTHERWISE = re.compile(
     r"@@(\w+?)@@|[*$#(-](\w+?)[*$#)-]|xx(\w+)|(\w+?)_TOKEN|SENTENCE_(START|END)"
 )
-"""Marks that words may bear, too: believed of names that are known."""
+"""Marks that ordinary words may have as well: special only around a known name."""
 _KNOWN = {*UNKNOWN, *STARTS, *ENDS, "pad", "padding", "mask"}
 
 
 def special(token: str) -> str | None:
-    """What a token is called inside its brackets, in lower case; None for a plain one: `[UNK]`, `<unk>` and `UNK` are `unk`."""
+    """The name of a special token in lower case, without brackets; None for an ordinary token.
+
+    `[UNK]`, `<unk>` and `UNK` are all `unk`.
+    """
     if token in _BARE:
         return token.lower()
     other = _OTHERWISE.fullmatch(token)
@@ -29,14 +32,22 @@ def special(token: str) -> str | None:
     if match is None or len(token) < 2:
         return None
     name = str(match[1]).lower().removesuffix("_token").removesuffix("_tok")
-    plain = token.startswith("_") and not token.endswith(
-        "_"
-    )  # `_UNK`; `_the` is a part of a word in some vocabularies
+    # `_UNK` is special, while `_the` is a part of a word in some vocabularies.
+    plain = token.startswith("_") and not token.endswith("_")
     return name if not plain or name in _KNOWN or match[1].isupper() else None
 
 
 def find(tokens: Iterable[str], names: tuple[str, ...]) -> str | None:
-    """The token of the first of these names that there is; of several spellings that in lower case, then the first."""
+    """The special token with the first of some names that occurs.
+
+    Args:
+        tokens: the vocabulary.
+        names: as `special` gives them, by precedence.
+
+    Returns:
+        Of several spellings one in lower case, then one in angle brackets, then the first; None
+        where no name occurs.
+    """
     found = [
         (names.index(name), token != token.lower(), not token.startswith("<"), position, token)
         for position, token in enumerate(tokens)

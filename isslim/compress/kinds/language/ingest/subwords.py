@@ -1,4 +1,7 @@
-"""Tokens that are parts of words, told by the marks of the tools that make them; and how to send such a vocabulary instead."""
+"""Recognises vocabularies of subwords by the marks of the tools that make them.
+
+A list of subwords does not define how words are cut; the refusal shows how to make tokenizer.json.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from isslim.compress.kinds.language.ingest.special_tokens import special
 
 @dataclass(frozen=True)
 class Mark:
-    """How a tool marks the parts of words.
+    """How a tool marks subwords.
 
     Attributes:
         text: the mark.
-        before: whether it stands before the part, or after it.
-        tool: whose it is.
-        remedy: the lines that make a tokenizer.json.
+        before: whether it is a prefix, and not a suffix.
+        tool: the name of the tool.
+        remedy: lines of code that make a tokenizer.json.
     """
 
     text: str
@@ -51,7 +54,11 @@ SENTENCEPIECE = next(mark for mark in MARKS if mark.tool == "SentencePiece")
 
 
 def mark_of(token: str) -> Mark | None:
-    """The mark on a token; None for a whole word. The letter of another language alone is none, nor is `@@UNKNOWN@@`."""
+    """The mark of a subword; None for a whole word.
+
+    A token that consists of nothing but the mark is a whole word (except SentencePiece's space),
+    and so is a special one that begins and ends alike, such as `@@UNKNOWN@@`.
+    """
     if special(token) is not None and token[:1] == token[-1:]:
         return None
     for mark in MARKS:
@@ -64,7 +71,7 @@ def mark_of(token: str) -> Mark | None:
 
 
 def as_text(token: str) -> str:
-    """The text that a token stands for: without its mark."""
+    """The text of a token, without its mark."""
     mark = mark_of(token)
     if mark is None:
         return token
@@ -72,10 +79,10 @@ def as_text(token: str) -> str:
 
 
 def refuse_subwords(marked: Sequence[str], size: int) -> None:
-    """Refuses a vocabulary of parts of words that came without what cuts words into them.
+    """Refuses a list of subwords, which comes without the rules that cut words into them.
 
     Args:
-        marked: the tokens that bear a mark.
+        marked: the tokens with a mark, at least one.
         size: of the vocabulary.
 
     Raises:

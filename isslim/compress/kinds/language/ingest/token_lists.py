@@ -1,4 +1,4 @@
-"""Files that list tokens: lines, with counts or ids behind them or not, and JSON of many forms."""
+"""Reads files that list tokens: lines, with or without counts or ids, and JSON of many forms."""
 
 from __future__ import annotations
 
@@ -18,12 +18,18 @@ _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r", "\\s": " ", "\\\\": "\\"}
 _NUMBERED = re.compile(r"(\S+)(?:[ \t]+|,)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)")
 _LED = re.compile(r"(\d+)(?:[ \t]+|,)(\S+)")
 _FAIRSEQ = ["<s>", "<pad>", "</s>", "<unk>"]
-"""What fairseq's `Dictionary` puts before the tokens of `dict.txt`, which holds none of it."""
+"""Tokens that fairseq's `Dictionary` puts before those of `dict.txt`, which does not list them."""
 
 
 @dataclass(frozen=True)
 class TokenList:
-    """Tokens in the order of their ids, what of the file was left out, and what was assumed."""
+    """The tokens of a file.
+
+    Attributes:
+        tokens: in the order of their ids.
+        dropped: lines on what of the file is not used.
+        assumed: lines on what the file does not show.
+    """
 
     tokens: list[str]
     dropped: tuple[str, ...] = ()
@@ -31,7 +37,7 @@ class TokenList:
 
 
 def refuse_other_forms(path: Path) -> None:
-    """Refuses files that come with a tokenizer and list no tokens by id.
+    """Refuses files of tokenizers that list no tokens by id.
 
     Raises:
         VocabularyMismatch: with what to send.
@@ -60,10 +66,10 @@ def refuse_other_forms(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """JSON of a file, with or without a byte order mark; None when it is none.
+    """JSON of a file, with or without a byte order mark; None when it is not JSON.
 
     Raises:
-        UnreadableUpload: when a dictionary names a key twice: one of its ids is lost.
+        UnreadableUpload: when a dictionary holds a key twice: one of its ids would be lost.
     """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,12 +89,12 @@ def read_json(path: Path) -> Any:
 
 
 def read_list(path: Path, given: object, size: int) -> TokenList:
-    """The tokens of a file.
+    """Reads the tokens of a file.
 
     Args:
         path: of the file.
-        given: what it is as JSON, or None.
-        size: tokens that the model has.
+        given: the file as JSON; None where it is not JSON.
+        size: number of tokens of the model.
 
     Raises:
         UnreadableUpload: when it is not UTF-8, or JSON of no known form.
@@ -150,7 +156,7 @@ def _of_dictionary(given: dict[str, Any], size: int) -> TokenList:
 
 
 def _with_keras(given: dict[str, Any]) -> dict[str, Any]:
-    """Keras writes its tokenizer's dictionaries as JSON inside of JSON."""
+    """The word index of a Keras tokenizer, which is JSON inside of JSON."""
     inner = given.get("config")
     if not isinstance(inner, dict) or not isinstance(inner.get("word_index"), str):
         return given
@@ -197,10 +203,10 @@ def _of_lines(text: str, size: int) -> TokenList:
 
 
 def _whole(lines: list[str], size: int) -> list[str]:
-    """Lines without what stands around their tokens: blanks behind them or before all, and quotation marks around all.
+    """Lines without trailing blanks, and without indentation or quotation marks if all have them.
 
-    A blank before some tokens may be a part of them, as it is of GPT-2's. Two empty lines where
-    there is one line too many are a newline that was written as it is.
+    A blank before only some tokens may be a part of them, as in GPT-2's. Two empty lines where
+    there is one line too many are a newline token that was not escaped.
     """
     pairs = [index for index, pair in enumerate(pairwise(lines)) if pair == ("", "")]
     if len(lines) == size + 1 and len(pairs) == 1:
@@ -241,6 +247,9 @@ def _counted(tokens: list[str], size: int) -> TokenList:
     dropped = ("the numbers behind the vocabulary's tokens (counts or scores)",)
     tokens = [_ESCAPES.get(token, token) for token in tokens]
     if len(tokens) + len(_FAIRSEQ) == size and not set(_FAIRSEQ) & set(tokens):
-        assumed = f"before the vocabulary's tokens stand {', '.join(_FAIRSEQ)}, as fairseq puts them there"
+        assumed = (
+            f"before the vocabulary's tokens stand {', '.join(_FAIRSEQ)}, as fairseq puts them "
+            "there"
+        )
         return TokenList([*_FAIRSEQ, *tokens], dropped, (assumed,))
     return TokenList(tokens, dropped)

@@ -5,9 +5,8 @@ list), a `{token: id}` or `{id: token}` dictionary, the same inside other dictio
 `tokenizer.json` of Hugging Face `tokenizers`. In a list of lines, `\n`, `\t` and `\s` (a space)
 stand for themselves.
 
-One check finds vocabularies that are of another kind: each token, given as the text that it stands
-for, has to come back as its own id. The parts of words that WordPiece, BPE and SentencePiece use do
-not.
+A round trip finds vocabularies of another kind: the text of each token has to be encoded as the
+token's own id. That of the subwords of WordPiece, BPE and SentencePiece is not.
 """
 
 from __future__ import annotations
@@ -44,27 +43,28 @@ from isslim.types.manifest import TextContract
 from isslim.types.recipe import Recipe
 
 MAX_PARTS = 0.005
-"""Share of a vocabulary's tokens that may look like parts of words: a word list of tweets holds a
-few `##tag`."""
+"""Share of a vocabulary's tokens that may look like subwords: a word list of tweets holds a few
+`##tag`."""
 FEW = 3
-"""Tokens that no text can give and that any vocabulary may hold: an empty one, one with a space. Of
-a short list an eighth."""
+"""Tokens that no text yields and that any vocabulary may hold, such as an empty one or one with a
+space; in a short list an eighth."""
 MAX_SHOWN = 8
 MULTIPLES = (8, 16, 32, 64, 128, 256, 512, 1024)
-"""What people round the size of a vocabulary up to; no more than an eighth of it, but for 8."""
+"""Usual multiples that the size of a vocabulary is rounded up to; those above 8 only up to an
+eighth of it."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """How texts become ids. Unpacks to the tokenizer and the contract, which are what a `TextCodec` is made of.
+    """How texts become ids. Unpacks to tokenizer and contract, the arguments of a `TextCodec`.
 
     Attributes:
         tokenizer: between texts and ids.
-        contract: what starts a text and stands for unknown tokens.
-        dropped: what of the file is not read.
-        assumed: what the file does not say.
-        round_trip: whether its tokens, given as text, come back; None: they are parts of words,
-            which do not by themselves.
+        contract: the unit, and the tokens for start, unknown words and line breaks.
+        dropped: lines on what of the file is not used.
+        assumed: lines on what the file does not show.
+        round_trip: whether the text of each token is encoded as the token; None for subwords, whose
+            texts are not.
     """
 
     tokenizer: Tokenizer
@@ -79,12 +79,17 @@ class Vocabulary:
 
 
 def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) -> Vocabulary:
-    """The tokenizer of an upload and how texts are read with it.
+    """Reads the vocabulary of an upload.
+
+    Args:
+        vocabulary: the file; None: one inside the checkpoint.
+        ingested: the model.
+        recipe: its `unit` and `start_token` count.
 
     Raises:
         VocabularyMismatch: when there is no vocabulary, it is not of the embedding's size, or its
-            tokens are parts of words.
-        UnreadableUpload: when the file is of no known form, or a token stands in it twice.
+            tokens are subwords.
+        UnreadableUpload: when the file is of no known form, or holds a token twice.
     """
     size = ingested.network.vocabulary
     if vocabulary is None:
@@ -92,9 +97,8 @@ def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) 
     else:
         refuse_other_forms(vocabulary)
         given = read_json(vocabulary)
-        if isinstance(given, dict) and isinstance(
-            given.get("model"), dict
-        ):  # "model" may also be a word
+        # A tokenizer.json; in a dictionary of tokens "model" may be a word.
+        if isinstance(given, dict) and isinstance(given.get("model"), dict):
             return _ready_made(str(vocabulary), given["model"], size, recipe)
         listed = read_list(vocabulary, given, size)
         listed = _against_own(listed, ingested)
@@ -150,7 +154,7 @@ def _own(ingested: Ingested, size: int) -> TokenList:
 
 
 def _against_own(listed: TokenList, ingested: Ingested) -> TokenList:
-    """The list that was sent, with a word on one in the checkpoint that says otherwise."""
+    """The list that was sent, with a note on one in the checkpoint that differs."""
     notes = [
         f"the vocabulary that was sent holds, and not the file's own '{where}', which differs in "
         f"{sum(a != b for a, b in zip(listed.tokens, tokens, strict=True)):,} of {len(tokens):,} "
@@ -162,13 +166,13 @@ def _against_own(listed: TokenList, ingested: Ingested) -> TokenList:
 
 
 def _is_padded(count: int, size: int) -> bool:
-    """Whether a size is a count rounded up to a usual multiple."""
+    """Whether `size` is `count` rounded up to a usual multiple."""
     usual = [multiple for multiple in MULTIPLES if multiple <= max(8, size // 8)]
     return count < size and any(-(-count // multiple) * multiple == size for multiple in usual)
 
 
 def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str], list[str]]:
-    """The tokens, those of padding rows added, and what was assumed.
+    """The tokens, with unused ones for padding rows, and what was assumed.
 
     Raises:
         VocabularyMismatch: when they are not of the embedding's size.
@@ -199,10 +203,10 @@ def _of_size(tokens: list[str], size: int, assumed: list[str]) -> tuple[list[str
 def _checked(
     tokenizer: Tokenizer, tokens: Sequence[str], recipe: Recipe
 ) -> tuple[list[str], RoundTrip]:
-    """A line on the tokens that do not come back from their own text, and the count of them.
+    """The round trip of all tokens, with notes on those whose text is not encoded as the token.
 
     Raises:
-        VocabularyMismatch: when they are more than a few.
+        VocabularyMismatch: when these are more than a few.
     """
     looked_at = [token for token in tokens if special(token) is None or mark_of(token) is not None]
     back = _ids(tokenizer, list(map(as_text, looked_at)))
@@ -251,9 +255,8 @@ def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int] | None]:
     """The ids of each text; None for one that the tokenizer refuses."""
     try:
         return [found.ids for found in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    except (
-        Exception
-    ):  # the library raises nothing narrower, and only where the unknown token is missing
+    # The library raises nothing narrower, and only where the unknown token is missing.
+    except Exception:
         if len(texts) == 1:
             return [None]
     middle = len(texts) // 2
@@ -265,7 +268,7 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
         tokenizer = Tokenizer.from_file(path)
     except Exception as error:  # the library raises nothing narrower
         raise UnreadableUpload(f"tokenizer.json cannot be read: {error}") from error
-    # Set for training batches; obeyed here, they would score less of a text than there is, or more.
+    # These settings are for training batches; here they would cut or pad the texts to score.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     found = tokenizer.get_vocab_size(with_added_tokens=True)
@@ -294,7 +297,7 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
 
 
 def _own_unknown(model: dict[str, Any], tokens: Sequence[str]) -> str | None:
-    """What the tokenizer itself makes of strange tokens; a name that is no token of it stands for none."""
+    """The tokenizer's own unknown token; None where its name is not in the vocabulary."""
     own = model.get("unk_token")
     if model.get("unk_id") is not None:  # Unigram: a position in its list of (token, score)
         own = model["vocab"][model["unk_id"]][0]
@@ -304,7 +307,7 @@ def _own_unknown(model: dict[str, Any], tokens: Sequence[str]) -> str | None:
 
 
 def _unit(recipe: Recipe, tokens: Iterable[str]) -> Literal["word", "character"]:
-    """What a token is: as told, or characters when all but the special tokens are single ones."""
+    """The recipe's unit; by default characters where all but the special tokens are single ones."""
     if recipe.unit != "auto":
         return recipe.unit
     plain = [token for token in tokens if len(token) == 1 or (token and special(token) is None)]
@@ -312,7 +315,11 @@ def _unit(recipe: Recipe, tokens: Iterable[str]) -> Literal["word", "character"]
 
 
 def _start(recipe: Recipe, tokens: Sequence[str]) -> str | None:
-    """An explicit start before an end: where there is no start, the end of the text before stands in for it."""
+    """The start token: the recipe's, a start, or else an end, as of the text before.
+
+    Raises:
+        VocabularyMismatch: when the recipe's token is not in the vocabulary.
+    """
     if recipe.start_token is not None:
         if recipe.start_token not in set(tokens):
             raise VocabularyMismatch(

@@ -1,1 +1,1 @@
-"""The architectures that the worker understands, one module each."""
+"""The architectures of language models, one module each."""

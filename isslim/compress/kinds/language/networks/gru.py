@@ -1,6 +1,8 @@
-"""The stacked GRU language model: what `stacked` says, with GRU layers as torch and cuDNN define them.
+"""The stacked GRU language model: see `stacked`, with GRU layers as torch and cuDNN define them.
 
-    r, z = sigmoid(W x + b + R h + c)    n = tanh(W_n x + b_n + r * (R_n h + c_n))    h' = (1 - z) * n + z * h
+    r, z = sigmoid(W x + b + R h + c)
+    n = tanh(W_n x + b_n + r * (R_n h + c_n))
+    h' = (1 - z) * n + z * h
 
 The reset gate multiplies the recurrent product, bias included, so that the input part and the
 recurrent part of a layer are two pre-activations: `bias_ih` takes the offset of a repair below,

@@ -1,4 +1,4 @@
-"""The stacked LSTM language model: what `stacked` says, with LSTM layers."""
+"""The stacked LSTM language model: see `stacked`, with LSTM layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LstmLanguageModel(StackedLanguageModel):
 
 
 def declare(spec: StackedSpec) -> NetworkAxes:
-    """The named axes of the model: `embedding`, and `units:lstm0`, `units:lstm1`, ... from the bottom."""
+    """The axes of the model: `embedding`, and `units:lstm0`, `units:lstm1`, ... from the bottom."""
     return declare_stack(spec, LstmLanguageModel.cell, LstmLayer)
 
 

@@ -25,11 +25,11 @@ def spec_of(
 
     Args:
         name: one of `NAMES`, or an `architecture` of the manifest, such as `rhn-language-model`.
-        vocabulary: V.
-        embedding: its width.
+        vocabulary: V, tokens.
+        embedding: E, its width.
         units: of each layer from the bottom; an RHN has one layer.
-        tied: whether the decoder is the embedding.
-        depth: highway layers of one step; of an RHN only.
+        tied: whether the decoder's matrix is the embedding's.
+        depth: highway layers of one step, of an RHN only.
 
     Raises:
         ValueError: when the name is not known or the sizes are not those of such a network.
@@ -55,7 +55,12 @@ def spec_of(
 
 
 def build(spec: Spec, dropout: float | Regularisation = 0.0) -> LanguageModel:
-    """A network of the spec's architecture and sizes, with weights as torch draws them."""
+    """A network of the spec's architecture and sizes, with torch's random weights.
+
+    Args:
+        spec: of one of the architectures.
+        dropout: see `LanguageModel.rebuilt`.
+    """
     if isinstance(spec, RhnSpec):
         return RhnLanguageModel(spec, dropout)
     if isinstance(spec, GruSpec):

@@ -1,4 +1,4 @@
-"""The recurrent highway language model (Zilly et al., arXiv 1607.03474), as in the paper's Penn Treebank experiment.
+"""The recurrent highway language model (Zilly et al., arXiv 1607.03474), as in its PTB experiment.
 
 One recurrent layer whose step is `depth` highway layers with coupled gates; only the first reads
 the input:
@@ -26,6 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.networks.names import (
+    DECODER,
+    DECODER_BIAS,
+    DECODER_WEIGHT,
+    EMBEDDING,
+    EMBEDDING_WEIGHT,
+)
 from isslim.compress.layers.regularisation import Regularisation, regularisation_of
 from isslim.compress.pruning.axes import (
     Arrays,
@@ -36,15 +43,16 @@ from isslim.compress.pruning.axes import (
     Segment,
 )
 from isslim.compress.training.state import State
+from isslim.types.axis_names import units_of
 
-AXIS = "units:rhn"
+AXIS = units_of("rhn")
 TRANSFORM_BIAS = -2.0
-"""At first the state is mostly carried."""
+"""Initial bias of the transform gates: at first the state is mostly carried."""
 
 
 @dataclass(frozen=True)
 class RhnSpec:
-    """Sizes of a recurrent highway language model."""
+    """Sizes of a recurrent highway language model: V, E, W, D."""
 
     vocabulary: int
     embedding: int
@@ -54,7 +62,11 @@ class RhnSpec:
 
 
 class HighwayLayer(nn.Module):
-    """The recurrent part: `input.weight` (2 W, E), and for each depth `depths.<d>.weight` (2 W, W) and `.bias` (2 W)."""
+    """The recurrent part.
+
+    Its parameters are `input.weight` (2 W, E), and for each depth `depths.<d>.weight` (2 W, W) and
+    `depths.<d>.bias` (2 W).
+    """
 
     def __init__(self, below: int, width: int, depth: int) -> None:
         super().__init__()
@@ -64,11 +76,15 @@ class HighwayLayer(nn.Module):
         self.open_carry()
 
     def linears(self) -> list[nn.Linear]:
-        """The depths, typed: `get_parameter` would refuse what `functional_call` puts in a parameter's place."""
+        """The linear layers of the depths.
+
+        Their weights are read as attributes: `get_parameter` would refuse the plain tensors that
+        `functional_call` puts in the place of parameters.
+        """
         return [each for each in self.depths if isinstance(each, nn.Linear)]
 
     def open_carry(self) -> None:
-        """Sets the biases to where training starts: zero for h, `TRANSFORM_BIAS` for t."""
+        """Sets the biases to their initial values: zero for h, `TRANSFORM_BIAS` for t."""
         with torch.no_grad():
             for each in self.linears():
                 each.bias[: self.width] = 0
@@ -93,9 +109,8 @@ class HighwayLayer(nn.Module):
             noise.connected(each.weight, training=self.training).t() for each in self.linears()
         ]
         biases = [each.bias for each in self.linears()]
-        fed = nn.functional.linear(
-            inputs, self.input.weight, biases[0]
-        )  # (T, B, 2 W): all steps in one product
+        # The input part of all steps in one product, (T, B, 2 W).
+        fed = nn.functional.linear(inputs, self.input.weight, biases[0])
         read: list[list[Tensor]] = [[] for _ in matrices]
         outputs = []
         for step in fed.unbind(0):
@@ -115,7 +130,7 @@ class RhnLanguageModel(LanguageModel):
 
     Args:
         spec: the sizes; `tied` needs `embedding == width`.
-        dropout: what it trains under; a number is the probability of dropping a non-recurrent
+        dropout: the noise during training; a number is the probability of dropping a non-recurrent
             activation.
 
     Raises:
@@ -144,7 +159,12 @@ class RhnLanguageModel(LanguageModel):
             self.decoder.weight = self.embedding.weight
 
     def initialise(self, scale: float, generator: torch.Generator) -> None:
-        """As every model, with the transform gates' biases at `TRANSFORM_BIAS`."""
+        """Uniform weights as in every model, with the transform gates' biases at `TRANSFORM_BIAS`.
+
+        Args:
+            scale: the weights are in [-scale, scale].
+            generator: of the random numbers.
+        """
         super().initialise(scale, generator)
         self.highway.open_carry()
 
@@ -153,7 +173,7 @@ class RhnLanguageModel(LanguageModel):
         return [(torch.zeros(1, batch, self.spec.width, device=self.embedding.weight.device),)]
 
     def _hidden(self, tokens: Tensor, state: State) -> tuple[Tensor, Tensor, list[list[Tensor]]]:
-        """The embedding (T, B, E), the state (T, B, W) after every step, and what each depth read at each step."""
+        """Embedding (T, B, E), states (T, B, W), and by depth and step the state (B, W) it read."""
         noise = self.regularisation
         words = noise.embedded(self.embedding.weight, tokens, training=self.training)
         inputs = noise.dropped(words, noise.before_first, training=self.training)
@@ -161,7 +181,7 @@ class RhnLanguageModel(LanguageModel):
         return words, outputs, read
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Logits (T, B, V) of the token after each of `tokens` (T, B), and the state after the last step."""
+        """See `LanguageModel.forward`."""
         _, outputs, _ = self._hidden(tokens, state)
         noise = self.regularisation
         logits: Tensor = self.decoder(
@@ -170,20 +190,22 @@ class RhnLanguageModel(LanguageModel):
         return logits, [(outputs[-1:],)]
 
     def site_inputs(self, tokens: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
-        """For each depth the state that it read, for the first with the embedding before it; the last for the decoder."""
+        """See `LanguageModel.site_inputs`.
+
+        Each depth reads a state, the first one the embedding and a state.
+        """
         words, outputs, read = self._hidden(tokens, state)
-        inputs = {
-            f"depths.{index}": torch.stack(each) for index, each in enumerate(read)
-        }  # (T, B, W)
+        # (T, B, W) each
+        inputs = {f"depths.{index}": torch.stack(each) for index, each in enumerate(read)}
         inputs["depths.0"] = torch.cat([words, inputs["depths.0"]], dim=-1)
-        return inputs | {"decoder": outputs}, [(outputs[-1:],)]
+        return inputs | {DECODER: outputs}, [(outputs[-1:],)]
 
     def declaration(self) -> NetworkAxes:
         """See `declare`."""
         return declare(self.spec)
 
     def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
-        """See `from_arrays`; tied if this model is."""
+        """See `from_arrays` and `LanguageModel.rebuilt`; tied if this model is."""
         return self.from_arrays(arrays, tied=self.spec.tied, dropout=dropout)
 
     @classmethod
@@ -197,7 +219,7 @@ class RhnLanguageModel(LanguageModel):
             tied: whether `embedding.weight` is also the decoder's matrix.
             dropout: see the class.
         """
-        vocabulary, embedding = arrays["embedding.weight"].shape
+        vocabulary, embedding = arrays[EMBEDDING_WEIGHT].shape
         depth = sum(
             name.startswith("highway.depths.") and name.endswith(".weight") for name in arrays
         )
@@ -206,28 +228,27 @@ class RhnLanguageModel(LanguageModel):
 
 
 def declare(spec: RhnSpec) -> NetworkAxes:
-    """The named axes of the model: `units:rhn`, and `embedding` when it is not tied."""
-    wide = AXIS if spec.tied else "embedding"
+    """The axes of the model: `units:rhn`, and `embedding` when it is not tied."""
+    wide = AXIS if spec.tied else EMBEDDING
     vocabulary: Dimension = (Segment(None, spec.vocabulary),)
     own: Dimension = (Segment(AXIS, spec.width),)
     gates: Dimension = (Segment(AXIS, spec.width, repeat=2),)
     embedded: Dimension = (Segment(wide, spec.embedding),)
     dimensions: dict[str, tuple[Dimension, ...]] = {
-        "embedding.weight": (vocabulary, embedded),
+        EMBEDDING_WEIGHT: (vocabulary, embedded),
         "highway.input.weight": (gates, embedded),
-        "decoder.bias": (vocabulary,),
+        DECODER_BIAS: (vocabulary,),
     }
     sites = []
     for index in range(spec.depth):
         weight, bias = f"highway.depths.{index}.weight", f"highway.depths.{index}.bias"
         dimensions |= {weight: (gates, own), bias: (gates,)}
-        inward = () if index else (InputMatrix("highway.input.weight", ("embedding",)),)
+        inward = () if index else (InputMatrix("highway.input.weight", (EMBEDDING,)),)
         across = InputMatrix(weight, (f"rhn:{index - 1}" if index else "rhn:previous",))
         sites.append(PreActivation(f"depths.{index}", (*inward, across), bias))
-    output = "embedding.weight" if spec.tied else "decoder.weight"
+    output = EMBEDDING_WEIGHT if spec.tied else DECODER_WEIGHT
     dimensions.setdefault(output, (vocabulary, own))
-    sites.append(
-        PreActivation("decoder", (InputMatrix(output, (f"rhn:{spec.depth - 1}",)),), "decoder.bias")
-    )
-    axes = {AXIS: spec.width} if spec.tied else {"embedding": spec.embedding, AXIS: spec.width}
-    return NetworkAxes(axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {})
+    reader = InputMatrix(output, (f"rhn:{spec.depth - 1}",))
+    sites.append(PreActivation(DECODER, (reader,), DECODER_BIAS))
+    axes = {AXIS: spec.width} if spec.tied else {EMBEDDING: spec.embedding, AXIS: spec.width}
+    return NetworkAxes(axes, dimensions, tuple(sites), {output: EMBEDDING} if spec.tied else {})

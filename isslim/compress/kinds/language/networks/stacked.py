@@ -1,4 +1,4 @@
-"""What stacked LSTM and GRU language models share: embedding, recurrent layers of any sizes, linear decoder.
+"""Stacked LSTM and GRU language models: embedding, recurrent layers of any sizes, linear decoder.
 
 Layers may differ in size after pruning. Tied models share one parameter between embedding and
 decoder. An untied one may have a narrow linear layer, the bottleneck, between the last recurrent
@@ -18,6 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.networks.names import (
+    DECODER,
+    DECODER_BIAS,
+    DECODER_WEIGHT,
+    EMBEDDING,
+    EMBEDDING_WEIGHT,
+)
 from isslim.compress.layers.recurrent import RecurrentLayer
 from isslim.compress.layers.regularisation import Regularisation, regularisation_of
 from isslim.compress.pruning import bottleneck
@@ -30,11 +37,20 @@ from isslim.compress.pruning.axes import (
     Segment,
 )
 from isslim.compress.training.state import State
+from isslim.types.axis_names import units_of
 
 
 @dataclass(frozen=True)
 class StackedSpec:
-    """Sizes of a stacked recurrent language model; `bottleneck` is None where the decoder reads the last layer itself."""
+    """Sizes of a stacked recurrent language model.
+
+    Attributes:
+        vocabulary: V.
+        embedding: E.
+        units: H of each layer, from the bottom.
+        tied: whether the decoder's matrix is the embedding's.
+        bottleneck: K; None where the decoder reads the last layer itself.
+    """
 
     vocabulary: int
     embedding: int
@@ -48,11 +64,13 @@ class StackedLanguageModel(LanguageModel):
 
     Args:
         spec: the sizes; `tied` needs `embedding == units[-1]`.
-        dropout: what it trains under; a number is the probability of dropping a non-recurrent
+        dropout: the noise during training; a number is the probability of dropping a non-recurrent
             activation.
 
     Attributes:
-        cell: what the layers are called in the names of axes.
+        cell: name of the layers in the names of axes.
+        layer_type: the class of the layers.
+        spec_type: the class of the sizes.
 
     Raises:
         ValueError: when a tied model's embedding width is not the last layer's number of units, or
@@ -94,7 +112,7 @@ class StackedLanguageModel(LanguageModel):
             self.decoder.weight = self.embedding.weight
 
     def zero_state(self, batch: int) -> State:
-        """The state before a text: per layer, its tensors of shape (1, B, H), float32 zeros."""
+        """The state before a text: per layer its tensors (1, B, H), float32 zeros."""
         device = self.embedding.weight.device
         return [
             tuple(
@@ -115,9 +133,8 @@ class StackedLanguageModel(LanguageModel):
             the last step.
         """
         noise = self.regularisation
-        outputs = [
-            noise.embedded(self.embedding.weight, tokens, training=self.training)
-        ]  # (T, B, E)
+        words = noise.embedded(self.embedding.weight, tokens, training=self.training)
+        outputs = [words]  # (T, B, E)
         after: State = []
         for index, (layer, before) in enumerate(zip(self.layers, state, strict=True)):
             probability = noise.dropout if index else noise.before_first
@@ -129,7 +146,7 @@ class StackedLanguageModel(LanguageModel):
         return outputs, after
 
     def forward(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Logits (T, B, V) of the token after each of `tokens` (T, B), and the state after the last step."""
+        """See `LanguageModel.forward`."""
         outputs, after = self.hidden(tokens, state)
         noise = self.regularisation
         logits: Tensor = self.decoder(
@@ -138,19 +155,20 @@ class StackedLanguageModel(LanguageModel):
         return logits, after
 
     def _narrowed(self, top: Tensor) -> Tensor:
-        """What the decoder reads: the last layer's output (..., H) through the bottleneck, where there is one."""
+        """The decoder's input: the last layer's output (..., H), through the bottleneck if any."""
         return top if self.bottleneck is None else self.bottleneck(top)
 
     def site_inputs(self, tokens: Tensor, state: State) -> tuple[dict[str, Tensor], State]:
-        """Per layer what is below it and its own output of the step before; for bottleneck and decoder what they read."""
+        """See `LanguageModel.site_inputs`.
+
+        A layer reads the output below it, and its own output of the step before.
+        """
         values, after = self.hidden(tokens, state)
-        inputs = {"decoder": self._narrowed(values[-1])}
+        inputs = {DECODER: self._narrowed(values[-1])}
         if self.bottleneck is not None:
-            inputs["bottleneck"] = values[-1]
+            inputs[bottleneck.AXIS] = values[-1]
         for index, (below, own) in enumerate(pairwise(values)):
-            previous = torch.cat(
-                [state[index][0], own[:-1]]
-            )  # (T, B, H): what the recurrent matrix reads
+            previous = torch.cat([state[index][0], own[:-1]])  # (T, B, H)
             if self.layer_type.joint:
                 inputs[f"layers.{index}"] = torch.cat([below, previous], dim=-1)
             else:
@@ -162,7 +180,7 @@ class StackedLanguageModel(LanguageModel):
         return declare_stack(self.spec, self.cell, self.layer_type)
 
     def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
-        """See `from_arrays`; tied if this model is."""
+        """See `from_arrays` and `LanguageModel.rebuilt`; tied if this model is."""
         return self.from_arrays(arrays, tied=self.spec.tied, dropout=dropout)
 
     @classmethod
@@ -177,33 +195,39 @@ class StackedLanguageModel(LanguageModel):
             dropout: see the class.
         """
         layers = sum(name.endswith("weight_hh_l0") for name in arrays)
-        vocabulary, embedding = arrays["embedding.weight"].shape
+        vocabulary, embedding = arrays[EMBEDDING_WEIGHT].shape
         units = tuple(arrays[f"layers.{index}.weight_hh_l0"].shape[1] for index in range(layers))
-        narrow = len(arrays["bottleneck.weight"]) if "bottleneck.weight" in arrays else None
+        narrow = len(arrays[bottleneck.WEIGHT]) if bottleneck.WEIGHT in arrays else None
         return cls(cls.spec_type(vocabulary, embedding, units, tied, narrow), dropout).filled(
             arrays
         )
 
 
 def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> NetworkAxes:
-    """The named axes: `embedding`, and `units:<cell>0`, `units:<cell>1`, ... from the bottom.
+    """The axes: `embedding`, and `units:<cell>0`, `units:<cell>1`, ... from the bottom.
 
     In a tied model the embedding's width and the last layer's units are one axis,
     `units:<cell><last>`. The width of a bottleneck is the axis `bottleneck`. A joint layer is one
-    site; of another the input and the recurrent pre-activations are two, each with its own bias.
+    site; any other is two, the input and the recurrent pre-activation, each with its own bias.
+
+    Args:
+        spec: the sizes.
+        cell: name of the layers in the names of axes.
+        layer: the class of the layers.
     """
-    last = f"units:{cell}{len(spec.units) - 1}"
-    wide = last if spec.tied else "embedding"
+    last = units_of(f"{cell}{len(spec.units) - 1}")
+    wide = last if spec.tied else EMBEDDING
     vocabulary: Dimension = (Segment(None, spec.vocabulary),)
-    axes = {} if spec.tied else {"embedding": spec.embedding}
+    axes = {} if spec.tied else {EMBEDDING: spec.embedding}
     dimensions: dict[str, tuple[Dimension, ...]] = {
-        "embedding.weight": (vocabulary, (Segment(wide, spec.embedding),)),
-        "decoder.bias": (vocabulary,),
+        EMBEDDING_WEIGHT: (vocabulary, (Segment(wide, spec.embedding),)),
+        DECODER_BIAS: (vocabulary,),
     }
     sites: list[PreActivation] = []
-    below, below_size, below_activation = wide, spec.embedding, "embedding"
+    below, below_size, below_activation = wide, spec.embedding, EMBEDDING
     for index, units in enumerate(spec.units):
-        own, activation, prefix = f"units:{cell}{index}", f"{cell}{index}", f"layers.{index}"
+        activation, prefix = f"{cell}{index}", f"layers.{index}"
+        own = units_of(activation)
         axes[own] = units
         gates: Dimension = (Segment(own, units, repeat=layer.gates),)
         dimensions |= {
@@ -220,14 +244,12 @@ def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> 
             sites.append(PreActivation(f"{prefix}.input", (inward,), f"{prefix}.bias_ih_l0"))
             sites.append(PreActivation(f"{prefix}.recurrent", (across,), f"{prefix}.bias_hh_l0"))
         below, below_size, below_activation = own, units, activation
-    output = "embedding.weight" if spec.tied else "decoder.weight"
+    output = EMBEDDING_WEIGHT if spec.tied else DECODER_WEIGHT
     dimensions.setdefault(output, (vocabulary, (Segment(last, spec.units[-1]),)))
-    sites.append(
-        PreActivation("decoder", (InputMatrix(output, (below_activation,)),), "decoder.bias")
-    )
-    declaration = NetworkAxes(
-        axes, dimensions, tuple(sites), {output: "embedding"} if spec.tied else {}
-    )
+    reader = InputMatrix(output, (below_activation,))
+    sites.append(PreActivation(DECODER, (reader,), DECODER_BIAS))
+    produced = {output: EMBEDDING} if spec.tied else {}
+    declaration = NetworkAxes(axes, dimensions, tuple(sites), produced)
     return (
         declaration
         if spec.bottleneck is None

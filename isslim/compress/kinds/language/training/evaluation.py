@@ -1,4 +1,4 @@
-"""Perplexity for use inside training and search: quick, batched, with carried state.
+"""Perplexity inside training and search: quick, batched, with carried state.
 
 Legend: B streams side by side, N tokens.
 """
@@ -17,26 +17,44 @@ from isslim.compress.statistics.pieces import Pieces
 from isslim.compress.training.state import State
 
 LOGITS = 1 << 23
-"""How many logits are held at once: 32 MiB."""
+"""Logits that are held in memory at once: 32 MiB."""
 
 
 def in_streams(tokens: Tensor, batch: int) -> Tensor:
-    """(N,) -> (N // B, B): B contiguous streams side by side; the tail that does not fill a row is dropped."""
+    """Cuts a text into contiguous streams side by side; an incomplete last row is dropped.
+
+    Args:
+        tokens: (N,).
+        batch: B.
+
+    Returns:
+        (N // B, B).
+    """
     rows = len(tokens) // batch
     return tokens[: rows * batch].view(batch, rows).t().contiguous()
 
 
 def perplexity_on_device(network: LanguageModel, tokens: Tensor) -> float:
-    """`perplexity`, by the GPU where there is one."""
+    """`perplexity` on the GPU where there is one.
+
+    Args:
+        network: left on the device where it was, in evaluation mode.
+        tokens: int64 (N,).
+    """
     with placed(network):
         return perplexity(network, tokens)
 
 
 @torch.no_grad()
 def log_probs(network: LanguageModel, pieces: Pieces) -> NDArray[np.float64]:
-    """Natural log-probabilities (N,) of the tokens that pieces look at, in the order of the text; by the GPU if there is one.
+    """Natural log-probabilities of the tokens in pieces of a text, on the GPU where there is one.
 
-    The network is left in evaluation mode.
+    Args:
+        network: left in evaluation mode.
+        pieces: N tokens behind their warm-up.
+
+    Returns:
+        (N,), in the order of the text.
     """
     network.eval()
     with placed(network) as device:
@@ -56,10 +74,16 @@ def log_probs(network: LanguageModel, pieces: Pieces) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def perplexity(network: LanguageModel, tokens: Tensor, streams: int = 10, steps: int = 70) -> float:
-    """Exp of the mean negative log-likelihood of `tokens` (N,) after the first of each stream, state carried.
+    """The perplexity of all tokens but the first of each stream, with carried state.
 
-    A quick estimate: every stream starts from the zero state. The figure that is published comes
-    from `runtime`. The network is left in evaluation mode.
+    A quick estimate, since every stream starts from the zero state; published figures come from
+    `isslim/runtime/`.
+
+    Args:
+        network: left in evaluation mode.
+        tokens: int64 (N,).
+        streams: B; fewer when the text is short.
+        steps: T of one pass.
     """
     network.eval()
     device = device_of(network)

@@ -1,4 +1,4 @@
-"""The loss of a step: labels, a teacher's distribution, and the scale that both are in.
+"""The loss of a step: of the labels and of a teacher's distribution, in the scale of the plan.
 
 Legend: B batch, T steps, V vocabulary.
 """
@@ -14,14 +14,17 @@ from isslim.compress.training.plan import TrainingPlan
 def loss_of(
     logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, plan: TrainingPlan
 ) -> tuple[Tensor, Tensor]:
-    """What is minimised, and the mean negative log-likelihood of the labels (nats per token).
+    """The loss to minimise, and the mean negative log-likelihood of the labels.
 
     Args:
         logits: of the network, (T, B, V).
         labels: int64 (T, B).
-        teacher_logits: the teacher's logits (T, B, V), or None; then the loss is `(1 - soft) *
-            CE(labels) + soft * CE(teacher)`.
-        plan: its `loss` and `soft`.
+        teacher_logits: (T, B, V); with them the loss is `(1 - soft) * CE(labels) + soft *
+            CE(teacher)`. None: no teacher.
+        plan: its `loss` and `soft` count.
+
+    Returns:
+        Two scalars, the second in nats per token and without gradient.
     """
     flat = logits.flatten(0, 1).float()
     hard = nn.functional.cross_entropy(flat, labels.flatten())
@@ -35,9 +38,9 @@ def loss_of(
 
 
 def bfloat16_pays(device: torch.device | None = None) -> bool:
-    """Whether the device has instructions for products in bfloat16.
+    """Whether the device has instructions for products in bfloat16; None: the CPU.
 
-    A processor that has none emulates them some two hundred times as slowly, and oneDNN has no LSTM
+    A processor without them emulates them some two hundred times as slowly, and oneDNN has no LSTM
     in that type at all.
     """
     if device is not None and device.type == "cuda":

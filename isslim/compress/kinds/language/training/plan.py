@@ -1,4 +1,4 @@
-"""How a model is trained, and what training returns: the values on both sides of the loop."""
+"""Schedules of distillation, and the values that training returns."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.training.plan import TrainingPlan
+from isslim.types.axis_names import layer_of
 
 
 def distilling_dropout(parameters: int, tokens: int) -> float:
-    """Dropout while distilling: none for a network with fewer weights than the text has tokens, which it cannot learn by heart.
+    """The probability of dropout while distilling.
 
-    On a narrow layer dropout costs more than a short training can win back.
+    None for a network with fewer weights than the text has tokens, which it cannot memorise: on a
+    narrow layer dropout costs more than a short training can win back.
+
+    Args:
+        parameters: of the network.
+        tokens: of the training text.
     """
     return 0.2 if parameters > tokens else 0.0
 
@@ -20,7 +26,14 @@ def distilling_dropout(parameters: int, tokens: int) -> float:
 def distilling(
     tokens: int, *, seed: int, minutes: float | None = None, epochs: float = 1.0
 ) -> TrainingPlan:
-    """A gentle schedule for weights that are already good, after a cut; the batch fits short texts."""
+    """A gentle schedule for weights that are already good, after a cut.
+
+    Args:
+        tokens: of the training text; the batch is smaller for a short one.
+        seed: of the run.
+        minutes: ends the run by the clock; see `TrainingPlan`.
+        epochs: over the text.
+    """
     return TrainingPlan(
         epochs=epochs,
         minutes=minutes,
@@ -35,15 +48,15 @@ def distilling(
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch was.
+    """The record of one epoch.
 
     Attributes:
         epoch: counted from 1.
         seconds: of its steps, without validation.
-        steps: segments trained; fewer than the others' where the run ended within the epoch.
-        units: size of every prunable axis while it ran.
+        steps: segments trained; fewer where the run ended within the epoch.
+        units: size of every prunable axis during the epoch.
         learning_rate: of its last step.
-        training_perplexity: of the labels, under dropout.
+        training_perplexity: of the labels, with dropout.
         valid_perplexity: None without a validation text.
     """
 
@@ -56,11 +69,9 @@ class EpochRecord:
     valid_perplexity: float | None
 
     def line(self) -> str:
-        """The record for people."""
+        """The record as a line of text."""
         valid = "" if self.valid_perplexity is None else f", valid {self.valid_perplexity:.2f}"
-        sizes = " ".join(
-            f"{axis.removeprefix('units:')} {size}" for axis, size in self.units.items()
-        )
+        sizes = " ".join(f"{layer_of(axis)} {size}" for axis, size in self.units.items())
         return (
             f"epoch {self.epoch}: training perplexity {self.training_perplexity:.2f}{valid}, "
             f"rate {self.learning_rate:.3g}, {self.seconds:.1f} s, {sizes}"
@@ -69,11 +80,13 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """A trained network, in evaluation mode, and its epochs.
+    """The result of a run.
 
     Attributes:
-        kept: per axis that lost components in training, which of the given network's are left,
-            ascending.
+        network: trained, in evaluation mode.
+        epochs: one record each.
+        kept: by axis that lost components in training, the indices of the given network's that are
+            left, ascending.
     """
 
     network: LanguageModel

@@ -1,4 +1,4 @@
-"""Everything that changes while a network is trained: what a checkpoint holds and a rollback restores.
+"""The mutable state of a training run: what a checkpoint holds and a rollback restores.
 
 A run is the one mutable object of training. The loop moves it from step to step; `snapshot` and
 `restore` are exact, so that a run resumed on the same machine is the undisturbed run bit for bit.
@@ -28,18 +28,22 @@ from isslim.compress.training.state import State, detach
 
 
 class Run:
-    """A network in training, its optimizer, its learner, and where it stands.
+    """A network in training, its optimizer, its learner, and its position.
 
     Attributes:
         network: a copy of the given one, in training mode.
         extra: the optimizer of the learner's own parameters, if it has any.
-        state, teacher_state: at the next segment, of this process's streams.
+        state: of this process's streams, before the next segment.
+        teacher_state: the teacher's, likewise; None without a teacher.
         step: segments trained.
-        spent: seconds trained, over all sittings.
+        spent: seconds trained, also before the run was resumed.
         setbacks: one line for each rollback.
-        kept: what is left of the given network, per axis, where something was removed.
+        kept: by axis from which something was removed, the indices of the given network that are
+            left.
         records: of the epochs so far.
-        loss, steps, seconds: of the epoch so far: sum of the labels' mean loss, segments, time.
+        loss: sum of the labels' mean losses of the epoch so far, in nats.
+        steps: segments of the epoch so far.
+        seconds: of the epoch so far.
         best: perplexity and weights of the epoch that validated best, when the plan asks for them.
     """
 
@@ -64,19 +68,19 @@ class Run:
             self._watch_extra(learner)
 
     def rewind(self, teacher: LanguageModel | None) -> None:
-        """Back to the start of the streams."""
+        """Resets the states to those at the start of the streams."""
         own = self.plan.batch // self.ranks.world
         self.state = self.network.zero_state(own)
         self.teacher_state = None if teacher is None else teacher.zero_state(own)
 
     def clear_gradients(self) -> None:
-        """Before the next backward pass."""
+        """Drops the gradients of the last step."""
         self.optimizer.zero_grad(set_to_none=True)
         if self.extra is not None:
             self.extra.zero_grad(set_to_none=True)
 
     def gradients(self) -> list[Tensor]:
-        """Of the network and of the learner's own parameters."""
+        """The gradients of the network and of the learner's own parameters."""
         optimizers = [self.optimizer] if self.extra is None else [self.optimizer, self.extra]
         groups = (group for optimizer in optimizers for group in optimizer.param_groups)
         return [
@@ -87,7 +91,13 @@ class Run:
         ]
 
     def advance(self, rate: float, loss: float, seconds: float) -> None:
-        """The optimizer's step and what the learner does right after it; `loss` is the labels' mean."""
+        """Takes the optimizer's step, then the learner's.
+
+        Args:
+            rate: the learning rate.
+            loss: the labels' mean, in nats.
+            seconds: that the step took.
+        """
         self.optimizer.step()
         if self.extra is not None:
             self.extra.step()
@@ -105,14 +115,17 @@ class Run:
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.network.parameters())
 
     def remove(self, keep: Keep) -> None:
-        """Shrinks network, optimizer and learner. The carried state is not needed: an epoch starts from zeros."""
+        """Shrinks network, optimizer and learner; the states are reset at the next epoch anyway."""
         self._shrink(keep)
         if self.learner is not None:
             self.learner.attach(self.network)
             self._watch_extra(self.learner)
 
     def snapshot(self) -> dict[str, Any]:
-        """All of it, in plain containers that share no memory with the run. Every process has to call it."""
+        """The whole state, in plain containers that share no memory with the run.
+
+        Every process of a group has to call it, since the states of all are gathered.
+        """
         generators = self.ranks.generators(torch.get_rng_state())
         content = {
             "network": self.network.state_dict(),
@@ -134,7 +147,7 @@ class Run:
         return copy.deepcopy(content)
 
     def restore(self, content: dict[str, Any]) -> None:
-        """Takes up where `snapshot` was called; the run may be fresh, then it is shrunk to the saved size first."""
+        """Restores a snapshot; a fresh run is shrunk to the saved size first."""
         content = copy.deepcopy(content)
         kept = {axis: index.numpy() for axis, index in content["kept"].items()}
         if kept and not self.kept:
@@ -161,7 +174,7 @@ class Run:
         restore_random_state(self._device, content["device_generator"])
 
     def remember_best(self, perplexity: float) -> None:
-        """Keeps the averaged weights if no epoch validated better; called within `averaged_weights`."""
+        """Keeps the current weights if no epoch validated better; for use in `averaged_weights`."""
         evaluated = math.inf if math.isnan(perplexity) else perplexity
         if self.plan.keep == "best" and (self.best is None or evaluated < self.best["perplexity"]):
             self.best = {
@@ -170,7 +183,7 @@ class Run:
             }
 
     def result(self) -> LanguageModel:
-        """The network to return, in evaluation mode: averaged, or the best, as the plan says."""
+        """The network to return, in evaluation mode: the last, averaged or best, by the plan."""
         with averaged_weights(self.network, self.optimizer):
             network = copy.deepcopy(
                 self.network
@@ -184,7 +197,7 @@ class Run:
         return network.eval()
 
     def mean_loss(self) -> float:
-        """Of the labels, over the epoch so far."""
+        """Mean loss of the labels over the epoch so far, in nats; NaN before its first step."""
         return self.loss / self.steps if self.steps else math.nan
 
     def _shrink(self, keep: Keep) -> None:
@@ -196,7 +209,7 @@ class Run:
             self.kept[axis] = whole[np.asarray(index)]
 
     def _watch_extra(self, learner: Learner) -> None:
-        """Parameters that the learner kept over a shrink keep what Adam knows of them; replaced ones start anew."""
+        """Sets up Adam for the learner's parameters; moments are kept over a shrink."""
         own = learner.extra_parameters()
         known = {} if self.extra is None else self.extra.state
         self.extra = torch.optim.Adam(own, lr=self.plan.extra_learning_rate) if own else None

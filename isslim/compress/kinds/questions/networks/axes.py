@@ -1,7 +1,7 @@
 """BiDAF's sizes, and what the dimensions of its arrays mean.
 
 Axes: `filters` of the character CNN, and `units:<lstm>.forward` and `units:<lstm>.backward` of the
-four LSTMs. Both directions meet in one concatenated dimension, forward first, and are read wherever
+four LSTMs. Both directions are concatenated in one dimension, forward first, and are read wherever
 that is read:
 
 - contextual units in both directions of modelling0 and output and in both heads, four times each,
@@ -16,7 +16,7 @@ that is read:
 
 Word dimensions of the highway cannot be removed: its carry passes the fixed word vector on,
 whatever the weights are. They are segments without an axis, as is the characters' embedding, which
-is a few numbers a character and has no site that could tell what a column of it is worth.
+is a few numbers a character and has no site to measure the importance of its columns.
 
 The attention's vector, the convolution and the characters' embedding belong to no site: they are
 cut, not repaired.
@@ -37,6 +37,7 @@ from isslim.compress.pruning.axes import (
     Segment,
 )
 from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH
+from isslim.types.axis_names import units_of
 
 LSTMS = ("contextual", "modelling0", "modelling1", "output")
 Units = tuple[int, int]
@@ -47,10 +48,14 @@ class BidafSpec:
     """Sizes; of an LSTM those of its forward and backward direction.
 
     Attributes:
-        vectors: width of the word vectors, E.
-        characters: ids of characters, padding and the unknown one included.
+        vectors: E, width of the word vectors.
+        characters: number of ids of characters, with padding and the unknown one.
         character_embedding: width of a character's vector.
         filters: of the character CNN.
+        contextual: units of the LSTM over the words.
+        modelling0: units of the first LSTM over the attention.
+        modelling1: units of the second.
+        output: units of the LSTM before the end head.
     """
 
     vectors: int
@@ -69,10 +74,10 @@ class BidafSpec:
 
     @classmethod
     def of(cls, arrays: Arrays) -> Self:
-        """The sizes that arrays have.
+        """The sizes of arrays, by their shapes.
 
         Raises:
-            KeyError: when an array is missing that tells one.
+            KeyError: when an array is missing that a size is read from.
         """
         characters, embedding = arrays["characters.weight"].shape
         filters = len(arrays["convolution.weight"])
@@ -92,9 +97,9 @@ class BidafSpec:
 
 
 def declare(spec: BidafSpec) -> NetworkAxes:
-    """The named axes; see the module docstring."""
+    """The axes; see the module docstring."""
     axes = {"filters": spec.filters} | {
-        f"units:{lstm}.{direction}": size
+        units_of(f"{lstm}.{direction}"): size
         for lstm in LSTMS
         for direction, size in zip(DIRECTIONS, getattr(spec, lstm), strict=True)
     }
@@ -129,7 +134,7 @@ def declare(spec: BidafSpec) -> NetworkAxes:
     heads["output"] = ("end", _pair(axes, "output") + joined, _named("output") + flow)
     for lstm, (dimension, activations) in below.items():
         for direction in DIRECTIONS:
-            name, own = f"{lstm}.{direction}s", f"units:{lstm}.{direction}"
+            name, own = f"{lstm}.{direction}s", units_of(f"{lstm}.{direction}")
             gates: Dimension = (Segment(own, axes[own], repeat=4),)
             dimensions |= {
                 f"{name}.weight_ih_l0": (gates, dimension),
@@ -151,10 +156,8 @@ def declare(spec: BidafSpec) -> NetworkAxes:
 
 def _pair(axes: dict[str, int], lstm: str) -> Dimension:
     """Both directions of an LSTM in one dimension."""
-    return tuple(
-        Segment(f"units:{lstm}.{direction}", axes[f"units:{lstm}.{direction}"])
-        for direction in DIRECTIONS
-    )
+    names = [units_of(f"{lstm}.{direction}") for direction in DIRECTIONS]
+    return tuple(Segment(name, axes[name]) for name in names)
 
 
 def _named(activation: str, parts: tuple[str, ...] = DIRECTIONS) -> tuple[str, ...]:

@@ -1,27 +1,27 @@
-"""BiDAF: extractive question answering by bidirectional attention flow (Seo et al., arXiv 1611.01603).
+"""BiDAF: question answering by bidirectional attention flow (Seo et al., arXiv 1611.01603).
 
-The network of the fork that Wen et al. (arXiv 1709.05027, section 4.3) compress, with every
-direction of every LSTM of a size of its own:
+The network of the fork that Wen et al. (arXiv 1709.05027, section 4.3) compress; every direction of
+every LSTM has a size of its own:
 
     x  = two highway layers over [character CNN; word vector]
     h  = contextual LSTM (x of the context)      u = the same LSTM (x of the question)
-    s  = w . [h_t; u_j; h_t * u_j]               over real tokens only
+    s  = w . [h_t; u_j; h_t * u_j]               at tokens, without padding
     u~ = sum_j softmax_j(s) u_j                  h~ = sum_t softmax_t(max_j s) h_t
     G  = [h; u~; h * u~; h * h~]
     m1 = modelling1(modelling0(G))               start = w . [m1; G]
     a  = sum_t softmax(start)_t m1_t             m2 = output([G; m1; a; m1 * a])
     end = w . [m2; G]
 
-Where this differs from the fork: words without a vector read as zeros instead of a trained vector;
-the character CNN looks at windows inside a word only (the fork's also lie on the padding, so that
-its outputs depend on the padding); all LSTMs have dropout on their inputs (the fork's context
-encoder has none, its characters have), one mask for all tokens of a text (Gal and Ghahramani, arXiv
-1512.05287). The attention has no bias: softmax ignores it.
+Differences from the fork: words without a vector are zeros instead of a trained vector; the
+character CNN has windows inside a word only (the fork's also cover padding, so that its outputs
+depend on the padding); all LSTMs have dropout on their inputs (the fork's contextual LSTM has none,
+its characters have), with one mask for all tokens of a text (Gal and Ghahramani, arXiv 1512.05287).
+The attention has no bias, which softmax would ignore.
 
 Padding is exact: a text's outputs do not depend on what it is batched with.
 
 Legend: B batch, T tokens of the context, J of the question, W characters of a word, E word vector,
-N all real tokens.
+N tokens or words of a batch, without padding.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH
 from isslim.types.manifest import Architecture
 
 ALIKE = 0.5
-"""Where the attention's weights of h * u begin; all others at zero."""
+"""Initial attention weights of h * u; all others begin at zero."""
 NEVER = -1e30
-"""The logit of padding. Finite, for infinities turn to NaN where all is padding; its exponential is
-zero."""
+"""The logit of padding, whose exponential is zero. It is finite, since infinities would turn to NaN
+where all is padding."""
 
 
 class Highway(nn.Module):
@@ -84,7 +84,7 @@ class Bidaf(TrainableNetwork):
         self.highways = nn.ModuleList([Highway(wide), Highway(wide)])
         self.contextual = BidirectionalLstm(wide, spec.contextual)
         self.attention = nn.Linear(3 * sum(spec.contextual), 1, bias=False)
-        # Attention begins as a dot product: equal words look alike from the start.
+        # Attention begins as a dot product, which is large for equal words from the start.
         nn.init.zeros_(self.attention.weight)
         nn.init.constant_(self.attention.weight[:, -sum(spec.contextual) :], ALIKE)
         self.modelling0 = BidirectionalLstm(flow, spec.modelling0)
@@ -102,16 +102,16 @@ class Bidaf(TrainableNetwork):
         question_characters: Tensor,
         question_lengths: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Where the answer starts and ends.
+        """The distributions of the answer's first and last token.
 
         Args:
             context_vectors: float32 (T, B, E); unknown words are zeros.
-            context_characters: int64 (T, B, W), 0 is padding; W is the convolution's width at
-                least.
-            context_lengths: int (B,), 1 at least.
+            context_characters: int64 (T, B, W), 0 is padding; W is at least the convolution's
+                width.
+            context_lengths: int (B,), at least 1.
             question_vectors: float32 (J, B, E).
             question_characters: int64 (J, B, W).
-            question_lengths: int (B,), 1 at least.
+            question_lengths: int (B,), at least 1.
 
         Returns:
             Natural log-probabilities (B, T) of the first and of the last token; at most -1e30 at
@@ -131,15 +131,18 @@ class Bidaf(TrainableNetwork):
         question_rows: Tensor,
         question_lengths: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """The same as `forward`, which reads a word of several places once: a third less time to train.
+        """As `forward`, but computes the words of a batch once each: training takes a third less.
 
         Args:
             vectors: float32 (N, E) of the batch's N distinct words.
             characters: int64 (N, W).
-            context_rows: int64 (T, B), which of the words; any of them at padding.
-            context_lengths: int (B,).
-            question_rows: int64 (J, B).
-            question_lengths: int (B,).
+            context_rows: int64 (T, B), positions of the words; any at padding.
+            context_lengths: int (B,), at least 1.
+            question_rows: int64 (J, B), likewise.
+            question_lengths: int (B,), at least 1.
+
+        Returns:
+            See `forward`.
         """
         words = self._words(vectors, characters)[-1]
         context = self._read((functional.embedding(context_rows, words),), context_lengths)
@@ -156,10 +159,18 @@ class Bidaf(TrainableNetwork):
         question_characters: Tensor,
         question_lengths: Tensor,
     ) -> dict[str, Tensor]:
-        """Per site of the declaration its concatenated inputs float32 (N, D) at real tokens.
+        """By site of the declaration its concatenated inputs, float32 (N, D), without padding.
 
-        The sites up to the contextual LSTM see the tokens of the contexts, then those of the
-        questions; all others those of the contexts. See `forward` for the arguments.
+        Up to the contextual LSTM the rows are the tokens of the contexts, then those of the
+        questions; behind it those of the contexts.
+
+        Args:
+            context_vectors: see `forward`, as for all others.
+            context_characters: int64 (T, B, W).
+            context_lengths: int (B,).
+            question_vectors: float32 (J, B, E).
+            question_characters: int64 (J, B, W).
+            question_lengths: int (B,).
         """
         context = self._placed(context_vectors, context_characters, context_lengths)
         question = self._placed(question_vectors, question_characters, question_lengths)
@@ -194,29 +205,39 @@ class Bidaf(TrainableNetwork):
         return declare(self.spec)
 
     def rebuilt(self, arrays: Arrays, dropout: float = 0.0) -> Self:
-        """A network with the sizes and values of `arrays`, in evaluation mode."""
+        """A network of other sizes and values, in evaluation mode.
+
+        Args:
+            arrays: by name, of any sizes that fit together.
+            dropout: see the class.
+        """
         return type(self)(BidafSpec.of(arrays), dropout).filled(arrays)
 
     def _words(self, vectors: Tensor, characters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the two highway layers and the contextual LSTM read of words (N, E), (N, W): (N, D) each."""
+        """Inputs (N, D) of both highway layers and of the contextual LSTM.
+
+        Args:
+            vectors: (N, E).
+            characters: (N, W).
+        """
         first = torch.cat([self._spelt(characters), vectors], dim=-1)
         second = self.highways[0](first)
         return first, second, self.highways[1](second)
 
     def _read(self, words: tuple[Tensor, ...], lengths: Tensor) -> Text:
-        """A text through the contextual LSTM; the last of `words` (T, B, D) is what that reads."""
+        """Runs the contextual LSTM on a text, whose input is the last of `words` (T, B, D)."""
         turned = turning(lengths, len(words[-1]))
         real = torch.arange(len(words[-1]), device=lengths.device)[:, None] < lengths  # (T, B)
         ahead, back = self.contextual(self._dropped(words[-1]), turned)
         return Text(words, ahead, back, real, lengths, turned)
 
     def _placed(self, vectors: Tensor, characters: Tensor, lengths: Tensor) -> Text:
-        """A text of words at their places, (T, B, E) and (T, B, W)."""
+        """Runs a text of words, (T, B, E) and (T, B, W), up to the contextual LSTM."""
         words = self._words(vectors.flatten(0, 1), characters.flatten(0, 1))
         return self._read(tuple(word.view(*vectors.shape[:2], -1) for word in words), lengths)
 
     def _flow(self, context: Text, question: Text) -> Flow:
-        """From the attention on."""
+        """Runs all from the attention on."""
         joined = self._attend(context, question)  # (T, B, 4 D)
         lower = self.modelling0(self._dropped(joined), context.turned)
         upper = self.modelling1(self._dropped(torch.cat(lower, dim=-1)), context.turned)
@@ -231,14 +252,13 @@ class Bidaf(TrainableNetwork):
     def _spelt(self, characters: Tensor) -> Tensor:
         """The character CNN: (N, W) to (N, filters), the maximum over the windows inside the word.
 
-        A word shorter than a window is one window, filled up with the vector of the padding.
+        A word shorter than a window is one window, filled up with padding.
         """
         looked_up = self.characters(characters).transpose(1, 2)  # (N, C, W)
         seen = self.convolution(looked_up)  # (N, filters, windows)
         outside = characters[:, CONVOLUTION_WIDTH - 1 :] == 0
-        outside = torch.cat(
-            [torch.zeros_like(outside[:, :1]), outside[:, 1:]], dim=1
-        )  # the first is always inside
+        # The first window is always inside.
+        outside = torch.cat([torch.zeros_like(outside[:, :1]), outside[:, 1:]], dim=1)
         return torch.relu(seen.masked_fill(outside[:, None, :], NEVER).amax(dim=-1))
 
     def _attend(self, context: Text, question: Text) -> Tensor:
@@ -259,7 +279,10 @@ class Bidaf(TrainableNetwork):
         return torch.log_softmax(logits.masked_fill(~real, NEVER).T, dim=-1)
 
     def _dropped(self, values: Tensor) -> Tensor:
-        """(T, B, D), a mask for all tokens of a text: as good as one for each, and there are fewer numbers to draw."""
+        """Dropout on (T, B, D) with one mask for all tokens of a text.
+
+        It is as good as a mask for each token and needs fewer random numbers.
+        """
         if not self.training or self.dropout == 0:
             return values
         return values * functional.dropout(values.new_ones(1, *values.shape[1:]), self.dropout)

@@ -1,8 +1,8 @@
 """An LSTM in each direction over texts of unequal lengths, exact whatever the padding.
 
-Each direction has a size of its own, so that their units can be removed apart. Texts start at step
-0 and are filled up behind their last token: the forward direction never sees padding before a
-token, and the backward direction runs over each text turned around within its own length.
+Each direction has a size of its own, so that their units can be removed independently. Texts start
+at step 0 and are padded behind their last token: the forward direction never reads padding before a
+token, and the backward direction runs over each text reversed within its own length.
 
 Legend: B batch, T steps, I inputs, F and R units of the forward and the backward direction.
 """
@@ -19,7 +19,7 @@ DIRECTIONS = ("forward", "backward")
 
 
 class BidirectionalLstm(nn.Module):
-    """Two LSTM layers of sizes of their own; the output is forward, then backward.
+    """Two LSTM layers, each of its own size; the outputs are forward, then backward.
 
     Args:
         below: I.
@@ -28,14 +28,12 @@ class BidirectionalLstm(nn.Module):
 
     def __init__(self, below: int, units: tuple[int, int]) -> None:
         super().__init__()
-        # `forward` is taken by torch, hence the plural; the parameters carry the names of
-        # `nn.LSTM`.
+        # `forward` is a method of every module, hence the plural.
         self.forwards, self.backwards = LstmLayer(below, units[0]), LstmLayer(below, units[1])
         with torch.no_grad():
             for layer in (self.forwards, self.backwards):
-                layer.bias_ih_l0[layer.units : 2 * layer.units] += (
-                    1  # forget gate: TF's default, as the paper's code
-                )
+                # The forget gate: TensorFlow's default, as in the paper's code.
+                layer.bias_ih_l0[layer.units : 2 * layer.units] += 1
 
     def forward(self, inputs: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
         """Runs both directions.
@@ -45,8 +43,8 @@ class BidirectionalLstm(nn.Module):
             turned: `turning` of the texts' lengths.
 
         Returns:
-            Outputs (T, B, F) and (T, B, R); those at padding mean nothing, and no other depends on
-            them.
+            Outputs (T, B, F) and (T, B, R). Those at padding are undefined, and no other depends
+            on them.
         """
         ahead = _run(self.forwards, inputs)
         back = turn(_run(self.backwards, turn(inputs, turned)), turned)
@@ -59,14 +57,14 @@ class BidirectionalLstm(nn.Module):
 
 
 def turning(lengths: Tensor, steps: int) -> Tensor:
-    """Where each position's value comes from when texts are turned around within their lengths.
+    """The permutation that reverses texts within their lengths.
 
     Args:
         lengths: int (B,).
         steps: T.
 
     Returns:
-        int64 (T * B,): for `turn`. Turning twice is no turning.
+        int64 (T * B,), for `turn`; it is its own inverse.
     """
     at = torch.arange(steps, device=lengths.device)[:, None]  # (T, 1)
     source = torch.where(at < lengths, lengths - 1 - at, at)  # (T, B)
@@ -74,12 +72,17 @@ def turning(lengths: Tensor, steps: int) -> Tensor:
 
 
 def turn(values: Tensor, turned: Tensor) -> Tensor:
-    """The values (T, B, D) in the order of `turned`."""
+    """Permutes the steps of values.
+
+    Args:
+        values: (T, B, D).
+        turned: int64 (T * B,), of `turning`.
+    """
     return values.flatten(0, 1).index_select(0, turned).view_as(values)
 
 
 def previous(ahead: Tensor, back: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """What the recurrent matrices read at each position: the output of the step before, in each direction's order.
+    """The inputs of the recurrent matrices: the outputs of each direction's step before.
 
     Args:
         ahead: (T, B, F).
@@ -98,7 +101,7 @@ def previous(ahead: Tensor, back: Tensor, lengths: Tensor) -> tuple[Tensor, Tens
 def recurrent_inputs(
     name: str, below: Tensor, outputs: tuple[Tensor, Tensor], lengths: Tensor, real: Tensor
 ) -> dict[str, Tensor]:
-    """What the two sites of a bidirectional LSTM read at real tokens: the layer's input, then its own step before.
+    """The inputs of the two sites of a bidirectional LSTM, without padding.
 
     Args:
         name: of the LSTM.
@@ -108,7 +111,8 @@ def recurrent_inputs(
         real: bool (T, B), false at padding.
 
     Returns:
-        (N, I + F) and (N, I + R), N real tokens.
+        By site the layer's input and its own output of the step before, (N, I + F) and (N, I + R)
+        at N tokens.
     """
     before, behind = previous(*outputs, lengths)
     return {

@@ -1,4 +1,4 @@
-"""What flows through BiDAF: a text on its way, and every activation of a run.
+"""The activations of one run of BiDAF.
 
 Legend: B batch, T tokens, D width of an activation.
 """
@@ -13,15 +13,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Text:
-    """A context or a question on its way: all (T, B, ...), with its lengths (B,).
+    """The activations of a context or a question, (T, B, ...).
 
     Attributes:
-        words: what each highway layer reads, and what the contextual LSTM reads, as far as it is
-            kept.
+        words: inputs of the highway layers, where they are kept, and of the contextual LSTM.
         ahead: output of the contextual LSTM's forward direction.
-        back: of its backward direction.
+        back: output of its backward direction.
         real: bool (T, B), false at padding.
-        turned: see `turning`.
+        lengths: int (B,).
+        turned: int64 (T * B,); see `turning`.
     """
 
     words: tuple[Tensor, ...]
@@ -33,17 +33,26 @@ class Text:
 
     @property
     def encoded(self) -> Tensor:
-        """What the docstring of `bidaf` calls h or u: (T, B, D)."""
+        """The outputs of both directions, h or u in the docstring of `bidaf`: (T, B, D)."""
         return torch.cat([self.ahead, self.back], dim=-1)
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Every activation of one run, (T, B, ...); names as in the docstring of `bidaf`."""
+    """The activations behind the contextual LSTM, (T, B, ...); see the docstring of `bidaf`.
 
-    joined: Tensor  # G
+    Attributes:
+        joined: G.
+        modelled: outputs of modelling0 and modelling1, forward and backward.
+        beside_output: [G; m1; a; m1 * a].
+        output: of the output LSTM, forward and backward.
+        start: log-probabilities (B, T).
+        end: log-probabilities (B, T).
+    """
+
+    joined: Tensor
     modelled: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]
-    beside_output: Tensor  # [G; m1; a; m1 * a]
+    beside_output: Tensor
     output: tuple[Tensor, Tensor]
-    start: Tensor  # log-probabilities (B, T)
+    start: Tensor
     end: Tensor
