@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from isslim.service.context import context_of
 from isslim.service.parameters import ModelName, QueryDevice, QueryOutputs, QueryVariants
 from isslim.service.problems import RequestError
 from isslim.service.serving.compare_variants import ComparedRun, Timed
-from isslim.service.serving.executor import encoding_lane
+from isslim.service.serving.executor import own_lanes
 from isslim.service.timing import json_with_server_timing, server_timing
 from isslim.settings.service import ServiceSettings
 from isslim.types.arrays import dump_npz
@@ -42,6 +43,17 @@ _BODY: dict[str, Any] = {
 
 
 Outputs = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class GraphInputs:
+    """Arrays of the graph's types, names of the outputs, and the milliseconds that they took."""
+
+    arrays: NamedArrays
+    outputs: list[str]
+    milliseconds: float
+
+
 HINT = "; send them as an npz, of which larger ones are read"
 
 
@@ -79,18 +91,19 @@ async def run(
         loaded = await context.models.load(model, LoadedGraph, ticket)
         processes = await context.models.open_processes(loaded, variants, device, ticket)
         graph = next(iter(processes.values()))
-        inputs, read_ms = await context.executor.submit(
-            lambda _: _timed_inputs(content, asked, graph, settings), ticket, encoding_lane(loaded)
+
+        def encode() -> GraphInputs:
+            return _encoded(content, asked, graph, outputs, settings)
+
+        def run_one(process: SubprocessGraphSession, encoded: GraphInputs) -> Timed[Outputs]:
+            return Timed(*process.run(encoded.arrays, encoded.outputs))
+
+        encoded, runs = await context.variants.run(
+            processes, encode, run_one, ticket, own_lanes(processes.values())
         )
-        wanted = graph.named(outputs)
-
-        def run_one(process: SubprocessGraphSession) -> Timed[Outputs]:
-            return Timed(*process.run(inputs, wanted))
-
-        runs = await context.variants.run(processes, run_one, ticket, one_at_a_time=True)
     stages = {
         "queue": ticket.queue_ms,
-        "read": read_ms,
+        "read": encoded.milliseconds,
         "run": sum(each.run_ms for each in runs),
         **{f"run-{each.variant}": each.run_ms for each in runs},
     }
@@ -127,20 +140,26 @@ def _content_type(request: Request) -> str:
     return kind
 
 
-def _timed_inputs(
-    content: bytes, asked: GraphRequest | None, graph: GraphInterface, settings: ServiceSettings
-) -> tuple[NamedArrays, float]:
-    """The inputs as arrays of the graph's types, and the milliseconds that they took.
+def _encoded(
+    content: bytes,
+    asked: GraphRequest | None,
+    graph: GraphInterface,
+    outputs: Sequence[str],
+    settings: ServiceSettings,
+) -> GraphInputs:
+    """What the graph is run on.
 
     Args:
         content: an npz; not looked at where JSON was read.
         asked: what JSON was read; None: an npz was sent.
         graph: whose inputs they are.
+        outputs: names of those that are asked for; none: all.
         settings: how large they may be.
     """
     began = time.perf_counter()
     given = _single(content, settings) if asked is None else asked.inputs
-    return graph.checked(given), 1e3 * (time.perf_counter() - began)
+    arrays, wanted = graph.checked(given), graph.named(outputs)
+    return GraphInputs(arrays, wanted, 1e3 * (time.perf_counter() - began))
 
 
 def _single(content: bytes, settings: ServiceSettings) -> NamedArrays:

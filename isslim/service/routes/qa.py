@@ -23,7 +23,7 @@ from isslim.service.context import context_of
 from isslim.service.openapi import body_of
 from isslim.service.problems import RequestError
 from isslim.service.serving.compare_variants import ComparedRun, Timed
-from isslim.service.serving.executor import encoding_lane
+from isslim.service.serving.executor import shared_lane
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
@@ -72,14 +72,16 @@ async def qa(http: Request) -> Response:
         request = await context.bodies.read(content, QuestionRequest, _limits(settings))
         model = await context.models.load(request.model, LoadedQuestionModel, ticket)
         sessions = await context.models.open(model, request.variants, request.device, ticket)
-        encoded = await context.executor.submit(
-            lambda _: _encoded(request.pairs(), model.codec, settings), ticket, encoding_lane(model)
-        )
 
-        def run(session: QuestionSession) -> Timed[Answered]:
+        def encode() -> list[EncodedQuestion]:
+            return _encoded(request.pairs(), model.codec, settings)
+
+        def run(session: QuestionSession, encoded: list[EncodedQuestion]) -> Timed[Answered]:
             return _answered(session, encoded, request)
 
-        runs = await context.variants.run(sessions, run, ticket)
+        encoded, runs = await context.variants.run(
+            sessions, encode, run, ticket, [shared_lane(model)]
+        )
     tokenize_ms = sum(each.milliseconds for each in encoded)
     response = QuestionResponse(
         model_id=model.id,

@@ -17,7 +17,7 @@ from isslim.service.context import context_of
 from isslim.service.openapi import body_of
 from isslim.service.problems import RequestError
 from isslim.service.serving.compare_variants import ComparedRun, Timed
-from isslim.service.serving.executor import encoding_lane
+from isslim.service.serving.executor import shared_lane
 from isslim.service.timing import json_with_server_timing
 from isslim.service.uploads import refuse_long
 from isslim.settings.service import ServiceSettings
@@ -34,6 +34,14 @@ from isslim.types.schemas.scores import (
 )
 
 router = APIRouter(tags=["score"])
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """Token ids of each text, and the milliseconds that they took."""
+
+    sequences: list[list[int]]
+    milliseconds: float
 
 
 @dataclass(frozen=True)
@@ -62,24 +70,27 @@ async def score(http: Request) -> Response:
         given = _given(request)
         model = await context.models.load(request.model, LoadedLanguageModel, ticket)
         sessions = await context.models.open(model, request.variants, request.device, ticket)
-        sequences, tokenize_ms = await context.executor.submit(
-            lambda _: _timed_sequences(given, model.codec, settings), ticket, encoding_lane(model)
+
+        def encode() -> EncodedTexts:
+            encoded = _encoded(given, model.codec, settings)
+            _check_entries(len(sessions), encoded.sequences, request, settings)
+            return encoded
+
+        def run(session: LanguageSession, encoded: EncodedTexts) -> Timed[ScoredTexts]:
+            return _scored(session, encoded.sequences, model.codec, request)
+
+        encoded, runs = await context.variants.run(
+            sessions, encode, run, ticket, [shared_lane(model)]
         )
-        _check_entries(len(sessions), sequences, request, settings)
-
-        def run(session: LanguageSession) -> Timed[ScoredTexts]:
-            return _scored(session, sequences, model.codec, request)
-
-        runs = await context.variants.run(sessions, run, ticket)
     answer = ScoreResponse(
         model_id=model.id,
         model=model.manifest.name,
         device=request.device,
-        variants=[_schema(each, ticket.queue_ms, tokenize_ms) for each in runs],
+        variants=[_schema(each, ticket.queue_ms, encoded.milliseconds) for each in runs],
     )
     run_ms = sum(each.run_ms for each in runs)
     return json_with_server_timing(
-        answer, {"queue": ticket.queue_ms, "tokenize": tokenize_ms, "run": run_ms}
+        answer, {"queue": ticket.queue_ms, "tokenize": encoded.milliseconds, "run": run_ms}
     )
 
 
@@ -98,13 +109,12 @@ def _given(request: ScoreRequest) -> list[str] | list[list[int]]:
     return request.texts if request.texts is not None else request.token_ids or []
 
 
-def _timed_sequences(
+def _encoded(
     given: list[str] | list[list[int]], codec: TextCodec, settings: ServiceSettings
-) -> tuple[list[list[int]], float]:
-    """Token ids of each text, and the milliseconds that they took."""
+) -> EncodedTexts:
     began = time.perf_counter()
     sequences = _sequences(given, codec, settings)
-    return sequences, 1e3 * (time.perf_counter() - began)
+    return EncodedTexts(sequences, 1e3 * (time.perf_counter() - began))
 
 
 def _sequences(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -21,6 +21,7 @@ class Stoppable(Protocol):
 
 
 Session = TypeVar("Session", bound=Stoppable)
+Encoded = TypeVar("Encoded")
 Result = TypeVar("Result")
 
 
@@ -69,29 +70,36 @@ class VariantComparison:
     async def run(
         self,
         sessions: Mapping[VariantName, Session],
-        run: Callable[[Session], Timed[Result]],
+        encode: Callable[[], Encoded],
+        run: Callable[[Session, Encoded], Timed[Result]],
         ticket: Ticket,
-        *,
-        one_at_a_time: bool = False,
-    ) -> list[ComparedRun[Result]]:
-        """Runs every session, in turn: two at once would measure each other.
+        lanes: Sequence[Lane],
+    ) -> tuple[Encoded, list[ComparedRun[Result]]]:
+        """Encodes the input, and runs every session on it in turn: two at once would measure each other.
+
+        All of it is one piece of work: every way to another thread and back costs as much as a
+        short text takes, and milliseconds where the machine is busy.
 
         Args:
             sessions: by the names of their variants, in the order of the answer.
+            encode: makes of the request what the sessions read; raises what refuses it.
             run: runs one of them and times it.
             ticket: of the request, whose model and device the times are recorded under.
-            one_at_a_time: whether a session makes one run after the other, whoever asks.
+            lanes: in which others wait for the same sessions, or for the same encoder.
+
+        Returns:
+            What `encode` made, and a run for each session.
         """
-        found: list[ComparedRun[Result]] = []
-        for variant, session in sessions.items():
 
-            def work(control: RunControl, session: Session = session) -> Timed[Result]:
-                return run(session.bound(control))
+        def work(control: RunControl) -> tuple[Encoded, list[Timed[Result]]]:
+            encoded = encode()
+            return encoded, [run(each.bound(control), encoded) for each in sessions.values()]
 
-            lane = Lane(session, 1) if one_at_a_time else None
-            timed = await self.executor.submit(work, ticket, lane)
+        encoded, timed = await self.executor.submit(work, ticket, lanes)
+        runs: list[ComparedRun[Result]] = []
+        for variant, each in zip(sessions, timed, strict=True):
             labels = self.metrics.runs.labels(ticket.model, variant, ticket.device)
-            labels.observe(timed.run_ms / 1e3)
-            speedup = found[0].run_ms / timed.run_ms if found else None
-            found.append(ComparedRun(variant, timed.result, timed.run_ms, speedup))
-        return found
+            labels.observe(each.run_ms / 1e3)
+            speedup = timed[0].run_ms / each.run_ms if runs else None
+            runs.append(ComparedRun(variant, each.result, each.run_ms, speedup))
+        return encoded, runs

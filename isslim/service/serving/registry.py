@@ -7,6 +7,7 @@ is there, and a large model that is read keeps no other from answering.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -32,6 +33,8 @@ Session = TypeVar("Session", bound=OrtSession)
 Opened = TypeVar("Opened")
 LOADS_AT_ONCE = 4
 """Different models; each may pass the memory limit before others are closed for it."""
+NAME_SECONDS = 0.1
+"""So long a name stands for the same model without being looked up: a lookup lists all bundles."""
 LOOKUPS_AT_ONCE = 4
 """Threads that look names up in the bundle store, which may be far away: they never load."""
 
@@ -59,6 +62,7 @@ class ModelRegistry:
         self._loading = ThreadPoolExecutor(LOADS_AT_ONCE, thread_name_prefix="load")
         self._lookups = ThreadPoolExecutor(LOOKUPS_AT_ONCE, thread_name_prefix="lookup")
         self._loads: dict[Hashable, asyncio.Future[Any]] = {}
+        self._names: dict[str, tuple[str, float]] = {}
 
     async def load(self, name: str, kind: type[Kind], ticket: Ticket) -> Kind:
         """A model by id or name, loaded if need be. New bundles and deletions are seen without a restart.
@@ -74,11 +78,13 @@ class ModelRegistry:
             RequestError: (wrong-task) when it is a model of another kind.
         """
         with _waiting(ticket):
-            bundle_id, model = name, self._unchanged(name)
-            if model is None:  # an id comes before all names, so that none was looked at
+            bundle_id = self._remembered_id(name)
+            model = self._unchanged(bundle_id)
+            if model is None:
                 bundle_id, model = await asyncio.get_running_loop().run_in_executor(
                     self._lookups, self._find, name
                 )
+                self._names[name] = (bundle_id, time.monotonic() + NAME_SECONDS)
             if isinstance(model, kind):
                 self._keep(model)
             else:
@@ -181,6 +187,16 @@ class ModelRegistry:
             "model", name, [f"{manifest.name} ({bundle_id})" for bundle_id, manifest in known]
         )
 
+    def _remembered_id(self, name: str) -> str:
+        """The id that a name stood for a moment ago; else the name, which may be an id."""
+        if name in self._loaded:
+            return name  # an id first: another model may bear it as its name
+        bundle_id, until = self._names.get(name, (name, math.inf))
+        if time.monotonic() > until:
+            self._names.pop(name, None)
+            return name
+        return bundle_id
+
     def _find(self, name: str) -> tuple[str, LoadedModel[Any] | None]:
         bundle_id = self.resolve(name)
         return bundle_id, self._unchanged(bundle_id)
@@ -255,6 +271,7 @@ class ModelRegistry:
             with self._lock:
                 model = self._loaded.pop(bundle_id, None)
         self._locks.pop(bundle_id, None)
+        self._names.clear()
         if model is not None:
             # Beside: a process of it may only just be starting, for as long as that takes.
             self._loading.submit(model.close)
