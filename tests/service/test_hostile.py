@@ -31,6 +31,7 @@ from isslim.store.bundles import BundleStore
 from isslim.types.schemas.models import LatencyResponse
 from tests.compress.worker.test_supervision import locked
 from tests.conftest import Published, Trained
+from tests.service.served import served, wait_for
 from tests.service.test_routes import problem
 
 ASK = {"model": "tiny", "texts": ["the cat"]}
@@ -300,42 +301,3 @@ def test_serve_answers_and_ends_both_processes_on_sigterm(host: str, tmp_path: P
         process.wait(timeout=40)
         assert not client.ready()
     assert not any(Path(f"/proc/{child}").exists() for child in children)
-
-
-def wait_for(client: Client) -> None:
-    limit = time.monotonic() + 60
-    while not client.ready():
-        assert time.monotonic() < limit
-        time.sleep(0.1)
-
-
-class served:  # noqa: N801
-    """A service process of its own; with `LIMIT`, no file of it may grow beyond so many bytes."""
-
-    def __init__(self, home: Path, limits: dict[str, str], log: Path = Path(os.devnull)) -> None:
-        self._port, self._log = free_port(), log
-        self._environment = (
-            os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(self._port)} | limits
-        )
-
-    def __enter__(self) -> str:
-        code = (
-            "import os, resource, signal\n"
-            "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-            "limit = int(os.environ.get('LIMIT', '-1'))\n"
-            "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
-            "from isslim.service.__main__ import main\n"
-            "main()\n"
-        )
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code], env=self._environment, stderr=log
-            )
-        url = f"http://127.0.0.1:{self._port}"
-        with Client(url) as client:
-            wait_for(client)
-        return url
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=20)

@@ -1,0 +1,162 @@
+"""Large bodies: refused in few words and bounded memory, while others are answered."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isslim.service.bodies import CHUNK_BYTES, ValueCounts, count_values
+from tests.conftest import Published
+from tests.service.served import served
+from tests.service.test_routes import problem
+
+JSON = {"content-type": "application/json"}
+MEGABYTE = 1 << 20
+LIVE_SECONDS = 1.0
+"""That a look at the service's health may take meanwhile, on a machine that does other things."""
+MEMORY_BYTES = 700 << 20
+"""That the largest of these bodies may take beside what the service has."""
+
+
+@pytest.fixture(scope="module")
+def service(published: Published) -> Iterator[served]:
+    made = served(published.settings.home, {})
+    with made:
+        yield made
+
+
+@contextmanager
+def watched(url: str) -> Iterator[list[float]]:
+    """Asks for the service's health again and again; the seconds of each answer."""
+    seconds, done = list[float](), threading.Event()
+
+    def watch() -> None:
+        with httpx.Client(base_url=url) as client:
+            while not done.is_set():
+                began = time.perf_counter()
+                client.get("/health/live", timeout=60)
+                seconds.append(time.perf_counter() - began)
+                time.sleep(0.005)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield seconds
+    finally:
+        done.set()
+        watching.join()
+
+
+def ones(size: int) -> bytes:
+    return b'{"model":"tiny","texts":[' + b"1," * (size // 2) + b"1]}"
+
+
+BODIES = {
+    "2 MB of no texts": ("/score", ones(2 * MEGABYTE)),
+    "8 MB of no texts": ("/score", ones(8 * MEGABYTE - 100)),
+    "token ids": ("/score", b'{"model":"tiny","token_ids":[[' + b"1," * 3_900_000 + b"1]]}"),
+    "no token ids": ("/score", b'{"model":"tiny","token_ids":[[' + b'"",' * 60_000 + b"1]]}"),
+    "empty lists": ("/score", b'{"model":"tiny","token_ids":[' + b"[]," * 2_600_000 + b"[]]}"),
+    "one text": ("/score", b'{"model":"tiny","texts":["' + b"xyzzy " * 1_300_000 + b'"]}'),
+    "texts": ("/score", b'{"model":"tiny","texts":[' + b'"the cat",' * 780_000 + b'"a"]}'),
+    "variants": ("/score", b'{"model":"tiny","texts":["a"],"variants":[' + b"1," * 90_000 + b"1]}"),
+    "no questions": ("/qa", b'{"model":"tiny","inputs":[' + b"{}," * 2_600_000 + b"{}]}"),
+    "fields": ("/qa", b"{" + b",".join(b'"%d":1' % i for i in range(700_000)) + b"}"),
+    "few fields": ("/qa", b"{" + b",".join(b'"%d":1' % i for i in range(6_000)) + b"}"),
+    "numbers": ("/models/tiny/run", b'{"inputs":{"x":[' + b"12," * 2_600_000 + b"1]}}"),
+    "inputs": ("/models/tiny/run", b'{"inputs":{"x":[' + b"[]," * 190_000 + b"[]]}}"),
+    "cut off": ("/score", ones(2 * MEGABYTE)[:-1000]),
+}
+
+
+@pytest.mark.parametrize("path_and_body", BODIES.values(), ids=BODIES.keys())
+def test_refusal_is_short_and_stops_nobody(
+    path_and_body: tuple[str, bytes], service: served
+) -> None:
+    path, body = path_and_body
+    before = peak_bytes(service.process.pid)
+    with watched(service.url) as seconds:
+        time.sleep(0.05)
+        answer = httpx.post(f"{service.url}{path}", content=body, headers=JSON, timeout=60)
+        time.sleep(0.05)
+    assert answer.status_code in (413, 422)
+    found = problem(answer, answer.status_code, answer.json()["type"])
+    assert len(answer.content) < 64_000
+    assert len(found["errors"]) <= 21  # type: ignore[arg-type]
+    assert max(seconds) < LIVE_SECONDS
+    assert peak_bytes(service.process.pid) - before < MEMORY_BYTES
+
+
+def peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+def test_first_issues_are_sent_and_the_rest_counted(service: served) -> None:
+    body = {"model": "tiny", "texts": [1] * 200}
+    found = problem(httpx.post(f"{service.url}/score", json=body), 422, "invalid-request")
+    errors = found["errors"]
+    assert isinstance(errors, list)
+    assert errors[0]["pointer"] == "/body/texts/0"
+    assert [each["detail"] for each in errors[20:]] == ["and 180 more"]
+    assert len(errors) == 21
+
+
+def test_long_names_are_cut_in_refusals(service: served) -> None:
+    name = "é" * 50_000  # twelve bytes a pair, written as ASCII
+    for path, body in (
+        ("/score", {"model": "tiny", "texts": ["a"], **{f"{name}{i}": 1 for i in range(2)}}),
+        ("/models/tiny/run", {"inputs": {}, "variants": [name]}),
+    ):
+        answer = httpx.post(f"{service.url}{path}", json=body)
+        problem(answer, 422, "invalid-request")
+        assert len(answer.content) < 64_000
+
+
+def slow_counts(text: str) -> ValueCounts:
+    """One sign after the other."""
+    commas = brackets = colons = 0
+    inside = escaped = False
+    for sign in text:
+        if escaped:
+            escaped = False
+        elif sign == "\\":
+            escaped = True
+        elif sign == '"':
+            inside = not inside
+        elif not inside:
+            commas += sign == ","
+            brackets += sign in "[{"
+            colons += sign == ":"
+    return ValueCounts(commas + brackets + 1, brackets, colons)
+
+
+VALUES = st.recursive(
+    st.none() | st.integers() | st.text('a",:[]{}\\é'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('a",:[\\'), inner),
+    max_leaves=30,
+)
+
+
+@given(VALUES, st.booleans())
+def test_values_are_counted_as_one_by_one(value: object, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    assert count_values(text.encode()) == slow_counts(text)
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_values_are_counted_across_chunks(shift: int) -> None:
+    """Quotes, and backslashes in odd and even numbers, on both sides of a border."""
+    head = '{"a":["' + "x" * (CHUNK_BYTES - 10 - shift)
+    for middle in ('\\\\\\\\\\"', '\\\\\\\\\\\\"', '"', '","', '\\\\","'):
+        text = head + middle + ',[:{"' + "y" * 20 + '"]}'
+        assert count_values(text.encode()) == slow_counts(text)
