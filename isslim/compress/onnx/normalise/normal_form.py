@@ -147,10 +147,10 @@ def _drop_zeros(parts: SplitModel) -> None:
             known = [shapes.get(name) for name in node.input]
             for zero, other in ((0, 1), (1, 0)):
                 # A zero of some shape may stretch the other operand; a single number cannot.
-                single = node.input[zero] in zeros and known[zero] == Layout(())
-                if single and node.op_type == "Add":
+                if node.input[zero] in zeros and known[zero] == Layout(()):
                     node.op_type = "Identity"
                     taken.replace(node.input, [node.input[other]])
+                    break
 
 
 _MOVES = (

@@ -1,4 +1,4 @@
-"""States that the caller carries: the same shapes on his side, and the same text read in pieces or at once."""
+"""States that the caller carries: the same shapes, and a text read in pieces or at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from onnx import ModelProto
 
+from isslim.compress.onnx.model.split_model import merge_constants, split_constants
 from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.carried_states import (
+    carried_states,
+    mark_states,
+    state_outputs,
+)
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from tests.compress.onnx.drawing import BATCH, Builder
 from tests.compress.onnx.proving import (
@@ -178,3 +184,62 @@ def test_an_initial_state_that_a_matrix_makes_loses_the_rows_of_removed_units() 
     network = assert_cut_equals_silenced(simplified(b.model()), b.feeds)
     small = cut(network, some(network, 0)).model()
     assert [2, 5] not in [list(tensor.dims) for tensor in small.graph.initializer]
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_marked_graphs_give_exactly_what_they_gave_and_markers_stand_behind_layers(
+    stacked: bool,
+) -> None:
+    model, feeds = streaming(stacked=stacked)
+    parts = split_constants(model)
+    markers = mark_states(parts)
+    made_by = {name: node for node in parts.structure.graph.node for name in node.output}
+    assert len(markers) == 4  # two states of two layers
+    for marker in markers:
+        assert made_by[marker].op_type == "Identity"
+        assert made_by[made_by[marker].input[0]].op_type == "LSTM"
+    before, after = run(model, feeds), run(merge_constants(parts), feeds)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
+
+
+def test_states_in_and_out_are_paired_where_one_begins_the_other() -> None:
+    parts = split_constants(streaming(stacked=False)[0])
+    outputs = {f"out_{layer}_{state}" for layer in (0, 1) for state in (0, 1)}
+    assert state_outputs(parts) == outputs
+    assert carried_states(parts) == {name: name.replace("out", "in") for name in outputs}
+    parts = split_constants(streaming(stacked=True)[0])
+    assert carried_states(parts) == {"out_0": "in_0", "out_1": "in_1"}
+
+
+@pytest.mark.parametrize("case", ["constant state", "steps", "half computed", "swapped", "read"])
+def test_what_only_looks_like_a_carried_state_is_told_from_one(case: str) -> None:
+    b = Builder()
+    x = b.floats("x", (3, BATCH, 2), ["T", "B", 2])
+    shape = (1, BATCH, 4)
+    given = [b.floats(f"in_{i}", shape, [1, "B", 4]) for i in range(2)]
+    if case == "constant state":
+        given[1] = b.constant(np.ones(shape), np.float32)
+    if case == "half computed":
+        given[1] = b.node("Tanh", [given[1]])
+    if case == "swapped":
+        given.reverse()
+    outputs = b.recurrent("LSTM", x, 2, 4, initial=given, outputs=["steps", "h", "c"])
+    both = b.node("Concat", outputs[1:], axis=0)
+    b.output(outputs[0] if case == "steps" else both, "y", [2, "B", 4])
+    b.output(b.node("Relu", [both]) if case == "read" else outputs[1], "z", ["N", "B", 4])
+    parts = split_constants(b.model())
+    states, pairs = state_outputs(parts), carried_states(parts)
+    first = given[0]
+    expected = {
+        "constant state": ({"z"}, {"z": first}),
+        "steps": ({"z"}, {"z": first}),
+        "half computed": ({"z"}, {"z": first}),
+        "swapped": ({"y", "z"}, {"z": "in_1"}),  # a stack of two begins with no single input
+        "read": ({"y"}, {}),
+    }[case]
+    assert (states, pairs) == expected
+    mark_states(parts)
+    before, after = run(b.model(), b.feeds), run(merge_constants(parts), b.feeds)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)

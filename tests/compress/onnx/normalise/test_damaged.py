@@ -1,4 +1,4 @@
-"""Graphs with something wrong in them: refused in words, or understood; and where they still run, cut rightly."""
+"""Damaged graphs: refused in words, or understood; and where they still run, cut rightly."""
 
 from __future__ import annotations
 

@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from isslim.compress.onnx.model.split_model import split_constants
+from isslim.compress.onnx.model.split_model import merge_constants, split_constants
 from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.folding import fold, fold_known
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 from tests.compress.onnx.proving import assert_cut_equals_silenced, run
 
 
 def computed_weights(opset: int) -> tuple[Builder, ModelProto]:
-    """W, R and B of an LSTM computed from torch's order of the gates, as torch's dynamo exporter does."""
+    """W, R and B of an LSTM computed from torch's order of the gates, as torch's exporter does."""
     b = Builder(opset)
     units, width = 4, 3
     arranged = []
@@ -129,3 +130,77 @@ def test_a_layer_that_leaves_its_number_of_units_to_its_matrix_is_understood() -
     assert GraphNetwork.from_model(simplified(model)).declaration().axes == {
         "units:gru_0.forward": 4
     }
+
+
+def folded(b: Builder) -> list[str]:
+    """The operators that are left after folding, which changes nothing of what the graph gives."""
+    parts = split_constants(b.model())
+    fold(parts)
+    expected, found = run(b.model(), b.feeds), run(merge_constants(parts), b.feeds)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, atol=1e-6)
+    return [node.op_type for node in parts.structure.graph.node]
+
+
+@pytest.mark.parametrize(
+    ("operator", "shapes", "attributes"),
+    [
+        ("Add", [(2, 3), (3,)], {}),
+        ("Div", [(2, 3), (2, 1)], {}),
+        ("Gemm", [(3, 2), (4, 3), (4,)], {"transA": 1, "transB": 1, "alpha": 0.5}),
+        ("Softmax", [(2, 3)], {"axis": 0}),
+        ("Transpose", [(2, 3, 4)], {"perm": [2, 0, 1]}),
+        ("LpNormalization", [(3, 4)], {"axis": 0, "p": 2}),
+        ("ReduceL2", [(3, 4)], {"axes": [1], "keepdims": 1}),
+        ("Conv", [(1, 2, 5), (3, 2, 2)], {"pads": [1, 0]}),
+        ("Gelu", [(2, 3)], {"approximate": "tanh"}),
+    ],
+)
+def test_an_operator_on_constants_is_computed_as_the_runtime_would(
+    operator: str, shapes: list[tuple[int, ...]], attributes: dict[str, object]
+) -> None:
+    b = Builder(20 if operator == "Gelu" else 17)
+    made = b.node(operator, [b.weights(*shape) for shape in shapes], **attributes)
+    b.output(b.node("Mul", [b.floats("x", (1,), [1]), made]), "y")
+    assert folded(b) == ["Mul", "Identity"]
+
+
+@pytest.mark.parametrize("operator", ["RandomNormalLike", "Dropout", "Multinomial", "Bernoulli"])
+def test_chance_is_not_frozen_into_a_constant(operator: str) -> None:
+    b = Builder()
+    b.node(operator, [b.weights(2, 3)], ["drawn"])
+    parts = split_constants(b.model())
+    fold_known(parts)
+    assert [node.op_type for node in parts.structure.graph.node] == [operator]
+
+
+def test_a_sequence_and_what_cannot_be_computed_stay() -> None:
+    b = Builder()
+    b.node("SequenceConstruct", [b.weights(2), b.weights(2)], ["several"])
+    b.node("Reshape", [b.weights(4), b.constant([3])], ["wrong"])
+    b.node("Unknown", [b.weights(4)], ["strange"])
+    parts = split_constants(b.model())
+    fold_known(parts)
+    operators = [node.op_type for node in parts.structure.graph.node]
+    assert operators == ["SequenceConstruct", "Reshape", "Unknown"]
+
+
+def test_equal_constants_become_one_only_where_one_was_computed() -> None:
+    b = Builder()
+    value = b.rng.normal(0, 1, (3, 4)).astype(np.float32)
+    kept, twin, turned = (b.constant(each, np.float32) for each in (value, value, value.T))
+    zeros = b.constant(np.zeros((4, 3)), np.float32)
+    computed = b.node("Transpose", [turned], perm=[1, 0])
+    empty = b.node("Transpose", [zeros], perm=[1, 0])
+    total = b.floats("x", (3, 4), [3, 4])
+    for each in (kept, twin, computed, empty):
+        total = b.node("Add", [total, each])
+    b.output(total, "y")
+    parts = split_constants(b.model())
+    fold(parts)
+    read = [node.input[1] for node in parts.structure.graph.node if node.op_type == "Add"]
+    # Two equal ones of the file stay two; zeros are equal to others by chance.
+    assert read == [kept, twin, kept, empty]
+    assert computed not in parts.constants
+    found = run(merge_constants(parts), b.feeds)["y"]
+    np.testing.assert_array_equal(found, run(b.model(), b.feeds)["y"])

@@ -1,4 +1,4 @@
-"""Graphs of another precision are computed in float32, between inputs and outputs of the types that they had."""
+"""Graphs of another precision are computed in float32, between ports of the types they had."""
 
 from __future__ import annotations
 
@@ -151,3 +151,59 @@ def test_outputs_without_a_shape_get_the_one_that_is_inferred() -> None:
     simple = simplified(model)
     assert [dim.dim_value for dim in simple.graph.output[0].type.tensor_type.shape.dim][2] == 2
     assert_cut_equals_silenced(simple, feeds)
+
+
+def test_types_inside_of_branches_and_of_sequences_become_float32_too() -> None:
+    b = Builder()
+    x = b.input("x", np.ones((2, 3), np.float16), [2, 3])
+    b.input("x.float32", np.ones(1, np.float32), [1])  # a name that is taken
+    half = numpy_helper.from_array(np.array(0.5, np.float16), "half")
+    sequence = helper.make_tensor_sequence_value_info("several", TensorProto.FLOAT16, None)
+    given = helper.make_tensor_value_info("given", TensorProto.FLOAT16, None)
+    branch = helper.make_graph(
+        [
+            helper.make_node("Mul", [x, "half"], ["part"]),
+            helper.make_node("SequenceConstruct", ["part", x], ["several"]),
+            helper.make_node("ConcatFromSequence", ["several"], ["given"], axis=0),
+        ],
+        "branch", [], [given], [half], value_info=[sequence],
+    )  # fmt: skip
+    flag = b.input("flag", np.array(True), [])
+    b.node("If", [flag], ["y"], then_branch=branch, else_branch=branch)
+    b.outputs.append(helper.make_tensor_value_info("y", TensorProto.FLOAT16, [4, 3]))
+    model = b.model()
+    to_float32(model, other_precisions(model))
+    assert not other_precisions(model).keys() - {TensorProto.FLOAT16}  # at the ports only
+    names = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    assert {"x", "x.float32_", "y", "y.float32"} <= names
+    found = run(model, b.feeds)["y"]
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, np.repeat([0.5, 1], 2)[:, None] * np.ones((4, 3)))
+
+
+def test_numbers_whose_bits_are_looked_at_are_refused() -> None:
+    model, _ = tagger()
+    half = narrowed(model)
+    half.graph.node.append(helper.make_node("BitCast", ["x"], ["bits"], to=TensorProto.INT16))
+    with pytest.raises(GraphNotUnderstood, match="looks at the bits of numbers"):
+        to_float32(half, other_precisions(half))
+
+
+def test_an_output_whose_rounded_numbers_are_read_inside_stays_rounded() -> None:
+    model, feeds = tagger()
+    half = narrowed(model)
+    half.graph.node.append(helper.make_node("Neg", ["y"], ["z"]))
+    half.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT16, None))
+    to_float32(half, other_precisions(half))
+    wide = with_wide_outputs(half)
+    types = {port.name: port.type.tensor_type.elem_type for port in wide.graph.output}
+    assert types == {"y": TensorProto.FLOAT, "z": TensorProto.FLOAT}
+    rounded = helper.make_node("Cast", ["y.float32"], ["again"], to=TensorProto.FLOAT16)
+    half.graph.node.append(rounded)
+    half.graph.output.append(helper.make_tensor_value_info("again", TensorProto.FLOAT16, None))
+    half.graph.node.append(helper.make_node("Identity", ["again"], ["unseen"]))
+    types = {
+        port.name: port.type.tensor_type.elem_type for port in with_wide_outputs(half).graph.output
+    }
+    assert types["again"] == TensorProto.FLOAT16
+    assert run(wide, {"x": feeds["x"].astype(np.float16)})["y"].dtype == np.float32

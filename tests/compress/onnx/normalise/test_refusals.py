@@ -11,6 +11,11 @@ from onnx import ModelProto, TensorProto, helper
 
 from isslim.compress.errors import GraphNotUnderstood, UnreadableUpload
 from isslim.compress.onnx.normalise.onnx_reader import read_graph, simplified
+from isslim.compress.onnx.normalise.refusals import (
+    OPSETS,
+    refuse_unreadable,
+    refuse_without_layers,
+)
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 
 
@@ -102,7 +107,9 @@ def test_a_recurrence_written_as_a_scan_is_refused_as_that() -> None:
             helper.make_node("Tanh", ["s"], ["after"]),
             helper.make_node("Identity", ["after"], ["shown"]),
         ],
-        "body", [port("h", [2, 3]), port("step", [2, 3])], [port("after", [2, 3]), port("shown", [2, 3])],
+        "body",
+        [port("h", [2, 3]), port("step", [2, 3])],
+        [port("after", [2, 3]), port("shown", [2, 3])],
     )  # fmt: skip
     b = Builder()
     b.constants["matrix"] = np.zeros((3, 3), np.float32)
@@ -112,7 +119,7 @@ def test_a_recurrence_written_as_a_scan_is_refused_as_that() -> None:
     b.output("all", "y", [5, 2, 3])
     with pytest.raises(
         GraphNotUnderstood,
-        match=r"the Scan '.*' holds a recurrent cell that was written out step by step.*reset_after=True",
+        match=r"the Scan '.*' holds a recurrent cell that was written out step.*reset_after=True",
     ):
         simplified(b.model())
 
@@ -175,3 +182,43 @@ def test_sparse_constants_are_refused() -> None:
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [3]))
     with pytest.raises(GraphNotUnderstood, match="sparse constants"):
         simplified(model)
+
+
+def test_everything_that_is_in_the_way_is_named_at_once() -> None:
+    model = lstm()
+    model.graph.node[0].op_type, model.graph.node[0].domain = "QLinearLSTM", "com.microsoft"
+    model.graph.node.append(helper.make_node("B", ["x"], ["b"], domain="my.domain"))
+    model.graph.node.append(helper.make_node("A", ["x"], ["a"], domain="my.domain"))
+    model.opset_import[0].version = OPSETS[1] + 1
+    with pytest.raises(GraphNotUnderstood) as refused:
+        refuse_unreadable(model)
+    quantized, custom, opset = refused.value.issues
+    assert "is a QLinearLSTM" in quantized
+    assert custom == "operators of custom domains: my.domain.A, my.domain.B"
+    assert opset.startswith(f"opset {OPSETS[1] + 1}: versions")
+
+
+@pytest.mark.parametrize("version", OPSETS)
+def test_the_oldest_and_the_newest_version_are_read(version: int) -> None:
+    model = lstm()
+    model.opset_import[0].version = version
+    refuse_unreadable(model)
+
+
+def test_weights_that_lead_back_to_themselves_are_no_quantized_ones() -> None:
+    model = lstm()
+    layer = next(node for node in model.graph.node if node.op_type == "LSTM")
+    model.graph.node.append(helper.make_node("Identity", ["one"], ["other"]))
+    model.graph.node.append(helper.make_node("Identity", ["other"], ["one"]))
+    layer.input[1] = "one"
+    refuse_without_layers(model)
+
+
+def test_two_products_with_one_matrix_are_no_recurrence() -> None:
+    b = Builder()
+    value, matrix = b.floats("x", (2, 3), ["B", 3]), b.weights(3, 3)
+    for _ in range(2):
+        value = b.node("Relu", [b.node("MatMul", [value, matrix])])
+    b.output(value, "y", ["B", 3])
+    with pytest.raises(GraphNotUnderstood, match="so there are no units to remove"):
+        refuse_without_layers(b.model())
