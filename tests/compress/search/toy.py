@@ -1,0 +1,242 @@
+"""A kind of model that is nothing but two matrices, so that searches take milliseconds.
+
+`y = W_out tanh(W_in x) + b`, with H prunable units between. How good a network is follows from how
+many units it has and from what stands in for the others, by a rule that the test gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isslim.compress.contract import EightBit, ModelTask, Origin, Quality
+from isslim.compress.export.quantize import Form
+from isslim.compress.progress import ProgressCallback
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import (
+    Array,
+    Arrays,
+    InputMatrix,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
+from isslim.compress.pruning.moments import ActivationStatistics, Moments
+from isslim.compress.pruning.ranking import Pruned, RemovalPlan, rank_components
+from isslim.compress.pruning.repair import Correction
+from isslim.runtime.graphs.shapes import Shape
+from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord
+from isslim.types.recipe import Recipe
+
+INPUTS, OUTPUTS, UNITS = 5, 10, 20
+A_UNIT = INPUTS + OUTPUTS
+"""Weights of one unit."""
+MIN_KEPT = 4
+"""Of the order of removal: 16 of 20 units may go."""
+
+
+@dataclass(frozen=True)
+class Toy:
+    """The network."""
+
+    given: Mapping[str, Array]
+    architecture: Literal["lstm"] = "lstm"
+
+    def arrays(self) -> dict[str, Array]:
+        return {name: array.copy() for name, array in self.given.items()}
+
+    def declaration(self) -> NetworkAxes:
+        units, out = (Segment("units", len(self.given["in"])),), (Segment(None, OUTPUTS),)
+        return NetworkAxes(
+            {"units": len(self.given["in"])},
+            {"in": (units, (Segment(None, INPUTS),)), "out": (out, units), "bias": (out,)},
+            (PreActivation("out", (InputMatrix("out", ("units",)),), "bias"),),
+            {},
+        )
+
+    def rebuilt(self, arrays: Arrays) -> Toy:
+        return Toy(dict(arrays))
+
+    @property
+    def units(self) -> int:
+        return len(self.given["in"])
+
+
+def drawn(units: int = UNITS, seed: int = 0) -> Toy:
+    """A random one."""
+    generator = np.random.default_rng(seed)
+    shapes = {"in": (units, INPUTS), "out": (OUTPUTS, units), "bias": (OUTPUTS,)}
+    return Toy(
+        {name: generator.normal(size=each).astype(np.float32) for name, each in shapes.items()}
+    )
+
+
+def hidden(network: Toy, rows: int = 400, seed: int = 1) -> NDArray[np.float32]:
+    """Its units over random inputs (N, H)."""
+    inputs = np.random.default_rng(seed).normal(0.3, 1.0, (rows, INPUTS)).astype(np.float32)
+    return np.tanh(inputs @ network.given["in"].T)
+
+
+def observed(network: Toy) -> ActivationStatistics:
+    rows = hidden(network)
+    return ActivationStatistics({"out": Moments.of(rows)}, len(rows))
+
+
+Rule = Callable[[int, Correction], float]
+"""From the units that are left and what stands in for the others to the loss."""
+
+
+ORIGIN = Origin("a toy", "calibration data", "held-out data")
+
+
+@dataclass
+class ToyTask(ModelTask[Toy]):
+    """The kind. What it was asked for is kept: judged networks, verified cuts, timed files."""
+
+    original: Toy  # type: ignore[misc]
+    recipe: Recipe  # type: ignore[misc]
+    rule: Rule
+    width: float = 0.0
+    count: int = 5000
+    sure: float = 0.9
+    by_calibration: Callable[[Toy], float] | None = None
+    costly: bool = False
+    origin: Origin = ORIGIN  # type: ignore[misc]
+    task = "language-model"
+    metric = "perplexity"  # type: ignore[misc]
+    usual_shapes = (Shape(30, 1),)  # type: ignore[misc]
+    judged: list[tuple[int, Correction]] = field(default_factory=list)
+    verified: list[tuple[Toy, Pruned]] = field(default_factory=list)
+    exported: list[tuple[int, str]] = field(default_factory=list)
+    tuned: list[Path] = field(default_factory=list)
+    priced: list[Path] = field(default_factory=list)
+
+    def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
+        progress(1.0, "observed")
+        return observed(self.original)
+
+    def stands_in(self, network: Toy) -> Correction:
+        """Read from the arrays: columns that were changed, a bias alone, or neither."""
+        columns = {tuple(each) for each in self.original.given["out"].T}
+        if not all(tuple(each) in columns for each in network.given["out"].T):
+            return "inputs"
+        same = np.array_equal(network.given["bias"], self.original.given["bias"])
+        return "nothing" if same and network.units < self.original.units else "means"
+
+    def evaluate(self, network: Toy) -> Quality:
+        correction: Correction = "inputs"
+        if network.units < self.original.units:
+            correction = self.stands_in(network)
+        self.judged.append((network.units, correction))
+        loss = self.rule(network.units, correction)
+        estimate = Estimate(
+            low=loss - self.width,
+            high=loss + self.width,
+            count=self.count,
+            unit="tokens",
+            method="block bootstrap",
+        )
+        return Quality(100 * (1 + loss), loss, estimate)
+
+    def calibration_loss(self, network: Toy) -> float | None:
+        return None if self.by_calibration is None else self.by_calibration(network)
+
+    def verify_removal(self, before: Toy, pruned: Pruned) -> CheckRecord:
+        self.verified.append((before, pruned))
+        return CheckRecord(name="cut", detail=f"{len(self.verified)}", error=0.0, tolerance=1e-4)
+
+    def export(self, network: Toy, path: Path) -> None:
+        self.exported.append((network.units, path.name))
+        path.write_text(str(network.units))
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        assert (shape, pairs) == (Shape(30, 1), 9)
+        units = {name: int(path.read_text()) for name, path in paths.items()}
+        return {
+            name: LatencyRecord(
+                steps=30,
+                batch=1,
+                threads=1,
+                median_ms=1.0,
+                p90_ms=1.0,
+                speedup=units["original"] / each,
+                speedup_low=self.sure * units["original"] / each,
+                speedup_high=2 * units["original"] / each,
+            )
+            for name, each in units.items()
+        }
+
+    def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
+        self.priced.append(work)
+        progress(0.5, "timing")
+        return lambda declaration: 1.0 + declaration.axes["units"]
+
+    def finetune(self, network: Toy, folder: Path, progress: ProgressCallback) -> tuple[Toy, str]:
+        self.tuned.append(folder)
+        progress(1.0, "tuned")
+        return Toy({**network.given, "bias": network.given["bias"] + 1}), f"tuned {network.units}"
+
+    def verify_export(self, path: Path, network: Toy, name: str) -> CheckRecord:
+        raise NotImplementedError
+
+    def quantize(self, network: Toy, source: Path, target: Path, form: Form) -> EightBit:
+        raise NotImplementedError
+
+    def glance(self, path: Path) -> float | None:
+        raise NotImplementedError
+
+    def measure(self, path: Path) -> dict[str, float]:
+        raise NotImplementedError
+
+    def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
+        raise NotImplementedError
+
+    def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
+        raise NotImplementedError
+
+    def save_companions(self, folder: Path) -> None:
+        raise NotImplementedError
+
+
+def plan_of(network: Toy) -> RemovalPlan:
+    return rank_components(
+        network.arrays(), network.declaration(), observed(network), prunable=["units"]
+    )
+
+
+def by_units(slope: float, floor: float = 0.0, **weaker: float) -> Rule:
+    """So much loss for each unit that is gone; other corrections lose so much more (or less)."""
+
+    def rule(units: int, correction: Correction) -> float:
+        return floor + slope * (UNITS - units) + weaker.get(correction, 0.0)
+
+    return rule
+
+
+def parameters(units: int) -> int:
+    """Of a toy with so many units."""
+    return A_UNIT * units + OUTPUTS
+
+
+@dataclass
+class Stages:
+    """A report that is kept."""
+
+    entered: list[tuple[str, str]] = field(default_factory=list)
+    told: list[tuple[float, str]] = field(default_factory=list)
+
+    def enter(self, name: str, message: str) -> None:
+        self.entered.append((name, message))
+
+    def progress(self, done: float, message: str) -> None:
+        self.told.append((done, message))
+
+
+assert axes.parameters(drawn().declaration()) == parameters(UNITS)
