@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isslim.compress.contract import EightBit, ModelTask, Origin, Quality
+from isslim.compress.errors import TrainingDiverged
 from isslim.compress.export.quantize import Form
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
@@ -29,8 +30,9 @@ from isslim.compress.pruning.axes import (
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
 from isslim.compress.pruning.ranking import Pruned, RemovalPlan, rank_components
 from isslim.compress.pruning.repair import Correction
+from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.runtime.graphs.shapes import Shape
-from isslim.types.manifest import CheckRecord, Estimate, LatencyRecord, PartRecord
+from isslim.types.manifest import CheckRecord, EpochPoint, Estimate, LatencyRecord, PartRecord
 from isslim.types.recipe import Recipe
 
 INPUTS, OUTPUTS, UNITS = 5, 10, 20
@@ -105,6 +107,7 @@ class ToyTask(ModelTask[Toy]):
     count: int = 5000
     sure: float = 0.9
     by_calibration: Callable[[Toy], float] | None = None
+    bonus: Callable[[Toy], float] = lambda network: 0.0
     costly: bool = False
     origin: Origin = ORIGIN  # type: ignore[misc]
     task = "language-model"
@@ -133,7 +136,7 @@ class ToyTask(ModelTask[Toy]):
         if network.units < self.original.units:
             correction = self.stands_in(network)
         self.judged.append((network.units, correction))
-        loss = self.rule(network.units, correction)
+        loss = self.rule(network.units, correction) - self.bonus(network)
         estimate = Estimate(
             low=loss - self.width,
             high=loss + self.width,
@@ -203,6 +206,70 @@ class ToyTask(ModelTask[Toy]):
 
     def save_companions(self, folder: Path) -> None:
         raise NotImplementedError
+
+
+MARK = 100.0
+"""Added to a bias by a training, so that a rule can tell who was trained."""
+
+
+def epoch(round_: int, network: Toy, value: float) -> EpochPoint:
+    """The record of one epoch."""
+    return EpochPoint(
+        round=round_,
+        seconds=1.0,
+        steps=1,
+        units={"units": network.units},
+        training_value=value,
+        held_out_value=value,
+    )
+
+
+def trained(network: Toy, times: float = 1) -> Toy:
+    """The network with its mark."""
+    return Toy({**network.given, "bias": network.given["bias"] + np.float32(MARK * times)})
+
+
+@dataclass
+class ToyTrainer(Trainer[Toy]):
+    """Marks what it trains. A learner takes the first units away, as many as it is asked for."""
+
+    diverges: Callable[[int], bool] = lambda round_: False
+    slack = 0.1  # type: ignore[misc]
+    distilled: list[tuple[int, float, int, str]] = field(default_factory=list)
+    learnt: list[tuple[int, float, float, int, str]] = field(default_factory=list)
+
+    @property
+    def data_description(self) -> str:
+        return "a toy text"
+
+    def fresh(self) -> Toy:
+        return drawn(seed=9)
+
+    def collect_activations(self, network: Toy) -> ActivationStatistics:
+        return observed(network)
+
+    def distil(
+        self, network: Toy, epochs: float, round_: int, checkpoint: Path, progress: ProgressCallback
+    ) -> TrainingResult[Toy]:
+        self.distilled.append((network.units, epochs, round_, checkpoint.name))
+        progress(0.5, "distilling")
+        if self.diverges(round_):
+            raise TrainingDiverged("too fast", best=None)
+        return TrainingResult(trained(network), [epoch(round_ + 1, network, 1.0)])
+
+    def learn(
+        self,
+        network: Toy,
+        share: float,
+        epochs: float,
+        round_: int,
+        checkpoint: Path,
+        progress: ProgressCallback,
+    ) -> TrainingResult[Toy]:
+        self.learnt.append((network.units, share, epochs, round_, checkpoint.name))
+        left = np.arange(round(share * network.units), network.units)
+        small, _ = axes.select_components(network.arrays(), network.declaration(), {"units": left})
+        return TrainingResult(Toy(small), [epoch(round_ + 1, network, 2.0)], {"units": left})
 
 
 def plan_of(network: Toy) -> RemovalPlan:
