@@ -1,4 +1,4 @@
-"""The card's section of samples: what was asked, the place in the context, and the variants' answers."""
+"""The card's section of samples: questions, where the answers stand, and what variants answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def samples_section(report: Report) -> list[str]:
     original, other = ([each.answers[side] for each in report.samples] for side in (0, -1))
     same = sum(one.text == two.text for one, two in zip(original, other, strict=True))
     description = (
-        f"{len(report.samples)} of the held-out questions, spread over all of them; behind each answer its probability. "
+        f"{len(report.samples)} of the held-out questions, spread over all of them; behind each "
+        "answer its probability. "
         f"`{original[0].variant}` and `{other[0].variant}` give the same answer to {same} of them."
     )
     if any(each.golden_span for each in report.samples):
@@ -38,7 +39,7 @@ def samples_section(report: Report) -> list[str]:
 def excerpt(
     context: str, spans: Sequence[tuple[int, int]], bold: tuple[int, int] | None = None
 ) -> str:
-    """The parts of a context in which spans begin and end, as Markdown; what is left out between them is an ellipsis.
+    """The parts of a context in which spans begin and end, as Markdown, with ellipses between them.
 
     Args:
         context: any text.

@@ -1,7 +1,8 @@
 """A typed client of the service.
 
 with Client("http://localhost:8000") as client:
-    job = client.compress(Path("model.pt"), vocabulary=Path("words.txt"), recipe=Recipe(name="mine"))
+    recipe = Recipe(name="mine")
+    job = client.compress(Path("model.pt"), vocabulary=Path("words.txt"), recipe=recipe)
     job = client.wait(job.id)
     print(client.score(job.model_id, ["some text"]))
     print(client.answer("reader", "Who sat?", "The cat sat on the mat."))
@@ -55,7 +56,9 @@ class Client(Transport):
     def inspect(
         self, model: Path, *, recipe: Recipe | None = None, **companions: Unpack[Companions]
     ) -> Inspection:
-        """Uploads a model and says what is understood of it; nothing is compressed. A refusal is an answer too.
+        """Uploads a model and returns what is understood of it; nothing is compressed.
+
+        A refusal is an answer too: `understood` is false.
 
         Args:
             model: the model's file.
@@ -115,7 +118,12 @@ class Client(Transport):
         return Job.model_validate(self._ask("DELETE", f"/jobs/{part(job_id)}"))
 
     def wait(self, job_id: str, on_change: Callable[[Job], None] | None = None) -> Job:
-        """Waits until a job has ended, telling of its changes."""
+        """Waits until a job has ended.
+
+        Args:
+            job_id: which job.
+            on_change: called with the job each time it was looked at.
+        """
         while True:
             job = self.job(job_id)
             if on_change is not None:
@@ -150,14 +158,29 @@ class Client(Transport):
         per_token: bool = False,
         device: str = "cpu",
     ) -> Json:
-        """Scores texts with one or several variants."""
+        """Scores texts with one or several variants.
+
+        Args:
+            model: id or name.
+            texts: at least one.
+            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            per_token: whether every token's log-probability is returned.
+            device: where to run, `cpu` or `cuda`.
+
+        Raises:
+            ProblemError: when the service refuses a text, or the model is no language model.
+        """
         body = {
-            "model": model, "texts": texts, "variants": variants or [], "per_token": per_token, "device": device,
-        }  # fmt: skip
+            "model": model,
+            "texts": texts,
+            "variants": variants or [],
+            "per_token": per_token,
+            "device": device,
+        }
         found: Json = self._ask("POST", "/score", json=body)
         return found
 
-    def answer(
+    def answer(  # noqa: PLR0913 - the fields of the request, by name
         self,
         model: str,
         question: str,
@@ -168,7 +191,17 @@ class Client(Transport):
         max_answer_tokens: int | None = None,
         device: str = "cpu",
     ) -> Json:
-        """Answers a question to a context with one or several variants; see `answer_all`."""
+        """Answers a question to a context with one or several variants; see `answer_all`.
+
+        Args:
+            model: id or name.
+            question: to answer.
+            context: in which the answer stands.
+            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            top_k: how many answers.
+            max_answer_tokens: of one answer; None: the service's own limit.
+            device: where to run, `cpu` or `cuda`.
+        """
         pair = {"question": question, "context": context}
         return self.answer_all(
             model, [pair], variants, top_k=top_k, max_answer_tokens=max_answer_tokens, device=device
@@ -202,8 +235,12 @@ class Client(Transport):
             ProblemError: when the service refuses a text, or the model answers no questions.
         """
         body: Json = {
-            "model": model, "inputs": inputs, "variants": variants or [], "top_k": top_k, "device": device,
-        }  # fmt: skip
+            "model": model,
+            "inputs": inputs,
+            "variants": variants or [],
+            "top_k": top_k,
+            "device": device,
+        }
         if max_answer_tokens is not None:
             body["max_answer_tokens"] = max_answer_tokens
         found: Json = self._ask("POST", "/qa", json=body)

@@ -1,4 +1,6 @@
-"""Finds the data file of an ONNX graph that was saved as two, such as `m.onnx` and `m.onnx.data`, without `onnx`.
+"""Finds the data file of an ONNX graph that was saved as two, such as `m.onnx` and `m.onnx.data`.
+
+The client has no `onnx`.
 
 Each tensor that lies in another file says so in an entry of two strings, `location` and the file's
 name; in protobuf's encoding that is one run of bytes, which can be looked for.

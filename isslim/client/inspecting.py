@@ -26,7 +26,8 @@ console = show.terminal()
 CheckPerplexity = Annotated[
     float | None,
     typer.Option(
-        help="of a language model: the perplexity that you measured; it is refused where it has another"
+        help="of a language model: the perplexity that you measured; it is refused where it has "
+        "another"
     ),
 ]
 MAX_LAYERS = 40
@@ -99,7 +100,12 @@ def shown(found: Inspection, name: str) -> RenderableType:
 
 
 def print_inspection(found: Inspection, console: Console) -> None:
-    """Says what a job has understood, in front of its progress; a refusal is told where the job ends."""
+    """Prints what a job has understood, in front of its progress; a refusal ends the job below.
+
+    Args:
+        found: the inspection.
+        console: to print on.
+    """
     console.print(shown(found.model_copy(update={"problem": None}), "the upload"))
 
 
@@ -124,7 +130,8 @@ def _rows(found: Inspection) -> Iterator[tuple[str, list[str]]]:
     yield (
         "texts",
         [
-            f"{each.field.replace('_', '-')}: {each.tokens:,} tokens, {each.unknown:,} of them unknown ({each.unknown_share:.2%})"
+            f"{each.field.replace('_', '-')}: {each.tokens:,} tokens, {each.unknown:,} of them "
+            f"unknown ({each.unknown_share:.2%})"
             for each in found.texts
         ],
     )
@@ -157,7 +164,8 @@ def _vocabulary(found: Inspection) -> list[str]:
     ]
     if trip is not None:
         lines.append(
-            f"{trip.checked - trip.failed:,} of {trip.checked:,} tokens, given as text, are read as themselves"
+            f"{trip.checked - trip.failed:,} of {trip.checked:,} tokens, given as text, are read "
+            "as themselves"
         )
         lines += [f"not so: {', '.join(trip.examples)}"] if trip.examples else []
     return lines

@@ -72,7 +72,12 @@ def follow(
 
 
 def outcome(job: Job, console: Console) -> None:
-    """Says how a job ended."""
+    """Prints how a job ended.
+
+    Args:
+        job: that ended.
+        console: to print on.
+    """
     if job.state is JobState.SUCCEEDED:
         console.print(f"[green]done:[/] model [bold]{job.name}[/] ({job.model_id})")
         console.print(job.message, highlight=False, markup=False)
@@ -194,7 +199,12 @@ def _quality(cells: VariantCells) -> str:
 
 
 def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
-    """Texts by variants."""
+    """Texts by variants.
+
+    Args:
+        answer: of `POST /score`.
+        texts: that were sent.
+    """
     table = Table(title=f"{answer['model']} on {answer['device']}")
     table.add_column("text")
     for variant in answer["variants"]:
@@ -213,7 +223,12 @@ def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
 
 
 def answer_table(answer: dict[str, Any], question: str) -> Table:
-    """Answers to one question by variants; the best of each in the first line."""
+    """Answers to one question by variants; the best of each in the first line.
+
+    Args:
+        answer: of `POST /qa`.
+        question: that was sent.
+    """
     table = Table(title=f"{escape(question[:100])}\n{answer['model']} on {answer['device']}")
     table.add_column("")
     for variant in answer["variants"]:
@@ -230,7 +245,12 @@ def answer_table(answer: dict[str, Any], question: str) -> Table:
 
 
 def runs_table(model: str, runs: dict[str, GraphRun]) -> Table:
-    """Outputs of one run by variants: shape and range, and what changed against the first."""
+    """Outputs of one run by variants: shape and range, and what changed against the first.
+
+    Args:
+        model: id or name.
+        runs: by variant.
+    """
     table = Table(title=f"{escape(model)}: one run")
     table.add_column("output")
     for variant in runs:
@@ -268,4 +288,5 @@ def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
 
 def _span(span: dict[str, Any]) -> str:
     text = span["answer"].replace("\n", " ")
-    return f"{escape(text[:80])}\n[dim]{span['score']:.3f}, characters {span['start']} to {span['end']}[/]"
+    place = f"characters {span['start']} to {span['end']}"
+    return f"{escape(text[:80])}\n[dim]{span['score']:.3f}, {place}[/]"

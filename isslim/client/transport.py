@@ -100,7 +100,7 @@ class Transport:
 
 
 def part(name: str) -> str:
-    """A name as one part of a path: a `?` or `#` in it would else cut it short, and mean another model.
+    """A name as one part of a path, escaped: a `?` or `#` in it would else cut the path short.
 
     Raises:
         ProblemError: when it holds a slash, as no name does; a service may take it for two parts

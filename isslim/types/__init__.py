@@ -1,1 +1,4 @@
-"""Values that files, queue and HTTP share: recipes, manifests, reports, jobs. Pydantic and NumPy only."""
+"""Values that files, queue and HTTP share: recipes, manifests, reports, jobs.
+
+Pydantic and NumPy only.
+"""

@@ -1,4 +1,4 @@
-"""Named arrays as the content of an npz file: whatever their names are, without pickles, and into bounded memory."""
+"""Named arrays as the content of an npz file: of any names, without pickles, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BYTES = 4 << 30
-"""Bytes that all arrays of a file may take in memory, where nothing else is said."""
+"""Bytes that all arrays of a file may take in memory by default."""
 
 
 class BadArrays(ValueError):
@@ -20,7 +20,7 @@ class BadArrays(ValueError):
 
 
 def dump_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """An npz file's content. `numpy.savez` takes no array that is called as one of its own parameters is.
+    """An npz file's content; `numpy.savez` refuses arrays with the names of its own parameters.
 
     Args:
         arrays: by name; texts may come as objects, which are written as numpy's own texts: they
@@ -41,7 +41,7 @@ def dump_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def read_npz(content: bytes, largest: int = MAX_BYTES) -> dict[str, NDArray[Any]]:
-    """Every array of an npz that a stranger sent.
+    """Every array of an npz that a sender chose.
 
     Args:
         content: of the file.

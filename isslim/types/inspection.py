@@ -1,4 +1,4 @@
-"""What was understood of an upload: the answer of `POST /inspect`, and the first thing that every job says.
+"""What was understood of an upload: the answer of `POST /inspect`, and the first news of a job.
 
 An upload that is refused is an answer too: `understood` is false, `problem` is the one that a job
 would end with, and the other fields hold what was understood before it.
@@ -17,7 +17,7 @@ from isslim.types.recipe import StrictModel
 
 
 class LayerRecord(StrictModel):
-    """One group of components that a compression may remove some of: the units of a layer, or an embedding's width."""
+    """Components of which some may be removed: the units of a layer, or an embedding's width."""
 
     name: str = Field(description="as the manifest's axes call it", examples=["units:lstm0"])
     size: int = Field(description="components in it", examples=[256])
@@ -48,7 +48,7 @@ class TextRecord(StrictModel):
 
 
 class CheckResult(StrictModel):
-    """One check of the sender's own that the model passed: what was compared, and what came of it."""
+    """One check of the sender's own that the model passed: what was compared and found."""
 
     name: str = Field(description="what was compared", examples=["perplexity of `held_out`"])
     expected: str = Field(description="as it was sent", examples=["83.80"])

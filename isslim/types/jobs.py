@@ -43,7 +43,10 @@ class UploadRef(BaseModel):
 
 
 class CompressionRequest(UploadFields[UploadRef]):
-    """What `POST /compress` asks for: uploads by hash, and the recipe. Equal requests are one job."""
+    """What `POST /compress` asks for: uploads by hash, and the recipe.
+
+    Equal requests are one job.
+    """
 
     recipe: Recipe = Field(default=Recipe(), description="what is asked of the compression")
 
@@ -94,7 +97,8 @@ class Job(BaseModel):
     )
     inspection: Inspection | None = Field(
         default=None,
-        description="what was understood of the upload; null: not looked at yet, or left out of a list",
+        description="what was understood of the upload; null: not looked at yet, or left out of "
+        "a list",
     )
     problem: Problem | None = Field(default=None, description="why it ended without a model")
     curve: list[CurvePoint] = Field(default=[], description="kept when the budget could not be met")
@@ -130,7 +134,8 @@ class Sweep(BaseModel):
         description="when it was asked for", examples=["2026-11-24T12:00:00Z"]
     )
     state: JobState = Field(
-        description="running while a job is to end; then succeeded when one succeeded, else the worst end",
+        description="running while a job is to end; then succeeded when one succeeded, else the "
+        "worst end",
         examples=["running"],
     )
     progress: float = Field(description="mean of the jobs'", examples=[0.4])

@@ -23,8 +23,8 @@ Architecture = ArchitectureName
 Metric = MetricName
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 PRIMARY_SHAPE = (30, 1)
-"""(steps, batch) of the latency that is spoken of, and that a speed budget is about; always on one
-thread."""
+"""(steps, batch) of the usual primary latency, which verdict and speed budget are about; always on
+one thread."""
 
 
 class FileRecord(StrictModel):
@@ -49,7 +49,7 @@ class AxisRecord(StrictModel):
 
 
 class Ratio(StrictModel):
-    """The time of another variant divided by that of this one: the median over the rounds, and its 95 % interval."""
+    """The time of another variant / the time of this one, with the 95 % interval of the median."""
 
     median: float = Field(description="how many times as fast as the other", examples=[1.4])
     low: float = Field(description="lower end of the 95 % interval", examples=[1.3])
@@ -63,7 +63,9 @@ class LatencyRecord(StrictModel):
     """
 
     steps: int = Field(
-        description="tokens of each sequence in one run; of a graph 1 where the names of its dimensions do not tell",
+        description="tokens of each sequence in one run; of a graph 1 where the names of its "
+        "dimensions "
+        "do not tell",
         examples=[30],
     )
     batch: int = Field(description="sequences side by side; of a graph as `steps`", examples=[1])
@@ -82,7 +84,9 @@ class LatencyRecord(StrictModel):
     )
     cpu_ms: float | None = Field(
         default=None,
-        description="CPU time of the thread that ran one run undisturbed; null: not read (a GPU, or several threads)",
+        description="CPU time of the thread that ran one run undisturbed; null: not read (a GPU, "
+        "or "
+        "several threads)",
         examples=[0.62],
     )
     basis: Literal["wall", "cpu"] = Field(
@@ -92,7 +96,8 @@ class LatencyRecord(StrictModel):
     )
     steady: bool = Field(
         default=True,
-        description="false: the ratios of single rounds lie too far apart for any of them to be relied on",
+        description="false: the ratios of single rounds lie too far apart for any of them to be "
+        "relied on",
         examples=[True],
     )
     run: str | None = Field(
@@ -174,7 +179,8 @@ class VariantRecord(Sized):
         description="on the held-out data, through the runtime", examples=[{"perplexity": 33.2}]
     )
     loss: float = Field(
-        description="how much worse than the original in the manifest's metric: a relative rise of perplexity, a fall of F1 "
+        description="how much worse than the original in the manifest's metric: a relative rise of "
+        "perplexity, a fall of F1 "
         "in points, a change of outputs",
         examples=[0.044],
     )
@@ -218,7 +224,9 @@ class VariantRecord(Sized):
 
     @property
     def primary_latency(self) -> LatencyRecord:
-        """The latency that is spoken of; where no record says so, that at `PRIMARY_SHAPE`, or else the first.
+        """The latency that the verdict is about.
+
+        Where no record is marked, that at `PRIMARY_SHAPE`, or else the first.
 
         Raises:
             ValueError: when it was not timed at all.
@@ -232,7 +240,7 @@ class VariantRecord(Sized):
 
 
 class CheckRecord(StrictModel):
-    """One verification that the bundle passed: the largest error found and the tolerance it had to meet."""
+    """One verification that the bundle passed: the largest error found, and the tolerance."""
 
     name: str = Field(description="what was compared", examples=["pruned = masked reference"])
     detail: str = Field(
@@ -247,7 +255,9 @@ class CurvePoint(Sized):
     """One model on the trade-off curve, before fine-tuning."""
 
     removed_share: float = Field(
-        description="of all that removing every prunable component would save, the share that is gone, 0 to 1",
+        description="of all that removing every prunable component would save, the share that is "
+        "gone, 0 "
+        "to 1",
         examples=[0.4],
     )
     parameters: int = Field(description="of the network", examples=[2571596])
@@ -273,7 +283,8 @@ class CurvePoint(Sized):
     chosen: bool = Field(default=False, description="the one that was published", examples=[False])
     correction: Literal["inputs", "means", "nothing"] = Field(
         default="inputs",
-        description="what stands in for what was removed: a mixture of the kept inputs, means, or nothing; the best of them",
+        description="what stands in for what was removed: a mixture of the kept inputs, means, or "
+        "nothing; the best of them",
         examples=["inputs"],
     )
 
@@ -288,7 +299,8 @@ class EpochPoint(StrictModel):
         description="components of every axis", examples=[{"units:lstm0": 400}]
     )
     training_value: float = Field(
-        description="under dropout: perplexity, or of question answering the loss in nats per question",
+        description="under dropout: perplexity, or of question answering the loss in nats per "
+        "question",
         examples=[88.2],
     )
     held_out_value: float = Field(
@@ -327,5 +339,5 @@ class Manifest(StrictModel):
         return self.text
 
     def variant(self, name: str) -> VariantRecord | None:
-        """The variant of that name, or None."""
+        """The variant of that name; None: there is none."""
         return next((variant for variant in self.variants if variant.name == name), None)

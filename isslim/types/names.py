@@ -1,4 +1,4 @@
-"""Names that the service and the workers must agree on. An unknown workflow name would wait for ever, unseen."""
+"""Names that service and workers must agree on: a workflow of an unknown name would never run."""
 
 from __future__ import annotations
 

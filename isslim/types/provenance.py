@@ -27,25 +27,31 @@ class Provenance(StrictModel):
     )
     random_inputs: bool = Field(
         default=False,
-        description="a graph came without inputs: everything was observed and timed on random ones, and judged on them unless "
+        description="a graph came without inputs: everything was observed and timed on random "
+        "ones, and "
+        "judged on them unless "
         "there was an evaluation",
         examples=[False],
     )
     evaluation: str | None = Field(
         default=None,
-        description="the operator's command that judged a graph; null: it was judged on the held-out data",
+        description="the operator's command that judged a graph; null: it was judged on the "
+        "held-out data",
         examples=[
             "evaluation `wer`, a command of the worker's operator (lower is better; run 9 times)"
         ],
     )
     not_judged: str | None = Field(
         default=None,
-        description="why no figure of quality stands on data that nothing was fitted to; null: it does",
+        description="why no figure of quality stands on data that nothing was fitted to; null: "
+        "it does",
         examples=["one recorded run was sent, and it was observed"],
     )
     judged_by: dict[str, int | None] = Field(
         default={},
-        description="of a graph: the outputs that it is judged by, each with the dimension along which the entries of one "
+        description="of a graph: the outputs that it is judged by, each with the dimension along "
+        "which "
+        "the entries of one "
         "decision or vector lie; null: the metric looks at every number by itself",
         examples=[{"scores": 2}],
     )
@@ -67,7 +73,9 @@ class Provenance(StrictModel):
     )
     int8_instructions: list[str] | None = Field(
         default=None,
-        description="of the processor's instruction sets, those that multiply 8-bit numbers fast; null: not recorded",
+        description="of the processor's instruction sets, those that multiply 8-bit numbers "
+        "fast; null: "
+        "not recorded",
         examples=[["avx512_vnni"]],
     )
     seconds: dict[str, float] = Field(

@@ -1,4 +1,4 @@
-"""What is asked of a compression: the budget and the recipe. With the hashes of the inputs a recipe identifies the job."""
+"""What is asked of a compression: the recipe, and the budget in it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StrictModel(BaseModel):
 
 
 class Budget(StrictModel):
-    """What the compressed model must keep to: one limit; without any, the task's own (`isslim/types/quality.py`)."""
+    """What the compressed model must keep to: one limit; without any, its kind's own."""
 
     perplexity_rise: float | None = Field(
         default=None,
@@ -70,7 +70,9 @@ class Budget(StrictModel):
     )
     confident: bool | None = Field(
         default=None,
-        description="of a budget of quality: whether the upper end of the loss's 95 % interval has to keep to it, not the loss "
+        description="of a budget of quality: whether the upper end of the loss's 95 % interval "
+        "has to "
+        "keep to it, not the loss "
         "alone; null: where fewer than 1,000 decisions judge",
         examples=[True],
     )
@@ -91,7 +93,7 @@ class Budget(StrictModel):
 
 
 class Check(StrictModel):
-    """A perplexity that the sender measured, to see whether the model was read as it was trained."""
+    """A perplexity that the sender measured, to check that the model was read as it was trained."""
 
     perplexity: float = Field(
         gt=1,
@@ -147,7 +149,9 @@ class Recipe(StrictModel):
     )
     start: Literal["uploaded", "scratch"] = Field(
         default="uploaded",
-        description="where training with a learner begins: at the uploaded weights, or at random ones, with the original as "
+        description="where training with a learner begins: at the uploaded weights, or at random "
+        "ones, "
+        "with the original as "
         "teacher only",
         examples=["uploaded"],
     )
@@ -168,19 +172,24 @@ class Recipe(StrictModel):
     budget: Budget = Field(default=Budget(), description="what the compressed model must keep to")
     metric: GraphMetric = Field(
         default="output_change",
-        description="of a graph: what its outputs are judged by: `output_change`, `argmax`, `mean_squared_error` or `cosine`; "
+        description="of a graph: what its outputs are judged by: `output_change`, `argmax`, "
+        "`mean_squared_error` or `cosine`; "
         "or `command:<name>`, an evaluation that the worker's operator configured",
         examples=["output_change"],
     )
     outputs: list[str] = Field(
         default=[],
-        description="of a graph: the outputs that it is judged by; empty: all but the states that its caller carries on",
+        description="of a graph: the outputs that it is judged by; empty: all but the states "
+        "that its "
+        "caller carries on",
         examples=[["logits"]],
     )
     shapes: list[TimedShape] = Field(
         default=[],
         max_length=8,
-        description="at which latency is measured; the first is the one that is spoken of, and that a speed budget is about; "
+        description="at which latency is measured; the first is the one that is spoken of, and "
+        "that a "
+        "speed budget is about; "
         "empty: the task's own, and of a graph its smallest, median and largest recorded run",
         examples=[[{"steps": 30, "batch": 1}]],
     )
@@ -188,7 +197,9 @@ class Recipe(StrictModel):
         default=None,
         ge=-8,
         le=7,
-        description="of a graph: the dimension of its outputs along which their classes lie (`argmax`) or their features "
+        description="of a graph: the dimension of its outputs along which their classes lie "
+        "(`argmax`) "
+        "or their features "
         "(`cosine`); negative ones count from the last; null: as the graph shows it",
         examples=[1],
     )
@@ -197,17 +208,22 @@ class Recipe(StrictModel):
     )
     rotate_embedding: bool = Field(
         default=True,
-        description="may an untied embedding change its basis before it is cut: exact, and a cut loses far less",
+        description="may an untied embedding change its basis before it is cut: exact, and a cut "
+        "loses "
+        "far less",
         examples=[True],
     )
     narrow_softmax: bool = Field(
         default=True,
-        description="may a narrow linear layer be put before an untied softmax of a large vocabulary, where that saves work",
+        description="may a narrow linear layer be put before an untied softmax of a large "
+        "vocabulary, "
+        "where that saves work",
         examples=[True],
     )
     check: Check | None = Field(
         default=None,
-        description="of a language model: what the sender measured; a job is refused where it is not so",
+        description="of a language model: what the sender measured; a job is refused where it is "
+        "not so",
     )
     calibration_tokens: int = Field(
         default=20_000,
@@ -220,13 +236,16 @@ class Recipe(StrictModel):
         default=10_000,
         ge=100,
         le=10_000_000,
-        description="what the search judges candidates on, in pieces spread over the whole held-out text",
+        description="what the search judges candidates on, in pieces spread over the whole "
+        "held-out text",
         examples=[10000],
     )
     published_tokens: int | None = Field(
         default=None,
         ge=100,
-        description="of the held-out text, from its beginning, what the published figures are of; null: all of it",
+        description="of the held-out text, from its beginning, what the published figures are "
+        "of; null: "
+        "all of it",
         examples=[None],
     )
     calibration_questions: int = Field(
@@ -268,7 +287,8 @@ class Recipe(StrictModel):
                 else f"the learner '{self.learner}'"
             )
             raise ValueError(
-                f"start 'scratch' with {description}, which takes components from trained weights: ask for the mode 'learn' and "
+                f"start 'scratch' with {description}, which takes components from trained "
+                "weights: ask for the mode 'learn' and "
                 "the learner 'proximal', 'l0' or 'group_lasso', or leave 'start' out"
             )
         return self

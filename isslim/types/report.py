@@ -1,4 +1,4 @@
-"""`report.json` of a bundle: what was tried, what came of it, and samples of what the variants answer."""
+"""`report.json` of a bundle: what was tried, what came of it, and samples of answers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class Sample(StrictModel):
     )
     golden_span: tuple[int, int] | None = Field(
         default=None,
-        description="where a right answer stands in the context, as `start` and `end` of an answer; null: not known",
+        description="where a right answer stands in the context, as `start` and `end` of an "
+        "answer; "
+        "null: not known",
         examples=[(0, 7)],
     )
     answers: list[SampleAnswer] = Field(
@@ -42,7 +44,7 @@ class Sample(StrictModel):
 
 
 class Conclusions(StrictModel):
-    """What came of it: whether it is worth it, and a sentence each on speed, size and quality, every figure with its interval."""
+    """Whether it is worth it, and a sentence each on speed, size and quality, with intervals."""
 
     variant: VariantName | None = Field(
         default=None,
@@ -50,7 +52,9 @@ class Conclusions(StrictModel):
         examples=["compressed"],
     )
     worth: bool = Field(
-        description="whether it gains a tenth or more in speed or size over the original, and over int8 alone where that keeps "
+        description="whether it gains a tenth or more in speed or size over the original, and "
+        "over int8 "
+        "alone where that keeps "
         "to the budget",
         examples=[True],
     )
@@ -70,7 +74,8 @@ class Conclusions(StrictModel):
         default="",
         description="against int8 alone and the original",
         examples=[
-            "compressed is 2.00x (1.80 to 2.20) as fast as the original, for one text of 30 tokens on one thread."
+            "compressed is 2.00x (1.80 to 2.20) as fast as the original, for one text of 30 "
+            "tokens on one thread."
         ],
     )
     size: str = Field(
@@ -84,7 +89,8 @@ class Conclusions(StrictModel):
         default="",
         description="on data that nothing was fitted to, with the size of the sample",
         examples=[
-            "Perplexity rises by 4.40% (95 %: +3.90% to +4.90%, 10,000 tokens that nothing was fitted to)."
+            "Perplexity rises by 4.40% (95 %: +3.90% to +4.90%, 10,000 tokens that nothing was "
+            "fitted to)."
         ],
     )
     reservations: list[str] = Field(
@@ -104,7 +110,7 @@ class Conclusions(StrictModel):
 
 
 class Report(StrictModel):
-    """The trade-off curve, what was left out and samples, for the card and the reader's questions."""
+    """The trade-off curve, what was left out, and samples, for the card and its readers."""
 
     inspection: Inspection | None = Field(
         default=None,
@@ -120,7 +126,8 @@ class Report(StrictModel):
     verdict: str = Field(
         description="what was gained, or why it is not worth it: the sentences of `conclusions`",
         examples=[
-            "compressed-int8 is 4.1x (3.9 to 4.3) as fast as the original, for one text of 30 tokens on one thread."
+            "compressed-int8 is 4.1x (3.9 to 4.3) as fast as the original, for one text of 30 "
+            "tokens on one thread."
         ],
     )
     conclusions: Conclusions | None = Field(
@@ -129,7 +136,9 @@ class Report(StrictModel):
     )
     samples: list[Sample] = Field(
         default=[],
-        description="spread over the held-out data; empty where a model answers nothing that a person could read",
+        description="spread over the held-out data; empty where a model answers nothing that a "
+        "person "
+        "could read",
     )
     notes: list[str] = Field(
         default=[], description="what could not shrink, and why", examples=[[]]
@@ -139,6 +148,8 @@ class Report(StrictModel):
     )
     cautions: list[str] = Field(
         default=[],
-        description="where the calibration data are too few, counted in rows, and what stands in for what was removed",
+        description="where the calibration data are too few, counted in rows, and what stands in "
+        "for "
+        "what was removed",
         examples=[["400 rows were observed for the 385 inputs of `gru.forward`"]],
     )

@@ -8,7 +8,7 @@ from isslim.types.recipe import StrictModel
 
 
 class StreamRecord(StrictModel):
-    """A graph whose caller carries states, run after run from its own states, against the original from its own."""
+    """A graph run after run from its own states, against the original from its own."""
 
     runs: int = Field(description="one after the other", ge=1, examples=[16])
     loss: float = Field(description="over all of them, in the manifest's metric", examples=[0.021])
@@ -21,7 +21,8 @@ class StatesRecord(StrictModel):
     """What becomes of states that a graph gives back to its caller."""
 
     returned: dict[str, float] = Field(
-        description="outputs in which removed units are zero: their change, relative to their spread",
+        description="outputs in which removed units are zero: their change, relative to their "
+        "spread",
         examples=[{"hn": 0.41, "cn": 0.44}],
     )
     stream: StreamRecord | None = Field(

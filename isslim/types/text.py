@@ -10,7 +10,10 @@ from isslim.types.recipe import StrictModel
 
 
 class TextContract(StrictModel):
-    """How a text becomes scored tokens. Defined in `isslim/runtime/language/text.py`; recorded so that a score can be repeated."""
+    """How a text becomes scored tokens, recorded so that a score can be repeated.
+
+    `isslim/runtime/language/text.py` says what each field does.
+    """
 
     unit: Literal["word", "character", "subword"] = Field(
         description="what one token is", examples=["word"]

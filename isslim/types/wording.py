@@ -32,7 +32,7 @@ def as_fast(latency: LatencyRecord) -> str:
 
 
 def axis_name(axis: str) -> str:
-    """An axis for people: `units:lstm0` is LSTM layer 1; a layer with a name of its own keeps it."""
+    """An axis for people: `units:lstm0` is LSTM layer 1; a name of its own stays."""
     layer = _LAYER.fullmatch(layer_of(axis)) if is_units(axis) else None
     if layer is None:
         return layer_of(axis)

@@ -1,4 +1,4 @@
-"""Inputs of a graph that is run as it stands: recorded runs in an npz file, and one run of a graph by names.
+"""Inputs of a graph that is run as it stands: recorded runs in an npz file, and a run by names.
 
 An npz holds one run as `<input>`, or several as `0/<input>`, `1/<input>` and so on; it is read
 without pickles, and never into more memory than is allowed. A bundle's `samples.npz` holds the runs
@@ -22,11 +22,20 @@ SAMPLES = "samples.npz"
 NamedArrays = dict[str, NDArray[Any]]
 
 KINDS: dict[str, Any] = {
-    "tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64, "tensor(int32)": np.int32, "tensor(int16)": np.int16, "tensor(int8)": np.int8,
-    "tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16, "tensor(uint32)": np.uint32, "tensor(uint64)": np.uint64,
-    "tensor(bool)": np.bool_, "tensor(string)": np.str_,
-}  # fmt: skip
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(int16)": np.int16,
+    "tensor(int8)": np.int8,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+    "tensor(string)": np.str_,
+}
 """ONNX Runtime's names of types."""
 
 
@@ -150,7 +159,7 @@ def read_runs(content: bytes, largest: int = MAX_BYTES) -> list[NamedArrays]:
 
 
 def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, NamedArrays]:
-    """The runs of an npz file's content by their numbers, in order; the only one of a file without numbers is run 0.
+    """The runs of an npz file by their numbers, in order; of a file without numbers it is run 0.
 
     Args:
         content: of the file.
@@ -214,7 +223,10 @@ def _typed(value: Any, kind: str) -> NDArray[Any]:
 
 
 def _from_lists(value: Any) -> NDArray[Any]:
-    """Nested lists as an array of numbers or of texts. By way of objects: a single long text would else widen all others."""
+    """Nested lists as an array of numbers or of texts.
+
+    By way of objects: a single long text would else widen all others.
+    """
     objects: NDArray[Any] = np.asarray(value, np.object_)
     found = set(map(type, objects.ravel().tolist()))
     if found == {str}:

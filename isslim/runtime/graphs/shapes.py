@@ -159,7 +159,8 @@ def _impossible(ports: GraphInterface, run: NamedArrays, role: Role) -> str:
             "to time the recorded run"
         )
     return (
-        f"no free dimension of the graph's inputs is named as one that counts {role}: {dims}; leave "
+        f"no free dimension of the graph's inputs is named as one that counts {role}: {dims}; "
+        "leave "
         f"`{role}` out to time a recorded run ({_describe(run)}), or export the graph with free "
         "dimensions named `batch` and `steps`"
     )

@@ -45,7 +45,7 @@ class LoadedLanguageModel(LoadedModel[LanguageSession]):
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """A run computes log-probabilities of all tokens, (T, B, V) in float32, asked for or not."""
+        """A run computes log-probabilities of all tokens, (T, B, V) in float32, in any case."""
         steps, batch = usual_size(shape)
         return 4 * steps * batch * manifest.contract.vocabulary
 

@@ -1,4 +1,4 @@
-"""Scores token sequences of any length with a variant: carried state over chunks, bounded memory, exact padding.
+"""Scores token sequences of any length: state carried over chunks, bounded memory, exact padding.
 
 Sequences are sorted by length and run side by side; one that ends leaves the batch with its state.
 An int8 graph is run one sequence at a time: its quantization scales span a whole run, and an answer
@@ -196,7 +196,10 @@ def _score_group(
 def next_log_probs(
     session: LanguageSession, token: int, state: State
 ) -> tuple[NDArray[np.float32], State]:
-    """Log-probabilities (V,) of the token after `token`, and the state behind it: one step of generation."""
+    """Log-probabilities (V,) of the token after `token`, and the state behind it.
+
+    One step of generation.
+    """
     ids = np.array([[token]], np.int64)
     _, log_probs, after = session.run(ids, ids, np.ones(1, np.int32), state, _FIRST)
     return log_probs[0], after

@@ -1,4 +1,4 @@
-"""How a text becomes scored tokens, what stands before its first token, and what a perplexity counts. Defined here once.
+"""How a text becomes scored tokens, what stands before the first, and what a perplexity counts.
 
 - A text is one stream. Word-level: a line break becomes the newline token (`<eos>` in Penn
   Treebank's form) and the rest is split on white space. Character-level: every character is a
@@ -90,7 +90,8 @@ class TextCodec:
             ids: list[int] = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[
                 0
             ].ids
-        except Exception as error:  # the library raises nothing narrower, and only where the unknown token is missing
+        except Exception as error:
+            # The library raises nothing narrower, and only where the unknown token is missing.
             raise self._unknown(text) from error
         if not ids:
             raise TextRefused("the text holds no token")
@@ -106,7 +107,10 @@ class TextCodec:
         return f"<{token_id}>" if found is None else found
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids: words joined by spaces, the newline token as a line break; characters as they are."""
+        """The text of token ids: words joined by spaces, the newline token as a line break.
+
+        Characters stand as they are.
+        """
         tokens = [self.token(token_id) for token_id in ids]
         if self.contract.unit == "character":
             return "".join(tokens)

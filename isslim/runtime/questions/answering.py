@@ -1,4 +1,4 @@
-"""Answers questions: text to tokens, runs, and the best spans of the whole context, each stage timed.
+"""Answers questions: text to tokens, runs, and the best spans of the context, each stage timed.
 
 A context longer than a window is read in windows that overlap by half, each a run of its own. Every
 token takes its logits from the window in which it stands farther from an edge, and one softmax goes

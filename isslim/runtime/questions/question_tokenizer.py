@@ -1,4 +1,4 @@
-"""How a question and its passage become numbers, and how a span of tokens becomes characters again. Defined here once.
+"""How a question and its passage become numbers, and a span of tokens characters again.
 
 - A token is a piece of the text as it stands: `text[token.start : token.end] == token.text`,
   whatever the text. Nothing is normalised, so a span of tokens is a span of characters of the very
@@ -36,7 +36,8 @@ PADDING, UNKNOWN = 0, 1
 UNSEEN = -1
 
 _PIECE = re.compile(
-    r"[^\W\d_]++(?![.'\u2019])"  # most words: no abbreviation, no contraction, found without a second look
+    # Most words are no abbreviation and no contraction: they are found without a second look.
+    r"[^\W\d_]++(?![.'\u2019])"
     r"|(?:[^\W\d_]\.){2,}"  # U.S., e.g.
     r"|[^\W\d_]+(?=(?i:n['\u2019]t)\b)"  # did|n't
     r"|(?i:n['\u2019]t)\b"
@@ -64,7 +65,10 @@ def tokenize(text: str) -> list[Token]:
 
 
 def token_spans(text: str) -> list[tuple[int, int]]:
-    """First character of every token of a text and the one behind its last, as `tokenize` splits it; in half the time."""
+    """First character of every token and the one behind its last, as `tokenize` splits a text.
+
+    It takes half the time.
+    """
     spans = [match.span() for match in _PIECE.finditer(text)]
     if not text.isascii() and any(
         unicodedata.category(character).startswith("M") for character in set(text)
@@ -160,7 +164,10 @@ class PassageCodec:
         return vectors, ids
 
     def row(self, token: str) -> int | None:
-        """Where a token's vector is: as written, else in lower case with a typewriter's apostrophe; None: unknown."""
+        """Where a token's vector is; None: it is unknown.
+
+        As it is written, else in lower case with a typewriter's apostrophe.
+        """
         found = self._words.get(token)
         return self._words.get(token.lower().replace("\u2019", "'")) if found is None else found
 

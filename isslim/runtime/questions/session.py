@@ -110,7 +110,8 @@ class QuestionSession(OrtSession):
                 or width != self.width
             ):
                 raise ValueError(
-                    f"{name}: vectors {side.vectors.shape}, characters {side.characters.shape} and lengths "
+                    f"{name}: vectors {side.vectors.shape}, characters {side.characters.shape} "
+                    "and lengths "
                     f"{side.lengths.shape} are not (T, B, {self.width}), (T, B, W) and (B,)"
                 )
             if batch and not 1 <= side.lengths.min() <= side.lengths.max() <= steps:

@@ -53,7 +53,8 @@ GRAPHS = KindDescription(
             factor=100,
             loss_clause="{} of the decisions differ",
             meaning=(
-                "the share of decisions that are the same: the largest entry along the dimension of the "
+                "the share of decisions that are the same: the largest entry along the dimension "
+                "of the "
                 "classes; of single numbers the side of 0.5; of whole numbers each number"
             ),
         ),

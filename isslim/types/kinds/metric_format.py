@@ -1,4 +1,4 @@
-"""How a metric is put into words: its name, its figures, and in which direction it becomes worse."""
+"""How a metric is put into words: its name, its figures, and in which direction it gets worse."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class MetricFormat:
         )
 
     def against(self, loss: float, limit: float) -> tuple[str, str]:
-        """A loss above a limit and the limit, without signs, with as many digits as tell them apart.
+        """A loss above a limit, and the limit, with as many digits as distinguish them; no signs.
 
         Args:
             loss: that was found.

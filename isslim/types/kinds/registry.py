@@ -70,7 +70,7 @@ def kind_named(name: str) -> KindDescription:
 
 
 def title_of(name: str) -> str:
-    """A kind's title; of one that is not known here, as in a client without the plug-in, its name."""
+    """A kind's title; of one that is not known, as in a client without the plug-in, its name."""
     return _KINDS[name].title if name in _KINDS else name
 
 
@@ -89,7 +89,7 @@ def run_label(name: str, steps: int, batch: int, run: str | None = None) -> str:
 
 
 def metric_format_of(metric: str) -> MetricFormat:
-    """How a metric is put into words; an evaluation's goes by the name that its operator gave it."""
+    """How a metric is put into words; an evaluation has the name that its operator gave it."""
     for kind in _KINDS.values():
         if metric in kind.metrics:
             return kind.metrics[metric]

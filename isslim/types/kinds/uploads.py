@@ -1,4 +1,4 @@
-"""The files of a request that uploads: one list for the form, the job, the client and the worker."""
+"""The files of a request that uploads: one list for form, job, client and worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes in and out of `/models/{model}/run`: inputs and outputs of a graph by name, per variant."""
+"""Bodies of `/models/{model}/run`: inputs and outputs of a graph by name, per variant."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class GraphRequest(BaseModel):
     )
 
     inputs: dict[PlainText, Any] = Field(
-        description="every input of the graph by its name: a number, or lists of numbers as deep as its shape",
+        description="every input of the graph by its name: a number, or lists of numbers as deep "
+        "as its "
+        "shape",
         examples=[{"x": [[3], [17]]}],
     )
     variants: Variants = Field(
@@ -36,7 +38,10 @@ class GraphRequest(BaseModel):
 
 
 class RunTimes(BaseModel):
-    """Milliseconds of each stage; `read` and `serialize` are in the Server-Timing header: all variants share them."""
+    """Milliseconds of each stage.
+
+    `read` and `serialize` are in the Server-Timing header: all variants share them.
+    """
 
     queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
     run_ms: float = Field(description="in ONNX Runtime", examples=[1.3])
@@ -51,13 +56,17 @@ class VariantRun(BaseModel):
         examples=[{"logits": [[0.1, 2.5]]}],
     )
     not_finite: dict[str, int] = Field(
-        description="how many numbers of an output are null because they are not finite; only where there are any",
+        description="how many numbers of an output are null because they are not finite; only "
+        "where "
+        "there are any",
         examples=[{}],
     )
     change: dict[str, float | None] | None = Field(
         default=None,
-        description="of every output of numbers: root mean square of the difference from the first variant asked for, relative "
-        "to the standard deviation of that one's; null: not of one shape, or only one is finite. Of the first variant null",
+        description="of every output of numbers: root mean square of the difference from the first "
+        "variant asked for, relative "
+        "to the standard deviation of that one's; null: not of one shape, or only one is finite. "
+        "Of the first variant null",
         examples=[{"logits": 0.013}],
     )
     speedup: float | None = Field(

@@ -38,12 +38,15 @@ class ModelSummary(BaseModel):
     )
     not_judged: str | None = Field(
         default=None,
-        description="why no figure of its quality stands on data that was not observed; null: it does",
+        description="why no figure of its quality stands on data that was not observed; null: it "
+        "does",
         examples=["one recorded run was sent, which had to be observed"],
     )
     issues: list[str] = Field(
         default=[],
-        description="why it cannot be used, such as a file that was changed on disk; empty: nothing is known",
+        description="why it cannot be used, such as a file that was changed on disk; empty: "
+        "nothing is "
+        "known",
         examples=[["original.onnx has another SHA-256"]],
     )
 

@@ -1,4 +1,4 @@
-"""What goes in and out of `/qa`: the field names of the Hugging Face question-answering pipeline, per variant."""
+"""Bodies of `/qa`: the field names of Hugging Face's question-answering pipeline, per variant."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ class QuestionAnswer(AnswerSpan):
     """The best answer to one question, and the next best."""
 
     top_k: list[AnswerSpan] = Field(
-        description="the best `top_k`, this answer first; fewer when the context has not so many spans"
+        description="the best `top_k`, this answer first; fewer when the context has not so many "
+        "spans"
     )
     windows: int = Field(
         description="runs that the context took: long ones are read in windows", examples=[1]
@@ -126,7 +127,10 @@ class QuestionAnswer(AnswerSpan):
 
 
 class StageTimes(BaseModel):
-    """Milliseconds of each stage; `serialize` is in the Server-Timing header, since it comes after the body."""
+    """Milliseconds of each stage.
+
+    `serialize` is in the Server-Timing header, since it comes after the body.
+    """
 
     queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
     tokenize_ms: float = Field(

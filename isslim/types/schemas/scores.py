@@ -97,7 +97,10 @@ class TextScore(BaseModel):
 
 
 class Timing(BaseModel):
-    """Milliseconds of each stage; `serialize` is in the Server-Timing header, since it comes after the body."""
+    """Milliseconds of each stage.
+
+    `serialize` is in the Server-Timing header, since it comes after the body.
+    """
 
     queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
     tokenize_ms: float = Field(description="from texts to token ids", examples=[0.1])
