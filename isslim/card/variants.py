@@ -84,7 +84,12 @@ def primary_run(manifest: Manifest) -> str:
 
 
 def variants_section(manifest: Manifest, report: Report) -> str:
-    """The card's table of variants, and what its figures mean."""
+    """The card's table of variants, and what its figures mean.
+
+    Args:
+        manifest: of the bundle.
+        report: with what was not published.
+    """
     kind, scale = kind_named(manifest.task), metric_format_of(manifest.metric)
     extra = {
         name: extra

@@ -41,6 +41,12 @@ class LoadedGraph(LoadedModel[GraphSession]):
     ) -> SubprocessGraphSession:
         """The warmed process of a variant.
 
+        Args:
+            variant: its name.
+            device: one of `isslim.runtime.opening.devices()`.
+            threads: how many one run may use.
+            memory_bytes: that a run may take.
+
         Raises:
             UnknownVariant: when there is none of that name.
             DeviceUnavailable: when the device is not there.
@@ -62,7 +68,13 @@ class LoadedGraph(LoadedModel[GraphSession]):
         return graph
 
     def is_isolated(self, variant: str, device: str, threads: int) -> bool:
-        """Whether `isolated` answers at once."""
+        """Whether `isolated` answers at once.
+
+        Args:
+            variant: its name.
+            device: on which it runs.
+            threads: how many one run may use.
+        """
         return (variant, device, threads) in self._isolated
 
     @property
@@ -80,14 +92,26 @@ class LoadedGraph(LoadedModel[GraphSession]):
 
     @classmethod
     def open_session(cls, path: Path, *, threads: int, device: str) -> GraphSession:
-        """Any graph."""
+        """Any graph.
+
+        Args:
+            path: its file.
+            threads: how many one run may use.
+            device: one of `isslim.runtime.opening.devices()`.
+        """
         return GraphSession(path, threads=threads, device=device)
 
     @classmethod
     def compare(
         cls, manifest: Manifest, sessions: Mapping[str, GraphSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
-        """On one of the bundle's samples, brought to the shape that is asked for."""
+        """On one of the bundle's samples, brought to the shape that is asked for.
+
+        Args:
+            manifest: of their bundle.
+            sessions: by the names of their variants; `original` among them.
+            shape: of the run that is timed.
+        """
         first = sessions["original"]
         runs = [first.checked(run) for run in read_runs(first.path.with_name(SAMPLES).read_bytes())]
         run, description = run_of_shape(
@@ -100,6 +124,10 @@ class LoadedGraph(LoadedModel[GraphSession]):
         """What its units take where steps or sequences are asked for.
 
         The recorded runs took no more than there is: they were run before they were published.
+
+        Args:
+            manifest: of the bundle.
+            shape: of the run.
         """
         if shape.steps is None and shape.batch is None:
             return 0

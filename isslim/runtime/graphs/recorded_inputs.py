@@ -154,7 +154,12 @@ class GraphSession(OrtSession, GraphInterface):
 
 
 def read_runs(content: bytes, largest: int = MAX_BYTES) -> list[NamedArrays]:
-    """The runs of an npz file's content, in order; see `read_numbered_runs`."""
+    """The runs of an npz file's content, in order; see `read_numbered_runs`.
+
+    Args:
+        content: of the file.
+        largest: bytes that all arrays together may take in memory.
+    """
     return list(read_numbered_runs(content, largest).values())
 
 
@@ -193,7 +198,12 @@ def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, Na
 
 
 def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
-    """Writes runs in the form that `read_runs` reads."""
+    """Writes runs in the form that `read_runs` reads.
+
+    Args:
+        path: the npz file.
+        runs: of each its arrays by the names of the inputs.
+    """
     arrays = {
         f"{number}/{name}": array for number, run in enumerate(runs) for name, array in run.items()
     }

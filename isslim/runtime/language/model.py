@@ -32,20 +32,37 @@ class LoadedLanguageModel(LoadedModel[LanguageSession]):
 
     @classmethod
     def open_session(cls, path: Path, *, threads: int, device: str) -> LanguageSession:
-        """A scoring graph."""
+        """A scoring graph.
+
+        Args:
+            path: its file.
+            threads: how many one run may use.
+            device: one of `isslim.runtime.opening.devices()`.
+        """
         return LanguageSession(path, threads=threads, device=device)
 
     @classmethod
     def compare(
         cls, manifest: Manifest, sessions: Mapping[str, LanguageSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
-        """On random tokens."""
+        """On random tokens.
+
+        Args:
+            manifest: of their bundle.
+            sessions: by the names of their variants; `original` among them.
+            shape: of the run that is timed.
+        """
         steps, batch = usual_size(shape)
         return compare(sessions, steps=steps, batch=batch)
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """A run computes log-probabilities of all tokens, (T, B, V) in float32, in any case."""
+        """A run computes log-probabilities of all tokens, (T, B, V) in float32, in any case.
+
+        Args:
+            manifest: of the bundle.
+            shape: of the run.
+        """
         steps, batch = usual_size(shape)
         return 4 * steps * batch * manifest.contract.vocabulary
 

@@ -113,6 +113,11 @@ def text_log_probs(
     text, so that its first tokens have a context too. What a state keeps over more tokens than that
     is lost at these few borders.
 
+    Args:
+        session: of a scoring graph.
+        ids: of the text's tokens, N of them.
+        start_id: stands before the text; None: its first token is given, not scored.
+
     Returns:
         NaN for a first token without a start token.
 
@@ -146,6 +151,11 @@ def perplexity_of(log_probs: NDArray[np.float32]) -> float:
 
 def perplexity(session: LanguageSession, ids: Sequence[int], start_id: int | None) -> float:
     """Perplexity of one text; see `text_log_probs`.
+
+    Args:
+        session: of a scoring graph.
+        ids: of the text's tokens.
+        start_id: stands before the text; None: its first token is given, not scored.
 
     Raises:
         ValueError: when no token is counted.
@@ -199,6 +209,11 @@ def next_log_probs(
     """Log-probabilities (V,) of the token after `token`, and the state behind it.
 
     One step of generation.
+
+    Args:
+        session: of a scoring graph.
+        token: the last one.
+        state: before it, float32 (1, 1, H) by name.
     """
     ids = np.array([[token]], np.int64)
     _, log_probs, after = session.run(ids, ids, np.ones(1, np.int32), state, _FIRST)

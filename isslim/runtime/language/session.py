@@ -109,6 +109,10 @@ def _within(values: Sequence[int], least: int, most: int) -> bool:
 def check_range(ids: Integers, vocabulary: int) -> None:
     """Refuses ids outside the vocabulary; the graph itself would read a negative one from the end.
 
+    Args:
+        ids: int64, of any shape.
+        vocabulary: V.
+
     Raises:
         TokenOutOfRange: naming the first such id.
     """

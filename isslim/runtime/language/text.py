@@ -42,7 +42,12 @@ def word_tokenizer(words: Sequence[str], unknown: str | None, newline: str | Non
 
 
 def character_tokenizer(characters: Sequence[str], unknown: str | None) -> Tokenizer:
-    """A tokenizer of single characters; ids are the positions in `characters`."""
+    """A tokenizer of single characters.
+
+    Args:
+        characters: of the vocabulary; ids are their positions.
+        unknown: the token that stands for others; None: there is none.
+    """
     tokenizer = Tokenizer(models.WordLevel(_ids(characters), unk_token=unknown or _ABSENT))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     return tokenizer
@@ -74,7 +79,12 @@ class TextCodec:
 
     @classmethod
     def from_folder(cls, folder: Path, contract: TextContract) -> TextCodec:
-        """The codec of a bundle's folder."""
+        """The codec of a bundle's folder.
+
+        Args:
+            folder: with `tokenizer.json` in it.
+            contract: of the bundle.
+        """
         return cls(Tokenizer.from_file(str(folder / "tokenizer.json")), contract)
 
     def encode(self, text: str) -> list[int]:

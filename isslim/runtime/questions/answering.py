@@ -100,7 +100,11 @@ class AnswerResult:
 
 
 def tokenize_question(question: str, context: str) -> TokenizedQuestion:
-    """Tokens of a question and its context; so many a caller may still refuse.
+    """Tokens of a question and its context; a caller may still refuse them as too many.
+
+    Args:
+        question: any text.
+        context: in which the answer is looked for.
 
     Raises:
         TextRefused: when the question or the context holds no token.
@@ -182,7 +186,13 @@ def _words(text: str, spans: list[tuple[int, int]]) -> list[str]:
 
 
 def window_starts(tokens: int, window: int, stride: int) -> list[int]:
-    """First tokens of the windows; the last one is moved back to be a full one."""
+    """First tokens of the windows; the last one is moved back to be a full one.
+
+    Args:
+        tokens: of the context.
+        window: tokens of one window.
+        stride: from one window's first token to the next one's.
+    """
     last = max(0, tokens - window)
     return [*range(0, last, stride), last]
 

@@ -32,20 +32,37 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
 
     @classmethod
     def open_session(cls, path: Path, *, threads: int, device: str) -> QuestionSession:
-        """A question graph."""
+        """A question graph.
+
+        Args:
+            path: its file.
+            threads: how many one run may use.
+            device: one of `isslim.runtime.opening.devices()`.
+        """
         return QuestionSession(path, threads=threads, device=device)
 
     @classmethod
     def compare(
         cls, manifest: Manifest, sessions: Mapping[str, QuestionSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
-        """On contexts of random words."""
+        """On contexts of random words.
+
+        Args:
+            manifest: of their bundle.
+            sessions: by the names of their variants; `original` among them.
+            shape: of the run that is timed.
+        """
         steps, batch = usual_size(shape)
         return compare_questions(sessions, steps=steps, batch=batch)
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """A token takes each layer's outputs, the concatenations that read them, and four gates."""
+        """A token takes each layer's outputs, the concatenations that read them, and four gates.
+
+        Args:
+            manifest: of the bundle.
+            shape: of the run.
+        """
         return bytes_of_units(manifest, *usual_size(shape))
 
     @property

@@ -194,6 +194,11 @@ class PassageCodec:
     def of_files(cls, words: Path, vectors: Path, characters: Path) -> PassageCodec:
         """The same of three files, wherever they are.
 
+        Args:
+            words: one a line.
+            vectors: npy, float32 (words, E).
+            characters: one a line.
+
         Raises:
             ValueError: when they do not fit each other.
             OSError: when one is not there.

@@ -47,7 +47,12 @@ class TokenBatch:
 
     @classmethod
     def of_one(cls, vectors: Floats, characters: NDArray[np.int64]) -> TokenBatch:
-        """A single text's (T, E) and (T, W)."""
+        """The batch of a single text.
+
+        Args:
+            vectors: float32 (T, E).
+            characters: int64 (T, W).
+        """
         return cls(vectors[:, None], characters[:, None], np.array([len(vectors)], np.int32))
 
 
@@ -97,6 +102,10 @@ class QuestionSession(OrtSession):
 
     def run(self, context: TokenBatch, question: TokenBatch) -> SpanScores:
         """Runs the graph once.
+
+        Args:
+            context: T tokens of each text.
+            question: J tokens of each question, as many as there are contexts.
 
         Raises:
             ValueError: when shapes disagree, or a length is not between 1 and T.
