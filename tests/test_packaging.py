@@ -135,6 +135,24 @@ def test_service_image_installs_no_torch_or_onnx() -> None:
     assert not brought & {"torch", "onnx", "safetensors", "matplotlib"}
 
 
+def canonical(requirement: str) -> str:
+    """The name of a requirement, as package indexes compare it."""
+    return re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+
+
+def test_every_library_that_is_asked_for_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = {canonical(each) for each in project["dependencies"]}
+    for extra in project["optional-dependencies"].values():
+        asked |= {canonical(each) for each in extra}
+    pinned = {
+        canonical(line)
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    assert asked - {"isslim"} - pinned == set()
+
+
 def source_tree(folder: Path) -> Path:
     """A copy of what a build reads, so that it leaves nothing behind in the working tree."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
