@@ -39,6 +39,13 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_bytes()) <= MAX_README_BYTES
 
 
+@pages
+def test_lines_fit_in_100_columns(page: Path) -> None:
+    """Tables and addresses aside."""
+    lines = [line for line in page.read_text().splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 100 and "://" not in line] == []
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", without_code(page.read_text()), re.MULTILINE)
@@ -102,7 +109,9 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> Iterator[list[str]]:
     """The words of every command on a page: in blocks of shell, and between backticks."""
     text = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
-    lines = [line.split("  #")[0].split(" # ")[0] for line in text.splitlines()]
+    quoted = re.compile(r"'[^']*'")  # may go over several lines
+    text = quoted.sub(lambda found: found[0].replace("\n", " "), re.sub(r" # .*", "", text))
+    lines = text.splitlines()
     inline = re.findall(
         r"`((?:isslim|make|python -m|curl|[A-Z_]+=\S+ make) [^`]+)`", page.read_text()
     )
@@ -245,7 +254,7 @@ def test_python_examples_use_what_there_is(block: str) -> None:
 
 
 def test_an_evaluation_is_configured_as_the_models_page_says() -> None:
-    (found,) = re.findall(r"ISS_EVALUATIONS='(.*?)'", (DOCS / "models.md").read_text())
+    (found,) = re.findall(r"ISS_EVALUATIONS='([^']*)'", (DOCS / "models.md").read_text())
     for each in json.loads(found).values():
         Evaluation.model_validate(each)
 
