@@ -25,6 +25,9 @@ from isslim.compress.onnx.trace.types import Unfollowable
 PARTS_DIFFER = "it meets a tensor whose parts lie differently"
 """Why two dimensions with units cannot be laid on one another."""
 
+ROWS_DIFFER = "tensors whose parts lie differently are stacked"
+"""Why they cannot lie side by side."""
+
 
 class AxisAligner:
     """Unites the axes of dimensions, block by block.
@@ -134,7 +137,7 @@ class AxisAligner:
         Such a tensor is a box: after a cut all its rows must still be of one length.
         """
         if _outline(one) != _outline(other):
-            raise Unfollowable("tensors whose parts lie differently are stacked")
+            raise Unfollowable(ROWS_DIFFER)
         for first, second in zip(one, other, strict=True):
             if first.axis is not None and second.axis is not None:
                 self.pool.same_size(first.axis, second.axis)

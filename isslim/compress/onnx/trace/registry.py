@@ -1,8 +1,12 @@
-"""All rules, by operator."""
+"""All rules, by operator.
+
+A new rule is a function with `@rule(...)` in one of the modules below: it is found there. A new
+module is named here once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 from isslim.compress.onnx.trace.rule import Rule
@@ -42,9 +46,14 @@ def rules_of(module: ModuleType) -> Iterator[Rule]:
             yield each
 
 
-def _by_operator() -> dict[str, Rule]:
+def by_operator(modules: Iterable[ModuleType]) -> dict[str, Rule]:
+    """The rules of several modules, by operator.
+
+    Raises:
+        ValueError: for an operator with two rules.
+    """
     found: dict[str, Rule] = {}
-    for module in _MODULES:
+    for module in modules:
         for each in rules_of(module):
             for operator in each.operators:
                 if operator in found:
@@ -53,5 +62,5 @@ def _by_operator() -> dict[str, Rule]:
     return found
 
 
-RULES = _by_operator()
+RULES = by_operator(_MODULES)
 """Per operator its rule."""

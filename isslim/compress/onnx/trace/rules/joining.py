@@ -22,8 +22,8 @@ from isslim.compress.onnx.model.layouts import (
     blocks_of,
     size,
 )
-from isslim.compress.onnx.trace.alignment import merged_zeros
-from isslim.compress.onnx.trace.context import RuleContext
+from isslim.compress.onnx.trace.alignment import PARTS_DIFFER, ROWS_DIFFER, merged_zeros
+from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.types import Unfollowable
 
@@ -35,7 +35,7 @@ _MAX_STACK = 16
 one."""
 
 
-@rule("Concat", obstacles=(SEVERAL_DIMENSIONS, UNKNOWN_SIZE))
+@rule("Concat", obstacles=(SEVERAL_DIMENSIONS, UNKNOWN_SIZE, OTHER_SIZE, PARTS_DIFFER, ROWS_DIFFER))
 def concat(context: RuleContext, node: NodeProto) -> None:
     """Tensors one behind the other, along their units or along another dimension."""
     layouts = [context.require_layout(node, index) for index in range(len(node.input))]

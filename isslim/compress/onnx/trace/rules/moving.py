@@ -19,7 +19,12 @@ from isslim.compress.onnx.trace.edits import Restore, Target, key
 from isslim.compress.onnx.trace.reshape_groups import Group, reshape_groups
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.rules.obstacles import SHAPE_NOT_FOLLOWED
-from isslim.compress.onnx.trace.rules.regrouping import SPREADS, UNFIXED_SIZE, regrouped
+from isslim.compress.onnx.trace.rules.regrouping import (
+    DIMENSION_BETWEEN,
+    SPREADS,
+    UNFIXED_SIZE,
+    regrouped,
+)
 from isslim.compress.onnx.trace.rules.shapes import counted
 from isslim.compress.onnx.trace.types import Entry, Unfollowable
 
@@ -91,7 +96,7 @@ def unsqueeze(context: RuleContext, node: NodeProto) -> None:
     context.set_layout(node, layout.moved(order))
 
 
-@rule("Flatten", obstacles=(SPREADS, UNFIXED_SIZE))
+@rule("Flatten", obstacles=(UNFIXED_SIZE, DIMENSION_BETWEEN))
 def flatten(context: RuleContext, node: NodeProto) -> None:
     """Two dimensions: those before `axis` and those from it."""
     layout = context.require_layout(node, 0)
@@ -102,7 +107,7 @@ def flatten(context: RuleContext, node: NodeProto) -> None:
     context.set_layout(node, regrouped(context, node, layout, groups, [Entry(-1), Entry(-1)]))
 
 
-@rule("Reshape", obstacles=(SHAPE_NOT_FOLLOWED, SPREADS, UNFIXED_SIZE))
+@rule("Reshape", obstacles=(SHAPE_NOT_FOLLOWED, SPREADS, UNFIXED_SIZE, DIMENSION_BETWEEN))
 def reshape(context: RuleContext, node: NodeProto) -> None:
     """Dimensions merged and split."""
     layout = context.require_layout(node, 0)

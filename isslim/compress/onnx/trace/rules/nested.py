@@ -14,6 +14,7 @@ from onnx import NodeProto
 from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.layouts import Block, Dim, Layout, blocks_of
 from isslim.compress.onnx.model.split_model import label
+from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.context import RuleContext
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.rules.obstacles import COUNTS_UNITS
@@ -23,7 +24,7 @@ OTHER_RANKS = "its branches give different numbers of dimensions"
 UNITS_IN_ONE_BRANCH = "one of its branches gives units, another gives none"
 
 
-@rule("If", obstacles=(COUNTS_UNITS, OTHER_RANKS, UNITS_IN_ONE_BRANCH))
+@rule("If", obstacles=(COUNTS_UNITS, OTHER_RANKS, UNITS_IN_ONE_BRANCH, PARTS_DIFFER))
 def branches(context: RuleContext, node: NodeProto) -> None:
     """What both branches give is one value."""
     inner = subgraphs(node)

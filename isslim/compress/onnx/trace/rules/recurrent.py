@@ -19,7 +19,7 @@ from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
 from isslim.compress.onnx.trace.pool import PinReason
 from isslim.compress.onnx.trace.rule import rule
-from isslim.compress.onnx.trace.types import CONTRADICTIONS, Layer, Unfollowable
+from isslim.compress.onnx.trace.types import CONTRADICTIONS, Layer, Unfollowable, unknown_operator
 
 BATCH_FIRST = "its layout is not 0"
 WEIGHTS_NOT_CONSTANT = "its weights are not constants of the graph"
@@ -44,7 +44,7 @@ def recurrent(context: RuleContext, node: NodeProto) -> None:
     """An axis of units begins for each direction; units that come in end in the input weights."""
     seen = view(node)
     if seen is None:
-        raise Unfollowable("it is not understood")
+        raise unknown_operator(node.op_type)
     axes = []
     for direction in seen.directions:
         name = f"units:{seen.name}.{direction}"
