@@ -69,7 +69,7 @@ def _reads_all(context: RuleContext, node: NodeProto, layout: Layout, kernel: np
 def _reads_each(context: RuleContext, node: NodeProto, layout: Layout, dim: Blocks) -> None:
     """As many groups as entries of dimension 1: each is read by itself and stays what it is."""
     kernel = context.constant(node.input[1])
-    if not get_int(node, "group", 1) == kernel.shape[0] == size(dim) or kernel.shape[1] != 1:
+    if not get_int(node, "group", 1) == kernel.shape[0] == size(dim):
         raise Unfollowable(GROUPS_OF_UNITS)
     context.index_constant(node, 1, {0: dim})
     if _bias(context, node):

@@ -14,7 +14,7 @@ from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout, PerIndexAxes
-from isslim.compress.onnx.model.recurrent import C0, B, P, R, Recurrent, W, X, view
+from isslim.compress.onnx.model.recurrent import B, P, R, Recurrent, W, X, view
 from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
 from isslim.compress.onnx.trace.pool import PinReason
@@ -125,7 +125,7 @@ def _note_layer(
         return
     for index in seen.states:
         if seen.given(index):
-            _initial_state(context, seen, index, _units(seen, axes, cell=index == C0))
+            _initial_state(context, seen, index, _units(seen, axes))
 
 
 def _lay_out(context: RuleContext, seen: Recurrent, axes: tuple[int, ...], layout: Layout) -> None:

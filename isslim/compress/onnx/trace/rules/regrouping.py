@@ -89,8 +89,7 @@ def _keeps_indices(per_index: PerIndexAxes, groups: list[Group]) -> bool:
     touched = []
     for ins, outs in groups:
         if per_index.by in ins and per_index.along in ins:
-            # Merged the other way round, units of all indices would alternate.
-            return len(outs) == 1 and per_index.by < per_index.along
+            return len(outs) == 1
         if per_index.by in ins or per_index.along in ins:
             touched.append((ins, outs))
     return all(len(ins) == 1 and len(outs) == 1 for ins, outs in touched)

@@ -222,10 +222,11 @@ def test_constant_is_indexed_by_the_units_that_it_meets(
 
 
 @pytest.mark.parametrize("operator", BINARY)
-def test_input_of_the_caller_is_let_through_in_part(operator: str) -> None:
+@pytest.mark.parametrize("shape", [(UNITS,), (BATCH, UNITS), (STEPS, BATCH, UNITS)])
+def test_input_of_the_caller_is_let_through_in_part(operator: str, shape: tuple[int, ...]) -> None:
     graph = UnitsGraph()
     layer = graph.layer()
-    other = graph.b.floats("other", (STEPS, BATCH, UNITS), [STEPS, BATCH, UNITS])
+    other = graph.b.floats("other", shape, list(shape))
     output, matrix = graph.matmul(graph.b.node(operator, [layer.steps, other]))
     cut = graph.cut(output)
     met = BINARY[operator](cut.steps(layer), graph.b.feeds["other"])
@@ -488,6 +489,17 @@ def test_one_constant_for_both_directions_makes_their_units_one_axis() -> None:
     assert len(cut.keep) == 1
     held = cut.constant(constant) * cut.mask(layer)
     assert_close(cut.y, (cut.run(layer)[0] + held).sum(3).sum(1))
+
+
+def test_directions_that_meet_one_constant_are_one_axis_where_they_are_read_apart() -> None:
+    graph = UnitsGraph()
+    layer, constant = graph.layer(direction="bidirectional"), graph.floats(UNITS)
+    value = graph.b.node("Mul", [layer.y, constant])
+    sums = [graph.b.total(each, 3) for each in graph.b.split(value, [1, 1], 1)]
+    cut = graph.cut(graph.b.node("Sub", sums))
+    assert len(cut.keep) == 1
+    y = cut.run(layer)[0] * cut.constant(constant)
+    assert_close(cut.y, (y[:, :1] - y[:, 1:]).sum(3))
 
 
 def test_every_operator_of_the_rules_is_tested_here() -> None:

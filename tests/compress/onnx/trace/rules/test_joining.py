@@ -109,6 +109,17 @@ def test_directions_joined_along_steps_become_one_axis() -> None:
     assert_close(cut.y, np.concatenate([y, y]) @ cut.constant(matrix))
 
 
+def test_directions_joined_along_steps_have_the_same_units_at_every_step() -> None:
+    graph = UnitsGraph()
+    layer = graph.layer(direction="bidirectional")
+    few = graph.b.split(layer.y, [1, STEPS - 1], 0)[0]
+    first = graph.b.split(graph.b.node("Concat", [few, few], axis=0), [1, 1], 0)[0]
+    output, matrix = graph.matmul(first)
+    cut = graph.cut(output)
+    assert len(cut.keep) == 1
+    assert_close(cut.y, cut.run(layer)[0][:1] @ cut.constant(matrix))
+
+
 @pytest.mark.parametrize(("count", "axes"), [(8, 2), (9, 1)])
 def test_more_tensors_side_by_side_than_sixteen_share_one_axis(count: int, axes: int) -> None:
     graph = UnitsGraph()

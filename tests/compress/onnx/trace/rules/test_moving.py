@@ -216,6 +216,17 @@ def test_both_directions_become_one_dimension() -> None:
     assert_close(cut.y, y @ cut.constant(matrix))
 
 
+def test_directions_move_with_their_units_when_a_dimension_is_put_before_them() -> None:
+    graph = UnitsGraph()
+    layer = graph.layer(direction="bidirectional")
+    wide = graph.b.node("Reshape", [layer.y, graph.b.constant([1, STEPS, 2, BATCH, UNITS])])
+    sums = [graph.b.total(each, 4) for each in graph.b.split(wide, [1, 1], 2)]
+    cut = graph.cut(graph.b.node("Sub", sums))
+    assert len(cut.keep) == 2
+    y = cut.run(layer)[0].sum(3)[None]
+    assert_close(cut.y, y[:, :, :1] - y[:, :, 1:])
+
+
 def test_one_dimension_becomes_both_directions() -> None:
     graph = UnitsGraph()
     one, other = graph.layer(), graph.layer()
@@ -251,7 +262,7 @@ def test_steps_side_by_side_hold_the_units_several_times() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [[STEPS, BATCH, 2, 3], [STEPS, BATCH, 3, 2], [STEPS * BATCH * 2, 3], [30, 3]]
+    "shape", [[STEPS, BATCH, 2, 3], [STEPS, BATCH, 3, 2], [STEPS * BATCH * 2, 3], [10, 9]]
 )
 def test_units_of_one_axis_over_several_dimensions_are_refused(shape: list[int]) -> None:
     graph = UnitsGraph()
@@ -260,11 +271,12 @@ def test_units_of_one_axis_over_several_dimensions_are_refused(shape: list[int])
     assert SPREADS in graph.reasons(output)[0]
 
 
-def test_rows_that_end_within_units_are_refused() -> None:
+@pytest.mark.parametrize("units", [(4, 8), (8, 4), (4, 8, 6)])
+def test_rows_that_end_within_units_are_refused(units: tuple[int, ...]) -> None:
     graph = UnitsGraph()
-    one, other = graph.layer(units=4), graph.layer(units=8)
-    both = graph.b.node("Concat", [one.steps, other.steps], axis=2)
-    rows = graph.b.node("Reshape", [both, graph.b.constant([0, 0, 2, UNITS])])
+    layers = [graph.layer(units=each) for each in units]
+    both = graph.b.node("Concat", [layer.steps for layer in layers], axis=2)
+    rows = graph.b.node("Reshape", [both, graph.b.constant([0, 0, -1, UNITS])])
     output, _ = graph.matmul(rows)
     assert SPREADS in graph.reasons(output)[0]
 
@@ -351,14 +363,18 @@ def test_units_repeated_an_unknown_number_of_times_are_refused() -> None:
     assert REPEATS_UNITS in graph.reasons(output)[0]
 
 
-def test_state_of_the_caller_is_of_full_size_with_zeros_at_removed_units() -> None:
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_state_of_the_caller_is_of_full_size_with_zeros_at_removed_units(direction: str) -> None:
     graph = UnitsGraph()
-    names = ["before_h", "before_c"]
-    states = [graph.b.floats(name, (1, BATCH, UNITS), [1, BATCH, UNITS]) for name in names]
-    layer = graph.layer(initial=states)
-    graph.b.output(layer.h, "after_h", [1, BATCH, UNITS])
-    graph.b.output(layer.c, "after_c", [1, BATCH, UNITS])
+    shape = (2 if direction == "bidirectional" else 1, BATCH, UNITS)
+    states = [graph.b.floats(name, shape, list(shape)) for name in ("before_h", "before_c")]
+    layer = graph.layer(initial=states, direction=direction)
+    graph.b.output(layer.h, "after_h", list(shape))
+    graph.b.output(layer.c, "after_c", list(shape))
     output, matrix = graph.matmul(layer.steps)
+    if direction == "bidirectional":
+        backward = graph.b.squeeze(graph.b.split(layer.y, [1, 1], 1)[1], 1)
+        graph.b.output(graph.matmul(backward)[0], "other")
     cut = graph.cut(output)
     before = (graph.b.feeds["before_h"], graph.b.feeds["before_c"])
     y, h, c = cut.run(layer, states=before)

@@ -163,6 +163,17 @@ def test_range_by_the_number_of_units_shrinks_with_them() -> None:
     assert_close(cut.y, -cut.steps(other).sum(2))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_range_by_the_number_of_units_of_another_layer_takes_all_that_are_left(seed: int) -> None:
+    graph = UnitsGraph()
+    one, other = graph.layer(), graph.layer()
+    bounds = [graph.b.constant([0]), graph.number(other.steps, 2), graph.b.constant([2])]
+    part = graph.b.total(graph.b.node("Slice", [one.steps, *bounds]), 2)
+    output = graph.b.node("Sub", [part, graph.b.total(other.steps, 2)])
+    cut = graph.cut(output, seed=seed)
+    assert_close(cut.y, cut.steps(one).sum(2) - cut.steps(other).sum(2))
+
+
 def test_range_of_steps_by_the_number_of_units_is_refused() -> None:
     graph = UnitsGraph(free=True)
     layer = graph.layer(units=3)
@@ -201,6 +212,20 @@ def test_picked_direction_has_its_units(index: int, rank: int) -> None:
     chosen = graph.b.constant([index] if rank else index)
     part = graph.b.node("Gather", [layer.y, chosen], axis=1)
     both_directions(graph, part if rank else graph.b.unsqueeze(part, 1), layer)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_picked_direction_is_counted_from_the_end(rank: int) -> None:
+    graph = UnitsGraph()
+    layer = graph.layer(direction="bidirectional")
+    chosen = graph.b.constant([-2] if rank else -2)
+    forward = graph.b.node("Gather", [layer.y, chosen], axis=1)
+    last = graph.b.split(layer.y, [1, 1], 1)[1]
+    wide = forward if rank else graph.b.unsqueeze(forward, 1)
+    cut = graph.cut(graph.b.node("Sub", [graph.b.total(each, 3) for each in (wide, last)]))
+    assert len(cut.keep) == 2
+    y = cut.run(layer)[0].sum(3)
+    assert_close(cut.y, y[:, :1] - y[:, 1:])
 
 
 def test_directions_in_the_opposite_order() -> None:
@@ -259,6 +284,15 @@ def test_units_are_divided_between_layers(given_sizes: bool) -> None:
         names = ["first", "second"]
     cut = graph.cut(graph.b.node("Sub", [graph.b.total(name, 2) for name in names]))
     assert len(cut.keep) == 2
+    assert_close(cut.y, cut.steps(one).sum(2) - cut.steps(other).sum(2))
+
+
+def test_units_divided_as_equally_as_can_be_with_the_last_part_shorter() -> None:
+    graph = UnitsGraph(18)
+    one, other = graph.layer(units=4), graph.layer(units=3)
+    both = graph.b.node("Concat", [one.steps, other.steps], axis=2)
+    graph.b.node("Split", [both], ["first", "second"], axis=2, num_outputs=2)
+    cut = graph.cut(graph.b.node("Sub", [graph.b.total(each, 2) for each in ("first", "second")]))
     assert_close(cut.y, cut.steps(one).sum(2) - cut.steps(other).sum(2))
 
 

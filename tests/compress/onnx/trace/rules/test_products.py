@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.context import OTHER_SIZE
 from isslim.compress.onnx.trace.rules import products
 from isslim.compress.onnx.trace.rules.obstacles import STACK_OF_MATRICES, SUMS_NONZERO
 from isslim.compress.onnx.trace.rules.products import ADDED_NOT_CONSTANT, MATRIX_NOT_CONSTANT
+from tests.compress.onnx.proving import run
 from tests.compress.onnx.trace.rules.units import (
     BATCH,
     STEPS,
     UNITS,
     WIDTH,
+    Cut,
     UnitsGraph,
     assert_close,
     operators_of,
@@ -333,6 +336,53 @@ def test_bias_of_a_gemm_is_what_beta_and_alpha_make_of_it() -> None:
     bias = graph.floats(2)
     cut = graph.cut(graph.b.node("Gemm", [rows, matrix, bias], alpha=0.5, beta=2.0))
     assert cut.network.meaning.biases == {bias: 4.0}
+
+
+def test_bias_of_a_gemm_that_another_node_reads_too_is_not_its_own() -> None:
+    graph = UnitsGraph()
+    layer, matrix, bias = graph.layer(), graph.b.weights(UNITS, 2), graph.floats(2)
+    made = graph.b.node("Gemm", [graph.b.squeeze(layer.h, 0), matrix, bias])
+    cut = graph.cut(graph.b.node("Mul", [made, bias]))
+    assert cut.network.meaning.biases == {}
+    expected = cut.run(layer)[1][0] @ cut.constant(matrix) + cut.constant(bias)
+    assert_close(cut.y, expected * cut.constant(bias))
+
+
+def test_state_of_the_caller_is_read_by_a_contraction() -> None:
+    graph = UnitsGraph()
+    state = graph.b.floats("before", (1, BATCH, UNITS), [1, BATCH, UNITS])
+    layer = graph.layer(kind="GRU", initial=[state])
+    graph.b.output(layer.h, "after", [1, BATCH, UNITS])
+    turned = graph.b.node("Transpose", [layer.steps], perm=[0, 2, 1])
+    cut = graph.cut(graph.b.node("MatMul", [layer.steps, turned]))
+    states = (graph.b.feeds["before"], graph.b.feeds["before"])
+    steps = cut.run(layer, states=states)[0][:, 0]
+    assert_close(cut.y, np.einsum("tbh,tch->tbc", steps, steps))
+
+
+def behind(graph: UnitsGraph, form: str, state: str, matrix: str) -> str:
+    """A matrix behind a state (B, H), in one of the ways that read it."""
+    turned = graph.b.node("Transpose", [state], perm=[1, 0])
+    if form == "matmul":
+        return graph.b.node("MatMul", [state, matrix])
+    if form == "gemm":
+        return graph.b.node("Gemm", [state, matrix])
+    if form == "gemm, turned":
+        return graph.b.node("Gemm", [turned, matrix], transA=1)
+    return graph.b.node("MatMul", [matrix, turned])
+
+
+@pytest.mark.parametrize("form", ["matmul", "gemm", "gemm, turned", "left"])
+def test_what_a_matrix_reads_is_shown(form: str) -> None:
+    graph = UnitsGraph()
+    layer = graph.layer()
+    matrix = graph.b.weights(*((2, UNITS) if form == "left" else (UNITS, 2)))
+    value = behind(graph, form, graph.b.squeeze(layer.h, 0), matrix)
+    network = GraphNetwork.from_model(graph.model(value))
+    observer = network.observer()
+    rows = observer.rows(run(observer.model, graph.b.feeds))
+    whole = Cut(graph, network, {"units:lstm_0.forward": np.arange(UNITS)}, value, observer.model)
+    assert_close(rows[matrix], whole.run(layer)[1][0])
 
 
 def test_every_operator_of_the_rules_is_tested_here() -> None:

@@ -157,6 +157,16 @@ def test_directions_keep_their_units_where_steps_are_summed() -> None:
     assert_close(cut.y, y[:1] - y[1:])
 
 
+def test_state_of_the_caller_is_read_by_a_sum() -> None:
+    graph = UnitsGraph()
+    state = graph.b.floats("before", (1, BATCH, UNITS), [1, BATCH, UNITS])
+    layer = graph.layer(kind="GRU", initial=[state])
+    graph.b.output(layer.h, "after", [1, BATCH, UNITS])
+    cut = graph.cut(graph.b.total(layer.steps, 2))
+    states = (graph.b.feeds["before"], graph.b.feeds["before"])
+    assert_close(cut.y, cut.run(layer, states=states)[0][:, 0].sum(2))
+
+
 def softmax(value: Values, axes: tuple[int, ...]) -> Values:
     powers = np.exp(value - value.max(axes, keepdims=True))
     return powers / powers.sum(axes, keepdims=True)
@@ -193,6 +203,14 @@ def test_weighed_units_are_refused(operator: str, opset: int, axis: int | None) 
     form = {} if axis is None else {"axis": axis}
     value = graph.b.node(operator, [graph.layer().steps], **form)
     graph.b.output(value, "weighed")
+    assert WEIGHS_UNITS in graph.reasons(graph.x)[0]
+
+
+@pytest.mark.parametrize("operator", WEIGHTS)
+def test_units_are_weighed_with_all_behind_dimension_one_at_first(operator: str) -> None:
+    graph = UnitsGraph(11)
+    turned = graph.b.node("Transpose", [graph.layer().steps], perm=[1, 2, 0])  # (B, H, T)
+    graph.b.output(graph.b.node(operator, [turned]), "weighed")
     assert WEIGHS_UNITS in graph.reasons(graph.x)[0]
 
 
