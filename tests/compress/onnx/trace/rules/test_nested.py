@@ -11,6 +11,7 @@ from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.rules import nested
 from isslim.compress.onnx.trace.rules.nested import OTHER_RANKS, UNITS_IN_ONE_BRANCH
 from isslim.compress.onnx.trace.rules.obstacles import COUNTS_UNITS, SUMS_NONZERO
+from isslim.compress.onnx.trace.rules.regrouping import UNFIXED_SIZE
 from tests.compress.onnx.trace.rules.units import (
     BATCH,
     STEPS,
@@ -81,6 +82,32 @@ def test_steps_of_branches_may_be_of_different_numbers(flag: bool) -> None:
     cut = graph.cut(output)
     steps = cut.steps(layer)
     assert_close(cut.y, (steps[:2] if flag else -steps) @ cut.constant(matrix))
+
+
+def test_steps_that_depend_on_the_branch_are_not_merged_with_units() -> None:
+    graph = UnitsGraph()
+    layer = graph.layer()
+    bounds = [graph.b.constant([each]) for each in (0, 2, 0)]
+    node = helper.make_node("Slice", [layer.steps, *bounds], ["few"], name="few_node")
+    few = helper.make_graph([node], "few_branch", [], [port("few")])
+    either = chosen(graph, few, branch("else", "Neg", layer.steps))
+    graph.b.output(graph.b.node("Flatten", [either], axis=0), "flat")
+    assert UNFIXED_SIZE in graph.reasons(graph.x)[0]
+
+
+def test_units_that_come_out_of_a_body_are_left_alone() -> None:
+    graph = UnitsGraph()
+    layer = graph.layer()
+    lstm, squeeze = graph.b.nodes.pop(-2), graph.b.nodes.pop(-1)
+    first = helper.make_node("Add", [graph.x, "row"], ["shifted"])
+    lstm.input[0] = "shifted"
+    last = helper.make_node("Neg", [layer.steps], ["shown"])
+    ports = [port("row", FLOAT, [BATCH, 4])], [port("shown", FLOAT, [STEPS, BATCH, UNITS])]
+    body = helper.make_graph([first, lstm, squeeze, last], "body", *ports)
+    rows = graph.b.floats("rows", (2, BATCH, 4), [2, BATCH, 4])
+    graph.b.node("Scan", [rows], ["all"], body=body, num_scan_inputs=1)
+    output, _ = graph.matmul("all")
+    assert "or comes out of its body" in graph.reasons(output)[0]
 
 
 def test_units_in_one_branch_alone_are_refused() -> None:

@@ -243,6 +243,18 @@ def test_directions_that_are_weighed_share_one_axis() -> None:
     assert_close(cut.y, expected @ cut.rows(matrix, cut.mask(layer)))
 
 
+def test_weighed_directions_share_one_axis_where_they_are_read_apart() -> None:
+    graph = UnitsGraph()
+    layer = graph.layer(direction="bidirectional")
+    weighed = graph.b.node("Softmax", [layer.y], axis=1)
+    reads = [graph.matmul(each) for each in graph.b.split(weighed, [1, 1], 1)]
+    cut = graph.cut(graph.b.node("Sub", [made for made, _ in reads]))
+    assert len(cut.keep) == 1
+    value = softmax(cut.run(layer)[0], (1,))
+    first, second = (cut.rows(matrix, cut.mask(layer)) for _, matrix in reads)
+    assert_close(cut.y, value[:, :1] @ first - value[:, 1:] @ second)
+
+
 def layer_norm(value: Values, scale: Values, shift: Values, axes: tuple[int, ...]) -> Values:
     centred = value - value.mean(axes, keepdims=True)
     return centred / np.sqrt((centred**2).mean(axes, keepdims=True) + 1e-5) * scale + shift
@@ -265,12 +277,14 @@ def test_steps_of_each_unit_are_normalised(axis: int) -> None:
     assert_close(cut.y, expected.transpose(2, 1, 0) @ cut.rows(matrix, cut.mask(layer)))
 
 
+@pytest.mark.parametrize("axis", [-1, 1])
 @pytest.mark.parametrize(
     ("operator", "opset"), [("LayerNormalization", 17), ("RMSNormalization", 23)]
 )
-def test_normalised_units_are_refused(operator: str, opset: int) -> None:
+def test_normalised_units_are_refused(operator: str, opset: int, axis: int) -> None:
     graph = UnitsGraph(opset)
-    value = graph.b.node(operator, [graph.layer().steps, graph.floats(UNITS)])
+    scale = graph.floats(UNITS) if axis == -1 else graph.floats(BATCH, UNITS)
+    value = graph.b.node(operator, [graph.layer().steps, scale], axis=axis)
     graph.b.output(value, "normalised")
     assert NORMALISES_UNITS in graph.reasons(graph.x)[0]
 

@@ -196,11 +196,41 @@ def test_shape_in_equal_parts() -> None:
     merged(graph, layer, graph.b.node("Concat", [rows, "c"], axis=0))
 
 
-@pytest.mark.parametrize("operator", ["Add", "Sub", "Mul", "Div"])
-def test_size_computed_from_the_number_of_units_is_refused(operator: str) -> None:
+@pytest.mark.parametrize(("operator", "number"), [("Add", 10), ("Sub", -1)])
+def test_sums_of_known_numbers_are_the_right_ones(operator: str, number: int) -> None:
+    graph = UnitsGraph()
+    length = STEPS + number if operator == "Add" else STEPS - number
+    one, other = graph.layer(units=length), graph.layer()
+    both = graph.b.node("Concat", [one.steps, other.steps], axis=2)
+    end = graph.b.node(operator, [graph.number(one.steps, 0), numbers(graph, number)])
+    part = graph.b.node("Slice", [both, numbers(graph, 0), end, numbers(graph, 2)])
+    counted = [graph.b.total(each, 2) for each in (part, other.steps)]
+    # After a cut the bound lies elsewhere, though nothing in it counts units.
+    cut = graph.cut(graph.b.node("Sub", counted))
+    assert_close(cut.y, cut.steps(one).sum(2) - cut.steps(other).sum(2))
+
+
+def test_product_of_one_size_and_of_ones_is_that_size() -> None:
     graph = UnitsGraph(free=True)
     layer = graph.layer()
-    size = graph.b.node(operator, [graph.number(layer.steps, 2), numbers(graph, 2)])
+    several = graph.b.node("Concat", [numbers(graph, 1), graph.number(layer.steps, 2)], axis=0)
+    product = graph.b.node("ReduceProd", [several], axes=[0])
+    zeros = graph.b.node("ConstantOfShape", [product])
+    cut = graph.cut(graph.b.total(graph.b.node("Max", [layer.steps, zeros]), 2))
+    assert_close(cut.y, np.maximum(cut.steps(layer), 0).sum(2))
+
+
+@pytest.mark.parametrize("second", [True, False])
+@pytest.mark.parametrize(("operator", "number"), [("Add", 2), ("Sub", 2), ("Mul", 2), ("Div", 1)])
+def test_size_computed_from_the_number_of_units_is_refused(
+    operator: str, number: int, second: bool
+) -> None:
+    graph = UnitsGraph(free=True)
+    layer = graph.layer()
+    operands = [graph.number(layer.steps, 2), numbers(graph, number)]
+    if operator == "Div" and not second:
+        operands[1] = numbers(graph, 2)
+    size = graph.b.node(operator, operands[::-1] if second else operands)
     target = graph.b.node("Concat", [numbers(graph, 1, 1), size], axis=0)
     graph.b.output(graph.b.node("ConstantOfShape", [target]), "made")
     assert COMPUTED_SIZE in graph.reasons(graph.x)[0]
