@@ -63,10 +63,12 @@ def test_directions_keep_their_units_through_both_branches(flag: bool) -> None:
     assert_close(cut.y, (y[:, :1] - y[:, 1:]).sum(3))
 
 
-def test_what_is_no_zero_in_one_branch_is_none() -> None:
+@pytest.mark.parametrize("operators", [("Tanh", "Exp"), ("Exp", "Tanh")])
+def test_what_is_no_zero_in_one_branch_is_none(operators: tuple[str, str]) -> None:
     graph = UnitsGraph()
     steps = graph.layer().steps
-    either = chosen(graph, branch("then", "Tanh", steps), branch("else", "Exp", steps))
+    then, other = (branch(name, name, steps) for name in operators)
+    either = chosen(graph, then, other)
     assert SUMS_NONZERO in graph.reasons(graph.b.total(either, 2))[0]
 
 

@@ -200,7 +200,7 @@ def test_shape_in_equal_parts() -> None:
 def test_sums_of_known_numbers_are_the_right_ones(operator: str, number: int) -> None:
     graph = UnitsGraph()
     length = STEPS + number if operator == "Add" else STEPS - number
-    one, other = graph.layer(units=length), graph.layer()
+    one, other = graph.layer(units=length), graph.layer(units=3)
     both = graph.b.node("Concat", [one.steps, other.steps], axis=2)
     end = graph.b.node(operator, [graph.number(one.steps, 0), numbers(graph, number)])
     part = graph.b.node("Slice", [both, numbers(graph, 0), end, numbers(graph, 2)])

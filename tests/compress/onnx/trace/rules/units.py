@@ -14,8 +14,10 @@ from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
+from isslim.compress.onnx.model.layouts import size
+from isslim.compress.onnx.model.split_model import merge_constants
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.trace.registry import rules_of
 from tests.compress.onnx.drawing import Builder
@@ -111,6 +113,7 @@ class UnitsGraph:
     def cut(self, output: str, *, seed: int = 0, share: float = 0.5) -> Cut:
         """Removes some units of every axis, none of which may be left alone."""
         network = GraphNetwork.from_model(self.model(output))
+        assert_layouts_are_true(network, self.b.feeds)
         assert [axis.reasons for axis in network.report() if axis.reasons] == []
         assert network.declaration().axes
         keep = some(network, seed, share)
@@ -198,6 +201,22 @@ class Cut:
     def rows(self, matrix: str, mask: NDArray[np.bool_]) -> Values:
         """A matrix whose rows for removed inputs are zero."""
         return self.constant(matrix) * mask[:, None]
+
+
+def assert_layouts_are_true(network: GraphNetwork, feeds: dict[str, np.ndarray]) -> None:
+    """The layouts are those of the tensors: as many dimensions, and of their sizes."""
+    model = merge_constants(network.trace.parts)
+    names = [name for node in model.graph.node for name in node.output if name]
+    shown = [name for name in names if name in network.trace.layouts]
+    for name in shown:
+        if name not in {port.name for port in model.graph.output}:
+            model.graph.output.append(ValueInfoProto(name=name))
+    made = run(model, feeds)
+    for name in shown:
+        sizes = [size(dim) for dim in network.trace.layouts[name].dims]
+        assert len(sizes) == made[name].ndim, name
+        known = [(a, b) for a, b in zip(sizes, made[name].shape, strict=True) if a != b]
+        assert all(isinstance(a, str) for a, _ in known), (name, sizes, made[name].shape)
 
 
 def assert_close(made: Values, expected: Values) -> None:
