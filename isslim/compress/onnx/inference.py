@@ -14,10 +14,10 @@ from dataclasses import replace
 from isslim.compress.onnx.model.layouts import Block, Blocks
 from isslim.compress.onnx.model.recurrent import B, P, R, W
 from isslim.compress.onnx.normalise.normal_form import NormalForm
-from isslim.compress.onnx.trace.context import RuleContext
 from isslim.compress.onnx.trace.edits import Restore, Use, divided
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.graph_view import GraphView
+from isslim.compress.onnx.trace.knowledge import Knowledge
 from isslim.compress.onnx.trace.pool import PinReason
 from isslim.compress.onnx.trace.tracing import walk
 from isslim.compress.onnx.trace.types import Layer, Unfollowable
@@ -32,49 +32,49 @@ def infer(form: NormalForm) -> AxisFacts:
     Returns:
         Everything that is known of it; `pool` says which axes may shrink, and why others may not.
     """
-    context = RuleContext(GraphView.of(form.parts, form.markers), walk)
-    walk(context, form.parts.structure.graph)
+    known = Knowledge(GraphView.of(form.parts, form.markers), walk)
+    walk(known, form.parts.structure.graph)
     for port in form.parts.structure.graph.output:
-        context.pin(port.name, f"it reaches the graph's output '{port.name}'")
-    _refine(context)
-    _settle_constants(context)
-    _settle_layers(context)
-    _refine(context)  # what met in constants
-    _settle_states(context)
-    context.pool.finalize()
-    return context.facts()
+        known.pin(port.name, f"it reaches the graph's output '{port.name}'")
+    _refine(known)
+    _settle_constants(known)
+    _settle_layers(known)
+    _refine(known)  # what met in constants
+    _settle_states(known)
+    known.pool.finalize()
+    return known.facts()
 
 
-def _refine(context: RuleContext) -> None:
+def _refine(known: Knowledge) -> None:
     """Puts the parts of divided axes in everything that was noted before they were divided."""
-    refined, found = context.axes.refined, context.findings
+    refined, found = known.axes.refined, known.findings
     found.edits = [divided(edit, refined) for edit in found.edits]
     found.products = [replace(each, blocks=refined(each.blocks)) for each in found.products]
     found.layers = [replace(each, inputs=refined(each.inputs)) for each in found.layers]
-    found.uses = [_refined_use(context, use) for use in found.uses]
+    found.uses = [_refined_use(known, use) for use in found.uses]
 
 
-def _refined_use(context: RuleContext, use: Use) -> Use:
-    dims = [dim and context.axes.refined(dim) for dim in use.dims]
+def _refined_use(known: Knowledge, use: Use) -> Use:
+    dims = [dim and known.axes.refined(dim) for dim in use.dims]
     return replace(use, dims=tuple(dims))
 
 
-def _settle_constants(context: RuleContext) -> None:
+def _settle_constants(known: Knowledge) -> None:
     """Joins the axes of every constant over all its readers."""
     by_name: dict[str, list[Use]] = defaultdict(list)
-    for use in context.findings.uses:
+    for use in known.findings.uses:
         by_name[use.name].append(use)
     for name, uses in by_name.items():
         axes = []
         for use in uses:
             axes += _axes(_blocks_of_use(use))
         # One that is read otherwise too keeps its size, and so do the axes that index it.
-        if not _unite_uses(context, name, uses):
+        if not _unite_uses(known, name, uses):
             text = f"the constant '{name}' is also read in a way that does not shrink"
-            _pin_all(context, axes, text)
+            _pin_all(known, axes, text)
 
 
-def _unite_uses(context: RuleContext, name: str, uses: list[Use]) -> bool:
+def _unite_uses(known: Knowledge, name: str, uses: list[Use]) -> bool:
     """Makes the axes of a constant one over its readers; whether all its readers are among them."""
     first, *others = uses
     try:
@@ -82,75 +82,75 @@ def _unite_uses(context: RuleContext, name: str, uses: list[Use]) -> bool:
             for one, two in zip(first.dims, other.dims, strict=True):
                 if (one is None) != (two is None):
                     return False
-                context.axes.unite(*context.axes.align_blocks([one or (), two or ()]))
+                known.axes.unite(*known.axes.align_blocks([one or (), two or ()]))
     except Unfollowable:
         return False
     # A divisor has ones at removed components where another reader wants zeros.
     same_rest = len({use.rest for use in uses}) == 1
-    return same_rest and len(uses) == context.graph.readers[name]
+    return same_rest and len(uses) == known.graph.readers[name]
 
 
-def _settle_layers(context: RuleContext) -> None:
+def _settle_layers(known: Knowledge) -> None:
     """Joins the axes of layers with the same weights."""
     by_weights: dict[str, list[Layer]] = defaultdict(list)
     counts: Counter[str] = Counter()
-    for layer in context.findings.layers:
+    for layer in known.findings.layers:
         by_weights[layer.recurrent.given(W)].append(layer)
         counts.update(_weights(layer))
     for layers in by_weights.values():
-        if _share_all(context, layers, counts) and _unite_layers(context, layers):
+        if _share_all(known, layers, counts) and _unite_layers(known, layers):
             continue
         for layer in layers:
             text = f"weights of '{layer.recurrent.name}' are also read by another node"
-            _pin_all(context, [*layer.axes, *_axes(layer.inputs)], text)
+            _pin_all(known, [*layer.axes, *_axes(layer.inputs)], text)
 
 
-def _share_all(context: RuleContext, layers: list[Layer], counts: Counter[str]) -> bool:
+def _share_all(known: Knowledge, layers: list[Layer], counts: Counter[str]) -> bool:
     """Whether layers with the same W share all of their weights, and no other node reads these.
 
     Args:
-        context: says who reads what.
+        known: says who reads what.
         layers: all that have the same W.
         counts: how often each constant is among the weights of any layer.
     """
     if len({_kind(layer) for layer in layers}) > 1:
         return False
-    readers = context.graph.readers
+    readers = known.graph.readers
     return all(readers[name] == counts[name] == len(layers) for name in _weights(layers[0]))
 
 
-def _unite_layers(context: RuleContext, layers: list[Layer]) -> bool:
+def _unite_layers(known: Knowledge, layers: list[Layer]) -> bool:
     """Makes the axes of layers one, of their units and of what they read; whether they fit."""
     first, *others = layers
     try:
         for layer in others:
-            inputs = context.axes.align_blocks([first.inputs, layer.inputs])
-            context.axes.unite(*inputs)
+            inputs = known.axes.align_blocks([first.inputs, layer.inputs])
+            known.axes.unite(*inputs)
             for one, other in zip(first.axes, layer.axes, strict=True):
-                context.pool.unite(one, other)
+                known.pool.unite(one, other)
     except Unfollowable:
         return False
     return True
 
 
-def _settle_states(context: RuleContext) -> None:
+def _settle_states(known: Knowledge) -> None:
     """Leaves layers alone that nothing reads but the caller, as a state.
 
     Then the state is what the graph is for, and zeros in it would be another answer.
     """
-    read = _read_axes(context)
-    for edit in context.findings.edits:
+    read = _read_axes(known)
+    for edit in known.findings.edits:
         if not isinstance(edit, Restore):
             continue
         for axis in _axes(block for option in edit.options for block in option):
-            if context.pool.find(axis) not in read:
+            if known.pool.find(axis) not in read:
                 text = "it reaches the graph's outputs only, as a state that the caller carries"
-                _pin_all(context, [axis], text)
+                _pin_all(known, [axis], text)
 
 
-def _read_axes(context: RuleContext) -> set[int]:
+def _read_axes(known: Knowledge) -> set[int]:
     """Axes that a weight reads, or over which a sum is taken."""
-    found = context.findings
+    found = known.findings
     blocks: list[Block] = []
     for layer in found.layers:
         blocks += layer.inputs
@@ -159,13 +159,13 @@ def _read_axes(context: RuleContext) -> set[int]:
     for use in found.uses:
         blocks += _blocks_of_use(use)
     for dim in found.summed:
-        blocks += context.axes.refined(dim)
-    return {context.pool.find(axis) for axis in _axes(blocks)}
+        blocks += known.axes.refined(dim)
+    return {known.pool.find(axis) for axis in _axes(blocks)}
 
 
-def _pin_all(context: RuleContext, axes: Iterable[int], text: str) -> None:
+def _pin_all(known: Knowledge, axes: Iterable[int], text: str) -> None:
     for axis in axes:
-        context.pool.pin(axis, PinReason(text))
+        known.pool.pin(axis, PinReason(text))
 
 
 def _axes(blocks: Iterable[Block]) -> list[int]:

@@ -1,167 +1,235 @@
-"""What a rule of axis inference may ask and note while it stands at one node.
-
-`RuleContext.graph` says what the graph itself says, `RuleContext.axes` makes dimensions agree, and
-the context knows the layouts so far, takes the rule's notes, and follows nested graphs.
-"""
+"""What a rule of axis inference may ask and note while it stands at one node."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
 from onnx import GraphProto, NodeProto
 
+from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout, size
-from isslim.compress.onnx.model.split_model import given, label
+from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.alignment import AxisAligner
-from isslim.compress.onnx.trace.edits import Select, Use, key
-from isslim.compress.onnx.trace.facts import AxisFacts, constant_entries
-from isslim.compress.onnx.trace.findings import Findings
+from isslim.compress.onnx.trace.edits import Edit, Product, Select, Use, key
 from isslim.compress.onnx.trace.graph_view import GraphView
-from isslim.compress.onnx.trace.pool import AxisUnionFind, PinReason
-from isslim.compress.onnx.trace.types import Entry, Unfollowable
+from isslim.compress.onnx.trace.knowledge import Knowledge
+from isslim.compress.onnx.trace.pool import AxisUnionFind
+from isslim.compress.onnx.trace.types import Entry, Layer, Unfollowable
 
 UNKNOWN_RANK = "the number of dimensions of one of its inputs is not known"
 OTHER_SIZE = "it meets a tensor of another or unknown size"
 
-_MAX_PATH = 64
-"""Operators of a path that a reason names: a graph of thousands of steps needs no longer one."""
-
 
 class RuleContext:
-    """The tools of a rule.
+    """The tools of a rule. Inputs and outputs are those of its node, by index.
 
     Attributes:
-        graph: what the graph itself says.
-        axes: makes dimensions that meet agree.
-        findings: the notes so far.
+        node: where the rule stands.
     """
 
-    def __init__(self, graph: GraphView, walk: Callable[[RuleContext, GraphProto], None]) -> None:
-        self.graph = graph
-        self.axes = AxisAligner(AxisUnionFind())
-        self.findings = Findings()
-        self._walk = walk
-        self._origin: dict[str, tuple[NodeProto, str | None]] = {}
+    def __init__(self, known: Knowledge, node: NodeProto) -> None:
+        self.node = node
+        self._known = known
 
     # What is known.
 
     @property
+    def graph(self) -> GraphView:
+        """What the graph itself says."""
+        return self._known.graph
+
+    @property
+    def axes(self) -> AxisAligner:
+        """Makes dimensions that meet agree."""
+        return self._known.axes
+
+    @property
     def pool(self) -> AxisUnionFind:
         """All axes."""
-        return self.axes.pool
+        return self._known.pool
 
-    def constant(self, name: str) -> np.ndarray:
-        """The value of a constant that is known to be one."""
-        return self.graph.parts.constants[name]
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        return self.graph.opset
 
-    def layout(self, name: str) -> Layout | None:
-        """A value's layout; None when not even its rank is known."""
-        found = self.findings.layouts.get(name)
-        return self.graph.default(name) if found is None else found.divided(self.axes.refined)
+    @property
+    def key(self) -> str:
+        """What the node is found by in edits."""
+        return key(self.node)
 
-    def require_layout(self, node: NodeProto, index: int) -> Layout:
-        """The layout of an input.
+    @property
+    def output(self) -> str:
+        """Name of the first output."""
+        return str(self.node.output[0])
+
+    def input(self, index: int) -> str:
+        """Name of an input, empty when it is left out."""
+        return given(self.node, index)
+
+    def axis(self, default: int, rank: int) -> int:
+        """The attribute `axis`, counted from the front.
 
         Args:
-            node: the reader.
-            index: of its input.
+            default: where it is left out.
+            rank: of the tensor along which it counts.
+        """
+        return get_int(self.node, "axis", default) % rank
+
+    def unknown(self, position: int) -> str:
+        """A name for a size of the first output that nothing is known of."""
+        return f"?{self.output}:{position}"
+
+    def is_constant(self, index: int) -> bool:
+        """Whether an input is a constant."""
+        return self.graph.is_constant(self.input(index))
+
+    def constant(self, index: int) -> np.ndarray:
+        """The value of an input that is known to be a constant."""
+        return self.graph.parts.constants[self.input(index)]
+
+    def value(self, index: int) -> np.ndarray | None:
+        """The value of an input, or None if it is no constant."""
+        return self.graph.value(self.input(index))
+
+    def integers(self, index: int) -> list[int] | None:
+        """A constant input as whole numbers in order; None when left out or not constant."""
+        return self.graph.integers(self.node, index)
+
+    def layout(self, index: int) -> Layout | None:
+        """The layout of an input; None when not even its rank is known."""
+        return self._known.layout(self.input(index))
+
+    def require_layout(self, index: int) -> Layout:
+        """The layout of an input.
 
         Raises:
             Unfollowable: when its rank is not known.
         """
-        layout = self.layout(given(node, index))
+        layout = self.layout(index)
         if layout is None:
             raise Unfollowable(UNKNOWN_RANK)
         return layout
 
-    def plain_layout(self, node: NodeProto, index: int) -> Layout:
-        """The layout of an input with one axis in place of one for each index.
+    def require_layouts(self) -> list[Layout]:
+        """The layouts of all inputs.
 
-        Args:
-            node: the reader.
-            index: of its input.
+        Raises:
+            Unfollowable: when a rank is not known.
+        """
+        return [self.require_layout(index) for index in range(len(self.node.input))]
+
+    def plain_layout(self, index: int) -> Layout:
+        """The layout of an input with one axis in place of one for each index.
 
         Raises:
             Unfollowable: when its rank is not known, or the axes' blocks differ.
         """
-        return self.axes.without_per_index_axes(self.require_layout(node, index))
+        return self.axes.without_per_index_axes(self.require_layout(index))
 
-    def entries(self, name: str) -> tuple[Entry, ...] | None:
-        """The numbers of a shape, if it can be followed."""
-        constant = constant_entries(self.graph.value(name))
-        if constant is not None:
-            return constant
-        found = self.findings.shapes.get(name)
-        if found is None:
-            return None
-        refined = self.axes.refined
-        return tuple(replace(each, blocks=each.blocks and refined(each.blocks)) for each in found)
+    def default(self) -> Layout | None:
+        """The layout of the first output as shape inference alone knows it."""
+        return self.graph.default(self.output)
+
+    def inferred_size(self, position: int) -> Dim:
+        """A size of the first output as shape inference alone knows it."""
+        known = self.default()
+        return known.dims[position] if known else self.unknown(position)
+
+    def layout_of(self, name: str) -> Layout | None:
+        """The layout of any value, such as one that a nested graph gives."""
+        return self._known.layout(name)
+
+    def entries(self, index: int) -> tuple[Entry, ...] | None:
+        """The numbers of an input that is a shape, if it can be followed."""
+        return self._known.entries(self.input(index))
+
+    def is_computed(self, index: int) -> bool:
+        """Whether an input is a shape which the graph computes."""
+        return self.input(index) in self._known.findings.shapes
+
+    def computed_entries(self, index: int) -> tuple[Entry, ...]:
+        """The numbers of an input that is a shape which the graph computes; none of others."""
+        return self._known.findings.shapes.get(self.input(index), ())
 
     def counts_units(self, name: str) -> bool:
         """Whether a value is a shape in which a number counts the components of an axis."""
-        return any(entry.axes for entry in self.findings.shapes.get(name, ()))
+        return self._known.counts_units(name)
 
     # What a rule notes.
 
-    def set_layout(self, node: NodeProto, layout: Layout | None, output: int = 0) -> None:
+    def set_layout(self, layout: Layout | None, output: int = 0) -> None:
         """Lays out an output.
 
         Args:
-            node: whose output.
             layout: None where nothing is known of it.
             output: its index; one that the node leaves out is passed over.
         """
-        name = node.output[output] if output < len(node.output) else ""
-        if not name or layout is None:
-            return
-        self.findings.layouts[name] = layout
-        self._origin[name] = (node, self._parent(node, layout))
+        names = self.node.output
+        if layout is not None and output < len(names) and names[output]:
+            self._known.set_layout(self.node, names[output], layout)
 
-    def set_default_layout(self, node: NodeProto) -> None:
-        """Lays out the first output as shape inference knows it, without axes."""
-        self.set_layout(node, self.graph.default(node.output[0]))
+    def set_default_layout(self, output: int = 0) -> None:
+        """Lays out an output as shape inference knows it, without axes."""
+        self.set_layout(self.graph.default(self.node.output[output]), output)
 
-    def new_axis(self, node: NodeProto, length: int) -> Dim:
+    def set_entries(self, entries: tuple[Entry, ...], output: int = 0) -> None:
+        """Notes that an output is a shape.
+
+        Args:
+            entries: its numbers.
+            output: its index.
+        """
+        self._known.findings.shapes[self.node.output[output]] = entries
+
+    def new_axis(self, length: int) -> Dim:
         """A new axis that begins at the output of a matrix.
 
         Args:
-            node: the product.
             length: of the dimension; a single number is no axis, as nothing can be removed of it.
         """
-        name = node.output[0]
         if length < 2:
             return length
-        axis = self.pool.new(f"made:{name}", length, recurrent=False)
+        axis = self.pool.new(f"made:{self.output}", length, recurrent=False)
         # A matrix has no column for a removed component, so what it gives there is zero.
-        return (Block(axis, length, name, True),)
+        return (Block(axis, length, self.output, True),)
 
-    def index_constant(
-        self, node: NodeProto, index: int, dims: Mapping[int, Dim], rest: float = 0.0
-    ) -> None:
+    def note_edit(self, edit: Edit) -> None:
+        """Notes what must change beside constants when axes shrink."""
+        self._known.findings.edits.append(edit)
+
+    def note_product(self, product: Product) -> None:
+        """Notes that a constant matrix reads an activation."""
+        self._known.findings.products.append(product)
+
+    def note_layer(self, layer: Layer) -> None:
+        """Notes a recurrent node."""
+        self._known.findings.layers.append(layer)
+
+    def note_sum(self, blocks: Blocks) -> None:
+        """Notes that units are summed: they are read, though by no constant."""
+        self._known.findings.summed.append(blocks)
+
+    def index_constant(self, index: int, dims: Mapping[int, Dim], rest: float = 0.0) -> None:
         """Notes what the dimensions of a constant input mean.
 
         Args:
-            node: the reader.
             index: of the input.
             dims: by position; others, and those without blocks, have no axis.
             rest: what stands at removed components, as in `edits.Use`.
         """
-        name = node.input[index]
         blocks: list[Blocks | None] = []
-        for position in range(self.constant(name).ndim):
+        for position in range(self.constant(index).ndim):
             dim = dims.get(position)
             blocks.append(dim if isinstance(dim, tuple) else None)
-        self.findings.uses.append(Use(key(node), index, name, tuple(blocks), rest))
+        use = Use(self.key, index, self.input(index), tuple(blocks), rest)
+        self._known.findings.uses.append(use)
 
-    def gate_input(
-        self, node: NodeProto, index: int, along: int, options: tuple[Blocks, ...], by: int = 0
-    ) -> None:
+    def gate_input(self, index: int, along: int, options: tuple[Blocks, ...], by: int = 0) -> None:
         """Lets only what an axis keeps of an input through, which itself stays as large as it is.
 
         Args:
-            node: the reader.
             index: of the input.
             along: dimension of the input.
             options: blocks of that dimension; several: one for each index of dimension `by`.
@@ -170,80 +238,30 @@ class RuleContext:
         Raises:
             Unfollowable: when its size is not known: it might be 1 and stretch, or another.
         """
-        layout = self.require_layout(node, index)
+        layout = self.require_layout(index)
         if size(layout.dims[along]) != size(options[0]):
             raise Unfollowable(OTHER_SIZE)
-        self.findings.edits.append(Select(key(node), index, along, options, by, layout.rank))
+        self.note_edit(Select(self.key, index, along, options, by, layout.rank))
 
-    def without_axes(
-        self, layout: Layout, positions: set[int], text: str, node: NodeProto
-    ) -> Layout:
+    def without_axes(self, layout: Layout, positions: set[int], text: str) -> Layout:
         """The layout with some dimensions as plain sizes; the axes that stand there are left alone.
 
         Args:
             layout: without an axis for each index.
             positions: of those dimensions.
             text: why.
-            node: where.
         """
-        reason = PinReason(text, (f"{node.op_type} '{label(node)}'",))
-        for position in positions & set(layout.labelled()):
-            dim = layout.dims[position]
-            for axis in Layout((dim,)).axes():
-                self.pool.pin(axis, reason)
-            layout = layout.with_dim(position, size(dim))
-        return layout
+        return self._known.without_axes(self.node, layout, positions, text)
 
-    def pin(self, name: str, text: str, node: NodeProto | None = None) -> None:
+    def pin(self, name: str, text: str) -> None:
         """Leaves every axis of a value alone.
 
         Args:
             name: of the value.
             text: why.
-            node: where; None: at the value itself.
         """
-        layout = self.findings.layouts.get(name)
-        axes = set(layout.axes() if layout else ())
-        for entry in self.findings.shapes.get(name, ()):
-            axes |= entry.axes
-        reason = PinReason(text, self._path(name, node))
-        for axis in axes:
-            self.pool.pin(axis, reason)
+        self._known.pin(name, text, self.node)
 
     def walk(self, graph: GraphProto) -> None:
         """Follows the nodes of a nested graph."""
-        self._walk(self, graph)
-
-    def facts(self) -> AxisFacts:
-        """What is known now, with no way to change it."""
-        found = self.findings
-        refined = self.axes.refined
-        layouts = {name: layout.divided(refined) for name, layout in found.layouts.items()}
-        shapes = {name: self.entries(name) or () for name in found.shapes}
-        return AxisFacts(
-            graph=self.graph,
-            pool=self.pool,
-            edits=tuple(found.edits),
-            uses=tuple(found.uses),
-            products=tuple(found.products),
-            layers=tuple(found.layers),
-            layouts=layouts,
-            shapes=shapes,
-        )
-
-    def _parent(self, node: NodeProto, layout: Layout) -> str | None:
-        """The input from which the axes of an output came, so that a path leads back through it."""
-        own = set(map(self.pool.find, layout.axes()))
-        for name in map(str, node.input):
-            known = self.findings.layouts.get(name)
-            if known is not None and own & set(map(self.pool.find, known.axes())):
-                return name
-        return None
-
-    def _path(self, name: str | None, node: NodeProto | None) -> tuple[str, ...]:
-        """The operators through which a value came, the recurrent layer first."""
-        steps = [] if node is None else [f"{node.op_type} '{label(node)}'"]
-        while name is not None and name in self._origin and len(steps) < _MAX_PATH:
-            step, name = self._origin[name]
-            steps.append(f"{step.op_type} '{label(step)}'")
-        return tuple(reversed(steps))
+        self._known.walk(graph)

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onnx import NodeProto
-
 from isslim.compress.onnx.trace.context import RuleContext
 
-Apply = Callable[[RuleContext, NodeProto], None]
+Apply = Callable[[RuleContext], None]
 """Lays out the node's outputs and notes what must change; raises `Unfollowable` where axes end."""
 
 

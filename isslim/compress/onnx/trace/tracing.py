@@ -19,55 +19,59 @@ from isslim.compress.onnx.model.layouts import Layout
 from isslim.compress.onnx.model.recurrent import view
 from isslim.compress.onnx.model.split_model import given, label
 from isslim.compress.onnx.trace.context import RuleContext
+from isslim.compress.onnx.trace.knowledge import Knowledge
 from isslim.compress.onnx.trace.registry import RULES
 from isslim.compress.onnx.trace.rule import Rule
 from isslim.compress.onnx.trace.rules.shapes import follow_numbers, refuse_counts
 from isslim.compress.onnx.trace.types import CONTRADICTIONS, Unfollowable, unknown_operator
 
 
-def walk(context: RuleContext, graph: GraphProto) -> None:
+def walk(known: Knowledge, graph: GraphProto) -> None:
     """Applies the rules to the nodes of one graph, in its order; nested graphs with their node.
 
     Args:
-        context: takes what the rules find.
-        graph: of the context's model.
+        known: takes what the rules find.
+        graph: of the model that it is about.
     """
     for node in graph.node:
         rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         try:
             if rule is None:
                 raise unknown_operator(node.op_type)
-            _apply(context, node, rule)
+            _apply(known, node, rule)
         except (Unfollowable, *CONTRADICTIONS) as obstacle:
-            _stop(context, node, str(obstacle))
+            _stop(known, node, str(obstacle))
 
 
-def _stop(context: RuleContext, node: NodeProto, obstacle: str) -> None:
+def _stop(known: Knowledge, node: NodeProto, obstacle: str) -> None:
     """Leaves every axis that comes into a node alone, and lays out what it gives without any."""
+    text = f"at {node.op_type} '{label(node)}': {obstacle}"
     for name in {name for name in node.input if name}:
-        context.pin(name, f"at {node.op_type} '{label(node)}': {obstacle}", node)
-    for index, name in enumerate(node.output):
-        context.findings.shapes.pop(name, None)
-        layout = context.graph.default(name) or _requested_layout(context, node)
-        context.set_layout(node, layout, index)
+        known.pin(name, text, node)
+    for name in filter(None, node.output):
+        # An output may have been followed before the rule gave up.
+        known.findings.shapes.pop(name, None)
+        layout = known.graph.default(name) or _requested_layout(known, node)
+        if layout is not None:
+            known.set_layout(node, name, layout)
 
 
-def _requested_layout(context: RuleContext, node: NodeProto) -> Layout | None:
+def _requested_layout(known: Knowledge, node: NodeProto) -> Layout | None:
     """What a Reshape asks for, where inference does not know what it gives.
 
     Its reader wants the rank at least: a recurrent layer behind it can still be followed.
     """
-    entries = context.entries(given(node, 1)) if node.op_type == "Reshape" else None
+    entries = known.entries(given(node, 1)) if node.op_type == "Reshape" else None
     if entries is None:
         return None
     dims = []
     for index, entry in enumerate(entries):
-        known = isinstance(entry.token, str) or entry.token > 0
-        dims.append(entry.token if known else f"?{node.output[0]}:{index}")
+        is_size = isinstance(entry.token, str) or entry.token > 0
+        dims.append(entry.token if is_size else f"?{node.output[0]}:{index}")
     return Layout(tuple(dims))
 
 
-def _apply(context: RuleContext, node: NodeProto, rule: Rule) -> None:
+def _apply(known: Knowledge, node: NodeProto, rule: Rule) -> None:
     """Applies a rule; an axis of no recurrent layer that it cannot go on with is left alone first.
 
     Such an axis begins at a matrix and would be worth nothing by itself, while the units beside it
@@ -76,27 +80,28 @@ def _apply(context: RuleContext, node: NodeProto, rule: Rule) -> None:
     Raises:
         Unfollowable: when units are what it cannot go on with.
     """
-    mark = context.findings.mark()
+    context = RuleContext(known, node)
+    mark = known.findings.mark()
     try:
-        _follow(context, node, rule)
+        _follow(context, rule)
     except (Unfollowable, *CONTRADICTIONS) as obstacle:
         # A nested graph was walked in part, a recurrent layer has begun its axes: neither may be
         # done twice.
         once = bool(subgraphs(node)) or view(node) is not None
-        if once or not _forget_made(context, node, str(obstacle)):
+        if once or not _forget_made(known, node, str(obstacle)):
             raise
-        context.findings.rollback(mark)
-        _follow(context, node, rule)
+        known.findings.rollback(mark)
+        _follow(context, rule)
 
 
-def _follow(context: RuleContext, node: NodeProto, rule: Rule) -> None:
+def _follow(context: RuleContext, rule: Rule) -> None:
     """Applies a rule, or follows the numbers where the node works on those of a shape."""
-    if not follow_numbers(context, node):
-        refuse_counts(context, node)
-        rule.apply(context, node)
+    if not follow_numbers(context):
+        refuse_counts(context)
+        rule.apply(context)
 
 
-def _forget_made(context: RuleContext, node: NodeProto, text: str) -> bool:
+def _forget_made(known: Knowledge, node: NodeProto, obstacle: str) -> bool:
     """Leaves the axes of a node's inputs alone that no recurrent layer began.
 
     Returns:
@@ -104,31 +109,31 @@ def _forget_made(context: RuleContext, node: NodeProto, text: str) -> bool:
     """
     layouts: dict[str, Layout] = {}
     for name in node.input:
-        layout = context.layout(name)
-        if name in context.findings.layouts and layout is not None:
+        layout = known.layout(name)
+        if name in known.findings.layouts and layout is not None:
             layouts[name] = layout
-    if not any(_recurrent_axes(context, layout) for layout in layouts.values()):
+    if not any(_recurrent_axes(known, layout) for layout in layouts.values()):
         return False
+    text = f"at {node.op_type} '{label(node)}': {obstacle}"
     forgotten = False
     for name, layout in layouts.items():
-        made = _made_dimensions(context, layout)
-        reason = f"at {node.op_type} '{label(node)}': {text}"
-        context.findings.layouts[name] = context.without_axes(layout, made, reason, node)
+        made = _made_dimensions(known, layout)
+        known.findings.layouts[name] = known.without_axes(node, layout, made, text)
         forgotten = forgotten or bool(made)
     return forgotten
 
 
-def _made_dimensions(context: RuleContext, layout: Layout) -> set[int]:
+def _made_dimensions(known: Knowledge, layout: Layout) -> set[int]:
     """Dimensions whose axes began at matrices only."""
     found = set()
     for position in layout.labelled():
         # Which axes stand along per-index axes changes with the index: those are units throughout.
         if layout.per_index and position == layout.per_index.along:
             continue
-        if not _recurrent_axes(context, Layout((layout.dims[position],))):
+        if not _recurrent_axes(known, Layout((layout.dims[position],))):
             found.add(position)
     return found
 
 
-def _recurrent_axes(context: RuleContext, layout: Layout) -> list[int]:
-    return [axis for axis in layout.axes() if context.pool.is_recurrent(axis)]
+def _recurrent_axes(known: Knowledge, layout: Layout) -> list[int]:
+    return [axis for axis in layout.axes() if known.pool.is_recurrent(axis)]

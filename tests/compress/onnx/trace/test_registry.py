@@ -81,8 +81,8 @@ def test_every_operator_is_one_of_onnx_and_described(operator: str) -> None:
 
 def test_operator_with_two_rules_is_refused() -> None:
     module = ModuleType("twice")
-    module.first = rule("Relu")(lambda context, node: None)  # type: ignore[attr-defined]
-    module.second = rule("Relu", "Tanh")(lambda context, node: None)  # type: ignore[attr-defined]
+    module.first = rule("Relu")(lambda context: None)  # type: ignore[attr-defined]
+    module.second = rule("Relu", "Tanh")(lambda context: None)  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="two rules for the operator Relu"):
         by_operator([module])
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, size
-from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.context import RuleContext
-from isslim.compress.onnx.trace.edits import Channels, Product, key
+from isslim.compress.onnx.trace.edits import Channels, Product
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.rules.obstacles import BIAS_NOT_CONSTANT
 from isslim.compress.onnx.trace.types import Unfollowable
@@ -24,74 +22,71 @@ GROUPS_OF_UNITS = "it has groups of several units"
 @rule(
     "Conv", obstacles=(SLIDES_OVER_UNITS, KERNEL_NOT_CONSTANT, BIAS_NOT_CONSTANT, GROUPS_OF_UNITS)
 )
-def conv(context: RuleContext, node: NodeProto) -> None:
+def _conv(context: RuleContext) -> None:
     """Reads the entries of dimension 1: all of them, or each by itself where there are groups."""
-    layout = context.plain_layout(node, 0)
+    layout = context.plain_layout(0)
     if max(layout.labelled(), default=0) > 1:
         raise Unfollowable(SLIDES_OVER_UNITS)
-    if not context.graph.is_constant(node.input[1]):
+    if not context.is_constant(1):
         raise Unfollowable(KERNEL_NOT_CONSTANT)
-    kernel = context.constant(node.input[1])
+    kernel = context.constant(1)
     dim = layout.dims[1]
-    if get_int(node, "group", 1) == 1:
-        _reads_all(context, node, layout, kernel)
+    if get_int(context.node, "group", 1) == 1:
+        _reads_all(context, layout, kernel)
     elif isinstance(dim, tuple):
-        _reads_each(context, node, layout, dim)
+        _reads_each(context, layout, dim)
     else:
-        context.set_default_layout(node)
+        context.set_default_layout()
 
 
-def _reads_all(context: RuleContext, node: NodeProto, layout: Layout, kernel: np.ndarray) -> None:
+def _reads_all(context: RuleContext, layout: Layout, kernel: np.ndarray) -> None:
     """Every output reads all entries of dimension 1, as those of a matrix do."""
-    made = context.new_axis(node, kernel.shape[0])
-    context.index_constant(node, 1, {0: made, 1: layout.dims[1]})
-    bias = _bias(context, node)
+    made = context.new_axis(kernel.shape[0])
+    context.index_constant(1, {0: made, 1: layout.dims[1]})
+    bias = _bias(context)
     if bias:
-        context.index_constant(node, 2, {0: made})
+        context.index_constant(2, {0: made})
     read = layout.dims[1]
     # Only a window of one point is a matrix, whose repair is a matrix too.
     if kernel[0, 0].size == 1 and isinstance(read, tuple):
         product = Product(
-            node=key(node),
+            node=context.key,
             index=1,
-            matrix=node.input[1],
+            matrix=context.input(1),
             reads=1,
             gives=0,
-            activation=node.input[0],
+            activation=context.input(0),
             features=1,
             blocks=read,
             bias=bias if bias and context.graph.readers[bias] == 1 else None,
         )
-        context.findings.products.append(product)
-    context.set_layout(node, _with_space(context, node, layout, made))
+        context.note_product(product)
+    context.set_layout(_with_space(context, layout, made))
 
 
-def _reads_each(context: RuleContext, node: NodeProto, layout: Layout, dim: Blocks) -> None:
+def _reads_each(context: RuleContext, layout: Layout, dim: Blocks) -> None:
     """As many groups as entries of dimension 1: each is read by itself and stays what it is."""
-    kernel = context.constant(node.input[1])
-    if not get_int(node, "group", 1) == kernel.shape[0] == size(dim):
+    kernel = context.constant(1)
+    if not get_int(context.node, "group", 1) == kernel.shape[0] == size(dim):
         raise Unfollowable(GROUPS_OF_UNITS)
-    context.index_constant(node, 1, {0: dim})
-    if _bias(context, node):
-        context.index_constant(node, 2, {0: dim})
-    context.findings.edits.append(Channels(key(node), dim))
+    context.index_constant(1, {0: dim})
+    if _bias(context):
+        context.index_constant(2, {0: dim})
+    context.note_edit(Channels(context.key, dim))
     # Kernel and bias of a removed unit are zero in the reference, whatever the unit is.
-    zero = tuple(replace(each, source=node.output[0], zero_preserving=True) for each in dim)
-    context.set_layout(node, _with_space(context, node, layout, zero))
+    zero = tuple(replace(each, source=context.output, zero_preserving=True) for each in dim)
+    context.set_layout(_with_space(context, layout, zero))
 
 
-def _bias(context: RuleContext, node: NodeProto) -> str | None:
+def _bias(context: RuleContext) -> str | None:
     """Name of the bias, if there is one."""
-    name = given(node, 2)
+    name = context.input(2)
     if name and not context.graph.is_constant(name):
         raise Unfollowable(BIAS_NOT_CONSTANT)
     return name or None
 
 
-def _with_space(context: RuleContext, node: NodeProto, layout: Layout, channels: Dim) -> Layout:
+def _with_space(context: RuleContext, layout: Layout, channels: Dim) -> Layout:
     """The output: the batch, its channels, and the sizes over which the window slid."""
-    known = context.graph.default(node.output[0])
-    space: list[Dim] = []
-    for position in range(2, layout.rank):
-        space.append(known.dims[position] if known else f"?{node.output[0]}:{position}")
+    space = [context.inferred_size(position) for position in range(2, layout.rank)]
     return Layout((layout.dims[0], channels, *space))

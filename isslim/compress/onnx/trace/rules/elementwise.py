@@ -14,11 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import get_float
 from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, PerIndexAxes, size
-from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
 from isslim.compress.onnx.trace.rule import rule
@@ -63,100 +61,98 @@ class ZeroRule:
     *("Sin", "Sinh", "Asinh", "Tan", "Atan", "Asin", "Atanh", "Erf", "Gelu", "Softsign", "Sign"),
     *("Floor", "Ceil", "Round", "HardSwish", "Mish", "Swish", "Shrink"),
 )
-def zero_keeping(context: RuleContext, node: NodeProto) -> None:
+def _zero_keeping(context: RuleContext) -> None:
     """A function of each number by itself that is zero at zero."""
-    _unary(context, node, zero_preserving=True)
+    _unary(context, zero_preserving=True)
 
 
 @rule(
     *("Sigmoid", "HardSigmoid", "Exp", "Softplus", "Cos", "Cosh", "Acos", "Not", "IsNaN", "IsInf")
 )
-def zero_losing(context: RuleContext, node: NodeProto) -> None:
+def _zero_losing(context: RuleContext) -> None:
     """A function of each number by itself that is not zero at zero."""
-    _unary(context, node, zero_preserving=False)
+    _unary(context, zero_preserving=False)
 
 
 @rule("Clip")
-def clip(context: RuleContext, node: NodeProto) -> None:
+def _clip(context: RuleContext) -> None:
     """Limits are single numbers; zero stays zero when it lies within them."""
-    _unary(context, node, zero_preserving=_zero_within_limits(context, node))
+    _unary(context, zero_preserving=_zero_within_limits(context))
 
 
 @rule("Add", "Sub", "Sum", "Mean", "Max", "Min", obstacles=_MEETS)
-def added(context: RuleContext, node: NodeProto) -> None:
+def _added(context: RuleContext) -> None:
     """Tensors number by number: zero where all of them are."""
-    _lay_out(context, node, ZeroRule("all"))
+    _lay_out(context, ZeroRule("all"))
 
 
 @rule("Mul", "And", obstacles=_MEETS)
-def multiplied(context: RuleContext, node: NodeProto) -> None:
+def _multiplied(context: RuleContext) -> None:
     """Tensors number by number: zero where any of them is."""
-    _lay_out(context, node, ZeroRule("any"))
+    _lay_out(context, ZeroRule("any"))
 
 
 @rule("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Or", "Xor", obstacles=_MEETS)
-def compared(context: RuleContext, node: NodeProto) -> None:
+def _compared(context: RuleContext) -> None:
     """Tensors number by number: a truth value, which removed units may have too."""
-    _lay_out(context, node, ZeroRule("never"))
+    _lay_out(context, ZeroRule("never"))
 
 
 @rule("PRelu", obstacles=_MEETS)
-def sloped(context: RuleContext, node: NodeProto) -> None:
+def _sloped(context: RuleContext) -> None:
     """A slope for each number below zero: zero stays zero whatever the slope."""
-    _lay_out(context, node, ZeroRule("first"))
+    _lay_out(context, ZeroRule("first"))
 
 
 @rule("Div", obstacles=(*_MEETS, DIVIDES_BY_ZERO))
-def divided(context: RuleContext, node: NodeProto) -> None:
+def _divided(context: RuleContext) -> None:
     """Tensors number by number: zero where the first is; the second must not vanish with a unit."""
-    _lay_out(context, node, ZeroRule("first", divisor=1))
+    _lay_out(context, ZeroRule("first", divisor=1))
 
 
 @rule("Pow", obstacles=(*_MEETS, DIVIDES_BY_ZERO))
-def power(context: RuleContext, node: NodeProto) -> None:
+def _power(context: RuleContext) -> None:
     """Zero stays zero under a positive exponent."""
-    exponent = context.graph.value(node.input[1])
+    exponent = context.value(1)
     positive = exponent is not None and bool(np.all(exponent > 0))
     # The exponent is no divisor, but it must not become 0 at a removed unit either: 0 ** 0 is 1.
-    _lay_out(context, node, ZeroRule("first" if positive else "never", divisor=1))
+    _lay_out(context, ZeroRule("first" if positive else "never", divisor=1))
 
 
 @rule("Where", obstacles=_MEETS)
-def where(context: RuleContext, node: NodeProto) -> None:
+def _where(context: RuleContext) -> None:
     """Chooses between two tensors; the condition may be of any shape that fits."""
-    _lay_out(context, node, ZeroRule("all", selector=0))
+    _lay_out(context, ZeroRule("all", selector=0))
 
 
-def _unary(context: RuleContext, node: NodeProto, *, zero_preserving: bool) -> None:
-    layout = context.layout(node.input[0])
+def _unary(context: RuleContext, *, zero_preserving: bool) -> None:
+    layout = context.layout(0)
     if layout is not None:
-        context.set_layout(node, layout.marked(node.output[0], zero_preserving=zero_preserving))
+        context.set_layout(layout.marked(context.output, zero_preserving=zero_preserving))
 
 
-def _zero_within_limits(context: RuleContext, node: NodeProto) -> bool:
+def _zero_within_limits(context: RuleContext) -> bool:
     """Whether a Clip leaves zero where it is."""
-    if context.graph.opset < 11:
+    if context.opset < 11:
         # Limits that are left out are those of all numbers: any of these signs stands for them.
-        return get_float(node, "min", -1.0) <= 0 <= get_float(node, "max", 1.0)
+        return get_float(context.node, "min", -1.0) <= 0 <= get_float(context.node, "max", 1.0)
     signs = ((1, -1.0), (2, 1.0))
     for index, sign in signs:
-        name = given(node, index)
-        limit = context.graph.value(name)
-        if name and (limit is None or bool(np.any(limit * sign < 0))):
+        limit = context.value(index)
+        if context.input(index) and (limit is None or bool(np.any(limit * sign < 0))):
             return False
     return True
 
 
-def _lay_out(context: RuleContext, node: NodeProto, zero_rule: ZeroRule) -> None:
-    context.set_layout(node, meet(context, node, zero_rule))
+def _lay_out(context: RuleContext, zero_rule: ZeroRule) -> None:
+    context.set_layout(meet(context, zero_rule))
 
 
-def meet(context: RuleContext, node: NodeProto, zero_rule: ZeroRule) -> Layout:
+def meet(context: RuleContext, zero_rule: ZeroRule) -> Layout:
     """Lays all inputs of a node on one another and joins their axes.
 
     Args:
         context: takes the edits.
-        node: an operator that broadcasts.
         zero_rule: when its result is zero.
 
     Returns:
@@ -165,7 +161,7 @@ def meet(context: RuleContext, node: NodeProto, zero_rule: ZeroRule) -> Layout:
     Raises:
         Unfollowable: when the inputs do not fit.
     """
-    layouts = _broadcast(context, node)
+    layouts = _broadcast(context)
     per_index = _common_per_index(layouts)
     if per_index is None:
         without = context.axes.without_per_index_axes
@@ -176,23 +172,23 @@ def meet(context: RuleContext, node: NodeProto, zero_rule: ZeroRule) -> Layout:
         met = {index: layout.dims[position] for index, layout in layouts.items()}
         if any(isinstance(dim, tuple) for dim in met.values()):
             met = _united(context, met)
-            _index_others(context, node, met, position, layouts[0].rank, constant_dims)
-            dims.append(_resulting_blocks(context, node, met, zero_rule))
+            _index_others(context, met, position, layouts[0].rank, constant_dims)
+            dims.append(_resulting_blocks(context, met, zero_rule))
         else:
             dims.append(_resulting_size(list(met.values())))
-    _index_constants(context, node, constant_dims, layouts[0].rank, zero_rule.divisor)
+    _index_constants(context, constant_dims, layouts[0].rank, zero_rule.divisor)
     result = Layout(tuple(dims))
     if per_index is None:
         return result
-    return _with_common_per_index(context, node, result, per_index, layouts)
+    return _with_common_per_index(context, result, per_index, layouts)
 
 
-def _broadcast(context: RuleContext, node: NodeProto) -> dict[int, Layout]:
+def _broadcast(context: RuleContext) -> dict[int, Layout]:
     """Per input its layout with as many dimensions as the longest has, by new ones in front."""
-    layouts = {index: context.require_layout(node, index) for index in range(len(node.input))}
-    rank = max(layout.rank for layout in layouts.values())
+    layouts = context.require_layouts()
+    rank = max(layout.rank for layout in layouts)
     found = {}
-    for index, layout in layouts.items():
+    for index, layout in enumerate(layouts):
         new: list[int | None] = [None] * (rank - layout.rank)
         found[index] = layout.moved(new + list(range(layout.rank)))
     return found
@@ -229,7 +225,6 @@ def _united(context: RuleContext, met: dict[int, Dim]) -> dict[int, Dim]:
 
 def _index_others(
     context: RuleContext,
-    node: NodeProto,
     met: dict[int, Dim],
     position: int,
     rank: int,
@@ -239,7 +234,6 @@ def _index_others(
 
     Args:
         context: takes the edits.
-        node: the operator.
         met: per operand its dimension at `position`, some with blocks.
         position: among `rank` dimensions.
         rank: of the result.
@@ -250,16 +244,15 @@ def _index_others(
         # One number for all units stays one number.
         if isinstance(dim, tuple) or dim == 1:
             continue
-        if context.graph.is_constant(node.input[index]):
+        if context.is_constant(index):
             constant_dims[index][position] = blocks
         else:
-            own_position = position - rank + context.require_layout(node, index).rank
-            context.gate_input(node, index, own_position, (blocks,))
+            own_position = position - rank + context.require_layout(index).rank
+            context.gate_input(index, own_position, (blocks,))
 
 
 def _index_constants(
     context: RuleContext,
-    node: NodeProto,
     constant_dims: dict[int, dict[int, Dim]],
     rank: int,
     divisor: int | None,
@@ -268,11 +261,11 @@ def _index_constants(
     for index, dims in constant_dims.items():
         if not dims:
             continue
-        shift = context.constant(node.input[index]).ndim - rank
+        shift = context.constant(index).ndim - rank
         own = {position + shift: dim for position, dim in dims.items()}
         # Where axes of different sizes lie side by side, dead components fill the gap: 0 / 1, not
         # 0 / 0.
-        context.index_constant(node, index, own, rest=1.0 if index == divisor else 0.0)
+        context.index_constant(index, own, rest=1.0 if index == divisor else 0.0)
 
 
 def _resulting_size(sizes: list[Dim]) -> Dim:
@@ -282,29 +275,27 @@ def _resulting_size(sizes: list[Dim]) -> Dim:
     return (known or longer or [1])[0]
 
 
-def _resulting_blocks(
-    context: RuleContext, node: NodeProto, met: dict[int, Dim], zero_rule: ZeroRule
-) -> Blocks:
+def _resulting_blocks(context: RuleContext, met: dict[int, Dim], zero_rule: ZeroRule) -> Blocks:
     """A dimension of the result, of the first operand's axes."""
     blocks = _first_blocks(met)
     zeros: dict[int, list[bool]] = {}
     for index, dim in met.items():
-        zeros[index] = _operand_zeros(context, node.input[index], dim, blocks)
+        zeros[index] = _operand_zeros(context, index, dim, blocks)
     divisor = zero_rule.divisor
     if divisor is not None and isinstance(met[divisor], tuple) and any(zeros[divisor]):
         raise Unfollowable(DIVIDES_BY_ZERO)
     found = []
     for place, block in enumerate(blocks):
         zero = zero_rule.holds({index: each[place] for index, each in zeros.items()})
-        found.append(replace(block, source=node.output[0], zero_preserving=zero))
+        found.append(replace(block, source=context.output, zero_preserving=zero))
     return tuple(found)
 
 
-def _operand_zeros(context: RuleContext, name: str, dim: Dim, blocks: Blocks) -> list[bool]:
+def _operand_zeros(context: RuleContext, index: int, dim: Dim, blocks: Blocks) -> list[bool]:
     """Whether an operand is zero at removed components, per block."""
     if isinstance(dim, tuple):
         return [block.zero_preserving for block in dim]
-    value = context.graph.value(name)
+    value = context.value(index)
     # A constant as long as the units is zero at removed ones in the masked reference too; one
     # number for all of them is what it is.
     indexed = value is not None and size(dim) == size(blocks)
@@ -314,7 +305,6 @@ def _operand_zeros(context: RuleContext, name: str, dim: Dim, blocks: Blocks) ->
 
 def _with_common_per_index(
     context: RuleContext,
-    node: NodeProto,
     result: Layout,
     per_index: PerIndexAxes,
     layouts: dict[int, Layout],
@@ -327,16 +317,16 @@ def _with_common_per_index(
     # What the first option is after the operator, the others are: all went through the same.
     first = result.dims[per_index.along]
     zeros = [block.zero_preserving for block in first] if isinstance(first, tuple) else []
-    options = tuple(_shown_by(node, option, zeros) for option in several[0])
+    options = tuple(_shown_by(context, option, zeros) for option in several[0])
     return Layout(result.dims, replace(per_index, options=options))
 
 
-def _shown_by(node: NodeProto, blocks: Blocks, zeros: list[bool]) -> Blocks:
-    """The blocks as the output of a node, zero only where they were and the operator keeps it."""
+def _shown_by(context: RuleContext, blocks: Blocks, zeros: list[bool]) -> Blocks:
+    """The blocks as the node's output, zero only where they were and the operator keeps it."""
     found = []
     for block, zero in zip(blocks, zeros, strict=True):
         kept = zero and block.zero_preserving
-        found.append(replace(block, source=node.output[0], zero_preserving=kept))
+        found.append(replace(block, source=context.output, zero_preserving=kept))
     return tuple(found)
 
 

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from onnx import NodeProto
-
-from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import (
     Block,
     Blocks,
@@ -36,25 +33,25 @@ one."""
 
 
 @rule("Concat", obstacles=(SEVERAL_DIMENSIONS, UNKNOWN_SIZE, OTHER_SIZE, PARTS_DIFFER, ROWS_DIFFER))
-def concat(context: RuleContext, node: NodeProto) -> None:
+def _concat(context: RuleContext) -> None:
     """Tensors one behind the other, along their units or along another dimension."""
-    layouts = [context.require_layout(node, index) for index in range(len(node.input))]
-    axis = get_int(node, "axis", 0) % layouts[0].rank
+    layouts = context.require_layouts()
+    axis = context.axis(0, layouts[0].rank)
     across = _dimensions_across(layouts, axis)
     if len(across) > 1:
         raise Unfollowable(SEVERAL_DIMENSIONS)
     if across:
-        context.set_layout(node, _stacked(context, node, layouts, axis, across.pop()))
+        context.set_layout(_stacked(context, layouts, axis, across.pop()))
         return
     if not _same_indices(layouts, axis):
         layouts = [context.axes.without_per_index_axes(layout) for layout in layouts]
-    joined = _appended(node, layouts, axis)
+    joined = _appended(context, layouts, axis)
     if layouts[0].per_index:
         per_index = _appended_options(layouts, layouts[0].per_index.by, axis)
         joined = context.axes.with_per_index_axes(joined, per_index)
     elif any(layout.axes() for layout in layouts):
         joined = joined.with_dim(axis, _appended_blocks(layouts, axis))
-    context.set_layout(node, joined)
+    context.set_layout(joined)
 
 
 def _dimensions_across(layouts: list[Layout], axis: int) -> set[int]:
@@ -95,22 +92,19 @@ def _appended_blocks(layouts: list[Layout], axis: int) -> Blocks:
     return tuple(found)
 
 
-def _stacked(
-    context: RuleContext, node: NodeProto, layouts: list[Layout], axis: int, along: int
-) -> Layout:
+def _stacked(context: RuleContext, layouts: list[Layout], axis: int, along: int) -> Layout:
     """Tensors joined along another dimension than that of their units.
 
     Args:
         context: takes the edits.
-        node: the Concat.
         layouts: of its inputs.
         axis: along which they are joined.
         along: dimension of the units.
     """
     if not all(_stands(layout.per_index, axis, along) for layout in layouts):
         layouts = [context.axes.without_per_index_axes(layout) for layout in layouts]
-    options = _stacked_options(context, node, layouts, axis, along)
-    joined = _appended(node, layouts, axis)
+    options = _stacked_options(context, layouts, axis, along)
+    joined = _appended(context, layouts, axis)
     same = all(context.axes.same_axes(options[0], option) for option in options)
     if len(options) <= _MAX_STACK and not same:
         per_index = PerIndexAxes(axis, along, tuple(options))
@@ -126,7 +120,7 @@ def _stands(per_index: PerIndexAxes | None, by: int, along: int) -> bool:
 
 
 def _stacked_options(
-    context: RuleContext, node: NodeProto, layouts: list[Layout], axis: int, along: int
+    context: RuleContext, layouts: list[Layout], axis: int, along: int
 ) -> list[Blocks]:
     """Per index along `axis` the blocks that stand along `along`."""
     first = next(blocks for layout in layouts if (blocks := blocks_of(layout.dims[along])))
@@ -135,7 +129,7 @@ def _stacked_options(
         if layout.per_index:
             options += layout.per_index.options
             continue
-        blocks = blocks_of(layout.dims[along]) or _cut_like(context, node, index, along, first)
+        blocks = blocks_of(layout.dims[along]) or _cut_like(context, index, along, first)
         length = layout.dims[axis]
         # Along a dimension of unknown length, or a long one, one entry stands for all of them: more
         # than the limit says that.
@@ -144,26 +138,24 @@ def _stacked_options(
     return options
 
 
-def _cut_like(
-    context: RuleContext, node: NodeProto, index: int, along: int, blocks: Blocks
-) -> Blocks:
+def _cut_like(context: RuleContext, index: int, along: int, blocks: Blocks) -> Blocks:
     """An input without units that lies beside units, and shrinks with them."""
-    constant = context.graph.is_constant(node.input[index])
+    constant = context.is_constant(index)
     if constant:
-        context.index_constant(node, index, {along: blocks})
+        context.index_constant(index, {along: blocks})
     else:
-        context.gate_input(node, index, along, (blocks,))
+        context.gate_input(index, along, (blocks,))
     # The reference holds a constant at zero there too; an activation it leaves as it is.
     return tuple(replace(block, zero_preserving=constant) for block in blocks)
 
 
-def _appended(node: NodeProto, layouts: list[Layout], axis: int) -> Layout:
+def _appended(context: RuleContext, layouts: list[Layout], axis: int) -> Layout:
     """Sizes of a Concat's output, whatever dimension has axes."""
     dims: list[Dim] = []
     for position in range(layouts[0].rank):
         known = [layout.dims[position] for layout in layouts]
         if position == axis:
-            dims.append(_total(known, f"?{node.output[0]}:{position}"))
+            dims.append(_total(known, context.unknown(position)))
         else:
             # All are of one size: a number says more than a name.
             numbers = [dim for dim in known if not isinstance(dim, str)]

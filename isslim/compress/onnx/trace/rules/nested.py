@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from onnx import NodeProto
-
 from isslim.compress.onnx.model.attributes import subgraphs
 from isslim.compress.onnx.model.layouts import Block, Dim, Layout, blocks_of
 from isslim.compress.onnx.model.split_model import label
@@ -25,49 +23,50 @@ UNITS_IN_ONE_BRANCH = "one of its branches gives units, another gives none"
 
 
 @rule("If", obstacles=(COUNTS_UNITS, OTHER_RANKS, UNITS_IN_ONE_BRANCH, PARTS_DIFFER))
-def branches(context: RuleContext, node: NodeProto) -> None:
+def _branches(context: RuleContext) -> None:
     """What both branches give is one value."""
-    inner = subgraphs(node)
+    inner = subgraphs(context.node)
     for branch in inner:
         context.walk(branch)
-    for index in range(len(node.output)):
+    for index in range(len(context.node.output)):
         ends = [branch.output[index].name for branch in inner]
         try:
-            layout = _either(context, node.output[index], ends)
+            layout = _either(context, index, ends)
         except Unfollowable as obstacle:
             # Other outputs of the If may still be followed, so only this one's units stay.
             for end in ends:
-                context.pin(end, f"at If '{label(node)}': {obstacle}", node)
-            layout = context.graph.default(node.output[index])
-        context.set_layout(node, layout, index)
+                context.pin(end, f"at If '{label(context.node)}': {obstacle}")
+            layout = context.graph.default(context.node.output[index])
+        context.set_layout(layout, index)
 
 
 @rule("Loop", "Scan")
-def bodies(context: RuleContext, node: NodeProto) -> None:
+def _bodies(context: RuleContext) -> None:
     """Units in the body may shrink; those that go into it or come out are left alone."""
-    text = f"it goes into {node.op_type} '{label(node)}', or comes out of its body"
-    for name in set(filter(None, node.input)):
-        context.pin(name, text, node)
-    for body in subgraphs(node):
+    text = f"it goes into {context.node.op_type} '{label(context.node)}', or comes out of its body"
+    for name in set(filter(None, context.node.input)):
+        context.pin(name, text)
+    for body in subgraphs(context.node):
         context.walk(body)
         # What a run of the body carries to the next must be of the size with which it began.
         for port in body.output:
-            context.pin(port.name, text, node)
-    for index, name in enumerate(node.output):
-        context.set_layout(node, context.graph.default(name), index)
+            context.pin(port.name, text)
+    for index in range(len(context.node.output)):
+        context.set_default_layout(index)
 
 
-def _either(context: RuleContext, name: str, ends: list[str]) -> Layout | None:
+def _either(context: RuleContext, index: int, ends: list[str]) -> Layout | None:
     """The layout of an If's output.
 
     Args:
         context: unites the axes.
-        name: of the output.
+        index: of the output.
         ends: the values that it may be, one of each branch.
     """
     if any(context.counts_units(end) for end in ends):
         raise Unfollowable(COUNTS_UNITS)
-    layouts = [context.layout(end) for end in ends]
+    name = context.node.output[index]
+    layouts = [context.layout_of(end) for end in ends]
     known = [layout for layout in layouts if layout is not None]
     if not any(layout.axes() for layout in known):
         return context.graph.default(name)

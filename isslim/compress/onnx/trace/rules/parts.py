@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from onnx import NodeProto
-
 from isslim.compress.onnx.model.attributes import get_int, get_ints
 from isslim.compress.onnx.model.layouts import (
     Blocks,
@@ -16,9 +14,8 @@ from isslim.compress.onnx.model.layouts import (
     size,
     slice_blocks,
 )
-from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
-from isslim.compress.onnx.trace.edits import Bounds, Shares, key
+from isslim.compress.onnx.trace.edits import Bounds, Shares
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.rules.obstacles import (
     COUNTS_UNITS,
@@ -57,11 +54,11 @@ class _Bounds:
     "Slice",
     obstacles=(RANGE_BY_DATA, RANGE_WITHIN_AXIS, DIMENSION_BY_DATA, COUNT_BY_DATA, COUNTS_UNITS),
 )
-def slice_(context: RuleContext, node: NodeProto) -> None:
+def _slice(context: RuleContext) -> None:
     """A range of some dimensions; one with an axis is cut at the boundaries of its blocks."""
-    layout = context.require_layout(node, 0)
-    bounds = _bounds(context, node, layout)
-    counting = _counting(context, node)
+    layout = context.require_layout(0)
+    bounds = _bounds(context, layout)
+    counting = _counting(context)
     cuts: list[tuple[int, Blocks, Blocks]] = []
     for entry, own in enumerate(bounds):
         dim = layout.dims[own.position]
@@ -75,11 +72,11 @@ def slice_(context: RuleContext, node: NodeProto) -> None:
         elif entry in counting:
             raise Unfollowable(COUNTS_UNITS)
         else:
-            name = f"?{node.output[0]}:{own.position}"
+            name = f"?{context.output}:{own.position}"
             layout = _cut_plain(context, layout, own.position, taken, name)
     if cuts:
-        context.findings.edits.append(Bounds(key(node), tuple(cuts)))
-    context.set_layout(node, layout)
+        context.note_edit(Bounds(context.key, tuple(cuts)))
+    context.set_layout(layout)
 
 
 def _takes_all(taken: range | None, length: int | str) -> bool:
@@ -137,11 +134,11 @@ def _cut_plain(
 
 
 @rule("Split", obstacles=(DIVISION_BY_DATA, DIVIDES_AXIS))
-def split(context: RuleContext, node: NodeProto) -> None:
+def _split(context: RuleContext) -> None:
     """One dimension in several parts."""
-    layout = context.require_layout(node, 0)
-    axis = get_int(node, "axis", 0) % layout.rank
-    lengths = _lengths(context, node, layout.dims[axis])
+    layout = context.require_layout(0)
+    axis = context.axis(0, layout.rank)
+    lengths = _lengths(context, layout.dims[axis])
     if layout.per_index and axis == layout.per_index.along:
         layout = context.axes.without_per_index_axes(layout)
     dim = layout.dims[axis]
@@ -155,39 +152,39 @@ def split(context: RuleContext, node: NodeProto) -> None:
             if within is None:
                 raise Unfollowable(DIVIDES_AXIS)
             shares.append(within)
-            context.set_layout(node, layout.with_dim(axis, within), index)
+            context.set_layout(layout.with_dim(axis, within), index)
         else:
-            context.set_layout(node, _cut_plain(context, layout, axis, taken, ""), index)
+            context.set_layout(_cut_plain(context, layout, axis, taken, ""), index)
     if shares:
-        context.findings.edits.append(Shares(key(node), tuple(shares)))
+        context.note_edit(Shares(context.key, tuple(shares)))
 
 
-def _lengths(context: RuleContext, node: NodeProto, dim: Dim) -> list[int]:
+def _lengths(context: RuleContext, dim: Dim) -> list[int]:
     """Lengths of a Split's parts: given, or as equal as can be with the last one shorter."""
-    as_input = context.graph.opset >= 13
-    lengths = context.graph.integers(node, 1) if as_input else get_ints(node, "split")
+    as_input = context.opset >= 13
+    lengths = context.integers(1) if as_input else get_ints(context.node, "split")
     if lengths:
         return lengths
-    whole, parts = size(dim), len(node.output)
-    if given(node, 1) or not isinstance(whole, int):
+    whole, parts = size(dim), len(context.node.output)
+    if context.input(1) or not isinstance(whole, int):
         raise Unfollowable(DIVISION_BY_DATA)
     each = -(-whole // parts)
     return [min(each, whole - each * index) for index in range(parts)]
 
 
 @rule("Gather", obstacles=(SINGLE_UNITS, LOOKS_UP_BY_UNITS))
-def gather(context: RuleContext, node: NodeProto) -> None:
+def _gather(context: RuleContext) -> None:
     """Entries along one dimension; the rows of a constant begin an axis, as an embedding does."""
-    layout, indices = context.require_layout(node, 0), context.require_layout(node, 1)
-    axis = get_int(node, "axis", 0) % layout.rank
-    layout = _with_embedding_axis(context, node, layout, axis)
-    per_index, chosen = layout.per_index, context.graph.integers(node, 1)
+    layout, indices = context.require_layout(0), context.require_layout(1)
+    axis = context.axis(0, layout.rank)
+    layout = _with_embedding_axis(context, layout, axis)
+    per_index, chosen = layout.per_index, context.integers(1)
     if per_index and axis == per_index.by and chosen is not None and indices.rank < 2:
         places = [index % len(per_index.options) for index in chosen]
         if indices.rank == 1:
-            context.set_layout(node, _pick(context, layout, places))
+            context.set_layout(_pick(context, layout, places))
         else:
-            context.set_layout(node, _single_index(layout, per_index, places[0]))
+            context.set_layout(_single_index(layout, per_index, places[0]))
         return
     if per_index and axis in (per_index.by, per_index.along):
         layout = context.axes.without_per_index_axes(layout)
@@ -199,20 +196,18 @@ def gather(context: RuleContext, node: NodeProto) -> None:
     made = layout.moved([*range(axis), *in_place, *range(axis + 1, layout.rank)])
     for offset, dim in enumerate(indices.dims):
         made = made.with_dim(axis + offset, dim)
-    context.set_layout(node, made)
+    context.set_layout(made)
 
 
-def _with_embedding_axis(
-    context: RuleContext, node: NodeProto, layout: Layout, axis: int
-) -> Layout:
+def _with_embedding_axis(context: RuleContext, layout: Layout, axis: int) -> Layout:
     """An embedding's columns may shrink with the layer that reads them, if they meet its units."""
-    value = context.graph.value(node.input[0])
+    value = context.value(0)
     last = layout.rank - 1
     # Whole numbers are no weights; and entries of the last dimension are picked, not read.
     if value is None or value.dtype.kind != "f" or value.ndim < 2 or axis == last:
         return layout
-    made = context.new_axis(node, value.shape[-1])
-    context.index_constant(node, 0, {last: made})
+    made = context.new_axis(value.shape[-1])
+    context.index_constant(0, {last: made})
     return layout.with_dim(last, made)
 
 
@@ -224,10 +219,10 @@ def _single_index(layout: Layout, per_index: PerIndexAxes, index: int) -> Layout
 
 
 @rule("GatherElements", obstacles=(SINGLE_UNITS, LOOKS_UP_BY_UNITS, OTHER_SIZE))
-def gather_elements(context: RuleContext, node: NodeProto) -> None:
+def _gather_elements(context: RuleContext) -> None:
     """Entries along one dimension, chosen for each of the others: such as each last step."""
-    layout, indices = context.plain_layout(node, 0), context.plain_layout(node, 1)
-    axis = get_int(node, "axis", 0) % layout.rank
+    layout, indices = context.plain_layout(0), context.plain_layout(1)
+    axis = context.axis(0, layout.rank)
     dims: list[Dim] = list(indices.dims)
     for position in layout.labelled():
         if position == axis:
@@ -237,24 +232,24 @@ def gather_elements(context: RuleContext, node: NodeProto) -> None:
         if isinstance(other, tuple):
             context.axes.unite(blocks, other)
         else:
-            context.gate_input(node, 1, position, (blocks,))
+            context.gate_input(1, position, (blocks,))
         dims[position] = blocks
     if set(indices.labelled()) - set(layout.labelled()):
         raise Unfollowable(LOOKS_UP_BY_UNITS)
-    context.set_layout(node, Layout(tuple(dims)))
+    context.set_layout(Layout(tuple(dims)))
 
 
 @rule("GatherND", obstacles=(LOOKS_UP_BY_NUMBER, SINGLE_UNITS))
-def gather_nd(context: RuleContext, node: NodeProto) -> None:
+def _gather_nd(context: RuleContext) -> None:
     """Entries chosen by several indices at once: the last step of each sequence by its number."""
-    layout, indices = context.plain_layout(node, 0), context.require_layout(node, 1)
+    layout, indices = context.plain_layout(0), context.require_layout(1)
     count = indices.dims[-1]
     if indices.axes() or not isinstance(count, int):
         raise Unfollowable(LOOKS_UP_BY_NUMBER)
-    chosen = get_int(node, "batch_dims", 0) + count
+    chosen = get_int(context.node, "batch_dims", 0) + count
     if any(position < chosen for position in layout.labelled()):
         raise Unfollowable(SINGLE_UNITS)
-    context.set_layout(node, Layout((*indices.dims[:-1], *layout.dims[chosen:])))
+    context.set_layout(Layout((*indices.dims[:-1], *layout.dims[chosen:])))
 
 
 def _pick(context: RuleContext, layout: Layout, chosen: list[int]) -> Layout:
@@ -269,51 +264,51 @@ def _pick(context: RuleContext, layout: Layout, chosen: list[int]) -> Layout:
     return context.axes.with_per_index_axes(made, replace(per_index, options=options))
 
 
-def _bounds(context: RuleContext, node: NodeProto, layout: Layout) -> list[_Bounds]:
+def _bounds(context: RuleContext, layout: Layout) -> list[_Bounds]:
     """Per entry of a Slice what it takes; attributes before opset 10, inputs since."""
     starts: list[int | None]
     ends: list[int | None]
     steps: list[int | None]
-    if context.graph.opset < 10:
-        starts = [*(get_ints(node, "starts") or [])]
-        ends = [*(get_ints(node, "ends") or [])]
-        axes = get_ints(node, "axes") or list(range(len(starts)))
+    if context.opset < 10:
+        starts = [*(get_ints(context.node, "starts") or [])]
+        ends = [*(get_ints(context.node, "ends") or [])]
+        axes = get_ints(context.node, "axes") or list(range(len(starts)))
         steps = [1] * len(starts)
     else:
-        count = _count(context, node)
-        known = context.graph.integers(node, 3) if given(node, 3) else list(range(count))
+        count = _count(context)
+        known = context.integers(3) if context.input(3) else list(range(count))
         if known is None:
             raise Unfollowable(DIMENSION_BY_DATA)
         axes = known
-        starts, ends = _numbers(context, node, 1, count), _numbers(context, node, 2, count)
-        steps = _numbers(context, node, 4, count) if given(node, 4) else [1] * count
+        starts, ends = _numbers(context, 1, count), _numbers(context, 2, count)
+        steps = _numbers(context, 4, count) if context.input(4) else [1] * count
     found = []
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         found.append(_Bounds(axis % layout.rank, start, end, step))
     return found
 
 
-def _counting(context: RuleContext, node: NodeProto) -> set[int]:
+def _counting(context: RuleContext) -> set[int]:
     """Which entries of a Slice have bounds that count units."""
     found: set[int] = set()
     for index in (1, 2):
-        entries = context.findings.shapes.get(given(node, index), ())
+        entries = context.computed_entries(index)
         found |= {place for place, entry in enumerate(entries) if entry.axes}
     return found
 
 
-def _count(context: RuleContext, node: NodeProto) -> int:
+def _count(context: RuleContext) -> int:
     """Of how many dimensions a Slice takes a range: as many as any of its inputs has numbers."""
     for index in (1, 2, 3, 4):
-        layout = context.layout(given(node, index)) if given(node, index) else None
+        layout = context.layout(index) if context.input(index) else None
         if layout is not None and layout.rank == 1 and isinstance(layout.dims[0], int):
             return layout.dims[0]
     raise Unfollowable(COUNT_BY_DATA)
 
 
-def _numbers(context: RuleContext, node: NodeProto, index: int, count: int) -> list[int | None]:
+def _numbers(context: RuleContext, index: int, count: int) -> list[int | None]:
     """Constant numbers of a bound, or those of a shape that are known."""
-    entries = context.entries(given(node, index))
+    entries = context.entries(index)
     if entries is None:
         return [None] * count
     return [entry.token if isinstance(entry.token, int) else None for entry in entries]

@@ -10,14 +10,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from onnx import NodeProto
 
 from isslim.compress.onnx.model.attributes import get_float, get_int
 from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout, size
-from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
-from isslim.compress.onnx.trace.edits import Product, key
+from isslim.compress.onnx.trace.edits import Product
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.rules.obstacles import STACK_OF_MATRICES, SUMS_NONZERO
 from isslim.compress.onnx.trace.types import Unfollowable
@@ -27,47 +25,47 @@ ADDED_NOT_CONSTANT = "what it adds is not a constant"
 
 
 @rule("MatMul", obstacles=(STACK_OF_MATRICES, SUMS_NONZERO, PARTS_DIFFER, OTHER_SIZE))
-def matmul(context: RuleContext, node: NodeProto) -> None:
+def _matmul(context: RuleContext) -> None:
     """A constant matrix is cut along the units that it reads; activations are summed over them."""
-    if _is_matrix(context, node.input[1]):
-        _times_constant(context, node)
-    elif _is_matrix(context, node.input[0]):
-        _constant_times(context, node)
+    if _is_matrix(context, context.input(1)):
+        _times_constant(context)
+    elif _is_matrix(context, context.input(0)):
+        _constant_times(context)
     else:
-        _two_activations(context, node)
+        _two_activations(context)
 
 
 @rule("Gemm", obstacles=(MATRIX_NOT_CONSTANT, ADDED_NOT_CONSTANT))
-def gemm(context: RuleContext, node: NodeProto) -> None:
+def _gemm(context: RuleContext) -> None:
     """Alpha A B + beta C of matrices, A and B transposed if asked: B is cut along what it reads."""
-    rows = context.plain_layout(node, 0)
-    transposed = bool(get_int(node, "transA", 0))
+    rows = context.plain_layout(0)
+    transposed = bool(get_int(context.node, "transA", 0))
     if transposed:
         rows = rows.moved([1, 0])
-    if not context.graph.is_constant(node.input[1]):
-        if rows.axes() or context.require_layout(node, 1).axes():
+    if not context.is_constant(1):
+        if rows.axes() or context.require_layout(1).axes():
             raise Unfollowable(MATRIX_NOT_CONSTANT)
-        context.set_default_layout(node)
+        context.set_default_layout()
         return
-    matrix = context.constant(node.input[1])
-    reads, gives = (1, 0) if get_int(node, "transB", 0) else (0, 1)
-    made = context.new_axis(node, matrix.shape[gives])
-    context.index_constant(node, 1, {reads: rows.dims[1], gives: made})
-    bias, scale = _gemm_bias(context, node, made)
+    matrix = context.constant(1)
+    reads, gives = (1, 0) if get_int(context.node, "transB", 0) else (0, 1)
+    made = context.new_axis(matrix.shape[gives])
+    context.index_constant(1, {reads: rows.dims[1], gives: made})
+    bias, scale = _gemm_bias(context, made)
     product = Product(
-        node=key(node),
+        node=context.key,
         index=1,
-        matrix=node.input[1],
+        matrix=context.input(1),
         reads=reads,
         gives=gives,
-        activation=node.input[0],
+        activation=context.input(0),
         features=0 if transposed else 1,
         blocks=_read_blocks(rows.dims[1], matrix.shape[reads]),
         bias=bias,
         scale=scale,
     )
-    context.findings.products.append(product)
-    context.set_layout(node, Layout((rows.dims[0], _gemm_output(context, node, made))))
+    context.note_product(product)
+    context.set_layout(Layout((rows.dims[0], _gemm_output(context, made))))
 
 
 def _is_matrix(context: RuleContext, name: str) -> bool:
@@ -80,9 +78,9 @@ def _read_blocks(dim: Dim, length: int) -> Blocks:
     return dim if isinstance(dim, tuple) else (Block(None, length),)
 
 
-def _times_constant(context: RuleContext, node: NodeProto) -> None:
+def _times_constant(context: RuleContext) -> None:
     """An activation (..., K) times a constant (..., K, N)."""
-    layout, matrix = context.require_layout(node, 0), context.constant(node.input[1])
+    layout, matrix = context.require_layout(0), context.constant(1)
     last = layout.rank - 1
     stacked = matrix.ndim - 2
     # One matrix reads all indices, so the units of all are one axis; in a stack every index of the
@@ -92,73 +90,71 @@ def _times_constant(context: RuleContext, node: NodeProto) -> None:
     over_stack = layout.dims[max(0, last - 1 - stacked) : max(0, last - 1)]
     if any(isinstance(dim, tuple) for dim in over_stack):
         raise Unfollowable(STACK_OF_MATRICES)
-    made = context.new_axis(node, matrix.shape[-1])
-    context.index_constant(node, 1, {stacked: layout.dims[last], stacked + 1: made})
+    made = context.new_axis(matrix.shape[-1])
+    context.index_constant(1, {stacked: layout.dims[last], stacked + 1: made})
     if not stacked:
-        _note_product(context, node, layout, matrix)
+        _note_product(context, layout, matrix)
     batch = _broadcast_batch(layout.dims[:-2], matrix.shape[:-2])
     row = layout.dims[-2:-1]
-    context.set_layout(node, Layout((*batch, *row, made), layout.per_index))
+    context.set_layout(Layout((*batch, *row, made), layout.per_index))
 
 
-def _note_product(
-    context: RuleContext, node: NodeProto, layout: Layout, matrix: np.ndarray
-) -> None:
+def _note_product(context: RuleContext, layout: Layout, matrix: np.ndarray) -> None:
     """Notes an activation (..., K) times a constant matrix (K, N)."""
     inputs, outputs = matrix.shape
     product = Product(
-        node=key(node),
+        node=context.key,
         index=1,
-        matrix=node.input[1],
+        matrix=context.input(1),
         reads=0,
         gives=1,
-        activation=node.input[0],
+        activation=context.input(0),
         features=layout.rank - 1,
         blocks=_read_blocks(layout.dims[-1], inputs),
-        bias=_added_bias(context, node, outputs),
+        bias=_added_bias(context, outputs),
     )
-    context.findings.products.append(product)
+    context.note_product(product)
 
 
-def _constant_times(context: RuleContext, node: NodeProto) -> None:
+def _constant_times(context: RuleContext) -> None:
     """A constant (M, K) times an activation (..., K, N)."""
-    layout, matrix = context.plain_layout(node, 1), context.constant(node.input[0])
+    layout, matrix = context.plain_layout(1), context.constant(0)
     if matrix.ndim > 2:
         raise Unfollowable(STACK_OF_MATRICES)
     # A vector (K) is a matrix of one column that is left out again.
     read = max(layout.rank - 2, 0)
-    made = context.new_axis(node, matrix.shape[0])
-    context.index_constant(node, 0, {0: made, 1: layout.dims[read]})
+    made = context.new_axis(matrix.shape[0])
+    context.index_constant(0, {0: made, 1: layout.dims[read]})
     product = Product(
-        node=key(node),
+        node=context.key,
         index=0,
-        matrix=node.input[0],
+        matrix=context.input(0),
         reads=1,
         gives=0,
-        activation=node.input[1],
+        activation=context.input(1),
         features=read,
         blocks=_read_blocks(layout.dims[read], matrix.shape[1]),
     )
-    context.findings.products.append(product)
-    context.set_layout(node, layout.with_dim(read, made))
+    context.note_product(product)
+    context.set_layout(layout.with_dim(read, made))
 
 
-def _two_activations(context: RuleContext, node: NodeProto) -> None:
+def _two_activations(context: RuleContext) -> None:
     """Two activations (..., M, K) and (..., K, N).
 
     A vector on either side is a matrix of one row or column that is left out again.
     """
-    one, other = context.plain_layout(node, 0), context.plain_layout(node, 1)
+    one, other = context.plain_layout(0), context.plain_layout(1)
     if not one.axes() and not other.axes():
-        context.set_default_layout(node)
+        context.set_default_layout()
         return
-    _contract(context, node, (one, one.rank - 1), (other, max(other.rank - 2, 0)))
+    _contract(context, (one, one.rank - 1), (other, max(other.rank - 2, 0)))
     batch = _united_batch(context, one.dims[:-2], other.dims[:-2])
     rows = one.dims[-2:-1]
     columns = other.dims[-1:] if other.rank > 1 else ()
     made = Layout((*batch, *rows, *columns))
     # A row or column of a removed unit is zero, and stays so whatever it is multiplied with.
-    context.set_layout(node, made.marked(node.output[0], zero_preserving=True))
+    context.set_layout(made.marked(context.output, zero_preserving=True))
 
 
 def _united_batch(context: RuleContext, one: tuple[Dim, ...], other: tuple[Dim, ...]) -> list[Dim]:
@@ -178,14 +174,11 @@ def _meets_several(dim: Dim, other: Dim) -> bool:
     return isinstance(dim, tuple) and other != 1
 
 
-def _contract(
-    context: RuleContext, node: NodeProto, one: tuple[Layout, int], other: tuple[Layout, int]
-) -> None:
+def _contract(context: RuleContext, one: tuple[Layout, int], other: tuple[Layout, int]) -> None:
     """Joins the axes over which two activations are multiplied and summed.
 
     Args:
         context: takes the edits.
-        node: the product.
         one: the first, and the position of the dimension.
         other: the second, and the position of the dimension.
     """
@@ -199,16 +192,17 @@ def _contract(
     else:
         index = 1 if isinstance(sides[0], tuple) else 0
         position = (one, other)[index][1]
-        if context.graph.is_constant(node.input[index]):
-            context.index_constant(node, index, {position: summed[0]})
+        if context.is_constant(index):
+            context.index_constant(index, {position: summed[0]})
         else:
-            context.gate_input(node, index, position, (summed[0],))
+            context.gate_input(index, position, (summed[0],))
     for same_place in zip(*summed, strict=True):
         # One zero factor makes the term of a removed unit zero, as it is in the cut graph.
         zero = any(block.zero_preserving for block in same_place)
         if same_place[0].axis is not None and not zero:
             raise Unfollowable(SUMS_NONZERO)
-    context.findings.summed += summed
+    for blocks in summed:
+        context.note_sum(blocks)
 
 
 def _broadcast_pairs(one: tuple[Dim, ...], other: tuple[Dim, ...]) -> list[tuple[Dim, Dim]]:
@@ -224,9 +218,9 @@ def _broadcast_batch(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> list[Dim]
     return [there if here == 1 else here for here, there in _broadcast_pairs(dims, shape)]
 
 
-def _gemm_output(context: RuleContext, node: NodeProto, made: Dim) -> Dim:
+def _gemm_output(context: RuleContext, made: Dim) -> Dim:
     """What a Gemm's outputs begin: not zero when one number is added to all of them."""
-    value = context.graph.value(given(node, 2)) if given(node, 2) else None
+    value = context.value(2) if context.input(2) else None
     if value is None or not isinstance(made, tuple):
         return made
     # A bias for each output goes with the output; one number for all is added to removed ones too.
@@ -235,35 +229,34 @@ def _gemm_output(context: RuleContext, node: NodeProto, made: Dim) -> Dim:
     return tuple(replace(block, zero_preserving=zero) for block in made)
 
 
-def _gemm_bias(context: RuleContext, node: NodeProto, made: Dim) -> tuple[str | None, float]:
+def _gemm_bias(context: RuleContext, made: Dim) -> tuple[str | None, float]:
     """C if it is one number for each output and nothing else's, and what it is multiplied with."""
-    name = given(node, 2)
+    name = context.input(2)
     if not name:
         return None, 1.0
     if not context.graph.is_constant(name):
         raise Unfollowable(ADDED_NOT_CONSTANT)
-    value = context.constant(name)
+    value = context.constant(2)
     if value.ndim == 0 or value.shape[-1] != size(made):
         return None, 1.0
-    context.index_constant(node, 2, {value.ndim - 1: made})
-    alpha, beta = get_float(node, "alpha", 1.0), get_float(node, "beta", 1.0)
+    context.index_constant(2, {value.ndim - 1: made})
+    alpha, beta = get_float(context.node, "alpha", 1.0), get_float(context.node, "beta", 1.0)
     # A bias may be repaired: not one with rows of its own, nor one that another node reads too.
     alone = context.graph.readers[name] == 1 and value.size == size(made)
     return (name, beta / alpha) if alone and alpha and beta else (None, 1.0)
 
 
-def _added_bias(context: RuleContext, node: NodeProto, length: int) -> str | None:
+def _added_bias(context: RuleContext, length: int) -> str | None:
     """The constant of an Add behind a MatMul, if it is a bias.
 
     Args:
         context: says who reads what.
-        node: the MatMul.
         length: numbers of its output.
 
     Returns:
         Its name if it is one number for each output and nothing else reads it or the product.
     """
-    made = node.output[0]
+    made = context.output
     if context.graph.readers[made] != 1:
         return None
     readers = context.graph.consumers.get(made, ())

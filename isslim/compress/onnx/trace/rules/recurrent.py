@@ -10,8 +10,6 @@ Legend: T steps, D directions, B batch, H units, I inputs.
 
 from __future__ import annotations
 
-from onnx import NodeProto
-
 from isslim.compress.onnx.model.attributes import get_int
 from isslim.compress.onnx.model.layouts import Block, Blocks, Dim, Layout, PerIndexAxes
 from isslim.compress.onnx.model.recurrent import B, P, R, Recurrent, W, X, view
@@ -40,11 +38,11 @@ STATE_LIES_OTHERWISE = "an initial state lies in a way that is not followed"
         OTHER_SIZE,
     ),
 )
-def recurrent(context: RuleContext, node: NodeProto) -> None:
+def _recurrent(context: RuleContext) -> None:
     """An axis of units begins for each direction; units that come in end in the input weights."""
-    seen = view(node)
+    seen = view(context.node)
     if seen is None:
-        raise unknown_operator(node.op_type)
+        raise unknown_operator(context.node.op_type)
     axes = []
     for direction in seen.directions:
         name = f"units:{seen.name}.{direction}"
@@ -55,7 +53,7 @@ def recurrent(context: RuleContext, node: NodeProto) -> None:
         _lay_out(context, seen, tuple(axes), layout)
     except (Unfollowable, *CONTRADICTIONS) as obstacle:
         # The walk leaves alone what comes in; these axes have come out of nothing yet.
-        reason = PinReason(f"at {node.op_type} '{seen.name}': {obstacle}")
+        reason = PinReason(f"at {context.node.op_type} '{seen.name}': {obstacle}")
         for axis in axes:
             context.pool.pin(axis, reason)
         raise
@@ -67,11 +65,11 @@ def _required_input(context: RuleContext, seen: Recurrent) -> Layout:
     Raises:
         Unfollowable: where the layer is of a form that is not understood.
     """
-    layout = context.plain_layout(seen.node, X)
+    layout = context.plain_layout(X)
     if get_int(seen.node, "layout", 0):
         raise Unfollowable(BATCH_FIRST)
-    weights = filter(None, map(seen.given, (W, R, B, P)))
-    if not all(map(context.graph.is_constant, weights)):
+    weights = [index for index in (W, R, B, P) if context.input(index)]
+    if not all(map(context.is_constant, weights)):
         raise Unfollowable(WEIGHTS_NOT_CONSTANT)
     if not _weights_fit(context, seen):
         raise Unfollowable(WEIGHTS_DO_NOT_FIT)
@@ -79,13 +77,13 @@ def _required_input(context: RuleContext, seen: Recurrent) -> Layout:
         raise Unfollowable(INPUT_RANK)
     # Units as steps or sequences could be removed only with the answers for them.
     text = f"it stands where '{seen.name}' has its steps or its sequences"
-    return context.without_axes(layout, {0, 1}, text, seen.node)
+    return context.without_axes(layout, {0, 1}, text)
 
 
 def _weights_fit(context: RuleContext, seen: Recurrent) -> bool:
     """Whether W, R, B and P are of the shapes that the operator asks for."""
     count, rows, units = len(seen.directions), seen.gates * seen.units, seen.units
-    width = context.constant(seen.given(W)).shape[-1:] or (0,)
+    width = context.constant(W).shape[-1:] or (0,)
     expected: dict[int, tuple[int, ...]] = {
         W: (count, rows, *width),
         R: (count, rows, units),
@@ -94,7 +92,7 @@ def _weights_fit(context: RuleContext, seen: Recurrent) -> bool:
     }
     for index, shape in expected.items():
         name = seen.given(index)
-        if name and context.constant(name).shape != shape:
+        if name and context.constant(index).shape != shape:
             return False
     return units > 0 and width[0] > 0
 
@@ -117,9 +115,9 @@ def _note_layer(
         for axis in axes:
             context.pool.pin(axis, PinReason(f"{kind} gives more than zero at zero"))
     read = layout.dims[2]
-    width = context.constant(seen.given(W)).shape[2]
+    width = context.constant(W).shape[2]
     inputs = read if isinstance(read, tuple) else (Block(None, width),)
-    context.findings.layers.append(Layer(seen, axes, inputs))
+    context.note_layer(Layer(seen, axes, inputs))
     # A single unit is no axis in tensors: its dimension is a plain 1.
     if seen.units < 2:
         return
@@ -151,7 +149,7 @@ def _lay_out(context: RuleContext, seen: Recurrent, axes: tuple[int, ...], layou
             # Forward and backward units lie side by side, each direction with units of its own.
             per_index = PerIndexAxes(len(lead) - 2, len(lead), options)
             made = context.axes.with_per_index_axes(made, per_index)
-        context.set_layout(seen.node, made, index)
+        context.set_layout(made, index)
 
 
 def _units(seen: Recurrent, axes: tuple[int, ...], *, cell: bool = False) -> tuple[Blocks, ...]:
@@ -180,7 +178,7 @@ def _initial_state(
         index: of the input.
         options: per direction the blocks of its units.
     """
-    layout = context.require_layout(seen.node, index)
+    layout = context.require_layout(index)
     if set(layout.labelled()) - {2}:
         raise Unfollowable(STATE_LIES_OTHERWISE)
     dim, per_index = layout.dims[2], layout.per_index
@@ -190,8 +188,8 @@ def _initial_state(
     elif isinstance(dim, tuple):
         for option in options:
             context.axes.unite(dim, option)
-    elif context.graph.is_constant(seen.given(index)) and len(options) == 1:
-        context.index_constant(seen.node, index, {2: options[0]})
+    elif context.is_constant(index) and len(options) == 1:
+        context.index_constant(index, {2: options[0]})
     else:
         # A constant for two directions is gated too: its dimension has other units at each index.
-        context.gate_input(seen.node, index, 2, options, by=0)
+        context.gate_input(index, 2, options, by=0)

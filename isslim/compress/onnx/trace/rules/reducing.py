@@ -7,11 +7,8 @@ normalisation over the units would be another function, so those are obstacles.
 
 from __future__ import annotations
 
-from onnx import NodeProto
-
 from isslim.compress.onnx.model.attributes import get_int, get_ints
 from isslim.compress.onnx.model.layouts import Layout, blocks_of
-from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.context import RuleContext
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.rules.obstacles import NORMALISES_UNITS, SUMS_NONZERO
@@ -35,152 +32,149 @@ _ZERO_OF_ZEROS = (*_SUMS, "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd")
     *("ReduceLogSum", "ReduceLogSumExp"),
     obstacles=(REDUCES_BY_DATA, COMPARES_UNITS, SUMS_NONZERO),
 )
-def reduction(context: RuleContext, node: NodeProto) -> None:
+def _reduction(context: RuleContext) -> None:
     """Sums, means and extremes along some dimensions; over units only sums."""
-    layout = context.require_layout(node, 0)
-    axes = _reduced_axes(context, node)
+    layout = context.require_layout(0)
+    axes = _reduced_axes(context)
     if axes is None:
-        context.set_layout(node, layout)
+        context.set_layout(layout)
         return
     gone = {axis % layout.rank for axis in axes} or set(range(layout.rank))
     layout = _apart_or_united(context, layout, gone)
     for position in gone & set(layout.labelled()):
-        _sum_over_units(context, node, layout, position)
-    layout = layout.marked(node.output[0], zero_preserving=node.op_type in _ZERO_OF_ZEROS)
-    if get_int(node, "keepdims", 1) == 1:
+        _sum_over_units(context, layout, position)
+    layout = layout.marked(context.output, zero_preserving=context.node.op_type in _ZERO_OF_ZEROS)
+    if get_int(context.node, "keepdims", 1) == 1:
         for position in gone:
             layout = layout.with_dim(position, 1)
     else:
         layout = layout.moved([index for index in range(layout.rank) if index not in gone])
-    context.set_layout(node, layout)
+    context.set_layout(layout)
 
 
-def _reduced_axes(context: RuleContext, node: NodeProto) -> list[int] | None:
+def _reduced_axes(context: RuleContext) -> list[int] | None:
     """Axes of a reduction: an attribute at first, an input since.
 
     Returns:
         An empty list for all; None for a reduction along none, which changes nothing.
     """
-    since = 13 if node.op_type == "ReduceSum" else 18
-    if context.graph.opset < since:
-        return get_ints(node, "axes") or []
-    axes = context.graph.integers(node, 1)
-    if given(node, 1) and axes is None:
+    since = 13 if context.node.op_type == "ReduceSum" else 18
+    if context.opset < since:
+        return get_ints(context.node, "axes") or []
+    axes = context.integers(1)
+    if context.input(1) and axes is None:
         raise Unfollowable(REDUCES_BY_DATA)
-    if not axes and get_int(node, "noop_with_empty_axes", 0):
+    if not axes and get_int(context.node, "noop_with_empty_axes", 0):
         return None
     return axes or []
 
 
-def _sum_over_units(context: RuleContext, node: NodeProto, layout: Layout, position: int) -> None:
+def _sum_over_units(context: RuleContext, layout: Layout, position: int) -> None:
     """Notes a sum over units, if it is one, and if removed ones add nothing to it.
 
     Raises:
         Unfollowable: if not.
     """
     blocks = blocks_of(layout.dims[position])
-    if node.op_type not in (*_SUMS, "LpNormalization"):
+    if context.node.op_type not in (*_SUMS, "LpNormalization"):
         raise Unfollowable(COMPARES_UNITS)
     if not all(block.zero_preserving for block in blocks if block.axis is not None):
         raise Unfollowable(SUMS_NONZERO)
     # A norm only scales the units: without a reader behind it they are not read.
-    if node.op_type != "LpNormalization":
-        context.findings.summed.append(blocks)
+    if context.node.op_type != "LpNormalization":
+        context.note_sum(blocks)
 
 
 @rule("Softmax", "LogSoftmax", "Hardmax", obstacles=(WEIGHS_UNITS,))
-def softmax(context: RuleContext, node: NodeProto) -> None:
+def _softmax(context: RuleContext) -> None:
     """Weighs numbers along a dimension without units; before opset 13 along all from `axis` on."""
-    rank = context.require_layout(node, 0).rank
-    old = context.graph.opset < 13
-    axis = get_int(node, "axis", 1 if old else -1) % rank
+    rank = context.require_layout(0).rank
+    old = context.opset < 13
+    axis = get_int(context.node, "axis", 1 if old else -1) % rank
     along = set(range(axis, rank)) if old else {axis}
-    _along_others(context, node, along, WEIGHS_UNITS)
+    _along_others(context, along, WEIGHS_UNITS)
 
 
 @rule("LayerNormalization", "RMSNormalization", obstacles=(NORMALISES_UNITS,))
-def layer_normalisation(context: RuleContext, node: NodeProto) -> None:
+def _layer_normalisation(context: RuleContext) -> None:
     """Scaled by the statistics of all dimensions from `axis` on, none of them with units."""
-    rank = context.require_layout(node, 0).rank
-    axis = get_int(node, "axis", -1) % rank
-    _along_others(context, node, set(range(axis, rank)), NORMALISES_UNITS)
+    rank = context.require_layout(0).rank
+    axis = context.axis(-1, rank)
+    _along_others(context, set(range(axis, rank)), NORMALISES_UNITS)
 
 
 @rule("LpNormalization", obstacles=(SUMS_NONZERO,))
-def norm(context: RuleContext, node: NodeProto) -> None:
+def _norm(context: RuleContext) -> None:
     """Scaled by a norm along one dimension: a sum, which is exact over units that are zero."""
-    layout = context.require_layout(node, 0)
-    axis = get_int(node, "axis", -1) % layout.rank
+    layout = context.require_layout(0)
+    axis = context.axis(-1, layout.rank)
     layout = _apart_or_united(context, layout, {axis})
     if axis in layout.labelled():
-        _sum_over_units(context, node, layout, axis)
-    context.set_layout(node, layout.marked(node.output[0], zero_preserving=True))
+        _sum_over_units(context, layout, axis)
+    context.set_layout(layout.marked(context.output, zero_preserving=True))
 
 
 @rule("BatchNormalization", obstacles=(STATISTICS_OF_DATA,))
-def batch_normalisation(context: RuleContext, node: NodeProto) -> None:
+def _batch_normalisation(context: RuleContext) -> None:
     """Scaled by stored statistics, one set for each entry of dimension 1."""
-    layout = context.plain_layout(node, 0)
-    if layout.axes() and not all(map(context.graph.is_constant, node.input[1:5])):
+    layout = context.plain_layout(0)
+    if layout.axes() and not all(map(context.graph.is_constant, context.node.input[1:5])):
         raise Unfollowable(STATISTICS_OF_DATA)
     if 1 in layout.labelled():
         for index in (1, 2, 3):
-            context.index_constant(node, index, {0: layout.dims[1]})
+            context.index_constant(index, {0: layout.dims[1]})
         # By the root of the variance is divided: 1 where nothing is left.
-        context.index_constant(node, 4, {0: layout.dims[1]}, rest=1.0)
-    context.set_layout(node, _scaled_each(node, layout))
+        context.index_constant(4, {0: layout.dims[1]}, rest=1.0)
+    context.set_layout(_scaled_each(context, layout))
 
 
 @rule("InstanceNormalization", obstacles=(NORMALISES_UNITS, SCALE_NOT_CONSTANT))
-def instance_normalisation(context: RuleContext, node: NodeProto) -> None:
+def _instance_normalisation(context: RuleContext) -> None:
     """Scaled by the statistics of each entry of dimension 1, over all dimensions behind it."""
-    layout = context.plain_layout(node, 0)
+    layout = context.plain_layout(0)
     if set(layout.labelled()) - {0, 1}:
         raise Unfollowable(NORMALISES_UNITS)
     if 1 in layout.labelled():
-        if not all(map(context.graph.is_constant, node.input[1:3])):
+        if not all(map(context.graph.is_constant, context.node.input[1:3])):
             raise Unfollowable(SCALE_NOT_CONSTANT)
         for index in (1, 2):
-            context.index_constant(node, index, {0: layout.dims[1]})
-    context.set_layout(node, _scaled_each(node, layout))
+            context.index_constant(index, {0: layout.dims[1]})
+    context.set_layout(_scaled_each(context, layout))
 
 
-def _scaled_each(node: NodeProto, layout: Layout) -> Layout:
+def _scaled_each(context: RuleContext, layout: Layout) -> Layout:
     """The output of a normalisation with a scale and a shift for each entry of dimension 1.
 
     Units there have their own, zero for removed ones in the reference; units elsewhere share shifts
     that make more than zero of it.
     """
     only = set(layout.labelled()) <= {1}
-    return layout.marked(node.output[0], zero_preserving=only)
+    return layout.marked(context.output, zero_preserving=only)
 
 
 @rule("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", obstacles=(POOLS_UNITS,))
-def pooling(context: RuleContext, node: NodeProto) -> None:
+def _pooling(context: RuleContext) -> None:
     """Windows over dimensions from 2 on, none of them with units."""
-    layout = context.plain_layout(node, 0)
+    layout = context.plain_layout(0)
     if max(layout.labelled(), default=0) > 1:
         raise Unfollowable(POOLS_UNITS)
-    known = context.graph.default(node.output[0])
     for position in range(2, layout.rank):
-        size = known.dims[position] if known else f"?{node.output[0]}:{position}"
-        layout = layout.with_dim(position, size)
-    context.set_layout(node, layout.marked(node.output[0], zero_preserving=True))
+        layout = layout.with_dim(position, context.inferred_size(position))
+    context.set_layout(layout.marked(context.output, zero_preserving=True))
 
 
 @rule("CumSum", obstacles=(SUMS_BY_DATA, SUMS_UNITS))
-def cumulative(context: RuleContext, node: NodeProto) -> None:
+def _cumulative(context: RuleContext) -> None:
     """Running sums along one dimension without units."""
-    rank = context.require_layout(node, 0).rank
-    axis = context.graph.integers(node, 1)
+    rank = context.require_layout(0).rank
+    axis = context.integers(1)
     if axis is None:
         raise Unfollowable(SUMS_BY_DATA)
-    _along_others(context, node, {axis[0] % rank}, SUMS_UNITS, zero_preserving=True)
+    _along_others(context, {axis[0] % rank}, SUMS_UNITS, zero_preserving=True)
 
 
 def _along_others(
     context: RuleContext,
-    node: NodeProto,
     along: set[int],
     text: str,
     *,
@@ -190,18 +184,17 @@ def _along_others(
 
     Args:
         context: takes the layout.
-        node: the operator.
         along: dimensions along which it looks.
         text: why not along units.
         zero_preserving: whether numbers that are all zero stay so.
     """
-    layout = context.require_layout(node, 0)
+    layout = context.require_layout(0)
     # Along the units themselves nothing is united: it is an obstacle anyway.
     if layout.per_index and layout.per_index.by in along:
         layout = context.axes.without_per_index_axes(layout)
     if along & set(layout.labelled()):
         raise Unfollowable(text)
-    context.set_layout(node, layout.marked(node.output[0], zero_preserving=zero_preserving))
+    context.set_layout(layout.marked(context.output, zero_preserving=zero_preserving))
 
 
 def _apart_or_united(context: RuleContext, layout: Layout, along: set[int]) -> Layout:

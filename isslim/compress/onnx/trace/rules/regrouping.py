@@ -11,7 +11,7 @@ Each group of dimensions (`reshape_groups`) becomes another by itself, in one of
 
 from __future__ import annotations
 
-from onnx import NodeProto
+from dataclasses import dataclass
 
 from isslim.compress.onnx.model.layouts import (
     Block,
@@ -36,13 +36,12 @@ _MAX_BLOCKS = 4096
 
 
 def regrouped(
-    context: RuleContext, node: NodeProto, layout: Layout, groups: list[Group], entries: list[Entry]
+    context: RuleContext, layout: Layout, groups: list[Group], entries: list[Entry]
 ) -> Layout:
     """The layout after dimensions were merged and split in groups.
 
     Args:
-        context: unites axes where they must be one.
-        node: the Reshape or Flatten.
+        context: of the Reshape or Flatten.
         layout: of its input.
         groups: positions that become one another, in order.
         entries: per position of the result the size that is asked for.
@@ -52,47 +51,31 @@ def regrouped(
     """
     if layout.per_index and not _keeps_indices(layout.per_index, groups):
         layout = context.axes.without_per_index_axes(layout)
+    regrouping = _Regrouping(context, layout, entries)
     dims: dict[int, Dim] = {}
-    rows: PerIndexAxes | None = None
+    per_index = _moved_indices(layout.per_index, groups)
     for ins, outs in groups:
-        if _is_rows(layout, ins, outs) and _packed(node, layout, ins, outs, entries) is None:
-            rows = _rows(blocks_of(layout.dims[ins[0]]), outs, entries)
-            dims |= {outs[0]: len(rows.options), outs[1]: rows.options[0]}
+        rows = regrouping.rows(ins, outs)
+        if rows is None:
+            dims |= regrouping.dims(ins, outs)
         else:
-            dims |= _regrouped_dims(node, layout, ins, outs, entries)
-    per_index = _moved_indices(layout.per_index, groups) or rows
+            dims[outs[0]] = len(rows.options)
+            dims[outs[1]] = rows.options[0]
+            per_index = rows
     made = Layout(tuple(dims[index] for index in sorted(dims)))
     return context.axes.with_per_index_axes(made, per_index) if per_index else made
 
 
-def _regrouped_dims(
-    node: NodeProto, layout: Layout, ins: list[int], outs: list[int], entries: list[Entry]
-) -> dict[int, Dim]:
-    """What the dimensions of one group become, by their positions in the result."""
-    if len(ins) == 1 and len(outs) == 1:
-        return {outs[0]: layout.dims[ins[0]]}
-    packed = _packed(node, layout, ins, outs, entries)
-    if packed is not None:
-        return packed
-    if not any(isinstance(layout.dims[index], tuple) for index in ins):
-        return _plain(node, layout, ins, outs, entries)
-    if len(outs) == 1:
-        return {outs[0]: _merged(layout, ins)}
-    if outs:
-        raise Unfollowable(SPREADS)
-    # Dimensions that are gone are of size 1, of which nothing can be removed.
-    return {}
-
-
 def _keeps_indices(per_index: PerIndexAxes, groups: list[Group]) -> bool:
-    """Whether both dimensions of per-index axes stay, or are merged into one, rows behind rows."""
-    touched = []
+    """Whether both dimensions of per-index axes stay, or are merged into one."""
+    pair = {per_index.by, per_index.along}
     for ins, outs in groups:
-        if per_index.by in ins and per_index.along in ins:
+        if pair <= set(ins):
             return len(outs) == 1
-        if per_index.by in ins or per_index.along in ins:
-            touched.append((ins, outs))
-    return all(len(ins) == 1 and len(outs) == 1 for ins, outs in touched)
+        # One that is merged with a third, or split, no longer says which units lie at which index.
+        if pair & set(ins) and (len(ins), len(outs)) != (1, 1):
+            return False
+    return True
 
 
 def _moved_indices(per_index: PerIndexAxes | None, groups: list[Group]) -> PerIndexAxes | None:
@@ -108,94 +91,143 @@ def _moved_indices(per_index: PerIndexAxes | None, groups: list[Group]) -> PerIn
     return PerIndexAxes(places[per_index.by], places[per_index.along], per_index.options)
 
 
-def _plain(
-    node: NodeProto, layout: Layout, ins: list[int], outs: list[int], entries: list[Entry]
-) -> dict[int, Dim]:
-    """Sizes of a group without axes."""
-    dims: dict[int, Dim] = {}
-    for index in outs:
-        token = entries[index].token
-        if token not in (-1, 0):
-            dims[index] = token
-        elif len(outs) == 1 and ins:
-            dims[index] = multiplied([size(layout.dims[i]) for i in ins])
-        else:
-            dims[index] = f"?{node.output[0]}:{index}"
-    return dims
+@dataclass(frozen=True)
+class _Regrouping:
+    """What the dimensions of each group become.
 
-
-def _merged(layout: Layout, ins: list[int]) -> Blocks:
-    """One dimension of several, of which one has an axis: what lies before it repeats it."""
-    blocks: Blocks = ()
-    for index in reversed(ins):
-        blocks = _with_outer(layout, index, blocks)
-    return blocks
-
-
-def _with_outer(layout: Layout, index: int, blocks: Blocks) -> Blocks:
-    """The blocks that a dimension and those inside it become together.
-
-    Args:
-        layout: before.
-        index: of the dimension.
-        blocks: of the dimensions inside it that are merged with it; none yet: no units among them.
+    Attributes:
+        context: of the Reshape or Flatten.
+        layout: of its input.
+        entries: per position of the result the size that is asked for.
     """
-    dim, per_index = layout.dims[index], layout.per_index
-    if per_index and index == per_index.along:
-        return per_index.options[0]
-    if per_index and index == per_index.by and blocks:
-        behind: list[Block] = []
-        for option in per_index.options:
-            behind += option
-        return tuple(behind)
-    if isinstance(dim, tuple) and not blocks:
-        return dim
-    if dim == 1:
+
+    context: RuleContext
+    layout: Layout
+    entries: list[Entry]
+
+    def dims(self, ins: list[int], outs: list[int]) -> dict[int, Dim]:
+        """The new dimensions of one group, by their positions in the result."""
+        if len(ins) == 1 and len(outs) == 1:
+            return {outs[0]: self.layout.dims[ins[0]]}
+        packed = self.packed(ins, outs)
+        if packed is not None:
+            return packed
+        if not any(self._has_units(index) for index in ins):
+            return self.plain(ins, outs)
+        if len(outs) == 1:
+            return {outs[0]: self.merged(ins)}
+        if outs:
+            raise Unfollowable(SPREADS)
+        # Dimensions that are gone are of size 1, of which nothing can be removed.
+        return {}
+
+    def plain(self, ins: list[int], outs: list[int]) -> dict[int, Dim]:
+        """Sizes of a group without axes."""
+        dims: dict[int, Dim] = {}
+        for index in outs:
+            token = self.entries[index].token
+            if token not in (-1, 0):
+                dims[index] = token
+            elif len(outs) == 1 and ins:
+                dims[index] = multiplied([size(self.layout.dims[i]) for i in ins])
+            else:
+                # Which of several takes how much is not known of names.
+                dims[index] = self.context.unknown(index)
+        return dims
+
+    def merged(self, ins: list[int]) -> Blocks:
+        """One dimension of several, of which one has an axis: what lies before it repeats it."""
+        blocks: Blocks = ()
+        for index in reversed(ins):
+            blocks = self._with_outer(index, blocks)
         return blocks
-    if per_index and per_index.by < index < per_index.along:
-        raise Unfollowable(DIMENSION_BETWEEN)
-    if isinstance(dim, int) and blocks and dim * len(blocks) <= _MAX_BLOCKS:
-        return blocks * dim
-    # A dimension inside the units would put several numbers of one unit side by side.
-    raise Unfollowable(UNFIXED_SIZE)
+
+    def packed(self, ins: list[int], outs: list[int]) -> dict[int, Dim] | None:
+        """Units as often as a longer last dimension of known size holds them: steps side by side.
+
+        What becomes of the other dimensions is not known then, nor does it matter.
+
+        Returns:
+            None when the group is nothing of the kind.
+        """
+        # Units of several directions would follow one another in an order of their own.
+        if not ins or not outs or self.layout.per_index:
+            return None
+        dim = self.layout.dims[ins[-1]]
+        if not isinstance(dim, tuple) or any(map(self._has_units, ins[:-1])):
+            return None
+        width, length = size(dim), self.entries[outs[-1]].token
+        if not isinstance(width, int) or not isinstance(length, int) or length < width:
+            return None
+        times, left = divmod(length, width)
+        # A rest would cut the units of one step at the end of a row.
+        if left or times * len(dim) > _MAX_BLOCKS:
+            return None
+        others = self.plain([], outs[:-1])
+        return {**others, outs[-1]: dim * times}
+
+    def rows(self, ins: list[int], outs: list[int]) -> PerIndexAxes | None:
+        """A run of blocks as rows of equal length: one dimension numbers them, the other is a row.
+
+        Returns:
+            None when the group is nothing of the kind.
+        """
+        # Rows of rows would need an axis for each pair of indices.
+        if len(ins) != 1 or len(outs) != 2 or self.layout.per_index:
+            return None
+        blocks = blocks_of(self.layout.dims[ins[0]])
+        if not blocks or self.packed(ins, outs) is not None:
+            return None
+        options = _cut_in_rows(blocks, self._row_length(blocks, outs))
+        return PerIndexAxes(outs[0], outs[1], options)
+
+    def _has_units(self, index: int) -> bool:
+        return isinstance(self.layout.dims[index], tuple)
+
+    def _with_outer(self, index: int, blocks: Blocks) -> Blocks:
+        """The blocks that a dimension and those inside it become together.
+
+        Args:
+            index: of the dimension.
+            blocks: of the dimensions inside it that are merged with it; none: no units among them.
+        """
+        dim, per_index = self.layout.dims[index], self.layout.per_index
+        if per_index and index == per_index.along:
+            return per_index.options[0]
+        if per_index and index == per_index.by and blocks:
+            return _one_behind_the_other(per_index.options)
+        if isinstance(dim, tuple) and not blocks:
+            return dim
+        if dim == 1:
+            return blocks
+        # Its entries would stand between the units of one direction and those of the next.
+        if per_index and per_index.by < index < per_index.along:
+            raise Unfollowable(DIMENSION_BETWEEN)
+        if isinstance(dim, int) and blocks and dim * len(blocks) <= _MAX_BLOCKS:
+            return blocks * dim
+        # A dimension inside the units would put several numbers of one unit side by side.
+        raise Unfollowable(UNFIXED_SIZE)
+
+    def _row_length(self, blocks: Blocks, outs: list[int]) -> int:
+        count, length = (self.entries[index].token for index in outs)
+        if isinstance(count, int) and count > 0:
+            return sum(block.size for block in blocks) // count
+        if isinstance(length, int) and length > 0:
+            return length
+        raise Unfollowable(SPREADS)
 
 
-def _packed(
-    node: NodeProto, layout: Layout, ins: list[int], outs: list[int], entries: list[Entry]
-) -> dict[int, Dim] | None:
-    """Units as often as a longer last dimension of known size holds them: steps side by side.
-
-    What becomes of the other dimensions is not known then, nor does it matter.
-
-    Returns:
-        None when the group is nothing of the kind.
-    """
-    if not ins or not outs or layout.per_index:
-        return None
-    dim = layout.dims[ins[-1]]
-    if not isinstance(dim, tuple) or any(isinstance(layout.dims[i], tuple) for i in ins[:-1]):
-        return None
-    width, length = size(dim), entries[outs[-1]].token
-    if not isinstance(width, int) or not isinstance(length, int) or length < width:
-        return None
-    times, left = divmod(length, width)
-    if left or times * len(dim) > _MAX_BLOCKS:
-        return None
-    return {**_plain(node, layout, [], outs[:-1], entries), outs[-1]: dim * times}
+def _one_behind_the_other(options: tuple[Blocks, ...]) -> Blocks:
+    found: list[Block] = []
+    for option in options:
+        found += option
+    return tuple(found)
 
 
-def _is_rows(layout: Layout, ins: list[int], outs: list[int]) -> bool:
-    """Whether units of one dimension come to lie in two."""
-    single = len(ins) == 1 and len(outs) == 2 and layout.per_index is None
-    return single and isinstance(layout.dims[ins[0]], tuple)
-
-
-def _rows(dim: Blocks, outs: list[int], entries: list[Entry]) -> PerIndexAxes:
-    """A run of blocks as rows of equal length: one dimension numbers them, the other is a row."""
-    row_length = _row_length(dim, outs, entries)
+def _cut_in_rows(blocks: Blocks, row_length: int) -> tuple[Blocks, ...]:
     rows: list[list[Block]] = [[]]
     filled = 0
-    for block in dim:
+    for block in blocks:
         if filled >= row_length:
             rows.append([])
             filled = 0
@@ -206,13 +238,4 @@ def _rows(dim: Blocks, outs: list[int], entries: list[Entry]) -> PerIndexAxes:
             raise Unfollowable(SPREADS)
     if filled != row_length:
         raise Unfollowable(SPREADS)
-    return PerIndexAxes(outs[0], outs[1], tuple(map(tuple, rows)))
-
-
-def _row_length(dim: Blocks, outs: list[int], entries: list[Entry]) -> int:
-    count, length = (entries[index].token for index in outs)
-    if isinstance(count, int) and count > 0:
-        return sum(block.size for block in dim) // count
-    if isinstance(length, int) and length > 0:
-        return length
-    raise Unfollowable(SPREADS)
+    return tuple(map(tuple, rows))

@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from onnx import NodeProto, numpy_helper
+from onnx import numpy_helper
 
 from isslim.compress.onnx.model.attributes import get_int, get_ints, get_tensor
 from isslim.compress.onnx.model.layouts import Dim, Layout, size
-from isslim.compress.onnx.model.split_model import given
 from isslim.compress.onnx.trace.context import RuleContext
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.rules.obstacles import COUNTS_UNITS
@@ -38,10 +37,10 @@ _MAY_COUNT_UNITS = {
 
 
 @rule("Shape")
-def shape(context: RuleContext, node: NodeProto) -> None:
+def _shape(context: RuleContext) -> None:
     """The numbers of a layout: each knows which units it counts."""
-    layout = context.layout(node.input[0])
-    context.set_default_layout(node)
+    layout = context.layout(0)
+    context.set_default_layout()
     if layout is None:
         return
     entries = []
@@ -51,21 +50,21 @@ def shape(context: RuleContext, node: NodeProto) -> None:
         # With other units at each index it is not known which ones a tensor of that size has.
         blocks = dim if isinstance(dim, tuple) and not varied else None
         entries.append(Entry(size(dim), axes, blocks))
-    start, end = get_int(node, "start", 0), get_int(node, "end", layout.rank)
-    context.findings.shapes[node.output[0]] = tuple(entries[start:end])
+    start, end = get_int(context.node, "start", 0), get_int(context.node, "end", layout.rank)
+    context.set_entries(tuple(entries[start:end]))
 
 
 @rule("ConstantOfShape", obstacles=(COMPUTED_SIZE,))
-def constant_of_shape(context: RuleContext, node: NodeProto) -> None:
+def _constant_of_shape(context: RuleContext) -> None:
     """A tensor of one value: its dimensions are what the shape's numbers count."""
-    entries = context.entries(node.input[0])
+    entries = context.entries(0)
     if entries is None:
-        context.set_default_layout(node)
+        context.set_default_layout()
         return
-    filled = get_tensor(node, "value")
+    filled = get_tensor(context.node, "value")
     zero = filled is None or not np.any(numpy_helper.to_array(filled))
-    dims = [counted(entry, zero, node.output[0]) for entry in entries]
-    context.set_layout(node, Layout(tuple(dims)))
+    dims = [counted(entry, zero, context.output) for entry in entries]
+    context.set_layout(Layout(tuple(dims)))
 
 
 def counted(entry: Entry, zero_preserving: bool, source: str) -> Dim:
@@ -89,55 +88,55 @@ def counted(entry: Entry, zero_preserving: bool, source: str) -> Dim:
     return tuple(found)
 
 
-def follow_numbers(context: RuleContext, node: NodeProto) -> bool:
+def follow_numbers(context: RuleContext) -> bool:
     """Follows a node that works on the numbers of a shape.
 
     Args:
         context: takes the numbers.
-        node: any.
 
     Returns:
         Whether it was one; if not, its own rule is for it.
     """
-    if not any(name in context.findings.shapes for name in node.input):
+    indices = [index for index, name in enumerate(context.node.input) if name]
+    # Constants alone are no shape that the graph computes.
+    if not any(context.is_computed(index) for index in indices):
         return False
-    inputs = [context.entries(name) for name in node.input if name]
-    if node.op_type == "Split":
-        return _split(context, node, inputs)
-    compute = NUMBER_RULES.get(node.op_type)
-    made = compute(context.graph, node, inputs) if compute else None
+    inputs = [context.entries(index) for index in indices]
+    if context.node.op_type == "Split":
+        return _split(context, inputs)
+    compute = NUMBER_RULES.get(context.node.op_type)
+    made = compute(context.graph, context.node, inputs) if compute else None
     if made is None:
         return False
-    context.findings.shapes[node.output[0]] = made
-    context.set_default_layout(node)
+    context.set_entries(made)
+    context.set_default_layout()
     return True
 
 
-def refuse_counts(context: RuleContext, node: NodeProto) -> None:
+def refuse_counts(context: RuleContext) -> None:
     """Refuses a number that counts an axis where it would not shrink with it.
 
     Args:
         context: knows which values count.
-        node: the reader.
 
     Raises:
         Unfollowable: see above.
     """
-    for index, name in enumerate(node.input):
-        if (node.op_type, index) not in _MAY_COUNT_UNITS and context.counts_units(name):
+    for index, name in enumerate(context.node.input):
+        if (context.node.op_type, index) not in _MAY_COUNT_UNITS and context.counts_units(name):
             raise Unfollowable(COUNTS_UNITS)
 
 
-def _split(context: RuleContext, node: NodeProto, inputs: InputEntries) -> bool:
+def _split(context: RuleContext, inputs: InputEntries) -> bool:
     """The numbers of a shape in several parts; whether it is known which."""
-    as_input = context.graph.opset >= 13
-    lengths = context.graph.integers(node, 1) if as_input else get_ints(node, "split")
-    if inputs[0] is None or (lengths is None and given(node, 1)):
+    as_input = context.opset >= 13
+    lengths = context.integers(1) if as_input else get_ints(context.node, "split")
+    if inputs[0] is None or (lengths is None and context.input(1)):
         return False
-    each = -(-len(inputs[0]) // len(node.output))
+    each = -(-len(inputs[0]) // len(context.node.output))
     start = 0
-    for index, length in enumerate(lengths or [each] * len(node.output)):
-        context.findings.shapes[node.output[index]] = inputs[0][start : start + length]
-        context.set_layout(node, context.graph.default(node.output[index]), index)
+    for index, length in enumerate(lengths or [each] * len(context.node.output)):
+        context.set_entries(inputs[0][start : start + length], index)
+        context.set_default_layout(index)
         start += length
     return True
