@@ -1,4 +1,4 @@
-"""Draws graphs: a small builder, and random stacks of recurrent layers with everything between and behind them."""
+"""Builds graphs for tests, node by node."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEPS, BATCH = 5, 3
 
 @dataclass
 class Builder:
-    """Nodes, constants and ports of a graph that grows; every method gives the name of what it made."""
+    """Nodes, constants and ports of a graph that grows; methods return the names of values."""
 
     opset: int = 17
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))

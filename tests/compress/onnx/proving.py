@@ -1,4 +1,4 @@
-"""What the tests of graphs share: running graphs, and comparing a cut one with its silenced original."""
+"""What tests of graphs share: running them, and comparing a cut one with its masked original."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What sites read, compared with what the layers' own equations make of it; and a repair from it."""
+"""What sites read, compared with what layers make of it by their equations; and a repair."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from isslim.compress.onnx.activation_capture import LayerView, MatrixView
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
+from isslim.compress.onnx.rewrite.named_arrays import LayerSite
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.moments import Moments
 from isslim.compress.pruning.repair import repair
@@ -77,7 +79,8 @@ GATES: dict[str, tuple[dict[str, object], Callable[[np.ndarray], np.ndarray]]] =
     "Sigmoid clipped": ({"clip": 0.4}, lambda x: sigmoid(np.clip(x, -0.4, 0.4))),
     "HardSigmoid": ({}, lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
     "HardSigmoid of its own": (
-        {"activation_alpha": [0.3, 0.3], "activation_beta": [0.4, 0.4]}, lambda x: np.clip(0.3 * x + 0.4, 0, 1),
+        {"activation_alpha": [0.3, 0.3], "activation_beta": [0.4, 0.4]},
+        lambda x: np.clip(0.3 * x + 0.4, 0, 1),
     ),
     "Tanh": ({}, np.tanh),
     "Relu": ({}, lambda x: np.maximum(x, 0)),
@@ -85,9 +88,15 @@ GATES: dict[str, tuple[dict[str, object], Callable[[np.ndarray], np.ndarray]]] =
     # ONNX Runtime's own default is not that of the operator of this name, which the layer's page
     # refers to.
     "ThresholdedRelu": ({"activation_alpha": [1.0]}, lambda x: np.where(x >= 1, x, 0)),
-    "ScaledTanh": ({"activation_alpha": [1.5, 1.5], "activation_beta": [0.5, 0.5]}, lambda x: 1.5 * np.tanh(0.5 * x)),
+    "ScaledTanh": (
+        {"activation_alpha": [1.5, 1.5], "activation_beta": [0.5, 0.5]},
+        lambda x: 1.5 * np.tanh(0.5 * x),
+    ),
     "Elu": ({}, lambda x: np.where(x >= 0, x, np.exp(x) - 1)),
-    "Affine": ({"activation_alpha": [0.5, 0.5], "activation_beta": [0.2, 0.2]}, lambda x: 0.5 * x + 0.2),
+    "Affine": (
+        {"activation_alpha": [0.5, 0.5], "activation_beta": [0.2, 0.2]},
+        lambda x: 0.5 * x + 0.2,
+    ),
     "Softsign": ({}, lambda x: x / (1 + np.abs(x))),
     "Softplus": ({}, lambda x: np.log(1 + np.exp(x))),
 }  # fmt: skip
@@ -212,3 +221,38 @@ def test_a_repair_tells_removed_twins_by_those_that_stay(kind: str, reset: int) 
     np.testing.assert_allclose(made, expected, rtol=0, atol=0.01 * np.abs(expected).max())
     silent = run(network.rebuilt(repaired).masked_reference(keep), b.feeds)["y"]
     np.testing.assert_allclose(made, silent, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "reset"), [("LSTM", 0), ("RNN", 0), ("GRU", 0), ("GRU", 1)])
+def test_every_site_has_the_view_of_its_kind(kind: str, reset: int) -> None:
+    b, _ = drawn(kind, "bidirectional", lengths=True, reset=reset)
+    b.outputs = [port for port in b.outputs if port.name == "y"]
+    network = GraphNetwork.from_model(simplified(b.model()))
+    observer = network.observer()
+    assert observer.sites.keys() == {site.name for site in network.declaration().sites}
+    for name, (view,) in observer.sites.items():
+        if isinstance(view, MatrixView):
+            assert view.features == -1
+            continue
+        assert isinstance(view, LayerView)
+        assert name.endswith(view.site.value)
+        assert (view.site is LayerSite.JOINT) == (kind != "GRU")
+        assert view.backward == (view.direction == 1) == ("backward" in name)
+        assert (view.reset is not None) == (kind == "GRU" and not reset)
+        assert view.lengths is not None
+        assert view.initial is not None
+
+
+def test_steps_of_a_sequence_that_has_none_are_no_rows() -> None:
+    b, _ = drawn("GRU", "bidirectional", lengths=True)
+    b.outputs = [port for port in b.outputs if port.name == "y"]
+    network = GraphNetwork.from_model(simplified(b.model()))
+    observer = network.observer()
+    b.feeds["lengths"] = np.array([2, 0, 1], np.int32)
+    rows = observer.rows(run(observer.model, b.feeds))
+    layer = {name: each for name, each in rows.items() if name.startswith("gru_0")}
+    assert {len(each) for each in layer.values()} == {3}
+    # The first row of the backward direction at a sequence's last step is its initial state.
+    initial = b.feeds["h0"][1]
+    backward = rows["gru_0.backward.recurrent"]  # steps first: (0, 0), (0, 2), (1, 0)
+    np.testing.assert_array_equal(backward[[1, 2]], initial[[2, 0]])
