@@ -163,7 +163,7 @@ def interleave(
     """Times calls in turn, burst by burst: the one loop behind every comparison.
 
     Args:
-        runs: what is timed, by name; called again and again.
+        runs: what is timed, by name, at least one; called again and again.
         pairs: rounds; None: as many as fit the plan, and once more where the host was busy.
         threads: that one call may use; CPU time is read where it is one.
         device: on which they run; CPU time is read on `cpu`.
@@ -217,7 +217,7 @@ class _Race:
                 leasts[name].append(least)
             rounds += 1
         took, worked = self.time.wall() - began, self.time.cpu() - worked
-        shortest = min((float(np.median(each)) for each in leasts.values()), default=0.0)
+        shortest = min(float(np.median(each)) for each in leasts.values())
         if self.reads_cpu and self._is_measured(shortest):
             timed = {n: Timed(np.array(walls[n]), np.array(leasts[n])) for n in self.runs}
             busy = worked < MIN_SHARE * took or any(each.is_disturbed for each in timed.values())
@@ -247,8 +247,8 @@ class _Race:
         """Runs until the caches are warm; returns the least CPU time."""
         # Time in which the thread did not run warms nothing: where CPU time is read, that is what
         # counts, up to a limit.
-        longest = self.plan.warm_max if self.reads_cpu else self.plan.warm
-        left, until, least = 1e3 * self.plan.warm, self.time.wall() + longest, math.inf
+        until = self.time.wall() + self.plan.warm_max
+        left, least = 1e3 * self.plan.warm, math.inf
         while True:
             wall, cpu = self._once(name)
             left, least = left - (cpu if self.reads_cpu else wall), min(least, cpu)

@@ -24,7 +24,7 @@ from isslim.store.paths import safe_relative
 from isslim.store.settings import StoreSettings
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta  # a name for types alone
+    from obstore import ObjectMeta  # exists for type checkers only
 
 CHUNK_BYTES = 1 << 20
 FileStamp = tuple[int, int]
@@ -65,8 +65,8 @@ class Artifacts:
             obstore.put(self._store, key, source)
             return
         target = self.folder / key
-        self._made(target.parent)
-        with whole_file(target) as temporary:
+        self._make_folder(target.parent)
+        with atomic_file(target) as temporary:
             shutil.copyfile(source, temporary)
 
     def move_in(self, name: str, source: Path) -> None:
@@ -82,11 +82,11 @@ class Artifacts:
             OutOfSpace: when a local disk is full; nothing was kept.
         """
         target = None if self.folder is None else self.folder / safe_relative(name)
-        if target is None or source.stat().st_dev != self._made(target.parent).stat().st_dev:
+        if target is None or source.stat().st_dev != self._make_folder(target.parent).stat().st_dev:
             self.copy_in(name, source)
             source.unlink()
             return
-        with room_for(target.name), source.open("rb") as written:
+        with noticing_full_disk(target.name), source.open("rb") as written:
             os.fsync(written.fileno())
             source.replace(target)
 
@@ -107,12 +107,12 @@ class Artifacts:
             )
         except FileNotFoundError as error:
             raise NotFound("file", name) from error
-        with whole_file(target) as temporary, temporary.open("wb") as file:
+        with atomic_file(target) as temporary, temporary.open("wb") as file:
             for chunk in stream:
                 file.write(chunk)
 
     @staticmethod
-    def _made(folder: Path) -> Path:
+    def _make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -151,13 +151,13 @@ class Artifacts:
                 for path, item in parts
                 if path[1:] == [file]
             }
-        # Every request looks for its model here: one scan of one folder, not a list of all files in
-        # all of them.
+        # Every request comes through here to find its model: one scan of one folder is much faster
+        # than a list of all files in all folders.
         found: dict[str, FileStamp] = {}
         with suppress(FileNotFoundError), os.scandir(self.folder / prefix) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    status = os.stat(f"{entry.path}/{file}")  # noqa: PTH116
+                    status = os.stat(f"{entry.path}/{file}")  # noqa: PTH116 - a Path is slower
                     found[entry.name] = (status.st_mtime_ns, status.st_size)
         return found
 
@@ -186,7 +186,7 @@ class Artifacts:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def atomic_file(target: Path) -> Iterator[Path]:
     """A temporary file beside `target`, which takes its place when the block ends without an error.
 
     After an error it is removed, and `target` is as it was.
@@ -198,7 +198,7 @@ def whole_file(target: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        with room_for(target.name):
+        with noticing_full_disk(target.name):
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
@@ -208,8 +208,11 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def room_for(name: str) -> Iterator[None]:
-    """A block that writes a file.
+def noticing_full_disk(name: str) -> Iterator[None]:
+    """Gives the system's errors of a full disk one name, for a block that writes a file.
+
+    Args:
+        name: of the file, for the message.
 
     Raises:
         OutOfSpace: when the disk is full.

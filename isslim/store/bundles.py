@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from isslim.store.artifacts import Artifacts, FileStamp, sha256_of, whole_file
+from isslim.store.artifacts import Artifacts, FileStamp, atomic_file, sha256_of
 from isslim.store.errors import CorruptBundle, NotFound
 from isslim.store.integrity import (
     MANIFEST,
@@ -88,7 +88,7 @@ def seal(folder: Path, manifest: Manifest) -> Manifest:
         for path in paths
     ]
     sealed = manifest.model_copy(update={"files": files})
-    with whole_file(folder / MANIFEST) as temporary:
+    with atomic_file(folder / MANIFEST) as temporary:
         temporary.write_text(sealed.model_dump_json(indent=2), encoding="utf-8")
     return sealed
 
@@ -138,9 +138,9 @@ class BundleStore:
             NotFound: when there is no such bundle.
             CorruptBundle: when its files are not what the manifest says.
         """
-        prefix = self._known(bundle_id)
-        # One lock a bundle: nobody waits for the hashing of another one, and none is hashed or
-        # fetched twice at a time.
+        prefix = self._prefix_of(bundle_id)
+        # A lock for each bundle: no request waits until another bundle is hashed, and no bundle is
+        # hashed or fetched twice at the same time.
         with self._locks.setdefault(bundle_id, threading.Lock()):
             unchanged = self.unchanged(bundle_id)
             if unchanged is not None:
@@ -150,7 +150,7 @@ class BundleStore:
                 try:
                     return self._checked(bundle_id)
                 except CorruptBundle:
-                    # An old copy; what is in storage may well be whole.
+                    # The cached copy is damaged; the bundle in storage may be intact.
                     shutil.rmtree(self._folder(bundle_id), ignore_errors=True)
                     self._fetch(bundle_id, prefix)
             return self._checked(bundle_id)
@@ -163,7 +163,7 @@ class BundleStore:
         folder = self._folder(bundle_id)
         try:
             seen = fingerprint(folder)
-        except FileNotFoundError as error:  # deleted in this moment
+        except FileNotFoundError as error:  # deleted since it was looked up
             raise NotFound("model", bundle_id) from error
         damaged = self._damaged.get(bundle_id)
         if damaged is not None and damaged[0] == seen:
@@ -195,7 +195,7 @@ class BundleStore:
 
     def manifests(self) -> list[tuple[str, Manifest]]:
         """Ids and manifests of all bundles whose manifest can be read, newest first."""
-        written = self._written()
+        written = self._manifest_stamps()
         known, found = self._newest_first
         if written != known:
             read = (
@@ -218,7 +218,7 @@ class BundleStore:
             ListedBundle(each, manifest, self._issues(each, manifest))
             for each, manifest in self.manifests()
         ]
-        others = sorted(self._written().keys() - {each.id for each in readable})
+        others = sorted(self._manifest_stamps().keys() - {each.id for each in readable})
         return [*readable, *(ListedBundle(each, None, self._issues(each, None)) for each in others)]
 
     def exists(self, bundle_id: str) -> bool:
@@ -233,7 +233,7 @@ class BundleStore:
         Raises:
             NotFound: when there is no such bundle.
         """
-        prefix = self._known(bundle_id)
+        prefix = self._prefix_of(bundle_id)
         self._artifacts.delete([f"{prefix}/{MANIFEST}"])
         self._artifacts.delete(self._artifacts.names(prefix))
         for folder in (
@@ -255,7 +255,7 @@ class BundleStore:
         old = set(self._artifacts.older("bundles", older_than_seconds))
         found = {name.split("/")[1] for name in self._artifacts.names("bundles")}
         for bundle_id in sorted(
-            each for each in found - self._written().keys() if _ID.fullmatch(each)
+            each for each in found - self._manifest_stamps().keys() if _ID.fullmatch(each)
         ):
             files = self._artifacts.names(f"bundles/{bundle_id}")
             if old.issuperset(files):
@@ -265,7 +265,7 @@ class BundleStore:
                         self._artifacts.folder / "bundles" / bundle_id, ignore_errors=True
                     )
 
-    def _known(self, bundle_id: str) -> str:
+    def _prefix_of(self, bundle_id: str) -> str:
         if not self.exists(bundle_id):
             raise NotFound("model", bundle_id)
         return f"bundles/{bundle_id}"
@@ -280,7 +280,7 @@ class BundleStore:
             self._artifacts.copy_out(name, folder / safe_relative(name.removeprefix(f"{prefix}/")))
         return True
 
-    def _written(self) -> dict[str, FileStamp]:
+    def _manifest_stamps(self) -> dict[str, FileStamp]:
         """When the manifest of each bundle was written."""
         found = self._artifacts.folders_with("bundles", MANIFEST)
         return {
@@ -305,7 +305,7 @@ class BundleStore:
         if known is None or known[0] != written:
             try:
                 known = (written, self._read_manifest(bundle_id))
-            except NotFound:  # deleted in this moment
+            except NotFound:  # deleted since it was listed
                 return None
             except CorruptBundle:
                 known = (written, None)

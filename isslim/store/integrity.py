@@ -111,8 +111,8 @@ def fingerprint(folder: Path) -> Fingerprint:
     found, waiting = [], [("", folder)]
     while waiting:
         prefix, current = waiting.pop()
-        # Every request comes through here: a scan gets names and kinds in one call, a walk of paths
-        # takes many.
+        # Every request comes through here: a scan gets names and kinds in one call, where a walk
+        # over paths takes many.
         with os.scandir(current) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):

@@ -29,7 +29,8 @@ from isslim.store.errors import Unavailable
 from isslim.store.settings import StoreSettings
 from isslim.types.names import INSPECTION_QUEUE, QUEUE
 
-if TYPE_CHECKING:  # a second of imports, which a look at a lock every few seconds can do without
+# It takes a second to import, and the health check looks at a lock every few seconds.
+if TYPE_CHECKING:
     from dbos import DBOSClient
 
 _LOG = logging.getLogger("worker.liveness")
@@ -67,7 +68,7 @@ class FileLocks:
     def acquire(self, executor_id: str) -> Held | None:
         """The open, locked file; None while a living worker holds it."""
         handle = self._file(executor_id).open("a")
-        # Again and again for a moment: somebody may just be looking whether it is held.
+        # Several tries: a health check holds the lock for a moment while it looks.
         for pause in (0.02, 0.05, 0.1, 0.0):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +143,7 @@ class PostgresLocks:
         Raises:
             Unavailable: when the server does not answer.
         """
-        # Postgres shows a lock on one 64-bit number as two halves and the mark 1.
+        # pg_locks shows a lock on a 64-bit number as two halves of 32 bits, with objsubid 1.
         high, low = divmod(_key(executor_id) % (1 << 64), 1 << 32)
         return self._sees("and classid = %s::bigint::oid and objid = %s::bigint::oid", high, low)
 
@@ -213,9 +214,8 @@ def recover_dead_peers(
         try:
             _look(client, locks, own_id, may_resume)
         except Exception:
-            # Whatever failed - the database for a moment, a job deleted meanwhile - the next look
-            # comes in a moment, and a look that never comes again would strand the jobs of every
-            # worker that dies from now on.
+            # Whatever failed (the database for a moment, a deleted job), the loop has to go on:
+            # without it, the jobs of every worker that dies from now on would be stranded.
             _LOG.exception("looking for jobs of dead workers failed")
 
 

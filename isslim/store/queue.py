@@ -85,11 +85,11 @@ class JobQueue:
         """
         job_id = job_id_of(request)
         job, run = self.records.add(job_id, request)
-        if job.model_id is not None and not self._whole(job.model_id):
+        if job.model_id is not None and not self._is_usable(job.model_id):
             self.records.forget_model(job.model_id)
             job, run = self.records.add(job_id, request)
         if job.state is JobState.QUEUED:
-            # Repeating it is harmless, and mends a request that died between the two writes.
+            # Repeated, it changes nothing; it completes a request cut off between the two writes.
             self._put(WORKFLOW, QUEUE, workflow_id_of(job_id, run), job_id, run)
         return job
 
@@ -118,7 +118,7 @@ class JobQueue:
             *arguments,
         )
 
-    def _whole(self, model_id: str) -> bool:
+    def _is_usable(self, model_id: str) -> bool:
         """Whether a model can be used: its files may have been removed or damaged on disk."""
         try:
             self._bundles.open(model_id)

@@ -59,7 +59,7 @@ def create_tables(engine: sa.Engine) -> None:
             METADATA.create_all(engine)
             _add_columns(engine)
         except (sa.exc.OperationalError, sa.exc.ProgrammingError):
-            # Another process created one between the look and the creation.
+            # Another process created a table or column since it was found missing.
             if last:
                 raise
         else:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from uuid import uuid4
 
-from isslim.store.artifacts import Artifacts, room_for, sha256_of
+from isslim.store.artifacts import Artifacts, noticing_full_disk, sha256_of
 from isslim.store.errors import EmptyUpload, StoreError, TooLarge
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import UploadRef
@@ -46,23 +46,23 @@ class UploadStore:
         self._arriving.mkdir(parents=True, exist_ok=True)
         name = PurePath(filename).name or "upload"
         digest, size = hashlib.sha256(), 0
-        # A name of its own for each arrival: two equal uploads at once must not share a file.
+        # Each arrival has a file of its own: two equal uploads at once must not share one.
         arriving = self._arriving / uuid4().hex
         try:
-            with room_for(name), arriving.open("wb") as file:
+            with noticing_full_disk(name), arriving.open("wb") as file:
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > limit:
                         raise TooLarge(name, limit)
                     digest.update(chunk)
-                    # In threads, this and what follows: a slow disk must not keep others from being
-                    # answered.
+                    # In a thread, like what follows: a slow disk must not keep the event loop from
+                    # answering other requests.
                     await asyncio.to_thread(file.write, chunk)
             if size == 0:
                 raise EmptyUpload(name)
             upload = UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size)
-            # It is written anew even when it is there: that makes it young again, and safe from a
-            # sweep.
+            # It is written even when it is there already: that renews its time, so that garbage
+            # collection leaves it alone.
             await asyncio.to_thread(self._artifacts.move_in, _name(upload.sha256), arriving)
             return upload
         finally:
@@ -108,7 +108,7 @@ class UploadStore:
             [name for name in old if name.removeprefix("uploads/") not in needed]
         )
         for path in self._arriving.iterdir() if self._arriving.is_dir() else []:
-            with suppress(FileNotFoundError):  # arrived in this moment
+            with suppress(FileNotFoundError):  # it arrived completely meanwhile
                 if time.time() - path.stat().st_mtime > older_than_seconds:
                     path.unlink()
 

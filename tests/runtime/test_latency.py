@@ -91,6 +91,21 @@ def test_every_record_is_compared_with_int8_alone_too(graph: Path) -> None:
         assert found[name].steady
 
 
+def test_speed_of_the_machine_may_drift(graph: Path) -> None:
+    drift = np.linspace(1.0, 3.0, 40)
+    walls = {"original": (2.0 * drift).tolist(), "compressed": drift.tolist()}
+    found = records(graph, walls)["compressed"]
+    assert found.steady
+    assert found.speedup_high - found.speedup_low < 1e-9
+
+
+def test_baseline_is_the_original_where_none_is_named(graph: Path) -> None:
+    time, names = MadeUpTime(), ("original", "compressed")
+    runs = {name: call(time, [4.0] * 2) for name in names}
+    sessions = {name: OrtSession(graph) for name in names}
+    assert time_in_turn(runs, sessions, (1, 1), pairs=2, time=time)["compressed"].speedup == 1.0
+
+
 def test_baseline_may_be_another(graph: Path) -> None:
     found = records(graph, {"a": [4.0] * 8, "b": [2.0] * 8}, baseline="b")
     assert (found["a"].speedup, found["b"].speedup) == (0.5, 1.0)

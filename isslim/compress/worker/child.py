@@ -79,7 +79,7 @@ def main(folder: Path, *, inspecting: bool = False) -> int:
 
 
 def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> str:
-    # Imported here so that the watchdog lives before torch begins its seconds of loading.
+    # Imported here, since it loads torch for seconds, and the watchdog has to run before.
     from isslim.compress.pipeline import run
 
     def report(stage: str, progress: float, message: str) -> None:

@@ -43,9 +43,9 @@ from isslim.types.names import (
 _LOG = logging.getLogger("worker")
 ID_IN_USE = 3
 """Exit status when another living worker has the executor id."""
-SWEEP_SECONDS = 900.0
-"""Pause between looks for what nobody needs, beside the one after every job: uploads that were only
-inspected, most of all."""
+GARBAGE_SECONDS = 900.0
+"""Pause between removals of what nobody needs, beside the one after every job: mostly uploads that
+were only inspected."""
 
 
 def main() -> int:
@@ -63,13 +63,13 @@ def main() -> int:
         signal.signal(number, lambda *_: stopped.set())
     inspections = InspectionRecords(records.engine)
 
-    def sweep_up() -> None:
+    def remove_unneeded() -> None:
         collect_garbage(
             records, inspections, settings.work, UploadStore(settings), BundleStore(settings)
         )
 
-    _launch(settings, records, inspections, executor_id, sweep_up)
-    sweep_up()
+    _launch(settings, records, inspections, executor_id, remove_unneeded)
+    remove_unneeded()
     client = DBOSClient(system_database_url=records.url)
     reaper = threading.Thread(
         target=recover_dead_peers,
@@ -78,15 +78,15 @@ def main() -> int:
             locks,
             executor_id,
             stopped,
-            lambda workflow_id: _wanted(records, inspections, workflow_id),
+            lambda workflow_id: _is_wanted(records, inspections, workflow_id),
         ),
         daemon=True,
     )
     reaper.start()
     sys.stderr.write(f"worker '{executor_id}' is ready\n")
-    while not stopped.wait(SWEEP_SECONDS):
-        with suppress(Exception):  # what is left lying about goes with the next time
-            sweep_up()
+    while not stopped.wait(GARBAGE_SECONDS):
+        with suppress(Exception):  # what is left is removed the next time
+            remove_unneeded()
     # Crash-only: the kernel frees the lock, the child sees its standard input close, the job is
     # taken up again.
     os._exit(0)
@@ -97,7 +97,7 @@ def _launch(
     records: JobRecords,
     inspections: InspectionRecords,
     executor_id: str,
-    sweep_up: Callable[[], None],
+    remove_unneeded: Callable[[], None],
 ) -> None:
     DBOS(
         config={
@@ -115,10 +115,10 @@ def _launch(
     async def run_child(job_id: str, run: int) -> str:
         state = await supervise(records, settings.child_command, work, job_id, run)
         try:
-            await asyncio.to_thread(sweep_up)
+            await asyncio.to_thread(remove_unneeded)
         except Exception:
-            # The job has ended well; what is left lying about goes with the next one.
-            _LOG.exception("sweeping up failed")
+            # The job itself has ended well; what is left is removed after the next one.
+            _LOG.exception("removing what is not needed failed")
         return state
 
     @DBOS.workflow(name=WORKFLOW)
@@ -156,7 +156,7 @@ def _take_id(locks: Locks, wanted: str) -> tuple[str, Held | None]:
     return executor_id, held
 
 
-def _wanted(records: JobRecords, inspections: InspectionRecords, workflow_id: str) -> bool:
+def _is_wanted(records: JobRecords, inspections: InspectionRecords, workflow_id: str) -> bool:
     job_id, _, run = workflow_id.rpartition("-")
     kind, _, inspection_id = job_id.rpartition("-")
     try:
@@ -167,5 +167,5 @@ def _wanted(records: JobRecords, inspections: InspectionRecords, workflow_id: st
             workflow_id_of(job_id, records.run_of(job_id)),
         )
     except NotFound:
-        return False  # of no job that is known; the others must not wait for it
+        return False  # of an unknown job, which must not keep the others waiting
     return not ended and workflow_id == current and bool(run)

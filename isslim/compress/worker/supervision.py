@@ -26,8 +26,8 @@ from isslim.types.problem import Problem
 from isslim.types.recipe import Mode
 
 MAX_ATTEMPTS: dict[Mode, int] = {"calibrate": 3, "learn": 10}
-"""How many workers are lost to one job. One that learns for hours goes on where it was stopped: a
-stop is no fault of it."""
+"""How often a job is begun before it fails. A job that learns for hours is given more: it goes on
+from its checkpoint, and was stopped through no fault of its own."""
 RECORD_SECONDS = 0.25
 _LOG = logging.getLogger("worker.supervision")
 Result = TypeVar("Result")
@@ -193,8 +193,7 @@ def collect_garbage(
         uploads: the uploaded files.
         bundles: the published bundles.
     """
-    # Folders first: one that appears after this look belongs to a job that the look at the jobs may
-    # have missed.
+    # Folders first: one that appears later may belong to a job that is newer than the list of jobs.
     folders = list(work.iterdir()) if work.is_dir() else []
     active = [job for job in records.all() if not job.state.ended]
     looking = inspections.active()
@@ -247,7 +246,8 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
                 content["message"],
             )
             entry = f"{known.stage}: {known.message}"
-            if entry != (known.log[-1] if known.log else ""):  # the share done moves on more often
+            # The progress changes more often than the message: each message is logged once.
+            if entry != (known.log[-1] if known.log else ""):
                 known.log.append(entry)
             known.news.set()
 
@@ -279,7 +279,7 @@ async def _write_progress(known: Supervised, records: JobRecords, job_id: str, r
             await asyncio.to_thread(records.inspected, job_id, run, known.inspection)
             known.inspection = None
     except Exception as fault:
-        # Whatever it is, no line of progress is worth a job.
+        # Whatever it is, no job ends because a line of progress was not recorded.
         _LOG.warning(
             "progress of job %s was not recorded: %s: %s", job_id, type(fault).__name__, fault
         )
