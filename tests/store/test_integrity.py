@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,27 +18,18 @@ from isslim.store.integrity import (
     verify,
 )
 from isslim.types.manifest import FileRecord, Manifest
-from isslim.types.provenance import Provenance
-from isslim.types.recipe import Recipe
+from tests.store.manifests import manifest_of
 
 FILES = {"original.onnx": b"o" * 1234, "plots/curve.svg": b"<svg/>", "plots/a/deep.txt": b"1"}
 SEALED_NS = 1_700_000_000_000_000_000
 
 
-def manifest_of(files: dict[str, bytes]) -> Manifest:
-    """A manifest of these files, and of nothing else that matters here."""
-    records = [
+def records_of(files: dict[str, bytes]) -> list[FileRecord]:
+    """What a manifest has to say of files."""
+    return [
         FileRecord(path=path, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for path, content in files.items()
     ]
-    provenance = Provenance(
-        upload_sha256="0" * 64, layout="l", calibration="c", held_out="h", versions={},
-        machine="m", seconds={},
-    )  # fmt: skip
-    return Manifest(
-        name="m", created_at=datetime(2026, 1, 1, tzinfo=UTC), recipe=Recipe(), axes=[],
-        variants=[], checks=[], provenance=provenance, files=records,
-    )  # fmt: skip
 
 
 def write_manifest(folder: Path, content: str) -> str:
@@ -50,7 +40,7 @@ def write_manifest(folder: Path, content: str) -> str:
 
 @pytest.fixture
 def manifest() -> Manifest:
-    return manifest_of(FILES)
+    return manifest_of(records_of(FILES))
 
 
 @pytest.fixture
@@ -141,7 +131,7 @@ def test_another_format_hides_the_issues_that_follow_from_it(
 
 def test_manifest_that_names_a_file_outside_is_refused(folder: Path) -> None:
     (folder.parent / "secret").write_bytes(b"s")
-    found = write_manifest(folder, manifest_of({"../secret": b"s"}).model_dump_json())
+    found = write_manifest(folder, manifest_of(records_of({"../secret": b"s"})).model_dump_json())
     with pytest.raises(UnsafePath):
         verify(found, folder)
 

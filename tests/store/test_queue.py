@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,6 @@ from isslim.store.queue import (
 from isslim.store.settings import StoreSettings
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, JobState, UploadRef
-from isslim.types.manifest import Manifest
 from isslim.types.names import (
     APPLICATION_VERSION,
     INSPECTION_QUEUE,
@@ -31,8 +29,8 @@ from isslim.types.names import (
     QUEUE,
     WORKFLOW,
 )
-from isslim.types.provenance import Provenance
 from isslim.types.recipe import Recipe
+from tests.store.manifests import manifest_of
 
 
 def upload(digit: str, filename: str = "f") -> UploadRef:
@@ -80,15 +78,7 @@ def published(settings: StoreSettings, folder: Path) -> str:
     """The id of a real bundle, of one file."""
     folder.mkdir()
     (folder / "README.md").write_text("a card")
-    provenance = Provenance(
-        upload_sha256="0" * 64, layout="l", calibration="c", held_out="h", versions={},
-        machine="m", seconds={},
-    )  # fmt: skip
-    manifest = Manifest(
-        name="m", created_at=datetime(2026, 1, 1, tzinfo=UTC), recipe=Recipe(), axes=[],
-        variants=[], checks=[], provenance=provenance, files=[],
-    )  # fmt: skip
-    seal(folder, manifest)
+    seal(folder, manifest_of())
     return BundleStore(settings).publish(folder)
 
 
