@@ -310,7 +310,10 @@ class GraphTask(ModelTask[GraphNetwork]):
         )
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
-        """The loss of measured metrics, which are relative to the original by themselves."""
+        """The loss of measured metrics, which are relative to the original by themselves.
+
+        See `ModelTask.loss`.
+        """
         return self._quality_metric.loss(metrics[self.metric])
 
     def compare(

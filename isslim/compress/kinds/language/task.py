@@ -119,21 +119,24 @@ class LanguageTask(ModelTask[LanguageModel]):
         return Quality(value, value / base - 1, estimate)
 
     def verify_removal(self, before: LanguageModel, pruned: Pruned) -> CheckRecord:
-        """Verifies against the masked reference on held-out text, with carried state."""
+        """Verifies against the masked reference on held-out text, with carried state.
+
+        See `ModelTask.verify_removal`.
+        """
         return verify_removal(
             before.rebuilt(pruned.arrays), before.rebuilt(pruned.reference), self.texts.held_out
         )
 
     def export(self, network: LanguageModel, path: Path) -> None:
-        """Writes the scoring graph."""
+        """Writes the scoring graph. See `ModelTask.export`."""
         export(network, path)
 
     def verify_export(self, path: Path, network: LanguageModel, name: str) -> CheckRecord:
-        """ONNX Runtime against torch, with carried state."""
+        """ONNX Runtime against torch, with carried state. See `ModelTask.verify_export`."""
         return verify_graph(LanguageSession(path), network, self.texts.held_out, name)
 
     def quantize(self, network: LanguageModel, source: Path, target: Path, form: Form) -> EightBit:
-        """Quantizes the scoring graph."""
+        """Quantizes the scoring graph. See `ModelTask.quantize`."""
         return quantize(source, target, form)
 
     def glance(self, path: Path) -> float:
@@ -157,17 +160,20 @@ class LanguageTask(ModelTask[LanguageModel]):
         return {"perplexity": scoring.perplexity_of(self._log_probs(path))}
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
-        """The relative rise of perplexity."""
+        """The relative rise of perplexity. See `ModelTask.loss`."""
         return metrics["perplexity"] / original["perplexity"] - 1
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
-        """The interval of the rise of perplexity, both scored on the same tokens."""
+        """The interval of the rise of perplexity, both scored on the same tokens.
+
+        See `ModelTask.estimate`.
+        """
         return rise_of_perplexity(self._log_probs(original), self._log_probs(path))
 
     def compare(
         self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
     ) -> dict[str, LatencyRecord]:
-        """Times scoring runs on random tokens."""
+        """Times scoring runs on random tokens. See `ModelTask.compare`."""
         sessions = {name: LanguageSession(path) for name, path in paths.items()}
         steps, batch = usual_size(shape)
         return compare(sessions, steps=steps, batch=batch, pairs=pairs)
@@ -191,7 +197,10 @@ class LanguageTask(ModelTask[LanguageModel]):
         ]
 
     def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
-        """The latency curve of this host; None where its clock is too unsteady."""
+        """The latency curve of this host; None where its clock is too unsteady.
+
+        See `ModelTask.cost`.
+        """
         curve = measure_curve(self.original, work, progress)
         if curve.is_trusted:
             progress(1.0, f"latency curve within {curve.error:.0%} of what was measured")
@@ -206,7 +215,7 @@ class LanguageTask(ModelTask[LanguageModel]):
     def finetune(
         self, network: LanguageModel, folder: Path, progress: ProgressCallback
     ) -> tuple[LanguageModel, str]:
-        """Distils the original into the network on the training text."""
+        """Distils the original into the network on the training text. See `ModelTask.finetune`."""
         return finetune(network, self.original, self.texts, self.recipe, folder, progress)
 
     def trainer(self) -> LanguageTrainer:

@@ -215,7 +215,10 @@ class QuestionTask(ModelTask[Bidaf]):
         return Quality(float(found.mean()), fall, self._fall(self._base, found))
 
     def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:
-        """Verifies against the masked reference on a batch of questions of unequal lengths."""
+        """Verifies against the masked reference on a batch of questions of unequal lengths.
+
+        See `ModelTask.verify_removal`.
+        """
         inputs = self._proof()
         return _checked(
             "pruned = masked reference",
@@ -225,18 +228,24 @@ class QuestionTask(ModelTask[Bidaf]):
         )
 
     def export(self, network: Bidaf, path: Path) -> None:
-        """Writes the question graph."""
+        """Writes the question graph. See `ModelTask.export`."""
         export(network, path)
 
     def verify_export(self, path: Path, network: Bidaf, name: str) -> CheckRecord:
-        """Verifies ONNX Runtime against torch on a batch of questions of unequal lengths."""
+        """Verifies ONNX Runtime against torch on a batch of questions of unequal lengths.
+
+        See `ModelTask.verify_export`.
+        """
         inputs = self._proof()
         found = QuestionSession(path).run(*_sides(inputs))
         scores = torch.from_numpy(found.start_log_probs), torch.from_numpy(found.end_log_probs)
         return _checked(f"ONNX Runtime = torch ({name})", inputs, scores, network)
 
     def quantize(self, network: Bidaf, source: Path, target: Path, form: Form) -> EightBit:
-        """Quantizes the question graph, of which some parts always stay float32."""
+        """Quantizes the question graph, of which some parts always stay float32.
+
+        See `ModelTask.quantize`.
+        """
         found = quantize(source, target, form)
         return replace(found, rest=[*found.rest, *QUESTIONS.float32_parts])
 
@@ -258,17 +267,20 @@ class QuestionTask(ModelTask[Bidaf]):
         return sample_answers(sessions, self.codec, self.data.as_sent)
 
     def loss(self, metrics: Mapping[str, float], original: Mapping[str, float]) -> float:
-        """Points of F1 lost."""
+        """Points of F1 lost. See `ModelTask.loss`."""
         return original["f1"] - metrics["f1"]
 
     def estimate(self, path: Path, original: Path) -> Estimate | None:
-        """The interval of the fall of F1, both evaluated on the same questions."""
+        """The interval of the fall of F1, both evaluated on the same questions.
+
+        See `ModelTask.estimate`.
+        """
         return self._fall(self._scores(self._answers(original)), self._scores(self._answers(path)))
 
     def compare(
         self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
     ) -> dict[str, LatencyRecord]:
-        """Times runs on contexts of random words."""
+        """Times runs on contexts of random words. See `ModelTask.compare`."""
         sessions = {name: QuestionSession(path) for name, path in paths.items()}
         steps, batch = usual_size(shape)
         return compare_questions(sessions, steps=steps, batch=batch, pairs=pairs)
@@ -284,7 +296,10 @@ class QuestionTask(ModelTask[Bidaf]):
     def finetune(
         self, network: Bidaf, folder: Path, progress: ProgressCallback
     ) -> tuple[Bidaf, str]:
-        """Distils on the training questions; returns the better of the tuned and given network."""
+        """Distils on the training questions; returns the better of the tuned and given network.
+
+        See `ModelTask.finetune`.
+        """
         before = self.evaluate(network)
         description = f"{self.recipe.finetune_minutes:g} minutes of distillation"
         folder.mkdir(parents=True, exist_ok=True)

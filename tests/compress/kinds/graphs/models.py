@@ -1,4 +1,4 @@
-"""Small recurrent graphs with random weights, for what judges them: no training, a moment to export."""
+"""Small recurrent graphs with random weights, exported in a moment, for tests of evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FREE = {0: "batch", 1: "steps"}
 
 
 class Layer(nn.Module):
-    """An LSTM read by a matrix, sequences first: x (B, T, 6) to y (B, T, 5), or to y (B, 5) of the last step."""
+    """An LSTM read by a matrix: x (B, T, 6) to y (B, T, 5), or to y (B, 5) of the last step."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Layer(nn.Module):
 
 
 class Noisy(nn.Module):
-    """A sample around a mean, and that mean where it is asked for."""
+    """A sample around a mean, and with `shown` that mean."""
 
     def __init__(self, *, shown: bool) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Noisy(nn.Module):
 
 
 class Twins(nn.Module):
-    """Two layers side by side, of which what is said shows the first only: the second is multiplied with zero."""
+    """Two layers side by side; the output depends on the first alone, the second is times zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Twins(nn.Module):
 
 
 class Stateful(nn.Module):
-    """States in and out; what is said is read from them, drawn by them, or has nothing to do with them."""
+    """States in and out; the output is read from them, random, or does not depend on them."""
 
     def __init__(self, said: str = "all") -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Stateful(nn.Module):
 
 
 def layer_graph(folder: Path, *, fixed: bool = False, bias: float = 0.0, **options: Any) -> Path:
-    """A `Layer` as a file; `fixed`: of one sequence of 20 steps and no other shape; `bias`: of the first class."""
+    """A `Layer` as a file; `fixed` to one sequence of 20 steps; `bias` is of the first class."""
     torch.manual_seed(1)
     model = Layer(**options)
     with torch.no_grad():
@@ -123,9 +123,13 @@ def noisy_graph(folder: Path, *, shown: bool) -> Path:
     torch.manual_seed(1)
     outputs = ["drawn", "mean"] if shown else ["drawn"]
     return export(
-        Noisy(shown=shown), (torch.zeros(2, 7, 6),), folder / "noisy.onnx", ["x"], outputs,
+        Noisy(shown=shown),
+        (torch.zeros(2, 7, 6),),
+        folder / "noisy.onnx",
+        ["x"],
+        outputs,
         {"x": FREE, **dict.fromkeys(outputs, FREE)},
-    )  # fmt: skip
+    )
 
 
 def stateful_graph(folder: Path, said: str = "all") -> Path:
@@ -134,9 +138,13 @@ def stateful_graph(folder: Path, said: str = "all") -> Path:
     state = torch.zeros(1, 2, 12)
     carried = {name: {1: "batch"} for name in ("h0", "c0", "hn", "cn")}
     return export(
-        Stateful(said), (torch.zeros(2, 7, 6), state, state), folder / "stateful.onnx", ["x", "h0", "c0"],
-        ["y", "hn", "cn"], {"x": FREE, "y": FREE, **carried},
-    )  # fmt: skip
+        Stateful(said),
+        (torch.zeros(2, 7, 6), state, state),
+        folder / "stateful.onnx",
+        ["x", "h0", "c0"],
+        ["y", "hn", "cn"],
+        {"x": FREE, "y": FREE, **carried},
+    )
 
 
 def inputs(

@@ -1,4 +1,4 @@
-"""Which outputs judge: none that is random, none that does not see what is removed; and budgets that tell nothing."""
+"""The choice of outputs to evaluate: not random, dependent on what is removed; useless budgets."""
 
 from __future__ import annotations
 

@@ -40,7 +40,8 @@ model, data, log = sys.argv[1:]
 with open(log, "a") as calls:
     calls.write(hashlib.sha256(open(model, "rb").read()).hexdigest() + "\\n")
 options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = 1  # as in the runtime: sums of an int8 graph come out otherwise on several
+# As in the runtime: sums of an int8 graph differ with the number of threads.
+options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 runs = np.load(data)
 right = []

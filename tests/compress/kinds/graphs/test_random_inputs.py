@@ -1,4 +1,4 @@
-"""Inputs drawn for graphs of which none were sent: of the declared types and sizes, and such that the graph runs on them."""
+"""Random inputs for graphs without recorded ones: of declared types and sizes, and runnable."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 WIDTH, UNITS, ROWS = 3, 4, 7
 Port = tuple[str, int, list[int | str]]
 FLOAT, INT64, INT32, BOOL, STRING = (
-    TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.STRING,
-)  # fmt: skip
+    TensorProto.FLOAT,
+    TensorProto.INT64,
+    TensorProto.INT32,
+    TensorProto.BOOL,
+    TensorProto.STRING,
+)
 
 
 def built(ports: list[Port], nodes: list[onnx.NodeProto]) -> ModelProto:
     """A graph that ends in an LSTM of `read` (T, B, WIDTH) and a product over it."""
     generator = np.random.default_rng(0)
     constants = {
-        "w": generator.normal(0, 0.5, (1, 4 * UNITS, WIDTH)), "r": generator.normal(0, 0.5, (1, 4 * UNITS, UNITS)),
-        "m": generator.normal(0, 0.5, (UNITS, 2)), "rows": generator.normal(0, 0.5, (ROWS, WIDTH)),
-    }  # fmt: skip
+        "w": generator.normal(0, 0.5, (1, 4 * UNITS, WIDTH)),
+        "r": generator.normal(0, 0.5, (1, 4 * UNITS, UNITS)),
+        "m": generator.normal(0, 0.5, (UNITS, 2)),
+        "rows": generator.normal(0, 0.5, (ROWS, WIDTH)),
+    }
     lengths = "lengths" if any(name == "lengths" for name, _, _ in ports) else ""
     whole = [
         *nodes,

@@ -1,4 +1,4 @@
-"""Recorded runs: what was observed never judges, whatever was sent, and nothing that is no measurement is used."""
+"""Recorded runs: calibration and held-out runs are never the same, and faulty ones are left out."""
 
 from __future__ import annotations
 
@@ -142,7 +142,8 @@ def test_sequences_are_known_by_what_the_graph_makes_of_them(tmp_path: Path) -> 
     runs = inputs(2, 4)
     assert sequences_of(GraphSession(layer_graph(tmp_path)), runs, ["y"]) == {"x": 0}
     assert sequences_of(GraphSession(layer_graph(tmp_path, mixed=True)), runs, ["y"]) is None
-    assert sequences_of(GraphSession(stateful_graph(tmp_path)), inputs(1, 3, states=True), ["y", "hn", "cn"]) == {
+    graph = GraphSession(stateful_graph(tmp_path))
+    assert sequences_of(graph, inputs(1, 3, states=True), ["y", "hn", "cn"]) == {
         "x": 0, "h0": 1, "c0": 1,
     }  # fmt: skip
 

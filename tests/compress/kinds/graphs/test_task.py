@@ -1,4 +1,4 @@
-"""Graphs exported by torch through the whole pipeline: smaller within their budget, proven, run as measured; and faults found."""
+"""Graphs exported by torch through the whole pipeline: smaller, verified, run as measured."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from isslim.runtime.shape import Shape
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
 from isslim.types.arrays import dump_npz
-from isslim.types.manifest import Metric
+from isslim.types.manifest import Manifest, Metric
 from isslim.types.recipe import Budget, Recipe, TimedShape
 from isslim.types.report import Report
 from tests.tagger import (
@@ -53,8 +53,10 @@ from tests.tagger import (
 )
 
 KINDS: dict[str, tuple[type[nn.LSTM] | type[nn.GRU], bool]] = {
-    "lstm": (nn.LSTM, False), "lstm both ways": (nn.LSTM, True), "gru both ways": (nn.GRU, True),
-}  # fmt: skip
+    "lstm": (nn.LSTM, False),
+    "lstm both ways": (nn.LSTM, True),
+    "gru both ways": (nn.GRU, True),
+}
 
 
 class Silent:
@@ -113,11 +115,8 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(
         tmp_path, compress(tmp_path, graph, recipe, calibration=tmp_path / "recorded.npz")
     )
     manifest = bundle.manifest
-    assert (manifest.task, manifest.metric, manifest.architecture) == (
-        "graph",
-        "output_change",
-        "onnx-graph",
-    )
+    about = (manifest.task, manifest.metric, manifest.architecture)
+    assert about == ("graph", "output_change", "onnx-graph")
     assert bundle.path("original.onnx").read_bytes() == graph.read_bytes()
     original, compressed = manifest.variant("original"), manifest.variant("compressed")
     assert original is not None
@@ -130,7 +129,7 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(
     assert all(check.error <= check.tolerance for check in manifest.checks)
     assert len(manifest.checks) == 3
 
-    # The last fifth is what everything was judged on, and what is served is what was measured.
+    # Evaluated on the last fifth; what is served is what was measured.
     model = load(bundle)
     assert isinstance(model, LoadedGraph)
     wanted = np.concatenate(
@@ -150,10 +149,16 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(
         if variant.precision == "int8":
             # ONNX Runtime has an 8-bit LSTM and no 8-bit GRU.
             assert ("recurrent layers" in variant.eight_bit) == (kind is nn.LSTM)
-    # Timed at the median run of all that were recorded, the smallest and the largest; the first is
-    # spoken of.
+    assert "the last fifth of the uploaded inputs" in manifest.provenance.held_out
+    assert not manifest.provenance.random_inputs
     kept = [run["ids"].shape for run in read_runs(bundle.path(SAMPLES).read_bytes())]
-    ordered = sorted((run["ids"].shape for run in runs), key=np.prod)
+    assert_timed_at_median_smallest_and_largest(manifest, kept, [run["ids"].shape for run in runs])
+
+
+def assert_timed_at_median_smallest_and_largest(
+    manifest: Manifest, kept: list[tuple[int, ...]], shapes: list[tuple[int, ...]]
+) -> None:
+    ordered = sorted(shapes, key=np.prod)
     assert [np.prod(shape) for shape in kept] == [np.prod(ordered[each]) for each in (19, 0, -1)]
     for variant in manifest.variants:
         assert [(each.steps, each.batch) for each in variant.latency] == kept
@@ -162,8 +167,6 @@ def test_bundle_is_smaller_within_its_budget_and_runs_as_measured(
             variant.primary_latency.run
             == f"the median recorded run (ids: {kept[0][0]} x {kept[0][1]})"
         )
-    assert "the last fifth of the uploaded inputs" in manifest.provenance.held_out
-    assert not manifest.provenance.random_inputs
 
 
 def test_a_graph_is_timed_at_the_shapes_of_its_recipe(folder: Path) -> None:
@@ -359,14 +362,23 @@ def test_recorded_inputs_come_as_one_run_or_many_and_alone_or_with_others(
             run["ids"].dtype == np.int64 for run in (*task.runs.calibration, *task.runs.held_out)
         )
         return (
-            len(task.runs.calibration), len(task.runs.held_out), task.origin.calibration, task.origin.held_out,
-        )  # fmt: skip
+            len(task.runs.calibration),
+            len(task.runs.held_out),
+            task.origin.calibration,
+            task.origin.held_out,
+        )
 
     assert origin("many.npz", None)[:2] == (8, 2)
-    halves = "the second half of the steps of the one uploaded run, used for nothing else (6 of 12 steps)"
+    halves = (
+        "the second half of the steps of the one uploaded run, used for nothing else "
+        "(6 of 12 steps)"
+    )
     assert origin("one.npz", None) == (1, 1, "uploaded inputs (1 run)", halves)
     assert origin("many.npz", "other.npz")[:2] == (10, 1)
-    sequences = "the last fifth of the sequences of the uploaded run, used for nothing else (1 of 4 sequences)"
+    sequences = (
+        "the last fifth of the sequences of the uploaded run, used for nothing else "
+        "(1 of 4 sequences)"
+    )
     assert origin(None, "other.npz") == (1, 1, "uploaded inputs (1 run)", sequences)
     assert origin(None, None)[:2] == (24, 24)
 

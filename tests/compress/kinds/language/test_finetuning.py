@@ -1,4 +1,4 @@
-"""The fine-tune between search and export: taken up by its own candidate, and never worse than no fine-tune."""
+"""The fine-tune between search and export: resumed by its own candidate, and never a loss."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ SPEC = LstmSpec(50, 12, (16, 10))
 
 
 def clock(declaration: NetworkAxes) -> float:
-    """A host on which the second layer is slow by the multiply-add, and the decoder costs nothing."""
+    """A host on which the second layer is slow per multiply-add, and the decoder costs nothing."""
     embedding, first, second = declaration.axes.values()
     return 0.3 + 1e-4 * 4 * first * (embedding + first) + 9e-4 * 4 * second * (first + second)
 
@@ -43,10 +43,13 @@ def sizes() -> list[NetworkAxes]:
         (1, 0.5, 1),
         (1, 1, 0.5),
     ]
-    return [
-        axes.resized(whole, {axis: round(share * size) for share, (axis, size) in zip(each, whole.axes.items(), strict=True)})
-        for each in shares
-    ]  # fmt: skip
+    resized = []
+    for each in shares:
+        pairs = zip(each, whole.axes.items(), strict=True)
+        resized.append(
+            axes.resized(whole, {axis: round(share * size) for share, (axis, size) in pairs})
+        )
+    return resized
 
 
 def test_curve_tells_the_time_of_sizes_that_were_not_measured() -> None:

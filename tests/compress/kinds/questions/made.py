@@ -1,4 +1,4 @@
-"""A made-up question answering task that a small network learns in seconds: who is where, said in a few sentences."""
+"""A synthetic question answering task that a small network learns in seconds: who is where."""
 
 from __future__ import annotations
 

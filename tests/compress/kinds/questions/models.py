@@ -42,7 +42,7 @@ class Reader:
 
 
 def world(count: int, seed: int, *, answers: bool = True) -> dict[str, object]:
-    """Stories in the form of SQuAD: who has what, and where; one question of each kind to every story."""
+    """Stories in the form of SQuAD: who has what, and where; two kinds of question to each."""
     generator = np.random.default_rng(seed)
     paragraphs = []
     for number in range(count):

@@ -1,4 +1,4 @@
-"""BiDAF's graph in ONNX Runtime against the torch network: unequal batches, padding, pruned sizes, int8."""
+"""BiDAF's graph in ONNX Runtime against torch: unequal batches, padding, pruned sizes, int8."""
 
 from __future__ import annotations
 
@@ -21,11 +21,27 @@ from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.questions.session import QuestionSession, SpanScores, TokenBatch
 
 SPECS = {
-    "equal": BidafSpec(vectors=6, characters=12, character_embedding=4, filters=7, contextual=(5, 5),
-                       modelling0=(4, 4), modelling1=(3, 3), output=(6, 6)),
-    "pruned": BidafSpec(vectors=6, characters=12, character_embedding=4, filters=3, contextual=(5, 2),
-                        modelling0=(1, 7), modelling1=(8, 3), output=(2, 1)),
-}  # fmt: skip
+    "equal": BidafSpec(
+        vectors=6,
+        characters=12,
+        character_embedding=4,
+        filters=7,
+        contextual=(5, 5),
+        modelling0=(4, 4),
+        modelling1=(3, 3),
+        output=(6, 6),
+    ),
+    "pruned": BidafSpec(
+        vectors=6,
+        characters=12,
+        character_embedding=4,
+        filters=3,
+        contextual=(5, 2),
+        modelling0=(1, 7),
+        modelling1=(8, 3),
+        output=(2, 1),
+    ),
+}
 Opened = tuple[Bidaf, QuestionSession]
 
 

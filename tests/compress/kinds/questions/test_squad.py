@@ -1,4 +1,4 @@
-"""SQuAD's files, and where their answers lie among the tokens: on made-up cases, and on every question at hand."""
+"""SQuAD's files, and their answers among the tokens: on synthetic cases, and on the data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reader through the whole pipeline: smaller within its budget, proven, published, answering; and what is refused."""
+"""BiDAF through the whole pipeline: smaller, verified, published, answering; and refusals."""
 
 from __future__ import annotations
 
@@ -61,10 +61,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 def files(reader: Reader, **changed: Path | None) -> UploadedFiles:
     folder = reader.folder
     given: dict[str, Path | None] = {
-        "model": folder / "model.safetensors", "vocabulary": folder / "words.txt", "vectors": folder / "vectors.npy",
-        "characters": folder / "characters.txt", "calibration": folder / "calibration.json",
+        "model": folder / "model.safetensors",
+        "vocabulary": folder / "words.txt",
+        "vectors": folder / "vectors.npy",
+        "characters": folder / "characters.txt",
+        "calibration": folder / "calibration.json",
         "held_out": folder / "held-out.json",
-    }  # fmt: skip
+    }
     return UploadedFiles(**(given | changed))  # type: ignore[arg-type]
 
 
@@ -403,9 +406,11 @@ def test_fine_tune_of_a_cut_reader_is_kept_only_if_it_is_better(
 ) -> None:
     task = task_of(reader, Recipe(finetune_minutes=0.05))
     removal_plan = rank_components(
-        reader.network.arrays(), reader.network.declaration(), task.collect_activations(lambda done, message: None),
+        reader.network.arrays(),
+        reader.network.declaration(),
+        task.collect_activations(lambda done, message: None),
         prunable=list(reader.network.declaration().axes),
-    )  # fmt: skip
+    )
     small = reader.network.rebuilt(prune(removal_plan, 0.85).arrays)
     tuned, told = task.finetune(small, tmp_path / "tuned", lambda done, message: None)
     assert told.startswith("0.05 minutes of distillation: F1 ")

@@ -1,4 +1,4 @@
-"""Training learns a made-up task, continues exactly where it was stopped, and what it leaves is read back."""
+"""Training learns a synthetic task, resumes exactly, and its folder is read back."""
 
 from __future__ import annotations
 
@@ -183,9 +183,28 @@ def test_the_command_trains_continues_and_leaves_a_model_and_its_record(
         tmp_path / "vectors.npz", words=np.array("\n".join(codec.words)), vectors=codec.vectors
     )
     options = [
-        "train", "bidaf", "--data", str(data), "--vectors", str(tmp_path / "vectors.npz"), "--out", str(out),
-        "--units", "5", "6", "7", "4", "--filters", "6", "--character-count", "1", "--batch", "16", "--threads", "1",
-    ]  # fmt: skip
+        "train",
+        "bidaf",
+        "--data",
+        str(data),
+        "--vectors",
+        str(tmp_path / "vectors.npz"),
+        "--out",
+        str(out),
+        "--units",
+        "5",
+        "6",
+        "7",
+        "4",
+        "--filters",
+        "6",
+        "--character-count",
+        "1",
+        "--batch",
+        "16",
+        "--threads",
+        "1",
+    ]
     assert main([*options, "--epochs", "1"]) == 0
     assert main([*options, "--epochs", "2"]) == 0
     assert "epoch 2: " in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Every network's graph in ONNX Runtime against its equations: states, padding, lengths, int8, and what it is made of."""
+"""Every network's graph in ONNX Runtime against its equations: states, padding, lengths, int8."""
 
 from __future__ import annotations
 

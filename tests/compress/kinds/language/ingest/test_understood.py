@@ -1,4 +1,4 @@
-"""A checkpoint is understood completely: nothing missing, nothing ignored without its name, and what was assumed is said."""
+"""A checkpoint is understood completely: nothing missing; what is ignored or assumed is listed."""
 
 from __future__ import annotations
 
@@ -379,7 +379,7 @@ def test_running_averages_without_names_are_named_as_left_out(tmp_path: Path) ->
 
 
 def test_options_in_the_file_tell_of_a_missing_layer(tmp_path: Path) -> None:
-    """The top one of equal layers leaves no trace where it is missing, but for the options of the run."""
+    """A missing top one of equal layers leaves no trace but in the options of the run."""
     content = {"state_dict": state(), "args": argparse.Namespace(nlayers=3)}
     with pytest.raises(
         UnknownArchitecture,
@@ -449,7 +449,7 @@ def test_other_models_are_told_to_come_as_onnx(content: State, told: str, tmp_pa
 
 
 class Lie:
-    """A numpy scalar whose dtype says that its bytes are an object's address; numpy itself would believe it."""
+    """A numpy scalar whose dtype makes its bytes an object's address, which numpy would follow."""
 
     def __reduce__(self) -> Any:
         return np.float64(0).__reduce__()[0], (np.dtype([("address", object)]), b"\x01" * 8)

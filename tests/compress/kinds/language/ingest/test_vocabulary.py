@@ -265,14 +265,20 @@ def test_tokens_that_no_text_gives_are_counted_and_refused_beyond_a_few(tmp_path
         "\ufeff<unk>\n<eos>\nthe\ncat\n",
         "\ufeff" + json.dumps(["<unk>", "<eos>", "the", "cat"]),
         "<unk>\n<eos>\nthe\ncat\n\n\n",
-        {"word2idx": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3}, "idx2word": ["<unk>", "<eos>", "the", "cat"]},
-        {"stoi": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3}, "itos": ["<unk>", "<eos>", "the", "cat"]},
+        {
+            "word2idx": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3},
+            "idx2word": ["<unk>", "<eos>", "the", "cat"],
+        },
+        {
+            "stoi": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3},
+            "itos": ["<unk>", "<eos>", "the", "cat"],
+        },
         {"tokens": ["<unk>", "<eos>", "the", "cat"]},
         {"vocab": {"token_to_idx": {"<unk>": 0, "<eos>": 1, "the": 2, "cat": 3}}},
         [["<unk>", 9], ["<eos>", 8], ["the", 7], ["cat", 1]],
     ],
     ids=range(13),
-)  # fmt: skip
+)
 def test_lists_of_many_forms_are_read(content: Any, tmp_path: Path) -> None:
     made = codec(written(tmp_path, content), 4)
     assert made.encode("the cat\ndog") == [2, 3, 1, 0]

@@ -1,4 +1,4 @@
-"""The equations of every network, one step at a time in float64, with components held at zero on demand."""
+"""The equations of every network, one step at a time in float64, with masked components."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 def slow_log_probs(
     network: LanguageModel, tokens: np.ndarray, keep: dict[str, np.ndarray] | None = None
 ) -> np.ndarray:
-    """Log-probabilities (T, B, V) from a zero state; what an axis does not keep is multiplied by zero at every step."""
+    """Log-probabilities (T, B, V) from a zero state, removed components masked at every step."""
     arrays = {name: array.astype(np.float64) for name, array in network.arrays().items()}
     masks = {axis: np.zeros(size) for axis, size in network.declaration().axes.items()}
     for axis, mask in masks.items():

@@ -1,4 +1,4 @@
-"""Every network against its equations, against torch's own layers, and with substituted parameters."""
+"""Every network against its equations and torch's own layers, and with substituted parameters."""
 
 from __future__ import annotations
 

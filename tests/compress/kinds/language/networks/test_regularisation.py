@@ -1,4 +1,4 @@
-"""The noise of training: where it acts, that it keeps expectations, and that it leaves nothing behind."""
+"""The noise of training: where it acts, that it keeps expectations and leaves nothing behind."""
 
 from __future__ import annotations
 

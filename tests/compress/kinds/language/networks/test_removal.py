@@ -1,4 +1,4 @@
-"""Removal, masking and repair on every network, against the equations with components held at zero."""
+"""Removal, masking and repair on every network, against the equations with masked components."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_pruned_equals_its_silent_reference_with_carried_state(name: str) -> Non
 
 
 def twinned(name: str) -> tuple[LanguageModel, dict[str, np.ndarray]]:
-    """Unit 5 of the first recurrent axis becomes a copy of unit 2 in everything that makes it; its readers differ."""
+    """Makes unit 5 of the first recurrent axis a copy of unit 2, except for its readers."""
     network = random_network(name)
     arrays = network.arrays()
     spec = NETWORKS[name]

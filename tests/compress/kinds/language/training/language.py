@@ -47,7 +47,7 @@ def same(left: LanguageModel, right: LanguageModel) -> bool:
 
 
 class Executioner:
-    """A learner that holds all but `KEPT` at zero, and has them removed after the first epoch (or never)."""
+    """A learner that masks all but `KEPT`; the others go after the first epoch, or never."""
 
     def __init__(self, *, removes: bool = True) -> None:
         self.removes, self.done, self.steps = removes, False, 0

@@ -1,4 +1,4 @@
-"""BiDAF against a slow reference of its equations, its padding, and the removal of components on every axis."""
+"""BiDAF against a slow reference of its equations; padding; removal of components on every axis."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from isslim.compress.kinds.questions.networks.bidaf import NEVER, Bidaf
 from isslim.compress.pruning import axes
 
 SPEC = BidafSpec(
-    vectors=6, characters=12, character_embedding=4, filters=7, contextual=(5, 4), modelling0=(6, 3),
-    modelling1=(4, 5), output=(3, 6),
-)  # fmt: skip
+    vectors=6,
+    characters=12,
+    character_embedding=4,
+    filters=7,
+    contextual=(5, 4),
+    modelling0=(6, 3),
+    modelling1=(4, 5),
+    output=(3, 6),
+)
 Inputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -34,7 +40,7 @@ def network_of(spec: BidafSpec = SPEC, seed: int = 0) -> Bidaf:
 def text(
     generator: torch.Generator, lengths: list[int], width: int = 16
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Random tokens with words of 1 to `width` characters; padding holds noise in place of vectors."""
+    """Random tokens with words of 1 to `width` characters; the vectors at padding are noise."""
     steps, batch = max(lengths), len(lengths)
     vectors = torch.randn(steps, batch, SPEC.vectors, generator=generator)
     characters = torch.randint(1, SPEC.characters, (steps, batch, width), generator=generator)
@@ -247,14 +253,16 @@ def test_every_site_input_gives_its_pre_activation() -> None:
 
 
 CONTEXT_ONLY = {
-    f"{lstm}.{direction}" for lstm in ("modelling0", "modelling1", "output") for direction in ("forwards", "backwards")
-} | {"start", "end"}  # fmt: skip
+    f"{lstm}.{direction}"
+    for lstm in ("modelling0", "modelling1", "output")
+    for direction in ("forwards", "backwards")
+} | {"start", "end"}
 
 
 def _check_recurrence(
     network: Bidaf, site: str, values: Tensor, joint: np.ndarray, lengths: list[int]
 ) -> None:
-    """From its inputs alone, a step gives the output that the next step (of the text, in its direction) has read."""
+    """A step's inputs give the output that the next step, in its direction, reads."""
     layer = network.get_submodule(site)
     bias = layer.get_parameter("bias_ih_l0") + layer.get_parameter("bias_hh_l0")
     gates = values @ torch.from_numpy(joint.T) + bias.detach()
@@ -280,7 +288,7 @@ def _check_recurrence(
 
 
 def test_the_papers_sizes_give_the_papers_number_of_weights() -> None:
-    """PAPER 3.1: 2,164k in both modelling LSTMs, the output LSTM and both heads; TensorFlow's LSTMs have one bias."""
+    """2,164k in modelling and output LSTMs and both heads; TensorFlow's LSTMs have one bias."""
     declaration = Bidaf(BidafSpec(vectors=100, characters=90)).declaration()
     counted = [
         name
