@@ -24,7 +24,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "isslim/compress/search/rounds.py": (ALONE, f"{_SEARCH}/test_toy_rounds.py"),
     "isslim/compress/statistics/intervals.py": (
         ALONE,
-        "tests/compress/statistics/test_intervals.py",
+        "tests/compress/statistics/test_interval_steps.py",
     ),
     "isslim/compress/measurement/verdict.py": (
         ALONE,
