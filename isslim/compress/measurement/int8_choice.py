@@ -1,4 +1,4 @@
-"""Which int8 form a network is published in: chosen by what each costs in quality, measured on held-out data.
+"""Which int8 form a network is published in: chosen by what each form costs in quality.
 
 How much precision a model needs is not seen in its weights: one scale for a matrix costs some
 models nothing and others several percent of perplexity (`benchmarks.int8_forms`). So forms are
@@ -115,7 +115,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
 
 
 def _differs(form: Form, there: list[Part]) -> bool:
-    """Whether a form is another than those before it in `FORMS`, for a graph that has these parts."""
+    """Whether a form differs from those before it in `FORMS`, for a graph with these parts."""
     products = bool({Part.HIGHWAYS, Part.SOFTMAX, Part.PRODUCTS} & set(there))
     return form.recurrent <= (Part.RECURRENT in there) and form.products <= products
 

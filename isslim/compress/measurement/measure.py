@@ -1,16 +1,19 @@
-"""Exports the variants of a bundle, verifies each graph, and measures quality, size and latency through `runtime`.
+"""Exports, verifies and measures the variants of a bundle.
 
-What is measured here is the code that the service answers with. A compressed variant outside the
-budget is left out and the report says why: each is judged by its loss of quality, the float32 one
-by its speed (the median at the shape that is spoken of). `original` and `original-int8` are always
-measured, as the baselines that pruning must beat.
+Quality, size and latency are measured through `runtime`: what is measured is the code that the
+service answers with. A compressed variant outside the budget is left out, and the report says why:
+every variant is held to the budget of quality, the float32 one to that of speed (the median at the
+primary shape). `original` and `original-int8` are always measured, as the baselines that pruning
+must beat.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isslim.compress.contract import ModelTask, Published
 from isslim.compress.measurement.int8_choice import Int8Choice, write_int8
@@ -24,7 +27,8 @@ from isslim.types.report import Conclusions
 from isslim.types.wording import describe_run
 
 _NO_INT8 = (
-    "no weights can take 8 bits: ONNX Runtime has no 8-bit GRU or RNN, and LSTMs, matrix products and tables can where their "
+    "no weights can take 8 bits: ONNX Runtime has no 8-bit GRU or RNN, and LSTMs, matrix "
+    "products and tables can where their "
     "weights are constants outside of If, Loop and Scan"
 )
 
@@ -62,17 +66,74 @@ class Measured:
         )
 
 
+@dataclass(frozen=True)
+class _Exported:
+    """The graphs of the original and of the compressed model.
+
+    Attributes:
+        networks: by variant, what its graph was made of.
+        paths: of the graphs.
+        int8: by the name of an int8 variant, its form; one without a form has no graph.
+        checks: of the float32 graphs.
+    """
+
+    networks: dict[VariantName, Any]
+    paths: dict[VariantName, Path]
+    int8: dict[VariantName, Int8Choice]
+    checks: list[CheckRecord]
+
+
 def measure(
     task: ModelTask[Model], compressed: Model, folder: Path, stages: StageReport
 ) -> Measured:
-    """Writes `<name>.onnx` and, where 8 bits help, `<name>-int8.onnx` into `folder` for original and compressed; measures all.
+    """Writes the graphs of original and compressed model, verifies and measures them.
+
+    Args:
+        task: the original and how it is measured.
+        compressed: the candidate.
+        folder: takes `<name>.onnx` and, where weights can take 8 bits, `<name>-int8.onnx`; a graph
+            that breaks the budget is deleted.
+        stages: receives the progress.
 
     Raises:
         VerificationFailed: when a float32 graph does not equal the network that it was made of.
     """
-    networks: dict[VariantName, Model] = {}
-    chosen: dict[str, Int8Choice] = {}
-    checks = []
+    exported = _export(task, compressed, folder, stages)
+    scale = metric_format_of(task.metric)
+    stages.enter("measure", f"{scale.name} of every variant")
+    metrics = _evaluate(task, exported.paths, scale, stages)
+    latency = _time(task, exported.paths, stages)
+    records = [_record(task, exported, name, metrics, latency[name]) for name in exported.networks]
+    budget = task.recipe.budget
+    losses = {
+        record.name: compared_loss(budget, record.loss, record.estimate)
+        for record in records
+        if budget.quality is not None and record.name.startswith("compressed")
+    }
+    left_out = [f"{name}: {_NO_INT8}" for name, each in exported.int8.items() if each.form is None]
+    variants = []
+    for record in records:
+        fault = _outside(record, task, scale)
+        if fault is None:
+            variants.append(record)
+        else:
+            left_out.append(f"{record.name}: {fault}")
+            exported.paths[record.name].unlink()
+    return Measured(
+        variants,
+        exported.checks,
+        left_out,
+        _conclusions(task, variants, scale),
+        _only_int8_missed(task, records, variants),
+        losses,
+    )
+
+
+def _export(
+    task: ModelTask[Model], compressed: Model, folder: Path, stages: StageReport
+) -> _Exported:
+    """Writes both float32 graphs, verifies them, and writes their int8 forms."""
+    exported = _Exported({}, {}, {}, [])
     pairs: tuple[tuple[VariantName, VariantName, Model], ...] = (
         ("original", "original-int8", task.original),
         ("compressed", "compressed-int8", compressed),
@@ -80,72 +141,92 @@ def measure(
     for name, small, network in pairs:
         source, target = folder / f"{name}.onnx", folder / f"{small}.onnx"
         task.export(network, source)
-        checks.append(task.verify_export(source, network, name))
-        networks[name] = network
-        chosen[small] = write_int8(task, network, source, target)
+        exported.checks.append(task.verify_export(source, network, name))
+        exported.networks[name], exported.paths[name] = network, source
+        chosen = exported.int8[small] = write_int8(task, network, source, target)
         stages.progress(
             0.5 if name == "original" else 1.0,
-            f"{small}: {chosen[small].description or 'nothing takes 8 bits'}",
+            f"{small}: {chosen.description or 'nothing takes 8 bits'}",
         )
-        if chosen[small].form is not None:
-            networks[small] = network
-    scale = metric_format_of(task.metric)
-    stages.enter("measure", f"{scale.name} of every variant")
-    paths: dict[str, Path] = {name: folder / f"{name}.onnx" for name in networks}
-    found: dict[str, dict[str, float]] = {}
-    for index, (variant, path) in enumerate(paths.items()):
-        found[variant] = task.measure(path)
+        if chosen.form is not None:
+            exported.networks[small], exported.paths[small] = network, target
+    return exported
+
+
+def _evaluate(
+    task: ModelTask[Model],
+    paths: Mapping[VariantName, Path],
+    scale: MetricFormat,
+    stages: StageReport,
+) -> dict[VariantName, dict[str, float]]:
+    """The metrics of every graph."""
+    found = dict[VariantName, dict[str, float]]()
+    for done, (name, path) in enumerate(paths.items(), 1):
+        found[name] = task.measure(path)
+        value = scale.value(found[name][task.metric])
+        stages.progress(0.7 * done / len(paths), f"{name}: {scale.name} {value}")
+    return found
+
+
+def _time(
+    task: ModelTask[Model], paths: Mapping[VariantName, Path], stages: StageReport
+) -> dict[VariantName, list[LatencyRecord]]:
+    """The latency of every graph at every shape."""
+    timed: dict[VariantName, list[LatencyRecord]] = {name: [] for name in paths}
+    named: dict[str, Path] = dict(paths.items())
+    for done, shape in enumerate(task.shapes, 1):
+        compared = task.compare(named, shape)
+        for name, records in timed.items():
+            spoken = shape == task.primary_shape
+            records.append(compared[name].model_copy(update={"spoken": spoken}))
         stages.progress(
-            0.7 * (index + 1) / len(paths),
-            f"{variant}: {scale.name} {scale.value(found[variant][task.metric])}",
-        )
-    timed: dict[str, list[LatencyRecord]] = {name: [] for name in networks}
-    for index, shape in enumerate(task.shapes):
-        for each, latency in task.compare(paths, shape).items():
-            timed[each].append(latency.model_copy(update={"spoken": shape == task.primary_shape}))
-        stages.progress(
-            0.7 + 0.3 * (index + 1) / len(task.shapes),
+            0.7 + 0.3 * done / len(task.shapes),
             f"latency of {_run(task, timed['original'][-1])}",
         )
-    variants: list[VariantRecord] = []
-    losses: dict[VariantName, float] = {}
-    left_out = [f"{small}: {_NO_INT8}" for small, each in chosen.items() if each.form is None]
-    for name, network in networks.items():
-        declaration = network.declaration()
-        record = VariantRecord(
-            sizes=dict(declaration.axes),
-            name=name,
-            file=paths[name].name,
-            precision="int8" if name.endswith("int8") else "float32",
-            eight_bit=chosen[name].eight_bit.parts if name in chosen else [],
-            float32=chosen[name].eight_bit.rest if name in chosen else [],
-            int8_form=chosen[name].description if name in chosen else None,
-            tied=task.is_tied(declaration),
-            size_bytes=paths[name].stat().st_size,
-            parts=task.parts(declaration),
-            metrics=found[name],
-            loss=task.loss(found[name], found["original"]),
-            estimate=None if name == "original" else task.estimate(paths[name], paths["original"]),
-            states=None if name == "original" else task.states(paths[name]),
-            latency=timed[name],
-        )
-        if task.recipe.budget.quality is not None and name.startswith("compressed"):
-            losses[name] = compared_loss(task.recipe.budget, record.loss, record.estimate)
-        fault = _outside(record, task, scale)
-        if fault is None:
-            variants.append(record)
-        else:
-            left_out.append(f"{name}: {fault}")
-            paths[name].unlink()
-    by_name, limit = {variant.name: variant for variant in variants}, task.recipe.budget.quality
-    best = best_compressed(variants)
-    conclusions = conclude(
+    return timed
+
+
+def _record(
+    task: ModelTask[Model],
+    exported: _Exported,
+    name: VariantName,
+    metrics: Mapping[VariantName, dict[str, float]],
+    latency: list[LatencyRecord],
+) -> VariantRecord:
+    """Everything that is published of a variant."""
+    path, chosen = exported.paths[name], exported.int8.get(name)
+    declaration = exported.networks[name].declaration()
+    return VariantRecord(
+        sizes=dict(declaration.axes),
+        name=name,
+        file=path.name,
+        precision="int8" if name.endswith("int8") else "float32",
+        eight_bit=[] if chosen is None else chosen.eight_bit.parts,
+        float32=[] if chosen is None else chosen.eight_bit.rest,
+        int8_form=None if chosen is None else chosen.description,
+        tied=task.is_tied(declaration),
+        size_bytes=path.stat().st_size,
+        parts=task.parts(declaration),
+        metrics=metrics[name],
+        loss=task.loss(metrics[name], metrics["original"]),
+        estimate=None if name == "original" else task.estimate(path, exported.paths["original"]),
+        states=None if name == "original" else task.states(path),
+        latency=latency,
+    )
+
+
+def _conclusions(
+    task: ModelTask[Model], variants: list[VariantRecord], scale: MetricFormat
+) -> Conclusions:
+    """The verdict on what is published."""
+    best, budget = best_compressed(variants), task.recipe.budget
+    return conclude(
         best,
         variants,
         scale,
         _run(task, variants[0].primary_latency),
         breaks=lambda variant: (
-            limit is not None and not keeps(task.recipe.budget, variant.loss, variant.estimate)
+            budget.quality is not None and not keeps(budget, variant.loss, variant.estimate)
         ),
         evaluated=task.origin.not_judged is None or task.evaluation is not None,
         reservations=reservations(
@@ -153,21 +234,31 @@ def measure(
             scale,
             None if best is None else best.states,
             evaluated=task.evaluation is not None,
-            limit=limit,
+            limit=budget.quality,
         ),
     )
-    plain = by_name.get("original-int8")
-    affordable = (
-        limit is not None
-        and plain is not None
-        and keeps(task.recipe.budget, plain.loss, plain.estimate)
+
+
+def _only_int8_missed(
+    task: ModelTask[Model], measured: list[VariantRecord], variants: list[VariantRecord]
+) -> bool:
+    """Whether the compressed int8 form misses a budget of quality that the original's keeps to."""
+    budget = task.recipe.budget
+    if budget.quality is None:
+        return False
+    affordable = any(
+        each.name == "original-int8" and keeps(budget, each.loss, each.estimate)
+        for each in variants
     )
-    missed = affordable and "compressed-int8" in networks and "compressed-int8" not in by_name
-    return Measured(variants, checks, left_out, conclusions, missed, losses)
+    there, left = ([each.name for each in group] for group in (measured, variants))
+    return affordable and "compressed-int8" in there and "compressed-int8" not in left
 
 
 def _outside(variant: VariantRecord, task: ModelTask[Model], scale: MetricFormat) -> str | None:
-    """How a compressed variant breaks the budget; None when it keeps to it. A size budget was kept by counting."""
+    """How a compressed variant breaks the budget; None when it keeps to it.
+
+    A size budget is kept by counting, before anything is measured.
+    """
     if not math.isfinite(variant.loss):
         return "its outputs are not finite where the original's are"
     if not variant.name.startswith("compressed"):
@@ -183,7 +274,8 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: MetricFormat
     ):
         return (
             f"measured {measured.speedup:.2f} times as fast as the original "
-            f"({measured.speedup_low:.2f} to {measured.speedup_high:.2f}), the budget asks for {budget.speedup:g}"
+            f"({measured.speedup_low:.2f} to {measured.speedup_high:.2f}), the budget asks for "
+            f"{budget.speedup:g}"
         )
     return None
 
@@ -193,7 +285,9 @@ def _run(task: ModelTask[Model], latency: LatencyRecord) -> str:
 
 
 def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:
-    """The smallest file among those that no other is surely faster than: whose interval overlaps the fastest's.
+    """The smallest file among the variants that no other is surely faster than.
+
+    These are the ones whose interval of speed-up overlaps that of the fastest.
 
     Returns:
         None where no compressed variant is left.

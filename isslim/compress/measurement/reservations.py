@@ -51,22 +51,31 @@ def reservations(
 def describe_states(
     states: StatesRecord, scale: MetricFormat, limit: float | None = None
 ) -> list[str]:
-    """What a caller should know of states that a compressed graph gives back, and whether a stream of them keeps to a limit."""
+    """What a caller should know of the states that a compressed graph returns.
+
+    Args:
+        states: how they compare with the original's.
+        scale: of the losses.
+        limit: of a budget of quality, which a stream of states is compared with.
+    """
     found = []
     if states.returned:
         offs = ", ".join(f"{name} by {change:.1%}" for name, change in states.returned.items())
         one = len(states.returned) == 1
         description, them = ("the state {} is", "it") if one else ("the states {} are", "them")
         found.append(
-            f"{description.format(_listed(list(states.returned)))} returned with the removed units at zero (off: {offs}): a caller that "
+            f"{description.format(_listed(list(states.returned)))} returned with the removed "
+            f"units at zero (off: {offs}): a caller that "
             f"reads {them}, other than to hand {them} back, gets other numbers"
         )
     if states.stream is not None:
         stream = states.stream
         beyond = limit is not None and max(stream.loss, stream.end_loss) > limit
         found.append(
-            f"over a stream of {stream.runs} runs that go on from their own states, the {scale.loss_name} is "
-            f"{scale.loss(stream.loss).removeprefix('+')}, and {scale.loss(stream.end_loss).removeprefix('+')} over its last runs"
+            f"over a stream of {stream.runs} runs that go on from their own states, the "
+            f"{scale.loss_name} is "
+            f"{scale.loss(stream.loss).removeprefix('+')}, and "
+            f"{scale.loss(stream.end_loss).removeprefix('+')} over its last runs"
             f"{', which is more than the budget allows' if beyond else ''}"
         )
     return found

@@ -1,4 +1,4 @@
-"""What is concluded of a compression: whether it is worth it, and a plain sentence each on speed, size and quality.
+"""What is concluded of a compression: whether it is worth it, and a sentence on each figure.
 
 Pruning has two rivals: the original as it is, and int8 alone, which costs nothing but its loss of
 quality; where int8 alone breaks the budget it is none. A gain is one over both. Nothing is called
@@ -24,7 +24,7 @@ _ALONE = "int8 alone"
 _ORIGINAL = "the original"
 
 
-def conclude(
+def conclude(  # noqa: PLR0913 - the figures, and how they are to be put
     best: VariantRecord | None,
     variants: Sequence[VariantRecord],
     scale: MetricFormat,
@@ -123,17 +123,25 @@ def _advice(
         steady: whether its speed is known.
         beside: how large its file is beside the smallest other one.
     """
-    if faster and smaller:
-        return f"Worth pruning, for speed and for size: it gains both over {rival}."
     if faster:
-        return f"Worth pruning for speed, not for size: its file is {beside}."
+        return (
+            f"Worth pruning, for speed and for size: it gains both over {rival}."
+            if smaller
+            else f"Worth pruning for speed, not for size: its file is {beside}."
+        )
     if smaller and not steady:
         return "Worth pruning for size; whether it is faster could not be measured."
     if smaller:
-        return f"Worth pruning for size, not for speed: it is {'slower' if slower else 'not much faster'}."
+        return (
+            "Worth pruning for size, not for speed: it is "
+            f"{'slower' if slower else 'not much faster'}."
+        )
     beyond = "" if rival == _ORIGINAL else f" beyond {_ALONE}"
     if not steady:
-        return f"Not known to be worth pruning{beyond}: its file is {beside}, and its speed could not be measured."
+        return (
+            f"Not known to be worth pruning{beyond}: its file is {beside}, and its speed "
+            "could not be measured."
+        )
     if slower:
         return f"Not worth pruning{beyond}, because it is slower, and its file is {beside}."
     over = "" if rival == _ORIGINAL else f" over the better of that and {_ORIGINAL}"
@@ -147,7 +155,8 @@ def _speed(best: VariantRecord, rival: VariantRecord | None, run: str) -> str:
     on = f"for {run} on {'one thread' if found.threads == 1 else f'{found.threads} threads'}"
     if not found.steady:
         return (
-            f"The speed of {best.name} was not measured steadily ({on}): the host was busy with other work, so no figure is "
+            f"The speed of {best.name} was not measured steadily ({on}): the host was busy with "
+            "other work, so no figure is "
             "given. Measure it again on a quiet host."
         )
     clock = ", by CPU time, because the host was busy" if found.basis == "cpu" else ""
@@ -162,7 +171,7 @@ def _speed(best: VariantRecord, rival: VariantRecord | None, run: str) -> str:
 
 
 def _pace(ratio: Ratio, rival: str, *, share: bool = False) -> str:
-    """How fast it is beside a rival, with the interval; no figure above 1 where it is not surely faster.
+    """How fast it is beside a rival; no figure above 1 where it is not surely faster.
 
     Args:
         ratio: the rival's time / its own.
@@ -236,7 +245,10 @@ def _quality(best: VariantRecord, rival: VariantRecord | None, scale: MetricForm
 
 
 def _broken(alone: VariantRecord, scale: MetricFormat) -> str:
-    return f" {_ALONE[0].upper()}{_ALONE[1:]} breaks the budget ({scale.change(alone.loss)}), so it is no alternative."
+    return (
+        f" {_ALONE[0].upper()}{_ALONE[1:]} breaks the budget ({scale.change(alone.loss)}), so "
+        "it is no alternative."
+    )
 
 
 def _sentence(clause: str) -> str:

@@ -1,4 +1,4 @@
-"""Named axes: the one abstraction under importance, removal, repair, counting and verification (DESIGN: the core idea).
+"""Named axes: the one abstraction under importance, removal, repair, counting and verification.
 
 A network is a set of arrays whose dimensions carry axis names. Component k of an axis (an
 *Intrinsic Sparse Structure*, Wen et al., arXiv 1709.05027) is every slice, in every array, at index
@@ -41,9 +41,10 @@ class AxisMismatch(ValueError):
 
 @dataclass(frozen=True)
 class Segment:
-    """A run of one dimension: `repeat` blocks of `size` entries, each block indexed by `axis` (None: not prunable).
+    """A run of one dimension: `repeat` blocks of `size` entries, each block indexed by `axis`.
 
     The four gates of an LSTM are one segment with `repeat=4`; a concatenation is several segments.
+    Without an axis (None) its entries are not prunable.
     """
 
     axis: str | None
@@ -56,7 +57,7 @@ Dimension = tuple[Segment, ...]
 
 @dataclass(frozen=True)
 class InputMatrix:
-    """A matrix (out, in) of a site: each segment of its second dimension reads one of `activations`, in this order."""
+    """A matrix (out, in) of a site; the segments of its columns read `activations` in order."""
 
     parameter: str
     activations: tuple[str, ...]
@@ -64,10 +65,10 @@ class InputMatrix:
 
 @dataclass(frozen=True)
 class PreActivation:
-    """One pre-activation: the readers that are summed in it, and the bias (out,) that takes a repair's offset.
+    """One pre-activation: the readers that are summed, and the bias (out,) that takes offsets.
 
-    Without a bias a repair has no offset: what was removed is then told by the kept inputs alone,
-    not from their means.
+    Without a bias a repair has no offset: what was removed is then predicted from the kept inputs
+    alone, not from their means.
     """
 
     name: str
@@ -77,7 +78,7 @@ class PreActivation:
 
 @dataclass(frozen=True)
 class InputSlice:
-    """One activation in a site's concatenated inputs: where it stands, and the axis of its components.
+    """One activation among a site's concatenated inputs.
 
     Attributes:
         reader: position of the reader in its site.
@@ -141,7 +142,8 @@ class NetworkAxes:
             for segment in (s for dimension in self.dimensions[name] for s in dimension):
                 if segment.axis is not None and self.axes.get(segment.axis) != segment.size:
                     issues.append(
-                        f"'{name}': {segment.axis} is {segment.size}, not {self.axes.get(segment.axis)}"
+                        f"'{name}': {segment.axis} is {segment.size}, not "
+                        f"{self.axes.get(segment.axis)}"
                     )
         for site in self.sites:
             for reader in site.readers:
@@ -154,7 +156,8 @@ class NetworkAxes:
                     segment.repeat != 1 for segment in segments
                 ):
                     issues.append(
-                        f"site '{site.name}' reads {len(reader.activations)} activations with '{reader.parameter}', "
+                        f"site '{site.name}' reads {len(reader.activations)} activations with "
+                        f"'{reader.parameter}', "
                         f"whose second dimension has {len(segments)} segments"
                     )
         if issues:
@@ -176,7 +179,12 @@ class NetworkAxes:
         return parts
 
     def reads(self, site: PreActivation, axis: str) -> bool:
-        """Whether a site reads an axis."""
+        """Whether a site reads an axis.
+
+        Args:
+            site: one of `sites`.
+            axis: its name.
+        """
         return any(part.axis == axis for part in self.parts(site))
 
     def all_components(self) -> dict[str, NDArray[np.int64]]:
@@ -212,7 +220,12 @@ def select_components(
 
 
 def resized(declaration: NetworkAxes, sizes: Mapping[str, int]) -> NetworkAxes:
-    """The same declaration with some axes at other sizes."""
+    """The same declaration with some axes at other sizes.
+
+    Args:
+        declaration: of any sizes.
+        sizes: the new ones, by axis.
+    """
     new = {**declaration.axes, **sizes}
     dimensions = {
         name: tuple(
@@ -229,6 +242,14 @@ def mask_components(arrays: Arrays, declaration: NetworkAxes, keep: Keep) -> dic
 
     With zero gates a removed LSTM unit stays at zero from a zero state, so this is the masked
     reference that a removal must equal.
+
+    Args:
+        arrays: the network, as declared.
+        declaration: its axes.
+        keep: per axis the kept indices (K,); an axis not named stays whole.
+
+    Raises:
+        AxisMismatch: when arrays and declaration disagree.
     """
     declaration.check(arrays)
     masked = {}
@@ -243,7 +264,7 @@ def mask_components(arrays: Arrays, declaration: NetworkAxes, keep: Keep) -> dic
 
 
 def scatter_components(arrays: Arrays, declaration: NetworkAxes, keep: Keep) -> dict[str, Array]:
-    """The inverse of `select_components`: the small network at full size, every slice of the removed components zero.
+    """The inverse of `select_components`: a small network at full size, with zeros elsewhere.
 
     Args:
         arrays: the small network.
@@ -261,7 +282,15 @@ def scatter_components(arrays: Arrays, declaration: NetworkAxes, keep: Keep) -> 
 
 
 def group_squared_norms(arrays: Arrays, declaration: NetworkAxes, axis: str) -> NDArray[np.float64]:
-    """Sum of squares over each component's slices (H,): the squared norm of the paper's groups, biases included."""
+    """The squared norm of each component's slices (H,), the paper's groups, biases included.
+
+    An entry where slices of two components cross counts in both.
+
+    Args:
+        arrays: the network.
+        declaration: its axes.
+        axis: whose components.
+    """
     total = np.zeros(declaration.axes[axis])
     for name, array in arrays.items():
         for position, dimension in enumerate(declaration.dimensions[name]):
@@ -281,7 +310,12 @@ def group_squared_norms(arrays: Arrays, declaration: NetworkAxes, axis: str) -> 
 
 
 def shape(declaration: NetworkAxes, name: str) -> tuple[int, ...]:
-    """The declared shape of an array."""
+    """The declared shape of an array.
+
+    Args:
+        declaration: that names it.
+        name: of the array.
+    """
     return tuple(map(_length, declaration.dimensions[name]))
 
 
@@ -291,7 +325,10 @@ def parameters(declaration: NetworkAxes) -> int:
 
 
 def mult_adds(declaration: NetworkAxes) -> int:
-    """Multiply-adds of one token: every matrix of every site once; look-ups and element-wise work are not counted."""
+    """Multiply-adds of one token: every matrix of every site once.
+
+    Look-ups and element-wise work are not counted.
+    """
     return sum(
         math.prod(shape(declaration, reader.parameter))
         for site in declaration.sites

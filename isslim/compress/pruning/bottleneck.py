@@ -1,4 +1,4 @@
-"""A narrow linear layer before the decoder: where the vocabulary is large, most of a token's work is the softmax.
+"""A narrow linear layer before the decoder, whose work is most of a token's where words are many.
 
 The decoder's logits W h are near a space of few dimensions. So the same function is first written
 with one layer more,
@@ -6,7 +6,7 @@ with one layer more,
     logits = W h + d   =   W (B h + c) + d,   B = 1, c = 0
 
 and the width K of that layer is an axis like any other: its basis is free (`rotation`), a component
-of it is removed with its row of B and its column of W, and what it said is folded into the others
+of it is removed with its row of B and its column of W, and its part is folded into the others
 (`repair`). It replaces V H weights by K (V + H): a low-rank softmax (Sainath et al., ICASSP 2013),
 found by the algebra that finds the units, and weighed against them. Where too much of it stays to
 pay, both matrices are multiplied into one again.
@@ -48,7 +48,10 @@ multiply-adds)."""
 
 
 def is_applicable(declaration: NetworkAxes) -> bool:
-    """Whether a bottleneck can be put in, and may pay: an untied decoder of many rows, and none there yet."""
+    """Whether a bottleneck can be inserted, and may pay.
+
+    It takes an untied decoder of many rows, and no bottleneck yet.
+    """
     decoder = _decoder(declaration)
     if decoder is None or AXIS in declaration.axes:
         return False
@@ -58,7 +61,15 @@ def is_applicable(declaration: NetworkAxes) -> bool:
 
 
 def declare_bottleneck(declaration: NetworkAxes, width: int | None = None) -> NetworkAxes:
-    """The declaration with a bottleneck of some width; None: as wide as the last layer."""
+    """The declaration with a bottleneck.
+
+    Args:
+        declaration: with a decoder of one matrix and a bias.
+        width: of the bottleneck; None: as wide as the last layer.
+
+    Raises:
+        ValueError: when there is no such decoder.
+    """
     decoder = _decoder(declaration)
     if decoder is None:
         raise ValueError("there is no decoder of one matrix for a bottleneck to stand before")
@@ -84,6 +95,10 @@ def declare_bottleneck(declaration: NetworkAxes, width: int | None = None) -> Ne
 
 def insert(arrays: Arrays, declaration: NetworkAxes) -> tuple[dict[str, Array], NetworkAxes]:
     """The same network with a bottleneck that passes everything on.
+
+    Args:
+        arrays: the network.
+        declaration: its axes.
 
     Requires: `is_applicable(declaration)`.
     """
@@ -125,7 +140,12 @@ def without_bottleneck(declaration: NetworkAxes) -> NetworkAxes:
 
 
 def fold(arrays: Arrays, declaration: NetworkAxes) -> tuple[dict[str, Array], NetworkAxes]:
-    """The same network without its bottleneck, whose matrix is multiplied into the decoder's."""
+    """The same network without its bottleneck, whose matrix is multiplied into the decoder's.
+
+    Args:
+        arrays: the network.
+        declaration: its axes, a bottleneck among them.
+    """
     decoder, bias = (
         _matrix(declaration),
         str(next(site.bias for site in declaration.sites if site.name == DECODER)),

@@ -1,4 +1,4 @@
-"""Sums over calibration data from which everything is solved: they merge over chunks, shards and workers.
+"""Sums over calibration data, from which everything is solved; they merge over chunks and shards.
 
 A correction that is fitted to few rows fits their accidents. So the sums are kept in two halves, of
 different runs, texts or stretches of one: what is fitted to one half is judged on the other
@@ -121,20 +121,24 @@ class Moments:
 
 
 def add_observations(before: Moments | None, observations: NDArray[np.float32]) -> Moments:
-    """`before` and observations (N, D) of another run or text, which go whole into the half that has fewer."""
+    """Moments with the observations of another run or text, all of it in the half with fewer rows.
+
+    Args:
+        before: the moments so far; None: there are none.
+        observations: (N, D) of the run.
+    """
     first = len(observations) if before is None or 2 * before.half.count <= before.count else 0
     new = Moments.of(observations, first)
     return new if before is None else before + new
 
 
 ENOUGH_ROWS = 10
-"""For each input of a site, the rows with which a regression is told about as well as with many
-more."""
+"""For each input of a site, the rows with which a regression is about as good as with many more."""
 
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """What calibration text says of a model.
+    """What is observed of a model on calibration text.
 
     Attributes:
         moments: per site, the moments of its concatenated inputs.
@@ -149,7 +153,7 @@ class ActivationStatistics:
 
 
 def shortages(observed: ActivationStatistics) -> list[str]:
-    """Where fewer rows were seen than a regression asks for, in a line; the worst place first to be named."""
+    """A line that names the worst of the places where fewer rows were seen than a fit asks for."""
     short = sorted(
         (moments.count / len(moments.mean), site, moments.count, len(moments.mean))
         for site, moments in observed.moments.items()
@@ -160,7 +164,8 @@ def shortages(observed: ActivationStatistics) -> list[str]:
     _, site, rows, inputs = short[0]
     others = f" (the worst of {len(short)} such places)" if len(short) > 1 else ""
     return [
-        f"{rows:,} {'row was' if rows == 1 else 'rows were'} observed for the {inputs:,} inputs of `{site}`{others}: what the "
+        f"{rows:,} {'row was' if rows == 1 else 'rows were'} observed for the {inputs:,} inputs "
+        f"of `{site}`{others}: what the "
         "removed units said is told from the others only as far as so few rows allow; "
         f"{ENOUGH_ROWS} rows an input or more are better, so send more calibration data"
     ]

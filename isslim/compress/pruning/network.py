@@ -9,7 +9,7 @@ from isslim.types.manifest import Architecture
 
 
 class Network(Protocol):
-    """What the stages know of any network: arrays with named axes, and how to make a network of others."""
+    """What the stages know of any network: arrays with named axes, and how to rebuild it."""
 
     @property
     def architecture(self) -> Architecture:

@@ -1,4 +1,4 @@
-"""Calibrate mode: from what calibration text says of a model to the smallest model within a budget.
+"""Calibrate mode: from moments of activations to the smallest model within a budget.
 
 A narrow layer is first put before the decoder where that may pay (`bottleneck`), and linear axes
 are turned to the basis in which a cut loses the least (`rotation`). All axes are merged into one
@@ -28,8 +28,8 @@ from isslim.compress.pruning.selection import removal_order
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
 
 RIDGE_SHARE = 0.4
-"""Of the ridge that tells one half of a layer by the other: a unit is told by all that stay, and by
-the layer's inputs too."""
+"""Of the ridge with which one half of a layer predicts the other: a unit is predicted from all that
+stay, and from the layer's inputs too."""
 MIN_VARIANCE = 1e-3
 """Added to every component's variance, relative to their mean."""
 
@@ -57,13 +57,13 @@ class RemovalPlan:
 
 @dataclass(frozen=True)
 class Pruned:
-    """A candidate: the small network, and the full-size one it must equal when the removed units are silent.
+    """A candidate: the small network, and the full-size masked reference that it must equal.
 
     Attributes:
         keep: per axis of `reference` the kept indices, ascending.
         arrays: the small network.
         declaration: its axes.
-        reference: the repaired network at full size, removed components silenced.
+        reference: the repaired network at full size, removed components masked.
         share: of all removable savings, how much is gone.
         correction: what stands in for what was removed.
     """
@@ -73,10 +73,10 @@ class Pruned:
     declaration: NetworkAxes
     reference: dict[str, Array]
     share: float
-    correction: Correction = "inputs"
+    correction: Correction
 
 
-def rank_components(
+def rank_components(  # noqa: PLR0913 - a model, and options that each stand alone
     arrays: Arrays,
     declaration: NetworkAxes,
     observed: ActivationStatistics,
@@ -93,15 +93,15 @@ def rank_components(
     Args:
         arrays: the unpruned network.
         declaration: its axes.
-        observed: what calibration text says of it.
+        observed: its activations on calibration data.
         prunable: axes that may shrink.
         count: what a removal is valued by; `both`: its share of all parameters plus its share of
             all multiply-adds.
         min_kept: components that every axis keeps at least.
-        rotate_axes: linear axes may change their basis first; their components are then columns of the
-            new one.
-        insert_bottleneck: a bottleneck may be put before the decoder; its width is then one of the prunable
-            axes.
+        rotate_axes: linear axes may change their basis first; their components are then columns of
+            the new one.
+        insert_bottleneck: a bottleneck may be put before the decoder; its width is then one of the
+            prunable axes.
         cost: of a network of some sizes, such as its time; a removal is then valued by what it
             saves of that, not by `count`.
 
@@ -144,7 +144,11 @@ def rank_components(
 def kept_indices(
     removal_plan: RemovalPlan, share: float
 ) -> tuple[dict[str, NDArray[np.int64]], float]:
-    """What is left when the cheapest components go until `share` (0 to 1) of all removable savings is gone.
+    """What is left when the cheapest components go, until a share of all savings is gone.
+
+    Args:
+        removal_plan: the order of removal.
+        share: of all that removing everything in the order saves, 0 to 1.
 
     Returns:
         Per axis the kept indices, ascending, and the share that is gone with whole components.
@@ -159,11 +163,11 @@ def kept_indices(
 
 
 def prune(removal_plan: RemovalPlan, share: float, correction: Correction = "inputs") -> Pruned:
-    """Removes the cheapest components until `share` (0 to 1) of all removable savings is gone, and repairs.
+    """Removes the cheapest components, until a share of all savings is gone, and repairs the rest.
 
     Args:
         removal_plan: the order of removal.
-        share: of what is removable.
+        share: of all that removing everything in the order saves, 0 to 1.
         correction: what stands in for what is removed.
 
     Ensures: the small network equals the reference with the removed components held at zero.
@@ -235,7 +239,7 @@ def _rotate_axes(
     observed: ActivationStatistics,
     prunable: Sequence[str],
 ) -> tuple[Arrays, ActivationStatistics]:
-    """The same network and what was observed of it, linear axes in the basis in which a cut loses the least."""
+    """The same network and its moments, linear axes in the basis in which a cut loses the least."""
     for axis in linear_axes(declaration):
         if axis in prunable:
             basis = principal_axes(*_reader_sensitivity(arrays, declaration, observed, axis))
@@ -255,8 +259,8 @@ def _reader_sensitivity(
     activations carry (a tied embedding) has the sum of their covariances. Of a bottleneck see
     `bottleneck.sensitivity`.
 
-    The covariance is shrunk towards its diagonal by as much as the repair will be: what few rows
-    seem to say of one component by the others is then not counted on (see `shrinkage`).
+    The covariance is shrunk towards its diagonal by as much as the repair will be, so that a
+    prediction that holds on a few rows alone is not counted on (see `shrinkage`).
     """
     size = declaration.axes[axis]
     covariance, energy = np.zeros((size, size)), np.zeros((size, size))
@@ -296,10 +300,10 @@ def _shrink_covariance(
     mixtures: NDArray[np.float64],
     rows: int,
 ) -> NDArray[np.float64]:
-    """A covariance (H, H) whose off-diagonal entries are believed as far as one half of the data tells the other.
+    """A covariance (H, H), shrunk off its diagonal as far as the halves of the data disagree.
 
-    Judged by how well one half of the components tells mixtures (S, H) of the other half, as their
-    readers would feel it.
+    The measure is how well one half of the components predicts mixtures (S, H) of the other half,
+    weighted as their readers weight them.
     """
     order = np.random.default_rng(0).permutation(len(covariance))
     gone, stay = order[: len(order) // 2], order[len(order) // 2 :]
@@ -316,8 +320,7 @@ def _shrink_covariance(
     variances = np.diag(covariance)
     believed = 1 / (1 + RIDGE_SHARE * ridge)
     result = believed * covariance
-    # A component that never moved may move elsewhere: it is not counted as free beside others that
-    # tell as little.
+    # A component that never moved in the data may move elsewhere, so it is not free.
     result[np.diag_indices_from(result)] = variances + MIN_VARIANCE * max(
         float(variances.mean()), 1e-12
     )
@@ -337,7 +340,7 @@ def _saving(declaration: NetworkAxes, axis: str, count: str) -> float:
 
 
 def _saved(declaration: NetworkAxes, axis: str, cost: Callable[[NetworkAxes], float]) -> float:
-    """What one component of an axis saves of a cost, the other axes at full size; hardly anything at the least."""
+    """What one component of an axis saves of a cost, the other axes at full size; above zero."""
     whole = cost(declaration)
     return max(
         whole - cost(axes.resized(declaration, {axis: declaration.axes[axis] - 1})), 1e-6 * whole

@@ -1,17 +1,17 @@
-"""Closed-form repair: what the removed components said is folded into the readers of the kept ones.
+"""Closed-form repair: the part of the removed components is folded into the readers of the kept.
 
 A site computes `bias + W u` from its concatenated inputs u. After removal it is offered v = T u
 instead: the kept components, or, behind a repaired tied embedding, mixtures of them. What it reads
-of u is told from v by
+of u is predicted from v by
 
     u ~ M v + m,   M = S' + (Cov(u, v) - S' Cov(v, v)) (Cov(v, v) + ridge)^-1,   m = E[u] - M E[v]
 
 where S selects the kept components: only the difference to "what was kept stays as it is" is
 fitted, so that the kept ones are exactly themselves, whatever the data. The matrix becomes W M and
 W m joins the bias. A site without a bias has no place for m: there second moments take the place of
-covariances. All inputs of a site are regressed jointly: a removed recurrent unit may be told by the
-layer's input as well as by its neighbours. How much of the fit is believed is chosen for each site
-by the data (`shrinkage`), in the metric of what it computes.
+covariances. All inputs of a site are regressed jointly: a removed recurrent unit may be predicted
+from the layer's input as well as from its neighbours. How far the fit is shrunk is chosen for each
+site by the data (`shrinkage`), in the metric of what it computes.
 
 Legend: D width of a site's inputs, K of what it is offered, R rows of u that are not simply kept.
 """
@@ -52,7 +52,8 @@ def repair(
 
     Returns:
         Arrays of the same full size in which the matrices' columns at removed components are zero:
-        `axes.select_components` of them is the small network, `axes.mask_components` of them its reference.
+        `axes.select_components` of them is the small network, `axes.mask_components` of them its
+        reference.
     """
     result = dict(arrays)
     kept = {axis: keep.get(axis, np.arange(size)) for axis, size in declaration.axes.items()}
@@ -111,7 +112,12 @@ class _Offered:
     transform: Matrix | None
 
     def of(self, sums: Sums, *, centred: bool) -> _Seen:
-        """What a sample says of y, the R rows of u less what v already holds of them, and of v."""
+        """The moments of v and of y, the R rows of u less what v already holds of them.
+
+        Args:
+            sums: over u.
+            centred: whether the site has a bias; without one, second moments are taken.
+        """
         second, mean = (
             (sums.covariance, sums.mean) if centred else (sums.second, np.zeros_like(sums.total))
         )
@@ -153,7 +159,12 @@ class _Seen:
     spread: Matrix
 
     def half(self, count: int, weights: Matrix) -> Half:
-        """The same of so many rows as a half of the data, y told as the site computes with it, by weights (S, R)."""
+        """The same as a half of the data, y weighted as the site weights it.
+
+        Args:
+            count: rows of the half.
+            weights: (S, R) of the site for y.
+        """
         return Half.mixed(
             count, weights, self.cross, self.gram, self.spread, self.rows, self.inputs
         )

@@ -1,4 +1,4 @@
-"""Turns a linear axis before it is cut, so that what the readers hardly feel lies in few components.
+"""Rotates a linear axis before a cut, so that what its readers hardly feel is in few components.
 
 Nothing stands between a looked-up embedding and the matrices that read it: with an orthogonal Q,
 
@@ -42,7 +42,11 @@ ROWS = (bottleneck.WEIGHT, bottleneck.BIAS)
 
 
 def linear_axes(declaration: NetworkAxes) -> list[str]:
-    """Axes made by the looked-up matrix's columns or a bottleneck's rows and read by columns of matrices, and nothing else."""
+    """The axes whose basis is free.
+
+    They are made by the columns of the looked-up matrix or by the rows of a bottleneck, are read by
+    columns of matrices, and are used in no other way.
+    """
     columns = {
         (site.readers[part.reader].parameter, part.axis)
         for site in declaration.sites
@@ -125,7 +129,14 @@ def rotate(arrays: Arrays, declaration: NetworkAxes, axis: str, basis: Matrix) -
 def rotated_moments(
     moments: Mapping[str, Moments], declaration: NetworkAxes, axis: str, basis: Matrix
 ) -> dict[str, Moments]:
-    """What the rotated network would have been observed to do: the moments of its sites' inputs, by algebra."""
+    """The moments of the rotated network's site inputs, by algebra.
+
+    Args:
+        moments: per site, of the network as it was.
+        declaration: its axes.
+        axis: that was rotated.
+        basis: orthogonal Q (E, E).
+    """
     turned = dict(moments)
     for site in declaration.sites:
         if not declaration.reads(site, axis):

@@ -4,7 +4,7 @@ A removed component is predicted from the kept ones by least squares (`repair` f
 into the readers), so what its removal costs is what cannot be predicted, weighted by how much the
 loss feels it:
 
-    cost_k = G_kk / inv(C)_kk            (optimal brain surgeon, Hassibi & Stork 1993, for whole components)
+    cost_k = G_kk / inv(C)_kk   (optimal brain surgeon, Hassibi & Stork 1993, for components)
 
 with C the covariance of the activation and G the energy with which its readers feel it. The errors
 of the components already removed stay in G (each kept component carries its share of them), and the

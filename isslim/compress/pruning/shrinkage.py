@@ -1,13 +1,14 @@
-"""How much of a fitted correction to believe: chosen by fitting it to one half of the data and judging it on the other.
+"""How far to shrink a fitted correction: chosen by fitting one half of the data to the other.
 
 A linear prediction z ~ X v is fitted with a ridge r times the variances of v,
 
-    X = Cov(z, v) (Cov(v, v) + r D)^-1,   D the variances, half each input's own and half the mean of its activation's
+    X = Cov(z, v) (Cov(v, v) + r D)^-1
 
+with D, for each input, the mean of its own variance and of the average variance of its activation,
 and r is the one with which X, fitted to either half, errs least on the other (two-fold
 cross-validation, Stone 1974), where the half that fares worse counts; of ridges that err as little,
-as far as so many rows can tell, the largest. With plenty of rows little is shrunk; with few, or
-with rows that tell nothing of the next ones, r grows until X vanishes: only means are left. The
+as far as so many rows can show, the largest. With plenty of rows little is shrunk; with few, or
+with rows that predict nothing of the next ones, r grows until X vanishes: only means are left. The
 mean of an activation is part of D because an input that hardly moved in the data would otherwise be
 given a huge weight, and may move elsewhere.
 
@@ -32,13 +33,13 @@ CAUTION = 2.0
 """Divided by the rows of a half: the relative rise of the error that is accepted for a larger
 ridge."""
 SKETCHED = 48
-"""More outputs than these are told by so many random mixtures of them, which keep squared errors to
-some 15 %."""
+"""More outputs than these are replaced by so many random mixtures of them, which keep squared
+errors to some 15 %."""
 
 
 @dataclass(frozen=True)
 class Half:
-    """What a half of the data says of z and v.
+    """The moments of z and v over a half of the data.
 
     Attributes:
         count: rows.
@@ -57,7 +58,7 @@ class Half:
     spread: float
 
     @classmethod
-    def mixed(
+    def mixed(  # noqa: PLR0913 - the moments of two vectors
         cls,
         count: int,
         weights: Matrix,
@@ -67,7 +68,17 @@ class Half:
         outputs: Matrix,
         inputs: Matrix,
     ) -> Half:
-        """Of mixtures z = W y: weights W (S, R), Cov(y, v) (R, K), Cov(v, v) (K, K), Cov(y, y) (R, R), E[y] (R,), E[v] (K,)."""
+        """The half of mixtures z = W y.
+
+        Args:
+            count: rows.
+            weights: W (S, R).
+            cross: Cov(y, v) (R, K).
+            gram: Cov(v, v) (K, K).
+            spread: Cov(y, y) (R, R).
+            outputs: E[y] (R,).
+            inputs: E[v] (K,).
+        """
         explained = float(((weights @ spread) * weights).sum())
         return cls(count, gram, weights @ cross, inputs, weights @ outputs, explained)
 
@@ -86,7 +97,13 @@ def scales(variances: Matrix, groups: NDArray[np.int64]) -> Matrix:
 
 
 def ridged(gram: Matrix, ridge: float, groups: NDArray[np.int64]) -> Matrix:
-    """Cov(v, v) + r D (K, K)."""
+    """Cov(v, v) + r D (K, K).
+
+    Args:
+        gram: Cov(v, v) (K, K).
+        ridge: r.
+        groups: see `scales`.
+    """
     result = gram.copy()
     result[np.diag_indices_from(result)] += ridge * scales(np.diag(gram).clip(min=0.0), groups)
     return result
@@ -126,8 +143,8 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
     least = error(best)
     if least >= 1:
         return float("inf")
-    # Few rows cannot tell errors that are close: of ridges that err about as little the largest
-    # does the least harm.
+    # Few rows cannot distinguish errors that are close: of ridges that err about as little the
+    # largest does the least harm.
     enough = min(least * (1 + (CAUTION / min(one.count, other.count)) ** 1.5), (least + 1) / 2)
     power = _between(best, known)
     while power + POWER_STEP <= MAX_POWER and error(power + POWER_STEP) <= enough:
@@ -136,7 +153,12 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
 
 
 def sketch(rows: int, seed: int = 0) -> Matrix:
-    """A matrix (S, rows) that mixes outputs into `SKETCHED` random ones and keeps their squares in expectation."""
+    """A random matrix (S, rows) that mixes outputs and keeps their squares in expectation.
+
+    Args:
+        rows: how many outputs there are.
+        seed: of the draw.
+    """
     mixed: Matrix = np.random.default_rng(seed).standard_normal((SKETCHED, rows)) / np.sqrt(
         SKETCHED
     )

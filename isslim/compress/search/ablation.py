@@ -1,10 +1,10 @@
 """A second order of removal: by what becomes of the outputs when each unit alone is held at zero.
 
-Structured OBS (`selection`) weighs a unit by what its readers lose of their inputs, told from
-moments. Where rows are few or the way from the readers to the outputs is anything but linear,
-simply trying each unit can choose better (Mozer & Smolensky 1989). It takes one judgement for each
-unit, so it is done where that is a matter of seconds. It looks at the calibration data alone: what
-judges a candidate must not have chosen it.
+Structured OBS (`selection`) weighs a unit by what its readers lose of their inputs, by moments.
+Where rows are few, or the way from the readers to the outputs is anything but linear, simply trying
+each unit can choose better (Mozer & Smolensky 1989). It takes one evaluation for each unit, so it
+is done where that is a matter of seconds. It looks at the calibration data alone: what evaluates a
+candidate must not have chosen it.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def rank_by_ablation(
 
     Args:
         removal_plan: its own order says what may go.
-        task: judges on what was observed.
-        progress: progress.
+        task: evaluates on the calibration data.
+        progress: called with the share done and a message.
 
     Returns:
         None where the task does not judge on what it observed, or that would take too long.

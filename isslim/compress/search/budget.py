@@ -1,4 +1,4 @@
-"""From the budget to one pruned model: tries shares, keeps the curve, rolls back to the last that was within.
+"""From the budget to one pruned model: tries shares, keeps the curve, takes the best within it.
 
 A budget of quality is judged on the held-out data by the task's quick estimate, the same one for
 original and candidate, or by the upper end of that estimate's interval where the budget is a
@@ -35,11 +35,13 @@ from isslim.types.recipe import Budget, Recipe
 Known = dict[tuple[float, Correction], Quality]
 """What was judged, by the share that was removed and what stood in for it."""
 WEAKER: tuple[Correction, ...] = ("means", "nothing")
-"""What a regression competes with: on few rows, or where what a unit says cannot be told from the
+"""What a regression competes with: on few rows, or where a unit cannot be predicted from the
 others, less is better."""
 CORRECTION_TEXTS: dict[Correction, str] = {
-    "inputs": "", "means": ", means standing in for what was removed", "nothing": ", nothing standing in for what was removed",
-}  # fmt: skip
+    "inputs": "",
+    "means": ", means standing in for what was removed",
+    "nothing": ", nothing standing in for what was removed",
+}
 MIN_GAIN = 0.02
 """Within a budget of quality, a model that saves less than this share of both its parameters and
 its multiply-adds is no answer.
@@ -51,7 +53,13 @@ work.
 
 @dataclass(frozen=True)
 class Outcome:
-    """The chosen candidate, how good it is by the quick estimate if that was looked at, and every point that was tried."""
+    """The chosen candidate, its quality by the quick estimate, and every point that was tried.
+
+    Attributes:
+        pruned: the candidate.
+        curve: what was tried, from the least removed to the most.
+        quality: of the candidate; None where it was not evaluated.
+    """
 
     pruned: Pruned
     curve: list[CurvePoint]
@@ -59,11 +67,18 @@ class Outcome:
 
 
 def gain(parameters: int, work: int, whole_parameters: int, whole_work: int) -> float:
-    """What a smaller model saves: the share of the parameters or of the multiply-adds, whichever is larger."""
+    """What a smaller model saves: the share of the parameters or of the work, whichever is larger.
+
+    Args:
+        parameters: of the smaller model.
+        work: its multiply-adds.
+        whole_parameters: of the original.
+        whole_work: the original's multiply-adds.
+    """
     return max(1 - parameters / max(whole_parameters, 1), 1 - work / max(whole_work, 1))
 
 
-def find_within_budget(
+def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what is known already
     removal_plan: RemovalPlan,
     task: ModelTask[Model],
     recipe: Recipe,
@@ -79,10 +94,10 @@ def find_within_budget(
         task: the unpruned model and what candidates are judged on.
         recipe: its budget decides.
         work: a folder for the graphs that a speed budget times.
-        progress: progress.
+        progress: called with the share done and a message.
         allowance: what to multiply a budget of quality or speed with before searching.
         known: the quality of candidates that an earlier search of the same order has judged; more
-            are added. Of what is known progress is not told again.
+            are added. No progress is reported of what is known.
 
     Returns:
         For a budget of quality the smallest model within it; for a size or speed budget the largest
@@ -144,7 +159,7 @@ class _Tried:
 
 @dataclass
 class _Search(Generic[Model]):
-    """The candidates of one search, judged no more often than the budget needs where a judgement is costly."""
+    """The candidates of one search, evaluated no more often than needed where that is costly."""
 
     removal_plan: RemovalPlan
     task: ModelTask[Model]
@@ -194,7 +209,7 @@ class _Search(Generic[Model]):
         return each.good
 
     def corrected(self, each: _Tried) -> _Tried:
-        """A candidate with the correction that is judged best; it takes the place of the one with another."""
+        """A candidate with its best correction, which replaces the candidate in the search."""
         if each.quality is None:
             return each
         qualities: dict[Correction, Quality] = {each.correction: each.quality}
@@ -233,7 +248,7 @@ class _Search(Generic[Model]):
         return self.known[share, correction]
 
     def curve(self, chosen: _Tried | None = None) -> list[CurvePoint]:
-        """What was tried and judged, from the least removed to the most; without those whose outputs are not finite.
+        """What was evaluated, from the least removed to the most, where the outputs are finite.
 
         Two shares between which no unit lies are one candidate, and one point.
         """
@@ -299,13 +314,17 @@ def _why(searching: _Search[Model], scale: MetricFormat) -> str:
     else:
         return _why_not_within(searching, scale)
     return (
-        f"no model meets the budget of {asked}: {found}, at {scale.describe(closest.value, closest.loss)}; "
+        f"no model meets the budget of {asked}: {found}, at "
+        f"{scale.describe(closest.value, closest.loss)}; "
         "ask for less, or see the curve for what is possible"
     )
 
 
 def _why_not_within(searching: _Search[Model], scale: MetricFormat) -> str:
-    """Of a budget of quality: nothing is within it, or what is saves too little, or the published figure was above it."""
+    """Which rule refused every candidate of a budget of quality.
+
+    Nothing is within it, or what is within saves too little, or the published figures were above.
+    """
     budget, tried = searching.budget, searching.tried
     limit = scale.loss(budget.quality or 0.0).removeprefix("+")
     asked = f"no model meets the budget of a {scale.loss_name} of at most {limit}"
@@ -326,20 +345,25 @@ def _why_not_within(searching: _Search[Model], scale: MetricFormat) -> str:
             "" if quality is None else scale.describe_excess(budget, quality.loss, quality.estimate)
         )
         return (
-            f"{asked}: the gentlest of {len(tried)} tried {kept(gentlest)}, {description}; allow more, or see the curve for what is "
+            f"{asked}: the gentlest of {len(tried)} tried {kept(gentlest)}, {description}; allow "
+            "more, or see the curve for what is "
             "possible"
         )
     best = max(within, key=searching.gain)
     description = "" if best.quality is None else scale.in_sentence(best.quality.loss)
     if searching.gain(best) < MIN_GAIN:
         return (
-            f"{asked} and is worth publishing: the best of the {len(within)} within it (of {len(tried)} tried) {kept(best)}, "
-            f"{description}; a model that saves less than {MIN_GAIN:.0%} of both is not published (the rule MIN_GAIN)"
+            f"{asked} and is worth publishing: the best of the {len(within)} within it (of "
+            f"{len(tried)} tried) {kept(best)}, "
+            f"{description}; a model that saves less than {MIN_GAIN:.0%} of both is not "
+            "published (the rule MIN_GAIN)"
         )
     return (
-        f"{asked} as it is published: the best of {len(tried)} tried {kept(best)}, {description} by the search's estimate, and the "
+        f"{asked} as it is published: the best of {len(tried)} tried {kept(best)}, {description} "
+        "by the search's estimate, and the "
         f"published figures, which decide, were above it; only a {scale.loss_name} of at most "
-        f"{scale.loss(searching.allowance * (budget.quality or 0.0)).removeprefix('+')} by the estimate was looked for"
+        f"{scale.loss(searching.allowance * (budget.quality or 0.0)).removeprefix('+')} by the "
+        "estimate was looked for"
     )
 
 

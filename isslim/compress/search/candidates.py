@@ -1,4 +1,4 @@
-"""From a task to candidates for publication: in closed form (`calibrate`), or by rounds of training (`rank_components`).
+"""From a task to candidates for publication: in closed form, or by rounds of training.
 
 The pipeline exports and measures one after the other, and answers each with the figures that would
 be published. The search judges by a quick estimate on a part of the held-out text and before any
@@ -46,8 +46,10 @@ the budget."""
 ROUNDS, TUNED_ROUNDS = 4, 3
 """Candidates that are measured at most. Each fine-tuned one takes the recipe's minutes."""
 STANDS_IN: dict[Correction, str] = {
-    "means": "the means of the removed units stand in for them: telling them from the kept ones was judged worse",
-    "nothing": "nothing stands in for the removed units: means, or telling them from the kept ones, were judged worse",
+    "means": "the means of the removed units stand in for them: telling them from the kept ones "
+    "was judged worse",
+    "nothing": "nothing stands in for the removed units: means, or telling them from the kept "
+    "ones, were judged worse",
 }
 HARDER = (1.0, 1.08, 1.2)
 """What to multiply a budget of speed with, until the measured speed reaches the budget itself."""
@@ -59,7 +61,7 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
     Args:
         task: the uploaded model and what is asked for.
         work: the job's folder.
-        stages: progress.
+        stages: receives the progress.
 
     Raises:
         BudgetNotMet: with the curve.
@@ -132,7 +134,9 @@ class _Order:
 def _found(
     orders: list[_Order], task: ModelTask[Model], work: Path, stages: StageReport, allowance: float
 ) -> tuple[int, Outcome]:
-    """The best candidate of all orders: within a budget of quality the smallest, else the one that loses least; and whose it is.
+    """The number of the order with the best candidate, and that candidate.
+
+    Within a budget of quality it is the smallest, else the one that loses least.
 
     Raises:
         BudgetNotMet: when no order has one; the answer is that of the order with the gentlest
@@ -202,7 +206,12 @@ class _CountedAim:
         self.description = "searching the largest model within the budget"
 
     def record_measurement(self, quality: Quality | None, published: Published) -> None:
-        """Ends the search."""
+        """Ends the search.
+
+        Args:
+            quality: of the last candidate by the search's estimate.
+            published: how the candidate fared.
+        """
         self.allowance = None
 
 
@@ -214,7 +223,12 @@ class _SpeedAim(_CountedAim):
         self._left = list(HARDER[1:])
 
     def record_measurement(self, quality: Quality | None, published: Published) -> None:
-        """A harder budget, or the end."""
+        """Asks for more, or ends the search.
+
+        Args:
+            quality: of the last candidate by the search's estimate.
+            published: how the candidate fared.
+        """
         self.allowance = self._left.pop(0) if self._left and not published.kept else None
 
 
@@ -240,7 +254,12 @@ class _QualityAim:
             self.allowance = TUNED_FIRST
 
     def record_measurement(self, quality: Quality | None, published: Published) -> None:
-        """The next allowance from the loss that was estimated (before tuning) and the one that is published."""
+        """Sets the next allowance from the loss estimated before tuning and the published one.
+
+        Args:
+            quality: of the last candidate by the search's estimate; None: not evaluated.
+            published: how the candidate fared.
+        """
         limit = self.budget.quality or 0.0
         self.allowance = None
         if quality is None or published.loss is None or limit <= 0:
@@ -300,7 +319,7 @@ def _aims(recipe: Recipe) -> _CountedAim | _QualityAim:
 
 
 def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
-    """A size budget counts parameters, a quality budget both, a speed budget work where time cannot be read."""
+    """What a removal is valued by: multiply-adds stand for time where there is no cost model."""
     if recipe.budget.size_ratio is not None:
         return "parameters"
     return "mult_adds" if recipe.budget.speedup is not None else "both"

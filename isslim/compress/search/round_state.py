@@ -1,4 +1,4 @@
-"""Where the rounds of learn mode stand, and its file in the job's folder: a killed job goes on with its next round."""
+"""Where the rounds of learn mode stand, in a file from which a killed job resumes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ class RoundState(Generic[Model]):
 
 
 def write_state(path: Path, state: RoundState[Model]) -> None:
-    """Whole or not at all, in what `torch.load(weights_only=True)` reads.
+    """Writes the state whole or not at all, in what `torch.load(weights_only=True)` reads.
+
+    Args:
+        path: of the file.
+        state: to write.
 
     Raises:
         OSError: as of a full disk.
@@ -53,7 +57,12 @@ def write_state(path: Path, state: RoundState[Model]) -> None:
 
 
 def read_state(original: Model, path: Path) -> RoundState[Model] | None:
-    """The state as it was written; None when there is none."""
+    """The state as it was written; None when there is none.
+
+    Args:
+        original: of the architecture that the network is rebuilt in.
+        path: of the file.
+    """
     if not path.exists():
         return None
     saved = torch.load(path, weights_only=True)

@@ -1,4 +1,4 @@
-"""Learn mode: rounds of removing and distilling on a training corpus, each smaller than the last, within the budget.
+"""Learn mode: rounds of removing and distilling on a training corpus, within the budget.
 
 A round takes something away and trains what is left, with the original as teacher. How it takes
 away is the learner's business:
@@ -48,8 +48,8 @@ INITIAL_STEP = {"calibrated": 1.0, "proximal": 0.3, "l0": 0.3, "group_lasso": 0.
 """How bold the first round is: share of the trainer's slack of quality, or share of the
 components."""
 MIN_STEP = 0.1
-"""Share of `INITIAL_STEP` of the last try; there a calibrated cut stays within the budget without any
-training."""
+"""Share of `INITIAL_STEP` of the last try; there a calibrated cut stays within the budget
+without any training."""
 LEARNING_SHARE = 0.6
 """Of a round's epochs, what a learner takes before distillation."""
 
@@ -63,7 +63,7 @@ def iterate_rounds(
         task: the original and what is asked for.
         trainer: of its kind of networks.
         work: the job's folder.
-        stages: progress, in the stage of learning.
+        stages: receives the progress, in the stage of learning.
 
     Raises:
         BudgetNotMet: with the curve.
@@ -74,7 +74,8 @@ def iterate_rounds(
         folder.mkdir(parents=True, exist_ok=True)
         found = run_rounds(task, trainer, folder, stages.progress, allowance)
         description = (
-            f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in {found.round} rounds, distilling from "
+            f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in "
+            f"{found.round} rounds, distilling from "
             "the original"
         )
         # The last network with all that the rounds removed put back as zeros: indices and algebra
@@ -87,7 +88,12 @@ def iterate_rounds(
         if small.axes.keys() != declaration.axes.keys():
             declaration = bottleneck.declare_bottleneck(declaration)
         whole = Pruned(
-            found.kept, arrays, small, axes.scatter_components(arrays, declaration, found.kept), 0.0
+            found.kept,
+            arrays,
+            small,
+            axes.scatter_components(arrays, declaration, found.kept),
+            0.0,
+            "inputs",
         )
         yield Candidate(
             found.network,
@@ -116,7 +122,7 @@ def run_rounds(
             learner and epochs.
         trainer: of its kind of networks.
         work: the job's folder.
-        progress: progress.
+        progress: called with the share done and a message.
         allowance: share of a budget of quality that a round has to keep to.
 
     Raises:
@@ -166,7 +172,8 @@ def run_rounds(
         state.round += 1
         progress(
             state.round / rounds,
-            f"round {state.round}: {metric_format_of(task.metric).describe(point.value, point.loss)}, {_verdict(point)}",
+            f"round {state.round}: "
+            f"{metric_format_of(task.metric).describe(point.value, point.loss)}, {_verdict(point)}",
         )
         write_state(state_file, state)
     small = state.network.declaration()
@@ -177,8 +184,10 @@ def run_rounds(
         scale = metric_format_of(task.metric)
         closest = min((point.loss for point in state.curve), default=math.nan)
         raise BudgetNotMet(
-            f"learning found no smaller model within the budget {recipe.budget.model_dump(exclude_none=True)} in "
-            f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest is one "
+            "learning found no smaller model within the budget "
+            f"{recipe.budget.model_dump(exclude_none=True)} in "
+            f"{state.round} rounds of {recipe.learn_epochs / rounds:.3g} epochs; the closest is "
+            "one "
             f"{scale.in_sentence(closest)}: allow more, or train longer",
             curve=state.curve,
         )
@@ -205,7 +214,7 @@ class _Round(Generic[Model]):
     epochs: float
 
     def run(self) -> _Found[Model] | None:
-        """The round's network; None when nothing could be taken away, or what was left could not be trained."""
+        """The round's network; None when nothing can be removed, or the rest cannot be trained."""
         number, learner = self.state.round, self.task.recipe.learner
         try:
             trained = None if learner == "calibrated" else self._train_with_learner(number)
@@ -233,7 +242,7 @@ class _Round(Generic[Model]):
         return _Found(best, quality, kept, [*(trained.epochs if trained else ()), *tuned.epochs])
 
     def _cut(self, network: Model, slack: float) -> Pruned | None:
-        """Structured OBS and repair, as deep as `slack` above a budget of quality; None when nothing (more) can go."""
+        """Cuts by structured OBS, up to `slack` above a budget of quality; None: nothing can go."""
         recipe, budget = self.task.recipe, self.task.recipe.budget
         declaration, whole = network.declaration(), self.task.original.declaration()
         prunable = self.task.prunable(declaration)
@@ -283,7 +292,7 @@ def _halve_step(removal_step: float, recipe: Recipe) -> float:
 
 
 def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64]]:
-    """Which of the original's components are left when `further` says which of the kept ones are."""
+    """Which of the original's components are left, where `further` are left of those in `kept`."""
     composed = {
         axis: index[further[axis]] if axis in further else index for axis, index in kept.items()
     }

@@ -63,7 +63,9 @@ def wilson(hits: float, count: float) -> tuple[float, float]:
 
 
 def decisions_for(share: float) -> int:
-    """How many decisions, none of which differs, show with Wilson's interval that at most a share of all differ.
+    """How many decisions without a difference show that at most a share of all differ.
+
+    By the upper end of Wilson's interval.
 
     Args:
         share: above 0, at most 1.
@@ -73,7 +75,7 @@ def decisions_for(share: float) -> int:
 
 
 def share_of(hits: Sequence[int] | NDArray[Any], counts: Sequence[int] | NDArray[Any]) -> Estimate:
-    """Wilson's interval of a share of decisions that were made in runs (or sequences, or blocks of one).
+    """Wilson's interval of a share of decisions that were made in runs, sequences or blocks.
 
     Decisions of one run resemble each other. Where runs differ more than chance explains, the
     interval is that of fewer decisions: their number divided by the design effect, the variance of
@@ -90,7 +92,8 @@ def share_of(hits: Sequence[int] | NDArray[Any], counts: Sequence[int] | NDArray
     found, made = np.asarray(hits, np.float64), np.asarray(counts, np.float64)
     if found.shape != made.shape or found.ndim != 1:
         raise ValueError(
-            f"hits of shape {found.shape} and counts of shape {made.shape}: expected one each for every run"
+            f"hits of shape {found.shape} and counts of shape {made.shape}: expected one each "
+            "for every run"
         )
     if (found > made).any() or (found < 0).any():
         raise ValueError("a run has more differing decisions than decisions, or fewer than none")
@@ -199,7 +202,8 @@ def rise_of_perplexity(original: NDArray[Any], candidate: NDArray[Any]) -> Estim
     """
     if original.shape != candidate.shape or original.ndim != 1:
         raise ValueError(
-            f"log-probabilities of shapes {original.shape} and {candidate.shape}: expected two of (tokens,)"
+            f"log-probabilities of shapes {original.shape} and {candidate.shape}: expected two "
+            "of (tokens,)"
         )
     difference = original.astype(np.float64) - candidate.astype(np.float64)
     difference = difference[~(np.isnan(original) & np.isnan(candidate))]
@@ -240,7 +244,8 @@ def fall_of_mean(
     """
     if not len(original) == len(candidate) == len(groups):
         raise ValueError(
-            f"{len(original)} and {len(candidate)} scores of {len(groups)} questions: expected as many of each"
+            f"{len(original)} and {len(candidate)} scores of {len(groups)} questions: expected "
+            "as many of each"
         )
     difference = np.asarray(original, np.float64) - np.asarray(candidate, np.float64)
     numbers: dict[Hashable, int] = {}

@@ -1,4 +1,4 @@
-"""What two texts share word for word: what was observed or trained on judges nothing, so it is left out of one of them.
+"""What two texts share word for word, which is left out of one of them.
 
 People send the same file twice, or a held-out text that was cut from the calibration text.
 
@@ -80,7 +80,7 @@ def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor]
 
 
 def _hashes(text: Tensor) -> Tensor:
-    """A number for each window of a text, by its first token: equal ones of equal windows. Wraps modulo 2^64."""
+    """A number modulo 2^64 for each window of a text, by first token: equal for equal windows."""
     count = len(text) - WINDOW + 1
     found = torch.zeros(count, dtype=torch.int64)
     for offset in range(WINDOW):

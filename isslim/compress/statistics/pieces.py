@@ -50,7 +50,7 @@ class Pieces:
 
 
 def spread_pieces(tokens: Tensor, count: int) -> Pieces:
-    """About `count` tokens of a text in pieces at equal distances, the first at its beginning and the last at its end.
+    """About `count` tokens of a text, in pieces at equal distances from its beginning to its end.
 
     Args:
         tokens: int64 (N,).

@@ -1,1 +1,1 @@
-"""Training of language models, from scratch or by distillation: plan, loop, evaluation, checkpoints, many processes."""
+"""What training needs of any kind of network: plan, optimizers, checkpoints, many processes."""

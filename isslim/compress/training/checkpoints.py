@@ -35,7 +35,16 @@ def configuration_of(
     learner: Learner | None,
     processes: int,
 ) -> Configuration:
-    """All that a run resumed must share with the run that was stopped, as told to people."""
+    """All that a resumed run must share with the run that was stopped, in words.
+
+    Args:
+        network: to train.
+        tokens: of the training text (N,).
+        plan: of the training.
+        teacher: of a distillation; None: there is none.
+        learner: of the structure; None: there is none.
+        processes: that train as one.
+    """
     # How often it is saved, and where half precision would pay, may change with the machine.
     free = {"checkpoint_minutes", "bfloat16"}
     description = {
@@ -62,7 +71,12 @@ def digest_of(arrays: Arrays) -> str:
 def save_training_checkpoint(
     path: Path, configuration: Configuration, content: Mapping[str, Any]
 ) -> None:
-    """A kill or a full disk leaves the last whole checkpoint.
+    """Writes a checkpoint; a kill or a full disk leaves the last whole one.
+
+    Args:
+        path: of the file.
+        configuration: see `configuration_of`.
+        content: of the run: plain containers of tensors, numbers and strings.
 
     Raises:
         OSError: as of a full disk.
@@ -71,7 +85,9 @@ def save_training_checkpoint(
 
 
 def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """Writes beside and renames, so that a kill leaves the last whole file; what fails leaves no part behind.
+    """Writes beside the file and renames, so that a kill leaves the last whole file.
+
+    A write that fails leaves no part behind.
 
     Args:
         path: takes what `torch.load(weights_only=True)` reads.
@@ -102,6 +118,10 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
 def load_training_checkpoint(path: Path, configuration: Configuration) -> dict[str, Any]:
     """The run as it was saved.
 
+    Args:
+        path: of the checkpoint.
+        configuration: of the run that is to be resumed.
+
     Raises:
         CheckpointRefused: when the file is damaged, or its configuration is another; the issues say
             what differs.
@@ -109,9 +129,16 @@ def load_training_checkpoint(path: Path, configuration: Configuration) -> dict[s
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (
-        pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError, AttributeError, TypeError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        OSError,
+        AttributeError,
+        TypeError,
         AssertionError,
-    ) as error:  # fmt: skip
+    ) as error:
         raise CheckpointRefused(
             f"{path} cannot be read; delete it to start anew", [str(error) or type(error).__name__]
         ) from error
@@ -121,13 +148,15 @@ def load_training_checkpoint(path: Path, configuration: Configuration) -> dict[s
         )
     before = saved["configuration"]
     issues = [
-        f"{name}: {before.get(name, 'absent')} in the checkpoint, {configuration.get(name, 'absent')} now"
+        f"{name}: {before.get(name, 'absent')} in the checkpoint, "
+        f"{configuration.get(name, 'absent')} now"
         for name in sorted(before.keys() | configuration.keys())
         if before.get(name) != configuration.get(name)
     ]
     if issues:
         raise CheckpointRefused(
-            f"{path} is of another run ({'; '.join(issues)}); train with its settings, or delete it to start anew",
+            f"{path} is of another run ({'; '.join(issues)}); train with its settings, or delete "
+            "it to start anew",
             issues,
         )
     content: dict[str, Any] = saved["run"]

@@ -1,9 +1,9 @@
-"""What a learner may do while the loop trains: the only place where learning a structure touches training.
+"""What a learner may do while the loop trains: all that learning a structure adds to training.
 
 Order of the calls: `attach`; then per step `substituted`, `penalty`, and after the optimizer's step
-`after_step`; per epoch `evaluation_network` and `after_epoch`, and where it returned what to keep, `attach`
-with the smaller network. On resuming, `attach` with the network at the checkpoint's size, then
-`load_state_dict`; `extra_parameters` is asked for anew after either.
+`after_step`; per epoch `evaluation_network` and `after_epoch`, and where it returned what to keep,
+`attach` with the smaller network. On resuming, `attach` with the network at the checkpoint's size,
+then `load_state_dict`; `extra_parameters` is asked for anew after either.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ class Learner(Protocol):
         """Parameters of its own to optimize (gates), [] mostly."""
 
     def after_epoch(self, valid_perplexity: float) -> Keep | None:
-        """Components that stay if some are dead now (their removal is exact up to `tolerance`), else None.
+        """Components that stay if some are dead now (removal exact up to `tolerance`), else None.
 
         May adapt its strength. `valid_perplexity` is NaN when the loop was given no validation
         text.
         """
 
     def evaluation_network(self, network: NetworkType) -> NetworkType:
-        """What is validated, and returned at the end, for the network in training: itself, or a copy with gates folded in."""
+        """What is validated, and returned at the end: the network, or a copy with folded gates."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs: tensors, numbers, strings and plain containers of them only."""
+        """All that a resumed run needs: tensors, numbers, strings and plain containers of them."""
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Takes up where `state_dict` was called."""

@@ -1,4 +1,4 @@
-"""A network that training, learners and shrinking can work on: a module whose parameters have named axes."""
+"""A network that training, learners and shrinking work on: a module with named axes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,12 @@ class TrainableNetwork(nn.Module, ABC):
         """
 
     def initialise(self, scale: float, generator: torch.Generator) -> None:
-        """Draws every weight uniformly from (-scale, scale); biases start at zero, as in the paper's code."""
+        """Draws every weight uniformly from (-scale, scale); biases start at zero, as in the paper.
+
+        Args:
+            scale: of the weights.
+            generator: of the draws.
+        """
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if "bias" in name:

@@ -18,7 +18,12 @@ from isslim.compress.training.plan import TrainingPlan
 
 
 def optimizer_of(network: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
-    """The optimizer that the plan names, on the network's parameters."""
+    """The optimizer that the plan names, on the network's parameters.
+
+    Args:
+        network: to train.
+        plan: of the training.
+    """
     rate, decay = plan.learning_rate, plan.weight_decay
     if plan.optimizer == "adamw":
         return torch.optim.AdamW(
@@ -32,7 +37,12 @@ def optimizer_of(network: nn.Module, plan: TrainingPlan) -> torch.optim.Optimize
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """The rate of the next step."""
+    """Sets the rate of the next step.
+
+    Args:
+        optimizer: of the training.
+        rate: of learning.
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate
     if isinstance(optimizer, torch.optim.ASGD):
@@ -57,14 +67,24 @@ def start_averaging(optimizer: torch.optim.Optimizer) -> None:
 
 
 def has_stalled(perplexities: Sequence[float], patience: int) -> bool:
-    """Whether the last validation was no better than the best of all but the last `patience` before it."""
+    """Whether the last validation is worse than the best before the last `patience` ones.
+
+    Args:
+        perplexities: of all validations so far, the last one last; at least one.
+        patience: how many validations before the last one are not compared with.
+    """
     *before, last = perplexities
     return len(before) > patience and last > min(before[:-patience])
 
 
 @contextmanager
 def averaged_weights(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Within it the network holds the averaged weights, where there are any; afterwards its own again, bit for bit."""
+    """A context in which the network holds the averaged weights, if any; then its own again.
+
+    Args:
+        network: in training.
+        optimizer: that trains it.
+    """
     own: dict[nn.Parameter, Tensor] = {}
     if averages(optimizer):
         own = {

@@ -1,4 +1,6 @@
-"""Several processes that train as one (`torchrun`): the batch is divided, gradients are averaged, rank 0 decides.
+"""Several processes that train as one (`torchrun`): batches are divided, gradients averaged.
+
+Rank 0 decides.
 
 N processes with B / N streams each are one process with B streams: rank r takes the columns r B / N
 ... of the streams, so the average of the ranks' gradients is the gradient of the whole batch.

@@ -12,10 +12,14 @@ Result = TypeVar("Result")
 
 
 def resumed(train_it: Callable[[], Result], checkpoint: Path) -> Result:
-    """Trains, from the checkpoint where there is one; one of another size is trained over from its start.
+    """Trains, from the checkpoint where there is one; anew where it is of another run.
 
-    The clock may cut to another size when a killed job is taken up, and a checkpoint holds one
-    size.
+    A search by the clock may cut to another size when a killed job is taken up, and a checkpoint
+    holds one size.
+
+    Args:
+        train_it: trains, and resumes from the checkpoint.
+        checkpoint: deleted where it is of another run.
     """
     try:
         return train_it()

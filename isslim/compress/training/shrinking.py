@@ -1,4 +1,4 @@
-"""Removes components from a network in the middle of its training: weights and the optimizer's memory of them.
+"""Removes components in the middle of a training: weights, and the optimizer's memory of them.
 
 The next step of the smaller network is that of the larger one with the components dead: every
 tensor of the optimizer's state that has its parameter's shape is indexed as the parameter is,
@@ -36,7 +36,8 @@ def shrink(
     """
     if len(optimizer.param_groups) != 1:
         raise ValueError(
-            f"the optimizer has {len(optimizer.param_groups)} groups of parameters; one can be shrunk"
+            f"the optimizer has {len(optimizer.param_groups)} groups of parameters; one can be "
+            "shrunk"
         )
     declaration, arrays = network.declaration(), network.arrays()
     smaller = network.rebuilt(

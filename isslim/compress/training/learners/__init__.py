@@ -1,1 +1,1 @@
-"""Learners: what training adds so that a network finds out which components it can lose (see `isslim.compress.training.hooks`)."""
+"""Learners: terms of a training by which a network finds the components that it can lose."""

@@ -1,4 +1,4 @@
-"""L0 gates (Louizos et al., arXiv 1712.01312) on whole components, with a target instead of a strength.
+"""L0 gates (Louizos et al., arXiv 1712.01312) on whole components, with a target for a strength.
 
 A gate z_k in [0, 1] multiplies every column that reads component k: of the next layer, of the layer
 itself, of the decoder. A gate at zero is what the removal of its component does to the readers, so
@@ -49,7 +49,7 @@ class HardConcreteGates:
         min_kept: components that every axis keeps at least.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings with defaults
         self,
         target: float,
         steps: int,
@@ -96,7 +96,7 @@ class HardConcreteGates:
         self._kept = {}
 
     def substituted(self) -> dict[str, Tensor] | None:
-        """The readers with their columns multiplied by this step's draw; while it waits, their own."""
+        """The readers, columns multiplied by this step's draw; None while the learner waits."""
         if self._step < self.wait:
             return None
         drawn = {}

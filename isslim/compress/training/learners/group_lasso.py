@@ -1,4 +1,6 @@
-"""Group lasso over intrinsic sparse structures, exactly as the paper's code does it (arXiv 1709.05027, `wenwei202/iss-rnns`).
+"""Group lasso over intrinsic sparse structures, exactly as in the paper's code.
+
+The paper is arXiv 1709.05027, its code `wenwei202/iss-rnns`.
 
     penalty = strength * sum over axes and components of sqrt(sum of squares + 1e-8)
 
@@ -100,7 +102,8 @@ class PaperGroupLasso:
     def removed(self) -> dict[str, int]:
         """Components per axis that count as removed by the paper's rule."""
         return {
-            axis: int((~self.groups.alive(self._parameters, axis)).sum().item()) for axis in self.groups.sizes
+            axis: int((~self.groups.alive(self._parameters, axis)).sum().item())
+            for axis in self.groups.sizes
         }  # fmt: skip
 
     def after_epoch(self, valid_perplexity: float) -> Keep | None:

@@ -1,4 +1,4 @@
-"""The groups of a network in training: component k of an axis is every slice at index k of a dimension of that name.
+"""The groups of a network in training: component k of an axis is all slices at its index k.
 
 The torch side of `isslim.compress.pruning.axes`, read off the same declaration, with the paper's
 one exception: biases are in no group (Wen et al., arXiv 1709.05027, and its code). An entry that
@@ -22,7 +22,7 @@ from isslim.compress.pruning.axes import NetworkAxes
 
 @dataclass(frozen=True)
 class ParameterBlock:
-    """A run of one dimension of a parameter that an axis indexes: `repeat` times H entries from `start`."""
+    """A run of a dimension that an axis indexes: `repeat` times H entries from `start`."""
 
     parameter: str
     position: int
@@ -63,7 +63,12 @@ class Groups:
         return {block.parameter for blocks in self.blocks.values() for block in blocks}
 
     def squares(self, parameters: Mapping[str, Tensor], axis: str) -> Tensor:
-        """Sum of squares over each component's slices (H,), differentiable."""
+        """Sum of squares over each component's slices (H,), differentiable.
+
+        Args:
+            parameters: by name.
+            axis: whose components.
+        """
         size = self.sizes[axis]
         total = next(iter(parameters.values())).new_zeros(size)
         for block in self.blocks[axis]:
@@ -79,7 +84,13 @@ class Groups:
 
     @torch.no_grad()
     def scale(self, parameters: Mapping[str, Tensor], axis: str, factors: Tensor) -> None:
-        """Multiplies each component's slices by its factor (H,), in place; shared entries by both components'."""
+        """Multiplies components' slices by their factors, in place; shared entries by both factors.
+
+        Args:
+            parameters: by name.
+            axis: whose components.
+            factors: (H,).
+        """
         for block in self.blocks[axis]:
             parameter = parameters[block.parameter]
             part = parameter.narrow(block.position, block.start, block.repeat * self.sizes[axis])
@@ -89,7 +100,12 @@ class Groups:
 
     @torch.no_grad()
     def alive(self, parameters: Mapping[str, Tensor], axis: str) -> Tensor:
-        """Which components (H,) have an entry that is not exactly zero."""
+        """Which components (H,) have an entry that is not exactly zero.
+
+        Args:
+            parameters: by name.
+            axis: whose components.
+        """
         # Not by the norm: the square of a tiny weight is zero.
         nonzero = {
             block.parameter: (parameters[block.parameter] != 0).float()
@@ -98,7 +114,12 @@ class Groups:
         return self.squares(nonzero, axis) > 0
 
     def keep(self, alive: Mapping[str, Tensor], least: int) -> dict[str, NDArray[np.int64]] | None:
-        """The components that stay, ascending, `least` of every axis at the least; None when all do."""
+        """The components that stay, ascending; None when all do.
+
+        Args:
+            alive: per axis, which components are (H,).
+            least: how many of every axis stay in any case.
+        """
         kept = {}
         for axis, living in alive.items():
             index = living.nonzero().flatten().cpu().numpy()
@@ -111,5 +132,10 @@ class Groups:
 
 
 def prunable(declaration: NetworkAxes, *, embedding: bool) -> list[str]:
-    """The axes that a learner works on: the recurrent units, and the embedding's width if asked for."""
+    """The axes that a learner works on: the recurrent units, and the embedding's width if asked.
+
+    Args:
+        declaration: of the network.
+        embedding: whether the embedding's width is one of them.
+    """
     return [axis for axis in declaration.axes if embedding or axis.startswith("units:")]
