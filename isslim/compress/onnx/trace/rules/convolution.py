@@ -25,6 +25,7 @@ GROUPS_OF_UNITS = "it has groups of several units"
 def _conv(context: RuleContext) -> None:
     """Reads the entries of dimension 1: all of them, or each by itself where there are groups."""
     layout = context.plain_layout(0)
+    # From dimension 2 on a window looks at neighbours, which units would lose.
     if max(layout.labelled(), default=0) > 1:
         raise Unfollowable(SLIDES_OVER_UNITS)
     if not context.is_constant(1):
@@ -41,12 +42,12 @@ def _conv(context: RuleContext) -> None:
 
 def _reads_all(context: RuleContext, layout: Layout, kernel: np.ndarray) -> None:
     """Every output reads all entries of dimension 1, as those of a matrix do."""
+    read = layout.dims[1]
     made = context.new_axis(kernel.shape[0])
-    context.index_constant(1, {0: made, 1: layout.dims[1]})
+    context.index_constant(1, {0: made, 1: read})
     bias = _bias(context)
     if bias:
         context.index_constant(2, {0: made})
-    read = layout.dims[1]
     # Only a window of one point is a matrix, whose repair is a matrix too.
     if kernel[0, 0].size == 1 and isinstance(read, tuple):
         product = Product(
@@ -58,6 +59,7 @@ def _reads_all(context: RuleContext, layout: Layout, kernel: np.ndarray) -> None
             activation=context.input(0),
             features=1,
             blocks=read,
+            # Repair changes it, which another reader must not see.
             bias=bias if bias and context.graph.readers[bias] == 1 else None,
         )
         context.note_product(product)
@@ -67,7 +69,9 @@ def _reads_all(context: RuleContext, layout: Layout, kernel: np.ndarray) -> None
 def _reads_each(context: RuleContext, layout: Layout, dim: Blocks) -> None:
     """As many groups as entries of dimension 1: each is read by itself and stays what it is."""
     kernel = context.constant(1)
-    if not get_int(context.node, "group", 1) == kernel.shape[0] == size(dim):
+    groups = get_int(context.node, "group", 1)
+    # With several units or outputs in a group, groups of different sizes would be left.
+    if not groups == kernel.shape[0] == size(dim):
         raise Unfollowable(GROUPS_OF_UNITS)
     context.index_constant(1, {0: dim})
     if _bias(context):

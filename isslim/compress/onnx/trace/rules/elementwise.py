@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from isslim.compress.onnx.model.attributes import get_float
-from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, PerIndexAxes, size
+from isslim.compress.onnx.model.layouts import Blocks, Dim, Layout, PerIndexAxes, blocks_of, size
 from isslim.compress.onnx.trace.alignment import PARTS_DIFFER
 from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
 from isslim.compress.onnx.trace.rule import rule
@@ -48,6 +48,7 @@ class ZeroRule:
         Args:
             zeros: per operand whether it is.
         """
+        # In the order of the operands, so that the first is the first.
         deciding = [zero for index, zero in zeros.items() if index != self.selector]
         if self.zero_operands == "all":
             return all(deciding)
@@ -56,6 +57,8 @@ class ZeroRule:
         return self.zero_operands == "first" and deciding[0]
 
 
+# Reciprocal, Log and Acosh have no rule: at a removed unit they give no number, and the reference
+# that the cut graph is compared with would hold none either.
 @rule(
     *("Tanh", "Relu", "LeakyRelu", "ThresholdedRelu", "Elu", "Selu", "Celu", "Abs", "Neg", "Sqrt"),
     *("Sin", "Sinh", "Asinh", "Tan", "Atan", "Asin", "Atanh", "Erf", "Gelu", "Softsign", "Sign"),
@@ -66,6 +69,7 @@ def _zero_keeping(context: RuleContext) -> None:
     _unary(context, zero_preserving=True)
 
 
+# IsNaN and IsInf are false at zero, which would pass for zero; nobody sums them.
 @rule(
     *("Sigmoid", "HardSigmoid", "Exp", "Softplus", "Cos", "Cosh", "Acos", "Not", "IsNaN", "IsInf")
 )
@@ -134,14 +138,20 @@ def _unary(context: RuleContext, *, zero_preserving: bool) -> None:
 def _zero_within_limits(context: RuleContext) -> bool:
     """Whether a Clip leaves zero where it is."""
     if context.opset < 11:
-        # Limits that are left out are those of all numbers: any of these signs stands for them.
-        return get_float(context.node, "min", -1.0) <= 0 <= get_float(context.node, "max", 1.0)
-    signs = ((1, -1.0), (2, 1.0))
-    for index, sign in signs:
-        limit = context.value(index)
-        if context.input(index) and (limit is None or bool(np.any(limit * sign < 0))):
-            return False
-    return True
+        # A limit that is left out is below or above all numbers: any of that sign stands for it.
+        least = get_float(context.node, "min", -1.0)
+        return least <= 0 <= get_float(context.node, "max", 1.0)
+    low, high = _limit(context, 1), _limit(context, 2)
+    # What the caller gives as a limit may be anything.
+    return low is not None and high is not None and low <= 0 <= high
+
+
+def _limit(context: RuleContext, index: int) -> float | None:
+    """A limit of a Clip, 0 where it is left out; None when it is not a constant."""
+    if not context.input(index):
+        return 0.0
+    value = context.value(index)
+    return None if value is None else float(value.reshape(-1)[0])
 
 
 def _lay_out(context: RuleContext, zero_rule: ZeroRule) -> None:
@@ -164,6 +174,7 @@ def meet(context: RuleContext, zero_rule: ZeroRule) -> Layout:
     layouts = _broadcast(context)
     per_index = _common_per_index(layouts)
     if per_index is None:
+        # Where operands do not agree on an axis for each index, they do on one for all.
         without = context.axes.without_per_index_axes
         layouts = {index: without(layout) for index, layout in layouts.items()}
     constant_dims: dict[int, dict[int, Dim]] = {index: {} for index in layouts}
@@ -187,6 +198,7 @@ def _broadcast(context: RuleContext) -> dict[int, Layout]:
     """Per input its layout with as many dimensions as the longest has, by new ones in front."""
     layouts = context.require_layouts()
     rank = max(layout.rank for layout in layouts)
+    # Broadcasting lays dimensions on one another from the last.
     found = {}
     for index, layout in enumerate(layouts):
         new: list[int | None] = [None] * (rank - layout.rank)
@@ -217,6 +229,7 @@ def _united(context: RuleContext, met: dict[int, Dim]) -> dict[int, Dim]:
     """Operands' dimensions at one position, with blocks cut at the same places and axes united."""
     with_blocks = [index for index, dim in met.items() if isinstance(dim, tuple)]
     several = [dim for dim in met.values() if isinstance(dim, tuple)]
+    # Cut first: blocks that end at different places cannot be united one by one.
     aligned = context.axes.align_blocks(several)
     for other in aligned[1:]:
         context.axes.unite(aligned[0], other)
@@ -247,6 +260,7 @@ def _index_others(
         if context.is_constant(index):
             constant_dims[index][position] = blocks
         else:
+            # The edit is of the input as it is, before broadcasting gave it more dimensions.
             own_position = position - rank + context.require_layout(index).rank
             context.gate_input(index, own_position, (blocks,))
 
@@ -270,6 +284,7 @@ def _index_constants(
 
 def _resulting_size(sizes: list[Dim]) -> Dim:
     """The size of a dimension without axes: a number rather than a name, and 1 where all are."""
+    # A dimension of 1 stretches to the others, which are all of one size.
     longer = [size for size in sizes if size != 1]
     known = [size for size in longer if isinstance(size, int)]
     return (known or longer or [1])[0]
@@ -282,11 +297,13 @@ def _resulting_blocks(context: RuleContext, met: dict[int, Dim], zero_rule: Zero
     for index, dim in met.items():
         zeros[index] = _operand_zeros(context, index, dim, blocks)
     divisor = zero_rule.divisor
+    # 0 / 0 in the reference is no number, while the cut graph lacks it.
     if divisor is not None and isinstance(met[divisor], tuple) and any(zeros[divisor]):
         raise Unfollowable(DIVIDES_BY_ZERO)
     found = []
     for place, block in enumerate(blocks):
-        zero = zero_rule.holds({index: each[place] for index, each in zeros.items()})
+        at_place = {index: each[place] for index, each in zeros.items()}
+        zero = zero_rule.holds(at_place)
         found.append(replace(block, source=context.output, zero_preserving=zero))
     return tuple(found)
 
@@ -311,12 +328,13 @@ def _with_common_per_index(
 ) -> Layout:
     """The result with the axes that all operands have for each index."""
     several = [layout.per_index.options for layout in layouts.values() if layout.per_index]
+    # The dimensions themselves show the first options only: the others are united here.
     for options in several[1:]:
         for one, other in zip(several[0], options, strict=True):
             context.axes.unite(one, other)
     # What the first option is after the operator, the others are: all went through the same.
     first = result.dims[per_index.along]
-    zeros = [block.zero_preserving for block in first] if isinstance(first, tuple) else []
+    zeros = [block.zero_preserving for block in blocks_of(first)]
     options = tuple(_shown_by(context, option, zeros) for option in several[0])
     return Layout(result.dims, replace(per_index, options=options))
 

@@ -25,9 +25,11 @@ def _resize(context: RuleContext) -> None:
     """Other dimensions than those of units made longer or shorter, by interpolation."""
     layout = context.plain_layout(0)
     mode = get_string(context.node, "coordinate_transformation_mode", "half_pixel")
+    # A region of the units could be cut out, and sizes could be of some dimensions only.
     if mode == "tf_crop_and_resize" or get_ints(context.node, "axes"):
         raise Unfollowable(STRETCH_NOT_FOLLOWED)
     scales = context.value(1 if context.opset < 11 else 2)
+    # An empty list of scales stands where sizes are given.
     by_scale = scales is not None and len(scales) == layout.rank
     sizes = context.entries(3)
     found: list[tuple[int, Blocks]] = []
@@ -66,8 +68,10 @@ def _tile(context: RuleContext) -> None:
         context.set_default_layout()
         return
     per_index = layout.per_index
-    if per_index and (repeats[per_index.by].token, repeats[per_index.along].token) != (1, 1):
+    # Repeated indices would be more than there are axes for.
+    if per_index and any(repeats[at].token != 1 for at in (per_index.by, per_index.along)):
         layout = context.axes.without_per_index_axes(layout)
+    # Only zeros are zero at units that they are repeated for.
     value = context.value(0)
     zero = value is not None and not value.any()
     for position, entry in enumerate(repeats):
@@ -97,7 +101,8 @@ def _repeated(dim: Dim, entry: Entry) -> Dim:
 def _reverse_sequence(context: RuleContext) -> None:
     """The first steps of every sequence in the opposite order: units stay where they are."""
     layout = context.require_layout(0)
-    turned = {get_int(context.node, "batch_axis", 1), get_int(context.node, "time_axis", 0)}
+    steps = get_int(context.node, "time_axis", 0)
+    turned = {steps, get_int(context.node, "batch_axis", 1)}
     # What stands at an index of a turned dimension afterwards depends on the lengths.
     if layout.per_index and layout.per_index.by in turned:
         layout = context.axes.without_per_index_axes(layout)
@@ -112,10 +117,12 @@ def _pad(context: RuleContext) -> None:
     layout = context.require_layout(0)
     as_input = context.opset >= 11
     pads = context.integers(1) if as_input else get_ints(context.node, "pads")
+    # With axes of its own (input 3) the margins would have to be sorted first: no exporter does.
     if pads is None or context.input(3):
         raise Unfollowable(MARGINS_BY_DATA)
     for position, dim in enumerate(layout.dims):
-        margin = pads[position] + pads[position + layout.rank]
+        before, behind = pads[position], pads[position + layout.rank]
+        margin = before + behind
         if not margin:
             continue
         by_index = layout.per_index is not None and layout.per_index.by == position

@@ -37,6 +37,7 @@ def _same(context: RuleContext) -> None:
     if context.output in context.graph.markers:
         _restore(context)
         return
+    # Without a known rank nothing is known: an obstacle only for readers that need it.
     layout = context.layout(0)
     context.set_layout(layout)
     if len(context.node.output) > 1 and layout:
@@ -49,6 +50,7 @@ def _restore(context: RuleContext) -> None:
     """A marker: axes end here, for what is behind it is of full size."""
     layout = context.require_layout(0)
     per_index = layout.per_index
+    # The caller knows the sizes that he began with: removed units' entries are zeros to him.
     for position in layout.labelled():
         options = per_index.options if per_index else (blocks_of(layout.dims[position]),)
         by = per_index.by if per_index else 0
@@ -61,8 +63,9 @@ def _restore(context: RuleContext) -> None:
 def _transpose(context: RuleContext) -> None:
     """Dimensions in another order."""
     layout = context.require_layout(0)
-    order: list[int | None] = [*(get_ints(context.node, "perm") or range(layout.rank)[::-1])]
-    context.set_layout(layout.moved(order))
+    opposite = list(range(layout.rank))[::-1]
+    order = get_ints(context.node, "perm") or opposite
+    context.set_layout(layout.moved([*order]))
 
 
 @rule("Squeeze", obstacles=(DIMENSIONS_BY_DATA, LEFT_OUT_BY_DATA))
@@ -102,8 +105,11 @@ def _flatten(context: RuleContext) -> None:
     axis = get_int(context.node, "axis", 1)
     # Not a remainder throughout: `axis` may be the rank itself, which puts all in the first.
     axis = axis % layout.rank if axis < 0 else axis
-    groups: list[Group] = [(list(range(axis)), [0]), (list(range(axis, layout.rank)), [1])]
-    context.set_layout(regrouped(context, layout, groups, [Entry(-1), Entry(-1)]))
+    before, behind = list(range(axis)), list(range(axis, layout.rank))
+    groups: list[Group] = [(before, [0]), (behind, [1])]
+    # It has no shape in which sizes stand: whatever is left has no other place to go.
+    entries = [Entry(-1), Entry(-1)]
+    context.set_layout(regrouped(context, layout, groups, entries))
 
 
 @rule("Reshape", obstacles=(SHAPE_NOT_FOLLOWED, SPREADS, UNFIXED_SIZE, DIMENSION_BETWEEN))
@@ -114,10 +120,12 @@ def _reshape(context: RuleContext) -> None:
     if entries is None:
         _by_unknown_shape(context, layout)
         return
-    groups = reshape_groups(list(map(size, layout.dims)), _requested(context, layout, entries))
+    before = [size(dim) for dim in layout.dims]
+    groups = reshape_groups(before, _requested(context, layout, entries))
     made = regrouped(context, layout, groups, list(entries))
     sizes = []
     for position, dim in enumerate(made.dims):
+        # A shape that is a constant still asks for the sizes of before the cut.
         if isinstance(dim, tuple):
             sizes.append((position, dim))
         elif entries[position].axes:
@@ -139,6 +147,7 @@ def _expand(context: RuleContext) -> None:
     in_front: list[int | None] = [None] * (rank - layout.rank)
     layout = layout.moved(in_front + list(range(layout.rank)))
     shift = rank - len(entries)
+    # Only zeros are zero at units that they are repeated for.
     value = context.value(0)
     zero = value is not None and not value.any()
     dims: list[Dim] = []
@@ -146,6 +155,7 @@ def _expand(context: RuleContext) -> None:
     for position, dim in enumerate(layout.dims):
         entry = entries[position - shift] if position >= shift else Entry(1)
         if isinstance(dim, tuple):
+            # A name may stand for any number: units as often as it says would lie side by side.
             if entry.token not in (1, size(dim)):
                 raise Unfollowable(REPEATS_UNITS)
             # Asking for 1 leaves any size as it is, so the shape needs no size of the cut graph.
@@ -169,6 +179,7 @@ def _by_unknown_shape(context: RuleContext, layout: Layout) -> None:
 
 def _requested(context: RuleContext, layout: Layout, entries: tuple[Entry, ...]) -> list[int | str]:
     """The sizes that a Reshape asks for, zeros that copy a size replaced by it."""
+    # A zero is a size of zero only where the attribute says so; else it copies.
     copies = not get_int(context.node, "allowzero", 0)
     wanted: list[int | str] = []
     for index, entry in enumerate(entries):

@@ -32,6 +32,8 @@ DIVISION_BY_DATA = "how it divides a dimension depends on the data"
 DIVIDES_AXIS = "it divides the units of one axis"
 LOOKS_UP_BY_NUMBER = "it looks up by units, or by an unknown number of indices"
 
+Numbers = list[int | None]
+
 
 @dataclass(frozen=True)
 class _Bounds:
@@ -69,11 +71,11 @@ def _slice(context: RuleContext) -> None:
                 continue
             layout, before, within = _cut_units(context, layout, own.position, taken)
             cuts.append((entry, before, within))
+        # A dimension of its own would be cut at another place after a cut of the units.
         elif entry in counting:
             raise Unfollowable(COUNTS_UNITS)
         else:
-            name = f"?{context.output}:{own.position}"
-            layout = _cut_plain(context, layout, own.position, taken, name)
+            layout = _cut_plain(context, layout, own.position, taken)
     if cuts:
         context.note_edit(Bounds(context.key, tuple(cuts)))
     context.set_layout(layout)
@@ -97,8 +99,10 @@ def _cut_units(
     Returns:
         The layout of the result, the blocks before the range, and those within.
     """
+    # Every other unit is a choice among them, like one that the data makes.
     if taken is None or taken.step != 1:
         raise Unfollowable(RANGE_BY_DATA)
+    # The edit has one pair of bounds, which must fit the units at every index.
     if layout.per_index and position == layout.per_index.along:
         layout = context.axes.without_per_index_axes(layout)
     dim = blocks_of(layout.dims[position])
@@ -111,9 +115,7 @@ def _cut_units(
     return layout.with_dim(position, within), before, within
 
 
-def _cut_plain(
-    context: RuleContext, layout: Layout, position: int, taken: range | None, name: str
-) -> Layout:
+def _cut_plain(context: RuleContext, layout: Layout, position: int, taken: range | None) -> Layout:
     """A range of a dimension without units.
 
     Args:
@@ -121,16 +123,16 @@ def _cut_plain(
         layout: before.
         position: of the dimension.
         taken: the indices; None: not known.
-        name: of the size that it has then.
     """
     by_index = layout.per_index is not None and layout.per_index.by == position
-    if taken is None:
-        # Any index may be among them, so what stands at one must stand at all.
-        layout = context.axes.without_per_index_axes(layout) if by_index else layout
-        return layout.with_dim(position, name)
-    return (
-        _pick(context, layout, list(taken)) if by_index else layout.with_dim(position, len(taken))
-    )
+    if taken is not None and by_index:
+        return _pick(context, layout, list(taken))
+    if taken is not None:
+        return layout.with_dim(position, len(taken))
+    # Any index may be among them, so what stands at one must stand at all.
+    if by_index:
+        layout = context.axes.without_per_index_axes(layout)
+    return layout.with_dim(position, context.unknown(position))
 
 
 @rule("Split", obstacles=(DIVISION_BY_DATA, DIVIDES_AXIS))
@@ -139,6 +141,7 @@ def _split(context: RuleContext) -> None:
     layout = context.require_layout(0)
     axis = context.axis(0, layout.rank)
     lengths = _lengths(context, layout.dims[axis])
+    # The edit has one length for each part, at whatever index.
     if layout.per_index and axis == layout.per_index.along:
         layout = context.axes.without_per_index_axes(layout)
     dim = layout.dims[axis]
@@ -149,12 +152,13 @@ def _split(context: RuleContext) -> None:
         start += length
         if isinstance(dim, tuple):
             within = slice_blocks(dim, taken.start, taken.stop)
+            # Which units go would decide how many of them lie in which part.
             if within is None:
                 raise Unfollowable(DIVIDES_AXIS)
             shares.append(within)
             context.set_layout(layout.with_dim(axis, within), index)
         else:
-            context.set_layout(_cut_plain(context, layout, axis, taken, ""), index)
+            context.set_layout(_cut_plain(context, layout, axis, taken), index)
     if shares:
         context.note_edit(Shares(context.key, tuple(shares)))
 
@@ -168,7 +172,7 @@ def _lengths(context: RuleContext, dim: Dim) -> list[int]:
     whole, parts = size(dim), len(context.node.output)
     if context.input(1) or not isinstance(whole, int):
         raise Unfollowable(DIVISION_BY_DATA)
-    each = -(-whole // parts)
+    each = -(-whole // parts)  # rounded up
     return [min(each, whole - each * index) for index in range(parts)]
 
 
@@ -179,6 +183,7 @@ def _gather(context: RuleContext) -> None:
     axis = context.axis(0, layout.rank)
     layout = _with_embedding_axis(context, layout, axis)
     per_index, chosen = layout.per_index, context.integers(1)
+    # A direction that is picked by a constant keeps its own units.
     if per_index and axis == per_index.by and chosen is not None and indices.rank < 2:
         places = [index % len(per_index.options) for index in chosen]
         if indices.rank == 1:
@@ -186,14 +191,17 @@ def _gather(context: RuleContext) -> None:
         else:
             context.set_layout(_single_index(layout, per_index, places[0]))
         return
+    # One that the data picks may be any of them.
     if per_index and axis in (per_index.by, per_index.along):
         layout = context.axes.without_per_index_axes(layout)
     if isinstance(layout.dims[axis], tuple):
         raise Unfollowable(SINGLE_UNITS)
     if indices.axes():
         raise Unfollowable(LOOKS_UP_BY_UNITS)
+    # The dimensions of the indices stand where the one that they pick from stood.
     in_place: list[int | None] = [None] * indices.rank
-    made = layout.moved([*range(axis), *in_place, *range(axis + 1, layout.rank)])
+    order = [*range(axis), *in_place, *range(axis + 1, layout.rank)]
+    made = layout.moved(order)
     for offset, dim in enumerate(indices.dims):
         made = made.with_dim(axis + offset, dim)
     context.set_layout(made)
@@ -234,6 +242,7 @@ def _gather_elements(context: RuleContext) -> None:
         else:
             context.gate_input(1, position, (blocks,))
         dims[position] = blocks
+    # Indices with units of their own would look up less after a cut, in what stays as it is.
     if set(indices.labelled()) - set(layout.labelled()):
         raise Unfollowable(LOOKS_UP_BY_UNITS)
     context.set_layout(Layout(tuple(dims)))
@@ -246,10 +255,12 @@ def _gather_nd(context: RuleContext) -> None:
     count = indices.dims[-1]
     if indices.axes() or not isinstance(count, int):
         raise Unfollowable(LOOKS_UP_BY_NUMBER)
+    # The first dimensions are told one by one, or picked from; those behind are taken whole.
     chosen = get_int(context.node, "batch_dims", 0) + count
     if any(position < chosen for position in layout.labelled()):
         raise Unfollowable(SINGLE_UNITS)
-    context.set_layout(Layout((*indices.dims[:-1], *layout.dims[chosen:])))
+    dims = indices.dims[:-1] + layout.dims[chosen:]
+    context.set_layout(Layout(dims))
 
 
 def _pick(context: RuleContext, layout: Layout, chosen: list[int]) -> Layout:
@@ -259,6 +270,7 @@ def _pick(context: RuleContext, layout: Layout, chosen: list[int]) -> Layout:
         return layout
     options = tuple(per_index.options[index] for index in chosen)
     made = replace(layout, per_index=None).with_dim(per_index.by, len(chosen))
+    # Nothing was picked: an empty tensor has no units.
     if not options:
         return made
     return context.axes.with_per_index_axes(made, replace(per_index, options=options))
@@ -266,26 +278,29 @@ def _pick(context: RuleContext, layout: Layout, chosen: list[int]) -> Layout:
 
 def _bounds(context: RuleContext, layout: Layout) -> list[_Bounds]:
     """Per entry of a Slice what it takes; attributes before opset 10, inputs since."""
-    starts: list[int | None]
-    ends: list[int | None]
-    steps: list[int | None]
     if context.opset < 10:
-        starts = [*(get_ints(context.node, "starts") or [])]
-        ends = [*(get_ints(context.node, "ends") or [])]
+        starts: Numbers = [*(get_ints(context.node, "starts") or [])]
+        ends: Numbers = [*(get_ints(context.node, "ends") or [])]
+        steps: Numbers = [1] * len(starts)
         axes = get_ints(context.node, "axes") or list(range(len(starts)))
-        steps = [1] * len(starts)
     else:
         count = _count(context)
-        known = context.integers(3) if context.input(3) else list(range(count))
-        if known is None:
-            raise Unfollowable(DIMENSION_BY_DATA)
-        axes = known
-        starts, ends = _numbers(context, 1, count), _numbers(context, 2, count)
+        starts = _numbers(context, 1, count)
+        ends = _numbers(context, 2, count)
         steps = _numbers(context, 4, count) if context.input(4) else [1] * count
+        axes = _sliced_axes(context, count)
     found = []
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        found.append(_Bounds(axis % layout.rank, start, end, step))
+    for axis, *numbers in zip(axes, starts, ends, steps, strict=True):
+        found.append(_Bounds(axis % layout.rank, *numbers))
     return found
+
+
+def _sliced_axes(context: RuleContext, count: int) -> list[int]:
+    """The dimensions of which a Slice takes a range: the first ones where none is named."""
+    axes = context.integers(3) if context.input(3) else list(range(count))
+    if axes is None:
+        raise Unfollowable(DIMENSION_BY_DATA)
+    return axes
 
 
 def _counting(context: RuleContext) -> set[int]:
@@ -306,7 +321,7 @@ def _count(context: RuleContext) -> int:
     raise Unfollowable(COUNT_BY_DATA)
 
 
-def _numbers(context: RuleContext, index: int, count: int) -> list[int | None]:
+def _numbers(context: RuleContext, index: int, count: int) -> Numbers:
     """Constant numbers of a bound, or those of a shape that are known."""
     entries = context.entries(index)
     if entries is None:

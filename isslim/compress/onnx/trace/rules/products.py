@@ -23,13 +23,16 @@ from isslim.compress.onnx.trace.types import Unfollowable
 MATRIX_NOT_CONSTANT = "its matrix is not a constant"
 ADDED_NOT_CONSTANT = "what it adds is not a constant"
 
+Dims = tuple[Dim, ...]
+
 
 @rule("MatMul", obstacles=(STACK_OF_MATRICES, SUMS_NONZERO, PARTS_DIFFER, OTHER_SIZE))
 def _matmul(context: RuleContext) -> None:
     """A constant matrix is cut along the units that it reads; activations are summed over them."""
-    if _is_matrix(context, context.input(1)):
+    # A constant vector is contracted like an activation: it gives no outputs with an axis.
+    if _is_matrix(context, 1):
         _times_constant(context)
-    elif _is_matrix(context, context.input(0)):
+    elif _is_matrix(context, 0):
         _constant_times(context)
     else:
         _two_activations(context)
@@ -38,11 +41,13 @@ def _matmul(context: RuleContext) -> None:
 @rule("Gemm", obstacles=(MATRIX_NOT_CONSTANT, ADDED_NOT_CONSTANT))
 def _gemm(context: RuleContext) -> None:
     """Alpha A B + beta C of matrices, A and B transposed if asked: B is cut along what it reads."""
+    # One matrix reads all rows, so there is no axis for each index.
     rows = context.plain_layout(0)
     transposed = bool(get_int(context.node, "transA", 0))
     if transposed:
         rows = rows.moved([1, 0])
     if not context.is_constant(1):
+        # Which of the caller's rows belong to removed units he would have to know himself.
         if rows.axes() or context.require_layout(1).axes():
             raise Unfollowable(MATRIX_NOT_CONSTANT)
         context.set_default_layout()
@@ -68,8 +73,8 @@ def _gemm(context: RuleContext) -> None:
     context.set_layout(Layout((rows.dims[0], _gemm_output(context, made))))
 
 
-def _is_matrix(context: RuleContext, name: str) -> bool:
-    value = context.graph.value(name)
+def _is_matrix(context: RuleContext, index: int) -> bool:
+    value = context.value(index)
     return value is not None and value.ndim >= 2
 
 
@@ -87,15 +92,19 @@ def _times_constant(context: RuleContext) -> None:
     # leading dimensions has a matrix of its own, and which belongs to which is not followed.
     if layout.per_index and (stacked or layout.per_index.along == last):
         layout = context.axes.without_per_index_axes(layout)
-    over_stack = layout.dims[max(0, last - 1 - stacked) : max(0, last - 1)]
+    # Leading dimensions of the activation that meet those of the stack; a vector has none.
+    end = max(0, last - 1)
+    over_stack = layout.dims[max(0, end - stacked) : end]
     if any(isinstance(dim, tuple) for dim in over_stack):
         raise Unfollowable(STACK_OF_MATRICES)
     made = context.new_axis(matrix.shape[-1])
-    context.index_constant(1, {stacked: layout.dims[last], stacked + 1: made})
+    read = layout.dims[last]
+    context.index_constant(1, {stacked: read, stacked + 1: made})
+    # What a single matrix lost can be repaired by least squares; a stack is only cut.
     if not stacked:
         _note_product(context, layout, matrix)
     batch = _broadcast_batch(layout.dims[:-2], matrix.shape[:-2])
-    row = layout.dims[-2:-1]
+    row = layout.dims[-2:-1]  # none of a vector
     context.set_layout(Layout((*batch, *row, made), layout.per_index))
 
 
@@ -148,7 +157,8 @@ def _two_activations(context: RuleContext) -> None:
     if not one.axes() and not other.axes():
         context.set_default_layout()
         return
-    _contract(context, (one, one.rank - 1), (other, max(other.rank - 2, 0)))
+    last, row = one.rank - 1, max(other.rank - 2, 0)
+    _contract(context, (one, last), (other, row))
     batch = _united_batch(context, one.dims[:-2], other.dims[:-2])
     rows = one.dims[-2:-1]
     columns = other.dims[-1:] if other.rank > 1 else ()
@@ -157,12 +167,13 @@ def _two_activations(context: RuleContext) -> None:
     context.set_layout(made.marked(context.output, zero_preserving=True))
 
 
-def _united_batch(context: RuleContext, one: tuple[Dim, ...], other: tuple[Dim, ...]) -> list[Dim]:
+def _united_batch(context: RuleContext, one: Dims, other: Dims) -> list[Dim]:
     """Leading dimensions of a product of two activations, with units on both sides united."""
     dims: list[Dim] = []
     for here, there in _broadcast_pairs(one, other):
         if isinstance(here, tuple) and isinstance(there, tuple):
             context.axes.unite(here, there)
+        # One matrix for all may meet units; one for each would have to lose some too.
         elif _meets_several(here, there) or _meets_several(there, here):
             raise Unfollowable(STACK_OF_MATRICES)
         dims.append(there if here == 1 else here)
@@ -190,6 +201,7 @@ def _contract(context: RuleContext, one: tuple[Layout, int], other: tuple[Layout
         summed = context.axes.align_blocks(summed)
         context.axes.unite(summed[0], summed[1])
     else:
+        # The side without units must lose the same entries.
         index = 1 if isinstance(sides[0], tuple) else 0
         position = (one, other)[index][1]
         if context.is_constant(index):
@@ -201,19 +213,23 @@ def _contract(context: RuleContext, one: tuple[Layout, int], other: tuple[Layout
         zero = any(block.zero_preserving for block in same_place)
         if same_place[0].axis is not None and not zero:
             raise Unfollowable(SUMS_NONZERO)
+    # Units that are read by no weight are read all the same.
     for blocks in summed:
         context.note_sum(blocks)
 
 
-def _broadcast_pairs(one: tuple[Dim, ...], other: tuple[Dim, ...]) -> list[tuple[Dim, Dim]]:
+def _broadcast_pairs(one: Dims, other: Dims) -> list[tuple[Dim, Dim]]:
     """Leading dimensions at the same places, the shorter ones with 1 in front."""
     rank = max(len(one), len(other))
-    first = (*(1,) * (rank - len(one)), *one)
-    second = (*(1,) * (rank - len(other)), *other)
+    first, second = _in_front(one, rank), _in_front(other, rank)
     return list(zip(first, second, strict=True))
 
 
-def _broadcast_batch(dims: tuple[Dim, ...], shape: tuple[int, ...]) -> list[Dim]:
+def _in_front(dims: Dims, rank: int) -> Dims:
+    return (1,) * (rank - len(dims)) + dims
+
+
+def _broadcast_batch(dims: Dims, shape: Dims) -> list[Dim]:
     """Leading dimensions of a product with a stack of constant matrices."""
     return [there if here == 1 else here for here, there in _broadcast_pairs(dims, shape)]
 
@@ -237,13 +253,18 @@ def _gemm_bias(context: RuleContext, made: Dim) -> tuple[str | None, float]:
     if not context.graph.is_constant(name):
         raise Unfollowable(ADDED_NOT_CONSTANT)
     value = context.constant(2)
+    # One number for all outputs, or for each row, is no bias of an output.
     if value.ndim == 0 or value.shape[-1] != size(made):
         return None, 1.0
     context.index_constant(2, {value.ndim - 1: made})
-    alpha, beta = get_float(context.node, "alpha", 1.0), get_float(context.node, "beta", 1.0)
+    alpha = get_float(context.node, "alpha", 1.0)
+    beta = get_float(context.node, "beta", 1.0)
     # A bias may be repaired: not one with rows of its own, nor one that another node reads too.
     alone = context.graph.readers[name] == 1 and value.size == size(made)
-    return (name, beta / alpha) if alone and alpha and beta else (None, 1.0)
+    # The other way round it would have to be divided by them.
+    if not alone or not alpha or not beta:
+        return None, 1.0
+    return name, beta / alpha
 
 
 def _added_bias(context: RuleContext, length: int) -> str | None:
@@ -257,6 +278,7 @@ def _added_bias(context: RuleContext, length: int) -> str | None:
         Its name if it is one number for each output and nothing else reads it or the product.
     """
     made = context.output
+    # Another reader of the product would not see the bias, nor what repair makes of it.
     if context.graph.readers[made] != 1:
         return None
     readers = context.graph.consumers.get(made, ())
@@ -265,6 +287,6 @@ def _added_bias(context: RuleContext, length: int) -> str | None:
         return None
     other = next((name for name in adds[0].input if name != made), "")
     value = context.graph.value(other)
-    if value is None or value.size != length or value.ndim == 0 or value.shape[-1] != length:
+    if value is None or value.size != length or value.shape[-1:] != (length,):
         return None
     return other if context.graph.readers[other] == 1 else None

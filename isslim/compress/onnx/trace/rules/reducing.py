@@ -43,13 +43,20 @@ def _reduction(context: RuleContext) -> None:
     layout = _apart_or_united(context, layout, gone)
     for position in gone & set(layout.labelled()):
         _sum_over_units(context, layout, position)
-    layout = layout.marked(context.output, zero_preserving=context.node.op_type in _ZERO_OF_ZEROS)
-    if get_int(context.node, "keepdims", 1) == 1:
-        for position in gone:
-            layout = layout.with_dim(position, 1)
-    else:
-        layout = layout.moved([index for index in range(layout.rank) if index not in gone])
-    context.set_layout(layout)
+    # Along other dimensions a removed unit is reduced to zero, except by logarithms.
+    keeps_zero = context.node.op_type in _ZERO_OF_ZEROS
+    layout = layout.marked(context.output, zero_preserving=keeps_zero)
+    context.set_layout(_without(layout, gone, keep=get_int(context.node, "keepdims", 1) == 1))
+
+
+def _without(layout: Layout, gone: set[int], *, keep: bool) -> Layout:
+    """The layout without some dimensions, or with 1 in their places."""
+    if not keep:
+        left = [index for index in range(layout.rank) if index not in gone]
+        return layout.moved([*left])
+    for position in gone:
+        layout = layout.with_dim(position, 1)
+    return layout
 
 
 def _reduced_axes(context: RuleContext) -> list[int] | None:
@@ -58,6 +65,7 @@ def _reduced_axes(context: RuleContext) -> list[int] | None:
     Returns:
         An empty list for all; None for a reduction along none, which changes nothing.
     """
+    # All became inputs, the sum's five versions before the others'.
     since = 13 if context.node.op_type == "ReduceSum" else 18
     if context.opset < since:
         return get_ints(context.node, "axes") or []
@@ -76,6 +84,7 @@ def _sum_over_units(context: RuleContext, layout: Layout, position: int) -> None
         Unfollowable: if not.
     """
     blocks = blocks_of(layout.dims[position])
+    # A mean divides by the number of units; a zero may be the largest or the smallest of them.
     if context.node.op_type not in (*_SUMS, "LpNormalization"):
         raise Unfollowable(COMPARES_UNITS)
     if not all(block.zero_preserving for block in blocks if block.axis is not None):
@@ -89,6 +98,7 @@ def _sum_over_units(context: RuleContext, layout: Layout, position: int) -> None
 def _softmax(context: RuleContext) -> None:
     """Weighs numbers along a dimension without units; before opset 13 along all from `axis` on."""
     rank = context.require_layout(0).rank
+    # At first it saw a matrix: all dimensions from `axis` on as one.
     old = context.opset < 13
     axis = get_int(context.node, "axis", 1 if old else -1) % rank
     along = set(range(axis, rank)) if old else {axis}
@@ -109,6 +119,7 @@ def _norm(context: RuleContext) -> None:
     layout = context.require_layout(0)
     axis = context.axis(-1, layout.rank)
     layout = _apart_or_united(context, layout, {axis})
+    # Along others a removed unit is divided by its own norm of zero, and is not there to be.
     if axis in layout.labelled():
         _sum_over_units(context, layout, axis)
     context.set_layout(layout.marked(context.output, zero_preserving=True))
@@ -118,7 +129,7 @@ def _norm(context: RuleContext) -> None:
 def _batch_normalisation(context: RuleContext) -> None:
     """Scaled by stored statistics, one set for each entry of dimension 1."""
     layout = context.plain_layout(0)
-    if layout.axes() and not all(map(context.graph.is_constant, context.node.input[1:5])):
+    if layout.axes() and not all(map(context.is_constant, (1, 2, 3, 4))):
         raise Unfollowable(STATISTICS_OF_DATA)
     if 1 in layout.labelled():
         for index in (1, 2, 3):
@@ -135,7 +146,7 @@ def _instance_normalisation(context: RuleContext) -> None:
     if set(layout.labelled()) - {0, 1}:
         raise Unfollowable(NORMALISES_UNITS)
     if 1 in layout.labelled():
-        if not all(map(context.graph.is_constant, context.node.input[1:3])):
+        if not all(map(context.is_constant, (1, 2))):
             raise Unfollowable(SCALE_NOT_CONSTANT)
         for index in (1, 2):
             context.index_constant(index, {0: layout.dims[1]})
@@ -160,6 +171,7 @@ def _pooling(context: RuleContext) -> None:
         raise Unfollowable(POOLS_UNITS)
     for position in range(2, layout.rank):
         layout = layout.with_dim(position, context.inferred_size(position))
+    # A window over zeros is zero; a margin of zeros or of nothing is too.
     context.set_layout(layout.marked(context.output, zero_preserving=True))
 
 
@@ -170,6 +182,7 @@ def _cumulative(context: RuleContext) -> None:
     axis = context.integers(1)
     if axis is None:
         raise Unfollowable(SUMS_BY_DATA)
+    # Along units a sum of zeros adds nothing either, but every removed one repeats the sum so far.
     _along_others(context, {axis[0] % rank}, SUMS_UNITS, zero_preserving=True)
 
 
@@ -189,7 +202,7 @@ def _along_others(
         zero_preserving: whether numbers that are all zero stay so.
     """
     layout = context.require_layout(0)
-    # Along the units themselves nothing is united: it is an obstacle anyway.
+    # Along the directions each number is weighed with that of another unit at the same place.
     if layout.per_index and layout.per_index.by in along:
         layout = context.axes.without_per_index_axes(layout)
     if along & set(layout.labelled()):
