@@ -157,6 +157,18 @@ class RuleContext:
         """Whether a value is a shape in which a number counts the components of an axis."""
         return self._known.counts_units(name)
 
+    def has_units(self) -> bool:
+        """Whether an input has an axis."""
+        layouts = filter(None, map(self._known.layout, self.node.input))
+        return any(layout.axes() for layout in layouts)
+
+    def has_unknown_output(self) -> bool:
+        """Whether something reads an output beside the first that no rule has laid out."""
+        for name in self.node.output[1:]:
+            if self.graph.readers[name] and name not in self._known.findings.layouts:
+                return True
+        return False
+
     # What a rule notes.
 
     def set_layout(self, layout: Layout | None, output: int = 0) -> None:

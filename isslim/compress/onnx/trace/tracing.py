@@ -25,6 +25,8 @@ from isslim.compress.onnx.trace.rule import Rule
 from isslim.compress.onnx.trace.rules.shapes import follow_numbers, refuse_counts
 from isslim.compress.onnx.trace.types import CONTRADICTIONS, Unfollowable, unknown_operator
 
+OTHER_OUTPUT = "another of its outputs is not followed"
+
 
 def walk(known: Knowledge, graph: GraphProto) -> None:
     """Applies the rules to the nodes of one graph, in its order; nested graphs with their node.
@@ -96,9 +98,14 @@ def _apply(known: Knowledge, node: NodeProto, rule: Rule) -> None:
 
 def _follow(context: RuleContext, rule: Rule) -> None:
     """Applies a rule, or follows the numbers where the node works on those of a shape."""
-    if not follow_numbers(context):
-        refuse_counts(context)
-        rule.apply(context)
+    if follow_numbers(context):
+        return
+    refuse_counts(context)
+    rule.apply(context)
+    # The places of a MaxPool's largest numbers, or statistics of a normalisation, are of the units
+    # too and would shrink unseen. Outputs of nested graphs are laid out each by itself.
+    if not subgraphs(context.node) and context.has_units() and context.has_unknown_output():
+        raise Unfollowable(OTHER_OUTPUT)
 
 
 def _forget_made(known: Knowledge, node: NodeProto, obstacle: str) -> bool:

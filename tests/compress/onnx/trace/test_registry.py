@@ -16,6 +16,7 @@ from isslim.compress.onnx.trace.registry import RULES, by_operator, rules_of
 from isslim.compress.onnx.trace.rule import Rule, rule
 from isslim.compress.onnx.trace.rules import regrouping
 from isslim.compress.onnx.trace.rules.obstacles import COUNTS_UNITS
+from isslim.compress.onnx.trace.tracing import OTHER_OUTPUT
 
 GENERAL = {COUNTS_UNITS, UNKNOWN_RANK}
 """Why any operator may be an obstacle."""
@@ -91,9 +92,10 @@ HEAD = f"""# Operators that units are followed through
 
 The rules of `isslim/compress/onnx/trace/rules`, with which a test compares this page. An operator
 that is not here, and a case named on the right, is no error: the units that reach it are left
-alone, and the report names the operator and the reason. So may any operator be a reason that reads
-a number of units ("{COUNTS_UNITS}") or an input of unknown
-rank ("{UNKNOWN_RANK}").
+alone, and the report names the operator and the reason. Any operator may be a reason where it reads
+a number of units ("{COUNTS_UNITS}"), an input of unknown
+rank ("{UNKNOWN_RANK}"), or where something
+reads an output beside the first that no rule is for ("{OTHER_OUTPUT}").
 
 | operators | what they do to units | why units are left alone |
 |---|---|---|"""

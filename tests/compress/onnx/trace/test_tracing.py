@@ -6,13 +6,14 @@ import dataclasses
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
 from isslim.compress.onnx.inference import infer
 from isslim.compress.onnx.model.split_model import split_constants
 from isslim.compress.onnx.normalise.normal_form import normal_form
 from isslim.compress.onnx.trace.context import UNKNOWN_RANK
 from isslim.compress.onnx.trace.facts import AxisFacts
+from isslim.compress.onnx.trace.tracing import OTHER_OUTPUT
 from isslim.compress.onnx.trace.types import Entry
 from tests.compress.onnx.trace.rules.units import (
     BATCH,
@@ -69,6 +70,23 @@ def test_node_whose_attributes_contradict_its_inputs_is_an_obstacle() -> None:
     value = graph.b.node("Transpose", [graph.layer().steps], perm=[0, 1, 7])
     facts = facts_of(graph, value)
     assert "at Transpose 'transpose_2'" in facts.pool.reasons(0)[0].text
+
+
+def pooled(graph: UnitsGraph) -> str:
+    """The largest of neighbouring steps, and as `places` where in the tensor they are."""
+    channels = graph.b.node("Transpose", [graph.layer().steps], perm=[1, 2, 0])
+    graph.b.node("MaxPool", [channels], ["largest", "places"], kernel_shape=[2])
+    return graph.matmul(graph.b.node("Transpose", ["largest"], perm=[0, 2, 1]))[0]
+
+
+def test_further_output_that_no_rule_follows_leaves_units_alone_if_it_is_read() -> None:
+    graph = UnitsGraph()
+    output = pooled(graph)
+    assert facts_of(graph, output).pool.is_prunable(0)
+    graph = UnitsGraph()
+    output = pooled(graph)
+    graph.b.output("places", "places_read", None, TensorProto.INT64)
+    assert OTHER_OUTPUT in graph.reasons(output)[0]
 
 
 def test_input_of_unknown_rank_is_refused() -> None:
