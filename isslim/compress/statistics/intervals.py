@@ -7,6 +7,11 @@ a text or a recorded run resemble each other, which is why whole blocks are draw
 tokens, rows or questions. Original and candidate are always compared on the same blocks: what makes
 a text hard is hard for both, and most of it cancels.
 
+Blocks of one recorded run may resemble each other too, as all that one speaker says does. Where the
+sample holds several runs that were cut into blocks, the interval is widened by the design effect of
+the runs: the variance of the figure when runs are left out one by one, over that when blocks are
+(both by the jackknife: J. Tukey, 1958; design effect: L. Kish, Survey Sampling, 1965).
+
 Percentiles of a bootstrap are too close together for few blocks; they are taken further out, as a
 t-distribution's are of a normal one's (the expanded percentile interval of Hesterberg, "What
 Teachers Should Know About the Bootstrap", The American Statistician 69, 2015). All draws come from
@@ -20,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,15 +113,31 @@ def share_of(hits: Sequence[int] | NDArray[Any], counts: Sequence[int] | NDArray
     return Estimate(low=low, high=high, count=int(total), unit="decisions", method="wilson")
 
 
+class Blocks(NamedTuple):
+    """A sample in blocks.
+
+    Attributes:
+        sums: (B, K) of every block.
+        runs: (B,) which of the sample's runs each block is of.
+    """
+
+    sums: Floats
+    runs: NDArray[np.int64]
+
+
 def bootstrap(
-    sums: NDArray[Any], statistic: Callable[[Floats], NDArray[Any]], *, count: int, unit: Unit
+    sums: NDArray[Any] | Blocks,
+    statistic: Callable[[Floats], NDArray[Any]],
+    *,
+    count: int,
+    unit: Unit,
 ) -> Estimate | None:
     """The interval of a function of sums over a sample, by drawing blocks of it.
 
     Args:
         sums: (B, K), of every block the sums that the function needs, such as squared differences
-            and how many there are. `blocks` makes them of runs. Above `MAX_BLOCKS`, neighbours are
-            joined.
+            and how many there are; or the blocks of runs that `blocks` makes, whose runs' design
+            effect then widens the interval. Above `MAX_BLOCKS`, neighbours are joined.
         statistic: from sums over all drawn blocks, float64 (R, K), to the function's values (R,).
         count: size of the sample, for the record.
         unit: of what.
@@ -128,14 +149,16 @@ def bootstrap(
     Raises:
         ValueError: when `sums` is not two-dimensional.
     """
-    of_blocks = np.asarray(sums, np.float64)
+    runs = sums.runs if isinstance(sums, Blocks) else None
+    of_blocks = np.asarray(sums.sums if isinstance(sums, Blocks) else sums, np.float64)
     if of_blocks.ndim != 2:
         raise ValueError(f"sums of shape {of_blocks.shape}: expected (blocks, sums)")
     if len(of_blocks) > MAX_BLOCKS:
-        of_blocks = _cut(of_blocks, MAX_BLOCKS)
+        of_blocks, runs = _cut(of_blocks, MAX_BLOCKS), None
     number = len(of_blocks)
     if number < MIN_BLOCKS:
         return None
+    effect = 1.0 if runs is None else _design_effect(of_blocks, runs, statistic)
     generator = np.random.default_rng(_SEED)
     # How often each block was drawn: a product of matrices instead of a gather of R x B rows.
     drawn = generator.multinomial(number, np.full(number, 1 / number), size=RESAMPLES).astype(
@@ -147,15 +170,45 @@ def bootstrap(
         raise ValueError(f"the statistic gave shape {values.shape}: expected ({RESAMPLES},)")
     if not np.isfinite(values).all():
         return None
-    tail = NormalDist().cdf(-math.sqrt(number / (number - 1)) * student(number - 1))
-    low, high = np.quantile(values, [tail, 1 - tail])
+    # Blocks that resemble each other are worth fewer: as many as there are runs at least.
+    worth = number if effect == 1.0 else max(float(len(np.unique(runs))), number / effect, 2.0)
+    tail = NormalDist().cdf(-math.sqrt(worth / (worth - 1)) * student(worth - 1))
+    quantiles = np.quantile(values, [tail, 1 - tail])
+    with np.errstate(all="ignore"):
+        found = float(np.asarray(statistic(of_blocks.sum(axis=0, keepdims=True)))[0])
+    low, high = found + (quantiles - found) * math.sqrt(effect)
     return Estimate(
         low=float(low), high=float(high), count=count, unit=unit, method="block bootstrap"
     )
 
 
-def blocks(runs: Sequence[NDArray[Any]]) -> Floats:
-    """Sums over blocks of recorded runs: (B, K).
+def _design_effect(
+    sums: Floats, runs: NDArray[np.int64], statistic: Callable[[Floats], NDArray[Any]]
+) -> float:
+    """How many times the variance over runs is that over blocks, by leaving out one at a time.
+
+    At least 1, and at most the number of blocks of the longest run, which is what it is where all
+    blocks of a run are alike. 1 where there is one run, or every block is a run.
+    """
+    _, member = np.unique(runs, return_inverse=True)
+    number = int(member.max()) + 1
+    if number < 2 or number == len(sums):
+        return 1.0
+    of_runs = np.zeros((number, sums.shape[1]))
+    np.add.at(of_runs, member, sums)
+    whole = sums.sum(axis=0)
+    with np.errstate(all="ignore"):
+        without_block = np.asarray(statistic(whole - sums), np.float64)
+        without_run = np.asarray(statistic(whole - of_runs), np.float64)
+    over_blocks = (len(sums) - 1) * float(np.var(without_block))
+    over_runs = (number - 1) * float(np.var(without_run))
+    if not (math.isfinite(over_blocks) and math.isfinite(over_runs) and over_blocks > 0):
+        return 1.0
+    return min(max(1.0, over_runs / over_blocks), float(np.bincount(member).max()))
+
+
+def blocks(runs: Sequence[NDArray[Any]]) -> Blocks:
+    """Sums over blocks of recorded runs, (B, K), and of which run each block is.
 
     A run is a block of its own, where there are `ENOUGH_BLOCKS` of them. Otherwise runs are cut
     into blocks of `BLOCK_LENGTH` rows, or shorter ones if that does not make enough blocks; a
@@ -171,10 +224,12 @@ def blocks(runs: Sequence[NDArray[Any]]) -> Floats:
         raise ValueError("expected at least one run, each of shape (rows, sums)")
     filled = [run for run in runs if len(run)]
     if len(filled) >= ENOUGH_BLOCKS or not filled:
-        return np.array([run.sum(axis=0, dtype=np.float64) for run in runs])
+        whole = np.array([run.sum(axis=0, dtype=np.float64) for run in runs])
+        return Blocks(whole, np.arange(len(whole)))
     rows = sum(map(len, filled))
     length = block_length(rows)
-    return np.concatenate([_cut(run, max(1, round(len(run) / length))) for run in filled])
+    cut = [_cut(run, max(1, round(len(run) / length))) for run in filled]
+    return Blocks(np.concatenate(cut), np.repeat(np.arange(len(cut)), [len(each) for each in cut]))
 
 
 def block_length(count: int) -> int:
@@ -267,7 +322,7 @@ def fall_of_mean(
     )
 
 
-def student(freedom: int) -> float:
+def student(freedom: float) -> float:
     """The 97.5 % quantile of Student's t with so many degrees of freedom.
 
     By the expansion in 1 / freedom of Abramowitz and Stegun (26.7.5), to 0.1 % from 5 degrees on.

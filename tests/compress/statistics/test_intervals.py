@@ -99,10 +99,10 @@ def test_too_few_blocks_or_an_infinite_figure_have_no_interval() -> None:
 
 def test_blocks_hold_every_row_once() -> None:
     runs = [np.arange(2.0 * rows).reshape(rows, 2) for rows in (300, 7, 1, 0)]
-    found = blocks(runs)
+    found = blocks(runs).sums
     assert len(found) >= intervals.ENOUGH_BLOCKS
     assert found.sum(axis=0) == pytest.approx(sum(run.sum(axis=0) for run in runs))
-    assert blocks([np.ones((1000, 1))] * 25).tolist() == [[1000.0]] * 25
+    assert blocks([np.ones((1000, 1))] * 25).sums.tolist() == [[1000.0]] * 25
 
 
 def correlated(
@@ -169,3 +169,47 @@ def test_no_changed_answer_of_few_questions_is_no_certainty() -> None:
     )
     many = np.zeros(1000)
     assert fall_of_mean(many, many, range(1000), most=100).high < 0.4  # type: ignore[union-attr]
+
+
+def _mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = sums[:, 0] / sums[:, 1]
+    return mean
+
+
+def _coverage(between: float, within: float, runs: int, rows: int) -> float:
+    """How often the interval of a mean holds the true one, 0, over samples of runs with a level of
+    their own."""
+    generator = np.random.default_rng(7)
+    held = 0
+    for _ in range(200):
+        levels = between * generator.standard_normal(runs)
+        sample = [
+            np.stack([level + within * generator.standard_normal(rows), np.ones(rows)], axis=1)
+            for level in levels
+        ]
+        found = bootstrap(blocks(sample), _mean, count=runs * rows, unit="rows")
+        assert found is not None
+        held += found.low <= 0 <= found.high
+    return held / 200
+
+
+def test_interval_holds_the_truth_where_rows_of_a_run_are_alike() -> None:
+    # 8 runs of 5 rows, a voice each: with rows taken as independent it holds it 62 % of the time.
+    assert _coverage(between=1.0, within=0.5, runs=8, rows=5) > 0.9
+
+
+def test_interval_of_independent_rows_stays_as_it_is() -> None:
+    assert _coverage(between=0.0, within=1.0, runs=8, rows=5) > 0.9
+
+
+def test_design_effect_is_the_number_of_rows_where_all_of_a_run_are_equal() -> None:
+    levels = np.array([1.0, 2.0, 4.0, 3.0, 7.0])
+    alike = [np.tile([[level, 1.0]], (4, 1)) for level in levels]
+    whole = bootstrap(blocks(alike), _mean, count=20, unit="rows")
+    free = bootstrap(blocks(alike).sums, _mean, count=20, unit="rows")
+    assert whole is not None
+    assert free is not None
+    middle = levels.mean()
+    # Twice as wide for four equal rows of a run, and wider still for the few runs that it rests on.
+    assert whole.high - middle > 2 * (free.high - middle)
+    assert middle - whole.low > 2 * (middle - free.low)
