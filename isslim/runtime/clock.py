@@ -218,7 +218,9 @@ class _Race:
             rounds += 1
         took, worked = self.time.wall() - began, self.time.cpu() - worked
         shortest = min(float(np.median(each)) for each in leasts.values())
-        if self.reads_cpu and self._is_measured(shortest):
+        # A coarse clock that stood still during a whole burst has measured nothing.
+        stood_still = any(min(each) <= 0 for each in leasts.values())
+        if self.reads_cpu and not stood_still and self._is_measured(shortest):
             timed = {n: Timed(np.array(walls[n]), np.array(leasts[n])) for n in self.runs}
             busy = worked < MIN_SHARE * took or any(each.is_disturbed for each in timed.values())
             return Comparison(timed, busy)

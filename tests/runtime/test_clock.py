@@ -212,6 +212,15 @@ def test_clock_that_stands_still_is_not_believed() -> None:
     assert found.basis == "wall"
 
 
+def test_clock_that_stood_still_in_one_round_is_not_believed() -> None:
+    time = MadeUpTime()
+    still = [(UNIT, 0.0)] * 2
+    runs = [(UNIT, UNIT)] * 12 + still * 4 + [(UNIT, UNIT)]
+    found = interleave({"a": sequence(time, *runs)}, pairs=9, plan=QUICK, time=time)
+    assert found.timed["a"].cpu is None
+    assert found.basis == "wall"
+
+
 @pytest.mark.parametrize(
     ("switches", "threads", "device", "busy"),
     [

@@ -177,8 +177,7 @@ def _mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _coverage(between: float, within: float, runs: int, rows: int) -> float:
-    """How often the interval of a mean holds the true one, 0, over samples of runs with a level of
-    their own."""
+    """How often the interval of a mean holds the true mean, 0, when runs differ in level."""
     generator = np.random.default_rng(7)
     held = 0
     for _ in range(200):
