@@ -171,7 +171,9 @@ def bootstrap(
     if not np.isfinite(values).all():
         return None
     # Blocks that resemble each other are worth fewer: as many as there are runs at least.
-    worth = number if effect == 1.0 else max(float(len(np.unique(runs))), number / effect, 2.0)
+    worth = float(number)
+    if runs is not None and effect > 1.0:
+        worth = max(float(len(np.unique(runs))), number / effect, 2.0)
     tail = NormalDist().cdf(-math.sqrt(worth / (worth - 1)) * student(worth - 1))
     quantiles = np.quantile(values, [tail, 1 - tail])
     with np.errstate(all="ignore"):
