@@ -1,5 +1,7 @@
 # Three images from one file: `service` (no torch, no onnx), `service-gpu`, and `worker`.
-#   docker build --target service .     docker build --target worker --build-arg TORCH_INDEX=<PyTorch's CPU wheel index> .
+#   docker build --target service .
+#   docker build --target worker --build-arg TORCH_INDEX=<PyTorch's CPU wheel index> .
+# `tests/test_packaging.py` compares the copied folders with what the modules in them import.
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     ISS_HOME=/data ISS_HOST=0.0.0.0

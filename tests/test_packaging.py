@@ -7,13 +7,16 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import time
 import tomllib
 import zipfile
 from pathlib import Path
 
+import httpx
 import pytest
 
 import isslim
@@ -164,24 +167,27 @@ def source_tree(folder: Path) -> Path:
     return folder
 
 
-def ran(*command: str | Path, folder: Path | None = None) -> str:
-    """What a command prints that sees no package but those installed for it."""
+def ran(*command: str | Path, folder: Path) -> str:
+    """What a command prints in a folder, where it sees no package but those installed for it."""
     result = subprocess.run(command, cwd=folder, env=CLEAN, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment's interpreter; skips where pip reaches no index."""
-    folder = tmp_path_factory.mktemp("environment")
-    ran(sys.executable, "-m", "venv", folder)
+def environment(folder: Path) -> Path:
+    """The interpreter of a fresh virtual environment; skips where pip reaches no index."""
+    ran(sys.executable, "-m", "venv", folder, folder=folder)
     made = folder / "bin" / "python"
     try:
-        ran(made, "-m", "pip", "install", "-q", "setuptools>=77")
+        ran(made, "-m", "pip", "install", "-q", "setuptools>=77", folder=folder)
     except AssertionError as error:
         pytest.skip(f"no package index can be reached: {str(error).strip()[-200:]}")
     return made
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(tmp_path_factory.mktemp("environment"))
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +195,7 @@ def wheel(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     tree = source_tree(tmp_path_factory.mktemp("source"))
     out = tree / "out"
     options = ("-q", "--no-deps", "--no-build-isolation", "-w", out)
-    ran(python, "-m", "pip", "wheel", *options, tree)
+    ran(python, "-m", "pip", "wheel", *options, tree, folder=tree)
     (found,) = out.glob("*.whl")
     return found
 
@@ -219,12 +225,55 @@ def test_source_archive_holds_licence_and_marker(python: Path, wheel: Path) -> N
 def test_installed_client_is_alone_and_clashes_with_no_module_of_the_user(
     python: Path, wheel: Path, tmp_path: Path
 ) -> None:
-    ran(python, "-m", "pip", "install", "-q", f"{wheel}[client]")
-    find = "from importlib.util import find_spec"
-    found = ran(python, "-c", f"{find}; print([n for n in {sorted(SERVER_SIDE)} if find_spec(n)])")
-    assert found == "[]"
+    ran(python, "-m", "pip", "install", "-q", f"{wheel}[client]", folder=tmp_path)
+    assert installed(python, sorted(SERVER_SIDE), tmp_path) == "[]"
     for name in ("store", "client", "service", "compress", "runtime"):
         (tmp_path / f"{name}.py").write_text("raise ImportError('a module of the user')\n")
     code = "from isslim import Client, Recipe\nwith Client('http://127.0.0.1:1'): print('works')"
     assert ran(python, "-c", code, folder=tmp_path) == "works"
     assert "compress" in ran(python.with_name("isslim"), "--help", folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_files_of_the_service_image_serve_without_torch(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    python = environment(tmp_path_factory.mktemp("image"))
+    for path in images()["service"]:
+        target = tmp_path / path.relative_to(ROOT)
+        if path.is_file() and "__pycache__" not in path.parts:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    for name in ("pyproject.toml", "README.md", "LICENSE", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    options = ("-q", "--no-build-isolation", "-c", "constraints.txt", ".[service]")
+    ran(python, "-m", "pip", "install", *options, folder=tmp_path)
+    unwanted = ["isslim.compress", "isslim.client", "torch", "onnx", "matplotlib", "httpx"]
+    assert installed(python, unwanted, tmp_path) == "[]"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = CLEAN | {"ISS_HOME": str(tmp_path / "home"), "ISS_PORT": str(port)}
+    process = subprocess.Popen([python, "-m", "isslim.service"], cwd=tmp_path, env=settings)
+    try:
+        assert answers(f"http://127.0.0.1:{port}/health/ready", process)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def installed(python: Path, names: list[str], folder: Path) -> str:
+    """Which of some modules an interpreter finds, as a list in text."""
+    code = f"from importlib.util import find_spec; print([n for n in {names} if find_spec(n)])"
+    return ran(python, "-c", code, folder=folder)
+
+
+def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether an address answers within half a minute, while its process lives."""
+    limit = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < limit:
+        try:
+            return bool(httpx.get(url).status_code == 200)
+        except httpx.TransportError:
+            time.sleep(0.1)
+    return False
