@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,8 +22,15 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+_FIELDS = {"quality": "loss", "size": "size_ratio", "speed": "speedup"}
+"""Of a budget that names what its limit is about."""
+
+
 class Budget(StrictModel):
-    """What the compressed model must keep to: one limit; without any, its kind's own."""
+    """What the compressed model must keep to: one limit; without any, its kind's own.
+
+    It is also read as `{"limit": "quality" | "size" | "speed", "value": ...}`, whatever the kind.
+    """
 
     perplexity_rise: float | None = Field(
         default=None,
@@ -76,6 +83,15 @@ class Budget(StrictModel):
         "alone; null: where fewer than 1,000 decisions judge",
         examples=[True],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_pair(cls, given: Any) -> Any:
+        """A limit by what it is about becomes the field of that."""
+        if not isinstance(given, dict) or given.get("limit") not in _FIELDS or "value" not in given:
+            return given
+        rest = {name: value for name, value in given.items() if name not in ("limit", "value")}
+        return {_FIELDS[given["limit"]]: given["value"], **rest}
 
     @property
     def limits(self) -> dict[str, float]:

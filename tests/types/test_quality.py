@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pydantic import ValidationError
 
 from isslim.types.kinds.registry import kinds
 from isslim.types.manifest import Estimate, Metric
@@ -105,3 +106,37 @@ def test_confidence_alone_leaves_the_default_limit() -> None:
     assert resolve_budget("graph", Budget(confident=True)) == Budget(
         output_change=0.02, confident=True
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "budget"),
+    [
+        ("language-model", {"limit": "quality", "value": 0.1}, Budget(perplexity_rise=0.1)),
+        ("question-answering", {"loss": 2.0}, Budget(f1_fall=2.0)),
+        (
+            "graph",
+            {"limit": "quality", "value": 0.1, "confident": True},
+            Budget(output_change=0.1, confident=True),
+        ),
+        ("graph", {"limit": "size", "value": 0.4}, Budget(size_ratio=0.4)),
+        ("language-model", {"limit": "speed", "value": 3.0}, Budget(speedup=3.0)),
+    ],
+)
+def test_budget_is_read_by_what_it_limits(
+    task: str, given: dict[str, object], budget: Budget
+) -> None:
+    assert resolve_budget(task, Budget.model_validate(given)) == budget
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"limit": "beauty", "value": 1.0},
+        {"limit": "quality"},
+        {"limit": "size", "value": 2.0},
+        {"value": 1.0},
+    ],
+)
+def test_budget_of_an_unknown_or_impossible_limit_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Budget.model_validate(given)
