@@ -37,6 +37,7 @@ def model_of(graph: GraphProto) -> onnx.ModelProto:
 
 def array(parameter: Tensor) -> Floats:
     """A parameter as float32."""
+    # bfloat16 has no NumPy type, and files are in float32 whatever was trained in.
     result: Floats = parameter.detach().cpu().float().numpy()
     return result
 

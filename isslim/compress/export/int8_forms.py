@@ -56,6 +56,7 @@ _SCALES = {
 """By `Form.recurrent` and `Form.products`."""
 
 
+# Of two that are good enough the faster one is taken, so the order matters.
 FORMS = (Form(), Form(recurrent=True), Form(products=True), Form(recurrent=True, products=True))
 """The fastest first."""
 

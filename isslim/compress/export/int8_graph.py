@@ -52,6 +52,7 @@ class Int8Graph:
             rank: number of dimensions; 3 for the matrices of recurrent layers.
         """
         value = self.constants.get(given(node, index))
+        # Whole numbers are indices, or weights that are quantized already.
         if value is None or value.dtype != np.float32:
             return False
         return value.ndim == rank and value.size > 0
@@ -74,6 +75,7 @@ class Int8Graph:
         for node in nodes(self.graph):
             if name not in node.input:
                 continue
+            # An order of steps and sequences does not mix features: the basis passes through.
             if _keeps_features(node):
                 yield from self.readers_of(node.output[0])
             else:

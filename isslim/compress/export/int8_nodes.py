@@ -52,6 +52,7 @@ class Int8Nodes:
         inward = self._weight(node.input[W], turned=True, per_column=True)
         across = self._weight(node.input[R], turned=True, per_column=self._form.recurrent)
         inputs = [given(node, index) for index in range(_LSTM_INPUTS)]
+        # Bias, lengths, states and peepholes stay in float32, at their places.
         inputs[W], inputs[R] = inward.weight, across.weight
         inputs += [inward.scale, inward.zero_point, across.scale, across.zero_point]
         small = NodeProto()
@@ -77,6 +78,7 @@ class Int8Nodes:
         """Written as ONNX Runtime knows to do it in one pass: quantize, multiply, scale and add."""
         turned = node.op_type == "Gemm" and get_int(node, "transB", 0) != 0
         weight = self._weight(node.input[1], turned=turned, per_column=self._form.products)
+        # Products of one activation share its bytes: quantizing is a pass over all of it.
         before = self._quantized(node.input[0])
         quantized, step, offset = self._arrived[node.input[0]]
         result, bias = node.output[0], given(node, 2)

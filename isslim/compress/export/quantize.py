@@ -87,6 +87,7 @@ def _write(
     spread(work, form, role_of)
     found = _Rewriting(work, form, role_of).rewrite()
     if not found.parts:
+        # An older int8 file must not be taken for one of this graph.
         target.unlink(missing_ok=True)
         return found
     _unflatten(parts, role_of)
@@ -119,6 +120,7 @@ class _Rewriting:
         self._count_nested()
         written: list[NodeProto] = []
         for node in self._work.graph.node:
+            # Int8 nodes stand where theirs stood, so that the order stays one of data flow.
             written += self._rewritten(node) or [node]
         replace(self._work.graph.node, [*written])
         return eight_bit(self._counts)
@@ -134,6 +136,7 @@ class _Rewriting:
         role = self._role_of(node)
         if node.op_type == "Scan" and role is NodeRole.FLOAT32:
             self._counts[Part.RECURRENT].total += 1  # the cell of a recurrent highway network
+        # Operators of other domains of the same names may compute anything.
         if node.domain not in ("", "ai.onnx") or role is NodeRole.FLOAT32:
             return None
         if node.op_type in OPERATORS:
@@ -175,6 +178,7 @@ def _unflatten(parts: SplitModel, role_of: Callable[[NodeProto], NodeRole]) -> N
     What they alone read (the shape that is restored) is marked like them and goes with them.
     """
     graph = parts.structure.graph
+    # A product that stayed float32 is still a Gemm.
     if any(node.op_type == "Gemm" for node in graph.node):
         return
     sources, kept = {}, []

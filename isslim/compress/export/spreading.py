@@ -56,6 +56,7 @@ class _Spreading:
 
     def bottleneck(self, node: NodeProto) -> None:
         """The bottleneck's matrix (K, H) and bias (K,), and the decoder's matrix (V, K)."""
+        # Exporters write it with one reader.
         (decoder,) = self._work.readers_of(node.output[0])
         self._turn(node, 1, rows=True)
         self._turn(node, 2)

@@ -45,6 +45,7 @@ def check_size(network: nn.Module) -> None:
     Raises:
         TooLargeToExport: when the weights pass 2 GiB, which is what one ONNX file can hold.
     """
+    # In float32, whatever the parameters are in memory.
     size_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
     if size_bytes > MAX_BYTES:
         raise TooLargeToExport(

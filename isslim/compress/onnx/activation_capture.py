@@ -130,6 +130,7 @@ class Observer:
         """
         found: dict[str, Rows] = {}
         for name, views in self.sites.items():
+            # A site whose branch did not run still has a width: its moments are those of no rows.
             parts = [np.zeros((0, self._widths[name]), np.float32)]
             for each in views:
                 if isinstance(each, LayerView):
@@ -191,6 +192,7 @@ class Observer:
         Returns:
             None where it cannot be handed out: in a branch inside a body.
         """
+        # Two sites may read one tensor: it is handed out once.
         if name in self._shown:
             return self._shown[name]
         top, shown = self._parts.structure.graph, name
@@ -205,6 +207,7 @@ class Observer:
             _give(graph, shown, new, kind)
             if node.op_type == "If":
                 for branch in subgraphs(node):
+                    # Every branch of an If gives as many outputs as the others.
                     if branch is not graph:
                         self._show_nothing(branch, new, kind, rank)
             shown = self._parts.fresh(f"{new}.of")
@@ -218,14 +221,19 @@ class Observer:
         """The nodes that a graph is nested in, inner ones first, each with its graph."""
         found = []
         while graph is not self._parts.structure.graph:
-            graph, node = next(
-                (outer, node)
-                for outer in graphs(self._parts.structure.graph)
-                for node in outer.node
-                if any(each is graph for each in subgraphs(node))
-            )
-            found.append((graph, node))
+            outer, node = self._holder(graph)
+            found.append((outer, node))
+            graph = outer
         return found
+
+    def _holder(self, wanted: GraphProto) -> tuple[GraphProto, NodeProto]:
+        """The node that has a graph as its body or branch, and the graph that it stands in."""
+        for outer in graphs(self._parts.structure.graph):
+            for node in outer.node:
+                # By identity: two branches may be equal.
+                if any(each is wanted for each in subgraphs(node)):
+                    return outer, node
+        raise LookupError(wanted.name)
 
     def _show_nothing(self, branch: GraphProto, name: str, kind: int, rank: int) -> None:
         """What a branch gives where the other has something to show: a tensor without entries."""
@@ -275,6 +283,7 @@ def _rows_of_run(
     """
     steps, batch = inputs.shape[:2]
     ends = np.full(batch, steps) if lengths is None else lengths.astype(np.int64)
+    # Padding is what nobody reads: it would count in the moments.
     real = np.arange(steps)[:, None] < ends  # (T, B)
     before = _step_before(outputs, first, ends, backward=seen.backward)[real].astype(np.float32)
     read = inputs[real].astype(np.float32)

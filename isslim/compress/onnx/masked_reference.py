@@ -44,6 +44,7 @@ def masked_reference(source: SplitModel, trace: AxisFacts, keep: Keep) -> ModelP
     parts = SplitModel(structure, dict(source.constants))
     masker = _Masker(trace, keep, parts)
     layers = {layer.recurrent.name: layer for layer in trace.layers}
+    # Inner ones first, since replacing nodes copies what is nested in them.
     for graph in inner_first(structure.graph):
         masker.initial_states(graph, layers)
     for node in nodes(structure.graph):
@@ -51,6 +52,7 @@ def masked_reference(source: SplitModel, trace: AxisFacts, keep: Keep) -> ModelP
         if seen is not None and seen.name in layers:
             masker.layer(seen, layers[seen.name])
     for use in trace.uses:
+        # The normal form has constants of its own, which the graph as it was read has not.
         if use.name in parts.constants:
             masker.constant(use)
     return merge_constants(parts)

@@ -78,6 +78,7 @@ class GraphNetwork:
 
     def declaration(self) -> NetworkAxes:
         """The axes that may shrink, and what the arrays' dimensions have of them."""
+        # The meaning is that of the whole graph; only sizes follow the arrays.
         return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
 
     def rebuilt(self, arrays: Arrays) -> Self:
@@ -94,6 +95,7 @@ class GraphNetwork:
         Of a network as it was read, that is the graph as it was read; of one with other values
         (repaired ones), the graph that it writes.
         """
+        # The graph as it was read has no surgery in it at all: the strongest reference there is.
         source = self.source if self._as_read else split_constants(self.model())
         return masked_reference(source, self.trace, keep)
 
@@ -118,6 +120,7 @@ class GraphNetwork:
     def report(self) -> list[AxisReport]:
         """Every axis of units, in the order of the graph."""
         pool = self.trace.pool
+        # Axes that are one have one name: any of their numbers answers for all.
         numbers = {pool.name(axis): axis for axis in range(pool.count()) if pool.is_recurrent(axis)}
         found = []
         for names in pool.members():

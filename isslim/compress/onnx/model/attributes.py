@@ -152,6 +152,7 @@ def set_attribute(node: NodeProto, name: str, value: int | float | list[int]) ->
         name: of the attribute.
         value: its type decides the attribute's.
     """
+    # The checker refuses a node that has an attribute twice.
     remove_attribute(node, name)
     node.attribute.append(helper.make_attribute(name, value))
 

@@ -34,6 +34,7 @@ def tensors(message: Any) -> Iterator[TensorProto]:
     hides a reference to another file anywhere must be noticed, so every field is looked into.
     """
     for field, value in message.ListFields():
+        # Numbers, texts and their lists hold no messages.
         if field.message_type is None:
             continue
         several = (value,) if hasattr(value, "ListFields") else value
@@ -49,6 +50,7 @@ def external_tensors(model: ModelProto) -> list[TensorProto]:
     return [
         tensor
         for tensor in tensors(model)
+        # Either of the two marks may make some reader open the file.
         if tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
     ]
 
@@ -91,6 +93,7 @@ def load_external(model: ModelProto, data: Path) -> int:
     if not missing:
         return 0
     names = sorted({_entries(tensor).get("location", "") for tensor in missing})
+    # Which of several files was sent cannot be known: the uploaded one has lost its name.
     if len(names) > 1:
         raise GraphNotUnderstood(
             f"the model's tensors lie in {len(names)} files ({', '.join(map(repr, names[:3]))}, "
@@ -105,6 +108,7 @@ def load_external(model: ModelProto, data: Path) -> int:
     # All places are checked before the first byte is read: a refused model is left as it was.
     size = data.stat().st_size
     places = [_place(tensor, size) for tensor in missing]
+    # Tensors may overlap in the file, and then their sum is larger than the file itself.
     total = sum(length for _, length in places) + model.ByteSize()
     if total > MAX_BYTES:
         raise GraphNotUnderstood(
@@ -123,6 +127,7 @@ def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
     """Where in the data file a tensor lies: its first byte, and how many it has."""
     entries = _entries(tensor)
     wanted = f"the tensor '{tensor.name}'"
+    # Runtimes differ in which of the two they would believe.
     if any(len(getattr(tensor, name)) for name in _INSIDE):
         raise GraphNotUnderstood(f"{wanted} has numbers both in the model and in the data file")
     try:
@@ -138,9 +143,11 @@ def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
         raise GraphNotUnderstood(
             f"{wanted} in the data file is of a type that is not read ({tensor.data_type})"
         ) from error
+    # Two negative sizes would have a positive product.
     if any(dim < 0 for dim in tensor.dims):
         raise GraphNotUnderstood(f"{wanted} has the sizes {list(tensor.dims)}")
     expected = prod(tensor.dims) * bytes_each
+    # The length may be left out; where it is there it must agree with type and sizes.
     given = entries.get("length", str(expected))
     if given != str(expected):
         raise GraphNotUnderstood(

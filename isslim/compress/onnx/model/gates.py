@@ -59,6 +59,7 @@ def reset_gate(seen: Recurrent, direction: int, weights: dict[int, Constant]) ->
     """
     rows = slice(seen.units, 2 * seen.units)  # gates lie in the order z, r, h
     weight, recurrence = (np.array(weights[at][direction][rows].T, np.float32) for at in (W, R))
+    # The operator's own default where B is left out.
     bias = np.zeros(seen.units, np.float32)
     if B in weights:
         bias = np.array(weights[B][direction], np.float32).reshape(2, -1)[:, rows].sum(0)

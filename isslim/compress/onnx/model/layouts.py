@@ -68,6 +68,7 @@ class Layout:
 
     def axes(self) -> list[int]:
         """Every axis in it."""
+        # The first option stands in `dims` too: its axes are named twice, which no caller minds.
         blocks = [block for dim in self.dims for block in blocks_of(dim)]
         for option in self.per_index.options if self.per_index else ():
             blocks += option
@@ -156,6 +157,7 @@ def slice_blocks(blocks: Blocks, start: int, stop: int) -> Blocks | None:
     for block in blocks:
         low, high = max(start, begin), min(stop, begin + block.size)
         if low < high:
+            # A run without an axis may be cut anywhere.
             if block.axis is not None and high - low != block.size:
                 return None
             result.append(replace(block, size=high - low))
@@ -177,6 +179,7 @@ def split_blocks(blocks: Blocks, places: list[int]) -> Blocks:
     """
     found, start = [], 0
     for block in blocks:
+        # Places at the boundaries of a block cut nothing.
         inner = [end for end in places if start < end < start + block.size]
         cuts = [start, *inner, start + block.size]
         found += [replace(block, size=high - low) for low, high in pairwise(cuts)]

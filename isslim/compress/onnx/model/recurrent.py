@@ -120,6 +120,7 @@ class Cell:
 
 def view(node: NodeProto) -> Recurrent | None:
     """The view of a node; None if it is not a recurrent one."""
+    # A layer of another domain of the same name may compute anything.
     if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
         return None
     directions: dict[str, tuple[Direction, ...]] = {
@@ -157,6 +158,7 @@ def cell(recurrent: Recurrent, direction: int, weights: dict[int, Constant]) -> 
         return Cell(own[W], own[R], first + second, peephole=own.get(P))
     if not recurrent.reset_first:
         return Cell(own[W], own[R], first, second.copy())
+    # z and r read h, the last gate r * h: two matrices with different inputs.
     gates, last = slice(2 * units), slice(2 * units, None)
     return Cell(
         own[W], own[R][gates], first, second[gates].copy(), own[R][last], second[last].copy()
@@ -183,6 +185,7 @@ def tensors(recurrent: Recurrent, cells: list[Cell]) -> dict[int, NDArray[np.flo
             else np.concatenate([each.recurrence, each.candidate])
         )
         given = [bias for bias in (each.recurrence_bias, each.candidate_bias) if bias is not None]
+        # Of one bias that was two, the second is zero: their sum is all that counts.
         second = np.concatenate(given) if given else np.zeros(rows, np.float32)
         result[W].append(each.weight)
         result[R].append(recurrence.reshape(rows, units))

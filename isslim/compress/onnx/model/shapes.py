@@ -21,6 +21,7 @@ def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
     """
     model = ModelProto()
     model.CopyFrom(parts.structure)
+    # Notes of the file itself may be out of date, and inference would believe them.
     for graph in graphs(model.graph):
         del graph.value_info[:]
         # Inference sees no values of an outer graph's constants: each graph gets those that it
@@ -28,6 +29,7 @@ def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
         read = {name for node in graph.node for name in node.input}
         for name in sorted(read & parts.constants.keys()):
             value = parts.constants[name]
+            # Texts are no shapes.
             if value.dtype != object and value.size <= _SMALL:
                 graph.initializer.append(numpy_helper.from_array(value, name))
     for name, value in parts.constants.items():

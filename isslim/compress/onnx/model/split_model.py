@@ -64,6 +64,7 @@ def split_constants(model: ModelProto) -> SplitModel:
     structure = ModelProto()
     structure.CopyFrom(model)
     parts = SplitModel(structure, {})
+    # Names first: constants of all graphs come into one table.
     _name_apart(structure.graph)
     _name_nodes(structure.graph)
     for graph in graphs(structure.graph):
@@ -89,6 +90,7 @@ def merge_constants(parts: SplitModel) -> ModelProto:
             readers.setdefault(name, []).append(graph)
     for name, value in parts.constants.items():
         if name in readers:
+            # With its only reader, as converters write it; what several read lies outermost.
             home = readers[name][0] if len(readers[name]) == 1 else model.graph
             home.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return model
@@ -205,6 +207,7 @@ def replace(field: object, items: Sequence[object]) -> None:
         field: a repeated field of protobuf.
         items: its new content; may be its own messages, which are copied before it is cleared.
     """
+    # Messages of the field itself die when it is cleared.
     copies = [_copied(item) for item in items]
     del field[:]  # type: ignore[attr-defined]
     field.extend(copies)  # type: ignore[attr-defined]
@@ -235,6 +238,7 @@ def _name_apart(graph: GraphProto) -> None:
             if counts[name] > 1:
                 new = next(each for each in _numbered(name) if each not in taken)
                 taken.add(new)
+                # The last one keeps the name, so that as little as possible is renamed.
                 counts[name] -= 1
                 _rename(inner, name, new)
 
@@ -243,6 +247,7 @@ def _name_nodes(graph: GraphProto) -> None:
     """Gives every node a name of its own, which stays when its outputs are renamed."""
     taken: set[str] = set()
     for node in nodes(graph):
+        # Names may be missing or equal: ONNX asks for neither.
         node.name = next(name for name in _numbered(label(node)) if name not in taken)
         taken.add(node.name)
 

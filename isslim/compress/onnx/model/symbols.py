@@ -36,6 +36,7 @@ def divided(size: Size, by: Size) -> Size | None:
         The product of the factors that are left; None where it is not known that `by` divides.
     """
     (number, names), (divisor, gone) = _factors([size]), _factors([by])
+    # With the sign of a Reshape (-1, 0) there is nothing to divide.
     if divisor < 1 or number % divisor or gone - names:
         return None
     return multiplied([number // divisor, *(names - gone).elements()])
@@ -46,6 +47,7 @@ def _factors(sizes: Sequence[Size]) -> tuple[int, Counter[str]]:
     numbers, names = [], Counter[str]()
     for size in sizes:
         for factor in [size] if isinstance(size, int) else size.split(_TIMES):
+            # A product that was written before is a text with its number in front.
             if isinstance(factor, int) or factor.isdecimal():
                 numbers.append(int(factor))
             else:

@@ -105,10 +105,12 @@ def drop_impossible_branches(parts: SplitModel, fold: Callable[[SplitModel], Non
     for node in candidates[:_TRIALS]:
         possible = []
         for name in ("then_branch", "else_branch"):
+            # Each branch is tried in a copy: only what follows from it shows whether it can be.
             trial = _assumed(parts, node.output[0], name)
             fold(trial)
             if not _impossible(trial):
                 possible.append(trial)
+        # Where both are possible it is decided at run time; where none is, the cause is elsewhere.
         if len(possible) == 1:
             parts.structure.CopyFrom(possible[0].structure)
             parts.constants.clear()
@@ -129,6 +131,7 @@ def _picked(parts: SplitModel, node: NodeProto, known: Dims) -> object:
     if node.op_type == "Gather" and given(node, 1) in parts.constants:
         index = parts.constants[node.input[1]]
         places = [int(each) for each in index.reshape(-1)]
+        # An index outside is for the runtime to refuse.
         if not all(-len(known) <= place < len(known) for place in places):
             return None
         values = [known[place] for place in places]
@@ -206,6 +209,7 @@ def _impossible(parts: SplitModel) -> bool:
     """Whether a recurrent layer has an input that is not of three dimensions."""
     layouts = inferred_shapes(parts)
     for node in nodes(parts.structure.graph):
+        # ONNX wants X (T, B, I) of every recurrent layer.
         layout = layouts.get(given(node, X)) if view(node) else None
         if layout is not None and layout.rank != 3:
             return True

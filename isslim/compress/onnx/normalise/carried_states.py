@@ -96,6 +96,7 @@ def carried_states(parts: SplitModel) -> dict[str, str]:
 def _beginnings(places: _Places, graph: GraphProto, name: str) -> set[str]:
     """The callers' values that begin the states which a value shows."""
     made = places.makers.get(name)
+    # A constant begins nothing, and neither does what another graph makes.
     if made is None or made[0] is not graph:
         return set()
     node = made[1]
@@ -167,6 +168,7 @@ def _is_state(places: _Places, graph: GraphProto, name: str) -> bool:
 def _leaves(places: _Places, graph: GraphProto, name: str) -> int | None:
     """How many carried states a value shows; None when it also shows what no caller carries."""
     made = places.makers.get(name)
+    # An input or constant, or a value from outside of a body: no state of this graph's layers.
     if made is None or made[0] is not graph:
         return 0
     node = made[1]
@@ -193,6 +195,7 @@ def _from_caller(places: _Places, name: str) -> bool:
     """Whether a value is a graph's input, or only moved on its way from one."""
     while name not in places.inputs:
         made = places.makers.get(name)
+        # What is computed on the way is another number than the caller's.
         if made is None or (made[1].op_type not in _MOVES and made[1].op_type != "Concat"):
             return False
         name = made[1].input[0]
@@ -212,6 +215,7 @@ class _Double:
 
     def show(self, name: str) -> str:
         """The name of the doubled value; of one that shows no state, its own."""
+        # Two outputs may show one state: it is doubled once.
         if name in self._names:
             return self._names[name]
         if not _is_state(self._places, self._graph, name):
@@ -257,6 +261,7 @@ class _Double:
         for node in self._added:
             replace(node.input, _renamed(node.input, name, inner))
             replace(node.output, _renamed(node.output, new, name))
+        # Without an operator between, the marker itself is what the graph gives.
         if new in self._markers:
             self._markers.remove(new)
             self._markers.add(name)

@@ -95,6 +95,7 @@ def _rewritten(parts: SplitModel, node: NodeProto) -> list[NodeProto]:
     equation = _parsed(node)
     if equation is None:
         return [node]
+    # The constant comes second, as a matrix does in a MatMul.
     if equation.one in parts.constants and equation.other not in parts.constants:
         equation = equation.swapped()
     several = len(equation.summed) > 1 or len(equation.columns) > 1
@@ -151,6 +152,7 @@ class _Writing:
         if len(summed) > 1:
             left = self._reshaped(left, [*as_they_are, -1])
         made = self._add("MatMul", [left, matrix])
+        # Without columns the product has one of size 1, and with several they are one.
         if len(columns) != 1:
             widths = [sizes[each] for each in columns]
             made = self._reshaped(made, [*as_they_are, *widths])
@@ -191,5 +193,6 @@ class _Writing:
             last = helper.make_node("Transpose", [made], output, None, perm=turn)
         else:
             last = helper.make_node("Identity", [made], output, None)
+        # Refusals and reports go on to name the node of the file.
         last.name = self._node.name
         return [*self._made, last]

@@ -137,6 +137,7 @@ def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSe
     given = max(value.size for value in values.values())
     shapes, ports = [], []
     for name, value in values.items():
+        # Inference knows a size only where it sees the numbers of the shape that is asked for.
         if value.size <= _MAX_SHAPE:
             shapes.append(numpy_helper.from_array(value, name))
         else:

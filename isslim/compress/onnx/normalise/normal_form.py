@@ -54,6 +54,7 @@ def normal_form(parts: SplitModel) -> NormalForm:
     steps_first(own)
     _drop_zeros(own)
     _read_directly(own)
+    # What nothing reads must be gone before states are marked: it would count as a reader.
     drop_unread(own)
     markers = mark_states(own)
     drop_unread(own)
@@ -74,6 +75,7 @@ def drop_unread(parts: SplitModel) -> None:
     for node in nodes(parts.structure.graph):
         if view(node):
             taken.replace(node.output, [name if name in read else "" for name in node.output])
+            # Empty names at the end are outputs left out, which is written by leaving them out.
             while node.output and not node.output[-1]:
                 node.output.pop()
     parts.constants = {name: value for name, value in parts.constants.items() if name in read}
@@ -141,6 +143,7 @@ def _drop_zeros(parts: SplitModel) -> None:
             for index in (H0, C0):
                 if given(node, index) in zeros:
                     node.input[index] = ""
+            # Empty names at the end are inputs left out, which is written by leaving them out.
             while node.input and not node.input[-1]:
                 node.input.pop()
         elif node.op_type == "Add":
@@ -215,6 +218,7 @@ def _read_directly(parts: SplitModel) -> None:
         states = all(_is_single_state(producers.get(name), name) for name in stack.input)
         if states and -count <= index < count:
             node.input[0] = stack.input[index]
+            # A copy, for others may read the index; of its shape, which decides that of the result.
             first = parts.fresh(f"{node.input[1]}.first")
             parts.constants[first] = np.zeros_like(chosen)
             node.input[1] = first

@@ -93,6 +93,7 @@ def simplified(model: ModelProto) -> ModelProto:
         UnreadableUpload: when ONNX's checker refuses it.
     """
     refuse_external(model)
+    # What is refused or folded below is looked for among nodes.
     if model.functions:
         model = inliner.inline_local_functions(model)
     refuse_unreadable(model)
@@ -108,6 +109,7 @@ def simplified(model: ModelProto) -> ModelProto:
     for graph in graphs(parts.structure.graph):
         # What a file states of sizes between its operators may be out of date.
         replace(graph.value_info, [])
+    # Neither is part of what the graph computes, and both may hold tensors of their own.
     parts.structure.ClearField("functions")
     parts.structure.ClearField("training_info")
     if any(node.op_type == "Einsum" for node in nodes(parts.structure.graph)):
@@ -118,6 +120,7 @@ def simplified(model: ModelProto) -> ModelProto:
     drop_unread(parts)
     simple = merge_constants(parts)
     refuse_without_layers(simple)  # again, for a layer may have stood in a branch that cannot run
+    # A caller could not say which of the two a value is for.
     if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
         raise GraphNotUnderstood("two of the graph's inputs have one name")
     return simple

@@ -54,8 +54,10 @@ def other_precisions(model: ModelProto) -> dict[int, str]:
     for graph in graphs(model.graph):
         for port in (*graph.input, *graph.output):
             found |= _held(port.type)
+    # A Cast inside may be all that there is of another type.
     found |= {attribute.i for node in nodes(model.graph) for attribute in _types(node)}
     chosen = {kind: name for kind, name in _HALF.items() if kind in found}
+    # Other operators do run in float64, and may have it for a reason.
     if TensorProto.DOUBLE in found and _has_wide_layers(model):
         chosen[TensorProto.DOUBLE] = _NAMES[TensorProto.DOUBLE]
     return chosen
@@ -201,6 +203,7 @@ def _keep_ports(graph: GraphProto, ports: dict[str, int]) -> None:
         while inside in taken:
             inside += "_"
         taken.add(inside)
+        # The port keeps its name, by which callers know it; what is inside gets another.
         _rename(graph, port, inside)
         if port.name in inputs:
             first.append(helper.make_node("Cast", [port.name], [inside], to=TensorProto.FLOAT))

@@ -79,6 +79,7 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
             True, "layers with layout=1, which ONNX Runtime does not run, put between Transposes"
         )
     description = "; ".join([*filter(None, [remark]), *changes.made])
+    # The file itself is kept where it can be: what is served is then what was uploaded.
     if not changes.made:
         return PreparedGraph(path, description)
     whole_file = path.with_name(f"{path.name}.prepared.onnx")

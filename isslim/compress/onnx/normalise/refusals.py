@@ -49,6 +49,7 @@ def refuse_unreadable(model: ModelProto) -> None:
     version = next(
         (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None
     )
+    # Operators change their meaning between versions; of newer ones it is not known how.
     if version is None or not OPSETS[0] <= version <= OPSETS[1]:
         issues.append(f"opset {version}: versions {OPSETS[0]} to {OPSETS[1]} are read")
     if issues:
@@ -70,6 +71,7 @@ def refuse_without_layers(model: ModelProto) -> None:
                 f"the weights of '{seen.name}' come out of a DequantizeLinear: the layer is "
                 "already quantized; upload the model from before quantization"
             )
+    # One layer is enough: what is not followed beside it is left alone later.
     if layers:
         return
     wanted = f"There is no {', '.join(OPERATORS)} node in the graph"

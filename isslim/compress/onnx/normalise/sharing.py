@@ -31,6 +31,7 @@ def separate(parts: SplitModel) -> None:
     """Copies constants that are shared by chance; in place, what the graph computes stays."""
     for name, owners in _owners(parts).items():
         value = parts.constants[name]
+        # Layers are separated whatever the constant is, or their axes would be tied to others.
         layers = [owner for owner in owners if owner.weights]
         apart = list(owners) if _by_chance(value) else layers
         # One of them keeps the constant itself.

@@ -87,6 +87,7 @@ def _placed(
         padded = f"{made}.padded"
         steps.append(_padded(parts, source, made, change))
         source, index = padded, np.where(index < 0, placement.length, index)
+    # Gather wants whole numbers of 32 or 64 bits.
     parts.constants[f"{made}.order"] = index.astype(np.int64)
     order = [source, f"{made}.order"]
     return [*steps, helper.make_node("Gather", order, [made], axis=change.along)]

@@ -91,6 +91,7 @@ def segments(pool: Axes, blocks: Blocks) -> Dimension:
         pool: the axes.
         blocks: of the dimension.
     """
+    # The algebra counts segments: fixed neighbours need not be told apart.
     found: list[Segment] = []
     for prunable, run in groupby(blocks, key=lambda block: _prunable(pool, block)):
         if prunable:
@@ -140,6 +141,7 @@ class _Declaring:
         self._kept()
         free = chain.from_iterable(self._pool.groups())
         axes = {self._pool.name(axis): self._pool.size(axis) for axis in free}
+        # In the order of the graph, which is that of the data.
         sites = tuple(site for _, site in sorted(self._sites, key=lambda entry: entry[0]))
         declaration = NetworkAxes(axes, self._dimensions, sites, {})
         return self._arrays, Meaning(
@@ -174,6 +176,7 @@ class _Declaring:
         weights = {index: self._trace.parts.constants[name] for index, name in names.items()}
         for position, (axis, direction) in enumerate(zip(layer.axes, seen.directions, strict=True)):
             name = f"{seen.name}.{direction}"
+            # A layer that keeps its units is here all the same where its inputs may shrink.
             own = self._pool.name(axis) if self._pool.is_prunable(axis) else None
             made = cell(seen, position, weights)
             units = (Segment(own, seen.units),)
@@ -214,6 +217,7 @@ class _Declaring:
         use = next(each for each in self._trace.uses if _is_of(each, product))
         gives = use.dims[product.gives] or ()
         reads = self._touches(product.blocks)
+        # A matrix between fixed dimensions has no axis: it needs no array.
         if not reads and not self._touches(gives):
             return
         value = self._trace.parts.constants[product.matrix]
@@ -260,6 +264,7 @@ class _Declaring:
         found = []
         runs = groupby(blocks, key=lambda block: _prunable(self._pool, block))
         for index, (prunable, run) in enumerate(runs):
+            # Fixed inputs are no activation of an axis; their name only has to be their own.
             found += [block.source for block in run] if prunable else [f"{reader}:{index}"]
         return tuple(found)
 

@@ -48,6 +48,7 @@ def resize(
         keep_state_shapes: see `write`.
     """
     resizing = _Resizing(parts, trace, arrays, sizes)
+    # What is exposed needs no rearrangement: the caller hands over the small state itself.
     exposed = set() if keep_state_shapes else exposable(trace, sizes.placed, sizes.components)
     for edit in trace.edits:
         if edit in exposed:
@@ -125,10 +126,12 @@ class _Resizing:
             kept = np.rint(self._arrays[f"{name}.kept"]).astype(np.int64)
             room = self._sizes.placed[name]
             if back:
+                # Back at the size that the caller knows, zeros at removed components.
                 places = np.full(block.size, -1)
                 places[kept] = start + np.arange(len(kept))
                 start += room
             else:
+                # Room beyond the kept components is for dead ones, which read zeros.
                 places = np.full(room, -1)
                 places[: len(kept)] = start + kept
                 start += block.size
@@ -175,6 +178,7 @@ class _Resizing:
             return
         name = self._parts.fresh(f"{edit.node}.split")
         self._parts.constants[name] = np.array(new, np.int64)
+        # A Split takes sizes or a number of equal outputs, never both.
         remove_attribute(node, "num_outputs")
         set_input(node, 1, name)
 
@@ -184,6 +188,7 @@ class _Resizing:
         old = given(node, index)
         name = self._parts.fresh(f"{target}.sizes")
         if old in self._parts.constants:
+            # A copy under a new name: others may read the old one.
             value = np.array(self._parts.constants[old])
             value.reshape(-1)[list(new)] = list(new.values())
             self._parts.constants[name] = value
@@ -194,6 +199,7 @@ class _Resizing:
             mask[list(new)], values[list(new)] = True, list(new.values())
             chosen, wanted = self._parts.fresh(f"{name}.which"), self._parts.fresh(f"{name}.new")
             self._parts.constants |= {chosen: mask, wanted: values}
+            # New numbers at their places, the computed ones everywhere else.
             step = NodeProto(op_type="Where", input=[chosen, wanted, old], output=[name])
             self._before.setdefault(target, []).append(step)
         set_input(node, index, name)
@@ -206,6 +212,7 @@ class _Resizing:
                 for node in graph.node:
                     order += [*self._before.get(key(node), ()), node]
                 replace(graph.node, order)
+            # What was noted of shapes inside holds no longer.
             del graph.value_info[:]
             if graph is not self._parts.structure.graph:
                 self._drop_shapes(graph)

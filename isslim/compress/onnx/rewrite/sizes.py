@@ -44,6 +44,7 @@ class Sizes:
         """
         components = read_sizes(meaning, arrays)
         placed = dict(components)
+        # Axes of a group lie side by side in some tensor, which has one size for all.
         for group in pool.groups():
             names = [pool.name(axis) for axis in group]
             placed |= dict.fromkeys(names, max(components[name] for name in names))

@@ -28,7 +28,8 @@ def exposable(trace: AxisFacts, placed: Mapping[str, int], sizes: Mapping[str, i
         Both edits of every such state: the one behind the input and the one before the output.
     """
     top = trace.parts.structure.graph
-    inputs, outputs = {port.name for port in top.input}, {port.name for port in top.output}
+    inputs = {port.name for port in top.input}
+    outputs = {port.name for port in top.output}
     layers = {key(node): node for node in nodes(top) if view(node)}
     groups: dict[frozenset[str], list[tuple[Edit, bool]]] = defaultdict(list)
     for edit in trace.edits:
@@ -36,12 +37,14 @@ def exposable(trace: AxisFacts, placed: Mapping[str, int], sizes: Mapping[str, i
             direct = edit.node in outputs
         elif isinstance(edit, Select) and edit.node in layers and edit.index in (H0, C0):
             name = given(layers[edit.node], edit.index)
+            # Another reader of the input would get a tensor of another size.
             direct = name in inputs and trace.readers[name] == 1
         else:
             continue
         blocks = chain.from_iterable(edit.options)
         axes = [block.axis for block in blocks if block.axis is not None]
         names = frozenset(map(trace.pool.name, axes))
+        # With dead components in it a state would be of neither the old size nor the layer's.
         full = all(placed.get(name) == sizes.get(name) for name in names)
         groups[names].append((edit, direct and full))
     found: set[Edit] = set()

@@ -77,6 +77,7 @@ class _Filling:
         # A repair may need a bias where the layer had none.
         if bias:
             self._set(bias, made[B])
+        # A layer without biases keeps none where they are all zero.
         elif made[B].any():
             bias = self._parts.fresh(f"{name}.bias")
             self._parts.constants[bias] = made[B].astype(self._parts.constants[seen.given(W)].dtype)
@@ -95,6 +96,7 @@ class _Filling:
 
     def constant(self, name: str) -> None:
         """Any other constant; a bias lies flat in its canonical form."""
+        # In a divisor dead components are one, elsewhere zero.
         rest = next((use.rest for use in self._trace.uses if use.name == name), 0.0)
         value = self._placed(name, rest)
         if name in self._meaning.biases:
@@ -105,6 +107,7 @@ class _Filling:
     def created(self, node: str, name: str) -> None:
         """A bias where there was none, if it is not zero."""
         value = self._placed(name)
+        # A bias of zeros changes nothing and costs an addition.
         if not value.any():
             return
         made = self._nodes[node]
@@ -134,6 +137,7 @@ class _Filling:
         rooms = [placed[each.axis] - each.size if each.axis else 0 for each in dimension]
         if not any(rooms):
             return value
+        # Every gate is a run of its own, with its own room behind it.
         pieces, start = [], 0
         for segment, room in zip(dimension, rooms, strict=True):
             margin = [(0, 0)] * value.ndim
