@@ -1,4 +1,4 @@
-"""Random stacks of recurrent layers: every way between two layers, behind the last, and to and from the caller's states.
+"""Random stacks of recurrent layers: every way between two of them, and behind the last.
 
 `Stack(draw)` asks `draw` for every choice, so that hypothesis can shrink a failing graph to its
 cause.
@@ -85,9 +85,17 @@ class Stack:
         if choose(f"lengths {index}", [False, True]):
             lengths = b.input(f"lengths{index}", np.array([STEPS, 2, 3], np.int32), [self._dims[1]])
         outputs = b.recurrent(
-            kind, value, width, units, direction, bias=bool(choose(f"bias {index}", [True, False])), initial=initial,
-            lengths=lengths, peephole=kind == "LSTM" and bool(choose(f"peephole {index}", [False, True])), **attributes,
-        )  # fmt: skip
+            kind,
+            value,
+            width,
+            units,
+            direction,
+            bias=bool(choose(f"bias {index}", [True, False])),
+            initial=initial,
+            lengths=lengths,
+            peephole=kind == "LSTM" and bool(choose(f"peephole {index}", [False, True])),
+            **attributes,
+        )
         if carried:
             self._carry(index, outputs[1:])
         self._ends.append((outputs[1], count, units))
@@ -182,43 +190,60 @@ class Stack:
     ) -> tuple[str, int]:
         """Something between a layer and what comes next."""
         b = self._b
-        ways = ["nothing", "relu", "sigmoid", "dropout", "scale", "shift", "linear", "glu", "concat", "stranger", "halves",
-                "divide", "norm", "normalise", "constant concat", "prelu", "where", "double"]  # fmt: skip
+        ways = [
+            "nothing",
+            "relu",
+            "sigmoid",
+            "dropout",
+            "scale",
+            "shift",
+            "linear",
+            "glu",
+            "concat",
+            "stranger",
+            "halves",
+            "divide",
+            "norm",
+            "normalise",
+            "constant concat",
+            "prelu",
+            "where",
+            "double",
+        ]
         if width == below_width:
             ways += ["skip", "skip"]
         way = self._choose(f"between {index}", ways)
-        simple = {"relu": "Relu", "sigmoid": "Sigmoid", "dropout": "Dropout"}
-        if way in simple:
-            return b.node(simple[str(way)], [value]), width
-        if way in ("scale", "shift", "divide"):
-            operator = {"scale": "Mul", "shift": "Add", "divide": "Div"}[str(way)]
-            return b.node(
-                operator, [value, b.constant(b.rng.uniform(1, 2, width), np.float32)]
-            ), width
-        if way == "prelu":
-            return b.node("PRelu", [value, b.weights(width)]), width
-        if way in ("skip", "double"):
-            return b.node("Add", [value, below if way == "skip" else value]), width
         if way == "linear":
             return b.node("MatMul", [value, b.weights(width, 4)]), 4
-        if way == "glu":
-            gate = b.node(
-                "Add", [b.node("MatMul", [value, b.weights(width, width)]), b.weights(width)]
-            )
-            return b.node("Mul", [value, b.node("Sigmoid", [gate])]), width
-        if way == "where":
-            return b.node(
-                "Where",
-                [
-                    b.node("Greater", [value, b.constant(0.1, np.float32)]),
-                    value,
-                    b.constant(0, np.float32),
-                ],
-            ), width
-        if way == "stranger":
+        made = self._same_width(str(way), index, value, width, below)
+        return self._joined(str(way), value, width) if made is None else (made, width)
+
+    def _same_width(self, way: str, index: int, value: str, width: int, below: str) -> str | None:
+        """What keeps the features in their places; None for other ways."""
+        b = self._b
+        simple = {"relu": "Relu", "sigmoid": "Sigmoid", "dropout": "Dropout"}
+        scaling = {"scale": "Mul", "shift": "Add", "divide": "Div"}
+        made = None
+        if way in simple:
+            made = b.node(simple[way], [value])
+        elif way in scaling:
+            factor = b.constant(b.rng.uniform(1, 2, width), np.float32)
+            made = b.node(scaling[way], [value, factor])
+        elif way == "prelu":
+            made = b.node("PRelu", [value, b.weights(width)])
+        elif way in ("skip", "double"):
+            made = b.node("Add", [value, below if way == "skip" else value])
+        elif way == "glu":
+            product = b.node("MatMul", [value, b.weights(width, width)])
+            gate = b.node("Add", [product, b.weights(width)])
+            made = b.node("Mul", [value, b.node("Sigmoid", [gate])])
+        elif way == "where":
+            large = b.node("Greater", [value, b.constant(0.1, np.float32)])
+            made = b.node("Where", [large, value, b.constant(0, np.float32)])
+        elif way == "stranger":
             other = b.floats(f"other{index}", (STEPS, BATCH, width), [*self._dims, width])
-            return b.node("Add", [value, other]), width
-        return self._joined(str(way), value, width)
+            made = b.node("Add", [value, other])
+        return made
 
     def _joined(self, way: str, value: str, width: int) -> tuple[str, int]:
         b = self._b
@@ -261,38 +286,46 @@ class Stack:
             "gather last",
         ]
         way = str(self._choose("head", ways))
+        made = self._head_of_steps(way, value, width) or self._head_of_all(way, value, width)
+        b.output(made, "y")
+
+    def _head_of_steps(self, way: str, value: str, width: int) -> str | None:
+        """A matrix behind every step, one of them or a mean of all; None for other ways."""
+        b = self._b
+        made = None
         if way == "matmul":
             made = b.node("Add", [b.node("MatMul", [value, b.weights(width, 2)]), b.weights(2)])
         elif way == "gemm":
             rows = b.node("Reshape", [value, b.constant([-1, width])])
-            made = b.node(
-                "Gemm", [rows, b.weights(2, width), b.weights(2)], transB=1, alpha=0.5, beta=2.0
-            )
+            matrix = [rows, b.weights(2, width), b.weights(2)]
+            made = b.node("Gemm", matrix, transB=1, alpha=0.5, beta=2.0)
         elif way == "last":
             row = b.node("Slice", [value, b.constant([-1]), b.constant([2**60]), b.constant([0])])
             made = b.node("Gemm", [b.squeeze(row, 0), b.weights(width, 2), b.weights(2)])
         elif way == "gather last":
             target = b.constant([1, BATCH, width])
             place = b.node("Expand", [b.constant(np.full((1, BATCH, 1), STEPS - 1)), target])
-            made = b.node(
-                "MatMul", [b.node("GatherElements", [value, place], axis=0), b.weights(width, 2)]
-            )
+            chosen = b.node("GatherElements", [value, place], axis=0)
+            made = b.node("MatMul", [chosen, b.weights(width, 2)])
         elif way in ("mean", "attention"):
             made = b.node("MatMul", [self._pooled(way, value, width), b.weights(width, 2)])
-        elif way == "dot":
+        return made
+
+    def _head_of_all(self, way: str, value: str, width: int) -> str:
+        """What reads all steps together, or the states of layers."""
+        b = self._b
+        if way == "dot":
             turned = b.node("Transpose", [value], perm=[1, 0, 2])
             made = b.node("MatMul", [turned, b.node("Transpose", [value], perm=[1, 2, 0])])
         elif way == "conv":
             turned = b.node("Transpose", [value], perm=[1, 2, 0])
             size = int(self._choose("kernel", [1, 3]))  # type: ignore[call-overload]
-            made = b.node(
-                "Conv", [turned, b.weights(2, width, size), b.weights(2)], kernel_shape=[size]
-            )
+            kernel = [turned, b.weights(2, width, size), b.weights(2)]
+            made = b.node("Conv", kernel, kernel_shape=[size])
         elif way == "flat" and not self._free:
             turned = b.node("Transpose", [value], perm=[1, 0, 2])
-            made = b.node(
-                "Gemm", [b.node("Flatten", [turned]), b.weights(STEPS * width, 2), b.weights(2)]
-            )
+            flat = b.node("Flatten", [turned])
+            made = b.node("Gemm", [flat, b.weights(STEPS * width, 2), b.weights(2)])
         elif way == "left":
             turned = b.node("Transpose", [value], perm=[0, 2, 1])
             made = b.node("MatMul", [b.weights(2, width), turned])
@@ -300,12 +333,10 @@ class Stack:
             made = self._last_of_all()
         else:
             state, count, units = self._ends[-1]
-            size = count * units
-            rows = b.node(
-                "Reshape", [b.node("Transpose", [state], perm=[1, 0, 2]), b.constant([0, -1])]
-            )
-            made = b.node("Gemm", [rows, b.weights(size, 2), b.weights(2)])
-        b.output(made, "y")
+            turned = b.node("Transpose", [state], perm=[1, 0, 2])
+            rows = b.node("Reshape", [turned, b.constant([0, -1])])
+            made = b.node("Gemm", [rows, b.weights(count * units, 2), b.weights(2)])
+        return made
 
     def _pooled(self, way: str, value: str, width: int) -> str:
         b = self._b

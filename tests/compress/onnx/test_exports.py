@@ -1,4 +1,4 @@
-"""One and the same model of two layers, exported by torch in seven ways: the same kept units give the same outputs."""
+"""One model of two layers, exported by torch in seven ways: the same units, the same outputs."""
 
 from __future__ import annotations
 
@@ -41,9 +41,15 @@ def legacy(opset: int) -> Callable[[nn.Module, Tensor, Path], None]:
 
     def export(model: nn.Module, tokens: Tensor, path: Path) -> None:
         torch.onnx.export(
-            model, (tokens,), str(path), dynamo=False, opset_version=opset, input_names=["tokens"], output_names=["scores"],
+            model,
+            (tokens,),
+            str(path),
+            dynamo=False,
+            opset_version=opset,
+            input_names=["tokens"],
+            output_names=["scores"],
             dynamic_axes={"tokens": {0: "T", 1: "B"}, "scores": {0: "T", 1: "B"}},
-        )  # fmt: skip
+        )
 
     return export
 
@@ -60,9 +66,15 @@ def dynamo(*, free: bool, opset: int | None = None) -> Callable[[nn.Module, Tens
             else {}
         )
         program = torch.onnx.export(
-            model, (tokens,), dynamo=True, opset_version=opset, input_names=["tokens"], output_names=["scores"],
-            verbose=False, **sizes,
-        )  # fmt: skip
+            model,
+            (tokens,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=["tokens"],
+            output_names=["scores"],
+            verbose=False,
+            **sizes,
+        )
         assert program is not None
         program.save(str(path))
 
@@ -81,7 +93,7 @@ EXPORTERS = {
 
 
 def tagger(bidirectional: bool) -> tuple[Tagger, list[Tensor]]:
-    """The model, always the same, and inputs of the sizes that it is exported with: fixed sizes take no others."""
+    """The model, always the same, and inputs of the sizes that it is exported with."""
     torch.manual_seed(1)
     model = Tagger(bidirectional=bidirectional).eval()
     generator = torch.Generator().manual_seed(2)
@@ -141,7 +153,7 @@ def test_an_export_is_cut_like_every_other(
 
 
 def silenced_in_torch(model: Tagger, kept: list[np.ndarray], tokens: Tensor) -> np.ndarray:
-    """The model's own answer with the rows of the removed units at zero, layer by layer, forward before backward."""
+    """The model's own output with the rows of the removed units at zero, layer by layer."""
     suffixes = ["", "_reverse"] if model.lstm.bidirectional else [""]
     with torch.no_grad():
         places = [f"_l{layer}{suffix}" for layer in (0, 1) for suffix in suffixes]

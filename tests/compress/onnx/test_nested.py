@@ -40,19 +40,25 @@ def branch(prefix: str, *, matrix: bool) -> object:
     """A layer with its weights as Constant nodes, its state from outside, and what it gives."""
     p = prefix
     body = [
-        constant(f"{p}W", 1, 4 * UNITS, WIDTH), constant(f"{p}R", 1, 4 * UNITS, UNITS), constant(f"{p}B", 1, 8 * UNITS),
-        numbers(f"{p}zero", [0]), numbers(f"{p}first", [1]),
+        constant(f"{p}W", 1, 4 * UNITS, WIDTH),
+        constant(f"{p}R", 1, 4 * UNITS, UNITS),
+        constant(f"{p}B", 1, 8 * UNITS),
+        numbers(f"{p}zero", [0]),
+        numbers(f"{p}first", [1]),
         helper.make_node("Gather", ["state", f"{p}zero"], [f"{p}h"], axis=0),
         helper.make_node("Gather", ["state", f"{p}first"], [f"{p}c"], axis=0),
         helper.make_node(
-            "LSTM", ["x", f"{p}W", f"{p}R", f"{p}B", "", f"{p}h", f"{p}c"], [f"{p}a", f"{p}ah", f"{p}ac"],
-            hidden_size=UNITS, name=f"{p}lstm",
+            "LSTM",
+            ["x", f"{p}W", f"{p}R", f"{p}B", "", f"{p}h", f"{p}c"],
+            [f"{p}a", f"{p}ah", f"{p}ac"],
+            hidden_size=UNITS,
+            name=f"{p}lstm",
         ),
         helper.make_node("Squeeze", [f"{p}a", f"{p}first"], [f"{p}s"]),
         constant(f"{p}M", UNITS, 2),
         helper.make_node("MatMul", [f"{p}s", f"{p}M"], [f"{p}y"]),
         helper.make_node("Concat", [f"{p}ah", f"{p}ac"], [f"{p}state"], axis=0),
-    ]  # fmt: skip
+    ]
     given = f"{p}y" if matrix else f"{p}s"
     return helper.make_graph(
         body, f"{p}branch", [], [floats(given, None), floats(f"{p}state", None)]
@@ -60,7 +66,7 @@ def branch(prefix: str, *, matrix: bool) -> object:
 
 
 def chosen(*, matrix: bool) -> tuple[ModelProto, Feeds]:
-    """An If whose branches hold a layer each; the matrix behind it stands in the branches or outside."""
+    """An If whose branches hold a layer each; the matrix is in the branches or behind the If."""
     b = Builder()
     b.floats("x", (4, BATCH, WIDTH), ["T", "B", WIDTH])
     b.floats("state", (2, BATCH, UNITS), [2, "B", UNITS])

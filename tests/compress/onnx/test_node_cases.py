@@ -68,7 +68,7 @@ _WEIGHTS = ("W", "R", "B", "P")
 
 
 def bound(name: str) -> tuple[ModelProto, dict[str, np.ndarray], list[np.ndarray]]:
-    """A case with its weights as constants of the graph, its other inputs, and what it must give."""
+    """A case with its weights as constants, its other inputs, and what it must give."""
     case = CASES[name]
     model = ModelProto()
     model.CopyFrom(case.model)
@@ -121,10 +121,8 @@ def test_a_case_whose_units_are_outputs_is_left_alone_and_still_right(name: str)
     made = run(network.model(), feeds)
     for port, value in zip(model.graph.output, expected, strict=True):
         np.testing.assert_allclose(made[port.name], value, rtol=1e-5, atol=1e-5)
-    carried = "carries" in reasons[0]
-    _COUNTS[
-        f"left alone, {'units are a state that the caller carries' if carried else 'units are outputs'}"
-    ] += 1
+    cause = "a state that the caller carries" if "carries" in reasons[0] else "outputs"
+    _COUNTS[f"left alone, units are {cause}"] += 1
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -146,7 +144,7 @@ def test_a_case_with_a_matrix_behind_its_outputs_is_cut(name: str) -> None:
 
 
 def test_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    """Prints what became of the cases; in a whole run every case was met once in each of the three ways."""
+    """Prints what became of the cases; in a whole run every case was met once in each way."""
     told = "; ".join(f"{count} {what}" for what, count in _COUNTS.items())
     with capsys.disabled():
         sys.stdout.write(f"\nonnx's {len(CASES)} node tests of recurrent operators: {told}\n")

@@ -1,4 +1,4 @@
-"""A reader of pictures: what convolutions see, column by column, is what a recurrent layer reads."""
+"""A reader of pictures: a recurrent layer reads what convolutions see, column by column."""
 
 from __future__ import annotations
 

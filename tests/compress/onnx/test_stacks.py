@@ -51,6 +51,11 @@ def test_nearly_all_axes_of_random_graphs_may_shrink_and_others_say_why_not() ->
             free += not axis.reasons
             left += axis.reasons[:1]
     assert free > 10 * len(left)
-    known = ("normalises over the units", "would still say something when silent", "whose parts lie differently",
-             "as a state that the caller carries", "shares its size with")  # fmt: skip
+    known = (
+        "normalises over the units",
+        "would still say something when silent",
+        "whose parts lie differently",
+        "as a state that the caller carries",
+        "shares its size with",
+    )
     assert all(any(text in reason for text in known) for reason in left), left

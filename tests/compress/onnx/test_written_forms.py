@@ -1,4 +1,4 @@
-"""What converters write around a layer: shapes computed at run time, sequence-wise operators, shared constants."""
+"""What converters write around a layer: computed shapes, shared constants, whole sequences."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def numbers(b: Builder, value: str, chosen: list[int] | int) -> str:
 
 
 def tensordot(b: Builder) -> str:
-    """Keras's Dense on three dimensions, as tf2onnx writes it: a product of matrices between reshapes to products of sizes."""
+    """Keras's Dense on three dimensions, as tf2onnx writes it: a product between reshapes."""
     value = layer(b, input_of(b), direction="bidirectional")
     free, contracted = numbers(b, value, [0, 1]), numbers(b, value, [2])
     products = [b.node("ReduceProd", [each], axes=[0], keepdims=1) for each in (free, contracted)]
@@ -85,7 +85,7 @@ def expanded_state(b: Builder) -> str:
 
 
 def turned_around(b: Builder) -> str:
-    """A backward layer over sequences of several lengths: ReverseSequence before it and behind it."""
+    """A backward layer over sequences of several lengths, between two of ReverseSequence."""
     x, lengths = input_of(b), b.input("lengths", np.array([5, 3, 1]), ["B"])
     below = layer(b, b.node("ReverseSequence", [x, lengths], time_axis=0, batch_axis=1))
     back = b.node("ReverseSequence", [below, lengths], time_axis=0, batch_axis=1)
@@ -94,7 +94,7 @@ def turned_around(b: Builder) -> str:
 
 
 def matrix_over_time(b: Builder) -> str:
-    """A matrix whose outputs become the steps of a layer, and one whose outputs are weighed against one another."""
+    """A matrix whose outputs become the steps of a layer, and one behind which is a softmax."""
     x = b.floats("x", (WIDTH, BATCH, 7), [WIDTH, "B", 7])
     steps = b.node("Transpose", [b.node("MatMul", [x, b.weights(7, STEPS)])], perm=[2, 1, 0])
     value = layer(b, steps)
@@ -156,7 +156,7 @@ def pyramid(b: Builder) -> str:
 
 
 def each_unit_by_itself(b: Builder) -> str:
-    """A convolution with a group for each unit, a normalisation over the steps of each, and more steps."""
+    """A convolution with a group for each unit, a normalisation of each, and more steps."""
     channels = b.node("Transpose", [layer(b, input_of(b))], perm=[1, 2, 0])
     kernel = [b.weights(UNITS, 1, 3), b.weights(UNITS)]
     made = b.node("Conv", [channels, *kernel], group=UNITS, kernel_shape=[3], pads=[1, 1])
@@ -182,7 +182,7 @@ def last_steps(b: Builder) -> str:
 
 
 def heads(b: Builder) -> str:
-    """Keras's attention of several heads, every product an Einsum with a constant of three dimensions."""
+    """Keras's attention of several heads: Einsums with constants of three dimensions."""
     value = b.node("Transpose", [layer(b, input_of(b))], perm=[1, 0, 2])
     query, keys, said = (
         b.node("Einsum", [value, b.weights(UNITS, 2, 3)], equation="abc,cde->abde")
@@ -196,7 +196,7 @@ def heads(b: Builder) -> str:
 
 
 def halves(b: Builder) -> str:
-    """Directions taken apart at half of a size that is computed at run time, as torch writes `chunk`."""
+    """Directions taken apart at half of a size computed at run time, as torch writes `chunk`."""
     value = layer(b, input_of(b), direction="bidirectional")
     _, whole = b.split(b.node("Shape", [value]), [2, 1], 0)
     middle = b.node("Div", [b.node("Add", [whole, b.constant([1])]), b.constant([2])])
@@ -208,12 +208,22 @@ def halves(b: Builder) -> str:
 
 
 FORMS: dict[str, tuple[Callable[[Builder], str], int]] = {
-    "tensordot": (tensordot, 2), "sequence-wise batch norm": (sequence_wise, 1), "repeated state": (repeated_state, 1),
-    "expanded state": (expanded_state, 1), "ReverseSequence": (turned_around, 3), "matrix over time": (matrix_over_time, 1),
-    "shared bias": (shared_bias, 2), "weight norm": (weight_norm, 1), "Einsum": (einsum, 1), "pyramid": (pyramid, 2),
-    "heads": (heads, 1), "halves": (halves, 2),
-    "each unit by itself": (each_unit_by_itself, 1), "stretched": (stretched_to, 1), "last steps": (last_steps, 1),
-}  # fmt: skip
+    "tensordot": (tensordot, 2),
+    "sequence-wise batch norm": (sequence_wise, 1),
+    "repeated state": (repeated_state, 1),
+    "expanded state": (expanded_state, 1),
+    "ReverseSequence": (turned_around, 3),
+    "matrix over time": (matrix_over_time, 1),
+    "shared bias": (shared_bias, 2),
+    "weight norm": (weight_norm, 1),
+    "Einsum": (einsum, 1),
+    "pyramid": (pyramid, 2),
+    "heads": (heads, 1),
+    "halves": (halves, 2),
+    "each unit by itself": (each_unit_by_itself, 1),
+    "stretched": (stretched_to, 1),
+    "last steps": (last_steps, 1),
+}
 
 
 @pytest.mark.parametrize("name", FORMS)

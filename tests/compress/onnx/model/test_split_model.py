@@ -166,3 +166,36 @@ def test_the_opset_is_that_of_the_standard_operators() -> None:
     model, _ = chosen()
     model.opset_import.insert(0, helper.make_opsetid("other", 3))
     assert split_constants(model).opset == 17
+
+
+def test_a_node_comes_before_an_if_whose_branch_gives_its_value_as_it_is() -> None:
+    b = Builder()
+    b.node("Neg", [b.floats("x", (2, BATCH), [2, "B"])], ["z"])
+    passed = helper.make_graph([], "passed", [], [port("z")])
+    other = helper.make_graph([helper.make_node("Abs", ["x"], ["a"])], "other", [], [port("a")])
+    flag = b.input("flag", np.array(True), [])
+    b.node("If", [flag], ["y"], then_branch=passed, else_branch=other)
+    b.outputs.append(port("y"))
+    model = b.model()
+    replace(model.graph.node, list(model.graph.node)[::-1])
+    assert sort_nodes(model.graph)
+    assert [node.op_type for node in model.graph.node] == ["Neg", "If"]
+
+
+def test_names_of_a_branch_give_way_to_those_of_the_graph_around_it() -> None:
+    b = Builder()
+    b.node("Neg", [b.floats("x", (2, BATCH), [2, "B"])], ["z"])
+    flag = b.input("flag", np.array(False), [])
+    b.node("If", [flag], ["y"], then_branch=branch(2.0), else_branch=branch(3.0))
+    b.node("Add", ["y", "y"], ["given"])  # as both branches call what they give
+    b.outputs.append(port("given"))
+    parts = split_constants(b.model())
+    assert list(parts.structure.graph.node[-1].output) == ["given"]
+    made = [name for node in nodes(parts.structure.graph) for name in node.output]
+    assert sorted(name for name in made if name.startswith("given")) == [
+        "given",
+        "given_1",
+        "given_2",
+    ]
+    expected = run(b.model(), b.feeds)["given"]
+    np.testing.assert_array_equal(run(merge_constants(parts), b.feeds)["given"], expected)

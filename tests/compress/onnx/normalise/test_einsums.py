@@ -21,7 +21,14 @@ PRODUCTS = [
     "abcd,akcd->cabk",
     "kh,abh->kab",
 ]
-OTHERS = ["ab,ab->ab", "abh,hk->ak", "abh,bhk->ak", "ab,cd->abcd", "...h,hk->...k"]
+OTHERS = [
+    "ab,ab->ab",
+    "abh,hk->ak",
+    "abh,bhk->ak",
+    "ab,cd->abcd",
+    "...h,hk->...k",
+    "abch,ahk->abck",
+]
 
 
 def made(equation: str, opset: int, constants: str = "") -> tuple[set[str], np.ndarray, np.ndarray]:

@@ -190,17 +190,18 @@ def test_equal_constants_become_one_only_where_one_was_computed() -> None:
     value = b.rng.normal(0, 1, (3, 4)).astype(np.float32)
     kept, twin, turned = (b.constant(each, np.float32) for each in (value, value, value.T))
     zeros = b.constant(np.zeros((4, 3)), np.float32)
+    others = b.constant(np.zeros((3, 4)), np.float32)
     computed = b.node("Transpose", [turned], perm=[1, 0])
     empty = b.node("Transpose", [zeros], perm=[1, 0])
     total = b.floats("x", (3, 4), [3, 4])
-    for each in (kept, twin, computed, empty):
+    for each in (kept, twin, computed, others, empty):
         total = b.node("Add", [total, each])
     b.output(total, "y")
     parts = split_constants(b.model())
     fold(parts)
     read = [node.input[1] for node in parts.structure.graph.node if node.op_type == "Add"]
     # Two equal ones of the file stay two; zeros are equal to others by chance.
-    assert read == [kept, twin, kept, empty]
+    assert read == [kept, twin, kept, others, empty]
     assert computed not in parts.constants
     found = run(merge_constants(parts), b.feeds)["y"]
     np.testing.assert_array_equal(found, run(b.model(), b.feeds)["y"])

@@ -93,10 +93,9 @@ def ones_of_shape(b: Builder) -> str:
 
 
 def zero_times_infinity(b: Builder) -> str:
-    wide = b.node("Div", ["x", b.constant(0, np.float32)])
-    zero = b.constant(np.zeros((1, 1, WIDTH)), np.float32)
-    turned = b.node("ReduceMax", [b.node("Mul", [wide, zero])], axes=[0, 2])
-    return b.node("Expand", [turned, b.constant([1, BATCH, UNITS])])
+    state = b.floats("s", (1, BATCH, UNITS), [1, "B", UNITS])
+    endless = b.node("Div", [state, b.constant(0, np.float32)])
+    return b.node("Mul", [endless, b.constant(np.zeros((1, 1, UNITS)), np.float32)])
 
 
 def zeros_and_ones(b: Builder) -> str:

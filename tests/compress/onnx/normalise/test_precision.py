@@ -158,18 +158,17 @@ def test_types_inside_of_branches_and_of_sequences_become_float32_too() -> None:
     x = b.input("x", np.ones((2, 3), np.float16), [2, 3])
     b.input("x.float32", np.ones(1, np.float32), [1])  # a name that is taken
     half = numpy_helper.from_array(np.array(0.5, np.float16), "half")
-    sequence = helper.make_tensor_sequence_value_info("several", TensorProto.FLOAT16, None)
-    given = helper.make_tensor_value_info("given", TensorProto.FLOAT16, None)
+    several = helper.make_tensor_sequence_value_info("several", TensorProto.FLOAT16, None)
     branch = helper.make_graph(
         [
             helper.make_node("Mul", [x, "half"], ["part"]),
             helper.make_node("SequenceConstruct", ["part", x], ["several"]),
-            helper.make_node("ConcatFromSequence", ["several"], ["given"], axis=0),
         ],
-        "branch", [], [given], [half], value_info=[sequence],
+        "branch", [], [several], [half],
     )  # fmt: skip
     flag = b.input("flag", np.array(True), [])
-    b.node("If", [flag], ["y"], then_branch=branch, else_branch=branch)
+    b.node("If", [flag], ["pieces"], then_branch=branch, else_branch=branch)
+    b.node("ConcatFromSequence", ["pieces"], ["y"], axis=0)
     b.outputs.append(helper.make_tensor_value_info("y", TensorProto.FLOAT16, [4, 3]))
     model = b.model()
     to_float32(model, other_precisions(model))
