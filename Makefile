@@ -40,6 +40,7 @@ slow: setup  ## the tests that take minutes
 docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m isslim.settings > docs/configuration.md
 	$(RUN)/python -m benchmarks.ptb.picture
+	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
 
 # FILES names modules, such as isslim/compress/pruning/axes.py; all of tests/mutants/table.py without.
 # ARGS: --every 4 (a sample), --survivors (those of the last run), --again.

@@ -70,6 +70,18 @@ def test_links_resolve(page: Path) -> None:
     assert broken == []
 
 
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached: set[Path] = set()
+    waiting = [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page.suffix == ".md" and page not in reached:
+            reached.add(page)
+            links = re.findall(r"\]\(([^)\s#]+)", without_code(page.read_text()))
+            waiting += [(page.parent / link).resolve() for link in links if "://" not in link]
+    assert set(PAGES) - reached == set()
+
+
 @pages
 def test_paths_in_the_text_exist(page: Path) -> None:
     named = re.findall(r"`((?:isslim|benchmarks|tests|docs|examples)/[\w./-]*)`", page.read_text())
