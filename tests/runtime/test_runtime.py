@@ -14,9 +14,15 @@ from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime.errors import DeviceUnavailable, GraphRefused, TextRefused, TokenOutOfRange
-from isslim.runtime.language import scoring
 from isslim.runtime.language.latency import compare
-from isslim.runtime.language.scoring import next_log_probs, perplexity, score_batch, text_log_probs
+from isslim.runtime.language.scoring import (
+    MIN_PIECE,
+    ONE_STREAM,
+    next_log_probs,
+    perplexity,
+    score_batch,
+    text_log_probs,
+)
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec, character_tokenizer, word_tokenizer
 from isslim.runtime.opening import devices
@@ -254,17 +260,18 @@ def test_character_text_rules() -> None:
 
 def test_long_text_in_pieces_is_scored_about_as_one_stream(
     opened: tuple[LstmLanguageModel, LanguageSession, LanguageSession],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, session, _ = opened
-    ids = random_ids(900, 3)
-    whole = text_log_probs(session, ids, 5)
-    np.testing.assert_allclose(whole, slow_log_probs(network, ids, 5), rtol=0, atol=2e-5)  # float32
-    monkeypatch.setattr(scoring, "ONE_STREAM", 500)
-    monkeypatch.setattr(scoring, "MIN_PIECE", 300)
+    ids = random_ids(ONE_STREAM + 1, 3)
+    short = slow_log_probs(network, ids[:900], 5)
+    found = text_log_probs(session, ids[:900], 5)
+    np.testing.assert_allclose(found, short, rtol=0, atol=2e-5)  # float32
+    whole = slow_log_probs(network, ids, 5)
     pieces = text_log_probs(session, ids, 5)
     assert pieces.shape == whole.shape
-    np.testing.assert_allclose(pieces[:300], whole[:300], rtol=0, atol=2e-5)
+    first = len(ids) // (len(ids) // MIN_PIECE)
+    np.testing.assert_allclose(pieces[:first], whole[:first], rtol=0, atol=2e-5)
     # Borders forget what is further back than the warm-up, which a small network does too.
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-3)
-    assert np.isnan(text_log_probs(session, ids, None)).tolist() == [True] + [False] * 899
+    without_start = text_log_probs(session, ids[:900], None)
+    assert np.isnan(without_start).tolist() == [True] + [False] * 899

@@ -13,9 +13,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from dbos import DBOSClient
+from psycopg.pq import TransactionStatus
 
 from examples.demo import free_port
 from isslim.store.errors import Unavailable
@@ -264,6 +266,7 @@ def test_look_that_fails_is_logged_and_followed_by_the_next(
         jobs.looked_through(may_resume, looks=2)
     assert jobs.queued().keys() == {found}
     (record,) = caplog.records
+    assert record.name == "worker.liveness"
     assert record.getMessage() == "looking for jobs of dead workers failed"
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == "the database for a moment"
@@ -324,10 +327,13 @@ def test_lock_of_a_server_is_seen_by_either_half_of_its_number(
 
 @pytest.mark.slow
 def test_connection_of_a_held_lock_notices_a_dead_server(postgres: str) -> None:
-    locks = PostgresLocks(new_database(postgres))
+    locks = PostgresLocks(new_database(postgres).replace("iss@", "iss:secret@"))
     held = locks.acquire("w")
-    assert held is not None
-    shown = held.info.get_parameters()  # type: ignore[attr-defined]
+    assert isinstance(held, psycopg.Connection)
+    assert held.info.password == "secret"
+    # A transaction that stays open for the life of a worker would keep the server from cleaning up.
+    assert held.info.transaction_status is TransactionStatus.IDLE
+    shown = held.info.get_parameters()
     assert {name: shown[name] for name in shown if name.startswith("keepalives")} == {
         "keepalives": "1",
         "keepalives_idle": "10",
