@@ -36,11 +36,13 @@ def infer(form: NormalForm) -> AxisFacts:
     walk(known, form.parts.structure.graph)
     for port in form.parts.structure.graph.output:
         known.pin(port.name, f"it reaches the graph's output '{port.name}'")
+    # Before constants are compared: what was one axis to the first reader may be two by now.
     _refine(known)
     _settle_constants(known)
     _settle_layers(known)
     _refine(known)  # what met in constants
     _settle_states(known)
+    # Last, when no axis gets another reason: one that stays keeps those of its size.
     known.pool.finalize()
     return known.facts()
 
@@ -49,14 +51,13 @@ def _refine(known: Knowledge) -> None:
     """Puts the parts of divided axes in everything that was noted before they were divided."""
     refined, found = known.axes.refined, known.findings
     found.edits = [divided(edit, refined) for edit in found.edits]
-    found.products = [replace(each, blocks=refined(each.blocks)) for each in found.products]
-    found.layers = [replace(each, inputs=refined(each.inputs)) for each in found.layers]
-    found.uses = [_refined_use(known, use) for use in found.uses]
-
-
-def _refined_use(known: Knowledge, use: Use) -> Use:
-    dims = [dim and known.axes.refined(dim) for dim in use.dims]
-    return replace(use, dims=tuple(dims))
+    for index, product in enumerate(found.products):
+        found.products[index] = replace(product, blocks=refined(product.blocks))
+    for index, layer in enumerate(found.layers):
+        found.layers[index] = replace(layer, inputs=refined(layer.inputs))
+    for index, use in enumerate(found.uses):
+        dims = [dim and refined(dim) for dim in use.dims]
+        found.uses[index] = replace(use, dims=tuple(dims))
 
 
 def _settle_constants(known: Knowledge) -> None:
@@ -80,9 +81,11 @@ def _unite_uses(known: Knowledge, name: str, uses: list[Use]) -> bool:
     try:
         for other in others:
             for one, two in zip(first.dims, other.dims, strict=True):
+                # To one reader units index it, to the other nothing that is removed does.
                 if (one is None) != (two is None):
                     return False
-                known.axes.unite(*known.axes.align_blocks([one or (), two or ()]))
+                aligned = known.axes.align_blocks([one or (), two or ()])
+                known.axes.unite(*aligned)
     except Unfollowable:
         return False
     # A divisor has ones at removed components where another reader wants zeros.
@@ -97,6 +100,7 @@ def _settle_layers(known: Knowledge) -> None:
     for layer in known.findings.layers:
         by_weights[layer.recurrent.given(W)].append(layer)
         counts.update(_weights(layer))
+    # Layers that share W alone would be cut by one and not by the other.
     for layers in by_weights.values():
         if _share_all(known, layers, counts) and _unite_layers(known, layers):
             continue
@@ -116,7 +120,8 @@ def _share_all(known: Knowledge, layers: list[Layer], counts: Counter[str]) -> b
     if len({_kind(layer) for layer in layers}) > 1:
         return False
     readers = known.graph.readers
-    return all(readers[name] == counts[name] == len(layers) for name in _weights(layers[0]))
+    weights = _weights(layers[0])
+    return all(readers[name] == counts[name] == len(layers) for name in weights)
 
 
 def _unite_layers(known: Knowledge, layers: list[Layer]) -> bool:
@@ -143,6 +148,7 @@ def _settle_states(known: Knowledge) -> None:
         if not isinstance(edit, Restore):
             continue
         for axis in _axes(block for option in edit.options for block in option):
+            # One that something reads too is worth its removal: the caller gets zeros for it.
             if known.pool.find(axis) not in read:
                 text = "it reaches the graph's outputs only, as a state that the caller carries"
                 _pin_all(known, [axis], text)
@@ -187,4 +193,5 @@ def _kind(layer: Layer) -> tuple[object, ...]:
 
 
 def _weights(layer: Layer) -> list[str]:
-    return [name for name in map(layer.recurrent.given, (W, R, B, P)) if name]
+    names = map(layer.recurrent.given, (W, R, B, P))
+    return [name for name in names if name]

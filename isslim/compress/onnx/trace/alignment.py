@@ -44,9 +44,11 @@ class AxisAligner:
         found: list[Block] = []
         for block in blocks:
             parts = () if block.axis is None else self.pool.parts(block.axis)
-            pieces = tuple(replace(block, axis=p, size=self.pool.size(p)) for p in parts)
+            pieces = []
+            for part in parts:
+                pieces.append(replace(block, axis=part, size=self.pool.size(part)))
             # A part may itself have been divided since.
-            found += self.refined(pieces) or [block]
+            found += self.refined(tuple(pieces)) or [block]
         return tuple(found)
 
     def align_blocks(self, several: Sequence[Blocks]) -> list[Blocks]:
@@ -59,11 +61,14 @@ class AxisAligner:
         """
         while True:
             aligned = [self.refined(blocks) for blocks in several]
-            places = sorted({end for blocks in aligned for end in block_boundaries(blocks)})
+            places: set[int] = set()
+            for blocks in aligned:
+                places.update(block_boundaries(blocks))
             # Dividing one axis may move blocks of the other dimensions, where the same axis stands
             # too: so one at a time, and all are looked at anew.
-            if not any(self._divide_at(blocks, places) for blocks in aligned):
-                return [split_blocks(blocks, places) for blocks in aligned]
+            cuts = sorted(places)
+            if not any(self._divide_at(blocks, cuts) for blocks in aligned):
+                return [split_blocks(blocks, cuts) for blocks in aligned]
 
     def unite(self, one: Blocks, other: Blocks) -> None:
         """Two dimensions are of the same axes from now on.
@@ -121,7 +126,12 @@ class AxisAligner:
         return Layout(plain.dims, per_index)
 
     def same_axes(self, one: Blocks, other: Blocks) -> bool:
-        """Whether two dimensions have the same blocks of axes that are one already."""
+        """Whether two dimensions have the same blocks of axes that are one already.
+
+        Args:
+            one: blocks of the first.
+            other: blocks of the second.
+        """
         return self._identity(one) == self._identity(other)
 
     def _identity(self, blocks: Blocks) -> list[tuple[int | None, int]]:

@@ -178,6 +178,7 @@ class RuleContext:
             layout: None where nothing is known of it.
             output: its index; one that the node leaves out is passed over.
         """
+        # Optional outputs are left out by an empty name, or not named at all.
         names = self.node.output
         if layout is not None and output < len(names) and names[output]:
             self._known.set_layout(self.node, names[output], layout)
@@ -231,6 +232,7 @@ class RuleContext:
             dims: by position; others, and those without blocks, have no axis.
             rest: what stands at removed components, as in `edits.Use`.
         """
+        # A plain size beside blocks means that a cut changes nothing along it.
         blocks: list[Blocks | None] = []
         for position in range(self.constant(index).ndim):
             dim = dims.get(position)
@@ -251,7 +253,8 @@ class RuleContext:
             Unfollowable: when its size is not known: it might be 1 and stretch, or another.
         """
         layout = self.require_layout(index)
-        if size(layout.dims[along]) != size(options[0]):
+        own, expected = size(layout.dims[along]), size(options[0])
+        if own != expected:
             raise Unfollowable(OTHER_SIZE)
         self.note_edit(Select(self.key, index, along, options, by, layout.rank))
 

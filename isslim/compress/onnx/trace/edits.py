@@ -163,6 +163,7 @@ def divided(edit: Edit, divide: Callable[[Blocks], Blocks]) -> Edit:
         edit: as it was noted.
         divide: gives the blocks of today for those of then.
     """
+    # Only axes of matrices are divided, which lie beside units in any of these.
     if isinstance(edit, Select | Restore):
         return replace(edit, options=tuple(map(divide, edit.options)))
     if isinstance(edit, Target):

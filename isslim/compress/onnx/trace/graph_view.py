@@ -47,6 +47,7 @@ class GraphView:
             for name in filter(None, node.input):
                 readers[name] += 1
                 consumers[name].append(node)
+        # Whoever calls the graph, or the node that a nested graph belongs to, reads its outputs.
         for graph in graphs(parts.structure.graph):
             readers.update(port.name for port in graph.output)
         return cls(parts, markers, readers, dict(consumers), inferred_shapes(parts))

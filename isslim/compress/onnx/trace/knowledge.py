@@ -139,6 +139,7 @@ class Knowledge:
 
     def _parent(self, node: NodeProto, layout: Layout) -> str | None:
         """The input from which the axes of an output came, so that a path leads back through it."""
+        # The first of several will do: a reason needs one way by which units came.
         own = self._identity(layout)
         for name in map(str, node.input):
             known = self.findings.layouts.get(name)

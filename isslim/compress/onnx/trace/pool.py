@@ -45,6 +45,7 @@ class Axes:
 
     def find(self, axis: int) -> int:
         """The first of all axes that are one with this."""
+        # No path is compressed: a graph has some hundreds of axes, and few of them ever meet.
         while self._entries[axis].parent != axis:
             axis = self._entries[axis].parent
         return axis
@@ -131,9 +132,11 @@ class AxisUnionFind(Axes):
             one: the first.
             other: the second, of the same size.
         """
+        # The first to be born leads, so that names follow the order of the graph.
         first, second = sorted((self.find(one), self.find(other)))
         if first == second:
             return
+        # Whoever shares a size with one shares it with the other now.
         self.same_size(first, second)
         kept, gone = self._entries[first], self._entries[second]
         gone.parent = first
@@ -163,6 +166,7 @@ class AxisUnionFind(Axes):
         entry = self._entries[whole]
         parts = []
         for index, size in enumerate(sizes):
+            # What keeps the whole as it is keeps its parts.
             part = self.new(f"{entry.name}:{index}", size, recurrent=False)
             self._entries[part].reasons += entry.reasons
             parts.append(part)
@@ -181,6 +185,7 @@ class AxisUnionFind(Axes):
 
     def finalize(self) -> None:
         """Axes that share a size with one that stays as it is stay too; so does a single unit."""
+        # First, so that those which share a size with a single unit see its reason.
         for axis, entry in enumerate(self._entries):
             if entry.recurrent and entry.size < 2:
                 self.pin(axis, PinReason("it has a single unit"))
@@ -192,6 +197,7 @@ class AxisUnionFind(Axes):
 
     def _pin_with_still(self, group: list[int]) -> None:
         """Pins axes of a group that shares a size, if one of them stays as it is."""
+        # Axes that are one have the same reasons anyway.
         if len({self.find(axis) for axis in group}) < 2:
             return
         still = next((axis for axis in group if not self.is_prunable(axis)), None)

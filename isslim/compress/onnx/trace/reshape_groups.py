@@ -25,18 +25,23 @@ def reshape_groups(before: list[Size], after: list[Size]) -> list[Group]:
         go.
     """
     left, start_in, start_out = _matched(before, after)
-    right, used_in, used_out = _matched(before[start_in:][::-1], after[start_out:][::-1])
-    stop_in, stop_out = len(before) - used_in, len(after) - used_out
+    # What is left is looked at from the end, where equal sizes behind make a boundary too.
+    rest_in, rest_out = before[start_in:], after[start_out:]
+    right, used_in, used_out = _matched(rest_in[::-1], rest_out[::-1])
+    middle_in = list(range(start_in, len(before) - used_in))
+    middle_out = list(range(start_out, len(after) - used_out))
     groups = left
-    middle_in, middle_out = list(range(start_in, stop_in)), list(range(start_out, stop_out))
+    # Between both nothing more is known than that it becomes one another.
     if middle_in or middle_out:
         groups.append((middle_in, middle_out))
-    last_in, last_out = len(before) - 1, len(after) - 1
     for ins, outs in reversed(right):
-        groups.append(
-            ([last_in - i for i in reversed(ins)], [last_out - o for o in reversed(outs)])
-        )
+        groups.append((_from_end(ins, len(before)), _from_end(outs, len(after))))
     return groups
+
+
+def _from_end(positions: list[int], length: int) -> list[int]:
+    """Positions that were counted from the end, in order from the front."""
+    return [length - 1 - position for position in reversed(positions)]
 
 
 def _matched(before: list[Size], after: list[Size]) -> tuple[list[Group], int, int]:
@@ -44,7 +49,9 @@ def _matched(before: list[Size], after: list[Size]) -> tuple[list[Group], int, i
     groups: list[Group] = []
     i = o = 0
     while True:
-        if i < len(before) and o < len(after) and before[i] == after[o] and after[o] != -1:
+        # -1 is what is left of a product, equal to no size by itself.
+        both = i < len(before) and o < len(after)
+        if both and before[i] == after[o] and after[o] != -1:
             groups.append(([i], [o]))
             i, o = i + 1, o + 1
         elif i < len(before) and before[i] == 1:
@@ -57,23 +64,29 @@ def _matched(before: list[Size], after: list[Size]) -> tuple[list[Group], int, i
             ends = _products(before, after, i, o)
             if ends is None:
                 return groups, i, o
-            groups.append((list(range(i, ends[0])), list(range(o, ends[1]))))
+            end_in, end_out = ends
+            groups.append((list(range(i, end_in)), list(range(o, end_out))))
             i, o = ends
 
 
 def _products(before: list[Size], after: list[Size], i: int, o: int) -> tuple[int, int] | None:
     """Where the products from two places on are first equal."""
+    # Backwards, so that of equal products the first stays: sizes of 1 behind come by themselves.
     others = dict(_running(after, o)[::-1])
-    return next(
-        ((end, others[whole]) for whole, end in _running(before, i) if whole in others), None
-    )
+    for product, end in _running(before, i):
+        if product in others:
+            return end, others[product]
+    return None
 
 
 def _running(sizes: list[Size], start: int) -> list[tuple[Size, int]]:
     """The products of sizes from `start` on, each with the place behind its last factor."""
     found: list[tuple[Size, int]] = []
+    product: Size = 1
     for end, size in enumerate(sizes[start:], start + 1):
+        # -1 and 0 ask for something else than a size: no product goes past them.
         if isinstance(size, int) and size < 1:
             break
-        found.append((multiplied([found[-1][0], size]) if found else size, end))
+        product = multiplied([product, size])
+        found.append((product, end))
     return found

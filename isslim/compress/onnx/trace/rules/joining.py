@@ -38,11 +38,13 @@ def _concat(context: RuleContext) -> None:
     layouts = context.require_layouts()
     axis = context.axis(0, layouts[0].rank)
     across = _dimensions_across(layouts, axis)
+    # Each dimension's units would have to be those of all tensors, at the same places.
     if len(across) > 1:
         raise Unfollowable(SEVERAL_DIMENSIONS)
     if across:
         context.set_layout(_stacked(context, layouts, axis, across.pop()))
         return
+    # Where only some have an axis for each index, the others' numbers belong to every index.
     if not _same_indices(layouts, axis):
         layouts = [context.axes.without_per_index_axes(layout) for layout in layouts]
     joined = _appended(context, layouts, axis)
@@ -101,6 +103,7 @@ def _stacked(context: RuleContext, layouts: list[Layout], axis: int, along: int)
         axis: along which they are joined.
         along: dimension of the units.
     """
+    # Axes that another dimension chooses could not be told apart by this one as well.
     if not all(_stands(layout.per_index, axis, along) for layout in layouts):
         layouts = [context.axes.without_per_index_axes(layout) for layout in layouts]
     options = _stacked_options(context, layouts, axis, along)
@@ -109,6 +112,7 @@ def _stacked(context: RuleContext, layouts: list[Layout], axis: int, along: int)
     if len(options) <= _MAX_STACK and not same:
         per_index = PerIndexAxes(axis, along, tuple(options))
         return context.axes.with_per_index_axes(joined, per_index)
+    # Sizes of many steps could never be told apart by a reader: what is cut at one is at all.
     for option in options[1:]:
         context.axes.unite(options[0], option)
     return joined.with_dim(along, merged_zeros(options))

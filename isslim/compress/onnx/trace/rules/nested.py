@@ -26,6 +26,7 @@ UNITS_IN_ONE_BRANCH = "one of its branches gives units, another gives none"
 def _branches(context: RuleContext) -> None:
     """What both branches give is one value."""
     inner = subgraphs(context.node)
+    # Branches see values around them by name: their nodes are walked where the If stands.
     for branch in inner:
         context.walk(branch)
     for index in range(len(context.node.output)):
@@ -68,10 +69,12 @@ def _either(context: RuleContext, index: int, ends: list[str]) -> Layout | None:
     name = context.node.output[index]
     layouts = [context.layout_of(end) for end in ends]
     known = [layout for layout in layouts if layout is not None]
+    # Without units in any branch nothing is to be agreed on.
     if not any(layout.axes() for layout in known):
         return context.graph.default(name)
     if len(known) < len(layouts) or len({layout.rank for layout in known}) > 1:
         raise Unfollowable(OTHER_RANKS)
+    # A branch that joined the units of all indices has one axis; so must the other.
     if len({_arrangement(layout) for layout in known}) > 1:
         known = [context.axes.without_per_index_axes(layout) for layout in known]
     for other in known[1:]:
@@ -94,7 +97,8 @@ def _unite(context: RuleContext, one: Layout, other: Layout) -> None:
     if one.labelled() != other.labelled():
         raise Unfollowable(UNITS_IN_ONE_BRANCH)
     for position in one.labelled():
-        context.axes.unite(blocks_of(one.dims[position]), blocks_of(other.dims[position]))
+        here, there = one.dims[position], other.dims[position]
+        context.axes.unite(blocks_of(here), blocks_of(there))
     if one.per_index and other.per_index:
         for first, second in zip(one.per_index.options, other.per_index.options, strict=True):
             context.axes.unite(first, second)

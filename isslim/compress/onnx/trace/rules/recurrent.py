@@ -65,6 +65,7 @@ def _required_input(context: RuleContext, seen: Recurrent) -> Layout:
     Raises:
         Unfollowable: where the layer is of a form that is not understood.
     """
+    # The input weights read all indices, so there is one axis for them.
     layout = context.plain_layout(X)
     if get_int(seen.node, "layout", 0):
         raise Unfollowable(BATCH_FIRST)
@@ -83,6 +84,7 @@ def _required_input(context: RuleContext, seen: Recurrent) -> Layout:
 def _weights_fit(context: RuleContext, seen: Recurrent) -> bool:
     """Whether W, R, B and P are of the shapes that the operator asks for."""
     count, rows, units = len(seen.directions), seen.gates * seen.units, seen.units
+    # I is whatever W has; a W without dimensions fits nothing.
     width = context.constant(W).shape[-1:] or (0,)
     expected: dict[int, tuple[int, ...]] = {
         W: (count, rows, *width),
@@ -182,10 +184,12 @@ def _initial_state(
     if set(layout.labelled()) - {2}:
         raise Unfollowable(STATE_LIES_OTHERWISE)
     dim, per_index = layout.dims[2], layout.per_index
+    # Forward units begin with forward units' states, backward ones with theirs.
     if per_index and (per_index.by, per_index.along) == (0, 2):
         for one, other in zip(per_index.options, options, strict=True):
             context.axes.unite(one, other)
     elif isinstance(dim, tuple):
+        # One state for both directions: its axis is that of both.
         for option in options:
             context.axes.unite(dim, option)
     elif context.is_constant(index) and len(options) == 1:

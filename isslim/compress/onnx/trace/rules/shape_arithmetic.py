@@ -31,6 +31,7 @@ def _same(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
 
 
 def _gathered(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
+    # Which number it is would have to be known to know what it counts.
     chosen = graph.integers(node, 1)
     if inputs[0] is None or chosen is None:
         return None
@@ -40,6 +41,7 @@ def _gathered(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
 def _sliced(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
     if inputs[0] is None:
         return None
+    # Shapes have one dimension, so there is one entry and its axes need no look.
     steps: list[int] | None = None
     if graph.opset < 10:
         starts, ends = get_ints(node, "starts"), get_ints(node, "ends")
@@ -48,7 +50,8 @@ def _sliced(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
         steps = graph.integers(node, 4)
     if not starts or not ends or (given(node, 4) and steps is None):
         return None
-    return inputs[0][starts[0] : ends[0] : steps[0] if steps else 1]
+    step = steps[0] if steps else 1
+    return inputs[0][starts[0] : ends[0] : step]
 
 
 def _joined(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
@@ -82,6 +85,7 @@ def _neutral(node: NodeProto, first: Entry, second: Entry) -> Entry | None:
 
 def _calculated(node: NodeProto, index: int, first: Entry, second: Entry) -> Entry:
     token = _ARITHMETIC[node.op_type](first.token, second.token)
+    # What it counts is remembered though it is no size any more: a reader must refuse it.
     return Entry(_unknown(node, index) if token is None else token, first.axes | second.axes)
 
 
@@ -90,10 +94,11 @@ def _pairs(inputs: InputEntries) -> list[tuple[Entry, Entry]] | None:
     one, other = inputs if len(inputs) == 2 else (None, None)
     if not one or not other:
         return None
-    length = max(len(one), len(other))
-    if {len(one), len(other)} - {1, length}:
-        return None
-    return list(zip(one * (length // len(one)), other * (length // len(other)), strict=True))
+    if len(one) == 1:
+        one = one * len(other)
+    if len(other) == 1:
+        other = other * len(one)
+    return list(zip(one, other, strict=True)) if len(one) == len(other) else None
 
 
 def _multiplied(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
@@ -153,11 +158,13 @@ def _chosen(graph: GraphView, node: NodeProto, inputs: InputEntries) -> Made:
     """Where, number by number, if it is known which is chosen."""
     known = [each for each in inputs if each]
     length = max(map(len, known), default=0)
-    if len(inputs) != 3 or len(known) < 3 or {len(each) for each in known} - {1, length}:
+    # One number stands for all of the others', as in any broadcast.
+    rows = [each * length if len(each) == 1 else each for each in known]
+    if len(inputs) != 3 or [len(row) for row in rows] != [length] * 3:
         return None
-    rows = [each * (length // len(each)) for each in known]
     made = []
     for test, yes, no in zip(*rows, strict=True):
+        # Any other token is a truth that depends on the data.
         if test.token not in (0, 1):
             return None
         made.append(yes if test.token else no)

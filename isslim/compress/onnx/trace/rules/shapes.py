@@ -42,7 +42,7 @@ def _shape(context: RuleContext) -> None:
     layout = context.layout(0)
     context.set_default_layout()
     if layout is None:
-        return
+        return  # of an unknown number of numbers none is followed
     entries = []
     for position, dim in enumerate(layout.dims):
         varied = layout.per_index is not None and layout.per_index.along == position
@@ -80,6 +80,7 @@ def counted(entry: Entry, zero_preserving: bool, source: str) -> Dim:
     """
     if not entry.axes:
         return entry.token
+    # A product or sum of sizes shrinks in a way that is no axis's.
     if entry.blocks is None:
         raise Unfollowable(COMPUTED_SIZE)
     found = []
@@ -102,6 +103,7 @@ def follow_numbers(context: RuleContext) -> bool:
     if not any(context.is_computed(index) for index in indices):
         return False
     inputs = [context.entries(index) for index in indices]
+    # The only one of them with several outputs.
     if context.node.op_type == "Split":
         return _split(context, inputs)
     compute = NUMBER_RULES.get(context.node.op_type)
@@ -133,6 +135,7 @@ def _split(context: RuleContext, inputs: InputEntries) -> bool:
     lengths = context.integers(1) if as_input else get_ints(context.node, "split")
     if inputs[0] is None or (lengths is None and context.input(1)):
         return False
+    # Without lengths the parts are equal, the last one shorter.
     each = -(-len(inputs[0]) // len(context.node.output))
     start = 0
     for index, length in enumerate(lengths or [each] * len(context.node.output)):
