@@ -62,7 +62,7 @@ def follow(
             if inspected is not None and job.inspection is not None and not seen:
                 seen.append(job.inspection)
                 inspected(job.inspection, console)
-            # How it ended is told by `outcome`, below the bar.
+            # `outcome` says how it ended, below the bar.
             message = "done" if job.state is JobState.SUCCEEDED else escape(job.message)
             progress.update(
                 bar, completed=job.progress, stage=job.stage or job.state, description=message

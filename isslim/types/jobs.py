@@ -85,7 +85,7 @@ class Job(BaseModel):
     )
     message: str = Field(
         default="",
-        description="the last thing told",
+        description="the last line of the log",
         examples=["40% removed: perplexity 33.35 (+4.2%)"],
     )
     log: list[str] = Field(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from isslim.service.context import context_of
 from isslim.service.problems import RequestError
 from isslim.service.serving.compare_variants import Timed
+from isslim.service.serving.executor import shared_lane
 from isslim.types.manifest import VariantName
 from tests.row_classifier.runtime import LoadedRowClassifier, RowSession
 
@@ -50,14 +51,16 @@ async def classify(http: Request, request: ClassifyRequest) -> ClassifyResponse:
     ) as ticket:
         model = await context.models.load(request.model, LoadedRowClassifier, ticket)
         sessions = await context.models.open(model, request.variants, "cpu", ticket)
-        rows = _array(request.rows, next(iter(sessions.values())).width)
 
-        def run(session: RowSession) -> Timed[list[int]]:
+        def encode() -> NDArray[np.float32]:
+            return _array(request.rows, next(iter(sessions.values())).width)
+
+        def run(session: RowSession, rows: NDArray[np.float32]) -> Timed[list[int]]:
             began = time.perf_counter()
             classes = session.run(rows).argmax(axis=1).tolist()
             return Timed(classes, 1e3 * (time.perf_counter() - began))
 
-        runs = await context.variants.run(sessions, run, ticket)
+        _, runs = await context.variants.run(sessions, encode, run, ticket, [shared_lane(model)])
     return ClassifyResponse(
         model_id=model.id,
         variants=[

@@ -14,7 +14,7 @@ File = TypeVar("File")
 
 @dataclass(frozen=True)
 class UploadText:
-    """What is said of an upload field besides its description.
+    """Texts of an upload field besides its description.
 
     Attributes:
         example: a file name.
