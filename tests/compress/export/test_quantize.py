@@ -232,3 +232,15 @@ def test_a_bottleneck_of_other_origin_is_read_by_whoever_it_likes(tmp_path: Path
     quantize_graph(b.model(), tmp_path / "b.onnx")
     expected = run(tmp_path / "a.onnx", b.feeds)
     np.testing.assert_allclose(run(tmp_path / "b.onnx", b.feeds), expected, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize("factor", [{}, {"alpha": 2.0}, {"beta": 0.5}, {"transA": 1}])
+def test_a_product_with_a_factor_or_a_turned_activation_stays_float32(
+    factor: dict[str, float], tmp_path: Path
+) -> None:
+    b = Builder()
+    x = b.floats("x", (6, 6), [6, 6])
+    b.output(b.node("Gemm", [x, b.weights(6, 5), b.weights(5)], **factor), "y", [6, 5])
+    found = quantize_graph(b.model(), tmp_path / "b.onnx")
+    product = ["matrix products"]
+    assert (found.parts, found.rest) == (([], product) if factor else (product, []))

@@ -253,11 +253,8 @@ class _Declaring:
         node = next(
             node for node in nodes(self._trace.parts.structure.graph) if key(node) == product.node
         )
-        if given(node, 2):
-            return False
-        # A Gemm's bias may be left out since version 11 only, so it always has one before.
-        optional = node.op_type == "Gemm" and self._trace.parts.opset >= 11
-        return node.op_type == "Conv" or optional
+        # A MatMul has none; before version 11 a Gemm cannot leave it out, so that one has its own.
+        return node.op_type in ("Conv", "Gemm") and not given(node, 2)
 
     def _activations(self, blocks: Blocks, reader: str) -> tuple[str, ...]:
         """One name for each segment of a dimension."""

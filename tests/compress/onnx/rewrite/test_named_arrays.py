@@ -77,6 +77,20 @@ def test_a_layer_has_a_site_for_each_sum_of_products(
     assert found == [f"{name}{site}" for site in sites]
 
 
+def test_two_products_with_one_matrix_get_no_bias_since_one_would_not_do_for_both() -> None:
+    b = Builder()
+    x = b.floats("x", (STEPS, BATCH, WIDTH), ["T", "B", WIDTH])
+    states = b.recurrent("LSTM", x, WIDTH, UNITS)[1:]
+    matrix = b.weights(UNITS, 2)
+    products = [b.node("Gemm", [b.squeeze(state, 0), matrix]) for state in states]
+    b.output(b.node("Sub", products), "y", ["B", 2])
+    _, _, meaning = traced(b)
+    assert [len(each) for each in meaning.products.values()] == [2]
+    assert meaning.created == {}
+    (site,) = (site for site in meaning.declaration.sites if site.name == matrix)
+    assert site.bias is None
+
+
 def test_layers_with_the_same_weights_are_one_and_so_is_a_matrix_that_two_read() -> None:
     b = Builder()
     x = b.floats("x", (STEPS, BATCH, WIDTH), ["T", "B", WIDTH])

@@ -68,6 +68,13 @@ def stranger(b: Builder) -> str:
     return b.node("Add", [layer(b), b.floats("other", (BATCH, UNITS), ["B", UNITS])])
 
 
+def wide_stranger(b: Builder) -> str:
+    """A tensor of the caller that is as large as the units of two layers side by side."""
+    both = b.node("Concat", [layer(b), layer(b, "z")], axis=-1)
+    added = b.node("Add", [both, b.floats("other", (BATCH, 2 * UNITS), ["B", 2 * UNITS])])
+    return b.node("Sub", b.split(added, [UNITS, UNITS], -1))
+
+
 WAYS: dict[str, tuple[Callable[[Builder], str], str]] = {
     "target": (target, "Reshape"),
     "computed target": (computed_target, "Where"),
@@ -75,6 +82,7 @@ WAYS: dict[str, tuple[Callable[[Builder], str], str]] = {
     "shares": (shares, "Split"),
     "channels": (channels, "Conv"),
     "stranger": (stranger, "Gather"),
+    "wide stranger": (wide_stranger, "Gather"),
 }
 
 
