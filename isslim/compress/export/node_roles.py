@@ -1,4 +1,4 @@
-"""What a node is for, as its name says: the one place that makes such names and reads them.
+"""What a node is for, read off its name: the one place that makes and reads such names.
 
 A written file keeps nothing of the network but its nodes and their names. The quantizer, which
 starts from the file, has to know a decoder from another matrix, and which products must stay in

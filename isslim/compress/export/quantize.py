@@ -2,7 +2,7 @@
 
 What takes 8 bits: tables that are looked up in (embeddings), LSTMs, and products with a constant
 matrix. ONNX Runtime has no int8 GRU or RNN, and what lies inside If, Loop and Scan is left alone.
-`EightBit` says which parts did and which did not. How a form is chosen: `int8_forms`; how numbers
+`EightBit` lists which parts did and which did not. How a form is chosen: `int8_forms`; how numbers
 are rounded: `int8_weights`; what is written for a node: `int8_nodes`.
 
 The decoder's Gemm becomes an integer MatMul, which needs no flat features: the logits are made as
@@ -10,8 +10,8 @@ the tokens lie, and the log-softmax is written over them, which saves a twentiet
 question graph the characters' vectors, the convolution, the attention and both heads stay float32.
 
 A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the
-same run; `isslim/runtime/language/scoring.py` and `isslim/runtime/questions/answering.py` say what
-follows from that.
+same run; `isslim/runtime/language/scoring.py` and `isslim/runtime/questions/answering.py` deal with
+what follows from that.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def quantize_graph(model: ModelProto, target: Path, form: Form = FORMS[0]) -> Ei
     Returns:
         What takes 8 bits in it; no parts, and no file, where nothing can.
     """
-    # A stranger may call a node `decoder` or `float32_x` and mean nothing by it.
+    # Its author may have called a node `decoder` or `float32_x` and meant nothing by it.
     return _write(model, target, form, lambda node: NodeRole.OTHER)
 
 
@@ -126,7 +126,7 @@ class _Rewriting:
         return eight_bit(self._counts)
 
     def _count_nested(self) -> None:
-        """Layers inside other nodes stay float32, and are counted so that the record says so."""
+        """Layers inside other nodes stay float32, and are counted so that the record shows them."""
         for outer in self._work.graph.node:
             inner = [node for graph in subgraphs(outer) for node in nodes(graph)]
             self._counts[Part.RECURRENT].total += sum(node.op_type in OPERATORS for node in inner)

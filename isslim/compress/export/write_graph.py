@@ -1,6 +1,6 @@
 """Writes a graph as one ONNX file, and refuses early what would not fit into one.
 
-What a network looks like as a graph is for its kind to say (`kinds/language/export`,
+How a network becomes a graph is decided by its kind (`kinds/language/export`,
 `kinds/questions/export.py`).
 """
 

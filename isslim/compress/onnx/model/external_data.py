@@ -1,7 +1,7 @@
 """Tensors in a second file: the data file that exporters write beside a model, read into it.
 
 torch's exporter writes `m.onnx` and `m.onnx.data`. Only the file that was sent along is ever read:
-the name in the model says no more than that there is one such file, and what lies where in it is
+the name in the model only shows that there is one such file, and what lies where in it is
 checked against its size.
 
 https://onnx.ai/onnx/repo-docs/ExternalData.html

@@ -1,1 +1,1 @@
-"""From a stranger's ONNX file to an equal graph that is simple to follow."""
+"""From an ONNX file of any origin to an equal graph that is simple to follow."""

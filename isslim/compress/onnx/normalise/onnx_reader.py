@@ -46,13 +46,13 @@ def read_graph(path: Path, largest: int = MAX_BYTES) -> ModelProto:
     Raises:
         UnreadableUpload: when the file is too large, or no ONNX model.
         GraphNotUnderstood: when it has no recurrent layers, or is of a kind that is refused; the
-            detail says which.
+            detail names it.
     """
     return simplified(parse(path, largest))
 
 
 def parse(path: Path, largest: int = MAX_BYTES) -> ModelProto:
-    """A file as the model that it says it is; nothing beside it is read.
+    """A file as a model; nothing beside it is read.
 
     Args:
         path: of the file.
@@ -113,14 +113,14 @@ def simplified(model: ModelProto) -> ModelProto:
     parts.structure.ClearField("functions")
     parts.structure.ClearField("training_info")
     if any(node.op_type == "Einsum" for node in nodes(parts.structure.graph)):
-        fold_known(parts)  # first, for a constant operand tells its sizes
+        fold_known(parts)  # first, for the sizes of a constant operand are known
         einsums_as_products(parts)
     fold(parts)
     separate(parts)
     drop_unread(parts)
     simple = merge_constants(parts)
     refuse_without_layers(simple)  # again, for a layer may have stood in a branch that cannot run
-    # A caller could not say which of the two a value is for.
+    # A value that is sent under that name could be for either.
     if len({port.name for port in simple.graph.input}) != len(simple.graph.input):
         raise GraphNotUnderstood("two of the graph's inputs have one name")
     return simple

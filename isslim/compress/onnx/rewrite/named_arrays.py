@@ -91,7 +91,7 @@ def segments(pool: Axes, blocks: Blocks) -> Dimension:
         pool: the axes.
         blocks: of the dimension.
     """
-    # The algebra counts segments: fixed neighbours need not be told apart.
+    # The algebra counts segments: fixed neighbours are one to it.
     found: list[Segment] = []
     for prunable, run in groupby(blocks, key=lambda block: _prunable(pool, block)):
         if prunable:
@@ -281,7 +281,7 @@ def canonical(value: np.ndarray, product: Product) -> np.ndarray:
 
     Args:
         value: (out, in) or (in, out), and dimensions of size 1 behind them.
-        product: says which.
+        product: which of the two it is.
     """
     flat = value.reshape(value.shape[:2])
     return flat if product.gives == 0 else flat.T
