@@ -1,4 +1,4 @@
-"""Checkpoints and states on a disk that fills: the system's own error, the last whole file kept, no part left behind."""
+"""Checkpoints on a full disk: the system's own error, the last whole file, no part left behind."""
 
 from __future__ import annotations
 

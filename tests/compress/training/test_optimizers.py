@@ -1,4 +1,4 @@
-"""Averaged SGD against the mean written out, the trigger against its algorithm, schedules against the paper."""
+"""Averaged SGD against the mean, its trigger against the algorithm, schedules against the paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shrinking in the middle of training, against the unshrunk network whose dead components are held at zero by hand."""
+"""Shrinking in the middle of training, against the full network with masked components."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPTIMIZERS: dict[str, Make] = {
 
 
 def step(network: LanguageModel, optimizer: torch.optim.Optimizer, tokens: Tensor) -> float:
-    """One step on tokens (T + 1, B), clipped over all parameters as in the loop; the loss before it."""
+    """One step on tokens (T + 1, B), with the loop's clip; returns the loss before it."""
     optimizer.zero_grad()
     logits, _ = network(tokens[:-1], network.zero_state(tokens.shape[1]))
     loss = nn.functional.cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
@@ -47,7 +47,7 @@ def step(network: LanguageModel, optimizer: torch.optim.Optimizer, tokens: Tenso
 
 
 def hold(network: LanguageModel, keep: axes.Keep) -> None:
-    """Every slice of the removed components to zero, biases included: a dead unit has an activation of zero."""
+    """Zeroes every slice of the removed components with their biases: their activation is zero."""
     silent = axes.mask_components(network.arrays(), network.declaration(), keep)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
@@ -57,7 +57,7 @@ def hold(network: LanguageModel, keep: axes.Keep) -> None:
 def memory(
     network: LanguageModel, optimizer: torch.optim.Optimizer, kind: str
 ) -> dict[str, axes.Array]:
-    """What an optimizer remembers of each parameter under one name; empty when it has nothing of that name."""
+    """An optimizer's state of each parameter under one name; empty where it has none."""
     named = (
         (name, optimizer.state[parameter].get(kind))
         for name, parameter in network.named_parameters()

@@ -38,7 +38,7 @@ def pruned_to(task: GraphTask, share: float, path: Path) -> float:
     return task.verify_removal(task.original, pruned).error
 
 
-def test_random_output_is_named_and_the_others_judge_and_prove(tmp_path: Path) -> None:
+def test_random_output_is_named_and_the_others_are_evaluated_and_verified(tmp_path: Path) -> None:
     graph, runs = noisy_graph(tmp_path, shown=True), inputs(30)
     task = task_of(graph, runs)
     (warning,) = task.origin.warnings
@@ -86,7 +86,7 @@ def test_noise_on_the_units_themselves_is_named(tmp_path: Path) -> None:
     assert "it draws numbers anew at every run" in refused.value.issues[0]
 
 
-def test_states_judge_where_nothing_else_sees_the_layer(tmp_path: Path) -> None:
+def test_states_are_evaluated_where_nothing_else_depends_on_the_layer(tmp_path: Path) -> None:
     for said in ("noise", "nothing"):
         task = task_of(stateful_graph(tmp_path, said), inputs(20, states=True))
         assert {"hn", "cn"} <= task.origin.judged_by.keys()
@@ -104,7 +104,7 @@ def test_states_judge_where_nothing_else_sees_the_layer(tmp_path: Path) -> None:
         )
 
 
-def test_layer_that_no_output_sees_stays_as_it_is_and_is_told(tmp_path: Path) -> None:
+def test_layer_that_no_output_depends_on_stays_as_it_is_and_is_reported(tmp_path: Path) -> None:
     task = task_of(twin_graph(tmp_path), inputs(20))
     assert task.prunable(task.original.declaration()) == ["units:/seen/LSTM.forward"]
     assert (
@@ -150,10 +150,8 @@ def test_budget_that_a_destroyed_graph_keeps_is_refused(
     with pytest.raises(OutputsUnusable, match="a destroyed model would pass") as refused:
         task_of(graph, runs, recipe=Recipe(metric=metric, budget=Budget(output_change=limit)))
     assert words in refused.value.detail
-    asked = Recipe(metric=metric, budget=Budget(size_ratio=0.9))
-    assert (
-        "y" in task_of(graph, runs, recipe=asked).origin.judged_by
-    )  # of a size it says what it is
+    size = Recipe(metric=metric, budget=Budget(size_ratio=0.9))
+    assert "y" in task_of(graph, runs, recipe=size).origin.judged_by
 
 
 def test_classes_are_found_where_they_lie(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Graphs judged by an operator's command, through the whole pipeline and a worker's child."""
+"""Graphs evaluated by an operator's command, through the whole pipeline and a worker's child."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def share_right(path: Path, folder: Path) -> float:
     return 100 * float(np.concatenate(right).mean())
 
 
-def test_budget_of_an_evaluation_is_kept_and_no_graph_is_judged_twice(
+def test_budget_of_an_evaluation_is_kept_and_no_graph_is_evaluated_twice(
     folder: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "calls"
@@ -169,7 +169,7 @@ def test_budget_of_size_asks_only_of_what_is_published(folder: Path, tmp_path: P
     assert "asked of none but the chosen candidate" in bundle.path("README.md").read_text()
 
 
-def test_without_inputs_the_quality_is_real_and_the_rest_is_said_to_be_random(
+def test_without_inputs_the_quality_is_real_and_the_rest_is_marked_as_random(
     folder: Path, tmp_path: Path
 ) -> None:
     recipe = Recipe(metric="command:accuracy", budget=Budget(output_change=0.2))
@@ -234,7 +234,7 @@ def test_evaluation_is_not_run_by_an_inspection(folder: Path, tmp_path: Path) ->
     ]  # the graph is understood, whatever its inputs
 
 
-def test_evaluation_that_fails_on_a_candidate_says_so(folder: Path, tmp_path: Path) -> None:
+def test_evaluation_that_fails_on_a_candidate_is_reported(folder: Path, tmp_path: Path) -> None:
     whole = (folder / "tagger.onnx").stat().st_size
     (tmp_path / "fails.py").write_text(
         f"import os, sys; print(5 if os.path.getsize(sys.argv[1]) == {whole} else 'lost')"

@@ -124,7 +124,7 @@ def test_lengths_are_full(tmp_path: Path) -> None:
         assert run["lengths"].dtype == np.int32
 
 
-def test_yes_and_no_are_both_drawn(tmp_path: Path) -> None:
+def test_random_booleans_are_true_and_false(tmp_path: Path) -> None:
     ports: list[Port] = [("x", FLOAT, ["t", "b", WIDTH]), ("mask", BOOL, ["t", "b", 1])]
     nodes = [
         helper.make_node("Cast", ["mask"], ["number"], to=FLOAT),
@@ -135,7 +135,7 @@ def test_yes_and_no_are_both_drawn(tmp_path: Path) -> None:
 
 
 def test_sizes_that_a_graph_does_not_name_are_found_by_trying(tmp_path: Path) -> None:
-    # The steps must be 16, which only the running tells: a product with a constant of 16 rows.
+    # The steps must be 16, which only a run shows: a product with a constant of 16 rows.
     constant = helper.make_node(
         "Constant",
         [],
@@ -155,13 +155,13 @@ def test_sizes_that_a_graph_does_not_name_are_found_by_trying(tmp_path: Path) ->
         assert run["x"].shape[0] == 16
 
 
-def test_what_cannot_be_drawn_is_refused_by_name(tmp_path: Path) -> None:
+def test_types_without_random_values_are_refused_by_name(tmp_path: Path) -> None:
     texts = [helper.make_node("Cast", ["x"], ["read"], to=FLOAT)]
     with pytest.raises(InputsRefused, match="input 'x' is a tensor"):
         drawn(built([("x", STRING, ["t", "b", WIDTH])], texts), tmp_path)
 
 
-def test_a_graph_that_runs_on_nothing_drawn_is_refused(tmp_path: Path) -> None:
+def test_a_graph_that_runs_on_no_random_inputs_is_refused(tmp_path: Path) -> None:
     nodes = [
         helper.make_node(
             "Constant", [], ["shape"], value=numpy_helper.from_array(np.array([5, 11, WIDTH]))

@@ -55,7 +55,7 @@ def steps(runs: list[NamedArrays]) -> set[bytes]:
         (20, 2, 32, 8, "the last fifth of the uploaded inputs"),
     ],
 )
-def test_no_sequence_is_both_observed_and_judged(
+def test_no_sequence_is_calibration_and_held_out_data(
     count: int, batch: int, observed: int, judged: int, words: str, tmp_path: Path
 ) -> None:
     task = task_of(layer_graph(tmp_path), inputs(count, batch, steps=20))
@@ -92,7 +92,7 @@ def test_states_that_begin_a_run_go_with_its_sequences_and_stay_with_its_steps(
 @pytest.mark.parametrize(
     "options", [{"fixed": True}, {"last": True}], ids=["fixed shape", "one answer a sequence"]
 )
-def test_run_that_cannot_be_divided_judges_nothing_and_a_budget_of_quality_is_refused(
+def test_run_that_cannot_be_divided_is_not_evaluated_and_a_budget_of_quality_is_refused(
     options: dict[str, bool], tmp_path: Path
 ) -> None:
     graph, runs = layer_graph(tmp_path, **options), inputs(1, 1, steps=20)
@@ -148,7 +148,7 @@ def test_sequences_are_known_by_what_the_graph_makes_of_them(tmp_path: Path) -> 
     }  # fmt: skip
 
 
-def test_runs_that_were_sent_before_do_not_judge(tmp_path: Path) -> None:
+def test_runs_that_were_sent_before_are_not_evaluated(tmp_path: Path) -> None:
     graph, runs = layer_graph(tmp_path), inputs(8, 1)
     twice = task_of(graph, [*runs, *runs])
     assert len(twice.runs.calibration) + len(twice.runs.held_out) == 8
@@ -173,7 +173,7 @@ def test_held_out_inputs_alone_are_divided_too(tmp_path: Path) -> None:
     assert len(task.runs.calibration) == 8
 
 
-def test_few_rows_of_outputs_take_more_runs_to_judge_on(tmp_path: Path) -> None:
+def test_few_rows_of_outputs_hold_out_more_runs(tmp_path: Path) -> None:
     task = task_of(layer_graph(tmp_path, last=True), inputs(12, 1))
     assert (len(task.runs.calibration), len(task.runs.held_out)) == (6, 6)
 

@@ -178,7 +178,7 @@ def test_a_graph_is_timed_at_the_shapes_of_its_recipe(folder: Path) -> None:
     assert second.run == "the median recorded run, repeated or cut (ids: 7 x 3)"
 
 
-def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Path) -> None:
+def test_card_and_tables_explain_their_figures(folder: Path, tmp_path: Path) -> None:
     recipe = Recipe(name="tagger", budget=Budget(output_change=0.2))
     made = compress(tmp_path, folder / "tagger.onnx", recipe, calibration=folder / "recorded.npz")
     bundle = opened(tmp_path, made)
@@ -226,7 +226,7 @@ def test_card_and_tables_are_in_words_for_a_stranger(folder: Path, tmp_path: Pat
     assert " 1 x 1" not in captured.get()
 
 
-def test_random_inputs_are_said_wherever_quality_is(folder: Path, tmp_path: Path) -> None:
+def test_random_inputs_are_reported_wherever_quality_is(folder: Path, tmp_path: Path) -> None:
     told: list[str] = []
     bundle = opened(
         tmp_path,
@@ -423,7 +423,9 @@ class AllShown(nn.Module):
         return self.layer(x)[0]  # type: ignore[no-any-return]
 
 
-def test_nothing_that_the_caller_sees_is_removed_and_the_reasons_are_told(tmp_path: Path) -> None:
+def test_nothing_that_the_caller_sees_is_removed_and_the_reasons_are_reported(
+    tmp_path: Path,
+) -> None:
     graph = export(AllShown(), (torch.zeros(5, 2, 6),), tmp_path / "shown.onnx", ["x"], ["said"])
     with pytest.raises(NothingRemovable, match="issues say why") as refused:
         read_task(UploadedFiles(model=graph), Recipe())

@@ -33,7 +33,7 @@ class KilledAfterAnEpoch:
 
 
 class Heard:
-    """Keeps what it is told."""
+    """Keeps the messages that it is called with."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -99,7 +99,7 @@ def test_damaged_checkpoint_costs_time_and_not_the_job(
     assert "minutes of distillation: perplexity" in told
 
 
-def test_diverged_finetune_keeps_the_untuned_model_and_says_so(
+def test_diverged_finetune_keeps_the_untuned_model_and_reports_it(
     tmp_path: Path, trained: Trained, texts: Texts
 ) -> None:
     arrays = trained.network.arrays()

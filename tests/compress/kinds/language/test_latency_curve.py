@@ -52,7 +52,7 @@ def sizes() -> list[NetworkAxes]:
     return resized
 
 
-def test_curve_tells_the_time_of_sizes_that_were_not_measured() -> None:
+def test_curve_predicts_the_time_of_sizes_that_were_not_measured() -> None:
     curve = fit(sizes(), [clock(each) for each in sizes()])
     assert curve.is_trusted
     whole = declare(SPEC)

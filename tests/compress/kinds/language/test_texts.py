@@ -41,7 +41,7 @@ def permuted_gates(network: LanguageModel) -> LanguageModel:
     return network.rebuilt(arrays)
 
 
-def test_model_that_is_read_as_it_was_trained_is_judged(trained: Trained) -> None:
+def test_model_that_is_read_as_it_was_trained_is_accepted(trained: Trained) -> None:
     for calibration, held_out in ((trained.calibration, None), (None, trained.held_out)):
         read_texts(trained.network, codec(WORDS), DataFiles(calibration, held_out), Recipe())
 
@@ -83,7 +83,7 @@ def test_unusable_texts_are_refused(
     assert refused.value.problem().kind == "text-unusable"
 
 
-def test_text_that_the_model_writes_itself_is_not_judged(trained: Trained) -> None:
+def test_text_that_the_model_writes_itself_does_not_refuse_it(trained: Trained) -> None:
     read_texts(
         permuted_gates(trained.network), codec(WORDS), DataFiles(), Recipe(calibration_tokens=300)
     )
@@ -99,7 +99,7 @@ def test_untrained_model_guesses_and_is_allowed(tmp_path: Path) -> None:
     )
 
 
-def test_what_nothing_bears_out_is_said(trained: Trained, tmp_path: Path) -> None:
+def test_models_without_evidence_have_a_caveat(trained: Trained, tmp_path: Path) -> None:
     network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40,)))
     network.initialise(0.1, torch.Generator().manual_seed(0))
     few = Recipe(calibration_tokens=300, held_out_tokens=300)

@@ -1,4 +1,4 @@
-"""Examples and batches hold what the texts say."""
+"""Examples and batches hold the texts and their answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from isslim.runtime.questions.question_tokenizer import tokenize
 from tests.compress.kinds.questions import made
 
 
-def test_a_batch_is_what_the_codec_says_of_each_text_filled_up() -> None:
+def test_a_batch_is_every_text_as_the_codec_encodes_it_padded() -> None:
     codec, found = made.codec(), made.questions(5, seed=1)
     chosen = [3, 0, 6]
     inputs = found.inputs(chosen)

@@ -29,7 +29,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> dict[VariantName, Ques
     return {name: QuestionSession(folder / f"{name}.onnx") for name in names}
 
 
-def test_samples_are_spread_and_each_answer_stands_where_it_says(
+def test_samples_are_spread_and_each_answer_is_at_its_place(
     sessions: dict[VariantName, QuestionSession],
 ) -> None:
     questions = prepare(paragraphs(40, 0), CODEC)

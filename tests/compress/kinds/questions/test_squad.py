@@ -96,7 +96,7 @@ def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
         (Answer(" ", 12), Unrecovered.EMPTY),
     ],
 )
-def test_an_answer_is_a_span_of_tokens_or_it_is_said_why_not(
+def test_an_answer_is_a_span_of_tokens_or_has_a_reason_why_not(
     answer: Answer, expected: tuple[int, int] | Unrecovered
 ) -> None:
     context = "the post-war 1990s"

@@ -1,4 +1,4 @@
-"""Learners: the paper's group lasso trap by trap, proximal steps and gates against slow references, and what they reach."""
+"""Learners: group lasso, proximal steps and gates against slow references, and their results."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lstm(*, tied: bool = False, seed: int = 0) -> LstmLanguageModel:
 
 
 def paper_norms(network: LstmLanguageModel) -> dict[str, list[float]]:
-    """Entry by entry, as PAPER lists the parts of a group: gates' rows, recurrent columns, readers' columns."""
+    """A group entry by entry: rows of the gates, recurrent columns, columns of the readers."""
     p = network.arrays()
     norms: dict[str, list[float]] = {}
     for layer, (units, reader) in enumerate(
@@ -206,10 +206,12 @@ def test_proximal_step_pulls_the_weakest_by_the_step_or_to_zero_and_leaves_the_o
     )
     reader = arrays["layers.1.weight_ih_l0"]
     squares = [
-        np.square(inward[:, k]).sum() + np.square(across[:, k]).sum() + np.square(across[:, :, k]).sum()
+        np.square(inward[:, k]).sum()
+        + np.square(across[:, k]).sum()
+        + np.square(across[:, :, k]).sum()
         + np.square(reader[:, k]).sum()
         for k in range(H0)
-    ]  # fmt: skip
+    ]
     norms = np.sqrt(squares)
     learner.after_step(1.0)
     after = network.arrays()
@@ -331,9 +333,12 @@ def test_gates_are_hard_concrete_and_multiply_every_reader() -> None:
         drawn[axis] = np.clip(soft * (HIGH - LOW) + LOW, 0, 1)
     given, own = learner.substituted(), network.arrays()
     readers = {
-        "layers.0.weight_ih_l0": "embedding", "layers.0.weight_hh_l0": "units:lstm0",
-        "layers.1.weight_ih_l0": "units:lstm0", "layers.1.weight_hh_l0": "units:lstm1", "decoder.weight": "units:lstm1",
-    }  # fmt: skip
+        "layers.0.weight_ih_l0": "embedding",
+        "layers.0.weight_hh_l0": "units:lstm0",
+        "layers.1.weight_ih_l0": "units:lstm0",
+        "layers.1.weight_hh_l0": "units:lstm1",
+        "decoder.weight": "units:lstm1",
+    }
     assert given.keys() == readers.keys()
     for name, axis in readers.items():
         np.testing.assert_allclose(

@@ -105,7 +105,7 @@ def test_proof_passes_for_the_network_and_fails_for_another(opened: Opened) -> N
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_int8_says_which_parts_it_is_and_holds_the_rest_once(name: str, tmp_path: Path) -> None:
+def test_int8_lists_its_parts_and_holds_the_rest_once(name: str, tmp_path: Path) -> None:
     network = random_network(name)
     export(network, tmp_path / "a.onnx")
     found = quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")

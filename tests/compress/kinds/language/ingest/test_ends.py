@@ -53,7 +53,7 @@ def test_a_bias_shows_the_decoder_where_names_do_not() -> None:
     assert (ends.embedding, ends.decoder, ends.bias) == ("a.weight", "b.weight", "b.bias")
 
 
-def test_equal_matrices_are_tied_unless_the_config_says_otherwise() -> None:
+def test_equal_matrices_are_tied_unless_the_config_declares_otherwise() -> None:
     table = arrays(embed__weight=(V, E))["embed.weight"]
     both = {"embed.weight": table, "decoder.weight": table.copy()}
     assert found(both, top=E).tied

@@ -213,7 +213,7 @@ def test_ten_modules_stay_in_the_order_of_their_numbers(tmp_path: Path, tokens: 
     "names", [("embed", "gru", "fc"), ("encoder", "rnn", "decoder")], ids="-".join
 )
 @pytest.mark.parametrize("bias", [True, False])
-def test_grus_are_told_by_their_gates(
+def test_grus_are_recognised_by_their_gates(
     names: tuple[str, str, str], bias: bool, tmp_path: Path, tokens: Tensor
 ) -> None:
     torch.manual_seed(0)

@@ -71,7 +71,7 @@ def test_numbers_in_words_order_modules(names: tuple[str, ...], tmp_path: Path) 
     "names",
     [("lstm", "cell_lstm", "a_lstm2"), ("first.rnn", "again.rnn", "2.rnn"), ("rnn_a", "rnn_b")],
 )
-def test_names_that_tell_no_order_are_asked_for(names: tuple[str, ...], tmp_path: Path) -> None:
+def test_names_without_an_order_are_refused(names: tuple[str, ...], tmp_path: Path) -> None:
     state, compute = stack(dict.fromkeys(names, (E, E)))
     torch.save(state, tmp_path / "model.pt")
     with pytest.raises(UnknownArchitecture, match="order of the recurrent modules"):
@@ -95,7 +95,9 @@ def test_numbers_order_a_sorted_file(names: tuple[str, ...], tmp_path: Path) -> 
     check(tmp_path / "sorted.pt", compute)
 
 
-def test_sorted_file_without_numbers_is_refused_unless_the_config_tells(tmp_path: Path) -> None:
+def test_sorted_file_without_numbers_is_refused_unless_the_config_lists_the_layers(
+    tmp_path: Path,
+) -> None:
     state, compute = stack(dict.fromkeys(UNORDERED, (E, E)))
     save_file(state, tmp_path / "model.safetensors")
     torch.save({name: state[name] for name in sorted(state)}, tmp_path / "sorted.pt")

@@ -157,13 +157,13 @@ def test_modules_that_may_not_be_a_stack_are_asked_for(
 @pytest.mark.parametrize(
     "name", ["model-00001-of-00002.safetensors", "pytorch_model-00002-of-00003.bin", "lm_1_of_2.pt"]
 )
-def test_a_shard_is_told_by_its_name(name: str, tmp_path: Path) -> None:
+def test_a_shard_is_recognised_by_its_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(UnreadableUpload, match="the other parts are missing"):
         read(state(), tmp_path, name)
     assert read(state(), tmp_path, "model-00001-of-00001.pt")
 
 
-def test_a_tied_decoder_is_believed_where_something_says_so(tmp_path: Path) -> None:
+def test_a_tied_decoder_is_accepted_where_it_is_declared(tmp_path: Path) -> None:
     tied = model()
     tied.decoder.weight = tied.encoder.weight
     content = {name: value for name, value in tied.state_dict().items() if name != "decoder.weight"}
@@ -236,7 +236,7 @@ def test_no_matrix_is_dropped_by_its_name(name: str, tmp_path: Path) -> None:
         read(state() | {name: torch.randn(7, 9)}, tmp_path)
 
 
-def test_what_weights_cannot_show_is_said(tmp_path: Path) -> None:
+def test_what_weights_cannot_show_is_listed_as_assumed(tmp_path: Path) -> None:
     assert read(state(), tmp_path).layout == (
         "PyTorch word-language-model layout: 2 LSTM layers of 24 units, untied; assumed: " + ASSUMED
     )
@@ -346,7 +346,7 @@ def test_numpy_arrays_are_weights_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["ema", "teacher", "best_model", "discriminator"])
-def test_of_several_models_the_config_says_which(other: str, tmp_path: Path) -> None:
+def test_of_several_models_the_config_chooses(other: str, tmp_path: Path) -> None:
     second = {name: value + 0.1 for name, value in state().items()}
     content = {"model": state(), other: second, "epoch": 3}
     with pytest.raises(
@@ -378,7 +378,7 @@ def test_running_averages_without_names_are_named_as_left_out(tmp_path: Path) ->
     assert "ema (11 tensors), beside the model" in found.layout
 
 
-def test_options_in_the_file_tell_of_a_missing_layer(tmp_path: Path) -> None:
+def test_options_in_the_file_show_a_missing_layer(tmp_path: Path) -> None:
     """A missing top one of equal layers leaves no trace but in the options of the run."""
     content = {"state_dict": state(), "args": argparse.Namespace(nlayers=3)}
     with pytest.raises(
@@ -406,7 +406,7 @@ def test_a_dictionary_for_each_module_is_put_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_precisions_are_read_as_float32_and_said(
+def test_other_precisions_are_read_as_float32_and_reported(
     precision: torch.dtype, tmp_path: Path
 ) -> None:
     found = read({name: value.to(precision) for name, value in state().items()}, tmp_path)
@@ -439,7 +439,7 @@ def test_other_precisions_are_read_as_float32_and_said(
         ({"highway_linear0.0.weight": torch.ones(4, 4), **state()}, "highway_linear0"),
     ],
 )
-def test_other_models_are_told_to_come_as_onnx(content: State, told: str, tmp_path: Path) -> None:
+def test_other_models_are_referred_to_onnx(content: State, told: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownArchitecture, match=told) as refused:
         read(content, tmp_path)
     assert (
@@ -462,7 +462,7 @@ def test_what_a_pickle_may_name_stands_for_classes_of_our_own(tmp_path: Path) ->
     same(read({"state_dict": state(), "lie": Lie()}, tmp_path), model())
 
 
-def test_a_decoder_is_known_by_its_bias_where_its_name_says_nothing(tmp_path: Path) -> None:
+def test_a_decoder_is_known_by_its_bias_where_its_name_does_not_tell(tmp_path: Path) -> None:
     for names in (("x", "z"), ("embedding", "dense"), ("E", "generator")):
         renamed = {
             name.replace("encoder", names[0]).replace("decoder", names[1]): tensor

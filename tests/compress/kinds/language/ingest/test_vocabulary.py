@@ -229,7 +229,7 @@ def test_parts_of_words_are_refused_by_kind(
     assert remedy in refused.value.detail
 
 
-def test_texts_that_are_cut_already_are_believed_where_it_is_said(tmp_path: Path) -> None:
+def test_texts_that_are_already_cut_are_accepted_where_it_is_declared(tmp_path: Path) -> None:
     path = written(tmp_path, "<unk>\nth@@\ne\ncat\n")
     found = read_tokenizer(path, ingested(4), Recipe(unit="word"))
     assert TextCodec(*found).encode("th@@ e cat") == [1, 2, 3]
@@ -436,7 +436,7 @@ def test_a_newline_that_was_written_as_it_is_is_one_token(tmp_path: Path) -> Non
         (b"<pad>\n<EOS>\nthe_\ncat_\ns\n", "parts of words as tensor2tensor marks them"),
     ],
 )
-def test_files_that_are_no_list_are_told_what_they_are(
+def test_files_that_are_no_list_are_refused_by_what_they_are(
     data: bytes, told: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "words"

@@ -32,7 +32,7 @@ def random_keep(declaration: axes.NetworkAxes, seed: int) -> dict[str, np.ndarra
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_taken_and_silenced_networks_equal_the_full_one_with_removed_components_held_at_zero(
+def test_small_and_masked_networks_equal_the_full_one_with_removed_components_at_zero(
     name: str,
 ) -> None:
     network, tokens = random_network(name), random_tokens()
@@ -74,7 +74,7 @@ def test_counts_and_sizes_are_those_of_the_parameters(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", RECURRENT)
-def test_pruned_equals_its_silent_reference_with_carried_state(name: str) -> None:
+def test_pruned_equals_its_masked_reference_with_carried_state(name: str) -> None:
     network = random_network(name)
     tokens = random_tokens(4000, 1, seed=2).flatten()
     declaration = network.declaration()

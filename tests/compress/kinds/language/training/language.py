@@ -28,7 +28,7 @@ def counting_text(length: int) -> Tensor:
 
 
 def noisy_text(length: int) -> Tensor:
-    """As above, with a tenth of the tokens drawn at random."""
+    """As above, with a tenth of the tokens random."""
     generator = torch.Generator().manual_seed(7)
     noise = torch.randint(12, (length,), generator=generator)
     return torch.where(torch.rand(length, generator=generator) < 0.1, noise, counting_text(length))

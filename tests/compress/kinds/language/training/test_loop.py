@@ -116,7 +116,7 @@ def test_perplexity_of_hopeless_weights_is_infinite_and_no_error() -> None:
 def test_student_follows_its_teacher_and_not_the_labels() -> None:
     teacher = train(fresh(0.0), counting_text(6000), PLAN).network
     noise = torch.randint(12, (6000,), generator=torch.Generator().manual_seed(5))
-    # On random text the labels say nothing; all that can be learned is what the teacher would say.
+    # Random text has nothing to learn in its labels, only in the teacher's distribution.
     student = train(fresh(0.0), noise, replace(PLAN, soft=1.0), teacher=teacher).network
     assert perplexity(student, counting_text(500)) < 4
 

@@ -189,7 +189,7 @@ def test_reading_distinct_words_once_is_the_same_network() -> None:
 
 @pytest.mark.parametrize("axis", [*network_of().declaration().axes, "all"])
 @torch.no_grad()
-def test_taking_components_away_equals_silencing_them(axis: str) -> None:
+def test_removing_components_equals_masking_them(axis: str) -> None:
     network, inputs = network_of(), batch_of([9, 3, 12], [2, 6, 4], seed=1)
     arrays, declaration = network.arrays(), network.declaration()
     random = np.random.default_rng(3)

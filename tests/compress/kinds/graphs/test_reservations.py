@@ -1,4 +1,4 @@
-"""What was not judged, left out or changed beside the figures is said wherever the figures are."""
+"""What was not evaluated, left out or changed is reported wherever the figures are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.compress.kinds.graphs.models import inputs, layer_graph, stateful_gra
 from tests.tagger import compress
 
 
-def test_nothing_judged_is_as_loud_as_random_inputs(tmp_path: Path) -> None:
+def test_nothing_evaluated_is_as_prominent_as_random_inputs(tmp_path: Path) -> None:
     write_runs(tmp_path / "one.npz", inputs(1, 1, steps=20))
     told: list[str] = []
     recipe = Recipe(name="one", budget=Budget(size_ratio=0.8))
@@ -90,7 +90,7 @@ def test_returned_states_and_left_out_runs_are_in_verdict_card_and_command_line(
     assert "compressed returns states with the removed units at zero: cn (off by" in " ".join(
         captured.get().split()
     )
-    # A candidate whose outputs overflowed is no point that could be drawn.
+    # A candidate whose outputs overflowed cannot be plotted.
     report = Report.model_validate_json(bundle.path("report.json").read_bytes())
     strange = CurvePoint(
         sizes={},
@@ -109,7 +109,7 @@ def test_returned_states_and_left_out_runs_are_in_verdict_card_and_command_line(
     assert (tmp_path / "curve.svg").read_text().startswith("<?xml")
 
 
-def test_stream_that_breaks_the_budget_is_said_to() -> None:
+def test_stream_that_breaks_the_budget_is_reported() -> None:
     states = StatesRecord(
         returned={"hn": 0.2}, stream=StreamRecord(runs=16, loss=0.019, end_loss=0.025)
     )
