@@ -104,7 +104,8 @@ def read_texts(
     same = held_out_tokens is not None and any(
         text is not None and torch.equal(text, held_out_tokens) for text in (observed, training)
     )
-    if training is not None and (held_out_tokens is None or same):
+    divided = training is not None and (held_out_tokens is None or same)
+    if training is not None and divided:
         cut = len(training) * 4 // 5
         training, held_out_tokens = training[:cut], training[cut:]
         held_out_origin = "the last fifth of the uploaded text, used for nothing else"
@@ -138,7 +139,6 @@ def read_texts(
     given = training is not None
     training = observed if training is None else training
     held_out_tokens = held_out_tokens[: recipe.published_tokens]
-    divided = held_out_origin.startswith("the last fifth")
     for name, tokens in (("calibration", observed), ("held-out", held_out_tokens)):
         if len(tokens) < ENOUGH:
             raise TextUnusable(_too_short(name, len(tokens), divided=divided, same=same))
