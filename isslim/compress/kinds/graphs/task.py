@@ -27,18 +27,18 @@ from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
 from isslim.compress.kinds.graphs.classes import class_axes
-from isslim.compress.kinds.graphs.judging import (
+from isslim.compress.kinds.graphs.parts import parts_of, untouched
+from isslim.compress.kinds.graphs.quality_metrics import (
     CommandMetric,
     OutputMetric,
     QualityMetric,
     refuse_unevaluated,
 )
-from isslim.compress.kinds.graphs.parts import parts_of, untouched
-from isslim.compress.kinds.graphs.proving import Prover
 from isslim.compress.kinds.graphs.recorded import recorded_runs
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.streams import returned_states, stream_of
 from isslim.compress.kinds.graphs.understanding import layers_of, understood
+from isslim.compress.kinds.graphs.verification import Verifier
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.preparing import PreparedGraph
 from isslim.compress.processes.command_metrics import Evaluator
@@ -142,7 +142,7 @@ class GraphTask(ModelTask[GraphNetwork]):
             )
             self._quality_metric.refuse_blind(self.original, self._choice.unseen, recipe.budget)
             self._quality_metric.refuse_unsure(recipe.budget)
-        self._prover = Prover.of(
+        self._verifier = Verifier.of(
             self.runs.held_out, self._choice.compared, len(self._uploaded.outputs)
         )
         self.costly = self._quality_metric.costly
@@ -230,8 +230,8 @@ class GraphTask(ModelTask[GraphNetwork]):
         return [axis for axis in declaration.axes if axis not in self._choice.unseen]
 
     def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
-        """See `Prover.removal`."""
-        return self._prover.removal(before, pruned)
+        """See `Verifier.removal`."""
+        return self._verifier.removal(before, pruned)
 
     def export(self, network: GraphNetwork, path: Path) -> None:
         """Writes the graph; the original is copied from the uploaded file.
@@ -248,8 +248,8 @@ class GraphTask(ModelTask[GraphNetwork]):
         partial.replace(path)
 
     def verify_export(self, path: Path, network: GraphNetwork, name: str) -> CheckRecord:
-        """See `Prover.export`."""
-        return self._prover.export(path, network, name, uploaded=network is self.original)
+        """See `Verifier.export`."""
+        return self._verifier.export(path, network, name, uploaded=network is self.original)
 
     def quantize(self, network: GraphNetwork, source: Path, target: Path, form: Form) -> EightBit:
         """Quantizes the graph in memory; an uploaded file may compute weights at run time.

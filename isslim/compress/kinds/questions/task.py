@@ -60,7 +60,7 @@ from isslim.types.report import Sample
 TOLERANCE = 1e-4
 """Largest absolute difference of a token's log-probability (nats): float32 sums in different
 orders."""
-PROVEN = 24
+COMPARED_QUESTIONS = 24
 """Questions that verification compares."""
 GLANCED = 100
 """Questions that `glance` evaluates."""
@@ -352,7 +352,7 @@ class QuestionTask(ModelTask[Bidaf]):
         """A batch of held-out questions with short and long contexts."""
         examples = self.data.held_out.examples
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].context_row))
-        chosen = np.linspace(0, len(order) - 1, min(PROVEN, len(order))).astype(int)
+        chosen = np.linspace(0, len(order) - 1, min(COMPARED_QUESTIONS, len(order))).astype(int)
         return self.data.held_out.inputs([order[index] for index in chosen])
 
 

@@ -9,23 +9,23 @@ import onnx
 import pytest
 
 from isslim.compress.errors import VerificationFailed
-from isslim.compress.kinds.graphs.proving import PROVEN, TOLERANCE, Prover
 from isslim.compress.kinds.graphs.understanding import understood
+from isslim.compress.kinds.graphs.verification import COMPARED_RUNS, TOLERANCE, Verifier
 from tests.compress.kinds.graphs.models import inputs, layer_graph
 
 
 def test_runs_are_spread_over_all_from_the_first_to_the_last() -> None:
     runs = inputs(31)
-    chosen = Prover.of(runs, ["y"], 1).runs
-    assert len(chosen) == PROVEN
+    chosen = Verifier.of(runs, ["y"], 1).runs
+    assert len(chosen) == COMPARED_RUNS
     assert [chosen[each] is runs[index] for each, index in enumerate((0, 10, 20, 30))] == [True] * 4
-    assert len(Prover.of(runs[:2], ["y"], 1).runs) == 2
+    assert len(Verifier.of(runs[:2], ["y"], 1).runs) == 2
 
 
 def test_record_names_the_outputs_that_are_compared(tmp_path: Path) -> None:
     path = layer_graph(tmp_path)
     _, network = understood(path)
-    every, some = (Prover.of(inputs(2), ["y"], outputs) for outputs in (1, 2))
+    every, some = (Verifier.of(inputs(2), ["y"], outputs) for outputs in (1, 2))
     found = every.export(path, network, "original", uploaded=True)
     assert (found.detail, found.tolerance) == ("all outputs of 2 runs", TOLERANCE)
     assert found.error < TOLERANCE
@@ -43,7 +43,7 @@ def test_a_file_with_another_number_is_refused(factor: float, tmp_path: Path) ->
     bias.CopyFrom(onnx.numpy_helper.from_array(array, bias.name))
     onnx.save(model, path)
     with pytest.raises(VerificationFailed, match=r"compressed.*the largest difference is"):
-        Prover.of(inputs(2), ["y"], 1).export(path, network, "compressed", uploaded=False)
+        Verifier.of(inputs(2), ["y"], 1).export(path, network, "compressed", uploaded=False)
 
 
 def test_a_file_that_is_no_valid_graph_is_refused(tmp_path: Path) -> None:
@@ -53,4 +53,4 @@ def test_a_file_that_is_no_valid_graph_is_refused(tmp_path: Path) -> None:
     model.graph.node[0].op_type = "NoSuchOperator"
     onnx.save(model, path)
     with pytest.raises(VerificationFailed, match="ONNX's checker refuses compressed"):
-        Prover.of(inputs(2), ["y"], 1).export(path, network, "compressed", uploaded=False)
+        Verifier.of(inputs(2), ["y"], 1).export(path, network, "compressed", uploaded=False)

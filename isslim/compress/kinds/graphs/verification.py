@@ -25,12 +25,12 @@ from isslim.types.manifest import CheckRecord
 TOLERANCE = 1e-4
 """Largest difference of an output, relative to its largest entry where that is above 1: float32
 sums in different orders."""
-PROVEN = 4
+COMPARED_RUNS = 4
 """Runs that are compared."""
 
 
 @dataclass(frozen=True)
-class Prover:
+class Verifier:
     """Verifies graphs on recorded runs.
 
     Attributes:
@@ -44,15 +44,15 @@ class Prover:
     outputs_description: str
 
     @classmethod
-    def of(cls, runs: Sequence[NamedArrays], names: Sequence[str], outputs: int) -> Prover:
-        """A prover on `PROVEN` runs, spread over all since neighbours may take the same branch.
+    def of(cls, runs: Sequence[NamedArrays], names: Sequence[str], outputs: int) -> Verifier:
+        """A verifier on some of the runs, spread over all: neighbours may take the same branch.
 
         Args:
             runs: the held-out runs.
             names: of the outputs that are compared.
             outputs: the number of outputs of the graph.
         """
-        index = sorted({round(each) for each in np.linspace(0, len(runs) - 1, PROVEN)})
+        index = sorted({round(each) for each in np.linspace(0, len(runs) - 1, COMPARED_RUNS)})
         description = "all outputs" if len(names) == outputs else f"the outputs {', '.join(names)}"
         return cls([runs[each] for each in index], list(names), description)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from isslim.compress.errors import NothingToJudge
-from isslim.compress.kinds.graphs.judging import OutputMetric, refuse_unevaluated
+from isslim.compress.kinds.graphs.quality_metrics import OutputMetric, refuse_unevaluated
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.understanding import understood
 from isslim.runtime.graphs.recorded_inputs import GraphSession
