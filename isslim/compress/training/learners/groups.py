@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isslim.compress.pruning.axes import NetworkAxes
+from isslim.types.axis_names import is_units
 
 
 @dataclass(frozen=True)
@@ -138,4 +139,4 @@ def prunable(declaration: NetworkAxes, *, embedding: bool) -> list[str]:
         declaration: of the network.
         embedding: whether the embedding's width is one of them.
     """
-    return [axis for axis in declaration.axes if embedding or axis.startswith("units:")]
+    return [axis for axis in declaration.axes if embedding or is_units(axis)]

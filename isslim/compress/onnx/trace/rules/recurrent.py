@@ -18,6 +18,7 @@ from isslim.compress.onnx.trace.context import OTHER_SIZE, RuleContext
 from isslim.compress.onnx.trace.pool import PinReason
 from isslim.compress.onnx.trace.rule import rule
 from isslim.compress.onnx.trace.types import CONTRADICTIONS, Layer, Unfollowable, unknown_operator
+from isslim.types.axis_names import units_of
 
 BATCH_FIRST = "its layout is not 0"
 WEIGHTS_NOT_CONSTANT = "its weights are not constants of the graph"
@@ -45,7 +46,7 @@ def _recurrent(context: RuleContext) -> None:
         raise unknown_operator(context.node.op_type)
     axes = []
     for direction in seen.directions:
-        name = f"units:{seen.name}.{direction}"
+        name = units_of(f"{seen.name}.{direction}")
         axes.append(context.pool.new(name, seen.units, recurrent=True))
     try:
         layout = _required_input(context, seen)
