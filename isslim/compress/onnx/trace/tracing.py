@@ -51,8 +51,6 @@ def _stop(known: Knowledge, node: NodeProto, obstacle: str) -> None:
     for name in {name for name in node.input if name}:
         known.pin(name, text, node)
     for name in filter(None, node.output):
-        # An output may have been followed before the rule gave up.
-        known.findings.shapes.pop(name, None)
         layout = known.graph.default(name) or _requested_layout(known, node)
         if layout is not None:
             known.set_layout(node, name, layout)

@@ -12,11 +12,13 @@ from isslim.compress.onnx.inference import infer
 from isslim.compress.onnx.model.split_model import split_constants
 from isslim.compress.onnx.normalise.normal_form import normal_form
 from isslim.compress.onnx.trace.context import UNKNOWN_RANK
+from isslim.compress.onnx.trace.edits import Select
 from isslim.compress.onnx.trace.facts import AxisFacts
 from isslim.compress.onnx.trace.tracing import OTHER_OUTPUT
 from isslim.compress.onnx.trace.types import Entry
 from tests.compress.onnx.trace.rules.units import (
     BATCH,
+    STEPS,
     UNITS,
     WIDTH,
     UnitsGraph,
@@ -119,20 +121,38 @@ def test_axis_of_a_matrix_gives_way_to_units_beside_it() -> None:
 
 
 def test_what_a_rule_noted_before_it_gave_up_is_forgotten_when_it_begins_anew() -> None:
-    graph = UnitsGraph(free=True)
-    layer = graph.layer()
-    made = graph.b.node("MatMul", [graph.x, graph.b.weights(WIDTH, UNITS)])
-    rows = graph.b.unsqueeze(graph.b.node("Exp", [made]), 3)  # (T, B, 6, 1)
-    table = graph.b.node("Mul", [rows, graph.b.unsqueeze(layer.steps, 2)])  # (T, B, 6, H)
-    stacked = graph.b.node("Concat", [table, table], axis=2)
-    output, reader = graph.matmul(stacked)
+    graph = UnitsGraph()
+    layer, matrix = graph.layer(), graph.b.weights(WIDTH, 5)
+    made = graph.b.node("Exp", [graph.b.node("MatMul", [graph.x, matrix])])
+    columns = graph.b.unsqueeze(made, 2)  # (T, B, 1, 5)
+    table = graph.b.node("Mul", [graph.b.unsqueeze(layer.steps, 3), columns])  # (T, B, H, 5)
+    shape = (STEPS, BATCH, UNITS, 5)
+    other = graph.b.floats("other", shape, [STEPS, BATCH, UNITS, "N"])
+    # At the units the other tensor is gated; behind them the outputs of the matrix meet a size that
+    # is not known, and the rule begins anew without them.
+    met = graph.b.node("Add", [table, other])
+    output, reader = graph.matmul(graph.b.node("Transpose", [met], perm=[0, 1, 3, 2]))
     cut = graph.cut(output)
-    assert len({(use.node, use.index) for use in cut.network.trace.uses}) == len(
-        cut.network.trace.uses
-    )
-    weights = np.exp(graph.b.feeds["x"] @ cut.constant(graph.b.nodes[2].input[1]))
-    value = weights[..., None] * cut.steps(layer)[:, :, None]
-    assert_close(cut.y, np.concatenate([value, value], 2) @ cut.constant(reader))
+    gates = [edit for edit in cut.network.trace.edits if isinstance(edit, Select)]
+    assert len(gates) == 1
+    weights = np.exp(graph.b.feeds["x"] @ cut.constant(matrix))
+    value = cut.steps(layer)[..., None] * weights[:, :, None] + graph.b.feeds["other"]
+    expected = value.transpose(0, 1, 3, 2) @ cut.rows(reader, cut.mask(layer))
+    assert_close(cut.y, expected)
+
+
+def test_layer_behind_a_reshape_of_unknown_rank_is_followed_by_the_shape_that_is_asked_for() -> (
+    None
+):
+    graph = UnitsGraph(free=True)
+    below = graph.layer()
+    batch = graph.number(graph.x, 1)
+    target = graph.b.node("Concat", [graph.b.constant([-1]), batch, graph.b.constant([3])], axis=0)
+    # Units over several steps are an obstacle, not to the layer that reads what they become.
+    spread = graph.b.node("Reshape", [below.steps, target])
+    above = graph.layer(spread, 3, units=4)
+    facts = facts_of(graph, graph.matmul(above.steps, 4)[0])
+    assert [facts.pool.is_prunable(axis) for axis in range(2)] == [False, True]
 
 
 def test_constant_that_is_read_otherwise_too_keeps_its_size_and_so_do_the_units() -> None:
