@@ -1,4 +1,4 @@
-"""A real service process on the loopback interface, the plainest client there is, and what the first adds to a run.
+"""A real service process on the loopback interface, and the plainest client there is.
 
 What a richer client adds on its own side (a third of a millisecond and more for headers as objects)
 is not the service's time.

@@ -29,8 +29,8 @@ from isslim.store.settings import StoreSettings
 CHARACTERS = len(LETTERS) + 2
 ORIGINAL = BidafSpec(vectors=100, characters=CHARACTERS)
 COMPRESSED = BidafSpec(
-    vectors=100, characters=CHARACTERS, filters=50, contextual=(50, 50), modelling0=(42, 45), modelling1=(19, 23),
-    output=(17, 10),
+    vectors=100, characters=CHARACTERS, filters=50, contextual=(50, 50), modelling0=(42, 45),
+    modelling1=(19, 23), output=(17, 10),
 )  # fmt: skip
 """Half of the paper's 1.48M row, for its time."""
 VARIANTS = ("original", "compressed")
@@ -70,7 +70,18 @@ def main() -> None:
 def overhead(
     url: str, model: LoadedQuestionModel, variant: str, words: list[str], tokens: int
 ) -> dict[str, float]:
-    """Medians of a request and of the runtime's own run, taken in turn, and of the stages that the service tells."""
+    """Medians of a request, of the runtime's own run, in turn, and of the service's stages.
+
+    Args:
+        url: of the service.
+        model: the same model, opened here.
+        variant: which of its variants.
+        words: to make a context and a question of.
+        tokens: of the context.
+
+    Returns:
+        Milliseconds by name.
+    """
     generator = np.random.default_rng(0)
     context, question = (
         " ".join(generator.choice(words, tokens)),

@@ -1,4 +1,6 @@
-"""HTTP on top of the runtime, and a steady load: `python -m benchmarks.service_overhead [--json] [--seconds 300]`.
+"""HTTP on top of the runtime, and a steady load.
+
+`python -m benchmarks.service_overhead [--json] [--seconds 300]`
 
 A real service process on the loopback interface with a small published model. First, a `/score` of
 30 words against the runtime's own run of the same ids, interleaved; then 16 clients for
@@ -96,7 +98,13 @@ def overhead(url: str, model: LoadedLanguageModel) -> dict[str, float]:
 
 
 def load(url: str, pid: int, seconds: float) -> dict[str, float]:
-    """Sixteen clients, one request after the other each; memory after the first tenth and at the end."""
+    """Sixteen clients, one request after the other each; memory after a tenth and at the end.
+
+    Args:
+        url: of the service.
+        pid: of its process.
+        seconds: that it lasts.
+    """
     stop, errors, answered = threading.Event(), [0], [0]
     body = {"model": "load", "texts": [TEXT]}
 
@@ -130,7 +138,12 @@ def load(url: str, pid: int, seconds: float) -> dict[str, float]:
 
 
 def memory(pid: int, kind: str) -> int:
-    """Memory of a process in bytes: `VmRSS` is what is resident now, `VmHWM` the most that ever was (Linux)."""
+    """Memory of a process in bytes (Linux).
+
+    Args:
+        pid: the process.
+        kind: `VmRSS` is what is resident now, `VmHWM` the most that ever was.
+    """
     status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(status.split(f"{kind}:")[1].split()[0])
 

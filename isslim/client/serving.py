@@ -64,7 +64,10 @@ def serve(
 
 
 def _try_to_listen(host: str, port: int) -> None:
-    """Raises OSError when the address cannot be had; before two processes are started, and in words of the system."""
+    """Raises OSError, in words of the system, when the address cannot be had.
+
+    Before two processes are started: neither would say so.
+    """
     for family, kind, protocol, _, address in socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     ):

@@ -1,4 +1,4 @@
-"""Ends a run from another thread: at its deadline, or because nobody waits for its result any more."""
+"""Ends a run from another thread: at its deadline, or because nobody waits for its result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from isslim.runtime.errors import RunStopped
 
 
 class RunControl:
-    """Stops the runs of the sessions that are bound to it. Any thread may stop it, once and for all.
+    """Stops the runs of the sessions that are bound to it. Any thread may stop it, for good.
 
     Attributes:
         options: what ONNX Runtime is given with each run; it looks at them between two operators,
@@ -42,7 +42,10 @@ class RunControl:
 
     @contextmanager
     def on_stop(self, action: Callable[[], object]) -> Iterator[None]:
-        """Has `action` called when a run is stopped that ONNX Runtime does not make in this process.
+        """Has `action` called when a run is stopped that is not made in this process.
+
+        Args:
+            action: ends it; callable from any thread.
 
         Raises:
             RunStopped: when it was stopped before.

@@ -1,1 +1,1 @@
-"""The HTTP service: scores texts with original and compressed models, and takes uploads for the worker. No torch."""
+"""The HTTP service: runs original and compressed models, takes uploads for the worker. No torch."""

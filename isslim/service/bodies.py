@@ -1,8 +1,8 @@
-"""JSON bodies: bounded before they are parsed, parsed beside the event loop where they are large, refused in few words.
+"""JSON bodies: bounded before they are parsed, large ones parsed beside the event loop.
 
-The parser holds the interpreter until it is done, and so does whoever makes Python's objects of what
-it read: of a body of some megabytes that may be seconds, in which nothing else is answered. So the
-values of a large body are counted first, by NumPy, which lets go of the interpreter.
+The parser holds the interpreter until it is done, and so does whoever makes Python's objects of
+what it read: of a body of some megabytes that may be seconds, in which nothing else is answered. So
+the values of a large body are counted first, by NumPy, which lets go of the interpreter.
 """
 
 from __future__ import annotations

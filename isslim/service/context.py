@@ -1,4 +1,4 @@
-"""What the routes share: stores, queue, loaded models, runs. Built once in `main`, found on the app."""
+"""What the routes share: stores, queue, models, runs. Built once in `main`, found on the app."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
 
     app = DocumentedApp(
         title="isslim",
-        summary="Makes trained recurrent networks small and fast, proves it, and serves both.",
+        summary="Makes trained recurrent networks small and fast, proves it, and serves both "
+        "versions.",
         version=__version__,
         lifespan=lifespan,
     )

@@ -25,7 +25,8 @@ class Metrics:
         )
         self.queued = Histogram(
             "inference_queue_seconds",
-            "Time that a run waited, for each variant of it; labels are empty where a run failed before they were known",
+            "Time that a run waited, for each variant of it; labels are empty where a run failed "
+            "before they were known",
             ("model", "variant", "device"),
             buckets=_SECONDS,
             registry=self.registry,

@@ -1,4 +1,4 @@
-"""Body limits, held while a body streams in, with or without a Content-Length; and request metrics. Plain ASGI."""
+"""Body limits, held while a body streams in whatever its declared length; request metrics. ASGI."""
 
 from __future__ import annotations
 
@@ -83,7 +83,12 @@ def _too_large(limit: int) -> Response:
 
 
 class RequestMetrics:
-    """Times and logs every request; the metric names the template of its route, never the raw path."""
+    """Times and logs every request; the metric names the template of its route, never the path.
+
+    Args:
+        app: what comes behind.
+        histogram: of seconds, by method, route and status.
+    """
 
     def __init__(self, app: ASGIApp, histogram: Histogram) -> None:
         self._app, self._histogram = app, histogram

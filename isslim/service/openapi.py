@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, with every error as the problem document that it is on the wire."""
+"""The OpenAPI document: FastAPI's, with every error as the problem document that it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): the form of every error, with the one table from error to status."""
+"""Problem documents (RFC 9457): the form of every error, and the table from error to status."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def issues_of(error: ValidationError, place: str) -> list[dict[str, str]]:
 
 
 def _methods(request: Request) -> list[str]:
-    """What the path takes; the framework itself names only those of the first route that it finds."""
+    """What the path takes; the framework itself names only those of the first route it finds."""
     asked = (
         (method, {**request.scope, "method": method})
         for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -157,58 +157,56 @@ def _methods(request: Request) -> list[str]:
     ]
 
 
+def _of_table(request: Request, error: Exception) -> Response:
+    status, kind, title = next(TABLE[each] for each in type(error).__mro__ if each in TABLE)
+    issues = [{"detail": issue} for issue in getattr(error, "issues", [])]
+    return document(status, kind, title, str(error), issues)
+
+
+def _of_request_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestError):
+        raise error
+    status, title = STATUS[error.kind]
+    return document(status, error.kind, title, error.detail, error.errors)
+
+
+def _of_invalid_parameters(request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    errors = [
+        {"pointer": "/" + "/".join(str(part) for part in each["loc"]), "detail": each["msg"]}
+        for each in error.errors()
+    ]
+    detail = "; ".join(f"{each['pointer']}: {each['detail']}" for each in errors[:5])
+    return document(422, "invalid-request", STATUS["invalid-request"][1], detail, errors)
+
+
+def _of_http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        # The framework's spooling of an upload filled the disk, and it called that a bad body.
+        return document(*TABLE[OutOfSpace], "no room for the upload; free some and send it again")
+    description = f"{request.method} {request.url.path}: {error.detail}"
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if error.status_code == 405:
+        headers["allow"] = ", ".join(_methods(request))
+    return document(error.status_code, "http", error.detail, description, headers=headers)
+
+
+def _of_fault(request: Request, error: Exception) -> Response:
+    # The error goes on to the server's log; the sender learns no more than that it was not their
+    # fault.
+    description = f"{type(error).__name__}; the service's log says more"
+    return document(500, "internal", "The service failed", description)
+
+
 def install(app: FastAPI) -> None:
     """Registers the handlers; nothing that a route raises leaves in another form."""
-
-    def of_table(request: Request, error: Exception) -> Response:
-        status, kind, title = next(TABLE[each] for each in type(error).__mro__ if each in TABLE)
-        issues = [{"detail": issue} for issue in getattr(error, "issues", [])]
-        return document(status, kind, title, str(error), issues)
-
-    def refused(request: Request, error: Exception) -> Response:
-        if not isinstance(error, RequestError):
-            raise error
-        status, title = STATUS[error.kind]
-        return document(status, error.kind, title, error.detail, error.errors)
-
-    def invalid(request: Request, error: Exception) -> Response:
-        if not isinstance(error, RequestValidationError):
-            raise error
-        errors = [
-            {"pointer": "/" + "/".join(str(part) for part in each["loc"]), "detail": each["msg"]}
-            for each in error.errors()
-        ]
-        detail = "; ".join(f"{each['pointer']}: {each['detail']}" for each in errors[:5])
-        return document(422, "invalid-request", STATUS["invalid-request"][1], detail, errors)
-
-    def of_http(request: Request, error: Exception) -> Response:
-        if not isinstance(error, HTTPException):
-            raise error
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            # The framework's spooling of an upload filled the disk, and it called that a bad body.
-            return document(
-                *TABLE[OutOfSpace], "no room for the upload; free some and send it again"
-            )
-        description = f"{request.method} {request.url.path}: {error.detail}"
-        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-        if error.status_code == 405:
-            headers["allow"] = ", ".join(_methods(request))
-        return document(error.status_code, "http", error.detail, description, headers=headers)
-
-    def of_fault(request: Request, error: Exception) -> Response:
-        # The error goes on to the server's log; the sender learns no more than that it was not
-        # their fault.
-        return document(
-            500,
-            "internal",
-            "The service failed",
-            f"{type(error).__name__}; the service's log says more",
-        )
-
-    app.add_exception_handler(Exception, of_fault)
+    app.add_exception_handler(Exception, _of_fault)
     for root in (StoreError, RuntimeFault):
-        app.add_exception_handler(root, of_table)
-    app.add_exception_handler(RequestError, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, of_http)
+        app.add_exception_handler(root, _of_table)
+    app.add_exception_handler(RequestError, _of_request_error)
+    app.add_exception_handler(RequestValidationError, _of_invalid_parameters)
+    app.add_exception_handler(HTTPException, _of_http)

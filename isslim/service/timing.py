@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 
 def json_with_server_timing(answer: BaseModel, stages: Mapping[str, float]) -> Response:
-    """An answer as JSON. Serialised here rather than by the framework: one pass, and its time can be told.
+    """An answer as JSON, serialised in one pass, which the framework's way is not, and timed.
 
     Args:
         answer: the body.

@@ -1,4 +1,4 @@
-"""What comes in: files taken into the store and forgotten when nothing came of them, forms, texts of a bearable length."""
+"""What comes in: files, kept only while something comes of them; forms; texts of a fair length."""
 
 from __future__ import annotations
 

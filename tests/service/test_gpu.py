@@ -1,4 +1,4 @@
-"""The service on a GPU answers as on the CPU, for every kind of model; run where ONNX Runtime offers one."""
+"""The service on a GPU answers as on the CPU, for every kind of model; run where there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/models/{model}/run` over HTTP on a real bundle: both forms of body, variants side by side, refusals, hostile bodies."""
+"""`/models/{model}/run` over HTTP on a real bundle: both forms of body, variants, refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service answers to requests that are wrong in unusual ways: always a problem document, never a traceback."""
+"""Requests that are wrong in unusual ways: always a problem document, never a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/inspect` on a real database: no worker, one that is slow, an answer, and what becomes of the uploads."""
+"""`/inspect` on a real database: no worker, a slow one, an answer, what becomes of uploads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models in memory: which one a name means, and that the loading of one keeps no other from answering."""
+"""Models in memory: which one a name means, and that one that loads keeps no other waiting."""
 
 from __future__ import annotations
 

@@ -14,6 +14,8 @@ from isslim.settings.service import ServiceSettings
 from tests.service.test_routes import problem
 
 Json = dict[str, Any]
+JSON_TYPE = {"content-type": "application/json"}
+FORM_TYPE = {"content-type": "multipart/form-data; boundary=b"}
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +109,9 @@ def test_every_error_is_documented_as_a_problem(document: Json) -> None:
         ("DELETE", "/sweeps/{sweep_id}", {}, 404),
         ("POST", "/inspect", {"files": {"model": b"x"}}, 503),
         ("POST", "/inspect", {"files": {"modle": b"x"}}, 422),
-        ("POST", "/score", {"content": b"\xff", "headers": {"content-type": "application/json"}}, 400),
+        ("POST", "/score", {"content": b"\xff", "headers": JSON_TYPE}, 400),
         ("POST", "/score", {"json": {"model": "nope", "texts": ["x"]}}, 404),
-        ("POST", "/compress", {"content": b"x", "headers": {"content-type": "multipart/form-data; boundary=b"}}, 400),
+        ("POST", "/compress", {"content": b"x", "headers": FORM_TYPE}, 400),
         ("POST", "/compress", {"files": {"model": b"x" * 5000}}, 413),
         ("POST", "/sweeps", {"files": {"model": b"x"}}, 422),
     ],

@@ -1,4 +1,4 @@
-"""`/qa` over HTTP on a real bundle: answers of the runtime, one by one and together, refusals, documentation."""
+"""`/qa` over HTTP on a real bundle: answers of the runtime, alone and together, and refusals."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class _GraphProcess:
         return ours, ports
 
     def _kill(self) -> None:
-        """Ends the process at once; the thread that waits for its answer finds the socket closed."""
+        """Ends the process at once; the thread that waits for its answer finds the socket shut."""
         process = self.process
         if process is not None:
             process.kill()
@@ -244,7 +244,7 @@ def _limit(memory_bytes: int) -> None:
 
 
 def main() -> None:
-    """The process's beginning: the number of its socket, the graph's file, threads, device, bytes."""
+    """The process; its arguments: its socket's number, the graph's file, threads, device, bytes."""
     # Ctrl-C reaches all processes of a terminal: the service ends first, and this one after it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     number, path, threads, device, memory_bytes = sys.argv[1:]

@@ -25,7 +25,10 @@ async def compress(
     files: intake.Files,
     options: intake.Options = "{}",
 ) -> Job:
-    """Queues the compression and answers at once with the job. The same request again is the same job."""
+    """Queues the compression and answers at once with the job.
+
+    The same request again is the same job.
+    """
     recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
 
     def queue(uploads: dict[str, UploadRef]) -> Job:

@@ -1,4 +1,4 @@
-"""`POST /models/{model}/run`: a graph of any inputs and outputs, by one variant or several side by side."""
+"""`POST /models/{model}/run`: a graph of any inputs, by one variant or several side by side."""
 
 from __future__ import annotations
 
@@ -77,7 +77,10 @@ async def run(
     outputs: QueryOutputs = [],  # noqa: B006
     device: QueryDevice = "cpu",
 ) -> Response:
-    """Outputs by name by each variant, with what changed against the first one, and every stage's time."""
+    """Outputs by name by each variant, with what changed against the first one.
+
+    The time of every stage stands beside them.
+    """
     kind = _content_type(request)
     context, content = context_of(request), await request.body()
     settings = context.settings

@@ -1,4 +1,4 @@
-"""`/inspect` and `/inspections`: what is understood of an upload, in seconds and before a job is begun. A worker looks at it."""
+"""`/inspect`, `/inspections`: what a worker understands of an upload, before a job is begun."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ async def inspect(
     files: intake.Files,
     options: intake.Options = "{}",
 ) -> Inspection | Response:
-    """Takes the form of `POST /compress`, and compresses nothing: what a job of these files would begin with.
+    """Takes the form of `POST /compress`, and compresses nothing.
+
+    The answer is what a job of these files would begin with.
 
     An upload that is refused is an answer too (200, `understood` is false, `problem` says why). The
     answer can be asked for again at `Location` for a day; where it takes longer than the service
@@ -58,7 +60,8 @@ async def inspect(
     if not await run_in_threadpool(context.locks.any_held):
         raise RequestError(
             "no-worker",
-            "a worker looks at uploads, and none is running: start one (`isslim worker`, or `isslim serve` for both)",
+            "a worker looks at uploads, and none is running: start one (`isslim worker`, or "
+            "`isslim serve` for both)",
         )
     inspection_id = await intake.accept_job(context, files, queue)
     return _answer(await _waited_for(context, inspection_id), inspection_id, response)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from isslim.runtime.errors import DeviceUnavailable, InputsRefused
@@ -31,60 +32,61 @@ router = APIRouter(
 CORES = max(1, os.cpu_count() or 1)
 
 
+class LatencyQuery(BaseModel):
+    """What is compared, and where."""
+
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="tokens of a text or context, 30 where none are named; of a graph its run is "
+        "repeated or cut to so many where the names of its dimensions say which one counts steps",
+        examples=[30],
+    )
+    batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="sequences side by side, 1 where none are named; of a graph as `steps`",
+        examples=[1],
+    )
+    run: Which | None = Field(
+        default=None,
+        description="of a graph: which recorded run; none: the median one",
+        examples=["largest"],
+    )
+    threads: int = Field(
+        default=1,
+        ge=1,
+        le=CORES,
+        description="of one run; at most this host's cores",
+        examples=[1],
+    )
+    device: str | None = Field(
+        default=None, description="none: every device there is", examples=["cpu"]
+    )
+    refresh: bool = Field(default=False, description="measure anew", examples=[False])
+
+
 @router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
 async def latency(
-    request: Request,
-    model: ModelName,
-    context: Context,
-    steps: Annotated[
-        int | None,
-        Query(
-            ge=1,
-            le=1000,
-            description="tokens of a text or context, 30 where none are named; of a graph its run "
-            "is repeated or cut to so many where the names of its dimensions say which one counts "
-            "steps",
-            examples=[30],
-        ),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        Query(
-            ge=1,
-            le=256,
-            description="sequences side by side, 1 where none are named; of a graph as `steps`",
-            examples=[1],
-        ),
-    ] = None,
-    run: Annotated[
-        Which | None,
-        Query(
-            description="of a graph: which recorded run; none: the median one", examples=["largest"]
-        ),
-    ] = None,
-    threads: Annotated[
-        int,
-        Query(ge=1, le=CORES, description="of one run; at most this host's cores", examples=[1]),
-    ] = 1,
-    device: Annotated[
-        str | None, Query(description="none: every device there is", examples=["cpu"])
-    ] = None,
-    refresh: Annotated[bool, Query(description="measure anew", examples=[False])] = False,
+    request: Request, model: ModelName, context: Context, asked: Annotated[LatencyQuery, Query()]
 ) -> LatencyResponse:
-    """All variants interleaved, on the device asked for or on every one that ONNX Runtime offers."""
-    if device is not None and device not in devices():
-        raise DeviceUnavailable(device, devices())
+    """All variants interleaved, on the device asked for or on every one that there is."""
+    if asked.device is not None and asked.device not in devices():
+        raise DeviceUnavailable(asked.device, devices())
     model_id = await run_in_threadpool(context.models.resolve, model)
-    key = (model_id, Shape(steps, batch, run or "median"), threads, device)
+    shape = Shape(asked.steps, asked.batch, asked.run or "median")
+    key = (model_id, shape, asked.threads, asked.device)
     seconds = context.settings.latency_seconds
 
     async def measure() -> LatencyResponse:
         async with context.admission.admit(request, seconds, "ISS_LATENCY_SECONDS") as ticket:
             return await context.executor.submit(
-                lambda control: _measure(context, key, control, named=run is not None), ticket
+                lambda control: _measure(context, key, control, named=asked.run is not None), ticket
             )
 
-    return await context.latency_cache.get(key, measure, anew=refresh)
+    return await context.latency_cache.get(key, measure, anew=asked.refresh)
 
 
 def _measure(context: AppContext, key: Key, control: RunControl, *, named: bool) -> LatencyResponse:

@@ -24,7 +24,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 class BundleFile(FileResponse):
-    """A file, or a part of it by a `Range` header; a range that it has not is a problem document too."""
+    """A file, or a part of it by a `Range` header; a problem document where it has no such part."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the file."""
@@ -41,9 +41,12 @@ class BundleFile(FileResponse):
         if refused:
             size = Path(self.path).stat().st_size
             answer = document(
-                416, "range", "The file has no such part", f"the file has {size:,} bytes; ask for some of them, or for all",
+                416,
+                "range",
+                "The file has no such part",
+                f"the file has {size:,} bytes; ask for some of them, or for all",
                 headers={"content-range": f"bytes */{size}"},
-            )  # fmt: skip
+            )
             await answer(scope, receive, send)
 
 
@@ -76,7 +79,7 @@ def get_report(model: ModelName, context: Context) -> Report:
     responses=REFUSALS,
 )
 def get_card(model: ModelName, context: Context, request: Request) -> PlainTextResponse:
-    """For people. In the bundle its pictures lie beside it; here its links lead to `/models/{model}/files`."""
+    """For people. Its pictures lie beside it in the bundle, here at `/models/{model}/files`."""
     bundle = context.models.bundles.open(context.models.resolve(model))
     card = bundle.path("README.md").read_text(encoding="utf-8")
     for record in bundle.manifest.files:

@@ -62,7 +62,7 @@ class ScoredTexts:
     openapi_extra=body_of(ScoreRequest),
 )
 async def score(http: Request) -> Response:
-    """Log-probabilities and perplexity of each text by each variant, with the time of every stage."""
+    """Log-probabilities and perplexity of each text by each variant, and every stage's time."""
     context, content = context_of(http), await json_content(http)
     settings = context.settings
     async with context.admission.admit(http, settings.score_seconds, "ISS_SCORE_SECONDS") as ticket:

@@ -1,4 +1,4 @@
-"""`/sweeps`: one upload under several recipes, fanned out over the queue, and the Pareto front of all their curves."""
+"""`/sweeps`: one upload under several recipes, and the Pareto front of all their curves."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ async def begin_sweep(
     ],
     options: intake.Options = "{}",
 ) -> Sweep:
-    """Queues a job for each variation and answers at once. The same request again is the same sweep."""
+    """Queues a job for each variation and answers at once.
+
+    The same request again is the same sweep.
+    """
     base = intake.read_form("options", options, intake.RECIPE)
     recipes = _recipes(base, intake.read_form("variations", variations, VARIATIONS))
 

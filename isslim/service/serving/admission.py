@@ -1,4 +1,4 @@
-"""Which requests are taken on, and how each of them ends: answered, at its deadline, or as its sender leaves."""
+"""Which requests are taken on, and how each ends: answered, at its deadline, or abandoned."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class VariantComparison:
         ticket: Ticket,
         lanes: Sequence[Lane],
     ) -> tuple[Encoded, list[ComparedRun[Result]]]:
-        """Encodes the input, and runs every session on it in turn: two at once would measure each other.
+        """Encodes the input, and runs every session on it in turn: two would disturb each other.
 
         All of it is one piece of work: every way to another thread and back costs as much as a
         short text takes, and milliseconds where the machine is busy.

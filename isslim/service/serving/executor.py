@@ -51,7 +51,7 @@ def shared_lane(model: object) -> Lane:
 
 
 def own_lanes(sessions: Iterable[object]) -> list[Lane]:
-    """The lanes of sessions that make one run after the other, such as those in their own process."""
+    """The lanes of sessions that make one run after the other, each in a process of its own."""
     return [Lane(session, 1) for session in sessions]
 
 

@@ -1,4 +1,4 @@
-"""Comparisons of latency: one at a time, since two at once would measure each other; the last ones are remembered."""
+"""Comparisons of latency: one at a time, or they would measure each other; the last are kept."""
 
 from __future__ import annotations
 

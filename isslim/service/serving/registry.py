@@ -1,5 +1,6 @@
-"""The models in memory: loaded on demand, verified, kept up to a memory limit, noticed when they change on disk.
+"""The models in memory: loaded on demand, verified, kept up to a memory limit.
 
+New bundles, deleted ones and files that change on disk are noticed without a restart.
 Everything slow is done in threads of its own, and awaited: no run is begun before all that it needs
 is there, and a large model that is read keeps no other from answering.
 """
@@ -65,7 +66,7 @@ class ModelRegistry:
         self._names: dict[str, tuple[str, float]] = {}
 
     async def load(self, name: str, kind: type[Kind], ticket: Ticket) -> Kind:
-        """A model by id or name, loaded if need be. New bundles and deletions are seen without a restart.
+        """A model by id or name, loaded if need be.
 
         Args:
             name: id or name.
@@ -264,7 +265,7 @@ class ModelRegistry:
         return bundle.id, bundle.manifest
 
     def delete(self, name: str) -> str:
-        """Removes a model from disk and memory, and ends the processes of a graph; returns its id."""
+        """Removes a model from disk and memory, and ends its processes; returns its id."""
         bundle_id = self.resolve(name)
         with self._alone(bundle_id):
             self.bundles.delete(bundle_id)

@@ -1,4 +1,4 @@
-"""A graph in a process of its own: what ends that process, or wants all memory, is refused, and the next run is answered."""
+"""A graph in a process of its own: what ends it is refused, and the next run is answered."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GRU that reads all but the first two steps, and `count` ones."""
     generator = np.random.default_rng(0)
     constants = {
-        "w": generator.normal(0, 0.5, (1, 12, 3)).astype(np.float32), "one": np.array([1]), "two": np.array([2]),
-        "r": generator.normal(0, 0.5, (1, 12, 4)).astype(np.float32), "many": np.array([2**40]), "zero": np.array([0]),
-    }  # fmt: skip
+        "w": generator.normal(0, 0.5, (1, 12, 3)).astype(np.float32),
+        "r": generator.normal(0, 0.5, (1, 12, 4)).astype(np.float32),
+        **{"zero": np.array([0]), "one": np.array([1]), "two": np.array([2])},
+        "many": np.array([2**40]),
+    }
     nodes = [
         helper.make_node("Slice", ["x", "two", "many", "zero"], ["rest"]),
         helper.make_node("GRU", ["rest", "w", "r"], ["said"], hidden_size=4),
