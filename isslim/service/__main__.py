@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import tempfile
@@ -43,6 +44,8 @@ def main() -> None:
         # Requests that are not done by then are cancelled: a stalled upload has no end of its own.
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
+    # What is there now stays: with each large body the collector would else look at all of it.
+    gc.freeze()
     server = _Server(config)
     with suppress(KeyboardInterrupt):  # the server raises it again once it has ended
         server.run()

@@ -28,7 +28,7 @@ SMALL_BYTES = 1 << 16
 """Parsed at once: another thread would take longer to begin."""
 CHUNK_BYTES = 1 << 20
 """Counted at a time."""
-MAX_NESTED, MAX_MEMBERS = 200_000, 5_000
+MAX_NESTED, MAX_MEMBERS = 100_000, 5_000
 """Lists and objects of one body, and members of its objects: each costs as much as many numbers."""
 ROOM = 1000
 """Values of a body beside those that a limit counts."""

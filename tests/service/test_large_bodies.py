@@ -73,7 +73,8 @@ BODIES = {
     "fields": ("/qa", b"{" + b",".join(b'"%d":1' % i for i in range(700_000)) + b"}"),
     "few fields": ("/qa", b"{" + b",".join(b'"%d":1' % i for i in range(6_000)) + b"}"),
     "numbers": ("/models/tiny/run", b'{"inputs":{"x":[' + b"12," * 2_600_000 + b"1]}}"),
-    "inputs": ("/models/tiny/run", b'{"inputs":{"x":[' + b"[]," * 190_000 + b"[]]}}"),
+    "lists": ("/models/tiny/run", b'{"inputs":{"x":[' + b"[]," * 190_000 + b"[]]}}"),
+    "few lists": ("/models/tiny/run", b'{"inputs":{"x":[' + b"[]," * 99_000 + b"[]]}}"),
     "cut off": ("/score", ones(2 * MEGABYTE)[:-1000]),
 }
 
