@@ -68,6 +68,21 @@ def test_whole_goes_by_the_name_of_the_first_layer_whose_units_it_has() -> None:
     assert pool.members() == [["axis1", "axis2"]] or pool.members() == [["axis2", "axis1"]]
 
 
+def test_axes_that_become_one_bring_their_reasons_and_the_sizes_that_they_share() -> None:
+    pool = pool_of([True, True, True, True])
+    pool.pin(1, PinReason("still"))
+    pool.unite(0, 1)
+    assert [str(reason) for reason in pool.reasons(0)] == ["still"]
+    pool.same_size(3, 2)
+    pool.unite(1, 3)
+    pool.finalize()
+    assert not pool.is_prunable(2)
+    other = pool_of([True, True, True])
+    other.same_size(1, 2)
+    other.unite(0, 1)
+    assert other.groups() == [[0, 2]]
+
+
 def test_reason_is_given_once_and_told_with_its_path() -> None:
     pool = pool_of([True])
     reason = PinReason("it may not", ("LSTM 'a'", "Tanh 'b'"))

@@ -241,6 +241,7 @@ def test_facts_give_layouts_entries_and_readers_and_cannot_be_changed() -> None:
     assert facts.readers[layer.steps] == 2
     assert [node.op_type for node in facts.consumers[layer.steps]] == ["Shape", "Max"]
     assert facts.readers["nowhere"] == 0
+    assert facts.readers["y"] == 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         facts.edits = ()  # type: ignore[misc]
 
@@ -262,3 +263,16 @@ def test_entries_are_those_of_short_whole_constants_of_one_dimension() -> None:
     assert facts.entries(names["number"]) == (Entry(7),)
     assert facts.entries(names["empty"]) == ()
     assert [facts.entries(names[each]) for each in ("reals", "table", "long")] == [None] * 3
+
+
+def test_direction_beside_one_that_stays_stays_too() -> None:
+    graph = UnitsGraph()
+    layer = graph.layer(direction="bidirectional")
+    backward = graph.b.squeeze(graph.b.split(layer.y, [1, 1], 1)[1], 1)
+    weighed = graph.b.node("Softmax", [layer.steps], axis=2)
+    reads = [graph.matmul(each)[0] for each in (weighed, backward)]
+    first, second = graph.reasons(graph.b.node("Add", reads))
+    assert "weighs the units" in first
+    assert (
+        second == f"it shares its size with 'units:{layer.node.name}.forward', which stays as it is"
+    )
