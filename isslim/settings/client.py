@@ -1,4 +1,4 @@
-"""What the command line `isslim` reads, from `ISS_*` environment variables.
+"""The settings of the command line `isslim`, from `ISS_*` environment variables.
 
 A model of plain pydantic: the client is installed without the packages that read settings, and its
 options read the variables by themselves.

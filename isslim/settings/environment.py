@@ -1,4 +1,4 @@
-"""Reads the settings of a process, and refuses what is wrong with them in a line each.
+"""Reads the settings of a process, and refuses wrong ones with a line for each.
 
 A misspelt variable that passed would leave a default in force that somebody meant to change. So a
 variable with our prefix that no process knows is refused, whatever process meets it.
@@ -30,16 +30,16 @@ GROUPS: tuple[type[BaseModel], ...] = (
     ClientSettings,
     TrainingSettings,
 )
-"""Everything that any process knows; the page of settings has a section for each."""
+"""The settings of every process; the page of settings has a section for each."""
 BAD_SETTINGS = 2
 """Exit status of a process that refuses its settings."""
 _SHOWN = 80
-"""Characters of a wrong value that are repeated."""
+"""Characters of a wrong value that an error message quotes."""
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 class SettingsRefused(Exception):
-    """The environment holds variables that cannot be meant.
+    """The environment holds variables that are unknown or have invalid values.
 
     Attributes:
         issues: a line for each.
@@ -68,7 +68,7 @@ def read(settings: type[Settings]) -> Settings:
     except ValidationError as error:
         raise SettingsRefused(issues + [_issue(each) for each in error.errors()]) from error
     except SettingsError as error:
-        # It is raised where a value that should be JSON is none, and names its field in prose only.
+        # Raised where a value that should be JSON is not; it names its field in prose only.
         raise SettingsRefused(issues + _no_json(settings)) from error
     if issues:
         raise SettingsRefused(issues)
@@ -80,7 +80,7 @@ def read_or_exit(settings: type[Settings], program: str) -> Settings:
 
     Args:
         settings: which class of them.
-        program: how the process is called, at the start of each line.
+        program: the name of the process, at the start of each line.
     """
     try:
         return read(settings)
@@ -115,7 +115,7 @@ def _issue(error: Any) -> str:
 
 
 def _no_json(settings: type[BaseSettings]) -> list[str]:
-    """A line for each field that wants JSON and was given something else."""
+    """A line for each field that expects JSON and was given something else."""
     issues = []
     for field, info in settings.model_fields.items():
         if isinstance(info.get_default(call_default_factory=True), list | dict):

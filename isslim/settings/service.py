@@ -13,7 +13,7 @@ from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
 
 
 class ServiceSettings(StoreSettings, TimingSettings):
-    """The service: where it listens, and how much one request may ask for."""
+    """The service: where it listens, and the limits of one request."""
 
     host: Annotated[str, Unit("address")] = Field(
         default="127.0.0.1", description="address to listen on"
@@ -31,7 +31,7 @@ class ServiceSettings(StoreSettings, TimingSettings):
     threads: Count = Field(default=1, description="threads of one inference run")
     runs_at_once: Annotated[Count, DefaultText("the number of processors")] = Field(
         default_factory=lambda: max(1, os.cpu_count() or 1),
-        description="inference runs at the same time",
+        description="inference runs in parallel",
     )
     waiting_limit: Annotated[int, Field(ge=0), Unit("count")] = Field(
         default=64, description="requests that may wait for a run; more are refused with 503"
@@ -40,12 +40,12 @@ class ServiceSettings(StoreSettings, TimingSettings):
     tokens_limit: Count = Field(default=200_000, description="tokens of one request")
     characters_limit: Count = Field(
         default=2_000_000,
-        description="characters of one request; to be split, a text takes some hundred bytes of "
-        "memory a character",
+        description="characters of one request; splitting a text takes some hundred bytes of "
+        "memory per character",
     )
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], Unit("name")] = Field(
         default="WARNING",
-        description="`INFO` logs every request; `WARNING` only what is wrong",
+        description="`INFO` logs every request; `WARNING` only problems",
     )
     entries_limit: Count = Field(
         default=500_000,
@@ -61,31 +61,33 @@ class ServiceSettings(StoreSettings, TimingSettings):
         description="memory of the inputs of one run of a graph, and of the outputs of one answer",
     )
     graph_memory_bytes: Bytes = Field(
-        default=2 << 30, description="memory of a run of a graph, in a process of its own"
+        default=2 << 30, description="memory of a run of a graph, in its own process"
     )
     inspect_wait_seconds: Seconds = Field(
         default=60.0,
-        description="how long `POST /inspect` waits for its answer before it says where to look "
-        "for it",
+        description="how long `POST /inspect` waits for its result before it returns the "
+        "address to poll",
     )
     latency_limit_bytes: Bytes = Field(
         default=128 << 20,
-        description="memory of one run of a latency comparison, beside the weights",
+        description="memory of one run of a latency comparison, in addition to the weights",
     )
     json_values_limit: Count = Field(
         default=1_000_000,
-        description="numbers and lists of the inputs of a graph as JSON; more fit into an npz",
+        description="numbers and lists in the inputs of a graph as JSON; larger inputs can be "
+        "sent as npz",
     )
     score_seconds: Seconds = Field(
-        default=300.0, description="until a `POST /score` ends, waits included"
+        default=300.0, description="time limit of a `POST /score`, waiting included"
     )
-    qa_seconds: Seconds = Field(default=300.0, description="until a `POST /qa` ends")
+    qa_seconds: Seconds = Field(default=300.0, description="time limit of a `POST /qa`")
     run_seconds: Seconds = Field(
-        default=60.0, description="until a `POST /models/{model}/run` ends, and its process with it"
+        default=60.0,
+        description="time limit of a `POST /models/{model}/run`, after which its process is ended",
     )
     latency_seconds: Seconds = Field(
-        default=300.0, description="until a comparison of latency ends"
+        default=300.0, description="time limit of a latency comparison"
     )
     shutdown_seconds: Annotated[int, Field(ge=1), Unit("seconds")] = Field(
-        default=5, description="for requests to end when the service is asked to"
+        default=5, description="how long a shutdown waits for requests to end"
     )

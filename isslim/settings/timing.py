@@ -10,12 +10,12 @@ from isslim.types.units import Seconds
 
 
 class TimingSettings(BaseSettings):
-    """Comparisons of latency, in a job and in answer to `POST /models/<id>/latency`."""
+    """Latency comparisons, in a job and in the response to `GET /models/{model}/latency`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     comparison_seconds: Seconds = Field(
         default=3.0,
-        description="how long variants are timed in turn, beyond the rounds that there are at "
-        "least; more time gives narrower intervals. On a busy host twice",
+        description="how long variants are timed in turn, beyond the minimum number of rounds; "
+        "more time gives narrower intervals. Twice as long on a busy host",
     )

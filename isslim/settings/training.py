@@ -1,4 +1,4 @@
-"""What `python -m isslim.compress train` reads, from `ISS_*` environment variables."""
+"""The settings of `python -m isslim.compress train`, from `ISS_*` environment variables."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class TrainingSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     data: Annotated[Path | None, Unit("path")] = Field(
-        default=None, description="folder of the corpora that are called by a name, such as `ptb`"
+        default=None, description="folder of the corpora that have a name, such as `ptb`"
     )

@@ -14,7 +14,7 @@ from isslim.types.recipe import EVALUATION_NAME, StrictModel
 from isslim.types.units import Bytes, Count, DefaultText, Seconds, Unit
 
 MODEL_PLACE = "{model}"
-"""In a command: where the path of the ONNX file goes."""
+"""Placeholder in a command for the path of the ONNX file."""
 
 
 def _has_place(command: list[str]) -> list[str]:
@@ -26,13 +26,13 @@ def _has_place(command: list[str]) -> list[str]:
 
 
 class Evaluation(StrictModel):
-    """A command of the worker's operator that prints one number last: how good a graph is.
+    """A command of the worker's operator that prints one number last: the quality of a graph.
 
     Attributes:
         command: program and arguments, run without a shell; some hold `{model}`.
-        better: which numbers are.
-        seconds: that one run may take.
-        memory_mb: that each of its processes may take.
+        better: whether `lower` or `higher` numbers are better.
+        seconds: time limit of one run.
+        memory_mb: memory limit of each of its processes.
     """
 
     command: Annotated[list[str], Field(min_length=1), AfterValidator(_has_place)]
@@ -58,24 +58,26 @@ class WorkerSettings(StoreSettings, TimingSettings):
         description="command that runs a job; the job's folder is appended",
     )
     queue_poll_seconds: Seconds = Field(
-        default=0.2, description="pause between looks at the queues"
+        default=0.2, description="interval at which the queues are polled"
     )
     inspections_at_once: Count = Field(
-        default=2, description="uploads that are inspected side by side, beside the one job"
+        default=2, description="inspections run in parallel, in addition to the one job"
     )
     inspection_seconds: Seconds = Field(
         default=120.0, description="time that one inspection may take"
     )
     inspection_memory_bytes: Bytes = Field(
         default=4 << 30,
-        description="memory that one inspection may take, beside eight times the size of its files",
+        description="memory that one inspection may take, in addition to eight times the size "
+        "of its files",
     )
     evaluations: Annotated[
         dict[Annotated[str, Field(pattern=f"^{EVALUATION_NAME}$")], Evaluation],
         Unit("JSON object"),
     ] = Field(
         default={},
-        description="commands that judge graphs, by the name that a recipe's `metric` may ask for "
-        'as `command:<name>`, such as `{"wer": {"command": ["python", "wer.py", '
-        '"{model}"], "better": "lower", "seconds": 600, "memory_mb": 4096}}`',
+        description="commands that evaluate graphs, by the name under which a recipe's "
+        '`metric` may request them as `command:<name>`, such as `{"wer": '
+        '{"command": ["python", "wer.py", "{model}"], "better": "lower", '
+        '"seconds": 600, "memory_mb": 4096}}`',
     )

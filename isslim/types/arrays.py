@@ -16,7 +16,7 @@ MAX_BYTES = 4 << 30
 
 
 class BadArrays(ValueError):
-    """It is no npz of arrays, or a too large one."""
+    """The content is not an npz of arrays, or is too large."""
 
 
 def dump_npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -62,7 +62,7 @@ def read_npz(content: bytes, largest: int = MAX_BYTES) -> dict[str, NDArray[Any]
             return {entry.filename.removesuffix(".npy"): _array(file, entry) for entry in entries}
     except (
         Exception
-    ) as error:  # zipfile, zlib, lzma and tokenize each have errors of their own for what is broken
+    ) as error:  # zipfile, zlib, lzma and tokenize each raise their own errors for broken content
         raise BadArrays(f"this is no npz of arrays: {error or type(error).__name__}") from error
 
 
@@ -75,7 +75,7 @@ def _array(file: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
             else np.lib.format.read_array_header_2_0
         )
         shape, _, kind = read_header(stream)
-        # An array is allocated by what its header says, before it is read.
+        # An array is allocated by the size in its header, before it is read.
         if math.prod(shape) * kind.itemsize > entry.file_size:
             raise BadArrays(f"'{entry.filename}' is cut off")
     with file.open(entry) as stream:

@@ -1,4 +1,4 @@
-"""Names of axes: one of recurrent units is `units:<layer>`, which sets it apart from all others."""
+"""Names of axes: recurrent units are `units:<layer>`, which no other axis is."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def is_units(axis: str) -> bool:
 
 
 def layer_of(axis: str) -> str:
-    """The layer whose units an axis is; the axis itself where it is of something else."""
+    """The layer whose units an axis indexes; for any other axis, its own name."""
     return axis.removeprefix(UNITS)

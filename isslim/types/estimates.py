@@ -1,4 +1,4 @@
-"""How sure a loss of quality is, and the two constants of comparing one with a budget."""
+"""The interval of a loss of quality, and the two constants for comparing a loss with a budget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLACK = 1e-9
 
 
 class Estimate(StrictModel):
-    """How sure a loss of quality is: its 95 % interval, and the sample that it stands on."""
+    """The uncertainty of a loss of quality: its 95 % interval, and the sample behind it."""
 
     low: float = Field(description="lower end of the loss's 95 % interval", examples=[0.031])
     high: float = Field(description="upper end of it", examples=[0.057])

@@ -1,4 +1,4 @@
-"""What a job and a sweep are, as service, worker and client exchange them."""
+"""Jobs and sweeps, as service, worker and client exchange them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from isslim.types.recipe import Recipe
 
 
 class JobState(StrEnum):
-    """A job's life: queued -> running -> one of the four ends."""
+    """A job's state: queued -> running -> one of the four end states."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -28,7 +28,7 @@ class JobState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True when nothing more will happen."""
+        """Whether this is an end state."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -37,48 +37,48 @@ class UploadRef(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sha256: Sha256 = Field(description="of its content, under which it is kept")
-    filename: str = Field(description="as the sender called it", examples=["model.pt"])
-    size_bytes: int = Field(description="of its content", examples=[20631552])
+    sha256: Sha256 = Field(description="SHA-256 of its content, which is its key in the store")
+    filename: str = Field(description="file name that the sender gave", examples=["model.pt"])
+    size_bytes: int = Field(description="size of its content", examples=[20631552])
 
 
 class CompressionRequest(UploadFields[UploadRef]):
-    """What `POST /compress` asks for: uploads by hash, and the recipe.
+    """The content of a `POST /compress`: uploads by hash, and the recipe.
 
     Equal requests are one job.
     """
 
-    recipe: Recipe = Field(default=Recipe(), description="what is asked of the compression")
+    recipe: Recipe = Field(default=Recipe(), description="the recipe")
 
     @property
     def uploads(self) -> list[UploadRef]:
-        """The uploads that are there."""
+        """The uploads that were sent."""
         return [upload for _, upload in self.files]
 
     @property
     def files(self) -> list[tuple[str, UploadRef]]:
-        """Field and upload of those that are there, the model first."""
+        """Field and upload of those that were sent, the model first."""
         fields = ((name, getattr(self, name)) for name in type(self).model_fields)
         return [(name, upload) for name, upload in fields if isinstance(upload, UploadRef)]
 
 
 class Job(BaseModel):
-    """A job as everybody sees it."""
+    """A job as the service reports it."""
 
     id: str = Field(
-        description="made of the request: equal requests are one job",
+        description="derived from the request: equal requests are one job",
         examples=["419642ce19b52b52119a"],
     )
-    state: JobState = Field(description="where it stands", examples=["running"])
-    name: str = Field(description="of the model to be", examples=["mine"])
+    state: JobState = Field(description="state of the job", examples=["running"])
+    name: str = Field(description="name of the resulting model", examples=["mine"])
     created_at: datetime = Field(
-        description="when this run of it was asked for", examples=["2026-11-24T12:00:00Z"]
+        description="when this run of the job was requested", examples=["2026-11-24T12:00:00Z"]
     )
     updated_at: datetime = Field(
         description="when anything last changed", examples=["2026-11-24T12:01:00Z"]
     )
     stage: str = Field(
-        default="", description="of the pipeline; empty: not begun", examples=["search"]
+        default="", description="stage of the pipeline; empty: not started", examples=["search"]
     )
     progress: float = Field(
         default=0.0, ge=0, le=1, description="share of the whole", examples=[0.4]
@@ -91,53 +91,60 @@ class Job(BaseModel):
     log: list[str] = Field(
         default=[], description="the last lines, oldest first", examples=[["search: ..."]]
     )
-    attempts: int = Field(default=0, description="how often a worker began it", examples=[1])
+    attempts: int = Field(default=0, description="how often a worker has started it", examples=[1])
     model_id: str | None = Field(
         default=None, description="the bundle, once succeeded", examples=["9e0f95b09709d4a3"]
     )
     inspection: Inspection | None = Field(
         default=None,
-        description="what was understood of the upload; null: not looked at yet, or left out of "
-        "a list",
+        description="what was understood of the upload; null: not inspected yet, or omitted "
+        "from a list",
     )
     problem: Problem | None = Field(default=None, description="why it ended without a model")
-    curve: list[CurvePoint] = Field(default=[], description="kept when the budget could not be met")
-    request: CompressionRequest = Field(description="what was asked")
+    curve: list[CurvePoint] = Field(
+        default=[], description="the trade-off curve, kept when the budget could not be met"
+    )
+    request: CompressionRequest = Field(description="the request")
 
 
 class FrontPoint(BaseModel):
     """One model that no other model of the sweep beats in both work and quality."""
 
-    job_id: str = Field(description="whose curve it is on", examples=["419642ce19b52b52119a"])
+    job_id: str = Field(
+        description="the job whose curve it is on", examples=["419642ce19b52b52119a"]
+    )
     model_id: str | None = Field(
-        description="set when this very model was published", examples=["9e0f95b09709d4a3"]
+        description="id of this model, if it was published", examples=["9e0f95b09709d4a3"]
     )
     parameters: int = Field(description="of the whole model", examples=[2571596])
     mult_adds: int = Field(description="per token", examples=[2340000])
     loss: float = Field(description="against the original, on the held-out data", examples=[0.045])
     estimate: Estimate | None = Field(
-        default=None, description="of `loss`; null: no interval can be told"
+        default=None, description="interval of `loss`; null: none can be given"
     )
 
 
 class Sweep(BaseModel):
-    """A sweep as everybody sees it."""
+    """A sweep as the service reports it."""
 
     id: str = Field(
-        description="made of its jobs: equal requests are one sweep",
+        description="derived from its jobs: equal requests are one sweep",
         examples=["7d0a2b9f3c1e4a5b6c7d"],
     )
     name: str = Field(
-        description="of the models to be, each with a number behind it", examples=["mine"]
+        description="common name of the resulting models, each followed by a number",
+        examples=["mine"],
     )
     created_at: datetime = Field(
-        description="when it was asked for", examples=["2026-11-24T12:00:00Z"]
+        description="when it was requested", examples=["2026-11-24T12:00:00Z"]
     )
     state: JobState = Field(
-        description="running while a job is to end; then succeeded when one succeeded, else the "
-        "worst end",
+        description="running until every job has ended; then succeeded if any job succeeded, "
+        "else the worst end state",
         examples=["running"],
     )
-    progress: float = Field(description="mean of the jobs'", examples=[0.4])
-    jobs: list[Job] = Field(description="in the order of the variations, without their logs")
-    front: list[FrontPoint] = Field(description="from the least work to the most")
+    progress: float = Field(description="mean progress of its jobs", examples=[0.4])
+    jobs: list[Job] = Field(
+        description="its jobs in the order of the variations, without their logs"
+    )
+    front: list[FrontPoint] = Field(description="its Pareto front, from the least work to the most")

@@ -23,7 +23,7 @@ Architecture = ArchitectureName
 Metric = MetricName
 VariantName = Literal["original", "original-int8", "compressed", "compressed-int8"]
 PRIMARY_SHAPE = (30, 1)
-"""(steps, batch) of the usual primary latency, which verdict and speed budget are about; always on
+"""(steps, batch) of the usual primary latency, to which verdict and speed budget refer; always on
 one thread."""
 
 
@@ -31,12 +31,12 @@ class FileRecord(StrictModel):
     """One file of the bundle, by its plain path relative to the bundle's folder."""
 
     path: str = Field(description="plain relative path", examples=["original.onnx"])
-    size_bytes: int = Field(description="of its content", ge=0, examples=[20631552])
-    sha256: Sha256 = Field(description="of its content")
+    size_bytes: int = Field(description="size of its content", ge=0, examples=[20631552])
+    sha256: Sha256 = Field(description="SHA-256 of its content")
 
 
 class AxisRecord(StrictModel):
-    """One named axis: how many components it had and which indices were kept, ascending.
+    """One named axis: its number of components and the kept indices, ascending.
 
     An untied embedding is cut in a basis of its own (`Recipe.rotate_embedding`): its indices are
     columns of that basis.
@@ -49,7 +49,7 @@ class AxisRecord(StrictModel):
 
 
 class Ratio(StrictModel):
-    """The time of another variant / the time of this one, with the 95 % interval of the median."""
+    """Another variant's time / this one's, with the 95 % interval of the median."""
 
     median: float = Field(description="how many times as fast as the other", examples=[1.4])
     low: float = Field(description="lower end of the 95 % interval", examples=[1.3])
@@ -63,17 +63,18 @@ class LatencyRecord(StrictModel):
     """
 
     steps: int = Field(
-        description="tokens of each sequence in one run; of a graph 1 where the names of its "
-        "dimensions "
-        "do not tell",
+        description="tokens of each sequence in one run; for a graph 1 where the names of its "
+        "dimensions do not show it",
         examples=[30],
     )
-    batch: int = Field(description="sequences side by side; of a graph as `steps`", examples=[1])
-    threads: int = Field(description="of one run", examples=[1])
+    batch: int = Field(
+        description="sequences in the batch; for a graph as for `steps`", examples=[1]
+    )
+    threads: int = Field(description="threads of one run", examples=[1])
     device: str = Field(description="where it ran", default="cpu", examples=["cpu"])
-    median_ms: float = Field(description="of one run, by the clock on the wall", examples=[0.63])
+    median_ms: float = Field(description="median wall-clock time of one run", examples=[0.63])
     p90_ms: float = Field(
-        description="nine runs of ten are faster, by the clock on the wall", examples=[0.7]
+        description="90th percentile of the wall-clock time of one run", examples=[0.7]
     )
     speedup: float = Field(description="original / this, median over the rounds", examples=[4.1])
     speedup_low: float = Field(description="lower end of its 95 % interval", examples=[4.0])
@@ -84,53 +85,54 @@ class LatencyRecord(StrictModel):
     )
     cpu_ms: float | None = Field(
         default=None,
-        description="CPU time of the thread that ran one run undisturbed; null: not read (a GPU, "
-        "or "
-        "several threads)",
+        description="CPU time of the thread that ran one undisturbed run; null: not measured "
+        "(a GPU, or several threads)",
         examples=[0.62],
     )
     basis: Literal["wall", "cpu"] = Field(
         default="wall",
-        description="the clock that the ratios are of: `cpu` where the host was busy",
+        description="the clock on which the ratios are based: `cpu` where the host was busy",
         examples=["wall"],
     )
     steady: bool = Field(
         default=True,
-        description="false: the ratios of single rounds lie too far apart for any of them to be "
+        description="false: the ratios of single rounds vary too much for any figure to be "
         "relied on",
         examples=[True],
     )
     run: str | None = Field(
         default=None,
-        description="of a graph: which run was timed, and the shapes of its inputs",
+        description="for a graph: which run was timed, and the shapes of its inputs",
         examples=["the median recorded run (x: 1 x 20 x 16)"],
     )
     spoken: bool = Field(
         default=False,
-        description="the one that the verdict speaks of, and a speed budget is about",
+        description="the primary latency, which the verdict and a speed budget refer to",
         examples=[True],
     )
 
     @property
     def milliseconds(self) -> float:
-        """Of one run, by the clock that the ratios are of."""
+        """Time of one run, by the clock on which the ratios are based."""
         return self.median_ms if self.basis == "wall" or self.cpu_ms is None else self.cpu_ms
 
 
 class PartRecord(StrictModel):
-    """A part of a network, from its input to its answer: what it holds and what it computes.
+    """A part of a network, in the order of computation: its parameters and its multiply-adds.
 
     A matrix that two parts share is counted once, in the first. A look-up has no multiply-adds.
     """
 
     name: str = Field(description="for people", examples=["LSTM layer 1"])
     axis: str | None = Field(
-        default=None, description="of its units, where they can go", examples=["units:lstm0"]
+        default=None,
+        description="axis of its units, where they can be removed",
+        examples=["units:lstm0"],
     )
     width: int = Field(description="its units; 0: it has none", examples=[225])
     directions: list[int] = Field(
         default=[],
-        description="of a bidirectional layer: its units forward and backward",
+        description="for a bidirectional layer: its forward and backward units",
         examples=[[72, 72]],
     )
     parameters: int = Field(description="biases included", examples=[252000])
@@ -138,7 +140,7 @@ class PartRecord(StrictModel):
 
 
 class Sized(StrictModel):
-    """Something that has a size on every prunable axis."""
+    """A model with a size on every prunable axis."""
 
     sizes: dict[str, int] = Field(
         description="components of every prunable axis",
@@ -159,42 +161,47 @@ class Sized(StrictModel):
 class VariantRecord(Sized):
     """One ONNX graph of the bundle, verified and measured."""
 
-    name: VariantName = Field(description="which of the four", examples=["compressed-int8"])
-    file: str = Field(description="its graph in the bundle", examples=["compressed-int8.onnx"])
-    precision: Literal["float32", "int8"] = Field(description="of its weights", examples=["int8"])
+    name: VariantName = Field(description="name of the variant", examples=["compressed-int8"])
+    file: str = Field(
+        description="path of its graph in the bundle", examples=["compressed-int8.onnx"]
+    )
+    precision: Literal["float32", "int8"] = Field(
+        description="precision of its weights", examples=["int8"]
+    )
     eight_bit: list[str] = Field(
         default=[],
-        description="parts whose weights take 8 bits; of `2 of 3 recurrent layers` one does not",
+        description="parts whose weights are stored in 8 bits; `2 of 3 recurrent layers` "
+        "means that one is not",
         examples=[["embedding", "recurrent layers", "softmax"]],
     )
     float32: list[str] = Field(
         default=[],
-        description="of an int8 variant: parts whose weights do not take 8 bits",
+        description="in an int8 variant: parts whose weights are not stored in 8 bits",
         examples=[["convolution", "attention", "heads"]],
     )
     tied: bool = Field(default=False, description="the decoder is the embedding", examples=[False])
-    size_bytes: int = Field(description="of the file", examples=[2610000])
-    parts: list[PartRecord] = Field(description="where the parameters and the work are")
+    size_bytes: int = Field(description="size of the file", examples=[2610000])
+    parts: list[PartRecord] = Field(description="its parts with their parameters and multiply-adds")
     metrics: dict[str, float] = Field(
-        description="on the held-out data, through the runtime", examples=[{"perplexity": 33.2}]
+        description="metrics on the held-out data, through the runtime",
+        examples=[{"perplexity": 33.2}],
     )
     loss: float = Field(
-        description="how much worse than the original in the manifest's metric: a relative rise of "
-        "perplexity, a fall of F1 "
-        "in points, a change of outputs",
+        description="how much worse than the original in the manifest's metric: a relative "
+        "rise in perplexity, a fall in F1 in points, a change of outputs",
         examples=[0.044],
     )
     estimate: Estimate | None = Field(
         default=None,
-        description="of `loss`; null: the original, or nothing that an interval can be told of",
+        description="interval of `loss`; null: the original, or a figure without an interval",
     )
     states: StatesRecord | None = Field(
         default=None,
-        description="of a graph that gives states back; null: it does not, or this is the original",
+        description="for a graph that returns states; null: it does not, or this is the original",
     )
     int8_form: str | None = Field(
         default=None,
-        description="how its weights take 8 bits; null: they do not",
+        description="how its weights are quantized to 8 bits; null: they are not",
         examples=["8 bits, a scale per column"],
     )
     latency: list[LatencyRecord] = Field(
@@ -203,12 +210,12 @@ class VariantRecord(Sized):
 
     @property
     def parameters(self) -> int:
-        """Of all parts."""
+        """Parameters of all parts."""
         return sum(part.parameters for part in self.parts)
 
     @property
     def mult_adds(self) -> int:
-        """Of all parts, per token or step."""
+        """Multiply-adds of all parts, per token or step."""
         return sum(part.mult_adds for part in self.parts)
 
     def latency_at(self, shape: tuple[int, int]) -> LatencyRecord:
@@ -224,7 +231,7 @@ class VariantRecord(Sized):
 
     @property
     def primary_latency(self) -> LatencyRecord:
-        """The latency that the verdict is about.
+        """The latency to which the verdict refers.
 
         Where no record is marked, that at `PRIMARY_SHAPE`, or else the first.
 
@@ -244,36 +251,35 @@ class CheckRecord(StrictModel):
 
     name: str = Field(description="what was compared", examples=["pruned = masked reference"])
     detail: str = Field(
-        description="on what",
+        description="the data on which it was compared",
         examples=["log-probabilities of 420 tokens, state carried over 3 runs"],
     )
     error: float = Field(description="largest difference found, nats", examples=[1.9e-6])
-    tolerance: float = Field(description="what it had to stay below", examples=[1e-4])
+    tolerance: float = Field(description="bound that it had to stay below", examples=[1e-4])
 
 
 class CurvePoint(Sized):
     """One model on the trade-off curve, before fine-tuning."""
 
     removed_share: float = Field(
-        description="of all that removing every prunable component would save, the share that is "
-        "gone, 0 "
-        "to 1",
+        description="share, 0 to 1, of the saving that removing every prunable component "
+        "would give",
         examples=[0.4],
     )
-    parameters: int = Field(description="of the network", examples=[2571596])
-    mult_adds: int = Field(description="per token or step", examples=[2340000])
+    parameters: int = Field(description="parameters of the network", examples=[2571596])
+    mult_adds: int = Field(description="multiply-adds per token or step", examples=[2340000])
     value: float = Field(
         description="in the task's metric, by the search's quick estimate", examples=[33.4]
     )
     loss: float = Field(
-        description="how much worse than the original, as of a variant", examples=[0.045]
+        description="how much worse than the original, as for a variant", examples=[0.045]
     )
     estimate: Estimate | None = Field(
         default=None,
-        description="of `loss`, by the quick estimate's sample; null: no interval can be told",
+        description="interval of `loss`, from the quick estimate's sample; null: none can be given",
     )
     within_budget: bool = Field(
-        description="as it stands here, before fine-tuning", examples=[True]
+        description="whether this model, before fine-tuning, is within the budget", examples=[True]
     )
     speedup: float | None = Field(
         default=None,
@@ -283,24 +289,24 @@ class CurvePoint(Sized):
     chosen: bool = Field(default=False, description="the one that was published", examples=[False])
     correction: Literal["inputs", "means", "nothing"] = Field(
         default="inputs",
-        description="what stands in for what was removed: a mixture of the kept inputs, means, or "
-        "nothing; the best of them",
+        description="what replaces the removed inputs: a linear combination of the kept "
+        "inputs, means, or nothing; the best of them",
         examples=["inputs"],
     )
 
 
 class EpochPoint(StrictModel):
-    """One epoch of learning: what it cost beside how many components were left."""
+    """One epoch of learning: its cost, and how many components were left."""
 
     round: int = Field(description="counted from 1", examples=[1])
-    seconds: float = Field(description="of its training steps", examples=[94.1])
+    seconds: float = Field(description="seconds of its training steps", examples=[94.1])
     steps: int = Field(description="training steps; fewer where it ended early", examples=[1327])
     units: dict[str, int] = Field(
         description="components of every axis", examples=[{"units:lstm0": 400}]
     )
     training_value: float = Field(
-        description="under dropout: perplexity, or of question answering the loss in nats per "
-        "question",
+        description="under dropout: perplexity, or for question answering the loss in nats "
+        "per question",
         examples=[88.2],
     )
     held_out_value: float = Field(
@@ -311,21 +317,25 @@ class EpochPoint(StrictModel):
 class Manifest(StrictModel):
     """`manifest.json`: the head of a bundle."""
 
-    format_version: Literal[2] = Field(description="of this form", default=2, examples=[2])
-    task: Task = Field(description="what the model does", examples=["language-model"])
-    metric: Metric = Field(description="what `loss` is about", examples=["perplexity"])
-    name: str = Field(description="as its recipe called it", examples=["mine"])
+    format_version: Literal[2] = Field(
+        description="version of this format", default=2, examples=[2]
+    )
+    task: Task = Field(description="kind of model", examples=["language-model"])
+    metric: Metric = Field(description="metric of `loss`", examples=["perplexity"])
+    name: str = Field(description="name in its recipe", examples=["mine"])
     created_at: datetime = Field(description="when it was made", examples=["2026-11-24T12:00:00Z"])
     architecture: Architecture = Field(
-        description="of the networks", examples=["lstm-language-model"]
+        description="architecture of the networks", examples=["lstm-language-model"]
     )
-    recipe: Recipe = Field(description="what was asked for")
-    text: TextContract | None = Field(default=None, description="of a language model")
-    axes: list[AxisRecord] = Field(description="what was kept of each")
+    recipe: Recipe = Field(description="the recipe it was made with")
+    text: TextContract | None = Field(
+        default=None, description="how texts are read, for a language model"
+    )
+    axes: list[AxisRecord] = Field(description="the components kept on each axis")
     variants: list[VariantRecord] = Field(description="the graphs, the original first")
-    checks: list[CheckRecord] = Field(description="what was proven")
+    checks: list[CheckRecord] = Field(description="the proofs that it passed")
     provenance: Provenance = Field(description="where it comes from")
-    files: list[FileRecord] = Field(description="all files of the bundle but this one")
+    files: list[FileRecord] = Field(description="all files of the bundle except this one")
 
     @property
     def contract(self) -> TextContract:

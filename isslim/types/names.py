@@ -1,4 +1,4 @@
-"""Names that service and workers must agree on: a workflow of an unknown name would never run."""
+"""Names that service and workers must agree on: a workflow with an unknown name would never run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ WORKFLOW = "compress"
 QUEUE = "compress"
 INSPECTION_WORKFLOW = "inspect"
 INSPECTION_QUEUE = "inspect"
-"""A queue of their own: an inspection of seconds must not wait behind jobs of hours."""
+"""A separate queue: inspections take seconds and must not wait behind jobs that take hours."""
 
 APPLICATION_VERSION = "1"
 """Raised only when the order of the workflow's steps changes: a job in flight belongs to the

@@ -1,4 +1,4 @@
-"""Where a bundle comes from: its upload, its data, what judged it, the machine that made it."""
+"""Where a bundle comes from: its upload, its data, its evaluation, the machine that made it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", examples=["ba7816bf" * 
 class Provenance(StrictModel):
     """Where the bundle comes from."""
 
-    upload_sha256: Sha256 = Field(description="of the uploaded model")
+    upload_sha256: Sha256 = Field(description="SHA-256 of the uploaded model")
     layout: str = Field(
         description="which state-dict layout was recognised",
         examples=["AWD-LSTM: 3 LSTM layers, tied"],
@@ -27,54 +27,52 @@ class Provenance(StrictModel):
     )
     random_inputs: bool = Field(
         default=False,
-        description="a graph came without inputs: everything was observed and timed on random "
-        "ones, and "
-        "judged on them unless "
-        "there was an evaluation",
+        description="a graph came without inputs: activations were collected, latency was "
+        "measured and, unless there was an evaluation command, quality was "
+        "evaluated on random inputs",
         examples=[False],
     )
     evaluation: str | None = Field(
         default=None,
-        description="the operator's command that judged a graph; null: it was judged on the "
-        "held-out data",
+        description="the operator's command that evaluated a graph; null: it was evaluated on "
+        "the held-out data",
         examples=[
             "evaluation `wer`, a command of the worker's operator (lower is better; run 9 times)"
         ],
     )
     not_judged: str | None = Field(
         default=None,
-        description="why no figure of quality stands on data that nothing was fitted to; null: "
-        "it does",
+        description="why no figure of quality comes from data that nothing was fitted to; "
+        "null: the figures do",
         examples=["one recorded run was sent, and it was observed"],
     )
     judged_by: dict[str, int | None] = Field(
         default={},
-        description="of a graph: the outputs that it is judged by, each with the dimension along "
-        "which "
-        "the entries of one "
-        "decision or vector lie; null: the metric looks at every number by itself",
+        description="for a graph: the outputs that it is evaluated on, each with the "
+        "dimension along which one decision or vector extends; null: the metric "
+        "treats every number by itself",
         examples=[{"scores": 2}],
     )
     left_out: list[str] = Field(
         default=[],
-        description="of a graph: recorded runs that were not used, and why",
+        description="for a graph: recorded runs that were not used, and why",
         examples=[["run 7, input x: 1 value is NaN, at [0, 0, 0]"]],
     )
     finetune: str | None = Field(
-        description="what training did; null: none",
+        description="summary of the training; null: none",
         default=None,
         examples=["10 minutes of distillation: perplexity 99.1 -> 95.2"],
     )
     versions: dict[str, str] = Field(
-        description="of the libraries that made it", examples=[{"torch": "2.13.0"}]
+        description="versions of the libraries that made it", examples=[{"torch": "2.13.0"}]
     )
     machine: str = Field(
-        description="on which it was made and timed", examples=["AMD EPYC (x86_64), 2 threads"]
+        description="the machine on which it was made and timed",
+        examples=["AMD EPYC (x86_64), 2 threads"],
     )
     int8_instructions: list[str] | None = Field(
         default=None,
-        description="of the processor's instruction sets, those that multiply 8-bit numbers "
-        "fast; null: "
+        description="instruction sets of the processor that speed up 8-bit products; null: "
         "not recorded",
         examples=[["avx512_vnni"]],
     )

@@ -1,6 +1,6 @@
-"""Losses of quality against a budget, and the change of arrays.
+"""Losses of quality compared with a budget, and the change of arrays.
 
-What a loss is of each kind's metric (`isslim/types/kinds`):
+The loss in each kind's metric (`isslim/types/kinds`):
 
 metric               loss                                              budget           default
 perplexity           perplexity / original's perplexity - 1            perplexity_rise  0.05
@@ -32,7 +32,7 @@ from isslim.types.recipe import Budget
 
 
 def keeps(budget: Budget, loss: float, estimate: Estimate | None) -> bool:
-    """Whether a loss keeps to a budget of quality; see `compared_loss`. NaN does not.
+    """Whether a loss is within a budget on quality; see `compared_loss`. NaN is not.
 
     Args:
         budget: of quality.
@@ -50,10 +50,10 @@ def keeps(budget: Budget, loss: float, estimate: Estimate | None) -> bool:
 
 
 def compared_loss(budget: Budget, loss: float, estimate: Estimate | None) -> float:
-    """The loss that is compared with a budget of quality: as found, or its interval's upper end.
+    """The loss that is compared with a budget on quality: as measured, or its interval's upper end.
 
-    The upper end counts where the budget asks for it (`confident`) and, where it says nothing of
-    that, where the sample is smaller than `ENOUGH`. Without an interval it is the loss itself.
+    The upper end counts where the budget requests it (`confident`) and, where the budget leaves
+    that open, where the sample is smaller than `ENOUGH`. Without an interval it is the loss itself.
 
     Args:
         budget: of quality.
@@ -67,11 +67,11 @@ def compared_loss(budget: Budget, loss: float, estimate: Estimate | None) -> flo
 
 
 Pairs = Sequence[tuple[NDArray[Any], NDArray[Any]]]
-"""Outputs of one name over several runs, each with what it is compared with, of the same shape."""
+"""One output over several runs, each paired with its reference of the same shape."""
 
 
 def squared_difference(pairs: Pairs) -> tuple[float, float, int]:
-    """Over all runs together: how far outputs are from the originals', and how these spread.
+    """How far outputs are from the originals', and how these spread, over all runs together.
 
     The same infinity on both sides is no difference; only one that is not finite is an infinite
     one.
@@ -104,12 +104,12 @@ def output_change(pairs: Pairs) -> float:
     difference, spread, count = squared_difference(pairs)
     if difference == 0:
         return 0.0
-    # An output that never changes has no spread: its difference is taken as it is.
+    # An output that never changes has no spread: its difference is not scaled.
     return float(np.sqrt(difference / (spread if spread > 0 else count)))
 
 
 def resolve_budget(task: Task, budget: Budget) -> Budget:
-    """The budget as it counts for a kind of model: its default where no limit is named.
+    """The budget that applies to a kind of model: its default where no limit is named.
 
     Args:
         task: the kind's name.

@@ -1,4 +1,4 @@
-"""`report.json` of a bundle: what was tried, what came of it, and samples of answers."""
+"""`report.json` of a bundle: the candidates tried, the verdict, and samples of answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from isslim.types.recipe import StrictModel
 
 
 class SampleAnswer(StrictModel):
-    """What a variant answers to a sample, through the code that the service answers with."""
+    """A variant's answer to a sample, through the code that serves answers."""
 
     variant: VariantName = Field(description="which one", examples=["compressed-int8"])
     text: str = Field(description="the answer: `context[start:end]`", examples=["The cat"])
@@ -18,49 +18,46 @@ class SampleAnswer(StrictModel):
     start: int = Field(
         description="its first character's position in the context, in code points", examples=[0]
     )
-    end: int = Field(description="the position behind its last character", examples=[7])
+    end: int = Field(description="the position after its last character", examples=[7])
 
 
 class Sample(StrictModel):
-    """Something held out that was asked, and what variants answer."""
+    """A held-out question and the variants' answers to it."""
 
     asked: str = Field(description="the question", examples=["Who sat?"])
     context: str = Field(
-        description="what it is about, whole", examples=["The cat sat on the mat. It purred."]
+        description="the whole context", examples=["The cat sat on the mat. It purred."]
     )
     golden: list[str] = Field(
-        description="right answers; empty where none was sent", examples=[["The cat"]]
+        description="correct answers; empty where none was sent", examples=[["The cat"]]
     )
     golden_span: tuple[int, int] | None = Field(
         default=None,
-        description="where a right answer stands in the context, as `start` and `end` of an "
-        "answer; "
-        "null: not known",
+        description="position of a correct answer in the context, as `start` and `end` of an "
+        "answer; null: not known",
         examples=[(0, 7)],
     )
     answers: list[SampleAnswer] = Field(
-        description="the original's first, then that of the best compressed variant"
+        description="answer of the original, then that of the best compressed variant"
     )
 
 
 class Conclusions(StrictModel):
-    """Whether it is worth it, and a sentence each on speed, size and quality, with intervals."""
+    """Whether the result is worth using, and a sentence each on speed, size and quality."""
 
     variant: VariantName | None = Field(
         default=None,
-        description="the one that is recommended; null: none keeps to the budget",
+        description="the recommended variant; null: none is within the budget",
         examples=["compressed"],
     )
     worth: bool = Field(
         description="whether it gains a tenth or more in speed or size over the original, and "
-        "over int8 "
-        "alone where that keeps "
-        "to the budget",
+        "over int8 alone where that is within the budget",
         examples=[True],
     )
     faster: bool | None = Field(
         default=None,
-        description="surely faster than both; null: not measured steadily",
+        description="significantly faster than both; null: not measured steadily",
         examples=[True],
     )
     smaller: bool = Field(
@@ -95,13 +92,13 @@ class Conclusions(StrictModel):
     )
     reservations: list[str] = Field(
         default=[],
-        description="what the figures do not show, the gravest first",
+        description="what the figures do not show, the most serious first",
         examples=[["Observed on RANDOM inputs."]],
     )
 
     @property
     def text(self) -> str:
-        """All of it, whole."""
+        """All sentences as one text."""
         return " ".join(
             each
             for each in (self.advice, self.speed, self.size, self.quality, *self.reservations)
@@ -120,9 +117,9 @@ class Report(StrictModel):
         description="what was tried, from the least removed to the most"
     )
     original_value: float = Field(
-        description="of the original, by the same quick estimate", examples=[31.9]
+        description="the original's value, by the same quick estimate", examples=[31.9]
     )
-    epochs: list[EpochPoint] = Field(default=[], description="of `learn`")
+    epochs: list[EpochPoint] = Field(default=[], description="the epochs of `learn`")
     verdict: str = Field(
         description="what was gained, or why it is not worth it: the sentences of `conclusions`",
         examples=[
@@ -132,13 +129,12 @@ class Report(StrictModel):
     )
     conclusions: Conclusions | None = Field(
         default=None,
-        description="the verdict by its parts; null: of a bundle made before there were any",
+        description="the verdict in its parts; null: in a bundle made before there were any",
     )
     samples: list[Sample] = Field(
         default=[],
-        description="spread over the held-out data; empty where a model answers nothing that a "
-        "person "
-        "could read",
+        description="samples spread over the held-out data; empty where a model gives no "
+        "answers that a person could read",
     )
     notes: list[str] = Field(
         default=[], description="what could not shrink, and why", examples=[[]]
@@ -148,8 +144,7 @@ class Report(StrictModel):
     )
     cautions: list[str] = Field(
         default=[],
-        description="where the calibration data are too few, counted in rows, and what stands in "
-        "for "
-        "what was removed",
+        description="where there are too few rows of calibration data, and what replaces the "
+        "removed components",
         examples=[["400 rows were observed for the 385 inputs of `gru.forward`"]],
     )

@@ -1,4 +1,4 @@
-"""What becomes of the states that a graph gives back to its caller, as a bundle records it."""
+"""How compression changes the states that a graph returns to its caller, as a bundle records it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from isslim.types.recipe import StrictModel
 
 
 class StreamRecord(StrictModel):
-    """A graph run after run from its own states, against the original from its own."""
+    """A graph fed its own states run after run, compared with the original fed its own."""
 
-    runs: int = Field(description="one after the other", ge=1, examples=[16])
-    loss: float = Field(description="over all of them, in the manifest's metric", examples=[0.021])
+    runs: int = Field(description="consecutive runs", ge=1, examples=[16])
+    loss: float = Field(
+        description="loss over all of them, in the manifest's metric", examples=[0.021]
+    )
     end_loss: float = Field(
-        description="over the last of them, where changes have added up", examples=[0.024]
+        description="loss over the last of them, where changes have accumulated", examples=[0.024]
     )
 
 
 class StatesRecord(StrictModel):
-    """What becomes of states that a graph gives back to its caller."""
+    """How the states that a graph returns to its caller change."""
 
     returned: dict[str, float] = Field(
         description="outputs in which removed units are zero: their change, relative to their "
@@ -26,5 +28,6 @@ class StatesRecord(StrictModel):
         examples=[{"hn": 0.41, "cn": 0.44}],
     )
     stream: StreamRecord | None = Field(
-        description="null: its caller carries no state from call to call"
+        description="the graph over a stream of runs; null: its caller carries no state "
+        "between calls"
     )

@@ -20,11 +20,12 @@ class TextContract(StrictModel):
     )
     vocabulary: int = Field(description="number of tokens", examples=[10000])
     start_token: str | None = Field(
-        description="stands before a text; null: its first token is given", examples=["<eos>"]
+        description="token that precedes a text; null: the first token is given, not scored",
+        examples=["<eos>"],
     )
     unknown_token: str | None = Field(
-        description="what strange tokens become; null: refused", examples=["<unk>"]
+        description="token that replaces unknown ones; null: they are refused", examples=["<unk>"]
     )
     newline_token: str | None = Field(
-        description="what a line break becomes, word-level", examples=["<eos>"]
+        description="token that replaces a line break, word-level", examples=["<eos>"]
     )

@@ -1,4 +1,4 @@
-"""What the value of a setting is, beside its type: unit, bounds, and a default in words."""
+"""Annotations of a setting besides its type: unit, bounds, and a default in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field
 
 @dataclass(frozen=True)
 class Unit:
-    """What the value of a setting counts or is, for the page of settings."""
+    """The unit or nature of a setting's value, for the page of settings."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""Words for people that several places share: what an axis is called, speed-ups, file sizes."""
+"""Wording that several places share: names of axes, speed-ups, file sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = [
 ]  # fmt: skip
 
 _LAYER = re.compile(r"([a-z]+)(\d*)")
-"""Layers of the language models; graphs and readers have names of their own."""
+"""Layers of the language models; graphs and question-answering models name their own."""
 RANDOM = (
     "random inputs, drawn to the declared types and shapes: what the model does on real ones was "
     "never looked at"
@@ -32,7 +32,7 @@ def as_fast(latency: LatencyRecord) -> str:
 
 
 def axis_name(axis: str) -> str:
-    """An axis for people: `units:lstm0` is LSTM layer 1; a name of its own stays."""
+    """An axis in words: `units:lstm0` is LSTM layer 1; a name of any other form is kept."""
     layer = _LAYER.fullmatch(layer_of(axis)) if is_units(axis) else None
     if layer is None:
         return layer_of(axis)

@@ -1,7 +1,7 @@
-"""What a kind of model is to everything outside its own folders: names, metrics, budget, words.
+"""Everything about a kind of model that other folders need: names, metrics, budget, words.
 
-A value of this class is all that types, card, client and service know of a kind. What is done with
-its models is in `isslim/runtime/<kind>/` and `isslim/compress/kinds/<kind>/`.
+A value of this class is all that types, card, client and service know about a kind. The code that
+handles its models is in `isslim/runtime/<kind>/` and `isslim/compress/kinds/<kind>/`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ExampleInput:
         name: of the graph's input.
         dtype: as NumPy writes it.
         shape: of the array.
-        values: the numbers as nested lists; None: they are too many to print.
+        values: the numbers as nested lists; None if there are too many to print.
     """
 
     name: str
@@ -38,12 +38,12 @@ class ExampleInput:
 
 @dataclass(frozen=True)
 class Served:
-    """What a card says of how a model is asked is made of this.
+    """The facts from which a card explains how to query a model.
 
     Attributes:
         name: of the model.
         variants: names of its graphs, the original first.
-        text: how texts are read; None: the bundle does not say.
+        text: how texts are read; None if the bundle does not specify it.
         inputs: of the recorded run that was timed; empty: the bundle holds none.
     """
 
@@ -55,13 +55,13 @@ class Served:
 
 @dataclass(frozen=True)
 class Usage:
-    """How a model is asked, for the card.
+    """How to query a model, for the card.
 
     Attributes:
         title: of the section.
         path: that the example posts to.
         body: of the example, as JSON; None: the example sends an npz.
-        text: paragraphs before the example, Markdown; empty: none.
+        text: paragraphs before the example, Markdown; may be empty.
         with_inputs: whether a table of the recorded run's inputs goes before the text.
     """
 
@@ -80,16 +80,16 @@ class KindDescription:
         name: in manifests, answers and logs, such as `language-model`.
         title: for people, such as `language model`.
         architectures: what manifests call its networks.
-        metrics: that a budget of quality can be about, by name; the first is the usual one.
-        default_budget: where a recipe names no limit; its limit is the only one of quality.
+        metrics: those that a budget on quality can limit, by name; the first is the usual one.
+        default_budget: used where a recipe names no limit; the kind has no other limit on quality.
         budget_phrase: a limit of quality in words, from its value and the metric's format.
-        endpoint: method and path where its models answer.
-        run_label: what one timed run is, from steps, batch and the recorded run's description.
-        step: what multiply-adds are counted of.
-        reference_note: what the proof compares with, a sentence of the card.
+        endpoint: method and path that serve its models.
+        run_label: describes one timed run, from steps, batch and the recorded run's description.
+        step: the unit per which multiply-adds are counted.
+        reference_note: the reference that the proof compares with, a sentence of the card.
         interval_note: how intervals of quality are found, a sentence of the card.
-        usage: how a model is asked.
-        extra_metrics: that are shown beside the metric, by name.
+        usage: how to query a model.
+        extra_metrics: those shown beside the metric, by name.
         metric_phrase: subject and verb of `... measured on the held-out data`; empty: made of the
             metric's name.
         uncounted: what multiply-adds leave out, a sentence with a space before it; empty: nothing.
@@ -98,7 +98,7 @@ class KindDescription:
             candidates are measured as the variants are.
         training_value: what the training column of learning holds.
         float32_parts: parts that never take 8 bits.
-        has_recorded_runs: whether a bundle holds recorded runs, by which latency can be asked for.
+        has_recorded_runs: whether a bundle holds recorded runs, at which latency can be measured.
     """
 
     name: str
@@ -124,18 +124,18 @@ class KindDescription:
 
     @property
     def quality_limit(self) -> str:
-        """The limit of a budget that is about its quality, such as `perplexity_rise`."""
+        """The field of a budget that limits quality, such as `perplexity_rise`."""
         (name,) = self.default_budget.limits
         return name
 
 
 def usual_run_label(thing: str, steps: int, batch: int) -> str:
-    """What one timed run is, such as `one text of 30 tokens` or `10 texts of 30 tokens each`.
+    """Describes one timed run, such as `one text of 30 tokens` or `10 texts of 30 tokens each`.
 
     Args:
         thing: with the preposition that joins it to its tokens, such as `text of`.
-        steps: tokens of each.
-        batch: side by side.
+        steps: tokens in each.
+        batch: how many in the batch.
     """
     tokens = "1 token" if steps == 1 else f"{steps} tokens"
     noun, preposition = thing.rsplit(" ", 1)

@@ -1,4 +1,4 @@
-"""ONNX graphs of any inputs and outputs with recurrent layers in them."""
+"""ONNX graphs with recurrent layers, and with any inputs and outputs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _budget_phrase(limit: float, scale: MetricFormat) -> str:
 
 
 def _usage(served: Served) -> Usage:
-    # An example with many numbers is a file: nobody reads them in a card.
+    # An example with many numbers is a file: nobody would read them in a card.
     small = all(each.values is not None for each in served.inputs)
     return Usage(
         "How it is run",

@@ -1,4 +1,4 @@
-"""Language models: recurrent networks that give every token of a text its probability."""
+"""Language models: recurrent networks that assign a probability to every token of a text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a metric is put into words: its name, its figures, and in which direction it gets worse."""
+"""How a metric is worded: its name, its figures, and in which direction it gets worse."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class MetricFormat:
         name: for people.
         loss_name: what its loss is called.
         value: a figure as text.
-        form: of a loss as text, a format specification for so many digits.
-        digits: how many are usual.
+        form: format specification of a loss, from a number of digits.
+        digits: the usual number of digits.
         axis: the loss as the label of a plot's axis.
-        factor: from a loss to the plot's unit.
+        factor: converts a loss to the plot's unit.
         worse: what the metric becomes as it is lost, `higher`, `lower` or `worse`; empty where it
             cannot be better than the original's.
         loss_clause: of a verdict, what a loss is, with `{}` for its size; empty: `<name> worsens by
@@ -50,13 +50,13 @@ class MetricFormat:
 
         Args:
             loss: against the original.
-            further: how many digits more than usual.
+            further: digits beyond the usual number.
         """
         return format(loss, self.form.format(self.digits + further))
 
     @property
     def change_name(self) -> str:
-        """What `change` is of, as the head of a column."""
+        """The heading of a column of `change`."""
         return f"change of {self.name}" if self.worse else self.loss_name
 
     def change(self, loss: float) -> str:
@@ -77,12 +77,12 @@ class MetricFormat:
         return f"{self.name} {self.value(value)} ({self.change(loss)})"
 
     def interval(self, estimate: Estimate) -> str:
-        """Between what a change lies: `+3.10% to +5.70%`."""
+        """The interval of a change: `+3.10% to +5.70%`."""
         low, high = (self.change(each) for each in (estimate.low, estimate.high))
         return f"{high} to {low}" if self.worse == "lower" else f"{low} to {high}"
 
     def sample(self, estimate: Estimate) -> str:
-        """How sure a change is: `95 %: +3.10% to +5.70%, 82,430 tokens`."""
+        """Interval and sample of a change: `95 %: +3.10% to +5.70%, 82,430 tokens`."""
         return f"95 %: {self.interval(estimate)}, {counted(estimate)}"
 
     def with_interval(self, loss: float, estimate: Estimate | None) -> str:
@@ -90,20 +90,20 @@ class MetricFormat:
 
         Args:
             loss: against the original.
-            estimate: how sure it is; None, as of the original: the change stands alone.
+            estimate: its interval; None (for the original, say) gives the change alone.
         """
         change = self.change(loss)
         return change if estimate is None else f"{change} ({self.sample(estimate)})"
 
     def describe_excess(self, budget: Budget, loss: float, estimate: Estimate | None) -> str:
-        """How a loss breaks a budget of quality.
+        """How a loss exceeds a budget on quality.
 
         Such as `at a rise of perplexity of 6.10%, where the budget allows 5.00%`.
 
         Args:
             budget: of quality.
-            loss: that breaks it, by itself or by the upper end of its interval.
-            estimate: how sure the loss is; None: no interval can be given.
+            loss: the loss that exceeds it, itself or with the upper end of its interval.
+            estimate: the loss's interval; None if none can be given.
         """
         limit = budget.quality or 0.0
         if estimate is None or loss > limit + SLACK:
@@ -125,8 +125,8 @@ class MetricFormat:
         """A loss above a limit, and the limit, with as many digits as distinguish them; no signs.
 
         Args:
-            loss: that was found.
-            limit: that the budget allows.
+            loss: the measured loss.
+            limit: the largest loss that the budget allows.
         """
         for further in range(12):
             found, allowed = (self.loss(each, further).removeprefix("+") for each in (loss, limit))
@@ -158,7 +158,7 @@ class MetricFormat:
 
 @dataclass(frozen=True)
 class ExtraMetric:
-    """A metric that no budget is about.
+    """A metric that no budget limits.
 
     Attributes:
         name: for people.

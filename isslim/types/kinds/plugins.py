@@ -4,7 +4,7 @@ Such a package has up to four modules, each imported only where it is needed:
 
     description.py   `register()` registers the kind's description        everywhere
     runtime.py       `register()` registers the class of loaded models    the service
-    service.py       `router`, with the routes where its models answer    the service
+    service.py       `router`, with the routes that serve its models      the service
     compression.py   `register()` registers the reader of its uploads     the worker's child
 """
 
@@ -24,7 +24,7 @@ class BadPlugin(ImportError):
 
 
 def check_plugins(packages: list[str]) -> list[str]:
-    """The packages, if each has a description; nothing of a plug-in's is run but its packages.
+    """The packages, if each has a description; runs nothing of a plug-in but its `__init__`.
 
     Raises:
         ValueError: naming the first that has none, or cannot be imported.
@@ -40,7 +40,7 @@ def check_plugins(packages: list[str]) -> list[str]:
 
 
 def load_plugins(packages: Sequence[str], *modules: str) -> None:
-    """Registers the kinds of plug-ins in this process, as far as it needs them.
+    """Registers the kinds of plug-ins in this process, with the modules that it needs.
 
     Args:
         packages: importable names, as `ISS_KINDS` lists them.

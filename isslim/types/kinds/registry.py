@@ -17,14 +17,14 @@ from isslim.types.recipe import COMMAND, METRIC_OF_GRAPHS
 
 _KINDS: dict[str, KindDescription] = {
     each.name: each for each in (LANGUAGE, QUESTIONS, GRAPHS)
-}  # a plug-in's come behind
+}  # those of plug-ins follow
 
 
 class UnknownKind(ValueError):
     """No kind of that name is registered.
 
     Attributes:
-        name: that was asked for.
+        name: the name that was requested.
     """
 
     def __init__(self, name: str) -> None:
@@ -58,7 +58,7 @@ def kinds() -> tuple[KindDescription, ...]:
 
 
 def kind_named(name: str) -> KindDescription:
-    """The kind of a name.
+    """The kind with a name.
 
     Raises:
         UnknownKind: when none is registered under it.
@@ -70,17 +70,17 @@ def kind_named(name: str) -> KindDescription:
 
 
 def title_of(name: str) -> str:
-    """A kind's title; of one that is not known, as in a client without the plug-in, its name."""
+    """A kind's title, or its name where it is not known, as in a client without the plug-in."""
     return _KINDS[name].title if name in _KINDS else name
 
 
 def run_label(name: str, steps: int, batch: int, run: str | None = None) -> str:
-    """What was timed, such as `one text of 30 tokens`.
+    """Describes what was timed, such as `one text of 30 tokens`.
 
     Args:
         name: of the model's kind; one that is not known here is described by the numbers alone.
         steps: tokens of each text or context.
-        batch: texts or questions side by side.
+        batch: texts or questions in the batch.
         run: which recorded run, and the shapes of its inputs; None: no recorded run was timed.
     """
     if name in _KINDS:
@@ -89,7 +89,7 @@ def run_label(name: str, steps: int, batch: int, run: str | None = None) -> str:
 
 
 def metric_format_of(metric: str) -> MetricFormat:
-    """How a metric is put into words; an evaluation has the name that its operator gave it."""
+    """How a metric is worded; an evaluation has the name that its operator gave it."""
     for kind in _KINDS.values():
         if metric in kind.metrics:
             return kind.metrics[metric]
@@ -116,14 +116,14 @@ class _Choices:
 
 
 def _own_metrics() -> list[str]:
-    """Metrics that no recipe names: their kind has but one."""
+    """Metrics that a recipe never names, since their kind has only one."""
     names = (name for kind in kinds() for name in kind.metrics)
     return [name for name in names if not re.match(METRIC_OF_GRAPHS, name)]
 
 
 _NAME = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
 KindName = Annotated[str, _NAME, _Choices(lambda: [kind.name for kind in kinds()])]
-"""Of a kind. Any name is read: a client, or a service without the plug-in, lists such a bundle."""
+"""A kind's name. Any is accepted: a client or service without the plug-in lists such a bundle."""
 ArchitectureName = Annotated[
     str, _NAME, _Choices(lambda: [name for kind in kinds() for name in kind.architectures])
 ]
@@ -132,4 +132,4 @@ MetricName = Annotated[
     Field(pattern=rf"^({COMMAND})?[a-z0-9][a-z0-9_-]{{0,63}}$"),
     _Choices(_own_metrics, METRIC_OF_GRAPHS),
 ]
-"""Of a metric that a loss is in: a kind's, or `command:` and the name of an evaluation."""
+"""The name of a loss's metric: a kind's, or `command:` and the name of an evaluation."""

@@ -1,4 +1,4 @@
-"""The files of a request that uploads: one list for form, job, client and worker."""
+"""The files of an upload: one list for form, job, client and worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ File = TypeVar("File")
 
 @dataclass(frozen=True)
 class UploadText:
-    """Texts of an upload field besides its description.
+    """The texts of an upload field besides its description.
 
     Attributes:
         example: a file name.
@@ -26,7 +26,7 @@ class UploadText:
 
 
 class UploadFields(BaseModel, Generic[File]):
-    """A model's file and those that may come with it; `File` is a reference, a path, an upload."""
+    """A model's file and its companions; `File` is a reference, a path or an upload."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class UploadFields(BaseModel, Generic[File]):
         File | None,
         UploadText(
             "model.onnx.data",
-            "data file of an .onnx graph saved as two; found by itself where it lies beside the "
+            "data file of an .onnx graph saved as two; found automatically if it is next to the "
             "graph",
         ),
     ] = Field(
@@ -68,40 +68,41 @@ class UploadFields(BaseModel, Generic[File]):
         File | None,
         UploadText(
             "calibration.txt",
-            "text, questions, or a graph's recorded inputs (npz) to observe; without, a model "
-            "makes its own",
+            "text, questions, or a graph's recorded inputs (npz) to calibrate on; without it, a "
+            "model generates its own",
         ),
     ] = Field(
         default=None,
-        description="text or questions to observe; also trained on where no `train` is sent",
+        description="text or questions on which activations are collected; also trained on "
+        "where no `train` is sent",
     )
     held_out: Annotated[
-        File | None, UploadText("valid.txt", "text, questions, or recorded inputs to judge on")
-    ] = Field(default=None, description="text or questions to judge on")
+        File | None, UploadText("valid.txt", "text, questions, or recorded inputs to evaluate on")
+    ] = Field(default=None, description="text or questions on which quality is evaluated")
     check: Annotated[
         File | None,
-        UploadText("test.txt", "text that --check-perplexity is of; without, it is of --held-out"),
+        UploadText("test.txt", "text to which --check-perplexity refers; without it, --held-out"),
     ] = Field(
         default=None,
-        description="text that the perplexity in `check` of the options is of; not sent: it is of "
-        "`held_out`",
+        description="text to which the perplexity in `check` of the options refers; if not "
+        "sent, `held_out`",
     )
     check_graph: Annotated[
         File | None,
         UploadText(
             "export.onnx",
-            "ONNX export of the same language model, which has to give the same",
+            "ONNX export of the same language model, which has to give the same results",
         ),
     ] = Field(
         default=None,
-        description="ONNX export of the same language model: the checkpoint is refused where it "
-        "is read as another one",
+        description="ONNX export of the same language model: the checkpoint is refused if the "
+        "model as read gives other results",
     )
     check_graph_data: Annotated[
         File | None,
         UploadText(
             "export.onnx.data",
-            "data file of a --check-graph saved as two; found by itself where it lies beside it",
+            "data file of a --check-graph saved as two; found automatically if it is next to it",
         ),
     ] = Field(default=None, description="the data file of a `check_graph` saved as two")
 

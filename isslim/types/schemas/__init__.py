@@ -1,1 +1,1 @@
-"""What goes in and out over HTTP: pydantic alone, for the service and its clients."""
+"""The bodies of HTTP requests and responses, in pydantic alone, for the service and its clients."""

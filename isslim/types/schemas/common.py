@@ -32,11 +32,11 @@ class TooMany(ValueError):
 
 
 def at_most(key: str, what: str) -> BeforeValidator:
-    """Refuses a list that is too long as a whole, before any of its items is looked at.
+    """Refuses a list that is too long as a whole, before any of its items is validated.
 
     Args:
-        key: in the validation's context, where the limit stands; a client has none.
-        what: the items are, in the plural.
+        key: of the limit in the validation's context; a client has none.
+        what: the name of the items, in the plural.
 
     Raises:
         TooMany: when it is used, in pydantic's `ValidationError`.
@@ -53,9 +53,9 @@ def at_most(key: str, what: str) -> BeforeValidator:
 
 PlainText = Annotated[str, AfterValidator(_plain)]
 SomeText = Annotated[str, Field(min_length=1), AfterValidator(_plain)]
-"""Not empty; in this order the refusal speaks of characters."""
+"""Not empty; in this order the refusal is about characters."""
 MAX_VARIANTS, MAX_OUTPUTS = 16, 1000
-"""In one request: more than any model has."""
+"""Limit for one request: more than any model has."""
 Variants = Annotated[list[VariantName], Field(max_length=MAX_VARIANTS), AfterValidator(_once)]
 VARIANTS = (
     "one, or several to compare; empty: the original and the most compressed one, on a GPU of "
@@ -63,4 +63,4 @@ VARIANTS = (
 )
 DEVICE = "`cpu`, or `cuda` where there is one"
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-"""Any 64-bit number; whether the vocabulary has it is for the runtime to say."""
+"""Any 64-bit number; the runtime checks whether the vocabulary has it."""

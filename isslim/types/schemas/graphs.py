@@ -44,43 +44,42 @@ class RunTimes(BaseModel):
     """
 
     queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
-    run_ms: float = Field(description="in ONNX Runtime", examples=[1.3])
+    run_ms: float = Field(description="running ONNX Runtime", examples=[1.3])
 
 
 class VariantRun(BaseModel):
     """One run by one variant."""
 
-    variant: VariantName = Field(description="which one", examples=["compressed-int8"])
+    variant: VariantName = Field(description="name of the variant", examples=["compressed-int8"])
     outputs: dict[str, Any] = Field(
         description="nested lists by output; a number that is not finite is null",
         examples=[{"logits": [[0.1, 2.5]]}],
     )
     not_finite: dict[str, int] = Field(
         description="how many numbers of an output are null because they are not finite; only "
-        "where "
-        "there are any",
+        "outputs that have any",
         examples=[{}],
     )
     change: dict[str, float | None] | None = Field(
         default=None,
-        description="of every output of numbers: root mean square of the difference from the first "
-        "variant asked for, relative "
-        "to the standard deviation of that one's; null: not of one shape, or only one is finite. "
-        "Of the first variant null",
+        description="for each numeric output: root mean square of the difference from the "
+        "first variant requested, relative to the standard deviation of the "
+        "latter's output; null: the shapes differ, or only one is finite. Null "
+        "for the first variant",
         examples=[{"logits": 0.013}],
     )
     speedup: float | None = Field(
         default=None,
-        description="run time of the first variant asked for / of this one, this once",
+        description="run time of the first variant requested / of this one, in this request alone",
         examples=[3.4],
     )
-    timing: RunTimes = Field(description="this once")
+    timing: RunTimes = Field(description="times of this request")
 
 
 class GraphResponse(BaseModel):
-    """The runs, in the order of the variants asked for."""
+    """The runs, in the order of the variants requested."""
 
     model_id: str = Field(description="the bundle's id", examples=["5f0c1d2e3a4b5c6d"])
     model: str = Field(description="the model's name", examples=["tagger"])
-    device: str = Field(description="where it ran", examples=["cpu"])
-    variants: list[VariantRun] = Field(description="in the order asked for")
+    device: str = Field(description="the device on which it ran", examples=["cpu"])
+    variants: list[VariantRun] = Field(description="in the order requested")

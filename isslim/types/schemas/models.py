@@ -1,4 +1,4 @@
-"""What is answered about models and their latency, and about the service's health."""
+"""Responses about models and their latency, and about the service's health."""
 
 from __future__ import annotations
 
@@ -13,40 +13,39 @@ class ModelSummary(BaseModel):
     """A model in the list."""
 
     id: str = Field(
-        description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"]
+        description="the bundle's id, derived from its content", examples=["5f0c1d2e3a4b5c6d"]
     )
     name: str = Field(
-        description="as its recipe called it; a damaged manifest: its id", examples=["demo"]
+        description="the name in its recipe; for a damaged manifest its id", examples=["demo"]
     )
     created_at: datetime | None = Field(
         description="when it was made; null: its manifest is damaged",
         examples=["2026-11-24T12:00:00Z"],
     )
     task: Task | None = Field(
-        description="what the model does; null: its manifest is damaged",
+        description="kind of model; null: its manifest is damaged",
         examples=["language-model"],
     )
     metric: Metric | None = Field(
-        description="what the variants' losses are about; null: its manifest is damaged",
+        description="the metric of the variants' losses; null: its manifest is damaged",
         examples=["perplexity"],
     )
-    variants: list[VariantRecord] = Field(description="what was published, the original first")
+    variants: list[VariantRecord] = Field(description="the published variants, the original first")
     random_inputs: bool = Field(
         default=False,
-        description="it was observed and timed on random inputs, as none were sent",
+        description="it was calibrated and timed on random inputs, as none were sent",
         examples=[False],
     )
     not_judged: str | None = Field(
         default=None,
-        description="why no figure of its quality stands on data that was not observed; null: it "
-        "does",
+        description="why no figure of its quality comes from data that was not calibrated on; "
+        "null: the figures do",
         examples=["one recorded run was sent, which had to be observed"],
     )
     issues: list[str] = Field(
         default=[],
         description="why it cannot be used, such as a file that was changed on disk; empty: "
-        "nothing is "
-        "known",
+        "no problem is known",
         examples=[["original.onnx has another SHA-256"]],
     )
 
@@ -75,7 +74,7 @@ class LatencyResponse(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service lives, or can answer."""
+    """Whether the service is alive, or ready."""
 
     status: str = Field(description="`ok`", examples=["ok"])
     detail: str = Field(

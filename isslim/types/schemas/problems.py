@@ -1,4 +1,4 @@
-"""What every error looks like: RFC 9457."""
+"""The form of every error: RFC 9457."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class ProblemDocument(BaseModel):
-    """What every error looks like."""
+    """The form of every error."""
 
     type: str = Field(description="stable slug of the kind of problem", examples=["not-found"])
     title: str = Field(

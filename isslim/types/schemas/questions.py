@@ -19,7 +19,7 @@ from isslim.types.schemas.common import (
 QUESTIONS = "questions"
 """The key of the limit on questions in a validation's context."""
 MAX_ANSWER_TOKENS = 30
-"""Words and signs in one answer, where a request does not say."""
+"""Default for the most words and punctuation marks in one answer."""
 _CONTEXT = "The cat sat on the mat. It purred."
 
 
@@ -52,7 +52,7 @@ class QuestionRequest(BaseModel):
 
     model: PlainText = Field(
         max_length=128,
-        description="id or name of a model; of equal names the newest",
+        description="id or name of a model; where several have the name, the newest",
         examples=["reader"],
     )
     question: SomeText | None = Field(
@@ -65,7 +65,7 @@ class QuestionRequest(BaseModel):
         Annotated[list[QuestionInput], Field(min_length=1), at_most(QUESTIONS, "questions")] | None
     ) = Field(
         default=None,
-        description="several pairs; each is answered as if it came alone",
+        description="several pairs; each is answered as if it were sent alone",
         examples=[[{"question": "Who sat?", "context": _CONTEXT}]],
     )
     variants: Variants = Field(
@@ -80,7 +80,7 @@ class QuestionRequest(BaseModel):
         default=MAX_ANSWER_TOKENS,
         ge=1,
         le=1000,
-        description="words and signs in one answer",
+        description="most words and punctuation marks in one answer",
         examples=[30],
     )
     device: PlainText = Field(default="cpu", max_length=32, description=DEVICE, examples=["cpu"])
@@ -118,11 +118,10 @@ class QuestionAnswer(AnswerSpan):
     """The best answer to one question, and the next best."""
 
     top_k: list[AnswerSpan] = Field(
-        description="the best `top_k`, this answer first; fewer when the context has not so many "
-        "spans"
+        description="the best `top_k`, this answer first; fewer when the context has fewer spans"
     )
     windows: int = Field(
-        description="runs that the context took: long ones are read in windows", examples=[1]
+        description="runs needed for the context: a long one is read in windows", examples=[1]
     )
 
 
@@ -136,27 +135,27 @@ class StageTimes(BaseModel):
     tokenize_ms: float = Field(
         description="from texts to word vectors and characters", examples=[0.4]
     )
-    run_ms: float = Field(description="in ONNX Runtime", examples=[9.1])
-    search_ms: float = Field(description="of the best spans", examples=[0.3])
+    run_ms: float = Field(description="running ONNX Runtime", examples=[9.1])
+    search_ms: float = Field(description="finding the best spans", examples=[0.3])
 
 
 class VariantAnswers(BaseModel):
-    """All questions by one variant."""
+    """One variant's answers to all questions."""
 
-    variant: VariantName = Field(description="which one", examples=["compressed-int8"])
+    variant: VariantName = Field(description="name of the variant", examples=["compressed-int8"])
     answers: list[QuestionAnswer] = Field(description="in the order of the request")
     speedup: float | None = Field(
         default=None,
-        description="run time of the first variant asked for / of this one, this once",
+        description="run time of the first variant requested / of this one, in this request alone",
         examples=[2.9],
     )
-    timing: StageTimes = Field(description="this once, all questions together")
+    timing: StageTimes = Field(description="times of this request, all questions together")
 
 
 class QuestionResponse(BaseModel):
-    """The answers, in the order of the variants asked for."""
+    """The answers, in the order of the variants requested."""
 
     model_id: str = Field(description="the bundle's id", examples=["5f0c1d2e3a4b5c6d"])
     model: str = Field(description="the model's name", examples=["reader"])
-    device: str = Field(description="where it ran", examples=["cpu"])
-    variants: list[VariantAnswers] = Field(description="in the order asked for")
+    device: str = Field(description="the device on which it ran", examples=["cpu"])
+    variants: list[VariantAnswers] = Field(description="in the order requested")

@@ -1,4 +1,4 @@
-"""What goes in and out of `/score`: texts or token ids, and their log-probabilities per variant."""
+"""Bodies of `/score`: texts or token ids, and their log-probabilities per variant."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from isslim.types.schemas.common import DEVICE, VARIANTS, PlainText, TokenId, Va
 TEXTS = "texts"
 """The key of the limit on texts, or on sequences of token ids, in a validation's context."""
 Sequence = Annotated[list[TokenId], Field(fail_fast=True)]
-"""Of a long sequence of something else one issue says as much as all of them."""
+"""For a long sequence of another type, one issue says as much as all of them."""
 
 
 class ScoreRequest(BaseModel):
@@ -62,7 +62,7 @@ class ScoreRequest(BaseModel):
 
 
 class TopToken(BaseModel):
-    """A likely token in some place."""
+    """A likely token at some position."""
 
     token: str = Field(description="as the vocabulary writes it", examples=["list"])
     id: int = Field(description="its position in the vocabulary", examples=[17])
@@ -78,7 +78,7 @@ class TokenScore(BaseModel):
         description="natural logarithm; null: given, not scored", examples=[-1.3]
     )
     top: list[TopToken] = Field(
-        default=[], description="the most likely tokens in its place, best first"
+        default=[], description="the most likely tokens at its position, best first"
     )
 
 
@@ -92,7 +92,7 @@ class TextScore(BaseModel):
     )
     unknown: int = Field(description="tokens that became the unknown token", examples=[0])
     tokens: list[TokenScore] | None = Field(
-        default=None, description="with `per_token`; null: not asked for"
+        default=None, description="with `per_token`; null: not requested"
     )
 
 
@@ -105,12 +105,12 @@ class Timing(BaseModel):
     queue_ms: float = Field(description="waiting for a free run", examples=[0.02])
     tokenize_ms: float = Field(description="from texts to token ids", examples=[0.1])
     run_ms: float = Field(
-        description="in ONNX Runtime, with the carrying of states", examples=[0.9]
+        description="running ONNX Runtime, including carrying states between chunks", examples=[0.9]
     )
 
 
 class VariantScore(BaseModel):
-    """All texts by one variant."""
+    """One variant's scores of all texts."""
 
     variant: VariantName = Field(description="which one", examples=["compressed-int8"])
     texts: list[TextScore] = Field(description="in the order of the request")
@@ -124,7 +124,7 @@ class VariantScore(BaseModel):
 
 
 class ScoreResponse(BaseModel):
-    """The scores, in the order of the variants asked for."""
+    """The scores, in the order of the variants requested."""
 
     model_id: str = Field(description="the bundle's id", examples=["5f0c1d2e3a4b5c6d"])
     model: str = Field(description="the model's name", examples=["demo"])
