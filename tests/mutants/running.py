@@ -25,7 +25,7 @@ from pathlib import Path
 
 COPIED = ("isslim", "tests", "benchmarks", "examples")
 OWN = {*COPIED, "__main__"}
-SLOWER, PATIENCE = 4.0, 10.0
+SLOWER, PATIENCE = 3.0, 4.0
 """A mutant may take so many times as long as the unchanged module, and so many seconds more."""
 BUSY = 6.0
 """So many times longer by a clock on the wall than in CPU time: other processes want the machine

@@ -51,7 +51,7 @@ STANDS_IN: dict[Correction, str] = {
     "nothing": "nothing stands in for the removed units: means, or telling them from the kept "
     "ones, were judged worse",
 }
-HARDER = (1.0, 1.08, 1.2)
+HARDER = (1.08, 1.2)
 """What to multiply a budget of speed with, until the measured speed reaches the budget itself."""
 
 
@@ -220,7 +220,7 @@ class _SpeedAim(_CountedAim):
 
     def __init__(self) -> None:
         super().__init__()
-        self._left = list(HARDER[1:])
+        self._left = list(HARDER)
 
     def record_measurement(self, quality: Quality | None, published: Published) -> None:
         """Asks for more, or ends the search.

@@ -27,7 +27,7 @@ from isslim.compress.search.candidates import (
 from isslim.types.manifest import Estimate
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.search import toy
-from tests.compress.search.toy import Rule, Stages, ToyTask, by_units
+from tests.compress.search.toy import Rule, Stages, ToyTask, ToyTrainer, by_units
 
 LIMIT = 0.05
 ORIGINAL = toy.drawn()
@@ -76,7 +76,7 @@ def test_a_size_budget_has_one_candidate(tmp_path: Path) -> None:
         ("observe", "observing calibration data"),
         ("search", "searching the largest model within the budget"),
     ]
-    assert stages.told[:2] == [(0.5, "observed"), (0.9, "ordering the components")]
+    assert stages.told[:2] == [(0.25, "observed"), (0.9, "ordering the components")]
 
 
 def test_reservations_about_the_data_are_told_before_it_is_observed(tmp_path: Path) -> None:
@@ -287,14 +287,41 @@ def test_within_a_budget_of_quality_the_smallest_of_all_orders_is_taken(tmp_path
         def evaluate(self, network: toy.Toy) -> Quality:
             found = super().evaluate(network)
             rows = {tuple(each) for each in network.given["in"]}
-            return Quality(found.value, found.loss - (0.01 if rows <= others else 0.0))
+            return Quality(found.value, found.loss - (0.0077 if rows <= others else 0.0))
 
+    # Ours: 12 units go for 4.80 %; the other order: 14 for 4.83 %, more than ours and still within.
     recipe = Recipe(budget=Budget(perplexity_rise=LIMIT))
     task = Preferring(ORIGINAL, recipe, by_units(0.004), by_calibration=by_first_unit)
     found = run(task, tmp_path, lambda _: Published(True, False, 0.045))
-    assert units(found)[0] < 8
-    (before, _), *_ = task.verified
-    assert before is ORIGINAL
+    assert units(found) == [6]
+
+
+def test_an_order_that_has_no_candidate_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    first = toy.plan_of(ORIGINAL).order[0][1]
+
+    class Poisoned(ToyTask):
+        """Without the unit that our own order removes first nothing is left of it."""
+
+        def evaluate(self, network: toy.Toy) -> Quality:
+            rows = {tuple(each) for each in network.given["in"]}
+            gone = tuple(ORIGINAL.given["in"][first]) not in rows
+            return Quality(0.0, 0.5 if gone else 0.004 * (20 - network.units))
+
+    def late(network: toy.Toy) -> float:
+        return 100.0 if not network.given["out"][:, first].any() else 0.0
+
+    recipe = Recipe(budget=Budget(perplexity_rise=LIMIT))
+    task = Poisoned(ORIGINAL, recipe, by_units(0.0), by_calibration=late)
+    assert units(run(task, tmp_path, lambda _: Published(True, False, 0.045))) == [8]
+
+
+def test_progress_of_trying_each_unit_is_the_last_tenth(tmp_path: Path) -> None:
+    broad, stages = toy.drawn(100), Stages()
+    recipe = Recipe(budget=Budget(size_ratio=0.5))
+    task = ToyTask(broad, recipe, by_units(0.0), by_calibration=by_first_unit)
+    next(candidates(task, tmp_path, stages))
+    tried = [done for done, message in stages.told if message == "trying each unit alone"]
+    assert tried == pytest.approx([0.9 + 0.1 * 16 * k / 96 for k in range(6)])
 
 
 def test_a_speed_budget_has_one_order(tmp_path: Path) -> None:
@@ -334,6 +361,36 @@ def test_where_no_order_has_one_the_gentlest_answer_is_given(tmp_path: Path) -> 
 def test_learn_mode_needs_a_trainer(tmp_path: Path) -> None:
     with pytest.raises(ModeUnavailable):
         next(candidates(task_for(Recipe(mode="learn"), by_units(0.0)), tmp_path, Stages()))
+
+
+class Learning(ToyTask):
+    """With a trainer."""
+
+    def trainer(self) -> ToyTrainer:
+        return ToyTrainer()
+
+
+@pytest.mark.parametrize(
+    ("answers", "count"),
+    [([True], 1), ([False, True], 2), ([False, False], 2), ([None, None], 2)],
+)
+def test_learning_ends_with_what_is_published(
+    answers: list[bool | None], count: int, tmp_path: Path
+) -> None:
+    recipe = Recipe(mode="learn", budget=Budget(perplexity_rise=LIMIT))
+    task, stages = Learning(ORIGINAL, recipe, by_units(0.0028)), Stages()
+    generator = candidates(task, tmp_path, stages)
+    found: list[Candidate[toy.Toy]] = [next(generator)]
+    for kept in answers:
+        try:
+            found.append(generator.send(None if kept is None else Published(kept, False, 0.05)))
+        except StopIteration:
+            break
+    assert len(found) == count
+    assert stages.entered[0] == (
+        "learn",
+        "learning on a toy text with the learner 'calibrated'",
+    )
 
 
 # What the next search may spend -------------------------------------------------------------
@@ -472,6 +529,23 @@ def test_a_fine_tuned_step_beyond_what_was_refused_is_halved() -> None:
     assert answered(spending, 1.1, 0.5) == pytest.approx((1.1 + 1.0) / 2)
 
 
+def test_exactly_four_fifths_are_enough() -> None:
+    assert answered(aim(limit=1.0), 0.9, 0.8) is None
+
+
+def test_a_bolder_one_that_leads_below_what_was_kept_ends_the_search() -> None:
+    spending = aim()
+    answered(spending, 0.9, 0.5)
+    assert answered(spending, 0.3, 0.79) is None
+    assert answered(aim(), 0.0, 0.5, kept=False) is None
+
+
+def test_a_published_loss_that_stays_says_nothing_of_a_line() -> None:
+    spending = aim(tuned=True)
+    answered(spending, 1.5, 0.5)
+    assert answered(spending, 2.0, 0.5) == pytest.approx(2.0 + AIM - 0.5)
+
+
 def test_rounds_are_counted() -> None:
     plain = aim()
     allowed = [answered(plain, 0.9 / 2**k, 1.1) for k in range(4)]
@@ -482,7 +556,7 @@ def test_no_estimate_no_figure_and_no_budget_end_the_search() -> None:
     for quality, published, limit in (
         (None, Published(True, False, 0.01), LIMIT),
         (Quality(0.0, 0.01), Published(True, False, None), LIMIT),
-        (Quality(0.0, 0.0), Published(False, False, 0.05), 0.0),
+        (Quality(0.0, 0.0), Published(True, False, 0.05), 0.0),
     ):
         spending = aim(limit=limit)
         spending.record_measurement(quality, published)

@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isslim.compress.contract import Candidate, Published
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.search.candidates import candidates
 from isslim.compress.search.round_state import RoundState, read_state
 from isslim.compress.search.rounds import iterate_rounds, run_rounds
 from isslim.types.recipe import Budget, Recipe
@@ -293,15 +291,8 @@ def test_a_killed_job_goes_on_with_its_next_round(tmp_path: Path) -> None:
     assert (last.round, last.removal_step) == (6, 0.0)
 
 
-class Learning(ToyTask):
-    """With a trainer, for the stages above the rounds."""
-
-    def trainer(self) -> ToyTrainer:
-        return ToyTrainer()
-
-
 def test_a_candidate_is_proven_against_the_original(tmp_path: Path) -> None:
-    task, stages = Learning(ORIGINAL, recipe(), by_units(0.008)), Stages()
+    task, stages = ToyTask(ORIGINAL, recipe(), by_units(0.008)), Stages()
     generator = iterate_rounds(task, ToyTrainer(), tmp_path, stages)
     found = next(generator)
     assert found.network.units == 14
@@ -333,34 +324,12 @@ def test_a_candidate_is_proven_against_the_original(tmp_path: Path) -> None:
 
 def test_learning_again_keeps_to_less_of_the_budget(tmp_path: Path) -> None:
     # All that may go loses 4.2 %: within 0.85 of 5 % too.
-    task, stages = Learning(ORIGINAL, recipe(), by_units(0.0028)), Stages()
+    task, stages = ToyTask(ORIGINAL, recipe(), by_units(0.0028)), Stages()
     found = list(iterate_rounds(task, ToyTrainer(), tmp_path, stages))
     assert [each.network.units for each in found] == [5, 5]
     assert len(stages.entered) == 2
 
 
 def test_a_size_is_learnt_once(tmp_path: Path) -> None:
-    task = Learning(ORIGINAL, recipe("calibrated", size_ratio=0.5), by_units(0.008))
+    task = ToyTask(ORIGINAL, recipe("calibrated", size_ratio=0.5), by_units(0.008))
     assert len(list(iterate_rounds(task, ToyTrainer(), tmp_path, Stages()))) == 1
-
-
-@pytest.mark.parametrize(
-    ("answers", "count"),
-    [([True], 1), ([False, True], 2), ([False, False], 2), ([None, None], 2)],
-)
-def test_learning_ends_with_what_is_published(
-    answers: list[bool | None], count: int, tmp_path: Path
-) -> None:
-    task, stages = Learning(ORIGINAL, recipe(), by_units(0.0028)), Stages()
-    generator = candidates(task, tmp_path, stages)
-    found: list[Candidate[Toy]] = [next(generator)]
-    for kept in answers:
-        try:
-            found.append(generator.send(None if kept is None else Published(kept, False, 0.05)))
-        except StopIteration:
-            break
-    assert len(found) == count
-    assert stages.entered[0] == (
-        "learn",
-        "learning on a toy text with the learner 'calibrated'",
-    )

@@ -120,7 +120,7 @@ class ToyTask(ModelTask[Toy]):
     priced: list[Path] = field(default_factory=list)
 
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
-        progress(1.0, "observed")
+        progress(0.5, "observed")
         return observed(self.original)
 
     def stands_in(self, network: Toy) -> Correction:
