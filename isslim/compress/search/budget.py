@@ -203,9 +203,7 @@ class _Search(Generic[Model]):
                 + CORRECTION_TEXTS[each.correction]
             )
         if fresh:
-            self.progress(
-                min(0.95, len(self.tried) / 9), f"{pruned.share:.0%} removed: {description}"
-            )
+            self.progress(len(self.tried) / 9, f"{pruned.share:.0%} removed: {description}")
         return each.good
 
     def corrected(self, each: _Tried) -> _Tried:

@@ -95,7 +95,10 @@ def test_it_is_applicable_to_an_untied_decoder_of_many_rows() -> None:
     ]
     for declaration in unfit:
         assert not bottleneck.is_applicable(declaration)
-        with pytest.raises(ValueError, match="there is no decoder of one matrix for a bottleneck"):
+        with pytest.raises(
+            ValueError,
+            match=r"^there is no decoder of one matrix for a bottleneck to stand before$",
+        ):
             bottleneck.declare_bottleneck(declaration)
 
 
@@ -105,6 +108,10 @@ def test_it_pays_where_it_holds_fewer_weights() -> None:
         narrow = bottleneck.declare_bottleneck(made.language(), width)
         fewer = axes.parameters(narrow) < axes.parameters(made.language())
         assert bottleneck.pays(narrow) is fewer
+
+
+def test_its_cost_weighs_as_measured() -> None:
+    assert 4 <= bottleneck.DIRECT <= 10
 
 
 def test_as_many_weights_are_no_reason() -> None:

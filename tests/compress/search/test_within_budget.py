@@ -327,6 +327,27 @@ def test_saving_work_alone_is_a_gain() -> None:
     assert gain(900, 100, 1000, 100) == pytest.approx(0.1)
     assert gain(0, 0, 0, 0) == 1.0
     assert gain(1, 3, 2, 4) == 0.5
+    assert gain(1, 1, 1, 1) == 0.0
+
+
+def test_a_corrected_choice_takes_the_place_of_the_candidate_on_the_curve(tmp_path: Path) -> None:
+    task = task_for(Budget(perplexity_rise=LIMIT), by_units(0.004, nothing=-0.0001))
+    curve = search(task, tmp_path).curve
+    assert [(point.removed_share, point.correction) for point in curve if point.within_budget] == [
+        (SHARES[3], "inputs"),
+        (SHARES[6], "inputs"),
+        (SHARES[9], "inputs"),
+        (SHARES[12], "nothing"),
+    ]
+
+
+def test_a_budget_of_nothing_allows_nothing(tmp_path: Path) -> None:
+    answer = refusal(task_for(Budget(perplexity_rise=0.0), by_units(0.004)), tmp_path)
+    assert answer.detail.startswith(
+        "no model meets the budget of a rise of perplexity of at most 0.00%: the gentlest of 4 "
+    )
+    task = task_for(Budget(perplexity_rise=0.0), by_units(0.0))
+    assert search(task, tmp_path).pruned.share == SHARES[15]
 
 
 def test_arrays_of_judged_candidates_are_let_go(tmp_path: Path) -> None:
