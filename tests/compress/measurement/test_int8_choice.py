@@ -101,7 +101,8 @@ def test_a_model_gets_the_form_that_it_needs(
 
 def test_weights_that_no_form_can_hold_leave_their_part_in_float32(tmp_path: Path) -> None:
     made = network(None)
-    with torch.no_grad():  # in every column of the decoder one huge weight, the same for all tokens: it changes no probability
+    # In every column of the decoder one huge weight, alike for all tokens: no probability changes.
+    with torch.no_grad():
         made.decoder.weight[:, 0] = 4000.0
     task = task_of(made)
     task.export(made, tmp_path / "a.onnx")

@@ -1,4 +1,4 @@
-"""The verdict against what was measured: a gain is called a gain, a loss a loss, and no slower model fast."""
+"""The verdict against what was measured: no loss is called a gain, and no slower model fast."""
 
 from __future__ import annotations
 
@@ -49,10 +49,18 @@ def variant(
 ) -> VariantRecord:
     low, median, high = interval
     latency = {
-        "steps": 30, "batch": 1, "threads": 1, "median_ms": 6 / median, "p90_ms": 7 / median, "speedup_low": low,
-        "speedup": median, "speedup_high": high, "basis": basis, "steady": steady,
+        "steps": 30,
+        "batch": 1,
+        "threads": 1,
+        "median_ms": 6 / median,
+        "p90_ms": 7 / median,
+        "speedup_low": low,
+        "speedup": median,
+        "speedup_high": high,
+        "basis": basis,
+        "steady": steady,
         "against_int8": alone and Ratio(low=alone[0], median=alone[1], high=alone[2]),
-    }  # fmt: skip
+    }
     return VariantRecord(
         sizes={"units:lstm0": size},
         name=name,
@@ -120,7 +128,8 @@ def test_figures_of_every_sentence_stand_with_their_intervals() -> None:
     assert found.worth
     assert found.advice == "Worth pruning, for speed and for size: it gains both over int8 alone."
     assert found.speed == (
-        "compressed-int8 takes 0.35 of int8 alone's time (0.33 to 0.37; 2.86x as fast) and is 10.2x (9.8 to 10.6) as fast as "
+        "compressed-int8 takes 0.35 of int8 alone's time (0.33 to 0.37; 2.86x as fast) and is "
+        "10.2x (9.8 to 10.6) as fast as "
         "the original, for one text of 30 tokens on one thread."
     )
     assert (
@@ -128,7 +137,8 @@ def test_figures_of_every_sentence_stand_with_their_intervals() -> None:
         == "Its file is 80.0 kB: 12.5x smaller than the original, 3.1x smaller than int8 alone."
     )
     assert found.quality == (
-        "Perplexity rises by 4.40% (95 %: +3.90% to +4.90%, 10,000 tokens that nothing was fitted to); int8 alone: +0.20%."
+        "Perplexity rises by 4.40% (95 %: +3.90% to +4.90%, 10,000 tokens that nothing was "
+        "fitted to); int8 alone: +0.20%."
     )
     assert found.text == f"{found.advice} {found.speed} {found.size} {found.quality}"
 
@@ -174,25 +184,29 @@ def test_int8_alone_that_breaks_the_budget_is_no_rival() -> None:
         (
             (1.9, 2.0, 2.1),
             250,
-            "Worth pruning for speed, not for size: its file is no smaller than that of int8 alone.",
+            "Worth pruning for speed, not for size: its file is no smaller than that of int8 "
+            "alone.",
         ),
         ((0.97, 1.0, 1.02), 100, "Worth pruning for size, not for speed: it is not much faster."),
         ((0.7, 0.75, 0.8), 100, "Worth pruning for size, not for speed: it is slower."),
         (
             (1.9, 2.0, 2.1),
             245,
-            "Worth pruning for speed, not for size: its file is hardly smaller than that of int8 alone.",
+            "Worth pruning for speed, not for size: its file is hardly smaller than that of int8 "
+            "alone.",
         ),
         (
             (1.01, 1.03, 1.05),
             245,
-            "Not worth pruning beyond int8 alone, because it gains less than a tenth in speed and in size over the better of "
+            "Not worth pruning beyond int8 alone, because it gains less than a tenth in speed "
+            "and in size over the better of "
             "that and the original.",
         ),
         (
             (0.7, 0.75, 0.8),
             250,
-            "Not worth pruning beyond int8 alone, because it is slower, and its file is no smaller than that of int8 alone.",
+            "Not worth pruning beyond int8 alone, because it is slower, and its file is no "
+            "smaller than that of int8 alone.",
         ),
     ],
 )

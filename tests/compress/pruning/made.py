@@ -1,4 +1,4 @@
-"""Small declared networks in numpy, and the slow way to say which entry of an array belongs to which component."""
+"""Small declared networks in numpy, and entry by entry which component an entry belongs to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ A, B = Segment("a", 4), Segment("b", 2)
 
 
 def network() -> NetworkAxes:
-    """Gates of `a` that read [b; fixed; a], a tied matrix of `b`, and a third array that no site reads."""
+    """Gates of `a` that read [b; fixed; a], a tied matrix of `b`, an array that no site reads."""
     gates = (Segment("a", 4, repeat=3),)
     return NetworkAxes(
         axes={"a": 4, "b": 2},

@@ -1,4 +1,4 @@
-"""Repair of sites whose matrices read concatenations, with and without a bias, against least squares from numpy."""
+"""Repair of sites that read concatenations, with and without a bias, against least squares."""
 
 from __future__ import annotations
 

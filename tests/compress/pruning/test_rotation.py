@@ -1,4 +1,4 @@
-"""The basis of a linear axis: the best at every width, and refused where the function would change."""
+"""The basis of a linear axis: the best at every width, refused where the function would change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GATES = (Segment("units", 4, repeat=2),)
 
 
 def declared() -> NetworkAxes:
-    """Sites that read an embedding, and a decoder behind a bottleneck; `gates` joins two segments."""
+    """Sites that read an embedding, a decoder behind a bottleneck; `gates` joins two segments."""
     fixed = Segment(None, 2)
     return NetworkAxes(
         {"embedding": 6, "units": 4, "bottleneck": 3},

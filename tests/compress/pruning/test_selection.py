@@ -22,7 +22,7 @@ def drawn(size: int, seed: int = 3) -> tuple[Matrix, Matrix]:
 def slow_order(
     covariance: Matrix, energy: Matrix, *, at_once: int, min_kept: int, ridge: float
 ) -> tuple[list[int], list[float]]:
-    """The same greedy order without downdates: of every component what its loss adds, from the start each time."""
+    """The same greedy order without downdates: every cost is computed from the start each time."""
     size = len(covariance)
     covariance = covariance + ridge * np.trace(covariance) / size * np.eye(size)
     stay, order, costs = list(range(size)), list[int](), list[float]()

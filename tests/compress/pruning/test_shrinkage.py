@@ -1,4 +1,4 @@
-"""The choice of a ridge against a slow search on the rows themselves, and what it is worth on rows that nothing was fitted to."""
+"""The choice of a ridge against a slow search on the rows, and its worth on other rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUPS = np.repeat([0, 1], [14, 6])
 
 
 def drawn(rows: int, seed: int) -> tuple[Matrix, Matrix]:
-    """Inputs (N, 20), those of the second activation a hundredth as large, and three outputs that they tell in part."""
+    """Inputs (N, 20), the second activation a hundredth as large, and three outputs of them."""
     generator, model = np.random.default_rng(seed), np.random.default_rng(0)
     inputs = np.tanh(generator.normal(size=(rows, 8)) @ model.normal(size=(8, 20)) / 2 + 0.2)
     inputs[:, 14:] *= 0.01
@@ -38,7 +38,7 @@ def half(inputs: Matrix, outputs: Matrix) -> Half:
 
 
 def slow_error(fit: tuple[Matrix, Matrix], test: tuple[Matrix, Matrix], ridge: float) -> float:
-    """Sum of squared errors on the rows of `test`, by least squares with rows that pull each weight to zero."""
+    """Sum of squared errors on `test`, by least squares with rows that pull each weight to zero."""
     (inputs, outputs), (others, wanted) = fit, test
     variances = inputs.var(0)
     pull = [

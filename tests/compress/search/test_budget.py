@@ -1,4 +1,4 @@
-"""Budgets of size and speed: kept by what is measured, and refused by the figure that came closest."""
+"""Budgets of size and speed: kept by what is measured, refused by the figure that came closest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a refusal says was possible, and which rule turned it down: over drawn models, it never contradicts itself."""
+"""What a refusal says was possible and which rule refused it: it never contradicts itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT = 0.02
 
 
 class Judged(LanguageTask):
-    """A task whose losses are given: a share of what was removed, and an interval where that is asked for."""
+    """A task whose losses are given: a share of what was removed, and an interval around it."""
 
     slope, floor, width, count = 1.0, 0.0, 0.0, 5000
 

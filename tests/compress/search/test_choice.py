@@ -1,4 +1,4 @@
-"""Which of several measured candidates is published when 8 bits miss a budget that float32 keeps to."""
+"""Which of several candidates is published when 8 bits miss a budget that float32 keeps to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def spoilt(path: Path) -> None:
 def published(
     home: Path, trained: Trained, costly: Callable[[Path], bool], **options: Any
 ) -> tuple[dict[str, VariantRecord], list[str], Report]:
-    """Compresses where 8 bits cost too much for the graphs that `costly` names; variants, messages and report."""
+    """Compresses where 8 bits cost too much for the graphs that `costly` names."""
     recipe = Recipe(
         name="choice", budget=Budget(perplexity_rise=RISE), calibration_tokens=1500, **options
     )

@@ -1,4 +1,4 @@
-"""Learn mode on a small over-sized model: every learner keeps to the budget, a killed job goes on, refusals say why."""
+"""Learn mode on a small model: every learner keeps to the budget, a killed job resumes."""
 
 from __future__ import annotations
 
@@ -44,10 +44,15 @@ def recipe(
 ) -> Recipe:
     return Recipe.model_validate(
         {
-            "mode": "learn", "learner": learner, "learn_epochs": epochs, "strength": 0.05, "calibration_tokens": 1000,
-            "budget": budget or Budget(perplexity_rise=0.05), "start": start,
+            "mode": "learn",
+            "learner": learner,
+            "learn_epochs": epochs,
+            "strength": 0.05,
+            "calibration_tokens": 1000,
+            "budget": budget or Budget(perplexity_rise=0.05),
+            "start": start,
         }
-    )  # fmt: skip
+    )
 
 
 def silent(done: float, message: str) -> None:

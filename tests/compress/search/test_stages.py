@@ -1,4 +1,4 @@
-"""The real child under the real worker: killed and cancelled in every stage, on a full disk, on an unusable text."""
+"""The real child under the real worker: killed in every stage, on a full disk, on a bad text."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def scores(network: LstmLanguageModel, tokens: torch.Tensor) -> np.ndarray:
 def held_at_zero(
     network: LstmLanguageModel, keep: dict[str, np.ndarray], tokens: torch.Tensor
 ) -> np.ndarray:
-    """Slow reference: the untouched full network, step by step, multiplying every removed component by zero."""
+    """Slow reference: the full network step by step, removed components multiplied by zero."""
 
     def mask(axis: str, size: int) -> torch.Tensor:
         result = torch.zeros(size)

@@ -1,4 +1,4 @@
-"""What stands in for removed units is the best of three, and what is removed the better of two orders, on a graph of few rows."""
+"""On a graph of few rows: the best of three corrections, and the better of two orders."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, RemovalPlan]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, (torch.randn(1, 2, 40),), folder / "graph.onnx", dynamo=False, opset_version=17, input_names=["x"],
-            output_names=["y"], dynamic_axes={"x": {0: "b", 1: "t"}, "y": {0: "b", 1: "t"}},
+            model, (torch.randn(1, 2, 40),), folder / "graph.onnx", dynamo=False, opset_version=17,
+            input_names=["x"], output_names=["y"],
+            dynamic_axes={"x": {0: "b", 1: "t"}, "y": {0: "b", 1: "t"}},
         )  # fmt: skip
     generator = np.random.default_rng(0)
     for name, count in (("calibration", 40), ("held-out", 60)):

@@ -1,4 +1,4 @@
-"""A narrow layer before the decoder: the function stays until it is cut, a cut equals its reference, and it is worth it."""
+"""A narrow layer before the decoder: exact until it is cut, equal to its reference, worth it."""
 
 from __future__ import annotations
 

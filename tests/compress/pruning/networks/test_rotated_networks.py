@@ -1,4 +1,4 @@
-"""The basis of a linear axis: the function stays, the best of every width comes first, and what is not linear is refused."""
+"""The basis of a linear axis: the function stays, and the best of every width comes first."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_first_columns_lose_no_more_than_any_other_basis_at_every_width() -> Non
     covariance = np.cov(values.T, bias=True)
 
     def lost(basis: NDArray[np.float64]) -> float:
-        """By least squares on the observations: what the reader cannot be told through these columns."""
+        """By least squares on the observations: what the reader loses through these columns."""
         centred = values - values.mean(0)
         seen, wanted = centred @ basis, centred @ matrix.T
         solution, *_ = np.linalg.lstsq(seen, wanted, rcond=None)
