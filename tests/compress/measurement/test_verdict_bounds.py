@@ -55,6 +55,7 @@ def test_a_file_a_tenth_smaller_is_smaller() -> None:
         (10_000, "1.1x smaller than int8 alone"),
         (10_001, "9 % smaller than int8 alone"),
         (10_800, "2 % smaller than int8 alone"),
+        (10_727, "2 % smaller than int8 alone"),  # 2.48
         (10_980, "as large as int8 alone"),
         (11_000, "as large as int8 alone"),
         (11_100, "1 % larger than int8 alone"),
