@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from isslim.compress.statistics.intervals import (
+    Blocks,
     block_length,
     blocks,
     bootstrap,
@@ -102,7 +103,7 @@ def test_runs_without_decisions_say_nothing() -> None:
 @pytest.mark.parametrize(
     ("hits", "counts", "words"),
     [
-        ([3], [2], "a run has more differing decisions than decisions, or fewer than none"),
+        ([3], [2], "^a run has more differing decisions than decisions, or fewer than none$"),
         ([-1], [2], "more differing decisions than decisions"),
         ([1, 3], [2, 2], "more differing decisions than decisions"),
         ([1, 2], [2], r"hits of shape \(2,\) and counts of shape \(1,\): expected one each"),
@@ -144,7 +145,9 @@ def ratio(drawn: Floats) -> Floats:
     return drawn[:, 0] / drawn[:, 1]  # type: ignore[no-any-return]
 
 
-def slow_bootstrap(sums: Floats) -> tuple[float, float]:
+def slow_bootstrap(
+    sums: Floats, effect: float = 1.0, worth: float | None = None
+) -> tuple[float, float]:
     """The same draws; of few blocks one resample and one block at a time."""
     number = len(sums)
     drawn = np.random.default_rng(20150).multinomial(number, [1 / number] * number, size=2000)
@@ -159,14 +162,19 @@ def slow_bootstrap(sums: Floats) -> tuple[float, float]:
                 top, bottom = top + count * one, bottom + count * other
             values.append(top / bottom)
     values.sort()
-    tail = NormalDist().cdf(-math.sqrt(number / (number - 1)) * student(number - 1))
+    worth = number if worth is None else worth
+    tail = NormalDist().cdf(-math.sqrt(worth / (worth - 1)) * student(worth - 1))
+    whole = sums.sum(axis=0)
+    found = whole[0] / whole[1]
 
     def quantile(share: float) -> float:
         place = share * 1999
         below = math.floor(place)
-        return values[below] + (place - below) * (values[below + 1] - values[below])
+        above = min(below + 1, 1999)
+        return values[below] + (place - below) * (values[above] - values[below])
 
-    return quantile(tail), quantile(1 - tail)
+    low, high = (found + (quantile(each) - found) * math.sqrt(effect) for each in (tail, 1 - tail))
+    return low, high
 
 
 @pytest.mark.parametrize("number", [8, 9, 30])
@@ -177,6 +185,54 @@ def test_bootstrap_is_that_of_drawing_block_by_block(number: int) -> None:
     assert found is not None
     assert (found.low, found.high) == pytest.approx(slow_bootstrap(sums), rel=1e-9)
     assert (found.count, found.unit, found.method) == (77, "rows", "block bootstrap")
+
+
+def without_each(sums: Floats, members: list[list[int]]) -> list[float]:
+    """The ratio where one group of blocks after another is left out."""
+    found = []
+    for group in members:
+        rest = [row for place, row in enumerate(sums.tolist()) if place not in group]
+        found.append(sum(row[0] for row in rest) / sum(row[1] for row in rest))
+    return found
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (2, 6, 1, 3), (1, 11), (6, 6)])
+def test_blocks_of_runs_that_differ_count_as_fewer(sizes: tuple[int, ...], spread: float) -> None:
+    generator = np.random.default_rng(1)
+    runs = np.repeat([5, 2, 9, 7][: len(sizes)], sizes)
+    sums = np.stack([generator.normal(3, 1, 12), generator.uniform(0.5, 2, 12)], axis=1)
+    sums[:, 0] += spread * (runs - runs.mean()) * sums[:, 1]
+    groups = [[k for k in range(12) if runs[k] == run] for run in dict.fromkeys(runs.tolist())]
+    over_blocks = 11 * float(np.var(without_each(sums, [[k] for k in range(12)])))
+    over_runs = (len(sizes) - 1) * float(np.var(without_each(sums, groups)))
+    effect = min(max(1.0, over_runs / over_blocks), max(sizes))
+    worth = 12.0 if effect == 1.0 else max(len(sizes), 12 / effect, 2.0)
+    found = bootstrap(Blocks(sums, runs), ratio, count=12, unit="rows")
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(slow_bootstrap(sums, effect, worth), rel=1e-9)
+
+
+@pytest.mark.parametrize("runs", [np.zeros(12, np.int64), np.arange(12)], ids=["one", "each"])
+def test_one_run_or_a_run_for_each_block_has_no_design_effect(runs: NDArray[np.int64]) -> None:
+    generator = np.random.default_rng(1)
+    sums = np.stack([generator.normal(3, 1, 12), generator.uniform(0.5, 2, 12)], axis=1)
+    blocked = bootstrap(Blocks(sums, runs), ratio, count=12, unit="rows")
+    assert blocked == bootstrap(sums, ratio, count=12, unit="rows")
+
+
+def test_blocks_that_are_all_alike_have_no_design_effect() -> None:
+    runs = np.repeat([0, 1], 6)
+    found = bootstrap(Blocks(np.ones((12, 2)), runs), ratio, count=12, unit="rows")
+    assert found is not None
+    assert (found.low, found.high) == (1.0, 1.0)
+
+
+def test_joined_blocks_are_of_no_run() -> None:
+    sums = np.random.default_rng(0).uniform(1, 2, (1001, 2))
+    runs = np.repeat([0, 1], [500, 501])
+    blocked = bootstrap(Blocks(sums, runs), ratio, count=9, unit="rows")
+    assert blocked == bootstrap(sums, ratio, count=9, unit="rows")
 
 
 def test_fewer_than_eight_blocks_have_no_interval() -> None:
@@ -246,27 +302,31 @@ def runs_of(*lengths: int) -> list[NDArray[np.int64]]:
 
 
 def test_twenty_runs_are_their_own_blocks() -> None:
-    found = blocks(runs_of(*[7] * 19, 0, 3))
+    found, runs = blocks(runs_of(*[7] * 19, 0, 3))
+    assert runs.tolist() == list(range(21))
     assert found[:, 1].tolist() == [7] * 19 + [0, 3]
     assert found.dtype == np.float64
     assert found[1, 0] == sum(range(7, 14))
-    assert blocks(runs_of(0, 0)).tolist() == [[0, 0], [0, 0]]
+    assert blocks(runs_of(0, 0)).sums.tolist() == [[0, 0], [0, 0]]
 
 
 def test_fewer_runs_are_cut_into_nearly_equal_blocks() -> None:
-    found = blocks(runs_of(300, 7, 0, 1))  # 308 rows: blocks of 15
+    found, runs = blocks(runs_of(300, 7, 0, 1))  # 308 rows: blocks of 15
+    assert runs.tolist() == [0] * 20 + [1, 2]
     assert found[:, 1].tolist() == [15.0] * 20 + [7.0, 1.0]
     assert found[0, 0] == sum(range(15))
     assert found[21, 0] == 307
-    long = blocks(runs_of(2075, 1000))  # 41.5 and 20 of 50
+    long = blocks(runs_of(2075, 1000)).sums  # 41.5 and 20 of 50
     assert len(long) == 42 + 20
     assert set(long[:, 1]) <= {49.0, 50.0}
-    assert len(blocks(runs_of(*[1] * 19))) == 19
+    assert len(blocks(runs_of(*[1] * 19)).sums) == 19
 
 
 @pytest.mark.parametrize("runs", [[], [np.ones(5)], [np.ones((2, 2)), np.ones(5)]])
 def test_runs_of_other_shapes_are_refused(runs: list[Floats]) -> None:
-    with pytest.raises(ValueError, match="expected at least one run, each of shape"):
+    with pytest.raises(
+        ValueError, match=r"^expected at least one run, each of shape \(rows, sums\)$"
+    ):
         blocks(runs)
 
 
