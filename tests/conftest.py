@@ -1,4 +1,4 @@
-"""What the tests share: a small trained model with its words, its upload files, and homes of their own."""
+"""Shared fixtures: a small trained model, its vocabulary and upload files, and temporary homes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WORDS = [
 
 
 def sentences(count: int, seed: int) -> str:
-    """A made-up language with structure to learn: the verb depends on the subject, the object on the verb."""
+    """A made-up language: the verb depends on the subject, the object on the verb."""
     generator = torch.Generator().manual_seed(seed)
     lines = []
     for _ in range(count):
@@ -56,7 +56,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Tiny tensors: a second thread only waits for the first, for seconds where the machine is busy."""
+    """One thread: with tiny tensors a second one only waits, for seconds on a busy machine."""
     torch.set_num_threads(1)
 
 
@@ -86,7 +86,7 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A 24-wide embedding and layers of 40 and 32 units, over-sized for the language; about a second of training."""
+    """A 24-wide embedding and layers of 40 and 32 units, over-sized for the language."""
     network = LstmLanguageModel(LstmSpec(len(WORDS), 24, (40, 32)), dropout=0.1)
     renamed = {"embedding": "encoder", "layers.0": "rnns.0", "layers.1": "rnns.1"}
     return train_small(network, tmp_path_factory.mktemp("trained"), renamed)
@@ -95,7 +95,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def train_small(
     network: LanguageModel, folder: Path, renamed: Mapping[str, str], epochs: int = 6
 ) -> Trained:
-    """Trains a network of `len(WORDS)` tokens and writes its upload files, its parameters under other names."""
+    """Trains a network of `len(WORDS)` tokens and writes its upload files with other names."""
     index = {word: position for position, word in enumerate(WORDS)}
     tokens = torch.tensor(
         [index[word] for word in sentences(3000, 0).replace("\n", " <eos> ").split()]

@@ -26,13 +26,25 @@ WORDS = [
     "tree",
 ]
 SPEC = BidafSpec(
-    vectors=6, characters=len(LETTERS) + 2, character_embedding=4, filters=7, contextual=(5, 4), modelling0=(6, 3),
-    modelling1=(4, 5), output=(3, 6),
-)  # fmt: skip
+    vectors=6,
+    characters=len(LETTERS) + 2,
+    character_embedding=4,
+    filters=7,
+    contextual=(5, 4),
+    modelling0=(6, 3),
+    modelling1=(4, 5),
+    output=(3, 6),
+)
 SMALL = BidafSpec(
-    vectors=6, characters=len(LETTERS) + 2, character_embedding=4, filters=5, contextual=(3, 4), modelling0=(2, 3),
-    modelling1=(1, 2), output=(3, 2),
-)  # fmt: skip
+    vectors=6,
+    characters=len(LETTERS) + 2,
+    character_embedding=4,
+    filters=5,
+    contextual=(3, 4),
+    modelling0=(2, 3),
+    modelling1=(1, 2),
+    output=(3, 2),
+)
 
 
 def publish(home: Path, name: str = "reader") -> str:

@@ -1,4 +1,4 @@
-"""Small recurrent graphs as their owners have them: a trained tagger exported by torch, and recorded inputs."""
+"""Small recurrent graphs: a trained tagger exported by torch, and recorded inputs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def export(
     free: dict[str, dict[int, str]] | None = None,
     opset: int = 17,
 ) -> Path:
-    """Writes a graph by torch's legacy exporter; by default ids and scores are of any length and batch."""
+    """Writes a graph by torch's legacy exporter; length and batch are free by default."""
     if free is None:
         free = {
             name: {0: "steps", 1: "batch"}
@@ -87,9 +87,15 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            model, example, str(path), dynamo=False, input_names=list(inputs), output_names=list(outputs),
-            dynamic_axes=free, opset_version=opset,
-        )  # fmt: skip
+            model,
+            example,
+            str(path),
+            dynamo=False,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes=free,
+            opset_version=opset,
+        )
     return path
 
 
@@ -143,7 +149,7 @@ def compress(
     told: list[str] | None = None,
     evaluations: Evaluations = MappingProxyType({}),
 ) -> str:
-    """A graph through the whole pipeline, in this process; the bundle's id. What is reported is appended to `told`."""
+    """Runs a graph through the whole pipeline; returns the bundle's id and appends to `told`."""
     settings = StoreSettings(home=home)
     work = home / "work"
     work.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ class Stages:
         self._progress(self._name, start + done * (end - start), message)
 
 
-def run(
+def run(  # noqa: PLR0913 - a whole job: everything that it takes from outside, by name
     request: CompressionRequest,
     inputs: UploadedFiles,
     work: Path,

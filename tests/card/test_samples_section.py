@@ -1,4 +1,4 @@
-"""Strangers' texts in the card: shown as they are, shortened around the answers, whatever they hold."""
+"""Untrusted texts in the card: escaped, and shortened around the answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from isslim.card.markdown import escaped
 from isslim.card.samples_section import AROUND, MAX_CHARACTERS, MAX_WORD, excerpt, samples_section
 from isslim.types.report import Report, Sample, SampleAnswer
 
-HOSTILE = "<img src=x onerror=alert(1)> [a](curve.svg) ![b](c) **d** `e` ~~f~~ | g & &amp; \\ http://h.i www.j.k l@m # n"
+HOSTILE = (
+    "<img src=x onerror=alert(1)> [a](curve.svg) ![b](c) **d** `e` ~~f~~ | g & &amp; \\ "
+    "http://h.i www.j.k l@m # n"
+)
 SIGNS = st.text(
     alphabet=st.sampled_from(" \n\t1.)(-+=*_`~[]<>!#|\\&$@:/aZé—\u200b\u202e"), max_size=40
 )

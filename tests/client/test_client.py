@@ -1,4 +1,4 @@
-"""The client and the command line against a real service process and a real worker: the whole job as a user sees it."""
+"""The client and the command line against a real service process and a real worker."""
 
 from __future__ import annotations
 

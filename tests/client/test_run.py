@@ -1,4 +1,4 @@
-"""A graph from the client and the command line to a real service process: uploaded, compressed by its worker, run."""
+"""A graph is uploaded by the client, compressed by a real worker and run by a real service."""
 
 from __future__ import annotations
 
@@ -71,8 +71,9 @@ def test_client_runs_variants_and_gets_arrays(url: str, made: PublishedGraph) ->
             )  # a name that numpy's own writer takes for its parameter
         assert refused.value.status == 422
         assert [each["detail"] for each in refused.value.errors] == [
-            "input 'ids' is missing", "there is no input 'file'",
-        ]  # fmt: skip
+            "input 'ids' is missing",
+            "there is no input 'file'",
+        ]
         with pytest.raises(ProblemError, match="POST /models"):
             client.score("tagger", ["a cat"])
 

@@ -15,8 +15,10 @@ from isslim.types.recipe import Recipe
 from tests.conftest import Published
 
 VERDICT = (
-    "published 9e0f95b09709d4a3: Worth pruning for size, not for speed: it is [not] much faster. compressed-int8 takes 0.95 of "
-    "int8 alone's time (0.93 to 0.97; 1.05x as fast), for one text of 30 tokens on one thread. Its file is 0.8 MB. The end."
+    "published 9e0f95b09709d4a3: Worth pruning for size, not for speed: it is [not] much faster. "
+    "compressed-int8 takes 0.95 of "
+    "int8 alone's time (0.93 to 0.97; 1.05x as fast), for one text of 30 tokens on one thread. Its "
+    "file is 0.8 MB. The end."
 )
 
 
@@ -24,9 +26,17 @@ def job() -> Job:
     now = datetime.now(UTC)
     upload = UploadRef(sha256="0" * 64, filename="model.pt", size_bytes=1)
     return Job(
-        id="1" * 32, state=JobState.SUCCEEDED, name="mine", created_at=now, updated_at=now, stage="publish", progress=1.0,
-        message=VERDICT, model_id="9e0f95b09709d4a3", request=CompressionRequest(model=upload, recipe=Recipe()),
-    )  # fmt: skip
+        id="1" * 32,
+        state=JobState.SUCCEEDED,
+        name="mine",
+        created_at=now,
+        updated_at=now,
+        stage="publish",
+        progress=1.0,
+        message=VERDICT,
+        model_id="9e0f95b09709d4a3",
+        request=CompressionRequest(model=upload, recipe=Recipe()),
+    )
 
 
 def squeezed(text: str) -> str:
@@ -49,9 +59,13 @@ def test_a_verdict_is_never_cut_off(width: int) -> None:
 def test_ids_and_names_of_variants_are_whole_in_80_columns(published: Published) -> None:
     manifest = BundleStore(published.settings).open(published.bundle_id).manifest
     listed = {
-        "name": "mine", "id": "9e0f95b09709d4a3", "issues": [], "task": manifest.task, "metric": manifest.metric,
+        "name": "mine",
+        "id": "9e0f95b09709d4a3",
+        "issues": [],
+        "task": manifest.task,
+        "metric": manifest.metric,
         "variants": [each.model_dump() for each in manifest.variants],
-    }  # fmt: skip
+    }
     damaged = {**listed, "issues": ["original.onnx has another SHA-256"]}
     terminal = Console(width=80, file=io.StringIO(), record=True)
     terminal.print(show.models_table([listed, damaged]))

@@ -23,7 +23,7 @@ NOT_FLAT = "RNN module weights are not part of single contiguous chunk"
 
 
 def gpu(test: Callable[..., None]) -> Callable[..., None]:
-    """Needs a GPU. Pytest sets its own filters of warnings, so that the one `layers` ignores is ignored here again."""
+    """Needs a GPU. Pytest resets warning filters, so the warning that `layers` ignores is ignored."""
     skipped = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
     return pytest.mark.filterwarnings(f"ignore:{NOT_FLAT}")(skipped(test))  # type: ignore[no-any-return]
 
@@ -92,7 +92,7 @@ def test_a_network_shrinks_on_a_gpu() -> None:
 
 
 def assert_taken_up_bit_by_bit(kind: str, device: torch.device, folder: Path) -> None:
-    """A run that is stopped in the middle of its second epoch, as by a kill, ends as the one that was not."""
+    """A run stopped in the middle of its second epoch ends as an undisturbed one."""
     start, checkpoint = network(kind, dropout=0.2).to(device), folder / "run"
     told = list[str]()
 

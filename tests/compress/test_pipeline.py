@@ -1,4 +1,4 @@
-"""The whole job in one process: a real model in, a verified bundle out; budgets, fine-tune, answers."""
+"""A whole job in one process: a real model in, a verified bundle out."""
 
 from __future__ import annotations
 

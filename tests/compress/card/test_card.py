@@ -1,4 +1,4 @@
-"""The card as a stranger reads it: sizes by layer, the chosen point, words for names, and one picture for each link."""
+"""The card as its readers see it: sizes by layer, the chosen point, and a picture per link."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_card_tells_verdict_proof_and_sizes_of_every_layer(bundle: OpenBundle) -
     assert told is not None
     assert report.verdict == told.text
     assert card.startswith(
-        f"# {bundle.manifest.name}\n\n**{told.advice}**\n\n- {told.speed}\n- {told.size}\n- {told.quality}\n"
+        f"# {bundle.manifest.name}\n\n**{told.advice}**\n\n- {told.speed}\n- {told.size}\n- "
+        f"{told.quality}\n"
     )
     assert "pruned = masked reference" in card
     original, compressed = (
@@ -56,8 +57,8 @@ def test_card_tells_verdict_proof_and_sizes_of_every_layer(bundle: OpenBundle) -
     ):
         less = f"{1 - new.width / old.width:.0%}"
         assert (
-            f"| LSTM layer {number} | {old.width} | {new.width} | {less} | {old.parameters:,} | {new.parameters:,} |"
-            in card
+            f"| LSTM layer {number} | {old.width} | {new.width} | {less} | {old.parameters:,} | "
+            f"{new.parameters:,} |" in card
         )
         assert f"| LSTM layer {number} | {old.mult_adds:,} |" in card
     assert f"| embedding | 24 | {compressed.embedding} |" in card
@@ -197,9 +198,13 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(
 
     assert f"70.00 ({cell})" in shown(comparison_table(reader))
     listed = {
-        "name": "one", "id": "1", "issues": [], "task": reader.task, "metric": "f1",
+        "name": "one",
+        "id": "1",
+        "issues": [],
+        "task": reader.task,
+        "metric": "f1",
         "variants": [each.model_dump() for each in variants],
-    }  # fmt: skip
+    }
     assert f"F1 70.00 ({cell})" in shown(models_table([listed]))
 
 
@@ -222,8 +227,8 @@ def test_every_loss_stands_with_its_interval_and_sample(bundle: OpenBundle, tmp_
     judged = report.curve[0].estimate
     assert judged is not None
     assert (
-        f"| perplexity | change of perplexity | 95 % interval, {judged.count:,} tokens | within budget |"
-        in card
+        f"| perplexity | change of perplexity | 95 % interval, {judged.count:,} tokens | within "
+        "budget |" in card
     )
     assert scale.interval(judged) in card
     assert "a bootstrap over blocks of the text" in card
@@ -234,9 +239,13 @@ def test_every_loss_stands_with_its_interval_and_sample(bundle: OpenBundle, tmp_
         return terminal.export_text()
 
     listed = {
-        "name": "one", "id": "1", "issues": [], "task": "language-model", "metric": "perplexity",
+        "name": "one",
+        "id": "1",
+        "issues": [],
+        "task": "language-model",
+        "metric": "perplexity",
         "variants": [each.model_dump() for each in bundle.manifest.variants],
-    }  # fmt: skip
+    }
     for table in (comparison_table(bundle.manifest), models_table([listed])):
         assert scale.sample(others[-1].estimate) in shown(table)  # type: ignore[arg-type]
 
@@ -292,6 +301,6 @@ def test_card_names_the_int8_form_and_what_stays_float32(
     ]
     card = rewritten(tmp_path, manifest.model_copy(update={"variants": variants}), report)
     assert (
-        "In `original-int8` the weights of 2 of 3 recurrent layers take 8 bits; the other recurrent layers stay float32: a form."
-        in card
+        "In `original-int8` the weights of 2 of 3 recurrent layers take 8 bits; the other "
+        "recurrent layers stay float32: a form." in card
     )

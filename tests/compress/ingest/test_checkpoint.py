@@ -130,7 +130,8 @@ for path in sys.argv[1:]:
     try:
         read_model(Path(path), None)
     except UnreadableUpload as refused:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, refused.detail, refused.issues)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(grown, refused.detail, refused.issues)
 """
 
 

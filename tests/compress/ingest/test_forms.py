@@ -46,29 +46,114 @@ def content(data: bytes) -> Callable[[Path], object]:
 
 
 FORMS: list[tuple[str, Callable[[Path], object], str, str]] = [
-    ("m.pt", lambda path: torch.jit.trace(Scripted(), torch.ones(2, 3)).save(str(path)), "TorchScript", "torch.jit.load('m.pt')"),
-    ("m.npz", lambda path: np.savez(path, **{k: v.numpy() for k, v in state().items()}), "npz archive", "numpy.load('m.npz')"),
-    ("m.npy", lambda path: np.save(path, np.ones(3)), r"one array of numpy", "torch.save(model.state_dict()"),
-    ("m.keras", zipped("config.json", "metadata.json", "model.weights.h5"), "a Keras model", "load_model('m.keras')"),
-    ("m.h5", content(b"\x89HDF\r\n\x1a\n" + bytes(600)), "HDF5", "model.export('model.onnx', format='onnx')"),
-    ("m.zip", zipped("weights/model.pt", "readme.txt"), "a zip archive.*weights/model.pt", "Unpack it"),
-    ("m.zip", zipped("m/saved_model.pb", "m/variables/variables.index"), "a SavedModel", "tf2onnx.convert --saved-model"),
-    ("saved_model.pb", content(b"\x08\x01\x12\x80\x01\x0a\x10serve"), "a SavedModel", "tf2onnx.convert --saved-model"),
-    ("m.tflite", content(b"\x1c\x00\x00\x00TFL3" + bytes(64)), "TensorFlow Lite", "--tflite m.tflite"),
-    ("m.gguf", content(b"GGUF\x03\x00\x00\x00" + bytes(64)), "GGUF", "torch.save(model.state_dict()"),
-    ("m.pt2", zipped("m/archive_format", "m/data/weights/weight_0"), "torch.export", "torch.export.load('m.pt2')"),
+    (
+        "m.pt",
+        lambda path: torch.jit.trace(Scripted(), torch.ones(2, 3)).save(str(path)),
+        "TorchScript",
+        "torch.jit.load('m.pt')",
+    ),
+    (
+        "m.npz",
+        lambda path: np.savez(path, **{k: v.numpy() for k, v in state().items()}),
+        "npz archive",
+        "numpy.load('m.npz')",
+    ),
+    (
+        "m.npy",
+        lambda path: np.save(path, np.ones(3)),
+        r"one array of numpy",
+        "torch.save(model.state_dict()",
+    ),
+    (
+        "m.keras",
+        zipped("config.json", "metadata.json", "model.weights.h5"),
+        "a Keras model",
+        "load_model('m.keras')",
+    ),
+    (
+        "m.h5",
+        content(b"\x89HDF\r\n\x1a\n" + bytes(600)),
+        "HDF5",
+        "model.export('model.onnx', format='onnx')",
+    ),
+    (
+        "m.zip",
+        zipped("weights/model.pt", "readme.txt"),
+        "a zip archive.*weights/model.pt",
+        "Unpack it",
+    ),
+    (
+        "m.zip",
+        zipped("m/saved_model.pb", "m/variables/variables.index"),
+        "a SavedModel",
+        "tf2onnx.convert --saved-model",
+    ),
+    (
+        "saved_model.pb",
+        content(b"\x08\x01\x12\x80\x01\x0a\x10serve"),
+        "a SavedModel",
+        "tf2onnx.convert --saved-model",
+    ),
+    (
+        "m.tflite",
+        content(b"\x1c\x00\x00\x00TFL3" + bytes(64)),
+        "TensorFlow Lite",
+        "--tflite m.tflite",
+    ),
+    (
+        "m.gguf",
+        content(b"GGUF\x03\x00\x00\x00" + bytes(64)),
+        "GGUF",
+        "torch.save(model.state_dict()",
+    ),
+    (
+        "m.pt2",
+        zipped("m/archive_format", "m/data/weights/weight_0"),
+        "torch.export",
+        "torch.export.load('m.pt2')",
+    ),
     ("m.pt.gz", content(gzip.compress(b"weights")), "gzip", "Unpack it"),
-    ("m.pt", content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "Git LFS", "git lfs pull"),
+    (
+        "m.pt",
+        content(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+        "Git LFS",
+        "git lfs pull",
+    ),
     ("m.pt", content(b"<!DOCTYPE html><html></html>"), "web page", "fetch it again"),
-    ("m.index.json", content(json.dumps({"weight_map": {}}).encode()), "index of a model in several files", "in one file"),
+    (
+        "m.index.json",
+        content(json.dumps({"weight_map": {}}).encode()),
+        "index of a model in several files",
+        "in one file",
+    ),
     ("m.json", content(b'{"layers": []}'), "JSON", "torch.save(model.state_dict()"),
     ("m.bin", content(b"\x01\x02\x03" * 200), "not a known form", "torch.save of a state_dict"),
-    ("m.pkl", lambda path: path.write_bytes(pickle.dumps({"a": 1}, protocol=2)), "checkpoint", "torch.save(model.state_dict()"),
-    ("m.pkl", lambda path: path.write_bytes(pickle.dumps({"a": [1.5]}, protocol=4)), "pickle", "torch.save(model.state_dict()"),
-    ("m.pt", lambda path: torch.save(model(), path), "whole pickled module", "torch.save(model.state_dict()"),
-    ("m.pt", lambda path: torch.save(model(), path, _use_new_zipfile_serialization=False), "pickled", "model.state_dict()"),
+    (
+        "m.pkl",
+        lambda path: path.write_bytes(pickle.dumps({"a": 1}, protocol=2)),
+        "checkpoint",
+        "torch.save(model.state_dict()",
+    ),
+    (
+        "m.pkl",
+        lambda path: path.write_bytes(pickle.dumps({"a": [1.5]}, protocol=4)),
+        "pickle",
+        "torch.save(model.state_dict()",
+    ),
+    (
+        "m.pt",
+        lambda path: torch.save(model(), path),
+        "whole pickled module",
+        "torch.save(model.state_dict()",
+    ),
+    (
+        "m.pt",
+        lambda path: torch.save(model(), path, _use_new_zipfile_serialization=False),
+        "pickled",
+        "model.state_dict()",
+    ),
     ("m.pt", lambda path: torch.save(torch.ones(3), path), "holds a Tensor", "a state_dict"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -92,7 +177,7 @@ def test_old_torch_files_are_read(tmp_path: Path) -> None:
 
 
 def test_a_safetensors_header_is_not_taken_for_another_form(tmp_path: Path) -> None:
-    """Its first bytes are a length, and may be those of anything: here a space and a brace, as JSON begins."""
+    """The first bytes are a length and may look like any format: here like the start of JSON."""
     for metadata in range(0x7B20 - 2000, 0x7B20, 500):
         save_file(state(), tmp_path / "model.safetensors", {"note": "x" * metadata})
         assert read_model(tmp_path / "model.safetensors", None)

@@ -1,4 +1,4 @@
-"""A graph of any inputs and outputs run by names, and recorded runs as files: types, shapes, and what is refused."""
+"""Graphs of any inputs and outputs run by name, and recorded runs as files."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ from isslim.runtime.graphs.recorded_inputs import KINDS, GraphSession, read_runs
 from isslim.types.arrays import BadArrays, dump_npz, read_npz
 
 _TYPES = {
-    "tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOUBLE, "tensor(float16)": TensorProto.FLOAT16,
-    "tensor(int64)": TensorProto.INT64, "tensor(int32)": TensorProto.INT32, "tensor(int16)": TensorProto.INT16,
-    "tensor(int8)": TensorProto.INT8, "tensor(uint8)": TensorProto.UINT8, "tensor(uint16)": TensorProto.UINT16,
-    "tensor(uint32)": TensorProto.UINT32, "tensor(uint64)": TensorProto.UINT64, "tensor(bool)": TensorProto.BOOL,
+    "tensor(float)": TensorProto.FLOAT,
+    "tensor(double)": TensorProto.DOUBLE,
+    "tensor(float16)": TensorProto.FLOAT16,
+    "tensor(int64)": TensorProto.INT64,
+    "tensor(int32)": TensorProto.INT32,
+    "tensor(int16)": TensorProto.INT16,
+    "tensor(int8)": TensorProto.INT8,
+    "tensor(uint8)": TensorProto.UINT8,
+    "tensor(uint16)": TensorProto.UINT16,
+    "tensor(uint32)": TensorProto.UINT32,
+    "tensor(uint64)": TensorProto.UINT64,
+    "tensor(bool)": TensorProto.BOOL,
     "tensor(string)": TensorProto.STRING,
-}  # fmt: skip
+}
 
 
 def passing(path: Path, kinds: dict[str, str], shape: list[int | str]) -> GraphSession:
@@ -105,8 +113,11 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputsRefused) as refused:
         graph.checked({"a": [["x"]], "b": [1.0], "d": [[1.0]]})
     assert [issue.split(":")[0].split(" has")[0] for issue in refused.value.issues] == [
-        "input 'a' is no tensor(float)", "input 'b'", "input 'c' is missing", "there is no input 'd'",
-    ]  # fmt: skip
+        "input 'a' is no tensor(float)",
+        "input 'b'",
+        "input 'c' is missing",
+        "there is no input 'd'",
+    ]
     with pytest.raises(
         InputsRefused, match="there is no output 'y'; there is: a_out, b_out, c_out"
     ):

@@ -1,4 +1,4 @@
-"""Recorded runs by their size, and runs that are repeated or cut along dimensions whose names say what they count."""
+"""Recorded runs by size, and runs repeated or cut along dimensions of known meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers: windows against the whole, offsets, ties with the slow search, and what is refused; real ONNX Runtime."""
+"""Answers: windows against whole contexts, offsets, ties with the slow search, refusals."""
 
 from __future__ import annotations
 

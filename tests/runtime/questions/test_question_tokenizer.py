@@ -1,4 +1,4 @@
-"""Tokens are exactly where they say, and words, characters and files become what the contract says."""
+"""Offsets of tokens are exact, and words, characters and files follow the contract."""
 
 from __future__ import annotations
 
