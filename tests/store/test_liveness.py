@@ -24,6 +24,7 @@ from isslim.store.errors import Unavailable
 from isslim.store.liveness import (
     MAX_WORKERS,
     FileLocks,
+    Held,
     Locks,
     PostgresLocks,
     executor_ids,
@@ -154,7 +155,8 @@ class Jobs:
     def __init__(self, home: Path) -> None:
         settings = StoreSettings(home=home)
         self.queue = JobQueue(settings)
-        self.locks = FileLocks(settings.locks)
+        self.folder = settings.locks
+        self.locks = FileLocks(self.folder)
         self.client = DBOSClient(system_database_url=self.queue.records.url)
 
     def begun(self, digit: str, executor_id: str, *, inspection: bool = False) -> str:
@@ -270,6 +272,21 @@ def test_look_that_fails_is_logged_and_followed_by_the_next(
     assert record.getMessage() == "looking for jobs of dead workers failed"
     assert record.exc_info is not None
     assert str(record.exc_info[1]) == "the database for a moment"
+
+
+def test_id_of_a_worker_whose_jobs_have_ended_is_left_alone(jobs: Jobs) -> None:
+    jobs.change(jobs.begun("0", "at rest"), status="SUCCESS")
+    jobs.change(jobs.begun("1", "of another program"), queue_name="of another program")
+    tried: list[str] = []
+
+    class Watched(FileLocks):
+        def acquire(self, executor_id: str) -> Held | None:
+            tried.append(executor_id)
+            return super().acquire(executor_id)
+
+    jobs.locks = Watched(jobs.folder)
+    jobs.looked_through(lambda workflow_id: True)
+    assert tried == []
 
 
 def test_worker_looks_every_two_seconds_until_it_is_stopped(jobs: Jobs) -> None:
