@@ -1,1 +1,1 @@
-"""The words of a bundle's card: one set for the card, the terminal and the page."""
+"""The text of a bundle's card, shared by the card, the terminal and the page."""

@@ -1,4 +1,4 @@
-"""A bundle's card as a whole: Markdown for a person who decides whether to use the small model."""
+"""A bundle's whole card: Markdown for a person who decides whether to use the small model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from isslim.types.report import Report
 
 
 def card(manifest: Manifest, report: Report, inputs: Sequence[ExampleInput] = ()) -> str:
-    """The text; it shows `curve.svg` and `variants.svg`, which lie beside it.
+    """The text; it shows `curve.svg` and `variants.svg` from the same folder.
 
     Args:
         manifest: complete but for `files`.
         report: the trade-off curve and the verdict.
-        inputs: of the recorded run that was timed; empty: the bundle holds none.
+        inputs: of the recorded run that was timed; empty if the bundle holds none.
     """
     sections = [
         f"# {manifest.name}",
@@ -45,7 +45,7 @@ def card(manifest: Manifest, report: Report, inputs: Sequence[ExampleInput] = ()
 
 
 def _verdict(report: Report) -> list[str]:
-    """A line for each conclusion; of a report without any, the verdict as it is."""
+    """A line for each conclusion; for a report without any, the verdict itself."""
     found = report.conclusions
     if found is None:
         return [f"**{report.verdict}**"]

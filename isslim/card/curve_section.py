@@ -1,4 +1,4 @@
-"""The card's sections on what was tried and what was learned on the way, and its tables."""
+"""The card's sections on the candidates tried and on learning, and their tables."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _SURELY = (
 
 @dataclass(frozen=True)
 class CurveCells:
-    """What is shown of one model on the trade-off curve, in card and terminal.
+    """The cells of one model on the trade-off curve, in card and terminal.
 
     Attributes:
-        removed: share of what could go.
+        removed: removed share of what is prunable.
         parameters: how many are left.
         mult_adds: how many are left.
         value: of the metric.
         change: of the metric against the original.
-        interval: of the change; empty: none can be given.
+        interval: of the change; empty if none can be given.
     """
 
     removed: str
@@ -45,7 +45,7 @@ def curve_cells(point: CurvePoint, scale: MetricFormat | None) -> CurveCells:
 
     Args:
         point: on the curve.
-        scale: of the metric that its loss is in; None: it is not known, and figures have no unit.
+        scale: of the metric of its loss; None if it is not known, and figures have no unit.
     """
     if scale is None:
         return CurveCells(
@@ -67,11 +67,11 @@ def curve_cells(point: CurvePoint, scale: MetricFormat | None) -> CurveCells:
 
 
 def plain_change(loss: float, estimate: Estimate | None) -> str:
-    """A loss of a metric that is not known, in that metric's own unit: a share, or points of F1.
+    """A loss in an unknown metric, in that metric's own unit: a share, or points of F1.
 
     Args:
         loss: against the original.
-        estimate: how sure it is; None: no interval can be given.
+        estimate: its interval; None if none can be given.
     """
     change = f"{abs(loss):.3g} {'better' if loss < 0 else 'worse'}"
     if estimate is None:
@@ -80,7 +80,7 @@ def plain_change(loss: float, estimate: Estimate | None) -> str:
 
 
 def curve_section(manifest: Manifest, report: Report) -> str:
-    """What was tried on the way, the chosen point in bold.
+    """The candidates tried, the chosen point in bold.
 
     Args:
         manifest: of the bundle.
@@ -127,7 +127,7 @@ def _tried(
 
 
 def _reading(manifest: Manifest, report: Report) -> str:
-    """How the trade-off is to be read, and why its figures are not those of the variants."""
+    """How to read the trade-off, and why its figures are not those of the variants."""
     budget, note = manifest.recipe.budget, kind_named(manifest.task).estimate_note
     shares = "parameters and multiply-adds, each by its share"
     if budget.quality is None:
@@ -143,7 +143,7 @@ def _reading(manifest: Manifest, report: Report) -> str:
 
 
 def _estimated(manifest: Manifest, report: Report, note: str) -> str:
-    """What the search's quick estimate is beside the published figures."""
+    """How the search's quick estimate relates to the published figures."""
     learned, tuned = manifest.recipe.mode == "learn", manifest.provenance.finetune is not None
     scale, compressed = metric_format_of(manifest.metric), manifest.variant("compressed")
     when = "after its round of learning" if learned else "before any fine-tuning"
@@ -170,7 +170,7 @@ def _estimated(manifest: Manifest, report: Report, note: str) -> str:
 
 
 def _measured(manifest: Manifest) -> str:
-    """Of candidates that are measured as the variants are, so that there is no estimate."""
+    """For candidates that are measured as the variants are, so that there is no estimate."""
     budget, scale = manifest.recipe.budget, metric_format_of(manifest.metric)
     text = f"The {scale.name} is measured as that of the variants is"
     if manifest.provenance.evaluation is not None and budget.quality is None:
@@ -182,7 +182,7 @@ def _measured(manifest: Manifest) -> str:
 
 
 def learning_sections(manifest: Manifest, report: Report) -> list[str]:
-    """Epoch by epoch, what training cost beside how much was left; none where nothing was trained.
+    """Cost and remaining components of every epoch; nothing where nothing was trained.
 
     Args:
         manifest: of the bundle.

@@ -1,4 +1,4 @@
-"""The card's section on latency: every run of every variant, and how the figures were taken."""
+"""The card's section on latency: every run of every variant, and how it was measured."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _beside_int8(latency: LatencyRecord) -> str:
 
 
 def _clock(manifest: Manifest) -> str:
-    """Which clock the ratios are of, where it is not the plain one."""
+    """The clock on which the ratios are based, where it is not the wall clock."""
     records = [each for variant in manifest.variants for each in variant.latency]
     text = ""
     if any(each.basis == "cpu" for each in records):
@@ -74,7 +74,7 @@ def _clock(manifest: Manifest) -> str:
 
 
 def _eight_bit_speed(origin: Provenance) -> str:
-    """What the processor does for int8."""
+    """The processor's support for int8."""
     if origin.int8_instructions is None:
         return ""
     if origin.int8_instructions:

@@ -1,4 +1,4 @@
-"""Tables and lists of the card, and texts in it that an uploader wrote."""
+"""Markdown of the card: tables, lists, and escaped texts of the uploader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NUMBERED = re.compile(r"^(\d{1,9})([.)])")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown. Names that the uploader chose may hold what ends a cell.
+    """A table in Markdown. Names that the uploader chose may contain characters that end a cell.
 
     Args:
         head: of the columns.
@@ -32,12 +32,12 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 def escaped(text: str) -> str:
     """An uploader's text as one line that Markdown shows as it is.
 
-    It becomes no markup, no HTML and no link, and what cannot be seen becomes a space.
+    No markup, HTML or link results, and invisible characters become spaces.
     """
     visible = "".join(character if character.isprintable() else " " for character in text)
     return _NUMBERED.sub(r"\1\\\2", _MEANT.sub(r"\\\g<0>", " ".join(visible.split())))
 
 
 def listed(parts: list[str]) -> str:
-    """Parts in a sentence: `a`, `a and b`, `a, b and c`."""
+    """A list in a sentence: `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

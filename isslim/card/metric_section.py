@@ -1,4 +1,4 @@
-"""The card's words on what quality was judged by, or on."""
+"""The card's sentences on the metric and the data of the evaluation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _along(place: int | None) -> str:
 
 
 def _streams(manifest: Manifest, scale: MetricFormat) -> str:
-    """What becomes of variants whose caller carries states from run to run."""
+    """How variants behave whose caller carries states from run to run."""
     losses = []
     for variant in manifest.variants:
         if variant.states is not None and variant.states.stream is not None:

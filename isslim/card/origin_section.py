@@ -1,4 +1,4 @@
-"""The card's sections on what was proven, what was asked for and where everything comes from."""
+"""The card's sections on proofs, recipe and provenance."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def proof_section(manifest: Manifest) -> str:
 
 
 def origin_section(manifest: Manifest) -> str:
-    """The recipe, the data, the machine and the time that everything took."""
+    """The recipe, the data, the machine and the duration of every stage."""
     origin, recipe = manifest.provenance, manifest.recipe
     versions = ", ".join(f"{name} {number}" for name, number in origin.versions.items())
     seconds = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in origin.seconds.items())

@@ -1,4 +1,4 @@
-"""The card's section of samples: questions, where the answers stand, and what variants answer."""
+"""The card's section of samples: questions, correct answers in context, variants' answers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from isslim.card.markdown import escaped
 from isslim.types.report import Report, Sample
 
 AROUND = 90
-"""Characters that are quoted on either side of where an answer begins and ends."""
+"""Characters quoted on either side of the beginning and the end of an answer."""
 MAX_WORD = 20
-"""A quotation is widened to whole words, by at most so many characters."""
+"""The most characters by which a quotation is widened to whole words."""
 MAX_CHARACTERS, SHOWN_GOLDEN = 240, 3
 """Characters of a question or an answer in the card; golden answers to one question."""
 
 
 def samples_section(report: Report) -> list[str]:
-    """Every sample with all answers to it; nothing where there are none."""
+    """Every sample with all answers to it; empty where there are none."""
     if not report.samples:
         return []
     original, other = ([each.answers[side] for each in report.samples] for side in (0, -1))

@@ -1,4 +1,4 @@
-"""The card's sections on what was removed and what was left alone, and on where the work goes."""
+"""The card's sections on what was removed or left alone, and on the work of each part."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def structure_section(manifest: Manifest) -> str:
 
 
 def _sides(before: VariantRecord, after: VariantRecord) -> list[tuple[PartRecord, PartRecord]]:
-    """Every part that there is now, and what it was: nothing where it was put in."""
+    """Every part of the compressed model with its original, which is empty for an inserted part."""
     known = {part.name: part for part in before.parts}
     return [
         (known.get(new.name, PartRecord(name=new.name, width=0, parameters=0, mult_adds=0)), new)
@@ -52,7 +52,7 @@ def _sides(before: VariantRecord, after: VariantRecord) -> list[tuple[PartRecord
 
 
 def _width(part: PartRecord) -> str:
-    """Its units, of a bidirectional layer those of each direction too."""
+    """Its units; for a bidirectional layer also those of each direction."""
     return f"{part.width:,}" + (
         f" ({' + '.join(map(str, part.directions))})" if part.directions else ""
     )
@@ -76,7 +76,7 @@ def _together(before: VariantRecord, after: VariantRecord) -> list[list[str]]:
 
 
 def left_alone_section(report: Report) -> list[str]:
-    """What could not shrink, and why; nothing where all could."""
+    """What could not shrink, and why; empty where everything could."""
     if not report.notes:
         return []
     return ["## What was left alone\n\n" + "\n".join(f"- {note}" for note in report.notes)]

@@ -1,4 +1,4 @@
-"""The card's section on how the service is asked."""
+"""The card's section on how to query the model."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from isslim.types.manifest import Manifest
 
 
 def usage_section(manifest: Manifest, inputs: Sequence[ExampleInput] = ()) -> str:
-    """How a model is asked, in the words of its kind.
+    """How to query a model, in the words of its kind.
 
     Args:
         manifest: of the bundle.
-        inputs: of the recorded run that was timed; empty: the bundle holds none.
+        inputs: of the recorded run that was timed; empty if the bundle holds none.
     """
     variants = tuple(variant.name for variant in manifest.variants)
     served = Served(manifest.name, variants, manifest.text, tuple(inputs))

@@ -14,7 +14,7 @@ from isslim.types.wording import NOT_JUDGED, as_fast
 
 @dataclass(frozen=True)
 class VariantCells:
-    """What is shown of one variant.
+    """The cells of one variant.
 
     Attributes:
         name: of the variant.
@@ -22,8 +22,8 @@ class VariantCells:
         sizes: of its prunable axes.
         value: of the metric.
         change: of the metric against the original.
-        interval: of the change, with its sample; empty: of the original, or none can be given.
-        times: of every timed run: what was run, milliseconds, how many times as fast.
+        interval: of the change, with its sample; empty for the original, or if none can be given.
+        times: of every timed run: its description, milliseconds, speed-up.
     """
 
     name: str
@@ -48,8 +48,8 @@ def variant_cells(
     Args:
         record: of the variant.
         task: name of the model's kind.
-        metric: that its loss is in.
-        is_judged: whether figures of quality stand on data that nothing was fitted to.
+        metric: the metric of its loss.
+        is_judged: whether figures of quality come from data that nothing was fitted to.
     """
     scale, shown = metric_format_of(metric), is_judged or record.name == "original"
     return VariantCells(
@@ -78,17 +78,17 @@ def _time(task: str, record: LatencyRecord) -> tuple[str, str, str]:
 
 
 def primary_run(manifest: Manifest) -> str:
-    """The run whose latency the verdict is about, in words."""
+    """The run to whose latency the verdict refers, in words."""
     record = manifest.variants[0].primary_latency
     return run_label(manifest.task, record.steps, record.batch, record.run)
 
 
 def variants_section(manifest: Manifest, report: Report) -> str:
-    """The card's table of variants, and what its figures mean.
+    """The card's table of variants, with an explanation of its figures.
 
     Args:
         manifest: of the bundle.
-        report: with what was not published.
+        report: of the bundle; it lists the variants that were not published.
     """
     kind, scale = kind_named(manifest.task), metric_format_of(manifest.metric)
     extra = {
@@ -118,7 +118,7 @@ def variants_section(manifest: Manifest, report: Report) -> str:
 
 
 def _eight_bit(manifest: Manifest) -> str:
-    """Which parts take 8 bits, in which form, and which do not; once, where all variants agree."""
+    """Which parts are stored in 8 bits, in which form; once, where all variants agree."""
     lines: dict[str, list[str]] = {}
     for variant in manifest.variants:
         if variant.eight_bit:

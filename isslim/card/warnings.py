@@ -1,4 +1,4 @@
-"""What a reader has to know before any figure: nothing was judged, or on random inputs only."""
+"""What a reader has to know first: quality was not evaluated, or only on random inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from isslim.types.wording import NOTHING_JUDGED, RANDOM
 
 
 def warning_lines(manifest: Manifest) -> list[str]:
-    """A line for each, as the terminal shows them."""
+    """The warnings, a line for each, as the terminal shows them."""
     origin = manifest.provenance
     done = "Judged" if origin.evaluation is None else "Observed and timed"
     lines = [f"{done} on {RANDOM}."] if origin.random_inputs else []
@@ -23,7 +23,7 @@ def warning_lines(manifest: Manifest) -> list[str]:
 
 
 def warning_sections(manifest: Manifest) -> list[str]:
-    """Quotations at the top of a card, where nothing or little of the quality is known."""
+    """Block quotes at the top of a card, where little or nothing is known about the quality."""
     origin, found = manifest.provenance, list[str]()
     if origin.not_judged is not None:
         reason = f"{origin.not_judged[0].upper()}{origin.not_judged[1:]}"

@@ -1,1 +1,1 @@
-"""The users' side: a typed Python client and the `isslim` command line."""
+"""The client side: a typed Python client and the `isslim` command line."""

@@ -45,7 +45,7 @@ class Client(Transport):
 
         Args:
             model: the model's file.
-            recipe: what is asked; None: the defaults.
+            recipe: options of the compression; None for the defaults.
             companions: the files beside it.
 
         Raises:
@@ -58,11 +58,11 @@ class Client(Transport):
     ) -> Inspection:
         """Uploads a model and returns what is understood of it; nothing is compressed.
 
-        A refusal is an answer too: `understood` is false.
+        A refusal is also a result: its `understood` is false.
 
         Args:
             model: the model's file.
-            recipe: what would be asked; None: the defaults.
+            recipe: options that a compression would have; None for the defaults.
             companions: the files beside it.
 
         Raises:
@@ -88,7 +88,7 @@ class Client(Transport):
             model: the model's file.
             variations: fields that replace the recipe's, such as `{"budget": {"perplexity_rise":
                 0.02}}`.
-            recipe: what the variations have in common.
+            recipe: the options that the variations share.
             companions: the files beside it.
 
         Raises:
@@ -98,7 +98,7 @@ class Client(Transport):
         return Sweep.model_validate(self._upload("/sweeps", model, companions, recipe, data))
 
     def get_sweep(self, sweep_id: str) -> Sweep:
-        """A sweep as it is now."""
+        """The current state of a sweep."""
         return Sweep.model_validate(self._ask("GET", f"/sweeps/{part(sweep_id)}"))
 
     def cancel_sweep(self, sweep_id: str) -> Sweep:
@@ -106,7 +106,7 @@ class Client(Transport):
         return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{part(sweep_id)}"))
 
     def job(self, job_id: str) -> Job:
-        """A job as it is now."""
+        """The current state of a job."""
         return Job.model_validate(self._ask("GET", f"/jobs/{part(job_id)}"))
 
     def jobs(self) -> list[Job]:
@@ -122,7 +122,7 @@ class Client(Transport):
 
         Args:
             job_id: which job.
-            on_change: called with the job each time it was looked at.
+            on_change: called with the job each time it was polled.
         """
         while True:
             job = self.job(job_id)
@@ -196,7 +196,7 @@ class Client(Transport):
         Args:
             model: id or name.
             question: to answer.
-            context: in which the answer stands.
+            context: the text that holds the answer.
             variants: none: the original and the most compressed one, on a GPU of those in float32.
             top_k: how many answers.
             max_answer_tokens: of one answer; None: the service's own limit.
@@ -217,11 +217,11 @@ class Client(Transport):
         max_answer_tokens: int | None = None,
         device: str = "cpu",
     ) -> Json:
-        """Answers several questions at once, each as if it came alone.
+        """Answers several questions in one request, each as if it were sent alone.
 
         Args:
             model: id or name.
-            inputs: of each its `question` and its `context`.
+            inputs: `question` and `context` of each.
             variants: none: the original and the most compressed one, on a GPU of those in float32.
             top_k: how many answers to each.
             max_answer_tokens: of one answer; None: the service's own limit.
@@ -265,7 +265,7 @@ class Client(Transport):
             device: where to run, `cpu` or `cuda`.
 
         Returns:
-            The runs by variant, in the order asked for.
+            The runs by variant, in the order requested.
 
         Raises:
             ProblemError: when the service refuses the inputs, or the model is no graph.
@@ -300,11 +300,11 @@ class Client(Transport):
 
         Args:
             model: id or name.
-            steps: tokens of each sequence; None: the usual number, and of a graph as recorded.
-            batch: sequences side by side; None: one, and of a graph as recorded.
-            run: of a graph: `median`, `smallest` or `largest` recorded run.
+            steps: tokens of each sequence; None for the usual number, or for a graph as recorded.
+            batch: sequences in the batch; None for one, or for a graph as recorded.
+            run: for a graph: the `median`, `smallest` or `largest` recorded run.
             threads: of one run.
-            refresh: measure anew, even if that was measured before.
+            refresh: measure again, even if there is a measurement.
         """
         asked = {"steps": steps, "batch": batch, "run": run, "threads": threads, "refresh": refresh}
         query = {name: value for name, value in asked.items() if value is not None}

@@ -2,8 +2,8 @@
 
 The client has no `onnx`.
 
-Each tensor that lies in another file says so in an entry of two strings, `location` and the file's
-name; in protobuf's encoding that is one run of bytes, which can be looked for.
+A tensor that is stored in another file has an entry of two strings, `location` and the file's name;
+in protobuf's encoding that is one run of bytes, which can be searched for.
 
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -19,13 +19,13 @@ _LOCATION = re.compile(rb"\x0a\x08location\x12([\x01-\x7f])")
 
 
 def data_beside(model: Path) -> Path | None:
-    """The file beside an ONNX graph that holds its tensors.
+    """The external data file of an ONNX graph.
 
     Args:
-        model: of any kind; only `.onnx` files are looked into.
+        model: file of a model of any kind; only `.onnx` files are searched.
 
     Returns:
-        The file that the graph names, if it names one, by a plain name, and that is there; else
+        The file that the graph names, if it names one by a plain name and the file exists; else
         None.
     """
     if model.suffix.lower() != ".onnx" or not model.stat().st_size:

@@ -23,7 +23,7 @@ OPTIONS = {
 
 
 def with_companions(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options, which it takes as `**companions: Unpack[Companions]`."""
+    """Adds the options to a command, which takes them as `**companions: Unpack[Companions]`."""
     signature = inspect.signature(command, eval_str=True)
     own = [
         each

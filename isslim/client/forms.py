@@ -1,4 +1,4 @@
-"""What goes to the service and comes back beside JSON: files, a run of a graph, problems."""
+"""Data exchanged with the service besides JSON: files, a run of a graph, problems."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class GraphRun:
 
     Attributes:
         outputs: by name.
-        run_ms: in ONNX Runtime, this once.
+        run_ms: milliseconds of this run in ONNX Runtime.
     """
 
     outputs: dict[str, NDArray[Any]]
@@ -37,4 +37,4 @@ class ProblemError(Exception):
 
 
 class Unreachable(Exception):
-    """No service answers at the address, or something that is none."""
+    """Nothing answers at the address, or it is not this service."""

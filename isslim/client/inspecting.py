@@ -31,7 +31,7 @@ CheckPerplexity = Annotated[
     ),
 ]
 MAX_LAYERS = 40
-"""Lines of layers and of reasons in a terminal; JSON has all."""
+"""Most lines of layers and of reasons in a terminal; JSON holds all."""
 
 
 def inspect(
@@ -52,7 +52,7 @@ def inspect(
     ] = ClientSettings().url,
     **companions: Unpack[Companions],
 ) -> None:
-    """Says what is understood of a model and its companions, before anything is compressed."""
+    """Shows what is understood of a model and its companions, before anything is compressed."""
     recipe = Recipe(check=measured(check_perplexity))
     with Client(url) as client:
         found = [client.inspect(model, recipe=recipe, **companions) for model in models]
@@ -67,7 +67,7 @@ def inspect(
 
 
 def measured(perplexity: float | None) -> Check | None:
-    """What the sender measured, as the recipe says it."""
+    """The perplexity that the sender measured, as a check of the recipe."""
     try:
         return None if perplexity is None else Check(perplexity=perplexity)
     except ValidationError as error:
@@ -77,7 +77,7 @@ def measured(perplexity: float | None) -> Check | None:
 
 
 def shown(found: Inspection, name: str) -> RenderableType:
-    """An inspection for people.
+    """An inspection as readable text.
 
     Args:
         found: the inspection.
@@ -100,7 +100,7 @@ def shown(found: Inspection, name: str) -> RenderableType:
 
 
 def print_inspection(found: Inspection, console: Console) -> None:
-    """Prints what a job has understood, in front of its progress; a refusal ends the job below.
+    """Prints what a job has understood, above its progress; a refusal is shown as the job's end.
 
     Args:
         found: the inspection.

@@ -1,4 +1,4 @@
-"""Service and worker as processes of the command line."""
+"""Service and worker as processes started by the command line."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def serve(
 
 
 def _try_to_listen(host: str, port: int) -> None:
-    """Raises OSError, in words of the system, when the address cannot be had.
+    """Raises the system's OSError when the address is not available.
 
-    Before two processes are started: neither would say so.
+    It is called before the two processes are started, since neither would report this.
     """
     for family, kind, protocol, _, address in socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -79,7 +79,7 @@ def _try_to_listen(host: str, port: int) -> None:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int:
-    """The exit status; a process that will not end is killed."""
+    """The exit status; a process that does not end in time is killed."""
     try:
         return process.wait(timeout=15)
     except subprocess.TimeoutExpired:
@@ -89,7 +89,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 def worker(home: Home = HOME) -> None:
     """Starts one more worker."""
-    # In the place of this process, so that a signal to it reaches the worker.
+    # It replaces this process, so that a signal to the process reaches the worker.
     os.execve(
         sys.executable,
         [sys.executable, "-P", "-m", "isslim.compress.worker"],

@@ -1,4 +1,4 @@
-"""How jobs, models and scores look in a terminal."""
+"""Shows jobs, models and scores in a terminal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from isslim.types.wording import NOT_JUDGED, file_size
 
 
 def terminal() -> Console:
-    """The terminal; where output goes to a file, wide enough for the tables."""
+    """The terminal; output to a file is wide enough for the tables."""
     return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=140)
 
 
@@ -43,7 +43,7 @@ def follow(
         client: to ask.
         job_id: which job.
         console: to show it on.
-        inspected: is called once, as soon as it is known what was understood of the upload.
+        inspected: called once, as soon as the job has inspected its upload.
     """
     seen: list[Inspection] = []
     columns = (
@@ -51,7 +51,7 @@ def follow(
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
     )
-    # A long message goes on in further lines: it is never cut off.
+    # A long message continues on further lines: it is never cut off.
     description = TextColumn("{task.description}", table_column=Column(ratio=1, overflow="fold"))
     with Progress(
         *columns, TimeElapsedColumn(), description, console=console, expand=True
@@ -93,7 +93,7 @@ def outcome(job: Job, console: Console) -> None:
 
 
 def curve_table(job: Job) -> Table:
-    """What was possible, of a job whose budget could not be met."""
+    """The trade-off curve of a job whose budget could not be met."""
     table = Table(title="what was tried")
     for column in ("removed", "parameters", "value", "against the original"):
         table.add_column(column, justify="right")
@@ -132,7 +132,7 @@ def front_table(sweep: Sweep) -> Table:
 
 
 def jobs_table(jobs: list[Job]) -> Table:
-    """A row a job, its id and its message whole in 80 columns."""
+    """One row per job, with its whole id and message in 80 columns."""
     table = Table(show_lines=True)
     for column, width in (("job", 20), ("state", 12), ("message", None)):
         table.add_column(column, overflow="fold", width=width)
@@ -143,7 +143,7 @@ def jobs_table(jobs: list[Job]) -> Table:
 
 
 def models_table(models: list[dict[str, Any]]) -> Table:
-    """A row a variant of each model, ids and names of variants whole in 80 columns."""
+    """One row per variant of each model, with whole ids and variant names in 80 columns."""
     table = Table()
     table.add_column("model", overflow="fold", width=16)
     table.add_column("variant", no_wrap=True)
@@ -194,7 +194,7 @@ def comparison_table(manifest: Manifest) -> Table:
 
 
 def _quality(cells: VariantCells) -> str:
-    """A variant's value and change, and below them how sure that is."""
+    """A variant's value and change, and below them the interval of the change."""
     return f"{cells.quality}\n[dim]{cells.interval}[/]" if cells.interval else cells.quality
 
 
@@ -245,7 +245,7 @@ def answer_table(answer: dict[str, Any], question: str) -> Table:
 
 
 def runs_table(model: str, runs: dict[str, GraphRun]) -> Table:
-    """Outputs of one run by variants: shape and range, and what changed against the first.
+    """Outputs of one run by variants: shape and range, and the change against the first.
 
     Args:
         model: id or name.
@@ -279,7 +279,7 @@ def _output(array: NDArray[Any]) -> str:
 
 
 def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
-    """What an output is beside that of the first variant."""
+    """An output compared with that of the first variant."""
     description = _output(found)
     if found.shape != first.shape or found.dtype.kind not in "biuf":
         return description

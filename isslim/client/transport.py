@@ -1,4 +1,4 @@
-"""Requests to one service: files and JSON there, answers and problems back."""
+"""HTTP requests to one service: sends files and JSON, returns answers and raises problems."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Transport:
         self._http.close()
 
     def ready(self) -> bool:
-        """Whether the service can answer."""
+        """Whether the service is ready."""
         try:
             return self._http.get("/health/ready").status_code == 200
         except httpx.TransportError:
@@ -100,11 +100,11 @@ class Transport:
 
 
 def part(name: str) -> str:
-    """A name as one part of a path, escaped: a `?` or `#` in it would else cut the path short.
+    """A name escaped as one part of a path: otherwise a `?` or `#` in it would cut the path short.
 
     Raises:
-        ProblemError: when it holds a slash, as no name does; a service may take it for two parts
-            however it is written.
+        ProblemError: when it holds a slash, as no name does; a service may read it as two parts
+            even when escaped.
     """
     if "/" in name:
         raise ProblemError(

@@ -1,12 +1,12 @@
-"""An opened bundle: how a text becomes tokens, how a graph scores them, and how long that takes.
+"""An opened bundle: text to tokens, scores by a graph, and their latency.
 
 The worker verifies and measures through this package and the service answers through it, so that
-what is proven is what is served. It knows ONNX Runtime, and nothing of torch, HTTP or how a model
-was made.
+what is proven is what is served. It depends on ONNX Runtime, and not on torch, HTTP or the way a
+model was made.
 
-Importing it comes before importing ONNX Runtime, whose releases since 1.29 tell their maker of
-every model that is opened (name of the file, hashes of graph and weights) unless the environment
-says no before they are loaded.
+It must be imported before ONNX Runtime, whose releases since 1.29 send telemetry about every opened
+model (name of the file, hashes of graph and weights) unless an environment variable forbids it
+before they are loaded.
 """
 
 import os

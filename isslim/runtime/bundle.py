@@ -1,6 +1,6 @@
-"""An opened bundle ready to answer: sessions of its variants, opened on demand and warmed.
+"""A loaded bundle: sessions of its variants, opened on demand and warmed up.
 
-What is common to all bundles; each kind has a class of its own (`isslim/runtime/registry.py`).
+This is common to all bundles; each kind has its own class (`isslim/runtime/registry.py`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ Session = TypeVar("Session", bound=OrtSession)
 class LoadedModel(ABC, Generic[Session]):
     """A verified bundle in memory. One subclass for each task.
 
-    Sessions are opened once, also when several threads ask at the same time.
+    Sessions are opened once, even when several threads request them at the same time.
 
     Args:
         bundle: verified, on local disk.
 
     Attributes:
-        task: what its bundles are for.
+        task: the task of its bundles.
     """
 
     task: ClassVar[Task]
@@ -78,7 +78,7 @@ class LoadedModel(ABC, Generic[Session]):
     @classmethod
     @abstractmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """About how many bytes one run takes beside the weights.
+        """Approximate bytes of one run besides the weights.
 
         Args:
             manifest: of the bundle.
@@ -87,13 +87,13 @@ class LoadedModel(ABC, Generic[Session]):
 
     @abstractmethod
     def _warm(self, session: Session) -> None:
-        """Runs once, so that the first answer does not pay for allocation."""
+        """Runs once, so that allocation does not slow down the first answer."""
 
     def default_variants(self, device: str) -> list[VariantName]:
-        """What is compared when no variant is named: the original and the most compressed one.
+        """The variants compared by default: the original and the most compressed one.
 
-        On a GPU of those in float32: ONNX Runtime has no recurrent layers of 8 bits there, and runs
-        them on the CPU.
+        On a GPU the float32 ones: ONNX Runtime has no 8-bit recurrent layers for it, and runs them
+        on the CPU.
         """
         whole = [
             each.name
@@ -103,7 +103,7 @@ class LoadedModel(ABC, Generic[Session]):
         return [whole[0], whole[-1]] if len(whole) > 1 else whole
 
     def record(self, variant: str) -> VariantRecord:
-        """What the manifest says of a variant.
+        """The manifest's record of a variant.
 
         Raises:
             UnknownVariant: when there is none of that name.
@@ -127,7 +127,7 @@ class LoadedModel(ABC, Generic[Session]):
         """
         record, key = self.record(variant), (variant, device, threads)
         session = self._sessions.get(key)
-        # First without the lock, which is held for seconds while another variant is opened.
+        # First without the lock, which is held for seconds while another variant is being opened.
         if session is not None:
             return session
         with self._lock:
@@ -141,10 +141,10 @@ class LoadedModel(ABC, Generic[Session]):
         return session
 
     def close(self) -> None:
-        """Frees what Python does not free by itself; a model that is used again opens it anew."""
+        """Frees what Python does not free automatically; a model that is used again reopens it."""
 
     def is_open(self, variant: str, device: str, threads: int) -> bool:
-        """Whether `session` answers at once.
+        """Whether `session` returns without opening a graph.
 
         Args:
             variant: its name.
@@ -155,5 +155,5 @@ class LoadedModel(ABC, Generic[Session]):
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of the graphs that are open: weights are what a session's memory is made of."""
+        """Bytes of the open graphs: a session's memory consists mostly of weights."""
         return sum(self.record(variant).size_bytes for variant, _, _ in list(self._sessions))

@@ -1,9 +1,9 @@
-"""The contracts between a graph and its runtime: names, types and shapes of inputs and outputs.
+"""The contracts between graph and runtime: names, types and shapes of inputs and outputs.
 
 A scoring graph (language models):
 
     inputs    tokens            int64    (T, B)
-              targets           int64    (T, B)     the token whose log-probability is asked for
+              targets           int64    (T, B)     the token whose log-probability is requested
               lengths           int32    (B,)       steps of each sequence, at least 1; the rest is
                                                     padding
               places            int64    (R, 2)     step and sequence of where the log-probability
@@ -13,7 +13,7 @@ A scoring graph (language models):
               log_probs         float32  (R, V)     of every token at `places`; all of (T, B, V)
                                                     never leaves the runtime
               <state>_out       float32  (1, B, H)  the state after each sequence's last step
-    metadata  precision         "int8" when activations are quantized as they come; absent: float32
+    metadata  precision         "int8" when activations are quantized at run time; absent: float32
 
 A question graph (question answering):
 
@@ -30,16 +30,16 @@ A question graph (question answering):
                                                        answer begins with this token; over the
                                                        context's tokens, in the padding at most
                                                        -1e30
-              end_log_probs        float32  (B, T)     the same of its last token
+              end_log_probs        float32  (B, T)     the same for its last token
               start_totals         float32  (B,)       log of the sum that `start_log_probs` were
                                                        divided by: both added are a token's logit,
                                                        by which windows of one text compare
-              end_totals           float32  (B,)       the same of `end_log_probs`
+              end_totals           float32  (B,)       the same for `end_log_probs`
     metadata  precision            as above
 
 Padding (steps at or behind a sequence's length) never changes a result before it, or a state; the
-outputs there mean nothing. The runtime finds the states by their names and knows nothing of LSTMs:
-another model serves as well if its graph keeps to this page.
+outputs there mean nothing. The runtime finds the states by their names and knows nothing about
+LSTMs: a model of any other origin can be served if its graph keeps to this page.
 
 Legend: B batch, T steps, R places, V vocabulary, H units of a state, J tokens of a question, E
 width of a word vector, W characters of a token.
@@ -103,7 +103,7 @@ class Port(Protocol):
 
 @dataclass(frozen=True)
 class LanguageSignature:
-    """What the runtime needs to know of a scoring graph.
+    """The facts about a scoring graph that the runtime needs.
 
     Attributes:
         vocabulary: V, the number of tokens.
@@ -177,7 +177,7 @@ def read_question_signature(
 
 
 class _PortChecks:
-    """The ports of a graph by name, and what was found wrong with them."""
+    """The ports of a graph by name, and the issues found with them."""
 
     def __init__(self, inputs: Sequence[Port], outputs: Sequence[Port]) -> None:
         self.given, self.made = (

@@ -2,12 +2,12 @@
 
 RuntimeFault
 |-- UnknownVariant      the bundle has no variant of that name
-|-- UnknownTask         nothing here serves a bundle's task
-|-- TextRefused         a text holds a token outside the vocabulary, or no token of it
-|-- TokenOutOfRange     a token id is not of the vocabulary
+|-- UnknownTask         this process does not serve a bundle's task
+|-- TextRefused         a text holds a token outside the vocabulary, or no known token
+|-- TokenOutOfRange     a token id is outside the vocabulary
 |-- DeviceUnavailable   ONNX Runtime offers no such device here
 |-- InputsRefused       a graph's inputs are missing, too many, or of another type or shape
-|-- RunStopped          a run was ended before it was done
+|-- RunStopped          a run was stopped before it finished
 |-- GraphRefused        a graph does not keep to its contract of `isslim/runtime/contract.py`
 """
 
@@ -21,11 +21,11 @@ class RuntimeFault(Exception):
 
 
 class UnknownVariant(RuntimeFault):
-    """A bundle has no variant of the name asked for.
+    """A bundle has no variant with the requested name.
 
     Attributes:
-        name: the name asked for.
-        known: the variants that there are.
+        name: the requested name.
+        known: the existing variants.
     """
 
     def __init__(self, name: str, known: list[str]) -> None:
@@ -34,7 +34,7 @@ class UnknownVariant(RuntimeFault):
 
 
 class UnknownTask(RuntimeFault):
-    """Nothing here serves the task of a bundle.
+    """This process does not serve the task of a bundle.
 
     Attributes:
         task: of the bundle.
@@ -78,8 +78,8 @@ class DeviceUnavailable(RuntimeFault):
     """ONNX Runtime offers no such device on this machine.
 
     Attributes:
-        device: the device asked for.
-        known: the devices that there are.
+        device: the requested device.
+        known: the available devices.
     """
 
     def __init__(self, device: str, known: list[str]) -> None:
@@ -100,7 +100,7 @@ class InputsRefused(RuntimeFault):
 
 
 class RunStopped(RuntimeFault):
-    """A run was ended before it was done: at its deadline, or since nobody needs its result."""
+    """A run was stopped before it finished: at its deadline, or because nobody needs its result."""
 
     def __init__(self) -> None:
         super().__init__("the run was ended before it was done; its model may have been deleted")

@@ -1,11 +1,11 @@
-"""Honest latency: the same runtime, threads and inputs, the variants timed in turn.
+"""Fair latency comparisons: the same runtime, threads and inputs, with the variants interleaved.
 
-The median of the rounds' ratios is what is reported, with its 95 % interval from order statistics
-(no distribution assumed): against the baseline, and against int8 alone where that is timed beside.
-On a busy host the ratios are of CPU time, and a record says so; where the rounds disagree all the
-same, a record says that it is not steady.
+The reported figure is the median of the rounds' ratios, with its 95 % interval from order
+statistics (no distribution assumed): against the baseline, and against int8 alone where that is
+timed as well. On a busy host the ratios are based on CPU time, and a record notes this; where the
+rounds still disagree, a record is marked as not steady.
 
-What is run on which inputs is of each kind: `isslim/runtime/<kind>/latency.py`.
+Each kind defines what is run on which inputs: `isslim/runtime/<kind>/latency.py`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from isslim.runtime.time_sources import SystemTime, TimeSource
 from isslim.types.manifest import LatencyRecord, Ratio
 
 ALONE = "original-int8"
-"""The variant that pruning has to beat."""
+"""The variant that pruning has to outperform."""
 MAX_INTERVAL, MAX_SPREAD = 1.2, 1.6
-"""Of a steady figure: upper end / lower end of its interval, and of eight in ten of the rounds'
-ratios."""
+"""Largest upper end / lower end of a steady figure's interval, and of the range that holds eight in
+ten of the rounds' ratios."""
 
 Session = TypeVar("Session", bound=OrtSession)
 
@@ -58,7 +58,7 @@ def time_in_turn(
     Args:
         runs: by name; each runs a session once.
         sessions: by the same names, all of one device and number of threads.
-        size: steps and batch of a run, for the record.
+        size: steps and batch of a run, to be recorded.
         pairs: rounds; None: as many as fit a few seconds.
         baseline: whose time is divided by the others'.
         time: the clocks.
@@ -109,7 +109,7 @@ def _record(
 
 
 def _is_steady(baseline: Times, times: Times) -> bool:
-    """Whether the rounds agree on how many times as fast one is as the other."""
+    """Whether the rounds agree on the speed-up."""
     _, low, high = ratio(baseline, times)
     tenth, ninth = np.quantile(baseline / times, (0.1, 0.9))
     return high <= MAX_INTERVAL * low and bool(ninth <= MAX_SPREAD * tenth)

@@ -1,8 +1,8 @@
-"""A graph opened in ONNX Runtime: device, settings, and the errors of a file that it refuses.
+"""Opens a graph in ONNX Runtime: device, settings, and the errors of files that it refuses.
 
-Threads are given by the caller and never taken from the machine, so that a latency means what it
-says. Several threads do not spin while they wait: a service shares its cores with its own HTTP
-workers.
+The caller sets the number of threads; it is never derived from the machine, so that latencies are
+well defined. Several threads do not spin while they wait: a service shares its cores with its own
+HTTP workers.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _PROVIDERS: dict[str, tuple[str, dict[str, str]]] = {
     "cpu": ("CPUExecutionProvider", {}),
     "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}),
 }
-"""By device, with options. TF32, a GPU's default, keeps ten bits of every factor: other answers
-than those that were proved."""
+"""Execution providers and options by device. TF32, a GPU's default, keeps ten bits of every factor:
+its results would differ from those that were proven."""
 
 _OPEN_FAULTS = (
     onnxruntime_pybind11_state.Fail,
@@ -39,7 +39,7 @@ _OPEN_FAULTS = (
     onnxruntime_pybind11_state.NotImplemented,
     onnxruntime_pybind11_state.RuntimeException,
 )
-"""What ONNX Runtime raises for a file that it cannot open; its errors have no root of their own."""
+"""ONNX Runtime's errors for a file that it cannot open; they have no common base class."""
 
 
 def devices() -> list[str]:
@@ -49,16 +49,16 @@ def devices() -> list[str]:
 
 
 class OrtSession:
-    """A graph ready to run, from several threads at once; nothing of a run stays behind.
+    """A graph ready to run, from several threads in parallel; runs leave no state behind.
 
     Args:
         path: the graph's file.
         threads: how many threads one run may use, 1 or more.
         device: one of `devices()`.
-        optimized: False runs the operators as they are written; for proofs.
+        optimized: False runs the operators as they are in the file; for proofs.
 
     Attributes:
-        integer: True when activations are quantized as they come, so that results depend on what
+        integer: True when activations are quantized at run time, so that results depend on what
             shares a run.
 
     Raises:
@@ -86,7 +86,7 @@ class OrtSession:
         self.integer = self._session.get_modelmeta().custom_metadata_map.get(PRECISION) == "int8"
 
     def bound(self, control: RunControl) -> Self:
-        """The same open graph, as a session whose runs `control` can end with `RunStopped`."""
+        """The same open graph, as a session whose runs `control` can stop with `RunStopped`."""
         session = copy.copy(self)
         session._control = control
         return session
@@ -95,7 +95,7 @@ class OrtSession:
         """Runs the graph; the one place where ONNX Runtime is called.
 
         Args:
-            outputs: names of what is wanted.
+            outputs: names of the requested outputs.
             feed: arrays by the names of the inputs.
 
         Raises:
@@ -118,7 +118,7 @@ class OrtSession:
 @cache
 def _load_cuda() -> None:
     """Loads CUDA and cuDNN from where pip puts them, where the system's loader does not look."""
-    with redirect_stdout(sys.stderr):  # it prints what it misses
+    with redirect_stdout(sys.stderr):  # it prints what it does not find
         onnxruntime.preload_dlls()
 
 
@@ -129,7 +129,7 @@ def _options(threads: int, optimized: bool) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Errors are raised; printed as well, they would stand between the service's JSON lines.
+    # Errors are raised; printed as well, they would break the service's log of JSON lines.
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options

@@ -1,4 +1,4 @@
-"""Ends a run from another thread: at its deadline, or because nobody waits for its result."""
+"""Stops a run from another thread: at its deadline, or when nobody waits for its result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class RunControl:
     """Stops the runs of the sessions that are bound to it. Any thread may stop it, for good.
 
     Attributes:
-        options: what ONNX Runtime is given with each run; it looks at them between two operators,
-            and between two iterations of a loop.
+        options: run options of ONNX Runtime, which checks them between two operators, and between
+            two iterations of a loop.
     """
 
     def __init__(self) -> None:
@@ -31,9 +31,9 @@ class RunControl:
         return self._stopped
 
     def stop(self) -> None:
-        """Ends what runs, and whatever would still begin under this control."""
-        # Under the lock, so that no action is called after its run left `on_stop`: it would end
-        # the run of somebody else.
+        """Stops the current runs, and any that would start under this control."""
+        # Under the lock, so that no action is called after its run left `on_stop`: it would stop
+        # another caller's run.
         with self._lock:
             self._stopped = True
             self.options.terminate = True
@@ -42,10 +42,10 @@ class RunControl:
 
     @contextmanager
     def on_stop(self, action: Callable[[], object]) -> Iterator[None]:
-        """Has `action` called when a run is stopped that is not made in this process.
+        """Registers an action that stops a run outside of this process.
 
         Args:
-            action: ends it; callable from any thread.
+            action: stops the run; callable from any thread.
 
         Raises:
             RunStopped: when it was stopped before.

@@ -1,21 +1,21 @@
-"""What one run of a model with recurrent layers takes beside its weights."""
+"""The memory of one run of a model with recurrent layers, besides its weights."""
 
 from __future__ import annotations
 
 from isslim.types.manifest import Manifest
 
 _FLOATS_OF_A_UNIT = 8
-"""Of a recurrent unit in a graph: itself, its gates, and up to three products that a later layer
-reads."""
+"""Values per recurrent unit in a graph: itself, its gates, and up to three products that a later
+layer reads."""
 
 
 def bytes_of_units(manifest: Manifest, steps: int, batch: int) -> int:
-    """About what the units of one run take, of the variant that has most, in bytes.
+    """Approximate bytes for the units of one run, for the variant that has most of them.
 
     Args:
         manifest: of the model.
         steps: tokens of each sequence.
-        batch: sequences side by side.
+        batch: sequences in the batch.
     """
     return (
         4

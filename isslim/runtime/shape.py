@@ -1,4 +1,4 @@
-"""At which shape a model is timed."""
+"""The shape at which a model is timed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Literal, NamedTuple
 from isslim.types.manifest import PRIMARY_SHAPE
 
 Which = Literal["median", "smallest", "largest"]
-"""Of the recorded runs, by the number of entries of all inputs; the first is what is spoken of."""
+"""Which recorded run, by the number of entries of all inputs; the first is the default."""
 
 
 class Shape(NamedTuple):
-    """What one timed run is to be.
+    """The requested shape of a timed run.
 
     Attributes:
-        steps: tokens of each sequence; None: the task's usual number, or as recorded.
-        batch: sequences side by side; None: one, or as recorded.
-        which: of a graph's recorded runs.
+        steps: tokens of each sequence; None for the task's usual number, or as recorded.
+        batch: sequences in the batch; None for one, or as recorded.
+        which: which of a graph's recorded runs.
     """
 
     steps: int | None = None
@@ -25,5 +25,5 @@ class Shape(NamedTuple):
 
 
 def usual_size(shape: Shape) -> tuple[int, int]:
-    """Steps and sequences of texts, the usual ones where none are asked for."""
+    """Steps and sequences of texts, the usual ones where none are requested."""
     return shape.steps or PRIMARY_SHAPE[0], shape.batch or PRIMARY_SHAPE[1]

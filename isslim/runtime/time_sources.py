@@ -9,26 +9,26 @@ from functools import cache
 from typing import Protocol
 
 GRAIN_SECONDS = 0.1
-"""How long the steps of the CPU clock are looked for."""
+"""How long the resolution of the CPU clock is measured."""
 
 
 class TimeSource(Protocol):
-    """What is read while calls are timed. Times are in seconds."""
+    """The clocks that are read while calls are timed. Times are in seconds."""
 
     def wall(self) -> float:
-        """Time on the wall, from any beginning."""
+        """Wall-clock time from an arbitrary origin."""
 
     def cpu(self) -> float:
-        """CPU time of the calling thread, from any beginning."""
+        """CPU time of the calling thread from an arbitrary origin."""
 
     def cpu_grain(self) -> float:
-        """The steps in which `cpu` moves; infinity where it does not move."""
+        """The resolution of `cpu`; infinity where it does not advance."""
 
     def interruptions(self) -> int:
-        """How often the system took the processor from a thread of this process so far."""
+        """Involuntary context switches of this process so far."""
 
     def sleep(self, seconds: float) -> None:
-        """Rests."""
+        """Sleeps."""
 
 
 class SystemTime:
@@ -58,7 +58,7 @@ class SystemTime:
 def grain_of(source: TimeSource) -> float:
     """The smallest of some steps that the CPU clock of a source was seen to make, in seconds.
 
-    Infinity where it did not move for `GRAIN_SECONDS`.
+    Infinity where it did not advance for `GRAIN_SECONDS`.
     """
     steps: list[float] = []
     until = source.wall() + GRAIN_SECONDS

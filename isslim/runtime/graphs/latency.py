@@ -1,4 +1,4 @@
-"""Graphs of any inputs timed against each other on one run."""
+"""Times graphs against each other on the inputs of one run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def compare_graphs(
     pairs: int | None = None,
     baseline: str = "original",
 ) -> dict[str, LatencyRecord]:
-    """Times graphs of any kind on the same inputs, round by round.
+    """Times graphs on the same inputs, round by round.
 
     Args:
         sessions: by name; `baseline` among them.
         inputs: of one run.
-        description: which run that is, in words.
+        description: the run in words.
         pairs: rounds; None: as many as fit a few seconds.
         baseline: whose time is divided by the others'.
 

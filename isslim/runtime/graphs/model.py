@@ -1,4 +1,4 @@
-"""A graph's bundle in memory."""
+"""A graph's bundle, loaded into memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.manifest import LatencyRecord, Manifest
 
 WARM_SECONDS = 300.0
-"""The longest that the first run of a graph in its own process may take."""
+"""Time limit of a graph's first run in its own process."""
 
 
 class LoadedGraph(LoadedModel[GraphSession]):
-    """A graph of any inputs and outputs: run as it stands.
+    """A graph with any inputs and outputs, run as it is.
 
-    Callers' inputs are run in a process beside this one (`isolated`); in this one, only those of
-    the bundle.
+    Callers' inputs are run in a separate process (`isolated`); only those of the bundle are run in
+    this one.
     """
 
     task = GRAPHS.name
@@ -68,7 +68,7 @@ class LoadedGraph(LoadedModel[GraphSession]):
         return graph
 
     def is_isolated(self, variant: str, device: str, threads: int) -> bool:
-        """Whether `isolated` answers at once.
+        """Whether `isolated` returns without waiting for a process to start.
 
         Args:
             variant: its name.
@@ -79,7 +79,7 @@ class LoadedGraph(LoadedModel[GraphSession]):
 
     @property
     def memory_bytes(self) -> int:
-        """Graphs that are open here and beside."""
+        """Bytes of the graphs open in this process and in its children."""
         beside = sum(self.record(variant).size_bytes for variant, _, _ in list(self._isolated))
         return super().memory_bytes + beside
 
@@ -105,7 +105,7 @@ class LoadedGraph(LoadedModel[GraphSession]):
     def compare(
         cls, manifest: Manifest, sessions: Mapping[str, GraphSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
-        """On one of the bundle's samples, brought to the shape that is asked for.
+        """Times sessions on one of the bundle's samples, adapted to the requested shape.
 
         Args:
             manifest: of their bundle.
@@ -121,9 +121,9 @@ class LoadedGraph(LoadedModel[GraphSession]):
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """What its units take where steps or sequences are asked for.
+        """Memory of its units where steps or sequences are requested.
 
-        The recorded runs took no more than there is: they were run before they were published.
+        The recorded runs are known to fit: they were run before they were published.
 
         Args:
             manifest: of the bundle.

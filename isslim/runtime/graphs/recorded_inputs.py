@@ -1,8 +1,8 @@
-"""Inputs of a graph that is run as it stands: recorded runs in an npz file, and a run by names.
+"""Inputs of a graph: recorded runs in an npz file, and one run by the names of its inputs.
 
 An npz holds one run as `<input>`, or several as `0/<input>`, `1/<input>` and so on; it is read
 without pickles, and never into more memory than is allowed. A bundle's `samples.npz` holds the runs
-that its latency was measured on, the one that is spoken of first.
+on which its latency was measured, the primary one first.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ KINDS: dict[str, Any] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.str_,
 }
-"""ONNX Runtime's names of types."""
+"""NumPy types by ONNX Runtime's names."""
 
 
 class GraphInterface:
-    """What goes in and out of a graph.
+    """The inputs and outputs of a graph.
 
     Attributes:
         inputs: name to (type as ONNX Runtime calls it, shape); numbers are fixed, names free.
@@ -57,7 +57,7 @@ class GraphInterface:
             inputs: by name; arrays, or nested lists of numbers.
 
         Raises:
-            InputsRefused: with everything that is missing, too much, or of another type or shape.
+            InputsRefused: with everything that is missing, unknown, or of another type or shape.
         """
         issues = [f"input '{name}' is missing" for name in self.inputs.keys() - inputs.keys()]
         strange = sorted(inputs.keys() - self.inputs.keys())
@@ -93,7 +93,7 @@ class GraphInterface:
         return {name: arrays[name] for name in self.inputs}
 
     def named(self, names: Sequence[str]) -> list[str]:
-        """Which outputs are wanted: those named, or all.
+        """The names of the requested outputs; all if none is named.
 
         Raises:
             InputsRefused: when there is no such output.
@@ -110,7 +110,7 @@ class GraphInterface:
 
 
 class GraphSession(OrtSession, GraphInterface):
-    """A graph of any inputs and outputs, ready to run. See `OrtSession` and `GraphInterface`.
+    """A graph with any inputs and outputs, ready to run. See `OrtSession` and `GraphInterface`.
 
     Args:
         path: the graph's file.
@@ -135,7 +135,7 @@ class GraphSession(OrtSession, GraphInterface):
         """Runs the graph once.
 
         Args:
-            inputs: as `checked` gives them.
+            inputs: as `checked` returns them.
             names: of the outputs that are wanted; all by default.
 
         Raises:
@@ -147,7 +147,7 @@ class GraphSession(OrtSession, GraphInterface):
             return dict(zip(wanted, self._run(wanted, inputs), strict=True))
         except RunStopped:
             raise
-        except Exception as fault:  # ONNX Runtime's errors have no root of their own
+        except Exception as fault:  # ONNX Runtime's errors have no common base class
             raise InputsRefused(
                 [f"ONNX Runtime cannot run the graph on these inputs: {fault}"]
             ) from fault
@@ -164,14 +164,15 @@ def read_runs(content: bytes, largest: int = MAX_BYTES) -> list[NamedArrays]:
 
 
 def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, NamedArrays]:
-    """The runs of an npz file by their numbers, in order; of a file without numbers it is run 0.
+    """The runs of an npz file by number, in order; a file without numbers holds run 0.
 
     Args:
         content: of the file.
         largest: bytes that all arrays together may take in memory.
 
     Raises:
-        InputsRefused: when it is no npz of arrays, too large, or names runs and inputs in one.
+        InputsRefused: when it is not an npz of arrays, is too large, or mixes names with and
+            without numbers.
     """
     try:
         arrays = read_npz(content, largest)
@@ -198,11 +199,11 @@ def read_numbered_runs(content: bytes, largest: int = MAX_BYTES) -> dict[int, Na
 
 
 def write_runs(path: Path, runs: Sequence[Mapping[str, NDArray[Any]]]) -> None:
-    """Writes runs in the form that `read_runs` reads.
+    """Writes runs in the format that `read_runs` reads.
 
     Args:
         path: the npz file.
-        runs: of each its arrays by the names of the inputs.
+        runs: the arrays of each run by the names of the inputs.
     """
     arrays = {
         f"{number}/{name}": array for number, run in enumerate(runs) for name, array in run.items()
@@ -233,9 +234,9 @@ def _typed(value: Any, kind: str) -> NDArray[Any]:
 
 
 def _from_lists(value: Any) -> NDArray[Any]:
-    """Nested lists as an array of numbers or of texts.
+    """Converts nested lists to an array of numbers or of texts.
 
-    By way of objects: a single long text would else widen all others.
+    Texts go through an object array: otherwise a single long one would widen all others.
     """
     objects: NDArray[Any] = np.asarray(value, np.object_)
     found = set(map(type, objects.ravel().tolist()))

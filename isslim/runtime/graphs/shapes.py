@@ -1,10 +1,10 @@
-"""A graph's recorded runs, chosen by their size or brought to another one.
+"""Selects a graph's recorded runs by size, or adapts them to another size.
 
-What a dimension of a graph counts is known from its name alone, as exporters write it for
-dimensions that are free (`batch`, `steps`, `seq_len`, `time`). A recorded run is brought to other
-sizes by repeating or cutting it along such dimensions: the values stay those of real runs, only
-their number changes. Where names do not say what counts steps or sequences, nothing is guessed, and
-the recorded runs are what there is.
+The meaning of a dimension is known only from the name that exporters give to free dimensions
+(`batch`, `steps`, `seq_len`, `time`). A recorded run is adapted to other sizes by repeating or
+cutting it along such dimensions: the values stay those of real runs, only their number changes.
+Where no name identifies steps or sequences, nothing is guessed, and only the recorded runs can be
+timed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _ROLES: dict[Role, re.Pattern[str]] = {
     "batch": re.compile(r"batch|bsz|n_b|sequences|(^|_)bs($|_)|^[bn]$", re.IGNORECASE),
     "steps": re.compile(r"step|seq(?!uences)|time|len|frame|token|word|^[tsl]$", re.IGNORECASE),
 }
-"""By what a free dimension's name holds; `batch` is looked for first, as in `batch_sequence`."""
+"""Substrings of free dimensions' names; `batch` comes first, for names like `batch_sequence`."""
 _LENGTHS = re.compile(r"len|size|steps", re.IGNORECASE)
-"""Names of inputs that say how long sequences are."""
+"""Names of inputs that hold the lengths of sequences."""
 
 
 def runs_to_time(runs: Sequence[NamedArrays]) -> dict[Which, NamedArrays]:
-    """The median run, and the smallest and the largest where they are of another size.
+    """The median run, and the smallest and the largest where their sizes differ from it.
 
     Args:
         runs: at least one.
@@ -50,7 +50,7 @@ def runs_to_time(runs: Sequence[NamedArrays]) -> dict[Which, NamedArrays]:
 
 
 def entries(run: Mapping[str, NDArray[Any]]) -> int:
-    """Of all inputs together."""
+    """The number of entries of all inputs together."""
     return sum(array.size for array in run.values())
 
 
@@ -62,15 +62,15 @@ def run_of_shape(
     Args:
         ports: of the graph.
         runs: recorded ones, as `checked` gives them.
-        shape: what is asked for.
-        random: whether the runs were drawn, not recorded.
+        shape: the requested shape.
+        random: whether the runs are random instead of recorded.
 
     Returns:
-        The run, and what it is in words, with the shapes of its inputs.
+        The run, and its description with the shapes of its inputs.
 
     Raises:
-        InputsRefused: when no such run was recorded, or none can be brought to that shape; the
-            issue says what is possible.
+        InputsRefused: when no such run was recorded, or none can be adapted to that shape; the
+            issue states what is possible.
     """
     there = runs_to_time(runs)
     if shape.which not in there:
@@ -91,7 +91,7 @@ def run_of_shape(
 
 
 def sizes(ports: GraphInterface, run: NamedArrays) -> dict[Role, int]:
-    """How many steps and sequences a run has, as far as the names of the dimensions say it.
+    """The numbers of steps and sequences of a run, as far as the names of the dimensions show them.
 
     Args:
         ports: of the graph.
@@ -106,7 +106,7 @@ def sizes(ports: GraphInterface, run: NamedArrays) -> dict[Role, int]:
 
 
 def _free(ports: GraphInterface, role: Role) -> list[tuple[str, int, str]]:
-    """Input, dimension and its name, of all free dimensions that count this."""
+    """Input, index and name of every free dimension that counts this."""
     return [
         (name, axis, size)
         for name, (_, shape) in ports.inputs.items()
@@ -120,7 +120,7 @@ def _role(name: str) -> Role | None:
 
 
 def _resized(ports: GraphInterface, run: NamedArrays, wanted: Mapping[Role, int]) -> NamedArrays:
-    """A run with other numbers of steps or sequences."""
+    """A run adapted to other numbers of steps or sequences."""
     before = sizes(ports, run)
     if issues := [_impossible(ports, run, role) for role in wanted if role not in before]:
         raise InputsRefused(issues)
@@ -137,7 +137,7 @@ def _resized(ports: GraphInterface, run: NamedArrays, wanted: Mapping[Role, int]
                 and array.dtype.kind in "iu"
                 and array.ndim <= 1
             ):
-                # A sequence that filled its steps fills them still; a shorter one is cut where they
+                # A sequence that filled its steps still fills them; a shorter one is cut where they
                 # end.
                 filled = array == before["steps"]
                 made[name] = np.where(
@@ -147,7 +147,7 @@ def _resized(ports: GraphInterface, run: NamedArrays, wanted: Mapping[Role, int]
 
 
 def _impossible(ports: GraphInterface, run: NamedArrays, role: Role) -> str:
-    """Why a run cannot be given another number of steps or sequences, and what can be had."""
+    """Why a run cannot have another number of steps or sequences, and what is possible."""
     free = _free(ports, role)
     dims = "; ".join(f"'{name}' {shape}" for name, (_, shape) in ports.inputs.items())
     if free:

@@ -1,10 +1,9 @@
-"""A graph that is run in a process of its own.
+"""Runs a graph in a process of its own.
 
-A published graph is anyone's: what a caller's inputs make of it may take all memory or never end,
-and ONNX Runtime ends the whole process where an LSTM or GRU is left without steps. The service must
-live on, so the graph runs beside it, under a limit on memory; when that process ends, or is ended
-with a run that takes too long, the next run starts a new one. It never outlives the process that
-started it.
+A published graph is untrusted: on a caller's inputs it may exhaust the memory or never end, and
+ONNX Runtime ends the whole process where an LSTM or GRU is left without steps. The service must
+survive this, so the graph runs in a child process under a memory limit; when that process ends, or
+is ended because a run takes too long, the next run starts a new one. It never outlives its parent.
 """
 
 from __future__ import annotations
@@ -37,20 +36,20 @@ ENDED = (
     "take too much memory"
 )
 OPEN_SECONDS = 300.0
-"""The longest that a process may take to open its graph."""
+"""Time limit for a process to open its graph."""
 END_SECONDS = 1.0
-"""How long a process that was asked to leave may take before it is killed."""
+"""Time that a process has to exit before it is killed."""
 Outputs = tuple[dict[str, NDArray[Any]], float]
 
 
 class SubprocessGraphSession(GraphInterface):
-    """Runs one after the other, asked for by any thread, in a process that is started when needed.
+    """Runs a graph in a child process, started when needed; any thread may request a run.
 
     Args:
         path: the graph's file.
         threads: how many threads one run may use, 1 or more.
         device: one of `devices()`.
-        memory_bytes: what the process may take beyond what it has when the graph is open.
+        memory_bytes: what the process may allocate beyond its size once the graph is open.
 
     Raises:
         DeviceUnavailable: when ONNX Runtime does not offer the device.
@@ -66,7 +65,7 @@ class SubprocessGraphSession(GraphInterface):
         self.inputs, self.outputs = self._child.signature
 
     def bound(self, control: RunControl) -> Self:
-        """The same process as a session whose runs `control` can end, by ending the process."""
+        """The same process as a session whose runs `control` can stop, by ending the process."""
         session = copy.copy(self)
         session._control = control
         return session
@@ -76,7 +75,7 @@ class SubprocessGraphSession(GraphInterface):
 
         Args:
             inputs: as `checked` gives them.
-            names: of the outputs that are wanted.
+            names: of the requested outputs.
 
         Returns:
             Outputs by name, and the milliseconds that ONNX Runtime took.
@@ -88,19 +87,19 @@ class SubprocessGraphSession(GraphInterface):
         return self._child.run(inputs, names, self._control)
 
     def close(self) -> None:
-        """Ends the process and the run that it is at; a later run starts another."""
+        """Ends the process and its current run; a later run starts a new process."""
         self._child.close()
 
 
 class _GraphProcess:
-    """The process, and the socket over which it is asked. Ended when nothing refers to it any more.
+    """The process, and the socket to it. It is ended when this object is no longer referenced.
 
     Args:
         path: the graph's file.
-        arguments: of the process, as its main function takes them.
+        arguments: command-line arguments of the process.
 
     Attributes:
-        process: None when there is none at present.
+        process: None when none is running.
         signature: the graph's inputs and outputs, see `GraphInterface`.
     """
 
@@ -117,7 +116,7 @@ class _GraphProcess:
         with self._turn, stoppable:
             self._closing = False
             if self.process is not None and self.process.poll() is not None:
-                self._end()  # it went between two runs: these inputs are not to blame
+                self._end()  # it ended between two runs: these inputs are not to blame
             try:
                 if self.process is None:
                     self._connection, _ = self._start()
@@ -135,7 +134,7 @@ class _GraphProcess:
         return outputs, milliseconds
 
     def close(self) -> None:
-        """Ends the process, and with it the run that it is at."""
+        """Ends the process, and with it its current run."""
         if not self._turn.acquire(blocking=False):
             self._closing = True
             self._kill()
@@ -171,13 +170,13 @@ class _GraphProcess:
         return ours, ports
 
     def _kill(self) -> None:
-        """Ends the process at once; the thread that waits for its answer finds the socket shut."""
+        """Kills the process; the thread that waits for its answer finds the socket closed."""
         process = self.process
         if process is not None:
             process.kill()
 
     def _end(self) -> None:
-        self._connection.close()  # the process sees that, whatever it is doing, and leaves
+        self._connection.close()  # the process notices this, whatever it is doing, and exits
         if self.process is not None:
             try:
                 self.process.wait(timeout=END_SECONDS)
@@ -190,7 +189,7 @@ class _GraphProcess:
 def _serve(
     connection: Connection, path: Path, threads: int, device: str, memory_bytes: int
 ) -> None:
-    """The process: opens the graph, and runs it until nobody asks any more."""
+    """The process: opens the graph, and serves runs until its parent closes the socket."""
     try:
         graph = GraphSession(path, threads=threads, device=device)
     except GraphRefused as refused:
@@ -213,14 +212,14 @@ def _serve(
 
 
 def _leave_with_parent(connection: Connection) -> None:
-    """Ends this process, in the middle of a run too, as soon as the other end of the socket closes.
+    """Ends this process, even during a run, as soon as the other end of the socket closes.
 
-    That end is held by the process that started this one and by no other, so the system closes it
-    however that process ends. (A signal at the parent's death would come too early: Linux sends it
-    when the thread that started this process ends.)
+    Only the parent process holds that end, so the system closes it however the parent ends.
+    (A signal at the parent's death would come too early: Linux sends it when the thread that
+    started this process ends.)
     """
     poller = select.poll()
-    poller.register(connection.fileno(), 0)  # that the other end hung up is reported unasked
+    poller.register(connection.fileno(), 0)  # a hang-up of the other end is always reported
 
     def watch() -> None:
         while not poller.poll():
@@ -231,10 +230,10 @@ def _leave_with_parent(connection: Connection) -> None:
 
 
 def _limit(memory_bytes: int) -> None:
-    """Holds the address space to what there is and some more, so that a run is refused memory."""
+    """Limits the address space, so that a run that needs more is refused memory."""
     status = Path("/proc/self/statm")
     if not status.exists():
-        return  # only Linux says what is held; elsewhere a run may take what there is
+        return  # only Linux reports the current size; elsewhere runs have no limit
     held = int(status.read_text().split()[0]) * resource.getpagesize()
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     wanted = held + memory_bytes

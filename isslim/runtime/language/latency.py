@@ -1,4 +1,4 @@
-"""Scoring graphs timed against each other on random tokens.
+"""Times scoring graphs against each other on random tokens.
 
 Legend: B batch, T steps.
 """

@@ -1,4 +1,4 @@
-"""A language model's bundle in memory."""
+"""A language model's bundle, loaded into memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LoadedLanguageModel(LoadedModel[LanguageSession]):
     def compare(
         cls, manifest: Manifest, sessions: Mapping[str, LanguageSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
-        """On random tokens.
+        """Times sessions on random tokens.
 
         Args:
             manifest: of their bundle.
@@ -57,7 +57,7 @@ class LoadedLanguageModel(LoadedModel[LanguageSession]):
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """A run computes log-probabilities of all tokens, (T, B, V) in float32, in any case.
+        """Memory of a run, which always computes all log-probabilities, (T, B, V) in float32.
 
         Args:
             manifest: of the bundle.

@@ -1,8 +1,8 @@
 """Scores token sequences of any length: state carried over chunks, bounded memory, exact padding.
 
-Sequences are sorted by length and run side by side; one that ends leaves the batch with its state.
+Sequences are sorted by length and batched; one that ends leaves the batch with its state.
 An int8 graph is run one sequence at a time: its quantization scales span a whole run, and an answer
-must not depend on its neighbours.
+must not depend on other sequences.
 
 Legend: B batch, T steps, V vocabulary, N tokens of a sequence, K most likely tokens.
 """
@@ -22,11 +22,11 @@ from isslim.runtime.language.session import NOWHERE, Integers, LanguageSession, 
 
 CHUNK_STEPS = 64
 RUN_BYTES = 32 << 20
-"""What the log-probabilities of one run, (T, B, V) float32, may take."""
+"""Memory limit for the log-probabilities of one run, (T, B, V) float32."""
 ONE_STREAM, MIN_PIECE, MAX_PIECES = 20_000, 2_000, 16
 WARM_TOKENS = 128
-"""Before a piece of a long text. On Penn Treebank, 2 x 400 units, pieces have the perplexity of one
-stream to 0.01 %."""
+"""Tokens read before a piece of a long text. On Penn Treebank, 2 x 400 units, the perplexity of
+pieces equals that of one stream to 0.01 %."""
 
 Top = list[tuple[int, float]]
 _FIRST: Integers = np.zeros((1, 2), np.int64)
@@ -38,8 +38,8 @@ class SequenceScore:
 
     Attributes:
         log_probs: float32 (N,); NaN for a first token without a start token.
-        top: per token the K most likely tokens in its place, with their log-probabilities, when
-            asked for.
+        top: per token the K most likely tokens at its position, with their log-probabilities, when
+            requested.
     """
 
     log_probs: NDArray[np.float32]
@@ -77,8 +77,8 @@ def score_batch(
     Args:
         session: the variant.
         sequences: token ids of each, at least one token.
-        start_id: what stands before a first token; None: the first token is given, not scored.
-        top_k: how many most likely tokens to return in each place.
+        start_id: id of the token before the first; if None, the first token is given, not scored.
+        top_k: how many of the most likely tokens to return at each position.
 
     Returns:
         The scores in the order of `sequences`.
@@ -108,10 +108,10 @@ def text_log_probs(
     """Natural log-probabilities (N,) of the tokens of one text.
 
     A text of up to `ONE_STREAM` tokens is one stream from its beginning, as the service answers it.
-    A longer one is cut into up to `MAX_PIECES` equal pieces side by side, since one stream uses
-    little of a processor: each piece is scored after the `WARM_TOKENS` that stand before it in the
-    text, so that its first tokens have a context too. What a state keeps over more tokens than that
-    is lost at these few borders.
+    A longer one is cut into a batch of up to `MAX_PIECES` equal pieces, since one stream uses
+    little of a processor: each piece is scored after the `WARM_TOKENS` that precede it in the text,
+    so that its first tokens have a context too. What a state carries over more tokens than that is
+    lost at these few borders.
 
     Args:
         session: of a scoring graph.
@@ -138,7 +138,7 @@ def text_log_probs(
 
 
 def perplexity_of(log_probs: NDArray[np.float32]) -> float:
-    """Exp of minus the mean of log-probabilities, those that are not scored (NaN) left out.
+    """Exp of minus the mean log-probability, without tokens that are not scored (NaN).
 
     Raises:
         ValueError: when none is scored.
@@ -166,7 +166,7 @@ def perplexity(session: LanguageSession, ids: Sequence[int], start_id: int | Non
 def _score_group(
     session: LanguageSession, arrays: list[Integers], start_id: int | None, top_k: int
 ) -> list[SequenceScore]:
-    """Sequences side by side, longest first."""
+    """Scores a batch of sequences, longest first."""
     if start_id is None:
         inputs, targets = [array[:-1] for array in arrays], [array[1:] for array in arrays]
     else:
@@ -206,7 +206,7 @@ def _score_group(
 def next_log_probs(
     session: LanguageSession, token: int, state: State
 ) -> tuple[NDArray[np.float32], State]:
-    """Log-probabilities (V,) of the token after `token`, and the state behind it.
+    """Log-probabilities (V,) of the token after `token`, and the state after it.
 
     One step of generation.
 
@@ -233,7 +233,7 @@ def _chunk(session: LanguageSession, batch: int) -> int:
 
 
 def _most_likely(log_probs: NDArray[np.float32], count: int) -> list[Top | None]:
-    """(R, V) -> in each place the `count` most likely, best first."""
+    """(R, V) -> at each position the `count` most likely tokens, best first."""
     count = min(count, log_probs.shape[1])
     some = np.argpartition(-log_probs, count - 1, axis=1)[:, :count]
     result: list[Top | None] = []

@@ -1,4 +1,4 @@
-"""One variant of a language model, opened: what goes in, what comes out.
+"""One opened variant of a language model: its inputs and outputs.
 
 Legend: B batch, T steps, R places, V vocabulary, H units of a state.
 """
@@ -28,8 +28,8 @@ Integers = NDArray[np.int64]
 State = dict[str, NDArray[np.float32]]
 NOWHERE: Integers = np.empty((0, 2), np.int64)
 FEW = 64
-"""So many numbers are looked at faster one by one than by a call of NumPy, of which a step of one
-token would take three."""
+"""Up to this many numbers are checked faster one by one than by a call of NumPy, three of which a
+step of one token would need."""
 
 
 class LanguageSession(OrtSession):
@@ -75,12 +75,12 @@ class LanguageSession(OrtSession):
 
         Args:
             tokens: int64 (T, B).
-            targets: int64 (T, B), the token asked for after each of `tokens`; any valid one in
+            targets: int64 (T, B), the token to score after each of `tokens`; any valid one in
                 padding.
             lengths: int32 (B,), each from 1 to T.
-            state: as `zero_state` gives it, or as the last run returned it.
+            state: as `zero_state` makes it, or as the last run returned it.
             places: int64 (R, 2), the steps and sequences at which the log-probability of every
-                token is asked for.
+                token is requested.
 
         Returns:
             float32 (T, B) of the targets, float32 (R, V) at the places, and the state after each
@@ -102,7 +102,7 @@ class LanguageSession(OrtSession):
 
 
 def _within(values: Sequence[int], least: int, most: int) -> bool:
-    """Whether all values lie between; of a few it takes a third of the time of a loop."""
+    """Whether all values are within bounds; for a few it takes a third of the time of a loop."""
     return not values or (min(values) >= least and max(values) <= most)
 
 
@@ -117,7 +117,7 @@ def check_range(ids: Integers, vocabulary: int) -> None:
         TokenOutOfRange: naming the first such id.
     """
     few = ids.size <= FEW
-    # Seen as unsigned a negative id is a huge one: a single pass.
+    # Viewed as unsigned, a negative id is a huge one: a single pass suffices.
     if not (
         _within(ids.ravel().tolist(), 0, vocabulary - 1)
         if few

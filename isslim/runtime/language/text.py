@@ -1,11 +1,11 @@
-"""How a text becomes scored tokens, what stands before the first, and what a perplexity counts.
+"""Defines how a text becomes scored tokens, what precedes the first, and what perplexity counts.
 
 - A text is one stream. Word-level: a line break becomes the newline token (`<eos>` in Penn
   Treebank's form) and the rest is split on white space. Character-level: every character is a
   token, the line break too.
 - Every token of the text is scored, those from line breaks included; no token is appended.
-- Before the first token stand the start token and the zero state. Without a start token the first
-  token is given, not scored: its log-probability is null and it is not counted.
+- The first token follows the start token and the zero state. Without a start token the first token
+  is given, not scored: its log-probability is null and it is not counted.
 - A token outside the vocabulary becomes the unknown token; without one the text is refused.
 - perplexity = exp(- sum of natural log-probabilities / counted tokens).
 """
@@ -22,7 +22,7 @@ from isslim.types.manifest import TextContract
 
 MAX_SHOWN, MAX_SHOWN_CHARACTERS = 8, 60
 MAX_LOOKED_AT = 100_000
-"""Characters of a refused text in which its unknown tokens are looked for."""
+"""Characters of a refused text that are searched for unknown tokens."""
 
 
 def word_tokenizer(words: Sequence[str], unknown: str | None, newline: str | None) -> Tokenizer:
@@ -30,9 +30,9 @@ def word_tokenizer(words: Sequence[str], unknown: str | None, newline: str | Non
 
     Args:
         words: the vocabulary.
-        unknown: the word that stands for all others; None: text with other words is refused by
-            `TextCodec`.
-        newline: the word that a line break becomes; None: line breaks are white space.
+        unknown: the word that replaces all others; if None, `TextCodec` refuses text with other
+            words.
+        newline: the word that a line break becomes; if None, line breaks are white space.
     """
     tokenizer = Tokenizer(models.WordLevel(_ids(words), unk_token=unknown or _ABSENT))
     if newline is not None:
@@ -46,7 +46,7 @@ def character_tokenizer(characters: Sequence[str], unknown: str | None) -> Token
 
     Args:
         characters: of the vocabulary; ids are their positions.
-        unknown: the token that stands for others; None: there is none.
+        unknown: the token that replaces others; None if there is none.
     """
     tokenizer = Tokenizer(models.WordLevel(_ids(characters), unk_token=unknown or _ABSENT))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
@@ -54,8 +54,8 @@ def character_tokenizer(characters: Sequence[str], unknown: str | None) -> Token
 
 
 _ABSENT = "\x00absent"
-"""WordLevel wants the name of an unknown token; one that is no token makes it raise, which
-`TextCodec` explains."""
+"""WordLevel requires the name of an unknown token; one that is not a token makes it raise an error,
+which `TextCodec` explains."""
 
 
 class TextCodec:
@@ -63,7 +63,7 @@ class TextCodec:
 
     Args:
         tokenizer: of the bundle.
-        contract: which token starts a text, which stands for unknown ones.
+        contract: which token starts a text, and which replaces unknown ones.
 
     Attributes:
         start_id: id of the start token, or None.
@@ -95,13 +95,13 @@ class TextCodec:
                 unknown token) any outside it.
         """
         try:
-            # Of its ways to encode the one that lets go of the interpreter, and keeps no offsets:
-            # seconds for a long text.
+            # The one encoding method that releases the interpreter lock and keeps no offsets: it
+            # saves seconds for a long text.
             ids: list[int] = self.tokenizer.encode_batch_fast([text], add_special_tokens=False)[
                 0
             ].ids
         except Exception as error:
-            # The library raises nothing narrower, and only where the unknown token is missing.
+            # The library raises nothing more specific, and only where the unknown token is missing.
             raise self._unknown(text) from error
         if not ids:
             raise TextRefused("the text holds no token")
@@ -117,9 +117,9 @@ class TextCodec:
         return f"<{token_id}>" if found is None else found
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids: words joined by spaces, the newline token as a line break.
+        """Decodes token ids: words joined by spaces, the newline token as a line break.
 
-        Characters stand as they are.
+        Characters are not separated.
         """
         tokens = [self.token(token_id) for token_id in ids]
         if self.contract.unit == "character":
@@ -149,7 +149,7 @@ class TextCodec:
         reason = "not in the vocabulary, which has no token for unknown ones"
         if (
             self.contract.unit == "subword"
-        ):  # which of a word's parts is missing, only the tokenizer knows
+        ):  # only the tokenizer knows which of a word's parts is missing
             return TextRefused(f"some of the text's characters are {reason}")
         wrong = [piece for piece in self._pieces(text) if self.tokenizer.token_to_id(piece) is None]
         count = f"{len(wrong)} tokens" if len(text) <= MAX_LOOKED_AT else "tokens"

@@ -1,14 +1,14 @@
 """Answers questions: text to tokens, runs, and the best spans of the context, each stage timed.
 
-A context longer than a window is read in windows that overlap by half, each a run of its own. Every
-token takes its logits from the window in which it stands farther from an edge, and one softmax goes
-over all of them: a score is a probability over the whole context whatever the number of windows, no
-span comes twice, and a span may cross from one window to the next. (Probabilities that each window
-had spread over itself alone would not compare: a window without the answer must put its whole
-probability somewhere. The logits do, as far as one bias and one set of weights made them.)
+A context longer than a window is read in windows that overlap by half, each a run of its own. The
+logits of every token come from the window in which it is farther from an edge, and one softmax is
+taken over all of them: a score is a probability over the whole context whatever the number of
+windows, no span occurs twice, and a span may cross from one window to the next. (Probabilities
+normalised within each window would not be comparable: a window without the answer must put its
+whole probability somewhere. The logits are, in that the same weights and bias computed them.)
 
-Questions are run one at a time, so that an answer never depends on what shares a request, in an
-int8 graph too.
+Questions are run one at a time, so that an answer never depends on the rest of the request, even in
+an int8 graph.
 
 Legend: T tokens of a context.
 """
@@ -29,7 +29,7 @@ from isslim.runtime.questions.spans import best_spans
 from isslim.types.schemas.questions import MAX_ANSWER_TOKENS
 
 WINDOW_TOKENS, STRIDE_TOKENS = 400, 200
-"""Training saw no context of more than 400 tokens."""
+"""Most tokens of a window: training used no longer contexts."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class TokenizedQuestion:
 
     Attributes:
         context: as given.
-        spans: first character of each of the context's tokens and the one behind its last; at least
-            one token.
+        spans: start (inclusive) and end (exclusive) in characters of each of the context's tokens;
+            at least one token.
         question: the question's tokens, at least one.
-        milliseconds: that it took.
+        milliseconds: duration of the tokenization.
     """
 
     context: str
@@ -52,13 +52,13 @@ class TokenizedQuestion:
 
 @dataclass(frozen=True)
 class EncodedQuestion:
-    """A question and its context as arrays: made once, answered by any variant.
+    """A question and its context as arrays: encoded once, for all variants.
 
     Attributes:
-        tokenized: what they were made of.
+        tokenized: the tokens that were encoded.
         question: the question, a batch of one.
         windows: first token and arrays of every window, in order.
-        milliseconds: that tokens and arrays took.
+        milliseconds: duration of tokenization and encoding.
     """
 
     tokenized: TokenizedQuestion
@@ -86,12 +86,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class AnswerResult:
-    """What a variant says to one question.
+    """A variant's answers to one question.
 
     Attributes:
         answers: best first, no span twice.
-        run_ms: in ONNX Runtime, all windows.
-        search_ms: of joining the windows and finding the spans.
+        run_ms: milliseconds in ONNX Runtime, all windows.
+        search_ms: milliseconds of joining the windows and finding the spans.
     """
 
     answers: list[Answer]
@@ -100,11 +100,11 @@ class AnswerResult:
 
 
 def tokenize_question(question: str, context: str) -> TokenizedQuestion:
-    """Tokens of a question and its context; a caller may still refuse them as too many.
+    """Tokens of a question and its context; the caller may still refuse them as too many.
 
     Args:
         question: any text.
-        context: in which the answer is looked for.
+        context: the text that is searched for the answer.
 
     Raises:
         TextRefused: when the question or the context holds no token.
@@ -159,7 +159,7 @@ def answer(
     Args:
         session: the variant.
         reading: see `encode_question`.
-        top_k: how many, 1 or more; fewer when the context has not so many spans.
+        top_k: how many, 1 or more; fewer are returned when the context has fewer spans.
         max_answer_tokens: of one answer, 1 or more.
     """
     began = time.perf_counter()
@@ -186,7 +186,7 @@ def _words(text: str, spans: list[tuple[int, int]]) -> list[str]:
 
 
 def window_starts(tokens: int, window: int, stride: int) -> list[int]:
-    """First tokens of the windows; the last one is moved back to be a full one.
+    """First tokens of the windows; the last window is moved back so that it is full.
 
     Args:
         tokens: of the context.
@@ -204,15 +204,15 @@ def join_windows(
 
     Args:
         firsts: first token of each window, ascending; together they hold every token.
-        windows: of each its log-probabilities and the total (see `isslim/runtime/contract.py`).
+        windows: log-probabilities and total of each (see `isslim/runtime/contract.py`).
 
     Returns:
-        float64 (T,); of a single window its own log-probabilities.
+        float64 (T,); for a single window its own log-probabilities.
     """
     if len(windows) == 1:
         return windows[0][0].astype(np.float64)
     ends = [first + len(log_probs) for first, (log_probs, _) in zip(firsts, windows, strict=True)]
-    # In the middle of an overlap one window hands over to the next.
+    # The middle of an overlap is the border between one window and the next.
     borders = [
         0,
         *((first + end) // 2 for first, end in zip(firsts[1:], ends[:-1], strict=True)),

@@ -1,4 +1,4 @@
-"""Question graphs timed against each other on random words.
+"""Times question graphs against each other on random words.
 
 Legend: B batch, T tokens of the context, J tokens of a question, E width of a word vector, W
 characters of a token.
@@ -16,7 +16,7 @@ from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.types.manifest import LatencyRecord
 
 CHARACTERS_OF_A_TOKEN = 16
-"""W: what the longest word of a usual paragraph has."""
+"""W: characters of the longest word of a usual paragraph."""
 QUESTION_STEPS = 12
 """J: tokens of a usual question."""
 
@@ -50,8 +50,8 @@ def compare_questions(
 
     def side(length: int) -> TokenBatch:
         vectors = generator.normal(0, 0.5, (length, batch, width)).astype(np.float32)
-        # Every token of padding and unknown characters: which they are costs nothing, and every
-        # model knows these.
+        # Tokens consist of padding and unknown characters: the choice does not affect the time, and
+        # every model knows these.
         characters = generator.integers(0, 2, (length, batch, CHARACTERS_OF_A_TOKEN))
         return TokenBatch(vectors, characters, np.full(batch, length, np.int32))
 

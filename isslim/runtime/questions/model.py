@@ -1,4 +1,4 @@
-"""A question-answering model's bundle in memory."""
+"""A question-answering model's bundle, loaded into memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
     def compare(
         cls, manifest: Manifest, sessions: Mapping[str, QuestionSession], shape: Shape
     ) -> dict[str, LatencyRecord]:
-        """On contexts of random words.
+        """Times sessions on contexts of random words.
 
         Args:
             manifest: of their bundle.
@@ -57,7 +57,7 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
 
     @classmethod
     def run_bytes(cls, manifest: Manifest, shape: Shape) -> int:
-        """A token takes each layer's outputs, the concatenations that read them, and four gates.
+        """Memory of a run: per token all layers' outputs, their concatenations, and four gates.
 
         Args:
             manifest: of the bundle.
@@ -67,7 +67,7 @@ class LoadedQuestionModel(LoadedModel[QuestionSession]):
 
     @property
     def memory_bytes(self) -> int:
-        """Open graphs and the word vectors."""
+        """Bytes of the open graphs and the word vectors."""
         return super().memory_bytes + self.codec.vectors.nbytes
 
     def _warm(self, session: QuestionSession) -> None:

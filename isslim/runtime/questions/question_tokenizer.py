@@ -1,19 +1,20 @@
-"""How a question and its passage become numbers, and a span of tokens characters again.
+"""Converts questions and passages to numbers, and spans of tokens back to characters.
 
-- A token is a piece of the text as it stands: `text[token.start : token.end] == token.text`,
-  whatever the text. Nothing is normalised, so a span of tokens is a span of characters of the very
-  text that was sent.
+- A token is a piece of the unmodified text: `text[token.start : token.end] == token.text`, whatever
+  the text. Nothing is normalised, so a span of tokens is a span of characters of exactly the text
+  that was sent.
 - Letters, numbers, abbreviations (`U.S.`) and contractions (`'s`, `n't`) are tokens, as in the
-  corpora that word vectors are trained on; every other visible character is one of its own. Answers
-  of SQuAD begin and end inside hyphenated words, at currency signs and between digits and letters
-  (`24-10`, `$100`, `1990s`), so there tokens end.
-- A word is looked up as it is written, then in lower case with a typewriter's apostrophe; a word
-  with no vector reads as zeros, in training too.
-- A word's characters are its first `MAX_CHARACTERS`; id 0 fills up, id 1 stands for characters not
-  in the list. Words are filled up to the width of the network's character convolution at least.
+  corpora that word vectors are trained on; every other visible character is a token of its own.
+  Answers of SQuAD begin and end inside hyphenated words, at currency signs and between digits and
+  letters (`24-10`, `$100`, `1990s`), so tokens end there.
+- A word is looked up as written, then in lower case with a typewriter apostrophe; a word without a
+  vector gets zeros, in training as well.
+- A word's characters are its first `MAX_CHARACTERS`; id 0 is padding, id 1 stands for characters
+  that are not listed. Words are padded at least to the width of the network's character
+  convolution.
 
 The codec's files: `words.txt` and `characters.txt`, one entry a line, `vectors.npy` float16 (N, E)
-in the order of the words. They are stored once for all variants of a model and belong to no graph.
+in the order of the words. They are stored once for all variants of a model, outside of the graphs.
 
 Legend: T tokens, E width of the word vectors, W characters of a word, N words that have a vector.
 """
@@ -36,12 +37,12 @@ PADDING, UNKNOWN = 0, 1
 UNSEEN = -1
 
 _PIECE = re.compile(
-    # Most words are no abbreviation and no contraction: they are found without a second look.
+    # Most words are neither abbreviations nor contractions: they match without a second attempt.
     r"[^\W\d_]++(?![.'\u2019])"
     r"|(?:[^\W\d_]\.){2,}"  # U.S., e.g.
     r"|[^\W\d_]+(?=(?i:n['\u2019]t)\b)"  # did|n't
     r"|(?i:n['\u2019]t)\b"
-    r"|['\u2019](?i:s|m|d|ll|re|ve)\b"  # Levi|'s, also set apart by a space, as in tokenised text
+    r"|['\u2019](?i:s|m|d|ll|re|ve)\b"  # Levi|'s, also separated by a space, as in tokenised text
     r"|[^\W\d_]+"
     r"|\d+(?:[.,]\d+)*"  # 1,000.5
     r"|\S"
@@ -57,7 +58,7 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str) -> list[Token]:
-    """Splits a text into tokens, in order, without overlap; only white space lies between them.
+    """Splits a text into tokens, in order, without overlap; only white space is between them.
 
     A combining mark stays with the character that it marks.
     """
@@ -65,7 +66,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def token_spans(text: str) -> list[tuple[int, int]]:
-    """First character of every token and the one behind its last, as `tokenize` splits a text.
+    """First character (inclusive) and end (exclusive) of every token that `tokenize` would return.
 
     It takes half the time.
     """
@@ -78,7 +79,7 @@ def token_spans(text: str) -> list[tuple[int, int]]:
 
 
 def _with_marks(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The spans, those that begin with a combining mark joined to what they follow."""
+    """The spans, with those that begin with a combining mark joined to the preceding one."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
         if joined and joined[-1][1] == start and unicodedata.category(text[start]).startswith("M"):
@@ -96,8 +97,8 @@ class PassageCodec:
         characters: single characters, each once; the first has id 2.
 
     Raises:
-        ValueError: when there are not as many vectors as words, an entry is there twice, or a
-            character is none.
+        ValueError: when the numbers of vectors and words differ, an entry occurs twice, or a
+            character is not a single one.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class PassageCodec:
         self._by_code_point[[ord(character) for character in characters]] = (
             np.arange(len(characters)) + UNKNOWN + 1
         )
-        # The last row is what a word without a vector reads: `UNSEEN` finds it.
+        # The last row is for words without a vector: index `UNSEEN`.
         self._rows = np.concatenate(
             [vectors.astype(np.float16, copy=False), np.zeros((1, vectors.shape[1]), np.float16)]
         )
@@ -135,11 +136,11 @@ class PassageCodec:
 
     @property
     def character_ids(self) -> int:
-        """How many ids there are: the characters, padding and the unknown one."""
+        """The number of character ids, with padding and the unknown character."""
         return len(self.characters) + UNKNOWN + 1
 
     def encode(self, tokens: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """What the network reads of a text.
+        """The inputs of the network for a text.
 
         Args:
             tokens: T words.
@@ -148,7 +149,7 @@ class PassageCodec:
             Word vectors float32 (T, E) and character ids int64 (T, W); W is the longest word's
             length, between `CONVOLUTION_WIDTH` and `MAX_CHARACTERS`.
         """
-        # Whole arrays at once: a service does this for every request.
+        # Vectorized: a service does this for every request.
         as_written = map(self._words.get, tokens)
         found = [
             self.row(token) if row is None else row
@@ -164,9 +165,9 @@ class PassageCodec:
         return vectors, ids
 
     def row(self, token: str) -> int | None:
-        """Where a token's vector is; None: it is unknown.
+        """The row of a token's vector; None if it is unknown.
 
-        As it is written, else in lower case with a typewriter's apostrophe.
+        It is looked up as written, then in lower case with a typewriter apostrophe.
         """
         found = self._words.get(token)
         return self._words.get(token.lower().replace("\u2019", "'")) if found is None else found
@@ -180,7 +181,7 @@ class PassageCodec:
 
     @classmethod
     def from_folder(cls, folder: Path) -> PassageCodec:
-        """The codec that `save` wrote.
+        """Loads a codec that `save` wrote.
 
         Raises:
             ValueError: when the files do not fit each other.
@@ -211,6 +212,6 @@ def _lines(entries: Sequence[str]) -> bytes:
 
 
 def _read(path: Path) -> list[str]:
-    """Entries of a file: only a line feed ends one, for others may be characters of the list."""
+    """Entries of a file: only a line feed ends one, as other breaks may be listed characters."""
     content = path.read_bytes().decode()
     return content.removesuffix("\n").split("\n") if content else []

@@ -1,4 +1,4 @@
-"""One variant of a question-answering model, opened: what goes in, what comes out.
+"""One opened variant of a question-answering model: its inputs and outputs.
 
 Legend: B batch, T tokens of a context or a question, E width of a word vector, W characters of a
 token.
@@ -33,12 +33,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Contexts, or the questions to them, as a question graph reads them.
+    """Contexts, or their questions, as a question graph reads them.
 
     Attributes:
         vectors: float32 (T, B, E).
         characters: int64 (T, B, W).
-        lengths: int32 (B,), each from 1 to T; tokens behind are padding and change nothing.
+        lengths: int32 (B,), each from 1 to T; later tokens are padding and change nothing.
     """
 
     vectors: Floats
@@ -63,9 +63,9 @@ class SpanScores:
     Attributes:
         start_log_probs: float32 (B, T), natural logarithms over each context's tokens; at most
             -1e30 in padding.
-        end_log_probs: the same of an answer's last token.
+        end_log_probs: the same for an answer's last token.
         start_totals: float32 (B,); `start_log_probs + start_totals` are the logits.
-        end_totals: the same of `end_log_probs`.
+        end_totals: the same for `end_log_probs`.
     """
 
     start_log_probs: Floats

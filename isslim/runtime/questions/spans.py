@@ -1,8 +1,8 @@
 """The best answer spans: the largest products of the probabilities of a start and an end.
 
 A span starts at or before its end, and its length is bounded.
-All spans that are short enough lie in one band of the (start, end) plane: (T, L) sums, found at
-once. Equal scores come in the order of their start, then of their end, so that an answer never
+All spans that are short enough form one band of the (start, end) plane: (T, L) sums, computed
+together. Equal scores are ordered by their start, then by their end, so that an answer never
 depends on how a sort breaks ties.
 
 Legend: T tokens of a context, L most tokens of a span.
@@ -39,13 +39,13 @@ def best_spans(
     max_tokens: int,
     top_k: int = 1,
 ) -> list[Span]:
-    """The most likely spans of a context, best first, each once.
+    """The most likely distinct spans of a context, best first.
 
     Args:
         start_log_probs: (T,), natural logarithms, of real tokens only.
         end_log_probs: (T,), the same.
         max_tokens: L, at least 1.
-        top_k: how many; fewer come when there are not so many spans.
+        top_k: how many; fewer are returned when there are fewer spans.
 
     Returns:
         Spans of 1 to L tokens. Sums are taken in float64.
@@ -71,7 +71,7 @@ def best_spans(
         np.concatenate([end_log_probs, end_log_probs[: width - 1]]), width
     )  # (T, L)
     band = start_log_probs.astype(np.float64)[:, None] + ends
-    # Row by row is by start, then by end; behind the last token there is none.
+    # Row-major order is by start, then by end; no span goes beyond the last token.
     inside = np.flatnonzero(np.arange(count)[:, None] + np.arange(width) < count)
     scores = band.ravel()[inside]
     top_k = min(top_k, len(scores))
