@@ -23,7 +23,7 @@ NOT_FLAT = "RNN module weights are not part of single contiguous chunk"
 
 
 def gpu(test: Callable[..., None]) -> Callable[..., None]:
-    """Needs a GPU. Pytest resets warning filters, so the warning that `layers` ignores is ignored."""
+    """Needs a GPU. Pytest resets warning filters, so the one that `layers` ignores is ignored."""
     skipped = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
     return pytest.mark.filterwarnings(f"ignore:{NOT_FLAT}")(skipped(test))  # type: ignore[no-any-return]
 

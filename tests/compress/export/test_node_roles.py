@@ -13,7 +13,9 @@ from isslim.compress.kinds.language.export import export
 from tests.compress.export.test_quantize import network
 
 
-@pytest.mark.parametrize("role", set(NodeRole) - {NodeRole.HIGHWAY, NodeRole.OTHER})
+@pytest.mark.parametrize(
+    "role", [each for each in NodeRole if each not in {NodeRole.HIGHWAY, NodeRole.OTHER}]
+)
 @pytest.mark.parametrize("suffix", ["", "steps", "question_characters"])
 def test_a_name_is_read_as_the_role_that_it_was_made_for(role: NodeRole, suffix: str) -> None:
     assert NodeRole.of(NodeProto(name=role.node_name(suffix))) is role
