@@ -1,1 +1,1 @@
-"""ONNX files: written tensor by tensor, and in 8 bits."""
+"""Writes ONNX files, tensor by tensor, in float32 and in int8."""

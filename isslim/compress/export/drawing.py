@@ -1,4 +1,4 @@
-"""What exporters of all kinds share: a graph without its weights, and the versions it is of."""
+"""Shared by all exporters: a graph without its weights, and the versions of its format."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 from isslim.compress.export.streaming import Floats
 
 OPSET, IR_VERSION = 18, 9
-"""Versions of the standard operators and of the file format that every exported graph is of."""
+"""Versions of the standard operators and of the file format of every exported graph."""
 
 
 @dataclass(frozen=True)
 class GraphBlueprint:
-    """A network as a graph to be written.
+    """A network as a graph, ready to be written.
 
     Attributes:
         structure: the model without its weights.
-        weights: gives its initializers by name, one at a time.
+        weights: yields its initializers by name, one at a time.
     """
 
     structure: onnx.ModelProto
@@ -29,7 +29,7 @@ class GraphBlueprint:
 
 
 def model_of(graph: GraphProto) -> onnx.ModelProto:
-    """A graph as a model of the operators' version that all exporters share."""
+    """A graph as a model, with the operator version that all exporters share."""
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
@@ -37,7 +37,7 @@ def model_of(graph: GraphProto) -> onnx.ModelProto:
 
 def array(parameter: Tensor) -> Floats:
     """A parameter as float32."""
-    # bfloat16 has no NumPy type, and files are in float32 whatever was trained in.
+    # bfloat16 has no NumPy type, and files are in float32 whatever the training used.
     result: Floats = parameter.detach().cpu().float().numpy()
     return result
 
@@ -46,8 +46,8 @@ def port(name: str, kind: int, shape: list[int | str]) -> ValueInfoProto:
     """An input or output of a graph.
 
     Args:
-        name: what it is called.
+        name: its name.
         kind: its type, a `TensorProto.DataType`.
-        shape: per dimension its size, or a name where it is free.
+        shape: the size of each dimension, or a name where it is free.
     """
     return helper.make_tensor_value_info(name, kind, shape)

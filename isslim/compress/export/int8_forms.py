@@ -1,9 +1,9 @@
 """The ways in which a graph's weights can take 8 bits, and the record of which parts took them.
 
-More scales are more precise and take more time. A scale per column costs nothing worth mentioning
-in the product of an LSTM's input, which is one for a whole run, and in a table; in the recurrent
+More scales are more precise and take more time. The cost of a scale per column is negligible in a
+table and in the product of an LSTM's input, which is computed once per run; in the recurrent
 product it takes a tenth of the time of a sentence, and in a wide decoder a fifth of the time of a
-single step (`benchmarks.int8_forms`). `FORMS` lists what there is, the fastest first;
+single step (`benchmarks.int8_forms`). `FORMS` lists all forms, the fastest first;
 `isslim/compress/measurement/int8_choice.py` measures which one a model needs.
 """
 
@@ -29,8 +29,8 @@ class Form:
     """How weights take 8 bits.
 
     Attributes:
-        recurrent: a scale per column of recurrent matrices; else one for each.
-        products: the same of all other matrix products.
+        recurrent: whether recurrent matrices have a scale per column instead of one each.
+        products: the same for all other matrix products.
         kept: parts (see `Part`) that stay float32.
     """
 
@@ -40,7 +40,7 @@ class Form:
 
     @property
     def description(self) -> str:
-        """For people."""
+        """The form in words."""
         scales = _SCALES[self.recurrent, self.products]
         return f"{scales}; float32: {', '.join(sorted(self.kept))}" if self.kept else scales
 
@@ -56,18 +56,18 @@ _SCALES = {
 """By `Form.recurrent` and `Form.products`."""
 
 
-# Of two that are good enough the faster one is taken, so the order matters.
+# The fastest form that is good enough is chosen, so the order matters.
 FORMS = (Form(), Form(recurrent=True), Form(products=True), Form(recurrent=True, products=True))
 """The fastest first."""
 
 
 @dataclass(frozen=True)
 class EightBit:
-    """Which parts of a graph take 8 bits, read off the graph that was written.
+    """Which parts of a graph are stored in 8 bits, as counted while it was written.
 
     Attributes:
         parts: names; `2 of 3 recurrent layers` where only some do.
-        rest: parts that stay float32, as far as they could have been among `parts`.
+        rest: parts that stay float32 although they have a quantizable kind of weights.
     """
 
     parts: list[str]
@@ -88,7 +88,7 @@ class PartCount:
 
 
 def eight_bit(counts: Mapping[Part, PartCount]) -> EightBit:
-    """The record of what was counted while a graph was rewritten."""
+    """The record of the counts taken while a graph was rewritten."""
     parts, rest = [], []
     for part in Part:
         count = counts.get(part, PartCount())

@@ -1,4 +1,4 @@
-"""A graph on its way to int8: its constants, new names, and who reads a value."""
+"""A graph being quantized: its constants, new names, and the readers of a value."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from isslim.compress.onnx.model.split_model import Constant, SplitModel, given, 
 
 
 class Int8Graph:
-    """A model taken apart, with what every step of the quantization asks of it.
+    """A model split into structure and constants, with the queries that quantization needs.
 
     Attributes:
         parts: the model; it is changed in place.
-        spread: constants that were multiplied with a random basis (`spreading`).
+        spread: constants that were multiplied by a random basis (`spreading`).
     """
 
     def __init__(self, parts: SplitModel) -> None:
@@ -26,7 +26,7 @@ class Int8Graph:
 
     @property
     def graph(self) -> GraphProto:
-        """The outermost graph: only its nodes are rewritten."""
+        """The outermost graph; only its nodes are rewritten."""
         return self.parts.structure.graph
 
     @property
@@ -35,7 +35,7 @@ class Int8Graph:
         return self.parts.constants
 
     def fresh(self, wish: str) -> str:
-        """A name like `wish` that no value has, and that is never given again."""
+        """A new unique name like `wish`."""
         name, number = wish, 0
         while name in self._names:
             number += 1
@@ -52,13 +52,13 @@ class Int8Graph:
             rank: number of dimensions; 3 for the matrices of recurrent layers.
         """
         value = self.constants.get(given(node, index))
-        # Whole numbers are indices, or weights that are quantized already.
+        # Integers are indices, or weights that are already quantized.
         if value is None or value.dtype != np.float32:
             return False
         return value.ndim == rank and value.size > 0
 
     def is_lookup(self, node: NodeProto) -> bool:
-        """Whether a node looks rows up in a constant table by indices that are not constant."""
+        """Whether a node looks up rows of a constant table by indices that are not constant."""
         if node.op_type != "Gather" or not self.is_matrix(node, 0, rank=2):
             return False
         return get_int(node, "axis", 0) == 0 and node.input[1] not in self.constants
@@ -75,7 +75,7 @@ class Int8Graph:
         for node in nodes(self.graph):
             if name not in node.input:
                 continue
-            # An order of steps and sequences does not mix features: the basis passes through.
+            # A permutation of steps and sequences does not mix features: the basis is preserved.
             if _keeps_features(node):
                 yield from self.readers_of(node.output[0])
             else:
@@ -83,8 +83,8 @@ class Int8Graph:
 
 
 def _keeps_features(node: NodeProto) -> bool:
-    """Whether a node gives its input with the last dimension as it was."""
+    """Whether a node returns its input with the last dimension unchanged."""
     if node.op_type != "Transpose":
         return node.op_type == "Identity"
-    order = get_ints(node, "perm") or [-1]  # without an order all dimensions are turned around
+    order = get_ints(node, "perm") or [-1]  # without a permutation all dimensions are reversed
     return order[-1] == len(order) - 1

@@ -1,8 +1,8 @@
-"""The int8 forms of single nodes: what is written in the place of an LSTM, a table, a product.
+"""The int8 forms of single nodes: replacements for an LSTM, a table, a product.
 
-Activations are quantized as they come, over the whole tensor (DynamicQuantizeLinear): nothing is
-calibrated. A tied matrix becomes two 8-bit matrices, one lying as each reader needs it: half the
-bytes of the one in float32.
+Activations are quantized at run time, over the whole tensor (DynamicQuantizeLinear): nothing is
+calibrated. A tied matrix becomes two 8-bit matrices, each in the layout that its reader needs: half
+the bytes of the one in float32.
 
 https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md (DynamicQuantizeLSTM)
 
@@ -25,12 +25,12 @@ from isslim.compress.onnx.model.split_model import Constant, given, replace
 
 QUANTIZED_LSTM = "DynamicQuantizeLSTM"
 _LSTM_INPUTS = 8
-"""Of the float32 operator; those of the quantized weights come behind them."""
+"""Inputs of the float32 operator; those of the quantized weights follow them."""
 
 
 @dataclass(frozen=True)
 class Int8Constant:
-    """Names of three constants: the whole numbers, their scales, and their zero points (all 0)."""
+    """Names of three constants: the integers, their scales, and their zero points (all 0)."""
 
     weight: str
     scale: str
@@ -38,7 +38,7 @@ class Int8Constant:
 
 
 class Int8Nodes:
-    """Builds int8 nodes for one graph; weights and activations that several read are made once."""
+    """Builds int8 nodes for one graph; weights and activations are made once for all their readers."""
 
     def __init__(self, work: Int8Graph, form: Form) -> None:
         self._work, self._form = work, form
@@ -47,12 +47,12 @@ class Int8Nodes:
         self._arrived: dict[str, list[str]] = {}
 
     def lstm(self, node: NodeProto) -> list[NodeProto]:
-        """W (D, 4 H, I) and R (D, 4 H, H), which the operator reads lying the other way."""
-        # The input's product is one for a whole run: there a scale per column costs nothing.
+        """W (D, 4 H, I) and R (D, 4 H, H), which the operator reads transposed."""
+        # The input's product is computed once per run: a scale per column costs nothing there.
         inward = self._weight(node.input[W], turned=True, per_column=True)
         across = self._weight(node.input[R], turned=True, per_column=self._form.recurrent)
         inputs = [given(node, index) for index in range(_LSTM_INPUTS)]
-        # Bias, lengths, states and peepholes stay in float32, at their places.
+        # Bias, lengths, states and peepholes stay in float32, at their positions.
         inputs[W], inputs[R] = inward.weight, across.weight
         inputs += [inward.scale, inward.zero_point, across.scale, across.zero_point]
         small = NodeProto()
@@ -63,7 +63,7 @@ class Int8Nodes:
         return [small]
 
     def lookup(self, node: NodeProto) -> list[NodeProto]:
-        """Rows (..., E) of whole numbers are looked up and scaled afterwards."""
+        """Rows (..., E) of integers are looked up, and scaled afterwards."""
         table = self._table(node.input[0])
         rows = self._work.fresh(f"{node.output[0]}_rows")
         scaled = [rows, table.scale, table.zero_point]
@@ -75,7 +75,7 @@ class Int8Nodes:
         ]
 
     def product(self, node: NodeProto) -> list[NodeProto]:
-        """Written as ONNX Runtime knows to do it in one pass: quantize, multiply, scale and add."""
+        """The pattern that ONNX Runtime fuses into one pass: quantize, multiply, scale and add."""
         turned = node.op_type == "Gemm" and get_int(node, "transB", 0) != 0
         weight = self._weight(node.input[1], turned=turned, per_column=self._form.products)
         # Products of one activation share its bytes: quantizing is a pass over all of it.
@@ -98,7 +98,7 @@ class Int8Nodes:
         return made
 
     def _quantized(self, activation: str) -> list[NodeProto]:
-        """The node that quantizes an activation; none where another product had it made already."""
+        """The node that quantizes an activation; none where another product already added it."""
         if activation in self._arrived:
             return []
         made = [
@@ -109,7 +109,7 @@ class Int8Nodes:
         return [helper.make_node("DynamicQuantizeLinear", [activation], made)]
 
     def _weight(self, name: str, *, turned: bool, per_column: bool) -> Int8Constant:
-        """A matrix in 8 bits; made once, however many read it."""
+        """A matrix in 8 bits, made once for all its readers."""
         if (name, turned, per_column) not in self._weights:
             matrix = self._work.constants[name].astype(np.float32)
             lying = matrix.swapaxes(-1, -2) if turned else matrix
@@ -121,10 +121,10 @@ class Int8Nodes:
         return self._weights[name, turned, per_column]
 
     def _table(self, name: str) -> Int8Constant:
-        """A table (V, E) in 8 bits; made once, however many look up in it."""
+        """A table (V, E) in 8 bits, made once for all its readers."""
         if name not in self._tables:
             table = self._work.constants[name].astype(np.float32)
-            # Spread, its columns are alike, and one scale is quicker to apply.
+            # After spreading its columns are alike, and one scale is faster to apply.
             weight, scale = table_eight_bits(table, per_column=name not in self._work.spread)
             self._tables[name] = self._hold(name, weight, scale)
         return self._tables[name]

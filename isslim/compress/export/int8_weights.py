@@ -1,11 +1,11 @@
-"""Float32 matrices as signed bytes and scales, so that integer products are exact everywhere.
+"""Quantizes float32 matrices so that integer products are exact on every processor.
 
 Weights are signed, because only products of unsigned and signed bytes use the 8-bit instructions of
-x86 processors (VNNI, AMX). Processors without those multiply two neighbouring inputs at once and
-add both products in 16 bits, where they saturate. So it is two neighbouring weights of a column
-together that must stay within `PAIR`: 255 x 128 still fits 16 bits. A weight that stands out has
-nearly all of the 8 bits where its neighbour is small; only where both are large is less left of
-them. That is why scales are made here and not by ONNX Runtime's quantizer, which would halve all
+x86 processors (VNNI, AMX). Processors without those multiply two neighbouring inputs in one
+instruction and add both products in 16 bits, where they saturate. Therefore the sum of two
+neighbouring weights of a column must stay within `PAIR`: 255 x 128 still fits 16 bits. An outlier
+has nearly all of the 8 bits where its neighbour is small; only where both are large do fewer
+remain. That is why scales are made here and not by ONNX Runtime's quantizer, which would halve all
 weights (7 bits) for the same safety.
 
 Legend: K inputs of a product, N its outputs, V entries of a table, E width of an entry.
@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 INT8_MAX, PAIR = 127, 128
-"""What one weight may be, and two neighbouring ones of one sign together: 255 x 128 is below 2^15.
+"""Bounds of one weight, and of the sum of two neighbours of one sign: 255 x 128 is below 2^15.
 (-128 is not used: kernels for ARM flip the sign of activations instead.)"""
 _SMALLEST = np.finfo(np.float32).tiny
 """A scale of zero would divide zero by zero where a whole column is zero."""
 
 
 def eight_bits(matrix: Floats, *, per_column: bool) -> tuple[NDArray[np.int8], Floats]:
-    """Matrices as whole numbers and scales, so that no processor saturates in their products.
+    """Integer matrices and scales whose products do not saturate on any processor.
 
     Args:
         matrix: float32 (..., K, N).
-        per_column: a scale for each of the N columns of each matrix; else one for each matrix.
+        per_column: True for a scale per column of each matrix, False for one per matrix.
 
     Returns:
-        int8 (..., K, N) and float32 (..., 1, N) or (..., 1, 1); their product is the matrix but for
-        rounding. Rows 2 i and 2 i + 1 hold no two numbers of one sign in a column that together
-        exceed `PAIR`.
+        int8 (..., K, N) and float32 (..., 1, N) or (..., 1, 1); their product is the matrix except
+        for rounding. In no column do rows 2 i and 2 i + 1 hold two numbers of one sign whose sum
+        exceeds `PAIR`.
     """
     rows = matrix.shape[-2]
     exact = matrix.astype(np.float64)
@@ -49,14 +49,14 @@ def eight_bits(matrix: Floats, *, per_column: bool) -> tuple[NDArray[np.int8], F
 
 
 def table_eight_bits(table: Floats, *, per_column: bool) -> tuple[NDArray[np.int8], Floats]:
-    """A table of vectors as whole numbers and scales; nothing adds its entries, so any pair fits.
+    """An integer table of vectors and its scales; its entries are never added, so any pair fits.
 
     Args:
         table: float32 (V, E).
-        per_column: a scale for each of the E columns; else one for all.
+        per_column: True for a scale per column, False for one for all.
 
     Returns:
-        int8 (V, E) and float32 (E,) or (); their product is the table but for rounding.
+        int8 (V, E) and float32 (E,) or (); their product is the table except for rounding.
     """
     largest = np.abs(table).max(axis=0 if per_column else None)
     scale = np.maximum(largest / INT8_MAX, _SMALLEST).astype(np.float32)
@@ -64,7 +64,7 @@ def table_eight_bits(table: Floats, *, per_column: bool) -> tuple[NDArray[np.int
 
 
 def spreading_basis(size: int) -> NDArray[np.float64]:
-    """A random orthogonal matrix; always the same of one size, so that files are reproducible."""
+    """A random orthogonal matrix, always the same for a size, so that files are reproducible."""
     noise = np.random.default_rng(0).standard_normal((size, size))
     basis: NDArray[np.float64] = np.linalg.qr(noise)[0]
     return basis
@@ -75,7 +75,7 @@ def _scale_of_pairs(even: NDArray[np.float64], axes: int | tuple[int, int]) -> F
     positive, negative = np.maximum(even, 0), np.maximum(-even, 0)
     above = positive[..., ::2, :] + positive[..., 1::2, :]
     below = negative[..., ::2, :] + negative[..., 1::2, :]
-    # Two of different signs cannot saturate: their products partly cancel.
+    # Two weights of different signs cannot saturate: their products partly cancel.
     pair = np.maximum(above, below).max(axis=axes, keepdims=True, initial=0.0)
     single = np.abs(even).max(axis=axes, keepdims=True, initial=0.0)
     exact = np.maximum(pair / PAIR, single / INT8_MAX)
@@ -84,7 +84,7 @@ def _scale_of_pairs(even: NDArray[np.float64], axes: int | tuple[int, int]) -> F
 
 
 def _fit_pairs(found: NDArray[np.float64], scaled: NDArray[np.float64]) -> None:
-    """Takes one from pairs that rounding pushed past `PAIR`; in place, on `found` (..., K, N)."""
+    """Corrects by one the pairs that rounding pushed past `PAIR`; in place, on `found` (..., K, N)."""
     one, other = found[..., ::2, :], found[..., 1::2, :]  # views: changes arrive in `found`
     over = (one * other > 0) & (np.abs(one + other) > PAIR)
     # Where both were rounded up past the bound, the one that grew more gives one back.

@@ -1,6 +1,6 @@
-"""What a node is for, read off its name: the one place that makes and reads such names.
+"""The role of a node, encoded in its name: the one place that writes and parses such names.
 
-A written file keeps nothing of the network but its nodes and their names. The quantizer, which
+A written file preserves only the nodes of the network and their names. The quantizer, which
 starts from the file, has to know a decoder from another matrix, and which products must stay in
 float32; it knows them by names that the exporters took from here.
 """
@@ -13,9 +13,9 @@ from onnx import NodeProto
 
 
 class NodeRole(Enum):
-    """What a node is for; the value is what its name begins with (or holds, see `HIGHWAY`).
+    """The role of a node; the value is the prefix of its name (or a part of it, see `HIGHWAY`).
 
-    The values are in the files of every bundle that was ever written: they never change.
+    The values are in the files of all existing bundles: they must never change.
     """
 
     FLOAT32 = "float32"
@@ -32,11 +32,11 @@ class NodeRole(Enum):
     """Everything else."""
 
     def node_name(self, suffix: str = "", *, prefix: str = "") -> str:
-        """A name that `of` reads this role from.
+        """A name from which `of` reads this role.
 
         Args:
             suffix: which of several nodes of the role.
-            prefix: what stands before the role; only `HIGHWAY` is recognised behind one.
+            prefix: text before the role; only `HIGHWAY` is recognised after one.
 
         Returns:
             The given parts and the role's value, joined by underscores.
@@ -47,7 +47,7 @@ class NodeRole(Enum):
     def of(cls, node: NodeProto) -> NodeRole:
         """The role of a node in a graph that an exporter of this project wrote.
 
-        In graphs of other origin names mean nothing: do not ask there.
+        Do not use it for graphs of other origin, where names have no meaning.
         """
         for role in (cls.FLOAT32, cls.FLATTENING, cls.BOTTLENECK, cls.DECODER):
             if node.name.startswith(role.value):

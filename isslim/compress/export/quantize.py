@@ -1,17 +1,18 @@
-"""Writes the int8 form of a float32 graph: weights of 8 bits, activations quantized as they come.
+"""Writes the int8 form of a float32 graph: 8-bit weights, activations quantized at run time.
 
-What takes 8 bits: tables that are looked up in (embeddings), LSTMs, and products with a constant
-matrix. ONNX Runtime has no int8 GRU or RNN, and what lies inside If, Loop and Scan is left alone.
-`EightBit` lists which parts did and which did not. How a form is chosen: `int8_forms`; how numbers
+These are quantized: look-up tables (embeddings), LSTMs, and products with a constant matrix. ONNX
+Runtime has no int8 GRU or RNN, and nodes inside If, Loop and Scan are left alone. `EightBit` lists
+which parts were quantized and which were not. How a form is chosen: `int8_forms`; how numbers
 are rounded: `int8_weights`; what is written for a node: `int8_nodes`.
 
-The decoder's Gemm becomes an integer MatMul, which needs no flat features: the logits are made as
-the tokens lie, and the log-softmax is written over them, which saves a twentieth of a run. Of a
-question graph the characters' vectors, the convolution, the attention and both heads stay float32.
+The decoder's Gemm becomes an integer MatMul, which needs no flat features: the logits keep the
+layout of the tokens, and the log-softmax is computed on them directly, which saves a twentieth of a
+run. In a question graph the character vectors, the convolution, the attention and both heads stay
+float32.
 
 A scale spans a whole activation tensor, so an int8 result depends a little on what else is in the
 same run; `isslim/runtime/language/scoring.py` and `isslim/runtime/questions/answering.py` deal with
-what follows from that.
+the consequences.
 """
 
 from __future__ import annotations
@@ -44,17 +45,17 @@ _PARTS = {
     NodeRole.BOTTLENECK: Part.SOFTMAX,
     NodeRole.DECODER: Part.SOFTMAX,
 }
-"""What a product belongs to; all others are `Part.PRODUCTS`."""
+"""The part to which a product belongs; all others are `Part.PRODUCTS`."""
 _SCALES_ALONG_AXIS, _DYNAMIC_QUANTIZE = 13, 11
-"""Versions of the standard operators from which DequantizeLinear takes a scale per column, and from
-which there is a DynamicQuantizeLinear."""
+"""First versions of the standard operators in which DequantizeLinear takes a scale per column, and
+in which DynamicQuantizeLinear exists."""
 
 
 def quantize(source: Path, target: Path, form: Form = FORMS[0]) -> EightBit:
     """Writes the int8 form of a graph that this project wrote.
 
     Args:
-        source: a float32 graph as `isslim/compress/export/write_graph.py` writes it; left alone.
+        source: a float32 graph as `isslim/compress/export/write_graph.py` writes it; not changed.
         target: the file to write; replaced when it exists, and only once the new one is whole.
         form: how weights take 8 bits.
 
@@ -75,7 +76,7 @@ def quantize_graph(model: ModelProto, target: Path, form: Form = FORMS[0]) -> Ei
     Returns:
         What takes 8 bits in it; no parts, and no file, where nothing can.
     """
-    # Its author may have called a node `decoder` or `float32_x` and meant nothing by it.
+    # Its author may have named a node `decoder` or `float32_x` without our meaning.
     return _write(model, target, form, lambda node: NodeRole.OTHER)
 
 
@@ -91,10 +92,10 @@ def _write(
         target.unlink(missing_ok=True)
         return found
     _unflatten(parts, role_of)
-    replace(parts.structure.graph.value_info, [])  # what was known of shapes holds no longer
+    replace(parts.structure.graph.value_info, [])  # recorded shapes no longer hold
     if not any(entry.domain == "com.microsoft" for entry in parts.structure.opset_import):
         parts.structure.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    # By this the runtime knows that results depend on what shares a run.
+    # This tells the runtime that results depend on what shares a run.
     parts.structure.metadata_props.add(key=PRECISION, value="int8")
     partial = target.with_name(target.name + ".partial")
     try:
@@ -106,7 +107,7 @@ def _write(
 
 
 class _Rewriting:
-    """One graph on its way to int8: which nodes take it. Those inside If, Loop and Scan do not."""
+    """Quantizes the nodes of one graph that have an int8 form, except inside If, Loop and Scan."""
 
     def __init__(
         self, work: Int8Graph, form: Form, role_of: Callable[[NodeProto], NodeRole]
@@ -120,7 +121,7 @@ class _Rewriting:
         self._count_nested()
         written: list[NodeProto] = []
         for node in self._work.graph.node:
-            # Int8 nodes stand where theirs stood, so that the order stays one of data flow.
+            # Int8 nodes replace theirs in place, so that the order remains topological.
             written += self._rewritten(node) or [node]
         replace(self._work.graph.node, [*written])
         return eight_bit(self._counts)
@@ -132,7 +133,7 @@ class _Rewriting:
             self._counts[Part.RECURRENT].total += sum(node.op_type in OPERATORS for node in inner)
 
     def _rewritten(self, node: NodeProto) -> list[NodeProto] | None:
-        """The int8 form of a node; None where it stays as it is."""
+        """The int8 form of a node; None where it is not quantized."""
         role = self._role_of(node)
         if node.op_type == "Scan" and role is NodeRole.FLOAT32:
             self._counts[Part.RECURRENT].total += 1  # the cell of a recurrent highway network
@@ -157,7 +158,7 @@ class _Rewriting:
         return node.op_type == "LSTM" and constant and not get_int(node, "layout", 0)
 
     def _takes(self, part: Part, able: bool) -> bool:
-        """Counts a node with weights; whether they take 8 bits."""
+        """Counts a node with weights, and whether they are quantized."""
         able = able and part not in self._form.kept
         self._counts[part].total += 1
         self._counts[part].done += able
@@ -165,7 +166,7 @@ class _Rewriting:
 
 
 def _is_plain(node: NodeProto) -> bool:
-    """Whether a product is one of an activation as it lies with a matrix, and no factor beside."""
+    """Whether a product is of an untransposed activation and a matrix, without another factor."""
     if node.op_type == "MatMul":
         return True
     factors = get_float(node, "alpha", 1.0), get_float(node, "beta", 1.0)
@@ -173,9 +174,9 @@ def _is_plain(node: NodeProto) -> bool:
 
 
 def _unflatten(parts: SplitModel, role_of: Callable[[NodeProto], NodeRole]) -> None:
-    """Takes away the reshapes of a scoring graph's head, where no Gemm is left that needs them.
+    """Removes the reshapes of a scoring graph's head where no Gemm is left that needs them.
 
-    What they alone read (the shape that is restored) is marked like them and goes with them.
+    Nodes that only they read (the restored shape) are marked like them and removed with them.
     """
     graph = parts.structure.graph
     # A product that stayed float32 is still a Gemm.

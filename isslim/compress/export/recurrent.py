@@ -15,13 +15,13 @@ from isslim.compress.layers.recurrent import PARAMETERS
 
 @dataclass(frozen=True)
 class Operator:
-    """How a layer is written in ONNX.
+    """The form of a layer in ONNX.
 
     Attributes:
         name: the operator.
         gates: torch's positions in ONNX's order.
         states: names of its states.
-        attributes: beside `hidden_size`.
+        attributes: those besides `hidden_size`.
     """
 
     name: str
@@ -45,8 +45,8 @@ def layer_weights(
 
     Args:
         layer: a layer of H units and G gates that reads I inputs.
-        operator: what it is written as.
-        suffix: what the names of the tensors end with.
+        operator: the operator as which it is written.
+        suffix: of the names of the tensors.
 
     Yields:
         Names with W (1, G H, I), R (1, G H, H) and B (1, 2 G H), float32.

@@ -1,9 +1,9 @@
-"""Spreads weights evenly before they are rounded, where any basis gives the same answers.
+"""Removes outliers of weights before rounding, where the function does not depend on the basis.
 
-Rounding to 8 bits is as coarse as the largest number that shares a scale. Where nothing but
-products with constants reads a value, both sides can be multiplied with a random orthogonal basis
-and its inverse: the function stays, and no number stands out any more (QuIP, Chee et al. 2023,
-https://arxiv.org/abs/2307.13304). That is so between an embedding and the layers that read it, and
+Rounding to 8 bits is as coarse as the largest number that shares a scale. Where only products with
+constants read a value, both sides can be multiplied by a random orthogonal basis and its inverse:
+the function is unchanged, and there are no outliers any more (QuIP, Chee et al. 2023,
+https://arxiv.org/abs/2307.13304). This holds between an embedding and the layers that read it, and
 between bottleneck and decoder.
 """
 
@@ -22,12 +22,12 @@ from isslim.compress.onnx.model.recurrent import OPERATORS, W
 
 
 def spread(work: Int8Graph, form: Form, role_of: Callable[[NodeProto], NodeRole]) -> None:
-    """Turns what lies between a table, or the bottleneck, and its readers by a basis; in place.
+    """Rotates the basis between a table, or the bottleneck, and its readers; in place.
 
     Args:
         work: the graph; `work.spread` gets the names of the new constants.
         form: a table that stays float32 is not rounded, so it is left alone.
-        role_of: what a node is for.
+        role_of: returns the role of a node.
     """
     spreading = _Spreading(work)
     for node in list(work.graph.node):
@@ -38,7 +38,7 @@ def spread(work: Int8Graph, form: Form, role_of: Callable[[NodeProto], NodeRole]
 
 
 class _Spreading:
-    """One graph being spread; a constant that several nodes read is turned once."""
+    """Rotates the bases of one graph; a constant that several nodes read is rotated once."""
 
     def __init__(self, work: Int8Graph) -> None:
         self._work = work
@@ -47,7 +47,7 @@ class _Spreading:
     def table(self, node: NodeProto) -> None:
         """A table of embeddings (V, E) and the W (D, G H, E) of every layer that reads its rows."""
         readers = list(self._work.readers_of(node.output[0]))
-        # Another reader would get numbers in a basis that it does not know of.
+        # Another reader would get numbers in the wrong basis.
         if not readers or not all(self._is_layer(reader) for reader in readers):
             return
         self._turn(node, 0)
@@ -56,7 +56,7 @@ class _Spreading:
 
     def bottleneck(self, node: NodeProto) -> None:
         """The bottleneck's matrix (K, H) and bias (K,), and the decoder's matrix (V, K)."""
-        # Exporters write it with one reader.
+        # Exporters write it with a single reader.
         (decoder,) = self._work.readers_of(node.output[0])
         self._turn(node, 1, rows=True)
         self._turn(node, 2)
@@ -66,9 +66,9 @@ class _Spreading:
         return node.op_type in OPERATORS and self._work.is_matrix(node, W)
 
     def _turn(self, node: NodeProto, index: int, *, rows: bool = False) -> None:
-        """Gives a node a turned constant, along its last axis or its rows.
+        """Gives a node a rotated constant, along its last axis or its rows.
 
-        The constant itself stays: others may read it as it was (a tied decoder).
+        The constant itself is kept: others may read it unrotated (a tied decoder).
         """
         name = node.input[index]
         if (name, rows) not in self._turned:

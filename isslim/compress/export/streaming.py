@@ -1,7 +1,7 @@
 """Writes an ONNX file tensor by tensor.
 
-A model of gigabytes then needs the memory of its largest matrix only, and not a second time that of
-all of them, as a ModelProto that holds them would.
+A model of gigabytes then needs additional memory only for its largest matrix; a ModelProto with all
+weights would double the memory.
 
 https://protobuf.dev/programming-guides/encoding/
 """
@@ -27,20 +27,20 @@ _TENSOR_RAW_DATA = b"\x4a"  # TensorProto.raw_data = 9
 def write(
     file: BinaryIO, model: onnx.ModelProto, weights: Callable[[], Iterator[tuple[str, Floats]]]
 ) -> None:
-    """Serializes `model` with the weights added to its graph, one tensor in memory at a time.
+    """Serializes `model` with the weights added to its graph, holding one tensor at a time.
 
     The graph is written last in the message, as its own bytes followed by one initializer field per
     tensor: the order of fields is free in protobuf, so the file is an ordinary one.
 
     Args:
-        file: written from where it stands.
-        model: the structure; left without its graph.
-        weights: gives the tensors by name; called twice, since sizes stand before what they
-            measure.
+        file: written from its current position.
+        model: the structure; its graph is removed from it.
+        weights: yields the tensors by name; called twice, since protobuf writes sizes before the
+            data.
     """
     graph = model.graph.SerializeToString()
-    # A field of variable length stands behind its length, so that must be known before the first
-    # tensor is asked for.
+    # A field of variable length follows its length, which must therefore be known before the first
+    # tensor is written.
     size = len(graph) + sum(_initializer_size(name, array) for name, array in weights())
     model.ClearField("graph")
     file.write(model.SerializeToString())
@@ -64,7 +64,7 @@ def _tensor_head(name: str, array: Floats) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Protobuf's base-128 number: seven bits a byte, lowest first; the high bit: more follow."""
+    """A varint of protobuf: seven bits a byte, lowest first; the high bit means that more follow."""
     groups = bytearray()
     while value > 127:
         groups.append(value & 127 | 128)

@@ -1,6 +1,6 @@
-"""Writes a graph as one ONNX file, and refuses early what would not fit into one.
+"""Writes a graph as one ONNX file, and refuses early a model that would not fit into one.
 
-How a network becomes a graph is decided by its kind (`kinds/language/export`,
+Each kind defines how its networks become graphs (`kinds/language/export`,
 `kinds/questions/export.py`).
 """
 
@@ -23,13 +23,13 @@ def write_graph(drawing: GraphBlueprint, path: Path) -> None:
     """Writes a graph as one ONNX file, weights in float32.
 
     Args:
-        drawing: the graph and where its weights come from.
-        path: the file to write; replaced when it exists, and only once the new one is whole.
+        drawing: the graph and the source of its weights.
+        path: the file to write; an existing one is replaced only when the new one is complete.
 
     Ensures:
-        The memory taken beside the network is that of one tensor.
+        The additional memory is that of one tensor.
     """
-    # A reader of `path` never sees half a file, and a writer that dies leaves the old one.
+    # A reader of `path` never sees a partial file, and a writer that dies leaves the old one.
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
@@ -40,12 +40,12 @@ def write_graph(drawing: GraphBlueprint, path: Path) -> None:
 
 
 def check_size(network: nn.Module) -> None:
-    """Refuses early what could not be written in the end.
+    """Refuses early a model that could not be written in the end.
 
     Raises:
         TooLargeToExport: when the weights pass 2 GiB, which is what one ONNX file can hold.
     """
-    # In float32, whatever the parameters are in memory.
+    # Sizes in float32, whatever the type of the parameters in memory.
     size_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
     if size_bytes > MAX_BYTES:
         raise TooLargeToExport(

@@ -1,1 +1,1 @@
-"""What every job begins with: what was understood of an upload, and checks of the sender's own."""
+"""The first stage of every job: inspection of the upload, and the sender's own checks."""

@@ -1,7 +1,7 @@
-"""Checks of the sender's own: is the model, as it was read, the one that they have?
+"""The sender's own checks: is the model, as it was read, the one that they have?
 
-Weights do not show in which order layers run, whether a ReLU or a scale stands between them, or
-which token an id means. Who sends a model can: by the perplexity that they measured on a text, or
+Weights do not show in which order layers run, whether there is a ReLU or a scale between them, or
+which token an id means. The sender can show it: by the perplexity that they measured on a text, or
 by an ONNX export of the same model.
 
 Legend: N tokens, B streams, T rows of them.
@@ -32,7 +32,7 @@ STREAM, LEAD, STEPS = 500, 100, 50
 """Least tokens of a stream, tokens of the one before that are read before it, and steps of one
 run."""
 MAX_STREAMS, MAX_SCORES = 64, 1 << 24
-"""Streams side by side, and scores that are held at once."""
+"""Streams in a batch, and scores that are held in memory together."""
 _DIFFERENT = (
     "the order in which the layers run (`layers` in the config), or layers side by side that were "
     "read as one above the other",
@@ -46,18 +46,18 @@ _DIFFERENT = (
 def run_check(
     task: ModelTask[Any], inputs: UploadedFiles, check: Check | None
 ) -> list[CheckResult]:
-    """Does the checks that were sent; without any, nothing.
+    """Runs the checks that were sent, if any.
 
     Args:
         task: the model as it was read.
         inputs: with the files of the checks.
-        check: the perplexity that the sender measured; None: none.
+        check: the perplexity that the sender measured, if any.
 
     Returns:
         What was compared.
 
     Raises:
-        CheckFailed: when the model is another one than the sender has.
+        CheckFailed: when the model differs from the sender's.
         CheckUnusable: when a check cannot be done.
         ModeUnavailable: when this kind of model has no checks.
     """
@@ -100,7 +100,7 @@ def _perplexity(task: LanguageTask, inputs: UploadedFiles, check: Check | None) 
             "is of: send it as `check`, or as `held_out`"
         )
     found = perplexity_of_all(task.original, _ids(task, path, field), task.codec.start_id)
-    if not abs(found / check.perplexity - 1) <= check.tolerance:  # NaN fails too
+    if not abs(found / check.perplexity - 1) <= check.tolerance:  # so that NaN fails too
         raise CheckFailed(
             f"the perplexity of `{field}` is {found:,.2f} by the model as it was read, and you "
             f"measured {check.perplexity:,.2f}; they may differ by {check.tolerance:.2%}"
@@ -131,13 +131,13 @@ def perplexity_of_all(network: LanguageModel, tokens: Tensor, start: int | None)
     """The perplexity of a whole text, read as one stream from the zero state.
 
     That is exp of the mean negative log-likelihood of its tokens. For speed the text is cut into
-    streams side by side, each of which first reads the last `LEAD` tokens of the one before it:
-    what is further back hardly changes a state. The network is left in evaluation mode.
+    a batch of streams, each of which first reads the last `LEAD` tokens of the previous one: what
+    is further back hardly changes a state. The network is left in evaluation mode.
 
     Args:
         network: the model.
         tokens: int64 (N,), N at least 2.
-        start: read before the first token; None: the first token is given, and not counted.
+        start: read before the first token; if None, the first token is given, and not counted.
     """
     network.eval()
     with placed(network), torch.no_grad():

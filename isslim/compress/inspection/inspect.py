@@ -1,9 +1,9 @@
 """Reads an upload and reports what was understood of it: the first stage of a job.
 
-It is all that an inspection does.
+An inspection does nothing else.
 
-An inspection takes seconds: what is costly - the original's quality, an evaluation of the
-operator's, texts that the model has to write - is left to the stages of a job.
+An inspection takes seconds: costly steps - the original's quality, an evaluation command of the
+operator, texts that the model has to generate - are left to the stages of a job.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ def begin(
     *,
     looking: bool = False,
 ) -> tuple[ModelTask[Any], Inspection]:
-    """Reads an upload and reports what was understood of it, also where it is refused.
+    """Reads an upload and reports what was understood of it, even where it is refused.
 
     Args:
         inputs: the uploads' local files.
-        recipe: what is asked for.
+        recipe: options of the compression.
         on_inspection: called once, before this returns or raises a `CompressError`.
         evaluations: commands that the recipe's metric may name.
-        looking: the task will not be used: see `read_task`.
+        looking: whether the task will not be used: see `read_task`.
 
     Returns:
-        The task, and what `on_inspection` was called with.
+        The task, and the inspection with which `on_inspection` was called.
 
     Raises:
-        CompressError: an answer for the person who uploaded.
+        CompressError: a refusal, addressed to the person who uploaded.
     """
     found = Findings()
     try:
@@ -60,7 +60,7 @@ def begin(
 
 
 def _of(task: ModelTask[Any]) -> dict[str, Any]:
-    """What a task says of itself."""
+    """The inspection of a task that was read."""
     declaration = task.original.declaration()
     return {
         "kind": task.task,
