@@ -38,7 +38,7 @@ class Int8Constant:
 
 
 class Int8Nodes:
-    """Builds int8 nodes for one graph; weights and activations are made once for all their readers."""
+    """Builds int8 nodes for one graph; weights and activations are shared by all their readers."""
 
     def __init__(self, work: Int8Graph, form: Form) -> None:
         self._work, self._form = work, form

@@ -84,7 +84,7 @@ def _scale_of_pairs(even: NDArray[np.float64], axes: int | tuple[int, int]) -> F
 
 
 def _fit_pairs(found: NDArray[np.float64], scaled: NDArray[np.float64]) -> None:
-    """Corrects by one the pairs that rounding pushed past `PAIR`; in place, on `found` (..., K, N)."""
+    """Corrects pairs that rounding pushed past `PAIR`, by one; in place, on `found` (..., K, N)."""
     one, other = found[..., ::2, :], found[..., 1::2, :]  # views: changes arrive in `found`
     over = (one * other > 0) & (np.abs(one + other) > PAIR)
     # Where both were rounded up past the bound, the one that grew more gives one back.

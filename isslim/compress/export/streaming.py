@@ -64,7 +64,7 @@ def _tensor_head(name: str, array: Floats) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """A varint of protobuf: seven bits a byte, lowest first; the high bit means that more follow."""
+    """A varint of protobuf: seven bits a byte, lowest first; the high bit: more bytes follow."""
     groups = bytearray()
     while value > 127:
         groups.append(value & 127 | 128)

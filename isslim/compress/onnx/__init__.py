@@ -1,1 +1,1 @@
-"""ONNX graphs of any origin: read, normalised, traced, measured, and written at other sizes."""
+"""Reads, normalises and traces ONNX graphs of any origin, and writes them at other sizes."""

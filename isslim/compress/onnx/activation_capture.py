@@ -1,11 +1,11 @@
-"""What the sites of a graph read, from runs of the original graph with more outputs.
+"""Captures the activations that a graph's sites read, as additional outputs of the graph.
 
-A recurrent site reads the layer's input and its output of the step before, which is Y shifted by
-one step with the initial state first (for a backward layer: behind). The last gate of a GRU without
+A recurrent site reads the layer's input and its output of the previous step, which is Y shifted by
+one step with the initial state first (for a backward layer: last). The last gate of a GRU without
 `linear_before_reset` reads that times the reset gate, which is computed from both. A matrix reads
-one tensor. What lies in a branch of an If is handed out through the If, as nothing when the other
-branch ran; what lies in the body of a Loop or Scan as a stack over its runs. What lies in a branch
-inside a body is not shown: runs that had nothing to show could not be stacked.
+one tensor. A tensor in a branch of an If is returned through the If, empty when the other branch
+ran; one in the body of a Loop or Scan as a stack over its iterations. One in a branch inside a body
+is not captured: iterations without it could not be stacked.
 
 Legend: T steps, B batch, D directions, H units, I inputs, N rows.
 """
@@ -34,11 +34,11 @@ _SEEN = "seen:"
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor that is handed out.
+    """A tensor that is returned by the graph.
 
     Attributes:
         output: name of the graph's output that shows it.
-        stacked: in how many bodies it lies: so many leading dimensions count their runs.
+        stacked: number of bodies around it, each with a leading dimension for its iterations.
     """
 
     output: str
@@ -47,7 +47,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class LayerView:
-    """What a layer's sites read.
+    """The outputs from which the inputs of a layer's sites are computed.
 
     Attributes:
         site: which of the layer's sites it is.
@@ -58,7 +58,7 @@ class LayerView:
         direction: index into D.
         backward: whether that direction runs from the last step to the first.
         reset: of a GRU without `linear_before_reset`: its reset gate (N, H) from the layer's input
-            and its output of the step before.
+            and its output of the previous step.
     """
 
     site: LayerSite
@@ -73,10 +73,10 @@ class LayerView:
 
 @dataclass(frozen=True)
 class MatrixView:
-    """What a matrix reads.
+    """The tensor that a matrix reads.
 
     Attributes:
-        tensor: what it reads of.
+        tensor: the tensor.
         features: the dimension, counted from the end, whose entries are read, once for each index
             of the others.
     """
@@ -86,7 +86,7 @@ class MatrixView:
 
 
 class Observer:
-    """A graph that shows what its sites read.
+    """A graph that returns the activations that its sites read.
 
     Attributes:
         model: the original graph with additional outputs.
@@ -119,7 +119,7 @@ class Observer:
         self.model = merge_constants(self._parts)
 
     def rows(self, fetched: Mapping[str, NDArray[np.generic]]) -> dict[str, Rows]:
-        """What every site read in one run.
+        """The activations that every site read in one run.
 
         Args:
             fetched: the outputs named by `outputs`.
@@ -141,11 +141,11 @@ class Observer:
         return found
 
     def _show_layer(self, name: str, layer: Layer) -> None:
-        """Hands out what a layer reads and gives, and notes the views of its sites."""
+        """Adds a layer's inputs and outputs to the graph's outputs; records its sites' views."""
         seen = layer.recurrent
         node = self._find(key(seen.node))
         kind = int(helper.np_dtype_to_tensor_dtype(self._parts.constants[seen.given(W)].dtype))
-        if not node.output[0]:  # only states are read: Y is asked for now
+        if not node.output[0]:  # only states are read: Y is requested now
             home = self._homes[key(node)]
             node.output[0] = self._parts.fresh(f"{seen.name}.steps")
             self._homes[node.output[0]] = home
@@ -160,7 +160,7 @@ class Observer:
             reset = reset_gate(seen, index, weights) if seen.reset_first else None
             for site in LayerSite.all_of(seen):
                 views = self.sites.setdefault(site.of(f"{name}.{direction}"), [])
-                # A layer of which something cannot be shown is not shown at all.
+                # A layer is captured completely or not at all.
                 if inputs and outputs and bool(initial) == bool(seen.given(H0)):
                     backward = direction == "backward"
                     views.append(
@@ -182,7 +182,7 @@ class Observer:
         )
 
     def _show(self, name: str, kind: int, rank: int) -> Tensor | None:
-        """Hands a tensor out of the graph that it is made in, up to the outermost.
+        """Returns a tensor from the graph that computes it, up to the outermost one.
 
         Args:
             name: of the tensor.
@@ -190,16 +190,16 @@ class Observer:
             rank: its number of dimensions.
 
         Returns:
-            None where it cannot be handed out: in a branch inside a body.
+            None where it cannot be returned: in a branch inside a body.
         """
-        # Two sites may read one tensor: it is handed out once.
+        # Two sites may read one tensor: it is returned once.
         if name in self._shown:
             return self._shown[name]
         top, shown = self._parts.structure.graph, name
         graph = self._homes.get(name, top)
         around = self._around(graph)
         bodies = [node.op_type != "If" for _, node in around]
-        # A body stacks what its runs give, and nothing cannot be stacked with something.
+        # A body stacks the outputs of its iterations, so each must have one.
         if True in bodies and False in bodies[: bodies.index(True)]:
             return None
         for outer, node in around:
@@ -207,7 +207,7 @@ class Observer:
             _give(graph, shown, new, kind)
             if node.op_type == "If":
                 for branch in subgraphs(node):
-                    # Every branch of an If gives as many outputs as the others.
+                    # All branches of an If have equally many outputs.
                     if branch is not graph:
                         self._show_nothing(branch, new, kind, rank)
             shown = self._parts.fresh(f"{new}.of")
@@ -218,7 +218,7 @@ class Observer:
         return self._shown[name]
 
     def _around(self, graph: GraphProto) -> list[tuple[GraphProto, NodeProto]]:
-        """The nodes that a graph is nested in, inner ones first, each with its graph."""
+        """The nodes in which a graph is nested, inner ones first, each with its graph."""
         found = []
         while graph is not self._parts.structure.graph:
             outer, node = self._holder(graph)
@@ -227,7 +227,7 @@ class Observer:
         return found
 
     def _holder(self, wanted: GraphProto) -> tuple[GraphProto, NodeProto]:
-        """The node that has a graph as its body or branch, and the graph that it stands in."""
+        """The node that has a graph as its body or branch, and the graph that contains the node."""
         for outer in graphs(self._parts.structure.graph):
             for node in outer.node:
                 # By identity: two branches may be equal.
@@ -236,22 +236,22 @@ class Observer:
         raise LookupError(wanted.name)
 
     def _show_nothing(self, branch: GraphProto, name: str, kind: int, rank: int) -> None:
-        """What a branch gives where the other has something to show: a tensor without entries."""
+        """The output of a branch for a tensor of the other branch: a tensor without entries."""
         empty = self._parts.fresh(f"{name}.empty")
         self._parts.constants[empty] = np.zeros((0,) * rank, helper.tensor_dtype_to_np_dtype(kind))
         _give(branch, empty, self._parts.fresh(f"{name}.nothing"), kind)
 
 
 def _layer_rows(seen: LayerView, fetched: Mapping[str, NDArray[np.generic]]) -> list[Rows]:
-    """What one site of a layer read in one run of the graph: an array for each run of a body."""
-    if not fetched[seen.outputs.output].size:  # it lies in a branch that did not run
+    """The activations that a layer's site read in one run: an array for each iteration."""
+    if not fetched[seen.outputs.output].size:  # it is in a branch that did not run
         return []
     tensors = (seen.inputs, seen.outputs, seen.initial, seen.lengths)
     runs = [_runs(tensor, fetched) if tensor else [None] for tensor in tensors]
     count = max(map(len, runs))
     found = []
     for run in range(count):
-        # What lies outside a body is the same in all of its runs.
+        # Values outside a body are the same in all of its iterations.
         inputs, outputs, initial, lengths = (each[run * len(each) // count] for each in runs)
         if inputs is not None and outputs is not None:
             own = outputs[:, seen.direction]  # (T, B, H)
@@ -269,7 +269,7 @@ def _rows_of_run(
     first: NDArray[np.generic],
     lengths: NDArray[np.generic] | None,
 ) -> Rows:
-    """What a site read at every real step.
+    """The activations that a site read at every step that is not padding.
 
     Args:
         seen: the site.
@@ -283,7 +283,7 @@ def _rows_of_run(
     """
     steps, batch = inputs.shape[:2]
     ends = np.full(batch, steps) if lengths is None else lengths.astype(np.int64)
-    # Padding is what nobody reads: it would count in the moments.
+    # Padding is removed: it would otherwise count in the moments.
     real = np.arange(steps)[:, None] < ends  # (T, B)
     before = _step_before(outputs, first, ends, backward=seen.backward)[real].astype(np.float32)
     read = inputs[real].astype(np.float32)
@@ -303,7 +303,7 @@ def _step_before(
     *,
     backward: bool,
 ) -> NDArray[np.generic]:
-    """The state that a layer came with to every step (T, B, H).
+    """The state of a layer before every step (T, B, H).
 
     Args:
         outputs: its states after every step (T, B, H).
@@ -316,7 +316,7 @@ def _step_before(
     if not backward:
         return np.concatenate([first, outputs[:-1]])
     before = np.concatenate([outputs[1:], first])
-    # A backward layer begins at each sequence's own last step, not behind the padding.
+    # A backward layer begins at each sequence's own last step, not after the padding.
     batch = len(ends)
     begins = (np.maximum(ends - 1, 0), np.arange(batch))
     before[begins] = np.broadcast_to(first[0], (batch, first.shape[-1]))
@@ -324,7 +324,7 @@ def _step_before(
 
 
 def _give(graph: GraphProto, name: str, new: str, kind: int) -> None:
-    """Makes a value a graph's output under another name."""
+    """Adds a value to a graph's outputs under another name."""
     graph.node.append(helper.make_node("Identity", [name], [new]))
     graph.output.append(helper.make_tensor_value_info(new, kind, None))
 
@@ -332,12 +332,12 @@ def _give(graph: GraphProto, name: str, new: str, kind: int) -> None:
 def _runs(
     tensor: Tensor, fetched: Mapping[str, NDArray[np.generic]]
 ) -> Sequence[NDArray[np.generic] | None]:
-    """A tensor of every run of the bodies that it lies in."""
+    """A tensor of every iteration of the bodies around it."""
     value = fetched[tensor.output]
     return list(value.reshape(-1, *value.shape[tensor.stacked :])) if tensor.stacked else [value]
 
 
 def _matrix_rows(seen: MatrixView, fetched: Mapping[str, NDArray[np.generic]]) -> Rows:
-    """What a matrix read in one run of the graph (N, features)."""
+    """The activations that a matrix read in one run of the graph (N, features)."""
     value = np.moveaxis(fetched[seen.tensor.output], seen.features, -1)
     return value.reshape(-1, value.shape[-1]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""From a model in normal form to its axes: the walk, and what follows when it is done.
+"""Infers the axes of a model in normal form: walks the graph, then checks its constants.
 
 After the walk: a constant must have the same axes wherever it is read, and be read nowhere else;
 layers that share their weights share their axes; axes that share a size shrink together or not at
@@ -27,16 +27,16 @@ def infer(form: NormalForm) -> AxisFacts:
     """The axes of a model in normal form.
 
     Args:
-        form: the model; it stays as it is.
+        form: the model; it is not changed.
 
     Returns:
-        Everything that is known of it; `pool` says which axes may shrink, and why others may not.
+        Everything that was inferred; `pool` shows which axes may shrink, and why others may not.
     """
     known = Knowledge(GraphView.of(form.parts, form.markers), walk)
     walk(known, form.parts.structure.graph)
     for port in form.parts.structure.graph.output:
         known.pin(port.name, f"it reaches the graph's output '{port.name}'")
-    # Before constants are compared: what was one axis to the first reader may be two by now.
+    # Before constants are compared: an axis may have been divided since its first reader was seen.
     _refine(known)
     _settle_constants(known)
     _settle_layers(known)
@@ -48,7 +48,7 @@ def infer(form: NormalForm) -> AxisFacts:
 
 
 def _refine(known: Knowledge) -> None:
-    """Puts the parts of divided axes in everything that was noted before they were divided."""
+    """Replaces divided axes by their parts in all facts recorded before the division."""
     refined, found = known.axes.refined, known.findings
     found.edits = [divided(edit, refined) for edit in found.edits]
     for index, product in enumerate(found.products):
@@ -69,26 +69,26 @@ def _settle_constants(known: Knowledge) -> None:
         axes = []
         for use in uses:
             axes += _axes(_blocks_of_use(use))
-        # One that is read otherwise too keeps its size, and so do the axes that index it.
+        # One with other readers as well keeps its size, and so do the axes that index it.
         if not _unite_uses(known, name, uses):
             text = f"the constant '{name}' is also read in a way that does not shrink"
             _pin_all(known, axes, text)
 
 
 def _unite_uses(known: Knowledge, name: str, uses: list[Use]) -> bool:
-    """Makes the axes of a constant one over its readers; whether all its readers are among them."""
+    """Unifies the axes of a constant over its readers; returns whether those are all of them."""
     first, *others = uses
     try:
         for other in others:
             for one, two in zip(first.dims, other.dims, strict=True):
-                # To one reader units index it, to the other nothing that is removed does.
+                # For one reader units index it, for the other no prunable axis does.
                 if (one is None) != (two is None):
                     return False
                 aligned = known.axes.align_blocks([one or (), two or ()])
                 known.axes.unite(*aligned)
     except Unfollowable:
         return False
-    # A divisor has ones at removed components where another reader wants zeros.
+    # A divisor has ones at removed components where another reader needs zeros.
     same_rest = len({use.rest for use in uses}) == 1
     return same_rest and len(uses) == known.graph.readers[name]
 
@@ -113,7 +113,7 @@ def _share_all(known: Knowledge, layers: list[Layer], counts: Counter[str]) -> b
     """Whether layers with the same W share all of their weights, and no other node reads these.
 
     Args:
-        known: says who reads what.
+        known: the readers of every value.
         layers: all that have the same W.
         counts: how often each constant is among the weights of any layer.
     """
@@ -125,7 +125,7 @@ def _share_all(known: Knowledge, layers: list[Layer], counts: Counter[str]) -> b
 
 
 def _unite_layers(known: Knowledge, layers: list[Layer]) -> bool:
-    """Makes the axes of layers one, of their units and of what they read; whether they fit."""
+    """Unifies the axes of layers, of units and inputs; returns whether they are compatible."""
     first, *others = layers
     try:
         for layer in others:
@@ -139,16 +139,16 @@ def _unite_layers(known: Knowledge, layers: list[Layer]) -> bool:
 
 
 def _settle_states(known: Knowledge) -> None:
-    """Leaves layers alone that nothing reads but the caller, as a state.
+    """Excludes layers that only the caller reads, as a state.
 
-    Then the state is what the graph is for, and zeros in it would be another answer.
+    Then the state is the graph's result, and zeros in it would change the answer.
     """
     read = _read_axes(known)
     for edit in known.findings.edits:
         if not isinstance(edit, Restore):
             continue
         for axis in _axes(block for option in edit.options for block in option):
-            # One that something reads too is worth its removal: the caller gets zeros for it.
+            # One with other readers may be removed: the caller gets zeros for it.
             if known.pool.find(axis) not in read:
                 text = "it reaches the graph's outputs only, as a state that the caller carries"
                 _pin_all(known, [axis], text)
@@ -186,7 +186,7 @@ def _blocks_of_use(use: Use) -> Blocks:
 
 
 def _kind(layer: Layer) -> tuple[object, ...]:
-    """What layers with the same weights must have in common to be one layer that runs twice."""
+    """Properties that layers with the same weights must share to be one layer that runs twice."""
     seen = layer.recurrent
     weights = tuple(map(seen.given, (W, R, B, P)))
     return seen.kind, seen.directions, seen.units, seen.linear_before_reset, weights

@@ -1,10 +1,10 @@
-"""The reference that a smaller graph must equal: the original with the removed units at zero.
+"""The reference that a smaller graph must equal: the original with removed units held at zero.
 
-It is built without the surgery: nothing becomes smaller, no size is rewritten. The rows of a
+It is built without the rewriting code: nothing becomes smaller, no size changes. The rows of a
 removed unit in W, R, B and P are zero, so that it stays at zero from a zero state; where an initial
-state is given, its entries there are multiplied with zero, as the small graph does not read them.
-What reads the unit stays untouched and reads zeros, unless something between makes another number
-of zero (Sigmoid): then the reader's columns are zero, since the small graph has none.
+state is given, its entries there are multiplied by zero, as the small graph does not read them.
+A reader of the unit is not changed and reads zeros, unless an operator in between maps zero to
+another number (Sigmoid): then the reader's columns are zero, since the small graph has none.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def masked_reference(source: SplitModel, trace: AxisFacts, keep: Keep) -> ModelP
     Args:
         source: the graph as it was read, before its normal form.
         trace: its axes.
-        keep: per axis the kept indices; an axis not named is whole.
+        keep: per axis the kept indices; an axis that is not named keeps all.
     """
     structure = ModelProto()
     structure.CopyFrom(source.structure)
@@ -52,7 +52,7 @@ def masked_reference(source: SplitModel, trace: AxisFacts, keep: Keep) -> ModelP
         if seen is not None and seen.name in layers:
             masker.layer(seen, layers[seen.name])
     for use in trace.uses:
-        # The normal form has constants of its own, which the graph as it was read has not.
+        # The normal form has additional constants, which the graph as it was read lacks.
         if use.name in parts.constants:
             masker.constant(use)
     return merge_constants(parts)
@@ -89,7 +89,7 @@ class _Masker:
         return np.concatenate(masks)
 
     def layer(self, seen: Recurrent, layer: Layer) -> None:
-        """Rows of a layer's constants, and columns where what it reads is not zero by itself.
+        """Zeroes rows of a layer's constants, and columns where its input is not already zero.
 
         Args:
             seen: the layer in the graph that is changed.
@@ -109,18 +109,18 @@ class _Masker:
             self._parts.constants[name] = value
 
     def constant(self, use: Use) -> None:
-        """Entries of a constant at removed components; columns of a matrix only if they need it."""
+        """Zeroes a constant's entries at removed components; columns of a matrix only if needed."""
         value: Constant = np.array(self._parts.constants[use.name])
         reads = self._reads.get((use.node, use.index))
         for position, blocks in enumerate(use.dims):
-            # A divisor stays: what it divides is zero, and zero by zero would be no number.
+            # A divisor is kept: the dividend is zero, and zero by zero would be NaN.
             if blocks is not None and use.rest == 0:
                 removed = self.along(blocks, nonzero_only=position == reads)
                 value[(slice(None),) * position + (removed,)] = 0
         self._parts.constants[use.name] = value
 
     def initial_states(self, graph: GraphProto, layers: dict[str, Layer]) -> None:
-        """Multiplies given initial states with zero at removed units.
+        """Multiplies given initial states by zero at removed units.
 
         Args:
             graph: is changed in place, nested graphs are not.

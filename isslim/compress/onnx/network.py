@@ -1,7 +1,7 @@
 """A graph as a network: arrays with named axes, and a graph of other sizes from other arrays.
 
 The network keeps the graph that it was read from and writes one of its own sizes on demand, so that
-what it was cut from is known throughout: which units it kept stands in its own arrays.
+its origin is always known: its own arrays record which units were kept.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class AxisReport:
 
     Attributes:
         name: as in the declaration, if it is there.
-        layers: the directions of recurrent layers whose units it is; several met one another.
+        layers: the directions of recurrent layers whose units it indexes; several if unified.
         size: number of units.
-        reasons: why it is left alone, with the operators that led there; empty: it may shrink.
+        reasons: why it is left alone, with the operators that led there; empty if it may shrink.
     """
 
     name: str
@@ -48,8 +48,8 @@ class GraphNetwork:
 
     Attributes:
         source: the graph that it was read from, at full size.
-        trace: what is known of that.
-        meaning: what the arrays are in it.
+        trace: the axes of that graph.
+        meaning: how the arrays relate to it.
     """
 
     source: SplitModel
@@ -62,10 +62,10 @@ class GraphNetwork:
 
     @classmethod
     def from_model(cls, model: ModelProto) -> Self:
-        """Understands a graph.
+        """Infers the axes of a graph.
 
         Args:
-            model: as `onnx_reader.read_graph` gives it; it stays as it is.
+            model: as `onnx_reader.read_graph` returns it; it is not changed.
         """
         source = split_constants(model)
         trace = infer(normal_form(source))
@@ -77,7 +77,7 @@ class GraphNetwork:
         return {name: value.copy() for name, value in self._arrays.items()}
 
     def declaration(self) -> NetworkAxes:
-        """The axes that may shrink, and what the arrays' dimensions have of them."""
+        """The axes that may shrink, and which of the arrays' dimensions they index."""
         # The meaning is that of the whole graph; only sizes follow the arrays.
         return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
 
@@ -86,34 +86,34 @@ class GraphNetwork:
         return type(self)(self.source, self.trace, self.meaning, dict(arrays), _as_read=False)
 
     def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
-        """The graph of this network's sizes; `keep_state_shapes` as in `write`."""
+        """The graph at this network's sizes; `keep_state_shapes` as in `write`."""
         return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
 
     def masked_reference(self, keep: Keep) -> ModelProto:
-        """This graph, of full size, with all units that `keep` does not name held at zero.
+        """This graph at full size, with all units that `keep` does not name held at zero.
 
-        Of a network as it was read, that is the graph as it was read; of one with other values
-        (repaired ones), the graph that it writes.
+        For a network as it was read, it is built from the graph as it was read; for one with other
+        values (repaired ones), from the graph that it writes.
         """
-        # The graph as it was read has no surgery in it at all: the strongest reference there is.
+        # The graph as it was read is unmodified: the strongest reference possible.
         source = self.source if self._as_read else split_constants(self.model())
         return masked_reference(source, self.trace, keep)
 
     def observer(self) -> Observer:
-        """The original graph showing what its sites read."""
+        """The original graph with the activations that its sites read as outputs."""
         return Observer(self.trace, self.meaning)
 
     def state_outputs(self) -> set[str]:
-        """The graph's outputs that are states which the caller carries on.
+        """The graph's outputs that are states carried by the caller.
 
         A removed unit's entries in them are zero.
         """
         return state_outputs(self.source)
 
     def carried_states(self) -> dict[str, str]:
-        """Of those, the ones that one input begins, with that input.
+        """The outputs among them that one input initialises, with that input.
 
-        A caller hands them back in the next call.
+        A caller passes them back in the next call.
         """
         return carried_states(self.source)
 

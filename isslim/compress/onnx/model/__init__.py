@@ -1,1 +1,1 @@
-"""An ONNX model taken apart: nodes, attributes, constants, recurrent operators."""
+"""Views of an ONNX model's parts: nodes, attributes, constants, recurrent operators."""

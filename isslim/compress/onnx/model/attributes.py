@@ -1,4 +1,4 @@
-"""Attributes of a node, by type: one that is left out is its default, another type is refused.
+"""Typed access to a node's attributes: omitted ones have defaults, other types are refused.
 
 https://onnx.ai/onnx/repo-docs/IR.html#attributes
 """
@@ -145,7 +145,7 @@ def subgraphs(node: NodeProto) -> list[GraphProto]:
 
 
 def set_attribute(node: NodeProto, name: str, value: int | float | list[int]) -> None:
-    """Sets an attribute, in the place of one of the same name.
+    """Sets an attribute, replacing one of the same name.
 
     Args:
         node: is changed in place.
@@ -174,7 +174,7 @@ def _find(node: NodeProto, name: str, kind: int) -> AttributeProto | None:
     found: AttributeProto | None = next(
         (each for each in node.attribute if each.name == name), None
     )
-    # A field of another type reads as zero or empty in protobuf, which would be taken for a value.
+    # In protobuf a field of another type reads as zero or empty, which would be taken for a value.
     if found is not None and found.type != kind:
         raise GraphNotUnderstood(
             f"'{node.name}', a {node.op_type}: its attribute '{name}' is of another type"
@@ -183,5 +183,5 @@ def _find(node: NodeProto, name: str, kind: int) -> AttributeProto | None:
 
 
 def _text(value: bytes) -> str:
-    """A text that need not be valid UTF-8: it is compared and shown, and nothing else."""
+    """A text that need not be valid UTF-8, since it is only compared and shown."""
     return bytes(value).decode(errors="replace")

@@ -1,8 +1,8 @@
-"""Tensors in a second file: the data file that exporters write beside a model, read into it.
+"""Reads tensors from the external data file that exporters write next to a model.
 
 torch's exporter writes `m.onnx` and `m.onnx.data`. Only the file that was sent along is ever read:
-the name in the model only shows that there is one such file, and what lies where in it is
-checked against its size.
+the name in the model only shows that there is one such file, and offsets and lengths are checked
+against its size.
 
 https://onnx.ai/onnx/repo-docs/ExternalData.html
 """
@@ -19,7 +19,7 @@ from onnx import ModelProto, TensorProto, helper
 from isslim.compress.errors import GraphNotUnderstood
 
 MAX_BYTES = (1 << 31) - 1
-"""Bytes: what protobuf can hold in one message."""
+"""Most bytes of one protobuf message."""
 _WAYS = (
     "send that file too, as the form field `model_data` (the command line and the Python client "
     "find it by themselves where it lies beside the model), or save both as one file: "
@@ -30,8 +30,8 @@ _WAYS = (
 def tensors(message: Any) -> Iterator[TensorProto]:
     """Every tensor anywhere in a model, or in another message of its format.
 
-    In nested graphs, attributes, functions, sparse constants and what is for training: a file that
-    hides a reference to another file anywhere must be noticed, so every field is looked into.
+    This includes nested graphs, attributes, functions, sparse constants and training information: a
+    reference to another file must be noticed wherever it is, so every field is searched.
     """
     for field, value in message.ListFields():
         # Numbers, texts and their lists hold no messages.
@@ -46,7 +46,7 @@ def tensors(message: Any) -> Iterator[TensorProto]:
 
 
 def external_tensors(model: ModelProto) -> list[TensorProto]:
-    """The tensors that lie in files beside the model."""
+    """The tensors that are stored in external files."""
     return [
         tensor
         for tensor in tensors(model)
@@ -62,7 +62,7 @@ def refuse_external(model: ModelProto) -> None:
         model: before its functions are inlined, which drops those that nothing calls.
 
     Raises:
-        GraphNotUnderstood: with both ways to mend it.
+        GraphNotUnderstood: with both ways to fix it.
     """
     missing = external_tensors(model)
     if missing:
@@ -76,24 +76,24 @@ def refuse_external(model: ModelProto) -> None:
 
 
 def load_external(model: ModelProto, data: Path) -> int:
-    """Puts the numbers of a data file into the model that refers to it; in place.
+    """Copies the numbers of a data file into the model that refers to it; in place.
 
     Args:
-        model: with tensors outside of it.
-        data: the one file that they lie in, whatever the model calls it.
+        model: with external tensors.
+        data: the one file that holds them, whatever name the model uses.
 
     Returns:
-        How many tensors were taken in; 0 when the model refers to no file.
+        The number of tensors that were read; 0 when the model refers to no file.
 
     Raises:
-        GraphNotUnderstood: when the model names several files or a path, or a tensor does not lie
+        GraphNotUnderstood: when the model names several files or a path, or a tensor is not
             within the file.
     """
     missing = external_tensors(model)
     if not missing:
         return 0
     names = sorted({_entries(tensor).get("location", "") for tensor in missing})
-    # Which of several files was sent cannot be known: the uploaded one has lost its name.
+    # It is unknown which of several files was sent: the uploaded one has lost its name.
     if len(names) > 1:
         raise GraphNotUnderstood(
             f"the model's tensors lie in {len(names)} files ({', '.join(map(repr, names[:3]))}, "
@@ -105,10 +105,10 @@ def load_external(model: ModelProto, data: Path) -> int:
             f"the model's tensors lie in {names[0]!r}, which is no plain file name; save it with "
             "the data file beside it, `onnx.save(onnx.load('m.onnx'), 'one.onnx')`"
         )
-    # All places are checked before the first byte is read: a refused model is left as it was.
+    # All offsets are checked before the first byte is read: a refused model is not changed.
     size = data.stat().st_size
     places = [_place(tensor, size) for tensor in missing]
-    # Tensors may overlap in the file, and then their sum is larger than the file itself.
+    # Tensors may overlap in the file, and then their total is larger than the file itself.
     total = sum(length for _, length in places) + model.ByteSize()
     if total > MAX_BYTES:
         raise GraphNotUnderstood(
@@ -124,10 +124,10 @@ def load_external(model: ModelProto, data: Path) -> int:
 
 
 def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
-    """Where in the data file a tensor lies: its first byte, and how many it has."""
+    """Offset and length of a tensor in the data file, in bytes."""
     entries = _entries(tensor)
     wanted = f"the tensor '{tensor.name}'"
-    # Runtimes differ in which of the two they would believe.
+    # Runtimes differ in which of the two they use.
     if any(len(getattr(tensor, name)) for name in _INSIDE):
         raise GraphNotUnderstood(f"{wanted} has numbers both in the model and in the data file")
     try:
@@ -139,7 +139,7 @@ def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
         raise GraphNotUnderstood(
             f"{wanted}: its place in the data file is no number: {entries['offset']!r}"
         ) from error
-    except KeyError as error:  # how onnx reports a type that it has no NumPy type for
+    except KeyError as error:  # the error of onnx for a type without a NumPy equivalent
         raise GraphNotUnderstood(
             f"{wanted} in the data file is of a type that is not read ({tensor.data_type})"
         ) from error
@@ -147,7 +147,7 @@ def _place(tensor: TensorProto, size: int) -> tuple[int, int]:
     if any(dim < 0 for dim in tensor.dims):
         raise GraphNotUnderstood(f"{wanted} has the sizes {list(tensor.dims)}")
     expected = prod(tensor.dims) * bytes_each
-    # The length may be left out; where it is there it must agree with type and sizes.
+    # The length may be omitted; where it is given it must agree with type and sizes.
     given = entries.get("length", str(expected))
     if given != str(expected):
         raise GraphNotUnderstood(
@@ -171,13 +171,13 @@ _INSIDE = (
     "uint64_data",
     "string_data",
 )
-"""Where a tensor's numbers may lie in the model itself."""
+"""Fields that may hold a tensor's numbers in the model itself."""
 _PACKED = {
     number
     for name, number in TensorProto.DataType.items()
     if name in ("INT4", "UINT4", "INT2", "UINT2", "FLOAT4E2M1")
 }
-"""Types of which several lie in one byte."""
+"""Types that are packed several to a byte."""
 
 
 def _entries(tensor: TensorProto) -> dict[str, str]:
@@ -185,5 +185,5 @@ def _entries(tensor: TensorProto) -> dict[str, str]:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a name leads nowhere but into the folder of the model, on any system."""
+    """Whether a name stays within the folder of the model, on any system."""
     return bool(name) and not set(name) & set("/\\\0") and name not in (".", "..")

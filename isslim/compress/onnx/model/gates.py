@@ -1,7 +1,7 @@
 """A GRU's reset gate, and the activations of gates as the operator's ONNX page defines them.
 
-https://onnx.ai/onnx/operators/onnx__GRU.html. Numbers of activations that have some are consumed in
-the order of the activations; defaults are those of the operators of the same names.
+https://onnx.ai/onnx/operators/onnx__GRU.html. Activations with parameters take them from the
+lists in order; defaults are those of the operators of the same names.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ _BETA = {"affine": 0.0, "scaledtanh": 1.0, "hardsigmoid": 0.5}
 
 
 def reset_gate(seen: Recurrent, direction: int, weights: dict[int, Constant]) -> Gate:
-    """The reset gate of a GRU, which is no output of the operator and so is computed anew.
+    """Recomputes the reset gate of a GRU, which is not an output of the operator.
 
         r = activation(clip(x W_r^T + h R_r^T + Wb_r + Rb_r))
 
     Args:
         seen: a GRU.
         direction: index into its directions.
-        weights: by position (W, R, and B if it is there) the node's tensors.
+        weights: the node's tensors by position (W, R, and B if present).
 
     Returns:
-        r (N, H) of the layer's input (N, I) and its output of the step before (N, H).
+        r (N, H) from the layer's input (N, I) and its output of the previous step (N, H).
     """
-    rows = slice(seen.units, 2 * seen.units)  # gates lie in the order z, r, h
+    rows = slice(seen.units, 2 * seen.units)  # gates are in the order z, r, h
     weight, recurrence = (np.array(weights[at][direction][rows].T, np.float32) for at in (W, R))
-    # The operator's own default where B is left out.
+    # The operator's default where B is omitted.
     bias = np.zeros(seen.units, np.float32)
     if B in weights:
         bias = np.array(weights[B][direction], np.float32).reshape(2, -1)[:, rows].sum(0)
@@ -72,8 +72,8 @@ def _activation(node: NodeProto, position: int, default: list[str]) -> Callable[
     """One of a node's activations, with its clip before it."""
     names = [name.lower() for name in get_strings(node, "activations") or default]
     alphas, betas = (get_floats(node, f"activation_{each}") for each in ("alpha", "beta"))
-    # The lists of alphas and betas have entries only for activations that take some, of all
-    # directions in one row: those before this one must be counted off.
+    # The lists of alphas and betas have entries only for activations that take them, for all
+    # directions in sequence: those before this one must be skipped.
     for name in names[: position + 1]:
         alpha = (alphas.pop(0) if alphas else _ALPHA[name]) if name in _ALPHA else 0.0
         beta = (betas.pop(0) if betas else _BETA[name]) if name in _BETA else 0.0

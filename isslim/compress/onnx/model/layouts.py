@@ -1,11 +1,11 @@
-"""What the dimensions of a tensor mean: which of them are indexed by the components of an axis.
+"""The meaning of a tensor's dimensions: which of them the components of an axis index.
 
 A dimension is a known size, a name for an unknown one, or a run of blocks. Each block is indexed by
 one axis, or by none. Where the axis of one dimension depends on the index along another, the layout
 has axes per index: in the output (T, 2, B, H) of a bidirectional layer, H is forward units at index
 0 and backward units at index 1.
 
-Axes are numbers here; `pool.AxisUnionFind` knows which of them are one.
+Axes are numbers here; `pool.AxisUnionFind` knows which of them are unified.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class Block:
     """A run of one dimension.
 
     Attributes:
-        axis: whose components index it; None: nothing that is removed.
-        size: how many.
-        source: the value that the block shows, before any operator that only moves values.
-        zero_preserving: whether it is zero at every component that is zero where the axis begins.
+        axis: whose components index it; None if nothing in it is prunable.
+        size: number of entries.
+        source: the value that the block holds, before any operator that only moves values.
+        zero_preserving: whether it is zero at every component that is zero at the axis's origin.
     """
 
     axis: int | None
@@ -51,7 +51,7 @@ class Layout:
 
     Attributes:
         dims: in order; where `per_index` is set, `dims[per_index.along]` is the first option.
-        per_index: a dimension whose axes depend on the index along another; None: there is none.
+        per_index: a dimension whose axes depend on the index along another, if there is one.
     """
 
     dims: tuple[Dim, ...]
@@ -68,7 +68,7 @@ class Layout:
 
     def axes(self) -> list[int]:
         """Every axis in it."""
-        # The first option stands in `dims` too: its axes are named twice, which no caller minds.
+        # The first option is in `dims` too: its axes are listed twice, which is harmless.
         blocks = [block for dim in self.dims for block in blocks_of(dim)]
         for option in self.per_index.options if self.per_index else ():
             blocks += option
@@ -87,23 +87,23 @@ class Layout:
         return Layout(dims, replace(self.per_index, by=by, along=along))
 
     def marked(self, source: str | None, *, zero_preserving: bool) -> Layout:
-        """The layout of a tensor of the same axes that shows other values.
+        """The layout of a tensor with the same axes and other values.
 
         Args:
-            source: what it shows now; None: the same.
+            source: the value that it holds now; None if unchanged.
             zero_preserving: whether zero stays zero.
         """
 
         def mark(block: Block) -> Block:
             shown = block.source if source is None else source
-            # What was not zero before cannot be relied upon to be zero behind the operator.
+            # A value that was not zero before the operator need not be zero after it.
             zero = block.zero_preserving and zero_preserving
             return replace(block, source=shown, zero_preserving=zero)
 
         return self.divided(lambda blocks: tuple(map(mark, blocks)))
 
     def divided(self, divide: Callable[[Blocks], Blocks]) -> Layout:
-        """The layout with the blocks of every dimension replaced by what `divide` makes of them."""
+        """The layout with the blocks of every dimension replaced by the result of `divide`."""
         dims = tuple(divide(dim) if isinstance(dim, tuple) else dim for dim in self.dims)
         if not self.per_index:
             return Layout(dims)
@@ -115,7 +115,7 @@ class Layout:
 
         Args:
             position: of a dimension that `per_index` does not name.
-            dim: what it is now.
+            dim: its new value.
         """
         return replace(self, dims=(*self.dims[:position], dim, *self.dims[position + 1 :]))
 
@@ -130,7 +130,7 @@ def size(dim: Dim) -> int | str:
 
 
 def blocks_of(dim: Dim) -> Blocks:
-    """The blocks of a dimension; none where its size is all that is known."""
+    """The blocks of a dimension; none where only its size is known."""
     return dim if isinstance(dim, tuple) else ()
 
 
@@ -147,11 +147,11 @@ def slice_blocks(blocks: Blocks, start: int, stop: int) -> Blocks | None:
     Args:
         blocks: of one dimension.
         start: the first position.
-        stop: the one behind the last.
+        stop: the position after the last.
 
     Returns:
-        None when a boundary lies inside a block that an axis indexes: a part of its components is
-        no axis that could shrink.
+        None when a boundary is inside a block that an axis indexes: a part of its components is
+        not an axis that could shrink.
     """
     result, begin = [], 0
     for block in blocks:

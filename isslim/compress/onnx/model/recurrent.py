@@ -5,7 +5,7 @@
 
 https://onnx.ai/onnx/operators/onnx__LSTM.html, onnx__GRU.html, onnx__RNN.html. Gates are i, o, f,
 c; z, r, h; one. The operators differ in where W x and R h meet. In an LSTM and an RNN they are
-summed in every gate; in a GRU with `linear_before_reset` the reset gate stands between them in the
+summed in every gate; in a GRU with `linear_before_reset` the reset gate is between them in the
 last gate, so that each has its own bias; without it the last gate reads r * h and not h.
 
 Legend: D directions, G gates, H units, I inputs, T steps, B batch.
@@ -29,23 +29,23 @@ X, W, R, B, LENGTHS, H0, C0, P = range(8)
 """Positions of the inputs."""
 Direction = Literal["forward", "backward"]
 
-# Activations that make zero of zero (defaults of alpha and beta included): only behind them does a
-# unit without weights stay at zero.
+# Activations that map zero to zero (with the default alpha and beta): only after these does a unit
+# without weights stay at zero.
 _ZERO_PRESERVING = {"tanh", "relu", "leakyrelu", "thresholdedrelu", "scaledtanh", "elu", "softsign"}
 _DEFAULTS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 
 
 @dataclass(frozen=True)
 class Recurrent:
-    """What a recurrent node is.
+    """A recurrent node and its properties.
 
     Attributes:
         node: the node itself.
-        name: what it is called in names of axes and arrays.
+        name: its name in those of axes and arrays.
         kind: its operator.
         units: H.
         directions: in the order of the first dimension of its tensors.
-        linear_before_reset: of a GRU; False elsewhere.
+        linear_before_reset: for a GRU; False elsewhere.
     """
 
     node: NodeProto
@@ -67,7 +67,7 @@ class Recurrent:
 
     @property
     def reset_first(self) -> bool:
-        """Whether its last gate reads r * h, which nothing but the gate itself gives."""
+        """Whether its last gate reads r * h, which no output of the node holds."""
         return self.kind == "GRU" and not self.linear_before_reset
 
     @property
@@ -76,7 +76,7 @@ class Recurrent:
         return (H0, C0) if self.kind == "LSTM" else (H0,)
 
     def given(self, index: int) -> str:
-        """Name of an input, empty when it is left out."""
+        """Name of an input, empty when it is omitted."""
         return given(self.node, index)
 
     def not_zero_preserving(self) -> str | None:
@@ -84,8 +84,8 @@ class Recurrent:
         default = _DEFAULTS[self.kind] * len(self.directions)
         activations = get_strings(self.node, "activations") or default
         per = len(_DEFAULTS[self.kind])
-        # The first of an LSTM or GRU are its gates', which multiply what the others give: what
-        # they make of zero does not matter.
+        # The first ones of an LSTM or GRU belong to its gates, which multiply the others: it does
+        # not matter to what they map zero.
         felt = [name for index, name in enumerate(activations) if per == 1 or index % per]
         return next((name for name in felt if name.lower() not in _ZERO_PRESERVING), None)
 
@@ -114,13 +114,13 @@ class Cell:
     peephole: NDArray[np.float32] | None = None
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """The arrays that are there, by attribute."""
+        """The arrays that exist, by attribute."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 def view(node: NodeProto) -> Recurrent | None:
-    """The view of a node; None if it is not a recurrent one."""
-    # A layer of another domain of the same name may compute anything.
+    """The view of a node; None if it is not recurrent."""
+    # An operator of another domain with the same name may compute anything.
     if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
         return None
     directions: dict[str, tuple[Direction, ...]] = {
@@ -144,7 +144,7 @@ def cell(recurrent: Recurrent, direction: int, weights: dict[int, Constant]) -> 
     Args:
         recurrent: the node.
         direction: index into its directions.
-        weights: by position (W, R, and B and P if they are there) the node's tensors.
+        weights: the node's tensors by position (W, R, and B and P if present).
 
     Returns:
         Arrays of the shapes in `Cell`.
@@ -153,7 +153,7 @@ def cell(recurrent: Recurrent, direction: int, weights: dict[int, Constant]) -> 
     rows, units = recurrent.gates * recurrent.units, recurrent.units
     both = own.get(B, np.zeros(2 * rows, np.float32))
     first, second = both[:rows], both[rows:]
-    # Two biases that are only ever added are one: removal and repair then have one to change.
+    # Two biases that are only ever added become one, for removal and repair to change.
     if recurrent.joint:
         return Cell(own[W], own[R], first + second, peephole=own.get(P))
     if not recurrent.reset_first:
@@ -185,7 +185,7 @@ def tensors(recurrent: Recurrent, cells: list[Cell]) -> dict[int, NDArray[np.flo
             else np.concatenate([each.recurrence, each.candidate])
         )
         given = [bias for bias in (each.recurrence_bias, each.candidate_bias) if bias is not None]
-        # Of one bias that was two, the second is zero: their sum is all that counts.
+        # Where one bias replaces two, the second is zero: only their sum counts.
         second = np.concatenate(given) if given else np.zeros(rows, np.float32)
         result[W].append(each.weight)
         result[R].append(recurrence.reshape(rows, units))

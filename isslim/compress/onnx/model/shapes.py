@@ -1,4 +1,4 @@
-"""Shapes of all values by ONNX's own shape inference, weights left out of it."""
+"""Shapes of all values by ONNX's own shape inference, without the weights."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from isslim.compress.onnx.model.layouts import Layout
 from isslim.compress.onnx.model.split_model import SplitModel, graphs
 
 _SMALL = 1024
-"""Entries up to which a constant may be a shape, an axis or a bound, whose value matters to
+"""Most entries of a constant that may be a shape, an axis or a bound, whose value matters to
 inference."""
 
 
 def inferred_shapes(parts: SplitModel) -> dict[str, Layout]:
-    """Per value the layout without any axis, for all whose rank is known.
+    """The layout without axes of every value whose rank is known.
 
-    A constant that may be a shape is shown to the inference with its value; of a large one (a
-    weight) only its shape is, as of an input, for inference would copy the numbers several times.
+    A constant that may be a shape is passed to the inference with its value; a large one (a weight)
+    only with its shape, like an input, since inference would copy the numbers several times.
     """
     model = ModelProto()
     model.CopyFrom(parts.structure)
-    # Notes of the file itself may be out of date, and inference would believe them.
+    # Shapes recorded in the file may be out of date, and inference would rely on them.
     for graph in graphs(model.graph):
         del graph.value_info[:]
-        # Inference sees no values of an outer graph's constants: each graph gets those that it
+        # Inference does not see the constants of outer graphs: each graph gets those that it
         # reads.
         read = {name for node in graph.node for name in node.input}
         for name in sorted(read & parts.constants.keys()):
@@ -53,7 +53,7 @@ def _layout(port: ValueInfoProto) -> Layout | None:
         return None
     dims: list[int | str] = []
     for index, dim in enumerate(port.type.tensor_type.shape.dim):
-        # A size of which nothing is known gets a name of its own: it equals itself only.
+        # An unknown size gets a unique name: it equals only itself.
         unknown = dim.dim_param or f"?{port.name}:{index}"
         dims.append(int(dim.dim_value) if dim.HasField("dim_value") else unknown)
     return Layout(tuple(dims))

@@ -1,9 +1,9 @@
-"""A model taken apart: its structure without numbers, and its constants by name.
+"""Splits a model into its structure without numbers, and its constants by name.
 
 Constant nodes and the initialisers of nested graphs (`If`, `Loop`, `Scan`) become constants of the
-whole model. For that every value has a name of its own: two branches of an `If` may use one name
-for two things, and then one is renamed. Put together, a constant that only one nested graph reads
-lies in that graph again.
+whole model. This requires unique names of values: two branches of an `If` may use one name for two
+values, and then one is renamed. When the model is merged, a constant that only one nested graph
+reads is stored in that graph again.
 
 https://onnx.ai/onnx/repo-docs/IR.html
 """
@@ -27,7 +27,7 @@ Constant = NDArray[np.generic]
 
 @dataclass
 class SplitModel:
-    """A model while it is worked on.
+    """A model while it is being rewritten.
 
     Attributes:
         structure: without initialisers and Constant nodes.
@@ -50,13 +50,13 @@ class SplitModel:
         )
 
     def fresh(self, wish: str) -> str:
-        """A name like `wish` that no value has."""
+        """A new unique name like `wish`."""
         taken = names(self.structure.graph) | self.constants.keys()
         return next(name for name in _numbered(wish) if name not in taken)
 
 
 def split_constants(model: ModelProto) -> SplitModel:
-    """Separates constants from structure; the model stays as it is.
+    """Separates constants from structure; the model is not changed.
 
     Raises:
         GraphNotUnderstood: for sparse constants.
@@ -64,14 +64,14 @@ def split_constants(model: ModelProto) -> SplitModel:
     structure = ModelProto()
     structure.CopyFrom(model)
     parts = SplitModel(structure, {})
-    # Names first: constants of all graphs come into one table.
+    # Names first: constants of all graphs share one table.
     _name_apart(structure.graph)
     _name_nodes(structure.graph)
     for graph in graphs(structure.graph):
         _collect(graph, parts.constants)
     _annotate_units(parts)
     inputs = [port for port in structure.graph.input if port.name not in parts.constants]
-    # Before IR version 4 every initialiser was listed as an input too; no caller means to send
+    # Before IR version 4 every initialiser was also listed as an input; no caller means to pass
     # weights.
     replace(structure.graph.input, inputs)
     structure.ir_version = max(structure.ir_version, 4)
@@ -79,7 +79,7 @@ def split_constants(model: ModelProto) -> SplitModel:
 
 
 def merge_constants(parts: SplitModel) -> ModelProto:
-    """The model with its constants where they are read; what nothing reads is left out."""
+    """The model with its constants where they are read; unused ones are left out."""
     model = ModelProto()
     model.CopyFrom(parts.structure)
     readers: dict[str, list[GraphProto]] = {}
@@ -90,7 +90,7 @@ def merge_constants(parts: SplitModel) -> ModelProto:
             readers.setdefault(name, []).append(graph)
     for name, value in parts.constants.items():
         if name in readers:
-            # With its only reader, as converters write it; what several read lies outermost.
+            # In the graph of its only reader, as converters do; shared ones in the outermost graph.
             home = readers[name][0] if len(readers[name]) == 1 else model.graph
             home.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return model
@@ -107,7 +107,7 @@ def graphs(graph: GraphProto) -> Iterator[GraphProto]:
 def inner_first(graph: GraphProto) -> list[GraphProto]:
     """The graph and everything nested in it, inner ones first.
 
-    Nodes may be replaced in this order: that copies what is nested in them.
+    Nodes may be replaced in this order, since replacing one copies its nested graphs.
     """
     return list(graphs(graph))[::-1]
 
@@ -119,10 +119,10 @@ def nodes(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def sort_nodes(graph: GraphProto) -> bool:
-    """Puts the nodes of one graph behind what they read, as ONNX asks for; in place.
+    """Sorts the nodes of one graph topologically, as ONNX requires; in place.
 
-    ONNX Runtime sorts for itself, and so converters leave nodes at the end that are read in front
-    (its own of float16 does). Nodes that read one another in a circle stay where they are.
+    ONNX Runtime sorts by itself, and so converters (such as its own for float16) append nodes that
+    earlier ones read. Nodes in a cycle stay where they are.
 
     Returns:
         Whether any had to move.
@@ -133,7 +133,7 @@ def sort_nodes(graph: GraphProto) -> bool:
     done: set[str] = set()
     order: list[int] = []
     left = list(range(len(waiting)))
-    # Each round takes what is ready in the order of the file, so that a sorted file stays as it is.
+    # Each round takes the ready nodes in the order of the file, so that a sorted file is unchanged.
     while left:
         ready = []
         for index in left:
@@ -152,7 +152,7 @@ def sort_nodes(graph: GraphProto) -> bool:
 
 
 def _read_inside(node: NodeProto) -> set[str]:
-    """What the graphs in a node read; an outer value may be the output of one as it is."""
+    """Values that the graphs in a node read; an output of one may be an outer value itself."""
     read: set[str] = set()
     for inner in subgraphs(node):
         for each in graphs(inner):
@@ -173,12 +173,12 @@ def names(graph: GraphProto) -> set[str]:
 
 
 def label(node: NodeProto) -> str:
-    """What to call a node: its name, or that of its first output."""
+    """A label for a node: its name, or that of its first output."""
     return node.name or next(filter(None, node.output), node.op_type)
 
 
 def given(node: NodeProto, index: int) -> str:
-    """Name of an input, empty when it is left out.
+    """Name of an input, empty when it is omitted.
 
     Args:
         node: the reader.
@@ -188,7 +188,7 @@ def given(node: NodeProto, index: int) -> str:
 
 
 def set_input(node: NodeProto, index: int, name: str) -> None:
-    """Sets an input, optional ones before it left out if need be.
+    """Sets an input, with omitted optional ones before it if necessary.
 
     Args:
         node: the reader; changed in place.
@@ -201,7 +201,7 @@ def set_input(node: NodeProto, index: int, name: str) -> None:
 
 
 def replace(field: object, items: Sequence[object]) -> None:
-    """Puts items in the place of what a repeated field holds.
+    """Replaces the content of a repeated field.
 
     Args:
         field: a repeated field of protobuf.
@@ -230,7 +230,7 @@ def _numbered(wish: str) -> Iterator[str]:
 
 
 def _name_apart(graph: GraphProto) -> None:
-    """Renames in nested graphs what another graph has defined under the same name."""
+    """Renames values of nested graphs whose names other graphs have defined."""
     counts = Counter(name for each in graphs(graph) for name in _defined(each))
     taken = names(graph) | {t.name for each in graphs(graph) for t in each.initializer}
     for inner in list(graphs(graph))[1:]:
@@ -238,16 +238,16 @@ def _name_apart(graph: GraphProto) -> None:
             if counts[name] > 1:
                 new = next(each for each in _numbered(name) if each not in taken)
                 taken.add(new)
-                # The last one keeps the name, so that as little as possible is renamed.
+                # The last one keeps the name, to rename as little as possible.
                 counts[name] -= 1
                 _rename(inner, name, new)
 
 
 def _name_nodes(graph: GraphProto) -> None:
-    """Gives every node a name of its own, which stays when its outputs are renamed."""
+    """Gives every node a unique name, which stays when its outputs are renamed."""
     taken: set[str] = set()
     for node in nodes(graph):
-        # Names may be missing or equal: ONNX asks for neither.
+        # Names may be missing or equal: ONNX requires neither.
         node.name = next(name for name in _numbered(label(node)) if name not in taken)
         taken.add(node.name)
 
@@ -263,7 +263,7 @@ def _annotate_units(parts: SplitModel) -> None:
 
 
 def _defined(graph: GraphProto) -> list[str]:
-    """Names that a graph itself gives to values."""
+    """Names of the values that a graph itself defines."""
     made = [port.name for port in graph.input]
     for node in graph.node:
         made += filter(None, node.output)

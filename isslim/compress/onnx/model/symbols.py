@@ -1,4 +1,4 @@
-"""Sizes that are numbers, names, or products of both, where not every number is known.
+"""Symbolic sizes: numbers, names, or products of both.
 
 A product is written as its factors with a sign between them that no exporter puts in names; equal
 products are equal texts.
@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from math import prod
 
 Size = int | str
-"""At least 1 where it is a size; -1 and 0 have their own meaning in a Reshape and are no
-factors."""
+"""A size of at least 1; -1 and 0 have special meanings in a Reshape and are not factors."""
 _TIMES = "\u00d7"
 
 
@@ -30,24 +29,24 @@ def divided(size: Size, by: Size) -> Size | None:
 
     Args:
         size: what is divided.
-        by: what it is divided by.
+        by: the divisor.
 
     Returns:
-        The product of the factors that are left; None where it is not known that `by` divides.
+        The product of the remaining factors; None where divisibility by `by` is not known.
     """
     (number, names), (divisor, gone) = _factors([size]), _factors([by])
-    # With the sign of a Reshape (-1, 0) there is nothing to divide.
+    # The special values of a Reshape (-1, 0) cannot be divided.
     if divisor < 1 or number % divisor or gone - names:
         return None
     return multiplied([number // divisor, *(names - gone).elements()])
 
 
 def _factors(sizes: Sequence[Size]) -> tuple[int, Counter[str]]:
-    """The product of all numbers, and how often every name is a factor."""
+    """The product of all numbers, and the exponent of every name."""
     numbers, names = [], Counter[str]()
     for size in sizes:
         for factor in [size] if isinstance(size, int) else size.split(_TIMES):
-            # A product that was written before is a text with its number in front.
+            # An earlier product is a text that begins with its number.
             if isinstance(factor, int) or factor.isdecimal():
                 numbers.append(int(factor))
             else:

@@ -1,6 +1,6 @@
 """An uploaded graph as one file that ONNX Runtime can run: float32, layout=0, no data file.
 
-Most files are that already and stay the very files that were uploaded. To be run in a child process
+Most files already are, and are used unchanged. To be run in a child process
 with limits on memory and time.
 """
 
@@ -32,9 +32,9 @@ class PreparedGraph:
 
     Attributes:
         path: of the file: the uploaded one, or one beside it.
-        changes: what was changed, in words; empty: nothing was.
-        warning: a clause on numbers that take more bytes here than in the upload; empty: they do
-            not.
+        changes: descriptions of what was changed, if anything.
+        warning: a clause about numbers that take more bytes here than in the upload; empty if none
+            do.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class PreparedGraph:
 
 
 def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> PreparedGraph:
-    """Makes one file of an uploaded graph.
+    """Converts an uploaded graph to one file.
 
     Args:
         path: of the model.
@@ -51,7 +51,7 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
         largest: bytes that the model may have.
 
     Returns:
-        The file, which lies beside the model where it is not the model itself.
+        The file, in the model's folder where it is not the model itself.
 
     Raises:
         UnreadableUpload: when the file is too large, or no ONNX model.
@@ -65,7 +65,7 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
         remark = "" if count else "the data file is not referred to: ignored"
         changes.add(count > 0, f"{count} tensors taken in from its data file")
     refuse_external(model)
-    # The types and layers inside of functions are seen only once these are gone.
+    # Types and layers inside of functions are visible only once these are inlined.
     if model.functions:
         model = inliner.inline_local_functions(model)
     warning = _widened(model, changes)
@@ -79,7 +79,7 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
             True, "layers with layout=1, which ONNX Runtime does not run, put between Transposes"
         )
     description = "; ".join([*filter(None, [remark]), *changes.made])
-    # The file itself is kept where it can be: what is served is then what was uploaded.
+    # The file itself is kept where possible, so that what is served is what was uploaded.
     if not changes.made:
         return PreparedGraph(path, description)
     whole_file = path.with_name(f"{path.name}.prepared.onnx")
@@ -89,12 +89,12 @@ def prepare(path: Path, data: Path | None = None, largest: int = MAX_BYTES) -> P
 
 @dataclass
 class _Changes:
-    """What was changed in a model, in words."""
+    """The changes made to a model, in words."""
 
     made: list[str] = field(default_factory=list)
 
     def add(self, happened: bool, description: str) -> None:
-        """Notes a change, if it happened."""
+        """Records a change, if there was one."""
         if happened:
             self.made.append(description)
 

@@ -1,1 +1,1 @@
-"""A graph at other sizes: named arrays into constants, and every number that hides a size."""
+"""Writes a graph at other sizes: its constants, and every number that encodes a size."""

@@ -1,4 +1,4 @@
-"""Nodes that put entries of one dimension in a new order, zeros where there is nothing to take.
+"""Nodes that rearrange the entries of one dimension, with zeros for entries without a source.
 
 https://onnx.ai/onnx/operators/onnx__Pad.html, onnx__Gather.html, onnx__Split.html
 """
@@ -16,7 +16,7 @@ from isslim.compress.onnx.model.split_model import SplitModel
 
 @dataclass(frozen=True)
 class Placement:
-    """Which entry of a dimension stands where.
+    """The new order of the entries of a dimension.
 
     Attributes:
         sources: per new entry the old one, or -1 for zero.
@@ -29,11 +29,11 @@ class Placement:
 
 @dataclass(frozen=True)
 class Rearrangement:
-    """A new order for one dimension of a tensor.
+    """A rearrangement of one dimension of a tensor.
 
     Attributes:
         along: the dimension that is rearranged.
-        by: with several placements, the dimension whose indices each have one.
+        by: with several placements, the dimension for each index of which there is one.
         rank: number of dimensions.
         placements: see `by`.
     """
@@ -47,17 +47,17 @@ class Rearrangement:
 def gather_scatter(
     parts: SplitModel, source: str, made: str, change: Rearrangement
 ) -> list[NodeProto]:
-    """Nodes that make a tensor of another; the constants they read are added to the model.
+    """Nodes that rearrange a tensor; the constants that they read are added to the model.
 
     Args:
         parts: the model.
         source: the tensor that is read.
-        made: the name of the new one, after which constants and steps are named.
-        change: where its entries come from.
+        made: the name of the result, after which constants and intermediate values are named.
+        change: the rearrangement.
     """
     if len(change.placements) == 1:
         return _placed(parts, source, made, change, change.placements[0])
-    # No operator takes other indices for each index of another dimension as cheaply as this.
+    # No operator applies different indices for each index of another dimension as cheaply.
     count = len(change.placements)
     pieces = [f"{made}.from_{index}" for index in range(count)]
     ends = [f"{made}.to_{index}" for index in range(count)]
@@ -79,15 +79,15 @@ def _split(parts: SplitModel, source: str, made: str, pieces: list[str], by: int
 def _placed(
     parts: SplitModel, source: str, made: str, change: Rearrangement, placement: Placement
 ) -> list[NodeProto]:
-    """Gather, behind a Pad that adds the zero if one is needed."""
+    """Gather, after a Pad that adds a zero if one is needed."""
     steps = []
     index = placement.sources
     if (index < 0).any():
-        # One zero behind the last entry serves all new entries that have none.
+        # One zero after the last entry serves all new entries without a source.
         padded = f"{made}.padded"
         steps.append(_padded(parts, source, made, change))
         source, index = padded, np.where(index < 0, placement.length, index)
-    # Gather wants whole numbers of 32 or 64 bits.
+    # Gather requires integers of 32 or 64 bits.
     parts.constants[f"{made}.order"] = index.astype(np.int64)
     order = [source, f"{made}.order"]
     return [*steps, helper.make_node("Gather", order, [made], axis=change.along)]

@@ -1,11 +1,11 @@
-"""A traced graph as arrays and their declaration: what the algebra of `pruning.axes` works on.
+"""A traced graph as arrays and their declaration, on which the algebra of `pruning.axes` works.
 
-Only what an axis that may shrink touches is there, in canonical form: matrices (out, in), float32.
-Names of arrays: `<node>.<direction>.weight` and so on for a layer (`recurrent.Cell`), the
+They are only the arrays that a prunable axis indexes, in canonical form: matrices (out, in),
+float32. Names of arrays: `<node>.<direction>.weight` and so on for a layer (`recurrent.Cell`), the
 constant's own name for everything else, and `<axis>.kept`, the numbers of an axis's components, for
 axes whose states or neighbours are selected by number.
 
-Segments of axes that stay as they are have no axis: fixed inputs.
+Segments of axes that are not prunable have no axis: fixed inputs.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from isslim.compress.pruning.axes import (
 
 
 class LayerSite(Enum):
-    """What a site of a layer reads, and what its name adds to that of the layer's direction."""
+    """The inputs of a layer's site; the value is the suffix of its name."""
 
     JOINT = ""
-    """The layer's input and its output of the step before, side by side."""
+    """The layer's input and its output of the previous step, concatenated."""
     INPUT = ".input"
     """The layer's input."""
     RECURRENT = ".recurrent"
-    """The layer's output of the step before."""
+    """The layer's output of the previous step."""
     CANDIDATE = ".candidate"
     """That output times the reset gate (a GRU without `linear_before_reset`)."""
 
@@ -60,14 +60,14 @@ class LayerSite(Enum):
 
 @dataclass(frozen=True)
 class Meaning:
-    """How constants and canonical arrays belong together.
+    """How constants and canonical arrays correspond.
 
     Attributes:
         declaration: of the arrays.
         layers: recurrent nodes by the name of their arrays, those with the same weights together.
         products: matrices by the name of their constant, those that read by the same constant
             together.
-        biases: per constant that is the bias of a product, what it is multiplied with to be in the
+        biases: per constant that is the bias of a product, the factor that converts it to the
             matrix's terms.
         created: per product without a bias that may get one, the name of it.
     """
@@ -80,18 +80,18 @@ class Meaning:
 
 
 def declare(trace: AxisFacts) -> tuple[dict[str, Array], Meaning]:
-    """The arrays of a traced graph by name, float32, and what they mean."""
+    """The arrays of a traced graph by name, float32, and their meaning."""
     return _Declaring(trace).result()
 
 
 def segments(pool: Axes, blocks: Blocks) -> Dimension:
-    """A dimension in the algebra's terms; neighbours that stay as they are are one segment.
+    """A dimension in the algebra's terms; neighbouring fixed blocks are one segment.
 
     Args:
         pool: the axes.
         blocks: of the dimension.
     """
-    # The algebra counts segments: fixed neighbours are one to it.
+    # The algebra counts segments: it treats fixed neighbours as one.
     found: list[Segment] = []
     for prunable, run in groupby(blocks, key=lambda block: _prunable(pool, block)):
         if prunable:
@@ -128,7 +128,7 @@ class _Declaring:
     def result(self) -> tuple[dict[str, Array], Meaning]:
         """All arrays and their meaning.
 
-        Layers and products come first: they know more of their constants than that these are used.
+        Layers and products come first: they know the structure of their constants.
         """
         for layer in self._trace.layers:
             if any(map(self._pool.is_prunable, layer.axes)) or self._touches(layer.inputs):
@@ -153,7 +153,7 @@ class _Declaring:
         return any(_prunable(self._pool, block) for block in blocks or ())
 
     def _operand(self, use: Use) -> None:
-        """A constant that is no matrix: added, multiplied, stacked."""
+        """A constant that is not a matrix: added, multiplied, stacked."""
         value = self._trace.parts.constants[use.name]
         dimensions = []
         for blocks, length in zip(use.dims, value.shape, strict=True):
@@ -165,7 +165,7 @@ class _Declaring:
         self._dimensions[name] = dimensions
 
     def _layer(self, layer: Layer) -> None:
-        """The arrays and sites of a layer; of several with the same weights only once."""
+        """The arrays and sites of a layer; only once for several with the same weights."""
         seen = layer.recurrent
         for twins in self._layers.values():
             if twins[0].recurrent.given(W) == seen.given(W):
@@ -176,7 +176,7 @@ class _Declaring:
         weights = {index: self._trace.parts.constants[name] for index, name in names.items()}
         for position, (axis, direction) in enumerate(zip(layer.axes, seen.directions, strict=True)):
             name = f"{seen.name}.{direction}"
-            # A layer that keeps its units is here all the same where its inputs may shrink.
+            # A layer that keeps its units is included where its inputs may shrink.
             own = self._pool.name(axis) if self._pool.is_prunable(axis) else None
             made = cell(seen, position, weights)
             units = (Segment(own, seen.units),)
@@ -202,7 +202,7 @@ class _Declaring:
         }
         place = self._order[key(layer.recurrent.node)]
         for site in LayerSite.all_of(layer.recurrent):
-            # A site that nothing removed takes part in needs no repair.
+            # A site without prunable inputs needs no repair.
             needed = self._touches(layer.inputs) if site is LayerSite.INPUT else prunable
             if needed or site is LayerSite.JOINT:
                 matrices, bias = readers[site]
@@ -232,9 +232,9 @@ class _Declaring:
             self._sites.append((self._order[product.node], site))
 
     def _bias(self, product: Product, rows: Dimension, count: int, *, reads: bool) -> str | None:
-        """The array of a product's bias (out,); None where it has none that could be changed.
+        """The array of a product's bias (out,); None where it has no bias that could be changed.
 
-        Of a matrix that several products read there is none: a repair would need one for each.
+        A matrix that several products read has none: a repair would need one for each.
         """
         if sum(each.matrix == product.matrix for each in self._trace.products) != 1:
             return None
@@ -249,7 +249,7 @@ class _Declaring:
         return name
 
     def _may_create(self, product: Product) -> bool:
-        """Whether the operator has an input for a bias that is left out."""
+        """Whether the operator has an unused input for a bias."""
         node = next(
             node for node in nodes(self._trace.parts.structure.graph) if key(node) == product.node
         )
@@ -261,7 +261,7 @@ class _Declaring:
         found = []
         runs = groupby(blocks, key=lambda block: _prunable(self._pool, block))
         for index, (prunable, run) in enumerate(runs):
-            # Fixed inputs are no activation of an axis; their name only has to be their own.
+            # Fixed inputs belong to no axis; their name only has to be unique.
             found += [block.source for block in run] if prunable else [f"{reader}:{index}"]
         return tuple(found)
 
@@ -277,10 +277,10 @@ class _Declaring:
 
 
 def canonical(value: np.ndarray, product: Product) -> np.ndarray:
-    """A matrix as (out, in); a kernel of one point is one.
+    """A matrix as (out, in); a kernel of size 1 counts as one.
 
     Args:
-        value: (out, in) or (in, out), and dimensions of size 1 behind them.
+        value: (out, in) or (in, out), followed by dimensions of size 1.
         product: which of the two it is.
     """
     flat = value.reshape(value.shape[:2])

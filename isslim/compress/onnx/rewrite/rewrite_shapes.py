@@ -1,4 +1,4 @@
-"""What changes in a graph beside constants: numbers that hide sizes, and the caller's states."""
+"""Changes in a graph besides weights: numbers that encode sizes, and the caller's states."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from isslim.compress.pruning.axes import Arrays
 def resize(
     parts: SplitModel, trace: AxisFacts, arrays: Arrays, sizes: Sizes, *, keep_state_shapes: bool
 ) -> None:
-    """Makes the structure of a graph fit its new sizes; in place.
+    """Adapts the structure of a graph to its new sizes; in place.
 
     Args:
         parts: the graph at full size.
@@ -48,7 +48,7 @@ def resize(
         keep_state_shapes: see `write`.
     """
     resizing = _Resizing(parts, trace, arrays, sizes)
-    # What is exposed needs no rearrangement: the caller hands over the small state itself.
+    # Exposed states need no rearrangement: the caller passes the small state itself.
     exposed = set() if keep_state_shapes else exposable(trace, sizes.placed, sizes.components)
     for edit in trace.edits:
         if edit in exposed:
@@ -67,7 +67,7 @@ class _Resizing:
         self._before: dict[str, list[NodeProto]] = {}
 
     def apply(self, edit: Edit) -> None:
-        """Changes what an edit names, if an axis of it has shrunk."""
+        """Applies an edit, if one of its axes has shrunk."""
         if isinstance(edit, Select | Restore):
             self._move(edit)
         elif isinstance(edit, Target):
@@ -80,7 +80,7 @@ class _Resizing:
             self._shares(edit)
 
     def _move(self, edit: Select | Restore) -> None:
-        """Selects what an axis keeps of a larger tensor, or puts it back into one."""
+        """Selects the kept components of a larger tensor, or scatters them back into one."""
         if not self._sizes.changes(*edit.options):
             return
         back = isinstance(edit, Restore)
@@ -106,14 +106,14 @@ class _Resizing:
             name, ports = given(self._nodes[edit.node], edit.index), graph.input
         else:
             name, ports = edit.node, graph.output
-        # All options have one size, since they lie in one tensor.
+        # All options have one size, since they share a tensor.
         width = self._sizes.width(edit.options[0])
         for port in ports:
             if port.name == name:
                 port.type.tensor_type.shape.dim[edit.along].dim_value = width
 
     def _placement(self, blocks: Blocks, *, back: bool) -> Placement:
-        """Where each entry comes from; -1 stands for zero."""
+        """The source of each entry; -1 stands for zero."""
         found: list[NDArray[np.int64]] = []
         start = 0  # of the block in the tensor that is read
         for block in blocks:
@@ -126,12 +126,12 @@ class _Resizing:
             kept = np.rint(self._arrays[f"{name}.kept"]).astype(np.int64)
             room = self._sizes.placed[name]
             if back:
-                # Back at the size that the caller knows, zeros at removed components.
+                # Back to the size that the caller knows, with zeros at removed components.
                 places = np.full(block.size, -1)
                 places[kept] = start + np.arange(len(kept))
                 start += room
             else:
-                # Room beyond the kept components is for dead ones, which read zeros.
+                # Positions beyond the kept components are for dead ones, which read zeros.
                 places = np.full(room, -1)
                 places[: len(kept)] = start + kept
                 start += block.size
@@ -183,7 +183,7 @@ class _Resizing:
         set_input(node, 1, name)
 
     def _override(self, target: str, index: int, new: Mapping[int, int]) -> None:
-        """Gives some numbers of an input other values; the input may be computed at run time."""
+        """Replaces some numbers of an input, which may be computed at run time."""
         node = self._nodes[target]
         old = given(node, index)
         name = self._parts.fresh(f"{target}.sizes")
@@ -193,13 +193,13 @@ class _Resizing:
             value.reshape(-1)[list(new)] = list(new.values())
             self._parts.constants[name] = value
         else:
-            # A target that is computed keeps its other numbers: some may only be known at run time.
+            # A computed target keeps its other numbers: some may only be known at run time.
             length = len(self._trace.entries(old) or ())
             mask, values = np.zeros(length, bool), np.zeros(length, np.int64)
             mask[list(new)], values[list(new)] = True, list(new.values())
             chosen, wanted = self._parts.fresh(f"{name}.which"), self._parts.fresh(f"{name}.new")
             self._parts.constants |= {chosen: mask, wanted: values}
-            # New numbers at their places, the computed ones everywhere else.
+            # New numbers at their positions, the computed ones everywhere else.
             step = NodeProto(op_type="Where", input=[chosen, wanted, old], output=[name])
             self._before.setdefault(target, []).append(step)
         set_input(node, index, name)
@@ -212,7 +212,7 @@ class _Resizing:
                 for node in graph.node:
                     order += [*self._before.get(key(node), ()), node]
                 replace(graph.node, order)
-            # What was noted of shapes inside holds no longer.
+            # Recorded shapes inside no longer hold.
             del graph.value_info[:]
             if graph is not self._parts.structure.graph:
                 self._drop_shapes(graph)

@@ -1,8 +1,7 @@
-"""Sizes of a graph's axes: how many components they have, and how large they lie in tensors.
+"""Sizes of a graph's axes: their numbers of components, and their sizes within tensors.
 
-Axes that lie in one tensor side by side (the directions of a layer, a stack of states) need one
-size there. Each is as large as the largest of them needs; the others have dead components, with
-zero weights in and zero columns out.
+Axes that share a tensor (the directions of a layer, a stack of states) need one size there: that of
+the largest of them. The others have dead components, with zero weights in and zero columns out.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ class Sizes:
     """Sizes of all axes that may shrink, by their names.
 
     Attributes:
-        components: how many they have.
-        placed: how large they are in tensors.
+        components: their numbers of components.
+        placed: their sizes within tensors.
         shrunk: those that have fewer than in the original.
         pool: the axes.
     """
@@ -35,7 +34,7 @@ class Sizes:
 
     @classmethod
     def of(cls, pool: Axes, meaning: Meaning, arrays: Arrays) -> Self:
-        """The sizes that arrays have.
+        """The sizes of the axes of arrays.
 
         Args:
             pool: the axes.
@@ -44,7 +43,7 @@ class Sizes:
         """
         components = read_sizes(meaning, arrays)
         placed = dict(components)
-        # Axes of a group lie side by side in some tensor, which has one size for all.
+        # Axes of a group share some tensor, which has one size for all.
         for group in pool.groups():
             names = [pool.name(axis) for axis in group]
             placed |= dict.fromkeys(names, max(components[name] for name in names))

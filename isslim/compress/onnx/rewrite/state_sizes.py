@@ -1,7 +1,7 @@
-"""Which states of the caller may shrink with their layers, where that is asked for.
+"""Which states of the caller may shrink with their layers, where that is requested.
 
 Those that go from a graph's input straight into a layer and from the layer straight to an output,
-all of the layer's states alike: what comes out of one call must fit into the next.
+all of the layer's states alike: the output of one call must fit the input of the next.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from isslim.compress.onnx.trace.facts import AxisFacts
 
 
 def exposable(trace: AxisFacts, placed: Mapping[str, int], sizes: Mapping[str, int]) -> set[Edit]:
-    """The edits that a state of the size of its layer makes superfluous.
+    """The edits that are superfluous when a state has the size of its layer.
 
     Args:
         trace: the graph at full size.
@@ -44,7 +44,7 @@ def exposable(trace: AxisFacts, placed: Mapping[str, int], sizes: Mapping[str, i
         blocks = chain.from_iterable(edit.options)
         axes = [block.axis for block in blocks if block.axis is not None]
         names = frozenset(map(trace.pool.name, axes))
-        # With dead components in it a state would be of neither the old size nor the layer's.
+        # With dead components a state would have neither the old size nor the layer's.
         full = all(placed.get(name) == sizes.get(name) for name in names)
         groups[names].append((edit, direct and full))
     found: set[Edit] = set()

@@ -1,4 +1,4 @@
-"""Writes a graph at other sizes: constants from arrays, and every number that hides a size."""
+"""Writes a graph at other sizes: constants from arrays, and every number that encodes a size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from isslim.compress.pruning.axes import Arrays
 def write(
     trace: AxisFacts, meaning: Meaning, arrays: Arrays, *, keep_state_shapes: bool = True
 ) -> ModelProto:
-    """The graph with the sizes and values of `arrays`.
+    """Writes the graph with the sizes and values of `arrays`.
 
     Args:
         trace: the graph at full size.
@@ -26,7 +26,7 @@ def write(
             inputs and outputs of the graph as they are have the sizes of their layers. Stacks and
             parts of larger tensors keep them anyway.
     """
-    # The trace and its model stay as they are: other sizes may be written from them.
+    # The trace and its model are not changed: other sizes may be written from them.
     structure = ModelProto()
     structure.CopyFrom(trace.parts.structure)
     parts = SplitModel(structure, dict(trace.parts.constants))

@@ -1,6 +1,6 @@
-"""Puts canonical arrays into a graph's constants, each in the constant's own shape and type.
+"""Writes canonical arrays into a graph's constants, each in the constant's shape and type.
 
-Where axes of different sizes lie in one tensor, the smaller ones get dead components: zeros.
+Where axes of different sizes share a tensor, the smaller ones get dead components: zeros.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def write_weights(
 
     Args:
         parts: the graph at full size.
-        trace: what is known of it.
-        meaning: what the arrays are in it.
+        trace: its axes.
+        meaning: how the arrays relate to it.
         arrays: of any sizes.
         sizes: theirs.
     """
@@ -46,7 +46,7 @@ def write_weights(
 
 
 class _Filling:
-    """One graph being filled."""
+    """Fills the constants of one graph."""
 
     def __init__(
         self, parts: SplitModel, trace: AxisFacts, meaning: Meaning, arrays: Arrays, sizes: Sizes
@@ -88,14 +88,14 @@ class _Filling:
             set_attribute(node, "hidden_size", int(made[R].shape[2]))
 
     def product(self, name: str, product: Product) -> None:
-        """A matrix (out, in) or (in, out); a kernel of one point has more dimensions of size 1."""
+        """A matrix (out, in) or (in, out); a kernel of size 1 has further dimensions of size 1."""
         placed = self._placed(name)
         lying = placed if product.gives == 0 else placed.T
         ones = self._trace.parts.constants[name].shape[2:]
         self._set(name, lying.reshape(*lying.shape, *ones))
 
     def constant(self, name: str) -> None:
-        """Any other constant; a bias lies flat in its canonical form."""
+        """Any other constant; a bias is flat in its canonical form."""
         # In a divisor dead components are one, elsewhere zero.
         rest = next((use.rest for use in self._trace.uses if use.name == name), 0.0)
         value = self._placed(name, rest)
@@ -105,7 +105,7 @@ class _Filling:
         self._set(name, value)
 
     def created(self, node: str, name: str) -> None:
-        """A bias where there was none, if it is not zero."""
+        """Adds a bias where there was none, if it is not zero."""
         value = self._placed(name)
         # A bias of zeros changes nothing and costs an addition.
         if not value.any():
@@ -119,11 +119,11 @@ class _Filling:
         set_input(made, 2, free)
 
     def _set(self, name: str, value: Array) -> None:
-        """Puts a new value in a constant's place, of the constant's type."""
+        """Replaces a constant by a new value of the same type."""
         self._parts.constants[name] = value.astype(self._parts.constants[name].dtype)
 
     def _placed(self, name: str, rest: float = 0.0) -> Array:
-        """A canonical array with room for dead components, at which `rest` stands."""
+        """A canonical array padded for dead components, which are filled with `rest`."""
         value = self._arrays[name]
         for position, dimension in enumerate(self._dimensions[name]):
             value = self._placed_along(value, position, dimension, rest)
@@ -132,12 +132,12 @@ class _Filling:
     def _placed_along(
         self, value: Array, position: int, dimension: Dimension, rest: float
     ) -> Array:
-        """One dimension with room behind the components of every segment, in each repeat."""
+        """One dimension padded after the components of every segment, in each repeat."""
         placed = self._sizes.placed
         rooms = [placed[each.axis] - each.size if each.axis else 0 for each in dimension]
         if not any(rooms):
             return value
-        # Every gate is a run of its own, with its own room behind it.
+        # Every gate is a run of its own, with its own padding.
         pieces, start = [], 0
         for segment, room in zip(dimension, rooms, strict=True):
             margin = [(0, 0)] * value.ndim
