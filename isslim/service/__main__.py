@@ -19,19 +19,19 @@ from isslim.settings.service import ServiceSettings
 
 
 class _Server(uvicorn.Server):
-    """A server that lets go of followers of a job as soon as it is asked to end."""
+    """A server that ends event streams of jobs as soon as it is asked to stop."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called in the main thread when SIGTERM or SIGINT comes."""
+        """Called in the main thread on SIGTERM or SIGINT."""
         self.config.app.state.context.ending.set()  # type: ignore[union-attr]
         super().handle_exit(sig, frame)
 
 
 def main() -> None:
-    """Serves until it is asked to stop, and then for a few seconds more at most."""
+    """Serves until it is asked to stop, and then for at most a few seconds more."""
     settings = read_or_exit(ServiceSettings, "isslim service")
     logs.configure(settings.log_level)
-    # Uploads are spooled where they will be kept: `/tmp` is memory in a read-only container.
+    # Uploads are spooled where they will be stored: `/tmp` is memory in a read-only container.
     spool = settings.home.absolute() / "arriving"
     spool.mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(spool)
@@ -41,7 +41,7 @@ def main() -> None:
         port=settings.port,
         log_config=None,
         access_log=False,
-        # Requests that are not done by then are cancelled: a stalled upload has no end of its own.
+        # Requests that have not finished by then are cancelled: a stalled upload would never end.
         timeout_graceful_shutdown=settings.shutdown_seconds,
     )
     # What is there now stays: with each large body the collector would else look at all of it.
@@ -50,8 +50,8 @@ def main() -> None:
     with suppress(KeyboardInterrupt):  # the server raises it again once it has ended
         server.run()
     logging.shutdown()
-    # Not by returning: the interpreter would wait for all threads, and so for a run that nothing
-    # stops.
+    # Not by returning: the interpreter would wait for all threads, and so for a run that cannot
+    # be stopped.
     os._exit(0 if server.started else STARTUP_FAILURE)
 
 

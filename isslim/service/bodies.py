@@ -1,8 +1,8 @@
-"""JSON bodies: bounded before they are parsed, large ones parsed beside the event loop.
+"""JSON bodies: bounded before they are parsed; large ones are parsed in a thread.
 
-The parser holds the interpreter until it is done, and so does whoever makes Python's objects of
-what it read: of a body of some megabytes that may be seconds, in which nothing else is answered. So
-the values of a large body are counted first, by NumPy, which lets go of the interpreter.
+Parsing holds the interpreter lock, as does the creation of Python objects from the result: for a
+body of some megabytes that may take seconds in which nothing else is answered. Therefore the values
+of a large body are counted first, by NumPy, which releases the lock.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from isslim.types.schemas.common import TooMany
 
 Body = TypeVar("Body", bound=BaseModel)
 SMALL_BYTES = 1 << 16
-"""Parsed at once: another thread would take longer to begin."""
+"""Bytes up to which a body is parsed directly: another thread would take longer to start."""
 CHUNK_BYTES = 1 << 20
-"""Counted at a time."""
+"""Bytes that are counted at a time."""
 MAX_NESTED, MAX_MEMBERS = 100_000, 5_000
-"""Lists and objects of one body, and members of its objects: each costs as much as many numbers."""
+"""Limit on lists and objects of a body, and on members: each costs as much as many numbers."""
 ROOM = 1000
-"""Values of a body beside those that a limit counts."""
+"""Allowance for values of a body besides those that a limit counts."""
 QUOTE, BACKSLASH = ord('"'), ord("\\")
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """What one body may hold.
+    """The limits of one body.
 
     Attributes:
         values: numbers, texts, lists and objects.
-        items: of the lists that name a limit of their own, by its key (see `at_most`).
-        hint: what else the sender can do; empty: nothing.
+        items: of the lists with their own limit, by its key (see `at_most`).
+        hint: an alternative for the sender, if there is one.
     """
 
     values: int
@@ -51,22 +51,22 @@ class BodyLimits:
 
 
 class BodyReader:
-    """Parses bodies; large ones one after the other, so that their memory is bounded."""
+    """Parses bodies; large ones sequentially, so that their memory is bounded."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="parse")
 
     async def read(self, content: bytes, schema: type[Body], limits: BodyLimits) -> Body:
-        """A body as its schema has it.
+        """A body, validated by its schema.
 
         Args:
             content: the body, JSON.
             schema: of the request.
-            limits: what it may hold.
+            limits: of the body.
 
         Raises:
-            RequestError: (invalid-request) with the first issues; (too-large) when it holds more
-                than it may.
+            RequestError: (invalid-request) with the first issues; (too-large) when it exceeds
+                its limits.
         """
         if len(content) <= SMALL_BYTES:
             return _parsed(content, schema, limits)
@@ -74,16 +74,16 @@ class BodyReader:
         return await loop.run_in_executor(self._pool, _bounded, content, schema, limits)
 
     def close(self) -> None:
-        """Parses nothing more."""
+        """Stops parsing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 async def json_content(request: Request) -> bytes:
-    """The body of a request that says that it is JSON, and is UTF-8 as JSON must be.
+    """The body of a request with the content type JSON, in UTF-8 as JSON must be.
 
     Raises:
-        RequestError: (invalid-request) when it says otherwise: a page elsewhere may send any other
-            type without being asked.
+        RequestError: (invalid-request) when it has another type: web pages of other origins may
+            send those without permission.
         HTTPException: (400) when it is not UTF-8.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
@@ -134,7 +134,7 @@ def _bounded(content: bytes, schema: type[Body], limits: BodyLimits) -> Body:
 
 @dataclass(frozen=True)
 class ValueCounts:
-    """What a JSON text holds; of one that is not valid, what its valid beginning holds at most.
+    """Counts of a JSON text; for an invalid one, upper bounds for its valid beginning.
 
     Attributes:
         values: upper bound of numbers, texts, lists, objects and words such as null.
@@ -150,8 +150,8 @@ class ValueCounts:
 def count_values(content: bytes) -> ValueCounts:
     """Counts commas, brackets and colons outside of texts.
 
-    A backslash outside of a text is no JSON: the parser stops there, and it does not matter what is
-    made of the rest.
+    A backslash outside of a text is invalid JSON: the parser stops there, and the counts of the
+    rest do not matter.
     """
     commas = brackets = colons = 0
     inside, backslashes = 0, 0
@@ -161,7 +161,7 @@ def count_values(content: bytes) -> ValueCounts:
         escaped, backslashes = _escaped(chunk, backslashes)
         if escaped is not None:
             quotes &= ~escaped
-        # Sums that wrap around at 256 keep whether they are odd: an odd one is inside of a text.
+        # Sums that wrap around at 256 keep their parity: an odd one is inside a text.
         passed = np.cumsum(quotes, dtype=np.uint8)
         outside = ((passed + np.uint8(inside)) & 1) == 0
         inside = (inside + int(passed[-1])) & 1
@@ -176,22 +176,22 @@ def _count(chunk: NDArray[np.uint8], sign: bytes, where: NDArray[np.bool_]) -> i
 
 
 def _escaped(chunk: NDArray[np.uint8], backslashes: int) -> tuple[NDArray[np.bool_] | None, int]:
-    """Which bytes stand behind an odd number of backslashes.
+    """Which bytes follow an odd number of backslashes.
 
     Args:
         chunk: of the text, (N,).
-        backslashes: how many stand at the end of what came before it.
+        backslashes: number at the end of the preceding text.
 
     Returns:
-        bool (N,), None where none is; and how many backslashes stand at the chunk's end.
+        bool (N,), None if there are none; and the number of backslashes at the chunk's end.
     """
     is_backslash = chunk == BACKSLASH
     if not backslashes and not is_backslash.any():
         return None, 0
     positions = np.arange(len(chunk))
-    # Of each place the last one up to it that holds another sign; what came before has negative
-    # places.
+    # For each position the last one up to it with another character; the preceding text has
+    # negative positions.
     others = np.maximum.accumulate(np.where(is_backslash, -1 - backslashes, positions))
-    before = positions - others  # backslashes up to each place, its own included
+    before = positions - others  # backslashes up to each position, inclusive
     run = np.concatenate([[backslashes], before[:-1]])
     return (run & 1) == 1, int(before[-1])

@@ -1,4 +1,4 @@
-"""What the routes share: stores, queue, models, runs. Built once in `main`, found on the app."""
+"""The state that routes share: stores, queue, models, runs. Built in `main`, kept on the app."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from isslim.store.sweeps import SweepStore
 from isslim.store.uploads import UploadStore
 
 CLOSE_SECONDS = 2.0
-"""How long models may take to close; what is left of them ends with the process."""
+"""Time limit for closing models; any that remain end with the process."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class AppContext:
 
     Attributes:
         settings: of the process.
-        metrics: that it counts.
+        metrics: its metrics.
         models: in memory, over the bundle store.
-        uploads: where files are kept that jobs need.
+        uploads: the files that jobs need.
         queue: of jobs.
-        locks: of the workers that live.
+        locks: of the living workers.
         sweeps: of several jobs each.
         bodies: parses requests.
-        admission: decides which requests are taken on, and when they end.
+        admission: decides which requests are admitted, and when they end.
         executor: runs them.
         variants: runs several variants for one request.
-        latency_cache: comparisons that were made.
-        ending: set when the process was asked to end; followers are let go of.
+        latency_cache: earlier latency comparisons.
+        ending: set when the process was asked to stop; event streams end then.
     """
 
     settings: ServiceSettings
@@ -82,7 +82,7 @@ class AppContext:
         )
 
     def close(self) -> None:
-        """Gives everything back, and waits for no run."""
+        """Releases everything without waiting for runs."""
         self.bodies.close()
         self.executor.close()
         closing = threading.Thread(target=self.models.close, daemon=True)
@@ -92,14 +92,13 @@ class AppContext:
 
 
 def context_of(request: Request) -> AppContext:
-    """The context of the app that a request came to; a dependency would take 0.05 ms more."""
+    """The context of a request's app; a dependency would take 0.05 ms more."""
     context: AppContext = request.app.state.context
     return context
 
 
 async def _context(request: Request) -> AppContext:
-    # A coroutine although it waits for nothing: the framework would send a plain function to a
-    # thread and back.
+    # A coroutine although it awaits nothing: the framework would run a plain function in a thread.
     return context_of(request)
 
 

@@ -12,7 +12,7 @@ def configure(level: str) -> None:
     """Sends every record of the process through one JSON formatter. Called once, by `__main__`.
 
     Args:
-        level: the least level printed, such as `INFO`.
+        level: the lowest level printed, such as `INFO`.
     """
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,

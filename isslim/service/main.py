@@ -28,14 +28,14 @@ from isslim.settings.service import ServiceSettings
 from isslim.types.kinds.plugins import RUNTIME, SERVICE, load_plugins, plugin_module
 
 UPLOAD_ROOM_BYTES = 1 << 20
-"""Room for the form around an upload."""
+"""Allowance for the form around an upload."""
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
     """The service.
 
     Args:
-        settings: from the environment when not given.
+        settings: by default from the environment.
     """
     chosen = settings or ServiceSettings()
     load_plugins(chosen.kinds, RUNTIME)
@@ -66,7 +66,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         latency,
         models,
         health,
-    ):  # matched in this order: the busiest first
+    ):  # matched in this order: the most frequent first
         app.include_router(module.router)
     for package in chosen.kinds:
         app.include_router(plugin_module(package, SERVICE).router)

@@ -8,7 +8,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 
 
 class Metrics:
-    """The metrics, in a registry of their own, so that several apps can live in one process.
+    """The metrics, in their own registry, so that several apps can share a process.
 
     Attributes:
         registry: what `/metrics` prints.

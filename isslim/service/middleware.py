@@ -1,4 +1,4 @@
-"""Body limits, held while a body streams in whatever its declared length; request metrics. ASGI."""
+"""ASGI middleware: limits on bodies, enforced while they stream in, and request metrics."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 UPLOADS = ("/compress", "/inspect", "/sweeps")
 """Paths that take files."""
 _QUIET = ("/health", "/metrics")
-"""Paths asked every few seconds by machines: counted, not logged."""
+"""Paths that monitoring polls every few seconds: counted, not logged."""
 
 
 class _TooLarge(Exception):
-    """The body passed its limit."""
+    """The body exceeded its limit."""
 
 
 class BodyLimit:
@@ -37,7 +37,7 @@ class BodyLimit:
         self._app, self._limit, self._upload_limit = app, limit, upload_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Counts what comes in; answers 413 as soon as it is too much."""
+        """Counts incoming bytes; answers 413 as soon as there are too many."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -61,7 +61,7 @@ class BodyLimit:
 
         async def noted(message: Message) -> None:
             nonlocal started
-            # The framework answers 400 to whatever breaks its parsing of a body; the true answer
+            # The framework answers 400 to any error while it parses a body; the correct answer
             # follows below.
             if started or not exceeded:
                 started = True
@@ -94,7 +94,7 @@ class RequestMetrics:
         self._app, self._histogram = app, histogram
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on."""
+        """Forwards everything."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

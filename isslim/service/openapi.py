@@ -15,13 +15,13 @@ from isslim.types.schemas.scores import ScoreRequest
 
 _REFERENCE = "#/components/schemas/"
 _OWN = (ProblemDocument, ScoreRequest, QuestionRequest, GraphRequest)
-"""What the framework takes neither in nor out itself."""
+"""Types of bodies that the framework neither reads nor writes itself."""
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
-"""What FastAPI documents for requests that are not valid, and nobody here sends."""
+"""Responses that FastAPI documents for invalid requests, and that this service never sends."""
 
 
 def body_of(schema: type[BaseModel]) -> dict[str, Any]:
-    """What the document says of the JSON body of a route that reads it itself."""
+    """The documentation of the JSON body of a route that reads it itself."""
     return {
         "requestBody": {
             "required": True,
@@ -31,10 +31,10 @@ def body_of(schema: type[BaseModel]) -> dict[str, Any]:
 
 
 class DocumentedApp(FastAPI):
-    """An app whose OpenAPI document says what errors look like."""
+    """An app whose OpenAPI document describes its errors."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document; made once by the framework, and changing it again changes nothing."""
+        """The document; the framework makes it once, and the changes are idempotent."""
         document = super().openapi()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         for model in _OWN:

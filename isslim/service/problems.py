@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457): the form of every error, and the table from error to status."""
+"""Problem documents (RFC 9457), the form of every error, with the table of their statuses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from isslim.types.schemas.problems import ProblemDocument
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ISSUES, MAX_ISSUE_BYTES, MAX_DETAIL_BYTES = 20, 1000, 4000
-"""Of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
+"""Limits of a problem document: issues, bytes of one value of an issue, bytes of the detail."""
 
 
 class RequestError(Exception):
@@ -93,15 +93,15 @@ def document(
     errors: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A problem document as a response, of at most some 50 kB whatever is quoted in it.
+    """A problem document as a response, of at most about 50 kB whatever it quotes.
 
     Args:
-        status: of the response; 503 says when to come back.
+        status: of the response; 503 includes when to retry.
         kind: stable slug of the kind of problem.
         title: the kind of problem in words.
         detail: what is wrong with this request.
-        errors: every issue; the first ones are sent, and how many more there are.
-        headers: of the response, beside its own.
+        errors: every issue; the first ones are sent, with the number of the others.
+        headers: additional headers of the response.
     """
     issues = [
         {name: _cut(text, MAX_ISSUE_BYTES) for name, text in each.items()}
@@ -117,12 +117,12 @@ def document(
         errors=issues,
     )
     headers = {**(headers or {}), **({"retry-after": "1"} if status == 503 else {})}
-    # Plain ASCII: what is quoted from a request may hold lone surrogates, which no UTF-8 can carry.
+    # Plain ASCII: quotations from a request may hold lone surrogates, which UTF-8 cannot encode.
     return Response(json.dumps(body.model_dump()), status, headers, MEDIA_TYPE)
 
 
 def _cut(text: str, most: int) -> str:
-    """The text, or its beginning, so that it takes at most so many bytes as ASCII."""
+    """The text, truncated to a number of bytes as ASCII."""
     if len(json.dumps(text[: most + 1])) - 2 <= most:
         return text
     text = text[:most]
@@ -132,10 +132,10 @@ def _cut(text: str, most: int) -> str:
 
 
 def issues_of(error: ValidationError, place: str) -> list[dict[str, str]]:
-    """What pydantic found, each issue with a JSON pointer below `place`.
+    """The issues that pydantic found, each with a JSON pointer below `place`.
 
     Args:
-        error: of a form's field, or of a body; none of what was sent is copied.
+        error: of a form's field, or of a body; the values that were sent are not copied.
         place: where it was sent, such as `body`.
     """
     return [
@@ -145,7 +145,7 @@ def issues_of(error: ValidationError, place: str) -> list[dict[str, str]]:
 
 
 def _methods(request: Request) -> list[str]:
-    """What the path takes; the framework itself names only those of the first route it finds."""
+    """All methods of a path; the framework lists only those of the first matching route."""
     asked = (
         (method, {**request.scope, "method": method})
         for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
@@ -186,7 +186,7 @@ def _of_http(request: Request, error: Exception) -> Response:
         raise error
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        # The framework's spooling of an upload filled the disk, and it called that a bad body.
+        # The framework's spooling of an upload filled the disk, which it reports as a bad body.
         return document(*TABLE[OutOfSpace], "no room for the upload; free some and send it again")
     description = f"{request.method} {request.url.path}: {error.detail}"
     headers = {name.lower(): value for name, value in (error.headers or {}).items()}
@@ -196,14 +196,14 @@ def _of_http(request: Request, error: Exception) -> Response:
 
 
 def _of_fault(request: Request, error: Exception) -> Response:
-    # The error goes on to the server's log; the sender learns no more than that it was not their
+    # The error goes on to the server's log; the sender learns only that it was not their
     # fault.
     description = f"{type(error).__name__}; the service's log says more"
     return document(500, "internal", "The service failed", description)
 
 
 def install(app: FastAPI) -> None:
-    """Registers the handlers; nothing that a route raises leaves in another form."""
+    """Registers the handlers, so that every error of a route has this form."""
     app.add_exception_handler(Exception, _of_fault)
     for root in (StoreError, RuntimeFault):
         app.add_exception_handler(root, _of_table)

@@ -10,11 +10,11 @@ from pydantic import BaseModel
 
 
 def json_with_server_timing(answer: BaseModel, stages: Mapping[str, float]) -> Response:
-    """An answer as JSON, serialised in one pass, which the framework's way is not, and timed.
+    """An answer as JSON, serialised in one timed pass, unlike the framework's way.
 
     Args:
         answer: the body.
-        stages: milliseconds of what came before, in order; `serialize` is added.
+        stages: milliseconds of the previous stages, in order; `serialize` is added.
     """
     began = time.perf_counter()
     body = answer.model_dump_json()

@@ -1,4 +1,4 @@
-"""What comes in: files, kept only while something comes of them; forms; texts of a fair length."""
+"""Receives uploads: stores files, removes those of failed requests, checks forms and text sizes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ async def _sent(**files: UploadFile | None) -> dict[str, UploadFile | None]:
     return files
 
 
-# The framework reads a dependency's parameters from its signature, and the list of fields is one.
+# The framework reads parameters from the signature, which is made from the list of fields.
 _sent.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
     [_form_parameter(field) for field in UPLOAD_FIELDS.values()]
 )
 Files = Annotated[dict[str, UploadFile | None], Depends(_sent)]
-"""The files of a request that uploads, by field of `isslim.types.kinds.uploads`; None: not sent."""
+"""The files of an upload, by field of `isslim.types.kinds.uploads`; None where not sent."""
 Options = Annotated[
     str,
     Form(
@@ -63,11 +63,11 @@ async def accept_job(
 
     Args:
         context: the service's parts.
-        files: by field of `isslim.types.jobs.CompressionRequest`; None: not sent.
+        files: by field of `isslim.types.jobs.CompressionRequest`; None where not sent.
         queue: called in a thread with a reference for each file sent.
 
     Ensures:
-        When anything fails - a refusal, a database, a sender who left - the files are removed,
+        On any failure - a refusal, the database, a disconnected sender - the files are removed,
         unless a job needs them.
     """
     taken: dict[str, UploadRef] = {}
@@ -85,7 +85,7 @@ async def accept_job(
 
 
 async def refuse_unknown(request: Request, known: set[str]) -> None:
-    """A misspelt field would be ignored by the framework, and a text of the sender's with it.
+    """Refuses unknown fields: the framework would ignore a misspelt one, and the sender's file.
 
     Raises:
         RequestError: naming the fields that are not known, and those that are.
@@ -101,7 +101,7 @@ async def refuse_unknown(request: Request, known: set[str]) -> None:
 
 
 def refuse_long(texts: Sequence[str], settings: ServiceSettings) -> None:
-    """Refuses texts that it would take too much memory to split.
+    """Refuses texts that would take too much memory to split.
 
     Raises:
         RequestError: when they are longer than the limit, together.
@@ -127,7 +127,7 @@ def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
 
 
 def refusal(field: str, error: ValidationError) -> RequestError:
-    """What was wrong with a field."""
+    """The issues with a field."""
     issues = issues_of(error, field)
     return RequestError(
         "invalid-request", f"{field}: {issues[0]['pointer']}: {issues[0]['detail']}", issues

@@ -1,1 +1,1 @@
-"""What is published of a candidate: graphs, quality, latency, and what follows from both."""
+"""Measures what is published of a candidate: graphs, quality, latency, and the verdict."""

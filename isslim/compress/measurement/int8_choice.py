@@ -1,10 +1,10 @@
-"""Which int8 form a network is published in: chosen by what each form costs in quality.
+"""Chooses the int8 form in which a network is published, by each form's cost in quality.
 
-How much precision a model needs is not seen in its weights: one scale for a matrix costs some
+The precision that a model needs cannot be seen in its weights: one scale for a matrix costs some
 models nothing and others several percent of perplexity (`benchmarks.int8_forms`). So forms are
 tried, the fastest first, until one costs next to nothing. The original's int8 form is chosen by the
-same code as the compressed model's, from a graph in the same normal form: what pruning is compared
-with is the best that int8 alone has to offer.
+same code as the compressed model's, from a graph in the same normal form: pruning is compared
+with the best form of int8 alone.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Int8Choice:
 
     @property
     def description(self) -> str | None:
-        """The form, for people."""
+        """The form, in words."""
         return None if self.form is None else self.form.description
 
 
@@ -77,7 +77,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         costs no more than `TOO_MUCH` and `AS_GOOD` times the least; without one, that which costs
         least, unless the form with a scale per column gets below `TOO_MUCH` with one part in
         float32. Recurrent layers, of which most of the time is, are that part only where the whole
-        budget would be spent. Where a judgement takes too long (`task.glance` is None), the most
+        budget would be spent. Where an evaluation takes too long (`task.glance` is None), the most
         precise form.
     """
     target.unlink(missing_ok=True)

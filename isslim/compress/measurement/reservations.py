@@ -1,4 +1,4 @@
-"""What has to be said beside a verdict: sentences on what the figures do not show."""
+"""Reservations about a verdict: sentences on what the figures do not show."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def reservations(
     evaluated: bool,
     limit: float | None = None,
 ) -> list[str]:
-    """Clauses to put behind a verdict, the gravest first.
+    """Clauses to append to a verdict, the most serious first.
 
     Args:
         origin: of the data.
@@ -51,7 +51,7 @@ def reservations(
 def describe_states(
     states: StatesRecord, scale: MetricFormat, limit: float | None = None
 ) -> list[str]:
-    """What a caller should know of the states that a compressed graph returns.
+    """What a caller should know about the states that a compressed graph returns.
 
     Args:
         states: how they compare with the original's.

@@ -1,9 +1,9 @@
-"""What is concluded of a compression: whether it is worth it, and a sentence on each figure.
+"""The verdict on a compression: whether it is worth using, and a sentence on each figure.
 
-Pruning has two rivals: the original as it is, and int8 alone, which costs nothing but its loss of
-quality; where int8 alone breaks the budget it is none. A gain is one over both. Nothing is called
-faster unless the lower end of the interval says so, and every figure of speed and of quality stands
-with its interval.
+Pruning has two alternatives: the unchanged original, and int8 alone, which costs only its loss of
+quality; int8 alone does not count where it exceeds the budget. A gain is one over both. Nothing is
+called faster unless the lower end of the interval says so, and every figure of speed and of quality
+stands with its interval.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def conclude(  # noqa: PLR0913 - the figures, and how they are to be put
     evaluated: bool = True,
     reservations: Sequence[str] = (),
 ) -> Conclusions:
-    """What the measured variants say.
+    """The conclusions from the measured variants.
 
     Args:
         best: the compressed variant that is recommended; None where none keeps to the budget.
         variants: all that is published; the original among them.
         scale: of the losses.
-        run: what the spoken latency is of, in words.
+        run: the run of the primary latency, in words.
         breaks: whether a variant breaks the budget of quality, asked of int8 alone.
         evaluated: whether losses say anything of data that was not observed; else none is told.
         reservations: what the figures do not show, the gravest first.

@@ -1,4 +1,4 @@
-"""Named axes: the one abstraction under importance, removal, repair, counting and verification.
+"""Named axes: the common basis of importance, removal, repair, counting and verification.
 
 A network is a set of arrays whose dimensions carry axis names. Component k of an axis (an
 *Intrinsic Sparse Structure*, Wen et al., arXiv 1709.05027) is every slice, in every array, at index
@@ -7,8 +7,8 @@ pre-activation, `bias + sum_i W_i a_i`, whose matrices W_i (out, in) read the ac
 one or a concatenation of several. Removing a component removes its slices; repairing rewrites the
 sites. An array that no site reads with is cut and counted, but not repaired.
 
-Nothing here knows of torch, of LSTMs or of ONNX: arrays go in by name, new arrays come out, inputs
-are never changed.
+This module is independent of torch, LSTMs and ONNX: it maps named arrays to new arrays, and never
+changes its inputs.
 
 Legend: H components of an axis, K kept ones.
 """
@@ -109,7 +109,7 @@ class InputSlice:
 
 @dataclass(frozen=True)
 class NetworkAxes:
-    """What the dimensions of a network's arrays mean.
+    """The meaning of the dimensions of a network's arrays.
 
     Attributes:
         axes: prunable axes and their sizes.

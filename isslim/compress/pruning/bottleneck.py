@@ -1,4 +1,4 @@
-"""A narrow linear layer before the decoder, whose work is most of a token's where words are many.
+"""A narrow linear layer before the decoder, which dominates the work for a large vocabulary.
 
 The decoder's logits W h are near a space of few dimensions. So the same function is first written
 with one layer more,
@@ -8,14 +8,15 @@ with one layer more,
 and the width K of that layer is an axis like any other: its basis is free (`rotation`), a component
 of it is removed with its row of B and its column of W, and its part is folded into the others
 (`repair`). It replaces V H weights by K (V + H): a low-rank softmax (Sainath et al., ICASSP 2013),
-found by the algebra that finds the units, and weighed against them. Where too much of it stays to
-pay, both matrices are multiplied into one again.
+found by the algebra that selects units, and weighed against them. Where too much of it remains to
+be worthwhile, both matrices are multiplied into one again.
 
 A component's cost is the share of the logits' energy that it carries, each row of W weighted by how
-often its token stands in the calibration text: the loss feels a logit about as its probability. The
-units below are weighed through both matrices, since the bottleneck alone is a change of basis. What
-is lost here is lost for the answer, while the gates of a recurrent layer mend much of an error in
-their inputs: measured on Penn Treebank, the same share costs some `DIRECT` times as much.
+often its token occurs in the calibration text, since the loss's sensitivity to a logit is about its
+probability. The units below are weighed through both matrices, since the bottleneck alone is a
+change of basis. An error here reaches the output directly, while the gates of a recurrent layer
+correct much of an error in their inputs: measured on Penn Treebank, the same share costs some
+`DIRECT` times as much.
 
 Legend: V vocabulary, H units of the last layer, K width of the bottleneck.
 """
@@ -41,7 +42,7 @@ AXIS, WEIGHT, BIAS = "bottleneck", "bottleneck.weight", "bottleneck.bias"
 DECODER = "decoder"
 """The site that reads it."""
 MIN_RATIO = 4
-"""A vocabulary of fewer times the last layer's units is no place to save."""
+"""Smallest ratio of vocabulary to the last layer's units at which a bottleneck saves work."""
 DIRECT = 6.0
 """From 4 to 10 the outcome is the same to half a per cent (2 x 650 units, 0.36 of the
 multiply-adds)."""
@@ -164,12 +165,12 @@ def sensitivity(
     declaration: NetworkAxes,
     frequencies: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
-    """What a network with a bottleneck feels of a site's matrix.
+    """A site's matrix, weighted by its effect on the output of a network with a bottleneck.
 
     Args:
         matrix: some columns (out, D) of a reader of the site.
-        site: the bottleneck's is felt through the decoder; that and the decoder's by the weights of
-            the tokens.
+        site: the bottleneck's acts through the decoder; it and the decoder's are weighted by the
+            frequencies of the tokens.
         arrays: the network.
         declaration: its axes.
         frequencies: of the tokens (V,); None: all alike.

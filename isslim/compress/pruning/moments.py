@@ -1,8 +1,7 @@
 """Sums over calibration data, from which everything is solved; they merge over chunks and shards.
 
-A correction that is fitted to few rows fits their accidents. So the sums are kept in two halves, of
-different runs, texts or stretches of one: what is fitted to one half is judged on the other
-(`repair`).
+A correction that is fitted to few rows overfits. So the sums are kept in two halves, of different
+runs, texts or stretches of one: what is fitted to one half is evaluated on the other (`repair`).
 
 Legend: N observations, D width of an observation.
 """
@@ -96,7 +95,7 @@ class Moments:
 
     @property
     def halves(self) -> tuple[Sums, Sums]:
-        """Two samples of their own."""
+        """The two halves as separate samples."""
         return self.half, self.whole - self.half
 
     @property
@@ -138,7 +137,7 @@ ENOUGH_ROWS = 10
 
 @dataclass(frozen=True)
 class ActivationStatistics:
-    """What is observed of a model on calibration text.
+    """The activations of a model on calibration data, as moments.
 
     Attributes:
         moments: per site, the moments of its concatenated inputs.
@@ -153,7 +152,7 @@ class ActivationStatistics:
 
 
 def shortages(observed: ActivationStatistics) -> list[str]:
-    """A line that names the worst of the places where fewer rows were seen than a fit asks for."""
+    """A line that names the worst of the sites with fewer rows than a fit requires."""
     short = sorted(
         (moments.count / len(moments.mean), site, moments.count, len(moments.mean))
         for site, moments in observed.moments.items()

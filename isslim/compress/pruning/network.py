@@ -9,11 +9,11 @@ from isslim.types.manifest import Architecture
 
 
 class Network(Protocol):
-    """What the stages know of any network: arrays with named axes, and how to rebuild it."""
+    """The stages' view of any network: arrays with named axes, and how to rebuild it."""
 
     @property
     def architecture(self) -> Architecture:
-        """What it is called in a manifest."""
+        """Its name in a manifest."""
 
     def arrays(self) -> dict[str, Array]:
         """The parameters by name as float32 arrays (copies)."""

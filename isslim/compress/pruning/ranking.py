@@ -1,11 +1,10 @@
 """Calibrate mode: from moments of activations to the smallest model within a budget.
 
 A narrow layer is first put before the decoder where that may pay (`bottleneck`), and linear axes
-are turned to the basis in which a cut loses the least (`rotation`). All axes are merged into one
+are rotated to the basis in which a cut loses the least (`rotation`). All axes are merged into one
 order of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its
-*share* of everything removable, is one candidate: repaired in closed form, cut, and judged. A
-search with known direction (more removed is never better) finds the largest share that keeps to the
-budget.
+*share* of everything removable, is one candidate: repaired in closed form, cut, and evaluated. A
+monotone search (more removed is never better) finds the largest share within the budget.
 
 Legend: H components of an axis.
 """
@@ -65,7 +64,7 @@ class Pruned:
         declaration: its axes.
         reference: the repaired network at full size, removed components masked.
         share: of all removable savings, how much is gone.
-        correction: what stands in for what was removed.
+        correction: the replacement of the removed components.
     """
 
     keep: dict[str, NDArray[np.int64]]
@@ -144,7 +143,7 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
 def kept_indices(
     removal_plan: RemovalPlan, share: float
 ) -> tuple[dict[str, NDArray[np.int64]], float]:
-    """What is left when the cheapest components go, until a share of all savings is gone.
+    """The components left when the cheapest are removed until a share of all savings is reached.
 
     Args:
         removal_plan: the order of removal.
@@ -168,7 +167,7 @@ def prune(removal_plan: RemovalPlan, share: float, correction: Correction = "inp
     Args:
         removal_plan: the order of removal.
         share: of all that removing everything in the order saves, 0 to 1.
-        correction: what stands in for what is removed.
+        correction: the replacement of the removed components.
 
     Ensures: the small network equals the reference with the removed components held at zero.
     """
@@ -196,7 +195,7 @@ def _is_folded(removal_plan: RemovalPlan, small: NetworkAxes) -> bool:
 
 @dataclass(frozen=True)
 class Probe:
-    """A candidate's value and whether it keeps to the budget."""
+    """A candidate's value and whether it is within the budget."""
 
     share: float
     within: bool
@@ -252,7 +251,7 @@ def _rotate_axes(
 def _reader_sensitivity(
     arrays: Arrays, declaration: NetworkAxes, observed: ActivationStatistics, axis: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Covariance (H, H) of an axis and the energy G (H, H) with which its readers feel it.
+    """Covariance (H, H) of an axis and the Gram matrix G (H, H) of its readers' weights.
 
     Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of
     rows drowns the recurrence, and a raw norm says nothing across axes. An axis that several

@@ -1,17 +1,17 @@
 """Closed-form repair: the part of the removed components is folded into the readers of the kept.
 
-A site computes `bias + W u` from its concatenated inputs u. After removal it is offered v = T u
-instead: the kept components, or, behind a repaired tied embedding, mixtures of them. What it reads
-of u is predicted from v by
+A site computes `bias + W u` from its concatenated inputs u. After removal it gets v = T u
+instead: the kept components, or, after a repaired tied embedding, linear combinations of them. The
+entries of u that it reads are predicted from v by
 
     u ~ M v + m,   M = S' + (Cov(u, v) - S' Cov(v, v)) (Cov(v, v) + ridge)^-1,   m = E[u] - M E[v]
 
-where S selects the kept components: only the difference to "what was kept stays as it is" is
-fitted, so that the kept ones are exactly themselves, whatever the data. The matrix becomes W M and
-W m joins the bias. A site without a bias has no place for m: there second moments take the place of
-covariances. All inputs of a site are regressed jointly: a removed recurrent unit may be predicted
-from the layer's input as well as from its neighbours. How far the fit is shrunk is chosen for each
-site by the data (`shrinkage`), in the metric of what it computes.
+where S selects the kept components: only the deviation from "kept components do not change" is
+fitted, so that the kept ones are reproduced exactly, whatever the data. The matrix becomes W M and
+W m joins the bias. A site without a bias cannot absorb m: there second moments replace covariances.
+All inputs of a site are regressed jointly: a removed recurrent unit may be predicted from the
+layer's input as well as from its neighbours. How far the fit is shrunk is chosen for each site by
+the data (`shrinkage`), in the metric of its output.
 
 Legend: D width of a site's inputs, K of what it is offered, R rows of u that are not simply kept.
 """
@@ -30,7 +30,7 @@ from isslim.compress.pruning.moments import Moments, Sums
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, Matrix, chosen_ridge, ridged, sketch
 
 Correction = Literal["inputs", "means", "nothing"]
-"""What stands in for a removed component: a mixture of the kept inputs, its mean, or zero."""
+"""The replacement of a removed component: a combination of the kept inputs, its mean, or zero."""
 Indices = NDArray[np.int64]
 
 
@@ -48,7 +48,7 @@ def repair(
         declaration: its axes and sites.
         keep: per axis the kept indices; an axis not named stays whole.
         moments: per site name, the moments of its concatenated inputs (D,) in the unpruned network.
-        correction: what stands in for the removed components.
+        correction: the replacement of the removed components.
 
     Returns:
         Arrays of the same full size in which the matrices' columns at removed components are zero:
@@ -58,7 +58,7 @@ def repair(
     result = dict(arrays)
     kept = {axis: keep.get(axis, np.arange(size)) for axis, size in declaration.axes.items()}
     mixed: dict[str, Matrix] = {}  # activation -> T (K, H), where that is no selection
-    # A tied matrix is repaired first: it changes what the sites behind the embedding are offered.
+    # A tied matrix is repaired first: it changes the inputs of the sites after the embedding.
     for site in sorted(
         declaration.sites,
         key=lambda s: all(r.parameter not in declaration.produced for r in s.readers),
@@ -86,7 +86,7 @@ def repair(
                 whole[offered.rows] += mixing
                 mixed[produced] = whole[part.inputs, columns].T
         if site.bias is not None and correction != "nothing":
-            # Added to what stands there by now: two sites may share a bias.
+            # Added to the current value: two sites may share a bias.
             added = joint[:, offered.rows] @ offset
             result[site.bias] = (result[site.bias].astype(np.float64) + added).astype(np.float32)
     return result

@@ -1,21 +1,21 @@
-"""Rotates a linear axis before a cut, so that what its readers hardly feel is in few components.
+"""Rotates a linear axis before a cut, to isolate the components that matter least to its readers.
 
-Nothing stands between a looked-up embedding and the matrices that read it: with an orthogonal Q,
+There is nothing between a looked-up embedding and the matrices that read it: with an orthogonal Q,
 
     embedding' = embedding Q,   W' = W Q   gives   W' e' = W Q Q' e = W e
 
-so the function stays as it is, and the basis is free. Without that freedom a cut can only drop
-columns that training happened to leave, and all of them carry something. The columns of Q are the
-principal axes of the embedding weighted by how often each token stands in the calibration text, as
-its readers feel them: the best K-dimensional stand-in for e is the span of C^(-1/2) U_K, with U the
+so the function does not change, and the basis is free. Without that freedom a cut can only drop the
+columns of the trained basis, all of which carry information. The columns of Q are the principal
+axes of the embedding, weighted by each token's frequency in the calibration text and by the
+readers' weights: the best K-dimensional approximation of e is the span of C^(-1/2) U_K, with U the
 eigenvectors of C^(1/2) G C^(1/2) (reduced-rank regression, Izenman 1975; C the covariance of the
 embedding over the text, G = sum of W'W over its readers). These subspaces are nested, so that one
-Q, their columns made orthonormal in this order, holds the best of every width. With G = 1 this is
-plain PCA.
+Q, their columns made orthonormal in this order, holds the best one of every width. With G = 1 this
+is plain PCA.
 
-The width of a bottleneck is such an axis too: nothing stands between its rows and the decoder
-(`bottleneck`). A tied embedding is none: its components are also units, and a sigmoid stands
-between a unit and its gates.
+The width of a bottleneck is such an axis too: there is nothing between its rows and the decoder
+(`bottleneck`). The width of a tied embedding is not: its components are also units, and there is a
+sigmoid between a unit and its gates.
 
 Legend: E components of the axis.
 """
@@ -77,12 +77,14 @@ def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
 
     Args:
         covariance: C (E, E) of the axis over the calibration text.
-        energy: G (E, E) with which the readers feel it; None: alike in every direction, plain PCA.
+        energy: Gram matrix G (E, E) of the readers; None for the identity, which is plain PCA.
     """
     size = len(covariance)
     ridge = RIDGE * max(float(np.diag(covariance).mean()), 1e-12)
     values, vectors = np.linalg.eigh(covariance + ridge * np.eye(size))
-    values = values.clip(min=ridge)  # of sums in single precision the least may come out below zero
+    values = values.clip(
+        min=ridge
+    )  # with sums in single precision the smallest may be slightly negative
     if energy is None:
         basis: Matrix = vectors[:, ::-1]
         return basis
@@ -115,7 +117,7 @@ def rotate(arrays: Arrays, declaration: NetworkAxes, axis: str, basis: Matrix) -
     if basis.shape != (size, size):
         raise AxisMismatch([f"the basis has shape {basis.shape}, '{axis}' needs {(size, size)}"])
     error = float(np.abs(basis.T @ basis - np.eye(size)).max())
-    if not error < 1e-8:  # NaN fails too
+    if not error < 1e-8:  # so that NaN fails too
         raise AxisMismatch([f"the basis is not orthogonal: Q'Q differs from 1 by {error:.1e}"])
     turned = dict(arrays)
     for name, dimensions in declaration.dimensions.items():
@@ -132,7 +134,7 @@ def rotated_moments(
     """The moments of the rotated network's site inputs, by algebra.
 
     Args:
-        moments: per site, of the network as it was.
+        moments: per site, of the network before the rotation.
         declaration: its axes.
         axis: that was rotated.
         basis: orthogonal Q (E, E).

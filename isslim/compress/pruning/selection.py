@@ -1,16 +1,16 @@
 """Which components to remove, in which order: structured optimal brain surgeon over an axis.
 
 A removed component is predicted from the kept ones by least squares (`repair` folds the prediction
-into the readers), so what its removal costs is what cannot be predicted, weighted by how much the
-loss feels it:
+into the readers), so the cost of its removal is the part that cannot be predicted, weighted by its
+effect on the loss:
 
     cost_k = G_kk / inv(C)_kk   (optimal brain surgeon, Hassibi & Stork 1993, for components)
 
-with C the covariance of the activation and G the energy with which its readers feel it. The errors
-of the components already removed stay in G (each kept component carries its share of them), and the
-inverse is downdated, so every step sees what the remaining components can still explain. With each
-reader scaled to unit output energy the cost is the share of the readers' signal that is lost, and
-compares between axes.
+with C the covariance of the activation and G the Gram matrix of its readers' weights. The errors of
+the components already removed stay in G (each kept component carries its share of them), and the
+inverse is downdated, so that every step accounts for what the remaining components can still
+explain. With each reader scaled to unit output energy the cost is the share of the readers' signal
+that is lost, and is comparable between axes.
 
 Legend: H components of an axis, R removed per step.
 """
@@ -33,7 +33,7 @@ of small trained LSTMs and GRUs lost from 0.7 to 3.6 times as much as with it.
 
 @dataclass(frozen=True)
 class RemovalOrder:
-    """Components of one axis in the order of removal, with the cost that each adds when it goes."""
+    """Components of one axis in the order of removal, with the cost that each one adds."""
 
     axis: str
     components: NDArray[np.int64]
@@ -56,8 +56,8 @@ def removal_order(
         covariance: C (H, H) of the activation over the calibration text.
         energy: G (H, H), sum over readers of W'W, each scaled.
         min_kept: how many components are never removed.
-        groups: number of steps over the whole axis: components that go in one step do not see each
-            other's removal.
+        groups: number of steps over the whole axis: the cost of components removed in one step does
+            not account for each other's removal.
         ridge: added to the covariance, relative to its mean variance.
 
     Raises:

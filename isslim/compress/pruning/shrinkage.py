@@ -5,8 +5,8 @@ A linear prediction z ~ X v is fitted with a ridge r times the variances of v,
     X = Cov(z, v) (Cov(v, v) + r D)^-1
 
 with D, for each input, the mean of its own variance and of the average variance of its activation,
-and r is the one with which X, fitted to either half, errs least on the other (two-fold
-cross-validation, Stone 1974), where the half that fares worse counts; of ridges that err as little,
+and r is the one with which X, fitted to either half, has the smallest error on the other
+(two-fold cross-validation, Stone 1974), where the worse half counts; of ridges that err as little,
 as far as so many rows can show, the largest. With plenty of rows little is shrunk; with few, or
 with rows that predict nothing of the next ones, r grows until X vanishes: only means are left. The
 mean of an activation is part of D because an input that hardly moved in the data would otherwise be
@@ -27,8 +27,7 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
 MIN_POWER, MAX_POWER, START_POWER, POWER_STEP = -4.0, 2.0, -2.0, 0.5
-"""Powers of ten between which a ridge is looked for, where the search begins, and how finely it
-ends."""
+"""Powers of ten between which a ridge is searched, the start of the search, and its final step."""
 CAUTION = 2.0
 """Divided by the rows of a half: the relative rise of the error that is accepted for a larger
 ridge."""
@@ -123,7 +122,7 @@ def chosen_ridge(halves: tuple[Half, Half], groups: NDArray[np.int64]) -> float:
     nothing = np.zeros_like(one.cross)
 
     def error(power: float) -> float:
-        """On the half that fares worse, relative to that of no correction."""
+        """Error on the worse half, relative to that without a correction."""
         if power not in known:
             ridge = 10.0**power
             known[power] = max(
@@ -166,14 +165,14 @@ def sketch(rows: int, seed: int = 0) -> Matrix:
 
 
 def _fitted(half: Half, ridge: float, groups: NDArray[np.int64]) -> Matrix:
-    # Of the choice no digit behind the fourth matters, and single precision takes half of the time.
+    # No digit of the choice after the fourth matters, and single precision takes half the time.
     gram = ridged(half.gram, ridge, groups).astype(np.float32)
     found: Matrix = np.linalg.solve(gram, half.cross.T.astype(np.float32)).T.astype(np.float64)
     return found
 
 
 def _error(mixing: Matrix, fit: Half, test: Half) -> float:
-    """Mean squared error on a half of what was fitted to the other."""
+    """Mean squared error on one half of a correction fitted to the other."""
     shift = (test.outputs - fit.outputs) - mixing @ (test.inputs - fit.inputs)
     explained = 2 * float((mixing * test.cross).sum()) - float(
         ((mixing @ test.gram) * mixing).sum()

@@ -1,10 +1,10 @@
-"""A second order of removal: by what becomes of the outputs when each unit alone is held at zero.
+"""A second order of removal: by the change of the outputs when a single unit is held at zero.
 
-Structured OBS (`selection`) weighs a unit by what its readers lose of their inputs, by moments.
-Where rows are few, or the way from the readers to the outputs is anything but linear, simply trying
-each unit can choose better (Mozer & Smolensky 1989). It takes one evaluation for each unit, so it
-is done where that is a matter of seconds. It looks at the calibration data alone: what evaluates a
-candidate must not have chosen it.
+Structured OBS (`selection`) weighs a unit by the loss in its readers' inputs, from moments. Where
+there are few rows, or the function from the readers to the outputs is strongly nonlinear, simply
+trying each unit can choose better (Mozer & Smolensky 1989). It takes one evaluation for each unit,
+so it is done only where that takes seconds. It uses the calibration data alone: the data that
+evaluate a candidate must not have selected it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan
 
 MAX_SECONDS = 90.0
-"""CPU time, of all threads, that trying every unit may take."""
+"""Limit on the CPU time, of all threads, for trying every unit."""
 TIMED = 3
-"""Units that tell how long all will take."""
+"""Units from which the time for all of them is extrapolated."""
 
 
 def rank_by_ablation(
@@ -37,7 +37,7 @@ def rank_by_ablation(
         progress: called with the share done and a message.
 
     Returns:
-        None where the task does not judge on what it observed, or that would take too long.
+        None where the task cannot be evaluated on calibration data, or that would take too long.
     """
     saving = {
         axis: float(each)

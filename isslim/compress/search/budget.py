@@ -1,6 +1,6 @@
 """From the budget to one pruned model: tries shares, keeps the curve, takes the best within it.
 
-A budget of quality is judged on the held-out data by the task's quick estimate, the same one for
+A budget on quality is evaluated on the held-out data by the task's quick estimate, the same one for
 original and candidate, or by the upper end of that estimate's interval where the budget is a
 confident one (`isslim.types.quality.compared_loss`). A size budget is a matter of counting, a speed
 budget of timing the exported candidate against the original on this host, interleaved: it is the
@@ -33,7 +33,7 @@ from isslim.types.quality import SLACK, MetricFormat, compared_loss, metric_form
 from isslim.types.recipe import Budget, Recipe
 
 Known = dict[tuple[float, Correction], Quality]
-"""What was judged, by the share that was removed and what stood in for it."""
+"""Evaluated candidates, by the removed share and the replacement of the removed components."""
 WEAKER: tuple[Correction, ...] = ("means", "nothing")
 """What a regression competes with: on few rows, or where a unit cannot be predicted from the
 others, less is better."""
@@ -91,7 +91,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
 
     Args:
         removal_plan: the order of removal.
-        task: the unpruned model and what candidates are judged on.
+        task: the unpruned model and the data on which candidates are evaluated.
         recipe: its budget decides.
         work: a folder for the graphs that a speed budget times.
         progress: called with the share done and a message.
@@ -101,7 +101,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
 
     Returns:
         For a budget of quality the smallest model within it; for a size or speed budget the largest
-        that reaches it. Of its corrections (`repair`) the one that is judged best.
+        that reaches it. The best of its corrections (`repair`) is used.
 
     Raises:
         BudgetNotMet: with the curve.

@@ -1,9 +1,9 @@
 """From a task to candidates for publication: in closed form, or by rounds of training.
 
 The pipeline exports and measures one after the other, and answers each with the figures that would
-be published. The search judges by a quick estimate on a part of the held-out text and before any
-fine-tuning; so what it is to allow next follows from what became of its last choice: less where
-that broke the budget, more where it left much of the budget unspent.
+be published. The search evaluates by a quick estimate on a part of the held-out text and before any
+fine-tuning; so its next allowance depends on the outcome of its last choice: less where that
+exceeded the budget, more where it left much of the budget unused.
 """
 
 from __future__ import annotations

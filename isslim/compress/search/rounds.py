@@ -1,7 +1,7 @@
 """Learn mode: rounds of removing and distilling on a training corpus, within the budget.
 
-A round takes something away and trains what is left, with the original as teacher. How it takes
-away is the learner's business:
+A round removes components and trains the rest, with the original as teacher. The learner determines
+how components are removed:
 
 - `calibrated`: structured OBS and repair at once, as deep as a slack of quality above the budget
   allows, then distillation;
@@ -13,10 +13,10 @@ away is the learner's business:
 With `start: scratch` a learner begins at random weights instead, in one round of all the epochs,
 and the original only teaches.
 
-A round that ends within the budget is kept and followed by another; one that breaks it is rolled
-back and tried again half as bold. A budget of size or speed needs one round: its depth is known.
-The last kept model is the answer, and every round is a point of the curve. The state after each
-round and the checkpoint within it lie in the job's folder: a killed job goes on.
+A round that ends within the budget is kept and followed by another; one that exceeds it is rolled
+back and retried with half the removal. A budget on size or speed needs one round: its depth is
+known. The last kept model is the result, and every round is a point of the curve. The state after
+each round and the checkpoint within it are stored in the job's folder: a killed job resumes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ MIN_STEP = 0.1
 """Share of `INITIAL_STEP` of the last try; there a calibrated cut stays within the budget
 without any training."""
 LEARNING_SHARE = 0.6
-"""Of a round's epochs, what a learner takes before distillation."""
+"""Share of a round's epochs that a learner uses before distillation."""
 
 
 def iterate_rounds(
@@ -137,7 +137,7 @@ def run_rounds(
         0,
         INITIAL_STEP[recipe.learner],
     )
-    # A share of the epochs is not enough for weights that know nothing yet.
+    # A share of the epochs is not enough for random weights.
     by_rounds = (
         recipe.budget.quality is not None
         and recipe.learner != "group_lasso"
@@ -236,7 +236,7 @@ class _Round(Generic[Model]):
         except TrainingDiverged as diverged:
             self.progress(0.0, f"round {number + 1} diverges and is rolled back: {diverged}")
             return None
-        # A short training may not pay for its own disturbance.
+        # A short training may not make up for its own disturbance.
         evaluated = [(self.task.evaluate(each), each) for each in (tuned.network, network)]
         quality, best = min(evaluated, key=lambda each: each[0].loss)
         return _Found(best, quality, kept, [*(trained.epochs if trained else ()), *tuned.epochs])

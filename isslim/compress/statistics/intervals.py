@@ -1,9 +1,9 @@
-"""How sure a loss of quality is: 95 % intervals from the sample that it was judged on.
+"""The uncertainty of a loss of quality: 95 % intervals from the sample on which it was measured.
 
 A share of decisions has Wilson's interval. Everything else is a function of sums over the sample (a
 mean, a ratio of sums, the root of one), so its interval comes from a bootstrap: blocks of the
-sample are drawn with replacement and the function is taken of the drawn blocks' sums. Neighbours in
-a text or a recorded run resemble each other, which is why whole blocks are drawn and not single
+sample are drawn with replacement and the function is applied to the drawn blocks' sums. Neighbours
+in a text or a recorded run resemble each other, which is why whole blocks are drawn and not single
 tokens, rows or questions. Original and candidate are always compared on the same blocks: what makes
 a text hard is hard for both, and most of it cancels.
 
@@ -37,7 +37,7 @@ Unit = Literal["tokens", "questions", "decisions", "rows"]
 
 RESAMPLES = 2000
 MIN_BLOCKS = 8
-"""Fewer say nothing of how much blocks differ."""
+"""With fewer, the variance between blocks cannot be estimated."""
 ENOUGH_BLOCKS, MAX_BLOCKS = 20, 1000
 BLOCK_LENGTH = 50
 """Tokens or rows of a block, where the sample is long enough for `ENOUGH_BLOCKS` of them."""
@@ -140,7 +140,7 @@ def bootstrap(
             effect then widens the interval. Above `MAX_BLOCKS`, neighbours are joined.
         statistic: from sums over all drawn blocks, float64 (R, K), to the function's values (R,).
         count: size of the sample, for the record.
-        unit: of what.
+        unit: its unit.
 
     Returns:
         None where there are fewer than `MIN_BLOCKS` blocks, or where the function is not finite
@@ -290,7 +290,7 @@ def fall_of_mean(
     Args:
         original: (N,) scores of the original's answers.
         candidate: those of the candidate's, to the same questions.
-        groups: (N,) of every question what it belongs to.
+        groups: (N,) the group of every question.
         most: the largest score.
 
     Returns:

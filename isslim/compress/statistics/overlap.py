@@ -18,7 +18,7 @@ _MULTIPLIER = 6364136223846793005  # Knuth's, of a linear congruential generator
 
 
 def without(text: Tensor, other: Tensor) -> Tensor:
-    """A text without every stretch of it that stands in another one, too.
+    """A text without the stretches that also occur in another one.
 
     Args:
         text: int64 (N,).
@@ -43,7 +43,7 @@ def without(text: Tensor, other: Tensor) -> Tensor:
 
 
 def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor], Tensor, str, str]:
-    """Texts that something is fitted to and the one that judges, without what they share.
+    """The texts for fitting and the one for evaluation, without what they share.
 
     What they share is left out of the former, and where too little of them is left, of the latter.
 

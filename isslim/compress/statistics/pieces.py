@@ -1,9 +1,9 @@
-"""A long text looked at in part: pieces spread evenly over all of it, read side by side.
+"""A sample of a long text: pieces spread evenly over all of it, read as a batch.
 
-The beginning of a text is no sample of it: a corpus is sorted by author or by date, and its first
-ten thousand tokens may lack half of the alphabet; on Penn Treebank a rise of perplexity was half as
-large there as on the whole text. Pieces keep the order within them, and each begins with a few
-tokens that only set the state.
+The beginning of a text is not representative: a corpus is sorted by author or by date, and its
+first ten thousand tokens may lack half of the alphabet; on Penn Treebank a rise of perplexity was
+half as large there as on the whole text. Pieces keep the order within them, and each begins with a
+few tokens that only set the state.
 
 Legend: T steps, B pieces, N tokens.
 """
@@ -27,7 +27,7 @@ WARM = 32
 
 @dataclass(frozen=True)
 class Pieces:
-    """Parts of a text side by side.
+    """Parts of a text as a batch.
 
     Attributes:
         rows: int64 (T, B), a column a piece, in the order of the text.

@@ -1,1 +1,1 @@
-"""One module per resource; each makes a router. State hangs on `request.app.state.context`."""
+"""One module per resource, each with a router. State is in `request.app.state.context`."""

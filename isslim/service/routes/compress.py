@@ -1,4 +1,4 @@
-"""`POST /compress`: takes a model and its companions in, and queues the job."""
+"""`POST /compress`: receives a model and its companions, and queues the job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def compress(
     files: intake.Files,
     options: intake.Options = "{}",
 ) -> Job:
-    """Queues the compression and answers at once with the job.
+    """Queues the compression and returns the job immediately.
 
     The same request again is the same job.
     """

@@ -1,4 +1,4 @@
-"""`POST /models/{model}/run`: a graph of any inputs, by one variant or several side by side."""
+"""`POST /models/{model}/run`: runs a graph with one or several variants."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Outputs = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class GraphInputs:
-    """Arrays of the graph's types, names of the outputs, and the milliseconds that they took."""
+    """Arrays of the graph's types, names of the outputs, and the milliseconds spent on them."""
 
     arrays: NamedArrays
     outputs: list[str]
@@ -77,7 +77,7 @@ async def run(
     outputs: QueryOutputs = [],  # noqa: B006
     device: QueryDevice = "cpu",
 ) -> Response:
-    """Outputs by name by each variant, with what changed against the first one.
+    """Each variant's outputs by name, with their change against the first variant.
 
     The time of every stage stands beside them.
     """
@@ -123,11 +123,11 @@ async def run(
 
 
 def _content_type(request: Request) -> str:
-    """Which form of body it is.
+    """The form of the body.
 
     Raises:
-        RequestError: (unsupported-media-type) when it is none that is read here; (invalid-request)
-            when query parameters stand beside JSON, which holds everything.
+        RequestError: (unsupported-media-type) when it is not supported; (invalid-request) when
+            there are query parameters with JSON, which holds everything.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != JSON and kind not in NPZ:
@@ -150,14 +150,14 @@ def _encoded(
     outputs: Sequence[str],
     settings: ServiceSettings,
 ) -> GraphInputs:
-    """What the graph is run on.
+    """The inputs of the run.
 
     Args:
-        content: an npz; not looked at where JSON was read.
-        asked: what JSON was read; None: an npz was sent.
+        content: an npz; unused where JSON was read.
+        asked: the JSON that was read; None if an npz was sent.
         graph: whose inputs they are.
-        outputs: names of those that are asked for; none: all.
-        settings: how large they may be.
+        outputs: names of the requested ones; none for all.
+        settings: the limits on their sizes.
     """
     began = time.perf_counter()
     given = _single(content, settings) if asked is None else asked.inputs
@@ -211,7 +211,7 @@ def _not_finite(array: NDArray[Any]) -> int:
 
 
 def _listed(array: NDArray[Any]) -> Any:
-    """Nested lists; JSON has no word for what is not finite."""
+    """Nested lists; JSON has no numbers that are not finite."""
     if _not_finite(array):
         known = np.isfinite(array)
         array = array.astype(np.object_)

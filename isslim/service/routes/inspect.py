@@ -1,4 +1,4 @@
-"""`/inspect`, `/inspections`: what a worker understands of an upload, before a job is begun."""
+"""`/inspect`, `/inspections`: what a worker understands of an upload, before a job starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(tags=["inspect"])
 POLL_SECONDS = (0.05, 0.1, 0.2)
-"""Pauses between looks whether an inspection is done; the last one again and again."""
+"""Intervals at which an inspection is polled; the last one is repeated."""
 _PENDING: dict[int | str, dict[str, Any]] = {
     202: {"model": PendingInspection, "description": "Not done yet: ask again at `Location`"}
 }
@@ -41,7 +41,7 @@ async def inspect(
     files: intake.Files,
     options: intake.Options = "{}",
 ) -> Inspection | Response:
-    """Takes the form of `POST /compress`, and compresses nothing.
+    """Takes the same form as `POST /compress`, and compresses nothing.
 
     The answer is what a job of these files would begin with.
 
@@ -76,12 +76,12 @@ async def inspect(
 def get_inspection(
     inspection_id: InspectionId, context: Context, response: Response
 ) -> Inspection | Response:
-    """Its answer, or where it stands (202)."""
+    """Its result, or its state (202)."""
     return _answer(context.queue.inspection(inspection_id), inspection_id, response)
 
 
 async def _waited_for(context: AppContext, inspection_id: str) -> Inspection | PendingInspection:
-    """The answer, or where the inspection stands after as long as the service waits."""
+    """The result, or the state of the inspection when the service's wait ends."""
     limit, pauses = time.monotonic() + context.settings.inspect_wait_seconds, iter(POLL_SECONDS)
     pause = POLL_SECONDS[0]
     while True:

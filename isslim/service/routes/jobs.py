@@ -1,4 +1,4 @@
-"""`/jobs`: look, follow, cancel."""
+"""`/jobs`: lists, follows and cancels jobs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def get_job(job_id: JobId, context: Context) -> Job:
     "/{job_id}", summary="Cancel a job", responses={**UNKNOWN, 503: {"model": ProblemDocument}}
 )
 def cancel_job(job_id: JobId, context: Context) -> Job:
-    """Ends a queued or running job; an ended one stays as it is."""
+    """Ends a queued or running job; one that has ended does not change."""
     return context.queue.cancel(job_id)
 
 

@@ -1,4 +1,4 @@
-"""`GET /models/{model}/latency`: the paired comparison, run now on this host, then remembered."""
+"""`GET /models/{model}/latency`: the paired comparison, run now on this host, then cached."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class LatencyQuery(BaseModel):
 async def latency(
     request: Request, model: ModelName, context: Context, asked: Annotated[LatencyQuery, Query()]
 ) -> LatencyResponse:
-    """All variants interleaved, on the device asked for or on every one that there is."""
+    """All variants interleaved, on the requested device or on every available one."""
     if asked.device is not None and asked.device not in devices():
         raise DeviceUnavailable(asked.device, devices())
     model_id = await run_in_threadpool(context.models.resolve, model)
@@ -90,7 +90,7 @@ async def latency(
 
 
 def _measure(context: AppContext, key: Key, control: RunControl, *, named: bool) -> LatencyResponse:
-    """Measures in sessions of its own: every count of threads would else stay in memory."""
+    """Measures in separate sessions, or those for every number of threads would stay in memory."""
     model_id, shape, threads, chosen = key
     bundle = context.models.bundles.open(model_id)
     _check(bundle.manifest, shape, context.settings.latency_limit_bytes, named=named)
@@ -102,7 +102,7 @@ def _measure(context: AppContext, key: Key, control: RunControl, *, named: bool)
             sessions = _sessions(bundle, threads, device, control)
         except DeviceUnavailable:
             if chosen is None:
-                # Offered by the build of ONNX Runtime, and not there: an image for GPUs on a host
+                # Offered by the build of ONNX Runtime, but not present: an image for GPUs on a host
                 # without one.
                 continue
             raise
@@ -119,7 +119,7 @@ def _measure(context: AppContext, key: Key, control: RunControl, *, named: bool)
 
 
 def _check(manifest: Manifest, shape: Shape, most_bytes: int, *, named: bool) -> None:
-    """Refuses a shape that the model has not, or that takes too much memory."""
+    """Refuses a shape that the model does not have, or that takes too much memory."""
     if named and not kind_named(manifest.task).has_recorded_runs:
         raise InputsRefused(
             [

@@ -24,7 +24,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 class BundleFile(FileResponse):
-    """A file, or a part of it by a `Range` header; a problem document where it has no such part."""
+    """A file, or a part of it by a `Range` header; a problem document for an invalid range."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the file."""
@@ -52,7 +52,7 @@ class BundleFile(FileResponse):
 
 @router.get("", summary="All models, newest first")
 def list_models(context: Context) -> list[ModelSummary]:
-    """Names and variants of all published models, damaged ones with what is wrong."""
+    """Names and variants of all published models; damaged ones with their issues."""
     return [_summary(each) for each in context.models.bundles.listed()]
 
 
@@ -67,7 +67,7 @@ def get_model(model: ModelName, context: Context) -> ModelDetail:
     "/{model}/report", summary="The trade-off curve, the verdict, samples", responses=REFUSALS
 )
 def get_report(model: ModelName, context: Context) -> Report:
-    """What the search tried; of question answering also samples of what the variants answer."""
+    """The search's candidates; for question answering also samples of the variants' answers."""
     bundle = context.models.bundles.open(context.models.resolve(model))
     return Report.model_validate_json(bundle.path("report.json").read_bytes())
 
@@ -79,11 +79,11 @@ def get_report(model: ModelName, context: Context) -> Report:
     responses=REFUSALS,
 )
 def get_card(model: ModelName, context: Context, request: Request) -> PlainTextResponse:
-    """For people. Its pictures lie beside it in the bundle, here at `/models/{model}/files`."""
+    """The card in Markdown. Its links to pictures lead to `/models/{model}/files`."""
     bundle = context.models.bundles.open(context.models.resolve(model))
     card = bundle.path("README.md").read_text(encoding="utf-8")
     for record in bundle.manifest.files:
-        # The path and not the whole address: behind a proxy the service does not know its own host.
+        # Only the path: behind a proxy the service does not know its own host.
         address = request.url_for("get_file", model=bundle.id, path=record.path).path
         card = card.replace(f"]({record.path})", f"]({address})")
     return PlainTextResponse(card, media_type="text/markdown")

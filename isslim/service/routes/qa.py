@@ -1,4 +1,4 @@
-"""`POST /qa`: questions to contexts, answered by one variant, or by several side by side."""
+"""`POST /qa`: answers questions about contexts with one or several variants."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ router = APIRouter(tags=["score"])
 
 @dataclass(frozen=True)
 class Answered:
-    """What one variant answers to all questions.
+    """One variant's answers to all questions.
 
     Attributes:
         answers: in the order of the request.
-        search_ms: of the best spans, all questions together.
+        search_ms: milliseconds of finding the best spans, all questions together.
     """
 
     answers: list[QuestionAnswer]
@@ -120,7 +120,7 @@ def _tokens(pair: QuestionInput, index: int) -> TokenizedQuestion:
 
 
 def _check_lengths(asked: list[TokenizedQuestion], settings: ServiceSettings) -> None:
-    """Refuses what would run for minutes, before any array is made of it."""
+    """Refuses questions that would run for minutes, before any array is made."""
     longest = max(len(each.question) for each in asked)
     if longest > settings.question_tokens_limit:
         raise RequestError(

@@ -1,4 +1,4 @@
-"""`POST /score`: texts by one variant, or by several side by side."""
+"""`POST /score`: scores texts with one or several variants."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class EncodedTexts:
 
 @dataclass(frozen=True)
 class ScoredTexts:
-    """What one variant says of all texts."""
+    """One variant's scores of all texts."""
 
     texts: list[TextScore]
     perplexity: float | None
@@ -136,7 +136,7 @@ def _sequences(
 def _check_entries(
     variants: int, sequences: list[list[int]], request: ScoreRequest, settings: ServiceSettings
 ) -> None:
-    """Refuses an answer that would be too long, before anything is run for it."""
+    """Refuses an answer that would be too long, before anything is run."""
     if not request.per_token:
         return
     entries = variants * sum(map(len, sequences)) * (1 + request.top_k)

@@ -42,7 +42,7 @@ async def begin_sweep(
     ],
     options: intake.Options = "{}",
 ) -> Sweep:
-    """Queues a job for each variation and answers at once.
+    """Queues a job for each variation and returns immediately.
 
     The same request again is the same sweep.
     """
@@ -69,7 +69,7 @@ def list_sweeps(context: Context) -> list[Sweep]:
 
 @router.get("/{sweep_id}", summary="One sweep", responses={404: {"model": ProblemDocument}})
 def get_sweep(sweep_id: SweepId, context: Context) -> Sweep:
-    """Its jobs, and the front of what they found so far."""
+    """Its jobs, and the Pareto front of their results so far."""
     return context.sweeps.get(sweep_id)
 
 

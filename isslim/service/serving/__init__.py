@@ -1,1 +1,1 @@
-"""The serving core: loaded models, runs beside the event loop, latencies that are known."""
+"""The serving core: loaded models, their runs, and cached latency comparisons."""

@@ -1,4 +1,4 @@
-"""Which requests are taken on, and how each ends: answered, at its deadline, or abandoned."""
+"""Which requests are admitted, and how each ends: answered, at its deadline, or abandoned."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from isslim.service.metrics import Metrics
 from isslim.service.problems import RequestError
 
 WATCH_AFTER_SECONDS = 0.25
-"""A sender is watched from then on: of most requests the answer comes sooner, and a task for each
+"""Seconds after which a sender is watched: most answers are faster, and a task for each request
 would cost more than it saves."""
 
 
 @dataclass
 class Ticket:
-    """What is known of a request that was taken on; the metrics of its wait are labelled by it.
+    """The facts about an admitted request; they label the metrics of its wait.
 
-    Only names that exist belong here: they become labels, and a client may invent others without
-    end.
+    Only existing names belong here: they become labels, and a client could invent any number of
+    others.
 
     Attributes:
         model: id of the model, once it is loaded.
         device: where it runs, once its variants are open.
-        variants: that run, once they are open.
-        queue_seconds: that it waited so far, for models to load and for its turns.
-        begun: whether a run of it has begun.
+        variants: its variants, once they are open.
+        queue_seconds: its total wait so far, for models to load and for its turns.
+        begun: whether one of its runs has started.
     """
 
     model: str = ""
@@ -45,7 +45,7 @@ class Ticket:
 
 
 class Admission:
-    """Counts the requests that wait or run, and refuses those that are too many.
+    """Counts the requests that wait or run, and refuses further ones at a limit.
 
     Args:
         limit: how many may wait or run.
@@ -58,17 +58,17 @@ class Admission:
 
     @asynccontextmanager
     async def admit(self, request: Request, seconds: float, setting: str) -> AsyncIterator[Ticket]:
-        """Takes a request on for as long as the block lasts, at most until its deadline.
+        """Admits a request for the duration of the block, at most until its deadline.
 
         Args:
             request: whose body was read.
             seconds: until its deadline.
-            setting: the name of the setting that says so, for the refusal.
+            setting: the name of the deadline's setting, for the refusal.
 
         Raises:
-            RequestError: (overloaded) when too many wait or run, or when none of its runs had begun
-                at the deadline; (deadline-exceeded) when one had; (client-left) when the sender
-                closed the connection.
+            RequestError: (overloaded) when too many wait or run, or when none of its runs had
+                started at the deadline; (deadline-exceeded) when one had; (client-left) when the
+                sender closed the connection.
         """
         ticket = Ticket()
         with self._counted(ticket):
@@ -100,7 +100,7 @@ class Admission:
 async def _ended_in_time(
     request: Request, seconds: float, setting: str, ticket: Ticket
 ) -> AsyncIterator[None]:
-    """Cancels what the block waits for at the deadline, or when the sender has left."""
+    """Cancels what the block waits for at the deadline, or when the sender has disconnected."""
     loop = asyncio.get_running_loop()
     sender = _Sender(request)
     try:
@@ -113,7 +113,7 @@ async def _ended_in_time(
                 sender.ignore()
     except TimeoutError as error:
         if not scope.expired():
-            raise  # it came out of the block: a storage that does not answer, say
+            raise  # raised by the block: by a storage that does not answer, say
         if sender.left:
             raise RequestError("client-left", "the connection was closed") from error
         if not ticket.begun:
@@ -127,7 +127,7 @@ async def _ended_in_time(
 
 
 class _Sender:
-    """The other end of the connection.
+    """The client's end of the connection.
 
     Attributes:
         left: whether it closed the connection while it was watched.
@@ -148,6 +148,6 @@ class _Sender:
 
     async def _wait(self, scope: asyncio.Timeout) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
-            pass  # what is left of a body that was read already: the empty end of it
+            pass  # the empty end of a body that was already read
         self.left = True
         scope.reschedule(asyncio.get_running_loop().time())

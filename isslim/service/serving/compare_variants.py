@@ -14,10 +14,10 @@ from isslim.types.manifest import VariantName
 
 
 class Stoppable(Protocol):
-    """A session whose runs can be ended."""
+    """A session whose runs can be stopped."""
 
     def bound(self, control: RunControl) -> Self:
-        """The same session, whose runs `control` can end."""
+        """The same session, whose runs `control` can stop."""
 
 
 Session = TypeVar("Session", bound=Stoppable)
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Timed(Generic[Result]):
-    """What one variant found.
+    """The result of one variant.
 
     Attributes:
         result: for the answer.
@@ -40,13 +40,13 @@ class Timed(Generic[Result]):
 
 @dataclass(frozen=True)
 class ComparedRun(Generic[Result]):
-    """One variant's run beside the others.
+    """One variant's run, compared with the others.
 
     Attributes:
         variant: which one.
         result: for the answer.
         run_ms: milliseconds in ONNX Runtime.
-        speedup: the first variant's milliseconds / these; None: it is the first.
+        speedup: the first variant's milliseconds / these; None for the first.
     """
 
     variant: VariantName
@@ -75,20 +75,20 @@ class VariantComparison:
         ticket: Ticket,
         lanes: Sequence[Lane],
     ) -> tuple[Encoded, list[ComparedRun[Result]]]:
-        """Encodes the input, and runs every session on it in turn: two would disturb each other.
+        """Encodes the input, and runs the sessions in turn: parallel runs would disturb the timing.
 
-        All of it is one piece of work: every way to another thread and back costs as much as a
-        short text takes, and milliseconds where the machine is busy.
+        All of it is one task: every switch to another thread and back costs as much as a short
+        text, and milliseconds where the machine is busy.
 
         Args:
             sessions: by the names of their variants, in the order of the answer.
-            encode: makes of the request what the sessions read; raises what refuses it.
+            encode: converts the request to the sessions' input; raises an error to refuse it.
             run: runs one of them and times it.
-            ticket: of the request, whose model and device the times are recorded under.
-            lanes: in which others wait for the same sessions, or for the same encoder.
+            ticket: of the request; the times are recorded under its model and device.
+            lanes: shared with other users of the same sessions or the same encoder.
 
         Returns:
-            What `encode` made, and a run for each session.
+            The result of `encode`, and a run for each session.
         """
 
         def work(control: RunControl) -> tuple[Encoded, list[Timed[Result]]]:

@@ -1,9 +1,9 @@
-"""Runs work beside the event loop: a few runs at once, in lanes where need be, each stoppable.
+"""Runs work in threads: a limited number of stoppable runs in parallel, in lanes where needed.
 
-A run holds one of a few slots. One that takes long gives its slot up and goes on: others begin
-beside it, so that a few long runs delay nobody for longer than `PATIENCE_SECONDS`. At its request's
-deadline, or when its sender has left, the task that awaits a run is cancelled: the answer goes out
-at once, and the run is told to stop. Its lane is free when it really has.
+A run holds one of a few slots. A long run gives up its slot and continues: others can start, so
+that a few long runs delay nobody for longer than `PATIENCE_SECONDS`. At the request's deadline, or
+when its sender has disconnected, the task that awaits a run is cancelled: the answer is sent
+immediately, and the run is asked to stop. Its lane is free once it has actually stopped.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from isslim.service.serving.thread_pool import ThreadPool
 
 Result = TypeVar("Result")
 PATIENCE_SECONDS = 0.5
-"""As long as that a run keeps its slot."""
+"""How long a run keeps its slot."""
 MAX_LONG_RUNS = 16
-"""That gave their slots up. More keep theirs: each takes a thread, and memory for its arrays."""
+"""Most runs without a slot. Further ones keep theirs: each takes a thread and memory."""
 MAX_OF_A_MODEL = 8
-"""Runs of one model at once, when they share a process with others."""
+"""Parallel runs of one model, when they share a process with others."""
 
 
 @dataclass(frozen=True)
 class Lane:
-    """Runs that take turns, whatever slots are free.
+    """A limit on parallel runs of one owner, independent of free slots.
 
     Attributes:
-        owner: what they share, such as a process; of the same owner there is one lane.
-        width: how many run at once.
+        owner: what the runs share, such as a process; each owner has one lane.
+        width: number of parallel runs.
     """
 
     owner: object
@@ -42,16 +42,15 @@ class Lane:
 
 
 def shared_lane(model: object) -> Lane:
-    """The lane of a model that is run in this process: whoever published it chose what it takes.
+    """The lane of a model that runs in this process; its publisher determines what a run costs.
 
-    A tokenizer that never ends, and that nothing stops, takes a few threads for ever; others are
-    left.
+    A tokenizer that never ends and cannot be stopped occupies a few threads forever; others remain.
     """
     return Lane(model, MAX_OF_A_MODEL)
 
 
 def own_lanes(sessions: Iterable[object]) -> list[Lane]:
-    """The lanes of sessions that make one run after the other, each in a process of its own."""
+    """The lanes of sessions that run sequentially, each in its own process."""
     return [Lane(session, 1) for session in sessions]
 
 
@@ -60,10 +59,10 @@ class _Run:
 
     Attributes:
         control: stops it.
-        lanes: that it holds until it really has ended.
-        awaited: its end, for the request; cancelled with it.
-        long: whether it gave its slot up.
-        patience: ends with its slot given up.
+        lanes: lanes that it holds until it has actually ended.
+        awaited: its result, for the request; cancelled with it.
+        long: whether it gave up its slot.
+        patience: timer after which it gives up its slot.
     """
 
     patience: asyncio.TimerHandle
@@ -74,7 +73,7 @@ class _Run:
 
 
 class Executor:
-    """A bounded pool of threads. ONNX Runtime lets go of the interpreter while it runs.
+    """A bounded pool of threads. ONNX Runtime releases the interpreter lock while it runs.
 
     Args:
         runs_at_once: slots.
@@ -90,17 +89,17 @@ class Executor:
     async def submit(
         self, work: Callable[[RunControl], Result], ticket: Ticket, lanes: Sequence[Lane] = ()
     ) -> Result:
-        """Runs work in the pool, when it is its turn.
+        """Runs work in the pool, in its turn.
 
         Args:
-            work: what to do; ends soon after the control that it is given is stopped.
-            ticket: of the request; its wait is added to.
+            work: the function to run; it ends soon after its control is stopped.
+            ticket: of the request; the wait is added to it.
             lanes: the work takes turns with others of them.
 
         Returns:
-            What `work` returned.
+            The result of `work`.
         """
-        # In one order whoever asks: two requests would else wait for one another for ever.
+        # Always in the same order: otherwise two requests could deadlock.
         ordered = sorted(lanes, key=lambda lane: id(lane.owner))
         run = await self._turn(ticket, [self._semaphore(lane) for lane in ordered])
         self._begin(run, work)
@@ -116,7 +115,7 @@ class Executor:
         """Waits until a run may begin; it then holds its lanes and a slot."""
         asked, held = time.perf_counter(), list[asyncio.Semaphore]()
         try:
-            # The slot last: whoever waits for a long run of their own lane must hold none.
+            # The slot last: a request that waits for its lane must not hold one.
             for turn in (*lanes, self._slots):
                 await turn.acquire()
                 held.append(turn)
@@ -138,7 +137,7 @@ class Executor:
         def ended(result: object, error: BaseException | None) -> None:
             self._ended(run)
             if run.awaited.cancelled():
-                return  # its request was answered, or has nobody to answer
+                return  # its request was answered, or the sender has disconnected
             if error is None:
                 run.awaited.set_result(result)
             else:
@@ -169,7 +168,7 @@ class Executor:
             self._slots.release()
 
     def close(self) -> None:
-        """Stops all runs and waits for none, as one may be that nothing stops."""
+        """Stops all runs without waiting, since some may not be stoppable."""
         for run in list(self._running):
             run.control.stop()
         self._pool.close()

@@ -1,4 +1,4 @@
-"""Comparisons of latency: one at a time, or they would measure each other; the last are kept."""
+"""Latency comparisons: one at a time, as they would disturb each other; the last are cached."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class LatencyCache:
     async def get(
         self, key: Key, measure: Callable[[], Awaitable[LatencyResponse]], *, anew: bool
     ) -> LatencyResponse:
-        """A comparison, measured or remembered.
+        """A comparison, measured or cached.
 
         Args:
-            key: of what.
-            measure: does it.
-            anew: not one that was measured before now.
+            key: identifies the comparison.
+            measure: measures it.
+            anew: whether to ignore earlier measurements.
 
         Raises:
             RequestError: (overloaded) when too many wait; each may take a minute.
@@ -49,7 +49,7 @@ class LatencyCache:
         self._waiting += 1
         try:
             async with self._turn:
-                # Whoever waited for the same comparison need not make another.
+                # A request that waited for the same comparison need not repeat it.
                 known = self._remembered(key, asked if anew else None)
                 if known is None:
                     known = self._known[key] = await measure()

@@ -1,8 +1,8 @@
 """The models in memory: loaded on demand, verified, kept up to a memory limit.
 
 New bundles, deleted ones and files that change on disk are noticed without a restart.
-Everything slow is done in threads of its own, and awaited: no run is begun before all that it needs
-is there, and a large model that is read keeps no other from answering.
+Slow steps are done in separate threads and awaited: no run starts before everything that it needs
+is loaded, and loading a large model does not delay other models' answers.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ Kind = TypeVar("Kind", bound=LoadedModel[Any])
 Session = TypeVar("Session", bound=OrtSession)
 Opened = TypeVar("Opened")
 LOADS_AT_ONCE = 4
-"""Different models; each may pass the memory limit before others are closed for it."""
+"""Models loaded in parallel; each may exceed the memory limit before others are closed for it."""
 NAME_SECONDS = 0.1
-"""So long a name stands for the same model without being looked up: a lookup lists all bundles."""
+"""How long a resolved name is cached: a lookup lists all bundles."""
 LOOKUPS_AT_ONCE = 4
-"""Threads that look names up in the bundle store, which may be far away: they never load."""
+"""Threads for name lookups in the bundle store, which may be remote: they never load models."""
 
 
 class ModelRegistry:
     """Loaded models over the bundle store; safe to use from several threads.
 
     Args:
-        bundles: where bundles lie.
-        memory_limit_bytes: open graphs above this close the least recently used model; the one
-            asked for stays.
+        bundles: the bundle store.
+        memory_limit_bytes: size of open graphs above which the least recently used model is closed;
+            the requested one stays open.
         threads: of one run.
-        graph_memory_bytes: what a run of a graph may take in its own process.
+        graph_memory_bytes: memory limit of a graph's run in its own process.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class ModelRegistry:
         self._names: dict[str, tuple[str, float]] = {}
 
     async def load(self, name: str, kind: type[Kind], ticket: Ticket) -> Kind:
-        """A model by id or name, loaded if need be.
+        """A model by id or name, loaded if necessary.
 
         Args:
             name: id or name.
-            kind: what it is wanted for.
-            ticket: of the request; its wait is added to, and its model filled in.
+            kind: the class of the required kind.
+            ticket: of the request; the wait and the model are recorded in it.
 
         Raises:
             NotFound: when there is no such model.
-            CorruptBundle: when it was changed on disk; it is closed and others still answer.
+            CorruptBundle: when it was changed on disk; it is closed, and others remain available.
             RequestError: (wrong-task) when it is a model of another kind.
         """
         with _waiting(ticket):
@@ -102,7 +102,7 @@ class ModelRegistry:
         device: str,
         ticket: Ticket,
     ) -> dict[VariantName, Session]:
-        """Sessions of a model, opened and warmed if need be.
+        """Sessions of a model, opened and warmed up if necessary.
 
         Args:
             model: as `load` returned it.
@@ -127,7 +127,7 @@ class ModelRegistry:
     async def open_processes(
         self, model: LoadedGraph, variants: Sequence[VariantName], device: str, ticket: Ticket
     ) -> dict[VariantName, SubprocessGraphSession]:
-        """Processes of a graph's variants, started and warmed if need be; else as `open`.
+        """Processes of a graph's variants, started and warmed up if necessary; otherwise as `open`.
 
         Args:
             model: as `load` returned it.
@@ -168,7 +168,7 @@ class ModelRegistry:
         return found
 
     def resolve(self, name: str) -> str:
-        """The id of a model by id or name; of equal names the newest.
+        """The id of a model by id or name; where several have the name, the newest.
 
         Raises:
             NotFound: when there is no such model.
@@ -176,7 +176,7 @@ class ModelRegistry:
         known = self.bundles.manifests()
         with self._lock:
             for gone in self._loaded.keys() - {bundle_id for bundle_id, _ in known}:
-                self._loaded.pop(gone)  # deleted by another process: its memory goes too
+                self._loaded.pop(gone)  # deleted by another process: its memory is freed too
         if name in dict(known):
             return name  # an id first: another model may bear it as its name
         for bundle_id, manifest in known:
@@ -189,7 +189,7 @@ class ModelRegistry:
         )
 
     def _remembered_id(self, name: str) -> str:
-        """The id that a name stood for a moment ago; else the name, which may be an id."""
+        """The cached id of a name; otherwise the name itself, which may be an id."""
         if name in self._loaded:
             return name  # an id first: another model may bear it as its name
         bundle_id, until = self._names.get(name, (name, math.inf))
@@ -203,20 +203,20 @@ class ModelRegistry:
         return bundle_id, self._unchanged(bundle_id)
 
     def _unchanged(self, bundle_id: str) -> LoadedModel[Any] | None:
-        """The model of an id if it is in memory and its files are as they were."""
+        """The model with an id if it is in memory and its files have not changed."""
         model = self._loaded.get(bundle_id)
         if model is None or self.bundles.unchanged(bundle_id) is None:
             return None
         return model
 
     async def _once(self, what: Hashable, load_it: Callable[[], Opened]) -> Opened:
-        """Loads something in the loading pool; whoever wants the same waits for the one load."""
+        """Loads something in the loading pool; concurrent requests for the same share one load."""
         loading = self._loads.get(what)
         if loading is None:
             loading = asyncio.get_running_loop().run_in_executor(self._loading, load_it)
             self._loads[what] = loading
             loading.add_done_callback(lambda _: self._loads.pop(what))
-        # Not cancelled with this request: others may wait for it, or come for it next.
+        # Not cancelled with this request: others may wait for it, or need it next.
         await asyncio.wait((loading,))
         result: Opened = loading.result()
         return result
@@ -241,7 +241,7 @@ class ModelRegistry:
             return self._keep(load(bundle) if model is None else model)
 
     def _keep(self, model: LoadedModel[Any]) -> LoadedModel[Any]:
-        """The model, now the last used, without those that are too many."""
+        """The model, marked as most recently used; closes models beyond the limit."""
         with self._lock:
             self._loaded[model.id] = model
             self._loaded.move_to_end(model.id)
@@ -249,14 +249,14 @@ class ModelRegistry:
         return model
 
     def _make_room(self, kept: str) -> None:
-        """Closes models that were not used for longest, down to the limit on memory."""
+        """Closes the least recently used models, down to the limit on memory."""
         with self._lock:
             while self.memory_bytes() > self._limit and len(self._loaded) > 1:
                 oldest = next(each for each in self._loaded if each != kept)
                 self._loaded.pop(oldest)
 
     def _alone(self, bundle_id: str) -> threading.Lock:
-        """The lock on one model: it is loaded once, and others meanwhile."""
+        """The lock of one model: it is loaded once, and others can be loaded meanwhile."""
         return self._locks.setdefault(bundle_id, threading.Lock())
 
     def manifest(self, name: str) -> tuple[str, Manifest]:
@@ -274,7 +274,7 @@ class ModelRegistry:
         self._locks.pop(bundle_id, None)
         self._names.clear()
         if model is not None:
-            # Beside: a process of it may only just be starting, for as long as that takes.
+            # In the background: one of its processes may still be starting, which takes a while.
             self._loading.submit(model.close)
         return bundle_id
 
@@ -299,7 +299,7 @@ class ModelRegistry:
 
 @contextmanager
 def _waiting(ticket: Ticket) -> Iterator[None]:
-    """Adds what the block takes to a request's wait."""
+    """Adds the duration of the block to a request's wait."""
     began = time.perf_counter()
     try:
         yield

@@ -1,7 +1,7 @@
-"""Threads beside the event loop, with no more between the two than a queue.
+"""Worker threads that are connected to the event loop only by a queue.
 
-`run_in_executor` takes twice the time, and keeps a process that is to end until every thread has
-ended: these are daemons, and what they are at keeps it from nothing.
+`run_in_executor` takes twice the time, and delays the end of a process until every thread has
+ended: these are daemon threads, which never delay it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Task = tuple[
 
 
 class ThreadPool:
-    """Threads that are started as they are needed, and then wait for more.
+    """Threads that are started on demand, and then wait for more work.
 
     Args:
-        most: how many.
+        most: the largest number of threads.
         name: of the threads.
     """
 
@@ -33,11 +33,11 @@ class ThreadPool:
     def begin(
         self, work: Callable[[], Any], ended: Callable[[Any, BaseException | None], None]
     ) -> None:
-        """Has work done by the next thread that is free.
+        """Runs work in the next free thread.
 
         Args:
             work: what to do, in a thread.
-            ended: called on this thread's event loop with what it returned, and what it raised.
+            ended: called on this thread's event loop with the returned value and the raised error.
         """
         self._tasks.put((work, asyncio.get_running_loop(), ended))
         if self._threads < self._most and not self._idle.acquire(blocking=False):
@@ -47,7 +47,7 @@ class ThreadPool:
             ).start()
 
     def close(self) -> None:
-        """Lets the threads go as they become free."""
+        """Ends the threads as they become free."""
         for _ in range(self._threads):
             self._tasks.put(None)
 
@@ -57,11 +57,11 @@ class ThreadPool:
             result, error = None, None
             try:
                 result = work()
-            except BaseException as raised:  # it is for the one who awaits it, whatever it is
+            except BaseException as raised:  # any error is passed to whoever awaits the result
                 error = raised
             try:
                 loop.call_soon_threadsafe(ended, result, error)
             except RuntimeError:
-                return  # the loop is closed: nobody awaits it any more
+                return  # the loop is closed: nobody awaits the result any more
             del task, work, ended, result, error  # they would stay alive until the next task
             self._idle.release()
