@@ -1,13 +1,13 @@
-"""Times calls in turn, by the wall and by the CPU time of the calling thread.
+"""Times calls in turn, by wall-clock time and by the CPU time of the calling thread.
 
 The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each
 round runs every call in a short burst, so that its ratio to the baseline is taken within a moment.
-A burst's first runs, which find the processor's caches full of another variant's weights, are not
+A burst's first runs, when the processor's caches hold another variant's weights, are not
 counted: a server runs one model again and again.
 
-On a busy host the operating system takes the processor away in the middle of a run, the more often
-the longer the run: the clock on the wall then makes a large model look far slower than it is, and
-no median or pairing helps. CPU time stands still meanwhile. So both are read, and where they
+On a busy host the operating system preempts runs, the more often the longer they are: wall-clock
+time then makes a large model look far slower than it is, and no median or pairing helps. CPU time
+does not advance meanwhile. So both are read, and where they
 disagree the host was busy: the comparison waits a little and is made once more, and if the host is
 still busy the ratios are of CPU time. What is left of the neighbours then is that they fill the
 caches; the least CPU time of a round is that of the run which they disturbed least. Where even that
@@ -15,7 +15,7 @@ varies, because no run was left alone for long enough, a call is `unsettled`, an
 be made of it.
 
 CPU time is that of the calling thread, in which ONNX Runtime runs a graph if it may use but one.
-With several threads, and on a GPU, only the wall is read.
+With several threads, and on a GPU, only wall-clock time is measured.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ BUSY_SWITCHES = 60.0
 """Times a second that one of several threads is interrupted: a neighbour that never rests takes
 turns of some milliseconds."""
 COARSEST = 0.05
-"""A CPU clock that moves in larger steps than this share of a run does not measure it."""
+"""A CPU clock with a coarser resolution than this share of a run cannot measure it."""
 CALM_SECONDS = 0.02
-"""A thread that is left alone for so long has a quiet host."""
+"""A host is quiet when a thread runs undisturbed for this long."""
 
 Times = NDArray[np.float64]
 Basis = Literal["wall", "cpu"]
@@ -55,7 +55,7 @@ Basis = Literal["wall", "cpu"]
 
 @dataclass(frozen=True)
 class TimingPlan:
-    """How long one comparison goes on. All in seconds.
+    """The duration of one comparison. All in seconds.
 
     Attributes:
         seconds: beyond `MIN_ROUNDS`.
@@ -77,10 +77,10 @@ class TimingPlan:
 
 @dataclass(frozen=True)
 class Timed:
-    """What the runs of one call took, in milliseconds.
+    """The times of one call's runs, in milliseconds.
 
     Attributes:
-        wall: by the clock on the wall, (R, K): a row for each round, a column for each run of its
+        wall: wall-clock times, (R, K): a row for each round, a column for each run of its
             burst.
         cpu: the least CPU time of a round's runs in the calling thread, (R,); None where it does
             not measure the run.
@@ -103,7 +103,7 @@ class Timed:
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether what the wall says is not the time of an undisturbed run."""
+        """Whether wall-clock times are not those of undisturbed runs."""
         if self.cpu is None:
             return False
         wall, cpu = (float(np.median(self.rounds(basis))) for basis in ("wall", "cpu"))
@@ -123,7 +123,7 @@ class Comparison:
 
     Attributes:
         timed: by name; in the same round at the same position.
-        busy: whether the host had other work meanwhile, as far as that can be seen.
+        busy: whether the host was found to have other work meanwhile.
     """
 
     timed: dict[str, Timed]
@@ -131,7 +131,7 @@ class Comparison:
 
     @property
     def basis(self) -> Basis:
-        """The clock to compare by, the same for all calls."""
+        """The clock for the comparison, the same for all calls."""
         return (
             "cpu"
             if self.busy and all(each.cpu is not None for each in self.timed.values())
@@ -160,7 +160,7 @@ def interleave(
     plan: TimingPlan | None = None,
     time: TimeSource = SystemTime(),
 ) -> Comparison:
-    """Times calls in turn, burst by burst: the one loop behind every comparison.
+    """Times calls in turn, burst by burst: the loop behind every comparison.
 
     Args:
         runs: what is timed, by name, at least one; called again and again.
@@ -197,7 +197,7 @@ class _Race:
     time: TimeSource
 
     def compare(self, until: float) -> Comparison:
-        """One comparison, begun on a host of which nothing is known.
+        """One comparison, started without knowledge about the host.
 
         Args:
             until: on the wall; no further round is begun then.
@@ -218,7 +218,7 @@ class _Race:
             rounds += 1
         took, worked = self.time.wall() - began, self.time.cpu() - worked
         shortest = min(float(np.median(each)) for each in leasts.values())
-        # A coarse clock that stood still during a whole burst has measured nothing.
+        # A coarse clock that did not advance during a whole burst has measured nothing.
         stood_still = any(min(each) <= 0 for each in leasts.values())
         if self.reads_cpu and not stood_still and self._is_measured(shortest):
             timed = {n: Timed(np.array(walls[n]), np.array(leasts[n])) for n in self.runs}
@@ -258,13 +258,13 @@ class _Race:
                 return least
 
     def _once(self, name: str) -> tuple[float, float]:
-        """Milliseconds of one run, on the wall and of CPU time."""
+        """Milliseconds of one run, in wall-clock and CPU time."""
         wall, cpu = self.time.wall(), self.time.cpu()
         self.runs[name]()
         return 1e3 * (self.time.wall() - wall), 1e3 * (self.time.cpu() - cpu)
 
     def _is_measured(self, shortest_ms: float) -> bool:
-        """Whether the CPU clock is fine enough for a run that takes so many milliseconds."""
+        """Whether the CPU clock is fine enough for a run of this many milliseconds."""
         return shortest_ms > 0 and 1e3 * self.time.cpu_grain() <= COARSEST * shortest_ms
 
 
@@ -287,7 +287,7 @@ def ratio(baseline: Times, times: Times) -> tuple[float, float, float]:
 
 
 def _wait_for_calm(seconds: float, time: TimeSource) -> None:
-    """Sleeps until this thread is let run for a moment uninterrupted, or for so many seconds."""
+    """Sleeps until this thread runs uninterrupted for a moment, or until a time limit."""
     until = time.wall() + seconds
     while time.wall() < until:
         time.sleep(min(0.25, seconds / 4))

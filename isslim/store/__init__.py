@@ -1,14 +1,14 @@
-"""What the processes share on disk and in the database: uploads, bundles, jobs.
+"""The state that processes share on disk and in the database: uploads, bundles, jobs.
 
 # The bundle format, version 2
 
 A bundle is a folder of plain files. Its id is the first 16 hexadecimal digits of the SHA-256 of
-`manifest.json`, and the manifest holds the size and SHA-256 of every other file, so the id names
-the content.
+`manifest.json`, and the manifest holds the size and SHA-256 of every other file, so the id
+identifies the content.
 
     manifest.json      `isslim.types.manifest.Manifest`; written last: without it, no bundle
     report.json        `isslim.types.report.Report`: trade-off curve, verdict, samples
-    README.md          the model card, for people; with `curve.svg` and `variants.svg`
+    README.md          the model card; with `curve.svg` and `variants.svg`
     tokenizer.json     Hugging Face `tokenizers` format
     <variant>.onnx     one graph per variant, keeping to the contract of `isslim.runtime.contract`
 

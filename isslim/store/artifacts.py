@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 FileStamp = tuple[int, int]
-"""Time of change (ns) and size of a file: another pair is another content."""
+"""Modification time (ns) and size of a file: a different pair means different content."""
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says when a disk, a quota or a limit on files is full."""
+"""The system's errors when a disk, a quota or a limit on files is reached."""
 
 
 class Artifacts:
@@ -51,7 +51,7 @@ class Artifacts:
             self._store = from_url(settings.artifacts_url)
 
     def copy_in(self, name: str, source: Path) -> None:
-        """Copies a file in; readers see all of it or nothing.
+        """Copies a file into storage; readers see all of it or nothing.
 
         Args:
             name: what it is to be called in storage, a plain relative path.
@@ -70,7 +70,7 @@ class Artifacts:
             shutil.copyfile(source, temporary)
 
     def move_in(self, name: str, source: Path) -> None:
-        """Moves a file in, without a copy where both lie on one disk.
+        """Moves a file into storage, without a copy where both are on one disk.
 
         Readers see all of it or nothing.
 
@@ -91,7 +91,7 @@ class Artifacts:
             source.replace(target)
 
     def copy_out(self, name: str, target: Path) -> None:
-        """Copies a file out.
+        """Copies a file from storage.
 
         Args:
             name: of a file in storage.
@@ -117,7 +117,7 @@ class Artifacts:
         return folder
 
     def exists(self, name: str) -> bool:
-        """Whether a file of that name is there."""
+        """Whether there is a file with that name."""
         key = str(safe_relative(name))
         if self.folder is not None:
             return (self.folder / key).is_file()
@@ -151,7 +151,7 @@ class Artifacts:
                 for path, item in parts
                 if path[1:] == [file]
             }
-        # Every request comes through here to find its model: one scan of one folder is much faster
+        # Every request passes here to find its model: one scan of one folder is much faster
         # than a list of all files in all folders.
         found: dict[str, FileStamp] = {}
         with suppress(FileNotFoundError), os.scandir(self.folder / prefix) as entries:
@@ -177,7 +177,7 @@ class Artifacts:
         return (item for batch in obstore.list(self._store, prefix=prefix) for item in batch)
 
     def delete(self, names: list[str]) -> None:
-        """Removes files; names that are not there are passed over."""
+        """Removes files; missing ones are ignored."""
         for name in names:
             try:
                 obstore.delete(self._store, name)
@@ -187,9 +187,9 @@ class Artifacts:
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target`, which takes its place when the block ends without an error.
+    """A temporary file beside `target`, which it replaces when the block ends without an error.
 
-    After an error it is removed, and `target` is as it was.
+    After an error it is removed, and `target` is unchanged.
 
     Raises:
         OutOfSpace: when the disk is full.
@@ -209,7 +209,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def noticing_full_disk(name: str) -> Iterator[None]:
-    """Gives the system's errors of a full disk one name, for a block that writes a file.
+    """Converts the system's errors of a full disk to one class, for a block that writes a file.
 
     Args:
         name: of the file, for the message.

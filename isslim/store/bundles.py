@@ -57,7 +57,7 @@ class ListedBundle:
 
     Attributes:
         manifest: None when it cannot be read.
-        issues: why it cannot be used, one line each; empty: nothing is known against it.
+        issues: why it cannot be used, one line each; empty if no problem is known.
     """
 
     id: str
@@ -66,7 +66,7 @@ class ListedBundle:
 
 
 def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Hashes every file of a folder and writes its manifest, the last step of making a bundle.
+    """Hashes every file of a folder and writes its manifest, the last step in making a bundle.
 
     Args:
         folder: the bundle's files, without a manifest.
@@ -112,7 +112,7 @@ class BundleStore:
             The bundle's id. Publishing the same content again changes nothing.
 
         Raises:
-            CorruptBundle: when the folder is not what its manifest says.
+            CorruptBundle: when the folder does not match its manifest.
             OutOfSpace: when the disk is full; no bundle appears.
         """
         bundle_id = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:16]
@@ -131,12 +131,12 @@ class BundleStore:
     def open(self, bundle_id: str) -> OpenBundle:
         """A verified bundle on local disk; remote ones are fetched into the cache first.
 
-        A bundle verified before is only compared by its files' sizes and times of change, so that
-        opening is cheap and a change on disk is noticed all the same.
+        A bundle verified before is only compared by its files' sizes and modification times, so
+        that opening is cheap and a change on disk is still noticed.
 
         Raises:
             NotFound: when there is no such bundle.
-            CorruptBundle: when its files are not what the manifest says.
+            CorruptBundle: when its files do not match the manifest.
         """
         prefix = self._prefix_of(bundle_id)
         # A lock for each bundle: no request waits until another bundle is hashed, and no bundle is
@@ -177,7 +177,7 @@ class BundleStore:
         return OpenBundle(bundle_id, folder, manifest)
 
     def unchanged(self, bundle_id: str) -> OpenBundle | None:
-        """A bundle that was verified before, if its files have their sizes and times of then.
+        """A bundle that was verified before, if its files still have the same sizes and times.
 
         None otherwise. No file is read.
         """
@@ -189,7 +189,7 @@ class BundleStore:
         return OpenBundle(bundle_id, folder, known[1]) if known is not None and same else None
 
     def _folder(self, bundle_id: str) -> Path:
-        """Where a bundle lies on local disk, or will when it was fetched."""
+        """The folder of a bundle on local disk, once it is fetched."""
         local = self._artifacts.folder
         return local / "bundles" / bundle_id if local is not None else self._cache / bundle_id
 
@@ -211,8 +211,8 @@ class BundleStore:
     def listed(self) -> list[ListedBundle]:
         """All bundles, newest first, then those whose manifest cannot be read.
 
-        What was written after its manifest, or is not as long as that says, is hashed; the rest
-        when it is opened.
+        Files newer than their manifest, or of another size than in it, are hashed; the others when
+        the bundle is opened.
         """
         readable = [
             ListedBundle(each, manifest, self._issues(each, manifest))
@@ -228,7 +228,7 @@ class BundleStore:
         )
 
     def delete(self, bundle_id: str) -> None:
-        """Removes a bundle, its manifest first, so that nobody opens half of it.
+        """Removes a bundle, its manifest first, so that nobody opens a part of it.
 
         Raises:
             NotFound: when there is no such bundle.
@@ -247,7 +247,7 @@ class BundleStore:
         self._locks.pop(bundle_id, None)
 
     def collect_garbage(self, older_than_seconds: float = 3600.0) -> None:
-        """Removes what is left of bundles whose publication was killed: files without a manifest.
+        """Removes the remains of bundles whose publication was killed: files without a manifest.
 
         Args:
             older_than_seconds: younger files may belong to a bundle that is being published.
@@ -281,7 +281,7 @@ class BundleStore:
         return True
 
     def _manifest_stamps(self) -> dict[str, FileStamp]:
-        """When the manifest of each bundle was written."""
+        """The modification time of each bundle's manifest."""
         found = self._artifacts.folders_with("bundles", MANIFEST)
         return {
             bundle_id: written for bundle_id, written in found.items() if _ID.fullmatch(bundle_id)
@@ -300,7 +300,7 @@ class BundleStore:
         return []
 
     def _manifest(self, bundle_id: str, written: FileStamp) -> Manifest | None:
-        """A bundle's manifest, read again when it was written again; None if it is unreadable."""
+        """A bundle's manifest, read again when the file changed; None if it is unreadable."""
         known = self._manifests.get(bundle_id)
         if known is None or known[0] != written:
             try:

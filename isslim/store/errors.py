@@ -2,11 +2,11 @@
 
 StoreError
 |-- NotFound            no such bundle, file, upload or job
-|-- TooLarge            an upload passed its limit
-|-- EmptyUpload         an upload held no byte
+|-- TooLarge            an upload exceeded its limit
+|-- EmptyUpload         an upload was empty
 |-- UnsafePath          a name would leave its folder
 |-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
-|-- OutOfSpace          the disk is full; what was half-written is removed
+|-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
 """
 
@@ -18,11 +18,11 @@ class StoreError(Exception):
 
 
 class NotFound(StoreError):
-    """Something asked for by name does not exist.
+    """Something requested by name does not exist.
 
     Attributes:
         kind: what it is ("model", "job", "file", "upload", "variant").
-        name: the name asked for.
+        name: the requested name.
     """
 
     def __init__(self, kind: str, name: str, known: list[str] | None = None) -> None:
@@ -32,7 +32,7 @@ class NotFound(StoreError):
 
 
 class TooLarge(StoreError):
-    """An upload passed its limit; nothing of it was kept."""
+    """An upload exceeded its limit; nothing of it was kept."""
 
     def __init__(self, name: str, limit_bytes: int) -> None:
         self.name, self.limit_bytes = name, limit_bytes
@@ -40,7 +40,7 @@ class TooLarge(StoreError):
 
 
 class EmptyUpload(StoreError):
-    """An upload held no byte."""
+    """An upload was empty."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -56,7 +56,7 @@ class UnsafePath(StoreError):
 
 
 class CorruptBundle(StoreError):
-    """A bundle on disk is not what its manifest says, or of another release.
+    """A bundle on disk does not match its manifest, or is of another release.
 
     Attributes:
         bundle: its id.
@@ -77,7 +77,7 @@ class Unavailable(StoreError):
 
 
 class OutOfSpace(StoreError):
-    """The disk is full; what was half-written has been removed."""
+    """The disk is full; partial files have been removed."""
 
     def __init__(self, what: str) -> None:
         self.what = what

@@ -1,7 +1,7 @@
-"""The table of inspections: asked for, running, answered.
+"""The table of inspections: requested, running, finished.
 
-An inspection stands under the hash of its request, as a job does, and is done anew when it is asked
-for again after it ended: it takes seconds, and the worker may have learnt something since.
+The key of an inspection is the hash of its request, as for a job. It is repeated when it is
+requested again after it ended: it takes seconds, and the worker may have been updated since.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest
 
 KEPT = timedelta(days=1)
-"""How long the answer of an inspection can be asked for."""
+"""How long the result of an inspection is kept."""
 _INSPECTIONS = sa.Table(
     "iss_inspections",
     METADATA,
@@ -45,11 +45,11 @@ class InspectionRecords:
         create_tables(engine)
 
     def add(self, inspection_id: str, request: CompressionRequest) -> int:
-        """Asks for an inspection, or joins the one that is under way.
+        """Requests an inspection, or joins the one in progress.
 
         Args:
-            inspection_id: made of the request.
-            request: what is to be inspected.
+            inspection_id: derived from the request.
+            request: the uploads to inspect.
 
         Returns:
             The run; a new one where the last has ended.
@@ -77,7 +77,7 @@ class InspectionRecords:
         return self.run_of(inspection_id)
 
     def get(self, inspection_id: str) -> Inspection | PendingInspection:
-        """The answer, or where the inspection stands.
+        """The result, or the state of the inspection.
 
         Raises:
             NotFound: when there is none of that id.
@@ -90,7 +90,7 @@ class InspectionRecords:
         )
 
     def request_of(self, inspection_id: str) -> CompressionRequest:
-        """What is to be inspected."""
+        """The request of an inspection."""
         return CompressionRequest.model_validate_json(self._row(inspection_id).request)
 
     def run_of(self, inspection_id: str) -> int:
@@ -98,7 +98,7 @@ class InspectionRecords:
         return int(self._row(inspection_id).run)
 
     def is_active(self, inspection_id: str, run: int) -> bool:
-        """Whether a run has still to be answered.
+        """Whether a run is still unfinished.
 
         Args:
             inspection_id: which inspection.
@@ -127,7 +127,7 @@ class InspectionRecords:
         return int(self._row(inspection_id).attempts) if changed else None
 
     def finish(self, inspection_id: str, run: int, answer: Inspection) -> bool:
-        """Ends a run with its answer.
+        """Ends a run with its result.
 
         Args:
             inspection_id: which inspection.
@@ -135,12 +135,12 @@ class InspectionRecords:
             answer: what was understood.
 
         Returns:
-            False when the run had ended before; its answer stays.
+            False when the run had already ended; its result is kept.
         """
         return self._change(inspection_id, run, state="answered", answer=answer.model_dump_json())
 
     def active(self) -> dict[str, CompressionRequest]:
-        """The requests that are still to be answered, by `<id>-<run>`."""
+        """The requests of unfinished runs, by `<id>-<run>`."""
         with self._engine.connect() as connection:
             rows = connection.execute(
                 _INSPECTIONS.select().where(_INSPECTIONS.c.state.in_(_ACTIVE))
@@ -151,11 +151,11 @@ class InspectionRecords:
         }
 
     def uploads(self) -> set[str]:
-        """Hashes of the uploads that inspections still to be answered need."""
+        """Hashes of the uploads that unfinished inspections need."""
         return {upload.sha256 for request in self.active().values() for upload in request.uploads}
 
     def collect_garbage(self, older_than: timedelta = KEPT) -> None:
-        """Removes answers to requests that were made some time ago.
+        """Removes the results of old requests.
 
         Args:
             older_than: how long ago at least.

@@ -1,4 +1,4 @@
-"""Checks of a bundle's folder: the manifest, the content of every file, or sizes and times only."""
+"""Verifies a bundle's folder: the manifest, all contents, or only sizes and times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from isslim.types.manifest import Manifest
 
 MANIFEST = "manifest.json"
 Fingerprint = list[tuple[str, int, int]]
-"""Name, size and time of change (ns) of every file."""
+"""Name, size and modification time (ns) of every file."""
 
 
 def read_manifest(bundle_id: str, path: Path) -> Manifest:
@@ -27,7 +27,7 @@ def read_manifest(bundle_id: str, path: Path) -> Manifest:
 
     Raises:
         NotFound: when there is no such file.
-        CorruptBundle: when it is not the one that the id names, or not valid.
+        CorruptBundle: when the id does not match it, or it is invalid.
     """
     try:
         content = path.read_bytes()
@@ -41,7 +41,7 @@ def read_manifest(bundle_id: str, path: Path) -> Manifest:
         issues = [
             (".".join(str(part) for part in issue["loc"]), issue["msg"]) for issue in error.errors()
         ]
-        # Issues with the other fields mean nothing where the whole format is another one.
+        # Issues with other fields mean nothing where the format itself is different.
         if any(place == "format_version" for place, _ in issues):
             advice = "it was made by another release; delete it and send its request again"
             issues = [("format_version", advice)]
@@ -51,7 +51,7 @@ def read_manifest(bundle_id: str, path: Path) -> Manifest:
 
 
 def verify(bundle_id: str, folder: Path) -> Manifest:
-    """Checks every file; reports all issues at once.
+    """Checks every file; reports all issues together.
 
     Args:
         bundle_id: of the bundle that the folder should be.
@@ -62,7 +62,7 @@ def verify(bundle_id: str, folder: Path) -> Manifest:
 
     Raises:
         NotFound: when there is no manifest.
-        CorruptBundle: when anything is missing, changed or not named.
+        CorruptBundle: when any file is missing, changed or not listed.
     """
     manifest, issues = read_manifest(bundle_id, folder / MANIFEST), []
     for record in manifest.files:
@@ -85,9 +85,9 @@ def verify(bundle_id: str, folder: Path) -> Manifest:
 
 
 def looks_untouched(folder: Path, manifest: Manifest) -> bool:
-    """Whether the files look as they were published; none is read.
+    """Whether the files look unchanged since publication; none is read.
 
-    All must be there with their sizes, and none newer than the manifest, which was written last.
+    All must exist with their sizes, none newer than the manifest, which was written last.
 
     Args:
         folder: a bundle's.
@@ -103,15 +103,15 @@ def looks_untouched(folder: Path, manifest: Manifest) -> bool:
 
 
 def fingerprint(folder: Path) -> Fingerprint:
-    """What there is in a folder, sorted by name.
+    """The entries of a folder, sorted by name.
 
     Raises:
-        FileNotFoundError: when the folder is not there.
+        FileNotFoundError: when there is no such folder.
     """
     found, waiting = [], [("", folder)]
     while waiting:
         prefix, current = waiting.pop()
-        # Every request comes through here: a scan gets names and kinds in one call, where a walk
+        # Every request passes here: a scan gets names and kinds in one call, where a walk
         # over paths takes many.
         with os.scandir(current) as entries:
             for entry in entries:

@@ -42,17 +42,17 @@ class Held(Protocol):
     """A lock that is held until it is closed."""
 
     def close(self) -> None:
-        """Frees the lock."""
+        """Releases the lock."""
 
 
 class Locks(Protocol):
     """Locks on executor ids."""
 
     def acquire(self, executor_id: str) -> Held | None:
-        """The held lock; None while a living worker holds it."""
+        """The acquired lock; None while a living worker holds it."""
 
     def is_held(self, executor_id: str) -> bool:
-        """Whether a living worker holds the lock; a look never keeps a worker from taking it."""
+        """Whether a living worker holds the lock; checking never keeps a worker from taking it."""
 
     def any_held(self) -> bool:
         """Whether there is a living worker at all."""
@@ -68,7 +68,7 @@ class FileLocks:
     def acquire(self, executor_id: str) -> Held | None:
         """The open, locked file; None while a living worker holds it."""
         handle = self._file(executor_id).open("a")
-        # Several tries: a health check holds the lock for a moment while it looks.
+        # Several attempts: a health check holds the lock for a moment.
         for pause in (0.02, 0.05, 0.1, 0.0):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,7 +185,7 @@ def executor_ids(wanted: str) -> Iterator[str]:
 
 
 def locks_of(settings: StoreSettings) -> Locks:
-    """The kind of lock that goes with the database."""
+    """The kind of lock that matches the database."""
     if settings.database.startswith("sqlite"):
         return FileLocks(settings.locks)
     return PostgresLocks(settings.database)
@@ -208,7 +208,7 @@ def recover_dead_peers(
         stop: ends the loop.
         may_resume: whether a workflow id stands for a job that is still wanted; resuming would
             revive a cancelled one.
-        every_seconds: pause between looks.
+        every_seconds: interval of the checks.
     """
     while not stop.wait(every_seconds):
         try:

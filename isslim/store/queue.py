@@ -1,4 +1,4 @@
-"""The job queue on DBOS, as those see it who ask for jobs: enqueue, look, count, cancel.
+"""The client side of the job queue on DBOS: enqueue, query, count, cancel.
 
 The service does everything that it does with jobs through `JobQueue`. A worker runs them: it has
 the workflows (`isslim.compress.worker.main`), of which nothing is imported here.
@@ -28,7 +28,7 @@ from isslim.types.names import (
 
 
 def job_id_of(request: CompressionRequest) -> str:
-    """An id made of the uploads' hashes and the recipe: equal requests are one job.
+    """An id derived from the uploads' hashes and the recipe: equal requests are one job.
 
     File names make no difference.
     """
@@ -40,7 +40,7 @@ def job_id_of(request: CompressionRequest) -> str:
 
 
 def workflow_id_of(job_id: str, run: int) -> str:
-    """The id under which DBOS knows one run of a job.
+    """DBOS's workflow id of one run of a job.
 
     Args:
         job_id: which job.
@@ -50,7 +50,7 @@ def workflow_id_of(job_id: str, run: int) -> str:
 
 
 def inspection_workflow_id_of(inspection_id: str, run: int) -> str:
-    """The id under which DBOS knows one run of an inspection.
+    """DBOS's workflow id of one run of an inspection.
 
     Args:
         inspection_id: which inspection.
@@ -60,10 +60,10 @@ def inspection_workflow_id_of(inspection_id: str, run: int) -> str:
 
 
 class JobQueue:
-    """Jobs and inspections as they are asked for; in SQLite by default, Postgres by configuration.
+    """Requests jobs and inspections; in SQLite by default, in Postgres by configuration.
 
     Args:
-        settings: where the database is.
+        settings: with the database's location.
         bundles: where the jobs' models lie; None: where the settings say.
     """
 
@@ -79,7 +79,7 @@ class JobQueue:
         self.records.close()
 
     def enqueue(self, request: CompressionRequest) -> Job:
-        """Queues a request, or returns the job that stands for it.
+        """Queues a request, or returns its existing job.
 
         One that failed, was cancelled or lost its model runs anew.
         """
@@ -89,12 +89,12 @@ class JobQueue:
             self.records.forget_model(job.model_id)
             job, run = self.records.add(job_id, request)
         if job.state is JobState.QUEUED:
-            # Repeated, it changes nothing; it completes a request cut off between the two writes.
+            # Idempotent; it completes a request that was interrupted between the two writes.
             self._put(WORKFLOW, QUEUE, workflow_id_of(job_id, run), job_id, run)
         return job
 
     def inspect(self, request: CompressionRequest) -> str:
-        """Queues an inspection of a request, or joins the one that is under way; returns its id."""
+        """Queues an inspection of a request, or joins the one in progress; returns its id."""
         inspection_id = job_id_of(request)
         run = self.inspections.add(inspection_id, request)
         workflow_id = inspection_workflow_id_of(inspection_id, run)
@@ -102,11 +102,11 @@ class JobQueue:
         return inspection_id
 
     def inspection(self, inspection_id: str) -> Inspection | PendingInspection:
-        """The answer of an inspection, or where it stands."""
+        """The result of an inspection, or its state."""
         return self.inspections.get(inspection_id)
 
     def _put(self, workflow: str, queue: str, workflow_id: str, *arguments: object) -> None:
-        """Enqueues a workflow; nothing happens when it is there."""
+        """Enqueues a workflow, unless it exists."""
         self._client.enqueue(
             {
                 "workflow_name": workflow,
@@ -127,7 +127,7 @@ class JobQueue:
         return True
 
     def get(self, job_id: str) -> Job:
-        """The job as it is now."""
+        """The current state of the job."""
         return self.records.get(job_id)
 
     def list(self) -> list[Job]:
@@ -135,7 +135,7 @@ class JobQueue:
         return self.records.all()
 
     def counts(self) -> dict[str, int]:
-        """How many jobs are in each state; every state is named.
+        """The number of jobs in each state, with an entry for every state.
 
         Raises:
             Unavailable: when the database does not answer.
@@ -143,12 +143,12 @@ class JobQueue:
         return self.records.counts()
 
     def needed_uploads(self) -> set[str]:
-        """Hashes of the uploads of all jobs, and of inspections that are still to be answered."""
+        """Hashes of the uploads of all jobs and of unfinished inspections."""
         of_jobs = {upload.sha256 for job in self.list() for upload in job.request.uploads}
         return of_jobs | self.inspections.uploads()
 
     def forget_model(self, model_id: str) -> None:
-        """Says that a model was deleted, so that the request that made it makes it anew."""
+        """Records that a model was deleted, so that its request makes it again."""
         self.records.forget_model(model_id)
 
     def cancel(self, job_id: str) -> Job:

@@ -1,7 +1,7 @@
-"""The table of jobs: state, progress and outcome as everybody sees them, beside DBOS's own tables.
+"""The table of jobs: their state, progress and outcome, in addition to DBOS's own tables.
 
-DBOS runs a job exactly once and recovers it; this table says what people ask for. Every change of
-state names the states it may come from, so that a late worker never overwrites a cancellation.
+DBOS runs a job exactly once and recovers it; this table holds what clients query. Every transition
+names its source states, so that a late worker never overwrites a cancellation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from isslim.types.problem import Problem
 
 LOG_LINES = 50
 METADATA = sa.MetaData()
-"""Of all tables of this project; DBOS keeps its own."""
+"""Metadata of all tables of this project; DBOS keeps its own."""
 _JOBS = sa.Table(
     "iss_jobs",
     METADATA,
@@ -50,7 +50,7 @@ ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Creates the tables that are not there yet, and the columns that an earlier release lacked.
+    """Creates missing tables, and the columns that an earlier release lacked.
 
     Such columns may be null.
     """
@@ -59,7 +59,7 @@ def create_tables(engine: sa.Engine) -> None:
             METADATA.create_all(engine)
             _add_columns(engine)
         except (sa.exc.OperationalError, sa.exc.ProgrammingError):
-            # Another process created a table or column since it was found missing.
+            # Another process created a table or column after it was found missing.
             if last:
                 raise
         else:
@@ -107,17 +107,17 @@ class JobRecords:
         sa.event.listen(self.engine, "handle_error", _passing)
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Closes the connections."""
         self.engine.dispose()
 
     def add(self, job_id: str, request: CompressionRequest) -> tuple[Job, int]:
-        """The job of an id, created if it is new.
+        """The job with an id, created if it is new.
 
-        One that failed, was cancelled, or whose model was deleted begins a new run.
+        One that failed, was cancelled, or whose model was deleted starts a new run.
 
         Args:
-            job_id: made of the request.
-            request: what is asked for.
+            job_id: derived from the request.
+            request: the request.
 
         Returns:
             The job and its run.
@@ -155,7 +155,7 @@ class JobRecords:
         return self.get(job_id), self.run_of(job_id)
 
     def forget_model(self, model_id: str) -> None:
-        """Jobs that made a model which is deleted lose it: the same request then makes it anew."""
+        """Unlinks a deleted model from its jobs: an equal request then makes it again."""
         with self.engine.begin() as connection:
             connection.execute(
                 _JOBS.update()
@@ -197,7 +197,7 @@ class JobRecords:
             run: which run of it.
 
         Returns:
-            The number of attempts so far; None when it must not run, since it has ended or is not
+            The number of attempts so far; None when it must not run, because it has ended or is not
             the current one.
         """
         changed = self._change(
@@ -269,10 +269,10 @@ class JobRecords:
             state: how it ended.
             model_id: the bundle, where one was published.
             problem: why there is no model.
-            curve: what was tried, where the budget could not be met.
+            curve: the trade-off curve, where the budget could not be met.
 
         Returns:
-            False when the run had ended before; its outcome stays.
+            False when the run had already ended; its outcome is kept.
         """
         values: dict[str, Any] = {
             "state": state,
@@ -293,7 +293,7 @@ class JobRecords:
             return connection.execute(statement.values(updated_at=_now(), **values)).rowcount == 1
 
     def _row(self, job_id: str) -> sa.Row[Any]:
-        if "\0" in job_id:  # Postgres refuses it in any text
+        if "\0" in job_id:  # Postgres refuses this character in any text
             raise NotFound("job", job_id)
         with self.engine.connect() as connection:
             row = connection.execute(_JOBS.select().where(_JOBS.c.id == job_id)).one_or_none()
@@ -303,7 +303,7 @@ class JobRecords:
 
 
 def _passing(context: sa.engine.ExceptionContext) -> None:
-    """Gives the faults that may pass one name, whatever the database."""
+    """Converts the transient errors of any database to one class."""
     if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError | sa.exc.InterfaceError):
         raise Unavailable(str(context.original_exception)) from context.original_exception
 

@@ -1,4 +1,4 @@
-"""What service and worker share: where everything lies, from `ISS_*` environment variables."""
+"""The settings that service and worker share: locations, from `ISS_*` environment variables."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from isslim.types.kinds.plugins import check_plugins
 from isslim.types.units import Bytes, OptionalUrl, Seconds, Unit
 
 PREFIX = "ISS_"
-"""Of every variable."""
+"""Prefix of every variable."""
 
 
 class StoreSettings(BaseSettings):
-    """Folders, database and limits, of service and worker alike: both must see the same."""
+    """Folders, database and limits of service and worker, which must be the same for both."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 

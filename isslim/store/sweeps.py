@@ -2,7 +2,7 @@
 
 The parent is a record, not a running job: its children are ordinary jobs on the queue, so that any
 number of workers share them, one worker does them one after the other, and nothing waits in a
-worker's slot. State and front are read off the children whenever somebody asks.
+worker's slot. State and front are computed from the children on request.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class SweepStore:
     def begin(self, name: str, requests: Sequence[CompressionRequest]) -> Sweep:
         """Queues every request.
 
-        The same requests again are the same sweep; its failed jobs begin a new run.
+        Equal requests are the same sweep; its failed jobs start a new run.
 
         Args:
-            name: of the models, each with a number behind it.
+            name: of the models, each followed by a number.
             requests: one for each job.
         """
         jobs = [self._queue.enqueue(request).id for request in requests]
@@ -68,11 +68,11 @@ class SweepStore:
                         )
                     )
             except IntegrityError:
-                pass  # it is there already
+                pass  # it exists already
         return self.get(sweep_id)
 
     def get(self, sweep_id: str) -> Sweep:
-        """The sweep as it is now.
+        """The current state of the sweep.
 
         Raises:
             NotFound: when there is none of that id.
@@ -141,10 +141,10 @@ class SweepStore:
 def pareto(points: Sequence[FrontPoint]) -> list[FrontPoint]:
     """The points that no other beats or equals in both multiply-adds and quality.
 
-    Of equal points a published one is taken.
+    Among equal points a published one is preferred.
 
-    What was only tried has the search's quick estimate: it pushes out no published figure, and goes
-    where it contradicts one.
+    Unpublished candidates have the search's quick estimate: they never displace a published figure,
+    and are dropped where they contradict one.
     """
     front: list[FrontPoint] = []
     least, published = math.inf, math.inf

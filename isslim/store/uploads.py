@@ -30,23 +30,23 @@ class UploadStore:
     async def save(
         self, chunks: AsyncIterator[bytes], filename: str, limit_bytes: int | None = None
     ) -> UploadRef:
-        """Takes a stream in.
+        """Stores a stream.
 
         Args:
             chunks: the content.
-            filename: as the sender called it; only its last part is kept, and only for messages.
+            filename: from the sender; only its last part is kept, and only for messages.
             limit_bytes: in place of the settings' limit.
 
         Raises:
-            TooLarge: as soon as the limit is passed.
-            EmptyUpload: when there was no byte.
+            TooLarge: as soon as the limit is exceeded.
+            EmptyUpload: when the stream was empty.
             OutOfSpace: when the disk is full.
         """
         limit = self._limit if limit_bytes is None else limit_bytes
         self._arriving.mkdir(parents=True, exist_ok=True)
         name = PurePath(filename).name or "upload"
         digest, size = hashlib.sha256(), 0
-        # Each arrival has a file of its own: two equal uploads at once must not share one.
+        # Each arrival has its own file: two simultaneous equal uploads must not share one.
         arriving = self._arriving / uuid4().hex
         try:
             with noticing_full_disk(name), arriving.open("wb") as file:
@@ -61,8 +61,8 @@ class UploadStore:
             if size == 0:
                 raise EmptyUpload(name)
             upload = UploadRef(sha256=digest.hexdigest(), filename=name, size_bytes=size)
-            # It is written even when it is there already: that renews its time, so that garbage
-            # collection leaves it alone.
+            # It is written even when it exists: that renews its time, so that garbage collection
+            # keeps it.
             await asyncio.to_thread(self._artifacts.move_in, _name(upload.sha256), arriving)
             return upload
         finally:
@@ -73,7 +73,7 @@ class UploadStore:
 
         Args:
             upload: which one.
-            folder: where it goes, as a file called by its hash.
+            folder: the target, where the file is named by its hash.
 
         Returns:
             The file.
@@ -91,17 +91,17 @@ class UploadStore:
         return target
 
     def delete(self, sha256: str) -> None:
-        """Removes an upload. Nothing happens when there is none."""
+        """Removes an upload, if it exists."""
         self._artifacts.delete([_name(sha256)])
 
     def collect_garbage(self, needed: set[str], older_than_seconds: float = 3600.0) -> None:
-        """Removes uploads that no job needs, and what is left of arrivals whose service was killed.
+        """Removes uploads that no job needs, and partial arrivals of a killed service.
 
-        Young ones stay: their request may not have been queued yet.
+        Recent ones are kept: their request may not have been queued yet.
 
         Args:
-            needed: hashes that jobs still to end refer to.
-            older_than_seconds: what counts as young.
+            needed: hashes to which unfinished jobs refer.
+            older_than_seconds: age up to which uploads are recent.
         """
         old = self._artifacts.older("uploads", older_than_seconds)
         self._artifacts.delete(

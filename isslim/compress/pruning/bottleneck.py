@@ -1,4 +1,4 @@
-"""A narrow linear layer before the decoder, which dominates the work for a large vocabulary.
+"""A narrow linear layer before a decoder with a large vocabulary, which saves most of its work.
 
 The decoder's logits W h are near a space of few dimensions. So the same function is first written
 with one layer more,
