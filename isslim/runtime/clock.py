@@ -2,17 +2,17 @@
 
 The machine's speed drifts; a ratio of two medians taken one after the other drifts with it. Each
 round runs every call in a short burst, so that its ratio to the baseline is taken within a moment.
-A burst's first runs, when the processor's caches hold another variant's weights, are not
-counted: a server runs one model again and again.
+A burst's first runs, when the processor's caches hold another variant's weights, are not counted: a
+server runs one model again and again.
 
 On a busy host the operating system preempts runs, the more often the longer they are: wall-clock
 time then makes a large model look far slower than it is, and no median or pairing helps. CPU time
-does not advance meanwhile. So both are read, and where they
-disagree the host was busy: the comparison waits a little and is made once more, and if the host is
-still busy the ratios are of CPU time. What is left of the neighbours then is that they fill the
+does not advance meanwhile. So both are measured, and where they
+disagree the host was busy: the comparison waits briefly and is repeated once, and if the host is
+still busy the ratios are based on CPU time. The remaining effect of other processes is on the
 caches; the least CPU time of a round is that of the run which they disturbed least. Where even that
-varies, because no run was left alone for long enough, a call is `unsettled`, and no figure should
-be made of it.
+varies, because no run was undisturbed for long enough, a call is `unsettled`, and no figure should
+be derived from it.
 
 CPU time is that of the calling thread, in which ONNX Runtime runs a graph if it may use but one.
 With several threads, and on a GPU, only wall-clock time is measured.

@@ -1,4 +1,4 @@
-"""Limits on memory and time of a block that does what a stranger's file says."""
+"""Limits on memory and time of a block that processes an untrusted file."""
 
 from __future__ import annotations
 

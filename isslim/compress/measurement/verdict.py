@@ -18,7 +18,7 @@ from isslim.types.wording import file_size
 WORTH = 1.1
 """A gain of less is not worth another model."""
 SURELY = 0.005
-"""Ends of intervals nearer to 1 are told as 1, so they are taken for it."""
+"""Ends of intervals nearer to 1 are printed as 1, so they are treated as 1."""
 
 _ALONE = "int8 alone"
 _ORIGINAL = "the original"
@@ -42,7 +42,7 @@ def conclude(  # noqa: PLR0913 - the figures, and how they are to be put
         scale: of the losses.
         run: the run of the primary latency, in words.
         breaks: whether a variant breaks the budget of quality, asked of int8 alone.
-        evaluated: whether losses say anything of data that was not observed; else none is told.
+        evaluated: whether losses were measured on held-out data; otherwise none is reported.
         reservations: what the figures do not show, the gravest first.
     """
     by_name = {variant.name: variant for variant in variants}
@@ -202,7 +202,7 @@ def _within(ratio: Ratio) -> str:
 
 
 _ROUNDED = 3.0
-"""From which a ratio is told with one digit behind the point."""
+"""Ratio from which one decimal is printed."""
 
 
 def _times(ratio: float) -> str:

@@ -1,1 +1,1 @@
-"""From an ONNX file of any origin to an equal graph that is simple to follow."""
+"""Rewrites ONNX files of any origin into equivalent graphs that are simple to trace."""

@@ -1,4 +1,4 @@
-"""What the shapes of a graph decide: sizes that are known, and branches that can never run.
+"""Folds sizes that are known from shapes, and removes branches that can never run.
 
 Exporters write `x.squeeze(0)` or `x.dim() == 2` as an `If` over the shape of x. Where shapes are
 known the condition is. Where the branches differ in the number of dimensions, one of them often
@@ -120,18 +120,18 @@ def drop_impossible_branches(parts: SplitModel, fold: Callable[[SplitModel], Non
 
 
 def _dims(node: NodeProto, layout: Layout | None) -> Dims | None:
-    """What a Shape gives, as far as it is known: since version 15 it may be a part of one."""
+    """The output of a Shape, as far as it is known: since version 15 it may be a part."""
     if layout is None:
         return None
     return layout.dims[get_int(node, "start", 0) : get_int(node, "end", layout.rank)]
 
 
 def _picked(parts: SplitModel, node: NodeProto, known: Dims) -> object:
-    """What a Gather or a Slice takes of a shape."""
+    """The sizes that a Gather or a Slice selects from a shape."""
     if node.op_type == "Gather" and given(node, 1) in parts.constants:
         index = parts.constants[node.input[1]]
         places = [int(each) for each in index.reshape(-1)]
-        # An index outside is for the runtime to refuse.
+        # An index out of range is left to the runtime to refuse.
         if not all(-len(known) <= place < len(known) for place in places):
             return None
         values = [known[place] for place in places]

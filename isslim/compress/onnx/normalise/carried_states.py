@@ -96,7 +96,7 @@ def carried_states(parts: SplitModel) -> dict[str, str]:
 def _beginnings(places: _Places, graph: GraphProto, name: str) -> set[str]:
     """The callers' values that begin the states which a value shows."""
     made = places.makers.get(name)
-    # A constant begins nothing, and neither does what another graph makes.
+    # Neither a constant nor a value of another graph is an initial state of the caller.
     if made is None or made[0] is not graph:
         return set()
     node = made[1]
@@ -195,7 +195,7 @@ def _from_caller(places: _Places, name: str) -> bool:
     """Whether a value is a graph's input, or only moved on its way from one."""
     while name not in places.inputs:
         made = places.makers.get(name)
-        # What is computed on the way is another number than the caller's.
+        # A computed value differs from the caller's.
         if made is None or (made[1].op_type not in _MOVES and made[1].op_type != "Concat"):
             return False
         name = made[1].input[0]

@@ -22,7 +22,7 @@ from isslim.compress.onnx.model.split_model import SplitModel, inner_first, repl
 
 
 def einsums_as_products(parts: SplitModel) -> None:
-    """Rewrites what can be; in place, without any change of what the graph computes."""
+    """Rewrites all Einsums that are matrix products; in place, the function is unchanged."""
     for graph in inner_first(parts.structure.graph):
         written: list[NodeProto] = []
         for node in graph.node:
@@ -91,7 +91,7 @@ def _parsed(node: NodeProto) -> _Equation | None:
 
 
 def _rewritten(parts: SplitModel, node: NodeProto) -> list[NodeProto]:
-    """The nodes in the place of one; itself, when it is no such product."""
+    """The replacement of a node; itself when it is no such product."""
     equation = _parsed(node)
     if equation is None:
         return [node]
@@ -193,6 +193,6 @@ class _Writing:
             last = helper.make_node("Transpose", [made], output, None, perm=turn)
         else:
             last = helper.make_node("Identity", [made], output, None)
-        # Refusals and reports go on to name the node of the file.
+        # Refusals and reports still name the node of the file.
         last.name = self._node.name
         return [*self._made, last]

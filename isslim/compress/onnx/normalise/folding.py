@@ -1,9 +1,9 @@
-"""Constant folding: what is computed from constants becomes one, and a decided `If` its branch.
+"""Constant folding: values computed from constants, and an `If` with a constant condition.
 
 Some exporters build the weights of a layer in the graph, by Slice, Concat and Unsqueeze, or from a
-direction and a norm. Every node is computed by itself, by ONNX's reference implementation; nothing
-that has chance in it, and never into something much larger than what goes in. What was computed
-twice becomes one constant, so that two layers that share weights still do.
+direction and a norm. Every node is evaluated by itself, by ONNX's reference implementation, except
+random ones and those whose result would be much larger than their inputs. Equal results
+become one constant, so that layers that share weights still do.
 
 https://onnx.ai/onnx/api/reference.html
 """
@@ -43,8 +43,8 @@ from isslim.compress.onnx.normalise.branch_elimination import (
 from isslim.compress.onnx.trace.types import RANDOM_OPERATORS
 
 _LEFT = {*RANDOM_OPERATORS, *OPERATORS, "DequantizeLinear", "If", "Loop", "Scan", "SequenceMap"}
-"""What is not computed: chance, recurrent layers, quantized weights (refused as such), graphs
-inside."""
+"""Operators that are not folded: random ones, recurrent layers, dequantization (refused as such),
+and those with nested graphs."""
 _MAX_GROWN = 1 << 20
 """Entries that a constant may have which is larger than what it is made of."""
 _ROUNDS = 8
@@ -110,7 +110,7 @@ def _foldable_inputs(parts: SplitModel, node: NodeProto) -> dict[str, Constant] 
 def _evaluated(
     node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSetIdProto]
 ) -> dict[str, Constant] | None:
-    """What one node makes of its inputs; None when the reference implementation fails."""
+    """The outputs of a node; None when the reference implementation fails."""
     ports = [_port(name, _kind(value)) for name, value in values.items()]
     # The types of outputs are not checked by the reference implementation: any will do.
     outs = [_port(name, TensorProto.FLOAT) for name in node.output if name]

@@ -7,7 +7,7 @@
 - One part of a Concat that is taken out again (the last layer's state of a stack of all) is read
   directly, for what is stacked must be of one size.
 - States that the caller carries end in markers (`carried_states`).
-- What nothing reads is gone.
+- Unused nodes are removed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from isslim.compress.onnx.normalise.carried_states import mark_states
 
 @dataclass(frozen=True)
 class NormalForm:
-    """A simpler equal of a model.
+    """A simpler equivalent of a model.
 
     Attributes:
         parts: the model.
@@ -47,14 +47,14 @@ class NormalForm:
 
 
 def normal_form(parts: SplitModel) -> NormalForm:
-    """A simpler equal of a model (see the module), which itself stays as it is."""
+    """Rewrites a model to a simpler equivalent (see the module), leaving the original unchanged."""
     model = ModelProto()
     model.CopyFrom(parts.structure)
     own = replace(parts, structure=model, constants=dict(parts.constants))
     steps_first(own)
     _drop_zeros(own)
     _read_directly(own)
-    # What nothing reads must be gone before states are marked: it would count as a reader.
+    # Unused nodes must be removed before states are marked: they would count as readers.
     drop_unread(own)
     markers = mark_states(own)
     drop_unread(own)
@@ -62,7 +62,7 @@ def normal_form(parts: SplitModel) -> NormalForm:
 
 
 def drop_unread(parts: SplitModel) -> None:
-    """Removes nodes and constants that nothing reads; in place.
+    """Removes unused nodes and constants; in place.
 
     So are outputs of recurrent nodes: one that is written and not read would count as a reader of
     its units.
@@ -82,7 +82,7 @@ def drop_unread(parts: SplitModel) -> None:
 
 
 def _read(parts: SplitModel) -> set[str]:
-    """Every value that a node or a graph's output reads."""
+    """All values that nodes or a graph's outputs read."""
     read = {port.name for graph in graphs(parts.structure.graph) for port in graph.output}
     for node in nodes(parts.structure.graph):
         read.update(node.input)
@@ -90,7 +90,7 @@ def _read(parts: SplitModel) -> set[str]:
 
 
 def _keep_read(graph: GraphProto, read: set[str]) -> bool:
-    """Removes the nodes of one graph that make nothing that is read; whether there were any."""
+    """Removes the unused nodes of one graph; returns whether there were any."""
     alive = [node for node in graph.node if read.intersection(filter(None, node.output))]
     removed = len(alive) < len(graph.node)
     if removed:
@@ -135,7 +135,7 @@ def _steps_first(graph: GraphProto, parts: SplitModel) -> None:
 
 
 def _drop_zeros(parts: SplitModel) -> None:
-    """Leaves out initial states that are zero, and sums with a zero that changes no shape."""
+    """Removes initial states that are zero, and additions of a zero that does not broadcast."""
     zeros = _zeros(parts)
     shapes = inferred_shapes(parts)
     for node in nodes(parts.structure.graph):
@@ -175,7 +175,7 @@ _MOVES = (
 
 
 def _zeros(parts: SplitModel) -> set[str]:
-    """Values that are zero everywhere, whatever the inputs."""
+    """Values that are zero everywhere for any inputs."""
     zeros: set[str] = set()
     for name, value in parts.constants.items():
         if value.dtype.kind == "f" and not value.any():

@@ -1,4 +1,4 @@
-"""Reads an ONNX file of unknown origin: limits first, then a graph that the rest can follow.
+"""Reads an untrusted ONNX file: checks limits first, then normalises the graph.
 
 Size before parsing; no files beside the model; standard operators only; ONNX's own checker;
 functions inlined; what is computed from constants folded. To be run in a child process with limits
@@ -52,7 +52,7 @@ def read_graph(path: Path, largest: int = MAX_BYTES) -> ModelProto:
 
 
 def parse(path: Path, largest: int = MAX_BYTES) -> ModelProto:
-    """A file as a model; nothing beside it is read.
+    """Loads a file as a model; no other file is read.
 
     Args:
         path: of the file.
@@ -93,7 +93,7 @@ def simplified(model: ModelProto) -> ModelProto:
         UnreadableUpload: when ONNX's checker refuses it.
     """
     refuse_external(model)
-    # What is refused or folded below is looked for among nodes.
+    # The steps below search among nodes.
     if model.functions:
         model = inliner.inline_local_functions(model)
     refuse_unreadable(model)

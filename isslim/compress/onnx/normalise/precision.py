@@ -2,8 +2,8 @@
 
 It ends the whole process on some graphs with an LSTM in float16 (a fault of its own, seen in 1.23
 while it opens the file), and refuses to run one in float64. So every number inside becomes a
-float32, exactly or rounded to 24 bits, and what goes in and comes out keeps its type: a Cast behind
-each such input, one before each such output.
+float32, exactly or rounded to 24 bits, and inputs and outputs keep their types: with a Cast after
+each such input, and one before each such output.
 
 https://onnx.ai/onnx/operators/onnx__Cast.html
 """
@@ -54,7 +54,7 @@ def other_precisions(model: ModelProto) -> dict[int, str]:
     for graph in graphs(model.graph):
         for port in (*graph.input, *graph.output):
             found |= _held(port.type)
-    # A Cast inside may be all that there is of another type.
+    # A Cast inside may be the only occurrence of another type.
     found |= {attribute.i for node in nodes(model.graph) for attribute in _types(node)}
     chosen = {kind: name for kind, name in _HALF.items() if kind in found}
     # Other operators do run in float64, and may have it for a reason.
@@ -103,7 +103,7 @@ def _port_types(graph: GraphProto, kinds: Collection[int]) -> dict[str, int]:
 
 
 def _widen_tensors(model: ModelProto, kinds: Collection[int]) -> None:
-    """Makes constants float32, wherever they are in the model."""
+    """Converts all constants of the model to float32."""
     for tensor in tensors(model):
         if tensor.data_type not in kinds:
             continue

@@ -1,4 +1,4 @@
-"""What is refused by name before anything of a graph is looked into."""
+"""Refuses unsupported graphs by name, before they are analysed."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _MOVES = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpos
 
 
 def refuse_unreadable(model: ModelProto) -> None:
-    """Refuses what cannot be read at all: custom operators, quantized layers, other opsets.
+    """Refuses graphs that cannot be read: custom operators, quantized layers, other opsets.
 
     Raises:
-        GraphNotUnderstood: with everything that is in the way.
+        GraphNotUnderstood: with all reasons.
     """
     issues = []
     quantized = [node for node in nodes(model.graph) if node.op_type in _QUANTIZED]
@@ -57,7 +57,7 @@ def refuse_unreadable(model: ModelProto) -> None:
 
 
 def refuse_without_layers(model: ModelProto) -> None:
-    """Refuses graphs in which there is no recurrent layer to make smaller.
+    """Refuses graphs without a recurrent layer to shrink.
 
     Raises:
         GraphNotUnderstood: with what there is in its place: quantized layers, a recurrence without

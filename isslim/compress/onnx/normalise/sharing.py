@@ -1,7 +1,7 @@
-"""Gives every reader of a constant that is shared by chance a copy of its own.
+"""Gives every reader of a constant that is shared by chance its own copy.
 
 Converters and simplifiers leave one constant where several are equal: biases of zeros, scales of
-ones. What reads them then seems to belong together. Recurrent layers that share all of their
+ones. Their readers then seem to belong together. Recurrent layers that share all of their
 weights are one layer that runs twice and stay so; other matrices that are shared (an embedding and
 its decoder) stay shared too, for a copy would make the file larger.
 """

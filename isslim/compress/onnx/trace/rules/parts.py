@@ -255,7 +255,7 @@ def _gather_nd(context: RuleContext) -> None:
     count = indices.dims[-1]
     if indices.axes() or not isinstance(count, int):
         raise Unfollowable(LOOKS_UP_BY_NUMBER)
-    # The first dimensions are told one by one, or picked from; those behind are taken whole.
+    # The first dimensions are selected one by one, or picked from; later ones are taken whole.
     chosen = get_int(context.node, "batch_dims", 0) + count
     if any(position < chosen for position in layout.labelled()):
         raise Unfollowable(SINGLE_UNITS)
