@@ -2,7 +2,7 @@
 
     >>> from isslim import Client, Recipe
 
-Names are loaded when they are first asked for, so that `import isslim` is fast: it loads no torch,
+Names are loaded on first use, so that `import isslim` is fast: it loads no torch,
 no ONNX Runtime, no database, and not even NumPy.
 """
 

@@ -1,10 +1,10 @@
-"""What the stages of a job need from a kind of model.
+"""The interface between the stages of a job and a kind of model.
 
 A new kind implements `ModelTask` and registers itself in `kinds/registry.py`.
 
-A task holds the uploaded model and the data it is judged on. The stages ask it for moments, for a
-quick judgement of a candidate, for its proofs and its measurements; what a token, an answer or an
-input is stays inside.
+A task holds the uploaded model and the data on which it is evaluated. It provides the stages with
+moments, a quick evaluation of a candidate, proofs and measurements; the nature of tokens, answers
+and inputs is its own.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class ModelTask(ABC, Generic[Model]):
         usual_shapes: shapes at which latency is published by default; the first one, or
             `PRIMARY_SHAPE` where it is among them, is the primary shape.
         original: the uploaded model.
-        recipe: what was asked for, with the budget resolved.
+        recipe: the recipe, with the budget resolved.
         metric: the metric of the quality budget.
         text: how texts are tokenized; None for kinds that read no text.
         evaluation: the operator's evaluation command in one line; None where held-out data is used.

@@ -191,7 +191,7 @@ class _Choice(Generic[Model]):
 def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model]:
     """The candidate to publish: the smallest within the budget in both forms, else in float32.
 
-    Where training was asked for, a larger model is not preferred for the sake of its int8 form.
+    Where training was requested, a larger model is not preferred for the sake of its int8 form.
     """
     best: _Choice[Model] | None = None
     trains = task.recipe.mode == "learn" or task.recipe.finetune_minutes > 0

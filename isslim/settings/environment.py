@@ -60,7 +60,7 @@ def read(settings: type[Settings]) -> Settings:
 
     Raises:
         SettingsRefused: when a variable is unknown or has a value that it cannot have; with all
-            issues at once.
+            issues together.
     """
     issues = _unknown()
     try:

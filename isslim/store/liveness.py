@@ -176,7 +176,7 @@ def executor_ids(wanted: str) -> Iterator[str]:
     """The ids that a worker of this host may take, in order.
 
     Args:
-        wanted: the one id asked for; empty: the first free one of `<host>-0`, `<host>-1`, ...
+        wanted: the requested id; if empty, the first free one of `<host>-0`, `<host>-1`, ...
     """
     if wanted:
         yield wanted

@@ -96,7 +96,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
         work: a folder for the graphs that a speed budget times.
         progress: called with the share done and a message.
         allowance: what to multiply a budget of quality or speed with before searching.
-        known: the quality of candidates that an earlier search of the same order has judged; more
+        known: the quality of candidates that an earlier search of the same order measured; more
             are added. No progress is reported of what is known.
 
     Returns:
@@ -143,7 +143,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
 class _Tried:
     """A candidate, and whether it reaches what is asked for; its quality where that was looked at.
 
-    Its arrays are empty once it is judged: those of all candidates together would take gigabytes.
+    Its arrays are emptied afterwards: those of all candidates together would take gigabytes.
     """
 
     share: float

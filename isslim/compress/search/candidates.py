@@ -59,7 +59,7 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
     """Candidates by the recipe's mode; each is to be answered by what was measured of it (`send`).
 
     Args:
-        task: the uploaded model and what is asked for.
+        task: the uploaded model and its recipe.
         work: the job's folder.
         stages: receives the progress.
 

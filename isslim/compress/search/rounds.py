@@ -60,7 +60,7 @@ def iterate_rounds(
     """Candidates by rounds of training, the boldest first.
 
     Args:
-        task: the original and what is asked for.
+        task: the original and its recipe.
         trainer: of its kind of networks.
         work: the job's folder.
         stages: receives the progress, in the stage of learning.
@@ -306,8 +306,7 @@ def _point(
     declaration, budget = network.declaration(), recipe.budget
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
     kept = (parameters / axes.parameters(whole) + work / axes.mult_adds(whole)) / 2
-    # A speed is judged by the clock where it was cut for it, and again by the measurement that is
-    # published.
+    # Speed is measured where the cut depended on it, and again for the published figures.
     within = (
         budget.quality is None
         or compared_loss(budget, found.loss, found.estimate) <= allowance * budget.quality + SLACK

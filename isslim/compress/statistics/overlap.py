@@ -52,7 +52,7 @@ def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor]
         held_out: int64 (M,).
 
     Returns:
-        The texts, the judging one, and what was done to either in words, empty where nothing was.
+        The texts, the one for evaluation, and what was removed in words, empty if nothing was.
     """
     kept = [without(text, held_out) for text in fitted]
     lost = max(len(text) - len(left) for text, left in zip(fitted, kept, strict=True))

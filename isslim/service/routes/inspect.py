@@ -43,11 +43,11 @@ async def inspect(
 ) -> Inspection | Response:
     """Takes the same form as `POST /compress`, and compresses nothing.
 
-    The answer is what a job of these files would begin with.
+    The result is that of the first stage of a job with these files.
 
-    An upload that is refused is an answer too (200, `understood` is false, `problem` says why). The
-    answer can be asked for again at `Location` for a day; where it takes longer than the service
-    waits, only there (202).
+    A refusal is also a result (200, `understood` is false, `problem` states why). The result is
+    available at `Location` for a day; where it takes longer than the service waits, only there
+    (202).
     """
     recipe = intake.one_budget("options", intake.read_form("options", options, intake.RECIPE))
 

@@ -167,7 +167,7 @@ class AxisAligner:
             inner = [end - start for end in places if start < end < start + block.size]
             start += block.size
             if inner and block.axis is not None:
-                # Which units go is chosen for all of a layer's at once: they are no two groups.
+                # Removal is decided for all of a layer's units together: they are not two groups.
                 if self.pool.is_recurrent(block.axis):
                     raise Unfollowable(PARTS_DIFFER)
                 cuts = pairwise([0, *inner, block.size])

@@ -1,15 +1,15 @@
 """L0 gates (Louizos et al., arXiv 1712.01312) on whole components, with a target for a strength.
 
 A gate z_k in [0, 1] multiplies every column that reads component k: of the next layer, of the layer
-itself, of the decoder. A gate at zero is what the removal of its component does to the readers, so
-the masked network is the later one. Gates are drawn from the hard concrete distribution in
+itself, of the decoder. A gate at zero affects the readers like the removal of its component, so
+the masked network equals the later one. Gates are sampled from the hard concrete distribution in
 training; the expected number of open ones is held to a target that falls along a line, by a
 Lagrangian whose two multipliers rise while it is missed (Wang et al., arXiv 1910.04732):
 
     penalty = l1 * d + l2 * d^2,   d = (expected open share - wanted share)
 
-Where the network is judged, and at the end, gates take their middle value and are folded into the
-readers.
+Where the network is evaluated, and at the end, gates take their middle value and are folded into
+the readers.
 
 Legend: H components of an axis.
 """

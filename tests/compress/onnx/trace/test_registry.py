@@ -88,16 +88,17 @@ def test_operator_with_two_rules_is_refused() -> None:
         by_operator([module])
 
 
-HEAD = f"""# Operators that units are followed through
+HEAD = f"""# Operators through which units are followed
 
-The rules of `isslim/compress/onnx/trace/rules`, with which a test compares this page. An operator
-that is not here, and a case named on the right, is no error: the units that reach it are left
-alone, and the report names the operator and the reason. Any operator may be a reason where it reads
-a number of units ("{COUNTS_UNITS}"), an input of unknown
-rank ("{UNKNOWN_RANK}"), or where something
-reads an output beside the first that no rule is for ("{OTHER_OUTPUT}").
+A test keeps this page equal to the rules in `isslim/compress/onnx/trace/rules`. Operators that are
+not listed, and the cases in the right-hand column, are not errors: the units that reach them are
+kept, and the report names the operator and the reason. Three reasons apply to any operator: it
+reads a number of units ("{COUNTS_UNITS}"), the rank of an input is unknown
+("{UNKNOWN_RANK}"), or a node reads
+an output other than the first for which there is no rule
+("{OTHER_OUTPUT}").
 
-| operators | what they do to units | why units are left alone |
+| operators | effect on units | why units are kept |
 |---|---|---|"""
 
 

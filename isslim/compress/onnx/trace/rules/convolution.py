@@ -23,7 +23,7 @@ GROUPS_OF_UNITS = "it has groups of several units"
     "Conv", obstacles=(SLIDES_OVER_UNITS, KERNEL_NOT_CONSTANT, BIAS_NOT_CONSTANT, GROUPS_OF_UNITS)
 )
 def _conv(context: RuleContext) -> None:
-    """Reads the entries of dimension 1: all of them, or each by itself where there are groups."""
+    """Reads the entries of dimension 1: all of them, or each separately where there are groups."""
     layout = context.plain_layout(0)
     # From dimension 2 on a window looks at neighbours, which units would lose.
     if max(layout.labelled(), default=0) > 1:

@@ -65,7 +65,7 @@ class ZeroRule:
     *("Floor", "Ceil", "Round", "HardSwish", "Mish", "Swish", "Shrink"),
 )
 def _zero_keeping(context: RuleContext) -> None:
-    """A function of each number by itself that is zero at zero."""
+    """An element-wise function that maps zero to zero."""
     _unary(context, zero_preserving=True)
 
 
@@ -74,43 +74,43 @@ def _zero_keeping(context: RuleContext) -> None:
     *("Sigmoid", "HardSigmoid", "Exp", "Softplus", "Cos", "Cosh", "Acos", "Not", "IsNaN", "IsInf")
 )
 def _zero_losing(context: RuleContext) -> None:
-    """A function of each number by itself that is not zero at zero."""
+    """An element-wise function that does not map zero to zero."""
     _unary(context, zero_preserving=False)
 
 
 @rule("Clip")
 def _clip(context: RuleContext) -> None:
-    """Limits are single numbers; zero stays zero when it lies within them."""
+    """Limits are scalars; zero stays zero when it is within them."""
     _unary(context, zero_preserving=_zero_within_limits(context))
 
 
 @rule("Add", "Sub", "Sum", "Mean", "Max", "Min", obstacles=_MEETS)
 def _added(context: RuleContext) -> None:
-    """Tensors number by number: zero where all of them are."""
+    """Element-wise: zero where all operands are."""
     _lay_out(context, ZeroRule("all"))
 
 
 @rule("Mul", "And", obstacles=_MEETS)
 def _multiplied(context: RuleContext) -> None:
-    """Tensors number by number: zero where any of them is."""
+    """Element-wise: zero where any operand is."""
     _lay_out(context, ZeroRule("any"))
 
 
 @rule("Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Or", "Xor", obstacles=_MEETS)
 def _compared(context: RuleContext) -> None:
-    """Tensors number by number: a truth value, which removed units may have too."""
+    """Element-wise: a truth value, which removed units may have too."""
     _lay_out(context, ZeroRule("never"))
 
 
 @rule("PRelu", obstacles=_MEETS)
 def _sloped(context: RuleContext) -> None:
-    """A slope for each number below zero: zero stays zero whatever the slope."""
+    """A slope for negative numbers: zero stays zero whatever the slope."""
     _lay_out(context, ZeroRule("first"))
 
 
 @rule("Div", obstacles=(*_MEETS, DIVIDES_BY_ZERO))
 def _divided(context: RuleContext) -> None:
-    """Tensors number by number: zero where the first is; the second must not vanish with a unit."""
+    """Element-wise: zero where the dividend is; the divisor must not vanish with a unit."""
     _lay_out(context, ZeroRule("first", divisor=1))
 
 

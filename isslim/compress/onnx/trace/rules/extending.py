@@ -22,7 +22,7 @@ MARGIN_ON_UNITS = "it adds a margin to the units"
 
 @rule("Resize", obstacles=(STRETCH_NOT_FOLLOWED, STRETCHES_UNITS))
 def _resize(context: RuleContext) -> None:
-    """Other dimensions than those of units made longer or shorter, by interpolation."""
+    """Resizes dimensions other than those of units, by interpolation."""
     layout = context.plain_layout(0)
     mode = get_string(context.node, "coordinate_transformation_mode", "half_pixel")
     # A region of the units could be cut out, and sizes could be of some dimensions only.
@@ -99,7 +99,7 @@ def _repeated(dim: Dim, entry: Entry) -> Dim:
 
 @rule("ReverseSequence", obstacles=(TURNS_UNITS,))
 def _reverse_sequence(context: RuleContext) -> None:
-    """The first steps of every sequence in the opposite order: units stay where they are."""
+    """The first steps of every sequence in reverse order: units stay where they are."""
     layout = context.require_layout(0)
     steps = get_int(context.node, "time_axis", 0)
     turned = {steps, get_int(context.node, "batch_axis", 1)}

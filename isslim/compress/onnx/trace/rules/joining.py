@@ -34,7 +34,7 @@ one."""
 
 @rule("Concat", obstacles=(SEVERAL_DIMENSIONS, UNKNOWN_SIZE, OTHER_SIZE, PARTS_DIFFER, ROWS_DIFFER))
 def _concat(context: RuleContext) -> None:
-    """Tensors one behind the other, along their units or along another dimension."""
+    """Concatenates tensors, along their units or along another dimension."""
     layouts = context.require_layouts()
     axis = context.axis(0, layouts[0].rank)
     across = _dimensions_across(layouts, axis)

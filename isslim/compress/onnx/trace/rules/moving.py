@@ -33,7 +33,7 @@ REPEATS_UNITS = "it repeats units an unknown number of times"
 
 @rule("Identity", "Cast", "Dropout")
 def _same(context: RuleContext) -> None:
-    """The same values, of another type perhaps."""
+    """The same values, possibly of another type."""
     if context.output in context.graph.markers:
         _restore(context)
         return
@@ -61,7 +61,7 @@ def _restore(context: RuleContext) -> None:
 
 @rule("Transpose")
 def _transpose(context: RuleContext) -> None:
-    """Dimensions in another order."""
+    """Permutes dimensions."""
     layout = context.require_layout(0)
     opposite = list(range(layout.rank))[::-1]
     order = get_ints(context.node, "perm") or opposite
@@ -70,7 +70,7 @@ def _transpose(context: RuleContext) -> None:
 
 @rule("Squeeze", obstacles=(DIMENSIONS_BY_DATA, LEFT_OUT_BY_DATA))
 def _squeeze(context: RuleContext) -> None:
-    """Dimensions of size 1 left out."""
+    """Removes dimensions of size 1."""
     layout = context.require_layout(0)
     axes = _axes(context)
     if axes is None:
@@ -85,7 +85,7 @@ def _squeeze(context: RuleContext) -> None:
 
 @rule("Unsqueeze", obstacles=(DIMENSIONS_BY_DATA, ADDED_BY_DATA))
 def _unsqueeze(context: RuleContext) -> None:
-    """New dimensions of size 1."""
+    """Inserts dimensions of size 1."""
     layout = context.require_layout(0)
     axes = _axes(context)
     if axes is None:
@@ -137,7 +137,7 @@ def _reshape(context: RuleContext) -> None:
 
 @rule("Expand", obstacles=(SHAPE_NOT_FOLLOWED, REPEATS_UNITS))
 def _expand(context: RuleContext) -> None:
-    """Dimensions of size 1 repeated; one with an axis is asked for as 1 and stays what it is."""
+    """Repeats dimensions of size 1; one with an axis is requested as 1 and stays as it is."""
     layout = context.require_layout(0)
     entries = context.entries(1)
     if entries is None:

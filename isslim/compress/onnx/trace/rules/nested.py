@@ -24,7 +24,7 @@ UNITS_IN_ONE_BRANCH = "one of its branches gives units, another gives none"
 
 @rule("If", obstacles=(COUNTS_UNITS, OTHER_RANKS, UNITS_IN_ONE_BRANCH, PARTS_DIFFER))
 def _branches(context: RuleContext) -> None:
-    """What both branches give is one value."""
+    """The outputs of both branches are one value."""
     inner = subgraphs(context.node)
     # Branches see values around them by name: their nodes are walked where the If stands.
     for branch in inner:
@@ -43,7 +43,7 @@ def _branches(context: RuleContext) -> None:
 
 @rule("Loop", "Scan")
 def _bodies(context: RuleContext) -> None:
-    """Units in the body may shrink; those that go into it or come out are left alone."""
+    """Units in the body may shrink; those that enter or leave it are kept."""
     text = f"it goes into {context.node.op_type} '{label(context.node)}', or comes out of its body"
     for name in set(filter(None, context.node.input)):
         context.pin(name, text)

@@ -137,7 +137,7 @@ def _cut_plain(context: RuleContext, layout: Layout, position: int, taken: range
 
 @rule("Split", obstacles=(DIVISION_BY_DATA, DIVIDES_AXIS))
 def _split(context: RuleContext) -> None:
-    """One dimension in several parts."""
+    """Splits one dimension into several parts."""
     layout = context.require_layout(0)
     axis = context.axis(0, layout.rank)
     lengths = _lengths(context, layout.dims[axis])
@@ -250,7 +250,7 @@ def _gather_elements(context: RuleContext) -> None:
 
 @rule("GatherND", obstacles=(LOOKS_UP_BY_NUMBER, SINGLE_UNITS))
 def _gather_nd(context: RuleContext) -> None:
-    """Entries chosen by several indices at once: the last step of each sequence by its number."""
+    """Entries selected by several indices: the last step of each sequence by its number."""
     layout, indices = context.plain_layout(0), context.require_layout(1)
     count = indices.dims[-1]
     if indices.axes() or not isinstance(count, int):

@@ -40,7 +40,7 @@ def _matmul(context: RuleContext) -> None:
 
 @rule("Gemm", obstacles=(MATRIX_NOT_CONSTANT, ADDED_NOT_CONSTANT))
 def _gemm(context: RuleContext) -> None:
-    """Alpha A B + beta C of matrices, A and B transposed if asked: B is cut along what it reads."""
+    """Alpha A B + beta C of matrices, A and B possibly transposed: B is cut along what it reads."""
     # One matrix reads all rows, so there is no axis for each index.
     rows = context.plain_layout(0)
     transposed = bool(get_int(context.node, "transA", 0))

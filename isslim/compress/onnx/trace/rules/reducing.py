@@ -96,7 +96,7 @@ def _sum_over_units(context: RuleContext, layout: Layout, position: int) -> None
 
 @rule("Softmax", "LogSoftmax", "Hardmax", obstacles=(WEIGHS_UNITS,))
 def _softmax(context: RuleContext) -> None:
-    """Weighs numbers along a dimension without units; before opset 13 along all from `axis` on."""
+    """Normalises along a dimension without units; before opset 13 along all from `axis` on."""
     rank = context.require_layout(0).rank
     # At first it saw a matrix: all dimensions from `axis` on as one.
     old = context.opset < 13

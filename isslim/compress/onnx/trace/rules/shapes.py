@@ -38,7 +38,7 @@ _MAY_COUNT_UNITS = {
 
 @rule("Shape")
 def _shape(context: RuleContext) -> None:
-    """The numbers of a layout: each knows which units it counts."""
+    """The sizes of a tensor: each records which units it counts."""
     layout = context.layout(0)
     context.set_default_layout()
     if layout is None:
@@ -56,7 +56,7 @@ def _shape(context: RuleContext) -> None:
 
 @rule("ConstantOfShape", obstacles=(COMPUTED_SIZE,))
 def _constant_of_shape(context: RuleContext) -> None:
-    """A tensor of one value: its dimensions are what the shape's numbers count."""
+    """A tensor of one value: its dimensions are those that the shape's numbers count."""
     entries = context.entries(0)
     if entries is None:
         context.set_default_layout()
