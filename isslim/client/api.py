@@ -4,8 +4,8 @@ with Client("http://localhost:8000") as client:
     recipe = Recipe(name="mine")
     job = client.compress(Path("model.pt"), vocabulary=Path("words.txt"), recipe=recipe)
     job = client.wait(job.id)
-    print(client.score(job.model_id, ["some text"]))
-    print(client.answer("reader", "Who sat?", "The cat sat on the mat."))
+    print(client.score(job.model_id, ["some text"]).variants[0].perplexity)
+    print(client.answer("reader", "Who sat?", "The cat sat on the mat.").variants[0].answers[0])
     print(client.run("tagger", {"ids": ids})["compressed"].outputs["scores"])
 """
 
@@ -29,9 +29,13 @@ from isslim.types.jobs import Job, Sweep
 from isslim.types.kinds.uploads import Companions
 from isslim.types.manifest import Manifest
 from isslim.types.recipe import Recipe
+from isslim.types.schemas.models import LatencyResponse, ModelSummary
+from isslim.types.schemas.questions import QuestionResponse
+from isslim.types.schemas.scores import ScoreResponse
 
 __all__ = ["Client", "Companions", "GraphRun", "ProblemError", "Unreachable"]
 _JOBS = TypeAdapter(list[Job])
+_MODELS = TypeAdapter(list[ModelSummary])
 Json = dict[str, Any]
 
 
@@ -132,10 +136,9 @@ class Client(Transport):
                 return job
             time.sleep(0.3)
 
-    def models(self) -> list[Json]:
+    def models(self) -> list[ModelSummary]:
         """All models, newest first."""
-        found: list[Json] = self._ask("GET", "/models")
-        return found
+        return _MODELS.validate_python(self._ask("GET", "/models"))
 
     def manifest(self, model: str) -> Manifest:
         """A model's manifest, by id or name."""
@@ -157,7 +160,7 @@ class Client(Transport):
         *,
         per_token: bool = False,
         device: str = "cpu",
-    ) -> Json:
+    ) -> ScoreResponse:
         """Scores texts with one or several variants.
 
         Args:
@@ -177,8 +180,7 @@ class Client(Transport):
             "per_token": per_token,
             "device": device,
         }
-        found: Json = self._ask("POST", "/score", json=body)
-        return found
+        return ScoreResponse.model_validate(self._ask("POST", "/score", json=body))
 
     def answer(  # noqa: PLR0913 - the fields of the request, by name
         self,
@@ -190,7 +192,7 @@ class Client(Transport):
         top_k: int = 1,
         max_answer_tokens: int | None = None,
         device: str = "cpu",
-    ) -> Json:
+    ) -> QuestionResponse:
         """Answers a question to a context with one or several variants; see `answer_all`.
 
         Args:
@@ -216,7 +218,7 @@ class Client(Transport):
         top_k: int = 1,
         max_answer_tokens: int | None = None,
         device: str = "cpu",
-    ) -> Json:
+    ) -> QuestionResponse:
         """Answers several questions in one request, each as if it were sent alone.
 
         Args:
@@ -228,8 +230,7 @@ class Client(Transport):
             device: where to run, `cpu` or `cuda`.
 
         Returns:
-            Per variant the answers in the order of `inputs`: `answer`, `score`, `start`, `end`
-            (characters of the context), and the best `top_k`; with the time of every stage.
+            Per variant the answers in the order of `inputs`, with the time of every stage.
 
         Raises:
             ProblemError: when the service refuses a text, or the model answers no questions.
@@ -243,8 +244,7 @@ class Client(Transport):
         }
         if max_answer_tokens is not None:
             body["max_answer_tokens"] = max_answer_tokens
-        found: Json = self._ask("POST", "/qa", json=body)
-        return found
+        return QuestionResponse.model_validate(self._ask("POST", "/qa", json=body))
 
     def run(
         self,
@@ -295,7 +295,7 @@ class Client(Transport):
         run: str | None = None,
         threads: int = 1,
         refresh: bool = False,
-    ) -> Json:
+    ) -> LatencyResponse:
         """Compares the variants' latency on the service's host.
 
         Args:
@@ -308,5 +308,5 @@ class Client(Transport):
         """
         asked = {"steps": steps, "batch": batch, "run": run, "threads": threads, "refresh": refresh}
         query = {name: value for name, value in asked.items() if value is not None}
-        found: Json = self._ask("GET", f"/models/{part(model)}/latency", params=query)
-        return found
+        found = self._ask("GET", f"/models/{part(model)}/latency", params=query)
+        return LatencyResponse.model_validate(found)

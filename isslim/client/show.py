@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -21,8 +21,11 @@ from isslim.client.forms import GraphRun
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState, Sweep
 from isslim.types.kinds.registry import metric_format_of
-from isslim.types.manifest import Manifest, VariantRecord
+from isslim.types.manifest import Manifest
 from isslim.types.quality import output_change
+from isslim.types.schemas.models import ModelSummary
+from isslim.types.schemas.questions import AnswerSpan, QuestionResponse
+from isslim.types.schemas.scores import ScoreResponse
 from isslim.types.wording import NOT_JUDGED, file_size
 
 
@@ -142,7 +145,7 @@ def jobs_table(jobs: list[Job]) -> Table:
     return table
 
 
-def models_table(models: list[dict[str, Any]]) -> Table:
+def models_table(models: Sequence[ModelSummary]) -> Table:
     """One row per variant of each model, with whole ids and variant names in 80 columns."""
     table = Table()
     table.add_column("model", overflow="fold", width=16)
@@ -150,20 +153,17 @@ def models_table(models: list[dict[str, Any]]) -> Table:
     for column in ("size", "quality", "median"):
         table.add_column(column, justify="right", overflow="fold")
     for model in models:
-        named = f"{escape(model['name'])}\n{model['id']}"
+        named = f"{escape(model.name)}\n{model.id}"
         table.add_section()
-        if model["issues"]:
-            table.add_row(
-                named, "", "", f"[red]damaged:[/] {escape('; '.join(model['issues']))}", ""
-            )
+        if model.task is None or model.metric is None or model.issues:
+            table.add_row(named, "", "", f"[red]damaged:[/] {escape('; '.join(model.issues))}", "")
             continue
-        for index, variant in enumerate(model["variants"]):
-            record = VariantRecord.model_validate(variant)
-            is_judged = not model.get("not_judged")
-            cells = variant_cells(record, model["task"], model["metric"], is_judged=is_judged)
+        for index, record in enumerate(model.variants):
+            is_judged = not model.not_judged
+            cells = variant_cells(record, model.task, model.metric, is_judged=is_judged)
             index_of_primary = record.latency.index(record.primary_latency)
             run, milliseconds, _ = cells.times[index_of_primary]
-            name = metric_format_of(model["metric"]).name
+            name = metric_format_of(model.metric).name
             table.add_row(
                 named if index == 0 else "",
                 cells.name,
@@ -198,49 +198,50 @@ def _quality(cells: VariantCells) -> str:
     return f"{cells.quality}\n[dim]{cells.interval}[/]" if cells.interval else cells.quality
 
 
-def score_table(answer: dict[str, Any], texts: list[str]) -> Table:
+def score_table(answer: ScoreResponse, texts: list[str]) -> Table:
     """Texts by variants.
 
     Args:
         answer: of `POST /score`.
         texts: that were sent.
     """
-    table = Table(title=f"{answer['model']} on {answer['device']}")
+    table = Table(title=f"{answer.model} on {answer.device}")
     table.add_column("text")
-    for variant in answer["variants"]:
-        table.add_column(f"{variant['variant']}\nperplexity", justify="right")
+    for variant in answer.variants:
+        table.add_column(f"{variant.variant}\nperplexity", justify="right")
     for index, text in enumerate(texts):
-        values = [variant["texts"][index]["perplexity"] for variant in answer["variants"]]
+        values = [variant.texts[index].perplexity for variant in answer.variants]
         short = text.replace("\n", " ")
         table.add_row(
             escape(short[:60] + ("..." if len(short) > 60 else "")),
             *(f"{v:.2f}" if v else "-" for v in values),
         )
-    runs = [f"{variant['timing']['run_ms']:.2f} ms" for variant in answer["variants"]]
+    runs = [f"{variant.timing.run_ms:.2f} ms" for variant in answer.variants]
     table.add_section()
     table.add_row("run time, this once", *runs)
     return table
 
 
-def answer_table(answer: dict[str, Any], question: str) -> Table:
+def answer_table(answer: QuestionResponse, question: str) -> Table:
     """Answers to one question by variants; the best of each in the first line.
 
     Args:
         answer: of `POST /qa`.
         question: that was sent.
     """
-    table = Table(title=f"{escape(question[:100])}\n{answer['model']} on {answer['device']}")
+    table = Table(title=f"{escape(question[:100])}\n{answer.model} on {answer.device}")
     table.add_column("")
-    for variant in answer["variants"]:
-        table.add_column(variant["variant"])
-    lists = [variant["answers"][0]["top_k"] for variant in answer["variants"]]
+    for variant in answer.variants:
+        table.add_column(variant.variant)
+    lists = [variant.answers[0].top_k for variant in answer.variants]
     for index in range(max(map(len, lists))):
         cells = [_span(spans[index]) if index < len(spans) else "" for spans in lists]
         table.add_row(str(index + 1), *cells)
     table.add_section()
-    for stage in ("run", "search"):
-        times = [f"{variant['timing'][f'{stage}_ms']:.2f} ms" for variant in answer["variants"]]
-        table.add_row(f"{stage} time, this once", *times)
+    runs = [f"{variant.timing.run_ms:.2f} ms" for variant in answer.variants]
+    searches = [f"{variant.timing.search_ms:.2f} ms" for variant in answer.variants]
+    table.add_row("run time, this once", *runs)
+    table.add_row("search time, this once", *searches)
     return table
 
 
@@ -286,7 +287,7 @@ def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
     return f"{description}\n{output_change([(found, first)]):.2%} changed"
 
 
-def _span(span: dict[str, Any]) -> str:
-    text = span["answer"].replace("\n", " ")
-    place = f"characters {span['start']} to {span['end']}"
-    return f"{escape(text[:80])}\n[dim]{span['score']:.3f}, {place}[/]"
+def _span(span: AnswerSpan) -> str:
+    text = span.answer.replace("\n", " ")
+    place = f"characters {span.start} to {span.end}"
+    return f"{escape(text[:80])}\n[dim]{span.score:.3f}, {place}[/]"

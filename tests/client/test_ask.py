@@ -45,17 +45,17 @@ def test_client_asks_one_question_and_several(url: str) -> None:
         one = client.answer(
             "reader", "Who sat?", CONTEXT, ["compressed"], top_k=2, max_answer_tokens=3
         )
-        (variant,) = one["variants"]
-        (best,) = variant["answers"]
-        assert len(best["top_k"]) == 2
-        assert best["answer"] == CONTEXT[best["start"] : best["end"]]
+        (variant,) = one.variants
+        (best,) = variant.answers
+        assert len(best.top_k) == 2
+        assert best.answer == CONTEXT[best.start : best.end]
         pairs = [
             {"question": "Who sat?", "context": CONTEXT},
             {"question": "Who slept?", "context": "a dog"},
         ]
         two = client.answer_all("reader", pairs, ["compressed"], top_k=2, max_answer_tokens=3)
-        assert len(two["variants"][0]["answers"]) == 2
-        assert two["variants"][0]["answers"][0] == best
+        assert len(two.variants[0].answers) == 2
+        assert two.variants[0].answers[0] == best
         with pytest.raises(ProblemError, match="holds no token") as refused:
             client.answer("reader", " ", CONTEXT)
         assert refused.value.status == 422
@@ -73,9 +73,9 @@ def test_command_line_shows_both_answers_side_by_side(url: str, tmp_path: Path) 
         assert part in done.output
     with Client(url) as client:
         found = client.answer("reader", "Who [sat]?", CONTEXT, top_k=3, max_answer_tokens=4)
-    for variant in found["variants"]:
-        for span in variant["answers"][0]["top_k"]:
-            assert span["answer"].replace("\n", " ") in done.output
+    for variant in found.variants:
+        for span in variant.answers[0].top_k:
+            assert span.answer.replace("\n", " ") in done.output
     piped = runner.invoke(app, [*asked, "--variant", "compressed"], input=CONTEXT)
     assert piped.exit_code == 0, piped.output
     assert "original" not in piped.output

@@ -71,11 +71,11 @@ def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> N
         assert job.inspection is not None
         assert job.inspection.understood
         answer = client.score("served", [trained.held_out.read_text()], ["original", "compressed"])
-        first, second = (variant["perplexity"] for variant in answer["variants"])
+        first, second = (variant.perplexity or 0.0 for variant in answer.variants)
         assert abs(second / first - 1) < 0.12
         assert client.manifest("served").name == "served"
         assert client.card("served").startswith("# served")
-        assert client.latency("served", steps=2)["results"]["compressed"]
+        assert client.latency("served", steps=2).results["compressed"]
         with pytest.raises(ProblemError, match="no model 'nope'"):
             client.score("nope", ["x"])
 

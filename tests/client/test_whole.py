@@ -12,6 +12,7 @@ from isslim.client import show
 from isslim.store.bundles import BundleStore
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.recipe import Recipe
+from isslim.types.schemas.models import ModelSummary
 from tests.conftest import Published
 
 VERDICT = (
@@ -61,6 +62,7 @@ def test_ids_and_names_of_variants_are_whole_in_80_columns(published: Published)
     listed = {
         "name": "mine",
         "id": "9e0f95b09709d4a3",
+        "created_at": None,
         "issues": [],
         "task": manifest.task,
         "metric": manifest.metric,
@@ -68,7 +70,9 @@ def test_ids_and_names_of_variants_are_whole_in_80_columns(published: Published)
     }
     damaged = {**listed, "issues": ["original.onnx has another SHA-256"]}
     terminal = Console(width=80, file=io.StringIO(), record=True)
-    terminal.print(show.models_table([listed, damaged]))
+    terminal.print(
+        show.models_table([ModelSummary.model_validate(each) for each in (listed, damaged)])
+    )
     shown = terminal.export_text(clear=False)
     assert shown.count(" 9e0f95b09709d4a3 ") == 2
     terminal.print(show.comparison_table(manifest))

@@ -21,6 +21,7 @@ from isslim.settings.service import ServiceSettings
 from isslim.store.bundles import BundleStore, OpenBundle, seal
 from isslim.store.integrity import MANIFEST
 from isslim.store.settings import StoreSettings
+from isslim.types.schemas.models import ModelSummary
 from tests.conftest import Published
 from tests.service.test_routes import problem
 
@@ -142,7 +143,9 @@ def test_damaged_models_are_listed_with_what_is_wrong_and_can_be_deleted(
     assert found[other]["issues"] == ["manifest.json is not the one that the id names"]
     assert (found[slow]["name"], found[other]["name"]) == ("slow", other)
     told = io.StringIO()
-    Console(file=told, width=140).print(models_table(list(found.values())))
+    Console(file=told, width=140).print(
+        models_table([ModelSummary.model_validate(each) for each in found.values()])
+    )
     assert "damaged: original.onnx has another SHA-256" in told.getvalue()
     for model in ("slow", other):
         problem(client.get(f"/models/{model}"), 409, "corrupt-bundle")

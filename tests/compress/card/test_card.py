@@ -18,6 +18,7 @@ from isslim.types.manifest import EpochPoint, Manifest
 from isslim.types.quality import metric_format_of
 from isslim.types.recipe import Budget
 from isslim.types.report import Report
+from isslim.types.schemas.models import ModelSummary
 from tests.conftest import Published
 
 
@@ -205,7 +206,9 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(
         "metric": "f1",
         "variants": [each.model_dump() for each in variants],
     }
-    assert f"F1 70.00 ({cell})" in shown(models_table([listed]))
+    assert f"F1 70.00 ({cell})" in shown(
+        models_table([ModelSummary.model_validate({**listed, "created_at": None})])
+    )
 
 
 def test_every_loss_stands_with_its_interval_and_sample(bundle: OpenBundle, tmp_path: Path) -> None:
@@ -246,7 +249,10 @@ def test_every_loss_stands_with_its_interval_and_sample(bundle: OpenBundle, tmp_
         "metric": "perplexity",
         "variants": [each.model_dump() for each in bundle.manifest.variants],
     }
-    for table in (comparison_table(bundle.manifest), models_table([listed])):
+    for table in (
+        comparison_table(bundle.manifest),
+        models_table([ModelSummary.model_validate({**listed, "created_at": None})]),
+    ):
         assert scale.sample(others[-1].estimate) in shown(table)  # type: ignore[arg-type]
 
 

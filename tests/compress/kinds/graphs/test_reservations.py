@@ -44,7 +44,7 @@ def test_nothing_evaluated_is_as_prominent_as_random_inputs(tmp_path: Path) -> N
     console = terminal()
     with console.capture() as captured:
         console.print(comparison_table(bundle.manifest))
-        console.print(models_table([summary.model_dump(mode="json")]))
+        console.print(models_table([summary]))
     shown = " ".join(captured.get().split())
     assert "NOTHING WAS JUDGED" in shown
     assert shown.count("not judged") == 2 * (len(bundle.manifest.variants) - 1)

@@ -40,6 +40,7 @@ from isslim.types.arrays import dump_npz
 from isslim.types.manifest import Manifest, Metric
 from isslim.types.recipe import Budget, Recipe, TimedShape
 from isslim.types.report import Report
+from isslim.types.schemas.models import ModelSummary
 from tests.tagger import (
     STEPS,
     TAGS,
@@ -219,7 +220,11 @@ def test_card_and_tables_explain_their_figures(folder: Path, tmp_path: Path) -> 
         }
         console.print(
             models_table(
-                [{**listed, "variants": [each.model_dump() for each in bundle.manifest.variants]}]
+                [
+                    ModelSummary.model_validate(
+                        {**listed, "created_at": None, "variants": bundle.manifest.variants}
+                    )
+                ]
             )
         )
     assert "recorded run" in captured.get()
