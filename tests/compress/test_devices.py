@@ -101,7 +101,7 @@ def assert_taken_up_bit_by_bit(kind: str, device: torch.device, folder: Path) ->
         if message.startswith(f"step {3 * PROGRESS_INTERVAL},"):
             raise InterruptedError
 
-    eager = replace(PLAN, checkpoint_minutes=1e-6)  # after every step
+    eager = replace(PLAN, checkpoint_minutes=1e-12)  # after every step
     whole = train(start, TOKENS, eager, checkpoint=folder / "whole")
     with pytest.raises(InterruptedError):
         train(start, TOKENS, eager, checkpoint=checkpoint, progress=stop)
