@@ -28,6 +28,7 @@ from isslim.types.kinds import registry
 from isslim.types.kinds.plugins import BadPlugin, plugin_module
 from isslim.types.recipe import Budget, Recipe
 from tests.row_classifier.description import ROWS
+from tests.service.served import wait_for
 
 ROOT = Path(__file__).parent.parent
 WIDTH, USEFUL, IDLE, CLASSES = 6, 10, 6, 3
@@ -68,10 +69,15 @@ def classes_of(arrays: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def url(home: Path) -> Iterator[str]:
     port = free_port()
     environment = os.environ | {
-        "ISS_HOME": str(tmp_path_factory.mktemp("home")),
+        "ISS_HOME": str(home),
         "ISS_PORT": str(port),
         "ISS_KINDS": json.dumps(["tests.row_classifier"]),
         "ISS_COMPARISON_SECONDS": "0.1",
@@ -154,6 +160,24 @@ def test_model_of_a_plugin_s_kind_answers_at_its_own_address(
     document = httpx.get(f"{url}/openapi.json").json()
     assert "/classify" in document["paths"]
     assert "row-classifier" in json.dumps(document["components"]["schemas"]["Manifest"])
+
+
+def test_service_without_the_plugin_says_what_it_lacks(home: Path, job: Job) -> None:
+    port = free_port()
+    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-P", "-m", "isslim.service"], env=environment)
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            wait_for(client)
+            assert [model.id for model in client.models()] == [job.model_id]
+        answer = httpx.post(
+            f"http://127.0.0.1:{port}/score", json={"model": "mine", "texts": ["a"]}
+        )
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+    assert (answer.status_code, answer.json()["type"]) == (409, "unknown-kind")
+    assert "ISS_KINDS" in answer.json()["detail"]
 
 
 def test_client_without_the_plugin_shows_its_models(url: str, job: Job) -> None:

@@ -42,25 +42,33 @@ def serve(
     # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would
     # leave them behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    processes = [
-        subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)
-        for module in ("isslim.service", "isslim.compress.worker")
-    ]
+    processes = {
+        name: subprocess.Popen([sys.executable, "-P", "-m", module], env=environment)
+        for name, module in (("service", "isslim.service"), ("worker", "isslim.compress.worker"))
+    }
     description = (
         f"service on http://{address} (documentation at /docs), worker beside it; Ctrl-C ends both"
     )
     console.print(description, markup=False)
+    ended: dict[str, int] = {}
     try:
-        while all(process.poll() is None for process in processes):
+        while not ended:
             time.sleep(0.5)
+            codes = {name: process.poll() for name, process in processes.items()}
+            ended = {name: code for name, code in codes.items() if code is not None}
     except KeyboardInterrupt:
         console.print("ending")
     finally:
-        for process in processes:
+        for process in processes.values():
             process.terminate()
-        codes = [_ended(process) for process in processes]
-    if any(code > 0 for code in codes):
-        raise typer.Exit(max(codes))
+        for process in processes.values():
+            _ended(process)
+    for name, code in ended.items():
+        # Either process alone is of no use. A negative code is the signal that killed it.
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        console.print(f"the {name} {how}; ending both", style="red", markup=False)
+    if ended:
+        raise typer.Exit(max(1, *ended.values()))
 
 
 def _try_to_listen(host: str, port: int) -> None:

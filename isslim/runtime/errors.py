@@ -43,7 +43,10 @@ class UnknownTask(RuntimeFault):
 
     def __init__(self, task: str, known: list[str]) -> None:
         self.task, self.known = task, known
-        super().__init__(f"nothing here serves a model for '{task}'; there is: {', '.join(known)}")
+        super().__init__(
+            f"this service does not know the kind '{task}'; it knows {', '.join(known)}. Name the "
+            "package that brings the kind in ISS_KINDS"
+        )
 
 
 class TextRefused(RuntimeFault):

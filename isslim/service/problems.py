@@ -22,6 +22,7 @@ from isslim.runtime.errors import (
     RuntimeFault,
     TextRefused,
     TokenOutOfRange,
+    UnknownTask,
     UnknownVariant,
 )
 from isslim.store.errors import (
@@ -68,6 +69,7 @@ TABLE: dict[type[Exception], tuple[int, str, str]] = {
     TokenOutOfRange: (422, "token-out-of-range", "A token id is not of the vocabulary"),
     InputsRefused: (422, "inputs-refused", "The graph cannot be run on these inputs"),
     DeviceUnavailable: (422, "device-unavailable", "The device is not there"),
+    UnknownTask: (409, "unknown-kind", "The service does not know this kind of model"),
     RunStopped: (503, "run-stopped", "The run was ended before it was done"),
     GraphRefused: (500, "graph-refused", "The model's graph cannot be used"),
     StoreError: (500, "storage", "The storage failed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -47,3 +48,30 @@ def test_own_modules_of_the_folder_are_not_run(published: Published, tmp_path: P
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=40)
+
+
+def children_of(pid: int) -> dict[str, int]:
+    """The processes that a process started, by the module that each runs."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    commands = {
+        int(each): Path(f"/proc/{each}/cmdline").read_bytes().split(b"\0") for each in found
+    }
+    return {words[3].decode(): child for child, words in commands.items()}
+
+
+def test_a_service_that_is_killed_ends_the_command_with_a_reason(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-P", "-m", "isslim.client", "serve", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, "--home", str(tmp_path / "home")], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            wait_for(client)
+        os.kill(children_of(process.pid)["isslim.service"], signal.SIGKILL)
+        printed, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+    assert process.returncode == 1
+    assert "the service was killed by signal 9; ending both" in printed

@@ -79,7 +79,8 @@ class Admission:
     def _counted(self, ticket: Ticket) -> Iterator[None]:
         if self._pending >= self._limit:
             raise RequestError(
-                "overloaded", f"{self._pending} requests are waiting; try again in a second"
+                "overloaded",
+                f"{self._pending} requests are running or waiting; try again in a second",
             )
         self._count(1)
         try:
