@@ -69,7 +69,6 @@ START_LOG_PROBS = "start_log_probs"
 END_LOG_PROBS = "end_log_probs"
 START_TOTALS = "start_totals"
 END_TOTALS = "end_totals"
-PADDING_LOG_PROB = -1e30
 
 _FLOAT = "tensor(float)"
 _INPUTS = {
