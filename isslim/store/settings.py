@@ -13,6 +13,22 @@ from isslim.types.units import Bytes, OptionalUrl, Seconds, Unit
 
 PREFIX = "ISS_"
 """Prefix of every variable."""
+DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")
+
+
+def _is_a_folder_or_can_be(home: Path) -> Path:
+    """Refuses a path that cannot become a folder, before a process fails at it in its middle."""
+    existing = next(each for each in (home.absolute(), *home.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise ValueError(f"{existing} is a file: expected a folder, or a path to make one at")
+    return home
+
+
+def _is_a_known_database(url: str | None) -> str | None:
+    """Refuses databases that the job queue does not run on."""
+    if url is not None and not url.startswith(DATABASES):
+        raise ValueError(f"expected a URL that begins with {' or '.join(DATABASES)}")
+    return url
 
 
 class StoreSettings(BaseSettings):
@@ -20,10 +36,10 @@ class StoreSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    home: Annotated[Path, Unit("path")] = Field(
+    home: Annotated[Path, AfterValidator(_is_a_folder_or_can_be), Unit("path")] = Field(
         default=Path("data"), description="folder of everything local; created when needed"
     )
-    database_url: OptionalUrl = Field(
+    database_url: Annotated[OptionalUrl, AfterValidator(_is_a_known_database)] = Field(
         default=None,
         description="SQLAlchemy URL of the job database; none: an SQLite file in `ISS_HOME`. "
         "Postgres for many machines",

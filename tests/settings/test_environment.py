@@ -57,6 +57,32 @@ def test_bad_value_ends_the_service_with_a_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("ISS_HOME", "a-file", "a-file is a file: expected a folder"),
+        ("ISS_HOME", "a-file/home", "a-file is a file: expected a folder"),
+        ("ISS_DATABASE_URL", "foo://x", "expected a URL that begins with sqlite: or postgresql:"),
+    ],
+)
+def test_place_that_cannot_be_used_ends_the_service_with_a_line(
+    variable: str, value: str, expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a-file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "isslim.service"],
+        cwd=tmp_path,
+        env={**os.environ, "ISS_HOME": str(tmp_path / "home"), variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert expected in done.stderr
+    assert variable in done.stderr
+
+
 def test_bad_value_ends_the_worker_with_a_line(tmp_path: Path) -> None:
     wrong = '{"wer": {"command": ["judge"], "better": "bigger"}}'
     assert refused_by("isslim.compress.worker", tmp_path, ISS_EVALUATIONS=wrong) == [
