@@ -87,6 +87,10 @@ async def accept_job(
 async def refuse_unknown(request: Request, known: set[str]) -> None:
     """Refuses unknown fields: the framework would ignore a misspelt one, and the sender's file.
 
+    Args:
+        request: whose form is read.
+        known: names of all fields.
+
     Raises:
         RequestError: naming the fields that are not known, and those that are.
     """
@@ -103,6 +107,10 @@ async def refuse_unknown(request: Request, known: set[str]) -> None:
 def refuse_long(texts: Sequence[str], settings: ServiceSettings) -> None:
     """Refuses texts that would take too much memory to split.
 
+    Args:
+        texts: of one request.
+        settings: with the limit on their characters together.
+
     Raises:
         RequestError: when they are longer than the limit, together.
     """
@@ -117,6 +125,11 @@ def refuse_long(texts: Sequence[str], settings: ServiceSettings) -> None:
 def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
     """A form field that holds JSON.
 
+    Args:
+        field: its name, for the issues.
+        text: its content.
+        adapter: what it has to be.
+
     Raises:
         RequestError: with every issue, each with a JSON pointer below the field's name.
     """
@@ -127,7 +140,12 @@ def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
 
 
 def refusal(field: str, error: ValidationError) -> RequestError:
-    """The issues with a field."""
+    """The refusal of a form field.
+
+    Args:
+        field: its name.
+        error: every issue with it.
+    """
     issues = issues_of(error, field)
     return RequestError(
         "invalid-request", f"{field}: {issues[0]['pointer']}: {issues[0]['detail']}", issues
@@ -136,6 +154,10 @@ def refusal(field: str, error: ValidationError) -> RequestError:
 
 def one_budget(field: str, recipe: Recipe) -> Recipe:
     """The recipe, if its budget names at most one limit.
+
+    Args:
+        field: the form field that it was sent in.
+        recipe: as it was sent.
 
     Raises:
         RequestError: when it names several.

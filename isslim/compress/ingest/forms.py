@@ -103,6 +103,10 @@ def is_safetensors(path: Path) -> bool:
 def refuse_other_zip(path: Path, name: str = "") -> None:
     """Refuses a zip that is no PyTorch checkpoint.
 
+    Args:
+        path: the file.
+        name: what the sender called it.
+
     Raises:
         UnreadableUpload: with what lies in it.
     """

@@ -21,7 +21,12 @@ class IngestReport:
     assumed: tuple[str, ...] = ()
 
     def adding(self, dropped: tuple[str, ...], assumed: tuple[str, ...]) -> IngestReport:
-        """The same reading, with what was found out beside the model's own file."""
+        """The same reading, with what was found out beside the model's own file.
+
+        Args:
+            dropped: what else is not used.
+            assumed: what else was assumed.
+        """
         return IngestReport(self.recognised, (*self.dropped, *dropped), (*self.assumed, *assumed))
 
     @property

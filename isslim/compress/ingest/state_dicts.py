@@ -45,7 +45,12 @@ class State:
 
 
 def shown(name: str, tensor: Tensor) -> str:
-    """A tensor for a message: its name and shape."""
+    """A tensor for a message: its name and shape.
+
+    Args:
+        name: in the state dict.
+        tensor: of any shape.
+    """
     return f"{name} {'(nested)' if tensor.is_nested else tuple(tensor.shape)}"
 
 
