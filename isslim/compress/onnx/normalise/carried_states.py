@@ -20,7 +20,7 @@ from isslim.compress.onnx.model.split_model import SplitModel, given, graphs, re
 
 _INITIAL = {1: H0, 2: C0}
 """Per output of a layer that is a state after the last step, the input that begins it."""
-_MOVES = {
+MOVES = {
     "Identity",
     "Cast",
     "Squeeze",
@@ -32,6 +32,7 @@ _MOVES = {
     "Split",
     "Gather",
 }
+"""Operators that give values of their first input another shape, order or selection, none anew."""
 
 
 @dataclass
@@ -177,7 +178,7 @@ def _leaves(places: _Places, graph: GraphProto, name: str) -> int | None:
         initial = _INITIAL.get(list(node.output).index(name))
         begun = given(node, initial) if initial else ""
         return 1 if begun and _from_caller(places, begun) else None
-    if node.op_type in _MOVES:
+    if node.op_type in MOVES:
         return _leaves(places, graph, node.input[0])
     # The outputs of an If change size inside its branches, so nobody else may read them.
     if node.op_type == "If" and places.reads[name] == 1:
@@ -196,7 +197,7 @@ def _from_caller(places: _Places, name: str) -> bool:
     while name not in places.inputs:
         made = places.makers.get(name)
         # A computed value differs from the caller's.
-        if made is None or (made[1].op_type not in _MOVES and made[1].op_type != "Concat"):
+        if made is None or (made[1].op_type not in MOVES and made[1].op_type != "Concat"):
             return False
         name = made[1].input[0]
     return True

@@ -30,7 +30,7 @@ from isslim.compress.onnx.model.split_model import (
     nodes,
     set_input,
 )
-from isslim.compress.onnx.normalise.carried_states import mark_states
+from isslim.compress.onnx.normalise.carried_states import MOVES, mark_states
 
 
 @dataclass(frozen=True)
@@ -156,22 +156,7 @@ def _drop_zeros(parts: SplitModel) -> None:
                     break
 
 
-_MOVES = (
-    *(
-        "Identity",
-        "Cast",
-        "Squeeze",
-        "Unsqueeze",
-        "Reshape",
-        "Flatten",
-        "Transpose",
-        "Slice",
-        "Split",
-        "Gather",
-        "Expand",
-    ),
-    *("Tile", "Dropout", "GatherElements"),
-)
+_MOVES = {*MOVES, "Expand", "Tile", "Dropout", "GatherElements"}
 
 
 def _zeros(parts: SplitModel) -> set[str]:
