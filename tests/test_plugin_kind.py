@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from examples.demo import free_port
 from isslim.client.api import Client
 from isslim.client.cli import app
 from isslim.types.arrays import dump_npz
@@ -28,7 +26,7 @@ from isslim.types.kinds import registry
 from isslim.types.kinds.plugins import BadPlugin, plugin_module
 from isslim.types.recipe import Budget, Recipe
 from tests.row_classifier.description import ROWS
-from tests.service.served import wait_for
+from tests.service.served import served, service_and_worker
 
 ROOT = Path(__file__).parent.parent
 WIDTH, USEFUL, IDLE, CLASSES = 6, 10, 6, 3
@@ -75,29 +73,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(home: Path) -> Iterator[str]:
-    port = free_port()
-    environment = os.environ | {
-        "ISS_HOME": str(home),
-        "ISS_PORT": str(port),
-        "ISS_KINDS": json.dumps(["tests.row_classifier"]),
-        "ISS_COMPARISON_SECONDS": "0.1",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    processes = [
-        subprocess.Popen([sys.executable, "-m", module], env=environment, cwd=ROOT)
-        for module in ("isslim.service", "isslim.compress.worker")
-    ]
-    address = f"http://127.0.0.1:{port}"
-    with Client(address) as client:
-        limit = time.monotonic() + 60
-        while not client.ready() and time.monotonic() < limit:
-            time.sleep(0.1)
-    yield address
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.wait(timeout=20)
+    kinds = json.dumps(["tests.row_classifier"])
+    settings = {"ISS_KINDS": kinds, "ISS_COMPARISON_SECONDS": "0.1", "PYTHONPATH": str(ROOT)}
+    with service_and_worker(home, **settings) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -163,19 +142,10 @@ def test_model_of_a_plugin_s_kind_answers_at_its_own_address(
 
 
 def test_service_without_the_plugin_says_what_it_lacks(home: Path, job: Job) -> None:
-    port = free_port()
-    environment = os.environ | {"ISS_HOME": str(home), "ISS_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-P", "-m", "isslim.service"], env=environment)
-    try:
-        with Client(f"http://127.0.0.1:{port}") as client:
-            wait_for(client)
+    with served(home, {}) as address:
+        with Client(address) as client:
             assert [model.id for model in client.models()] == [job.model_id]
-        answer = httpx.post(
-            f"http://127.0.0.1:{port}/score", json={"model": "mine", "texts": ["a"]}
-        )
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+        answer = httpx.post(f"{address}/score", json={"model": "mine", "texts": ["a"]})
     assert (answer.status_code, answer.json()["type"]) == (409, "unknown-kind")
     assert "ISS_KINDS" in answer.json()["detail"]
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -28,31 +26,14 @@ from isslim.client.inspecting import shown
 from isslim.types.jobs import CompressionRequest, JobState
 from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Published, Trained
+from tests.service.served import service_and_worker
 from tests.service.test_hostile import served
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    home = tmp_path_factory.mktemp("served")
-    environment = os.environ | {
-        "ISS_HOME": str(home),
-        "ISS_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    processes = [
-        subprocess.Popen([sys.executable, "-m", module], env=environment)
-        for module in ("isslim.service", "isslim.compress.worker")
-    ]
-    address = f"http://127.0.0.1:{port}"
-    with Client(address) as client:
-        limit = time.monotonic() + 60
-        while not client.ready() and time.monotonic() < limit:
-            time.sleep(0.1)
-    yield address
-    for process in processes:
-        process.terminate()
-        process.wait(timeout=20)
+    with service_and_worker(tmp_path_factory.mktemp("served")) as address:
+        yield address
 
 
 def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from examples.demo import free_port
 from isslim.client.api import Client, ProblemError
 from isslim.client.cli import app
 from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.recipe import Budget, Recipe
+from tests.service.served import service_and_worker
 from tests.tagger import PublishedGraph, publish, recorded
 
 IDS = np.array([[3, 17], [5, 0], [39, 2]])
@@ -33,26 +29,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedGraph:
 
 @pytest.fixture(scope="module")
 def url(made: PublishedGraph) -> Iterator[str]:
-    port = free_port()
-    environment = os.environ | {
-        "ISS_HOME": str(made.settings.home),
-        "ISS_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    processes = [
-        subprocess.Popen([sys.executable, "-m", module], env=environment)
-        for module in ("isslim.service", "isslim.compress.worker")
-    ]
-    address = f"http://127.0.0.1:{port}"
-    with Client(address) as client:
-        limit = time.monotonic() + 60
-        while not client.ready() and time.monotonic() < limit:
-            time.sleep(0.1)
-    yield address
-    for process in processes:
-        process.terminate()
-    for process in processes:
-        process.wait(timeout=20)
+    with service_and_worker(made.settings.home) as address:
+        yield address
 
 
 def test_client_runs_variants_and_gets_arrays(url: str, made: PublishedGraph) -> None:

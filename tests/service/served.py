@@ -1,4 +1,4 @@
-"""A service process of its own, on the loopback interface."""
+"""Service and worker as processes of their own, on the loopback interface."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from examples.demo import free_port
@@ -55,3 +57,23 @@ class served:  # noqa: N801
         if self.process.poll() is None:
             self.process.terminate()
         self.process.wait(timeout=20)
+
+
+@contextmanager
+def service_and_worker(home: Path, **environment: str) -> Iterator[str]:
+    """Both over one home, with further variables; the service's address."""
+    port = free_port()
+    variables = {"ISS_HOME": str(home), "ISS_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen([sys.executable, "-m", module], env=os.environ | variables | environment)
+        for module in ("isslim.service", "isslim.compress.worker")
+    ]
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            wait_for(client)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(timeout=20)
