@@ -62,13 +62,13 @@ def _clock(manifest: Manifest) -> str:
     text = ""
     if any(each.basis == "cpu" for each in records):
         text += (
-            " The host was busy with other work: its clock on the wall counts the waiting, the "
-            "more the longer a run is, so speed-ups there are of CPU time, the least of each round."
+            " The host was busy with other work, and wall-clock time includes the waiting, so "
+            "speed-ups there compare CPU time, the minimum of each round."
         )
     if not all(each.steady for each in records):
         text += (
-            " *Not steady*: the rounds disagree, or hardly a run was left alone; measure again on "
-            "a quiet host."
+            " *Not steady*: the rounds disagree, or other work disturbed nearly every run; measure "
+            "again on a quiet host."
         )
     return text
 

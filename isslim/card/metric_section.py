@@ -12,8 +12,8 @@ def metric_section(manifest: Manifest) -> str:
     origin, scale = manifest.provenance, metric_format_of(manifest.metric)
     if origin.evaluation is not None:
         return (
-            f"Quality was judged by the {origin.evaluation}: *{scale.name}* is the number that it "
-            f"printed for each variant's file, and the {scale.change_name} is relative to the "
+            f"Quality was evaluated by the {origin.evaluation}: *{scale.name}* is the number that "
+            f"it printed for each variant's file, and the {scale.change_name} is relative to the "
             "original's. What the command does is not part of this bundle. Proof and latency are "
             f"of {origin.held_out}."
         )
@@ -29,7 +29,7 @@ def metric_section(manifest: Manifest) -> str:
     streams = any(variant.states and variant.states.stream for variant in manifest.variants)
     if not streams:
         return text
-    return f"{text} Every run begins from its recorded inputs. {_streams(manifest, scale)}"
+    return f"{text} Every run starts from its recorded inputs. {_streams(manifest, scale)}"
 
 
 def _along(place: int | None) -> str:
@@ -47,6 +47,6 @@ def _streams(manifest: Manifest, scale: MetricFormat) -> str:
             losses.append(f"`{variant.name}` {loss}, at its end {end}")
             runs = stream.runs
     return (
-        f"Over a stream of {runs} of these runs, each variant going on from its own states: "
+        f"Over a stream of {runs} of these runs, each variant continuing from its own states: "
         f"{'; '.join(losses)}."
     )

@@ -26,7 +26,7 @@ def origin_section(manifest: Manifest) -> str:
     seconds = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in origin.seconds.items())
     lines = [
         f"upload: SHA-256 `{origin.upload_sha256}`, recognised as {origin.layout}",
-        f"asked for: {_budget(manifest, recipe.budget)}; mode `{recipe.mode}`, seed {recipe.seed}",
+        f"requested: {_budget(manifest, recipe.budget)}; mode `{recipe.mode}`, seed {recipe.seed}",
         f"calibration: {origin.calibration}",
         *([f"not used: {'; '.join(origin.left_out)}"] if origin.left_out else []),
         f"fine-tune: {origin.finetune or 'none'}",

@@ -9,7 +9,7 @@ from isslim.card.metric_section import metric_section
 from isslim.types.kinds.registry import kind_named, metric_format_of, run_label
 from isslim.types.manifest import LatencyRecord, Manifest, VariantRecord
 from isslim.types.report import Report
-from isslim.types.wording import NOT_JUDGED, as_fast
+from isslim.types.wording import NOT_EVALUATED, as_fast
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class VariantCells:
 
 
 def variant_cells(
-    record: VariantRecord, task: str, metric: str, *, is_judged: bool = True
+    record: VariantRecord, task: str, metric: str, *, is_evaluated: bool = True
 ) -> VariantCells:
     """The cells of one variant.
 
@@ -49,15 +49,15 @@ def variant_cells(
         record: of the variant.
         task: name of the model's kind.
         metric: the metric of its loss.
-        is_judged: whether figures of quality come from data that nothing was fitted to.
+        is_evaluated: whether figures of quality come from data that nothing was fitted to.
     """
-    scale, shown = metric_format_of(metric), is_judged or record.name == "original"
+    scale, shown = metric_format_of(metric), is_evaluated or record.name == "original"
     return VariantCells(
         record.name,
         f"{record.parameters:,}",
         ", ".join(map(str, record.sizes.values())),
-        scale.value(record.metrics[metric]) if shown else NOT_JUDGED,
-        scale.change(record.loss) if shown else NOT_JUDGED,
+        scale.value(record.metrics[metric]) if shown else NOT_EVALUATED,
+        scale.change(record.loss) if shown else NOT_EVALUATED,
         scale.sample(record.estimate) if shown and record.estimate is not None else "",
         tuple(_time(task, each) for each in record.latency),
     )
@@ -65,9 +65,9 @@ def variant_cells(
 
 def cells_of(manifest: Manifest) -> list[VariantCells]:
     """The cells of every variant, the original first."""
-    is_judged = manifest.provenance.not_judged is None
+    is_evaluated = manifest.provenance.not_judged is None
     return [
-        variant_cells(variant, manifest.task, manifest.metric, is_judged=is_judged)
+        variant_cells(variant, manifest.task, manifest.metric, is_evaluated=is_evaluated)
         for variant in manifest.variants
     ]
 

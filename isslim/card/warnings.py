@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from isslim.types.manifest import Manifest
 from isslim.types.provenance import Provenance
-from isslim.types.wording import NOTHING_JUDGED, RANDOM
+from isslim.types.wording import QUALITY_UNKNOWN, RANDOM
 
 
 def warning_lines(manifest: Manifest) -> list[str]:
     """The warnings, a line for each, as the terminal shows them."""
     origin = manifest.provenance
-    done = "Judged" if origin.evaluation is None else "Observed and timed"
+    done = "Evaluated" if origin.evaluation is None else "Calibrated and timed"
     lines = [f"{done} on {RANDOM}."] if origin.random_inputs else []
-    lines += [] if origin.not_judged is None else [f"{NOTHING_JUDGED}: {origin.not_judged}."]
+    lines += [] if origin.not_judged is None else [f"{QUALITY_UNKNOWN}: {origin.not_judged}."]
     for variant in manifest.variants:
         if variant.states is not None and variant.states.returned:
             names = ", ".join(
@@ -28,7 +28,7 @@ def warning_sections(manifest: Manifest) -> list[str]:
     if origin.not_judged is not None:
         reason = f"{origin.not_judged[0].upper()}{origin.not_judged[1:]}"
         found.append(
-            f"> **{NOTHING_JUDGED}.** {reason}. What the small model does on other inputs is not "
+            f"> **{QUALITY_UNKNOWN}.** {reason}. What the small model does on other inputs is not "
             "known: send some (`held_out`) before you use it."
         )
     if origin.random_inputs:
@@ -40,10 +40,10 @@ def _random(origin: Provenance) -> str:
     send = "Send some (`calibration`, an npz of recorded inputs) before you use the small model."
     if origin.evaluation is not None:
         return (
-            "> **Observed on RANDOM inputs.** No inputs were sent, so units were chosen, proven "
-            f"and timed on {RANDOM}. Only the quality is that of the evaluation. {send}"
+            "> **Calibrated on random inputs.** No inputs were sent, so units were chosen, "
+            f"verified and timed on {RANDOM}. Only the quality is that of the evaluation. {send}"
         )
     return (
-        "> **Judged on RANDOM inputs.** No inputs were sent, so everything here was observed, "
-        f"judged and timed on {RANDOM}. {send}"
+        "> **Evaluated on random inputs.** No inputs were sent, so the small model was calibrated, "
+        f"evaluated and timed on {RANDOM}. {send}"
     )

@@ -48,7 +48,7 @@ GraphMetric = Annotated[
 ]
 GraphOutputs = Annotated[
     list[str] | None,
-    typer.Option(help="of a graph: judge by this output; repeat; none: all but carried states"),
+    typer.Option(help="of a graph: evaluate this output; repeat; none: all but carried states"),
 ]
 VariantNames = Annotated[
     list[str] | None,
@@ -64,18 +64,19 @@ SIZE_RATIO = "parameters after / before"
 SPEEDUP = "how many times as fast, float32, one thread"
 REPEAT = "repeat for several budgets"
 CONFIDENT = (
-    "has the upper end of a loss's 95 % interval to keep to the budget? by default where fewer "
-    "than 1,000 decisions judge"
+    "must the upper end of a loss's 95 % interval keep to the budget? by default where fewer than "
+    "1,000 decisions are evaluated"
 )
 CALIBRATION_TOKENS = (
-    "of a language model: observed, in pieces spread over the calibration text; 20,000 by default"
+    "of a language model: tokens on which activations are collected, in pieces spread over the "
+    "calibration text; 20,000 by default"
 )
 HELD_OUT_TOKENS = (
-    "of a language model: what the search judges by, in pieces spread over the held-out text; "
-    "10,000 by default"
+    "of a language model: tokens on which the search evaluates, in pieces spread over the held-out "
+    "text; 10,000 by default"
 )
 PUBLISHED_TOKENS = (
-    "of a language model: of the held-out text, what the published figures are of; all by default"
+    "of a language model: tokens of the held-out text for the published figures; all by default"
 )
 
 

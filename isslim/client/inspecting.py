@@ -136,10 +136,10 @@ def _rows(found: Inspection) -> Iterator[tuple[str, list[str]]]:
         ],
     )
     yield "left alone", _few(found.left_alone)
-    yield "observed on", [found.observed_on]
+    yield "calibrated on", [found.observed_on]
     yield (
-        "judged on",
-        [found.judged_on if found.not_judged is None else f"NOTHING: {found.not_judged}"],
+        "evaluated on",
+        [found.judged_on if found.not_judged is None else f"nothing: {found.not_judged}"],
     )
     yield (
         "your checks",

@@ -26,7 +26,7 @@ from isslim.types.quality import output_change
 from isslim.types.schemas.models import ModelSummary
 from isslim.types.schemas.questions import AnswerSpan, QuestionResponse
 from isslim.types.schemas.scores import ScoreResponse
-from isslim.types.wording import NOT_JUDGED, file_size
+from isslim.types.wording import NOT_EVALUATED, file_size
 
 
 def terminal() -> Console:
@@ -159,8 +159,8 @@ def models_table(models: Sequence[ModelSummary]) -> Table:
             table.add_row(named, "", "", f"[red]damaged:[/] {escape('; '.join(model.issues))}", "")
             continue
         for index, record in enumerate(model.variants):
-            is_judged = not model.not_judged
-            cells = variant_cells(record, model.task, model.metric, is_judged=is_judged)
+            is_evaluated = not model.not_judged
+            cells = variant_cells(record, model.task, model.metric, is_evaluated=is_evaluated)
             index_of_primary = record.latency.index(record.primary_latency)
             run, milliseconds, _ = cells.times[index_of_primary]
             name = metric_format_of(model.metric).name
@@ -168,7 +168,7 @@ def models_table(models: Sequence[ModelSummary]) -> Table:
                 named if index == 0 else "",
                 cells.name,
                 f"{cells.parameters}\n{file_size(record.size_bytes)}",
-                _quality(cells) if cells.value == NOT_JUDGED else f"{name} {_quality(cells)}",
+                _quality(cells) if cells.value == NOT_EVALUATED else f"{name} {_quality(cells)}",
                 f"{milliseconds} ({run})",
             )
     return table

@@ -262,7 +262,7 @@ class ModelTask(ABC, Generic[Model]):
         """
 
     @abstractmethod
-    def glance(self, path: Path) -> float | None:
+    def quick_loss(self, path: Path) -> float | None:
         """Quick score of a graph in the runtime, to compare graphs of one network.
 
         Returns:

@@ -11,7 +11,7 @@ CompressError
 |-- EvaluationFailed     the command of an evaluation gives no number
 |-- RunsUnusable         a graph cannot be run on the recorded inputs, or they hold NaN and the like
 |-- OutputsUnusable      no output of a graph can be compared
-|-- NothingToJudge       a quality budget without data to evaluate it on
+|-- NothingToEvaluate       a quality budget without data to evaluate it on
 |-- CheckFailed          the model fails the sender's own check
 |-- CheckUnusable        the sender's own check cannot be done
 |-- WrongBudget          a budget of another kind of model
@@ -102,10 +102,10 @@ class OutputsUnusable(CompressError):
     kind, title = "outputs-unusable", "The graph's outputs cannot be compared"
 
 
-class NothingToJudge(CompressError):
+class NothingToEvaluate(CompressError):
     """A quality budget cannot be evaluated: all data that was sent is needed for calibration."""
 
-    kind, title = "nothing-to-judge", "There is nothing to judge the quality on"
+    kind, title = "nothing-to-evaluate", "There is no data to evaluate the quality on"
 
 
 class EvaluationUnknown(CompressError):

@@ -140,7 +140,7 @@ class Inspection(StrictModel):
     not_judged: str | None = Field(
         default=None,
         description="why quality will not be evaluated, in a line; null: it will be",
-        examples=["one recorded run was sent, and it is observed"],
+        examples=["one recorded run was sent, which calibration needs"],
     )
     checks: list[CheckResult] = Field(
         default=[], description="the sender's own checks that the model passed"

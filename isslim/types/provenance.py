@@ -44,7 +44,7 @@ class Provenance(StrictModel):
         default=None,
         description="why no figure of quality comes from data that nothing was fitted to; "
         "null: the figures do",
-        examples=["one recorded run was sent, and it was observed"],
+        examples=["one recorded run was sent, which calibration needs"],
     )
     judged_by: dict[str, int | None] = Field(
         default={},

@@ -131,7 +131,7 @@ def resolve_budget(task: Task, budget: Budget) -> Budget:
         return Budget.model_validate(named)
     if budget.quality is not None and name != kind.quality_limit:
         raise ValueError(
-            f"a budget of `{name}` says nothing of a {task}; name `{kind.quality_limit}`, "
+            f"a budget of `{name}` does not apply to a {task}; name `{kind.quality_limit}`, "
             "`size_ratio` or `speedup`"
         )
     return budget

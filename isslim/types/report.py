@@ -93,7 +93,7 @@ class Conclusions(StrictModel):
     reservations: list[str] = Field(
         default=[],
         description="what the figures do not show, the most serious first",
-        examples=[["Observed on RANDOM inputs."]],
+        examples=[["Calibrated, evaluated and timed on random inputs."]],
     )
 
     @property
@@ -146,5 +146,5 @@ class Report(StrictModel):
         default=[],
         description="where there are too few rows of calibration data, and what replaces the "
         "removed components",
-        examples=[["400 rows were observed for the 385 inputs of `gru.forward`"]],
+        examples=[["only 400 rows of calibration data for the 385 inputs of `gru.forward`"]],
     )

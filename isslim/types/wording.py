@@ -9,19 +9,20 @@ from isslim.types.kinds.registry import run_label as describe_run
 from isslim.types.manifest import LatencyRecord
 
 __all__ = [
-    "NOTHING_JUDGED", "NOT_JUDGED", "RANDOM", "as_fast", "axis_name", "describe_run", "file_size",
+    "NOT_EVALUATED", "QUALITY_UNKNOWN", "RANDOM", "as_fast", "axis_name", "describe_run",
+    "file_size",
 ]  # fmt: skip
 
 _LAYER = re.compile(r"([a-z]+)(\d*)")
 """Layers of the language models; graphs and question-answering models name their own."""
 RANDOM = (
-    "random inputs, drawn to the declared types and shapes: what the model does on real ones was "
-    "never looked at"
+    "random inputs of the declared types and shapes; how the model behaves on real inputs is "
+    "unknown"
 )
 
-NOTHING_JUDGED, NOT_JUDGED = "NOTHING WAS JUDGED", "not judged"
-"""Where everything that was sent had to be observed: what is known of the quality is known of
-inputs that were fitted."""
+QUALITY_UNKNOWN, NOT_EVALUATED = "Quality was not evaluated", "not evaluated"
+"""Where calibration needed all the data that was sent: any figure of quality would be one of inputs
+that the small model was fitted to."""
 
 
 def as_fast(latency: LatencyRecord) -> str:

@@ -103,7 +103,7 @@ def test_budgets_of_other_tasks_and_metrics_that_are_none_are_refused(
     for option in ("--perplexity-rise", "--f1-fall"):
         done = runner.invoke(app, ["compress", str(made.upload), option, "0.5"])
         assert done.exit_code == 1
-        assert "says nothing of a graph" in done.output
+        assert "does not apply to a graph" in done.output
         assert "output_change" in done.output
     two = runner.invoke(
         app, ["compress", str(made.upload), "--output-change", "0.1", "--size-ratio", "0.5"]

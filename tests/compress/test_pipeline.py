@@ -93,7 +93,7 @@ def test_finetune_keeps_the_better_model_and_says_so(tmp_path: Path, trained: Tr
     assert "minutes of distillation" in manifest.provenance.finetune
 
 
-def test_speed_budget_is_judged_by_the_clock(tmp_path: Path, trained: Trained) -> None:
+def test_speed_budget_is_evaluated_by_the_clock(tmp_path: Path, trained: Trained) -> None:
     with pytest.raises(BudgetNotMet) as refused:
         compress_in(tmp_path, trained, Recipe(budget=Budget(speedup=900.0)))
     assert len(refused.value.curve) >= 4

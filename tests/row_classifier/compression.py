@@ -33,12 +33,12 @@ TOLERANCE = 1e-5
 
 
 class RowTask(ModelTask[RowNetwork]):
-    """A classifier and the rows that it is observed and judged on.
+    """A classifier and the rows that it is calibrated and evaluated on.
 
     Args:
         original: the uploaded network.
         recipe: with a budget of this kind.
-        rows: (N, D); the last fifth is judged on and not observed.
+        rows: (N, D); the last fifth is held out for evaluation.
         labels: (N,), the classes.
     """
 
@@ -92,7 +92,7 @@ class RowTask(ModelTask[RowNetwork]):
         """Nothing takes 8 bits."""
         return EightBit([], [])
 
-    def glance(self, path: Path) -> float | None:
+    def quick_loss(self, path: Path) -> float | None:
         """Error on the held-out rows."""
         return -self.measure(path)[self.metric]
 

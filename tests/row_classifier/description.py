@@ -1,4 +1,4 @@
-"""What a row classifier is called, how it is judged, and what is said of it."""
+"""What a row classifier is called, how it is evaluated, and how it is described."""
 
 from __future__ import annotations
 

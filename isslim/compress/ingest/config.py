@@ -1,4 +1,4 @@
-"""The optional JSON beside the weights: what names and shapes cannot tell."""
+"""The optional JSON beside the weights: what names and shapes leave open."""
 
 from __future__ import annotations
 

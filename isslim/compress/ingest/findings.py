@@ -65,9 +65,9 @@ class Findings:
         warnings: list[str] = [*known.get("warnings", [])]
         texts: list[TextRecord] = known.get("texts", [])
         if known.get("random_inputs"):
-            warnings.append(f"no inputs were sent: a job would observe and judge on {RANDOM}")
+            warnings.append(f"no inputs were sent: a job would calibrate and evaluate on {RANDOM}")
         if known.get("not_judged"):
-            warnings.append(f"nothing would be judged: {known['not_judged']}")
+            warnings.append(f"quality would not be evaluated: {known['not_judged']}")
         warnings += [
             f"{text.unknown_share:.0%} of the {text.tokens:,} tokens of `{text.field}` are not in "
             "the vocabulary"

@@ -1,9 +1,9 @@
 """Reads PyTorch checkpoints with `weights_only=True` only; no foreign class is instantiated.
 
 People store more than weights: the options of a run (`argparse.Namespace`), losses as numpy
-scalars, paths. torch's reader refuses what it does not know; it can be told of more names, and of
-what stands for them. Here stand-ins of our own do, which keep values and run nothing. numpy's own
-`dtype` is not among them: its `__setstate__` believes what a pickle says of pointers.
+scalars, paths. torch's reader refuses names that it does not know, but more can be registered with
+it, each with a class to use. The classes registered here are our own: they keep values and run
+nothing. numpy's own `dtype` is not among them: its `__setstate__` trusts pointers in a pickle.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def run_check(
         return []
     if not isinstance(task, LanguageTask):
         raise ModeUnavailable(
-            "`check` and `check_graph` are of language models, whose weights do not say all; a "
-            f"{task.task} is not checked: leave them out"
+            "`check` and `check_graph` apply to language models, whose weights alone do not define "
+            f"them completely; leave them out for a {task.task} model"
         )
     found: list[CheckResult] = []
     try:
@@ -91,13 +91,13 @@ def _perplexity(task: LanguageTask, inputs: UploadedFiles, check: Check | None) 
     path, field = (inputs.held_out, "held_out") if inputs.check is None else (inputs.check, "check")
     if check is None:
         raise CheckUnusable(
-            "a text was sent as `check`, and no perplexity of it: name it in the options, "
+            "a text was sent as `check` without its perplexity: name it in the options, "
             '`{"check": {"perplexity": 83.8}}`'
         )
     if path is None:
         raise CheckUnusable(
-            f"the options name a perplexity of {check.perplexity:g}, and no text was sent that it "
-            "is of: send it as `check`, or as `held_out`"
+            f"the options name a perplexity of {check.perplexity:g}, and the text that it was "
+            "measured on was not sent: send it as `check`, or as `held_out`"
         )
     found = perplexity_of_all(task.original, _ids(task, path, field), task.codec.start_id)
     if not abs(found / check.perplexity - 1) <= check.tolerance:  # so that NaN fails too
@@ -122,7 +122,7 @@ def _ids(task: LanguageTask, path: Path, field: str) -> Tensor:
         ) from error
     if len(ids) < 2:
         raise CheckUnusable(
-            f"the text `{field}` has {len(ids)} tokens, of which no perplexity can be told"
+            f"the text `{field}` has {len(ids)} tokens; a perplexity needs at least 2"
         )
     return torch.tensor(ids, dtype=torch.int64)
 

@@ -79,13 +79,13 @@ class Upload:
         refuse_foreign(self.files.model, self.files.name)
         if self.files.model_data is not None:
             raise UnreadableUpload(
-                "`model_data` is the data file of an ONNX graph, and the model is none: leave it "
-                "out"
+                "`model_data` is the data file of an ONNX graph, and the model is not an ONNX "
+                "graph: leave it out"
             )
         if self.recipe.metric.startswith(COMMAND):
             raise ModeUnavailable(
-                f"the metric `{self.recipe.metric}` is of graphs: what is no ONNX file is judged "
-                "by its own metric"
+                f"the metric `{self.recipe.metric}` applies to ONNX graphs; other models are "
+                "evaluated by the metric of their kind"
             )
         return read_checkpoint(self.files.model, self.files.config, self.files.name)
 

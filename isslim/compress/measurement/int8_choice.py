@@ -77,19 +77,19 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         costs no more than `TOO_MUCH` and `AS_GOOD` times the least; without one, that which costs
         least, unless the form with a scale per column gets below `TOO_MUCH` with one part in
         float32. Recurrent layers, of which most of the time is, are that part only where the whole
-        budget would be spent. Where an evaluation takes too long (`task.glance` is None), the most
-        precise form.
+        budget would be spent. Where an evaluation takes too long (`task.quick_loss` is None), the
+        most precise form.
     """
     target.unlink(missing_ok=True)
     budget = task.recipe.budget.quality or kind_named(task.task).default_budget.quality or 0.0
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="int8-") as folder:
         paths = (Path(folder) / f"{number}.onnx" for number in count())
-        base = task.glance(source)
+        base = task.quick_loss(source)
 
         def tried(form: Form) -> _Tried:
             path = next(paths)
             eight_bit = task.quantize(network, source, path, form)
-            found = task.glance(path) if eight_bit.parts else None
+            found = task.quick_loss(path) if eight_bit.parts else None
             cost = 0.0 if base is None or found is None else found - base
             return _Tried(form, eight_bit, path, math.inf if math.isnan(cost) else cost)
 

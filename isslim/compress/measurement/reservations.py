@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from isslim.compress.contract import Origin
 from isslim.types.quality import MetricFormat
 from isslim.types.states import StatesRecord
-from isslim.types.wording import NOTHING_JUDGED
+from isslim.types.wording import QUALITY_UNKNOWN
 
 SHOWN = 3
 """Of what was left out."""
@@ -27,17 +27,17 @@ def reservations(
         origin: of the data.
         scale: of the losses.
         states: of the recommended variant; None: it gives none back, or there is no such variant.
-        evaluated: an evaluation of the operator's judged.
+        evaluated: whether the operator's evaluation command measured the quality.
         limit: of a budget of quality.
     """
     found = []
     if origin.not_judged is not None:
-        found.append(f"{NOTHING_JUDGED}: {origin.not_judged}")
+        found.append(f"{QUALITY_UNKNOWN}: {origin.not_judged}")
     if origin.random:
         found.append(
-            "observed and timed on RANDOM inputs"
+            "calibrated and timed on random inputs"
             if evaluated
-            else "all of it was judged on RANDOM inputs"
+            else "calibrated, evaluated and timed on random inputs"
         )
     found += origin.warnings
     if states is not None:
@@ -66,13 +66,13 @@ def describe_states(
         found.append(
             f"{description.format(_listed(list(states.returned)))} returned with the removed "
             f"units at zero (off: {offs}): a caller that "
-            f"reads {them}, other than to hand {them} back, gets other numbers"
+            f"does more with {them} than pass {them} back gets other numbers"
         )
     if states.stream is not None:
         stream = states.stream
         beyond = limit is not None and max(stream.loss, stream.end_loss) > limit
         found.append(
-            f"over a stream of {stream.runs} runs that go on from their own states, the "
+            f"over a stream of {stream.runs} runs that continue from their own states, the "
             f"{scale.loss_name} is "
             f"{scale.loss(stream.loss).removeprefix('+')}, and "
             f"{scale.loss(stream.end_loss).removeprefix('+')} over its last runs"

@@ -43,7 +43,7 @@ def conclude(  # noqa: PLR0913 - the figures, and how they are to be put
         run: the run of the primary latency, in words.
         breaks: whether a variant breaks the budget of quality, asked of int8 alone.
         evaluated: whether losses were measured on held-out data; otherwise none is reported.
-        reservations: what the figures do not show, the gravest first.
+        reservations: what the figures do not show, the most serious first.
     """
     by_name = {variant.name: variant for variant in variants}
     original, alone = by_name["original"], by_name.get("original-int8")
@@ -74,18 +74,20 @@ def conclude(  # noqa: PLR0913 - the figures, and how they are to be put
             smaller,
             steady=found.steady,
             beside=(
-                f"{'no' if best.size_bytes >= size.size_bytes else 'hardly'} smaller than that of "
+                f"{'no' if best.size_bytes >= size.size_bytes else 'barely'} smaller than that of "
                 f"{_ORIGINAL if size is original else _ALONE}"
             ),
         ),
         speed=_speed(best, rival, run) + broken,
         size=_size(best, original, rival),
-        quality=_quality(best, rival, scale) if evaluated else _NOT_JUDGED,
+        quality=_quality(best, rival, scale) if evaluated else _NOT_EVALUATED,
         reservations=list(map(_sentence, reservations)),
     )
 
 
-_NOT_JUDGED = "No figure of quality is given, since everything that was sent was observed."
+_NOT_EVALUATED = (
+    "No figure of quality is given, since calibration needed all the data that was sent."
+)
 
 
 def _against(best: VariantRecord, rival: VariantRecord | None) -> Ratio:

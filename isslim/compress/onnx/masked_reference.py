@@ -142,11 +142,11 @@ class _Masker:
             return []
         # States are (D, B, H), or (B, D, H) where the layer's tensors begin with the batch.
         factors = kept[None] if get_int(seen.node, "layout", 0) else kept[:, None]
-        factor = f"{seen.name}.silence"
+        factor = f"{seen.name}.mask"
         self._parts.constants[factor] = factors.astype(self._parts.constants[seen.given(W)].dtype)
         products = []
         for index in states:
-            masked = f"{seen.name}.silenced.{index}"
+            masked = f"{seen.name}.masked.{index}"
             products.append(helper.make_node("Mul", [seen.given(index), factor], [masked]))
             set_input(seen.node, index, masked)
         return products

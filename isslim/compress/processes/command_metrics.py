@@ -1,4 +1,4 @@
-"""Evaluations: commands of the worker's operator that say how good a graph is.
+"""Evaluations: commands of the worker's operator that measure how good a graph is.
 
     ISS_EVALUATIONS='{"wer": {"command": ["python", "/srv/wer.py", "{model}"], "seconds": 900}}'
 
@@ -89,8 +89,9 @@ class Evaluator:
         """
         if original == 0:
             raise EvaluationFailed(
-                f"the evaluation '{self.name}' gives 0 for the original, so nothing can be told "
-                "relative to it: its operator may let it print another number, such as 100 - x"
+                f"the evaluation '{self.name}' gives 0 for the original, so no relative "
+                "change can be computed: its operator may let it print another number, such as "
+                "100 - x"
             )
         worse = value - original if self._evaluation.better == "lower" else original - value
         return worse / abs(original)
@@ -146,12 +147,13 @@ class Evaluator:
         last = _last_line(written)
         description = [f"the last line that it wrote: {last[:_SHOWN]}"] if last else []
         return EvaluationFailed(
-            f"the evaluation '{self.name}' of {which} {how}; its operator can mend it", description
+            f"the evaluation '{self.name}' of {which} {how}; its operator has to fix it",
+            description,
         )
 
 
 def _ended(code: int) -> str:
-    """An exit status in words; a shell's way of telling a signal is 128 and its number."""
+    """An exit status in words; a shell reports a signal as 128 plus its number."""
     if code > 128 and code - 128 in set(signal.Signals):
         return f"was ended by {signal.Signals(code - 128).name}"
     return f"ended with status {code}"

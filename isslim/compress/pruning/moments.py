@@ -163,8 +163,7 @@ def shortages(observed: ActivationStatistics) -> list[str]:
     _, site, rows, inputs = short[0]
     others = f" (the worst of {len(short)} such places)" if len(short) > 1 else ""
     return [
-        f"{rows:,} {'row was' if rows == 1 else 'rows were'} observed for the {inputs:,} inputs "
-        f"of `{site}`{others}: what the "
-        "removed units said is told from the others only as far as so few rows allow; "
-        f"{ENOUGH_ROWS} rows an input or more are better, so send more calibration data"
+        f"only {rows:,} row{'' if rows == 1 else 's'} of calibration data for the {inputs:,} "
+        f"inputs of `{site}`{others}: the removed units are reconstructed from the kept ones only "
+        f"as well as so few rows allow; send more, at least {ENOUGH_ROWS} rows per input"
     ]

@@ -254,9 +254,9 @@ def _reader_sensitivity(
     """Covariance (H, H) of an axis and the Gram matrix G (H, H) of its readers' weights.
 
     Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of
-    rows drowns the recurrence, and a raw norm says nothing across axes. An axis that several
-    activations carry (a tied embedding) has the sum of their covariances. Of a bottleneck see
-    `bottleneck.sensitivity`.
+    rows outweighs the recurrence, and raw norms of different axes cannot be compared. An axis that
+    several activations carry (a tied embedding) has the sum of their covariances. For a bottleneck
+    see `bottleneck.sensitivity`.
 
     The covariance is shrunk towards its diagonal by as much as the repair will be, so that a
     prediction that holds on a few rows alone is not counted on (see `shrinkage`).

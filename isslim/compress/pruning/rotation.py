@@ -89,10 +89,10 @@ def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
         basis: Matrix = vectors[:, ::-1]
         return basis
     root = np.sqrt(values)
-    felt = (
+    weighted = (
         (vectors * root).T @ energy @ (vectors * root)
     )  # C^(1/2) G C^(1/2) in the eigenvectors of C
-    order = np.linalg.eigh(felt)[1][:, ::-1]
+    order = np.linalg.eigh(weighted)[1][:, ::-1]
     basis, _ = np.linalg.qr((vectors / root) @ order)
     return basis
 

@@ -240,7 +240,7 @@ class _Search(Generic[Model]):
         return gain(each.parameters, each.mult_adds, self.parameters, self.mult_adds)
 
     def evaluate(self, share: float, correction: Correction, network: Model) -> Quality:
-        """Of the network at a share; what is known is not judged anew."""
+        """Of the network at a share; what is known is not evaluated again."""
         if (share, correction) not in self.known:
             self.known[share, correction] = self.task.evaluate(network)
         return self.known[share, correction]
@@ -265,7 +265,7 @@ class _Search(Generic[Model]):
         return [point for point in points if math.isfinite(point.loss)]
 
     def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
-        """A candidate as a point of the curve; judged if it was not yet."""
+        """A candidate as a point of the curve; evaluated if it was not yet."""
         if each.quality is None:
             each.quality = self.evaluate(
                 each.share, each.correction, self.task.original.rebuilt(each.arrays)
@@ -343,7 +343,7 @@ def _why_not_within(searching: _Search[Model], scale: MetricFormat) -> str:
             "" if quality is None else scale.describe_excess(budget, quality.loss, quality.estimate)
         )
         return (
-            f"{asked}: the gentlest of {len(tried)} tried {kept(gentlest)}, {description}; allow "
+            f"{asked}: the mildest of {len(tried)} tried {kept(gentlest)}, {description}; allow "
             "more, or see the curve for what is "
             "possible"
         )

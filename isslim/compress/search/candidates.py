@@ -26,7 +26,7 @@ from isslim.compress.search.budget import Known, Outcome, find_within_budget
 from isslim.compress.search.rounds import iterate_rounds
 from isslim.types.quality import compared_loss
 from isslim.types.recipe import Budget, Recipe
-from isslim.types.wording import NOTHING_JUDGED
+from isslim.types.wording import QUALITY_UNKNOWN
 
 Candidates = Generator[Candidate[Model], Published | None, None]
 
@@ -46,10 +46,10 @@ the budget."""
 ROUNDS, TUNED_ROUNDS = 4, 3
 """Candidates that are measured at most. Each fine-tuned one takes the recipe's minutes."""
 STANDS_IN: dict[Correction, str] = {
-    "means": "the means of the removed units stand in for them: telling them from the kept ones "
-    "was judged worse",
-    "nothing": "nothing stands in for the removed units: means, or telling them from the kept "
-    "ones, were judged worse",
+    "means": "the removed units are replaced by their means: reconstructing them from the kept "
+    "ones gave a lower quality",
+    "nothing": "the removed units are not replaced: their means, or reconstructing them from the "
+    "kept ones, gave a lower quality",
 }
 HARDER = (1.08, 1.2)
 """What to multiply a budget of speed with, until the measured speed reaches the budget itself."""
@@ -83,9 +83,9 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
 def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
     original, recipe = task.original, task.recipe
     warned = (
-        "" if task.origin.not_judged is None else f"; {NOTHING_JUDGED}: {task.origin.not_judged}"
+        "" if task.origin.not_judged is None else f"; {QUALITY_UNKNOWN}: {task.origin.not_judged}"
     )
-    stages.enter("observe", f"observing {task.origin.calibration}{warned}")
+    stages.enter("observe", f"collecting activations on {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
         stages.progress(0.0, line)
     orders, cautions = _ordered(task, work, stages)
@@ -125,7 +125,7 @@ def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Cand
 
 @dataclass(frozen=True)
 class _Order:
-    """An order of removal, and what was judged of its candidates."""
+    """An order of removal, and the evaluations of its candidates."""
 
     removal_plan: RemovalPlan
     known: Known
@@ -169,7 +169,7 @@ def _found(
 def _ordered(
     task: ModelTask[Model], work: Path, stages: StageReport
 ) -> tuple[list[_Order], list[str]]:
-    """The orders of removal, and what is to be said of the data that they come from."""
+    """The orders of removal, and cautions about the data that they come from."""
     recipe, declaration = task.recipe, task.original.declaration()
     observed = task.collect_activations(lambda done, message: stages.progress(0.5 * done, message))
     cautions = shortages(observed)

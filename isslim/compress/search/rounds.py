@@ -152,7 +152,7 @@ def run_rounds(
     while state.round < rounds and state.removal_step > 0:
         round_ = _Round(task, state, trainer, work, within, recipe.learn_epochs / rounds)
         progress(
-            state.round / rounds, f"round {state.round + 1}: boldness {state.removal_step:.3g}"
+            state.round / rounds, f"round {state.round + 1}: removal step {state.removal_step:.3g}"
         )
         candidate = round_.run()
         if candidate is None:

@@ -7,7 +7,7 @@ in a text or a recorded run resemble each other, which is why whole blocks are d
 tokens, rows or questions. Original and candidate are always compared on the same blocks: what makes
 a text hard is hard for both, and most of it cancels.
 
-Blocks of one recorded run may resemble each other too, as all that one speaker says does. Where the
+Blocks of one recorded run may resemble each other too, such as those of one speaker. Where the
 sample holds several runs that were cut into blocks, the interval is widened by the design effect of
 the runs: the variance of the figure when runs are left out one by one, over that when blocks are
 (both by the jackknife: J. Tukey, 1958; design effect: L. Kish, Survey Sampling, 1965).

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 WINDOW = 32
-"""Tokens in a row that tell a copy from a coincidence."""
+"""Length in tokens of a match that is a copy and no coincidence."""
 ENOUGH = 100
 """Tokens that have to be left of a text."""
 _MULTIPLIER = 6364136223846793005  # Knuth's, of a linear congruential generator modulo 2^64
@@ -62,7 +62,7 @@ def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor]
         return (
             kept,
             held_out,
-            f", without the {lost:,} tokens that stand in the held-out text, too",
+            f", without the {lost:,} tokens that also occur in the held-out text",
             "",
         )
     rest = held_out
@@ -74,7 +74,7 @@ def remove_overlap(fitted: list[Tensor], held_out: Tensor) -> tuple[list[Tensor]
             fitted,
             rest,
             "",
-            f", without the {lost:,} tokens that stand in the calibration or training text, too",
+            f", without the {lost:,} tokens that also occur in the calibration or training text",
         )
     return fitted, held_out, "", ", which repeats the calibration or training text"
 

@@ -61,7 +61,7 @@ def configuration_of(
 
 
 def digest_of(arrays: Arrays) -> str:
-    """What tells one network's weights from another's."""
+    """What identifies a network's weights."""
     digest = hashlib.sha256()
     for array in arrays.values():
         digest.update(array.tobytes())

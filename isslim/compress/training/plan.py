@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Progress = Callable[[float, str], None]
-"""Told the share done (0 to 1) and a line to show."""
+"""Receives the share done (0 to 1) and a line to show."""
 
 
 @dataclass(frozen=True)

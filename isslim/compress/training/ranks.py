@@ -31,7 +31,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and tells."""
+        """Whether this process writes files and reports progress."""
         return self.rank == 0
 
     def columns(self, batch: int) -> slice:

@@ -25,7 +25,7 @@ def main() -> int:
         sys.stderr.writelines(f"{issue}\n" for issue in refused.issues)
         return 1
     except (OSError, Unavailable) as fault:
-        sys.stderr.write(f"the workers' locks cannot be looked at: {fault}\n")
+        sys.stderr.write(f"the workers' locks cannot be read: {fault}\n")
         return 1
     if not living:
         sys.stderr.write("no worker of this host holds its lock\n")

@@ -52,7 +52,7 @@ async def supervise_inspection(
             problem = Problem(
                 kind="worker-lost",
                 title="The worker was lost again and again",
-                detail=f"the inspection was begun {MAX_ATTEMPTS} times and its worker died each "
+                detail=f"the inspection was started {MAX_ATTEMPTS} times and its worker died each "
                 "time",
             )
             answer = Inspection(understood=False, problem=problem)
@@ -64,7 +64,7 @@ async def supervise_inspection(
         problem = Problem(
             kind="worker-fault",
             title="The worker could not attend to the inspection",
-            detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine "
+            detail=f"{type(fault).__name__}: {fault}; fix what it names on the worker's machine "
             "and send the request again",
         )
         answer = Inspection(understood=False, problem=problem)

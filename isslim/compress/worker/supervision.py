@@ -73,7 +73,7 @@ async def supervise(
         problem = Problem(
             kind="worker-fault",
             title="The worker could not attend to the job",
-            detail=f"{type(fault).__name__}: {fault}; mend what it names on the worker's machine "
+            detail=f"{type(fault).__name__}: {fault}; fix what it names on the worker's machine "
             "and send the request again",
         )
         await write_with_retries(
@@ -111,7 +111,7 @@ async def _attend(
         lost = Problem(
             kind="worker-lost",
             title="The worker was lost again and again",
-            detail=f"the job was begun {most} times and its worker died each time; it may need "
+            detail=f"the job was started {most} times and its worker died each time; it may need "
             "more memory",
         )
         await write_with_retries(lambda: records.finish(job_id, run, JobState.FAILED, problem=lost))

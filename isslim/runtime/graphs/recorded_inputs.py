@@ -84,9 +84,7 @@ class GraphInterface:
                 # ONNX Runtime's LSTM and GRU end the whole process on no steps or no batch.
                 issues.append(f"input '{name}' is empty: its shape is {list(found)}")
         if issues:
-            hint = [
-                "several runs are told apart by whole numbers: '0/<input>', '1/<input>', and so on"
-            ]
+            hint = ["number several runs: '0/<input>', '1/<input>', and so on"]
             raise InputsRefused(
                 [*(hint if any("/" in name for name in strange) else []), *sorted(issues)]
             )

@@ -94,8 +94,8 @@ GRAPHS = KindDescription(
         "its output where that is above 1."
     ),
     interval_note=(
-        "The interval of a change says how far it may be off on other inputs of the same kind: "
-        "Wilson's for a share of decisions, else that of a bootstrap over runs, or stretches of "
+        "The interval of a change covers what to expect on other inputs of the same kind: "
+        "Wilson's for a share of decisions, otherwise a bootstrap over runs, or over stretches of "
         "runs where there are few."
     ),
     usage=_usage,

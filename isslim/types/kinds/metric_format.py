@@ -114,7 +114,7 @@ class MetricFormat:
         why = (
             "as the budget asks"
             if budget.confident
-            else f"as fewer than {ENOUGH:,} {estimate.unit} judge"
+            else f"as fewer than {ENOUGH:,} {estimate.unit} were evaluated"
         )
         return (
             f"{self.in_sentence(loss)} ({self.sample(estimate)}); the upper end, {high}, has to "

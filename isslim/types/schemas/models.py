@@ -40,7 +40,7 @@ class ModelSummary(BaseModel):
         default=None,
         description="why no figure of its quality comes from data that was not calibrated on; "
         "null: the figures do",
-        examples=["one recorded run was sent, which had to be observed"],
+        examples=["one recorded run was sent, which calibration needs"],
     )
     issues: list[str] = Field(
         default=[],

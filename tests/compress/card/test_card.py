@@ -136,7 +136,7 @@ def test_budget_is_told_in_words(
     card = rewritten(
         tmp_path, bundle.manifest.model_copy(update={"recipe": recipe}), report_of(bundle)
     )
-    assert f"asked for: {words}" in card
+    assert f"requested: {words}" in card
 
 
 def test_learning_is_told_in_the_terms_of_its_task(bundle: OpenBundle) -> None:
@@ -279,7 +279,7 @@ def test_card_says_of_which_clock_its_figures_are(bundle: OpenBundle, tmp_path: 
     unsteady = card(**quiet | {"steady": False})
     assert "2.00x (1.90 to 2.10)" in plain
     assert "CPU time" not in plain
-    assert "speed-ups there are of CPU time" in busy
+    assert "speed-ups there compare CPU time" in busy
     assert "| 0.375 |" in busy
     assert "| 0.38 ms | 2.00x" in busy
     assert "2.00x" not in unsteady

@@ -192,7 +192,7 @@ def test_int8_alone_that_breaks_the_budget_is_no_rival() -> None:
         (
             (1.9, 2.0, 2.1),
             245,
-            "Worth pruning for speed, not for size: its file is hardly smaller than that of int8 "
+            "Worth pruning for speed, not for size: its file is barely smaller than that of int8 "
             "alone.",
         ),
         (
@@ -275,5 +275,5 @@ def test_without_a_variant_or_a_judgement_that_is_said() -> None:
     assert "30" not in found.quality
     assert (
         found.quality
-        == "No figure of quality is given, since everything that was sent was observed."
+        == "No figure of quality is given, since calibration needed all the data that was sent."
     )

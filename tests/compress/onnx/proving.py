@@ -47,7 +47,7 @@ def cut(network: GraphNetwork, keep: Keep) -> GraphNetwork:
     return network.rebuilt(smaller)
 
 
-def assert_cut_equals_silenced(model: ModelProto, feeds: Feeds, seed: int = 0) -> GraphNetwork:
+def assert_cut_equals_masked(model: ModelProto, feeds: Feeds, seed: int = 0) -> GraphNetwork:
     """Cuts a graph at random and compares it with its original with the removed units at zero.
 
     Returns:

@@ -11,7 +11,7 @@ from isslim.compress.onnx.normalise.onnx_reader import simplified
 from tests.compress.onnx.drawing import BATCH, Builder
 from tests.compress.onnx.proving import (
     Feeds,
-    assert_cut_equals_silenced,
+    assert_cut_equals_masked,
     cut,
     run,
     some,
@@ -86,7 +86,7 @@ def chosen(*, matrix: bool) -> tuple[ModelProto, Feeds]:
 @pytest.mark.parametrize("flag", [True, False])
 def test_each_branch_has_axes_of_its_own_that_end_in_it(flag: bool) -> None:
     model, feeds = chosen(matrix=True)
-    network = assert_cut_equals_silenced(model, {**feeds, "flag": np.array(flag)})
+    network = assert_cut_equals_masked(model, {**feeds, "flag": np.array(flag)})
     assert network.declaration().axes == {
         "units:t_lstm.forward": UNITS,
         "units:e_lstm.forward": UNITS,
@@ -96,7 +96,7 @@ def test_each_branch_has_axes_of_its_own_that_end_in_it(flag: bool) -> None:
 @pytest.mark.parametrize("flag", [True, False])
 def test_units_that_leave_an_if_are_the_same_in_both_branches(flag: bool) -> None:
     model, feeds = chosen(matrix=False)
-    network = assert_cut_equals_silenced(model, {**feeds, "flag": np.array(flag)})
+    network = assert_cut_equals_masked(model, {**feeds, "flag": np.array(flag)})
     (axis,) = network.report()
     assert set(axis.layers) == {"units:t_lstm.forward", "units:e_lstm.forward"}
     assert not axis.reasons
@@ -165,7 +165,7 @@ def looped(operator: str) -> tuple[ModelProto, Feeds]:
 @pytest.mark.parametrize("operator", ["Loop", "Scan"])
 def test_a_layer_in_a_body_is_cut_and_its_state_carried_on(operator: str) -> None:
     model, feeds = looped(operator)
-    network = assert_cut_equals_silenced(model, feeds)
+    network = assert_cut_equals_masked(model, feeds)
     assert network.declaration().axes == {"units:lstm.forward": UNITS}
 
 

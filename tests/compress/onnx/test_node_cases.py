@@ -2,7 +2,7 @@
 
 As they are, their weights are inputs; with these as constants, their units are the graph's outputs.
 Nothing may be removed either way, and each case's reason must name that cause. With a matrix behind
-every output units may be removed, and the cut graph must equal the silenced one: the causes named
+every output units may be removed, and the cut graph must equal the masked one: the causes named
 before were the true ones.
 """
 
@@ -19,7 +19,7 @@ from onnx import ModelProto, numpy_helper
 
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
-from tests.compress.onnx.proving import assert_cut_equals_silenced, run
+from tests.compress.onnx.proving import assert_cut_equals_masked, run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # other cases overflow on purpose
@@ -137,7 +137,7 @@ def test_a_case_with_a_matrix_behind_its_outputs_is_cut(name: str) -> None:
         )
         port.name = f"read_{index}"
         port.type.tensor_type.shape.dim[-1].dim_value = 2
-    network = assert_cut_equals_silenced(GraphNetwork.from_model(simplified(model)).model(), feeds)
+    network = assert_cut_equals_masked(GraphNetwork.from_model(simplified(model)).model(), feeds)
     assert network.declaration().axes
     assert not any(axis.reasons for axis in network.report())
     _COUNTS["cut, read by a matrix"] += 1

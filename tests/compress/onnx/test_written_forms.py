@@ -12,7 +12,7 @@ from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.compress.onnx.normalise.preparing import prepare
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
-from tests.compress.onnx.proving import assert_cut_equals_silenced, run
+from tests.compress.onnx.proving import assert_cut_equals_masked, run
 
 UNITS, WIDTH = 6, 4
 FREE = ["T", "B", WIDTH]
@@ -231,7 +231,7 @@ def test_every_layer_of_a_form_may_shrink_and_the_cut_is_exact(name: str) -> Non
     write, count = FORMS[name]
     b = Builder()
     b.output(write(b), "y", ["N", "M", 2])
-    network = assert_cut_equals_silenced(simplified(b.model()), b.feeds)
+    network = assert_cut_equals_masked(simplified(b.model()), b.feeds)
     assert len(network.report()) == count
     assert [axis.reasons for axis in network.report()] == [()] * count
 
@@ -248,7 +248,7 @@ def test_layers_that_share_all_of_their_weights_stay_one() -> None:
     b.output(b.node("MatMul", [both, b.weights(2 * UNITS, 2)]), "y", ["N", "M", 2])
     model = simplified(b.model())
     assert len(model.graph.initializer) == len(b.model().graph.initializer)
-    network = assert_cut_equals_silenced(model, b.feeds)
+    network = assert_cut_equals_masked(model, b.feeds)
     assert len(network.declaration().axes) == 1
 
 
@@ -278,7 +278,7 @@ def test_batch_first_layers_are_rewritten_to_what_onnx_runtime_runs(tmp_path: ob
     # The same layer with its input and output turned by hand.
     expected = run(steps_first, {"x": b.feeds["x"].transpose(1, 0, 2)})["y"].transpose(1, 0, 2)
     np.testing.assert_allclose(run(whole, b.feeds)["y"], expected, rtol=1e-6, atol=1e-6)
-    network = assert_cut_equals_silenced(simplified(whole), b.feeds)
+    network = assert_cut_equals_masked(simplified(whole), b.feeds)
     assert len(network.declaration().axes) == 1
     assert (
         GraphNetwork.from_model(simplified(turned)).declaration().axes == network.declaration().axes
@@ -293,7 +293,7 @@ def test_units_among_the_steps_of_a_layer_are_left_alone_and_its_own_are_not() -
         helper.make_tensor_type_proto(TensorProto.FLOAT, [STEPS, BATCH, WIDTH])
     )
     b.output(b.node("MatMul", [above, b.weights(UNITS, 2)]), "y", ["N", "M", 2])
-    network = assert_cut_equals_silenced(simplified(b.model()), b.feeds)
+    network = assert_cut_equals_masked(simplified(b.model()), b.feeds)
     first, second = network.report()
     assert "has its steps or its sequences" in first.reasons[0]
     assert second.reasons == ()

@@ -35,7 +35,7 @@ def evaluator(tmp_path: Path, script: str, **limits: object) -> Evaluator:
     )
 
 
-def test_number_on_the_last_line_is_the_value_and_a_graph_is_judged_once(
+def test_number_on_the_last_line_is_the_value_and_a_graph_is_evaluated_once(
     tmp_path: Path, graph: Path
 ) -> None:
     own = evaluator(

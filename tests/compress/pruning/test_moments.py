@@ -90,15 +90,13 @@ def statistics(**rows: int) -> ActivationStatistics:
 def test_a_regression_with_few_rows_is_warned_of() -> None:
     assert shortages(statistics(enough=40, more=61)) == []
     warning = (
-        "39 rows were observed for the 4 inputs of `a`: what the removed units said is told from "
-        "the others only as far as so few rows allow; 10 rows an input or more are better, so send "
-        "more calibration data"
+        "only 39 rows of calibration data for the 4 inputs of `a`: the removed units are "
+        "reconstructed from the kept ones only as well as so few rows allow; send more, at least "
+        "10 rows per input"
     )
     assert shortages(statistics(b=40, a=39)) == [warning]
     assert shortages(statistics(b=12, a=1, c=40)) == [
-        warning.replace("39 rows were", "1 row was").replace(
-            "`a`", "`a` (the worst of 2 such places)"
-        )
+        warning.replace("39 rows", "1 row").replace("`a`", "`a` (the worst of 2 such places)")
     ]
     assert statistics().frequencies is None
 
@@ -107,4 +105,4 @@ def test_the_worst_place_is_where_an_input_has_the_fewest_rows() -> None:
     wide = np.random.default_rng(0).normal(size=(30, 10)).astype(np.float32)
     moments = {"narrow": Moments.of(VALUES[:20]), "wide": Moments.of(wide)}
     (warning,) = shortages(ActivationStatistics(moments, 30))
-    assert warning.startswith("30 rows were observed for the 10 inputs of `wide`")
+    assert warning.startswith("only 30 rows of calibration data for the 10 inputs of `wide`")

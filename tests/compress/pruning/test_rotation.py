@@ -195,7 +195,7 @@ def test_first_columns_lose_no_more_than_any_other_basis_at_every_width() -> Non
     values, matrix = drawn(7)
 
     def lost(basis: Matrix) -> float:
-        """By least squares on the rows: what the reader cannot be told through these columns."""
+        """By least squares on the rows: what the reader loses through these columns."""
         seen, wanted = values @ basis, values @ matrix.T
         solution, *_ = np.linalg.lstsq(seen, wanted, rcond=None)
         return float(np.square(wanted - seen @ solution).mean())
@@ -256,7 +256,7 @@ def test_basis_of_a_covariance_that_rounding_made_indefinite_is_orthogonal() -> 
 def test_a_little_is_added_to_every_variance_in_the_scale_of_the_axis(
     variances: tuple[float, float], felt: float, first: int
 ) -> None:
-    """A direction that hardly moved is felt as if it moved a little more."""
+    """A direction that hardly moved counts as if it moved a little more."""
     basis = principal_axes(np.diag(variances), np.diag([1.0, felt]))
     assert int(np.argmax(np.abs(basis[:, 0]))) == first
 

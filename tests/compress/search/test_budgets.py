@@ -108,7 +108,7 @@ def test_refusal_names_the_rule_that_turned_down_what_was_possible(
         for point in within
     ]
     if not within:
-        assert "the gentlest of" in answer.detail
+        assert "the mildest of" in answer.detail
         loss = min(point.loss for point in answer.curve)
         estimate = Estimate(
             low=0, high=loss + width, count=count, unit="tokens", method="block bootstrap"
@@ -124,7 +124,7 @@ def test_refusal_names_the_rule_that_turned_down_what_was_possible(
         assert all(each > 100 * LIMIT for each in told)  # as printed
     elif max(saved) < MIN_GAIN:
         assert "saves less than 2% of both is not published (the rule MIN_GAIN)" in answer.detail
-        assert "gentlest" not in answer.detail
+        assert "mildest" not in answer.detail
     else:
         assert allowance < 1
         assert "the published figures, which decide, were above it" in answer.detail

@@ -73,7 +73,7 @@ def test_a_size_budget_has_one_candidate(tmp_path: Path) -> None:
     assert (found.description, found.epochs, found.cautions) == (None, [], [])
     assert task.tuned == task.priced == []
     assert stages.entered == [
-        ("observe", "observing calibration data"),
+        ("observe", "collecting activations on calibration data"),
         ("search", "searching the largest model within the budget"),
     ]
     assert stages.told[:2] == [(0.25, "observed"), (0.9, "ordering the components")]
@@ -85,7 +85,7 @@ def test_reservations_about_the_data_are_told_before_it_is_observed(tmp_path: Pa
     )
     recipe, stages = Recipe(budget=Budget(size_ratio=0.5)), Stages()
     run(task_for(recipe, by_units(0.004), origin=origin), tmp_path, kept, stages)
-    assert stages.entered[0][1].startswith("observing calibration data; ")
+    assert stages.entered[0][1].startswith("collecting activations on calibration data; ")
     assert stages.entered[0][1].endswith(": no text was apart")
     assert stages.told[:2] == [(0.0, "a warning"), (0.0, "a run")]
 
@@ -102,15 +102,21 @@ def test_few_rows_are_warned_of_in_the_report_too(tmp_path: Path) -> None:
     task = Short(ORIGINAL, Recipe(budget=Budget(size_ratio=0.5)), by_units(0.004))
     (found,) = run(task, tmp_path, kept, stages)
     (caution,) = found.cautions
-    assert caution.startswith("30 rows were observed for the 20 inputs of `out`")
+    assert caution.startswith("only 30 rows of calibration data for the 20 inputs of `out`")
     assert stages.told[0] == (0.5, caution)
 
 
 @pytest.mark.parametrize(
     ("better", "words"),
     [
-        ("means", "the means of the removed units stand in for them: telling them from the kept "),
-        ("nothing", "nothing stands in for the removed units: means, or telling them from the "),
+        (
+            "means",
+            "the removed units are replaced by their means: reconstructing them from the kept ",
+        ),
+        (
+            "nothing",
+            "the removed units are not replaced: their means, or reconstructing them from the ",
+        ),
     ],
 )
 def test_a_weaker_correction_is_named_in_the_report(

@@ -60,16 +60,16 @@ def test_a_round_that_breaks_the_budget_is_tried_again_half_as_bold(tmp_path: Pa
     )
     lines = [message for _, message in told if message.startswith("round")]
     assert lines == [
-        "round 1: boldness 1",
+        "round 1: removal step 1",
         "round 1: perplexity 112.00 (+12.00%), rolled back",
-        "round 2: boldness 0.5",
+        "round 2: removal step 0.5",
         "round 2: perplexity 108.80 (+8.80%), rolled back",
-        "round 3: boldness 0.25",
+        "round 3: removal step 0.25",
         "round 3: perplexity 106.40 (+6.40%), rolled back",
-        "round 4: boldness 0.125",
+        "round 4: removal step 0.125",
         "round 4: perplexity 104.80 (+4.80%), kept",
-        "round 5: boldness 0.125",
-        "round 6: boldness 0.1",
+        "round 5: removal step 0.125",
+        "round 6: removal step 0.1",
     ]
     # Nothing can be taken away in the fifth; half as bold would be below the least.
     assert (found.round, found.removal_step) == (6, 0.0)
@@ -133,9 +133,9 @@ def test_training_that_diverges_is_a_round_that_is_rolled_back(tmp_path: Path) -
     trainer = ToyTrainer(diverges=lambda round_: round_ == 0)
     found = rounds(task, trainer, tmp_path, told)
     assert (0.0, "round 1 diverges and is rolled back: too fast") in told
-    assert [message for _, message in told if "boldness" in message][:2] == [
-        "round 1: boldness 1",
-        "round 2: boldness 0.5",
+    assert [message for _, message in told if "removal step" in message][:2] == [
+        "round 1: removal step 1",
+        "round 2: removal step 0.5",
     ]
     assert found.curve[0].sizes == {"units": 9}
 
@@ -269,7 +269,7 @@ def test_a_killed_job_goes_on_with_its_next_round(tmp_path: Path) -> None:
     work = _folder(tmp_path, "killed")
 
     def kill(done: float, message: str) -> None:
-        if message.startswith("round 4: boldness"):
+        if message.startswith("round 4: removal step"):
             raise Killed
 
     task, trainer = task_for(recipe(), by_units(0.008)), ToyTrainer()
@@ -314,7 +314,7 @@ def test_a_candidate_is_proven_against_the_original(tmp_path: Path) -> None:
     assert [point.sizes["units"] for point in found.curve] == [5, 9, 12, 14]
     assert [each.round for each in found.epochs] == [1, 2, 3, 4]
     assert (tmp_path / "learn" / "0.97" / "learning.state").exists()
-    assert stages.told[0] == (0.0, "round 1: boldness 1")
+    assert stages.told[0] == (0.0, "round 1: removal step 1")
     # The published figure broke the budget: again with 0.85 of it, 4.25 %, which no round keeps.
     with pytest.raises(BudgetNotMet):
         next(generator)

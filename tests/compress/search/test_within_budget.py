@@ -99,7 +99,7 @@ def test_share_of_progress_stays_below_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("better", ["means", "nothing"])
-def test_what_stands_in_is_what_is_judged_best(better: Correction, tmp_path: Path) -> None:
+def test_what_stands_in_is_what_is_evaluated_best(better: Correction, tmp_path: Path) -> None:
     rule = by_units(0.004, **{better: -0.005})
     task, told = task_for(Budget(perplexity_rise=LIMIT), rule), []
     found = search(task, tmp_path, told=told)
@@ -253,11 +253,11 @@ def test_speed_that_cannot_be_reached_is_refused_with_the_fastest(tmp_path: Path
     )
 
 
-def test_quality_that_nothing_keeps_is_refused_with_the_gentlest(tmp_path: Path) -> None:
+def test_quality_that_nothing_keeps_is_refused_with_the_mildest(tmp_path: Path) -> None:
     answer = refusal(task_for(Budget(perplexity_rise=LIMIT), by_units(0.06)), tmp_path)
     # Of five tried shares one took no unit, and is not counted.
     assert answer.detail == (
-        "no model meets the budget of a rise of perplexity of at most 5.00%: the gentlest of 4 "
+        "no model meets the budget of a rise of perplexity of at most 5.00%: the mildest of 4 "
         "tried keeps 95.16% of the parameters and 95.00% of the multiply-adds, at a rise of "
         "perplexity of 6.00% (95 %: +6.00% to +6.00%, 5,000 tokens), where the budget allows "
         "5.00%; allow more, or see the curve for what is possible"
@@ -265,12 +265,12 @@ def test_quality_that_nothing_keeps_is_refused_with_the_gentlest(tmp_path: Path)
     assert [point.removed_share for point in answer.curve] == [0.0, SHARES[1], SHARES[3]]
 
 
-def test_gentlest_is_what_loses_least_and_not_what_is_largest(tmp_path: Path) -> None:
+def test_mildest_is_what_loses_least_and_not_what_is_largest(tmp_path: Path) -> None:
     task = task_for(
         Budget(perplexity_rise=LIMIT), lambda units, correction: 0.06 + 0.001 * (units - 17)
     )
     detail = refusal(task, tmp_path).detail
-    assert "the gentlest of 2 tried keeps 85.48% of the parameters" in detail
+    assert "the mildest of 2 tried keeps 85.48% of the parameters" in detail
     assert "at a rise of perplexity of 6.00%" in detail
 
 
@@ -344,7 +344,7 @@ def test_a_corrected_choice_takes_the_place_of_the_candidate_on_the_curve(tmp_pa
 def test_a_budget_of_nothing_allows_nothing(tmp_path: Path) -> None:
     answer = refusal(task_for(Budget(perplexity_rise=0.0), by_units(0.004)), tmp_path)
     assert answer.detail.startswith(
-        "no model meets the budget of a rise of perplexity of at most 0.00%: the gentlest of 4 "
+        "no model meets the budget of a rise of perplexity of at most 0.00%: the mildest of 4 "
     )
     task = task_for(Budget(perplexity_rise=0.0), by_units(0.0))
     assert search(task, tmp_path).pruned.share == SHARES[15]

@@ -192,7 +192,7 @@ class ToyTask(ModelTask[Toy]):
     def quantize(self, network: Toy, source: Path, target: Path, form: Form) -> EightBit:
         raise NotImplementedError
 
-    def glance(self, path: Path) -> float | None:
+    def quick_loss(self, path: Path) -> float | None:
         raise NotImplementedError
 
     def measure(self, path: Path) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What was observed judges nothing: texts that share parts are told apart."""
+"""No text evaluates what was fitted to it: shared parts are left out."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def test_what_is_fitted_gives_way_and_where_it_is_too_short_what_judges() -> Non
     long, short = drawn(2000, 0), drawn(320, 1)
     (left,), judged, told, _ = remove_overlap([torch.cat([long, short])], short)
     assert (left.tolist(), judged.tolist()) == (long.tolist(), short.tolist())
-    assert told == ", without the 320 tokens that stand in the held-out text, too"
+    assert told == ", without the 320 tokens that also occur in the held-out text"
     (fitted,), judged, _, told = remove_overlap([short], torch.cat([short, long]))
     assert (fitted.tolist(), judged.tolist()) == (short.tolist(), long.tolist())
-    assert told == ", without the 320 tokens that stand in the calibration or training text, too"
+    assert told == ", without the 320 tokens that also occur in the calibration or training text"
 
 
 def test_one_text_sent_twice_is_divided(trained: Trained, tmp_path: Path) -> None:
@@ -78,4 +78,4 @@ def test_a_held_out_text_that_only_repeats_is_said_to(trained: Trained, tmp_path
     )
     texts = read_task(inputs, Recipe()).texts
     assert "which repeats the calibration or training text" in texts.held_out_origin
-    assert texts.caveat.startswith("the held-out text repeats what was observed")
+    assert texts.caveat.startswith("the held-out text repeats the calibration or training text")

@@ -68,7 +68,7 @@ def test_weights_are_not_averaged_before_it_started() -> None:
         assert torch.equal(network.decoder.weight, fresh().decoder.weight)
 
 
-def test_averaged_network_is_what_is_judged_and_returned() -> None:
+def test_averaged_network_is_what_is_evaluated_and_returned() -> None:
     plan = replace(
         AVERAGED, learning_rate=8.0, clip=0.5, schedule="constant", epochs=4, averaging_epoch=3
     )

@@ -50,7 +50,7 @@ def collect_graph_activations(
                         else add_observations(moments.get(site), rows)
                     )
                     seen = max(seen, moments[site].count)
-            progress((done + 1) / len(runs), "observing")
+            progress((done + 1) / len(runs), "collecting activations")
     refuse_many(len(lines), len(runs), "lead to values that nothing can be learned from", lines)
     declaration = network.declaration()
     for each in declaration.sites:

@@ -1,9 +1,10 @@
 """Which outputs of a graph are compared, which are evaluated, and which axes they depend on.
 
-Outputs that are random and outputs that are not finite are left out; `sight` finds them. Every axis
-is masked by itself: the outputs that change depend on it. Where only a state that is returned to
-the caller depends on an axis, that state is evaluated as well. An axis that no output depends on
-stays as it is: a model with that layer destroyed would else pass as equal to the original.
+Outputs that are random and outputs that are not finite are left out; `output_checks` finds them.
+Every axis is masked by itself: the outputs that change depend on it. Where only a state that is
+returned to the caller depends on an axis, that state is evaluated as well. An axis that no output
+depends on stays as it is: a model with that layer destroyed would otherwise pass as equal to the
+original.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from isslim.compress.errors import OutputsUnusable, RunsUnusable
+from isslim.compress.kinds.graphs.output_checks import SEEN, change_when_masked, random_operators
 from isslim.compress.kinds.graphs.recorded import Recorded
-from isslim.compress.kinds.graphs.sight import SEEN, change_when_masked, random_operators
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.runtime.graphs.recorded_inputs import GraphSession
 
 MASKED_BYTES = 1 << 30
 """Total size of the graphs written to mask axis by axis; above it, all axes are masked together."""
-LOOKED_AT = 32
+PROBED_RUNS = 32
 """Runs, spread over all, on which the dependence on an axis is tried first; where no output changes
 on them, the others are tried too."""
 
@@ -63,7 +64,7 @@ def choose(
         RunsUnusable: when the recipe names an output that does not exist or holds no numbers.
         OutputsUnusable: when no output can be compared, or none depends on what could be removed.
     """
-    useless = {name: f"output {name} {_drawn(network, name)}" for name in runs.redrawn}
+    useless = {name: f"output {name} {_random(network, name)}" for name in runs.redrawn}
     useless |= {
         name: f"output {name} of the original is not finite {line}"
         for name, line in runs.not_finite.items()
@@ -72,7 +73,8 @@ def choose(
     numbers = [name for name in graph.outputs if name not in texts]
     if absent := [name for name in wanted if name not in numbers]:
         raise RunsUnusable(
-            f"the recipe judges by {', '.join(absent)}; outputs of numbers are {', '.join(numbers)}"
+            f"the recipe's `outputs` name {', '.join(absent)}; the graph's numeric outputs are "
+            f"{', '.join(numbers)}"
         )
     compared = [name for name in numbers if name not in useless]
     if refused := [useless[name] for name in wanted if name in useless]:
@@ -81,7 +83,7 @@ def choose(
             if compared
             else "and no other output is left"
         )
-        raise OutputsUnusable(f"{'; '.join(refused)}: it cannot judge; {there}", refused)
+        raise OutputsUnusable(f"{'; '.join(refused)}: it cannot be evaluated; {there}", refused)
     if not compared:
         raise OutputsUnusable(
             _nothing_left(runs, list(useless.values())), [*useless.values(), *runs.left_out]
@@ -92,8 +94,8 @@ def choose(
     if len(unseen) == len(network.declaration().axes):
         raise OutputsUnusable(
             f"{', '.join(evaluated)} {'does' if len(evaluated) == 1 else 'do'} not change when the "
-            "units of the recurrent layers are "
-            "silent, so a destroyed model would pass for an equal one: "
+            "units of the recurrent layers are masked, so a destroyed model would pass for an "
+            "equal one: "
             f"{'name other `outputs`, or ' if wanted else ''}send "
             "inputs on which they matter",
             [*(f"{axis}: {reason}" for axis, reason in unseen.items()), *useless.values()],
@@ -102,13 +104,15 @@ def choose(
         compared,
         evaluated + added,
         unseen,
-        [f"{line}: it judges and proves nothing" for line in useless.values()],
+        [f"{line}: it is neither evaluated nor verified" for line in useless.values()],
     )
 
 
-def _drawn(network: GraphNetwork, name: str) -> str:
+def _random(network: GraphNetwork, name: str) -> str:
     operators = random_operators(network.source.structure, name)
-    return "is drawn anew at every run" + (f" ({', '.join(operators)})" if operators else "")
+    return "differs between two runs of the same inputs" + (
+        f" ({', '.join(operators)})" if operators else ""
+    )
 
 
 def _nothing_left(runs: Recorded, lines: list[str]) -> str:
@@ -142,7 +146,7 @@ def _unseen(
     axes = list(network.declaration().axes)
     groups = [[axis] for axis in axes] if len(axes) * size_bytes <= MASKED_BYTES else [axes]
     everything = [*runs.held_out, *runs.calibration]
-    first = sorted({round(each) for each in np.linspace(0, len(everything) - 1, LOOKED_AT)})
+    first = sorted({round(each) for each in np.linspace(0, len(everything) - 1, PROBED_RUNS)})
     # Spread over all, since neighbouring runs may all take one branch of the graph.
     tried = [
         everything[place] for place in [*first, *sorted(set(range(len(everything))) - set(first))]
@@ -160,7 +164,7 @@ def _unseen(
         if not seeing:
             reason = (
                 f"{', '.join(names)} {'does' if len(names) == 1 else 'do'} not change when all its "
-                "units are silent: nothing could judge what becomes of it"
+                "units are masked, so a loss of quality there would go unnoticed"
             )
             unseen |= dict.fromkeys(group, reason)
     return unseen, list(dict.fromkeys(added))

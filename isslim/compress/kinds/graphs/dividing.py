@@ -134,10 +134,10 @@ def divide(
     return Divided(
         list(runs),
         list(runs),
-        "nothing that was not observed",
-        "one recorded run was sent, which had to be observed, and it cannot be divided: neither "
-        "into sequences that the graph "
-        "answers one by one, nor into steps of which every output has one each",
+        "the calibration inputs themselves",
+        "one recorded run was sent, which calibration needs, and it cannot be divided: neither "
+        "into sequences that the graph answers one by one, nor into steps with one entry each in "
+        "every output",
     )
 
 

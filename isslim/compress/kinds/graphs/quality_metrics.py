@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from isslim.compress.contract import Quality
-from isslim.compress.errors import NothingToJudge, OutputsUnusable
+from isslim.compress.errors import NothingToEvaluate, OutputsUnusable
 from isslim.compress.kinds.graphs.comparing import Axes, Outputs, compared, loss_of, rows_of
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.onnx.network import GraphNetwork
@@ -31,18 +31,17 @@ def refuse_unevaluated(recipe: Recipe, not_judged: str | None) -> None:
         not_judged: why there is no held-out data; None where there is some.
 
     Raises:
-        NothingToJudge: when there is neither.
+        NothingToEvaluate: when there is neither.
     """
     limit = recipe.budget.quality
     if not_judged is None or limit is None or recipe.metric.startswith(COMMAND):
         return
     scale = metric_format_of(recipe.metric)
-    raise NothingToJudge(
+    raise NothingToEvaluate(
         f"the budget allows a {scale.loss_name} of {scale.loss(limit).removeprefix('+')}, and "
-        "nothing was sent to judge that on: "
-        f"{not_judged}. Send other runs as `held_out`, or several runs of which a part is kept; or "
-        "ask for `size_ratio` or "
-        "`speedup`, which need no judge"
+        f"no data was sent to evaluate that on: {not_judged}. Send other runs as `held_out`, or "
+        "several runs, of which some are held out; or set `size_ratio` or `speedup`, which need no "
+        "held-out data"
     )
 
 
@@ -133,27 +132,26 @@ class OutputMetric:
             for name in self._names
         )
         return (
-            f"quality is judged on {rows} row{'' if rows == 1 else 's'} of outputs, too few to "
-            "tell how sure the figures are: "
-            f"{MIN_BLOCKS} are the least, and more are better"
+            f"quality is evaluated on {rows} row{'' if rows == 1 else 's'} of outputs, too few for "
+            f"a confidence interval: at least {MIN_BLOCKS} are needed"
         )
 
     def refuse_unsure(self, budget: Budget) -> None:
         """Refuses a budget of quality that the held-out data is too small to show kept.
 
         Raises:
-            NothingToJudge: when not even a model equal to the original could be shown to keep to
+            NothingToEvaluate: when not even a model equal to the original could be shown to keep to
                 it, unless `confident` is false in the budget.
         """
         limit = budget.quality
         if limit is None or budget.confident is False:
             return
         remedy = (
-            "or set `confident` to false in the budget: a figure then counts as it is found, "
-            "however unsure"
+            "or set `confident` to false in the budget: the measured value then decides, however "
+            "wide its interval"
         )
         if self.doubt is not None:
-            raise NothingToJudge(
+            raise NothingToEvaluate(
                 f"{self.doubt}. Send more runs, as `held_out` or with the others, {remedy}"
             )
         equal, scale = self._equal, metric_format_of(self._metric)
@@ -168,11 +166,10 @@ class OutputMetric:
             if wanted is None
             else f"send runs with at least {wanted:,} decisions as `held_out`, "
         )
-        raise NothingToJudge(
-            f"{counted(equal.estimate)} judge: even if none of them differed, the 95 % interval "
-            f"would reach {found}, where the "
-            f"budget allows {allowed}, so no model could be shown to keep to it: {send}allow more, "
-            f"{remedy}"
+        raise NothingToEvaluate(
+            f"{counted(equal.estimate)} are too few: even if none of them differed, the 95 % "
+            f"interval would reach {found}, where the budget allows {allowed}, so no model could "
+            f"be shown to keep to it: {send}allow more, {remedy}"
         )
 
     def refuse_blind(self, network: GraphNetwork, unseen: Collection[str], budget: Budget) -> None:
@@ -192,15 +189,15 @@ class OutputMetric:
             axis: np.zeros(0, np.int64) for axis in network.declaration().axes if axis not in unseen
         }
         with temporary_file(network.masked_reference(nothing)) as path:
-            found = self.quality(path, "the original with all its units silent")
+            found = self.quality(path, "the original with all its units masked")
         if found.loss <= budget.quality:
             scale = metric_format_of(self._metric)
             raise OutputsUnusable(
-                "with every recurrent unit silent the graph is still "
+                "with every recurrent unit masked the graph is still "
                 f"{scale.in_sentence(found.loss)}, which the budget of "
                 f"{scale.loss(budget.quality).removeprefix('+')} allows: a destroyed model would "
-                "pass. Ask for less, for another "
-                "`metric`, or for the `outputs` that depend on the recurrent layers"
+                "pass. Set a smaller budget, another `metric`, or the `outputs` that depend on the "
+                "recurrent layers"
             )
 
     def quality(self, graph: Path, which: str = "a compressed graph") -> Quality:

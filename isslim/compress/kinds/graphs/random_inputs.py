@@ -95,7 +95,7 @@ def _random_run(
     run: NamedArrays = {}
     for name, (kind, shape) in graph.inputs.items():
         if kind not in KINDS or kind == "tensor(string)":
-            raise InputsRefused([f"input '{name}' is a {kind}, which cannot be drawn"])
+            raise InputsRefused([f"input '{name}' is a {kind}, which cannot be generated"])
         whole = [size if isinstance(size, int) else sizes[str(size)] for size in shape]
         run[name] = _values(trace, name, whole, np.dtype(KINDS[kind]), generator, run)
     return run

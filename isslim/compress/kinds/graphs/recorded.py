@@ -15,8 +15,8 @@ from isslim.compress.kinds.graphs.dividing import (
     sequences_of,
     without_known,
 )
+from isslim.compress.kinds.graphs.output_checks import redrawn_outputs, strange_values
 from isslim.compress.kinds.graphs.random_inputs import random_runs
-from isslim.compress.kinds.graphs.sight import redrawn_outputs, strange_values
 from isslim.compress.kinds.graphs.values import MAX_LEFT_OUT, whole_runs
 from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.onnx.trace.facts import AxisFacts
@@ -24,7 +24,7 @@ from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, read_numbered_runs
 
 RANDOM_RUNS = 24
-LOOKED_AT = 2
+PROBED_RUNS = 2
 """Runs that are repeated to find random outputs."""
 
 
@@ -127,7 +127,7 @@ def recorded_runs(
     )
     if not observed.runs:
         observed, evaluated = evaluated, observed
-    anew = redrawn_outputs(graph, observed.runs[:LOOKED_AT], operators)
+    anew = redrawn_outputs(graph, observed.runs[:PROBED_RUNS], operators)
     compared = [name for name in graph.outputs if name not in anew and name not in not_finite]
     along = sequences_of(graph, observed.runs + evaluated.runs, compared) if compared else None
     kept, dropped = without_known(evaluated.runs, observed.runs, along)
@@ -244,13 +244,12 @@ def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
         runs = random_runs(trace, graph, 2 * RANDOM_RUNS, seed)
     except InputsRefused as refused:
         raise RunsUnusable(
-            "no inputs were sent, and the graph cannot be run on ones drawn to its declared types "
-            "and shapes: send "
-            "`calibration`, an npz of recorded inputs",
+            "no inputs were sent, and the graph cannot be run on random inputs of its declared "
+            "types and shapes: send `calibration`, an npz of recorded inputs",
             refused.issues,
         ) from refused
     left_out: list[str] = []
-    given = _Runs(runs, [f"drawn run {number}" for number in range(len(runs))])
+    given = _Runs(runs, [f"random run {number}" for number in range(len(runs))])
     answered, not_finite = _answered(graph, given, left_out)
     observed, evaluated = (
         [run for run, label in part if label in answered]
@@ -262,12 +261,12 @@ def _random_runs(graph: GraphSession, trace: AxisFacts, seed: int) -> Recorded:
     return Recorded(
         observed,
         evaluated,
-        f"RANDOM inputs ({_counted(observed)})",
-        f"RANDOM inputs ({_counted(evaluated)})",
-        [f"drawn run {number}" for number in range(len(observed))],
+        f"random inputs ({_counted(observed)})",
+        f"random inputs ({_counted(evaluated)})",
+        [f"random run {number}" for number in range(len(observed))],
         random=True,
         left_out=tuple(left_out),
-        redrawn=tuple(redrawn_outputs(graph, observed[:LOOKED_AT], _operators(trace))),
+        redrawn=tuple(redrawn_outputs(graph, observed[:PROBED_RUNS], _operators(trace))),
         not_finite=not_finite,
     )
 

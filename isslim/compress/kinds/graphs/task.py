@@ -97,9 +97,9 @@ class GraphTask(ModelTask[GraphNetwork]):
         opset, self.original = known or understood(path)
         if not self.original.declaration().axes:
             raise NothingRemovable(
-                "no recurrent unit of the graph can be removed without changing what its caller "
-                "sees, or an operator is not "
-                "understood; the issues say why, layer by layer",
+                "no recurrent unit of the graph can be removed: its outputs would change their "
+                "shapes, or an operator is not supported; the issues give the reason layer by "
+                "layer",
                 self._left_alone(),
             )
         try:
@@ -122,9 +122,9 @@ class GraphTask(ModelTask[GraphNetwork]):
         command = recipe.metric.startswith(COMMAND)
         if command and recipe.outputs:
             raise ModeUnavailable(
-                f"`outputs` ({', '.join(recipe.outputs)}) says what a metric of outputs looks at; "
-                "an evaluation judges the "
-                "graph as a whole: leave one of them out"
+                f"`outputs` ({', '.join(recipe.outputs)}) selects what a metric of outputs "
+                "compares; an evaluation command evaluates the graph as a whole: leave one of them "
+                "out"
             )
         self._choice = choose(
             self.original, self._uploaded, self.runs, recipe.outputs, path.stat().st_size
@@ -271,7 +271,7 @@ class GraphTask(ModelTask[GraphNetwork]):
                 return EightBit([], found.rest)
         return found
 
-    def glance(self, path: Path) -> float | None:
+    def quick_loss(self, path: Path) -> float | None:
         """The loss of a file; None where an operator's command would have to be run for it."""
         return None if self.costly else self._quality_metric.quality(path, f"`{path.stem}`").loss
 

@@ -55,8 +55,8 @@ from isslim.types.manifest import (
 )
 from isslim.types.recipe import Recipe
 
-GLANCED = 5_000
-"""Tokens of the held-out text that `glance` evaluates."""
+QUICK = 5_000
+"""Tokens of the held-out text that `quick_loss` evaluates."""
 
 
 class LanguageTask(ModelTask[LanguageModel]):
@@ -108,7 +108,10 @@ class LanguageTask(ModelTask[LanguageModel]):
         whole = self.texts.calibration
         pieces = spread_pieces(whole, self.recipe.calibration_tokens)
         return collect_activations(
-            self.original, pieces, whole=whole, progress=lambda done: progress(done, "observing")
+            self.original,
+            pieces,
+            whole=whole,
+            progress=lambda done: progress(done, "collecting activations"),
         )
 
     def evaluate(self, network: LanguageModel) -> Quality:
@@ -139,13 +142,13 @@ class LanguageTask(ModelTask[LanguageModel]):
         """Quantizes the scoring graph. See `ModelTask.quantize`."""
         return quantize(source, target, form)
 
-    def glance(self, path: Path) -> float:
+    def quick_loss(self, path: Path) -> float:
         """Nats per token on a few pieces of the held-out text.
 
         A difference of two such values is a relative rise of perplexity.
         """
         pieces = (
-            spread_pieces(self.texts.held_out, min(GLANCED, self.recipe.held_out_tokens))
+            spread_pieces(self.texts.held_out, min(QUICK, self.recipe.held_out_tokens))
             .rows.t()
             .tolist()
         )

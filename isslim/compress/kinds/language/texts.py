@@ -34,8 +34,8 @@ MAX_EVALUATED, BRIEF = 2000, 500
 GUESSING = 1.1
 """Multiple of the perplexity of guessing above which a model is refused. An untrained model is a
 few per cent worse than guessing."""
-HARDLY_BETTER = 0.9
-"""Multiple of the perplexity of guessing above which a model has learnt next to nothing, or is not
+BARELY_BETTER = 0.9
+"""Multiple of the perplexity of guessing above which a model has learned almost nothing, or is not
 read as it was trained."""
 NEVER_COMPARED = "never compared with real text: none was sent"
 
@@ -115,16 +115,16 @@ def read_texts(
     caveat = ""
     if held_out_tokens is not None and observed is not None and training is not None:
         fitted = [observed] if training is observed else [observed, training]
-        fitted, held_out_tokens, left_out, left_judged = remove_overlap(fitted, held_out_tokens)
+        fitted, held_out_tokens, left_out, left_evaluated = remove_overlap(fitted, held_out_tokens)
         observed, training = fitted[0], fitted[-1]
         calibration_origin, held_out_origin = (
             calibration_origin + left_out,
-            held_out_origin + left_judged,
+            held_out_origin + left_evaluated,
         )
-        if "repeats" in left_judged:
+        if "repeats" in left_evaluated:
             caveat = (
-                "the held-out text repeats what was observed, so that its figures say nothing of "
-                "other text"
+                "the held-out text repeats the calibration or training text, so that its figures "
+                "do not hold for other text"
             )
     if observed is None:
         observed = write(network, codec.start_id, recipe.calibration_tokens, recipe.seed)
@@ -151,10 +151,10 @@ def read_texts(
         training,
         held_out_tokens,
         f"{calibration_origin} "
-        f"({_looked_at(observed, recipe.calibration_tokens)}{_unknown(codec, observed)})",
+        f"({_tokens_used(observed, recipe.calibration_tokens)}{_unknown(codec, observed)})",
         f"{held_out_origin} ({len(held_out_tokens):,} tokens{_unknown(codec, held_out_tokens)}; "
-        "the search judged by "
-        f"{_looked_at(held_out_tokens, recipe.held_out_tokens)})",
+        "the search evaluated "
+        f"{_tokens_used(held_out_tokens, recipe.held_out_tokens)})",
         training_given=given,
         caveat=caveat,
         read=tuple(read),
@@ -168,8 +168,8 @@ def _too_short(name: str, count: int, *, divided: bool, same: bool) -> str:
         return description
     why = "What was sent as held-out text is the same text" if same else "No held-out text was sent"
     return (
-        f"{description}. {why}, so the last fifth of the text is held out, and the rest observed: "
-        "send a held-out text of its own, or "
+        f"{description}. {why}, so the last fifth of the text is held out, and the rest is used "
+        "for calibration: send a separate held-out text, or "
         f"at least {5 * ENOUGH} tokens of text"
     )
 
@@ -181,7 +181,7 @@ def _unknown(codec: TextCodec, tokens: Tensor) -> str:
     return f", {100 * float((tokens == codec.unknown_id).double().mean()):.1f} % of them unknown"
 
 
-def _looked_at(tokens: Tensor, count: int) -> str:
+def _tokens_used(tokens: Tensor, count: int) -> str:
     """How much of a text is used, in words."""
     pieces = spread_pieces(tokens, count)
     if pieces.count + MAX_PIECES + WARM >= len(tokens):
@@ -233,7 +233,7 @@ def briefly(network: LanguageModel, start: int | None, count: int, seed: int) ->
 
 
 def _guessing(network: LanguageModel, held_out: Tensor, *, real: bool) -> str:
-    """The reservation on a model that is hardly better than guessing; empty for any other.
+    """The reservation on a model that is barely better than guessing; empty for any other.
 
     Args:
         network: the uploaded model.
@@ -252,15 +252,15 @@ def _guessing(network: LanguageModel, held_out: Tensor, *, real: bool) -> str:
             f"{network.vocabulary:,} tokens: it is not read as it was trained",
             [
                 "is the vocabulary the one it was trained with, in the order of the ids?",
-                "do its recurrent layers run in another order? (`layers` in the config tells)",
+                "do its recurrent layers run in another order? (`layers` in the config sets it)",
                 "are its gates in torch's order (LSTM: i f g o; GRU: r z n)?",
                 "is the text of the kind and the language that it was trained on?",
             ],
         )
-    if found < HARDLY_BETTER * network.vocabulary:
+    if found < BARELY_BETTER * network.vocabulary:
         return ""
     return (
-        f"the original is hardly better than guessing (perplexity {found:,.1f} among "
+        f"the original is barely better than guessing (perplexity {found:,.1f} among "
         f"{network.vocabulary:,} tokens"
         f"{'' if real else ', on its own text'}): it is untrained, or not read as it was trained"
     )

@@ -109,7 +109,7 @@ class Questions:
         """
         found = [self.examples[index].span for index in chosen]
         if any(span is None for span in found):
-            raise ValueError("an example without a span of tokens cannot be learnt from")
+            raise ValueError("an example without an answer span cannot be trained on")
         first, last = torch.tensor([span for span in found if span is not None]).T
         return first, last
 

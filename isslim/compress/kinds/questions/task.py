@@ -62,8 +62,8 @@ TOLERANCE = 1e-4
 orders."""
 COMPARED_QUESTIONS = 24
 """Questions that verification compares."""
-GLANCED = 100
-"""Questions that `glance` evaluates."""
+QUICK = 100
+"""Questions that `quick_loss` evaluates."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def read_questions(
     source = calibration if train is None else train
     if source is None:
         raise TextUnusable(
-            "a reading-comprehension model is observed on contexts and questions of its kind, and "
-            "none were sent: upload "
-            "`calibration` in the JSON form of SQuAD v1.1 (answers are not needed)"
+            "a question-answering model is calibrated on questions with their contexts, and none "
+            "were sent: upload `calibration` in the JSON form of SQuAD v1.1 (answers are not "
+            "needed)"
         )
     training = _prepared(source, codec)
     observed = training if calibration is None or train is None else _prepared(calibration, codec)
@@ -156,7 +156,7 @@ def read_questions(
                 for each, text in zip(evaluated.examples, answers, strict=True)
             ]
             evaluated = replace(evaluated, examples=examples)
-        origin += ", judged by the original's own answers: F1 here is agreement with the original"
+        origin += ", with the original's answers as golden ones: F1 is agreement with the original"
     return QuestionData(
         observed,
         training,
@@ -203,7 +203,9 @@ class QuestionTask(ModelTask[Bidaf]):
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
         """Moments over the calibration questions."""
         return collect_question_activations(
-            self.original, self.data.calibration, lambda done: progress(done, "observing")
+            self.original,
+            self.data.calibration,
+            lambda done: progress(done, "collecting activations"),
         )
 
     def evaluate(self, network: Bidaf) -> Quality:
@@ -249,9 +251,9 @@ class QuestionTask(ModelTask[Bidaf]):
         found = quantize(source, target, form)
         return replace(found, rest=[*found.rest, *QUESTIONS.float32_parts])
 
-    def glance(self, path: Path) -> float:
+    def quick_loss(self, path: Path) -> float:
         """Negative F1 of some held-out questions, spread over all."""
-        examples = self.data.held_out.spread(GLANCED).examples
+        examples = self.data.held_out.spread(QUICK).examples
         golden = (each.golden for each in examples)
         return -score(zip(self._predictions(path, examples), golden, strict=True)).f1
 

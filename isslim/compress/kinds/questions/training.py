@@ -1,7 +1,7 @@
 """Trains BiDAF: Adam on the cross-entropy of start and end, with averaged weights.
 
-With a teacher its distributions of start and end are learnt as well as the answers, or instead of
-them where there are none; with a learner the network may shrink at the end of an epoch.
+With a teacher the network also learns its distributions of start and end, beside the answers, or
+in their place where there are none; with a learner the network may shrink at the end of an epoch.
 
 The exponential moving average of the weights is evaluated and kept, as in the paper's code; by
 default that of the epoch with the best F1 on the validation questions.

@@ -86,8 +86,8 @@ class Recurrent:
         per = len(_DEFAULTS[self.kind])
         # The first ones of an LSTM or GRU belong to its gates, which multiply the others: it does
         # not matter to what they map zero.
-        felt = [name for index, name in enumerate(activations) if per == 1 or index % per]
-        return next((name for name in felt if name.lower() not in _ZERO_PRESERVING), None)
+        visible = [name for index, name in enumerate(activations) if per == 1 or index % per]
+        return next((name for name in visible if name.lower() not in _ZERO_PRESERVING), None)
 
 
 @dataclass(frozen=True)

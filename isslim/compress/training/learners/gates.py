@@ -197,5 +197,5 @@ def _probability_open(gate: Tensor) -> Tensor:
 
 
 def _middle(gate: Tensor) -> Tensor:
-    """The gate without noise: what the network is judged with."""
+    """The gate without noise: what the network is evaluated with."""
     return (torch.sigmoid(gate) * (HIGH - LOW) + LOW).clamp(0, 1)

@@ -120,7 +120,7 @@ class PaperGroupLasso:
         return network
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing but the weights tells where it stands."""
+        """It has no state beside the weights."""
         return {}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ now rises along a line up to the target, and only the weakest components that ma
 pulled, so hard that one of mean norm dies within a twentieth of the training. The loss may push one
 back over another, which is pulled in its place; at the target nothing is pulled any more. (One
 strength for all, raised until the line is met, was tried: it weakens all components alike until the
-network says nothing.) A dead component is held at zero until it is taken out after the epoch,
+network is useless.) A dead component is held at zero until it is taken out after the epoch,
 optimizer's memory and all.
 
 (Wen et al., arXiv 1709.05027, take the subgradient and a threshold instead, see `group_lasso`: this

@@ -42,13 +42,15 @@ def test_random_output_is_named_and_the_others_are_evaluated_and_verified(tmp_pa
     graph, runs = noisy_graph(tmp_path, shown=True), inputs(30)
     task = task_of(graph, runs)
     (warning,) = task.origin.warnings
-    assert warning.startswith("output drawn is drawn anew at every run (RandomNormalLike '")
+    assert warning.startswith(
+        "output drawn differs between two runs of the same inputs (RandomNormalLike '"
+    )
     assert warning in task.notes()
     assert task.origin.judged_by == {"mean": None}
     assert pruned_to(task, 0.4, tmp_path / "small.onnx") < 1e-4
     assert 0 < task.measure(tmp_path / "small.onnx")["output_change"] < 1
     with pytest.raises(
-        OutputsUnusable, match=r"drawn is drawn anew .* it cannot judge; the recipe may name mean"
+        OutputsUnusable, match=r"drawn differs .* it cannot be evaluated; the recipe may name mean"
     ):
         task_of(graph, runs, recipe=Recipe(outputs=["drawn"], budget=Budget(size_ratio=0.9)))
 
@@ -56,7 +58,7 @@ def test_random_output_is_named_and_the_others_are_evaluated_and_verified(tmp_pa
 def test_graph_with_random_outputs_alone_ends_the_job_with_that_answer(tmp_path: Path) -> None:
     with pytest.raises(
         OutputsUnusable,
-        match=r"drawn anew at every run .*RandomNormalLike.* Export the graph in evaluation mode",
+        match=r"two runs of the same inputs .*RandomNormalLike.* Export the graph in evaluation",
     ):
         task_of(noisy_graph(tmp_path, shown=False), inputs(20))
 
@@ -75,7 +77,7 @@ def test_dropout_in_training_mode_is_random_although_the_optimiser_takes_it_away
     )
     onnx.save(model, path)
     with pytest.raises(
-        OutputsUnusable, match=r"drawn anew at every run \(Dropout 'drop'\).*evaluation mode"
+        OutputsUnusable, match=r"two runs of the same inputs \(Dropout 'drop'\).*evaluation mode"
     ):
         task_of(path, inputs(20))
 
@@ -108,7 +110,7 @@ def test_layer_that_no_output_depends_on_stays_as_it_is_and_is_reported(tmp_path
     task = task_of(twin_graph(tmp_path), inputs(20))
     assert task.prunable(task.original.declaration()) == ["units:/seen/LSTM.forward"]
     assert (
-        "/unseen/LSTM.forward (8 units): y does not change when all its units are silent"
+        "/unseen/LSTM.forward (8 units): y does not change when all its units are masked"
         in "\n".join(task.notes())
     )
 

@@ -134,11 +134,11 @@ def test_budget_of_an_evaluation_is_kept_and_no_graph_is_evaluated_twice(
     assert len(calls) <= 1 + len(tried) + 2 + 2
     card = bundle.path("README.md").read_text()
     assert (
-        "Quality was judged by the evaluation `accuracy`, a command of the worker's operator "
+        "Quality was evaluated by the evaluation `accuracy`, a command of the worker's operator "
         "(higher is better" in card
     )
     assert f"run {len(calls)} times" in card
-    assert "asked for: a worsening of accuracy of at most 5.00%" in card
+    assert "requested: a worsening of accuracy of at most 5.00%" in card
     assert str(folder) not in card
     assert "quick estimate" not in card
     console = terminal()
@@ -183,13 +183,13 @@ def test_without_inputs_the_quality_is_real_and_the_rest_is_marked_as_random(
         ),
     )
     card = bundle.path("README.md").read_text()
-    assert "Observed and timed on RANDOM inputs" in card
-    assert "> **Observed on RANDOM inputs.**" in card[:900]
-    assert "judged on RANDOM" not in card
+    assert "Calibrated and timed on random inputs" in card
+    assert "> **Calibrated on random inputs.**" in card[:900]
+    assert "valuated on random" not in card
     console = terminal()
     with console.capture() as captured:
         console.print(comparison_table(bundle.manifest))
-    assert "Observed and timed on random inputs" in captured.get()
+    assert "Calibrated and timed on random inputs" in captured.get()
 
 
 def test_evaluation_that_fails_on_the_original_ends_the_job_before_anything_is_observed(
@@ -272,14 +272,14 @@ def test_what_does_not_go_together_is_refused(folder: Path, tmp_path: Path) -> N
     known = accuracy(folder, tmp_path / "calls")
     with pytest.raises(EvaluationUnknown, match="no evaluation 'wer': it knows accuracy"):
         read_task(UploadedFiles(model=folder / "tagger.onnx"), Recipe(metric="command:wer"), known)
-    with pytest.raises(ModeUnavailable, match="judges the graph as a whole"):
+    with pytest.raises(ModeUnavailable, match="evaluates the graph as a whole"):
         read_task(
             UploadedFiles(model=folder / "tagger.onnx"),
             Recipe(metric="command:accuracy", outputs=["scores"]),
             known,
         )
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    with pytest.raises(ModeUnavailable, match="`command:accuracy` is of graphs"):
+    with pytest.raises(ModeUnavailable, match="`command:accuracy` applies to ONNX graphs"):
         read_task(
             UploadedFiles(model=tmp_path / "model.safetensors"),
             Recipe(metric="command:accuracy"),

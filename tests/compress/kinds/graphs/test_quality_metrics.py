@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isslim.compress.errors import NothingToJudge
+from isslim.compress.errors import NothingToEvaluate
 from isslim.compress.kinds.graphs.quality_metrics import OutputMetric, refuse_unevaluated
 from isslim.compress.kinds.graphs.running import outputs_of, temporary_file
 from isslim.compress.kinds.graphs.understanding import understood
@@ -52,7 +52,7 @@ def test_a_budget_of_quality_needs_held_out_data_or_a_command() -> None:
     recipe = Recipe(budget=Budget(output_change=0.1))
     refuse_unevaluated(recipe, None)
     refuse_unevaluated(Recipe(budget=Budget(size_ratio=0.5)), "one run was sent")
-    with pytest.raises(NothingToJudge, match="one run was sent"):
+    with pytest.raises(NothingToEvaluate, match="one run was sent"):
         refuse_unevaluated(recipe, "one run was sent")
 
 
@@ -61,7 +61,7 @@ def test_a_budget_below_what_the_data_can_show_is_refused_unless_that_is_accepte
 ) -> None:
     metric = metric_of(layer_graph(tmp_path), "argmax", 5)  # 90 decisions
     sure = Budget(output_change=0.001, confident=True)
-    with pytest.raises(NothingToJudge, match="no model could be shown to keep to it"):
+    with pytest.raises(NothingToEvaluate, match="no model could be shown to keep to it"):
         metric.refuse_unsure(sure)
     metric.refuse_unsure(sure.model_copy(update={"confident": False}))
     metric.refuse_unsure(Budget(size_ratio=0.5))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from isslim.compress.errors import NothingToJudge, OutputsUnusable, RunsUnusable
+from isslim.compress.errors import NothingToEvaluate, OutputsUnusable, RunsUnusable
 from isslim.compress.kinds.graphs.dividing import digest, part, sequences_of
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.graphs.values import faults_of
@@ -100,7 +100,7 @@ def test_run_that_cannot_be_divided_is_not_evaluated_and_a_budget_of_quality_is_
     assert task.origin.not_judged is not None
     assert "cannot be divided" in task.origin.not_judged
     for budget in (Budget(output_change=0.02), Budget(output_change=5.0)):
-        with pytest.raises(NothingToJudge, match="Send other runs as `held_out`"):
+        with pytest.raises(NothingToEvaluate, match="Send other runs as `held_out`"):
             task_of(graph, runs, recipe=Recipe(budget=budget))
     assert task_of(graph, runs, inputs(1, 1, steps=20, seed=5)).origin.not_judged is None
 
@@ -108,14 +108,15 @@ def test_run_that_cannot_be_divided_is_not_evaluated_and_a_budget_of_quality_is_
 def test_rows_that_are_too_few_for_an_interval_keep_no_budget_of_quality(tmp_path: Path) -> None:
     graph, runs = layer_graph(tmp_path), inputs(1, 1, steps=9)
     with pytest.raises(
-        NothingToJudge, match="quality is judged on 5 rows of outputs, too few"
+        NothingToEvaluate, match="quality is evaluated on 5 rows of outputs, too few"
     ) as refused:
         task_of(graph, runs, recipe=Recipe(budget=Budget(output_change=0.02)))
     assert "set `confident` to false" in refused.value.detail
     asked = Recipe(budget=Budget(output_change=0.02, confident=False))
     for recipe in (asked, SIZE):
         assert (
-            "quality is judged on 5 rows" in task_of(graph, runs, recipe=recipe).origin.warnings[0]
+            "quality is evaluated on 5 rows"
+            in task_of(graph, runs, recipe=recipe).origin.warnings[0]
         )
     assert not task_of(graph, inputs(1, 1, steps=20)).origin.warnings
 
@@ -132,7 +133,7 @@ def test_decisions_that_could_show_nothing_end_a_job_at_once_with_the_number_tha
         return task_of(graph, inputs(20), inputs(1, 1, steps=count, seed=3), recipe=recipe)
 
     graph = layer_graph(tmp_path)
-    with pytest.raises(NothingToJudge, match=f"at least {wanted:,} decisions") as refused:
+    with pytest.raises(NothingToEvaluate, match=f"at least {wanted:,} decisions") as refused:
         asked(wanted - 1)
     assert "even if none of them differed" in refused.value.detail
     assert asked(wanted).origin.judged_by == {"y": 2}

@@ -203,7 +203,7 @@ def test_card_and_tables_explain_their_figures(folder: Path, tmp_path: Path) -> 
         "units:",
         "FORWARD",
         "onnx::",
-        "RANDOM",
+        "random inputs",
         "steps x",
     ):
         assert raw not in card, raw
@@ -240,20 +240,20 @@ def test_random_inputs_are_reported_wherever_quality_is(folder: Path, tmp_path: 
         ),
     )
     assert bundle.manifest.provenance.random_inputs
-    assert "RANDOM" in bundle.manifest.provenance.calibration
-    assert "RANDOM" in bundle.manifest.provenance.held_out
+    assert "random inputs" in bundle.manifest.provenance.calibration
+    assert "random inputs" in bundle.manifest.provenance.held_out
     report = Report.model_validate_json(bundle.path("report.json").read_bytes())
-    assert "judged on RANDOM inputs" in report.verdict
+    assert "evaluated and timed on random inputs" in report.verdict
     card = bundle.path("README.md").read_text()
-    assert "\n- All of it was judged on RANDOM inputs.\n" in card
-    assert "> **Judged on RANDOM inputs.** No inputs were sent" in card[:1000]
+    assert "\n- Calibrated, evaluated and timed on random inputs.\n" in card
+    assert "> **Evaluated on random inputs.** No inputs were sent" in card[:1000]
     assert "| the median random run (ids: " in card
     assert "recorded run" not in card
-    assert any("RANDOM" in line for line in told)
+    assert any("random inputs" in line for line in told)
     console = terminal()
     with console.capture() as captured:
         console.print(comparison_table(bundle.manifest))
-    assert "Judged on random inputs" in captured.get()
+    assert "Evaluated on random inputs" in captured.get()
 
 
 def test_states_that_are_carried_keep_names_types_and_sizes(tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_states_that_are_carried_keep_names_types_and_sizes(tmp_path: Path) -> N
 
 def test_outputs_that_count_can_be_named(folder: Path) -> None:
     assert task_of(folder, Recipe(outputs=["scores"])).recipe.outputs == ["scores"]
-    with pytest.raises(RunsUnusable, match="judges by nope; outputs of numbers are scores"):
+    with pytest.raises(RunsUnusable, match="name nope; the graph's numeric outputs are scores"):
         task_of(folder, Recipe(outputs=["nope"]))
 
 
@@ -432,7 +432,7 @@ def test_nothing_that_the_caller_sees_is_removed_and_the_reasons_are_reported(
     tmp_path: Path,
 ) -> None:
     graph = export(AllShown(), (torch.zeros(5, 2, 6),), tmp_path / "shown.onnx", ["x"], ["said"])
-    with pytest.raises(NothingRemovable, match="issues say why") as refused:
+    with pytest.raises(NothingRemovable, match="issues give the reason") as refused:
         read_task(UploadedFiles(model=graph), Recipe())
     (issue,) = refused.value.issues
     assert "/layer/GRU" in issue
@@ -465,9 +465,9 @@ def test_layer_that_cannot_shrink_is_noted_and_the_other_one_shrinks(tmp_path: P
         (
             Recipe(budget=Budget(perplexity_rise=0.1)),
             WrongBudget,
-            "says nothing of a graph; name `output_change`",
+            "does not apply to a graph; name `output_change`",
         ),
-        (Recipe(budget=Budget(f1_fall=1.0)), WrongBudget, "says nothing of a graph"),
+        (Recipe(budget=Budget(f1_fall=1.0)), WrongBudget, "does not apply to a graph"),
         (Recipe(mode="learn"), ModeUnavailable, "cannot be compressed by learning"),
         (Recipe(finetune_minutes=1.0), ModeUnavailable, "cannot be fine-tuned"),
     ],

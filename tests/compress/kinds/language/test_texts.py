@@ -105,7 +105,7 @@ def test_models_without_evidence_have_a_caveat(trained: Trained, tmp_path: Path)
     few = Recipe(calibration_tokens=300, held_out_tokens=300)
     for held_out, own in ((trained.held_out, ""), (None, ", on its own text")):
         told = read_texts(network, codec(WORDS), DataFiles(held_out=held_out), few).caveat
-        assert "the original is hardly better than guessing (perplexity" in told
+        assert "the original is barely better than guessing (perplexity" in told
         assert f"among 25 tokens{own})" in told
     assert (
         read_texts(trained.network, codec(WORDS), DataFiles(held_out=trained.held_out), few).caveat

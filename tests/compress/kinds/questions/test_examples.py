@@ -59,7 +59,7 @@ def test_spans_are_those_of_the_first_golden_answer_that_is_one() -> None:
     assert found.examples[0].span == (2, 2)
     assert found.examples[0].golden == ("ri", "Paris", "in Paris")
     assert found.unrecovered == {Unrecovered.STARTS_INSIDE: 1, Unrecovered.ELSEWHERE: 1}
-    with pytest.raises(ValueError, match="cannot be learnt from"):
+    with pytest.raises(ValueError, match="cannot be trained on"):
         found.spans([0, 1])
 
 

@@ -298,7 +298,7 @@ def test_parameters_that_are_not_bidafs_are_refused_by_name(reader: Reader) -> N
 
 def test_budget_of_a_language_model_is_refused_for_a_reader(reader: Reader) -> None:
     with pytest.raises(
-        WrongBudget, match="perplexity_rise` says nothing of a question-answering; name `f1_fall`"
+        WrongBudget, match="perplexity_rise` does not apply to a question-answering; name `f1_fall`"
     ):
         read_task(files(reader), Recipe(budget=Budget(perplexity_rise=0.1)))
 

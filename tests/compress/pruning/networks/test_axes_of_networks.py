@@ -89,7 +89,7 @@ def test_taken_network_equals_full_network_with_removed_units_held_at_zero(spec:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_silenced_network_equals_taken_network(spec: LstmSpec) -> None:
+def test_masked_network_equals_taken_network(spec: LstmSpec) -> None:
     network, declaration = random_network(spec), declare(spec)
     tokens = torch.randint(spec.vocabulary, (9, 3), generator=torch.Generator().manual_seed(1))
     keep = random_keep(declaration, 4)

@@ -299,7 +299,7 @@ class _Training:
 def _check(plan: TrainingPlan, learner: Learner | None, valid: Tensor | None) -> None:
     if valid is None and (plan.optimizer == "nt_asgd" or plan.keep == "best"):
         asked = "the optimizer 'nt_asgd'" if plan.optimizer == "nt_asgd" else "keep='best'"
-        raise ValueError(f"{asked} judges every epoch on a validation text, and none is given")
+        raise ValueError(f"{asked} evaluates every epoch on a validation text, and none is given")
     if valid is not None and len(valid) < 2:
         raise ValueError(f"the validation text has {len(valid)} tokens; at least 2 are needed")
     if learner is not None and plan.keep == "best":

@@ -103,7 +103,7 @@ def _stacked(context: RuleContext, layouts: list[Layout], axis: int, along: int)
         axis: along which they are joined.
         along: dimension of the units.
     """
-    # Axes that another dimension chooses could not be told apart by this one as well.
+    # Axes that another dimension chooses could not be distinguished by this one as well.
     if not all(_stands(layout.per_index, axis, along) for layout in layouts):
         layouts = [context.axes.without_per_index_axes(layout) for layout in layouts]
     options = _stacked_options(context, layouts, axis, along)
@@ -112,7 +112,7 @@ def _stacked(context: RuleContext, layouts: list[Layout], axis: int, along: int)
     if len(options) <= _MAX_STACK and not same:
         per_index = PerIndexAxes(axis, along, tuple(options))
         return context.axes.with_per_index_axes(joined, per_index)
-    # Sizes of many steps could never be told apart by a reader: what is cut at one is at all.
+    # Sizes of many steps could never be distinguished by a reader: what is cut at one is at all.
     for option in options[1:]:
         context.axes.unite(options[0], option)
     return joined.with_dim(along, merged_zeros(options))

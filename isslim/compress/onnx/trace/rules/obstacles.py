@@ -3,7 +3,7 @@
 COUNTS_UNITS = "it computes with the number of units"
 """Such a number would be another after a cut, and what is computed with it too."""
 
-SUMS_NONZERO = "it sums over units that would still say something when silent"
+SUMS_NONZERO = "it sums over units that are not zero when masked"
 """A term that is not zero at a removed unit is missing from the sum after a cut."""
 
 STACK_OF_MATRICES = "it multiplies units with a stack of matrices"

@@ -200,10 +200,10 @@ def test_removing_components_equals_masking_them(axis: str) -> None:
     }
     taken, smaller = axes.select_components(arrays, declaration, keep)
     small = network.rebuilt(taken)
-    silenced = network.rebuilt(axes.mask_components(arrays, declaration, keep))
+    masked_network = network.rebuilt(axes.mask_components(arrays, declaration, keep))
     assert small.declaration() == smaller
     assert sum(map(np.size, taken.values())) < sum(map(np.size, arrays.values()))
-    for found, masked in zip(small(*inputs), silenced(*inputs), strict=True):
+    for found, masked in zip(small(*inputs), masked_network(*inputs), strict=True):
         torch.testing.assert_close(found, masked, rtol=1e-5, atol=1e-5)
     end, whole = small(*inputs)[1], network(*inputs)[1]  # the end depends on every axis
     assert not torch.allclose(end, whole, rtol=0, atol=1e-3)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from isslim.compress.kinds.graphs.sight import (
+from isslim.compress.kinds.graphs.output_checks import (
     SEEN,
     change_when_masked,
     random_operators,
