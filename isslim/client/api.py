@@ -11,138 +11,87 @@ with Client("http://localhost:8000") as client:
 
 from __future__ import annotations
 
-import json
 import re
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Unpack
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from isslim.client.forms import GraphRun, ProblemError, Unreachable
-from isslim.client.transport import Transport, part
+from isslim.client.forms import DamagedDownload, GraphRun, ProblemError, Unreachable
+from isslim.client.jobs import JobsClient
+from isslim.client.transport import part
 from isslim.types.arrays import dump_npz, read_npz
-from isslim.types.inspection import Inspection
-from isslim.types.jobs import Job, Sweep
 from isslim.types.kinds.uploads import Companions
-from isslim.types.manifest import Manifest
-from isslim.types.recipe import Recipe
-from isslim.types.schemas.models import LatencyResponse, ModelSummary
+from isslim.types.manifest import FileRecord, Manifest
+from isslim.types.report import Report
+from isslim.types.schemas.models import LatencyResponse, ModelDetail, ModelSummary
 from isslim.types.schemas.questions import QuestionResponse
 from isslim.types.schemas.scores import ScoreResponse
 
-__all__ = ["Client", "Companions", "GraphRun", "ProblemError", "Unreachable"]
-_JOBS = TypeAdapter(list[Job])
+__all__ = ["Client", "Companions", "DamagedDownload", "GraphRun", "ProblemError", "Unreachable"]
+_FILES = TypeAdapter(list[FileRecord])
 _MODELS = TypeAdapter(list[ModelSummary])
 Json = dict[str, Any]
 
 
-class Client(Transport):
+class Client(JobsClient):
     """Talks to one service; see `Transport` for its arguments."""
-
-    def compress(
-        self, model: Path, *, recipe: Recipe | None = None, **companions: Unpack[Companions]
-    ) -> Job:
-        """Uploads a model and queues its compression.
-
-        Args:
-            model: the model's file.
-            recipe: options of the compression; None for the defaults.
-            companions: the files beside it.
-
-        Raises:
-            ProblemError: when the service refuses it.
-        """
-        return Job.model_validate(self._upload("/compress", model, companions, recipe, {}))
-
-    def inspect(
-        self, model: Path, *, recipe: Recipe | None = None, **companions: Unpack[Companions]
-    ) -> Inspection:
-        """Uploads a model and returns what is understood of it; nothing is compressed.
-
-        A refusal is also a result: its `understood` is false.
-
-        Args:
-            model: the model's file.
-            recipe: options that a compression would have; None for the defaults.
-            companions: the files beside it.
-
-        Raises:
-            ProblemError: when the service refuses the form, or no worker is running.
-        """
-        found = self._upload("/inspect", model, companions, recipe, {})
-        while "understood" not in found:  # it takes longer than the service waits
-            time.sleep(0.3)
-            found = self._ask("GET", f"/inspections/{part(found['id'])}")
-        return Inspection.model_validate(found)
-
-    def sweep(
-        self,
-        model: Path,
-        variations: list[Json],
-        *,
-        recipe: Recipe | None = None,
-        **companions: Unpack[Companions],
-    ) -> Sweep:
-        """Uploads a model and queues a compression for each variation of the recipe.
-
-        Args:
-            model: the model's file.
-            variations: fields that replace the recipe's, such as `{"budget": {"perplexity_rise":
-                0.02}}`.
-            recipe: the options that the variations share.
-            companions: the files beside it.
-
-        Raises:
-            ProblemError: when the service refuses it.
-        """
-        data = {"variations": json.dumps(variations)}
-        return Sweep.model_validate(self._upload("/sweeps", model, companions, recipe, data))
-
-    def get_sweep(self, sweep_id: str) -> Sweep:
-        """The current state of a sweep."""
-        return Sweep.model_validate(self._ask("GET", f"/sweeps/{part(sweep_id)}"))
-
-    def cancel_sweep(self, sweep_id: str) -> Sweep:
-        """Cancels a sweep's jobs."""
-        return Sweep.model_validate(self._ask("DELETE", f"/sweeps/{part(sweep_id)}"))
-
-    def job(self, job_id: str) -> Job:
-        """The current state of a job."""
-        return Job.model_validate(self._ask("GET", f"/jobs/{part(job_id)}"))
-
-    def jobs(self) -> list[Job]:
-        """All jobs, newest first."""
-        return _JOBS.validate_python(self._ask("GET", "/jobs"))
-
-    def cancel(self, job_id: str) -> Job:
-        """Cancels a job."""
-        return Job.model_validate(self._ask("DELETE", f"/jobs/{part(job_id)}"))
-
-    def wait(self, job_id: str, on_change: Callable[[Job], None] | None = None) -> Job:
-        """Waits until a job has ended.
-
-        Args:
-            job_id: which job.
-            on_change: called with the job each time it was polled.
-        """
-        while True:
-            job = self.job(job_id)
-            if on_change is not None:
-                on_change(job)
-            if job.state.ended:
-                return job
-            time.sleep(0.3)
 
     def models(self) -> list[ModelSummary]:
         """All models, newest first."""
         return _MODELS.validate_python(self._ask("GET", "/models"))
 
+    def model(self, model: str) -> ModelDetail:
+        """A model's id and manifest, by id or name."""
+        return ModelDetail.model_validate(self._ask("GET", f"/models/{part(model)}"))
+
     def manifest(self, model: str) -> Manifest:
         """A model's manifest, by id or name."""
-        return Manifest.model_validate(self._ask("GET", f"/models/{part(model)}")["manifest"])
+        return self.model(model).manifest
+
+    def report(self, model: str) -> Report:
+        """The trade-off curve, the verdict and samples of a model, by id or name."""
+        return Report.model_validate(self._ask("GET", f"/models/{part(model)}/report"))
+
+    def files(self, model: str) -> list[FileRecord]:
+        """The files of a model's bundle, the manifest first, by id or name."""
+        return _FILES.validate_python(self._ask("GET", f"/models/{part(model)}/files"))
+
+    def download(self, model: str, path: str, target: Path) -> Path:
+        """Downloads one file of a model's bundle and checks its hash.
+
+        Args:
+            model: id or name.
+            path: of the file in the bundle, as `files` lists it.
+            target: the file to write, or an existing folder to write it into under
+                its own name.
+
+        Returns:
+            The file that was written; it appears only once it is whole.
+
+        Raises:
+            ProblemError: when there is no such model or file.
+            DamagedDownload: when another content than the listed one arrived.
+        """
+        listed = {each.path: each.sha256 for each in self.files(model)}
+        whole = target / PurePosixPath(path).name if target.is_dir() else target
+        partial = whole.with_name(f".{whole.name}.{secrets.token_hex(4)}.partial")
+        address = "/".join(map(part, ("models", model, "files", *path.split("/"))))
+        try:
+            with partial.open("xb") as file:
+                found = self._download(f"/{address}", file)
+            if found != listed.get(path):
+                raise DamagedDownload(
+                    f"'{path}' of '{model}': SHA-256 {found} arrived, {listed.get(path)} is "
+                    "listed; the model may have been replaced meanwhile: download it again"
+                )
+            partial.replace(whole)
+        finally:
+            partial.unlink(missing_ok=True)
+        return whole
 
     def card(self, model: str) -> str:
         """A model's card, Markdown."""
@@ -272,7 +221,7 @@ class Client(Transport):
         """
         response = self._raw(
             "POST",
-            f"/models/{model}/run",
+            f"/models/{part(model)}/run",
             content=dump_npz(inputs),
             headers={"content-type": "application/x-npz"},
             params={"variants": list(variants), "outputs": list(outputs), "device": device},

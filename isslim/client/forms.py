@@ -38,3 +38,7 @@ class ProblemError(Exception):
 
 class Unreachable(Exception):
     """Nothing answers at the address, or it is not this service."""
+
+
+class DamagedDownload(Exception):
+    """What arrived is not the file that the service listed; nothing was kept of it."""

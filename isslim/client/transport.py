@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
 
 from isslim.client.beside import data_beside
+from isslim.client.events import SILENCE_SECONDS, Event, follow
 from isslim.client.forms import ProblemError, Unreachable
 from isslim.types.kinds.uploads import Companions
 from isslim.types.recipe import Recipe
@@ -25,7 +28,7 @@ class Transport:
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
-        self.url = url
+        self.url, self._timeout = url, timeout
         try:
             self._http = httpx.Client(base_url=url, timeout=timeout)
         except httpx.InvalidURL as error:
@@ -80,23 +83,74 @@ class Transport:
         try:
             response = self._http.request(method, path, **content)
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise Unreachable(
-                f"no service answers at {self.url}: {error}; is it running? (isslim serve)"
-            ) from error
-        if response.is_success:
-            return response
+            raise self._unreachable(error) from error
+        _raise_problem(response)
+        return response
+
+    def _events(self, path: str) -> Iterator[Event]:
+        """The events of a path; see `follow` for how they end.
+
+        Raises:
+            EventsUnavailable: when there are none to be had.
+            Unreachable: when the service cannot be reached.
+        """
+        timeout = httpx.Timeout(self._timeout, read=SILENCE_SECONDS)
         try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            body = {}
-        raise ProblemError(
-            response.status_code,
-            body.get("type", "http"),
-            body.get("detail", response.text),
-            body.get("errors", []),
+            yield from follow(
+                lambda headers: self._http.stream("GET", path, headers=headers, timeout=timeout)
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+
+    def _download(self, path: str, target: BinaryIO) -> str:
+        """Writes what a path answers.
+
+        Args:
+            path: of a file.
+            target: is written to.
+
+        Returns:
+            The SHA-256 of what was written.
+
+        Raises:
+            ProblemError: when the service refuses it.
+            Unreachable: when the service cannot be reached, or the connection breaks off.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    _raise_problem(response)
+                for chunk in response.iter_bytes():
+                    digest.update(chunk)
+                    target.write(chunk)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise self._unreachable(error) from error
+        return digest.hexdigest()
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        return Unreachable(
+            f"no service answers at {self.url}: {error}; is it running? (isslim serve)"
         )
+
+
+def _raise_problem(response: httpx.Response) -> None:
+    """Raises the problem that a response describes, if it is no success."""
+    if response.is_success:
+        return
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        body = {}
+    raise ProblemError(
+        response.status_code,
+        body.get("type", "http"),
+        body.get("detail", response.text),
+        body.get("errors", []),
+    )
 
 
 def part(name: str) -> str:

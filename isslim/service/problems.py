@@ -150,7 +150,7 @@ def _methods(request: Request) -> list[str]:
     """All methods of a path; the framework lists only those of the first matching route."""
     asked = (
         (method, {**request.scope, "method": method})
-        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
     )
     return [
         m

@@ -8,8 +8,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -194,10 +194,10 @@ def atomic_file(target: Path) -> Iterator[Path]:
     Raises:
         OutOfSpace: when the disk is full.
     """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = target.parent / f".partial-{secrets.token_hex(8)}"
     try:
+        # The system applies the umask; `tempfile` would make a file that only its owner may read.
+        temporary.touch(0o666, exist_ok=False)
         with noticing_full_disk(target.name):
             yield temporary
             with temporary.open("rb") as written:

@@ -37,6 +37,15 @@ class OpenBundle:
     folder: Path
     manifest: Manifest
 
+    @property
+    def files(self) -> list[FileRecord]:
+        """All of its files: the manifest, which does not name itself, and those that it names."""
+        manifest = self.folder / MANIFEST
+        record = FileRecord(
+            path=MANIFEST, size_bytes=manifest.stat().st_size, sha256=sha256_of(manifest)
+        )
+        return [record, *self.manifest.files]
+
     def path(self, name: str) -> Path:
         """The path of one of its files.
 

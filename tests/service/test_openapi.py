@@ -129,7 +129,7 @@ def test_errors_are_among_those_documented(
 def test_method_that_a_path_does_not_take_is_told_which_it_takes(client: TestClient) -> None:
     for method, path, allowed in (
         ("GET", "/score", "POST"),
-        ("PUT", "/models/tiny", "DELETE, GET"),
+        ("PUT", "/models/tiny", "DELETE, GET, HEAD"),
     ):
         answer = client.request(method, path)
         problem(answer, 405, "http")

@@ -12,12 +12,14 @@ from isslim.types.schemas.models import Health
 router = APIRouter(tags=["health"])
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="The process lives")
 async def live() -> Health:
     """Always ok."""
     return Health(status="ok")
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="The service can answer")
 def ready(context: Context) -> Health:
     """Ok when database and storage can be read; anything else is a problem document."""
@@ -26,6 +28,7 @@ def ready(context: Context) -> Health:
     return Health(status="ok", detail=f"{models} models, {counts['queued']} jobs queued")
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
 def metrics(context: Context) -> Response:
     """Request, queue and run latency by model, variant and device; job states; loaded models."""

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable
+import hashlib
+import time
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi import APIRouter, Depends, Header, Response
+from fastapi.responses import StreamingResponse
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
-from isslim.service.context import Context
+from isslim.service.context import AppContext, Context
 from isslim.service.parameters import JobId
 from isslim.types.jobs import Job
 from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}
-POLL_SECONDS = 0.3
+POLL_SECONDS, PING_SECONDS, RETRY_MS = 0.3, 5.0, 1000
+"""Of event streams: how often the job is read, the longest silence, the pause before a client
+connects again."""
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, which no proxy should keep or collect."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers={"cache-control": "no-cache", "x-accel-buffering": "no"})
 
 
 @router.get("", summary="All jobs, newest first")
@@ -40,28 +54,70 @@ def cancel_job(job_id: JobId, context: Context) -> Job:
     return context.queue.cancel(job_id)
 
 
-def _existing(job_id: JobId, context: Context) -> str:
-    """The job's id, looked up before an answer begins: a stream cannot change its status."""
-    return context.queue.get(job_id).id
+def _existing(job_id: JobId, context: Context) -> Job:
+    """The job, looked up before an answer begins: a stream cannot change its status."""
+    return context.queue.get(job_id)
 
 
 @router.get(
     "/{job_id}/events",
-    response_class=EventSourceResponse,
+    response_class=EventStream,
+    status_code=200,
     summary="Follow a job (server-sent events)",
-    responses=UNKNOWN,
+    responses={
+        **UNKNOWN,
+        204: {"description": "The job has ended, and `Last-Event-ID` names its last event"},
+    },
 )
 async def follow_job(
-    job_id: Annotated[str, Depends(_existing)], context: Context
-) -> AsyncIterable[ServerSentEvent]:
-    """An event `job` at every change; ends with the job, or with the service."""
-    before = ""
+    job: Annotated[Job, Depends(_existing)],
+    context: Context,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            description="`id` of the last event that was received: a job that has not changed "
+            "since is not sent again",
+            examples=["9f86d081884c7d65"],
+        ),
+    ] = None,
+) -> Response:
+    """An event `job` with the whole job, as `GET /jobs/{job_id}` answers it, at every change.
+
+    The stream ends with the job, or with the service. A comment is sent where nothing else is for
+    5 seconds.
+    """
+    if job.state.ended and last_event_id == _event_id(job.model_dump_json()):
+        return Response(status_code=204)  # which keeps browsers from connecting again
+    return EventStream(_events(context, job.id, last_event_id))
+
+
+async def _events(
+    context: AppContext, job_id: str, last_event_id: str | None
+) -> AsyncIterator[bytes]:
+    """The job at every change that its follower does not know.
+
+    Args:
+        context: the service's parts.
+        job_id: which job.
+        last_event_id: of the last event that the follower received; None if there was none.
+    """
+    known, spoken = last_event_id, time.monotonic()
+    yield format_sse_event(retry=RETRY_MS)
     while not context.ending.is_set():
         job = await run_in_threadpool(context.queue.get, job_id)
-        now = job.model_dump_json()
-        if now != before:
-            yield ServerSentEvent(raw_data=now, event="job")
-            before = now
+        body = job.model_dump_json()
+        event_id = _event_id(body)
+        if event_id != known:
+            yield format_sse_event(data_str=body, event="job", id=event_id)
+            known, spoken = event_id, time.monotonic()
+        elif time.monotonic() - spoken > PING_SECONDS:
+            yield KEEPALIVE_COMMENT
+            spoken = time.monotonic()
         if job.state.ended:
             return
         await asyncio.sleep(POLL_SECONDS)
+
+
+def _event_id(body: str) -> str:
+    """Derived from the job's content: it means the same to every service and after a restart."""
+    return hashlib.sha256(body.encode()).hexdigest()[:16]

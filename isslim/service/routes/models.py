@@ -13,11 +13,13 @@ from isslim.service.context import Context
 from isslim.service.parameters import FilePath, ModelName
 from isslim.service.problems import document
 from isslim.store.bundles import ListedBundle
+from isslim.types.manifest import FileRecord
 from isslim.types.report import Report
 from isslim.types.schemas.models import ModelDetail, ModelSummary
 from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(prefix="/models", tags=["models"])
+BINARY = {"type": "string", "format": "binary"}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDocument} for status in (404, 409)
 }
@@ -25,6 +27,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 
 class BundleFile(FileResponse):
     """A file, or a part of it by a `Range` header; a problem document for an invalid range."""
+
+    media_type = "application/octet-stream"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the file."""
@@ -50,12 +54,14 @@ class BundleFile(FileResponse):
             await answer(scope, receive, send)
 
 
+@router.head("", include_in_schema=False)
 @router.get("", summary="All models, newest first")
 def list_models(context: Context) -> list[ModelSummary]:
     """Names and variants of all published models; damaged ones with their issues."""
     return [_summary(each) for each in context.models.bundles.listed()]
 
 
+@router.head("/{model}", include_in_schema=False)
 @router.get("/{model}", summary="A model's manifest", responses=REFUSALS)
 def get_model(model: ModelName, context: Context) -> ModelDetail:
     """By id or name."""
@@ -63,6 +69,7 @@ def get_model(model: ModelName, context: Context) -> ModelDetail:
     return ModelDetail(id=bundle_id, manifest=manifest)
 
 
+@router.head("/{model}/report", include_in_schema=False)
 @router.get(
     "/{model}/report", summary="The trade-off curve, the verdict, samples", responses=REFUSALS
 )
@@ -72,6 +79,7 @@ def get_report(model: ModelName, context: Context) -> Report:
     return Report.model_validate_json(bundle.path("report.json").read_bytes())
 
 
+@router.head("/{model}/card", include_in_schema=False)
 @router.get(
     "/{model}/card",
     response_class=PlainTextResponse,
@@ -89,16 +97,36 @@ def get_card(model: ModelName, context: Context, request: Request) -> PlainTextR
     return PlainTextResponse(card, media_type="text/markdown")
 
 
+@router.head("/{model}/files", include_in_schema=False)
+@router.get("/{model}/files", summary="The files of the bundle", responses=REFUSALS)
+def list_files(model: ModelName, context: Context) -> list[FileRecord]:
+    """Every file that can be downloaded, with its size and SHA-256; the manifest first."""
+    return context.models.bundles.open(context.models.resolve(model)).files
+
+
+@router.head("/{model}/files/{path:path}", include_in_schema=False)
 @router.get(
     "/{model}/files/{path:path}",
-    response_class=FileResponse,
+    response_class=BundleFile,
     summary="A file of the bundle",
-    responses={**REFUSALS, 416: {"model": ProblemDocument}},
+    responses={
+        200: {"content": {"application/octet-stream": {"schema": BINARY}}},
+        206: {
+            "description": "The part that the header `Range` names",
+            "content": {"application/octet-stream": {"schema": BINARY}},
+        },
+        **REFUSALS,
+        416: {"model": ProblemDocument},
+    },
 )
-def get_file(model: ModelName, path: FilePath, context: Context) -> FileResponse:
-    """Any file that the manifest names."""
+def get_file(model: ModelName, path: FilePath, context: Context) -> BundleFile:
+    """Any file that `GET /models/{model}/files` lists, or a part of it by the header `Range`.
+
+    It is named after the model and the file: `mine-compressed.onnx`.
+    """
     bundle = context.models.bundles.open(context.models.resolve(model))
-    return BundleFile(bundle.path(path))
+    name = f"{bundle.manifest.name}-{path.replace('/', '-')}"
+    return BundleFile(bundle.path(path), filename=name)
 
 
 @router.delete(
