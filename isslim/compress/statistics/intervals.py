@@ -202,8 +202,8 @@ def _design_effect(
     with np.errstate(all="ignore"):
         without_block = np.asarray(statistic(whole - sums), np.float64)
         without_run = np.asarray(statistic(whole - of_runs), np.float64)
-    over_blocks = (len(sums) - 1) * float(np.var(without_block))
-    over_runs = (number - 1) * float(np.var(without_run))
+        over_blocks = (len(sums) - 1) * float(np.var(without_block))
+        over_runs = (number - 1) * float(np.var(without_run))
     if not (math.isfinite(over_blocks) and math.isfinite(over_runs) and over_blocks > 0):
         return 1.0
     return min(max(1.0, over_runs / over_blocks), float(np.bincount(member).max()))

@@ -28,7 +28,7 @@ Z = 1.959963984540054
 
 
 @pytest.mark.parametrize(
-    ("hits", "count"), [(0, 10), (1, 128), (37, 100), (12.5, 50), (128, 128), (3, 2000), (1, 1)]
+    ("hits", "count"), [(0, 10), (1, 128), (37, 100), (12.5, 50), (9, 9), (128, 128), (1, 1)]
 )
 def test_wilson_ends_are_the_roots_of_the_score_equation(hits: float, count: int) -> None:
     share = hits / count
@@ -100,13 +100,21 @@ def test_runs_without_decisions_say_nothing() -> None:
     assert share_of([0], [0]) == nothing
 
 
+def test_decisions_are_counted_in_double_precision() -> None:
+    """Single precision cannot tell 2^24 from 2^24 + 1."""
+    hits, counts = [2**24, 3], [2**25, 5]
+    assert share_of(np.array(hits, np.float32), np.array(counts, np.float32)) == share_of(
+        hits, counts
+    )
+
+
 @pytest.mark.parametrize(
     ("hits", "counts", "words"),
     [
         ([3], [2], "^a run has more differing decisions than decisions, or fewer than none$"),
         ([-1], [2], "more differing decisions than decisions"),
         ([1, 3], [2, 2], "more differing decisions than decisions"),
-        ([1, 2], [2], r"hits of shape \(2,\) and counts of shape \(1,\): expected one each"),
+        ([1, 2], [2], r"shape \(2,\) and counts of shape \(1,\): expected one each for every run$"),
         ([[1]], [[2]], r"hits of shape \(1, 1\)"),
     ],
 )
@@ -135,7 +143,7 @@ def t_quantile(freedom: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("freedom", "error"), [(5, 3e-3), (7, 8e-4), (19, 2e-5), (99, 3e-8), (400, 2e-10)]
+    ("freedom", "error"), [(5, 3e-3), (7, 8e-4), (19, 2e-5), (99, 2e-8), (400, 7e-11)]
 )
 def test_quantiles_of_students_t(freedom: int, error: float) -> None:
     assert student(freedom) == pytest.approx(t_quantile(freedom), abs=error)
@@ -187,6 +195,16 @@ def test_bootstrap_is_that_of_drawing_block_by_block(number: int) -> None:
     assert (found.count, found.unit, found.method) == (77, "rows", "block bootstrap")
 
 
+def test_sums_of_blocks_are_added_in_double_precision() -> None:
+    generator = np.random.default_rng(1)
+    single = generator.uniform(0.5, 2, (30, 2)).astype(np.float32)
+    single[:10, 0] += 1
+    runs = np.repeat([0, 1, 2], 10)
+    double = Blocks(single.astype(np.float64), runs)
+    found = bootstrap(Blocks(single, runs), ratio, count=30, unit="rows")  # type: ignore[arg-type]
+    assert found == bootstrap(double, ratio, count=30, unit="rows")
+
+
 def without_each(sums: Floats, members: list[list[int]]) -> list[float]:
     """The ratio where one group of blocks after another is left out."""
     found = []
@@ -228,11 +246,23 @@ def test_blocks_that_are_all_alike_have_no_design_effect() -> None:
     assert (found.low, found.high) == (1.0, 1.0)
 
 
-def test_joined_blocks_are_of_no_run() -> None:
-    sums = np.random.default_rng(0).uniform(1, 2, (1001, 2))
-    runs = np.repeat([0, 1], [500, 501])
+def test_run_without_which_there_is_no_figure_has_no_design_effect() -> None:
+    generator = np.random.default_rng(1)
+    sums = np.stack([generator.normal(3, 1, 12), generator.uniform(0.5, 2, 12)], axis=1)
+    sums[11, 1] = 0.0
+    found = bootstrap(Blocks(sums, np.repeat([0, 1], [11, 1])), ratio, count=12, unit="rows")
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(slow_bootstrap(sums), rel=1e-9)
+
+
+@pytest.mark.parametrize("number", [1000, 1001])
+def test_joined_blocks_are_of_no_run(number: int) -> None:
+    sums = np.random.default_rng(0).uniform(1, 2, (number, 2))
+    sums[500:, 0] += 1.0
+    runs = np.repeat([0, 1], [500, number - 500])
     blocked = bootstrap(Blocks(sums, runs), ratio, count=9, unit="rows")
-    assert blocked == bootstrap(sums, ratio, count=9, unit="rows")
+    # A thousand blocks are not joined yet, and are widened by how far both runs differ.
+    assert (blocked == bootstrap(sums, ratio, count=9, unit="rows")) is (number > 1000)
 
 
 def test_fewer_than_eight_blocks_have_no_interval() -> None:
@@ -385,6 +415,10 @@ def test_questions_of_a_group_are_drawn_together(groups: list[Hashable]) -> None
     assert found is not None
     assert (found.low, found.high) == pytest.approx(slow_bootstrap(sums), rel=1e-9)
     assert (found.count, found.unit) == (200, "questions")
+
+
+def test_no_questions_have_no_interval() -> None:
+    assert fall_of_mean(np.zeros(0), np.zeros(0), [], most=100) is None
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10])
