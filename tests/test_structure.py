@@ -185,3 +185,85 @@ def test_import_that_is_not_allowed_is_found(tmp_path: Path) -> None:
         "def late():\n    import torch.nn\n    from scipy.stats import norm\n    import os\n"
     )
     assert imported(tmp_path / "module.py") == {"torch", "scipy"}
+
+
+WITHOUT_ARGS = re.compile(r"\b[Ss]ee `\w+(\.\w+)+`")
+"""An override says whose arguments it has, and adds nothing to them."""
+DECLARED_ELSEWHERE = {"command", "callback", "get", "post", "delete"}
+"""Decorators of commands and routes, whose arguments carry their own description."""
+
+
+def undocumented(source: str) -> list[str]:
+    """Public functions of two arguments or more whose `Args` are missing, or name others.
+
+    Exempt are overrides that refer to what they override, and commands and routes.
+    """
+    found: list[str] = []
+
+    def look(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+                if not child.name.startswith("_"):
+                    found.extend(_faults_of_args(child))
+            else:
+                look(child)
+
+    look(ast.parse(source))
+    return found
+
+
+def _faults_of_args(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    given = function.args
+    every = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+    names = {each.arg for each in every if each is not None} - {"self", "cls"}
+    text = ast.get_docstring(function) or ""
+    section = re.search(r"^Args:\n((?:    .*\n|\n)*)", text + "\n", re.MULTILINE)
+    if section is None:
+        exempt = len(names) < 2 or WITHOUT_ARGS.search(text) or _is_declared_elsewhere(function)
+        return [] if exempt else [f"{function.name}: no Args"]
+    named = re.findall(r"^    (\S[^:]*):", section[1], re.MULTILINE)
+    described = {name.strip().lstrip("*") for each in named for name in each.split(",")}
+    return [f"{function.name}: {name}" for name in sorted(described ^ names)]
+
+
+def _is_declared_elsewhere(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    decorators = {
+        each.func.attr
+        for each in function.decorator_list
+        if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)
+    }
+    return bool(decorators & DECLARED_ELSEWHERE) or "typer." in ast.unparse(function.args)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arguments_of_public_functions_are_described(path: Path) -> None:
+    assert undocumented(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("Does it.", ["f: no Args"]),
+        ("Does it.\n\n    Args:\n        a: one.\n        b: other.\n    ", []),
+        ("Does it.\n\n    Args:\n        a, b: both.\n\n    Returns:\n        c: no.\n    ", []),
+        ("Does it.\n\n    Args:\n        a: one.\n            c: a part of it.\n    ", ["f: b"]),
+        ("Does it.\n\n    Args:\n        a: one.\n        c: gone.\n    ", ["f: b", "f: c"]),
+        ("Does it. See `Task.f`.", []),
+        ("Does it; see `Task.f`.", []),
+        ("Does it as `Task.f` does.", ["f: no Args"]),
+    ],
+)
+def test_arguments_that_are_not_described_are_found(text: str, faults: list[str]) -> None:
+    body = f'"""{text}"""\n'
+    assert undocumented(f"def f(a, *, b):\n    {body}") == faults
+    assert undocumented(f"def _f(a, b):\n    {body}") == []
+    assert undocumented(f"@router.get('/')\nasync def f(a, *b):\n    {body}") == [
+        each for each in faults if "no Args" not in each
+    ]
+    assert undocumented(f"def outer():\n    def f(a, b):\n        {body}") == []
+
+
+def test_arguments_of_methods_are_looked_at_too() -> None:
+    source = 'class A:\n    async def f(self, a, **b):\n        """Does it."""\n'
+    assert undocumented(source) == ["f: no Args"]
+    assert undocumented(source.replace("a, **b", "a")) == []

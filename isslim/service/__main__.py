@@ -22,7 +22,7 @@ class _Server(uvicorn.Server):
     """A server that ends event streams of jobs as soon as it is asked to stop."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Called in the main thread on SIGTERM or SIGINT."""
+        """Called in the main thread on SIGTERM or SIGINT. See `uvicorn.Server.handle_exit`."""
         self.config.app.state.context.ending.set()  # type: ignore[union-attr]
         super().handle_exit(sig, frame)
 

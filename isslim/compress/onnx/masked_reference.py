@@ -66,7 +66,12 @@ class _Masker:
         self._reads = {(p.node, p.index): p.reads for p in trace.products}
 
     def gone(self, axis: int | None, size: int) -> NDArray[np.bool_]:
-        """Which components of an axis are removed."""
+        """Which components of an axis are removed, (size,).
+
+        Args:
+            axis: its number in the trace; None: none is removed.
+            size: of the axis, in components.
+        """
         removed = np.zeros(size, bool)
         pool = self._trace.pool
         if axis is not None and pool.is_prunable(axis) and pool.name(axis) in self._keep:

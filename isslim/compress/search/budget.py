@@ -223,7 +223,14 @@ class _Search(Generic[Model]):
         return found
 
     def keeps(self, each: _Tried, speedup: float | None, allowance: float = 1.0) -> bool:
-        """Whether a candidate keeps to the budget times the allowance."""
+        """Whether a candidate keeps to the budget times the allowance.
+
+        Args:
+            each: the candidate.
+            speedup: the factor that counts for a budget of speed: the median, or the lower end of
+                its interval; None: it was not timed, which meets no such budget.
+            allowance: multiplies a budget of quality or speed, not one of size.
+        """
         budget = self.budget
         if budget.size_ratio is not None:
             return each.parameters <= budget.size_ratio * self.parameters
@@ -240,7 +247,13 @@ class _Search(Generic[Model]):
         return gain(each.parameters, each.mult_adds, self.parameters, self.mult_adds)
 
     def evaluate(self, share: float, correction: Correction, network: Model) -> Quality:
-        """Of the network at a share; what is known is not evaluated again."""
+        """Of the network at a share; what is known is not evaluated again.
+
+        Args:
+            share: of all removable savings, how much is gone.
+            correction: the replacement of the removed components.
+            network: the candidate that both stand for.
+        """
         if (share, correction) not in self.known:
             self.known[share, correction] = self.task.evaluate(network)
         return self.known[share, correction]
@@ -265,7 +278,12 @@ class _Search(Generic[Model]):
         return [point for point in points if math.isfinite(point.loss)]
 
     def point(self, each: _Tried, *, chosen: bool = False) -> CurvePoint:
-        """A candidate as a point of the curve; evaluated if it was not yet."""
+        """A candidate as a point of the curve; evaluated if it was not yet.
+
+        Args:
+            each: the candidate; its arrays are needed where it was not evaluated.
+            chosen: whether it is what the search returns.
+        """
         if each.quality is None:
             each.quality = self.evaluate(
                 each.share, each.correction, self.task.original.rebuilt(each.arrays)

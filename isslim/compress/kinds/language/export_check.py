@@ -51,7 +51,12 @@ class _Layout:
     steps_first: bool
 
     def given(self, ids: NDArray[np.int64], dimensions: int) -> NDArray[np.int64]:
-        """Ids (T, B) as the graph reads them; (T,) where `dimensions` is 1."""
+        """Ids as the graph reads them: (T, B), (B, T), or (T,) of the first sequence.
+
+        Args:
+            ids: (T, B), int64.
+            dimensions: of the graph's input; 1: it takes one sequence.
+        """
         if dimensions == 1:
             return ids[:, 0]
         return ids if self.steps_first else np.ascontiguousarray(ids.T)

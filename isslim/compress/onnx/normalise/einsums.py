@@ -57,6 +57,13 @@ class _Equation:
         """The equation with its letters sorted; None where one has another meaning.
 
         That is one that only one operand has, and that is summed there.
+
+        Args:
+            one: the first operand's name.
+            other: the second operand's name.
+            first: the letters of the first operand.
+            second: the letters of the second operand.
+            result: the letters of what comes out.
         """
         batch = [letter for letter in result if letter in first and letter in second]
         summed = [letter for letter in first if letter in second and letter not in result]

@@ -94,7 +94,12 @@ class _Changes:
     made: list[str] = field(default_factory=list)
 
     def add(self, happened: bool, description: str) -> None:
-        """Records a change, if there was one."""
+        """Records a change, if there was one.
+
+        Args:
+            happened: whether there was.
+            description: what was done, in words.
+        """
         if happened:
             self.made.append(description)
 

@@ -59,7 +59,12 @@ class _Filling:
         }
 
     def layer(self, name: str, layers: list[Layer]) -> None:
-        """W, R, B and P of layers with the same weights."""
+        """W, R, B and P of layers with the same weights.
+
+        Args:
+            name: the layer's, with which the names of its arrays begin.
+            layers: all nodes that share the weights, at least one.
+        """
         seen = layers[0].recurrent
         cells = []
         for direction in seen.directions:
@@ -88,7 +93,12 @@ class _Filling:
             set_attribute(node, "hidden_size", int(made[R].shape[2]))
 
     def product(self, name: str, product: Product) -> None:
-        """A matrix (out, in) or (in, out); a kernel of size 1 has further dimensions of size 1."""
+        """A matrix (out, in) or (in, out); a kernel of size 1 has further dimensions of size 1.
+
+        Args:
+            name: of the constant, and of its array (out, in).
+            product: says which of its dimensions are the outputs.
+        """
         placed = self._placed(name)
         lying = placed if product.gives == 0 else placed.T
         ones = self._trace.parts.constants[name].shape[2:]
@@ -105,7 +115,12 @@ class _Filling:
         self._set(name, value)
 
     def created(self, node: str, name: str) -> None:
-        """Adds a bias where there was none, if it is not zero."""
+        """Adds a bias where there was none, if it is not zero.
+
+        Args:
+            node: the key of the operator that gets it as its third input.
+            name: of its array, (out,).
+        """
         value = self._placed(name)
         # A bias of zeros changes nothing and costs an addition.
         if not value.any():

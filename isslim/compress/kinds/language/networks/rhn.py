@@ -205,7 +205,7 @@ class RhnLanguageModel(LanguageModel):
         return declare(self.spec)
 
     def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
-        """See `from_arrays` and `LanguageModel.rebuilt`; tied if this model is."""
+        """See `LanguageModel.rebuilt` and `from_arrays`; tied if this model is."""
         return self.from_arrays(arrays, tied=self.spec.tied, dropout=dropout)
 
     @classmethod

@@ -180,7 +180,7 @@ class StackedLanguageModel(LanguageModel):
         return declare_stack(self.spec, self.cell, self.layer_type)
 
     def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
-        """See `from_arrays` and `LanguageModel.rebuilt`; tied if this model is."""
+        """See `LanguageModel.rebuilt` and `from_arrays`; tied if this model is."""
         return self.from_arrays(arrays, tied=self.spec.tied, dropout=dropout)
 
     @classmethod

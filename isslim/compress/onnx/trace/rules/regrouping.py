@@ -106,7 +106,15 @@ class _Regrouping:
     entries: list[Entry]
 
     def dims(self, ins: list[int], outs: list[int]) -> dict[int, Dim]:
-        """The new dimensions of one group, by their positions in the result."""
+        """The new dimensions of one group, by their positions in the result.
+
+        Args:
+            ins: positions of the group's dimensions in the input, ascending.
+            outs: positions of its dimensions in the result, ascending.
+
+        Raises:
+            Unfollowable: when units would be spread over several dimensions.
+        """
         if len(ins) == 1 and len(outs) == 1:
             return {outs[0]: self.layout.dims[ins[0]]}
         packed = self.packed(ins, outs)
@@ -122,7 +130,12 @@ class _Regrouping:
         return {}
 
     def plain(self, ins: list[int], outs: list[int]) -> dict[int, Dim]:
-        """Sizes of a group without axes."""
+        """Sizes of a group without axes, by their positions in the result.
+
+        Args:
+            ins: positions of the group's dimensions in the input, ascending.
+            outs: positions of its dimensions in the result, ascending.
+        """
         dims: dict[int, Dim] = {}
         for index in outs:
             token = self.entries[index].token
@@ -147,6 +160,10 @@ class _Regrouping:
 
         What becomes of the other dimensions is not known then, nor does it matter.
 
+        Args:
+            ins: positions of the group's dimensions in the input, ascending.
+            outs: positions of its dimensions in the result, ascending.
+
         Returns:
             None when the group is nothing of the kind.
         """
@@ -168,6 +185,10 @@ class _Regrouping:
 
     def rows(self, ins: list[int], outs: list[int]) -> PerIndexAxes | None:
         """A run of blocks as rows of equal length: one dimension numbers them, the other is a row.
+
+        Args:
+            ins: positions of the group's dimensions in the input, ascending.
+            outs: positions of its dimensions in the result, ascending.
 
         Returns:
             None when the group is nothing of the kind.
