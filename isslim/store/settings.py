@@ -14,6 +14,8 @@ from isslim.types.units import Bytes, OptionalUrl, Seconds, Unit
 PREFIX = "ISS_"
 """Prefix of every variable."""
 DATABASES = ("sqlite:", "postgresql:", "postgresql+psycopg:")
+STORAGES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss", "http", "https", "file")
+"""Schemes of the URLs that obstore opens, but for `memory`, which no two processes share."""
 
 
 def _is_a_folder_or_can_be(home: Path) -> Path:
@@ -31,6 +33,16 @@ def _is_a_known_database(url: str | None) -> str | None:
     return url
 
 
+def _is_a_known_storage(url: str | None) -> str | None:
+    """Refuses storage that obstore does not open."""
+    if url is not None:
+        scheme, separator, rest = url.partition("://")
+        if not separator or scheme.lower() not in STORAGES or not rest:
+            known = ", ".join(STORAGES)
+            raise ValueError(f"expected a URL such as s3://bucket/prefix, of one of {known}")
+    return url
+
+
 class StoreSettings(BaseSettings):
     """Folders, database and limits of service and worker, which must be the same for both."""
 
@@ -44,7 +56,7 @@ class StoreSettings(BaseSettings):
         description="SQLAlchemy URL of the job database; none: an SQLite file in `ISS_HOME`. "
         "Postgres for many machines",
     )
-    artifacts_url: OptionalUrl = Field(
+    artifacts_url: Annotated[OptionalUrl, AfterValidator(_is_a_known_storage)] = Field(
         default=None,
         description="where uploads and bundles lie; none: a folder in `ISS_HOME`. "
         "`s3://bucket/prefix` and the like through obstore, which reads its credentials from the "

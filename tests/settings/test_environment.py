@@ -63,6 +63,9 @@ def test_bad_value_ends_the_service_with_a_line(tmp_path: Path) -> None:
         ("ISS_HOME", "a-file", "a-file is a file: expected a folder"),
         ("ISS_HOME", "a-file/home", "a-file is a file: expected a folder"),
         ("ISS_DATABASE_URL", "foo://x", "expected a URL that begins with sqlite: or postgresql:"),
+        ("ISS_ARTIFACTS_URL", "foo://x", "expected a URL such as s3://bucket/prefix, of one of s3"),
+        ("ISS_ARTIFACTS_URL", "/a/folder", "expected a URL such as s3://bucket/prefix"),
+        ("ISS_ARTIFACTS_URL", "s3://", "expected a URL such as s3://bucket/prefix"),
     ],
 )
 def test_place_that_cannot_be_used_ends_the_service_with_a_line(
