@@ -62,11 +62,12 @@ class FileLocks:
     """Locks on files of one machine."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        # Made by the first worker: who only looks, such as a health check, leaves nothing behind.
         self._folder = folder
 
     def acquire(self, executor_id: str) -> Held | None:
         """The open, locked file; None while a living worker holds it."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         handle = self._file(executor_id).open("a")
         # Several attempts: a health check holds the lock for a moment.
         for pause in (0.02, 0.05, 0.1, 0.0):
@@ -88,12 +89,16 @@ class FileLocks:
         return _is_locked(self._file(executor_id))
 
     def any_held(self) -> bool:
-        """Whether a living worker of this machine holds any lock.
+        """Whether a living worker of this machine holds any lock; no folder, no worker.
 
         Raises:
             OSError: when the files cannot be opened.
         """
-        return any(_is_locked(path) for path in self._folder.iterdir())
+        try:
+            paths = list(self._folder.iterdir())
+        except FileNotFoundError:
+            return False
+        return any(_is_locked(path) for path in paths)
 
     def _file(self, executor_id: str) -> Path:
         return self._folder / hashlib.sha256(executor_id.encode()).hexdigest()[:16]

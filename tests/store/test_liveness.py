@@ -57,7 +57,7 @@ def test_ids_of_a_host_are_numbered_and_a_name_stands_alone() -> None:
 def test_kind_of_lock_goes_with_the_database(tmp_path: Path) -> None:
     settings = StoreSettings(home=tmp_path / "home")
     assert isinstance(locks_of(settings), FileLocks)
-    assert settings.locks.is_dir()
+    assert not settings.locks.exists()
     other = StoreSettings(home=tmp_path / "other", database_url="postgresql://nowhere/none")
     assert isinstance(locks_of(other), PostgresLocks)
     assert not (tmp_path / "other").exists()
@@ -106,7 +106,6 @@ def test_lock_of_a_file_is_held_once(locks: FileLocks, tmp_path: Path) -> None:
     held_once(locks)
     names = {hashlib.sha256(each.encode()).hexdigest()[:16] for each in ("w", "other")}
     assert {path.name for path in (tmp_path / "home" / "locks").iterdir()} == names
-    FileLocks(tmp_path / "home" / "locks")  # the folder may be there
 
 
 def test_kernel_frees_the_lock_of_a_killed_worker(locks: FileLocks, tmp_path: Path) -> None:
@@ -140,13 +139,17 @@ def test_look_of_a_moment_is_waited_for_and_a_worker_is_not(locks: FileLocks) ->
 
 def test_lock_that_cannot_be_looked_at_is_an_error(tmp_path: Path) -> None:
     locks = FileLocks(tmp_path / "locks")
-    (tmp_path / "locks").rmdir()
-    assert not locks.is_held("w")  # no file, no worker
-    with pytest.raises(OSError, match="locks"):
-        locks.any_held()
     (tmp_path / "locks").write_text("no folder")
-    with pytest.raises(NotADirectoryError):
-        locks.is_held("w")
+    for look in (locks.any_held, lambda: locks.is_held("w")):
+        with pytest.raises(NotADirectoryError, match="locks"):
+            look()
+
+
+def test_a_look_at_locks_makes_no_folder(tmp_path: Path) -> None:
+    locks = FileLocks(tmp_path / "home" / "locks")
+    assert not locks.any_held()
+    assert not locks.is_held("w")
+    assert list(tmp_path.iterdir()) == []
 
 
 class Jobs:
@@ -215,7 +218,7 @@ def jobs(tmp_path: Path) -> Iterator[Jobs]:
 
 def test_jobs_of_dead_workers_go_back_to_their_queues(jobs: Jobs) -> None:
     dead, inspection = jobs.begun("0", "dead"), jobs.begun("1", "dead", inspection=True)
-    other = jobs.begun("2", "also dead")
+    other = jobs.begun("2", "zombie")  # of a name behind that of the living one
     living, own = jobs.begun("3", "living"), jobs.begun("4", "own")
     held = jobs.locks.acquire("living")
     assert held is not None
@@ -230,6 +233,20 @@ def test_jobs_of_dead_workers_go_back_to_their_queues(jobs: Jobs) -> None:
 def test_job_that_nobody_wants_any_more_is_left(jobs: Jobs) -> None:
     wanted, cancelled = jobs.begun("0", "dead"), jobs.begun("1", "dead")
     jobs.looked_through(lambda workflow_id: workflow_id != cancelled)
+    assert jobs.queued().keys() == {wanted}
+
+
+def test_job_of_a_dead_worker_that_has_ended_is_not_asked_for(jobs: Jobs) -> None:
+    wanted, ended = jobs.begun("0", "dead"), jobs.begun("1", "dead")
+    jobs.change(ended, status="CANCELLED")
+    asked = list[str]()
+
+    def may_resume(workflow_id: str) -> bool:
+        asked.append(workflow_id)
+        return True
+
+    jobs.looked_through(may_resume)
+    assert asked == [wanted]
     assert jobs.queued().keys() == {wanted}
 
 
@@ -300,6 +317,18 @@ def test_server_that_does_not_answer_is_unavailable() -> None:
     for look in (locks.any_held, lambda: locks.is_held("w")):
         with pytest.raises(Unavailable, match="refused"):
             look()
+
+
+def test_server_that_says_nothing_is_unavailable_after_some_seconds() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        locks = PostgresLocks(f"postgresql://iss@127.0.0.1:{silent.getsockname()[1]}/none")
+        ended = threading.Timer(12.0, silent.close)  # so that this fails instead of waiting on
+        ended.start()
+        began = time.monotonic()
+        with pytest.raises(Unavailable):
+            locks.any_held()
+        assert time.monotonic() - began < 10.0
+        ended.cancel()
 
 
 @pytest.fixture(scope="module")

@@ -419,6 +419,21 @@ def test_health_tells_a_living_worker_from_a_dead_one_whatever_its_slot(house: H
     assert "no worker" in dead.stderr
 
 
+def test_question_for_health_makes_no_folder(tmp_path: Path) -> None:
+    environment = {name: each for name, each in os.environ.items() if name != "ISS_HOME"}
+    asked = subprocess.run(
+        [sys.executable, "-P", "-m", "isslim.compress.worker.health"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (asked.returncode, "no worker" in asked.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_lock_that_cannot_be_looked_at_is_no_sign_of_life(
     tmp_path: Path, published: Published
 ) -> None:
