@@ -91,6 +91,26 @@ def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert records.read_record(tmp_path, "isslim/y.py") is None
 
 
+def test_a_reason_is_of_one_change_and_of_one_line_where_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "accepted").mkdir()
+    (tmp_path / "accepted" / "isslim.x.toml").write_text(
+        '[[accepted]]\nchange = "1.0,"\nbefore = "0.0,"\nreason = "not read"\n'
+        '[[accepted]]\nchange = "a <= b"\nreason = "never equal"\n'
+    )
+    monkeypatch.setattr(records, "HERE", tmp_path)
+    acceptance = records.Acceptance("isslim/x.py")
+    for before, after, reason in (
+        ("0.0,", "1.0,", "not read"),
+        ("f(0.0, c)", "f(1.0, c)", ""),
+        ("if a < b:", "if a <= b:", "never equal"),
+        ("if a < b and a <= b:", "if a < b or a <= b:", ""),
+    ):
+        assert acceptance.judge(records.Survivor(1, before, after)).reason == reason
+    assert acceptance.unused([records.Survivor(1, "0.0,", "1.0,")]) == ["a <= b"]
+
+
 @pytest.mark.parametrize("module", TESTS)
 def test_modules_of_the_table_exist(module: str) -> None:
     assert (records.HERE.parents[1] / module).exists()

@@ -6,6 +6,7 @@ does the same (an equivalent one), or where no caller could care. Each is listed
 
     [[accepted]]
     change = "what stands in the changed line and not in the original"
+    before = "the original line, where the change could be one of several lines"
     reason = "why that is right"
 """
 
@@ -15,7 +16,7 @@ import ast
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -131,24 +132,30 @@ class Acceptance:
         """Reads the module's file, if there is one."""
         path = HERE / "accepted" / f"{_dotted(module)}.toml"
         entries = tomllib.loads(path.read_text())["accepted"] if path.exists() else []
-        self._reasons: dict[str, str] = {each["change"]: each["reason"] for each in entries}
+        self._entries: list[dict[str, str]] = entries
 
     def judge(self, mutant: Mutant | Survivor) -> Survivor:
         """A survivor with its reason, where there is one."""
-        reasons = (
-            reason
-            for change, reason in self._reasons.items()
-            if change in mutant.after and change not in mutant.before
-        )
+        reasons = (each["reason"] for each in self._entries if _is_of(each, mutant))
         return Survivor(mutant.line, mutant.before, mutant.after, next(reasons, ""))
 
     def unused(self, survivors: Sequence[Survivor]) -> list[str]:
         """Accepted changes that no survivor has: tests notice them now, or the line is gone."""
         return [
-            change
-            for change in self._reasons
-            if not any(change in each.after and change not in each.before for each in survivors)
+            entry["change"]
+            for entry in self._entries
+            if not any(_is_of(entry, each) for each in survivors)
         ]
+
+
+def _is_of(entry: Mapping[str, str], mutant: Mutant | Survivor) -> bool:
+    """Whether an entry of the accepted ones is about a mutant."""
+    change = entry["change"]
+    return (
+        change in mutant.after
+        and change not in mutant.before
+        and entry.get("before", mutant.before) == mutant.before
+    )
 
 
 def _dotted(module: str) -> str:
