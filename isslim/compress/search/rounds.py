@@ -150,7 +150,7 @@ def run_rounds(
         progress(min(1.0, (state.round + done) / rounds), message)
 
     while state.round < rounds and state.removal_step > 0:
-        round_ = _Round(task, state, trainer, work, within, recipe.learn_epochs / rounds)
+        round_ = _Round(task, state, trainer, work, within, recipe.learn_epochs / rounds, allowance)
         progress(
             state.round / rounds, f"round {state.round + 1}: removal step {state.removal_step:.3g}"
         )
@@ -212,6 +212,7 @@ class _Round(Generic[Model]):
     work: Path
     progress: ProgressCallback
     epochs: float
+    allowance: float
 
     def run(self) -> _Found[Model] | None:
         """The round's network; None when nothing can be removed, or the rest cannot be trained."""
@@ -242,7 +243,10 @@ class _Round(Generic[Model]):
         return _Found(best, quality, kept, [*(trained.epochs if trained else ()), *tuned.epochs])
 
     def _cut(self, network: Model, slack: float) -> Pruned | None:
-        """Cuts by structured OBS, up to `slack` above a budget of quality; None: nothing can go."""
+        """Cuts by structured OBS; None: nothing can go.
+
+        Within a budget of quality: up to `slack` above the allowed share of it.
+        """
         recipe, budget = self.task.recipe, self.task.recipe.budget
         declaration, whole = network.declaration(), self.task.original.declaration()
         prunable = self.task.prunable(declaration)
@@ -257,7 +261,8 @@ class _Round(Generic[Model]):
         )
         if budget.quality is not None:
             (name,) = budget.limits
-            allowed = max(budget.quality, self.task.evaluate(network).loss) + slack
+            limit = self.allowance * budget.quality
+            allowed = max(limit, self.task.evaluate(network).loss) + slack
             budget = budget.model_copy(update={name: allowed})
         elif budget.size_ratio is not None:
             ratio = budget.size_ratio * axes.parameters(whole) / axes.parameters(declaration)
