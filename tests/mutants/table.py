@@ -20,8 +20,16 @@ TESTS: dict[str, tuple[str, ...]] = {
     "isslim/compress/pruning/ranking.py": (ALONE, f"{_PRUNING}/test_ranking.py"),
     "isslim/compress/pruning/moments.py": (ALONE, f"{_PRUNING}/test_moments.py"),
     "isslim/compress/search/budget.py": (ALONE, f"{_SEARCH}/test_within_budget.py"),
-    "isslim/compress/search/candidates.py": (ALONE, f"{_SEARCH}/test_candidates.py"),
-    "isslim/compress/search/rounds.py": (ALONE, f"{_SEARCH}/test_toy_rounds.py"),
+    "isslim/compress/search/candidates.py": (
+        ALONE,
+        f"{_SEARCH}/test_candidates.py",
+        f"{_SEARCH}/test_orders_asked_for.py",
+    ),
+    "isslim/compress/search/rounds.py": (
+        ALONE,
+        f"{_SEARCH}/test_toy_rounds.py",
+        f"{_SEARCH}/test_orders_asked_for.py",
+    ),
     "isslim/compress/statistics/intervals.py": (
         ALONE,
         "tests/compress/statistics/test_interval_steps.py",

@@ -15,9 +15,11 @@ import pytest
 
 from isslim.runtime.clock import (
     BURST,
+    MAX_EXCESS,
     MAX_ROUNDS,
     MIN_BUSY_ROUNDS,
     MIN_ROUNDS,
+    UNSETTLED,
     Comparison,
     Timed,
     TimingPlan,
@@ -345,6 +347,12 @@ def test_call_is_unsettled_when_a_usual_round_is_far_from_the_best(
     cpu[:10] = 1.0  # the median is of the others
     assert Timed(np.ones((21, 3)), cpu).is_unsettled is unsettled
     assert not Timed(np.ones((21, 3))).is_unsettled
+
+
+def test_as_much_as_is_allowed_is_neither_disturbed_nor_unsettled() -> None:
+    cpu = np.array([1.0, UNSETTLED, UNSETTLED])
+    assert not Timed(np.ones((3, 3)), cpu).is_unsettled
+    assert not Timed(np.full((1, 3), MAX_EXCESS), np.ones(1)).is_disturbed
 
 
 def test_a_larger_model_that_alone_is_interrupted_is_compared_by_cpu_time() -> None:

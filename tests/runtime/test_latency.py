@@ -11,7 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from isslim.runtime.latency import baseline_session, time_in_turn
+from isslim.runtime.latency import (
+    MAX_INTERVAL,
+    MAX_SPREAD,
+    _is_steady,
+    baseline_session,
+    time_in_turn,
+)
 from isslim.runtime.opening import OrtSession
 from isslim.types.manifest import LatencyRecord, Ratio
 from tests.runtime.made_up_time import UNIT, MadeUpTime
@@ -106,6 +112,17 @@ def test_baseline_is_the_original_where_none_is_named(graph: Path) -> None:
     assert time_in_turn(runs, sessions, (1, 1), pairs=2, time=time)["compressed"].speedup == 1.0
 
 
+def test_other_devices_are_timed_by_the_wall_alone(graph: Path) -> None:
+    """The CPU's time says nothing of a GPU's work."""
+    time, names = MadeUpTime(), ("original", "compressed")
+    runs = {name: call(time, [4.0] * 2) for name in names}
+    sessions = {name: OrtSession(graph) for name in names}
+    for session in sessions.values():
+        session.device = "cuda"  # opened on the CPU: a GPU is not needed to run made-up calls
+    found = time_in_turn(runs, sessions, (1, 1), pairs=2, time=time)["compressed"]
+    assert (found.device, found.cpu_ms, found.basis) == ("cuda", None, "wall")
+
+
 def test_baseline_may_be_another(graph: Path) -> None:
     found = records(graph, {"a": [4.0] * 8, "b": [2.0] * 8}, baseline="b")
     assert (found["a"].speedup, found["b"].speedup) == (0.5, 1.0)
@@ -155,6 +172,15 @@ def test_figure_of_rounds_that_lie_far_apart_is_not_steady(
     found = records(graph, {"original": original, "compressed": [1.0] * 40})["compressed"]
     assert found.speedup_low == found.speedup_high == 2.0
     assert found.steady is steady
+
+
+def test_figure_at_both_limits_is_steady() -> None:
+    # Half of the ratios end the interval, and a tenth the range of eight in ten.
+    ratios = np.array([1.0] * 20 + [MAX_INTERVAL] * 20)
+    assert _is_steady(ratios, np.ones(40))
+    ratios = np.array([1.0] * 35 + [MAX_SPREAD] * 5)
+    assert np.quantile(ratios, 0.9) == MAX_SPREAD
+    assert _is_steady(ratios, np.ones(40))
 
 
 def test_few_far_rounds_make_no_figure_unsteady(graph: Path) -> None:

@@ -364,6 +364,14 @@ def test_where_no_order_has_one_the_gentlest_answer_is_given(tmp_path: Path) -> 
         run(task, tmp_path, kept)
 
 
+def test_outputs_that_are_never_finite_are_refused_and_not_a_fault(tmp_path: Path) -> None:
+    recipe = Recipe(budget=Budget(perplexity_rise=LIMIT))
+    task = task_for(recipe, by_units(float("inf")), by_calibration=by_first_unit)
+    with pytest.raises(BudgetNotMet) as refused:
+        run(task, tmp_path, kept)
+    assert refused.value.curve == []
+
+
 def test_learn_mode_needs_a_trainer(tmp_path: Path) -> None:
     with pytest.raises(ModeUnavailable):
         next(candidates(task_for(Recipe(mode="learn"), by_units(0.0)), tmp_path, Stages()))
@@ -533,6 +541,13 @@ def test_a_fine_tuned_step_beyond_what_was_refused_is_halved() -> None:
     spending = aim(tuned=True)
     answered(spending, 1.0, 1.2)
     assert answered(spending, 1.1, 0.5) == pytest.approx((1.1 + 1.0) / 2)
+
+
+def test_an_estimate_that_was_refused_is_not_asked_for_again() -> None:
+    spending = aim(tuned=True, limit=1.0)
+    answered(spending, 1.5, AIM, kept=False)
+    # The line through both reaches the aim where it was refused.
+    assert answered(spending, 0.75, AIM - 0.5) == (0.75 + 1.5) / 2
 
 
 def test_exactly_four_fifths_are_enough() -> None:
