@@ -22,9 +22,11 @@ def metric_section(manifest: Manifest) -> str:
     measured = f"{named} measured on {origin.held_out}"
     if not scale.meaning:
         return f"{measured}."
-    if origin.not_judged is not None:
-        return f"No figure of quality is given: {origin.not_judged}."
-    counted = ", ".join(f"`{name}`{_along(place)}" for name, place in origin.judged_by.items())
+    if origin.not_evaluated is not None:
+        return f"No figure of quality is given: {origin.not_evaluated}."
+    counted = ", ".join(
+        f"`{name}`{_along(place)}" for name, place in origin.evaluated_outputs.items()
+    )
     text = f"{measured}, over {counted}: {scale.meaning}; the worst output counts."
     streams = any(variant.states and variant.states.stream for variant in manifest.variants)
     if not streams:

@@ -65,7 +65,7 @@ def variant_cells(
 
 def cells_of(manifest: Manifest) -> list[VariantCells]:
     """The cells of every variant, the original first."""
-    is_evaluated = manifest.provenance.not_judged is None
+    is_evaluated = manifest.provenance.not_evaluated is None
     return [
         variant_cells(variant, manifest.task, manifest.metric, is_evaluated=is_evaluated)
         for variant in manifest.variants

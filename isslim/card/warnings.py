@@ -12,7 +12,7 @@ def warning_lines(manifest: Manifest) -> list[str]:
     origin = manifest.provenance
     done = "Evaluated" if origin.evaluation is None else "Calibrated and timed"
     lines = [f"{done} on {RANDOM}."] if origin.random_inputs else []
-    lines += [] if origin.not_judged is None else [f"{QUALITY_UNKNOWN}: {origin.not_judged}."]
+    lines += [] if origin.not_evaluated is None else [f"{QUALITY_UNKNOWN}: {origin.not_evaluated}."]
     for variant in manifest.variants:
         if variant.states is not None and variant.states.returned:
             names = ", ".join(
@@ -25,8 +25,8 @@ def warning_lines(manifest: Manifest) -> list[str]:
 def warning_sections(manifest: Manifest) -> list[str]:
     """Block quotes at the top of a card, where little or nothing is known about the quality."""
     origin, found = manifest.provenance, list[str]()
-    if origin.not_judged is not None:
-        reason = f"{origin.not_judged[0].upper()}{origin.not_judged[1:]}"
+    if origin.not_evaluated is not None:
+        reason = f"{origin.not_evaluated[0].upper()}{origin.not_evaluated[1:]}"
         found.append(
             f"> **{QUALITY_UNKNOWN}.** {reason}. What the small model does on other inputs is not "
             "known: send some (`held_out`) before you use it."

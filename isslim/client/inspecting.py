@@ -136,10 +136,10 @@ def _rows(found: Inspection) -> Iterator[tuple[str, list[str]]]:
         ],
     )
     yield "left alone", _few(found.left_alone)
-    yield "calibrated on", [found.observed_on]
+    yield "calibrated on", [found.calibrated_on]
     yield (
         "evaluated on",
-        [found.judged_on if found.not_judged is None else f"nothing: {found.not_judged}"],
+        [found.evaluated_on if found.not_evaluated is None else f"nothing: {found.not_evaluated}"],
     )
     yield (
         "your checks",

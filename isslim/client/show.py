@@ -159,7 +159,7 @@ def models_table(models: Sequence[ModelSummary]) -> Table:
             table.add_row(named, "", "", f"[red]damaged:[/] {escape('; '.join(model.issues))}", "")
             continue
         for index, record in enumerate(model.variants):
-            is_evaluated = not model.not_judged
+            is_evaluated = not model.not_evaluated
             cells = variant_cells(record, model.task, model.metric, is_evaluated=is_evaluated)
             index_of_primary = record.latency.index(record.primary_latency)
             run, milliseconds, _ = cells.times[index_of_primary]

@@ -71,9 +71,9 @@ class Origin:
         random: whether the data was generated, so that the model was never run on real data.
         dropped: what the file holds and the model does not use, by name.
         assumed: what the file does not say and was assumed.
-        not_judged: why quality was not evaluated on data kept apart from calibration; None where
+        not_evaluated: why quality was not evaluated on data kept apart from calibration; None where
             it was.
-        judged_by: see `Provenance.judged_by`.
+        evaluated_outputs: see `Provenance.evaluated_outputs`.
         left_out: data that was not used, and why.
         warnings: further reservations about the evaluation, for the verdict.
     """
@@ -84,8 +84,8 @@ class Origin:
     random: bool = False
     dropped: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
-    not_judged: str | None = None
-    judged_by: Mapping[str, int | None] = field(default_factory=dict)
+    not_evaluated: str | None = None
+    evaluated_outputs: Mapping[str, int | None] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 

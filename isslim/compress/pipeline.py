@@ -1,6 +1,6 @@
 """The only place that knows the order of the stages: from an upload to a published bundle.
 
-ingest (a task) -> structure (observe, search, fine-tune; or learn) -> export -> verify -> measure
+ingest (a task) -> structure (calibrate, search, fine-tune; or learn) -> export -> verify -> measure
 -> card -> publish
 
 Each stage takes values and returns new ones. Everything is written in the job's own folder; the
@@ -55,7 +55,7 @@ class Stages:
     # Start and end of each stage as shares of the job; rough, for the progress bar only.
     SHARES: ClassVar = {
         "ingest": (0.0, 0.05),
-        "observe": (0.05, 0.15),
+        "calibrate": (0.05, 0.15),
         "search": (0.15, 0.4),
         "fine-tune": (0.4, 0.7),
         "learn": (0.05, 0.7),
@@ -263,8 +263,8 @@ def _provenance(
         held_out=origin.held_out,
         random_inputs=origin.random,
         evaluation=evaluation,
-        not_judged=origin.not_judged,
-        judged_by=dict(origin.judged_by),
+        not_evaluated=origin.not_evaluated,
+        evaluated_outputs=dict(origin.evaluated_outputs),
         left_out=list(origin.left_out),
         finetune=tuned,
         versions={name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},

@@ -6,12 +6,13 @@ A scoring graph (language models):
               targets           int64    (T, B)     the token whose log-probability is requested
               lengths           int32    (B,)       steps of each sequence, at least 1; the rest is
                                                     padding
-              places            int64    (R, 2)     step and sequence of where the log-probability
-                                                    of every token is asked for; R may be 0
+              positions         int64    (R, 2)     step and sequence of where the log-probability
+                                                    of every token is asked for; R may be 0;
+                                                    `places` in graphs of bundle format 2
               <state>           float32  (1, B, H)  every other input: hidden_0, cell_0, ...
     outputs   token_log_probs   float32  (T, B)     natural log of the probability of `targets`
-              log_probs         float32  (R, V)     of every token at `places`; all of (T, B, V)
-                                                    never leaves the runtime
+              log_probs         float32  (R, V)     of every token at `positions`; all of
+                                                    (T, B, V) never leaves the runtime
               <state>_out       float32  (1, B, H)  the state after each sequence's last step
     metadata  precision         "int8" when activations are quantized at run time; absent: float32
 
@@ -41,7 +42,7 @@ Padding (steps at or behind a sequence's length) never changes a result before i
 outputs there mean nothing. The runtime finds the states by their names and knows nothing about
 LSTMs: a model of any other origin can be served if its graph keeps to this page.
 
-Legend: B batch, T steps, R places, V vocabulary, H units of a state, J tokens of a question, E
+Legend: B batch, T steps, R positions, V vocabulary, H units of a state, J tokens of a question, E
 width of a word vector, W characters of a token.
 """
 
@@ -54,7 +55,9 @@ from typing import Protocol
 TOKENS = "tokens"
 TARGETS = "targets"
 LENGTHS = "lengths"
-PLACES = "places"
+POSITIONS = "positions"
+EARLIER_POSITIONS = "places"
+"""The same input in graphs of bundle format 2."""
 TOKEN_LOG_PROBS = "token_log_probs"
 LOG_PROBS = "log_probs"
 STATE_OUT = "_out"
@@ -75,7 +78,6 @@ _INPUTS = {
     TOKENS: "tensor(int64)",
     TARGETS: "tensor(int64)",
     LENGTHS: "tensor(int32)",
-    PLACES: "tensor(int64)",
 }
 _SIDE = {VECTORS: _FLOAT, CHARACTERS: "tensor(int64)", OF_EACH: "tensor(int32)"}
 _QUESTION_INPUTS = {
@@ -107,10 +109,12 @@ class LanguageSignature:
     Attributes:
         vocabulary: V, the number of tokens.
         states: name and width H of every state input, in the graph's order.
+        positions: how the graph calls the input `positions`.
     """
 
     vocabulary: int
     states: tuple[tuple[str, int], ...]
+    positions: str = POSITIONS
 
 
 def read_language_signature(
@@ -127,13 +131,16 @@ def read_language_signature(
         means nothing).
     """
     ports = _PortChecks(inputs, outputs)
-    ports.require_inputs(_INPUTS)
+    earlier = EARLIER_POSITIONS in ports.given and POSITIONS not in ports.given
+    positions = EARLIER_POSITIONS if earlier else POSITIONS
+    expected = {**_INPUTS, positions: "tensor(int64)"}
+    ports.require_inputs(expected)
     ports.require_outputs((TOKEN_LOG_PROBS, LOG_PROBS))
     vocabulary = _last(ports.made.get(LOG_PROBS))
     if LOG_PROBS in ports.made and vocabulary is None:
         ports.issues.append(f"output '{LOG_PROBS}' does not fix its last dimension, the vocabulary")
     states: list[tuple[str, int]] = []
-    others = [name for name in ports.given if name not in _INPUTS]
+    others = [name for name in ports.given if name not in expected]
     for name in others:
         ports.require_inputs({name: _FLOAT})
         ports.require_outputs([name + STATE_OUT])
@@ -145,7 +152,7 @@ def read_language_signature(
         else:
             states.append((name, width))
     ports.forbid_other_outputs({TOKEN_LOG_PROBS, LOG_PROBS, *(name + STATE_OUT for name in others)})
-    return LanguageSignature(vocabulary or 0, tuple(states)), ports.issues
+    return LanguageSignature(vocabulary or 0, tuple(states), positions), ports.issues
 
 
 def read_question_signature(

@@ -1,6 +1,6 @@
 """The state that processes share on disk and in the database: uploads, bundles, jobs.
 
-# The bundle format, version 2
+# The bundle format, version 3
 
 A bundle is a folder of plain files. Its id is the first 16 hexadecimal digits of the SHA-256 of
 `manifest.json`, and the manifest holds the size and SHA-256 of every other file, so the id
@@ -14,7 +14,7 @@ identifies the content.
 
 - Paths are relative, of letters, digits, `.`, `_`, `-` and `/`; no part is `.` or `..`
   (`isslim.store.paths`).
-- A manifest names data, never code. Unknown fields and versions are refused.
+- A manifest names data, never code. Unknown fields and versions are refused; version 2 is read.
 - A reader MUST check the size and hash of every file before it uses one; a file that the manifest
   does not name is an error as well.
 - A bundle is published by copying its files and then its manifest; it is never changed afterwards.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from isslim.types.manifest import Architecture, Metric, Task, TextContract
 from isslim.types.problem import Problem
@@ -61,7 +61,10 @@ class CheckResult(StrictModel):
 
 
 class Inspection(StrictModel):
-    """What was understood of an upload, before anything is compressed."""
+    """What was understood of an upload, before anything is compressed.
+
+    Second names are those of earlier releases, whose bundles and jobs are still read.
+    """
 
     understood: bool = Field(description="false: a job would end with `problem`", examples=[True])
     kind: Task | None = Field(
@@ -122,13 +125,15 @@ class Inspection(StrictModel):
         description="metric of quality; null: not known",
         examples=["perplexity"],
     )
-    observed_on: str = Field(
+    calibrated_on: str = Field(
         default="",
+        validation_alias=AliasChoices("calibrated_on", "observed_on"),
         description="data on which a job will collect activations",
         examples=["uploaded text (10,000 tokens)"],
     )
-    judged_on: str = Field(
+    evaluated_on: str = Field(
         default="",
+        validation_alias=AliasChoices("evaluated_on", "judged_on"),
         description="data on which a job will evaluate quality",
         examples=["uploaded text (82,430 tokens)"],
     )
@@ -137,8 +142,9 @@ class Inspection(StrictModel):
         description="a job will calibrate and evaluate on random inputs, since none were sent",
         examples=[False],
     )
-    not_judged: str | None = Field(
+    not_evaluated: str | None = Field(
         default=None,
+        validation_alias=AliasChoices("not_evaluated", "not_judged"),
         description="why quality will not be evaluated, in a line; null: it will be",
         examples=["one recorded run was sent, which calibration needs"],
     )

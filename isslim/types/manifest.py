@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from isslim.types.axis_names import is_units
 from isslim.types.estimates import Estimate as Estimate
@@ -105,8 +105,9 @@ class LatencyRecord(StrictModel):
         description="for a graph: which run was timed, and the shapes of its inputs",
         examples=["the median recorded run (x: 1 x 20 x 16)"],
     )
-    spoken: bool = Field(
+    primary: bool = Field(
         default=False,
+        validation_alias=AliasChoices("primary", "spoken"),  # its name in format 2
         description="the primary latency, which the verdict and a speed budget refer to",
         examples=[True],
     )
@@ -238,8 +239,8 @@ class VariantRecord(Sized):
         Raises:
             ValueError: when it was not timed at all.
         """
-        if spoken := [each for each in self.latency if each.spoken]:
-            return spoken[0]
+        if marked := [each for each in self.latency if each.primary]:
+            return marked[0]
         shapes = [(each.steps, each.batch) for each in self.latency]
         return self.latency_at(
             PRIMARY_SHAPE if PRIMARY_SHAPE in shapes or not shapes else shapes[0]
@@ -317,8 +318,10 @@ class EpochPoint(StrictModel):
 class Manifest(StrictModel):
     """`manifest.json`: the head of a bundle."""
 
-    format_version: Literal[2] = Field(
-        description="version of this format", default=2, examples=[2]
+    format_version: Literal[2, 3] = Field(
+        description="version of the format that the bundle was written in",
+        default=3,
+        examples=[3],
     )
     task: Task = Field(description="kind of model", examples=["language-model"])
     metric: Metric = Field(description="metric of `loss`", examples=["perplexity"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from isslim.types.recipe import StrictModel
 
@@ -40,14 +40,16 @@ class Provenance(StrictModel):
             "evaluation `wer`, a command of the worker's operator (lower is better; run 9 times)"
         ],
     )
-    not_judged: str | None = Field(
+    not_evaluated: str | None = Field(
         default=None,
+        validation_alias=AliasChoices("not_evaluated", "not_judged"),  # format 2
         description="why no figure of quality comes from data that nothing was fitted to; "
         "null: the figures do",
         examples=["one recorded run was sent, which calibration needs"],
     )
-    judged_by: dict[str, int | None] = Field(
+    evaluated_outputs: dict[str, int | None] = Field(
         default={},
+        validation_alias=AliasChoices("evaluated_outputs", "judged_by"),  # format 2
         description="for a graph: the outputs that it is evaluated on, each with the "
         "dimension along which one decision or vector extends; null: the metric "
         "treats every number by itself",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from dbos import DBOSClient
 
 from isslim.store.bundles import BundleStore, seal
@@ -205,6 +206,28 @@ def test_inspection_is_asked_for_once_and_anew_after_its_answer(
     assert queue.inspection(inspection_id) == Inspection(understood=True)
     queue.inspect(request())
     assert arguments_of(workflows, f"inspect-{inspection_id}-2") == (inspection_id, 2)
+
+
+def test_rows_of_an_earlier_release_are_read(queue: JobQueue) -> None:
+    # Its fields had other names; the bundle's report holds the same record.
+    report = json.loads((Path(__file__).parent / "bundle-2" / "report.json").read_text())
+    assert "judged_on" in report["inspection"]
+    job = queue.enqueue(request()).id
+    inspection_id = queue.inspect(request())
+    answer = json.dumps(report["inspection"])
+    with queue.records.engine.begin() as connection:
+        for statement in (
+            f"UPDATE iss_jobs SET inspection = :answer, curve = :curve WHERE id = '{job}'",
+            "UPDATE iss_inspections SET state = 'answered', answer = :answer "
+            f"WHERE id = '{inspection_id}'",
+        ):
+            values = {"answer": answer, "curve": json.dumps(report["curve"])}
+            connection.execute(sa.text(statement), values)
+    read = queue.get(job)
+    assert read.inspection == queue.inspection(inspection_id)
+    assert read.inspection is not None
+    assert read.inspection.evaluated_on.startswith("uploaded text (1,289 tokens")
+    assert len(read.curve) == len(report["curve"])
 
 
 def test_states_are_counted(queue: JobQueue) -> None:

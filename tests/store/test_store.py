@@ -200,7 +200,7 @@ def test_a_bundle_of_another_release_is_refused_with_what_to_do(
 ) -> None:
     store, _, folder = copy
     written = json.loads((folder / MANIFEST).read_bytes())
-    older = json.dumps(written | {"format_version": written["format_version"] - 1}).encode()
+    older = json.dumps(written | {"format_version": 1}).encode()
     name = hashlib.sha256(older).hexdigest()[:16]
     shutil.copytree(folder, folder.with_name(name))
     (folder.with_name(name) / MANIFEST).write_bytes(older)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from isslim.store.queue import job_id_of
+from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest, UploadRef
-from isslim.types.manifest import Manifest
+from isslim.types.manifest import LatencyRecord, Manifest
+from isslim.types.provenance import Provenance
 from isslim.types.recipe import Budget, Recipe
+from isslim.types.schemas.models import ModelSummary
 
 WRITTEN = Path(__file__).with_name("manifest-2.json")
 """As the worker wrote it before kinds had descriptions of their own; two variants were left out."""
@@ -34,6 +38,49 @@ def test_manifest_that_was_written_before_is_read() -> None:
     assert manifest.recipe.budget == Budget(perplexity_rise=0.1)
     assert [variant.name for variant in manifest.variants] == ["original", "compressed-int8"]
     assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+
+
+def test_manifest_is_written_in_the_format_of_today() -> None:
+    written = json.loads(WRITTEN.read_bytes())
+    assert Manifest.model_validate(written).format_version == 2
+    del written["format_version"]
+    assert Manifest.model_validate(written).format_version == 3
+    with pytest.raises(ValidationError, match="format_version"):
+        Manifest.model_validate(written | {"format_version": 4})
+
+
+def test_names_of_earlier_releases_are_read_and_not_written() -> None:
+    written = json.loads(WRITTEN.read_bytes())
+    latency = written["variants"][0]["latency"][0] | {"spoken": True}
+    origin = written["provenance"] | {"not_judged": "one run", "judged_by": {"y": 2}}
+    earlier = {"understood": True, "observed_on": "a", "judged_on": "b", "not_judged": "c"}
+    summary = {"id": "0", "name": "m", "created_at": None, "task": None, "metric": None}
+    read: list[tuple[BaseModel, dict[str, object]]] = [
+        (LatencyRecord.model_validate(latency), {"primary": True}),
+        (
+            Provenance.model_validate(origin),
+            {"not_evaluated": "one run", "evaluated_outputs": {"y": 2}},
+        ),
+        (
+            Inspection.model_validate(earlier),
+            {"calibrated_on": "a", "evaluated_on": "b", "not_evaluated": "c"},
+        ),
+        (
+            ModelSummary.model_validate(summary | {"variants": [], "not_judged": "d"}),
+            {"not_evaluated": "d"},
+        ),
+    ]
+    for found, expected in read:
+        dumped = found.model_dump(mode="json")
+        assert dumped == dumped | expected
+        assert not [name for name in dumped if re.search("judged|observed|spoken", name)]
+        assert type(found).model_validate(dumped) == found
+        assert type(found).model_json_schema()["properties"].keys() == dumped.keys()
+
+
+def test_field_under_both_of_its_names_is_refused() -> None:
+    with pytest.raises(ValidationError, match="judged_on"):
+        Inspection.model_validate({"understood": True, "evaluated_on": "a", "judged_on": "b"})
 
 
 @pytest.mark.parametrize("field", ["task", "metric", "architecture"])

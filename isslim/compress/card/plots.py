@@ -107,7 +107,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
         manifest: of the bundle.
         path: the SVG to write.
     """
-    scale, spoken = metric_format_of(manifest.metric), manifest.variants[0].primary_latency
+    scale, timed = metric_format_of(manifest.metric), manifest.variants[0].primary_latency
     names = [variant.name for variant in manifest.variants]
     colours = [_COLOURS[name] for name in names]
     with mpl.rc_context(STYLE):
@@ -118,7 +118,7 @@ def plot_variants(manifest: Manifest, path: Path) -> None:
             (
                 left,
                 times,
-                f"{describe_run(manifest.task, spoken.steps, spoken.batch, spoken.run)}, median ms",
+                f"{describe_run(manifest.task, timed.steps, timed.batch, timed.run)}, median ms",
                 "{:.2f}",
             ),
             (

@@ -66,8 +66,8 @@ class Findings:
         texts: list[TextRecord] = known.get("texts", [])
         if known.get("random_inputs"):
             warnings.append(f"no inputs were sent: a job would calibrate and evaluate on {RANDOM}")
-        if known.get("not_judged"):
-            warnings.append(f"quality would not be evaluated: {known['not_judged']}")
+        if known.get("not_evaluated"):
+            warnings.append(f"quality would not be evaluated: {known['not_evaluated']}")
         warnings += [
             f"{text.unknown_share:.0%} of the {text.tokens:,} tokens of `{text.field}` are not in "
             "the vocabulary"

@@ -71,9 +71,9 @@ def _of(task: ModelTask[Any]) -> dict[str, Any]:
         "text": task.text,
         "left_alone": [note for note in task.notes() if note not in task.origin.warnings],
         "metric": task.metric,
-        "observed_on": task.origin.calibration,
-        "judged_on": task.origin.held_out if task.evaluation is None else task.evaluation,
+        "calibrated_on": task.origin.calibration,
+        "evaluated_on": task.origin.held_out if task.evaluation is None else task.evaluation,
         "random_inputs": task.origin.random,
-        "not_judged": None if task.evaluation is not None else task.origin.not_judged,
+        "not_evaluated": None if task.evaluation is not None else task.origin.not_evaluated,
         "warnings": [*task.origin.warnings, *task.origin.left_out],
     }

@@ -177,8 +177,8 @@ def _time(
     for done, shape in enumerate(task.shapes, 1):
         compared = task.compare(named, shape)
         for name, records in timed.items():
-            spoken = shape == task.primary_shape
-            records.append(compared[name].model_copy(update={"spoken": spoken}))
+            primary = shape == task.primary_shape
+            records.append(compared[name].model_copy(update={"primary": primary}))
         stages.progress(
             0.7 + 0.3 * done / len(task.shapes),
             f"latency of {_run(task, timed['original'][-1])}",
@@ -228,7 +228,7 @@ def _conclusions(
         breaks=lambda variant: (
             budget.quality is not None and not keeps(budget, variant.loss, variant.estimate)
         ),
-        evaluated=task.origin.not_judged is None or task.evaluation is not None,
+        evaluated=task.origin.not_evaluated is None or task.evaluation is not None,
         reservations=reservations(
             task.origin,
             scale,

@@ -31,8 +31,8 @@ def reservations(
         limit: of a budget of quality.
     """
     found = []
-    if origin.not_judged is not None:
-        found.append(f"{QUALITY_UNKNOWN}: {origin.not_judged}")
+    if origin.not_evaluated is not None:
+        found.append(f"{QUALITY_UNKNOWN}: {origin.not_evaluated}")
     if origin.random:
         found.append(
             "calibrated and timed on random inputs"

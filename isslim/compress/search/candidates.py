@@ -83,9 +83,11 @@ def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candi
 def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
     original, recipe = task.original, task.recipe
     warned = (
-        "" if task.origin.not_judged is None else f"; {QUALITY_UNKNOWN}: {task.origin.not_judged}"
+        ""
+        if task.origin.not_evaluated is None
+        else f"; {QUALITY_UNKNOWN}: {task.origin.not_evaluated}"
     )
-    stages.enter("observe", f"collecting activations on {task.origin.calibration}{warned}")
+    stages.enter("calibrate", f"collecting activations on {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
         stages.progress(0.0, line)
     orders, cautions = _ordered(task, work, stages)

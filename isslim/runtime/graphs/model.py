@@ -131,8 +131,8 @@ class LoadedGraph(LoadedModel[GraphSession]):
         """
         if shape.steps is None and shape.batch is None:
             return 0
-        spoken = manifest.variants[0].primary_latency
-        return bytes_of_units(manifest, shape.steps or spoken.steps, shape.batch or spoken.batch)
+        primary = manifest.variants[0].primary_latency
+        return bytes_of_units(manifest, shape.steps or primary.steps, shape.batch or primary.batch)
 
     def _warm(self, session: GraphSession) -> None:
         session.run(session.checked(self._sample()))

@@ -189,12 +189,12 @@ def _score_group(
             lengths[column] = part.stop - part.start
             tokens[: lengths[column], column] = inputs[column][part]
             wanted[: lengths[column], column] = targets[column][part]
-        places = _steps_of(lengths) if top_k else NOWHERE
-        found, of_all, state = session.run(tokens, wanted, lengths, state, places)
+        positions = _steps_of(lengths) if top_k else NOWHERE
+        found, of_all, state = session.run(tokens, wanted, lengths, state, positions)
         for column, length in enumerate(lengths):
             logs[column].append(found[:length, column])
             if top_k:
-                tops[column] += _most_likely(of_all[places[:, 1] == column], top_k)
+                tops[column] += _most_likely(of_all[positions[:, 1] == column], top_k)
         position += steps
     given = [] if start_id is not None else [np.array([np.nan], np.float32)]
     return [
@@ -221,7 +221,7 @@ def next_log_probs(
 
 
 def _steps_of(lengths: NDArray[np.int32]) -> Integers:
-    """All places before the padding, sequence by sequence: int64 (R, 2)."""
+    """All positions before the padding, sequence by sequence: int64 (R, 2)."""
     return np.array(
         [(step, column) for column, length in enumerate(lengths) for step in range(length)],
         np.int64,

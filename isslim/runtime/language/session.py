@@ -1,6 +1,6 @@
 """One opened variant of a language model: its inputs and outputs.
 
-Legend: B batch, T steps, R places, V vocabulary, H units of a state.
+Legend: B batch, T steps, R positions, V vocabulary, H units of a state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from isslim.runtime.contract import (
     LENGTHS,
     LOG_PROBS,
-    PLACES,
     STATE_OUT,
     TARGETS,
     TOKEN_LOG_PROBS,
@@ -55,7 +54,7 @@ class LanguageSession(OrtSession):
         if issues:
             raise GraphRefused(path, issues)
         self.vocabulary = signature.vocabulary
-        self._states = signature.states
+        self._states, self._positions = signature.states, signature.positions
         self._names = [name for name, _ in signature.states]
         self._wanted = [TOKEN_LOG_PROBS, LOG_PROBS, *(name + STATE_OUT for name in self._names)]
 
@@ -69,7 +68,7 @@ class LanguageSession(OrtSession):
         targets: Integers,
         lengths: NDArray[np.int32],
         state: State,
-        places: Integers = NOWHERE,
+        positions: Integers = NOWHERE,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], State]:
         """Runs the graph once.
 
@@ -79,11 +78,11 @@ class LanguageSession(OrtSession):
                 padding.
             lengths: int32 (B,), each from 1 to T.
             state: as `zero_state` makes it, or as the last run returned it.
-            places: int64 (R, 2), the steps and sequences at which the log-probability of every
+            positions: int64 (R, 2), the steps and sequences at which the log-probability of every
                 token is requested.
 
         Returns:
-            float32 (T, B) of the targets, float32 (R, V) at the places, and the state after each
+            float32 (T, B) of the targets, float32 (R, V) at the positions, and the state after each
             sequence's last step.
 
         Raises:
@@ -96,9 +95,10 @@ class LanguageSession(OrtSession):
             raise ValueError(
                 f"lengths must lie between 1 and {len(tokens)}: {lengths.min()} to {lengths.max()}"
             )
-        feed = {TOKENS: tokens, TARGETS: targets, LENGTHS: lengths, PLACES: places, **state}
-        of_targets, at_places, *after = self._run(self._wanted, feed)
-        return of_targets, at_places, dict(zip(self._names, after, strict=True))
+        feed = {TOKENS: tokens, TARGETS: targets, LENGTHS: lengths, **state}
+        feed[self._positions] = positions
+        of_targets, at_positions, *after = self._run(self._wanted, feed)
+        return of_targets, at_positions, dict(zip(self._names, after, strict=True))
 
 
 def _within(values: Sequence[int], least: int, most: int) -> bool:

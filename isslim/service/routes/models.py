@@ -151,6 +151,6 @@ def _summary(listed: ListedBundle) -> ModelSummary:
         metric=manifest and manifest.metric,
         variants=[] if manifest is None else manifest.variants,
         random_inputs=manifest is not None and manifest.provenance.random_inputs,
-        not_judged=manifest and manifest.provenance.not_judged,
+        not_evaluated=manifest and manifest.provenance.not_evaluated,
         issues=listed.issues,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field
 
 from isslim.types.manifest import LatencyRecord, Manifest, Metric, Task, VariantName, VariantRecord
 
@@ -36,8 +36,9 @@ class ModelSummary(BaseModel):
         description="it was calibrated and timed on random inputs, as none were sent",
         examples=[False],
     )
-    not_judged: str | None = Field(
+    not_evaluated: str | None = Field(
         default=None,
+        validation_alias=AliasChoices("not_evaluated", "not_judged"),  # of earlier services
         description="why no figure of its quality comes from data that was not calibrated on; "
         "null: the figures do",
         examples=["one recorded run was sent, which calibration needs"],

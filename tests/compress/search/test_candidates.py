@@ -73,7 +73,7 @@ def test_a_size_budget_has_one_candidate(tmp_path: Path) -> None:
     assert (found.description, found.epochs, found.cautions) == (None, [], [])
     assert task.tuned == task.priced == []
     assert stages.entered == [
-        ("observe", "collecting activations on calibration data"),
+        ("calibrate", "collecting activations on calibration data"),
         ("search", "searching the largest model within the budget"),
     ]
     assert stages.told[:2] == [(0.25, "observed"), (0.9, "ordering the components")]
@@ -81,7 +81,7 @@ def test_a_size_budget_has_one_candidate(tmp_path: Path) -> None:
 
 def test_reservations_about_the_data_are_told_before_it_is_observed(tmp_path: Path) -> None:
     origin = replace(
-        toy.ORIGIN, not_judged="no text was apart", warnings=("a warning",), left_out=("a run",)
+        toy.ORIGIN, not_evaluated="no text was apart", warnings=("a warning",), left_out=("a run",)
     )
     recipe, stages = Recipe(budget=Budget(size_ratio=0.5)), Stages()
     run(task_for(recipe, by_units(0.004), origin=origin), tmp_path, kept, stages)

@@ -24,7 +24,7 @@ from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Trained, sentences
 from tests.uploads import stored
 
-STAGES = ("ingest", "observe", "search", "fine-tune", "export", "measure")
+STAGES = ("ingest", "calibrate", "search", "fine-tune", "export", "measure")
 
 
 @pytest.fixture(scope="module")

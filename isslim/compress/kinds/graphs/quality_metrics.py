@@ -21,25 +21,25 @@ from isslim.types.quality import ENOUGH, counted, keeps, metric_format_of
 from isslim.types.recipe import COMMAND, Budget, Recipe
 
 
-def refuse_unevaluated(recipe: Recipe, not_judged: str | None) -> None:
+def refuse_unevaluated(recipe: Recipe, not_evaluated: str | None) -> None:
     """Refuses a budget of quality that nothing can be evaluated against.
 
     It needs held-out data, or the operator's evaluation command.
 
     Args:
         recipe: with its budget resolved.
-        not_judged: why there is no held-out data; None where there is some.
+        not_evaluated: why there is no held-out data; None where there is some.
 
     Raises:
         NothingToEvaluate: when there is neither.
     """
     limit = recipe.budget.quality
-    if not_judged is None or limit is None or recipe.metric.startswith(COMMAND):
+    if not_evaluated is None or limit is None or recipe.metric.startswith(COMMAND):
         return
     scale = metric_format_of(recipe.metric)
     raise NothingToEvaluate(
         f"the budget allows a {scale.loss_name} of {scale.loss(limit).removeprefix('+')}, and "
-        f"no data was sent to evaluate that on: {not_judged}. Send other runs as `held_out`, or "
+        f"no data was sent to evaluate that on: {not_evaluated}. Send other runs as `held_out`, or "
         "several runs, of which some are held out; or set `size_ratio` or `speedup`, which need no "
         "held-out data"
     )
@@ -59,8 +59,8 @@ class QualityMetric(Protocol):
         """The evaluation command in a line; None where held-out inputs are evaluated."""
 
     @property
-    def judged_by(self) -> dict[str, int | None]:
-        """See `Provenance.judged_by`."""
+    def evaluated_outputs(self) -> dict[str, int | None]:
+        """See `Provenance.evaluated_outputs`."""
 
     @property
     def doubt(self) -> str | None:
@@ -106,8 +106,8 @@ class OutputMetric:
         self._metric, self._runs, self._wanted = metric, runs, wanted
 
     @property
-    def judged_by(self) -> dict[str, int | None]:
-        """See `Provenance.judged_by`; an integer is a decision without a class axis."""
+    def evaluated_outputs(self) -> dict[str, int | None]:
+        """See `Provenance.evaluated_outputs`; an integer is a decision without a class axis."""
         if self._metric not in ("argmax", "cosine"):
             return dict.fromkeys(self._names)
         whole = [
@@ -235,7 +235,7 @@ class CommandMetric:
     """
 
     costly, doubt = True, None
-    judged_by: ClassVar[dict[str, int | None]] = {}
+    evaluated_outputs: ClassVar[dict[str, int | None]] = {}
 
     def __init__(self, evaluator: Evaluator, original: Path) -> None:
         self._evaluator, self._path = evaluator, original

@@ -39,7 +39,7 @@ class Recorded:
         held_out_origin: where the held-out runs come from, in words.
         labels: names of the calibration runs, for messages.
         random: whether the inputs are random, because none were sent.
-        not_judged: why no run could be held out: then `held_out` holds the calibration runs.
+        not_evaluated: why no run could be held out: then `held_out` holds the calibration runs.
         left_out: a line on every run that is not used, with the reason.
         redrawn: outputs that differ between two runs of the same inputs.
         not_finite: outputs that hold NaN or infinity on too many runs to leave these out, each with
@@ -53,7 +53,7 @@ class Recorded:
     held_out_origin: str
     labels: Sequence[str]
     random: bool = False
-    not_judged: str | None = None
+    not_evaluated: str | None = None
     left_out: tuple[str, ...] = ()
     redrawn: tuple[str, ...] = ()
     not_finite: Mapping[str, str] = field(default_factory=dict)
@@ -154,7 +154,7 @@ def recorded_runs(
             names.get(id(run), f"part {number} of the uploaded runs")
             for number, run in enumerate(found.observed)
         ],
-        not_judged=found.problem,
+        not_evaluated=found.problem,
         left_out=tuple(left_out),
         redrawn=tuple(anew),
         not_finite=not_finite,

@@ -118,7 +118,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         self.runs = recorded_runs(
             self._uploaded, self.original.trace, calibration, held_out, recipe.seed, states
         )
-        refuse_unevaluated(recipe, self.runs.not_judged)
+        refuse_unevaluated(recipe, self.runs.not_evaluated)
         command = recipe.metric.startswith(COMMAND)
         if command and recipe.outputs:
             raise ModeUnavailable(
@@ -152,7 +152,7 @@ class GraphTask(ModelTask[GraphNetwork]):
         layers = [each for each in self.original.report() if not each.reasons]
         doubts = (
             [self._quality_metric.doubt]
-            if self._quality_metric.doubt and self.runs.not_judged is None
+            if self._quality_metric.doubt and self.runs.not_evaluated is None
             else []
         )
         self.origin = Origin(
@@ -161,8 +161,8 @@ class GraphTask(ModelTask[GraphNetwork]):
             self.runs.calibration_origin,
             self.runs.held_out_origin,
             self.runs.random,
-            not_judged=self.runs.not_judged,
-            judged_by=self._quality_metric.judged_by,
+            not_evaluated=self.runs.not_evaluated,
+            evaluated_outputs=self._quality_metric.evaluated_outputs,
             left_out=self.runs.left_out,
             warnings=(*doubts, *([graph.warning] if graph.warning else []), *self._choice.notes),
         )

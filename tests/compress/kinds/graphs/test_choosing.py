@@ -46,7 +46,7 @@ def test_random_output_is_named_and_the_others_are_evaluated_and_verified(tmp_pa
         "output drawn differs between two runs of the same inputs (RandomNormalLike '"
     )
     assert warning in task.notes()
-    assert task.origin.judged_by == {"mean": None}
+    assert task.origin.evaluated_outputs == {"mean": None}
     assert pruned_to(task, 0.4, tmp_path / "small.onnx") < 1e-4
     assert 0 < task.measure(tmp_path / "small.onnx")["output_change"] < 1
     with pytest.raises(
@@ -91,7 +91,7 @@ def test_noise_on_the_units_themselves_is_named(tmp_path: Path) -> None:
 def test_states_are_evaluated_where_nothing_else_depends_on_the_layer(tmp_path: Path) -> None:
     for said in ("noise", "nothing"):
         task = task_of(stateful_graph(tmp_path, said), inputs(20, states=True))
-        assert {"hn", "cn"} <= task.origin.judged_by.keys()
+        assert {"hn", "cn"} <= task.origin.evaluated_outputs.keys()
         pruned_to(task, 0.8, tmp_path / "small.onnx")
         assert (
             task.measure(tmp_path / "small.onnx")["output_change"] > 0.3
@@ -153,7 +153,7 @@ def test_budget_that_a_destroyed_graph_keeps_is_refused(
         task_of(graph, runs, recipe=Recipe(metric=metric, budget=Budget(output_change=limit)))
     assert words in refused.value.detail
     size = Recipe(metric=metric, budget=Budget(size_ratio=0.9))
-    assert "y" in task_of(graph, runs, recipe=size).origin.judged_by
+    assert "y" in task_of(graph, runs, recipe=size).origin.evaluated_outputs
 
 
 def test_classes_are_found_where_they_lie(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_classes_are_found_where_they_lie(tmp_path: Path) -> None:
             runs,
             recipe=Recipe(metric="argmax", budget=Budget(size_ratio=0.9)),
         )
-        assert task.origin.judged_by == {"y": place}
+        assert task.origin.evaluated_outputs == {"y": place}
         assert class_axis(task.original, GraphSession(task.path), "y") == place
         # A fifth of the runs, with 18 decisions each: as many as there are steps, not as many as
         # there are classes.
@@ -175,9 +175,9 @@ def test_classes_are_found_where_they_lie(tmp_path: Path) -> None:
         assert (estimate.count, estimate.unit, estimate.low) == (72, "decisions", 0.0)
         assert 0.03 < estimate.high < 0.07
     asked = Recipe(metric="argmax", decision_axis=-1, budget=Budget(size_ratio=0.9))
-    assert task_of(layer_graph(tmp_path, turned=True), runs, recipe=asked).origin.judged_by == {
-        "y": 2
-    }
+    assert task_of(
+        layer_graph(tmp_path, turned=True), runs, recipe=asked
+    ).origin.evaluated_outputs == {"y": 2}
     with pytest.raises(
         RunsUnusable,
         match="`decision_axis` is 3, and the output y has 3 dimensions: expected -3 to 2",

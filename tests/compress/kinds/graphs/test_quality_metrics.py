@@ -43,9 +43,9 @@ def test_change_is_of_the_files_outputs_on_the_runs(tmp_path: Path) -> None:
 
 def test_a_decision_has_a_class_axis_and_a_difference_none(tmp_path: Path) -> None:
     path = layer_graph(tmp_path)
-    assert metric_of(path, "argmax", 5).judged_by == {"y": 2}
-    assert metric_of(path, "cosine", 5).judged_by == {"y": 2}
-    assert metric_of(path, "mean_squared_error", 5).judged_by == {"y": None}
+    assert metric_of(path, "argmax", 5).evaluated_outputs == {"y": 2}
+    assert metric_of(path, "cosine", 5).evaluated_outputs == {"y": 2}
+    assert metric_of(path, "mean_squared_error", 5).evaluated_outputs == {"y": None}
 
 
 def test_a_budget_of_quality_needs_held_out_data_or_a_command() -> None:

@@ -63,7 +63,7 @@ def test_no_sequence_is_calibration_and_held_out_data(
     seen, held = sequences(task.runs.calibration), sequences(task.runs.held_out)
     assert (len(seen), len(held)) == (observed, judged)
     assert not seen & held
-    assert task.origin.not_judged is None
+    assert task.origin.not_evaluated is None
 
 
 def test_one_run_of_one_sequence_is_cut_by_steps(tmp_path: Path) -> None:
@@ -97,12 +97,12 @@ def test_run_that_cannot_be_divided_is_not_evaluated_and_a_budget_of_quality_is_
 ) -> None:
     graph, runs = layer_graph(tmp_path, **options), inputs(1, 1, steps=20)
     task = task_of(graph, runs)
-    assert task.origin.not_judged is not None
-    assert "cannot be divided" in task.origin.not_judged
+    assert task.origin.not_evaluated is not None
+    assert "cannot be divided" in task.origin.not_evaluated
     for budget in (Budget(output_change=0.02), Budget(output_change=5.0)):
         with pytest.raises(NothingToEvaluate, match="Send other runs as `held_out`"):
             task_of(graph, runs, recipe=Recipe(budget=budget))
-    assert task_of(graph, runs, inputs(1, 1, steps=20, seed=5)).origin.not_judged is None
+    assert task_of(graph, runs, inputs(1, 1, steps=20, seed=5)).origin.not_evaluated is None
 
 
 def test_rows_that_are_too_few_for_an_interval_keep_no_budget_of_quality(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_decisions_that_could_show_nothing_end_a_job_at_once_with_the_number_tha
     with pytest.raises(NothingToEvaluate, match=f"at least {wanted:,} decisions") as refused:
         asked(wanted - 1)
     assert "even if none of them differed" in refused.value.detail
-    assert asked(wanted).origin.judged_by == {"y": 2}
+    assert asked(wanted).origin.evaluated_outputs == {"y": 2}
 
 
 def test_sequences_are_known_by_what_the_graph_makes_of_them(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_nothing_evaluated_is_as_prominent_as_random_inputs(tmp_path: Path) -> N
     made = compress(tmp_path, graph, recipe, calibration=tmp_path / "one.npz", told=told)
     bundle = BundleStore(StoreSettings(home=tmp_path)).open(made)
     report = Report.model_validate_json(bundle.path("report.json").read_bytes())
-    card, reason = bundle.path("README.md").read_text(), bundle.manifest.provenance.not_judged
+    card, reason = bundle.path("README.md").read_text(), bundle.manifest.provenance.not_evaluated
     assert reason is not None
     assert f"Quality was not evaluated: {reason}" in report.verdict
     assert "No figure of quality is given" in report.verdict
@@ -40,7 +40,7 @@ def test_nothing_evaluated_is_as_prominent_as_random_inputs(tmp_path: Path) -> N
     assert card.count("| not evaluated | not evaluated |") == len(bundle.manifest.variants) - 1
     assert any("Quality was not evaluated" in line for line in told)
     summary = _summary(ListedBundle(made, bundle.manifest, []))
-    assert (summary.not_judged, summary.random_inputs) == (reason, False)
+    assert (summary.not_evaluated, summary.random_inputs) == (reason, False)
     console = terminal()
     with console.capture() as captured:
         console.print(comparison_table(bundle.manifest))

@@ -163,7 +163,7 @@ def assert_timed_at_median_smallest_and_largest(
     assert [np.prod(shape) for shape in kept] == [np.prod(ordered[each]) for each in (19, 0, -1)]
     for variant in manifest.variants:
         assert [(each.steps, each.batch) for each in variant.latency] == kept
-        assert [each.spoken for each in variant.latency] == [True, False, False]
+        assert [each.primary for each in variant.latency] == [True, False, False]
         assert (
             variant.primary_latency.run
             == f"the median recorded run (ids: {kept[0][0]} x {kept[0][1]})"
@@ -184,14 +184,14 @@ def test_card_and_tables_explain_their_figures(folder: Path, tmp_path: Path) -> 
     made = compress(tmp_path, folder / "tagger.onnx", recipe, calibration=folder / "recorded.npz")
     bundle = opened(tmp_path, made)
     card, plots = bundle.path("README.md").read_text(), bundle.path("variants.svg").read_text()
-    spoken = bundle.manifest.variants[0].primary_latency
-    assert f"the median recorded run (ids: {spoken.steps} x {spoken.batch})" in card
+    primary = bundle.manifest.variants[0].primary_latency
+    assert f"the median recorded run (ids: {primary.steps} x {primary.batch})" in card
     assert "the smallest recorded run (ids: 12 x 1)" in card
     assert "| /recurrent/LSTM | 24 |" in card
     assert "| /recurrent/LSTM.forward | /recurrent/LSTM_1.forward |" in card
     assert "| /scores/MatMul |" in card
     assert "a change of outputs of at most 20.00%" in card
-    assert f"| `ids` | int64 | [{spoken.steps}, {spoken.batch}] |" in card
+    assert f"| `ids` | int64 | [{primary.steps}, {primary.batch}] |" in card
     assert "isslim run tagger inputs.npz" in card
     assert "localhost:8000/models/tagger/run" in card
     assert "uploaded file with the removed units' weights overwritten by zeros" in card

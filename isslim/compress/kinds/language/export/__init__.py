@@ -2,7 +2,7 @@
 
     tokens -> Gather -> recurrent part -> Gemm -> LogSoftmax -+-> GatherElements(targets)
                         ^ state in, out                       |     -> token_log_probs
-                                                              '-> GatherND(places) -> log_probs
+                                                              '-> GatherND(positions) -> log_probs
 
 The recurrent part is never unrolled over time: native operators for LSTM and GRU, a Scan for
 recurrent highway networks.

@@ -23,7 +23,7 @@ from isslim.compress.export.streaming import Floats
 from isslim.runtime.contract import (
     LENGTHS,
     LOG_PROBS,
-    PLACES,
+    POSITIONS,
     STATE_OUT,
     TARGETS,
     TOKEN_LOG_PROBS,
@@ -66,7 +66,7 @@ def scoring_graph(
         port(TOKENS, TensorProto.INT64, ["T", "B"]),
         port(TARGETS, TensorProto.INT64, ["T", "B"]),
         port(LENGTHS, TensorProto.INT32, ["B"]),
-        port(PLACES, TensorProto.INT64, ["R", 2]),
+        port(POSITIONS, TensorProto.INT64, ["R", 2]),
     ]
     outputs = [
         port(TOKEN_LOG_PROBS, TensorProto.FLOAT, ["T", "B"]),
@@ -109,7 +109,7 @@ def embedding_and_decoder_tensors(
 
 
 def _head(head: ScoringHead) -> list[NodeProto]:
-    """Bottleneck, decoder, log-softmax, and the log-probabilities of the targets and at the places.
+    """Bottleneck, decoder, log-softmax, log-probabilities of the targets and at the positions.
 
     The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass.
     The whole log-softmax (T, B, V), which takes most of the memory, is no output of the graph:
@@ -141,5 +141,5 @@ def _head(head: ScoringHead) -> list[NodeProto]:
         node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
         node("GatherElements", ["all_log_probs", "columns"], ["picked"], axis=-1),
         node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)
-        node("GatherND", ["all_log_probs", PLACES], [LOG_PROBS]),  # (R, V)
+        node("GatherND", ["all_log_probs", POSITIONS], [LOG_PROBS]),  # (R, V)
     ]
