@@ -30,6 +30,7 @@ from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import perplexity
+from isslim.compress.progress import Lines
 from isslim.compress.pruning import axes
 from isslim.compress.search.rounds import INITIAL_STEP, run_rounds
 from isslim.runtime.language.text import TextCodec, word_tokenizer
@@ -141,7 +142,7 @@ def train_with_learner(
     row: dict[str, Any] = {"learner": learner, "start": start}
     with tempfile.TemporaryDirectory() as folder:
         try:
-            network = run_rounds(task, trainer, Path(folder), _show).network
+            network = run_rounds(task, trainer, Path(folder), Lines(_show)).network
         except BudgetNotMet:
             found: dict[str, Any] = {"sizes": [], "parameters": None, "test_perplexity": None}
         else:

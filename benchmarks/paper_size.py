@@ -24,14 +24,13 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.uploads import upload_of
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.pipeline import run
+from isslim.compress.pipeline import compress_files, publish
+from isslim.compress.progress import CallbackProgress
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
 
 SPEC = LstmSpec(10_000, 1500, (1500, 1500))
@@ -107,7 +106,6 @@ def compress(folder: Path, *, graph: bool) -> None:
     """
     settings = StoreSettings(home=folder / "home")
     model = folder / ("model.onnx" if graph else "model.safetensors")
-    upload = upload_of(model)
     recipe = Recipe(
         name="paper-size", budget=Budget(size_ratio=SIZE_RATIO[graph]), held_out_tokens=TOKENS
     )
@@ -116,12 +114,13 @@ def compress(folder: Path, *, graph: bool) -> None:
     work = folder / "work"
     work.mkdir()
 
-    def progress(stage: str, done: float, message: str) -> None:
+    def report(stage: str, done: float, message: str) -> None:
         sys.stderr.write(f"{done:5.0%} {stage}: {message}\n")
 
     store = BundleStore(settings)
-    request = CompressionRequest(model=upload, recipe=recipe)
-    manifest = store.open(run(request, inputs, work, progress, store)).manifest
+    progress = CallbackProgress(report)
+    compressed = compress_files(inputs, recipe, work, progress)
+    manifest = store.open(publish(compressed, store, progress)).manifest
     units = {axis.name: [axis.original, axis.kept] for axis in manifest.axes}
     (folder / "result.json").write_text(
         json.dumps({"stages": manifest.provenance.seconds, "units": units})

@@ -34,12 +34,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baseline import cache_folder
-from benchmarks.uploads import upload_of
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.kinds.questions.metrics import score
 from isslim.compress.kinds.questions.squad import Paragraph, Question, read_squad, unpacked
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.pipeline import run
+from isslim.compress.pipeline import compress_files, publish
+from isslim.compress.progress import CallbackProgress
 from isslim.runtime.clock import interleave
 from isslim.runtime.questions.answering import (
     EncodedQuestion,
@@ -50,7 +50,6 @@ from isslim.runtime.questions.answering import (
 from isslim.runtime.questions.model import LoadedQuestionModel
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.manifest import VariantName
 from isslim.types.recipe import Budget, Recipe
 
@@ -197,15 +196,13 @@ def compressed(folder: Path, recipe: Recipe) -> LoadedQuestionModel:
         calibration=next(iter(sorted(data.glob("train-v1.1*")))),
         held_out=next(iter(sorted(data.glob("dev*")))),
     )
-    upload = upload_of(inputs.model)
 
-    def progress(stage: str, done: float, message: str) -> None:
+    def report(stage: str, done: float, message: str) -> None:
         sys.stderr.write(f"{done:4.0%} {stage}: {message}\n")
 
-    bundle_id = run(
-        CompressionRequest(model=upload, recipe=recipe), inputs, work, progress, bundles
-    )
-    return LoadedQuestionModel(bundles.open(bundle_id))
+    progress = CallbackProgress(report)
+    made = publish(compress_files(inputs, recipe, work, progress), bundles, progress)
+    return LoadedQuestionModel(bundles.open(made))
 
 
 def dev() -> Asked:

@@ -23,7 +23,8 @@ from isslim.compress.kinds.questions.sampling import sample_answers
 from isslim.compress.kinds.questions.squad import Paragraph, Question
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession
-from isslim.store.bundles import BundleStore, seal
+from isslim.store.bundles import BundleStore
+from isslim.store.folders import seal
 from isslim.store.settings import StoreSettings
 from isslim.types.manifest import AxisRecord, Manifest, PartRecord, VariantName, VariantRecord
 from isslim.types.provenance import Provenance

@@ -23,15 +23,14 @@ import torch
 
 from benchmarks.baseline import cache_folder
 from benchmarks.loopback import PlainClient, paired, serving
-from benchmarks.uploads import upload_of
+from isslim.compress import pipeline
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.pipeline import run
+from isslim.compress.progress import Progress
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import score_batch
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
 
 SPEC, PAPER_SPEC = LstmSpec(10_000, 256, (256, 256)), LstmSpec(10_000, 1500, (1500, 1500))
@@ -79,8 +78,9 @@ def publish(settings: StoreSettings, spec: LstmSpec) -> str:
     recipe = Recipe(
         name="load", budget=Budget(size_ratio=0.5), calibration_tokens=2000, held_out_tokens=1000
     )
-    request = CompressionRequest(model=upload_of(inputs.model), recipe=recipe)
-    return run(request, inputs, folder, lambda stage, done, message: None, BundleStore(settings))
+    progress = Progress()
+    compressed = pipeline.compress_files(inputs, recipe, folder, progress)
+    return pipeline.publish(compressed, BundleStore(settings), progress)
 
 
 def overhead(url: str, model: LoadedLanguageModel) -> dict[str, float]:

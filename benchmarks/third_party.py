@@ -31,18 +31,17 @@ from rich.table import Table
 from benchmarks import speech
 from benchmarks.pictures import word
 from benchmarks.speech import Sound
-from benchmarks.uploads import upload_of
 from isslim.client.show import terminal
 from isslim.compress.errors import CompressError
 from isslim.compress.kinds.registry import UploadedFiles as Uploads
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.onnx_reader import read_graph
 from isslim.compress.onnx.trace.edits import key
-from isslim.compress.pipeline import run
+from isslim.compress.pipeline import compress_files, publish
+from isslim.compress.progress import Progress
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, write_runs
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.manifest import Manifest
 from isslim.types.quality import output_change
 from isslim.types.recipe import Budget, Recipe
@@ -287,23 +286,14 @@ def measured(case: Case, sounds: Sounds, change: float) -> Row:
         ):
             runs = [given for stream in streams for given, _ in _streamed(case, whole, stream)]
             write_runs(home / file, runs)
-        settings = StoreSettings(home=home)
+        settings, progress = StoreSettings(home=home), Progress()
         recipe = Recipe(budget=Budget(output_change=change), outputs=list(case.evaluated_outputs))
-        request = CompressionRequest(
-            model=upload_of(path),
-            recipe=recipe,
-        )
         uploads = Uploads(
             model=path, calibration=home / "calibration.npz", held_out=home / "held-out.npz"
         )
         try:
-            bundle_id = run(
-                request,
-                uploads,
-                home / "work",
-                lambda stage, done, message: None,
-                BundleStore(settings),
-            )
+            compressed = compress_files(uploads, recipe, home / "work", progress)
+            bundle_id = publish(compressed, BundleStore(settings), progress)
         except CompressError as error:
             description = "; ".join([error.detail, *error.issues[:2]])
             return {

@@ -15,13 +15,12 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.pipeline import run
+from isslim.compress.pipeline import compress_files, publish
+from isslim.compress.progress import Progress
 from isslim.compress.training.plan import TrainingPlan
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
-from tests.uploads import upload_of
 
 SUBJECTS = ("the cat", "a dog", "the old man", "my friend", "no bird")
 VERBS = ("sees", "likes", "follows", "hears")
@@ -127,7 +126,6 @@ class Published:
 def compress_in(home: Path, trained: Trained, recipe: Recipe, *, texts: bool = True) -> str:
     """Runs the whole pipeline in this process and returns the bundle's id."""
     settings = StoreSettings(home=home)
-    upload = upload_of(trained.model)
     inputs = UploadedFiles(
         model=trained.model,
         vocabulary=trained.vocabulary,
@@ -136,8 +134,9 @@ def compress_in(home: Path, trained: Trained, recipe: Recipe, *, texts: bool = T
     )
     work = home / "work" / "test"
     work.mkdir(parents=True, exist_ok=True)
-    request = CompressionRequest(model=upload, recipe=recipe)
-    return run(request, inputs, work, lambda stage, done, message: None, BundleStore(settings))
+    progress = Progress()
+    compressed = compress_files(inputs, recipe, work, progress)
+    return publish(compressed, BundleStore(settings), progress)
 
 
 @pytest.fixture(scope="session")

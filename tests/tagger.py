@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from isslim.compress import pipeline
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.pipeline import run
+from isslim.compress.progress import CallbackProgress
 from isslim.runtime.graphs.recorded_inputs import NamedArrays as Run
 from isslim.runtime.graphs.recorded_inputs import write_runs
 from isslim.settings.worker import Evaluations
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
-from tests.uploads import upload_of
 
 WORDS, TAGS, STEPS = 40, 5, 12
 
@@ -153,8 +152,8 @@ def compress(
     settings = StoreSettings(home=home)
     work = home / "work"
     work.mkdir(parents=True, exist_ok=True)
-    request = CompressionRequest(model=upload_of(graph), recipe=recipe)
     inputs = UploadedFiles(model=graph, calibration=calibration, held_out=held_out)
     messages = [] if told is None else told
-    report = lambda stage, done, message: messages.append(message)  # noqa: E731
-    return run(request, inputs, work, report, BundleStore(settings), evaluations)
+    progress = CallbackProgress(lambda stage, done, message: messages.append(message))
+    compressed = pipeline.compress_files(inputs, recipe, work, progress, evaluations)
+    return pipeline.publish(compressed, BundleStore(settings), progress)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from isslim.store.artifacts import sha256_of
+from isslim.store.files import sha256_of
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
 from isslim.types.jobs import UploadRef

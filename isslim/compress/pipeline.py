@@ -1,10 +1,11 @@
-"""The only place that knows the order of the stages: from an upload to a published bundle.
+"""The only place that knows the order of the stages: from files to a bundle, and its publication.
 
 ingest (a task) -> structure (calibrate, search, fine-tune; or learn) -> export -> verify -> measure
 -> card -> publish
 
-Each stage takes values and returns new ones. Everything is written in the job's own folder; the
-store sees a bundle only when it is whole and verified.
+Each stage takes values and returns new ones. Everything is written in the compression's own folder;
+the store sees a bundle only when it is whole and verified. Where nothing is published, as in
+`isslim.compress.library`, no store is needed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
-from typing import ClassVar, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import torch
 
@@ -28,116 +29,135 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.measurement.measure import Measured, best_compressed, measure
+from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import Keep
 from isslim.compress.pruning.network import Model
 from isslim.compress.search.candidates import candidates
 from isslim.settings.worker import Evaluations
-from isslim.store.bundles import BundleStore, seal
+from isslim.store.files import sha256_of
+from isslim.store.folders import seal
 from isslim.types.inspection import Inspection
-from isslim.types.jobs import CompressionRequest
-from isslim.types.manifest import AxisRecord, CurvePoint, Manifest
+from isslim.types.manifest import AxisRecord, CurvePoint, EpochPoint, Manifest
 from isslim.types.provenance import Provenance
+from isslim.types.recipe import Recipe
 from isslim.types.report import Report
+
+if TYPE_CHECKING:
+    from isslim.store.bundles import BundleStore  # with the libraries of storage
 
 INT8_INSTRUCTIONS = ("avx_vnni", "avx512_vnni", "avx_vnni_int8", "amx_int8", "dot", "i8mm")
 """Instruction sets that the speed of int8 depends on: of x86, then of ARM."""
 
-Progress = Callable[[str, float, str], None]
 
-
-class Stages:
-    """Reports progress and keeps the wall time of each stage.
+class Stages(Progress):
+    """Passes progress on and keeps the wall time of each stage.
 
     Args:
-        progress: called with the stage, the share of the whole job done (0 to 1) and a message.
-    """
+        progress: receives the progress.
 
-    # Start and end of each stage as shares of the job; rough, for the progress bar only.
-    SHARES: ClassVar = {
-        "ingest": (0.0, 0.05),
-        "calibrate": (0.05, 0.15),
-        "search": (0.15, 0.4),
-        "fine-tune": (0.4, 0.7),
-        "learn": (0.05, 0.7),
-        "export": (0.7, 0.75),
-        "measure": (0.75, 0.97),
-        "publish": (0.97, 1.0),
-    }
+    Attributes:
+        seconds: by stage.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self.seconds: dict[str, float] = {}
         self._progress = progress
         self._name, self._since = "", time.monotonic()
 
-    def enter(self, name: str, message: str) -> None:
-        """Begins a stage and ends the one before it.
-
-        Args:
-            name: one of `SHARES`.
-            message: what is about to be done.
-        """
+    def enter(self, stage: str, message: str) -> None:
+        """Begins a stage and ends the one before it; see `Progress`."""
         self.note()
-        self._name, self._since = name, time.monotonic()
-        self.progress(0.0, message)
+        self._name, self._since = stage, time.monotonic()
+        self._progress.enter(stage, message)
 
     def note(self) -> None:
         """Records the seconds that the current stage has taken so far."""
         if self._name:
             self.seconds[self._name] = round(time.monotonic() - self._since, 2)
 
-    def progress(self, done: float, message: str) -> None:
-        """Reports progress within the current stage.
+    def __call__(self, done: float, message: str) -> None:
+        """Reports progress within the current stage; see `Progress`."""
+        self._progress(done, message)
 
-        Args:
-            done: share of the stage, 0 to 1.
-            message: what is being done.
-        """
-        start, end = self.SHARES[self._name]
-        self._progress(self._name, start + done * (end - start), message)
+    def on_point(self, point: CurvePoint) -> None:
+        """Receives a candidate; see `Progress`."""
+        self._progress.on_point(point)
+
+    def on_epoch(self, epoch: EpochPoint) -> None:
+        """Receives an epoch; see `Progress`."""
+        self._progress.on_epoch(epoch)
 
 
-def run(  # noqa: PLR0913 - a whole job: everything that it takes from outside, by name
-    request: CompressionRequest,
+@dataclass(frozen=True)
+class Compressed(Generic[Model]):
+    """A smaller model within the budget, verified and measured, as a sealed bundle.
+
+    Attributes:
+        task: the original, and the data that it was evaluated on.
+        network: the smaller network, in evaluation mode.
+        kept: per axis the indices (K,) of the original's components that are left, ascending.
+        manifest: with the variants and the checks that they passed.
+        report: with the trade-off curve and the verdict.
+        folder: the bundle's files, in the working folder of the compression.
+    """
+
+    task: ModelTask[Model]
+    network: Model
+    kept: Keep
+    manifest: Manifest
+    report: Report
+    folder: Path
+
+
+def compress_files(
     inputs: UploadedFiles,
+    recipe: Recipe,
     work: Path,
-    report: Progress,
-    bundles: BundleStore,
+    progress: Progress,
     evaluations: Evaluations = MappingProxyType({}),
     on_inspection: Callable[[Inspection], None] = lambda _: None,
-) -> str:
-    """Compresses an uploaded model and publishes the bundle.
+) -> Compressed[Any]:
+    """Reads a model from files and compresses it.
 
     Args:
-        request: the recipe and the uploads' hashes.
-        inputs: the uploads' local files.
-        work: the job's folder; checkpoints in it are resumed from.
-        report: called with stage, share of the whole done (0 to 1) and a message.
-        bundles: where the bundle goes.
+        inputs: local files.
+        recipe: options of the compression.
+        work: the compression's own folder; checkpoints in it are resumed from.
+        progress: receives what is done.
         evaluations: commands that the recipe's metric may name.
-        on_inspection: called once with what was understood of the upload, before any work on it.
-
-    Returns:
-        The bundle's id.
+        on_inspection: called once with what was understood of the files, before any work on it.
 
     Raises:
-        CompressError: reported to the person who uploaded; nothing was published.
+        CompressError: reported to the person who sent the model; there is no bundle.
     """
-    torch.manual_seed(request.recipe.seed)
-    stages = Stages(report)
+    torch.manual_seed(recipe.seed)
+    stages = Stages(progress)
     stages.enter("ingest", "reading the model")
-    task, inspection = begin(inputs, request.recipe, on_inspection, evaluations)
+    task, inspection = begin(inputs, recipe, on_inspection, evaluations)
     task.evaluate(task.original)  # cached by the task; fails early if it cannot
-    return _compress(task, inspection, request, work, stages, bundles)
+    return compress_task(task, inspection, sha256_of(inputs.model), work, stages)
 
 
-def _compress(
+def compress_task(
     task: ModelTask[Model],
     inspection: Inspection,
-    request: CompressionRequest,
+    model_sha256: str,
     work: Path,
     stages: Stages,
-    bundles: BundleStore,
-) -> str:
+) -> Compressed[Model]:
+    """Compresses a model that was read.
+
+    Args:
+        task: the model and the data that it is evaluated on.
+        inspection: what was understood of it, for the report.
+        model_sha256: of the file that it was read from, for the manifest.
+        work: the compression's own folder; checkpoints in it are resumed from.
+        stages: receives what is done.
+
+    Raises:
+        CompressError: reported to the person who sent the model; there is no bundle.
+    """
     chosen = _chosen(task, work, stages)
     found, measured, bundle = chosen.found, chosen.measured, chosen.folder
     stages.enter("publish", "writing the card")
@@ -155,10 +175,12 @@ def _compress(
         axes=_axes(task.original, found),
         variants=measured.variants,
         checks=[*found.checks, *measured.checks],
-        provenance=_provenance(request, task.origin, found.description, task.evaluation, stages),
+        provenance=_provenance(
+            model_sha256, task.origin, found.description, task.evaluation, stages
+        ),
         files=[],
     )
-    summary = Report(
+    report = Report(
         inspection=inspection,
         curve=found.curve,
         original_value=task.evaluate(task.original).value,
@@ -170,12 +192,28 @@ def _compress(
         left_out=measured.left_out,
         cautions=found.cautions,
     )
-    (bundle / "report.json").write_text(summary.model_dump_json(indent=2))
-    write_card(bundle, manifest, summary)
-    seal(bundle, manifest)
-    bundle_id = bundles.publish(bundle)
-    shutil.rmtree(bundle.parent, ignore_errors=True)
-    stages.progress(1.0, f"published {bundle_id}: {summary.verdict}")
+    (bundle / "report.json").write_text(report.model_dump_json(indent=2))
+    write_card(bundle, manifest, report)
+    return Compressed(task, found.network, found.kept, seal(bundle, manifest), report, bundle)
+
+
+def publish(compressed: Compressed[Any], bundles: BundleStore, progress: Progress) -> str:
+    """Publishes a bundle, and removes it from the working folder.
+
+    Args:
+        compressed: with the sealed bundle.
+        bundles: where it goes.
+        progress: of the compression, in its last stage.
+
+    Returns:
+        The bundle's id.
+
+    Raises:
+        OutOfSpace: when the disk is full; no bundle appears.
+    """
+    bundle_id = bundles.publish(compressed.folder)
+    shutil.rmtree(compressed.folder.parent, ignore_errors=True)
+    progress(1.0, f"published {bundle_id}: {compressed.report.verdict}")
     return bundle_id
 
 
@@ -221,7 +259,7 @@ def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model
             refused, curve = each.measured.left_out, found.curve
             published, number = each.measured.published, number + 1
             if not published.kept or (published.missed and not trains):
-                stages.progress(1.0, f"stepping back: {'; '.join(refused)}")
+                stages(1.0, f"stepping back: {'; '.join(refused)}")
             try:
                 found = tries.send(published)
             except StopIteration:
@@ -249,7 +287,7 @@ def _axes(original: Model, found: Candidate[Model]) -> list[AxisRecord]:
 
 
 def _provenance(
-    request: CompressionRequest,
+    model_sha256: str,
     origin: Origin,
     tuned: str | None,
     evaluation: str | None,
@@ -257,7 +295,7 @@ def _provenance(
 ) -> Provenance:
     stages.note()
     return Provenance(
-        upload_sha256=request.model.sha256,
+        upload_sha256=model_sha256,
         layout=origin.layout,
         calibration=origin.calibration,
         held_out=origin.held_out,

@@ -14,7 +14,7 @@ from typing import ClassVar, Generic, TypeVar
 from isslim.runtime.errors import UnknownVariant
 from isslim.runtime.opening import OrtSession
 from isslim.runtime.shape import Shape
-from isslim.store.bundles import OpenBundle
+from isslim.store.folders import OpenBundle
 from isslim.types.manifest import LatencyRecord, Manifest, Task, VariantName, VariantRecord
 
 Key = tuple[str, str, int]

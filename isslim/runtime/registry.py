@@ -9,7 +9,7 @@ from isslim.runtime.errors import UnknownTask
 from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.questions.model import LoadedQuestionModel
-from isslim.store.bundles import OpenBundle
+from isslim.store.folders import OpenBundle
 from isslim.types.manifest import Manifest
 
 _CLASSES: dict[str, type[LoadedModel[Any]]] = {}

@@ -5,13 +5,10 @@ Contents are streamed in both directions; nothing here holds a whole file in mem
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +16,8 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from isslim.store.errors import NotFound, OutOfSpace
+from isslim.store.errors import NotFound
+from isslim.store.files import atomic_file, noticing_full_disk
 from isslim.store.paths import safe_relative
 from isslim.store.settings import StoreSettings
 
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 20
 FileStamp = tuple[int, int]
 """Modification time (ns) and size of a file: a different pair means different content."""
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The system's errors when a disk, a quota or a limit on files is reached."""
 
 
 class Artifacts:
@@ -183,49 +179,3 @@ class Artifacts:
                 obstore.delete(self._store, name)
             except FileNotFoundError:
                 continue
-
-
-@contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target`, which it replaces when the block ends without an error.
-
-    After an error it is removed, and `target` is unchanged.
-
-    Raises:
-        OutOfSpace: when the disk is full.
-    """
-    temporary = target.parent / f".partial-{secrets.token_hex(8)}"
-    try:
-        # The system applies the umask; `tempfile` would make a file that only its owner may read.
-        temporary.touch(0o666, exist_ok=False)
-        with noticing_full_disk(target.name):
-            yield temporary
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
-            temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def noticing_full_disk(name: str) -> Iterator[None]:
-    """Converts the system's errors of a full disk to one class, for a block that writes a file.
-
-    Args:
-        name: of the file, for the message.
-
-    Raises:
-        OutOfSpace: when the disk is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL_DISK:
-            raise OutOfSpace(f"'{name}'") from error
-        raise
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

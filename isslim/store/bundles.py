@@ -1,19 +1,19 @@
-"""Bundles in artifact storage: sealed, published whole, verified when opened.
+"""Bundles in artifact storage: published whole, verified when opened.
 
 `isslim/store/__init__.py` has the format.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from isslim.store.artifacts import Artifacts, FileStamp, atomic_file, sha256_of
+from isslim.store.artifacts import Artifacts, FileStamp
 from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.folders import OpenBundle, id_of
 from isslim.store.integrity import (
     MANIFEST,
     Fingerprint,
@@ -24,40 +24,9 @@ from isslim.store.integrity import (
 )
 from isslim.store.paths import safe_relative
 from isslim.store.settings import StoreSettings
-from isslim.types.manifest import FileRecord, Manifest
+from isslim.types.manifest import Manifest
 
 _ID = re.compile(r"[0-9a-f]{16}")
-
-
-@dataclass(frozen=True)
-class OpenBundle:
-    """A bundle whose files have been verified, on local disk."""
-
-    id: str
-    folder: Path
-    manifest: Manifest
-
-    @property
-    def files(self) -> list[FileRecord]:
-        """All of its files: the manifest, which does not name itself, and those that it names."""
-        manifest = self.folder / MANIFEST
-        record = FileRecord(
-            path=MANIFEST, size_bytes=manifest.stat().st_size, sha256=sha256_of(manifest)
-        )
-        return [record, *self.manifest.files]
-
-    def path(self, name: str) -> Path:
-        """The path of one of its files.
-
-        Raises:
-            UnsafePath: when the name would leave the folder.
-            NotFound: when the manifest does not name it.
-        """
-        relative = str(safe_relative(name))
-        known = [record.path for record in self.manifest.files]
-        if relative != MANIFEST and relative not in known:
-            raise NotFound("file", name, known)
-        return self.folder / relative
 
 
 @dataclass(frozen=True)
@@ -72,34 +41,6 @@ class ListedBundle:
     id: str
     manifest: Manifest | None
     issues: list[str]
-
-
-def seal(folder: Path, manifest: Manifest) -> Manifest:
-    """Hashes every file of a folder and writes its manifest, the last step in making a bundle.
-
-    Args:
-        folder: the bundle's files, without a manifest.
-        manifest: complete but for `files`, which is replaced.
-
-    Returns:
-        The manifest as written.
-
-    Raises:
-        OutOfSpace: when the disk is full.
-    """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
-    files = [
-        FileRecord(
-            path=str(safe_relative(path.relative_to(folder).as_posix())),
-            size_bytes=path.stat().st_size,
-            sha256=sha256_of(path),
-        )
-        for path in paths
-    ]
-    sealed = manifest.model_copy(update={"files": files})
-    with atomic_file(folder / MANIFEST) as temporary:
-        temporary.write_text(sealed.model_dump_json(indent=2), encoding="utf-8")
-    return sealed
 
 
 class BundleStore:
@@ -124,7 +65,7 @@ class BundleStore:
             CorruptBundle: when the folder does not match its manifest.
             OutOfSpace: when the disk is full; no bundle appears.
         """
-        bundle_id = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:16]
+        bundle_id = id_of(folder)
         manifest = verify(bundle_id, folder)
         prefix = f"bundles/{bundle_id}"
         if not self._artifacts.exists(f"{prefix}/{MANIFEST}"):

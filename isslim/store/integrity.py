@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from isslim.store.artifacts import sha256_of
 from isslim.store.errors import CorruptBundle, NotFound
+from isslim.store.files import sha256_of
 from isslim.store.paths import safe_relative
 from isslim.types.manifest import Manifest
 

@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from uuid import uuid4
 
-from isslim.store.artifacts import Artifacts, noticing_full_disk, sha256_of
+from isslim.store.artifacts import Artifacts
 from isslim.store.errors import EmptyUpload, StoreError, TooLarge
+from isslim.store.files import noticing_full_disk, sha256_of
 from isslim.store.settings import StoreSettings
 from isslim.types.jobs import UploadRef
 

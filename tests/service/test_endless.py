@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, write_runs
-from isslim.store.bundles import BundleStore, seal
+from isslim.store.bundles import BundleStore
+from isslim.store.folders import seal
 from isslim.store.integrity import MANIFEST
 from isslim.store.settings import StoreSettings
 from tests.conftest import Published

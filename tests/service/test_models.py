@@ -18,7 +18,8 @@ from isslim.client.show import models_table
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
-from isslim.store.bundles import BundleStore, OpenBundle, seal
+from isslim.store.bundles import BundleStore
+from isslim.store.folders import OpenBundle, seal
 from isslim.store.integrity import MANIFEST
 from isslim.store.settings import StoreSettings
 from isslim.types.schemas.models import ModelSummary

@@ -11,8 +11,9 @@ import pytest
 import sqlalchemy as sa
 from dbos import DBOSClient
 
-from isslim.store.bundles import BundleStore, seal
+from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
+from isslim.store.folders import seal
 from isslim.store.integrity import MANIFEST
 from isslim.store.queue import (
     JobQueue,

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from isslim.store.bundles import BundleStore, seal
+from isslim.store.bundles import BundleStore
 from isslim.store.errors import CorruptBundle, EmptyUpload, NotFound, TooLarge, UnsafePath
+from isslim.store.folders import seal
 from isslim.store.integrity import MANIFEST
 from isslim.store.paths import safe_relative
 from isslim.store.settings import StoreSettings

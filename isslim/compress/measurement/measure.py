@@ -19,7 +19,7 @@ from isslim.compress.contract import ModelTask, Published
 from isslim.compress.measurement.int8_choice import Int8Choice, write_int8
 from isslim.compress.measurement.reservations import reservations
 from isslim.compress.measurement.verdict import conclude
-from isslim.compress.progress import StageReport
+from isslim.compress.progress import Progress
 from isslim.compress.pruning.network import Model
 from isslim.types.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
 from isslim.types.quality import MetricFormat, compared_loss, keeps, metric_format_of
@@ -84,7 +84,7 @@ class _Exported:
 
 
 def measure(
-    task: ModelTask[Model], compressed: Model, folder: Path, stages: StageReport
+    task: ModelTask[Model], compressed: Model, folder: Path, progress: Progress
 ) -> Measured:
     """Writes the graphs of original and compressed model, verifies and measures them.
 
@@ -93,16 +93,16 @@ def measure(
         compressed: the candidate.
         folder: takes `<name>.onnx` and, where weights can take 8 bits, `<name>-int8.onnx`; a graph
             that breaks the budget is deleted.
-        stages: receives the progress.
+        progress: receives what is done.
 
     Raises:
         VerificationFailed: when a float32 graph does not equal the network that it was made of.
     """
-    exported = _export(task, compressed, folder, stages)
+    exported = _export(task, compressed, folder, progress)
     scale = metric_format_of(task.metric)
-    stages.enter("measure", f"{scale.name} of every variant")
-    metrics = _evaluate(task, exported.paths, scale, stages)
-    latency = _time(task, exported.paths, stages)
+    progress.enter("measure", f"{scale.name} of every variant")
+    metrics = _evaluate(task, exported.paths, scale, progress)
+    latency = _time(task, exported.paths, progress)
     records = [_record(task, exported, name, metrics, latency[name]) for name in exported.networks]
     budget = task.recipe.budget
     losses = {
@@ -130,7 +130,7 @@ def measure(
 
 
 def _export(
-    task: ModelTask[Model], compressed: Model, folder: Path, stages: StageReport
+    task: ModelTask[Model], compressed: Model, folder: Path, progress: Progress
 ) -> _Exported:
     """Writes both float32 graphs, verifies them, and writes their int8 forms."""
     exported = _Exported({}, {}, {}, [])
@@ -144,7 +144,7 @@ def _export(
         exported.checks.append(task.verify_export(source, network, name))
         exported.networks[name], exported.paths[name] = network, source
         chosen = exported.int8[small] = write_int8(task, network, source, target)
-        stages.progress(
+        progress(
             0.5 if name == "original" else 1.0,
             f"{small}: {chosen.description or 'nothing takes 8 bits'}",
         )
@@ -157,19 +157,19 @@ def _evaluate(
     task: ModelTask[Model],
     paths: Mapping[VariantName, Path],
     scale: MetricFormat,
-    stages: StageReport,
+    progress: Progress,
 ) -> dict[VariantName, dict[str, float]]:
     """The metrics of every graph."""
     found = dict[VariantName, dict[str, float]]()
     for done, (name, path) in enumerate(paths.items(), 1):
         found[name] = task.measure(path)
         value = scale.value(found[name][task.metric])
-        stages.progress(0.7 * done / len(paths), f"{name}: {scale.name} {value}")
+        progress(0.7 * done / len(paths), f"{name}: {scale.name} {value}")
     return found
 
 
 def _time(
-    task: ModelTask[Model], paths: Mapping[VariantName, Path], stages: StageReport
+    task: ModelTask[Model], paths: Mapping[VariantName, Path], progress: Progress
 ) -> dict[VariantName, list[LatencyRecord]]:
     """The latency of every graph at every shape."""
     timed: dict[VariantName, list[LatencyRecord]] = {name: [] for name in paths}
@@ -179,7 +179,7 @@ def _time(
         for name, records in timed.items():
             primary = shape == task.primary_shape
             records.append(compared[name].model_copy(update={"primary": primary}))
-        stages.progress(
+        progress(
             0.7 + 0.3 * done / len(task.shapes),
             f"latency of {_run(task, timed['original'][-1])}",
         )

@@ -22,7 +22,7 @@ from typing import Generic
 
 from isslim.compress.contract import ModelTask, Quality
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.progress import ProgressCallback
+from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Arrays, NetworkAxes
 from isslim.compress.pruning.network import Model
@@ -83,7 +83,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
     task: ModelTask[Model],
     recipe: Recipe,
     work: Path,
-    progress: ProgressCallback,
+    progress: Progress,
     allowance: float = 1.0,
     known: Known | None = None,
 ) -> Outcome:
@@ -94,7 +94,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
         task: the unpruned model and the data on which candidates are evaluated.
         recipe: its budget decides.
         work: a folder for the graphs that a speed budget times.
-        progress: called with the share done and a message.
+        progress: receives what is done, and every candidate as a point when it is evaluated.
         allowance: what to multiply a budget of quality or speed with before searching.
         known: the quality of candidates that an earlier search of the same order measured; more
             are added. No progress is reported of what is known.
@@ -167,7 +167,7 @@ class _Search(Generic[Model]):
     parameters: int
     mult_adds: int
     clock: Callable[[Model], tuple[float, float]] | None
-    progress: ProgressCallback
+    progress: Progress
     allowance: float
     known: Known
     tried: list[_Tried] = field(default_factory=list)
@@ -202,6 +202,8 @@ class _Search(Generic[Model]):
                 metric_format_of(self.task.metric).describe(each.quality.value, each.quality.loss)
                 + CORRECTION_TEXTS[each.correction]
             )
+        if fresh and each.quality is not None:
+            self.progress.on_point(self.point(each))
         if fresh:
             self.progress(len(self.tried) / 9, f"{pruned.share:.0%} removed: {description}")
         return each.good

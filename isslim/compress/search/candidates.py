@@ -16,7 +16,7 @@ from typing import Literal
 
 from isslim.compress.contract import Candidate, ModelTask, Published, Quality
 from isslim.compress.errors import BudgetNotMet
-from isslim.compress.progress import StageReport
+from isslim.compress.progress import Progress
 from isslim.compress.pruning.moments import shortages
 from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
@@ -55,61 +55,61 @@ HARDER = (1.08, 1.2)
 """What to multiply a budget of speed with, until the measured speed reaches the budget itself."""
 
 
-def candidates(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
+def candidates(task: ModelTask[Model], work: Path, progress: Progress) -> Candidates[Model]:
     """Candidates by the recipe's mode; each is to be answered by what was measured of it (`send`).
 
     Args:
         task: the uploaded model and its recipe.
         work: the job's folder.
-        stages: receives the progress.
+        progress: receives what is done.
 
     Raises:
         BudgetNotMet: with the curve.
         CompressError: when the mode is not one of this task, or lacks what it needs.
     """
     if task.recipe.mode != "learn":
-        yield from _calibrated(task, work, stages)
+        yield from _calibrated(task, work, progress)
         return
     trainer = task.trainer()
-    stages.enter(
+    progress.enter(
         "learn", f"learning on {trainer.data_description} with the learner '{task.recipe.learner}'"
     )
-    for candidate in iterate_rounds(task, trainer, work, stages):
+    for candidate in iterate_rounds(task, trainer, work, progress):
         published = yield candidate
         if published is not None and published.kept:
             return
 
 
-def _calibrated(task: ModelTask[Model], work: Path, stages: StageReport) -> Candidates[Model]:
+def _calibrated(task: ModelTask[Model], work: Path, progress: Progress) -> Candidates[Model]:
     original, recipe = task.original, task.recipe
     warned = (
         ""
         if task.origin.not_evaluated is None
         else f"; {QUALITY_UNKNOWN}: {task.origin.not_evaluated}"
     )
-    stages.enter("calibrate", f"collecting activations on {task.origin.calibration}{warned}")
+    progress.enter("calibrate", f"collecting activations on {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
-        stages.progress(0.0, line)
-    orders, cautions = _ordered(task, work, stages)
+        progress(0.0, line)
+    orders, cautions = _ordered(task, work, progress)
     aims, seen = _aims(recipe), set[tuple[int, float]]()
     while aims.allowance is not None:
-        stages.enter("search", aims.description)
+        progress.enter("search", aims.description)
         try:
-            number, outcome = _found(orders, task, work, stages, aims.allowance)
+            number, outcome = _found(orders, task, work, progress, aims.allowance)
         except BudgetNotMet:
             if seen or aims.allowance >= 1.0 or recipe.budget.quality is None:
                 raise
             # The published figure may be below the estimate.
-            number, outcome = _found(orders, task, work, stages, 1.0)
+            number, outcome = _found(orders, task, work, progress, 1.0)
         if (number, outcome.pruned.share) in seen and recipe.budget.quality is not None:
             return
         seen.add((number, outcome.pruned.share))
         check = task.verify_removal(original, outcome.pruned)
         network, description = original.rebuilt(outcome.pruned.arrays), None
         if recipe.finetune_minutes > 0:
-            stages.enter("fine-tune", "distilling the original into the small model")
+            progress.enter("fine-tune", "distilling the original into the small model")
             network, description = task.finetune(
-                network, work / "finetune" / f"{len(seen)}", stages.progress
+                network, work / "finetune" / f"{len(seen)}", progress
             )
         remarks = [
             *cautions,
@@ -134,7 +134,7 @@ class _Order:
 
 
 def _found(
-    orders: list[_Order], task: ModelTask[Model], work: Path, stages: StageReport, allowance: float
+    orders: list[_Order], task: ModelTask[Model], work: Path, progress: Progress, allowance: float
 ) -> tuple[int, Outcome]:
     """The number of the order with the best candidate, and that candidate.
 
@@ -148,7 +148,7 @@ def _found(
     for number, order in enumerate(orders):
         try:
             outcome = find_within_budget(
-                order.removal_plan, task, task.recipe, work, stages.progress, allowance, order.known
+                order.removal_plan, task, task.recipe, work, progress, allowance, order.known
             )
         except BudgetNotMet as answer:
             refused.append(answer)
@@ -169,18 +169,18 @@ def _found(
 
 
 def _ordered(
-    task: ModelTask[Model], work: Path, stages: StageReport
+    task: ModelTask[Model], work: Path, progress: Progress
 ) -> tuple[list[_Order], list[str]]:
     """The orders of removal, and cautions about the data that they come from."""
     recipe, declaration = task.recipe, task.original.declaration()
-    observed = task.collect_activations(lambda done, message: stages.progress(0.5 * done, message))
+    observed = task.collect_activations(lambda done, message: progress(0.5 * done, message))
     cautions = shortages(observed)
     for caution in cautions:
-        stages.progress(0.5, caution)
+        progress(0.5, caution)
     cost = None
     if recipe.budget.speedup is not None:
-        cost = task.cost(work, lambda done, message: stages.progress(0.5 + 0.4 * done, message))
-    stages.progress(0.9, "ordering the components")
+        cost = task.cost(work, lambda done, message: progress(0.5 + 0.4 * done, message))
+    progress(0.9, "ordering the components")
     removal_plan = rank_components(
         task.original.arrays(),
         declaration,
@@ -194,7 +194,7 @@ def _ordered(
     orders = [removal_plan]
     if recipe.budget.speedup is None:
         tried = rank_by_ablation(
-            removal_plan, task, lambda done, message: stages.progress(0.9 + 0.1 * done, message)
+            removal_plan, task, lambda done, message: progress(0.9 + 0.1 * done, message)
         )
         orders += [] if tried is None else [tried]
     return [_Order(each, {}) for each in orders], cautions

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from isslim.compress.contract import Candidate, ModelTask, Quality
 from isslim.compress.errors import BudgetNotMet, TrainingDiverged
-from isslim.compress.progress import ProgressCallback, StageReport
+from isslim.compress.progress import Lines, Progress, ProgressCallback
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.network import Model, Network
 from isslim.compress.pruning.ranking import Pruned, rank_components
@@ -55,7 +55,7 @@ LEARNING_SHARE = 0.6
 
 
 def iterate_rounds(
-    task: ModelTask[Model], trainer: Trainer[Model], work: Path, stages: StageReport
+    task: ModelTask[Model], trainer: Trainer[Model], work: Path, progress: Progress
 ) -> Iterator[Candidate[Model]]:
     """Candidates by rounds of training, the boldest first.
 
@@ -63,7 +63,7 @@ def iterate_rounds(
         task: the original and its recipe.
         trainer: of its kind of networks.
         work: the job's folder.
-        stages: receives the progress, in the stage of learning.
+        progress: receives what is done, in the stage of learning.
 
     Raises:
         BudgetNotMet: with the curve.
@@ -72,7 +72,7 @@ def iterate_rounds(
     for allowance in (0.97, 0.85):
         folder = work / "learn" / f"{allowance:g}"
         folder.mkdir(parents=True, exist_ok=True)
-        found = run_rounds(task, trainer, folder, stages.progress, allowance)
+        found = run_rounds(task, trainer, folder, progress, allowance)
         description = (
             f"{recipe.learn_epochs:g} epochs of learning with '{recipe.learner}' in "
             f"{found.round} rounds, distilling from "
@@ -105,14 +105,14 @@ def iterate_rounds(
         )
         if recipe.budget.quality is None:
             return
-        stages.enter("learn", "learning again, more careful")
+        progress.enter("learn", "learning again, more careful")
 
 
 def run_rounds(
     task: ModelTask[Model],
     trainer: Trainer[Model],
     work: Path,
-    progress: ProgressCallback,
+    progress: Progress,
     allowance: float = 1.0,
 ) -> RoundState[Model]:
     """The smallest model that the rounds find within the budget.
@@ -122,7 +122,7 @@ def run_rounds(
             learner and epochs.
         trainer: of its kind of networks.
         work: the job's folder.
-        progress: called with the share done and a message.
+        progress: receives what is done, every round as a point, and the epochs of a round.
         allowance: share of a budget of quality that a round has to keep to.
 
     Raises:
@@ -165,6 +165,9 @@ def run_rounds(
         point = _point(candidate.network, whole, candidate.quality, recipe, allowance)
         state.curve.append(point)
         state.epochs += candidate.epochs
+        progress.on_point(point)
+        for epoch in candidate.epochs:
+            progress.on_epoch(epoch)
         if point.within_budget:
             state.network, state.kept = candidate.network, candidate.kept
         else:
@@ -271,7 +274,9 @@ class _Round(Generic[Model]):
             budget = budget.model_copy(update={"size_ratio": ratio})
         try:
             asked = recipe.model_copy(update={"budget": budget})
-            outcome = find_within_budget(removal_plan, self.task, asked, self.work, self.progress)
+            outcome = find_within_budget(
+                removal_plan, self.task, asked, self.work, Lines(self.progress)
+            )
         except BudgetNotMet:
             return None
         self.task.verify_removal(network, outcome.pruned)

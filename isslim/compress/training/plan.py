@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
-
-Progress = Callable[[float, str], None]
-"""Receives the share done (0 to 1) and a line to show."""
 
 
 @dataclass(frozen=True)

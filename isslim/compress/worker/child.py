@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING, Any
 from isslim.compress.errors import BudgetNotMet, CompressError
 from isslim.compress.processes.parent_watchdog import watch_parent
 from isslim.settings.worker import WorkerSettings
-from isslim.store.artifacts import FULL_DISK
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import OutOfSpace, StoreError
+from isslim.store.files import FULL_DISK
 from isslim.store.settings import StoreSettings
 from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
@@ -80,14 +80,19 @@ def main(folder: Path, *, inspecting: bool = False) -> int:
 
 def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> str:
     # Imported here, since it loads torch for seconds, and the watchdog has to run before.
-    from isslim.compress.pipeline import run
+    from isslim.compress.pipeline import compress_files, publish
+    from isslim.compress.progress import CallbackProgress
 
-    def report(stage: str, progress: float, message: str) -> None:
-        _send({"stage": stage, "progress": progress, "message": message})
+    def report(stage: str, done: float, message: str) -> None:
+        _send({"stage": stage, "progress": done, "message": message})
 
     load_plugins(settings.kinds, COMPRESSION)
     files, bundles = _files(request, folder, settings), BundleStore(settings)
-    return run(request, files, folder, report, bundles, settings.evaluations, _send_inspection)
+    progress = CallbackProgress(report)
+    compressed = compress_files(
+        files, request.recipe, folder, progress, settings.evaluations, _send_inspection
+    )
+    return publish(compressed, bundles, progress)
 
 
 def _inspect(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> None:

@@ -14,7 +14,7 @@ from isslim.runtime.graphs.subprocess_session import SubprocessGraphSession
 from isslim.runtime.run_control import stopped_after
 from isslim.runtime.run_memory import bytes_of_units
 from isslim.runtime.shape import Shape
-from isslim.store.bundles import OpenBundle
+from isslim.store.folders import OpenBundle
 from isslim.types.kinds.graphs import GRAPHS
 from isslim.types.manifest import LatencyRecord, Manifest
 

@@ -12,7 +12,7 @@ from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.shape import Shape, usual_size
-from isslim.store.bundles import OpenBundle
+from isslim.store.folders import OpenBundle
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.manifest import LatencyRecord, Manifest
 

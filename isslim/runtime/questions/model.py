@@ -12,7 +12,7 @@ from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession
 from isslim.runtime.run_memory import bytes_of_units
 from isslim.runtime.shape import Shape, usual_size
-from isslim.store.bundles import OpenBundle
+from isslim.store.folders import OpenBundle
 from isslim.types.kinds.questions import QUESTIONS
 from isslim.types.manifest import LatencyRecord, Manifest
 

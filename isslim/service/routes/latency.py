@@ -19,7 +19,7 @@ from isslim.service.context import AppContext, Context
 from isslim.service.parameters import ModelName
 from isslim.service.problems import RequestError
 from isslim.service.serving.latency_cache import Key
-from isslim.store.bundles import OpenBundle
+from isslim.store.folders import OpenBundle
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import LatencyRecord, Manifest
 from isslim.types.schemas.models import LatencyResponse

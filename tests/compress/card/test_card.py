@@ -13,7 +13,8 @@ from rich.table import Table
 from isslim.card.curve_section import curve_section, learning_sections
 from isslim.client.show import comparison_table, models_table
 from isslim.compress.card.card import write_card
-from isslim.store.bundles import BundleStore, OpenBundle
+from isslim.store.bundles import BundleStore
+from isslim.store.folders import OpenBundle
 from isslim.types.manifest import EpochPoint, Manifest
 from isslim.types.quality import metric_format_of
 from isslim.types.recipe import Budget

@@ -13,6 +13,7 @@ from isslim.compress.kinds.language.sizes import parts, recurrent_layers
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts, sample
 from isslim.compress.measurement.measure import measure
+from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.store.bundles import BundleStore
@@ -22,16 +23,6 @@ from isslim.types.report import Report
 from tests.compress.kinds.language.networks.slow import NETWORKS
 from tests.compress.kinds.language.networks.test_networks import random_network
 from tests.conftest import WORDS, Published, Trained, compress_in, train_small
-
-
-class Quiet:
-    """Progress that nobody reads."""
-
-    def enter(self, name: str, message: str) -> None:
-        pass
-
-    def progress(self, done: float, message: str) -> None:
-        pass
 
 
 def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
@@ -45,7 +36,7 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     task = LanguageTask(
         trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, IngestReport("by hand")
     )
-    measured = measure(task, trained.network, tmp_path, Quiet())
+    measured = measure(task, trained.network, tmp_path, Progress())
     assert [variant.name for variant in measured.variants] == [
         "original",
         "original-int8",

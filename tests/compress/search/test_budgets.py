@@ -14,6 +14,7 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.progress import Lines, Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
 from isslim.compress.search.budget import MIN_GAIN, Known, find_within_budget, gain
@@ -74,7 +75,7 @@ def refused(
             task,
             Recipe(budget=budget),
             tmp_path,
-            lambda done, message: None,
+            Progress(),
             allowance,
         )
     except BudgetNotMet as answer:
@@ -160,7 +161,7 @@ def test_shares_that_were_judged_are_not_told_again(
             task,
             recipe,
             tmp_path,
-            lambda done, message: told.append(message),
+            Lines(lambda done, message: told.append(message)),
             allowance,
             known,
         )

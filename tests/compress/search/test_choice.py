@@ -11,20 +11,20 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from isslim.compress import pipeline
 from isslim.compress.contract import Quality
 from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
+from isslim.compress.pipeline import Stages, compress_task, publish
+from isslim.compress.progress import CallbackProgress
 from isslim.compress.search.candidates import ROUNDS
 from isslim.store.bundles import BundleStore
+from isslim.store.files import sha256_of
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.manifest import VariantRecord
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
 from tests.conftest import Trained
-from tests.uploads import upload_of
 
 RISE = 0.2
 
@@ -73,12 +73,10 @@ def published(
     task.__class__ = Costly
     settings, told = StoreSettings(home=home), list[str]()
     (home / "work").mkdir(parents=True)
-    request = CompressionRequest(model=upload_of(trained.model), recipe=recipe)
-    stages = pipeline.Stages(lambda stage, done, message: told.append(message))
-    bundles = BundleStore(settings)
-    bundle = bundles.open(
-        pipeline._compress(task, inspection, request, home / "work", stages, bundles)
-    )
+    stages = Stages(CallbackProgress(lambda stage, done, message: told.append(message)))
+    bundles, digest = BundleStore(settings), sha256_of(trained.model)
+    compressed = compress_task(task, inspection, digest, home / "work", stages)
+    bundle = bundles.open(publish(compressed, bundles, stages))
     assert not (home / "work" / "bundle").exists()
     cut = [weights(network) for network in judged if network is not task.original]
     assert len(cut) == len(set(cut))  # a search that comes again judges nothing anew

@@ -17,6 +17,7 @@ from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import perplexity
+from isslim.compress.progress import Lines, Progress
 from isslim.compress.pruning import axes
 from isslim.compress.search.round_state import RoundState
 from isslim.compress.search.rounds import run_rounds
@@ -55,13 +56,9 @@ def recipe(
     )
 
 
-def silent(done: float, message: str) -> None:
-    pass
-
-
 def learnt(network: LanguageModel, texts: Texts, asked: Recipe, work: Path) -> RoundState:
     return run_rounds(
-        task_of(network, texts, asked), LanguageTrainer(network, texts, asked), work, silent
+        task_of(network, texts, asked), LanguageTrainer(network, texts, asked), work, Progress()
     )
 
 
@@ -197,7 +194,7 @@ def test_killed_job_goes_on_and_ends_as_the_undisturbed_one(
                 task_of(trained.network, texts, asked),
                 LanguageTrainer(trained.network, texts, asked),
                 killed,
-                progress,
+                Lines(progress),
             )
     found = learnt(trained.network, texts, asked, killed)
     assert found.network.declaration().axes == expected.network.declaration().axes

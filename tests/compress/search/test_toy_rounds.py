@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from isslim.compress.errors import BudgetNotMet
+from isslim.compress.progress import Lines
 from isslim.compress.search.round_state import RoundState, read_state
 from isslim.compress.search.rounds import iterate_rounds, run_rounds
 from isslim.types.recipe import Budget, Recipe
@@ -44,7 +45,7 @@ def rounds(
 ) -> RoundState[Toy]:
     lines = [] if told is None else told
     return run_rounds(
-        task, trainer, work, lambda done, message: lines.append((done, message)), allowance
+        task, trainer, work, Lines(lambda done, message: lines.append((done, message))), allowance
     )
 
 
@@ -287,7 +288,7 @@ def test_a_killed_job_goes_on_with_its_next_round(tmp_path: Path) -> None:
 
     task, trainer = task_for(recipe(), by_units(0.008)), ToyTrainer()
     with pytest.raises(Killed):
-        run_rounds(task, trainer, work, kill)
+        run_rounds(task, trainer, work, Lines(kill))
     state = read_state(ORIGINAL, work / "learning.state")
     assert state is not None
     assert (state.round, state.removal_step, len(state.curve)) == (3, 0.125, 3)
@@ -354,3 +355,10 @@ def test_learning_again_keeps_to_less_of_the_budget(tmp_path: Path) -> None:
 def test_a_size_is_learnt_once(tmp_path: Path) -> None:
     task = ToyTask(ORIGINAL, recipe("calibrated", size_ratio=0.5), by_units(0.008))
     assert len(list(iterate_rounds(task, ToyTrainer(), tmp_path, Stages()))) == 1
+
+
+def test_rounds_and_their_epochs_arrive_as_they_end(tmp_path: Path) -> None:
+    stages = Stages()
+    found = run_rounds(task_for(recipe(), by_units(0.008)), ToyTrainer(), tmp_path, stages)
+    assert stages.points == found.curve
+    assert stages.epochs == found.epochs

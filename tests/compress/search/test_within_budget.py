@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from isslim.compress.errors import BudgetNotMet
+from isslim.compress.progress import Lines, Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import prune
 from isslim.compress.pruning.repair import Correction
@@ -41,7 +42,7 @@ def search(
         task,
         task.recipe,
         work,
-        lambda done, message: lines.append((done, message)),
+        Lines(lambda done, message: lines.append((done, message))),
         allowance,
         known,
     )
@@ -281,9 +282,7 @@ BROAD_PLAN = toy.plan_of(BROAD)
 def broad_refusal(rule: Rule, work: Path, allowance: float = 1.0) -> str:
     task = ToyTask(BROAD, Recipe(budget=Budget(perplexity_rise=LIMIT)), rule)
     with pytest.raises(BudgetNotMet) as refused:
-        find_within_budget(
-            BROAD_PLAN, task, task.recipe, work, lambda done, message: None, allowance
-        )
+        find_within_budget(BROAD_PLAN, task, task.recipe, work, Progress(), allowance)
     return refused.value.detail
 
 
@@ -305,7 +304,7 @@ def test_two_hundredths_are_worth_it(tmp_path: Path) -> None:
         Recipe(budget=Budget(perplexity_rise=LIMIT)),
         lambda units, correction: 0.025 * (100 - units),
     )
-    found = find_within_budget(BROAD_PLAN, task, task.recipe, tmp_path, lambda done, message: None)
+    found = find_within_budget(BROAD_PLAN, task, task.recipe, tmp_path, Progress())
     assert found.pruned.declaration.axes == {"units": 98}
 
 
@@ -357,3 +356,14 @@ def test_arrays_of_judged_candidates_are_let_go(tmp_path: Path) -> None:
     assert len(task.judged) == len(set(task.judged))
     assert found.pruned.arrays["in"].shape == (9, toy.INPUTS)
     assert axes.parameters(found.pruned.declaration) == 145
+
+
+def test_candidates_arrive_as_points_when_they_are_judged(tmp_path: Path) -> None:
+    task, stages = task_for(Budget(perplexity_rise=LIMIT), by_units(0.004)), toy.Stages()
+    found = find_within_budget(PLAN, task, task.recipe, tmp_path, stages)
+    assert len(stages.points) == len(stages.told)
+    by_share = {point.removed_share: point for point in stages.points}
+    assert by_share.keys() == {point.removed_share for point in found.curve}
+    for point in found.curve:
+        if point.correction == "inputs":
+            assert by_share[point.removed_share].loss == point.loss

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from isslim.compress.contract import EightBit, ModelTask, Origin, Quality
 from isslim.compress.errors import TrainingDiverged
 from isslim.compress.export.quantize import Form
-from isslim.compress.progress import ProgressCallback
+from isslim.compress.progress import Progress, ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import (
     Array,
@@ -32,7 +32,14 @@ from isslim.compress.pruning.ranking import Pruned, RemovalPlan, rank_components
 from isslim.compress.pruning.repair import Correction
 from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.runtime.graphs.shapes import Shape
-from isslim.types.manifest import CheckRecord, EpochPoint, Estimate, LatencyRecord, PartRecord
+from isslim.types.manifest import (
+    CheckRecord,
+    CurvePoint,
+    EpochPoint,
+    Estimate,
+    LatencyRecord,
+    PartRecord,
+)
 from isslim.types.recipe import Recipe
 
 INPUTS, OUTPUTS, UNITS = 5, 10, 20
@@ -293,17 +300,25 @@ def parameters(units: int) -> int:
 
 
 @dataclass
-class Stages:
+class Stages(Progress):
     """A report that is kept."""
 
     entered: list[tuple[str, str]] = field(default_factory=list)
     told: list[tuple[float, str]] = field(default_factory=list)
+    points: list[CurvePoint] = field(default_factory=list)
+    epochs: list[EpochPoint] = field(default_factory=list)
 
-    def enter(self, name: str, message: str) -> None:
-        self.entered.append((name, message))
+    def enter(self, stage: str, message: str) -> None:
+        self.entered.append((stage, message))
 
-    def progress(self, done: float, message: str) -> None:
+    def __call__(self, done: float, message: str) -> None:
         self.told.append((done, message))
+
+    def on_point(self, point: CurvePoint) -> None:
+        self.points.append(point)
+
+    def on_epoch(self, epoch: EpochPoint) -> None:
+        self.epochs.append(epoch)
 
 
 assert axes.parameters(drawn().declaration()) == parameters(UNITS)

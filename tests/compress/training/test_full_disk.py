@@ -16,7 +16,7 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
 from isslim.compress.search.round_state import RoundState, write_state
 from isslim.compress.training.checkpoints import save_training_checkpoint, write_whole
-from isslim.store.artifacts import FULL_DISK
+from isslim.store.files import FULL_DISK
 
 Write = Callable[[Path, LanguageModel], None]
 

@@ -42,7 +42,7 @@ from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.shape import Shape, usual_size
-from isslim.store.artifacts import sha256_of
+from isslim.store.files import sha256_of
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.manifest import (
     PRIMARY_SHAPE,

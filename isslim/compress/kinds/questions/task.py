@@ -43,7 +43,7 @@ from isslim.runtime.questions.latency import compare_questions
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.runtime.shape import Shape, usual_size
-from isslim.store.artifacts import sha256_of
+from isslim.store.files import sha256_of
 from isslim.types.kinds.questions import QUESTIONS
 from isslim.types.manifest import (
     CheckRecord,

@@ -37,6 +37,7 @@ from isslim.compress.kinds.questions.plan import (
     QuestionPlan,
     ReaderTrainingOutcome,
 )
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import Keep, select_components
 from isslim.compress.training.checkpoints import (
     Configuration,
@@ -45,7 +46,6 @@ from isslim.compress.training.checkpoints import (
     save_training_checkpoint,
 )
 from isslim.compress.training.hooks import WeightLearner
-from isslim.compress.training.plan import Progress
 from isslim.compress.training.shrinking import shrink
 
 
@@ -58,7 +58,7 @@ def train_reader(  # noqa: PLR0913 - each option is independent of the others an
     teacher: Bidaf | None = None,
     learner: WeightLearner | None = None,
     checkpoint: Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ReaderTrainingOutcome:
     """Trains `network` in place, as long as nothing is removed.
 
@@ -139,11 +139,11 @@ class _Run:
         plan: QuestionPlan,
         teacher: Bidaf | None,
         learner: WeightLearner | None,
-        progress: Progress | None,
+        progress: ProgressCallback | None,
     ) -> None:
         self.network, self.plan, self.teacher, self.learner = network, plan, teacher, learner
         self.training, self.validation = training, validation = sets
-        self.progress: Progress = progress or (lambda done, line: None)
+        self.progress: ProgressCallback = progress or (lambda done, line: None)
         self.spec, self.kept = str(network.spec), dict[str, NDArray[np.int64]]()
         self.usable = [
             index

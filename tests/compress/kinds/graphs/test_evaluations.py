@@ -24,7 +24,8 @@ from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.runtime.graphs.recorded_inputs import GraphSession, write_runs
 from isslim.settings.worker import Evaluation, Evaluations
-from isslim.store.bundles import BundleStore, OpenBundle
+from isslim.store.bundles import BundleStore
+from isslim.store.folders import OpenBundle
 from isslim.store.settings import StoreSettings
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest

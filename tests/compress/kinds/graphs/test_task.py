@@ -27,6 +27,7 @@ from isslim.compress.errors import (
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.onnx.normalise.preparing import PreparedGraph
+from isslim.compress.progress import Progress
 from isslim.compress.pruning.ranking import RemovalPlan, prune
 from isslim.compress.pruning.ranking import rank_components as ordered
 from isslim.compress.search.candidates import candidates
@@ -34,7 +35,8 @@ from isslim.runtime.graphs.model import LoadedGraph
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, GraphSession, read_runs, write_runs
 from isslim.runtime.registry import load
 from isslim.runtime.shape import Shape
-from isslim.store.bundles import BundleStore, OpenBundle
+from isslim.store.bundles import BundleStore
+from isslim.store.folders import OpenBundle
 from isslim.store.settings import StoreSettings
 from isslim.types.arrays import dump_npz
 from isslim.types.manifest import Manifest, Metric
@@ -60,16 +62,6 @@ KINDS: dict[str, tuple[type[nn.LSTM] | type[nn.GRU], bool]] = {
 }
 
 
-class Silent:
-    """Stages that nobody listens to."""
-
-    def enter(self, name: str, message: str) -> None:
-        """Nothing."""
-
-    def progress(self, done: float, message: str) -> None:
-        """Nothing."""
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tagger's graph and its recorded inputs."""
@@ -91,7 +83,7 @@ def task_of(
 
 
 def first(task: GraphTask, work: Path) -> Candidate[object]:
-    return next(iter(candidates(task, work, Silent())))
+    return next(iter(candidates(task, work, Progress())))
 
 
 def learned(task: GraphTask) -> RemovalPlan:

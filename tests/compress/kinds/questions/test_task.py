@@ -28,30 +28,20 @@ from isslim.compress.kinds.questions.task import QuestionTask, read_questions
 from isslim.compress.kinds.questions.training import train_reader
 from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.kinds.upload import DataFiles
-from isslim.compress.pipeline import run
+from isslim.compress.pipeline import compress_files, publish
+from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import prune, rank_components
 from isslim.compress.search.candidates import candidates
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.registry import load
-from isslim.store.bundles import BundleStore, OpenBundle
+from isslim.store.bundles import BundleStore
+from isslim.store.folders import OpenBundle
 from isslim.store.settings import StoreSettings
-from isslim.types.jobs import CompressionRequest
 from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
 from tests.compress.kinds.questions.models import Reader, trained_reader, world
-from tests.uploads import upload_of
-
-
-class Quiet:
-    """Progress that nobody reads."""
-
-    def enter(self, name: str, message: str) -> None:
-        pass
-
-    def progress(self, done: float, message: str) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +74,10 @@ def published(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> OpenB
     folder = tmp_path_factory.mktemp("published")
     settings = StoreSettings(home=folder / "home")
     inputs, recipe = files(reader), Recipe(name="reader", budget=Budget(f1_fall=6.0))
-    request = CompressionRequest(model=upload_of(inputs.model), recipe=recipe)
     bundles = BundleStore(settings)
-    return bundles.open(run(request, inputs, folder, lambda stage, done, message: None, bundles))
+    progress = Progress()
+    compressed = compress_files(inputs, recipe, folder, progress)
+    return bundles.open(publish(compressed, bundles, progress))
 
 
 def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured(
@@ -319,7 +310,7 @@ def test_learning_on_questions_ends_smaller_within_the_budget(
         }
     )
     task = read_task(files(reader), recipe)
-    found = next(candidates(task, tmp_path, Quiet()))
+    found = next(candidates(task, tmp_path, Progress()))
     whole, small = (axes.parameters(each.declaration()) for each in (task.original, found.network))
     assert small < 0.85 * whole
     if learner == "calibrated":

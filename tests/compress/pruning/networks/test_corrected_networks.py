@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.moments import ENOUGH_ROWS, shortages
 from isslim.compress.pruning.ranking import RemovalPlan, kept_indices, prune, rank_components
@@ -87,9 +88,7 @@ def test_the_chosen_candidate_is_never_worse_than_with_its_units_at_zero(
     few, tmp_path: Path
 ) -> None:  # type: ignore[no-untyped-def]
     task, removal_plan = few
-    outcome = find_within_budget(
-        removal_plan, task, task.recipe, tmp_path, lambda done, message: None
-    )
+    outcome = find_within_budget(removal_plan, task, task.recipe, tmp_path, Progress())
     by = losses(task, removal_plan, outcome.pruned.share)
     assert outcome.quality is not None
     assert outcome.quality.loss == pytest.approx(min(by.values()), abs=1e-9)

@@ -28,6 +28,7 @@ from isslim.compress.kinds.language.training.evaluation import in_streams, perpl
 from isslim.compress.kinds.language.training.losses import bfloat16_pays, loss_of
 from isslim.compress.kinds.language.training.plan import EpochRecord, TrainingOutcome
 from isslim.compress.kinds.language.training.run import Run
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.training.checkpoints import (
     configuration_of,
@@ -42,7 +43,7 @@ from isslim.compress.training.optimizers import (
     set_learning_rate,
     start_averaging,
 )
-from isslim.compress.training.plan import Progress, TrainingPlan
+from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.ranks import ranks
 from isslim.compress.training.schedules import share_of_peak
 from isslim.compress.training.state import detach
@@ -60,7 +61,7 @@ def train(  # noqa: PLR0913 - each option is independent of the others and named
     learner: Learner | None = None,
     valid: Tensor | None = None,
     checkpoint: Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> TrainingOutcome:
     """Trains a copy of `network`.
 
@@ -106,7 +107,7 @@ class _Options:
     learner: Learner | None
     valid: Tensor | None
     checkpoint: Path | None
-    progress: Progress | None
+    progress: ProgressCallback | None
 
 
 @dataclass(frozen=True)
