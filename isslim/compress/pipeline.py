@@ -66,7 +66,7 @@ class Stages(Progress):
         self._name, self._since = "", time.monotonic()
 
     def enter(self, stage: str, message: str) -> None:
-        """Begins a stage and ends the one before it; see `Progress`."""
+        """Begins a stage and ends the one before it; see `Progress.enter`."""
         self.note()
         self._name, self._since = stage, time.monotonic()
         self._progress.enter(stage, message)

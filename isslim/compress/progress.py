@@ -80,7 +80,7 @@ class CallbackProgress(Progress):
         self._stage = "ingest"
 
     def enter(self, stage: str, message: str) -> None:
-        """Begins a stage; see `Progress`."""
+        """Begins a stage; see `Progress.enter`."""
         self._stage = stage
         self(0.0, message)
 
