@@ -20,6 +20,8 @@ CompressError
 |-- BudgetNotMet         no smaller model is within the budget; carries the curve
 |-- TooLargeToExport     the weights do not fit one ONNX file
 |-- GraphNotUnderstood   an ONNX file has no recurrent layers, or something is not supported
+|-- ModuleRefused        an nn.Module cannot be exported; the issues say why, in its own names
+|-- ModuleNotCut         a small graph cannot be had as a module of the user's class
 |-- VerificationFailed   a verification failed; nothing was published
 |-- DeviceFailed         the GPU is lost, or its memory is full
 """
@@ -198,6 +200,18 @@ class GraphNotUnderstood(CompressError):
     """An ONNX file is refused: the detail names what it lacks or what of it is not understood."""
 
     kind, title = "graph-not-understood", "The graph is not understood"
+
+
+class ModuleRefused(CompressError):
+    """A module cannot be exported; nothing of it was changed."""
+
+    kind, title = "module-refused", "The module cannot be compressed"
+
+
+class ModuleNotCut(CompressError):
+    """A small graph cannot be had as a module of the user's class; the graph itself is there."""
+
+    kind, title = "module-not-cut", "The module cannot be made small in place"
 
 
 class DeviceFailed(CompressError):

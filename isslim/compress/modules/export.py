@@ -1,0 +1,333 @@
+"""From a module and recorded inputs to an ONNX graph that computes the same.
+
+The module itself is only read: a copy is run and traced. Each parameter becomes an initialiser of
+its own name; one that an embedding and a decoder share is stored once, under the embedding's name,
+with an Identity for the decoder's.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from onnx import ModelProto, helper
+from torch import Tensor, nn
+
+from isslim.compress.errors import ModuleRefused
+from isslim.compress.kinds.graphs.comparing import difference
+from isslim.compress.modules.calls import (
+    Signature,
+    as_arrays,
+    flat_outputs,
+    free_sizes,
+    read_calls,
+)
+from isslim.compress.modules.checks import refuse_unsupported, shared_parameters
+from isslim.compress.modules.cut import Cut, cut_module
+from isslim.compress.modules.exporter import traced_graph
+from isslim.compress.modules.origins import Origins, read_origins
+from isslim.compress.modules.states import PassedStates, observed_states
+from isslim.compress.onnx.model.split_model import nodes
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.runtime.errors import GraphRefused, InputsRefused
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
+
+TOLERANCE = 1e-4
+"""Largest difference between module and graph, relative to the output's largest entry where that
+is above 1: float32 sums in different orders."""
+Outputs = list[tuple[str, Tensor]]
+_PREFIX = "module"
+"""The attribute of the traced wrapper that holds the module."""
+
+
+@dataclass(frozen=True)
+class ExportedModule:
+    """A module as a graph, and what is needed to find its parameters in it again.
+
+    Attributes:
+        path: of the graph.
+        recorded: the recorded inputs by the names of the graph's inputs.
+        outputs: names of the graph's outputs.
+    """
+
+    path: Path
+    recorded: list[NamedArrays]
+    outputs: tuple[str, ...]
+    _module: nn.Module
+    _signature: Signature
+    _origins: Origins
+    _states: PassedStates
+
+    def cut(self, network: GraphNetwork) -> nn.Module:
+        """The module at the size of a network that was made of its graph.
+
+        The result is in evaluation mode, trainable, and equals the network's graph on the recorded
+        inputs. Where the layers or directions of one nn.LSTM, nn.GRU or nn.RNN keep different
+        numbers of units, all have the largest of them, and the others units without weights.
+
+        Args:
+            network: read from `path` and made smaller.
+
+        Raises:
+            ModuleNotCut: when the module cannot express it, or its code needs the old sizes.
+        """
+        return cut_module(
+            Cut(self._module, self._signature, self._origins, self._states, self.recorded), network
+        )
+
+    def stacks(self, network: GraphNetwork) -> list[tuple[str, ...]]:
+        """Axes that are layers and directions of one nn.LSTM, nn.GRU or nn.RNN, which has one size.
+
+        Args:
+            network: read from `path`, at any size.
+        """
+        return self._origins.stacks(self._module, network.trace)
+
+
+def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> ExportedModule:
+    """Exports a module to ONNX and compares the graph with it on all recorded inputs.
+
+    Dimensions whose sizes differ among the inputs are free in the graph, others are fixed.
+
+    Args:
+        module: in evaluation mode, on the CPU, float32; nothing of it is changed.
+        inputs: calls of the module, one each: the only argument, a tuple or list of positional
+            arguments, or a mapping of arguments by name.
+        path: of the ONNX file to write.
+
+    Raises:
+        ModuleRefused: when it cannot be exported, in its own words.
+    """
+    refuse_unsupported(module)
+    signature, calls = read_calls(module, inputs)
+    # Two copies: what is run may keep something of its inputs.
+    own = _copied(module)
+    with torch.random.fork_rng(devices=[]):
+        results, states = _run_all(own, signature, calls)
+    outputs = tuple(name if name not in signature.names else f"{name}_" for name, _ in results[0])
+    free = dict(zip(signature.names, free_sizes(calls), strict=True))
+    free |= _free_outputs(outputs, results, free, calls)
+    model = _traced(own, signature, calls, outputs, free)
+    origins = read_origins(model, dict(_parameters(own)))
+    _tie(model, shared_parameters(module))
+    path.write_bytes(model.SerializeToString())
+    recorded = [as_arrays(signature.names, tensors) for tensors in calls]
+    wanted = [as_arrays(outputs, [tensor for _, tensor in made]) for made in results]
+    _verify(module, path, recorded, wanted)
+    return ExportedModule(path, recorded, outputs, _copied(module), signature, origins, states)
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:  # whatever its parts raise
+        raise ModuleRefused(
+            f"{type(module).__name__} cannot be copied (`copy.deepcopy`), and only a copy is run: "
+            f"{error}"
+        ) from error
+
+
+def _parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters, and the buffers of numbers; shared ones under each of their names."""
+    seen: set[tuple[int, str]] = set()
+    for prefix, part in module.named_modules():
+        tensors = [*part._parameters.items(), *part._buffers.items()]
+        for name, tensor in tensors:
+            if tensor is not None and tensor.is_floating_point():
+                full = f"{prefix}.{name}" if prefix else name
+                if (id(part), name) not in seen:
+                    seen.add((id(part), name))
+                    yield full, tensor.detach()
+
+
+def _run_all(
+    module: nn.Module, signature: Signature, calls: Sequence[tuple[Tensor, ...]]
+) -> tuple[list[Outputs], PassedStates]:
+    """The outputs of every call, and which arguments and outputs are states of layers."""
+    results = []
+    states = PassedStates({}, {})
+    for number, tensors in enumerate(calls):
+        # A copy, which forward may write to.
+        given = [tensor.clone() for tensor in tensors]
+        with observed_states(module) as observed:
+            results.append(_run(module, signature, given, number))
+        if number == 0:
+            states = observed.passed(dict(zip(signature.names, given, strict=True)), results[0])
+            again = _run(module, signature, [tensor.clone() for tensor in tensors], number)
+            if not _equal(results[0], again):
+                raise ModuleRefused(
+                    f"{type(module).__name__}.forward gives other outputs when it is called again "
+                    "with inputs[0]: it draws random numbers or keeps a state; give it noise and "
+                    "states as arguments"
+                )
+        names = [name for name, _ in results[-1]]
+        if names != [name for name, _ in results[0]]:
+            raise ModuleRefused(
+                f"{type(module).__name__}.forward returns {len(names)} tensors for "
+                f"inputs[{number}] and {len(results[0])} for inputs[0]"
+            )
+    return results, states
+
+
+def _equal(some: Outputs, others: Outputs) -> bool:
+    arrays = [
+        as_arrays([name for name, _ in each], [t for _, t in each]) for each in (some, others)
+    ]
+    return difference(arrays[:1], arrays[1:]) == 0
+
+
+def _run(
+    module: nn.Module, signature: Signature, tensors: Sequence[Tensor], number: int
+) -> Outputs:
+    try:
+        with torch.no_grad():
+            made = signature.call(module, tensors)
+    except Exception as error:  # whatever the user's own code raises
+        raise ModuleRefused(
+            f"{type(module).__name__} cannot be run on inputs[{number}]: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return flat_outputs(module, made)
+
+
+def _free_outputs(
+    outputs: Sequence[str],
+    results: Sequence[Outputs],
+    free: Mapping[str, Mapping[int, str]],
+    calls: Sequence[tuple[Tensor, ...]],
+) -> dict[str, dict[int, str]]:
+    """The dimensions of outputs that differ, named like those of inputs of the same sizes."""
+    together = [
+        (*tensors, *(tensor for _, tensor in made))
+        for tensors, made in zip(calls, results, strict=True)
+    ]
+    ranks = {tuple(tensor.dim() for tensor in each) for each in together}
+    if len(ranks) > 1:
+        raise ModuleRefused("an output has not the same number of dimensions for all inputs")
+    return dict(zip(outputs, free_sizes(together)[len(free) :], strict=True))
+
+
+class _Flat(nn.Module):
+    """A module with tensors as its only arguments and outputs."""
+
+    def __init__(self, module: nn.Module, signature: Signature) -> None:
+        super().__init__()
+        self.module = module
+        self._signature = signature
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Calls the module on the tensors of a call."""
+        made = self._signature.call(self.module, tensors)
+        return tuple(tensor for _, tensor in flat_outputs(self.module, made))
+
+
+def _traced(
+    module: nn.Module,
+    signature: Signature,
+    calls: Sequence[tuple[Tensor, ...]],
+    outputs: Sequence[str],
+    free: Mapping[str, Mapping[int, str]],
+) -> ModelProto:
+    """The graph of the largest call, with the module's own names and every parameter apart."""
+    largest = max(calls, key=lambda tensors: sum(tensor.numel() for tensor in tensors))
+    with _untied(module):
+        wrapper = _Flat(module, signature).eval()
+        try:
+            model = traced_graph(wrapper, largest, signature.names, outputs, free)
+        except Exception as error:  # of the exporter, or of the user's code while it is traced
+            first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ModuleRefused(
+                f"{type(module).__name__} cannot be exported to ONNX by torch: {first}"
+            ) from error
+    _own_names(model)
+    return model
+
+
+@contextmanager
+def _untied(module: nn.Module) -> Iterator[None]:
+    """Gives every module that shares a parameter its own, for a while."""
+    before = []
+    for _, *others in shared_parameters(module):
+        for name in others:
+            prefix, _, attribute = name.rpartition(".")
+            owner = module.get_submodule(prefix)
+            parameter = owner._parameters[attribute]
+            assert parameter is not None
+            before.append((owner, attribute, parameter))
+            setattr(owner, attribute, nn.Parameter(parameter.detach().clone(), False))
+    try:
+        yield
+    finally:
+        for owner, attribute, parameter in before:
+            setattr(owner, attribute, parameter)
+
+
+def _own_names(model: ModelProto) -> None:
+    """Takes the wrapper's attribute off the names of nodes, values and initialisers; in place."""
+    graph = model.graph
+    names = {name for node in nodes(graph) for name in (*node.input, *node.output)}
+    names |= {tensor.name for tensor in graph.initializer}
+    new = {name: _shortened(name) for name in names}
+    taken = set(names)
+    for name, short in new.items():
+        # An initialiser may be called as an input of the graph is: it keeps the longer name.
+        if short in taken:
+            new[name] = name
+        taken.add(new[name])
+    for node in nodes(graph):
+        node.name = _shortened(node.name)
+        node.input[:] = [new[name] for name in node.input]
+        node.output[:] = [new[name] for name in node.output]
+    for port in (*graph.initializer, *graph.output, *graph.input, *graph.value_info):
+        port.name = new.get(port.name, port.name)
+
+
+def _shortened(name: str) -> str:
+    # Parts of an nn.Sequential are written with the path that leads to them: `/module.2/`.
+    for prefix in (f"/{_PREFIX}/", f"/{_PREFIX}."):
+        name = name.replace(prefix, "/", 1) if name.startswith(prefix) else name
+    return name.removeprefix(f"{_PREFIX}.")
+
+
+def _tie(model: ModelProto, shared: Sequence[Sequence[str]]) -> None:
+    """Stores a shared parameter once, with an Identity for each further name; in place."""
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for first, *others in shared:
+        for name in others:
+            if first in weights and name in weights:
+                model.graph.initializer.remove(weights[name])
+                tied = helper.make_node("Identity", [first], [name], name=f"/{name}")
+                model.graph.node.insert(0, tied)
+
+
+def _verify(
+    module: nn.Module,
+    path: Path,
+    recorded: Sequence[NamedArrays],
+    wanted: Sequence[NamedArrays],
+) -> None:
+    """Compares the graph in ONNX Runtime with the module's own outputs."""
+    name = type(module).__name__
+    try:
+        session = GraphSession(path)
+        for number, (run, expected) in enumerate(zip(recorded, wanted, strict=True)):
+            found = session.run(session.checked(run))
+            for output, value in expected.items():
+                error = difference([{output: found[output]}], [{output: value}])
+                if not error <= TOLERANCE:
+                    raise ModuleRefused(
+                        f"the exported graph is not {name}: for inputs[{number}] its output "
+                        f"'{output}' differs by {error:.2e}, where {TOLERANCE:.0e} is allowed. "
+                        "forward probably decides or loops in Python by what a tensor holds or by "
+                        "its size, which a graph repeats as it was for one input"
+                    )
+    except (GraphRefused, InputsRefused) as error:
+        raise ModuleRefused(
+            f"ONNX Runtime cannot run the graph of {name} on its inputs: {error}. forward probably "
+            "decides or loops in Python by the sizes of its inputs"
+        ) from error

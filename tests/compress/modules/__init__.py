@@ -1,0 +1,1 @@
+"""Modules of a user's own class, exported and cut."""
