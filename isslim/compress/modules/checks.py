@@ -121,6 +121,8 @@ def _kinds(module: nn.Module) -> list[str]:
         for name, part in module.named_modules()
         if "quantized" in type(part).__module__.split(".")
     ]
+    # Their parts hold what is packed, and say nothing more.
+    quantized = [name for name in quantized if name.rpartition(".")[0] not in quantized]
     if quantized:
         issues.append(
             f"{_listed(module, quantized)} is quantized already: pass the module from before "
