@@ -5,7 +5,8 @@
   modules: a real corpus, always there.
 - `ptb`, `gutenberg`: Penn Treebank in Mikolov's form, and public-domain novels in the same form,
   below `ISS_DATA`.
-- any folder with `train.txt`, `valid.txt`, `test.txt` (or `.txt.xz`).
+- any folder with `train.txt`, `valid.txt` and `test.txt`, or with the names of Penn Treebank's
+  files, `ptb.train.txt` and so on; each may be packed with xz (`.txt.xz`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from pathlib import Path
 from isslim.settings.training import TrainingSettings
 
 UNKNOWN, END = "<unk>", "<eos>"
-_NAMED = {
-    "ptb": ("ptb", "ptb.{}.txt"),
-    "gutenberg": ("gutenberg-lm", "{}.txt"),
-}
+_NAMED = {"ptb": "ptb", "gutenberg": "gutenberg-lm"}
+"""Folders of corpora by name."""
+PARTS = ("train", "valid", "test")
+_PATTERNS = ("{}.txt", "ptb.{}.txt")
+_NAMED_IN_ERRORS = 20
+"""Files of a folder that an error lists."""
 _PIECE = re.compile(r"[a-z]+|[0-9]+|[^\sa-z0-9]")
 
 
@@ -41,8 +44,11 @@ class Corpus:
 def load_corpus(name: str) -> Corpus:
     """Loads a corpus by name or folder.
 
+    Args:
+        name: `pydoc`, `ptb`, `gutenberg`, or the path of a folder.
+
     Raises:
-        FileNotFoundError: with the path that was expected.
+        FileNotFoundError: with the files that were expected, and those that are there.
     """
     if name == "pydoc":
         lines = documentation_lines()
@@ -53,16 +59,15 @@ def load_corpus(name: str) -> Corpus:
             lines[13::20],
         )  # fmt: skip
         return Corpus(*("\n".join(part) + "\n" for part in parts))
-    folder, pattern = Path(name), "{}.txt"
+    folder = Path(name)
     if name in _NAMED:
         data = TrainingSettings().data
         if data is None:
             raise FileNotFoundError(
                 f"the corpus '{name}' is looked for below ISS_DATA, which is not set"
             )
-        folder = data / _NAMED[name][0]
-        pattern = _NAMED[name][1]
-    return Corpus(*(_read(folder / pattern.format(part)) for part in ("train", "valid", "test")))
+        folder = data / _NAMED[name]
+    return Corpus(*(_read(path) for path in _files_of(folder)))
 
 
 def build_vocabulary(text: str, size: int) -> list[str]:
@@ -107,11 +112,57 @@ def _docstrings(path: Path) -> list[str]:
     return found
 
 
-def _read(path: Path) -> str:
-    if path.exists():
-        return path.read_text(encoding="utf-8")
+def _files_of(folder: Path) -> list[Path]:
+    """The files of the three parts.
+
+    Raises:
+        FileNotFoundError: when there is no such folder, or it lacks one; it says what is there.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise FileNotFoundError(
+            f"the corpus {folder} {what}; the name of a corpus ({', '.join(('pydoc', *_NAMED))}) "
+            f"or a folder with {_expected(_PATTERNS[0])} is expected"
+        )
+    found = {
+        pattern: [_there(folder / pattern.format(part)) for part in PARTS] for pattern in _PATTERNS
+    }
+    for files in found.values():
+        if None not in files:
+            return [path for path in files if path is not None]
+    pattern = max(_PATTERNS, key=lambda each: sum(path is not None for path in found[each]))
+    missing = [
+        pattern.format(part)
+        for part, path in zip(PARTS, found[pattern], strict=True)
+        if path is None
+    ]
+    names = sorted(path.name for path in folder.iterdir())
+    used = {path.name for path in found[pattern] if path is not None}
+    others = [name for name in names if name not in used]
+    shown = ", ".join(others[:_NAMED_IN_ERRORS]) or "nothing else"
+    more = len(others) - _NAMED_IN_ERRORS
+    raise FileNotFoundError(
+        f"the corpus {folder} lacks {', '.join(missing)}; {_expected(pattern)} are expected, each "
+        "as it is or packed (.txt.xz), with one sentence a line and spaces between tokens. "
+        + (f"Found: {', '.join(sorted(used))}. " if used else "")
+        + f"Not read: {shown}{f' and {more} more' if more > 0 else ''}"
+    )
+
+
+def _expected(pattern: str) -> str:
+    return " and ".join(
+        (", ".join(pattern.format(part) for part in PARTS[:-1]), pattern.format(PARTS[-1]))
+    )
+
+
+def _there(path: Path) -> Path | None:
+    """The file, or the packed one beside it; None when there is neither."""
     packed = path.with_name(path.name + ".xz")
-    if packed.exists():
-        with lzma.open(packed, "rt", encoding="utf-8") as file:
+    return path if path.is_file() else packed if packed.is_file() else None
+
+
+def _read(path: Path) -> str:
+    if path.suffix == ".xz":
+        with lzma.open(path, "rt", encoding="utf-8") as file:
             return file.read()
-    raise FileNotFoundError(f"looked for {path} and {packed.name} beside it")
+    return path.read_text(encoding="utf-8")
