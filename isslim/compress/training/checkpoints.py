@@ -55,9 +55,19 @@ def configuration_of(
         "network": _sizes(network),
         "corpus": f"{len(tokens):,} tokens, {digest}",
         "teacher": "none" if teacher is None else _sizes(teacher),
-        "learner": "none" if learner is None else type(learner).__qualname__,
+        "learner": "none" if learner is None else described(learner),
         "processes": str(processes),
     }
+
+
+def described(learner: Learner) -> str:
+    """A learner's class and settings: its public attributes that are numbers, flags or texts."""
+    settings = ", ".join(
+        f"{name} {value}"
+        for name, value in sorted(vars(learner).items())
+        if not name.startswith("_") and isinstance(value, bool | int | float | str)
+    )
+    return f"{type(learner).__qualname__}({settings})"
 
 
 def digest_of(arrays: Arrays) -> str:

@@ -1,9 +1,10 @@
 """What a learner may do while the loop trains: all that learning a structure adds to training.
 
 Order of the calls: `attach`; then per step `substituted`, `penalty`, and after the optimizer's step
-`after_step`; per epoch `evaluation_network` and `after_epoch`, and where it returned what to keep,
-`attach` with the smaller network. On resuming, `attach` with the network at the checkpoint's size,
-then `load_state_dict`; `extra_parameters` is asked for anew after either.
+`after_step`; per epoch `evaluation_network`, `living` and `after_epoch`, and where it returned what
+to keep, `attach` with the smaller network. On resuming, `attach` with the network at the
+checkpoint's size, then `load_state_dict`; `extra_parameters` is asked for anew after either. At the
+end `attach` with the trained network, then `living`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ class WeightLearner(Protocol):
 
 
 class Learner(Protocol):
-    """What is added to plain training so that the network learns which components it can lose."""
+    """What is added to plain training so that the network learns which components it can lose.
+
+    Its public attributes that are numbers, flags or texts are its settings: a checkpoint is resumed
+    only with the same.
+    """
 
     def attach(self, network: TrainableNetwork) -> None:
         """Called before the first step, and again with the smaller network after each shrink."""
@@ -69,6 +74,13 @@ class Learner(Protocol):
 
         May adapt its strength. `valid_perplexity` is NaN when the loop was given no validation
         text.
+        """
+
+    def living(self) -> Keep | None:
+        """The components that do not count as removed now; None when all live.
+
+        It changes nothing: it is asked for the record of every epoch, and at the end, for what is
+        taken out of the trained network.
         """
 
     def evaluation_network(self, network: NetworkType) -> NetworkType:

@@ -67,6 +67,9 @@ class QuestionEpoch:
         seconds: of its steps, without validation.
         steps: number of batches.
         units: size of every prunable axis during the epoch.
+        removed: per axis, components that count as removed at its end.
+        group_norms: per axis of units, the quantiles of their groups' norms at its end (see
+            `isslim.compress.training.sparsity`).
     """
 
     epoch: int
@@ -77,6 +80,8 @@ class QuestionEpoch:
     seconds: float
     steps: int = 0
     units: dict[str, int] = field(default_factory=dict)
+    removed: dict[str, int] = field(default_factory=dict)
+    group_norms: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ from isslim.compress.training.checkpoints import (
 )
 from isslim.compress.training.hooks import WeightLearner
 from isslim.compress.training.shrinking import shrink
+from isslim.compress.training.sparsity import sparsity_of
 
 
 def train_reader(  # noqa: PLR0913 - each option is independent of the others and named by its callers
@@ -308,6 +309,7 @@ class _Run:
     def close_epoch(self) -> None:
         """Evaluates the average, keeps it if the plan asks, removes what the learner gives up."""
         found = evaluate(self.average, self.validation, self.validated)
+        sparsity = sparsity_of(self.network, None)
         record = QuestionEpoch(
             self.epoch + 1,
             self.loss / self.at,
@@ -317,6 +319,8 @@ class _Run:
             self.seconds,
             self.at,
             dict(self.network.declaration().axes),
+            sparsity.removed,
+            sparsity.group_norms,
         )
         if self.plan.keep == "last" or record.f1 > max(
             (each.f1 for each in self.epochs), default=-1.0

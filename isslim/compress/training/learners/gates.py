@@ -129,14 +129,18 @@ class HardConcreteGates:
 
     def after_epoch(self, valid_perplexity: float) -> Keep | None:
         """The components whose gates are not dead."""
+        self._kept = self.living() or {}
+        return self._kept or None
+
+    def living(self) -> Keep | None:
+        """The components whose gates are not dead; None when all live."""
         groups = Groups(self._attached(), list(self._gates))
         with torch.no_grad():
             alive = {
                 axis: (_probability_open(gate) >= SHUT) | (_middle(gate) > 0)
                 for axis, gate in self._gates.items()
             }
-        self._kept = groups.keep(alive, self.min_kept) or {}
-        return self._kept or None
+        return groups.keep(alive, self.min_kept)
 
     @torch.no_grad()
     def evaluation_network(self, network: NetworkType) -> NetworkType:

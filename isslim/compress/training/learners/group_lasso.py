@@ -99,13 +99,6 @@ class PaperGroupLasso:
         """None of its own."""
         return []
 
-    def removed(self) -> dict[str, int]:
-        """Components per axis that count as removed by the paper's rule."""
-        return {
-            axis: int((~self.groups.alive(self._parameters, axis)).sum().item())
-            for axis in self.groups.sizes
-        }  # fmt: skip
-
     def after_epoch(self, valid_perplexity: float) -> Keep | None:
         """The living components, if dead ones are to be taken out."""
         return self.living() if self.shrink else None

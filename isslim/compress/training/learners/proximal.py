@@ -124,6 +124,10 @@ class ProximalGroupLasso:
 
     def after_epoch(self, valid_perplexity: float) -> Keep | None:
         """The living components, if there are dead ones."""
+        return self.living()
+
+    def living(self) -> Keep | None:
+        """The components that are not held at zero; None when all live."""
         return self._attached().keep(self._held, self.min_kept)
 
     def evaluation_network(self, network: NetworkType) -> NetworkType:

@@ -21,6 +21,7 @@ from isslim.compress.training.learners.group_lasso import PaperGroupLasso
 from isslim.compress.training.learners.groups import Groups
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.plan import TrainingPlan
+from isslim.compress.training.sparsity import sparsity_of
 from tests.compress.kinds.language.training.language import counting_text
 
 V, E, H0, H1 = 12, 6, 5, 4
@@ -111,7 +112,7 @@ def test_threshold_of_the_rhn_leaves_what_is_in_no_group_alone() -> None:
     assert (
         float(network.embedding.weight.detach().abs().max()) == 0
     )  # its columns are in the groups: tied
-    assert learner.removed() == {"units:rhn": H1}
+    assert sparsity_of(network, None).removed == {"units:rhn": H1}
 
 
 @pytest.mark.parametrize("part", ["gate row", "recurrent column", "reader"])
@@ -123,7 +124,8 @@ def test_unit_counts_as_removed_only_when_every_part_is_exactly_zero(part: str) 
     dead = network.rebuilt(silent)
     learner = PaperGroupLasso(0.003)
     learner.attach(dead)
-    assert learner.removed() == {"units:lstm0": 1, "units:lstm1": 0}  # biases are not asked
+    removed = sparsity_of(dead, learner.living()).removed
+    assert removed == {"units:lstm0": 1, "units:lstm1": 0}  # biases are not asked
     name, index = {
         "gate row": ("layers.0.weight_ih_l0", (2 * H0 + 2, 0)),
         "recurrent column": ("layers.0.weight_hh_l0", (0, 2)),
@@ -132,9 +134,8 @@ def test_unit_counts_as_removed_only_when_every_part_is_exactly_zero(part: str) 
     with torch.no_grad():
         dict(dead.named_parameters())[name][index] = 1e-30
     learner.attach(dead)
-    assert (
-        learner.removed()["units:lstm0"] == 0
-    )  # however small: the square of this weight is no float any more
+    # However small: the square of this weight is no float any more.
+    assert learner.living() is None
 
 
 def test_extraction_equals_the_big_network_with_carried_state_although_biases_move_the_dead() -> (

@@ -46,6 +46,7 @@ from isslim.compress.training.optimizers import (
 from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.ranks import ranks
 from isslim.compress.training.schedules import share_of_peak
+from isslim.compress.training.sparsity import sparsity_of
 from isslim.compress.training.state import detach
 
 MAX_SETBACKS = 3
@@ -325,6 +326,8 @@ def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
             (evaluated,) = run.ranks.agreed(own)
             run.remember_best(evaluated)
         run.network.train()
+    living = None if run.learner is None else (run.learner.living() or {})
+    sparsity = sparsity_of(run.network, living)
     record = EpochRecord(
         epoch=len(run.records) + 1,
         seconds=run.seconds,
@@ -333,6 +336,8 @@ def _end_epoch(run: Run, valid: Tensor | None, rate: float) -> EpochRecord:
         learning_rate=rate,
         training_perplexity=perplexity_of(run.mean_loss()),
         valid_perplexity=None if valid is None else evaluated,
+        removed=sparsity.removed,
+        group_norms=sparsity.group_norms,
     )
     run.records.append(record)
     run.loss, run.steps, run.seconds = 0.0, 0, 0.0

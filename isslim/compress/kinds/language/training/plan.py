@@ -58,6 +58,10 @@ class EpochRecord:
         learning_rate: of its last step.
         training_perplexity: of the labels, with dropout.
         valid_perplexity: None without a validation text.
+        removed: per axis, components that count as removed at its end; a learner that shrinks the
+            network takes them out then.
+        group_norms: per axis of units, the quantiles of their groups' norms at its end (see
+            `isslim.compress.training.sparsity`).
     """
 
     epoch: int
@@ -67,11 +71,17 @@ class EpochRecord:
     learning_rate: float
     training_perplexity: float
     valid_perplexity: float | None
+    removed: dict[str, int] = field(default_factory=dict)
+    group_norms: dict[str, list[float]] = field(default_factory=dict)
 
     def line(self) -> str:
         """The record as a line of text."""
         valid = "" if self.valid_perplexity is None else f", valid {self.valid_perplexity:.2f}"
-        sizes = " ".join(f"{layer_of(axis)} {size}" for axis, size in self.units.items())
+        sizes = " ".join(
+            f"{layer_of(axis)} {size}" + (f" ({gone} removed)" if gone else "")
+            for axis, size in self.units.items()
+            for gone in (self.removed.get(axis, 0),)
+        )
         return (
             f"epoch {self.epoch}: training perplexity {self.training_perplexity:.2f}{valid}, "
             f"rate {self.learning_rate:.3g}, {self.seconds:.1f} s, {sizes}"
