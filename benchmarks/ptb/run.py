@@ -17,7 +17,6 @@ import argparse
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,17 +25,15 @@ import torch
 
 from benchmarks.ptb.start import Start, cut, trained_network
 from isslim.compress.commands.corpus_loading import ReadCorpus, read_corpus
-from isslim.compress.commands.saving import save_model, save_record
+from isslim.compress.commands.experiment import Experiment, carry_out
 from isslim.compress.devices import device_named
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import build, spec_of
-from isslim.compress.kinds.language.sizes import is_tied
-from isslim.compress.kinds.language.training.evaluation import perplexity, perplexity_on_device
-from isslim.compress.kinds.language.training.loop import train
+from isslim.compress.kinds.language.training.evaluation import perplexity_on_device
 from isslim.compress.layers.regularisation import Regularisation
-from isslim.compress.pruning import axes
 from isslim.compress.training.learners.group_lasso import PaperGroupLasso
 from isslim.compress.training.plan import TrainingPlan
+from isslim.compress.training.ranks import Ranks
 
 CONFIGS = Path(__file__).parent / "configs"
 OUTPUT = Path("benchmarks") / "output" / "ptb"
@@ -109,45 +106,24 @@ def run(
     text = read_corpus(corpus, VOCABULARY)
     folder = output / f"{path.stem}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    learner = PaperGroupLasso(**config["learner"]) if config["method"] == "group_lasso" else None
     teacher, first = beginning(config, text, seed, output)
     device = device_named()
-    trained = train(
+    experiment = Experiment(
         first.to(device),
-        text.train,
+        text,
         plan,
-        teacher=None if teacher is None else teacher.to(device),
-        learner=learner,
-        valid=text.valid,
-        checkpoint=folder / "training.checkpoint",
-        progress=_show,
+        folder,
+        PaperGroupLasso(**config["learner"]) if config["method"] == "group_lasso" else None,
+        None if teacher is None else teacher.to(device),
+        config["plan"]["epochs"],
     )
-    network = trained.network
-    if learner is not None:
-        learner.attach(network)
-        living = learner.living()
-        if living is not None:
-            small, _ = axes.select_components(network.arrays(), network.declaration(), living)
-            network = network.rebuilt(small).to(device)
-    declaration = network.declaration()
-    save_model(folder, network, text.words, tied=is_tied(declaration))
-    content = {
+    about = {
         "config": config,
         "name": path.stem,
         "method": config["method"],
-        "architecture": network.architecture.removesuffix("-language-model"),
         "corpus": corpus,
-        "seed": seed,
-        "plan": asdict(plan),
-        "units": [size for axis, size in declaration.axes.items() if axis.startswith("units:")],
-        "sizes": dict(declaration.axes),
-        "parameters": axes.parameters(declaration),
-        "mult_adds": axes.mult_adds(declaration),
-        "valid_perplexity": perplexity(network, text.valid),
-        "test_perplexity": perplexity(network, text.test, streams=1),
-        "epochs": [vars(epoch) for epoch in trained.epochs],
     }
-    save_record(folder, content)
+    carry_out(experiment, Ranks(), _show, about)
     return folder / "record.json"
 
 

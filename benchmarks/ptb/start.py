@@ -24,25 +24,15 @@ import numpy as np
 import torch
 from safetensors.numpy import load, save
 
+from isslim.compress.commands.cut import cut_network
 from isslim.compress.commands.saving import write
-from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.ranking import (
-    Pruned,
-    RemovalPlan,
-    kept_indices,
-    prune,
-    rank_components,
-)
 from isslim.compress.pruning.rotation import rotate
 from isslim.compress.training.learners.groups import Groups
 
-OBSERVED = 200_000
-"""Tokens of the training text."""
-HALVINGS = 20
 CUTS = ("calibrated", "magnitude", "scratch")
 SCALE = 0.05
 """Weights drawn anew are uniform in +-this."""
@@ -115,7 +105,7 @@ def cut(
     """
     file = output / f"{start.of}-{start.seed}" / f"calibrated-{start.mult_adds:g}.safetensors"
     if not file.exists():
-        write(file, save(_calibrated(whole, start.mult_adds, training).arrays))
+        write(file, save(cut_network(whole, training, start.mult_adds, "mult_adds").arrays))
     calibrated = whole.rebuilt(load(file.read_bytes()), noise)
     if start.cut == "scratch":
         calibrated.initialise(SCALE, torch.Generator().manual_seed(seed))
@@ -124,38 +114,6 @@ def cut(
         if start.cut == "magnitude"
         else calibrated
     )
-
-
-def _calibrated(whole: LanguageModel, share: float, training: torch.Tensor) -> Pruned:
-    """The mildest cut that leaves at most `share` of the multiply-adds."""
-    declaration = whole.declaration()
-    observed = collect_activations(whole, training[:OBSERVED])
-    removal_plan = rank_components(
-        whole.arrays(),
-        declaration,
-        observed,
-        prunable=tuple(declaration.axes),
-        insert_bottleneck=True,
-        count="mult_adds",
-    )
-    most = share * axes.mult_adds(declaration)
-
-    mild, bold = 0.0, 1.0
-    for _ in range(HALVINGS):
-        middle = (mild + bold) / 2
-        mild, bold = (mild, middle) if _work(removal_plan, middle) <= most else (middle, bold)
-    return prune(removal_plan, bold)
-
-
-def _work(removal_plan: RemovalPlan, share: float) -> int:
-    """Multiply-adds of what `prune` would leave, by counting alone: a repair takes seconds."""
-    keep, _ = kept_indices(removal_plan, share)
-    small = axes.resized(
-        removal_plan.declaration, {axis: len(index) for axis, index in keep.items()}
-    )
-    if bottleneck.AXIS in small.axes and not bottleneck.pays(small):
-        small = bottleneck.without_bottleneck(small)
-    return axes.mult_adds(small)
 
 
 def _largest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class ReadCorpus:
     Attributes:
         unknown_share: per part, the share of its words that are not in the vocabulary and read as
             `<unk>`.
+        left_out: tokens of the training text that are not trained on.
     """
 
     words: list[str]
@@ -28,15 +30,33 @@ class ReadCorpus:
     valid: Tensor
     test: Tensor
     unknown_share: dict[str, float]
+    left_out: int = 0
 
 
-def read_corpus(name: str, size: int, words: Path | None = None) -> ReadCorpus:
+def declare_corpus(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what is read, as `read_corpus` takes it."""
+    parser.add_argument(
+        "--corpus",
+        default="pydoc",
+        help="ptb, gutenberg, pydoc or a folder (see isslim/compress/kinds/language/corpus.py)",
+    )
+    parser.add_argument(
+        "--vocabulary", type=int, default=10_000, help="words, by frequency in the training text"
+    )
+    parser.add_argument("--tokens", type=int, help="train on the first N tokens; default: all")
+
+
+def read_corpus(
+    name: str, size: int, words: Path | None = None, tokens: int | None = None
+) -> ReadCorpus:
     """Loads a corpus and encodes it.
 
     Args:
         name: see `isslim.compress.kinds.language.corpus.load_corpus`.
         size: of the vocabulary that is built from the training text.
         words: a vocabulary to use instead, one word a line.
+        tokens: of the training text that are trained on, from its beginning; None: all. The
+            vocabulary is that of the whole text.
 
     Raises:
         FileNotFoundError: when the corpus is not there.
@@ -55,17 +75,20 @@ def read_corpus(name: str, size: int, words: Path | None = None) -> ReadCorpus:
         )
     parts, shares = {}, {}
     for part in ("train", "valid", "test"):
-        tokens = getattr(corpus, part).replace("\n", f" {END} ").split()
+        read = getattr(corpus, part).replace("\n", f" {END} ").split()
         parts[part] = torch.tensor(
-            [index.get(token, index[UNKNOWN]) for token in tokens], dtype=torch.int64
+            [index.get(token, index[UNKNOWN]) for token in read], dtype=torch.int64
         )
-        shares[part] = sum(token not in index for token in tokens) / max(1, len(tokens))
+        shares[part] = sum(token not in index for token in read) / max(1, len(read))
         if shares[part] > MAX_UNKNOWN:
             raise TextUnusable(
-                f"{shares[part]:.0%} of the {part} text's {len(tokens):,} words are not in the "
+                f"{shares[part]:.0%} of the {part} text's {len(read):,} words are not in the "
                 f"vocabulary of {len(known):,}; is it the right vocabulary?"
             )
-    return ReadCorpus(known, parts["train"], parts["valid"], parts["test"], shares)
+    train = parts["train"][:tokens]
+    return ReadCorpus(
+        known, train, parts["valid"], parts["test"], shares, len(parts["train"]) - len(train)
+    )
 
 
 def _lines(path: Path) -> list[str]:

@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
+
+MODEL, CONFIG, WORDS = "model.safetensors", "config.json", "words.txt"
 
 
 def save_model(folder: Path, network: LanguageModel, words: list[str], *, tied: bool) -> None:
@@ -26,9 +29,23 @@ def save_model(folder: Path, network: LanguageModel, words: list[str], *, tied: 
         tied: whether the decoder is the embedding.
     """
     weights = {name: torch.from_numpy(array) for name, array in network.arrays().items()}
-    write(folder / "words.txt", ("\n".join(words) + "\n").encode())
-    write(folder / "config.json", json.dumps({"tied": tied}).encode())
-    write(folder / "model.safetensors", save(weights))
+    write(folder / WORDS, ("\n".join(words) + "\n").encode())
+    write(folder / CONFIG, json.dumps({"tied": tied}).encode())
+    write(folder / MODEL, save(weights))
+
+
+def read_trained(folder: Path) -> LanguageModel:
+    """The network that `save_model` wrote.
+
+    Raises:
+        FileNotFoundError: when it is not there.
+    """
+    missing = [name for name in (MODEL, CONFIG, WORDS) if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(missing)}; the folder that `train` wrote is expected"
+        )
+    return read_model(folder / MODEL, folder / CONFIG).network
 
 
 def save_record(folder: Path, record: dict[str, Any]) -> None:

@@ -1,7 +1,9 @@
-"""Trains a language model from scratch.
+"""Trains a language model, from scratch or from the folder of an earlier run.
 
     python -m isslim.compress train lstm --corpus ptb --units 650 --layers 2 --out FOLDER
+    python -m isslim.compress train lstm --corpus ptb --start FOLDER --learner l0 --out SMALLER
 
+With a learner (docs/adding-a-learner.md) components that count as removed at the end are taken out.
 The folder gets `model.safetensors`, `config.json` and `words.txt` (an upload for `POST /compress`),
 `record.json`, and `training.checkpoint`, from which the same command continues. Under `torchrun
 --nproc-per-node N` N processes divide the batch. A run that diverges for good leaves its best model
@@ -14,33 +16,32 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from isslim.compress.commands import train_bidaf
-from isslim.compress.commands.corpus_loading import ReadCorpus, read_corpus
+from isslim.compress.commands import plugins, train_bidaf
+from isslim.compress.commands.corpus_loading import declare_corpus, read_corpus
+from isslim.compress.commands.experiment import Experiment, carry_out
 from isslim.compress.commands.plans import declare_plan, plan_of
-from isslim.compress.commands.saving import save_model, save_record
+from isslim.compress.commands.saving import WORDS, read_trained
 from isslim.compress.devices import device_named
-from isslim.compress.errors import TrainingDiverged
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import NAMES, build, spec_of
-from isslim.compress.kinds.language.training.evaluation import perplexity
-from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import TrainingOutcome
 from isslim.compress.layers.regularisation import Regularisation
-from isslim.compress.pruning import axes
+from isslim.compress.training.hooks import Learner
 from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.ranks import Ranks, joined
+
+UNITS = 400
+"""Of each layer, where neither units nor a start are given."""
 
 
 def declare(commands: Any) -> None:
     """Adds the command to a parser's commands, with the architectures as commands of its own."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        "train", help="train a model from scratch"
+        "train", help="train a model, with a learner of its structure if wanted"
     )
     architectures = parser.add_subparsers(dest="architecture", required=True)
     for name in NAMES:
@@ -56,25 +57,32 @@ def declare(commands: Any) -> None:
 
 
 def _declare_language_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--corpus",
-        default="pydoc",
-        help="ptb, gutenberg, pydoc or a folder (see isslim/compress/kinds/language/corpus.py)",
-    )
-    parser.add_argument(
-        "--vocabulary", type=int, default=10_000, help="words, by frequency in the training text"
-    )
+    declare_corpus(parser)
     parser.add_argument("--words", type=Path, help="a vocabulary to use instead, one word a line")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for model, record and checkpoint"
+    )
+    parser.add_argument(
+        "--start", type=Path, help="folder of an earlier run: its weights, sizes and vocabulary"
+    )
+    structure = parser.add_argument_group("structure (see docs/adding-a-learner.md)")
+    structure.add_argument(
+        "--learner",
+        help=f"{', '.join(plugins.LEARNERS)}, or your own as package.module:Class",
+    )
+    structure.add_argument(
+        "--learner-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the learner's class; may be given several times",
     )
     sizes = parser.add_argument_group("sizes")
     sizes.add_argument(
         "--units",
         type=int,
         nargs="+",
-        default=[400],
-        help="of every layer, or one number per layer",
+        help=f"of every layer, or one number per layer; default: {UNITS}",
     )
     sizes.add_argument(
         "--layers",
@@ -107,7 +115,7 @@ def _declare_language_model(parser: argparse.ArgumentParser) -> None:
     declare_plan(
         parser.add_argument_group("training (see isslim/compress/kinds/language/training/plan.py)"),
         TrainingPlan,
-        keep="best",
+        keep=None,
     )
     parser.add_argument("--threads", type=int, help="default: torch's")
     parser.add_argument(
@@ -124,45 +132,84 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
+    if arguments.keep is None:
+        # A learner removes components on the way, so only the last network is of the last size.
+        arguments.keep = "best" if arguments.learner is None else "last"
     plan = plan_of(arguments, TrainingPlan)
-    corpus = read_corpus(arguments.corpus, arguments.vocabulary, arguments.words)
-    network = network_of(arguments, len(corpus.words)).to(_device(arguments.device))
+    start = None if arguments.start is None else started_from(arguments.start, arguments)
+    words = arguments.words if start is None else arguments.start / WORDS
+    corpus = read_corpus(arguments.corpus, arguments.vocabulary, words, arguments.tokens)
+    network = network_of(arguments, len(corpus.words)) if start is None else start
+    learner = learner_of(arguments, plan, len(corpus.train))
+    network = network.to(_device(arguments.device))
     arguments.out.mkdir(parents=True, exist_ok=True)
+    options = {
+        name: value for name, value in vars(arguments).items() if name not in {"run", "command"}
+    }
     with joined() as group:
-        print_progress = _progress_printer(group)
+        progress = _progress_printer(group)
         shares = ", ".join(f"{part} {share:.2%}" for part, share in corpus.unknown_share.items())
-        print_progress(
+        progress(
             0.0, f"{len(corpus.train):,} training tokens; words outside the vocabulary: {shares}"
         )
-        description: list[str] = []
-
-        def progress(done: float, line: str) -> None:
-            print_progress(done, line)
-            if not line.startswith(("step ", "epoch ")):
-                description.append(line)
-
-        checkpoint = arguments.out / "training.checkpoint"
-        try:
-            trained = train(
-                network,
-                corpus.train,
-                plan,
-                valid=corpus.valid,
-                checkpoint=checkpoint,
-                progress=progress,
-            )
-        except TrainingDiverged as error:
-            if group.first:
-                _write(arguments, plan, corpus, group, error.best, error.issues)
-            raise
-        if group.first:
-            found = _write(arguments, plan, corpus, group, trained, description)
-            print_progress(
+        experiment = Experiment(network, corpus, plan, arguments.out, learner)
+        found = carry_out(experiment, group, progress, {"command": "train", "options": options})
+        if found:
+            progress(
                 1.0,
                 f"valid perplexity {found['valid_perplexity']:.2f}, "
-                f"test {found['test_perplexity']:.2f}",
+                f"test {found['test_perplexity']:.2f}, units {found['units']}, "
+                f"{found['seconds']:.0f} s of training"
+                + (f" ({found['length']['truncated']})" if found["length"]["truncated"] else ""),
             )
     return 0
+
+
+def learner_of(arguments: argparse.Namespace, plan: TrainingPlan, tokens: int) -> Learner | None:
+    """The learner that the options name; None without one.
+
+    Args:
+        arguments: the options of `train`.
+        plan: of the training.
+        tokens: of the training text.
+
+    Raises:
+        PluginUnusable: see `learner_named`; and when there are options for no learner.
+    """
+    options = plugins.options_of(arguments.learner_option)
+    if arguments.learner is None:
+        if options:
+            raise plugins.PluginUnusable("--learner-option is given, and no --learner")
+        return None
+    steps = max(1, round((tokens // plan.batch - 1) // plan.steps * plan.epochs))
+    return plugins.learner_named(arguments.learner, options, steps=steps, seed=plan.seed)
+
+
+def started_from(folder: Path, arguments: argparse.Namespace) -> LanguageModel:
+    """The network that an earlier run left, under the regularisation of this one.
+
+    Args:
+        folder: of the run.
+        arguments: the options of `train`.
+
+    Raises:
+        FileNotFoundError: when it holds no trained model.
+        ValueError: when sizes are asked for too, or the model is of another architecture.
+    """
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in ("units", "layers", "embedding", "words")
+        if getattr(arguments, name) is not None
+    ]
+    given += ["--tied"] if arguments.tied else []
+    given += ["--depth"] if arguments.depth != 1 else []
+    if given:
+        raise ValueError(f"{', '.join(given)} beside --start: sizes and vocabulary are those of it")
+    network = read_trained(folder)
+    found = network.architecture.removesuffix("-language-model")
+    if found != arguments.architecture:
+        raise ValueError(f"{folder} holds a model of '{found}': `train {found}` continues it")
+    return network.rebuilt(network.arrays(), _noise_of(arguments))
 
 
 def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
@@ -175,7 +222,7 @@ def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
     Raises:
         ValueError: when the options are not those of such a network.
     """
-    units = tuple(arguments.units)
+    units = tuple(arguments.units or [UNITS])
     if len(units) == 1:
         units *= arguments.layers or (1 if arguments.architecture == "rhn" else 2)
     elif arguments.layers not in (None, len(units)):
@@ -183,7 +230,16 @@ def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
             f"--layers {arguments.layers}, but units are given for {len(units)} layers"
         )
     embedding = arguments.embedding or (units[-1] if arguments.tied else units[0])
-    noise = Regularisation(
+    spec = spec_of(
+        arguments.architecture, vocabulary, embedding, units, arguments.tied, arguments.depth
+    )
+    network = build(spec, _noise_of(arguments))
+    network.initialise(arguments.scale, torch.Generator().manual_seed(arguments.seed))
+    return network
+
+
+def _noise_of(arguments: argparse.Namespace) -> Regularisation:
+    return Regularisation(
         dropout=arguments.dropout,
         variational=arguments.variational,
         dropout_embedding=arguments.embedding_dropout,
@@ -192,12 +248,6 @@ def network_of(arguments: argparse.Namespace, vocabulary: int) -> LanguageModel:
         dropout_state=arguments.state_dropout,
         weight_drop=arguments.weight_drop,
     )
-    spec = spec_of(
-        arguments.architecture, vocabulary, embedding, units, arguments.tied, arguments.depth
-    )
-    network = build(spec, noise)
-    network.initialise(arguments.scale, torch.Generator().manual_seed(arguments.seed))
-    return network
 
 
 def _progress_printer(group: Ranks) -> Callable[[float, str], None]:
@@ -213,49 +263,6 @@ def _progress_printer(group: Ranks) -> Callable[[float, str], None]:
             sys.stderr.write(f"{100 * done:3.0f} %, {line}   \r")
 
     return progress
-
-
-def _write(
-    arguments: argparse.Namespace,
-    plan: TrainingPlan,
-    corpus: ReadCorpus,
-    group: Ranks,
-    trained: TrainingOutcome,
-    description: list[str],
-) -> dict[str, float]:
-    """Model and record; returns the final perplexities."""
-    network = trained.network
-    declaration = network.declaration()
-    # The test text is one stream with carried state, as the paper scores it; validation is the
-    # quick estimate.
-    found = {
-        "valid_perplexity": perplexity(network, corpus.valid),
-        "test_perplexity": perplexity(network, corpus.test, streams=1),
-    }
-    save_model(arguments.out, network, corpus.words, tied=arguments.tied)
-    options = {
-        name: value for name, value in vars(arguments).items() if name not in {"run", "command"}
-    }
-    save_record(
-        arguments.out,
-        {
-            "command": "train",
-            "options": options,
-            "plan": asdict(plan),
-            "seed": plan.seed,
-            "processes": group.world,
-            "vocabulary": len(corpus.words),
-            "tokens": {part: len(getattr(corpus, part)) for part in ("train", "valid", "test")},
-            "unknown_share": corpus.unknown_share,
-            "units": dict(declaration.axes),
-            "parameters": axes.parameters(declaration),
-            "mult_adds": axes.mult_adds(declaration),
-            "epochs": [vars(record) for record in trained.epochs],
-            "setbacks": description,
-            **found,
-        },
-    )
-    return found
 
 
 def _device(name: str) -> torch.device:

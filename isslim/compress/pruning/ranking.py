@@ -23,7 +23,7 @@ from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
 from isslim.compress.pruning.repair import Correction, repair
 from isslim.compress.pruning.rotation import linear_axes, principal_axes, rotate, rotated_moments
-from isslim.compress.pruning.selection import removal_order
+from isslim.compress.pruning.selection import Criterion, removal_order
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
 
 RIDGE_SHARE = 0.4
@@ -86,6 +86,7 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
     rotate_axes: bool = True,
     insert_bottleneck: bool = False,
     cost: Callable[[NetworkAxes], float] | None = None,
+    criterion: Criterion = removal_order,
 ) -> RemovalPlan:
     """Orders the components of all prunable axes by cost per saving.
 
@@ -103,9 +104,10 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
             prunable axes.
         cost: of a network of some sizes, such as its time; a removal is then valued by what it
             saves of that, not by `count`.
+        criterion: orders the components of one axis.
 
     Requires: `observed` was gathered from the same network.
-    Ensures: the order of each axis is its own order of structured-OBS removal.
+    Ensures: the order of each axis is that of the criterion.
     """
     whole = declaration
     if insert_bottleneck and bottleneck.is_applicable(declaration):
@@ -117,7 +119,7 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
         arrays, observed = _rotate_axes(arrays, declaration, observed, prunable)
     entries: list[tuple[float, int, str, int, float]] = []
     for axis in prunable:
-        order = removal_order(
+        order = criterion(
             axis, *_reader_sensitivity(arrays, declaration, observed, axis), min_kept=min_kept
         )
         saving = (

@@ -18,6 +18,7 @@ Legend: H components of an axis, R removed per step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,25 @@ class RemovalOrder:
     axis: str
     components: NDArray[np.int64]
     costs: NDArray[np.float64]
+
+
+class Criterion(Protocol):
+    """Decides the order in which the components of an axis go: see `removal_order`."""
+
+    def __call__(
+        self, axis: str, covariance: Matrix, energy: Matrix, *, min_kept: int = 1
+    ) -> RemovalOrder:
+        """Orders all but `min_kept` components, cheapest first.
+
+        Args:
+            axis: its name.
+            covariance: C (H, H) of the activation over the calibration text.
+            energy: G (H, H), sum over readers of W'W, each scaled to an output of unit energy.
+            min_kept: how many components are never removed.
+
+        Returns:
+            Components and costs; costs never fall, and are compared between axes.
+        """
 
 
 def removal_order(

@@ -155,7 +155,7 @@ def test_diverging_command_leaves_its_best_model_and_its_story(
     [
         (["--batch", "2000"], "needs at least 22000"),
         (["--layers", "3"], "--layers 3, but units are given for 2 layers"),
-        (["--corpus", "nowhere"], "looked for nowhere/train.txt"),
+        (["--corpus", "nowhere"], "the corpus nowhere does not exist"),
         (["--epochs", "0"], "epochs = 0"),
     ],
 )
