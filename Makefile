@@ -9,7 +9,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo serve test check slow docs mutants clean
+.PHONY: setup demo serve paper-small test check slow docs mutants clean
 
 setup: $(STAMP)
 
@@ -24,6 +24,11 @@ demo: setup  ## trains a small model on Python's own documentation, compresses i
 
 serve: setup  ## service and worker together, on the embedded default
 	$(RUN)/isslim serve
+
+# CORPUS is a folder (docs/benchmarks.md, "Data"); ARGS: --units 200, --strengths 0.002 0.004, ...
+CORPUS ?= pydoc
+paper-small: setup  ## the paper's experiment at small size, in at most an hour; stopped runs continue
+	$(RUN)/python -m benchmarks.paper.small --corpus $(CORPUS) $(ARGS)
 
 test: setup
 	OMP_NUM_THREADS=1 $(RUN)/pytest -n $(WORKERS) --dist loadfile -m 'not slow'

@@ -1,0 +1,188 @@
+"""The figures of the paper's experiment, as PNG and SVG, drawn from its record alone.
+
+- curve: test perplexity against units left, a line for each start;
+- norms: how many units have a group of which norm, before and after;
+- sparsity: units removed, and validation perplexity, epoch by epoch.
+
+The same record gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from isslim.compress.card.plots import STYLE
+
+BINS = 25
+FIGURES = ("curve", "norms", "sparsity")
+COLOURS = {"baseline": "#2e3440", "random weights": "#1f78b4", "from the baseline": "#e66101"}
+_STYLE: Any = {**STYLE, "svg.fonttype": "none"}
+_LINES = ("-", "--", ":", "-.")
+
+
+def histogram(norms: Sequence[float]) -> dict[str, Any]:
+    """Counts of norms in `BINS` equal bins from 0 to the largest; exact zeros are counted apart.
+
+    Args:
+        norms: of the groups of an axis.
+    """
+    values = np.asarray(norms, dtype=np.float64)
+    top = float(values.max(initial=0.0)) or 1.0
+    counts, _ = np.histogram(values[values > 0], bins=BINS, range=(0.0, top))
+    return {"zero": int((values == 0).sum()), "top": top, "counts": counts.tolist()}
+
+
+def draw(record: dict[str, Any], folder: Path, kinds: Sequence[str] = ("png", "svg")) -> None:
+    """Writes all figures, of the runs that are finished.
+
+    Args:
+        record: see `benchmarks.paper.small`.
+        folder: takes `curve.png` and so on.
+        kinds: of files.
+    """
+    with mpl.rc_context(_STYLE):
+        for name, drawn in (("curve", _curve), ("norms", _norms), ("sparsity", _sparsity)):
+            for kind in kinds:
+                stamp = {"Date": None} if kind == "svg" else {"Software": None}
+                # A figure that was saved before has another layout, by a hair.
+                drawn(record).savefig(folder / f"{name}.{kind}", metadata=stamp, dpi=150)
+
+
+def alternative_texts(record: dict[str, Any]) -> dict[str, str]:
+    """What each figure shows, in words, for those who do not see it."""
+    runs = finished(record)
+    points = "; ".join(
+        f"{label(run)} {sum(run['units'])} units, {run['test_perplexity']:.1f}" for run in runs
+    )
+    dead = "; ".join(f"{label(run)} {removed(run)} of {whole(run)}" for run in runs)
+    return {
+        "curve": f"Test perplexity against units left: {points}.",
+        "norms": "Histograms of the norms of the units' groups after training, one panel a layer. "
+        f"Units that count as removed: {dead}.",
+        "sparsity": "Share of units removed (above) and validation perplexity (below) after each "
+        f"epoch. At the end removed: {dead}.",
+    }
+
+
+def finished(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that are done and did not diverge."""
+    return [run for run in record["runs"] if run["finished"] and run["test_perplexity"] is not None]
+
+
+def label(run: dict[str, Any]) -> str:
+    """A run in a few words."""
+    if run["strength"] is None:
+        return "baseline"
+    return f"{'from the baseline' if run['start'] == 'baseline' else run['start']}, " + (
+        f"strength {run['strength']:g}"
+    )
+
+
+def whole(run: dict[str, Any]) -> int:
+    """Units of a run's first epoch."""
+    sizes: dict[str, int] = run["epochs"][0]["units"]
+    return sum(sizes[axis] for axis in run["norms"])
+
+
+def removed(run: dict[str, Any]) -> int:
+    """Units that are gone at the end."""
+    left: list[int] = run["units"]
+    return whole(run) - sum(left)
+
+
+def _colour(run: dict[str, Any]) -> str:
+    return COLOURS[label(run).split(",")[0]]
+
+
+def _line(record: dict[str, Any], run: dict[str, Any]) -> str:
+    strengths = record["settings"]["strengths"]
+    return "-" if run["strength"] is None else _LINES[strengths.index(run["strength"]) % 4]
+
+
+def _curve(record: dict[str, Any]) -> Figure:
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    runs = finished(record)
+    baseline = [run for run in runs if run["strength"] is None]
+    for start in ("random weights", "baseline"):
+        some = [run for run in runs if run["strength"] is not None and run["start"] == start]
+        places = sorted((sum(run["units"]), run["test_perplexity"]) for run in baseline + some)
+        if some:
+            name = label(some[0]).split(",")[0]
+            axes.plot(
+                *zip(*places, strict=True), marker="o", color=COLOURS[name], label=f"ISS, {name}"
+            )
+        for run in some:
+            axes.annotate(
+                f"{run['strength']:g}",
+                (sum(run["units"]), run["test_perplexity"]),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
+    for run in baseline:
+        place = (sum(run["units"]), run["test_perplexity"])
+        axes.scatter(*place, color=COLOURS["baseline"], s=50, zorder=3, label="baseline")
+    axes.set_xlim(left=0)
+    axes.set_xlabel("units left, both layers")
+    axes.set_ylabel("test perplexity (lower is better)")
+    if runs:
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _norms(record: dict[str, Any]) -> Figure:
+    """The baseline and, of each start, the run of the largest strength."""
+    runs = finished(record)
+    chosen = [run for run in runs if run["strength"] is None]
+    for start in ("random weights", "baseline"):
+        some = [run for run in runs if run["strength"] is not None and run["start"] == start]
+        chosen += sorted(some, key=lambda run: float(run["strength"]))[-1:]
+    names = list(chosen[0]["norms"]) if chosen else []
+    figure = Figure(figsize=(7.2, 1.2 + 2.0 * len(names)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(max(1, len(names)), 1))
+    for panel, axis in zip(panels, names, strict=False):
+        for run in chosen:
+            found = run["norms"][axis]
+            edges = np.linspace(0.0, found["top"], BINS + 1)
+            panel.stairs(found["counts"], edges, color=_colour(run), label=label(run))
+            if found["zero"]:
+                panel.scatter([0.0], [found["zero"]], color=_colour(run), marker="v", zorder=3)
+        panel.set_title(f"layer {axis.removeprefix('units:')}", fontsize=9, loc="left")
+        panel.set_ylabel("units")
+    if names:
+        panels[0].legend(frameon=False, fontsize=8)
+        panels[-1].set_xlabel("norm of the unit's group (triangle: exactly zero)")
+    return figure
+
+
+def _sparsity(record: dict[str, Any]) -> Figure:
+    figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+    above, below = figure.subplots(2, sharex=True)
+    for run in finished(record):
+        epochs = run["epochs"]
+        places = [epoch["epoch"] for epoch in epochs]
+        total = whole(run)
+        gone = [
+            1
+            - sum(each["units"][axis] - each["removed"].get(axis, 0) for axis in run["norms"])
+            / total
+            for each in epochs
+        ]
+        look: Any = {"color": _colour(run), "linestyle": _line(record, run), "marker": "."}
+        above.plot(places, [100 * share for share in gone], label=label(run), **look)
+        below.plot(places, [each["valid_perplexity"] for each in epochs], **look)
+    above.set_ylabel("units removed (%)")
+    above.set_ylim(-2, 102)
+    below.set_ylabel("validation perplexity")
+    below.set_yscale("log")
+    below.set_xlabel("epoch")
+    if finished(record):
+        above.legend(frameon=False, fontsize=8)
+    return figure
