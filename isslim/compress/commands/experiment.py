@@ -70,6 +70,7 @@ def carry_out(
         TrainingDiverged: after the best model so far and the record were written.
     """
     setbacks: list[str] = []
+    about = about | {"processes": group.world}
 
     def show(done: float, line: str) -> None:
         progress(done, line)
