@@ -18,10 +18,11 @@ from isslim.compress.kinds.language.sizes import is_tied
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.kinds.language.training.plan import TrainingOutcome
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.training.checkpoints import described
 from isslim.compress.training.hooks import Learner
-from isslim.compress.training.plan import Progress, TrainingPlan
+from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.ranks import Ranks
 from isslim.compress.training.sparsity import QUANTILES, unit_norms
 from isslim.types.axis_names import is_units
@@ -53,7 +54,7 @@ class Experiment:
 
 
 def carry_out(
-    experiment: Experiment, group: Ranks, progress: Progress, about: dict[str, Any]
+    experiment: Experiment, group: Ranks, progress: ProgressCallback, about: dict[str, Any]
 ) -> dict[str, Any]:
     """Trains, or continues from the checkpoint; the first process writes model and record.
 
