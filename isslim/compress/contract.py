@@ -9,11 +9,11 @@ and inputs is its own.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Generic
+from typing import TYPE_CHECKING, Generic
 
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.export.int8_forms import EightBit, Form
@@ -24,6 +24,7 @@ from isslim.compress.pruning.axes import Keep, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.network import Model
 from isslim.compress.training.trainer import Trainer
+from isslim.compress.weights import ReturnsWeights
 from isslim.runtime.shape import Shape
 from isslim.types.inspection import LayerRecord
 from isslim.types.manifest import (
@@ -35,11 +36,9 @@ from isslim.types.manifest import (
     LatencyRecord,
     Metric,
     PartRecord,
-    Task,
     TextContract,
     VariantName,
 )
-from isslim.types.recipe import Recipe
 from isslim.types.report import Sample
 from isslim.types.states import StatesRecord
 
@@ -152,7 +151,7 @@ class Candidate(Generic[Model]):
     cautions: list[str] = field(default_factory=list)
 
 
-class ModelTask(ABC, Generic[Model]):
+class ModelTask(ReturnsWeights[Model]):
     """An uploaded model, the data it is evaluated on, and everything that can be done with both.
 
     Attributes:
@@ -169,10 +168,8 @@ class ModelTask(ABC, Generic[Model]):
         origin: where model and data come from.
     """
 
-    task: ClassVar[Task]
     usual_shapes: tuple[Shape, ...]
     original: Model
-    recipe: Recipe
     metric: Metric
     text: TextContract | None = None
     costly: bool = False

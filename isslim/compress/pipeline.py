@@ -187,6 +187,7 @@ def compress_task(
         epochs=found.epochs,
         verdict=measured.conclusions.text,
         conclusions=measured.conclusions,
+        same_form=task.save_weights(found.network, bundle, found.kept),
         samples=samples,
         notes=task.notes(),
         left_out=measured.left_out,

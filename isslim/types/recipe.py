@@ -230,6 +230,15 @@ class Recipe(StrictModel):
         "over a large vocabulary, where that saves work",
         examples=[True],
     )
+    form: Literal["free", "same"] = Field(
+        default="free",
+        exclude_if=lambda value: value == "free",  # a request without it has the id it always had
+        description="for a language model: `same` keeps the form of the upload, so that the "
+        "result is also a state dict for its own class with smaller numbers: layers that one "
+        "module holds keep one size, and no basis changes and no layer is inserted, whatever "
+        "`rotate_embedding` and `narrow_softmax` say",
+        examples=["free"],
+    )
     check: Check | None = Field(
         default=None,
         description="for a language model: a perplexity that the sender measured; the job is "
@@ -291,6 +300,16 @@ class Recipe(StrictModel):
     seed: int = Field(
         description="seed of everything that is random", default=1, ge=0, le=2**63 - 1, examples=[1]
     )
+
+    @model_validator(mode="after")
+    def _keeps_one_size(self) -> Self:
+        """Refuses a learner that sizes every layer by itself where layers keep one size."""
+        if self.form == "same" and self.mode == "learn" and self.learner != "calibrated":
+            raise ValueError(
+                f"form 'same' with the learner '{self.learner}', which gives every layer a size "
+                "of its own: ask for the learner 'calibrated', or for the form 'free'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _trains_from_scratch(self) -> Self:

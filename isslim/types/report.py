@@ -7,6 +7,7 @@ from pydantic import Field
 from isslim.types.inspection import Inspection
 from isslim.types.manifest import CurvePoint, EpochPoint, VariantName
 from isslim.types.recipe import StrictModel
+from isslim.types.same_form import SameForm
 
 
 class SampleAnswer(StrictModel):
@@ -130,6 +131,11 @@ class Report(StrictModel):
     conclusions: Conclusions | None = Field(
         default=None,
         description="the verdict in its parts; null: in a bundle made before there were any",
+    )
+    same_form: SameForm | None = Field(
+        default=None,
+        description="the state dict in the form of the upload, and the code that builds its "
+        "module; null: the recipe did not ask for it (`form`)",
     )
     samples: list[Sample] = Field(
         default=[],

@@ -123,3 +123,9 @@ def test_request_keeps_the_job_that_it_always_was(
     job_id: str, request_: CompressionRequest
 ) -> None:
     assert job_id_of(request_) == job_id
+
+
+def test_form_of_the_upload_is_not_for_learners_that_size_every_layer() -> None:
+    assert Recipe(form="same", mode="learn").form == "same"
+    with pytest.raises(ValidationError, match="ask for the learner 'calibrated'"):
+        Recipe(form="same", mode="learn", learner="group_lasso")

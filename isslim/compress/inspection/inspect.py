@@ -50,6 +50,7 @@ def begin(
     try:
         task = read_task(inputs, recipe, evaluations, found, looking)
         found.add(**_of(task))
+        task.equal_axes()  # refuses a form that the model cannot be returned in
         found.add(checks=run_check(task, inputs, recipe.check))
     except CompressError as error:
         on_inspection(found.refused(error.problem()))

@@ -85,6 +85,7 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
     min_kept: int = 4,
     rotate_axes: bool = True,
     insert_bottleneck: bool = False,
+    equal: Sequence[Sequence[str]] = (),
     cost: Callable[[NetworkAxes], float] | None = None,
     criterion: Criterion = removal_order,
 ) -> RemovalPlan:
@@ -102,6 +103,8 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
             the new one.
         insert_bottleneck: a bottleneck may be put before the decoder; its width is then one of the
             prunable axes.
+        equal: groups of axes of one size that have to keep one size: they lose a component each
+            at a time, or none of them shrinks where not all may.
         cost: of a network of some sizes, such as its time; a removal is then valued by what it
             saves of that, not by `count`.
         criterion: orders the components of one axis.
@@ -117,29 +120,69 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
         observed, prunable = replace(observed, moments=moments), [*prunable, bottleneck.AXIS]
     if rotate_axes:
         arrays, observed = _rotate_axes(arrays, declaration, observed, prunable)
-    entries: list[tuple[float, int, str, int, float]] = []
-    for axis in prunable:
-        order = criterion(
-            axis, *_reader_sensitivity(arrays, declaration, observed, axis), min_kept=min_kept
-        )
-        saving = (
+    entries: list[_Removal] = []
+    for group in _groups(prunable, equal):
+        orders = [
+            criterion(
+                axis, *_reader_sensitivity(arrays, declaration, observed, axis), min_kept=min_kept
+            )
+            for axis in group
+        ]
+        saving = sum(
             _saving(declaration, axis, count) if cost is None else _saved(declaration, axis, cost)
+            for axis in group
         )
+        losses = np.sum([order.costs for order in orders], axis=0)
         entries += [
-            (cost / saving, position, axis, int(component), saving)
-            for position, (component, cost) in enumerate(
-                zip(order.components, order.costs, strict=True)
+            _Removal(loss / saving, position, group, tuple(map(int, components)), saving)
+            for position, (loss, *components) in enumerate(
+                zip(losses.tolist(), *(order.components for order in orders), strict=True)
             )
         ]
-    entries.sort(key=lambda entry: entry[:3])
+    entries.sort(key=lambda entry: (entry.cost, entry.position, entry.group[0]))
     return RemovalPlan(
         arrays,
         declaration,
         whole,
-        tuple((axis, component) for _, _, axis, component, _ in entries),
-        np.array([saving for *_, saving in entries]),
+        tuple(
+            pair for entry in entries for pair in zip(entry.group, entry.components, strict=True)
+        ),
+        # All that a group saves stands at its first component, so that no share divides it.
+        np.array(
+            [
+                saving
+                for entry in entries
+                for saving in (entry.saving, *(0.0 for _ in entry.group[1:]))
+            ]
+        ),
         observed.moments,
     )
+
+
+@dataclass(frozen=True)
+class _Removal:
+    """One component of every axis of a group, removed together.
+
+    Attributes:
+        cost: per saving.
+        position: in the order of the group.
+        group: the axes.
+        components: one of each axis.
+        saving: of all of them.
+    """
+
+    cost: float
+    position: int
+    group: tuple[str, ...]
+    components: tuple[int, ...]
+    saving: float
+
+
+def _groups(prunable: Sequence[str], equal: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """The axes that shrink, those that keep one size together."""
+    bound = {axis for group in equal for axis in group}
+    whole = [tuple(group) for group in equal if set(group) <= set(prunable)]
+    return [*whole, *((axis,) for axis in prunable if axis not in bound)]
 
 
 def kept_indices(

@@ -19,10 +19,11 @@ from isslim.compress.errors import BudgetNotMet
 from isslim.compress.progress import Progress
 from isslim.compress.pruning.moments import shortages
 from isslim.compress.pruning.network import Model
-from isslim.compress.pruning.ranking import RemovalPlan, rank_components
+from isslim.compress.pruning.ranking import RemovalPlan
 from isslim.compress.pruning.repair import Correction
 from isslim.compress.search.ablation import rank_by_ablation
 from isslim.compress.search.budget import Known, Outcome, find_within_budget
+from isslim.compress.search.order import removal_plan_of
 from isslim.compress.search.rounds import iterate_rounds
 from isslim.types.quality import compared_loss
 from isslim.types.recipe import Budget, Recipe
@@ -172,7 +173,7 @@ def _ordered(
     task: ModelTask[Model], work: Path, progress: Progress
 ) -> tuple[list[_Order], list[str]]:
     """The orders of removal, and cautions about the data that they come from."""
-    recipe, declaration = task.recipe, task.original.declaration()
+    recipe = task.recipe
     observed = task.collect_activations(lambda done, message: progress(0.5 * done, message))
     cautions = shortages(observed)
     for caution in cautions:
@@ -181,18 +182,10 @@ def _ordered(
     if recipe.budget.speedup is not None:
         cost = task.cost(work, lambda done, message: progress(0.5 + 0.4 * done, message))
     progress(0.9, "ordering the components")
-    removal_plan = rank_components(
-        task.original.arrays(),
-        declaration,
-        observed,
-        prunable=task.prunable(declaration),
-        count=_valued(recipe),
-        rotate_axes=recipe.rotate_embedding,
-        insert_bottleneck=recipe.narrow_softmax and task.may_narrow,
-        cost=cost,
-    )
+    removal_plan = removal_plan_of(task, task.original, observed, count=_valued(recipe), cost=cost)
     orders = [removal_plan]
-    if recipe.budget.speedup is None:
+    # Units that are tried alone have no order in which several layers keep one size.
+    if recipe.budget.speedup is None and not task.equal_axes():
         tried = rank_by_ablation(
             removal_plan, task, lambda done, message: progress(0.9 + 0.1 * done, message)
         )

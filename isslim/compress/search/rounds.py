@@ -35,8 +35,9 @@ from isslim.compress.errors import BudgetNotMet, TrainingDiverged
 from isslim.compress.progress import Lines, Progress, ProgressCallback
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.network import Model, Network
-from isslim.compress.pruning.ranking import Pruned, rank_components
+from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.search.budget import MIN_GAIN, find_within_budget, gain
+from isslim.compress.search.order import removal_plan_of
 from isslim.compress.search.round_state import RoundState, read_state, write_state
 from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.types.manifest import CurvePoint, EpochPoint
@@ -252,16 +253,8 @@ class _Round(Generic[Model]):
         """
         recipe, budget = self.task.recipe, self.task.recipe.budget
         declaration, whole = network.declaration(), self.task.original.declaration()
-        prunable = self.task.prunable(declaration)
         observed = self.trainer.collect_activations(network)
-        removal_plan = rank_components(
-            network.arrays(),
-            declaration,
-            observed,
-            prunable=prunable,
-            rotate_axes=recipe.rotate_embedding,
-            insert_bottleneck=recipe.narrow_softmax and self.task.may_narrow,
-        )
+        removal_plan = removal_plan_of(self.task, network, observed)
         if budget.quality is not None:
             (name,) = budget.limits
             limit = self.allowance * budget.quality
