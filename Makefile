@@ -48,7 +48,8 @@ docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
 
 # FILES names modules, such as isslim/compress/pruning/axes.py; all of tests/mutants/table.py without.
-# ARGS: --every 4 (a sample), --survivors (those of the last run), --again.
+# ARGS: --every 4 (a sample), --survivors (those of the last run),
+# --since COMMIT (those of lines that changed too), --again.
 FILES ?=
 ARGS ?=
 mutants: setup  ## do a module's own tests notice faults in it? Records are in benchmarks/records/mutants

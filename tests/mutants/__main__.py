@@ -11,6 +11,7 @@ broken off goes on where it was.
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +41,11 @@ def main() -> int:
     parser.add_argument(
         "--survivors", action="store_true", help="only those that survived the last run"
     )
+    parser.add_argument(
+        "--since",
+        metavar="COMMIT",
+        help="only what the module at a commit had not, and those that survived the last run",
+    )
     parser.add_argument("--again", action="store_true", help="even where nothing has changed")
     asked = parser.parse_args()
     unknown = [name for name in asked.modules if name not in TESTS]
@@ -67,8 +73,9 @@ def _tried(module: str, asked: argparse.Namespace) -> Record:
     last, fresh = read_record(ROOT, module), Record(module, digest, len(mutants))
     if asked.every > 1:
         return _run(fresh, mutants[:: asked.every], tests, acceptance, keep=False)
-    if last is not None and asked.survivors:
-        return _again(last, fresh, mutants, acceptance)
+    if last is not None and (asked.survivors or asked.since):
+        new = _new_since(asked.since, module, mutants) if asked.since else []
+        return _again(last, fresh, new, mutants, acceptance)
     if last is not None and last.digest == digest and not asked.again:
         last.survivors = [acceptance.judge(each) for each in last.survivors]
         fresh = last
@@ -78,12 +85,28 @@ def _tried(module: str, asked: argparse.Namespace) -> Record:
     return record
 
 
-def _again(last: Record, fresh: Record, mutants: list[Mutant], acceptance: Acceptance) -> Record:
-    """Tries the survivors of the last run alone.
+def _new_since(commit: str, module: str, mutants: Sequence[Mutant]) -> list[Mutant]:
+    """The mutants of lines that a module at a commit did not have."""
+    show = ["git", "show", f"{commit}:{module}"]
+    source = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    before = {mutant.change for mutant in mutants_of(source)}
+    return [mutant for mutant in mutants if mutant.change not in before]
 
-    That is right where tests were only added since: what was noticed still is.
+
+def _again(
+    last: Record,
+    fresh: Record,
+    new: Sequence[Mutant],
+    mutants: Sequence[Mutant],
+    acceptance: Acceptance,
+) -> Record:
+    """Tries the survivors of the last run alone, and new mutants.
+
+    That is right where tests were only added since, and no line of the module changed whose mutants
+    are not among the new ones: what was noticed still is.
     """
     known = {(each.before, each.after) for each in last.survivors}
+    known |= {mutant.change for mutant in new}
     record = _run(
         fresh,
         [mutant for mutant in mutants if mutant.change in known],
