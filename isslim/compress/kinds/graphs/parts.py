@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from isslim.compress.onnx.model.recurrent import B
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
@@ -23,7 +24,7 @@ def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecor
         original: the graph as it was read.
         declaration: its axes, at the sizes to count.
     """
-    layers = original.meaning.layers
+    layers, second = original.meaning.layers, _second_biases(original, declaration)
     reading = {reader.parameter for site in declaration.sites for reader in site.readers}
     grouped: dict[str, list[str]] = {}
     for name in declaration.dimensions:
@@ -36,7 +37,9 @@ def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecor
             PartRecord(
                 name=_describe(original, part),
                 width=_units(declaration, names) if part in layers else 0,
-                parameters=sum(counts.values()) + (untouched(original) if part == _REST else 0),
+                parameters=sum(counts.values())
+                + second.get(part, 0)
+                + (untouched(original) if part == _REST else 0),
                 mult_adds=sum(count for name, count in counts.items() if name in reading),
             )
         )
@@ -45,12 +48,40 @@ def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecor
     return sorted(records, key=lambda each: each.name == _REST)
 
 
+def parameters_of(original: GraphNetwork, declaration: NetworkAxes) -> int:
+    """All parameters of the graph, with those that no axis indexes.
+
+    Args:
+        original: the graph as it was read.
+        declaration: its axes, at the sizes to count.
+    """
+    second = sum(_second_biases(original, declaration).values())
+    return axes.parameters(declaration) + second + untouched(original)
+
+
 def untouched(original: GraphNetwork) -> int:
     """The number of parameters of the graph that no axis indexes."""
     whole = sum(
         array.size for array in original.source.constants.values() if array.dtype.kind == "f"
     )
-    return max(0, whole - axes.parameters(original.meaning.declaration))
+    declaration = original.meaning.declaration
+    second = sum(_second_biases(original, declaration).values())
+    return max(0, whole - axes.parameters(declaration) - second)
+
+
+def _second_biases(original: GraphNetwork, declaration: NetworkAxes) -> dict[str, int]:
+    """Per layer, how many values its file holds beside the one bias that its two are summed to.
+
+    The operators take a bias of W and one of R. Where only their sum counts, the arrays hold that,
+    and a written graph has zeros in the place of the second.
+    """
+    found = {}
+    for name, (layer, *_) in original.meaning.layers.items():
+        seen = layer.recurrent
+        if seen.joint and seen.given(B):
+            biases = [f"{name}.{direction}.bias" for direction in seen.directions]
+            found[name] = sum(int(np.prod(axes.shape(declaration, each))) for each in biases)
+    return found
 
 
 def _describe(original: GraphNetwork, part: str) -> str:

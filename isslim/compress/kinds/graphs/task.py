@@ -27,7 +27,7 @@ from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
 from isslim.compress.kinds.graphs.classes import class_axes
-from isslim.compress.kinds.graphs.parts import parts_of, untouched
+from isslim.compress.kinds.graphs.parts import parameters_of, parts_of
 from isslim.compress.kinds.graphs.quality_metrics import (
     CommandMetric,
     OutputMetric,
@@ -43,7 +43,6 @@ from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.preparing import PreparedGraph
 from isslim.compress.processes.command_metrics import Evaluator
 from isslim.compress.progress import ProgressCallback
-from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
@@ -332,7 +331,7 @@ class GraphTask(ModelTask[GraphNetwork]):
 
     def parameters(self, declaration: NetworkAxes) -> int:
         """Parameters of the graph, with those that no axis indexes."""
-        return axes.parameters(declaration) + untouched(self.original)
+        return parameters_of(self.original, declaration)
 
     def parts(self, declaration: NetworkAxes) -> list[PartRecord]:
         """Every recurrent layer, every matrix that reads one, and the rest of the graph."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from isslim.compress.kinds.graphs.parts import parts_of, untouched
+from isslim.compress.kinds.graphs.parts import parameters_of, parts_of, untouched
 from isslim.compress.kinds.graphs.understanding import understood
 from isslim.compress.pruning import axes
 from tests.compress.kinds.graphs.models import Layer, layer_graph
@@ -13,20 +13,25 @@ from tests.compress.kinds.graphs.models import Layer, layer_graph
 def test_a_layer_its_reader_and_the_rest_hold_every_parameter(tmp_path: Path) -> None:
     _, network = understood(layer_graph(tmp_path, units=12))
     declaration = network.declaration()
-    layer, matrix, *rest = parts_of(network, declaration)
+    layer, matrix, rest = parts_of(network, declaration)
     module = Layer(12)
     whole = sum(each.numel() for each in module.parameters())
-    # The two biases of a gate are summed into one; the other one counts among the rest.
-    assert (layer.width, layer.parameters) == (12, 4 * 12 * (6 + 12 + 1))
-    assert untouched(network) == 4 * 12
+    # The file holds two biases of a gate, of which only the sum counts.
+    assert (layer.width, layer.parameters) == (12, 4 * 12 * (6 + 12 + 2))
+    assert untouched(network) == 0
+    assert rest.parameters == 5  # the matrix's bias
     assert layer.mult_adds == 4 * 12 * (6 + 12)
     assert (matrix.width, matrix.parameters, matrix.mult_adds) == (0, 12 * 5, 12 * 5)
-    assert sum(each.parameters for each in (layer, matrix, *rest)) == whole
-    assert axes.parameters(declaration) + untouched(network) == whole
+    assert sum(each.parameters for each in (layer, matrix, rest)) == whole
+    assert parameters_of(network, declaration) == whole
 
 
 def test_a_smaller_graph_is_counted_by_its_sizes(tmp_path: Path) -> None:
     _, network = understood(layer_graph(tmp_path, units=12))
     ((axis, _),) = network.declaration().axes.items()
-    layer, matrix, *_ = parts_of(network, axes.resized(network.declaration(), {axis: 5}))
+    small = axes.resized(network.declaration(), {axis: 5})
+    layer, matrix, rest = parts_of(network, small)
     assert (layer.width, layer.mult_adds, matrix.mult_adds) == (5, 4 * 5 * (6 + 5), 5 * 5)
+    whole = sum(each.numel() for each in Layer(5).parameters())
+    assert sum(each.parameters for each in (layer, matrix, rest)) == whole
+    assert parameters_of(network, small) == whole
