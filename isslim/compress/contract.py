@@ -26,7 +26,8 @@ from isslim.compress.pruning.network import Model
 from isslim.compress.training.trainer import Trainer
 from isslim.compress.weights import ReturnsWeights
 from isslim.runtime.shape import Shape
-from isslim.types.inspection import LayerRecord
+from isslim.types.inspection import CheckResult, LayerRecord
+from isslim.types.kinds.uploads import UploadFields
 from isslim.types.manifest import (
     PRIMARY_SHAPE,
     CheckRecord,
@@ -329,6 +330,14 @@ class ModelTask(ReturnsWeights[Model]):
     def notes(self) -> list[str]:
         """Notes for the report: parts that were left alone, and why."""
         return []
+
+    def run_checks(self, files: UploadFields[Path]) -> list[CheckResult]:
+        """Compares the original with what the sender measured of it: `check` and `check_graph`.
+
+        Raises:
+            CheckFailed, CheckUnusable, ModeUnavailable: it differs; cannot be done; not this kind.
+        """
+        raise ModeUnavailable(f"`check` and `check_graph` do not apply to a {self.task} model")
 
     def samples(self, paths: Mapping[VariantName, Path]) -> list[Sample]:
         """Answers of graphs to a few held-out inputs, computed by the code that the service uses.

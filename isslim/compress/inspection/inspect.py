@@ -15,7 +15,6 @@ from typing import Any
 from isslim.compress.contract import ModelTask
 from isslim.compress.errors import CompressError
 from isslim.compress.ingest.findings import Findings
-from isslim.compress.inspection.checks import run_check
 from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.pruning import axes
 from isslim.settings.worker import Evaluations
@@ -51,7 +50,8 @@ def begin(
         task = read_task(inputs, recipe, evaluations, found, looking)
         found.add(**_of(task))
         task.equal_axes()  # refuses a form that the model cannot be returned in
-        found.add(checks=run_check(task, inputs, recipe.check))
+        if recipe.check is not None or inputs.check is not None or inputs.check_graph is not None:
+            found.add(checks=task.run_checks(inputs))
     except CompressError as error:
         on_inspection(found.refused(error.problem()))
         raise

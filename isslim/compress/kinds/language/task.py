@@ -19,6 +19,7 @@ from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.export.quantize import quantize
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.activations import collect_activations
+from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.finetuning import finetune
 from isslim.compress.kinds.language.latency_curve import measure_curve
@@ -43,7 +44,9 @@ from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.shape import Shape, usual_size
 from isslim.store.files import sha256_of
+from isslim.types.inspection import CheckResult
 from isslim.types.kinds.language import LANGUAGE
+from isslim.types.kinds.uploads import UploadFields
 from isslim.types.manifest import (
     PRIMARY_SHAPE,
     CheckRecord,
@@ -192,6 +195,10 @@ class LanguageTask(ModelTask[LanguageModel]):
     def is_tied(self, declaration: NetworkAxes) -> bool:
         """Whether the decoder's matrix is the embedding's."""
         return is_tied(declaration)
+
+    def run_checks(self, files: UploadFields[Path]) -> list[CheckResult]:
+        """Its perplexity on a text, and an export of it, as they were sent."""
+        return run_checks(self.original, self.codec, self.origin.layout, files, self.recipe)
 
     def prunable(self, declaration: NetworkAxes) -> list[str]:
         """Every layer, and the embedding's width unless the recipe forbids it."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from isslim.compress.errors import CheckFailed, CheckUnusable, CompressError, ModeUnavailable
-from isslim.compress.inspection.checks import perplexity_of_all
 from isslim.compress.inspection.inspect import begin
+from isslim.compress.kinds.language.checks import perplexity_of_all
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.types.inspection import Inspection
@@ -70,9 +70,9 @@ def test_measured_perplexity_is_compared(trained: Trained) -> None:
     assert any("order in which the layers run" in issue for issue in failed.value.issues)
     other = inputs.model_copy(update={"held_out": None, "check": trained.held_out})
     assert inspected(other, Check(perplexity=true)).checks[0].name == "perplexity of `check`"
-    with pytest.raises(CheckUnusable, match="no perplexity"):
+    with pytest.raises(CheckUnusable, match="without its perplexity"):
         inspected(other)
-    with pytest.raises(CheckUnusable, match="no text"):
+    with pytest.raises(CheckUnusable, match="was not sent"):
         inspected(inputs.model_copy(update={"held_out": None}), Check(perplexity=true))
 
 
@@ -194,5 +194,5 @@ def test_check_that_cannot_be_done_is_said(tmp_path: Path, trained: Trained) -> 
                 model=trained.model, vocabulary=trained.vocabulary, check_graph=inputs.check_graph
             )
         )
-    with pytest.raises(ModeUnavailable, match="language models"):
+    with pytest.raises(ModeUnavailable, match="`check_graph` do not apply to a graph model"):
         inspected(UploadedFiles(model=inputs.check_graph or broken, check=trained.held_out))

@@ -10,23 +10,21 @@ Legend: N tokens, B streams, T rows of them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from isslim.compress.contract import ModelTask
 from isslim.compress.devices import device_of, placed
-from isslim.compress.errors import CheckFailed, CheckUnusable, ModeUnavailable
+from isslim.compress.errors import CheckFailed, CheckUnusable
 from isslim.compress.kinds.graphs.understanding import graph_file
 from isslim.compress.kinds.language.export_check import compared_with_export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.kinds.language.task import LanguageTask
-from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.runtime.errors import TextRefused
+from isslim.runtime.language.text import TextCodec
 from isslim.types.inspection import CheckResult
-from isslim.types.recipe import Check
+from isslim.types.kinds.uploads import UploadFields
+from isslim.types.recipe import Check, Recipe
 
 STREAM, LEAD, STEPS = 500, 100, 50
 """Least tokens of a stream, tokens of the one before that are read before it, and steps of one
@@ -43,15 +41,21 @@ _DIFFERENT = (
 )
 
 
-def run_check(
-    task: ModelTask[Any], inputs: UploadedFiles, check: Check | None
+def run_checks(
+    network: LanguageModel,
+    codec: TextCodec,
+    layout: str,
+    files: UploadFields[Path],
+    recipe: Recipe,
 ) -> list[CheckResult]:
     """Runs the checks that were sent, if any.
 
     Args:
-        task: the model as it was read.
-        inputs: with the files of the checks.
-        check: the perplexity that the sender measured, if any.
+        network: the model as it was read.
+        codec: its tokens.
+        layout: as what it was read, in words.
+        files: with those of the checks.
+        recipe: with the perplexity that the sender measured, if any.
 
     Returns:
         What was compared.
@@ -59,27 +63,19 @@ def run_check(
     Raises:
         CheckFailed: when the model differs from the sender's.
         CheckUnusable: when a check cannot be done.
-        ModeUnavailable: when this kind of model has no checks.
     """
-    if check is None and inputs.check is None and inputs.check_graph is None:
-        return []
-    if not isinstance(task, LanguageTask):
-        raise ModeUnavailable(
-            "`check` and `check_graph` apply to language models, whose weights alone do not define "
-            f"them completely; leave them out for a {task.task} model"
-        )
     found: list[CheckResult] = []
     try:
-        if inputs.check_graph is not None:
-            path = graph_file(inputs.check_graph, inputs.check_graph_data).path
-            found.append(compared_with_export(task.original, path, task.codec, task.recipe.seed))
-        if check is not None or inputs.check is not None:
-            found.append(_perplexity(task, inputs, check))
+        if files.check_graph is not None:
+            path = graph_file(files.check_graph, files.check_graph_data).path
+            found.append(compared_with_export(network, path, codec, recipe.seed))
+        if recipe.check is not None or files.check is not None:
+            found.append(_perplexity(network, codec, files, recipe.check))
     except CheckFailed as failed:
         raise CheckFailed(
             failed.detail,
             [
-                f"it was read as: {task.origin.layout}",
+                f"it was read as: {layout}",
                 *failed.issues,
                 *(f"may be different: {each}" for each in _DIFFERENT),
             ],
@@ -87,8 +83,10 @@ def run_check(
     return found
 
 
-def _perplexity(task: LanguageTask, inputs: UploadedFiles, check: Check | None) -> CheckResult:
-    path, field = (inputs.held_out, "held_out") if inputs.check is None else (inputs.check, "check")
+def _perplexity(
+    network: LanguageModel, codec: TextCodec, files: UploadFields[Path], check: Check | None
+) -> CheckResult:
+    path, field = (files.held_out, "held_out") if files.check is None else (files.check, "check")
     if check is None:
         raise CheckUnusable(
             "a text was sent as `check` without its perplexity: name it in the options, "
@@ -99,7 +97,7 @@ def _perplexity(task: LanguageTask, inputs: UploadedFiles, check: Check | None) 
             f"the options name a perplexity of {check.perplexity:g}, and the text that it was "
             "measured on was not sent: send it as `check`, or as `held_out`"
         )
-    found = perplexity_of_all(task.original, _ids(task, path, field), task.codec.start_id)
+    found = perplexity_of_all(network, _ids(codec, path, field), codec.start_id)
     if not abs(found / check.perplexity - 1) <= check.tolerance:  # so that NaN fails too
         raise CheckFailed(
             f"the perplexity of `{field}` is {found:,.2f} by the model as it was read, and you "
@@ -113,9 +111,9 @@ def _perplexity(task: LanguageTask, inputs: UploadedFiles, check: Check | None) 
     )
 
 
-def _ids(task: LanguageTask, path: Path, field: str) -> Tensor:
+def _ids(codec: TextCodec, path: Path, field: str) -> Tensor:
     try:
-        ids = task.codec.encode(path.read_text(encoding="utf-8"))
+        ids = codec.encode(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, TextRefused) as error:
         raise CheckUnusable(
             f"the text `{field}` cannot be read with this vocabulary: {error}"
