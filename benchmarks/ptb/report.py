@@ -9,8 +9,9 @@ Records are those of runs made here, and for runs that were not repeated here th
 with the spread of their seeds.
 
 With `--json` one object: `{"baseline": {"test_perplexity", "mult_adds"}, "rows": [{"method",
-"seed", "units", "test_perplexity", "mult_adds", "record"}]}`; the baseline is the record named by
-`--baseline`, null while there is none.
+"seed", "units", "test_perplexity", "mult_adds", "length", "seconds", "record"}]}`; the baseline is
+the record named by `--baseline`, null while there is none. A run that the clock or a smaller number
+of epochs ended is marked.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rich.table import Table
 from benchmarks.ptb.plots import plot_curves, plot_tradeoff
 from benchmarks.ptb.published import PUBLISHED
 from benchmarks.ptb.run import OUTPUT
+from isslim.compress.commands.saving import training_length
 
 RECORDS = Path(__file__).parents[1] / "records" / "ptb"
 
@@ -56,7 +58,7 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(found) + "\n")
         return
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table(found))
     for line in verdicts(found):
         console.print(line)
@@ -85,10 +87,27 @@ def summary(files: list[Path], baseline: str) -> dict[str, Any]:
     for path in files:
         record = json.loads(path.read_text())
         chosen = ("name", "method", "seed", "units", "test_perplexity", "mult_adds")
-        rows.append({key: record[key] for key in chosen} | {"record": str(path)})
+        length, seconds = length_of(record)
+        rows.append(
+            {key: record[key] for key in chosen}
+            | {"length": length, "seconds": seconds, "record": str(path)}
+        )
     base = next((row for row in rows if row["name"] == baseline), None)
     figures = None if base is None else {key: base[key] for key in ("test_perplexity", "mult_adds")}
     return {"baseline": figures, "rows": rows}
+
+
+def length_of(record: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """How long a run was, and the seconds of its training.
+
+    A record that does not say so is of before records did; its longest epoch was a whole one.
+    """
+    seconds = sum(epoch["seconds"] for epoch in record["epochs"])
+    if "length" in record:
+        return record["length"], seconds
+    steps = [epoch["steps"] for epoch in record["epochs"]]
+    asked = record["config"]["plan"]["epochs"]
+    return training_length(record["plan"], sum(steps), max(steps, default=1), asked), seconds
 
 
 def table(found: dict[str, Any]) -> Table:
@@ -102,6 +121,8 @@ def table(found: dict[str, Any]) -> Table:
         "test perplexity",
         "multiply-adds",
         "of the baseline's",
+        "epochs",
+        "minutes",
         "where",
     ):
         shown.add_column(column, justify="left" if column in ("what", "where") else "right")
@@ -113,28 +134,45 @@ def table(found: dict[str, Any]) -> Table:
         perplexity = (
             "diverged" if row["test_perplexity"] is None else f"{row['test_perplexity']:.2f}"
         )
-        shown.add_row(what, units, perplexity, f"{row['mult_adds']:,}", share, "measured")
+        length = row["length"]
+        shown.add_row(
+            what,
+            units,
+            perplexity,
+            f"{row['mult_adds']:,}",
+            share,
+            f"{length['epochs']:.3g}",
+            f"{row['seconds'] / 60:.1f}",
+            "measured" if length["truncated"] is None else f"measured, {length['truncated']}",
+        )
     shown.add_section()
     for each in PUBLISHED:
         units = ", ".join(map(str, each.units))
-        shown.add_row(
-            each.name, units, f"{each.test_perplexity:.2f}", f"{each.mult_adds:,}", "", each.source
-        )
+        quality, work = f"{each.test_perplexity:.2f}", f"{each.mult_adds:,}"
+        shown.add_row(each.name, units, quality, work, "", "", "", each.source)
     return shown
 
 
 def verdicts(found: dict[str, Any]) -> list[str]:
-    """Per size that several configurations have: their mean perplexities, and which one wins."""
+    """Per size that several configurations have: their mean perplexities, and which one wins.
+
+    Args:
+        found: what `summary` returns; runs that were cut short are marked.
+    """
     sizes: dict[tuple[tuple[int, ...], int], dict[str, list[float]]] = {}
     for row in found["rows"]:
         if row["test_perplexity"] is not None:
             runs = sizes.setdefault((tuple(row["units"]), row["mult_adds"]), {})
             runs.setdefault(row["name"], []).append(row["test_perplexity"])
+    short = {row["name"] for row in found["rows"] if row["length"]["truncated"] is not None}
     lines = []
     for (units, work), runs in sizes.items():
         if len(runs) > 1:
             ranked = sorted(runs, key=lambda name: mean(runs[name]))
-            description = ", ".join(f"{name} {_describe(runs[name])}" for name in ranked)
+            description = ", ".join(
+                f"{name} {_describe(runs[name])}" + (" (cut short)" if name in short else "")
+                for name in ranked
+            )
             best, second = ranked[:2]
             spread = max(max(each) - min(each) for each in runs.values())
             clear = mean(runs[second]) - mean(runs[best]) > spread

@@ -125,6 +125,7 @@ def test_the_report_says_which_way_wins_at_a_size() -> None:
             "units": [units],
             "mult_adds": 7000,
             "test_perplexity": perplexity,
+            "length": {"truncated": None},
         }
 
     rows = [
@@ -140,9 +141,29 @@ def test_the_report_says_which_way_wins_at_a_size() -> None:
         "ours 82.20 (2 seeds, 82.00 to 82.40): control wins."
     )
     rows[2] = row("control", 82.1)
+    rows[2]["length"] = {"truncated": "ended by the clock: 1 of 2 epochs"}
+    assert "control 82.10 (cut short), ours 82.20 (2" in verdicts({"rows": rows})[0]
     assert verdicts({"rows": rows})[0].endswith(
         "control and ours are within the spread of the seeds."
     )
+
+
+def test_runs_that_were_cut_short_are_marked(tmp_path: Path) -> None:
+    corpus, output = corpus_in(tmp_path), tmp_path / "output"
+    (tmp_path / "dense.toml").write_text(TINY.format(short=SHORT, method="dense", learner=""))
+    run(str(tmp_path / "dense.toml"), 1, corpus, output, {"epochs": 1})
+    (row,) = summary(records(output, tmp_path / "none"), "dense")["rows"]
+    assert row["length"]["truncated"] == "shortened: 1 of 3 epochs"
+    printed = table({"rows": [row], "baseline": None})
+    assert "measured, shortened: 1 of 3 epochs" in list(printed.columns[-1].cells)
+    # A kept record of before records said it: ended by the clock.
+    rows = {
+        each["name"]: each for each in summary(sorted(RECORDS.glob("*.json")), "medium")["rows"]
+    }
+    marked = {name for name, each in rows.items() if each["length"]["truncated"] is not None}
+    assert marked == {"medium-direct"}
+    assert rows["medium-direct"]["length"]["truncated"] == "ended by the clock: 15.7 of 20 epochs"
+    assert rows["medium"]["seconds"] > 60
 
 
 CUT = """

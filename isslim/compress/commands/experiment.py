@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isslim.compress.commands.corpus_loading import ReadCorpus
-from isslim.compress.commands.saving import save_model, save_record
+from isslim.compress.commands.saving import save_model, save_record, training_length
 from isslim.compress.errors import TrainingDiverged
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.sizes import is_tied
@@ -94,29 +94,6 @@ def carry_out(
             _write(experiment, error.best, about | {"setbacks": error.issues})
         raise
     return _write(experiment, trained, about | {"setbacks": setbacks}) if group.first else {}
-
-
-def training_length(
-    plan: dict[str, Any], steps: int, steps_of_an_epoch: int, asked_epochs: float | None = None
-) -> dict[str, Any]:
-    """How long a run was, beside how long it was meant to be.
-
-    Args:
-        plan: its fields; with `minutes` the clock ended the run.
-        steps: trained in all.
-        steps_of_an_epoch: of a whole one.
-        asked_epochs: of the configuration; None: the plan's.
-
-    Returns:
-        `epochs` trained, `asked_epochs`, and `truncated`: why there are fewer, or None.
-    """
-    asked = plan["epochs"] if asked_epochs is None else asked_epochs
-    trained = steps / max(1, steps_of_an_epoch)
-    truncated = None
-    if trained < asked - 0.5 / max(1, steps_of_an_epoch):
-        how = "shortened" if plan.get("minutes") is None else "ended by the clock"
-        truncated = f"{how}: {trained:.3g} of {asked:g} epochs"
-    return {"epochs": round(trained, 4), "asked_epochs": asked, "truncated": truncated}
 
 
 def _write(

@@ -59,6 +59,29 @@ def save_record(folder: Path, record: dict[str, Any]) -> None:
     write(folder / "record.json", json.dumps(_plain(content), indent=2, allow_nan=False).encode())
 
 
+def training_length(
+    plan: dict[str, Any], steps: int, steps_of_an_epoch: int, asked_epochs: float | None = None
+) -> dict[str, Any]:
+    """How long a run was, beside how long it was meant to be.
+
+    Args:
+        plan: its fields; with `minutes` the clock ended the run.
+        steps: trained in all.
+        steps_of_an_epoch: of a whole one.
+        asked_epochs: of the configuration; None: the plan's.
+
+    Returns:
+        `epochs` trained, `asked_epochs`, and `truncated`: why there are fewer, or None.
+    """
+    asked = plan["epochs"] if asked_epochs is None else asked_epochs
+    trained = steps / max(1, steps_of_an_epoch)
+    truncated = None
+    if trained < asked - 0.5 / max(1, steps_of_an_epoch):
+        how = "shortened" if plan.get("minutes") is None else "ended by the clock"
+        truncated = f"{how}: {trained:.3g} of {asked:g} epochs"
+    return {"epochs": round(trained, 4), "asked_epochs": asked, "truncated": truncated}
+
+
 def write(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all.
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from isslim.compress.commands.plans import declare_plan, plan_of
-from isslim.compress.commands.saving import save_record, write
+from isslim.compress.commands.saving import save_record, training_length, write
 from isslim.compress.devices import device_named
 from isslim.compress.kinds.questions.evaluation import Evaluated, evaluate
 from isslim.compress.kinds.questions.examples import Questions, common_characters, prepare
@@ -34,6 +34,7 @@ from isslim.compress.kinds.questions.squad import Paragraph, read_squad
 from isslim.compress.kinds.questions.training import train_reader
 from isslim.compress.kinds.questions.vectors import read_vectors
 from isslim.compress.pruning import axes
+from isslim.compress.training.sparsity import QUANTILES
 from isslim.runtime.questions.question_tokenizer import PassageCodec
 
 
@@ -137,6 +138,11 @@ def _record(
         },
         "units": dict(declaration.axes),
         "parameters": axes.parameters(declaration),
+        "length": training_length(
+            asdict(plan), sum(each.steps for each in trained.epochs), trained.steps_of_an_epoch
+        ),
+        "seconds": round(sum(each.seconds for each in trained.epochs), 1),
+        "quantiles": QUANTILES,
         "epochs": [asdict(each) for each in trained.epochs],
         "best_epoch": trained.best,
         "em": found.scores.em,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from isslim.compress.__main__ import main
-from isslim.compress.commands.experiment import training_length
+from isslim.compress.commands.saving import training_length
 from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from tests.conftest import sentences

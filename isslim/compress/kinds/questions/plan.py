@@ -92,6 +92,7 @@ class ReaderTrainingOutcome:
         network: averaged, in evaluation mode.
         epochs: one record each.
         best: the number of the epoch with the best F1.
+        steps_of_an_epoch: batches of a whole one.
         kept: by axis that lost components in training, the indices of the given network's that are
             left, ascending.
     """
@@ -99,4 +100,5 @@ class ReaderTrainingOutcome:
     network: Bidaf
     epochs: list[QuestionEpoch]
     best: int
+    steps_of_an_epoch: int
     kept: dict[str, NDArray[np.int64]] = field(default_factory=dict)

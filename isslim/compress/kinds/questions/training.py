@@ -391,4 +391,6 @@ class _Run:
     def finished(self) -> ReaderTrainingOutcome:
         """The outcome: the average that the plan keeps, and the epochs."""
         best = max(self.epochs, key=lambda each: each.f1).epoch
-        return ReaderTrainingOutcome(self.best.eval(), list(self.epochs), best, dict(self.kept))
+        return ReaderTrainingOutcome(
+            self.best.eval(), list(self.epochs), best, self.steps_of_an_epoch, dict(self.kept)
+        )

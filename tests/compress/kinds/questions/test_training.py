@@ -208,9 +208,16 @@ def test_the_command_trains_continues_and_leaves_a_model_and_its_record(
     assert main([*options, "--epochs", "1"]) == 0
     assert main([*options, "--epochs", "2"]) == 0
     assert "epoch 2: " in capsys.readouterr().out
+    record = json.loads((out / "record.json").read_text())
+    assert record["length"]["truncated"] is None
+    assert record["seconds"] == pytest.approx(
+        sum(each["seconds"] for each in record["epochs"]), abs=0.1
+    )
+    for epoch in record["epochs"]:
+        assert epoch["removed"].keys() == epoch["group_norms"].keys() != set()
+        assert all(norms == sorted(norms) for norms in epoch["group_norms"].values())
     network = recognise_bidaf(read_checkpoint(out / "model.safetensors", None)).network
     assert (network.spec.contextual, network.spec.output) == ((5, 5), (4, 4))
-    record = json.loads((out / "record.json").read_text())
     assert [each["epoch"] for each in record["epochs"]] == [1, 2]
     sizes = {
         name: len(made.questions(count, seed).examples)

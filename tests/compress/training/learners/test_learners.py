@@ -21,7 +21,7 @@ from isslim.compress.training.learners.group_lasso import PaperGroupLasso
 from isslim.compress.training.learners.groups import Groups
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.plan import TrainingPlan
-from isslim.compress.training.sparsity import sparsity_of
+from isslim.compress.training.sparsity import QUANTILES, sparsity_of, unit_norms
 from tests.compress.kinds.language.training.language import counting_text
 
 V, E, H0, H1 = 12, 6, 5, 4
@@ -73,6 +73,19 @@ def test_penalty_is_the_joint_norm_without_size_factor_biases_or_embedding() -> 
         if "bias" in name or name == "embedding.weight"
     )
     assert all(gradients[name] is not None for name in ("layers.1.weight_ih_l0", "decoder.weight"))
+
+
+def test_recorded_norms_are_those_of_the_groups() -> None:
+    network = lstm()
+    found = sparsity_of(network, None)
+    for axis, norms in paper_norms(network).items():
+        expected = np.quantile(norms, QUANTILES)
+        np.testing.assert_allclose(found.group_norms[axis], expected, rtol=1e-3)
+        np.testing.assert_allclose(unit_norms(network)[axis], norms, rtol=1e-3)
+    assert found.removed == {"units:lstm0": 0, "units:lstm1": 0}
+    living = {"units:lstm1": np.array([0, 2]), "embedding": np.array([1])}
+    removed = sparsity_of(network, living).removed
+    assert removed == {"units:lstm0": 0, "units:lstm1": H1 - 2, "embedding": E - 1}
 
 
 def test_penalty_has_a_finite_gradient_at_zero() -> None:
