@@ -112,7 +112,7 @@ def test_upload_of_a_plugin_s_kind_becomes_a_smaller_model(url: str, job: Job) -
     for words in (
         "| accuracy |",
         "a fall of accuracy by at most 3 points",
-        "localhost:8000/classify",
+        '"$ISS_URL/classify"',
     ):
         assert words in card
 

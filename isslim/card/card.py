@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isslim.card.curve_section import curve_section, learning_sections
+from isslim.card.head import head
 from isslim.card.latency_section import latency_section
 from isslim.card.origin_section import origin_section, proof_section
+from isslim.card.program_section import program_section
 from isslim.card.samples_section import samples_section
 from isslim.card.structure_section import left_alone_section, structure_section, work_section
-from isslim.card.usage_section import usage_section
+from isslim.card.usage_section import served_of, usage_section
 from isslim.card.variants import variants_section
 from isslim.card.warnings import warning_sections
 from isslim.types.kinds.description import ExampleInput
@@ -25,7 +27,9 @@ def card(manifest: Manifest, report: Report, inputs: Sequence[ExampleInput] = ()
         report: the trade-off curve and the verdict.
         inputs: of the recorded run that was timed; empty if the bundle holds none.
     """
+    served = served_of(manifest, inputs)
     sections = [
+        head(manifest),
         f"# {manifest.name}",
         *warning_sections(manifest),
         *_verdict(report),
@@ -39,7 +43,8 @@ def card(manifest: Manifest, report: Report, inputs: Sequence[ExampleInput] = ()
         *learning_sections(manifest, report),
         proof_section(manifest),
         origin_section(manifest),
-        usage_section(manifest, inputs),
+        usage_section(manifest.task, served),
+        *program_section(manifest.task, served),
     ]
     return "\n\n".join(sections) + "\n"
 

@@ -41,3 +41,15 @@ def escaped(text: str) -> str:
 def listed(parts: list[str]) -> str:
     """A list in a sentence: `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def fenced(code: str, language: str) -> str:
+    """A block of code; its fence is longer than any in the code, so that nothing ends it early.
+
+    Args:
+        code: any text.
+        language: of the code, such as `python`.
+    """
+    longest = max((len(run) for run in re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{code.rstrip()}\n{fence}"

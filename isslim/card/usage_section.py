@@ -1,42 +1,60 @@
-"""The card's section on how to query the model."""
+"""The card's section on how to query the served model."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from isslim.card.markdown import table
+from isslim.card.markdown import fenced, table
 from isslim.types.kinds.description import ExampleInput, Served, Usage
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest
 
+_ADDRESS = (
+    "Where a service has this bundle, with the service's address in the variable `ISS_URL` (that "
+    "of `isslim serve` is printed when it starts):"
+)
 
-def usage_section(manifest: Manifest, inputs: Sequence[ExampleInput] = ()) -> str:
-    """How to query a model, in the words of its kind.
+
+def served_of(manifest: Manifest, inputs: Sequence[ExampleInput] = ()) -> Served:
+    """The facts from which usage and code are explained.
 
     Args:
         manifest: of the bundle.
         inputs: of the recorded run that was timed; empty if the bundle holds none.
     """
     variants = tuple(variant.name for variant in manifest.variants)
-    served = Served(manifest.name, variants, manifest.text, tuple(inputs))
-    usage = kind_named(manifest.task).usage(served)
+    file = manifest.variants[-1].file
+    return Served(manifest.name, variants, file, manifest.text, tuple(inputs))
+
+
+def usage_section(task: str, served: Served) -> str:
+    """How to query a model over HTTP, in the words of its kind.
+
+    Args:
+        task: name of the model's kind.
+        served: the model.
+    """
+    usage = kind_named(task).usage(served)
     paragraphs = [f"## {usage.title}"]
     if usage.with_inputs:
-        rows = [[f"`{each.name}`", each.dtype, str(list(each.shape))] for each in inputs]
+        rows = [[f"`{each.name}`", each.dtype, str(list(each.shape))] for each in served.inputs]
         paragraphs.append(table(["input", "type", "shape in the run that was timed"], rows))
-    return "\n\n".join([*paragraphs, *([usage.text] if usage.text else []), _example(usage)])
+    paragraphs += [*([usage.text] if usage.text else []), _ADDRESS, _example(usage)]
+    return "\n\n".join(paragraphs)
 
 
 def _example(usage: Usage) -> str:
     """A request as a command line."""
     if usage.body is None:
-        return (
-            f"```\ncurl -s localhost:8000/{usage.path} -H 'content-type: application/x-npz' "
-            "--data-binary @inputs.npz\n```"
+        return fenced(
+            f"curl -s \"$ISS_URL/{usage.path}\" -H 'content-type: application/x-npz' \\\n"
+            "  --data-binary @inputs.npz",
+            "sh",
         )
     content = json.dumps(usage.body).replace("'", r"'\''")
-    return (
-        f"```\ncurl -s localhost:8000/{usage.path} -H 'content-type: application/json' \\\n"
-        f"  -d '{content}'\n```"
+    return fenced(
+        f"curl -s \"$ISS_URL/{usage.path}\" -H 'content-type: application/json' \\\n"
+        f"  -d '{content}'",
+        "sh",
     )

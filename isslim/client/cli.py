@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.markdown import Markdown
 from rich.markup import escape
 
+from isslim.card.head import without_head
 from isslim.client import inspecting, serving, show
 from isslim.client.api import Client
 from isslim.client.companions import with_companions
@@ -315,7 +316,7 @@ def models(context: typer.Context, url: Url = HERE) -> None:
 def card(context: typer.Context, model: str) -> None:
     """Shows a model's card."""
     with Client(context.obj) as client:
-        console.print(Markdown(client.card(model)))
+        console.print(Markdown(without_head(client.card(model))))
 
 
 @models_app.command("delete")

@@ -297,6 +297,22 @@ class Recipe(StrictModel):
         "break, if the vocabulary has one",
         examples=["<eos>"],
     )
+    license: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$",
+        exclude_if=lambda value: value is None,  # a request without it has the id it always had
+        description="licence of the model, for the head of its card: an identifier of the Hugging "
+        "Face Hub; null: the card names none",
+        examples=["mit"],
+    )
+    base_model: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][\w.-]{0,95}(/[\w.-]{1,96})?$",
+        exclude_if=lambda value: value is None,
+        description="name on the Hugging Face Hub of the model that is compressed, for the head "
+        "of the card; null: the card names none",
+        examples=["user/model"],
+    )
     seed: int = Field(
         description="seed of everything that is random", default=1, ge=0, le=2**63 - 1, examples=[1]
     )

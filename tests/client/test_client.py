@@ -55,7 +55,7 @@ def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> N
         first, second = (variant.perplexity or 0.0 for variant in answer.variants)
         assert abs(second / first - 1) < 0.12
         assert client.manifest("served").name == "served"
-        assert client.card("served").startswith("# served")
+        assert "\n---\n\n# served\n" in client.card("served")
         assert client.latency("served", steps=2).results["compressed"]
         with pytest.raises(ProblemError, match="no model 'nope'"):
             client.score("nope", ["x"])

@@ -130,7 +130,7 @@ def test_models_reports_cards_and_files(client: TestClient, published: Published
     assert client.get("/models/tiny").json()["manifest"]["task"] == "language-model"
     assert client.get("/models/tiny/report").json()["curve"]
     card = client.get(f"/models/{published.bundle_id}/card")
-    assert card.text.startswith("# tiny")
+    assert "\n---\n\n# tiny\n" in card.text
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card.text)
     assert len(pictures) == 2
     for picture in pictures:

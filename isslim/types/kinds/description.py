@@ -6,7 +6,7 @@ handles its models is in `isslim/runtime/<kind>/` and `isslim/compress/kinds/<ki
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from isslim.types.kinds.metric_format import ExtraMetric, MetricFormat
@@ -43,12 +43,14 @@ class Served:
     Attributes:
         name: of the model.
         variants: names of its graphs, the original first.
+        file: of the smallest graph, in the bundle.
         text: how texts are read; None if the bundle does not specify it.
         inputs: of the recorded run that was timed; empty: the bundle holds none.
     """
 
     name: str
     variants: tuple[str, ...]
+    file: str
     text: TextContract | None = None
     inputs: tuple[ExampleInput, ...] = ()
 
@@ -73,6 +75,21 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Program:
+    """Code to copy into a program that uses a bundle's files without a service.
+
+    Attributes:
+        title: what it uses, such as `ONNX Runtime`.
+        packages: what `pip install` needs.
+        code: Python.
+    """
+
+    title: str
+    packages: tuple[str, ...]
+    code: str
+
+
+@dataclass(frozen=True)
 class KindDescription:
     """One kind of model.
 
@@ -89,6 +106,8 @@ class KindDescription:
         reference_note: the reference that the proof compares with, a sentence of the card.
         interval_note: how intervals of quality are found, a sentence of the card.
         usage: how to query a model.
+        programs: code that uses a model's files without a service.
+        pipeline_tag: what the Hugging Face Hub calls the kind; None: it has no name for it.
         extra_metrics: those shown beside the metric, by name.
         metric_phrase: subject and verb of `... measured on the held-out data`; empty: made of the
             metric's name.
@@ -113,6 +132,8 @@ class KindDescription:
     reference_note: str
     interval_note: str
     usage: Callable[[Served], Usage]
+    programs: Callable[[Served], Sequence[Program]] = lambda _: ()
+    pipeline_tag: str | None = None
     extra_metrics: Mapping[str, ExtraMetric] = field(default_factory=dict)
     metric_phrase: str = ""
     uncounted: str = ""

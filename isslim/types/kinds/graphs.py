@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isslim.types.kinds.description import KindDescription, Served, Usage
 from isslim.types.kinds.metric_format import PERCENT, MetricFormat
+from isslim.types.kinds.programs import graph_programs
 from isslim.types.recipe import Budget
 
 
@@ -99,5 +100,6 @@ GRAPHS = KindDescription(
         "runs where there are few."
     ),
     usage=_usage,
+    programs=graph_programs,
     has_recorded_runs=True,
 )

@@ -10,6 +10,7 @@ from isslim.types.kinds.description import (
     usual_run_label,
 )
 from isslim.types.kinds.metric_format import PERCENT, MetricFormat
+from isslim.types.kinds.programs import language_programs
 from isslim.types.recipe import Budget
 
 
@@ -62,6 +63,8 @@ LANGUAGE = KindDescription(
         "by side, each after the 128 tokens before it."
     ),
     usage=_usage,
+    programs=language_programs,
+    pipeline_tag="text-generation",
     units_note=(
         "The embedding's units are its columns, those of the softmax the tokens of the vocabulary, "
         "which all stay."

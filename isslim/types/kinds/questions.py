@@ -10,6 +10,7 @@ from isslim.types.kinds.description import (
     usual_run_label,
 )
 from isslim.types.kinds.metric_format import ExtraMetric, MetricFormat
+from isslim.types.kinds.programs import question_programs
 from isslim.types.recipe import Budget
 
 
@@ -49,6 +50,8 @@ QUESTIONS = KindDescription(
         "original and variant always on the same ones."
     ),
     usage=_usage,
+    programs=question_programs,
+    pipeline_tag="question-answering",
     extra_metrics={"exact_match": ExtraMetric("EM", "{:.2f}".format)},
     metric_phrase=(
         "EM, the share of answers that are a golden one exactly, and F1, the mean overlap with the "

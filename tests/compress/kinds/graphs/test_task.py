@@ -185,7 +185,7 @@ def test_card_and_tables_explain_their_figures(folder: Path, tmp_path: Path) -> 
     assert "a change of outputs of at most 20.00%" in card
     assert f"| `ids` | int64 | [{primary.steps}, {primary.batch}] |" in card
     assert "isslim run tagger inputs.npz" in card
-    assert "localhost:8000/models/tagger/run" in card
+    assert '"$ISS_URL/models/tagger/run"' in card
     assert "uploaded file with the removed units' weights overwritten by zeros" in card
     for raw in (
         "tokens x texts",

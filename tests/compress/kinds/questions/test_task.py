@@ -134,7 +134,7 @@ def test_bundle_of_a_reader_is_smaller_within_its_budget_and_answers_as_measured
         assert f"| {exact} | {overlap} |" in next(
             line for line in card.splitlines() if f"| `{variant.name}` |" in line
         )
-    assert "localhost:8000/qa" in card
+    assert '"$ISS_URL/qa"' in card
 
 
 def test_samples_are_the_answers_of_the_variants_that_they_name(
