@@ -33,7 +33,7 @@ def head(manifest: Manifest) -> str:
     if recipe.base_model is not None:
         lines.append(f"base_model: {quoted(recipe.base_model)}")
         lines.append(f"base_model_relation: {quoted('quantized')}")
-    if manifest.provenance.not_judged is None:
+    if manifest.provenance.not_evaluated is None:
         lines += _model_index(manifest)
     return "\n".join([*lines, FENCE])
 

@@ -89,7 +89,7 @@ def test_numbers_are_numbers(value: float) -> None:
 
 
 def test_metrics_that_are_not_known_are_left_out(manifest: Manifest, tmp_path: Path) -> None:
-    unknown = manifest.provenance.model_copy(update={"not_judged": "one run was sent"})
+    unknown = manifest.provenance.model_copy(update={"not_evaluated": "one run was sent"})
     data: Any = loaded(head(manifest.model_copy(update={"provenance": unknown})), tmp_path).data
     assert data.eval_results is None
     original, *others = manifest.variants
