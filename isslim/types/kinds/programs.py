@@ -34,7 +34,7 @@ def read(ids, state):
     """Log-probabilities of ids[1:] and of every token that may follow, and the state after ids."""
     tokens = np.array(ids, np.int64)[:, None]
     last = np.array([[len(ids) - 1, 0]], np.int64)
-    feed = {{"tokens": tokens, "targets": np.roll(tokens, -1, axis=0), "places": last}}
+    feed = {{"tokens": tokens, "targets": np.roll(tokens, -1, axis=0), "positions": last}}
     feed["lengths"] = np.array([len(ids)], np.int32)
     found = dict(zip(names, session.run(names, feed | state)))
     after = {{name: found[f"{{name}}_out"] for name in state}}
