@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.mutants import records
+from tests.mutants.__main__ import new_since
 from tests.mutants.mutating import mutants_of
 from tests.mutants.running import BaselineFailed, Runner
 from tests.mutants.table import TESTS
@@ -63,6 +65,23 @@ def test_fault_is_noticed_and_a_wait_without_end_is_ended(tmp_path: Path) -> Non
     assert runner.kills(right.replace("return", "while True: pass\n    return"))
     assert not runner.kills(right.replace("a + b", "b + a"))
     assert (tmp_path / module).read_text() == right
+
+
+def test_mutants_since_a_commit_are_those_of_other_lines(tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        named = ["-c", "user.name=n", "-c", "user.email=e"]
+        subprocess.run(["git", *named, *arguments], cwd=tmp_path, check=True)
+
+    (tmp_path / "module.py").write_text(SOURCE)
+    git("init", "-q")
+    git("add", "module.py")
+    git("commit", "-q", "-m", "first")
+    assert new_since(tmp_path, "HEAD", "module.py") == []
+    moved = SOURCE.replace("LIMIT = 3", "# Why.\nLIMIT = 3").replace("a - b", "b - a")
+    (tmp_path / "module.py").write_text(moved)
+    found = new_since(tmp_path, "HEAD", "module.py")
+    assert {each.line for each in found} == {9}
+    assert any("b + a" in each.after for each in found)
 
 
 def test_tests_that_fail_by_themselves_are_refused(tmp_path: Path) -> None:

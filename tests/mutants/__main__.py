@@ -74,7 +74,7 @@ def _tried(module: str, asked: argparse.Namespace) -> Record:
     if asked.every > 1:
         return _run(fresh, mutants[:: asked.every], tests, acceptance, keep=False)
     if last is not None and (asked.survivors or asked.since):
-        new = _new_since(asked.since, module, mutants) if asked.since else []
+        new = new_since(ROOT, asked.since, module) if asked.since else []
         return _again(last, fresh, new, mutants, acceptance)
     if last is not None and last.digest == digest and not asked.again:
         last.survivors = [acceptance.judge(each) for each in last.survivors]
@@ -85,12 +85,19 @@ def _tried(module: str, asked: argparse.Namespace) -> Record:
     return record
 
 
-def _new_since(commit: str, module: str, mutants: Sequence[Mutant]) -> list[Mutant]:
-    """The mutants of lines that a module at a commit did not have."""
+def new_since(root: Path, commit: str, module: str) -> list[Mutant]:
+    """The mutants of lines that a module at a commit did not have.
+
+    Args:
+        root: of the working tree.
+        commit: as git names it.
+        module: path in the tree.
+    """
     show = ["git", "show", f"{commit}:{module}"]
-    source = subprocess.run(show, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    source = subprocess.run(show, cwd=root, capture_output=True, text=True, check=True).stdout
     before = {mutant.change for mutant in mutants_of(source)}
-    return [mutant for mutant in mutants if mutant.change not in before]
+    found = mutants_of((root / module).read_text())
+    return [mutant for mutant in found if mutant.change not in before]
 
 
 def _again(
@@ -106,6 +113,8 @@ def _again(
     are not among the new ones: what was noticed still is.
     """
     known = {(each.before, each.after) for each in last.survivors}
+    for before, after in known - {mutant.change for mutant in mutants}:
+        _say(f"{last.module}: this survivor is gone with its line: {before} -> {after}")
     known |= {mutant.change for mutant in new}
     record = _run(
         fresh,

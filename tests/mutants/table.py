@@ -25,6 +25,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         f"{_SEARCH}/test_candidates.py",
         f"{_SEARCH}/test_orders_asked_for.py",
     ),
+    "isslim/compress/search/order.py": (ALONE, f"{_SEARCH}/test_orders_asked_for.py"),
     "isslim/compress/search/rounds.py": (
         ALONE,
         f"{_SEARCH}/test_toy_rounds.py",

@@ -27,6 +27,7 @@ OPTIONS = [
     ({}, False, {"rotate_axes": True, "insert_bottleneck": False}),
     ({"narrow_softmax": False}, True, {"rotate_axes": True, "insert_bottleneck": False}),
     ({"rotate_embedding": False}, True, {"rotate_axes": False, "insert_bottleneck": True}),
+    ({"form": "same"}, True, {"rotate_axes": False, "insert_bottleneck": False}),
 ]
 
 
@@ -53,7 +54,7 @@ def same(found: Arrays, expected: Arrays) -> None:
 
 @pytest.mark.parametrize(("asked", "may_narrow", "options"), OPTIONS)
 def test_a_search_cuts_in_the_order_of_the_recipe(
-    asked: dict[str, bool], may_narrow: bool, options: dict[str, bool], tmp_path: Path
+    asked: dict[str, Any], may_narrow: bool, options: dict[str, bool], tmp_path: Path
 ) -> None:
     recipe = Recipe(budget=Budget(size_ratio=0.6), **asked)
     task = task_for(recipe, may_narrow=may_narrow)
@@ -69,6 +70,14 @@ def test_a_speed_budget_is_searched_by_what_time_each_component_takes(tmp_path: 
     assert found.network.declaration().axes["embedding"] < toy_text.EMBEDDING
 
 
+def test_axes_that_keep_one_size_are_cut_together(tmp_path: Path) -> None:
+    task = task_for(Recipe(budget=Budget(size_ratio=0.6), narrow_softmax=False))
+    task.equal = [["embedding", "units"]]
+    found = next(candidates(task, tmp_path, Stages()))
+    sizes = found.network.declaration().axes
+    assert sizes["embedding"] == sizes["units"] < toy_text.UNITS
+
+
 def learning(**asked: Any) -> Recipe:
     return Recipe.model_validate({"mode": "learn", "learn_epochs": 6.0, **asked})
 
@@ -78,7 +87,7 @@ def test_a_round_cuts_in_the_order_of_the_recipe(
     asked: dict[str, bool], may_narrow: bool, options: dict[str, bool], tmp_path: Path
 ) -> None:
     task = task_for(learning(budget={"size_ratio": 0.6}, **asked), may_narrow=may_narrow)
-    run_rounds(task, SpeakerTrainer(), tmp_path, lambda done, message: None)
+    run_rounds(task, SpeakerTrainer(), tmp_path, Stages())
     ((before, pruned),) = task.verified
     assert before is ORIGINAL
     expected = prune(order(**options), pruned.share + 1e-9, pruned.correction)

@@ -7,7 +7,7 @@ runs it: its activations are random, and its loss is the share of its parameters
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from isslim.compress.pruning.axes import Arrays, InputMatrix, NetworkAxes, PreAc
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
 from tests.compress.search.toy import Toy, ToyTask, ToyTrainer
 
-WORDS, EMBEDDING, UNITS = 120, 12, 10
+WORDS, EMBEDDING, UNITS = 120, 10, 10
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,10 @@ class SpeakerTask(ToyTask):
     """The kind."""
 
     may_narrow: bool = True
+    equal: list[list[str]] = field(default_factory=list)
+
+    def equal_axes(self) -> list[list[str]]:
+        return self.equal
 
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
         return observed(self.original)
