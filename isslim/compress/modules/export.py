@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from onnx import ModelProto, helper
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from isslim.compress.errors import ModuleRefused
 from isslim.compress.kinds.graphs.comparing import difference
@@ -32,8 +33,9 @@ from isslim.compress.modules.cut import Cut, cut_module
 from isslim.compress.modules.exporter import traced_graph
 from isslim.compress.modules.origins import Origins, read_origins
 from isslim.compress.modules.states import PassedStates, observed_states
-from isslim.compress.onnx.model.split_model import nodes
+from isslim.compress.onnx.model.split_model import merge_constants, nodes, split_constants
 from isslim.compress.onnx.network import GraphNetwork
+from isslim.compress.onnx.normalise.normal_form import drop_unread
 from isslim.runtime.errors import GraphRefused, InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
@@ -81,12 +83,17 @@ class ExportedModule:
         )
 
     def stacks(self, network: GraphNetwork) -> list[tuple[str, ...]]:
-        """Axes that are layers and directions of one nn.LSTM, nn.GRU or nn.RNN, which has one size.
+        """Axes that have to keep one size if the module is to have no units without weights.
+
+        They are the layers and directions of one nn.LSTM, nn.GRU or nn.RNN, and of others that
+        share units with it; those of which one cannot shrink are left out.
 
         Args:
             network: read from `path`, at any size.
         """
-        return self._origins.stacks(self._module, network.trace)
+        axes = network.declaration().axes
+        groups = self._origins.stacks(self._module, network.trace)
+        return [group for group in groups if len(group) > 1 and axes.keys() >= set(group)]
 
 
 def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> ExportedModule:
@@ -150,14 +157,15 @@ def _run_all(
 ) -> tuple[list[Outputs], PassedStates]:
     """The outputs of every call, and which arguments and outputs are states of layers."""
     results = []
-    states = PassedStates({}, {})
+    states = PassedStates({}, {}, {})
     for number, tensors in enumerate(calls):
         # A copy, which forward may write to.
         given = [tensor.clone() for tensor in tensors]
         with observed_states(module) as observed:
             results.append(_run(module, signature, given, number))
         if number == 0:
-            states = observed.passed(dict(zip(signature.names, given, strict=True)), results[0])
+            inputs = dict(zip(signature.names, given, strict=True))
+            states = observed.passed(module, inputs, results[0])
             again = _run(module, signature, [tensor.clone() for tensor in tensors], number)
             if not _equal(results[0], again):
                 raise ModuleRefused(
@@ -222,8 +230,31 @@ class _Flat(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Calls the module on the tensors of a call."""
-        made = self._signature.call(self.module, tensors)
-        return tuple(tensor for _, tensor in flat_outputs(self.module, made))
+        with _unpacked(self.module) as unpacked:
+            made = self._signature.call(self.module, tensors)
+        return (*(tensor for _, tensor in flat_outputs(self.module, made)), *unpacked)
+
+
+@contextmanager
+def _unpacked(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The outputs of layers that ran on packed sequences, padded.
+
+    The exporter fails on a packed sequence that is never padded again, as where a classifier reads
+    the last state only: these outputs are exported too, and then taken away.
+    """
+    found: list[Tensor] = []
+
+    def after(layer: nn.Module, _: Any, made: Any) -> None:
+        if isinstance(made, tuple) and isinstance(made[0], PackedSequence):
+            found.append(pad_packed_sequence(made[0], bool(layer.batch_first))[0])
+
+    layers = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
+    handles = [layer.register_forward_hook(after) for layer in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _traced(
@@ -245,7 +276,11 @@ def _traced(
                 f"{type(module).__name__} cannot be exported to ONNX by torch: {first}"
             ) from error
     _own_names(model)
-    return model
+    for port in [port for port in model.graph.output if port.name not in outputs]:
+        model.graph.output.remove(port)
+    parts = split_constants(model)
+    drop_unread(parts)
+    return merge_constants(parts)
 
 
 @contextmanager

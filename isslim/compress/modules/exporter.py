@@ -16,7 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import onnx
 import torch
@@ -25,8 +25,11 @@ from torch import Tensor, nn
 OPSET = 17
 """Supported by all runtimes in use, and by everything that reads a graph here."""
 _GLOBALS = "torch.onnx._internal.torchscript_exporter._globals"
-_OWN_LINE = re.compile(rb"^\[W[^\]]*\] Warning: ")
-"""What torch's C++ code writes to stderr, past Python's warnings."""
+_OWN_WORDS = re.compile(
+    rb"^\[W[^\]\n]*\] Warning: [^\n]*\n|^Torch IR graph at exception: .*?^  return \([^\n]*\)\n\n?",
+    re.MULTILINE | re.DOTALL,
+)
+"""Warnings that some types are not inferred, and the whole graph where an operator is not known."""
 
 
 def traced_graph(
@@ -71,8 +74,14 @@ def traced_graph(
 
 @contextmanager
 def _without_effects() -> Iterator[None]:
-    """Leaves warning filters, the random state, the exporter's settings and stderr as they were."""
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), _settings(), _quiet():
+    """Leaves warning filters, the random state, the exporter's settings and both streams."""
+    with (
+        warnings.catch_warnings(),
+        torch.random.fork_rng(devices=[]),
+        _settings(),
+        _quiet(1, sys.stdout),
+        _quiet(2, sys.stderr),
+    ):
         warnings.simplefilter("ignore")
         yield
 
@@ -93,26 +102,25 @@ def _settings() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Holds stderr back, and passes on what is not a warning of torch's C++ code.
+def _quiet(descriptor: int, stream: TextIO) -> Iterator[None]:
+    """Holds back what is written to stdout or stderr, and passes it on without the exporter's own.
 
-    These warnings say that types of lists of steps are not inferred, to whoever develops the
-    exporter, and cannot be switched off.
+    Its C++ code writes past Python, and cannot be told not to.
     """
     try:
-        sys.stderr.flush()
-        kept = os.dup(2)
-    except (OSError, AttributeError, ValueError):  # there is no stderr
+        stream.flush()
+        kept = os.dup(descriptor)
+    except (OSError, AttributeError, ValueError):  # there is no such stream
         yield
         return
     with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
+        os.dup2(held.fileno(), descriptor)
         try:
             yield
         finally:
-            os.dup2(kept, 2)
+            stream.flush()
+            os.dup2(kept, descriptor)
             os.close(kept)
             held.seek(0)
-            others = [line for line in held if not _OWN_LINE.match(line)]
-            if others:
-                os.write(2, b"".join(others))
+            if others := _OWN_WORDS.sub(b"", held.read()):
+                os.write(descriptor, others)

@@ -83,6 +83,8 @@ class Origins:
     def stacks(self, module: nn.Module, trace: AxisFacts) -> list[tuple[str, ...]]:
         """Names of axes that are units of one nn.LSTM, nn.GRU or nn.RNN, which has one size.
 
+        Layers that share an axis, such as those of a residual stack, are in one group.
+
         Args:
             module: the exported one.
             trace: the axes of its graph.
@@ -97,7 +99,12 @@ class Origins:
             if isinstance(parts.get(owner), nn.RNNBase):
                 names = found.setdefault(owner, {})
                 names.update(dict.fromkeys(map(trace.pool.name, layer.axes)))
-        return [tuple(names) for names in found.values()]
+        groups: list[dict[str, None]] = []
+        for names in found.values():
+            joined = [group for group in groups if group.keys() & names.keys()]
+            groups = [group for group in groups if group not in joined]
+            groups.append({name: None for group in (*joined, names) for name in group})
+        return [tuple(group) for group in groups]
 
 
 def read_origins(model: ModelProto, parameters: Mapping[str, Tensor]) -> Origins:

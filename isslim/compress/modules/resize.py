@@ -42,6 +42,35 @@ def resize_module(module: nn.Module, arrays: Mapping[str, Tensor]) -> nn.Module:
     return small
 
 
+def kept_sizes(module: nn.Module, small: nn.Module) -> list[str]:
+    """Attributes of the user's own classes that hold a number of units that has changed.
+
+    They stay as they are: whether `self.hidden` is one of these numbers or only equals it is for
+    its author to say.
+
+    Args:
+        module: at full size.
+        small: made of it by `resize_module`.
+
+    Returns:
+        A line each.
+    """
+    before = dict(module.named_modules())
+    changed: dict[int, list[str]] = {}
+    for name, part in small.named_modules():
+        whole = before[name]
+        if isinstance(part, nn.RNNBase) and part.hidden_size != whole.hidden_size:
+            units = f"{path_of(small, name)} has {part.hidden_size} units"
+            changed.setdefault(int(whole.hidden_size), []).append(units)
+    return [
+        f"{path_of(small, name)} keeps {attribute} = {value}; {' and '.join(changed[value])} now"
+        for name, part in small.named_modules()
+        if not type(part).__module__.startswith("torch.")
+        for attribute, value in vars(part).items()
+        if type(value) is int and value in changed and not isinstance(part, nn.RNNBase)
+    ]
+
+
 def _set_shared(module: nn.Module, names: Sequence[str], arrays: Mapping[str, Tensor]) -> None:
     """Sets a parameter that several modules share."""
     first = next(name for name in names if name in arrays)

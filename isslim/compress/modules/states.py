@@ -24,10 +24,13 @@ class PassedStates:
     Attributes:
         inputs: per graph input that is an initial state the name of the layer.
         outputs: per output, by its position, that is a final state the name of the layer.
+        parameters: per parameter that is an initial state, the same for the whole batch, the name
+            of the layer.
     """
 
     inputs: Mapping[str, str]
     outputs: Mapping[int, str]
+    parameters: Mapping[str, str]
 
 
 @dataclass
@@ -43,11 +46,15 @@ class ObservedStates:
     given: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def passed(
-        self, inputs: Mapping[str, Tensor], outputs: Sequence[tuple[str, Tensor]]
+        self,
+        module: nn.Module,
+        inputs: Mapping[str, Tensor],
+        outputs: Sequence[tuple[str, Tensor]],
     ) -> PassedStates:
-        """Which of a call's inputs and outputs they are.
+        """Which of a call's inputs and outputs they are, and which parameters.
 
         Args:
+            module: that was called.
             inputs: the tensors that the module was called with.
             outputs: the tensors that it returned.
         """
@@ -63,6 +70,12 @@ class ObservedStates:
                 for position, (_, tensor) in enumerate(outputs)
                 for layer, state in self.given
                 if _same(tensor, state)
+            },
+            {
+                name: layer
+                for name, parameter in module.named_parameters()
+                for layer, state in self.taken
+                if _begins(parameter, state)
             },
         )
 
@@ -109,15 +122,22 @@ def small_states(
     for name, array in inputs.items():
         tensor = torch.from_numpy(array.copy())
         rows = kept.get(states.inputs.get(name, ""))
-        if rows is not None:
-            tensor = torch.stack(
-                [
-                    torch.where(units >= 0, row[..., units], torch.zeros(()))
-                    for row, units in zip(tensor, rows, strict=True)
-                ]
-            )
-        found[name] = tensor
+        found[name] = tensor if rows is None else small_state(tensor, rows)
     return found
+
+
+def small_state(full: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """A state (D L, ..., H) without the units that are gone.
+
+    Args:
+        full: at full size.
+        rows: see `small_states`.
+    """
+    left = [
+        torch.where(units >= 0, row[..., units], torch.zeros(()))
+        for row, units in zip(full, rows, strict=True)
+    ]
+    return torch.stack(left)
 
 
 def full_state(small: Tensor, rows: Sequence[Tensor], units: int) -> Tensor:
@@ -139,6 +159,15 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     return list(value) if isinstance(value, tuple | list) else []
+
+
+def _begins(parameter: Tensor, state: Tensor) -> bool:
+    """Whether a parameter holds an initial state (D L, B, H) or (D L, H) of any batch."""
+    rows = state[:, :1] if state.dim() == 3 else state[:, None]
+    if parameter.numel() != rows.numel() or parameter.shape[-1:] != rows.shape[-1:]:
+        return False
+    same = parameter.reshape(rows.shape).expand_as(state if state.dim() == 3 else rows)
+    return torch.equal(same, state if state.dim() == 3 else rows)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
