@@ -233,10 +233,10 @@ class Recipe(StrictModel):
     form: Literal["free", "same"] = Field(
         default="free",
         exclude_if=lambda value: value == "free",  # a request without it has the id it always had
-        description="for a language model: `same` keeps the form of the upload, so that the "
-        "result is also a state dict for its own class with smaller numbers: layers that one "
-        "module holds keep one size, and no basis changes and no layer is inserted, whatever "
-        "`rotate_embedding` and `narrow_softmax` say",
+        description="for a language model, or a module that `isslim.compress` exported: `same` "
+        "keeps the form of the upload, so that the result is also a state dict, or module, of its "
+        "own class with smaller numbers: layers that one module holds keep one size, and no basis "
+        "changes and no layer is inserted, whatever `rotate_embedding` and `narrow_softmax` say",
         examples=["free"],
     )
     check: Check | None = Field(

@@ -84,7 +84,7 @@ def _module_sizes(cut: Cut, network: GraphNetwork) -> Sizes:
     whole = {pool.name(axis): pool.size(axis) for axis in range(pool.count())}
     placed = dict(sizes.placed)
     together = [tuple(pool.name(axis) for axis in group) for group in pool.groups()]
-    together += cut.origins.stacks(cut.module, network.trace)
+    together += map(tuple, network.stacks() or [])
     changed = True
     while changed:  # a group may raise another that it shares an axis with
         changed = False

@@ -34,6 +34,7 @@ from isslim.compress.modules.exporter import traced_graph
 from isslim.compress.modules.origins import Origins, read_origins
 from isslim.compress.modules.states import PassedStates, observed_states
 from isslim.compress.onnx.model.split_model import merge_constants, nodes, split_constants
+from isslim.compress.onnx.model.stacks import write_stacks
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.normal_form import drop_unread
 from isslim.runtime.errors import GraphRefused, InputsRefused
@@ -82,19 +83,6 @@ class ExportedModule:
             Cut(self._module, self._signature, self._origins, self._states, self.recorded), network
         )
 
-    def stacks(self, network: GraphNetwork) -> list[tuple[str, ...]]:
-        """Axes that have to keep one size if the module is to have no units without weights.
-
-        They are the layers and directions of one nn.LSTM, nn.GRU or nn.RNN, and of others that
-        share units with it; those of which one cannot shrink are left out.
-
-        Args:
-            network: read from `path`, at any size.
-        """
-        axes = network.declaration().axes
-        groups = self._origins.stacks(self._module, network.trace)
-        return [group for group in groups if len(group) > 1 and axes.keys() >= set(group)]
-
 
 def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> ExportedModule:
     """Exports a module to ONNX and compares the graph with it on all recorded inputs.
@@ -122,6 +110,7 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
     model = _traced(own, signature, calls, outputs, free)
     origins = read_origins(model, dict(_parameters(own)))
     _tie(model, shared_parameters(module))
+    write_stacks(model, _stacks(own, origins))
     path.write_bytes(model.SerializeToString())
     recorded = [as_arrays(signature.names, tensors) for tensors in calls]
     wanted = [as_arrays(outputs, [tensor for _, tensor in made]) for made in results]
@@ -338,6 +327,16 @@ def _tie(model: ModelProto, shared: Sequence[Sequence[str]]) -> None:
                 model.graph.initializer.remove(weights[name])
                 tied = helper.make_node("Identity", [first], [name], name=f"/{name}")
                 model.graph.node.insert(0, tied)
+
+
+def _stacks(module: nn.Module, origins: Origins) -> list[list[str]]:
+    """The recurrent nodes of every nn.LSTM, nn.GRU and nn.RNN."""
+    parts = dict(module.named_modules())
+    found: dict[str, list[str]] = {}
+    for node, owner in origins.layers.items():
+        if isinstance(parts.get(owner), nn.RNNBase):
+            found.setdefault(owner, []).append(node)
+    return list(found.values())
 
 
 def _verify(

@@ -12,21 +12,20 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
-from torch import Tensor, nn
+from torch import Tensor
 
-from isslim.compress.onnx.model.recurrent import W
+from isslim.compress.onnx.model.recurrent import W, view
 from isslim.compress.onnx.model.split_model import SplitModel, nodes, split_constants
 from isslim.compress.onnx.normalise.normal_form import normal_form
 from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.compress.onnx.trace.edits import key
-from isslim.compress.onnx.trace.facts import AxisFacts
 
 Place = tuple[str, int]
 """An input of a node, by the node's key (`trace.edits.key`)."""
@@ -43,10 +42,12 @@ class Origins:
     Attributes:
         values: all parameters and buffers of numbers by name, in the order of their labels.
         labels: per place that reads a constant made of them.
+        layers: per recurrent node, by its name, the name of the module that owns its weights.
     """
 
     values: Mapping[str, NDArray[Any]]
     labels: Mapping[Place, Labels]
+    layers: Mapping[str, str]
 
     @cached_property
     def starts(self) -> list[int]:
@@ -80,32 +81,6 @@ class Origins:
                     found[key(node), index] = labels
         return found
 
-    def stacks(self, module: nn.Module, trace: AxisFacts) -> list[tuple[str, ...]]:
-        """Names of axes that are units of one nn.LSTM, nn.GRU or nn.RNN, which has one size.
-
-        Layers that share an axis, such as those of a residual stack, are in one group.
-
-        Args:
-            module: the exported one.
-            trace: the axes of its graph.
-        """
-        parts = dict(module.named_modules())
-        found: dict[str, dict[str, None]] = {}
-        for layer in trace.layers:
-            labels = self.labels.get((key(layer.recurrent.node), W))
-            if labels is None:
-                continue
-            owner = self.owner(int(labels.flat[0])).rpartition(".")[0]
-            if isinstance(parts.get(owner), nn.RNNBase):
-                names = found.setdefault(owner, {})
-                names.update(dict.fromkeys(map(trace.pool.name, layer.axes)))
-        groups: list[dict[str, None]] = []
-        for names in found.values():
-            joined = [group for group in groups if group.keys() & names.keys()]
-            groups = [group for group in groups if group not in joined]
-            groups.append({name: None for group in (*joined, names) for name in group})
-        return [tuple(group) for group in groups]
-
 
 def read_origins(model: ModelProto, parameters: Mapping[str, Tensor]) -> Origins:
     """Follows every number of a module's parameters through the reading of its graph.
@@ -134,7 +109,13 @@ def read_origins(model: ModelProto, parameters: Mapping[str, Tensor]) -> Origins
             constant = parts.constants.get(name)
             if constant is None or constant.dtype != np.float64 or not constant.size:
                 continue
-            labels = np.asarray(constant, np.float64) - _FIRST
-            if ((labels >= 0) & (labels < start) & (labels == np.rint(labels))).all():
-                found[key(node), index] = labels.astype(np.int64)
-    return Origins(values, found)
+            places = np.asarray(constant, np.float64) - _FIRST
+            if ((places >= 0) & (places < start) & (places == np.rint(places))).all():
+                found[key(node), index] = places.astype(np.int64)
+    origins = Origins(values, found, {})
+    layers = {}
+    for node in nodes(parts.structure.graph):
+        labels = found.get((key(node), W)) if view(node) is not None else None
+        if labels is not None:
+            layers[node.name] = origins.owner(int(labels.flat[0])).rpartition(".")[0]
+    return replace(origins, layers=layers)

@@ -15,6 +15,7 @@ from isslim.compress.onnx.activation_capture import Observer
 from isslim.compress.onnx.inference import infer
 from isslim.compress.onnx.masked_reference import masked_reference
 from isslim.compress.onnx.model.split_model import SplitModel, split_constants
+from isslim.compress.onnx.model.stacks import read_stacks
 from isslim.compress.onnx.normalise.carried_states import carried_states, state_outputs
 from isslim.compress.onnx.normalise.normal_form import normal_form
 from isslim.compress.onnx.rewrite.named_arrays import Meaning, declare
@@ -116,6 +117,30 @@ class GraphNetwork:
         A caller passes them back in the next call.
         """
         return carried_states(self.source)
+
+    def stacks(self) -> list[list[str]] | None:
+        """Groups of axes that are units of one module of the exported model, which has one size.
+
+        Modules that share an axis, such as those of a residual stack, are in one group.
+
+        Returns:
+            Names of axes, those that may not shrink included; None where the file does not say.
+        """
+        noted = read_stacks(self.source.structure)
+        if noted is None:
+            return None
+        groups: list[dict[str, None]] = []
+        for nodes in noted:
+            axes = [
+                self.trace.pool.name(axis)
+                for layer in self.trace.layers
+                if layer.recurrent.name in nodes
+                for axis in layer.axes
+            ]
+            joined = [group for group in groups if group.keys() & set(axes)]
+            groups = [group for group in groups if group not in joined]
+            groups.append({name: None for group in (*joined, axes) for name in group})
+        return [list(group) for group in groups if group]
 
     def report(self) -> list[AxisReport]:
         """Every axis of units, in the order of the graph."""

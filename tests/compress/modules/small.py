@@ -14,8 +14,16 @@ def whole_network(exported: ExportedModule) -> GraphNetwork:
     return GraphNetwork.from_model(read_graph(exported.path))
 
 
-def small_network(exported: ExportedModule, share: float = 0.5) -> GraphNetwork:
-    """The same network without the cheapest share of its units."""
+def small_network(
+    exported: ExportedModule, share: float = 0.5, *, free: bool = False
+) -> GraphNetwork:
+    """The same network without the cheapest share of its units.
+
+    Args:
+        exported: the module as a graph.
+        share: see `prune`.
+        free: whether layers and directions of one module may get different sizes.
+    """
     network, runs = whole_network(exported), exported.recorded
     labels = [str(number) for number in range(len(runs))]
     observed, _ = collect_graph_activations(network, runs, labels, lambda *_: None)
@@ -24,5 +32,6 @@ def small_network(exported: ExportedModule, share: float = 0.5) -> GraphNetwork:
         network.declaration(),
         observed,
         prunable=list(network.declaration().axes),
+        equal=[] if free else [each for each in network.stacks() or [] if len(each) > 1],
     )
     return network.rebuilt(prune(plan, share).arrays)

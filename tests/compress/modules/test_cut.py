@@ -43,7 +43,7 @@ def test_small_module_equals_small_graph_and_learns_on(name: str, tmp_path: Path
     small = exported.cut(network)
 
     assert type(small) is type(module)
-    assert sum(p.numel() for p in small.parameters()) <= sum(p.numel() for p in module.parameters())
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in module.parameters())
     assert not any(part.training for part in small.modules())
     # The module's own call, not the one that the cut itself compares with.
     if "language" not in name:  # its states are of another size, see the test of states
@@ -51,8 +51,18 @@ def test_small_module_equals_small_graph_and_learns_on(name: str, tmp_path: Path
         wanted = outputs_of(network, run, tmp_path)[0]
         np.testing.assert_allclose(small(*call).detach().numpy(), wanted, rtol=1e-4, atol=1e-5)
     assert_learns(example, small)
+    # Tied, the layers of a module have one size, so that no unit is without weights.
+    assert all(
+        len({network.declaration().axes[name] for name in group}) == 1 for group in stacks(network)
+    )
     assert all(torch.equal(before[key], value) for key, value in module.state_dict().items())
     assert not module.training
+
+
+def stacks(network: GraphNetwork) -> list[list[str]]:
+    """Layers and directions of one module, where all of them may shrink."""
+    axes = network.declaration().axes
+    return [group for group in network.stacks() or [] if axes.keys() >= set(group)]
 
 
 def mean_loss(example: Example, module: nn.Module, calls: list[Call]) -> float:
@@ -77,7 +87,7 @@ def assert_learns(example: Example, small: nn.Module) -> None:
 
 def test_states_of_a_small_module_are_those_of_the_units_left(tmp_path: Path) -> None:
     example, _, exported = exported_example("language model", tmp_path)
-    network = small_network(exported)
+    network = small_network(exported, free=True)
     small = exported.cut(network)
     sizes = {name.split("/")[-1]: size for name, size in network.declaration().axes.items()}
     units = small.rnn.hidden_size
@@ -210,6 +220,29 @@ def test_trained_or_not_stays_as_it_was(tmp_path: Path) -> None:
     assert [name for name, each in small.named_parameters() if not each.requires_grad] == [
         "0.weight"
     ]
+
+
+def test_units_without_weights_fill_up_where_sizes_differ(tmp_path: Path) -> None:
+    example, _, exported = exported_example("packed tagger", tmp_path)
+    network = small_network(exported, free=True)
+    sizes = list(network.declaration().axes.values())
+    assert len(set(sizes)) > 1
+
+    small = exported.cut(network)
+
+    assert small.lstm.hidden_size == max(sizes)
+    ids, lengths = example.calls(12)[3]
+    wanted = outputs_of(network, exported.recorded[3], tmp_path)[0]
+    np.testing.assert_allclose(small(ids, lengths).detach().numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_of_one_module_are_noted_in_the_graph(tmp_path: Path) -> None:
+    _, _, exported = exported_example("translator", tmp_path)
+    # The decoder begins with the encoder's states: all four layers share their units.
+    (group,) = whole_network(exported).stacks()
+    assert group == ["units:/encoder/LSTM.forward", "units:/encoder/LSTM_1.forward"]
+    _, _, exported = exported_example("layer norm", tmp_path)
+    assert len(whole_network(exported).stacks()) == 2
 
 
 class HardCoded(LanguageModel):

@@ -255,6 +255,15 @@ def test_nothing_outside_changes(tmp_path: Path, capfd: pytest.CaptureFixture[st
     assert exported.recorded[0]["ids"] is not inputs[0][0]
 
 
+def test_exporter_that_fails_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = Tagger(lambda made: torch.linalg.svdvals(made)).eval()
+    error = refused(module, calls(), tmp_path)
+    assert "svd" in error.detail
+    assert capfd.readouterr() == ("", "")
+
+
 def onnx_settings() -> dict[str, Any]:
     from torch.onnx._internal.torchscript_exporter import _globals
 

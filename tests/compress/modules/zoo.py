@@ -178,6 +178,77 @@ class Twice(nn.Module):
         return result
 
 
+class PackedClassifier(nn.Module):
+    """The last states of both directions decide; the outputs of the steps are read by nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 8)
+        self.gru = nn.GRU(8, 10, 2, bidirectional=True, batch_first=True)
+        self.out = nn.Linear(20, TAGS)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(
+            self.embedding(ids), lengths, batch_first=True, enforce_sorted=False
+        )
+        _, last = self.gru(packed)
+        result: Tensor = self.out(torch.cat([last[-2], last[-1]], 1))
+        return result
+
+
+class LearnedState(nn.Module):
+    """Its initial states are parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(2, 1, 10) / 2)
+        self.cell = nn.Parameter(torch.randn(2, 1, 10) / 2)
+        self.lstm = nn.LSTM(4, 10, 2, batch_first=True)
+        self.out = nn.Linear(10, TAGS)
+
+    def forward(self, series: Tensor) -> Tensor:
+        batch = series.shape[0]
+        state = [each.expand(-1, batch, -1).contiguous() for each in (self.start, self.cell)]
+        result: Tensor = self.out(self.lstm(series, tuple(state))[0])
+        return result
+
+
+class Translator(nn.Module):
+    """The encoder's states begin the decoder, which attends to the encoder's outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 8)
+        self.encoder = nn.LSTM(8, 10, 2, batch_first=True)
+        self.decoder = nn.LSTM(8, 10, 2, batch_first=True)
+        self.out = nn.Linear(20, WORDS)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        memory, states = self.encoder(self.embedding(source))
+        made, _ = self.decoder(self.embedding(target), states)
+        attended = torch.softmax(made @ memory.transpose(1, 2), -1) @ memory
+        result: Tensor = self.out(torch.cat([made, attended], -1))
+        return result
+
+
+class ConvolvedAfter(nn.Module):
+    """Batch normalisation and a convolution over the units, whose weights shrink too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(4, 10, batch_first=True)
+        self.norm = nn.BatchNorm1d(10)
+        self.conv = nn.Conv1d(10, 6, 3, padding=1)
+        self.after = nn.BatchNorm1d(6)
+        self.out = nn.Linear(6, TAGS)
+
+    def forward(self, series: Tensor) -> Tensor:
+        made = self.norm(self.lstm(series)[0].transpose(1, 2))
+        found = torch.relu(self.after(self.conv(made)))
+        result: Tensor = self.out(found.transpose(1, 2))
+        return result
+
+
 @dataclass(frozen=True)
 class Example:
     """A module with its inputs and what it is trained on.
@@ -198,7 +269,7 @@ class Example:
             torch.manual_seed(seed)
             return [self.call(index) for index in range(count)]
 
-    def trained(self, steps: int = 60) -> nn.Module:
+    def trained(self, steps: int = 40) -> nn.Module:
         """The module after some training: units of random weights are all alike."""
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -289,5 +360,17 @@ EXAMPLES = {
     "layer norm": Example(Normed, _series_call(4), _on_series),
     "residual": Example(Residual, _series_call(4), _on_series),
     "sequential": Example(sequential, _series_call(4), _on_series),
+    "packed classifier": Example(
+        PackedClassifier,
+        _packed_call,
+        lambda module, call: _scores_loss(module(*call), call[0].sum(1) % TAGS),
+    ),
+    "learned state": Example(LearnedState, _series_call(4), _on_series),
+    "translator": Example(
+        Translator,
+        lambda index: (_ids(2 + index % 3, 5 + index % 4), _ids(2 + index % 3, 4 + index % 3)),
+        lambda module, call: _scores_loss(module(*call), (call[1] + call[0][:, :1]) % WORDS),
+    ),
+    "convolved": Example(ConvolvedAfter, _series_call(4), _on_series),
     "used twice": Example(Twice, _series_call(6), _on_series),
 }

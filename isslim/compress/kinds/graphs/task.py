@@ -228,6 +228,24 @@ class GraphTask(ModelTask[GraphNetwork]):
         """The axes that an evaluated output depends on."""
         return [axis for axis in declaration.axes if axis not in self._choice.unseen]
 
+    def equal_axes(self) -> list[list[str]]:
+        """With the form `same` the axes of each module of the exported model, where all may shrink.
+
+        Raises:
+            ModeUnavailable: when the file does not say which layers are one module.
+        """
+        if self.recipe.form != "same":
+            return []
+        stacks = self.original.stacks()
+        if stacks is None:
+            raise ModeUnavailable(
+                "the form `same` is one of modules and language models, and this graph does not "
+                "say which of its layers were one module: compress the torch.nn.Module itself "
+                "with `isslim.compress`, or ask for the form `free`"
+            )
+        shrinking = set(self.prunable(self.original.declaration()))
+        return [group for group in stacks if len(group) > 1 and shrinking >= set(group)]
+
     def verify_removal(self, before: GraphNetwork, pruned: Pruned) -> CheckRecord:
         """See `Verifier.removal`."""
         return self._verifier.removal(before, pruned)
