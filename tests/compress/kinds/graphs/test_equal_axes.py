@@ -11,12 +11,12 @@ from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.graphs.understanding import graph_file
 from isslim.compress.modules.export import export_module
+from isslim.compress.progress import Progress
+from isslim.compress.search.candidates import candidates
 from isslim.runtime.graphs.recorded_inputs import write_runs
-from isslim.store.bundles import BundleStore
-from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.modules.zoo import EXAMPLES
-from tests.tagger import compress, recorded, tagger_graph
+from tests.tagger import recorded, tagger_graph
 
 SAME = Recipe(name="tagger", budget=Budget(size_ratio=0.7), form="same")
 
@@ -25,7 +25,7 @@ def task_of(path: Path, recipe: Recipe, runs: Path) -> GraphTask:
     return GraphTask(graph_file(path, None), recipe, runs, None)
 
 
-def test_layers_of_one_module_shrink_alike_in_a_whole_job(tmp_path: Path) -> None:
+def test_layers_of_one_module_shrink_alike_in_a_job(tmp_path: Path) -> None:
     example = EXAMPLES["packed tagger"]
     exported = export_module(example.trained(), example.calls(30), tmp_path / "tagger.onnx")
     runs = tmp_path / "runs.npz"
@@ -34,12 +34,11 @@ def test_layers_of_one_module_shrink_alike_in_a_whole_job(tmp_path: Path) -> Non
     assert len(group) == 4
     assert task_of(exported.path, SAME.model_copy(update={"form": "free"}), runs).equal_axes() == []
 
-    bundle = compress(tmp_path / "home", exported.path, SAME, calibration=runs)
+    candidate = next(candidates(task_of(exported.path, SAME, runs), tmp_path, Progress()))
 
-    store = BundleStore(StoreSettings(home=tmp_path / "home"))
-    axes = store.open(bundle).manifest.axes
-    assert len({axis.kept for axis in axes}) == 1
-    assert axes[0].kept < axes[0].original
+    (size,) = set(candidate.network.declaration().axes.values())
+    assert size < 12
+    assert exported.cut(candidate.network).lstm.hidden_size == size
 
 
 def test_layer_that_cannot_shrink_leaves_the_others_of_its_module_free(tmp_path: Path) -> None:
