@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isslim.card.markdown import table
+from isslim.card.markdown import escaped, table
 from isslim.types.estimates import Estimate, counted
 from isslim.types.kinds.metric_format import MetricFormat
 from isslim.types.kinds.registry import kind_named, metric_format_of
@@ -89,7 +89,19 @@ def curve_section(manifest: Manifest, report: Report) -> str:
     cautions = [f"{each[0].upper()}{each[1:]}." for each in report.cautions]
     paragraphs = "\n\n".join([_reading(manifest, report), *cautions])
     curve = _curve_table(manifest, report)
-    return f"## The trade-off\n\n![trade-off curve](curve.svg)\n\n{curve}\n\n{paragraphs}"
+    picture = f"![{_alternative(manifest, report)}](curve.svg)"
+    return f"## The trade-off\n\n{picture}\n\n{curve}\n\n{paragraphs}"
+
+
+def _alternative(manifest: Manifest, report: Report) -> str:
+    """The picture in words, for those who do not see it."""
+    scale = metric_format_of(manifest.metric)
+    shown = [
+        f"{point.removed_share:.0%} removed {scale.change(point.loss)}"
+        f"{' (chosen)' if point.chosen else ''}"
+        for point in report.curve
+    ]
+    return escaped(f"Curve of {scale.change_name} over parameters: {'; '.join(shown)}")
 
 
 def _curve_table(manifest: Manifest, report: Report) -> str:

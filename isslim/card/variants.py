@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from isslim.card.markdown import listed, table
+from isslim.card.markdown import escaped, listed, table
 from isslim.card.metric_section import metric_section
 from isslim.types.kinds.registry import kind_named, metric_format_of, run_label
 from isslim.types.manifest import LatencyRecord, Manifest, VariantRecord
 from isslim.types.report import Report
-from isslim.types.wording import NOT_EVALUATED, as_fast
+from isslim.types.wording import NOT_EVALUATED, as_fast, file_size
 
 
 @dataclass(frozen=True)
@@ -109,12 +109,24 @@ def variants_section(manifest: Manifest, report: Report) -> str:
     head = ["variant", "parameters", "file", *(each.name for each in extra.values())]
     head += [scale.name, scale.change_name, *(["95 % interval, sample"] if has_intervals else [])]
     head += [primary_run(manifest), "speed-up (95 %)"]
-    text = f"## The variants\n\n{table(head, rows)}\n\n![latency and quality](variants.svg)"
+    text = f"## The variants\n\n{table(head, rows)}\n\n![{_alternative(manifest)}](variants.svg)"
     text += _eight_bit(manifest)
     if report.left_out:
         text += "\n\nNot published:\n\n" + "\n".join(f"- {line}" for line in report.left_out)
     text += f"\n\n{metric_section(manifest)}"
     return f"{text} {kind.interval_note}" if has_intervals else text
+
+
+def _alternative(manifest: Manifest) -> str:
+    """The picture in words, for those who do not see it."""
+    shown = [
+        f"{cells.name} {variant.primary_latency.milliseconds:.2f} ms, "
+        f"{file_size(variant.size_bytes)}, {cells.quality}"
+        for cells, variant in zip(cells_of(manifest), manifest.variants, strict=True)
+    ]
+    name = metric_format_of(manifest.metric).name
+    text = f"Bars of latency, file size and {name} of each variant: {'; '.join(shown)}"
+    return escaped(text)
 
 
 def _eight_bit(manifest: Manifest) -> str:

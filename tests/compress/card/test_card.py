@@ -14,6 +14,7 @@ from isslim.card.curve_section import curve_section, learning_sections
 from isslim.card.head import without_head
 from isslim.client.show import comparison_table, models_table
 from isslim.compress.card.card import write_card
+from isslim.compress.card.plots import COMPRESSED, ORIGINAL
 from isslim.store.bundles import BundleStore
 from isslim.store.folders import OpenBundle
 from isslim.types.manifest import EpochPoint, Manifest
@@ -76,6 +77,24 @@ def test_card_has_no_raw_names_and_a_picture_behind_each_link(bundle: OpenBundle
     links = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
     assert links == ["variants.svg", "curve.svg"]
     assert all(bundle.path(link).read_text().startswith("<?xml") for link in links)
+
+
+def test_pictures_have_words_and_a_colour_has_one_meaning(bundle: OpenBundle) -> None:
+    card, report = bundle.path("README.md").read_text(), report_of(bundle)
+    bars, curve = re.findall(r"!\[([^]]*)\]", card)
+    for variant in bundle.manifest.variants:
+        value = f"{variant.metrics['perplexity']:.2f}"
+        assert re.search(rf"{variant.name} [\d.]+ ms, [\d.]+ kB, {value}", bars)
+    (chosen,) = [point for point in report.curve if point.chosen]
+    assert f"{chosen.removed_share:.0%} removed" in curve
+    assert curve.count("removed") == len(report.curve)
+    used = {
+        name: set(re.findall(r"#[0-9a-f]{6}", bundle.path(f"{name}.svg").read_text()))
+        for name in ("variants", "curve")
+    }
+    assert {ORIGINAL, COMPRESSED} <= used["variants"] & used["curve"]
+    # What takes 8 bits is not on the curve, so nothing there has its colours.
+    assert "#8ec3e6" in used["variants"] - used["curve"]
 
 
 def test_chosen_point_is_marked_and_its_two_perplexities_explained(bundle: OpenBundle) -> None:
