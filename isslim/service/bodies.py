@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from isslim.service.problems import RequestError, issues_of
+from isslim.service.routing import content_type, unsupported
 from isslim.types.schemas.common import TooMany
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -82,18 +83,14 @@ async def json_content(request: Request) -> bytes:
     """The body of a request with the content type JSON, in UTF-8 as JSON must be.
 
     Raises:
-        RequestError: (invalid-request) when it has another type: web pages of other origins may
-            send those without permission.
+        RequestError: (unsupported-media-type) when it has another type: web pages of other origins
+            may send those without permission.
         HTTPException: (400) when it is not UTF-8.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    main, _, sub = kind.partition("/")
-    content = await request.body()
+    main, _, sub = content_type(request).partition("/")
     if main != "application" or not (sub == "json" or sub.endswith("+json")):
-        found = f"'{kind}'" if kind else "none"
-        raise RequestError(
-            "invalid-request", f"/body: the content type is {found}; send application/json"
-        )
+        raise unsupported(request, "application/json")
+    content = await request.body()
     try:
         codecs.utf_8_decode(content, "strict", True)
     except UnicodeDecodeError as error:

@@ -7,6 +7,8 @@ import sys
 
 import structlog
 
+from isslim.service.request_id import request_id
+
 
 def configure(level: str) -> None:
     """Sends every record of the process through one JSON formatter. Called once, by `__main__`.
@@ -18,6 +20,7 @@ def configure(level: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
+        _add_request_id,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     handler = logging.StreamHandler(sys.stderr)
@@ -36,3 +39,12 @@ def configure(level: str) -> None:
     root.setLevel(logging.WARNING)
     for name in ("service", "uvicorn.error"):
         logging.getLogger(name).setLevel(level)
+
+
+def _add_request_id(
+    logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Says which request a line is about."""
+    if request_id() is not None:
+        event["request_id"] = request_id()
+    return event

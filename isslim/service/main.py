@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 
 from isslim import __version__
 from isslim.service import problems
 from isslim.service.context import AppContext
 from isslim.service.middleware import BodyLimit, RequestMetrics
 from isslim.service.openapi import DocumentedApp
+from isslim.service.request_id import RequestId
 from isslim.service.routes import (
+    about,
     compress,
     graphs,
     health,
@@ -29,6 +33,16 @@ from isslim.types.kinds.plugins import RUNTIME, SERVICE, load_plugins, plugin_mo
 
 UPLOAD_ROOM_BYTES = 1 << 20
 """Allowance for the form around an upload."""
+GZIP: dict[str, Any] = {
+    "minimum_size": 1024,
+    "compresslevel": 5,
+    "exclude_content_types": (
+        *DEFAULT_EXCLUDED_CONTENT_TYPES,
+        "application/octet-stream",
+        "application/x-npz",
+    ),
+}
+"""What is compressed on its way: weights hardly shrink, and events must not be held back."""
 
 
 def create_app(settings: ServiceSettings | None = None) -> FastAPI:
@@ -46,13 +60,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         yield
         context.close()
 
-    app = DocumentedApp(
-        title="isslim",
-        summary="Makes trained recurrent networks small and fast, proves it, and serves both "
-        "versions.",
-        version=__version__,
-        lifespan=lifespan,
-    )
+    app = DocumentedApp(version=__version__, lifespan=lifespan)
     app.state.context = context
     problems.install(app)
     for module in (
@@ -66,6 +74,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         latency,
         models,
         health,
+        about,
     ):  # matched in this order: the most frequent first
         app.include_router(module.router)
     for package in chosen.kinds:
@@ -75,5 +84,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         limit=chosen.body_limit_bytes,
         upload_limit=chosen.upload_limit_bytes + UPLOAD_ROOM_BYTES,
     )
+    app.add_middleware(GZipMiddleware, **GZIP)
     app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
+    app.add_middleware(RequestId)
     return app

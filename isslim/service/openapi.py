@@ -1,10 +1,12 @@
-"""The OpenAPI document: FastAPI's, with every error as the problem document that it is."""
+"""The OpenAPI document: FastAPI's, made valid and complete."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from isslim.service.problems import MEDIA_TYPE
@@ -18,6 +20,33 @@ _OWN = (ProblemDocument, ScoreRequest, QuestionRequest, GraphRequest)
 """Types of bodies that the framework neither reads nor writes itself."""
 _FRAMEWORK = ("HTTPValidationError", "ValidationError")
 """Responses that FastAPI documents for invalid requests, and that this service never sends."""
+_BINARY = {"contentMediaType": "application/octet-stream", "format": "binary"}
+"""A file in a form: `contentMediaType` is what OpenAPI 3.1 says, `format` what generators read."""
+SUMMARY = "Makes trained recurrent networks small and fast, proves it, and serves both versions."
+DESCRIPTION = """\
+A trained model is uploaded (`POST /inspect`, `POST /compress`), followed as a job
+(`GET /jobs/{job_id}/events`) and published as a *model*: the original and the compressed variants,
+with every figure and its interval. Each variant then answers over `POST /score`, `POST /qa` or
+`POST /models/{model}/run`.
+
+* Every error is a problem document (RFC 9457) with a stable `type`.
+* Unknown query parameters, unknown fields of a body or form, and fields of a form that are sent
+  twice are refused (422), except by health and metrics; a body of another type than the documented
+  ones is refused (415).
+* Every answer has `x-request-id`: the request's own if it is short and plain, or a new one. It is
+  in problem documents and in the service's log.
+* JSON and text of 1 kB or more are compressed where `Accept-Encoding` names gzip.
+"""
+TAGS = [
+    {"name": "inspect", "description": "What is understood of an upload, before it is compressed"},
+    {"name": "compress", "description": "Uploads that become jobs"},
+    {"name": "jobs", "description": "Compressions: their progress and how they ended"},
+    {"name": "sweeps", "description": "One upload under several recipes"},
+    {"name": "models", "description": "Published models: figures, reports, cards and files"},
+    {"name": "score", "description": "Answers of the original and the compressed variants"},
+    {"name": "health", "description": "For monitoring"},
+    {"name": "about", "description": "What this service is"},
+]
 
 
 def body_of(schema: type[BaseModel]) -> dict[str, Any]:
@@ -31,25 +60,88 @@ def body_of(schema: type[BaseModel]) -> dict[str, Any]:
 
 
 class DocumentedApp(FastAPI):
-    """An app whose OpenAPI document describes its errors."""
+    """An app whose OpenAPI document is valid, and describes its errors.
+
+    Args:
+        options: as of `FastAPI`; what the document says of the service as a whole is set here.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            title="isslim",
+            summary=SUMMARY,
+            description=DESCRIPTION,
+            license_info={"name": "MIT", "identifier": "MIT"},
+            openapi_tags=TAGS,
+            # Relative: the service does not know by which address it is reached.
+            servers=[{"url": "/", "description": "this service"}],
+            generate_unique_id_function=_operation_id,
+            docs_url=None,  # `/docs` is a page of its own, which loads nothing from elsewhere
+            redoc_url=None,
+            **options,
+        )
+        self._document: dict[str, Any] | None = None
 
     def openapi(self) -> dict[str, Any]:
-        """The document; the framework makes it once, and the changes are idempotent."""
-        document = super().openapi()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in _OWN:
-            schema = model.model_json_schema(ref_template=f"{_REFERENCE}{{model}}")
-            for name, inner in schema.pop("$defs", {}).items():
-                schemas.setdefault(name, inner)
-            schemas.setdefault(model.__name__, schema)
-        for name in _FRAMEWORK:
-            schemas.pop(name, None)
-        content = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}{ProblemDocument.__name__}"}}}
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                answers: dict[str, Any] = operation["responses"]
-                answers.setdefault("500", {"description": "The service failed; its log says more"})
-                for status, answer in answers.items():
-                    if status >= "400":
-                        answer["content"] = content
-        return document
+        """The document, made once."""
+        if self._document is None:
+            self._document = _completed(super().openapi())
+        return self._document
+
+
+def _operation_id(route: APIRoute) -> str:
+    """The function's name: generated clients name theirs after it."""
+    return route.name
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    document["security"] = []
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for model in _OWN:
+        schema = model.model_json_schema(ref_template=f"{_REFERENCE}{{model}}")
+        for name, inner in schema.pop("$defs", {}).items():
+            schemas.setdefault(name, inner)
+        schemas.setdefault(model.__name__, schema)
+    for name in _FRAMEWORK:
+        schemas.pop(name, None)
+    for name, schema in schemas.items():
+        if name.startswith("Body_"):
+            schema["properties"] = {
+                field: _form_field(rule) for field, rule in schema["properties"].items()
+            }
+    for each in _objects(document):
+        if "prefixItems" in each:
+            # A tuple, whose `maxItems` allows no further ones. `false` would say so too, but two of
+            # three tools do not read it.
+            each.setdefault("items", {"anyOf": each["prefixItems"]})
+    _describe_errors(document)
+    return document
+
+
+def _form_field(rule: dict[str, Any]) -> dict[str, Any]:
+    """A field of a form: a part that is not sent is absent, and cannot be null."""
+    first, *others = rule.get("anyOf", [rule])
+    if others == [{"type": "null"}]:
+        rule = {name: value for name, value in rule.items() if name != "anyOf"} | first
+    return rule | _BINARY if rule.get("contentMediaType") else rule
+
+
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for each in node:
+            yield from _objects(each)
+
+
+def _describe_errors(document: dict[str, Any]) -> None:
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"{_REFERENCE}{ProblemDocument.__name__}"}}}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            answers: dict[str, Any] = operation["responses"]
+            answers.setdefault("500", {"description": "The service failed; its log says more"})
+            for status, answer in answers.items():
+                if status >= "400":
+                    answer["content"] = content

@@ -25,6 +25,7 @@ from isslim.runtime.errors import (
     UnknownTask,
     UnknownVariant,
 )
+from isslim.service.request_id import request_id
 from isslim.store.errors import (
     CorruptBundle,
     EmptyUpload,
@@ -117,8 +118,12 @@ def document(
         status=status,
         detail=_cut(detail, MAX_DETAIL_BYTES),
         errors=issues,
+        request_id=request_id(),
     )
     headers = {**(headers or {}), **({"retry-after": "1"} if status == 503 else {})}
+    if request_id() is not None:
+        # Set here too: the answer to a failure passes no middleware.
+        headers["x-request-id"] = str(request_id())
     # Plain ASCII: quotations from a request may hold lone surrogates, which UTF-8 cannot encode.
     return Response(json.dumps(body.model_dump()), status, headers, MEDIA_TYPE)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Annotated, TypeVar
 
@@ -85,7 +86,7 @@ async def accept_job(
 
 
 async def refuse_unknown(request: Request, known: set[str]) -> None:
-    """Refuses unknown fields: the framework would ignore a misspelt one, and the sender's file.
+    """Refuses unknown fields, and fields that are sent twice: the framework would ignore a file.
 
     Args:
         request: whose form is read.
@@ -94,13 +95,15 @@ async def refuse_unknown(request: Request, known: set[str]) -> None:
     Raises:
         RequestError: naming the fields that are not known, and those that are.
     """
-    unknown = sorted(set(await request.form()) - known)
-    if unknown:
-        issues = [{"pointer": f"/{name}", "detail": "there is no such field"} for name in unknown]
+    sent = Counter(name for name, _ in (await request.form()).multi_items())
+    issues = dict.fromkeys(sorted(sent.keys() - known), "there is no such field")
+    issues |= {name: f"it is sent {n} times" for name, n in sorted(sent.items()) if n > 1}
+    if issues:
+        told = ", ".join(f"{name} ({detail})" for name, detail in issues.items())
         raise RequestError(
             "invalid-request",
-            f"unknown fields: {', '.join(unknown)}; there are: {', '.join(sorted(known))}",
-            issues,
+            f"fields of the form: {told}; each may be sent once: {', '.join(sorted(known))}",
+            [{"pointer": f"/{name}", "detail": detail} for name, detail in issues.items()],
         )
 
 

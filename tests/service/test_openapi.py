@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from isslim.service.main import create_app
 from isslim.settings.service import ServiceSettings
+from isslim.types.recipe import Recipe
 from tests.service.test_routes import problem
 
 Json = dict[str, Any]
@@ -35,6 +39,86 @@ def operations(document: Json) -> Iterator[tuple[str, Json]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield f"{method.upper()} {path}", operation
+
+
+def invalid(document: Json) -> list[str]:
+    """What is wrong with a document, by the schema of OpenAPI 3.1 and by its examples."""
+    found = [str(each.message) for each in OpenAPIV31SpecValidator(document).iter_errors()]
+    for place, rule in objects(document):
+        # At the root of each rule, so that its references are found.
+        validator = Draft202012Validator({**rule, "components": document["components"]})
+        for example in [
+            *rule.get("examples", []),
+            *([rule["example"]] if "example" in rule else []),
+        ]:
+            found += [f"{place}: {each.message}" for each in validator.iter_errors(example)]
+        if "prefixItems" in rule and "items" not in rule:
+            found.append(f"{place}: a tuple without `items`, which generators stumble over")
+        if "itemSchema" in rule:
+            found.append(f"{place}: `itemSchema` is of OpenAPI 3.2")
+    return found
+
+
+def objects(node: Any, place: str = "") -> Iterator[tuple[str, Json]]:
+    """Every object in a JSON value, with its place."""
+    if isinstance(node, dict):
+        yield place, node
+    pairs = node.items() if isinstance(node, dict) else enumerate(node)
+    for name, each in pairs:
+        if isinstance(each, dict | list) and name not in ("examples", "example", "default"):
+            yield from objects(each, f"{place}/{name}")
+
+
+def test_document_is_valid_and_its_examples_are(document: Json) -> None:
+    assert document["openapi"].startswith("3.1")
+    assert invalid(document) == []
+    assert document["info"]["license"] == {"name": "MIT", "identifier": "MIT"}
+    assert document["servers"][0]["url"] == "/"
+    tags = {each["name"]: each["description"] for each in document["tags"]}
+    assert all(set(operation["tags"]) <= tags.keys() for _, operation in operations(document))
+    assert all(tags.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"paths": {"/x": {"get": {"responses": {"200": {}}}}}}, "'description' is a required"),
+        ({"rule": {"type": "integer", "examples": ["a"]}}, "'a' is not of type 'integer'"),
+        ({"rule": {"$ref": "#/components/schemas/Health", "examples": [{}]}}, "'status' is a requ"),
+        ({"rule": {"type": "array", "prefixItems": [{}]}}, "a tuple without `items`"),
+        ({"rule": {"itemSchema": {}}}, "`itemSchema` is of OpenAPI 3.2"),
+    ],
+)
+def test_fault_in_a_document_is_found(change: Json, said: str, document: Json) -> None:
+    broken: Json = json.loads(json.dumps(document))
+    if rule := change.get("rule"):
+        broken["components"]["schemas"]["Wrong"] = rule
+    else:
+        broken["paths"] |= change["paths"]
+    assert any(said in each for each in invalid(broken))
+
+
+def test_recipes_in_examples_are_recipes(document: Json) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        if name.startswith("Body_"):
+            for example in schema["properties"]["options"]["examples"]:
+                Recipe.model_validate_json(example)
+
+
+def test_operations_are_named_after_their_functions(document: Json, client: TestClient) -> None:
+    """As generated clients name them."""
+    ids = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    assert [each for each in ids if not re.fullmatch(r"[a-z]+(_[a-z]+)+", each)] == []
+    assert {"compress_model", "follow_job", "score_texts", "get_file"} <= set(ids)
+
+
+def test_files_of_forms_are_binary_and_never_null(document: Json) -> None:
+    form = document["components"]["schemas"]["Body_compress_model"]
+    for name, rule in form["properties"].items():
+        assert rule["type"] == "string", name
+        assert rule.get("format") == (None if name == "options" else "binary"), name
+    assert form["required"] == ["model"]
 
 
 def lacks(rule: Json) -> list[str]:
@@ -110,6 +194,15 @@ def test_every_error_is_documented_as_a_problem(document: Json) -> None:
         ("POST", "/inspect", {"files": {"model": b"x"}}, 503),
         ("POST", "/inspect", {"files": {"modle": b"x"}}, 422),
         ("POST", "/score", {"content": b"\xff", "headers": JSON_TYPE}, 400),
+        ("POST", "/score", {"content": b"{}", "headers": {"content-type": "text/plain"}}, 415),
+        ("POST", "/qa", {"content": b"{}"}, 415),
+        ("POST", "/compress", {"json": {"model": "x"}}, 415),
+        ("POST", "/inspect", {"content": b"x"}, 415),
+        ("POST", "/sweeps", {"data": {"options": "{}"}}, 415),
+        ("GET", "/models", {"params": {"page": "1"}}, 422),
+        ("GET", "/jobs/{job_id}", {"params": {"x": ""}}, 422),
+        ("GET", "/models/{model}/latency", {"params": {"step": "1"}}, 422),
+        ("POST", "/compress?name=x", {"files": {"model": b"x"}}, 422),
         ("POST", "/score", {"json": {"model": "nope", "texts": ["x"]}}, 404),
         ("POST", "/compress", {"content": b"x", "headers": FORM_TYPE}, 400),
         ("POST", "/compress", {"files": {"model": b"x" * 5000}}, 413),
@@ -123,7 +216,8 @@ def test_errors_are_among_those_documented(
     asked = path.format(**dict.fromkeys(names, "nope"))
     answer = client.request(method, asked, **content)
     problem(answer, status, answer.json()["type"])
-    assert str(status) in document["paths"][path][method.lower()]["responses"]
+    documented = document["paths"][path.partition("?")[0]][method.lower()]["responses"]
+    assert str(status) in documented
 
 
 def test_method_that_a_path_does_not_take_is_told_which_it_takes(client: TestClient) -> None:

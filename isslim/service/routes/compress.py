@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from isslim.service import uploads as intake
 from isslim.service.context import Context
+from isslim.service.routing import checked_router
 from isslim.types.jobs import CompressionRequest, Job, UploadRef
 from isslim.types.schemas.problems import ProblemDocument
 
-router = APIRouter(tags=["compress"])
+router = checked_router(tag="compress")
 
 
 @router.post(
     "/compress",
     status_code=202,
     summary="Compress an uploaded model",
-    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 415, 422, 503, 507)},
 )
-async def compress(
+async def compress_model(
     context: Context,
     request: Request,
     response: Response,

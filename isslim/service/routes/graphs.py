@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from numpy.typing import NDArray
 
 from isslim.runtime.errors import InputsRefused
@@ -19,6 +19,7 @@ from isslim.service.bodies import BodyLimits
 from isslim.service.context import context_of
 from isslim.service.parameters import ModelName, QueryDevice, QueryOutputs, QueryVariants
 from isslim.service.problems import RequestError
+from isslim.service.routing import checked_router, content_type, unsupported
 from isslim.service.serving.compare_variants import ComparedRun, Timed
 from isslim.service.serving.executor import own_lanes
 from isslim.service.timing import json_with_server_timing, server_timing
@@ -28,7 +29,7 @@ from isslim.types.quality import output_change
 from isslim.types.schemas.graphs import GraphRequest, GraphResponse, RunTimes, VariantRun
 from isslim.types.schemas.problems import ProblemDocument
 
-router = APIRouter(tags=["score"])
+router = checked_router(tag="score")
 JSON, NPZ = "application/json", ("application/x-npz", "application/octet-stream")
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {
@@ -70,7 +71,7 @@ HINT = "; send them as an npz, of which larger ones are read"
     },
     openapi_extra={"requestBody": _BODY},
 )
-async def run(
+async def run_graph(
     model: ModelName,
     request: Request,
     variants: QueryVariants = [],  # noqa: B006 - the framework copies it
@@ -81,7 +82,7 @@ async def run(
 
     The time of every stage stands beside them.
     """
-    kind = _content_type(request)
+    kind = _body_type(request)
     context, content = context_of(request), await request.body()
     settings = context.settings
     async with context.admission.admit(request, settings.run_seconds, "ISS_RUN_SECONDS") as ticket:
@@ -122,20 +123,16 @@ async def run(
     return json_with_server_timing(answer, stages)
 
 
-def _content_type(request: Request) -> str:
+def _body_type(request: Request) -> str:
     """The form of the body.
 
     Raises:
         RequestError: (unsupported-media-type) when it is not supported; (invalid-request) when
             there are query parameters with JSON, which holds everything.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = content_type(request)
     if kind != JSON and kind not in NPZ:
-        description = f"'{kind}'" if kind else "none"
-        raise RequestError(
-            "unsupported-media-type",
-            f"the content type is {description}; send {JSON}, or an npz as {NPZ[0]}",
-        )
+        raise unsupported(request, f"{JSON}, or an npz as {NPZ[0]}")
     if kind == JSON and request.query_params:
         raise RequestError(
             "invalid-request", "query parameters are for an npz; JSON holds everything in its body"

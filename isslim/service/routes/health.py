@@ -14,14 +14,14 @@ router = APIRouter(tags=["health"])
 
 @router.head("/health/live", include_in_schema=False)
 @router.get("/health/live", summary="The process lives")
-async def live() -> Health:
+async def check_live() -> Health:
     """Always ok."""
     return Health(status="ok")
 
 
 @router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", summary="The service can answer")
-def ready(context: Context) -> Health:
+def check_ready(context: Context) -> Health:
     """Ok when database and storage can be read; anything else is a problem document."""
     counts = context.queue.counts()
     models = len(context.models.bundles.manifests())
@@ -30,7 +30,7 @@ def ready(context: Context) -> Health:
 
 @router.head("/metrics", include_in_schema=False)
 @router.get("/metrics", response_class=PlainTextResponse, summary="Prometheus metrics")
-def metrics(context: Context) -> Response:
+def get_metrics(context: Context) -> Response:
     """Request, queue and run latency by model, variant and device; job states; loaded models."""
     for state, count in context.queue.counts().items():
         context.metrics.jobs.labels(state).set(count)

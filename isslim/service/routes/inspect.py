@@ -6,25 +6,26 @@ import asyncio
 import time
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from isslim.service import uploads as intake
 from isslim.service.context import AppContext, Context
 from isslim.service.parameters import InspectionId
 from isslim.service.problems import RequestError
+from isslim.service.routing import checked_router
 from isslim.types.inspection import Inspection, PendingInspection
 from isslim.types.jobs import CompressionRequest, UploadRef
 from isslim.types.schemas.problems import ProblemDocument
 
-router = APIRouter(tags=["inspect"])
+router = checked_router(tag="inspect")
 POLL_SECONDS = (0.05, 0.1, 0.2)
 """Intervals at which an inspection is polled; the last one is repeated."""
 _PENDING: dict[int | str, dict[str, Any]] = {
     202: {"model": PendingInspection, "description": "Not done yet: ask again at `Location`"}
 }
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)
+    status: {"model": ProblemDocument} for status in (400, 413, 415, 422, 503, 507)
 }
 
 
@@ -34,7 +35,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     responses={**_PENDING, **_REFUSALS},
     response_model=Inspection,
 )
-async def inspect(
+async def inspect_upload(
     context: Context,
     request: Request,
     response: Response,

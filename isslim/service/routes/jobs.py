@@ -8,17 +8,18 @@ import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import Depends, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
 from isslim.service.context import AppContext, Context
 from isslim.service.parameters import JobId
+from isslim.service.routing import checked_router
 from isslim.types.jobs import Job
 from isslim.types.schemas.problems import ProblemDocument
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = checked_router("/jobs", tag="jobs")
 UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"model": ProblemDocument}}
 POLL_SECONDS, PING_SECONDS, RETRY_MS = 0.3, 5.0, 1000
 """Of event streams: how often the job is read, the longest silence, the pause before a client

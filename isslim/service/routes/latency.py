@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
@@ -18,6 +18,7 @@ from isslim.runtime.shape import Shape, Which
 from isslim.service.context import AppContext, Context
 from isslim.service.parameters import ModelName
 from isslim.service.problems import RequestError
+from isslim.service.routing import checked_router
 from isslim.service.serving.latency_cache import Key
 from isslim.store.folders import OpenBundle
 from isslim.types.kinds.registry import kind_named
@@ -25,10 +26,7 @@ from isslim.types.manifest import LatencyRecord, Manifest
 from isslim.types.schemas.models import LatencyResponse
 from isslim.types.schemas.problems import ProblemDocument
 
-router = APIRouter(
-    tags=["models"],
-    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503, 504)},
-)
+router = checked_router(tag="models")
 CORES = max(1, os.cpu_count() or 1)
 
 
@@ -68,8 +66,12 @@ class LatencyQuery(BaseModel):
     refresh: bool = Field(default=False, description="measure anew", examples=[False])
 
 
-@router.get("/models/{model}/latency", summary="Compare the variants' latency on this host")
-async def latency(
+@router.get(
+    "/models/{model}/latency",
+    summary="Compare the variants' latency on this host",
+    responses={status: {"model": ProblemDocument} for status in (404, 409, 413, 422, 503, 504)},
+)
+async def compare_latency(
     request: Request, model: ModelName, context: Context, asked: Annotated[LatencyQuery, Query()]
 ) -> LatencyResponse:
     """All variants interleaved, on the requested device or on every available one."""

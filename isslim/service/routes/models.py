@@ -5,24 +5,31 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from isslim.service.context import Context
 from isslim.service.parameters import FilePath, ModelName
 from isslim.service.problems import document
+from isslim.service.routing import checked_router
 from isslim.store.bundles import ListedBundle
 from isslim.types.manifest import FileRecord
 from isslim.types.report import Report
 from isslim.types.schemas.models import ModelDetail, ModelSummary
 from isslim.types.schemas.problems import ProblemDocument
 
-router = APIRouter(prefix="/models", tags=["models"])
+router = checked_router("/models", tag="models")
 BINARY = {"type": "string", "format": "binary"}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProblemDocument} for status in (404, 409)
 }
+
+
+class MarkdownResponse(PlainTextResponse):
+    """Markdown."""
+
+    media_type = "text/markdown"
 
 
 class BundleFile(FileResponse):
@@ -82,11 +89,11 @@ def get_report(model: ModelName, context: Context) -> Report:
 @router.head("/{model}/card", include_in_schema=False)
 @router.get(
     "/{model}/card",
-    response_class=PlainTextResponse,
+    response_class=MarkdownResponse,
     summary="The model card (Markdown)",
     responses=REFUSALS,
 )
-def get_card(model: ModelName, context: Context, request: Request) -> PlainTextResponse:
+def get_card(model: ModelName, context: Context, request: Request) -> MarkdownResponse:
     """The card in Markdown. Its links to pictures lead to `/models/{model}/files`."""
     bundle = context.models.bundles.open(context.models.resolve(model))
     card = bundle.path("README.md").read_text(encoding="utf-8")
@@ -94,7 +101,7 @@ def get_card(model: ModelName, context: Context, request: Request) -> PlainTextR
         # Only the path: behind a proxy the service does not know its own host.
         address = request.url_for("get_file", model=bundle.id, path=record.path).path
         card = card.replace(f"]({record.path})", f"]({address})")
-    return PlainTextResponse(card, media_type="text/markdown")
+    return MarkdownResponse(card)
 
 
 @router.head("/{model}/files", include_in_schema=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from isslim.runtime.errors import TextRefused
 from isslim.runtime.questions.answering import (
@@ -22,6 +22,7 @@ from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import context_of
 from isslim.service.openapi import body_of
 from isslim.service.problems import RequestError
+from isslim.service.routing import checked_router
 from isslim.service.serving.compare_variants import ComparedRun, Timed
 from isslim.service.serving.executor import shared_lane
 from isslim.service.timing import json_with_server_timing
@@ -39,7 +40,7 @@ from isslim.types.schemas.questions import (
     VariantAnswers,
 )
 
-router = APIRouter(tags=["score"])
+router = checked_router(tag="score")
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,11 @@ class Answered:
     response_model=QuestionResponse,
     summary="Answer questions with the original and the compressed model",
     responses={
-        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503, 504)
+        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503, 504)
     },
     openapi_extra=body_of(QuestionRequest),
 )
-async def qa(http: Request) -> Response:
+async def answer_questions(http: Request) -> Response:
     """The best spans of each context by each variant, with the time of every stage."""
     context, content = context_of(http), await json_content(http)
     settings = context.settings

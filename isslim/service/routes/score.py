@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import SequenceScore, score_batch
@@ -16,6 +16,7 @@ from isslim.service.bodies import ROOM, BodyLimits, json_content
 from isslim.service.context import context_of
 from isslim.service.openapi import body_of
 from isslim.service.problems import RequestError
+from isslim.service.routing import checked_router
 from isslim.service.serving.compare_variants import ComparedRun, Timed
 from isslim.service.serving.executor import shared_lane
 from isslim.service.timing import json_with_server_timing
@@ -33,7 +34,7 @@ from isslim.types.schemas.scores import (
     VariantScore,
 )
 
-router = APIRouter(tags=["score"])
+router = checked_router(tag="score")
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,11 @@ class ScoredTexts:
     response_model=ScoreResponse,
     summary="Score texts with the original and the compressed model",
     responses={
-        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 422, 503, 504)
+        status: {"model": ProblemDocument} for status in (400, 404, 409, 413, 415, 422, 503, 504)
     },
     openapi_extra=body_of(ScoreRequest),
 )
-async def score(http: Request) -> Response:
+async def score_texts(http: Request) -> Response:
     """Log-probabilities and perplexity of each text by each variant, and every stage's time."""
     context, content = context_of(http), await json_content(http)
     settings = context.settings

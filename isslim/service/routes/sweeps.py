@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import Form, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from isslim.service import uploads as intake
 from isslim.service.context import Context
 from isslim.service.parameters import SweepId
 from isslim.service.problems import RequestError
+from isslim.service.routing import checked_router
 from isslim.store.sweeps import MAX_VARIATIONS
 from isslim.types.jobs import CompressionRequest, Sweep, UploadRef
 from isslim.types.recipe import Recipe
 from isslim.types.schemas.problems import ProblemDocument
 
-router = APIRouter(prefix="/sweeps", tags=["sweeps"])
+router = checked_router("/sweeps", tag="sweeps")
 VARIATIONS = TypeAdapter(list[dict[str, Any]])
 
 
@@ -24,7 +25,7 @@ VARIATIONS = TypeAdapter(list[dict[str, Any]])
     "",
     status_code=202,
     summary="Compress an uploaded model under several recipes",
-    responses={status: {"model": ProblemDocument} for status in (400, 413, 422, 503, 507)},
+    responses={status: {"model": ProblemDocument} for status in (400, 413, 415, 422, 503, 507)},
 )
 async def begin_sweep(
     context: Context,

@@ -81,3 +81,13 @@ class Health(BaseModel):
     detail: str = Field(
         default="", description="what there is", examples=["1 models, 0 jobs queued"]
     )
+
+
+class About(BaseModel):
+    """What answers here, and where to go on."""
+
+    name: str = Field(description="of the software", examples=["isslim"])
+    version: str = Field(description="of the software", examples=["0.1.0"])
+    docs: str = Field(description="documentation of every request", examples=["/docs"])
+    openapi: str = Field(description="the OpenAPI document", examples=["/openapi.json"])
+    models: str = Field(description="list of the models", examples=["/models"])

@@ -21,3 +21,8 @@ class ProblemDocument(BaseModel):
     errors: list[dict[str, Any]] = Field(
         default=[], description="every issue found", examples=[[{"detail": "..."}]]
     )
+    request_id: str | None = Field(
+        default=None,
+        description="as the header `x-request-id`, and in the service's log",
+        examples=["6f1f0c5b0c0d4a7f9c6f8f7f3d1b2a90"],
+    )
