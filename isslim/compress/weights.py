@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Generic
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.pruning.network import Model
+from isslim.compress.training.network import NetworkType
+from isslim.compress.training.saved_network import save_network
 from isslim.types.manifest import Task
 from isslim.types.recipe import Recipe
 from isslim.types.same_form import SameForm
@@ -65,3 +67,19 @@ class ReturnsWeights(ABC, Generic[Model]):
                 "left. Ask for the form `free`"
             )
         return []
+
+
+class ReturnsModules(ReturnsWeights[NetworkType]):
+    """The same of a kind whose networks are PyTorch modules; it comes before `ModelTask`."""
+
+    def module(self, network: NetworkType) -> nn.Module:
+        """A copy: training it leaves the candidate as it is. See `ReturnsWeights.module`."""
+        return network.rebuilt(network.arrays())
+
+    def save_weights(self, network: NetworkType, folder: Path, kept: Keep) -> SameForm | None:
+        """Writes `compressed.safetensors` and `compressed.json`; see `ReturnsWeights.save_weights`.
+
+        `isslim.torch.load` reads them, and as `model` and `config` they are an upload.
+        """
+        save_network(folder, network)
+        return None

@@ -10,6 +10,7 @@ identifies the content.
     report.json        `isslim.types.report.Report`: trade-off curve, verdict, samples
     README.md          the model card; with `curve.svg` and `variants.svg`
     tokenizer.json     Hugging Face `tokenizers` format
+    compressed.*       weights and sizes of the compressed network, `.safetensors` and `.json`
     <variant>.onnx     one graph per variant, keeping to the contract of `isslim.runtime.contract`
 
 - Paths are relative, of letters, digits, `.`, `_`, `-` and `/`; no part is `.` or `..`

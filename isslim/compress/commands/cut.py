@@ -18,10 +18,10 @@ from torch import Tensor
 
 from isslim.compress.commands import plugins
 from isslim.compress.commands.corpus_loading import declare_corpus, read_corpus
-from isslim.compress.commands.saving import WORDS, read_trained, save_model, save_record
+from isslim.compress.commands.saving import save_record
 from isslim.compress.kinds.language.activations import collect_activations
+from isslim.compress.kinds.language.folder import WORDS, read_trained, save_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.kinds.language.sizes import is_tied
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.ranking import (
@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{counted[arguments.count]:,} {arguments.count} are left"
         )
     arguments.out.mkdir(parents=True, exist_ok=True)
-    save_model(arguments.out, small, corpus.words, tied=is_tied(small.declaration()))
+    save_model(arguments.out, small, corpus.words)
     found = {
         f"{part}_perplexity{name}": perplexity(network, getattr(corpus, part), streams)
         for name, network in (("", small), ("_before", whole))

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from isslim.compress.commands.corpus_loading import ReadCorpus
-from isslim.compress.commands.saving import save_model, save_record, training_length
+from isslim.compress.commands.saving import save_record, training_length
 from isslim.compress.errors import TrainingDiverged
+from isslim.compress.kinds.language.folder import save_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.kinds.language.sizes import is_tied
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.kinds.language.training.plan import TrainingOutcome
@@ -104,7 +104,7 @@ def _write(
     norms = unit_norms(trained.network)
     network = _without_dead(trained.network, experiment.learner)
     declaration = network.declaration()
-    save_model(experiment.folder, network, corpus.words, tied=is_tied(declaration))
+    save_model(experiment.folder, network, corpus.words)
     segments = (len(corpus.train) // plan.batch - 1) // plan.steps
     steps = sum(epoch.steps for epoch in trained.epochs)
     record = about | {

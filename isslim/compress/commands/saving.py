@@ -1,4 +1,4 @@
-"""Writes what training leaves in its folder: a model that can be uploaded, and a record."""
+"""Writes the record that a command leaves beside the model."""
 
 from __future__ import annotations
 
@@ -11,41 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
-
-from isslim.compress.kinds.language.ingest.layouts import read_model
-from isslim.compress.kinds.language.networks.contract import LanguageModel
-
-MODEL, CONFIG, WORDS = "model.safetensors", "config.json", "words.txt"
-
-
-def save_model(folder: Path, network: LanguageModel, words: list[str], *, tied: bool) -> None:
-    """Writes `model.safetensors`, `config.json` and `words.txt`, in the form that an upload has.
-
-    Args:
-        folder: where they go.
-        network: the trained model.
-        words: the vocabulary, in the order of its ids.
-        tied: whether the decoder is the embedding.
-    """
-    weights = {name: torch.from_numpy(array) for name, array in network.arrays().items()}
-    write(folder / WORDS, ("\n".join(words) + "\n").encode())
-    write(folder / CONFIG, json.dumps({"tied": tied}).encode())
-    write(folder / MODEL, save(weights))
-
-
-def read_trained(folder: Path) -> LanguageModel:
-    """The network that `save_model` wrote.
-
-    Raises:
-        FileNotFoundError: when it is not there.
-    """
-    missing = [name for name in (MODEL, CONFIG, WORDS) if not (folder / name).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}; the folder that `train` wrote is expected"
-        )
-    return read_model(folder / MODEL, folder / CONFIG).network
 
 
 def save_record(folder: Path, record: dict[str, Any]) -> None:

@@ -25,8 +25,8 @@ from isslim.compress.commands import plugins, train_bidaf
 from isslim.compress.commands.corpus_loading import declare_corpus, read_corpus
 from isslim.compress.commands.experiment import Experiment, carry_out
 from isslim.compress.commands.plans import declare_plan, plan_of
-from isslim.compress.commands.saving import WORDS, read_trained
 from isslim.compress.devices import device_named
+from isslim.compress.kinds.language.folder import WORDS, read_trained
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.registry import NAMES, build, spec_of
 from isslim.compress.layers.regularisation import Regularisation

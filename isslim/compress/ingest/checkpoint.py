@@ -115,6 +115,8 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
     own = {} if hints.vocabulary is None else {"config": hints.vocabulary}
     beside = tuple(f"{each}, beside the model" for each in state.beside)
     tied = next((where for where, value in _options(content, _TIED) if value is True), "")
+    if not tied and is_safetensors(model) and _header(model).get("tied") == "true":
+        tied = "in its header"
     layers = {where: value for where, value in _options(content, _LAYERS) if type(value) is int}
     return Checkpoint(
         _without_prefix(arrays),
@@ -263,6 +265,12 @@ def _read_safetensors(path: Path) -> Mapping[str, Tensor]:
         for other, kept in names.items()
         if kept in tensors and other not in tensors
     }
+
+
+def _header(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file that can be read."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _read_torch(path: Path, name: str) -> Any:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from isslim.compress.errors import UnreadableUpload
+from isslim.types.network_spec import NetworkSpec
 
 
 class UploadConfig(BaseModel):
@@ -22,6 +24,8 @@ class UploadConfig(BaseModel):
         state: of several models in a checkpoint, the one to take: its key, or what its parameters'
             names begin with.
         drop: tensors of the file that the model does not read.
+        network: architecture and sizes, which the weights have to have; the JSON of a bundle
+            (`compressed.json`) is read so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +37,28 @@ class UploadConfig(BaseModel):
     layers: list[str] | None = None
     state: str | None = None
     drop: list[str] = []
+    network: NetworkSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_spec(cls, given: Any) -> Any:
+        """Takes the JSON that a bundle has beside its weights."""
+        if not isinstance(given, dict) or "isslim" not in given:
+            return given
+        spec = NetworkSpec.model_validate(given)
+        return {"tied": spec.tied, "network": spec}
+
+    def check_network(self, found: NetworkSpec) -> None:
+        """Compares the sizes that a bundle's JSON names with those of the weights beside it.
+
+        Raises:
+            UnreadableUpload: when they are of different networks.
+        """
+        if self.network is not None and self.network != found:
+            raise UnreadableUpload(
+                f"the config describes another network ({_sizes(self.network)}) than the weights "
+                f"are of ({_sizes(found)}): send the JSON that lies beside them"
+            )
 
 
 def read_config(path: Path | None) -> UploadConfig:
@@ -54,3 +80,8 @@ def read_config(path: Path | None) -> UploadConfig:
         raise UnreadableUpload(
             f"the config is not the JSON that is expected: its keys are {known}", issues
         ) from error
+
+
+def _sizes(spec: NetworkSpec) -> str:
+    sizes = ", ".join(f"{name} {value}" for name, value in spec.spec.items() if value is not None)
+    return f"{spec.architecture}: {sizes}"

@@ -20,10 +20,12 @@ class TrainableNetwork(nn.Module, ABC):
 
     Attributes:
         architecture: what it is called in a manifest.
+        spec: its sizes, a dataclass of its kind.
         regularisation: what it trains under, as `rebuilt` takes it.
     """
 
     architecture: ClassVar[Architecture]
+    spec: Any
     regularisation: Any
 
     @abstractmethod

@@ -8,6 +8,7 @@ from isslim.compress.kinds.language.ingest.vocabulary import read_tokenizer
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import briefly, read_texts
 from isslim.compress.kinds.upload import Upload
+from isslim.compress.training.saved_network import spec_of
 from isslim.runtime.language.text import TextCodec
 from isslim.types.kinds.language import LANGUAGE
 
@@ -29,6 +30,7 @@ class LanguageReader:
         """
         files, found, recipe = upload.files, upload.found, upload.recipe_of(LANGUAGE)
         ingested = recognise(upload.checkpoint)
+        upload.checkpoint.config.check_network(spec_of(ingested.network))
         found.network(LANGUAGE.name, ingested.network, ingested.reading)
         check_size(ingested.network)
         vocabulary = read_tokenizer(files.vocabulary, ingested, recipe)

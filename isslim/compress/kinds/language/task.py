@@ -38,6 +38,7 @@ from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import rise_of_perplexity
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import Pieces, spread_pieces
+from isslim.compress.weights import ReturnsModules
 from isslim.runtime.language import scoring
 from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
@@ -62,7 +63,7 @@ QUICK = 5_000
 """Tokens of the held-out text that `quick_loss` evaluates."""
 
 
-class LanguageTask(ModelTask[LanguageModel]):
+class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
     """A language model and its texts.
 
     Args:

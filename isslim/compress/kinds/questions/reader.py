@@ -5,6 +5,7 @@ from __future__ import annotations
 from isslim.compress.kinds.questions.ingest import is_bidaf, read_codec, recognise_bidaf
 from isslim.compress.kinds.questions.task import QuestionTask, read_questions
 from isslim.compress.kinds.upload import Upload
+from isslim.compress.training.saved_network import spec_of
 from isslim.types.kinds.questions import QUESTIONS
 
 
@@ -23,6 +24,7 @@ class QuestionReader:
         """
         files, recipe = upload.files, upload.recipe_of(QUESTIONS)
         ingested = recognise_bidaf(upload.checkpoint)
+        upload.checkpoint.config.check_network(spec_of(ingested.network))
         upload.found.network(QUESTIONS.name, ingested.network, ingested.reading)
         original = ingested.network
         codec = read_codec(files.vocabulary, files.vectors, files.characters, original.spec)

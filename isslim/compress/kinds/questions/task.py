@@ -38,6 +38,7 @@ from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import fall_of_mean
+from isslim.compress.weights import ReturnsModules
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.questions.latency import compare_questions
 from isslim.runtime.questions.question_tokenizer import PassageCodec
@@ -167,7 +168,7 @@ def read_questions(
     )
 
 
-class QuestionTask(ModelTask[Bidaf]):
+class QuestionTask(ReturnsModules[Bidaf], ModelTask[Bidaf]):
     """A question answering model and its questions.
 
     Args:

@@ -284,16 +284,25 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
     if model.get("type") == "WordLevel":
         notes, round_trip = _checked(tokenizer, tokens, recipe)
         assumed += notes
-    contract = TextContract(
-        unit="subword"
+    unit: Literal["word", "character", "subword"] = (
+        "subword"
         if recipe.unit == "auto" and model.get("type") != "WordLevel"
-        else _unit(recipe, tokens),
+        else _unit(recipe, tokens)
+    )
+    contract = TextContract(
+        unit=unit,
         vocabulary=size,
         start_token=_start(recipe, tokens),
         unknown_token=_own_unknown(model, tokens),
-        newline_token=None,
+        newline_token=_line_break(tokenizer) if unit == "word" else None,
     )
     return Vocabulary(tokenizer, contract, (), tuple(assumed), round_trip)
+
+
+def _line_break(tokenizer: Tokenizer) -> str | None:
+    """The token that a line break becomes, as in a bundle's `tokenizer.json`; None: no token."""
+    tokens = tokenizer.encode("\n", add_special_tokens=False).tokens
+    return find(tokens, NEWLINES) if len(tokens) == 1 else None
 
 
 def _own_unknown(model: dict[str, Any], tokens: Sequence[str]) -> str | None:

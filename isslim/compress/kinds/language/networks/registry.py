@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.layers.regularisation import Regularisation
+from isslim.types.network_spec import NetworkSpec
 
 Spec = LstmSpec | GruSpec | RhnSpec
 
 NAMES = ("lstm", "gru", "rhn")
+_SUFFIX = "-language-model"
+ARCHITECTURES = tuple(f"{name}{_SUFFIX}" for name in NAMES)
+"""Names in a manifest."""
 
 
 def spec_of(
@@ -34,7 +40,7 @@ def spec_of(
     Raises:
         ValueError: when the name is not known or the sizes are not those of such a network.
     """
-    short = name.removesuffix("-language-model")
+    short = name.removesuffix(_SUFFIX)
     if short not in NAMES:
         raise ValueError(f"there is no architecture '{name}'; known: {', '.join(NAMES)}")
     if short == "rhn":
@@ -66,3 +72,19 @@ def build(spec: Spec, dropout: float | Regularisation = 0.0) -> LanguageModel:
     if isinstance(spec, GruSpec):
         return GruLanguageModel(spec, dropout)
     return LstmLanguageModel(spec, dropout)
+
+
+def build_spec(saved: NetworkSpec) -> LanguageModel:
+    """A network of sizes that were saved (`isslim/compress/training/saved_network.py`).
+
+    Raises:
+        ValueError: when the architecture is not known.
+        TypeError: when the sizes are not those of the architecture.
+    """
+    specs: dict[str, type[Spec]] = dict(
+        zip(ARCHITECTURES, (LstmSpec, GruSpec, RhnSpec), strict=True)
+    )
+    if saved.architecture not in specs:
+        raise ValueError(f"there is no architecture '{saved.architecture}'")
+    sizes: dict[str, Any] = dict(saved.spec)
+    return build(specs[saved.architecture](**sizes))
