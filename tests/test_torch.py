@@ -225,6 +225,7 @@ def test_a_reader_that_was_pulled_is_an_upload_as_it_is(
             vocabulary=folder / "words.txt",
             vectors=folder / "vectors.npy",
             characters=folder / "characters.txt",
+            calibration=folder.parents[3] / "held-out.json",
         ),
         Recipe(),
     )
