@@ -5,28 +5,27 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from numpy.typing import NDArray
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from isslim.card.curve_section import curve_cells, plain_change
 from isslim.card.variants import VariantCells, cells_of, variant_cells
 from isslim.card.warnings import warning_lines
 from isslim.client.api import Client
-from isslim.client.forms import GraphRun
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState, Sweep
 from isslim.types.kinds.registry import metric_format_of
 from isslim.types.manifest import Manifest
-from isslim.types.quality import output_change
 from isslim.types.schemas.models import ModelSummary
-from isslim.types.schemas.questions import AnswerSpan, QuestionResponse
 from isslim.types.schemas.scores import ScoreResponse
 from isslim.types.wording import NOT_EVALUATED, file_size
+
+LONGEST_TEXT = 200
+"""Characters of a sent text that a table repeats."""
 
 
 def terminal() -> Console:
@@ -81,18 +80,20 @@ def outcome(job: Job, console: Console) -> None:
         job: that ended.
         console: to print on.
     """
+    console.print(ending(job))
+
+
+def ending(job: Job) -> Group:
+    """How a job ended: its verdict, or why there is no model and what was tried."""
     if job.state is JobState.SUCCEEDED:
-        console.print(f"[green]done:[/] model [bold]{job.name}[/] ({job.model_id})")
-        console.print(job.message, highlight=False, markup=False)
-        return
+        made = f"[green]done:[/] model [bold]{escape(job.name)}[/] ({job.model_id})"
+        return Group(made, Text(job.message))
+    parts: list[RenderableType] = [f"the job is {job.state}"]
     if job.problem is not None:
-        console.print(f"[red]{job.problem.title}:[/] {escape(job.problem.detail)}")
-        for issue in job.problem.issues:
-            console.print(f"  - {issue}", highlight=False, markup=False)
-    else:
-        console.print(f"the job is {job.state}")
-    if job.curve:
-        console.print(curve_table(job))
+        parts = [f"[red]{escape(job.problem.title)}:[/] {escape(job.problem.detail)}"]
+        told = (each for each in job.problem.issues if each not in job.problem.detail)
+        parts += [Text(f"  - {issue}") for issue in told]
+    return Group(*parts, *([curve_table(job)] if job.curve else []))
 
 
 def curve_table(job: Job) -> Table:
@@ -206,14 +207,14 @@ def score_table(answer: ScoreResponse, texts: list[str]) -> Table:
         texts: that were sent.
     """
     table = Table(title=f"{answer.model} on {answer.device}")
-    table.add_column("text")
+    table.add_column("text", overflow="fold")
     for variant in answer.variants:
-        table.add_column(f"{variant.variant}\nperplexity", justify="right")
+        name = variant.variant
+        table.add_column(f"{name}\nperplexity", justify="right", min_width=len(name))
     for index, text in enumerate(texts):
         values = [variant.texts[index].perplexity for variant in answer.variants]
-        short = text.replace("\n", " ")
         table.add_row(
-            escape(short[:60] + ("..." if len(short) > 60 else "")),
+            escape(shortened(text.replace("\n", " "))),
             *(f"{v:.2f}" if v else "-" for v in values),
         )
     runs = [f"{variant.timing.run_ms:.2f} ms" for variant in answer.variants]
@@ -222,72 +223,7 @@ def score_table(answer: ScoreResponse, texts: list[str]) -> Table:
     return table
 
 
-def answer_table(answer: QuestionResponse, question: str) -> Table:
-    """Answers to one question by variants; the best of each in the first line.
-
-    Args:
-        answer: of `POST /qa`.
-        question: that was sent.
-    """
-    table = Table(title=f"{escape(question[:100])}\n{answer.model} on {answer.device}")
-    table.add_column("")
-    for variant in answer.variants:
-        table.add_column(variant.variant)
-    lists = [variant.answers[0].top_k for variant in answer.variants]
-    for index in range(max(map(len, lists))):
-        cells = [_span(spans[index]) if index < len(spans) else "" for spans in lists]
-        table.add_row(str(index + 1), *cells)
-    table.add_section()
-    runs = [f"{variant.timing.run_ms:.2f} ms" for variant in answer.variants]
-    searches = [f"{variant.timing.search_ms:.2f} ms" for variant in answer.variants]
-    table.add_row("run time, this once", *runs)
-    table.add_row("search time, this once", *searches)
-    return table
-
-
-def runs_table(model: str, runs: dict[str, GraphRun]) -> Table:
-    """Outputs of one run by variants: shape and range, and the change against the first.
-
-    Args:
-        model: id or name.
-        runs: by variant.
-    """
-    table = Table(title=f"{escape(model)}: one run")
-    table.add_column("output")
-    for variant in runs:
-        table.add_column(variant, justify="right")
-    first = next(iter(runs.values()))
-    for name, wanted in first.outputs.items():
-        cells = [
-            _output(wanted),
-            *(_compared(each.outputs[name], wanted) for each in list(runs.values())[1:]),
-        ]
-        table.add_row(escape(name), *cells)
-    table.add_section()
-    times = [
-        f"{each.run_ms:.2f} ms ({first.run_ms / max(each.run_ms, 1e-3):.1f}x)"
-        for each in runs.values()
-    ]
-    table.add_row("run time, this once", *times)
-    return table
-
-
-def _output(array: NDArray[Any]) -> str:
-    description = f"{array.dtype} {list(array.shape)}"
-    if array.dtype.kind not in "iuf" or not array.size:
-        return description
-    return f"{description}\n[dim]{array.min():.4g} to {array.max():.4g}[/]"
-
-
-def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
-    """An output compared with that of the first variant."""
-    description = _output(found)
-    if found.shape != first.shape or found.dtype.kind not in "biuf":
-        return description
-    return f"{description}\n{output_change([(found, first)]):.2%} changed"
-
-
-def _span(span: AnswerSpan) -> str:
-    text = span.answer.replace("\n", " ")
-    place = f"characters {span.start} to {span.end}"
-    return f"{escape(text[:80])}\n[dim]{span.score:.3f}, {place}[/]"
+def shortened(text: str) -> str:
+    """The beginning of a long text, which is there to tell it from others."""
+    left = len(text) - LONGEST_TEXT
+    return text if left <= 0 else f"{text[:LONGEST_TEXT]}... ({left:,} characters more)"

@@ -146,7 +146,8 @@ class Recipe(StrictModel):
     """All options of a compression. With the hashes of the inputs they identify the job."""
 
     name: str = Field(
-        description="name of the resulting model",
+        description="name of the resulting model: at most 64 letters, digits, dots, underscores "
+        "and hyphens, the first a letter or digit",
         default="model",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
         examples=["mine"],

@@ -79,4 +79,4 @@ def test_command_line_shows_both_answers_side_by_side(url: str, tmp_path: Path) 
     piped = runner.invoke(app, [*asked, "--variant", "compressed"], input=CONTEXT)
     assert piped.exit_code == 0, piped.output
     assert "original" not in piped.output
-    assert "'tpu'" in str(runner.invoke(app, [*asked, "--device", "tpu"], input=CONTEXT).exception)
+    assert "'tpu'" in runner.invoke(app, [*asked, "--device", "tpu"], input=CONTEXT).stderr

@@ -1,79 +1,19 @@
-"""`isslim inspect`, and how an inspection looks in a terminal."""
+"""How an inspection looks in a terminal."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated, Unpack
 
-import typer
-from pydantic import ValidationError
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from isslim.client import show
-from isslim.client.api import Client
-from isslim.settings.client import ClientSettings
 from isslim.types.inspection import Inspection
 from isslim.types.kinds.registry import title_of
-from isslim.types.kinds.uploads import Companions
-from isslim.types.recipe import Check, Recipe
 from isslim.types.wording import axis_name
 
-console = show.terminal()
-CheckPerplexity = Annotated[
-    float | None,
-    typer.Option(
-        help="of a language model: the perplexity that you measured; it is refused where it has "
-        "another"
-    ),
-]
 MAX_LAYERS = 40
 """Most lines of layers and of reasons in a terminal; JSON holds all."""
-
-
-def inspect(
-    models: Annotated[
-        list[Path],
-        typer.Argument(
-            exists=True,
-            dir_okay=False,
-            help="safetensors, .pt of weights, or .onnx graphs; one or several",
-        ),
-    ],
-    check_perplexity: CheckPerplexity = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="print JSON: one object, of several files a list")
-    ] = False,
-    url: Annotated[
-        str, typer.Option(envvar="ISS_URL", help="address of the service")
-    ] = ClientSettings().url,
-    **companions: Unpack[Companions],
-) -> None:
-    """Shows what is understood of a model and its companions, before anything is compressed."""
-    recipe = Recipe(check=measured(check_perplexity))
-    with Client(url) as client:
-        found = [client.inspect(model, recipe=recipe, **companions) for model in models]
-    if as_json:
-        plain = [each.model_dump(mode="json") for each in found]
-        typer.echo(json.dumps(plain if len(plain) > 1 else plain[0], indent=2))
-    else:
-        for model, each in zip(models, found, strict=True):
-            console.print(shown(each, str(model)))
-    if not all(each.understood for each in found):
-        raise typer.Exit(1)
-
-
-def measured(perplexity: float | None) -> Check | None:
-    """The perplexity that the sender measured, as a check of the recipe."""
-    try:
-        return None if perplexity is None else Check(perplexity=perplexity)
-    except ValidationError as error:
-        raise typer.BadParameter(
-            str(error.errors()[0]["msg"]), param_hint="--check-perplexity"
-        ) from error
 
 
 def shown(found: Inspection, name: str) -> RenderableType:

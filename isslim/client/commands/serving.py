@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from isslim.client import show
-
-console = show.terminal()
+from isslim.client.commands import exits
+from isslim.client.commands.answers import Answers
+from isslim.client.commands.options import AsJson
 
 Home = Annotated[Path, typer.Option(envvar="ISS_HOME", help="folder of uploads, bundles and jobs")]
 HOME = Path("data")
@@ -29,15 +30,20 @@ def serve(
         int, typer.Option(envvar="ISS_PORT", min=1, max=65535, help="port to listen on")
     ] = 8000,
     home: Home = HOME,
+    as_json: AsJson = False,
 ) -> None:
-    """Starts service and worker together; Ctrl-C ends both."""
+    """Starts service and worker together; Ctrl-C ends both.
+
+    With --json: the address, as soon as it is known.
+    """
+    answers = Answers(as_json)
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
         _try_to_listen(host, port)
     except OSError as error:
         description = f"cannot listen on {address}: {error.strerror}; take another --host or --port"
-        console.print(description, style="red", markup=False)
-        raise typer.Exit(1) from error
+        typer.echo(description, err=True)
+        raise typer.Exit(exits.REFUSED) from error
     environment = os.environ | {"ISS_HOST": host, "ISS_PORT": str(port), "ISS_HOME": str(home)}
     # A SIGTERM (a supervisor, `docker stop`) must end both as Ctrl-C does; by default it would
     # leave them behind.
@@ -49,7 +55,7 @@ def serve(
     description = (
         f"service on http://{address} (documentation at /docs), worker beside it; Ctrl-C ends both"
     )
-    console.print(description, markup=False)
+    answers.give({"url": f"http://{address}"}, lambda: Text(description))
     ended: dict[str, int] = {}
     try:
         while not ended:
@@ -57,7 +63,7 @@ def serve(
             codes = {name: process.poll() for name, process in processes.items()}
             ended = {name: code for name, code in codes.items() if code is not None}
     except KeyboardInterrupt:
-        console.print("ending")
+        typer.echo("ending", err=True)
     finally:
         for process in processes.values():
             process.terminate()
@@ -66,7 +72,7 @@ def serve(
     for name, code in ended.items():
         # Either process alone is of no use. A negative code is the signal that killed it.
         how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-        console.print(f"the {name} {how}; ending both", style="red", markup=False)
+        typer.echo(f"the {name} {how}; ending both", err=True)
     if ended:
         raise typer.Exit(max(1, *ended.values()))
 

@@ -1,0 +1,133 @@
+"""`isslim score`, `ask` and `run`: the commands that use a published model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isslim.client import show, show_answers
+from isslim.client.api import Client
+from isslim.client.commands.answers import Answers
+from isslim.client.commands.options import HERE, AsJson, Device, ModelName, Url, VariantNames
+from isslim.types.arrays import BadArrays, dump_npz, read_npz
+
+
+def score(
+    model: ModelName,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="texts; none: --file, or standard input")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", exists=True, dir_okay=False, allow_dash=True, help="text in place of TEXTS"
+        ),
+    ] = None,
+    lines: Annotated[
+        bool, typer.Option("--lines", help="every line that is not empty is a text of its own")
+    ] = False,
+    variant: VariantNames = None,
+    device: Device = "cpu",
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Scores texts with the original and the compressed model."""
+    answers = Answers(as_json)
+    if texts and (file is not None or lines):
+        raise typer.BadParameter("give texts, or a --file (and --lines), not both")
+    given = texts or [_read(file)]
+    if lines:
+        given = [line for line in given[0].splitlines() if line.strip()]
+        if not given:
+            raise typer.BadParameter("there is no line that is not empty", param_hint="--lines")
+    with Client(url) as client:
+        found = client.score(model, given, variant, device=device)
+    answers.give(found, lambda: show.score_table(found, given))
+
+
+def ask(
+    model: ModelName,
+    question: Annotated[str, typer.Argument(help="about the context")],
+    context_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            allow_dash=True,
+            help="text that holds the answer; none: standard input",
+        ),
+    ] = None,
+    variant: VariantNames = None,
+    device: Device = "cpu",
+    top_k: Annotated[int, typer.Option(help="how many answers")] = 1,
+    max_answer_tokens: Annotated[
+        int | None, typer.Option(help="words and signs in one answer")
+    ] = None,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Answers a question with the original and the compressed model."""
+    answers = Answers(as_json)
+    context = _read(context_file)
+    with Client(url) as client:
+        found = client.answer(
+            model,
+            question,
+            context,
+            variant,
+            top_k=top_k,
+            max_answer_tokens=max_answer_tokens,
+            device=device,
+        )
+    answers.give(found, lambda: show_answers.answer_table(found, question))
+
+
+def run(
+    model: ModelName,
+    inputs: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="npz with an array for each input")
+    ],
+    variant: VariantNames = None,
+    device: Device = "cpu",
+    output: Annotated[
+        list[str] | None, typer.Option(help="of the graph's outputs; repeat; none: all")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="npz to write, arrays `<variant>/<output>`")
+    ] = None,
+    url: Url = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Runs a graph with the original and the compressed model."""
+    answers = Answers(as_json)
+    try:
+        arrays = read_npz(inputs.read_bytes())
+    except BadArrays as error:
+        raise typer.BadParameter(f"{inputs}: {error}") from error
+    with Client(url) as client:
+        found = client.run(model, arrays, variant or [], outputs=output or [], device=device)
+    if out is not None:
+        out.write_bytes(
+            dump_npz(
+                {
+                    f"{each}/{name}": array
+                    for each, ran in found.items()
+                    for name, array in ran.outputs.items()
+                }
+            )
+        )
+    answers.give(show_answers.plain_runs(found), lambda: show_answers.runs_table(model, found))
+
+
+def _read(file: Path | None) -> str:
+    """The text of a file, or of standard input."""
+    named = None if file is None or str(file) == "-" else file
+    try:
+        return sys.stdin.read() if named is None else named.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(
+            f"{named or 'standard input'} is no UTF-8 text: {error.reason} at byte {error.start}"
+        ) from error

@@ -1,0 +1,85 @@
+"""Jobs that a command waits for: progress on a terminal, and how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from isslim.client import show, show_inspection
+from isslim.client.api import Client
+from isslim.client.commands import exits
+from isslim.client.commands.answers import Answers
+from isslim.client.commands.options import again
+from isslim.types.inspection import Inspection
+from isslim.types.jobs import Job, JobState
+
+
+def follow(client: Client, job_id: str, answers: Answers, *, inspects: bool = True) -> Job:
+    """Waits for a job; on a terminal its progress is shown, and first what it understood.
+
+    Ctrl-C ends the waiting and not the job, which is said.
+
+    Args:
+        client: to ask.
+        job_id: which job.
+        answers: of the command.
+        inspects: whether what the job understood of its upload is shown.
+
+    Raises:
+        Exit: when the user presses Ctrl-C.
+    """
+
+    def inspected(found: Inspection, console: Console) -> None:
+        if inspects:
+            show_inspection.print_inspection(found, console)
+
+    with going_on(client, job_id):
+        if not answers.shows_progress:
+            return client.wait(job_id)
+        answers.error.print(f"job {job_id}")
+        return show.follow(client, job_id, answers.error, inspected)
+
+
+@contextmanager
+def going_on(client: Client, job_id: str) -> Iterator[None]:
+    """Says on Ctrl-C that the job continues, and how to follow or end it.
+
+    Args:
+        client: of its service.
+        job_id: which job.
+
+    Raises:
+        Exit: on Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        watch, cancel = (
+            again(f"jobs {command} {job_id}", client.url) for command in ("watch", "cancel")
+        )
+        typer.echo(
+            f"interrupted; the job {job_id} continues\nto follow it: {watch}\nto end it: {cancel}",
+            err=True,
+        )
+        raise typer.Exit(exits.INTERRUPTED) from error
+
+
+def refuse_unless_succeeded(job: Job, answers: Answers, url: str) -> None:
+    """Ends the command if a job ended without a model, and says why.
+
+    Args:
+        job: that has ended.
+        answers: of the command.
+        url: of the service.
+
+    Raises:
+        Exit: with the code that belongs to the job's state.
+    """
+    if job.state is JobState.SUCCEEDED:
+        return
+    show.outcome(job, answers.error)
+    typer.echo(f"the whole job: {again(f'jobs show {job.id} --json', url)}", err=True)
+    raise typer.Exit(exits.of_job(job))

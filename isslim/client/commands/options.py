@@ -1,0 +1,45 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isslim.settings.client import ClientSettings
+
+Url = Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")]
+HERE = ClientSettings().url
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="the answer as JSON on stdout, nothing else; or ISSLIM_OUTPUT=json"
+    ),
+]
+ModelFile = Annotated[
+    Path,
+    typer.Argument(
+        exists=True, dir_okay=False, help="safetensors, a .pt of weights, or an .onnx graph"
+    ),
+]
+ModelName = Annotated[str, typer.Argument(help="id or name of a model")]
+JobName = Annotated[str, typer.Argument(help="id of a job")]
+SweepName = Annotated[str, typer.Argument(help="id of a sweep")]
+VariantNames = Annotated[
+    list[str] | None,
+    typer.Option(help="repeat to compare; none: original and most compressed, on a GPU in float32"),
+]
+Device = Annotated[
+    str, typer.Option(help="where the service runs it: cpu, or cuda where it has one")
+]
+
+
+def again(command: str, url: str) -> str:
+    """A command line that the user may enter next, for the same service.
+
+    Args:
+        command: without the program's name.
+        url: of the service.
+    """
+    return f"isslim {command}" if url == HERE else f"isslim {command} --url {url}"

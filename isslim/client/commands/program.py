@@ -1,0 +1,125 @@
+"""How commands are registered, how their help is laid out, and how what they raise is said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
+
+from isslim.client.commands import exits
+from isslim.client.commands.answers import console
+from isslim.client.forms import ProblemError, Unreachable
+
+Function = TypeVar("Function", bound=Callable[..., None])
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+class Command(TyperCommand):
+    """A command whose help has a section for each group of options."""
+
+    def format_options(self, context: Any, formatter: Any) -> None:
+        """Writes arguments and options; a parameter names its section as its `rich_help_panel`."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                is_argument = parameter.param_type_name == "argument"
+                section = getattr(parameter, "rich_help_panel", None)
+                named = section or ("Arguments" if is_argument else "Options")
+                sections.setdefault(named, []).append(record)
+        # The few options that every command has come last.
+        for section in sorted(sections, key=lambda each: each == "Options"):
+            with formatter.section(section):
+                formatter.write_dl(sections[section])
+
+
+class Listing(TyperGroup):
+    """A group of commands whose bare name means its command `list`, with all its options."""
+
+    def parse_args(self, context: Any, args: list[str]) -> list[str]:
+        """Puts `list` before options that no command precedes."""
+        bare = not args or (args[0].startswith("-") and args[0] not in context.help_option_names)
+        if bare and not context.resilient_parsing:
+            args = ["list", *args]
+        return super().parse_args(context, args)
+
+
+class Program(TyperGroup):
+    """All commands; what they raise for reasons of the user's is said in words on stderr."""
+
+    def invoke(self, context: Any) -> Any:
+        """Runs the command; an expected error ends it with a code of `exits`."""
+        try:
+            return super().invoke(context)
+        except ProblemError as error:
+            _say_problem(error)
+            raise typer.Exit(exits.REFUSED) from error
+        except Unreachable as error:
+            _say(str(error))
+            raise typer.Exit(exits.UNREACHABLE) from error
+        except KeyboardInterrupt as error:
+            _say("interrupted")
+            raise typer.Exit(exits.INTERRUPTED) from error
+        except typer.BadParameter as error:
+            # typer's words for a value of another type are those of its library.
+            told = error.message.removeprefix("Value error, ").partition(", unable to parse")[0]
+            error.message = told.replace("Input should be", "expected", 1)
+            raise
+        except BrokenPipeError:
+            raise  # whoever read the output has had enough: typer ends quietly
+        except OSError as error:
+            _say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+            raise typer.Exit(exits.REFUSED) from error
+
+
+def command(group: typer.Typer, name: str) -> Callable[[Function], Function]:
+    """Registers a function as a command.
+
+    Args:
+        group: the program, or a group of commands.
+        name: that it is called by.
+    """
+    return group.command(name, cls=Command, epilog=exits.EPILOG, context_settings=HELP_OPTIONS)
+
+
+def group_of(description: str) -> typer.Typer:
+    """A group of commands, one of which is `list`."""
+    return typer.Typer(
+        help=description,
+        cls=Listing,
+        epilog=exits.EPILOG,
+        rich_markup_mode=None,
+        context_settings=HELP_OPTIONS,
+    )
+
+
+def _say(text: str) -> None:
+    console(is_error=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def _say_problem(error: ProblemError) -> None:
+    """A problem document in words; an issue that its detail already names is not repeated."""
+    lines = [f"[red]{error.kind}:[/] {escape(error.detail)}"]
+    for issue in error.errors:
+        told = str(issue.get("detail", ""))
+        if told and told in error.detail:
+            continue
+        lines.append(escape(f"  - {issue.get('pointer', '')} {told}".rstrip()))
+    console(is_error=True).print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def run(app: typer.Typer) -> None:
+    """Runs the program with the process's arguments.
+
+    Args:
+        app: the program.
+    """
+    # A name may hold characters that an old terminal cannot show; that is no reason to fail.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    app()
