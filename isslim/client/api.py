@@ -235,7 +235,7 @@ class Client(JobsClient):
             variant: GraphRun(arrays, float(times[variant])) for variant, arrays in found.items()
         }
 
-    def latency(
+    def latency(  # noqa: PLR0913 - the parameters of the request, by name
         self,
         model: str,
         *,
@@ -243,6 +243,7 @@ class Client(JobsClient):
         batch: int | None = None,
         run: str | None = None,
         threads: int = 1,
+        device: str | None = None,
         refresh: bool = False,
     ) -> LatencyResponse:
         """Compares the variants' latency on the service's host.
@@ -253,9 +254,11 @@ class Client(JobsClient):
             batch: sequences in the batch; None for one, or for a graph as recorded.
             run: for a graph: the `median`, `smallest` or `largest` recorded run.
             threads: of one run.
+            device: `cpu` or `cuda`; None for every device that the service has.
             refresh: measure again, even if there is a measurement.
         """
-        asked = {"steps": steps, "batch": batch, "run": run, "threads": threads, "refresh": refresh}
+        asked = {"steps": steps, "batch": batch, "run": run, "threads": threads, "device": device}
+        asked["refresh"] = refresh
         query = {name: value for name, value in asked.items() if value is not None}
         found = self._ask("GET", f"/models/{part(model)}/latency", params=query)
         return LatencyResponse.model_validate(found)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import isslim
-from isslim.client.commands import asking, compressing, jobs, models, serving
+from isslim.client.commands import asking, compressing, jobs, models, pulling, serving, sweeps
 from isslim.client.commands.exits import EPILOG
 from isslim.client.commands.program import HELP_OPTIONS, Program, command, group_of, run
 
@@ -51,9 +51,15 @@ command(app, "score")(asking.score)
 command(app, "ask")(asking.ask)
 command(app, "run")(asking.run)
 
+command(app, "pull")(pulling.pull)
+
 _models = group_of("Published models; without a command: list.")
 command(_models, "list")(models.list_models)
+command(_models, "show")(models.show_model)
 command(_models, "card")(models.card)
+command(_models, "files")(models.files)
+command(_models, "report")(models.report)
+command(_models, "latency")(models.latency)
 command(_models, "delete")(models.delete)
 app.add_typer(_models, name="models")
 
@@ -64,6 +70,12 @@ command(_jobs, "watch")(jobs.watch)
 command(_jobs, "logs")(jobs.logs)
 command(_jobs, "cancel")(jobs.cancel)
 app.add_typer(_jobs, name="jobs")
+
+_sweeps = group_of("One model under several budgets; without a command: list.")
+command(_sweeps, "list")(sweeps.list_sweeps)
+command(_sweeps, "show")(sweeps.show_sweep)
+command(_sweeps, "cancel")(sweeps.cancel)
+app.add_typer(_sweeps, name="sweeps")
 
 command(app, "serve")(serving.serve)
 command(app, "worker")(serving.worker)

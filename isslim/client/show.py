@@ -18,8 +18,9 @@ from isslim.card.warnings import warning_lines
 from isslim.client.api import Client
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState, Sweep
+from isslim.types.kinds.metric_format import MetricFormat
 from isslim.types.kinds.registry import metric_format_of
-from isslim.types.manifest import Manifest
+from isslim.types.manifest import CurvePoint, Manifest
 from isslim.types.schemas.models import ModelSummary
 from isslim.types.schemas.scores import ScoreResponse
 from isslim.types.wording import NOT_EVALUATED, file_size
@@ -98,15 +99,25 @@ def ending(job: Job) -> Group:
 
 def curve_table(job: Job) -> Table:
     """The trade-off curve of a job whose budget could not be met."""
+    metric = None if job.inspection is None else job.inspection.metric
+    return tried_table(job.curve, None if metric is None else metric_format_of(metric))
+
+
+def tried_table(curve: Sequence[CurvePoint], scale: MetricFormat | None) -> Table:
+    """The candidates of a search, the published one marked.
+
+    Args:
+        curve: the candidates.
+        scale: of the metric of their losses; None if it is not known, and figures have no unit.
+    """
     table = Table(title="what was tried")
     for column in ("removed", "parameters", "value", "against the original"):
         table.add_column(column, justify="right")
-    metric = None if job.inspection is None else job.inspection.metric
-    scale = None if metric is None else metric_format_of(metric)
-    for point in job.curve:
+    for point in curve:
         cells = curve_cells(point, scale)
         against = f"{cells.change} (95 %: {cells.interval})" if cells.interval else cells.change
-        table.add_row(cells.removed, cells.parameters, cells.value, against)
+        removed = f"{cells.removed} (chosen)" if point.chosen else cells.removed
+        table.add_row(removed, cells.parameters, cells.value, against)
     return table
 
 
@@ -132,6 +143,21 @@ def front_table(sweep: Sweep) -> Table:
             f"{point.mult_adds:,}",
             plain_change(point.loss, point.estimate),
         )
+    return table
+
+
+def sweeps_table(sweeps: Sequence[Sweep]) -> Table:
+    """One row per sweep, with its whole id in 80 columns."""
+    table = Table(show_lines=True)
+    table.add_column("sweep", no_wrap=True)
+    table.add_column("name", overflow="fold")
+    for column in ("state", "jobs", "models"):
+        table.add_column(column)
+    for sweep in sweeps:
+        done = sum(job.state.ended for job in sweep.jobs)
+        made = sum(job.model_id is not None for job in sweep.jobs)
+        jobs = f"{done} of {len(sweep.jobs)} ended"
+        table.add_row(sweep.id, escape(sweep.name), sweep.state, jobs, str(made))
     return table
 
 

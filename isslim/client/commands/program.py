@@ -12,7 +12,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from isslim.client.commands import exits
 from isslim.client.commands.answers import console
-from isslim.client.forms import ProblemError, Unreachable
+from isslim.client.forms import DamagedDownload, ProblemError, Unreachable
+from isslim.client.pulling import NothingToPull
 
 Function = TypeVar("Function", bound=Callable[..., None])
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
@@ -57,6 +58,9 @@ class Program(TyperGroup):
             return super().invoke(context)
         except ProblemError as error:
             _say_problem(error)
+            raise typer.Exit(exits.REFUSED) from error
+        except (DamagedDownload, NothingToPull) as error:
+            _say(str(error))
             raise typer.Exit(exits.REFUSED) from error
         except Unreachable as error:
             _say(str(error))
