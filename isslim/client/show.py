@@ -132,8 +132,12 @@ def front_table(sweep: Sweep) -> Table:
         "multiply-adds",
         "against the original",
     ):
+        is_name = column in ("found by", "published as")
         table.add_column(
-            column, justify="left" if column in ("found by", "published as") else "right"
+            column,
+            justify="left" if is_name else "right",
+            no_wrap=column == "published as",
+            overflow="fold",
         )
     for point in sweep.front:
         table.add_row(
@@ -159,6 +163,12 @@ def sweeps_table(sweeps: Sequence[Sweep]) -> Table:
         jobs = f"{done} of {len(sweep.jobs)} ended"
         table.add_row(sweep.id, escape(sweep.name), sweep.state, jobs, str(made))
     return table
+
+
+def sweep_detail(sweep: Sweep) -> Group:
+    """A sweep's jobs, and the models that no other beats."""
+    head = f"sweep {sweep.id}: [bold]{escape(sweep.name)}[/], {sweep.state}"
+    return Group(head, jobs_table(sweep.jobs), front_table(sweep))
 
 
 def jobs_table(jobs: list[Job]) -> Table:
@@ -188,15 +198,17 @@ def models_table(models: Sequence[ModelSummary]) -> Table:
         for index, record in enumerate(model.variants):
             is_evaluated = not model.not_evaluated
             cells = variant_cells(record, model.task, model.metric, is_evaluated=is_evaluated)
-            index_of_primary = record.latency.index(record.primary_latency)
-            run, milliseconds, _ = cells.times[index_of_primary]
+            time = "not timed"
+            if record.latency:
+                run, milliseconds, _ = cells.times[record.latency.index(record.primary_latency)]
+                time = f"{milliseconds} ({run})"
             name = metric_format_of(model.metric).name
             table.add_row(
                 named if index == 0 else "",
                 cells.name,
                 f"{cells.parameters}\n{file_size(record.size_bytes)}",
                 _quality(cells) if cells.value == NOT_EVALUATED else f"{name} {_quality(cells)}",
-                f"{milliseconds} ({run})",
+                time,
             )
     return table
 

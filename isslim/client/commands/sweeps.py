@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.console import Group
-
 from isslim.client import show
 from isslim.client.api import Client
 from isslim.client.commands.answers import Answers
@@ -23,7 +21,7 @@ def show_sweep(sweep: SweepName, url: Url = HERE, as_json: AsJson = False) -> No
     answers = Answers(as_json)
     with Client(url) as client:
         found = client.get_sweep(sweep)
-    answers.give(found, lambda: Group(show.jobs_table(found.jobs), show.front_table(found)))
+    answers.give(found, lambda: show.sweep_detail(found))
 
 
 def cancel(sweep: SweepName, url: Url = HERE, as_json: AsJson = False) -> None:

@@ -1,0 +1,68 @@
+"""Ctrl-C while a command waits for a job: the job goes on, and the command says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from isslim.client.api import Client
+from isslim.client.commands import exits
+from isslim.types.jobs import JobState
+from tests.conftest import Trained
+from tests.service.served import served
+
+
+@pytest.mark.parametrize("command", ["jobs watch", "jobs logs --follow"])
+def test_interrupted_waiting_says_that_the_job_continues(
+    command: str, trained: Trained, tmp_path: Path
+) -> None:
+    with served(tmp_path / "home", {}) as url, Client(url) as client:  # no worker: it stays queued
+        job = client.compress(trained.model, vocabulary=trained.vocabulary)
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "isslim.client", *command.split(), job.id, "--url", url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for_a_connection(waiting)
+        waiting.send_signal(signal.SIGINT)
+        said, told = waiting.communicate(timeout=60)
+        assert waiting.returncode == exits.INTERRUPTED
+        assert "Traceback" not in told
+        assert f"the job {job.id} continues" in told
+        for next_command in ("watch", "cancel"):
+            assert f"isslim jobs {next_command} {job.id} --url {url}" in told
+        assert job.id not in said
+        assert client.job(job.id).state is JobState.QUEUED
+
+
+def wait_for_a_connection(process: subprocess.Popen[str]) -> None:
+    """Waits until the process has a socket: it has begun to ask the service."""
+    limit = time.monotonic() + 60
+    descriptors = Path(f"/proc/{process.pid}/fd")
+    while not any(str(each.readlink()).startswith("socket:") for each in descriptors.iterdir()):
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    time.sleep(1)
+
+
+def test_interrupted_before_there_is_a_job_ends_without_a_traceback(tmp_path: Path) -> None:
+    pipe = tmp_path / "texts"
+    os.mkfifo(pipe)
+    reading = subprocess.Popen(
+        [sys.executable, "-m", "isslim.client", "score", "mine", "--file", str(pipe)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with pipe.open("wb"):  # returns once the command reads
+        time.sleep(0.2)
+        reading.send_signal(signal.SIGINT)
+        said, told = reading.communicate(timeout=60)
+    assert (reading.returncode, said, told) == (exits.INTERRUPTED, "", "interrupted\n")
