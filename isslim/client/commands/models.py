@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markdown import Markdown
 
+from isslim.card.head import without_head
 from isslim.client import show, show_models
 from isslim.client.api import Client
 from isslim.client.commands.answers import Answers
@@ -35,7 +36,7 @@ def card(model: ModelName, url: Url = HERE, as_json: AsJson = False) -> None:
     with Client(url) as client:
         found = client.card(model)
     if answers.as_json or answers.out.is_terminal:
-        answers.give({"model": model, "card": found}, lambda: Markdown(found))
+        answers.give({"model": model, "card": found}, lambda: Markdown(without_head(found)))
     else:
         typer.echo(found)
 
