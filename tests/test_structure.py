@@ -191,6 +191,8 @@ WITHOUT_ARGS = re.compile(r"\b[Ss]ee `\w+(\.\w+)+`")
 """An override says whose arguments it has, and adds nothing to them."""
 DECLARED_ELSEWHERE = {"command", "callback", "get", "post", "delete"}
 """Decorators of commands and routes, whose arguments carry their own description."""
+OPTIONS = ("typer.", "AsJson")
+"""What the arguments of a command hold: options of its own, or the one that all commands share."""
 
 
 def undocumented(source: str) -> list[str]:
@@ -232,7 +234,8 @@ def _is_declared_elsewhere(function: ast.FunctionDef | ast.AsyncFunctionDef) -> 
         for each in function.decorator_list
         if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute)
     }
-    return bool(decorators & DECLARED_ELSEWHERE) or "typer." in ast.unparse(function.args)
+    arguments = ast.unparse(function.args)
+    return bool(decorators & DECLARED_ELSEWHERE) or any(each in arguments for each in OPTIONS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

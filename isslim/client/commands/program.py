@@ -23,7 +23,12 @@ class Command(TyperCommand):
     """A command whose help has a section for each group of options."""
 
     def format_options(self, context: Any, formatter: Any) -> None:
-        """Writes arguments and options; a parameter names its section as its `rich_help_panel`."""
+        """Writes arguments and options; a parameter names its section as its `rich_help_panel`.
+
+        Args:
+            context: of the command.
+            formatter: to write to.
+        """
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(context):
             record = parameter.get_help_record(context)
@@ -42,7 +47,12 @@ class Listing(TyperGroup):
     """A group of commands whose bare name means its command `list`, with all its options."""
 
     def parse_args(self, context: Any, args: list[str]) -> list[str]:
-        """Puts `list` before options that no command precedes."""
+        """Puts `list` before options that no command precedes.
+
+        Args:
+            context: of the group.
+            args: its words on the command line.
+        """
         bare = not args or (args[0].startswith("-") and args[0] not in context.help_option_names)
         if bare and not context.resilient_parsing:
             args = ["list", *args]
