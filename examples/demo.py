@@ -1,9 +1,10 @@
 """The whole workflow on one page: `make demo`, or `python -m examples.demo`.
 
 Trains a small LSTM language model on the documentation inside this Python, starts the service and a
-worker, uploads the model to `POST /compress`, and scores texts with the original and the compressed
-model side by side. Everything is written to `demo/`; the trained model is kept there, so that a
-second run begins with the upload.
+worker, and uploads the model to `POST /compress`. Then it shows what was removed, lets both models
+continue the same text, scores texts with both side by side, and ends with the verdict and the next
+commands. Everything is written to `demo/`; the trained model is kept there, so that a second run
+begins with the upload.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from examples import story
 from isslim.client import show
 from isslim.client.api import Client
 from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
@@ -26,6 +29,7 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.training.plan import TrainingPlan
+from isslim.runtime.language.text import TextCodec
 from isslim.types.jobs import JobState
 from isslim.types.recipe import Budget, Recipe
 
@@ -35,6 +39,8 @@ TEXTS = [
     "the file object is closed when the iterator is exhausted .",
     "raise an exception if the key is not found in the dictionary .",
 ]
+BEGINNING, WORDS, SEED = "return a list of the", 24, 7
+"""What both models continue, by how many words, and the seed of the random numbers."""
 console = show.terminal()
 
 
@@ -140,24 +146,42 @@ def compare(client: Client, folder: Path) -> int:
         recipe=Recipe(name="demo", budget=Budget(perplexity_rise=0.05)),
     )
     job = show.follow(client, job.id, console)
-    show.outcome(job, console)
     if job.state is not JobState.SUCCEEDED or job.model_id is None:
+        show.outcome(job, console)
         return 1
-    console.rule("3. the comparison")
-    manifest = client.manifest(job.model_id)
+    manifest, report = client.manifest(job.model_id), client.report(job.model_id)
+    small = story.recommended(manifest, report)
+    bundle = folder / "home" / "artifacts" / "bundles" / job.model_id
+    console.rule("3. what was removed")
+    _print(story.removal_lines(manifest, small))
+    console.rule("4. the comparison, and the proofs")
     console.print(show.comparison_table(manifest))
     for check in manifest.checks:
         console.print(
             f"proof: {check.name}: largest error {check.error:.1e} "
             f"(tolerance {check.tolerance:.0e})"
         )
-    console.rule("4. POST /score: the same texts by both")
+    console.rule("5. both models continue the same text, with the same random numbers")
+    codec = TextCodec.from_folder(bundle, manifest.contract)
+    for variant in (manifest.variants[0], small):
+        text = story.continuation(bundle / variant.file, codec, BEGINNING, WORDS, SEED)
+        _print([f"{variant.name}:", f"  {text}"])
+    console.rule("6. POST /score: the same texts by both")
     names = [variant.name for variant in manifest.variants]
     client.score(job.model_id, TEXTS, [*names])
     console.print(show.score_table(client.score(job.model_id, TEXTS, [*names]), TEXTS))
-    card = folder / "home" / "artifacts" / "bundles" / job.model_id / "README.md"
-    console.print(f"the model card: {card}")
+    console.rule("the verdict")
+    _print(story.verdict_lines(report))
+    console.rule("what next")
+    _print(story.next_commands(folder / "home", manifest.name))
+    _print([f"the model's files and its card: {bundle}"])
     return 0
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Prints lines as they are: without markup, and never folded inside a command."""
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def free_port() -> int:

@@ -1,0 +1,125 @@
+"""What the demo shows of a finished bundle: removed units, continued texts, next commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from isslim.runtime.language.scoring import next_log_probs
+from isslim.runtime.language.session import LanguageSession
+from isslim.runtime.language.text import TextCodec
+from isslim.types.manifest import Manifest, VariantRecord
+from isslim.types.report import Report
+
+WIDTH = 32
+"""Characters of the longest bar."""
+KEPT, REMOVED = "█", "░"
+TEMPERATURE = 0.7
+"""Divides the logits: below 1 likely words become likelier."""
+
+
+def recommended(manifest: Manifest, report: Report) -> VariantRecord:
+    """The compressed variant of the verdict; without one, the last compressed variant."""
+    name = None if report.conclusions is None else report.conclusions.variant
+    found = manifest.variant(name) if name is not None else None
+    return found or manifest.variants[-1]
+
+
+def removal_lines(manifest: Manifest, small: VariantRecord) -> Iterator[str]:
+    """A bar for each layer that lost units, and what that saves.
+
+    Args:
+        manifest: of the bundle.
+        small: a compressed variant.
+    """
+    original = manifest.variants[0]
+    before = {part.name: part for part in original.parts}
+    rows = [
+        (part.name, before[part.name].width, part.width)
+        for part in small.parts
+        if part.name in before and part.width < before[part.name].width
+    ]
+    longest = max((width for _, width, _ in rows), default=1)
+    indent = max((len(name) for name, _, _ in rows), default=0)
+    for name, width, kept in rows:
+        bar = max(1, round(WIDTH * width / longest))
+        full = min(bar, max(1, round(bar * kept / width))) if kept else 0
+        picture = KEPT * full + REMOVED * (bar - full)
+        yield f"{name:<{indent}}  {picture:<{WIDTH}}  {kept:,} of {width:,} units kept"
+    if not rows:
+        yield "no layer lost a unit"
+    for what, old, new in (
+        ("parameters", original.parameters, small.parameters),
+        ("multiply-adds per token", original.mult_adds, small.mult_adds),
+    ):
+        yield f"{what}: {old:,} -> {new:,} ({1 - new / old:.0%} removed)"
+
+
+def verdict_lines(report: Report) -> Iterator[str]:
+    """The whole verdict, a line for each statement, also where it advises against the model."""
+    found = report.conclusions
+    if found is None:
+        yield report.verdict
+        return
+    yield found.advice
+    for line in (found.speed, found.size, found.quality, *found.reservations):
+        if line:
+            yield f"- {line}"
+
+
+def continuation(path: Path, codec: TextCodec, prompt: str, count: int, seed: int) -> str:
+    """A text with the tokens that a model adds, drawn from its own probabilities.
+
+    The random numbers depend on the seed and the position alone. So two models with nearly equal
+    probabilities write the same words, and where their texts part, the models differ.
+
+    Args:
+        path: a scoring graph.
+        codec: of its tokens.
+        prompt: the beginning.
+        count: how many tokens to add.
+        seed: of the random numbers.
+    """
+    session, random = LanguageSession(path), np.random.default_rng(seed)
+    ids = codec.encode(prompt)
+    start = [] if codec.start_id is None else [codec.start_id]
+    state = session.zero_state(1)
+    for token in [*start, *ids]:
+        log_probs, state = next_log_probs(session, token, state)
+    written = []
+    for _ in range(count):
+        # The largest sum with Gumbel noise is a draw from the probabilities.
+        noise = random.gumbel(size=session.vocabulary)
+        token = int((log_probs / TEMPERATURE + noise).argmax())
+        written.append(token)
+        log_probs, state = next_log_probs(session, token, state)
+    return codec.decode([*ids, *written])
+
+
+def next_commands(home: Path, name: str) -> Iterator[str]:
+    """How to open what the demo made, and the command for a model of one's own.
+
+    Args:
+        home: the folder in which service and worker keep their files.
+        name: of the model.
+    """
+    program = command()
+    yield f"ISS_HOME={home} {program} serve           # the service with this model, and a worker"
+    yield f"{program} models card {name}              # in a second terminal: the whole card"
+    yield f'{program} score {name} "some text"        # by the original and the compressed model'
+    yield (
+        f"{program} compress model.pt --vocabulary words.txt --calibration train.txt "
+        "--held-out valid.txt --name mine"
+    )
+
+
+def command() -> str:
+    """The command line as this user has to type it: its path where it is not on the PATH."""
+    if shutil.which("isslim") is not None:
+        return "isslim"
+    return os.path.relpath(Path(sys.executable).parent / "isslim")
