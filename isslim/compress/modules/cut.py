@@ -73,8 +73,30 @@ def cut_module(cut: Cut, network: GraphNetwork) -> nn.Module:
     found = new_values(cut.module, cut.origins, network, sizes)
     found |= _initial_states(cut, kept)
     small = resize_module(cut.module, found)
+    if sizes.shrunk and _sizes_of(small) == _sizes_of(cut.module):
+        _refuse_whole(cut.module, network)
     _compare(cut, network, kept, small)
     return small
+
+
+def _sizes_of(module: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(parameter.shape) for parameter in module.parameters()]
+
+
+def _refuse_whole(module: nn.Module, network: GraphNetwork) -> None:
+    """Refuses a small graph of which nothing would be smaller in the module."""
+    stacked = {name for group in network.stacks() or [] if len(group) > 1 for name in group}
+    issues = [
+        f"{each.name} keeps its {each.size} units: {'; '.join(each.reasons)}"
+        for each in network.report()
+        if each.reasons and each.name in stacked
+    ]
+    raise ModuleNotCut(
+        f"{type(module).__name__} would be as large as before: all layers and directions of one "
+        "nn.LSTM, nn.GRU or nn.RNN have one number of units, and one of them keeps all of its own; "
+        f"{THERE}",
+        issues,
+    )
 
 
 def _module_sizes(cut: Cut, network: GraphNetwork) -> Sizes:

@@ -245,6 +245,28 @@ def test_layers_of_one_module_are_noted_in_the_graph(tmp_path: Path) -> None:
     assert len(whole_network(exported).stacks()) == 2
 
 
+class Open(nn.Module):
+    """The outputs of the last layer are the result, so that only the first can shrink."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3, 8, 2)
+
+    def forward(self, series: Tensor) -> Tensor:
+        made: Tensor = self.lstm(series)[0]
+        return made
+
+
+def test_layer_that_keeps_all_units_keeps_the_module_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    calls = [(torch.randn(4 + index, 2, 3),) for index in range(4)]
+    exported = export_module(Open().eval(), calls, tmp_path / "graph.onnx")
+    with pytest.raises(ModuleNotCut, match="Open would be as large as before") as caught:
+        exported.cut(small_network(exported, free=True))
+    (issue,) = caught.value.issues
+    assert issue.startswith("units:/lstm/LSTM_1.forward keeps its 8 units: it reaches the graph's")
+
+
 class HardCoded(LanguageModel):
     """Keeps its number of units."""
 
