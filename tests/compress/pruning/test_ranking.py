@@ -262,6 +262,28 @@ def test_a_cost_takes_the_place_of_a_count() -> None:
     np.testing.assert_allclose(plan.savings, [0.5] * 5 + [13e-6] * 4, rtol=1e-9)
 
 
+def test_axes_of_one_size_lose_a_component_each_at_a_time() -> None:
+    even = axes.resized(PLAIN, {"units": made.EMBEDDING})
+    arrays, observed, both = made.filled(even), observed_of(even), ["units", "embedding"]
+
+    def plan(prunable: list[str], **options: list[list[str]]) -> RemovalPlan:
+        return rank_components(
+            arrays, even, observed, prunable=prunable, min_kept=2, rotate_axes=False, **options
+        )
+
+    alone, together = plan(both), plan(both, equal=[both])
+    saved = {axis: saving for (axis, _), saving in zip(alone.order, alone.savings, strict=True)}
+    assert [axis for axis, _ in together.order] == both * 3
+    for axis in both:
+        own, joint = ([c for a, c in each.order if a == axis] for each in (alone, together))
+        assert own == joint
+    np.testing.assert_allclose(together.savings, [sum(saved.values()), 0.0] * 3)
+    for share in np.linspace(0, 1, 20):
+        keep, _ = kept_indices(together, share)
+        assert len(keep["units"]) == len(keep["embedding"])
+    assert plan(["units"], equal=[both]).order == ()  # one alone may not shrink
+
+
 def test_of_components_that_cost_the_same_those_that_their_axis_gives_first_go_first() -> None:
     arrays = {name: np.zeros_like(array) for name, array in made.filled(PLAIN).items()}
     plan = rank_components(
