@@ -13,6 +13,7 @@ from tests.mutants.mutating import mutants_of
 from tests.mutants.running import BaselineFailed, Runner
 from tests.mutants.table import TESTS
 
+ROOT = records.HERE.parents[1]
 SOURCE = '''"""A text."""
 from __future__ import annotations
 Numbers = list[int]
@@ -131,5 +132,14 @@ def test_a_reason_is_of_one_change_and_of_one_line_where_it_says_so(
 
 
 @pytest.mark.parametrize("module", TESTS)
+def test_every_survivor_has_its_reason_and_every_reason_its_survivor(module: str) -> None:
+    record, acceptance = records.read_record(ROOT, module), records.Acceptance(module)
+    assert record is not None
+    assert [acceptance.judge(each) for each in record.survivors] == record.survivors
+    assert [(each.line, each.after) for each in record.open] == []
+    assert acceptance.unused(record.survivors) == []
+
+
+@pytest.mark.parametrize("module", TESTS)
 def test_modules_of_the_table_exist(module: str) -> None:
-    assert (records.HERE.parents[1] / module).exists()
+    assert (ROOT / module).exists()
