@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmarks.reader import LETTERS, publish_reader, random_reader
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
+from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.store.settings import StoreSettings
 
 WORDS = [
@@ -47,6 +48,11 @@ SMALL = BidafSpec(
 )
 
 
+def small_reader() -> Bidaf:
+    """The network of the bundle's compressed graphs."""
+    return random_reader(SMALL, 1, spread=0.5)
+
+
 def publish(home: Path, name: str = "reader") -> str:
     """Publishes the bundle below `home` and returns its id."""
     settings = StoreSettings(home=home)
@@ -55,6 +61,6 @@ def publish(home: Path, name: str = "reader") -> str:
         settings,
         WORDS,
         random_reader(SPEC, 0, spread=0.5),
-        random_reader(SMALL, 1, spread=0.5),
+        small_reader(),
         name=name,
     )

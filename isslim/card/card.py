@@ -19,15 +19,22 @@ from isslim.types.manifest import Manifest
 from isslim.types.report import Report
 
 
-def card(manifest: Manifest, report: Report, inputs: Sequence[ExampleInput] = ()) -> str:
+def card(
+    manifest: Manifest,
+    report: Report,
+    inputs: Sequence[ExampleInput] = (),
+    *,
+    has_weights: bool = False,
+) -> str:
     """The text; it shows `curve.svg` and `variants.svg` from the same folder.
 
     Args:
         manifest: complete but for `files`.
         report: the trade-off curve and the verdict.
         inputs: of the recorded run that was timed; empty if the bundle holds none.
+        has_weights: whether the bundle holds the compressed network's weights for PyTorch.
     """
-    served = served_of(manifest, inputs)
+    served = served_of(manifest, inputs, report.same_form, has_weights=has_weights)
     sections = [
         head(manifest),
         f"# {manifest.name}",

@@ -9,6 +9,7 @@ from isslim.card.markdown import fenced, table
 from isslim.types.kinds.description import ExampleInput, Served, Usage
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest
+from isslim.types.same_form import SameForm
 
 _ADDRESS = (
     "Where a service has this bundle, with the service's address in the variable `ISS_URL` (that "
@@ -16,16 +17,26 @@ _ADDRESS = (
 )
 
 
-def served_of(manifest: Manifest, inputs: Sequence[ExampleInput] = ()) -> Served:
+def served_of(
+    manifest: Manifest,
+    inputs: Sequence[ExampleInput] = (),
+    same_form: SameForm | None = None,
+    *,
+    has_weights: bool = False,
+) -> Served:
     """The facts from which usage and code are explained.
 
     Args:
         manifest: of the bundle.
         inputs: of the recorded run that was timed; empty if the bundle holds none.
+        same_form: what changes in the sender's own class; None: it was not requested.
+        has_weights: whether the bundle holds the compressed network's weights for PyTorch.
     """
     variants = tuple(variant.name for variant in manifest.variants)
     file = manifest.variants[-1].file
-    return Served(manifest.name, variants, file, manifest.text, tuple(inputs))
+    return Served(
+        manifest.name, variants, file, manifest.text, tuple(inputs), has_weights, same_form
+    )
 
 
 def usage_section(task: str, served: Served) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isslim.card.card import card
 from isslim.compress.card.plots import plot_curve, plot_variants
+from isslim.compress.training.saved_network import COMPRESSED
 from isslim.runtime.graphs.recorded_inputs import SAMPLES, read_runs
 from isslim.types.kinds.description import ExampleInput
 from isslim.types.manifest import Manifest
@@ -25,7 +26,8 @@ def write_card(folder: Path, manifest: Manifest, report: Report) -> None:
     """
     plot_curve(report, manifest, folder / "curve.svg")
     plot_variants(manifest, folder / "variants.svg")
-    text = card(manifest, report, example_inputs(folder))
+    has_weights = (folder / COMPRESSED.weights).exists()
+    text = card(manifest, report, example_inputs(folder), has_weights=has_weights)
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

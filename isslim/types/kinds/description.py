@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from isslim.types.kinds.metric_format import ExtraMetric, MetricFormat
 from isslim.types.recipe import Budget
+from isslim.types.same_form import SameForm
 from isslim.types.text import TextContract
 
 MASKED_REFERENCE = (
@@ -46,6 +47,8 @@ class Served:
         file: of the smallest graph, in the bundle.
         text: how texts are read; None if the bundle does not specify it.
         inputs: of the recorded run that was timed; empty: the bundle holds none.
+        has_weights: whether the bundle holds the compressed network's weights for PyTorch.
+        same_form: what changes in the sender's own class; None: it was not requested.
     """
 
     name: str
@@ -53,6 +56,8 @@ class Served:
     file: str
     text: TextContract | None = None
     inputs: tuple[ExampleInput, ...] = ()
+    has_weights: bool = False
+    same_form: SameForm | None = None
 
 
 @dataclass(frozen=True)

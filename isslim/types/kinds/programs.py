@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from isslim.types.kinds.description import Program, Served
+from isslim.types.kinds.own_class import own_class_program
 
 EXAMPLE_TEXT = "the old man sees the river"
 """Words of a text to score; a model without an unknown token needs other ones."""
@@ -53,7 +54,7 @@ for _ in range(10):  # the most likely continuation, the state carried from step
 
 
 def language_programs(served: Served) -> tuple[Program, ...]:
-    """Scores a text and continues it with the scoring graph.
+    """Scores and continues a text with the graph; scores and trains on it with PyTorch.
 
     Args:
         served: a language model.
@@ -65,7 +66,42 @@ def language_programs(served: Served) -> tuple[Program, ...]:
         else f"ids = [tokenizer.token_to_id({_literal(start)}), *ids]  # what precedes a text\n"
     )
     code = _LANGUAGE.format(file=served.file, text=_literal(EXAMPLE_TEXT), start=first)
-    return (Program("ONNX Runtime", ("onnxruntime", "tokenizers"), code),)
+    programs = [Program("ONNX Runtime", ("onnxruntime", "tokenizers"), code)]
+    if served.has_weights:
+        code = _LANGUAGE_TORCH.format(text=_literal(EXAMPLE_TEXT), start=first)
+        programs.append(Program("PyTorch", ("isslim[worker]",), code))
+    if served.same_form is not None:
+        programs.append(own_class_program(served.same_form))
+    return tuple(programs)
+
+
+_LANGUAGE_TORCH = """\
+import isslim.torch
+import torch
+from tokenizers import Tokenizer
+from torch.nn.functional import cross_entropy
+
+tokenizer = Tokenizer.from_file("tokenizer.json")
+model = isslim.torch.load(".")  # an ordinary module, in evaluation mode
+ids = tokenizer.encode({text}, add_special_tokens=False).ids
+{start}tokens = torch.tensor(ids)[:, None]  # (steps, batch)
+
+
+def loss():
+    logits, _ = model(tokens[:-1], model.zero_state(1))
+    return cross_entropy(logits.flatten(0, 1), tokens[1:].flatten())
+
+
+print("perplexity", loss().exp().item())
+model.train()
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+for _ in range(3):
+    optimizer.zero_grad()
+    loss().backward()
+    optimizer.step()
+model.eval()
+print("after three steps on this text", loss().exp().item())
+"""
 
 
 _QUESTIONS = """\
@@ -84,6 +120,33 @@ for found in answer(session, encode_question(codec, question), top_k=3).answers:
 """
 
 
+_QUESTIONS_TORCH = """\
+from pathlib import Path
+
+import isslim.torch
+import torch
+from isslim.runtime.questions.question_tokenizer import PassageCodec, tokenize
+from isslim.runtime.questions.spans import best_spans
+
+codec = PassageCodec.from_folder(Path("."))
+model = isslim.torch.load(".")  # an ordinary module, in evaluation mode
+
+
+def encode(text):
+    vectors, characters = codec.encode([token.text for token in tokenize(text)])
+    inputs = (torch.from_numpy(vectors)[:, None], torch.from_numpy(characters)[:, None])
+    return (*inputs, torch.tensor([len(vectors)]))
+
+
+context = "The river Wye rises in Wales and flows into the Severn."
+with torch.no_grad():
+    starts, ends = model(*encode(context), *encode("Where does the Wye rise?"))
+(best,) = best_spans(starts[0].numpy(), ends[0].numpy(), max_tokens=30)
+tokens = tokenize(context)
+print(context[tokens[best.start].start : tokens[best.end].end])
+"""
+
+
 def question_programs(served: Served) -> tuple[Program, ...]:
     """Answers a question as the service does.
 
@@ -91,7 +154,10 @@ def question_programs(served: Served) -> tuple[Program, ...]:
         served: a question answering model.
     """
     code = _QUESTIONS.format(file=served.file)
-    return (Program("ONNX Runtime", ("isslim[service]",), code),)
+    programs = [Program("ONNX Runtime", ("isslim[service]",), code)]
+    if served.has_weights:
+        programs.append(Program("PyTorch", ("isslim[worker]",), _QUESTIONS_TORCH))
+    return tuple(programs)
 
 
 _GRAPH = """\

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
 
 from isslim.card.markdown import fenced
 from isslim.card.program_section import program_section
 from isslim.card.usage_section import served_of
 from isslim.compress.card.card import write_card
+from isslim.compress.training.saved_network import save_network
 from isslim.runtime.graphs.recorded_inputs import GraphSession, read_runs
 from isslim.runtime.language import scoring
 from isslim.runtime.language.session import LanguageSession
@@ -26,8 +30,15 @@ from isslim.runtime.questions.session import QuestionSession
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.store.settings import StoreSettings
 from isslim.types.kinds.description import ExampleInput, Served
-from isslim.types.kinds.programs import EXAMPLE_TEXT, graph_programs, language_programs
+from isslim.types.kinds.own_class import own_class_program
+from isslim.types.kinds.programs import (
+    EXAMPLE_TEXT,
+    graph_programs,
+    language_programs,
+    question_programs,
+)
 from isslim.types.report import Report
+from isslim.types.same_form import ModuleChange, SameForm
 from tests import reader, tagger
 from tests.conftest import Published
 
@@ -62,11 +73,15 @@ def card_of(folder: Path) -> str:
     return (folder / "README.md").read_text()
 
 
-def onnx_block(card: str) -> str:
-    """The card's block that uses ONNX Runtime, which is on the documents' page as well."""
-    block = python_blocks(card)[0]
+def block_after(card: str, heading: str) -> str:
+    """The card's block of Python below a heading, which is on the documents' page as well."""
+    block = python_blocks(card.split(f"### {heading}\n")[1])[0]
     assert block in python_blocks(PAGE.read_text()), "the page shows the same code as the card"
     return block
+
+
+def onnx_block(card: str) -> str:
+    return block_after(card, "ONNX Runtime")
 
 
 def test_a_language_models_code_scores_and_continues_a_text(
@@ -135,6 +150,104 @@ def test_a_graphs_code_runs_it_on_the_run_that_was_timed(tmp_path: Path) -> None
     session = GraphSession(bundle.path(bundle.manifest.variants[-1].file))
     outputs = session.run(read_runs(bundle.path("samples.npz").read_bytes())[0])
     assert lines == [f"{name} {each.dtype} {each.shape}" for name, each in outputs.items()]
+
+
+def test_a_language_models_module_scores_as_its_graph_and_trains_on(
+    published: Published, tmp_path: Path
+) -> None:
+    bundle = BundleStore(published.settings).open(published.bundle_id)
+    folder = copied(bundle, tmp_path / "bundle")
+    before, after = (
+        float(line.rpartition(" ")[2])
+        for line in output_of(block_after(card_of(folder), "PyTorch"), bundle.folder)
+    )
+    codec = TextCodec.from_folder(folder, bundle.manifest.contract)
+    session = LanguageSession(bundle.path("compressed.onnx"))
+    expected = scoring.perplexity(session, codec.encode(EXAMPLE_TEXT), codec.start_id)
+    assert before == pytest.approx(expected, rel=1e-4)
+    assert after < before
+
+
+def test_a_readers_module_gives_the_answer_of_its_graph(tmp_path: Path) -> None:
+    bundle = BundleStore(StoreSettings(home=tmp_path)).open(reader.publish(tmp_path))
+    folder = tmp_path / "pulled"
+    folder.mkdir()
+    codec = PassageCodec.from_folder(bundle.folder)
+    codec.save(folder)
+    save_network(folder, reader.small_reader())
+    _, program = question_programs(Served("m", ("original",), "original.onnx", has_weights=True))
+    assert program.code in python_blocks(PAGE.read_text())
+    lines = output_of(program.code, folder)
+    session = QuestionSession(bundle.path("compressed.onnx"))
+    asked = tokenize_question(
+        "Where does the Wye rise?", "The river Wye rises in Wales and flows into the Severn."
+    )
+    (best,) = answer(session, encode_question(codec, asked)).answers
+    assert lines == [best.text]
+
+
+class Renamed(nn.Module):
+    """A model of a user: plain attributes, a list of layers, and a module of modules."""
+
+    def __init__(self, width: int, units: int) -> None:
+        super().__init__()
+        self.encoder = nn.Embedding(9, width)
+        self.rnns = nn.ModuleList([nn.LSTM(width, units), nn.LSTM(units, width)])
+        self.head = nn.Module()
+        self.head.decoder = nn.Linear(width, 9, bias=False)
+
+
+def changes(*rows: tuple[str, str, list[int], list[int], str]) -> list[ModuleChange]:
+    return [
+        ModuleChange(name=name, constructor=call, before=before, after=after, options=options)
+        for name, call, before, after, options in rows
+    ]
+
+
+@pytest.mark.parametrize("unchanged", [[], ["criterion.weight"]])
+def test_own_class_is_built_with_smaller_numbers_and_loads_its_weights(
+    unchanged: list[str], tmp_path: Path
+) -> None:
+    small = Renamed(3, 4)
+    state = small.state_dict() | {name: torch.ones(2) for name in unchanged}
+    save_file(state, tmp_path / "state_dict.safetensors")
+    same = SameForm(
+        modules=changes(
+            ("encoder", "nn.Embedding", [9, 5], [9, 3], ""),
+            ("rnns.0", "nn.LSTM", [5, 6], [3, 4], ""),
+            ("rnns.1", "nn.LSTM", [6, 5], [4, 3], ""),
+            ("head.decoder", "nn.Linear", [5, 9], [3, 9], "bias=False"),
+        ),
+        unchanged=unchanged,
+    )
+    code = own_class_program(same).code
+    assert "nn.LSTM(3, 4),  # before: nn.LSTM(5, 6)" in code
+    shown = "print(*sorted(model.state_dict()), *model.rnns[1].weight_hh_l0[0].tolist())"
+    (line,) = output_of(f"{code}\n{shown}", tmp_path)
+    *names, _, _, _ = line.split()
+    assert names == sorted(small.state_dict())
+    values = [float(each) for each in line.split()[-3:]]
+    assert values == pytest.approx(small.rnns[1].weight_hh_l0[0].tolist())
+    if not unchanged:  # a missing weight is not overlooked
+        del state["head.decoder.weight"]
+        save_file(state, tmp_path / "state_dict.safetensors")
+        with pytest.raises(AssertionError, match=r"Missing key\(s\) in state_dict"):
+            output_of(code, tmp_path)
+
+
+def test_a_tied_matrix_stays_tied(tmp_path: Path) -> None:
+    rows = changes(
+        ("encoder", "nn.Embedding", [9, 5], [9, 3], ""),
+        ("decoder", "nn.Linear", [5, 9], [3, 9], ""),
+    )
+    weight = torch.arange(27.0).view(9, 3)
+    state = {"encoder.weight": weight, "decoder.weight": weight.clone()}
+    state["decoder.bias"] = torch.zeros(9)
+    save_file(state, tmp_path / "state_dict.safetensors")
+    code = own_class_program(SameForm(modules=rows, tied=True)).code
+    assert output_of(f"{code}\nprint(model.encoder.weight is model.decoder.weight)", tmp_path) == [
+        "True"
+    ]
 
 
 def test_names_of_inputs_can_end_neither_a_string_nor_the_block(tmp_path: Path) -> None:
