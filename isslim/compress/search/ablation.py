@@ -10,7 +10,9 @@ evaluate a candidate must not have selected it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,10 +41,6 @@ def rank_by_ablation(
     Returns:
         None where the task cannot be evaluated on calibration data, or that would take too long.
     """
-    saving = {
-        axis: float(each)
-        for (axis, _), each in zip(removal_plan.order, removal_plan.savings, strict=True)
-    }
     everything, losses = removal_plan.declaration.all_components(), list[float]()
     began = time.process_time()
     for done, (axis, component) in enumerate(removal_plan.order):
@@ -59,10 +57,38 @@ def rank_by_ablation(
         losses.append(loss)
         if done % 16 == 0:
             progress(done / len(removal_plan.order), "trying each unit alone")
-    gain = [loss / saving[axis] for loss, (axis, _) in zip(losses, removal_plan.order, strict=True)]
-    places = np.argsort(gain, kind="stable").tolist()
+    return _by_loss(removal_plan, losses)
+
+
+def _by_loss(removal_plan: RemovalPlan, losses: Sequence[float]) -> RemovalPlan:
+    """A plan in the order of losses per saving.
+
+    Axes that keep one size (`rank_components`) go on losing one component each at a time: of each
+    the one that costs least of those left.
+
+    Args:
+        removal_plan: in any order; what components save that go together stands at the first.
+        losses: of each entry of its order.
+    """
+    together: dict[tuple[str, ...], tuple[float, list[list[tuple[float, int]]]]] = {}
+    firsts = [*np.flatnonzero(removal_plan.savings > 0).tolist(), len(losses)]
+    for start, end in pairwise(firsts):
+        group = tuple(axis for axis, _ in removal_plan.order[start:end])
+        _, columns = together.setdefault(
+            group, (float(removal_plan.savings[start]), [[] for _ in group])
+        )
+        for column, place in zip(columns, range(start, end), strict=True):
+            column.append((losses[place], place))
+    steps = []
+    for saving, columns in together.values():
+        for step in zip(*map(sorted, columns), strict=True):
+            places = [place for _, place in step]
+            steps.append((sum(loss for loss, _ in step) / saving, places, saving))
+    steps.sort(key=lambda step: step[:2])
     return replace(
         removal_plan,
-        order=tuple(removal_plan.order[place] for place in places),
-        savings=removal_plan.savings[places],
+        order=tuple(removal_plan.order[place] for _, places, _ in steps for place in places),
+        savings=np.array(
+            [each for _, places, saving in steps for each in (saving, *[0.0] * (len(places) - 1))]
+        ),
     )

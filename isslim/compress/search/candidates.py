@@ -184,8 +184,7 @@ def _ordered(
     progress(0.9, "ordering the components")
     removal_plan = removal_plan_of(task, task.original, observed, count=_valued(recipe), cost=cost)
     orders = [removal_plan]
-    # Units that are tried alone have no order in which several layers keep one size.
-    if recipe.budget.speedup is None and not task.equal_axes():
+    if recipe.budget.speedup is None:
         tried = rank_by_ablation(
             removal_plan, task, lambda done, message: progress(0.9 + 0.1 * done, message)
         )

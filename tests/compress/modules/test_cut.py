@@ -197,6 +197,23 @@ def test_kept_units_are_rows_of_the_module_s_own_gates(
     assert torch.allclose(small(calls[0][0])[:, 0], made, atol=1e-5)
 
 
+def test_layer_of_the_usual_size_is_seen(tmp_path: Path) -> None:
+    """Its weights are put together in the graph, and are more than a million numbers."""
+    torch.manual_seed(0)
+    module = Bare(nn.LSTM(3, 600)).eval()
+    exported = export_module(
+        module, [(torch.randn(2 + i, 1, 3),) for i in range(2)], tmp_path / "graph.onnx"
+    )
+    network = whole_network(exported)
+    assert list(network.declaration().axes.values()) == [600]
+    arrays, _ = select_components(
+        network.arrays(),
+        network.declaration(),
+        {name: np.arange(200) for name in network.declaration().axes},
+    )
+    assert exported.cut(network.rebuilt(arrays)).layer.hidden_size == 200
+
+
 def test_tied_decoder_is_untied_where_only_the_decoder_shrinks(tmp_path: Path) -> None:
     _, module, exported = exported_example("tied language model", tmp_path)
     network = whole_network(exported)

@@ -134,7 +134,7 @@ def _small(node: NodeProto, values: dict[str, Constant], opsets: list[OperatorSe
 
     A file of a few bytes may ask for a Tile into gigabytes: sizes are known before it is computed.
     """
-    given = max(value.size for value in values.values())
+    given = sum(value.size for value in values.values())
     shapes, ports = [], []
     for name, value in values.items():
         # Inference knows a size only where it sees the numbers of the shape that is asked for.
