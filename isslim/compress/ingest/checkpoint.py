@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
@@ -55,6 +55,7 @@ believed."""
 _TIED = re.compile(
     r"(is_?)?tied?_?(weights?|embeddings?|word_embeddings?|decoder|softmax)?|weight_?tying|share_?embeddings?"
 )
+T = TypeVar("T")
 _LAYERS = re.compile(
     r"n_?layers?|num_?layers|(rnn|lstm|gru)_?layers|n_?rnn_?layers|num_(rnn|lstm|gru)_layers|number_of_layers"
 )
@@ -75,6 +76,9 @@ class Checkpoint:
         tied: where the file itself says that decoder and embedding share a matrix; empty: nowhere.
         layers: how many layers the options of the training run in the file speak of, by where they
             do.
+        sources: the name in the state dict of every array, in the order of the file.
+        unused: the tensors of the state dict that are no arrays here, by name.
+        folded: of `done`, what computed weights from several tensors of the file.
     """
 
     arrays: dict[str, NDArray[np.float32]]
@@ -85,6 +89,9 @@ class Checkpoint:
     done: tuple[str, ...] = ()
     tied: str = ""
     layers: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    unused: dict[str, Tensor] = field(default_factory=dict)
+    folded: tuple[str, ...] = ()
 
 
 def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpoint:
@@ -107,7 +114,8 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
     state = choose(content, hints.state)
     kept, dropped = _parted(state.tensors, hints.drop)
     _refuse_unstored(kept, model.stat().st_size)
-    folded, done = fold(kept)
+    folded, computed = fold(kept)
+    done = list(computed)
     arrays = _arrays({hints.rename.get(each, each): tensor for each, tensor in folded.items()})
     precisions = Counter(str(tensor.dtype).removeprefix("torch.") for tensor in folded.values())
     if others := [precision for precision in precisions if precision != "float32"]:
@@ -127,6 +135,9 @@ def read_checkpoint(model: Path, config: Path | None, name: str = "") -> Checkpo
         tuple(done),
         tied,
         layers,
+        _without_prefix({hints.rename.get(each, each): each for each in folded}),
+        {each: tensor for each, tensor in state.tensors.items() if each not in kept},
+        tuple(computed),
     )
 
 
@@ -188,7 +199,7 @@ def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
-def _without_prefix(arrays: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+def _without_prefix(arrays: dict[str, T]) -> dict[str, T]:
     """Strips a prefix that all names share, and torch.compile's `_orig_mod.`."""
     arrays = {name.replace("_orig_mod.", ""): array for name, array in arrays.items()}
     while len(prefixes := {name.partition(".")[0] for name in arrays}) == 1:

@@ -55,4 +55,4 @@ class LanguageReader:
             write=briefly if upload.looking else None,
         )
         found.add(texts=list(texts.read))
-        return LanguageTask(ingested.network, texts, recipe, codec, reading)
+        return LanguageTask(ingested.network, texts, recipe, codec, reading, ingested.form)

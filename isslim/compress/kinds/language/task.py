@@ -12,9 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.torch import save
 
 from isslim.compress.contract import ModelTask, Origin, Quality
-from isslim.compress.errors import TextUnusable
+from isslim.compress.errors import ModeUnavailable, TextUnusable
 from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.export.quantize import quantize
 from isslim.compress.ingest.reading import IngestReport
@@ -22,6 +23,7 @@ from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.finetuning import finetune
+from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.latency_curve import measure_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.names import EMBEDDING
@@ -32,7 +34,7 @@ from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.verification import verify_graph, verify_removal
 from isslim.compress.progress import ProgressCallback
-from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.axes import Keep, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import rise_of_perplexity
@@ -44,7 +46,7 @@ from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.shape import Shape, usual_size
-from isslim.store.files import sha256_of
+from isslim.store.files import atomic_file, sha256_of
 from isslim.types.inspection import CheckResult
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.kinds.uploads import UploadFields
@@ -58,6 +60,7 @@ from isslim.types.manifest import (
     Task,
 )
 from isslim.types.recipe import Recipe
+from isslim.types.same_form import STATE_DICT, SameForm
 
 QUICK = 5_000
 """Tokens of the held-out text that `quick_loss` evaluates."""
@@ -72,6 +75,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         recipe: with a budget of a language model.
         codec: between texts and tokens.
         reading: how the upload was read.
+        form: how its weights go back under the names of the upload; None: they do not.
     """
 
     task: ClassVar[Task] = LANGUAGE.name
@@ -86,8 +90,10 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         recipe: Recipe,
         codec: TextCodec,
         reading: IngestReport,
+        form: UploadedForm | None = None,
     ) -> None:
         self.original, self.texts, self.recipe, self.codec = original, texts, recipe, codec
+        self._form = form
         self.text, self.may_narrow = codec.contract, isinstance(original, StackedLanguageModel)
         self.origin = Origin.read(
             reading,
@@ -192,6 +198,35 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
     def save_companions(self, folder: Path) -> None:
         """The tokenizer."""
         self.codec.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def equal_axes(self) -> list[list[str]]:
+        """Layers that the upload's code builds with one number. See `ReturnsWeights.equal_axes`."""
+        if self.recipe.form == "free":
+            return []
+        if self._form is None or self._form.obstacles:
+            obstacles = list(self._form.obstacles) if self._form else ["its names are not known"]
+            raise ModeUnavailable(
+                f"this model cannot be returned in its own form: {'; '.join(obstacles)}. Ask for "
+                "the form `free`",
+                obstacles,
+            )
+        return [list(group) for group in self._form.equal]
+
+    def save_weights(self, network: LanguageModel, folder: Path, kept: Keep) -> SameForm | None:
+        """Also the state dict of the upload's form, where the recipe asks for it.
+
+        See `ReturnsWeights.save_weights`.
+        """
+        super().save_weights(network, folder, kept)
+        if self.recipe.form == "free" or self._form is None:
+            return None
+        with atomic_file(folder / STATE_DICT) as temporary:
+            temporary.write_bytes(save(self._form.state_dict(network), {"format": "pt"}))
+        return SameForm(
+            modules=self._form.changes(self.original, network),
+            tied=is_tied(network.declaration()),
+            unchanged=list(self._form.unused),
+        )
 
     def is_tied(self, declaration: NetworkAxes) -> bool:
         """Whether the decoder's matrix is the embedding's."""

@@ -41,6 +41,9 @@ class Stack:
         modules: names of the modules of the layers, from the bottom.
         rest: the parameters of no layer, by name.
         dropped: a line on every copy of a parameter that is not used.
+        names: for every layer the names of its parameters by kind, such as `weight_ih`.
+        copies: names of those copies, and the parameter that each is a copy of.
+        counts: layers of each module.
     """
 
     layers: list[LayerTensors]
@@ -48,6 +51,9 @@ class Stack:
     modules: list[str]
     rest: dict[str, Floats]
     dropped: tuple[str, ...]
+    names: list[dict[str, str]]
+    copies: dict[str, str]
+    counts: dict[str, int]
 
 
 def find_layers(
@@ -64,7 +70,7 @@ def find_layers(
     Raises:
         LayersUnknown: with the names that are missing or not understood.
     """
-    grouped, rest, dropped = _grouped(arrays)
+    grouped, rest, found = _grouped(arrays)
     if not grouped:
         raise LayersUnknown(
             "there is no recurrent layer: no parameter is called weight_ih or weight_hh"
@@ -99,13 +105,37 @@ def find_layers(
             "their modules in the config: "
             f'{{"layers": {json.dumps(names)}}}'
         )
-    return Stack(ordered, next(iter(kinds.values())), names, rest, tuple(dropped))
+    return Stack(
+        ordered,
+        next(iter(kinds.values())),
+        names,
+        rest,
+        tuple(found.dropped),
+        [found.names[name, index] for name in names for index in sorted(grouped[name])],
+        found.copies,
+        {name: len(layers) for name, layers in grouped.items()},
+    )
 
 
-def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], list[str]]:
-    """Parameters by module, layer and kind; those of no layer; and the copies that are dropped."""
+@dataclass(frozen=True)
+class _Names:
+    """Names in the file.
+
+    Attributes:
+        names: by module and layer, those of its parameters by kind.
+        dropped: a line on every copy that is not used.
+        copies: the copies, and what each is a copy of.
+    """
+
+    names: dict[tuple[str, int], dict[str, str]]
+    dropped: list[str]
+    copies: dict[str, str]
+
+
+def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], _Names]:
+    """Parameters by module, layer and kind; those of no layer; and the names of all."""
     grouped: Grouped = {}
-    rest, dropped = {}, []
+    rest, found = {}, _Names({}, [], {})
     raw: set[tuple[str, int, str]] = set()
     origin: dict[tuple[str, int, str], str] = {}
     # AWD-LSTM names: `rnns.0.module.weight_hh_l0` is a dropped copy of the true
@@ -124,9 +154,13 @@ def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], lis
             origin[key] = name
             raw |= {key} if match["raw"] else set()
         elif key in raw:
-            dropped.append(f"{name} {arrays[name].shape}, a copy with dropout of '{origin[key]}'")
+            found.copies[name] = origin[key]
+            found.dropped.append(
+                f"{name} {arrays[name].shape}, a copy with dropout of '{origin[key]}'"
+            )
         elif np.array_equal(arrays[name], arrays[origin[key]]):
-            dropped.append(f"{name} {arrays[name].shape}, the same as '{origin[key]}'")
+            found.copies[name] = origin[key]
+            found.dropped.append(f"{name} {arrays[name].shape}, the same as '{origin[key]}'")
         else:
             raise LayersUnknown(
                 f"'{name}' and '{origin[key]}' are both {match['kind']} of "
@@ -137,9 +171,10 @@ def _grouped(arrays: dict[str, Floats]) -> tuple[Grouped, dict[str, Floats], lis
         if name in taken:
             module, index, kind = taken[name]
             grouped.setdefault(module, {}).setdefault(index, {})[kind] = array
+            found.names.setdefault((module, index), {})[kind] = name
         elif _GATE.match(name) is None:
             rest[name] = array
-    return grouped, rest, dropped
+    return grouped, rest, found
 
 
 def _refuse_partial(grouped: Grouped) -> None:

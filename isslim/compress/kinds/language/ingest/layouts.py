@@ -34,6 +34,11 @@ from isslim.compress.kinds.language.ingest.ends import (
 from isslim.compress.kinds.language.ingest.highway import is_highway, recognise_highway
 from isslim.compress.kinds.language.ingest.layers import LayersUnknown, Stack, find_layers
 from isslim.compress.kinds.language.ingest.order import LayerTensors, gives
+from isslim.compress.kinds.language.ingest.uploaded_form import (
+    UploadedForm,
+    highway_form,
+    stack_form,
+)
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.names import (
     DECODER_BIAS,
@@ -70,11 +75,13 @@ class Ingested:
         network: in evaluation mode.
         reading: how the file was read.
         vocabularies: lists of tokens in the file, by where they were found.
+        form: how the weights go back under the names of the file.
     """
 
     network: LanguageModel
     reading: IngestReport
     vocabularies: dict[str, list[str]]
+    form: UploadedForm
 
     @property
     def layout(self) -> str:
@@ -114,7 +121,9 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
             )
         network, kind = recognise_highway(arrays, config.tied, checkpoint.tied, found)
         reading = IngestReport(", ".join((kind, *checkpoint.done)), checkpoint.dropped)
-        return Ingested(network, reading, checkpoint.vocabularies)
+        return Ingested(
+            network, reading, checkpoint.vocabularies, highway_form(checkpoint, network)
+        )
     try:
         stack = find_layers(arrays, config.layers, checkpoint.layers)
     except LayersUnknown as error:
@@ -169,7 +178,9 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
         ),
         _assumed(stack, ends, checkpoint),
     )
-    return Ingested(kind.from_arrays(plain, tied=tied), reading, checkpoint.vocabularies)
+    network = kind.from_arrays(plain, tied=tied)
+    form = stack_form(checkpoint, stack, ends, twins, network)
+    return Ingested(network, reading, checkpoint.vocabularies, form)
 
 
 def _find_ends(
