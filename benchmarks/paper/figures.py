@@ -16,42 +16,52 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from isslim.compress.card.plots import STYLE
 
-BINS = 25
+EDGES = np.geomspace(1e-4, 1e2, 37)
+"""Of the bins of norms: six a decade, so that a dying group is told from a small one."""
 FIGURES = ("curve", "norms", "sparsity")
 COLOURS = {"baseline": "#2e3440", "random weights": "#1f78b4", "from the baseline": "#e66101"}
 _STYLE: Any = {**STYLE, "svg.fonttype": "none"}
+_ZERO = 5e-5
+"""Where exact zeros stand on the logarithmic axis."""
 _LINES = ("-", "--", ":", "-.")
 
 
 def histogram(norms: Sequence[float]) -> dict[str, Any]:
-    """Counts of norms in `BINS` equal bins from 0 to the largest; exact zeros are counted apart.
+    """Counts of norms in the bins between `EDGES`; exact zeros are counted apart.
 
     Args:
-        norms: of the groups of an axis.
+        norms: of the groups of an axis; what lies outside the bins counts in the nearest.
     """
     values = np.asarray(norms, dtype=np.float64)
-    top = float(values.max(initial=0.0)) or 1.0
-    counts, _ = np.histogram(values[values > 0], bins=BINS, range=(0.0, top))
-    return {"zero": int((values == 0).sum()), "top": top, "counts": counts.tolist()}
+    inside = values[values > 0].clip(EDGES[0], np.nextafter(EDGES[-1], 0))
+    counts, _ = np.histogram(inside, bins=EDGES)
+    return {"zero": int((values == 0).sum()), "counts": counts.tolist()}
 
 
-def draw(record: dict[str, Any], folder: Path, kinds: Sequence[str] = ("png", "svg")) -> None:
+def draw(
+    record: dict[str, Any],
+    folder: Path,
+    kinds: Sequence[str] = ("png", "svg"),
+    prefix: str = "",
+) -> None:
     """Writes all figures, of the runs that are finished.
 
     Args:
         record: see `benchmarks.paper.small`.
         folder: takes `curve.png` and so on.
         kinds: of files.
+        prefix: of their names.
     """
     with mpl.rc_context(_STYLE):
         for name, drawn in (("curve", _curve), ("norms", _norms), ("sparsity", _sparsity)):
             for kind in kinds:
                 stamp = {"Date": None} if kind == "svg" else {"Software": None}
                 # A figure that was saved before has another layout, by a hair.
-                drawn(record).savefig(folder / f"{name}.{kind}", metadata=stamp, dpi=150)
+                drawn(record).savefig(folder / f"{prefix}{name}.{kind}", metadata=stamp, dpi=150)
 
 
 def alternative_texts(record: dict[str, Any]) -> dict[str, str]:
@@ -150,10 +160,14 @@ def _norms(record: dict[str, Any]) -> Figure:
     for panel, axis in zip(panels, names, strict=False):
         for run in chosen:
             found = run["norms"][axis]
-            edges = np.linspace(0.0, found["top"], BINS + 1)
-            panel.stairs(found["counts"], edges, color=_colour(run), label=label(run))
+            panel.stairs(
+                found["counts"], EDGES, color=_colour(run), label=label(run), linewidth=1.5
+            )
             if found["zero"]:
-                panel.scatter([0.0], [found["zero"]], color=_colour(run), marker="v", zorder=3)
+                panel.scatter([_ZERO], [found["zero"]], color=_colour(run), marker="v", zorder=3)
+        panel.set_xscale("log")
+        panel.set_xlim(_ZERO / 1.5, EDGES[-1])
+        panel.set_ylim(bottom=0)
         panel.set_title(f"layer {axis.removeprefix('units:')}", fontsize=9, loc="left")
         panel.set_ylabel("units")
     if names:
@@ -182,6 +196,9 @@ def _sparsity(record: dict[str, Any]) -> Figure:
     above.set_ylim(-2, 102)
     below.set_ylabel("validation perplexity")
     below.set_yscale("log")
+    below.yaxis.set_major_formatter(ScalarFormatter())
+    below.yaxis.set_minor_formatter(ScalarFormatter())
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.set_xlabel("epoch")
     if finished(record):
         above.legend(frameon=False, fontsize=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.paper.figures import FIGURES, alternative_texts, finished, label
+from benchmarks.paper.figures import FIGURES, alternative_texts, finished, label, removed, whole
 from benchmarks.ptb.published import PUBLISHED
 
 PAPER = ("baseline", "ISS (373, 315)", "ISS (381, 535)", "direct design")
@@ -43,6 +43,7 @@ def markdown(record: dict[str, Any]) -> str:
         *(["Not run yet: " + ", ".join(missing) + ".", ""] if missing else []),
         *measured(record),
         "",
+        *hints(record),
         "The paper (2 x 1500 units, 55 epochs, arXiv 1709.05027, table 1; single runs):",
         "",
         *published(),
@@ -60,6 +61,19 @@ def measured(record: dict[str, Any]) -> list[str]:
     for run in record["runs"]:
         if run["finished"]:
             lines.append(_line(run, base))
+    return lines
+
+
+def hints(record: dict[str, Any]) -> list[str]:
+    """What to try where a strength removed nothing, or nearly everything."""
+    runs = [run for run in finished(record) if run["strength"] is not None]
+    idle = [label(run) for run in runs if removed(run) == 0]
+    drained = [label(run) for run in runs if removed(run) > 0.9 * whole(run)]
+    lines = []
+    if idle:
+        lines += [f"Nothing was removed: {'; '.join(idle)}. A larger strength, or more epochs.", ""]
+    if drained:
+        lines += [f"Hardly a unit is left: {'; '.join(drained)}. A smaller strength.", ""]
     return lines
 
 

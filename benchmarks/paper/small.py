@@ -1,6 +1,6 @@
 """The paper's experiment at small size: group lasso from random weights and from a baseline.
 
-    python -m benchmarks.paper.small [--corpus pydoc] [--units 100] [--epochs 6]
+    python -m benchmarks.paper.small [--corpus pydoc] [--units 64] [--epochs 6]
         [--strengths 0.004 0.008] [--out data/paper-small/CORPUS] [--json]
 
 `make paper-small CORPUS=FOLDER` is the same. It trains a dense baseline, then for every strength
@@ -9,8 +9,9 @@ with the paper's loss summed over the steps, its three stages of the learning ra
 (docs/method.md). A run that was stopped continues, and finished ones are not repeated. The folder
 gets a folder for each run, `report.md`, its pictures, and `record.json` with everything measured.
 
-On two cores the default takes 40 to 60 minutes with a corpus of Penn Treebank's size. `--tokens`
-bounds longer ones, and `--minutes` every run; what was cut short is marked in every table.
+With a corpus of Penn Treebank's size the default takes about an hour of one core, less of two.
+`--tokens` bounds longer ones, and `--minutes` every run; what was cut short is marked in every
+table.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def parser_of() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", default="pydoc", help="ptb, gutenberg, pydoc or a folder")
     parser.add_argument("--out", type=Path, help="default: data/paper-small/ and the corpus's name")
     parser.add_argument("--vocabulary", type=int, default=10_000)
-    parser.add_argument("--units", type=int, default=100, help="of each of two layers")
+    parser.add_argument("--units", type=int, default=64, help="of each of two layers")
     parser.add_argument(
         "--epochs", type=int, default=6, help="of each run; three stages: a multiple of 3"
     )

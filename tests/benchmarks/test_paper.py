@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.paper import small
-from benchmarks.paper.figures import FIGURES, alternative_texts, draw, histogram
+from benchmarks.paper.figures import EDGES, FIGURES, alternative_texts, draw, histogram
 from benchmarks.paper.report import markdown
 from benchmarks.paper.small import as_text, carry_out, parser_of, series
 from isslim.compress.kinds.language.ingest.layouts import read_model
@@ -131,16 +132,26 @@ def test_what_was_cut_short_is_marked(corpus: Path, tmp_path: Path) -> None:
     assert "| ended by the clock: 1.5 of 3 |" in page
 
 
+def test_the_report_says_what_to_do_where_a_strength_is_no_good(whole: Path) -> None:
+    record = json.loads((whole / "record.json").read_text())
+    baseline, scratch, tuned = record["runs"]
+    record["runs"] = [baseline, scratch | {"units": [12, 12]}, tuned | {"units": [1, 1]}]
+    page = markdown(record)
+    assert "Nothing was removed: random weights, strength 0.1. A larger strength" in page
+    assert "Hardly a unit is left: from the baseline, strength 0.1. A smaller strength." in page
+
+
 @pytest.mark.parametrize("strengths", [[], [0.1, 0.1], [0.0], [-1.0, 1.0]])
 def test_strengths_that_are_none_are_refused(strengths: list[float]) -> None:
     with pytest.raises(ValueError, match="distinct numbers above zero are expected"):
         series(strengths)
 
 
-def test_histogram_counts_exact_zeros_apart() -> None:
-    found = histogram([0.0, 0.0, 0.5, 1.0, 2.5])
-    assert (found["zero"], found["top"], sum(found["counts"])) == (2, 2.5, 3)
-    assert histogram([0.0, 0.0])["zero"] == 2
+def test_histogram_counts_exact_zeros_apart_and_the_rest_by_bins() -> None:
+    found = histogram([0.0, 0.0, 1e-9, 0.5, 1.01, 1.02, 1e5])
+    assert found["zero"] == 2
+    filled = {place: count for place, count in enumerate(found["counts"]) if count}
+    assert filled == {0: 1, np.searchsorted(EDGES, 0.5) - 1: 1, 24: 2, 35: 1}
 
 
 def test_figures_and_texts_follow_from_the_record(whole: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from isslim.compress.commands.plugins import (
     LEARNERS,
@@ -19,6 +20,7 @@ from isslim.compress.commands.plugins import (
 from isslim.compress.pruning.selection import removal_order
 from isslim.compress.training.learners.gates import HardConcreteGates
 from isslim.compress.training.learners.group_lasso import PaperGroupLasso
+from isslim.types.recipe import Recipe
 
 BROKEN = """
 import numpy as np
@@ -104,6 +106,11 @@ def test_what_is_no_learner_is_refused_with_what_it_lacks(
 ) -> None:
     with pytest.raises(ValueError, match=told):
         built(name, options)
+
+
+def test_a_recipe_cannot_name_code() -> None:
+    with pytest.raises(ValidationError, match="learner"):
+        Recipe.model_validate({"learner": "examples.weakest_units:WeakestUnits"})
 
 
 def test_the_built_in_criterion_is_optimal_brain_surgeon() -> None:
