@@ -27,7 +27,13 @@ from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.kinds.uploads import Companions
 from isslim.types.manifest import FileRecord, Manifest
 from isslim.types.report import Report
-from isslim.types.schemas.models import LatencyResponse, ModelDetail, ModelSummary
+from isslim.types.schemas.models import (
+    About,
+    Health,
+    LatencyResponse,
+    ModelDetail,
+    ModelSummary,
+)
 from isslim.types.schemas.questions import QuestionResponse
 from isslim.types.schemas.scores import ScoreResponse
 
@@ -39,6 +45,18 @@ Json = dict[str, Any]
 
 class Client(JobsClient):
     """Talks to one service; see `Transport` for its arguments."""
+
+    def about(self) -> About:
+        """Name and version of the service."""
+        return About.model_validate(self._ask("GET", "/"))
+
+    def health(self) -> Health:
+        """What the service has, once it is ready.
+
+        Raises:
+            ProblemError: when it is not.
+        """
+        return Health.model_validate(self._ask("GET", "/health/ready"))
 
     def models(self) -> list[ModelSummary]:
         """All models, newest first."""

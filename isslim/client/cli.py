@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 
 import isslim
-from isslim.client.commands import asking, compressing, jobs, models, pulling, serving, sweeps
+from isslim.client.commands import (
+    asking,
+    compressing,
+    doctor,
+    jobs,
+    models,
+    pulling,
+    serving,
+    sweeps,
+)
 from isslim.client.commands.exits import EPILOG
 from isslim.client.commands.program import HELP_OPTIONS, Program, command, group_of, run
 
@@ -77,6 +86,7 @@ command(_sweeps, "show")(sweeps.show_sweep)
 command(_sweeps, "cancel")(sweeps.cancel)
 app.add_typer(_sweeps, name="sweeps")
 
+command(app, "doctor")(doctor.doctor)
 command(app, "serve")(serving.serve)
 command(app, "worker")(serving.worker)
 

@@ -16,8 +16,9 @@ from isslim.types.manifest import FileRecord, Manifest, VariantName
 
 Part = Literal["weights", "onnx"]
 _SUFFIXES: dict[Part, tuple[str, ...]] = {"weights": (".safetensors",), "onnx": (".onnx",)}
-ALWAYS = ("manifest.json", "tokenizer.json")
-"""What the files are, and how text becomes their inputs: needed with any of them."""
+ALWAYS = ("manifest.json", "tokenizer.json", "words.txt", "vectors.npy", "characters.txt")
+"""What the files are, and how text becomes their inputs: needed with any of
+them."""
 
 
 class NothingToPull(Exception):
@@ -51,6 +52,8 @@ def chosen_files(
     else:
         assert only is not None
         wanted = {name for name in names if name.endswith(_SUFFIXES[only])}
+        # Weights have their sizes beside them, under the same name.
+        wanted |= {f"{name.removesuffix('.safetensors')}.json" for name in wanted} & set(names)
         there = f"its files: {', '.join(names)}"
     if not wanted:
         what = f"variant '{variant}'" if variant is not None else f"{only}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
@@ -72,6 +73,9 @@ class Program(TyperGroup):
         except (DamagedDownload, NothingToPull) as error:
             _say(str(error))
             raise typer.Exit(exits.REFUSED) from error
+        except ValidationError as error:
+            _say(f"what answers is no isslim service, or one of another version: {error}")
+            raise typer.Exit(exits.UNREACHABLE) from error
         except Unreachable as error:
             _say(str(error))
             raise typer.Exit(exits.UNREACHABLE) from error

@@ -1,0 +1,59 @@
+"""Looks at database and artifact storage without changing anything: nothing is made or migrated."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from isslim.store.artifacts import Artifacts
+from isslim.store.errors import Unavailable
+from isslim.store.settings import StoreSettings
+
+
+def database_state(settings: StoreSettings) -> str:
+    """What the job database is, in a line; a password in its URL is left out.
+
+    Raises:
+        Unavailable: when it cannot be read.
+    """
+    url = sa.make_url(settings.database)
+    shown = url.render_as_string(hide_password=True)
+    is_file = url.drivername.startswith("sqlite")
+    if is_file and not Path(str(url.database)).exists():
+        return f"{shown}: not made yet; the first service or worker makes it"
+    engine = sa.create_engine(url, connect_args={} if is_file else {"connect_timeout": 5})
+    try:
+        # The names of the tables are read from its content, so that no other file passes.
+        tables = sa.inspect(engine).get_table_names()
+    except sa.exc.SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise Unavailable(f"{shown}: {reason}") from error
+    finally:
+        engine.dispose()
+    return f"{shown}: {len(tables)} tables"
+
+
+def storage_state(settings: StoreSettings) -> str:
+    """Where uploads and bundles lie, in a line.
+
+    Raises:
+        Unavailable: when it cannot be read, or a local folder not written.
+    """
+    if settings.artifacts_url is None:
+        folder = settings.home.absolute() / "artifacts"
+        if not folder.exists():
+            return f"{folder}: not made yet; the first service or worker makes it"
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise Unavailable(f"{folder}: this user may not read and write it")
+        return f"{folder}: {_bundles(settings)} models"
+    try:
+        return f"{settings.artifacts_url}: {_bundles(settings)} models"
+    except Exception as error:  # obstore has no common root of its errors
+        raise Unavailable(f"{settings.artifacts_url}: {error}") from error
+
+
+def _bundles(settings: StoreSettings) -> int:
+    names = Artifacts(settings).names("bundles")
+    return sum(name.endswith("/manifest.json") for name in names)
