@@ -180,6 +180,14 @@ def test_client_brings_no_database_storage_or_server() -> None:
     assert not declared("client") & {"fastapi", "uvicorn", "onnxruntime", "torch"}
 
 
+def test_the_library_brings_no_database_storage_or_server() -> None:
+    brought = declared("compress")
+    assert not brought & (STORE - {"pydantic", "pydantic_settings"})
+    assert not brought & {"fastapi", "uvicorn", "httpx", "typer"}
+    assert ALLOWED["compress"] - {"dbos"} <= brought  # which the worker alone imports
+    assert ALLOWED["runtime"] | ALLOWED["settings"] | ALLOWED["types"] <= brought
+
+
 def test_import_that_is_not_allowed_is_found(tmp_path: Path) -> None:
     (tmp_path / "module.py").write_text(
         "def late():\n    import torch.nn\n    from scipy.stats import norm\n    import os\n"

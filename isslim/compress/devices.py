@@ -6,6 +6,7 @@ writes, compares or verifies networks need not ask where they are.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,6 +60,23 @@ def restore_random_state(device: torch.device, state: Tensor | None) -> None:
 
 
 @contextmanager
+def _quiet_about_weights(device: torch.device) -> Iterator[None]:
+    """Hides that fused layers on a GPU gather their weights in every call.
+
+    `isslim.compress.layers.recurrent` has them do so, for a reason. On the CPU there is no such
+    warning, and the filters, which belong to the whole process, are not touched.
+    """
+    if device.type == "cpu":
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="RNN module weights are not part of single contiguous chunk"
+        )
+        yield
+
+
+@contextmanager
 def placed(*networks: nn.Module) -> Iterator[torch.device]:
     """Moves networks to the device of `auto` for the duration of the context, then back.
 
@@ -72,7 +90,8 @@ def placed(*networks: nn.Module) -> Iterator[torch.device]:
         try:
             for network in networks:
                 network.to(there)
-            yield there
+            with _quiet_about_weights(there):
+                yield there
         finally:
             for network, place in zip(networks, before, strict=True):
                 network.to(place)

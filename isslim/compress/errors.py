@@ -12,6 +12,7 @@ CompressError
 |-- RunsUnusable         a graph cannot be run on the recorded inputs, or they hold NaN and the like
 |-- OutputsUnusable      no output of a graph can be compared
 |-- NothingToEvaluate       a quality budget without data to evaluate it on
+|-- ArgumentsRefused     an argument of `isslim.compress` is of no known form
 |-- CheckFailed          the model fails the sender's own check
 |-- CheckUnusable        the sender's own check cannot be done
 |-- WrongBudget          a budget of another kind of model
@@ -120,6 +121,12 @@ class EvaluationFailed(CompressError):
     """An evaluation's command ended badly, took too long, or printed no number."""
 
     kind, title = "evaluation-failed", "The evaluation failed"
+
+
+class ArgumentsRefused(CompressError, ValueError):
+    """An argument of `isslim.compress` is of no form that is understood; the issues name all."""
+
+    kind, title = "arguments-refused", "The arguments are not understood"
 
 
 class CheckFailed(CompressError):

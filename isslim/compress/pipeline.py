@@ -13,7 +13,7 @@ from __future__ import annotations
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -34,6 +34,7 @@ from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.pruning.network import Model
 from isslim.compress.search.candidates import candidates
+from isslim.runtime.shape import Shape
 from isslim.settings.worker import Evaluations
 from isslim.store.files import sha256_of
 from isslim.store.folders import seal
@@ -131,12 +132,35 @@ def compress_files(
     Raises:
         CompressError: reported to the person who sent the model; there is no bundle.
     """
-    torch.manual_seed(recipe.seed)
     stages = Stages(progress)
+    task, inspection = read_files(inputs, recipe, stages, evaluations, on_inspection)
+    return compress_task(task, inspection, sha256_of(inputs.model), work, stages)
+
+
+def read_files(
+    inputs: UploadedFiles,
+    recipe: Recipe,
+    stages: Stages,
+    evaluations: Evaluations = MappingProxyType({}),
+    on_inspection: Callable[[Inspection], None] = lambda _: None,
+) -> tuple[ModelTask[Any], Inspection]:
+    """Reads a model from files, as the first stage; it sets torch's random state by the recipe.
+
+    Args:
+        inputs: local files.
+        recipe: options of the compression.
+        stages: receives what is done.
+        evaluations: commands that the recipe's metric may name.
+        on_inspection: called once with what was understood of the files.
+
+    Raises:
+        CompressError: reported to the person who sent the model.
+    """
+    torch.manual_seed(recipe.seed)
     stages.enter("ingest", "reading the model")
     task, inspection = begin(inputs, recipe, on_inspection, evaluations)
     task.evaluate(task.original)  # cached by the task; fails early if it cannot
-    return compress_task(task, inspection, sha256_of(inputs.model), work, stages)
+    return task, inspection
 
 
 def compress_task(
@@ -145,6 +169,7 @@ def compress_task(
     model_sha256: str,
     work: Path,
     stages: Stages,
+    shapes: Sequence[Shape] | None = None,
 ) -> Compressed[Model]:
     """Compresses a model that was read.
 
@@ -154,11 +179,12 @@ def compress_task(
         model_sha256: of the file that it was read from, for the manifest.
         work: the compression's own folder; checkpoints in it are resumed from.
         stages: receives what is done.
+        shapes: that variants are timed at, the primary one among them; None: all of the task.
 
     Raises:
         CompressError: reported to the person who sent the model; there is no bundle.
     """
-    chosen = _chosen(task, work, stages)
+    chosen = _chosen(task, work, stages, task.shapes if shapes is None else shapes)
     found, measured, bundle = chosen.found, chosen.measured, chosen.folder
     stages.enter("publish", "writing the card")
     best = best_compressed(measured.variants)
@@ -227,7 +253,9 @@ class _Choice(Generic[Model]):
     folder: Path
 
 
-def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model]:
+def _chosen(
+    task: ModelTask[Model], work: Path, stages: Stages, shapes: Sequence[Shape]
+) -> _Choice[Model]:
     """The candidate to publish: the smallest within the budget in both forms, else in float32.
 
     Where training was requested, a larger model is not preferred for the sake of its int8 form.
@@ -250,7 +278,7 @@ def _chosen(task: ModelTask[Model], work: Path, stages: Stages) -> _Choice[Model
             folder = work / "bundle" / str(number)
             folder.mkdir(parents=True)
             task.save_companions(folder)
-            each = _Choice(found, measure(task, found.network, folder, stages), folder)
+            each = _Choice(found, measure(task, found.network, folder, stages, shapes), folder)
             if each.measured.kept and (best is None or rank(each) < rank(best)):
                 if best is not None:
                     shutil.rmtree(best.folder)

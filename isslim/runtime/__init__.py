@@ -6,9 +6,16 @@ model was made.
 
 It must be imported before ONNX Runtime, whose releases since 1.29 send telemetry about every opened
 model (name of the file, hashes of graph and weights) unless an environment variable forbids it
-before they are loaded.
+when they are loaded. The variable is set for that moment only: the environment is the user's.
 """
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+_SWITCH = "ORT_DISABLE_TELEMETRY"
+_given = os.environ.setdefault(_SWITCH, "")
+os.environ[_SWITCH] = _given or "1"
+try:
+    import onnxruntime as onnxruntime
+finally:
+    if not _given:
+        del os.environ[_SWITCH]

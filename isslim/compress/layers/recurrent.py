@@ -11,7 +11,6 @@ Legend: B batch, T steps, I inputs, H units.
 from __future__ import annotations
 
 import math
-import warnings
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -19,11 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from isslim.compress.layers.regularisation import Regularisation
-
-# On a GPU the flat list has to be gathered in every call, which torch warns about in every process.
-warnings.filterwarnings(
-    "ignore", message="RNN module weights are not part of single contiguous chunk"
-)
 
 PARAMETERS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 

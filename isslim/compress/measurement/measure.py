@@ -10,7 +10,7 @@ must beat.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from isslim.compress.measurement.reservations import reservations
 from isslim.compress.measurement.verdict import conclude
 from isslim.compress.progress import Progress
 from isslim.compress.pruning.network import Model
+from isslim.runtime.shape import Shape
 from isslim.types.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
 from isslim.types.quality import MetricFormat, compared_loss, keeps, metric_format_of
 from isslim.types.report import Conclusions
@@ -84,7 +85,11 @@ class _Exported:
 
 
 def measure(
-    task: ModelTask[Model], compressed: Model, folder: Path, progress: Progress
+    task: ModelTask[Model],
+    compressed: Model,
+    folder: Path,
+    progress: Progress,
+    shapes: Sequence[Shape],
 ) -> Measured:
     """Writes the graphs of original and compressed model, verifies and measures them.
 
@@ -94,6 +99,7 @@ def measure(
         folder: takes `<name>.onnx` and, where weights can take 8 bits, `<name>-int8.onnx`; a graph
             that breaks the budget is deleted.
         progress: receives what is done.
+        shapes: that variants are timed at, the primary one among them.
 
     Raises:
         VerificationFailed: when a float32 graph does not equal the network that it was made of.
@@ -102,7 +108,7 @@ def measure(
     scale = metric_format_of(task.metric)
     progress.enter("measure", f"{scale.name} of every variant")
     metrics = _evaluate(task, exported.paths, scale, progress)
-    latency = _time(task, exported.paths, progress)
+    latency = _time(task, exported.paths, progress, shapes)
     records = [_record(task, exported, name, metrics, latency[name]) for name in exported.networks]
     budget = task.recipe.budget
     losses = {
@@ -169,18 +175,21 @@ def _evaluate(
 
 
 def _time(
-    task: ModelTask[Model], paths: Mapping[VariantName, Path], progress: Progress
+    task: ModelTask[Model],
+    paths: Mapping[VariantName, Path],
+    progress: Progress,
+    shapes: Sequence[Shape],
 ) -> dict[VariantName, list[LatencyRecord]]:
-    """The latency of every graph at every shape."""
+    """The latency of every graph at the shapes."""
     timed: dict[VariantName, list[LatencyRecord]] = {name: [] for name in paths}
     named: dict[str, Path] = dict(paths.items())
-    for done, shape in enumerate(task.shapes, 1):
+    for done, shape in enumerate(shapes, 1):
         compared = task.compare(named, shape)
         for name, records in timed.items():
             primary = shape == task.primary_shape
             records.append(compared[name].model_copy(update={"primary": primary}))
         progress(
-            0.7 + 0.3 * done / len(task.shapes),
+            0.7 + 0.3 * done / len(shapes),
             f"latency of {_run(task, timed['original'][-1])}",
         )
     return timed

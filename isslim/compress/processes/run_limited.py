@@ -33,7 +33,9 @@ def main(memory_bytes: int, command: list[str]) -> int:
     allowed = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))  # the command inherits it
     try:
-        code = subprocess.Popen(command, stdin=subprocess.DEVNULL).wait()
+        # A command that opens the graph reports it to nobody either: see `isslim.runtime`.
+        silent = {"ORT_DISABLE_TELEMETRY": "1", **os.environ}
+        code = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=silent).wait()
     except OSError as fault:
         sys.stderr.write(f"{command[0]}: {fault.strerror}\n")
         return 127

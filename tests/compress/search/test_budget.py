@@ -36,7 +36,7 @@ def test_compressed_variant_that_measures_slower_than_the_budget_is_left_out(
     task = LanguageTask(
         trained.network, texts, Recipe(budget=Budget(speedup=3.0)), codec, IngestReport("by hand")
     )
-    measured = measure(task, trained.network, tmp_path, Progress())
+    measured = measure(task, trained.network, tmp_path, Progress(), task.shapes)
     assert [variant.name for variant in measured.variants] == [
         "original",
         "original-int8",

@@ -61,8 +61,12 @@ def parameters_of(original: GraphNetwork, declaration: NetworkAxes) -> int:
 
 def untouched(original: GraphNetwork) -> int:
     """The number of parameters of the graph that no axis indexes."""
+    # Rewrites leave constants behind that nothing reads, such as first states that are zeros.
+    readers = original.trace.graph.readers
     whole = sum(
-        array.size for array in original.source.constants.values() if array.dtype.kind == "f"
+        array.size
+        for name, array in original.source.constants.items()
+        if array.dtype.kind == "f" and readers[name]
     )
     declaration = original.meaning.declaration
     second = sum(_second_biases(original, declaration).values())

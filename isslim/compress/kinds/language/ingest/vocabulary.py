@@ -108,7 +108,7 @@ def read_tokenizer(vocabulary: Path | None, ingested: Ingested, recipe: Recipe) 
         raise UnreadableUpload(
             f"{len(twice)} tokens stand in the vocabulary twice", [repr(t) for t in twice[:8]]
         )
-    unknown, unit = find(tokens, UNKNOWN), _unit(recipe, tokens)
+    unknown, unit = find(tokens, UNKNOWN), unit_of(recipe, tokens)
     newline = find(tokens, NEWLINES) if unit == "word" else None
     contract = TextContract(
         unit=unit,
@@ -287,7 +287,7 @@ def _ready_made(path: str, model: dict[str, Any], size: int, recipe: Recipe) -> 
     unit: Literal["word", "character", "subword"] = (
         "subword"
         if recipe.unit == "auto" and model.get("type") != "WordLevel"
-        else _unit(recipe, tokens)
+        else unit_of(recipe, tokens)
     )
     contract = TextContract(
         unit=unit,
@@ -315,7 +315,7 @@ def _own_unknown(model: dict[str, Any], tokens: Sequence[str]) -> str | None:
     return own if own in set(tokens) else None
 
 
-def _unit(recipe: Recipe, tokens: Iterable[str]) -> Literal["word", "character"]:
+def unit_of(recipe: Recipe, tokens: Iterable[str]) -> Literal["word", "character"]:
     """The recipe's unit; by default characters where all but the special tokens are single ones."""
     if recipe.unit != "auto":
         return recipe.unit

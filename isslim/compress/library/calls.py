@@ -1,0 +1,106 @@
+"""Recorded inputs of a caller: calls of a module, and runs of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from isslim.compress.errors import ArgumentsRefused
+from isslim.runtime.errors import GraphRefused, InputsRefused
+from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays, read_runs
+
+_LIST = "a list of calls is expected, each the only argument, a tuple, or a mapping by name"
+
+
+def calls_of(value: Any, name: str) -> list[Any]:
+    """Calls of a module, arrays in them as tensors.
+
+    Args:
+        value: a sequence of calls, or the path of an npz of recorded inputs by name.
+        name: of the argument, for errors.
+
+    Raises:
+        ArgumentsRefused: when it is neither.
+    """
+    if isinstance(value, str | PathLike):
+        return [_tensors(run) for run in _recorded(Path(value), name)]
+    return [_tensors(call) for call in _listed(value, name)]
+
+
+def graph_runs(path: Path, value: Any, name: str) -> list[NamedArrays]:
+    """Runs of a graph.
+
+    Args:
+        path: of the graph; it names the inputs.
+        value: a sequence of runs: the only input, a tuple in the graph's order, or a mapping.
+        name: of the argument, for errors.
+
+    Raises:
+        ArgumentsRefused: when a run does not fit the graph.
+    """
+    runs = _listed(value, name)
+    inputs = _inputs(path, runs)
+    found = []
+    for number, given in enumerate(runs):
+        if isinstance(given, Mapping):
+            own = dict(given)
+        else:
+            values = list(given) if isinstance(given, tuple | list) else [given]
+            if len(values) != len(inputs):
+                raise ArgumentsRefused(
+                    f"`{name}[{number}]` holds {len(values)} inputs, the graph has {len(inputs)}: "
+                    f"{', '.join(inputs)}"
+                )
+            own = dict(zip(inputs, values, strict=True))
+        found.append({key: _array(each) for key, each in own.items()})
+    return found
+
+
+def _listed(value: Any, name: str) -> list[Any]:
+    single = isinstance(value, Tensor | np.ndarray | Mapping | str | bytes | PackedSequence)
+    if single or not isinstance(value, Iterable):
+        shape = f" of the shape {list(value.shape)}" if hasattr(value, "shape") else ""
+        raise ArgumentsRefused(f"`{name}` is a {type(value).__name__}{shape}: {_LIST}")
+    return list(value)
+
+
+def _recorded(path: Path, name: str) -> list[NamedArrays]:
+    try:
+        return read_runs(path.read_bytes())
+    except (OSError, InputsRefused) as error:
+        raise ArgumentsRefused(f"`{name}`: {path} is no npz of recorded inputs: {error}") from error
+
+
+def _tensors(value: Any) -> Any:
+    """A call with tensors in the place of arrays, of any nesting."""
+    if isinstance(value, np.ndarray | np.generic):
+        return torch.from_numpy(np.array(value))
+    if isinstance(value, Mapping):
+        return {key: _tensors(each) for key, each in value.items()}
+    if isinstance(value, PackedSequence) or not isinstance(value, tuple | list):
+        return value
+    parts = [_tensors(each) for each in value]
+    if hasattr(value, "_fields"):
+        return type(value)(*parts)
+    return tuple(parts) if isinstance(value, tuple) else parts
+
+
+def _array(value: Any) -> Any:
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _inputs(path: Path, runs: list[Any]) -> list[str]:
+    """Names of the graph's inputs; not needed where every run names its own."""
+    if all(isinstance(each, Mapping) for each in runs):
+        return []
+    try:
+        return list(GraphSession(path).inputs)
+    except GraphRefused as error:
+        raise ArgumentsRefused(f"ONNX Runtime cannot open the graph: {error}") from error

@@ -1,0 +1,188 @@
+"""What `isslim.compress` returns: the small model with its report, card, graphs and module."""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from torch import nn
+
+from isslim.compress import pipeline
+from isslim.compress.errors import ArgumentsRefused, ModuleNotCut
+from isslim.compress.modules.export import ExportedModule
+from isslim.compress.onnx.network import GraphNetwork
+from isslim.store.folders import open_folder
+from isslim.types.kinds.registry import kind_named
+from isslim.types.manifest import CurvePoint, Manifest, VariantRecord
+from isslim.types.quality import metric_format_of
+from isslim.types.report import Report
+
+
+class Compressed:
+    """A model made small, verified and measured, with the original beside it.
+
+    Its graphs are in a temporary folder, which is removed with this object, or by `close`; `save`
+    what is to stay. It can be used as a context manager.
+
+    Args:
+        made: by the pipeline.
+        exported: the module that was compressed; None: there was none.
+        temporary: the folder to remove with this object; None: the folder is the caller's.
+
+    Attributes:
+        manifest: names, sizes, variants, checks: everything that a bundle's reader relies on.
+        report: the trade-off curve and the verdict.
+    """
+
+    manifest: Manifest
+    report: Report
+
+    def __init__(
+        self,
+        made: pipeline.Compressed[Any],
+        exported: ExportedModule | None,
+        temporary: Path | None,
+    ) -> None:
+        self.manifest, self.report = made.manifest, made.report
+        self._task, self._network, self._folder = made.task, made.network, made.folder
+        self._exported = exported
+        self._card = (made.folder / "README.md").read_text(encoding="utf-8")
+        self._closing = (
+            None
+            if temporary is None
+            else weakref.finalize(self, shutil.rmtree, temporary, ignore_errors=True)
+        )
+
+    @property
+    def curve(self) -> list[CurvePoint]:
+        """Every size that was tried, from the least removed to the most."""
+        return self.report.curve
+
+    @property
+    def variants(self) -> dict[str, VariantRecord]:
+        """The graphs by name, the original first: sizes, metrics, latency."""
+        return {variant.name: variant for variant in self.manifest.variants}
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The small network in PyTorch, in evaluation mode, its parameters trainable.
+
+        For a module it is one of the same class; for a language model or reader one of this
+        package's, which maps tokens (T, B) and a state to logits (T, B, V) and the next state
+        (`zero_state(batch)` is the first).
+
+        Raises:
+            ModuleNotCut: when there is only the graph, with the reason.
+        """
+        if self._exported is not None:
+            return self._exported.cut(cast(GraphNetwork, self._network))
+        if isinstance(self._network, GraphNetwork):
+            raise ModuleNotCut(
+                "a graph that is given as a file or ModelProto has no PyTorch module: use its "
+                "graph (`to_onnx(path)`, with ONNX Runtime), or compress the torch.nn.Module that "
+                "it was exported from"
+            )
+        return self._task.module(self._network).eval().requires_grad_(True)
+
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return self._card
+
+    def save(self, folder: str | PathLike[str]) -> Path:
+        """Copies the bundle: graphs, weights, tokenizer, card, manifest with the hashes of all.
+
+        Args:
+            folder: it is created; one that exists must be empty.
+
+        Returns:
+            Its path. `isslim.compress` and the service's `/compress` take it again.
+
+        Raises:
+            FileExistsError: when the folder holds something.
+            NotADirectoryError: when it is a file.
+            ValueError: when this object is closed.
+        """
+        target = Path(folder)
+        if target.exists() and any(target.iterdir()):
+            raise FileExistsError(f"{target} is not empty: nothing was written")
+        return Path(shutil.copytree(self._open_folder(), target, dirs_exist_ok=True))
+
+    def to_onnx(self, path: str | PathLike[str], variant: str = "compressed") -> Path:
+        """Writes one of the graphs, for ONNX Runtime.
+
+        Args:
+            path: of the file to write.
+            variant: one of `variants`.
+
+        Returns:
+            The path.
+
+        Raises:
+            ArgumentsRefused: when there is no such variant, with the reason where it was left out.
+            ValueError: when this object is closed.
+        """
+        known = self.variants
+        if variant not in known:
+            why = [line for line in self.report.left_out if line.startswith(f"{variant}:")]
+            raise ArgumentsRefused(
+                f"there is no variant '{variant}'; there is: {', '.join(known)}", why
+            )
+        return Path(shutil.copyfile(self._open_folder() / known[variant].file, Path(path)))
+
+    def summary(self) -> str:
+        """What was gained, in a few lines."""
+        original, small = self.variants["original"], self.variants["compressed"]
+        scale = metric_format_of(self.manifest.metric)
+        lines = [
+            f"{kind_named(self.manifest.task).title}: {original.parameters:,} -> "
+            f"{small.parameters:,} parameters ({small.parameters / original.parameters:.0%})",
+            f"{scale.name}: {scale.value(original.metrics[self.manifest.metric])} -> "
+            f"{scale.value(small.metrics[self.manifest.metric])} ({scale.loss(small.loss)})",
+            *(
+                f"{axis.name}: {axis.original} -> {axis.kept}"
+                for axis in self.manifest.axes
+                if axis.kept < axis.original
+            ),
+            self.report.verdict,
+        ]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        original, small = self.variants["original"], self.variants["compressed"]
+        scale = metric_format_of(self.manifest.metric)
+        closed = "" if self._is_open else ", closed"
+        return (
+            f"<isslim.Compressed '{self.manifest.name}': {original.parameters:,} -> "
+            f"{small.parameters:,} parameters, {scale.name} {scale.loss(small.loss)}{closed}>"
+        )
+
+    def close(self) -> None:
+        """Removes the temporary folder; report, card and module stay."""
+        if self._closing is not None:
+            self._closing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _is_open(self) -> bool:
+        return self._closing is None or self._closing.alive
+
+    def _open_folder(self) -> Path:
+        """The bundle's folder, every file as it was sealed."""
+        if not self._is_open:
+            raise ValueError("it is closed, and its files are removed: save it before")
+        return open_folder(self._folder).folder

@@ -1,0 +1,91 @@
+"""The function `isslim.compress`: its signature and documentation.
+
+Torch is imported when it is called. What it does is in `isslim.compress.library.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from torch import nn
+
+    from isslim.compress.library.compressed import Compressed
+    from isslim.compress.progress import Progress
+    from isslim.types.recipe import Budget, Recipe
+
+    File = str | PathLike[str]
+    Model = nn.Module | ModelProto | Mapping[str, Any] | File
+    Data = str | PathLike[str] | Mapping[str, Any] | Iterable[Any]
+    Report = Callable[[str, float, str], None] | Progress
+
+
+def compress(  # noqa: PLR0913 - one function for every kind of model: all of its options by name
+    model: Model,
+    data: Data | None = None,
+    *,
+    held_out: Data | None = None,
+    train: Data | None = None,
+    vocabulary: Sequence[str] | File | None = None,
+    config: Mapping[str, Any] | File | None = None,
+    vectors: File | None = None,
+    characters: Sequence[str] | File | None = None,
+    budget: Budget | float | Mapping[str, Any] | None = None,
+    metric: str | None = None,
+    recipe: Recipe | None = None,
+    latency: Literal["primary", "all"] = "primary",
+    progress: Report | None = None,
+    folder: File | None = None,
+    **options: Any,
+) -> Compressed:
+    """Removes what a recurrent network does without, verifies the rest, and returns both.
+
+    It works in this process and changes nothing outside of itself: neither the model, nor settings,
+    random states or warning filters, and it prints nothing.
+
+    Args:
+        model: a `torch.nn.Module` in evaluation mode on the CPU; a file or folder that could be
+            uploaded (checkpoint of weights, safetensors, ONNX; a saved bundle); an
+            `onnx.ModelProto`; or a state dict, a mapping of arrays by name. A module or state dict
+            is compressed as a language model where there is a `vocabulary` or its data is a text.
+        data: what activations are collected on. For a language model a text (`str`), a `Path` of
+            one, or its ids as integers; for question answering a mapping in SQuAD's form or a
+            `Path`; for modules and graphs a list of calls - each the only argument, a tuple of
+            arguments, or a mapping of them by name, of tensors or arrays - or a `Path` of an npz.
+            None: a language model generates a text, a graph gets random inputs.
+        held_out: what quality is evaluated on, in the same forms; None: a part of the data.
+        train: what `mode="learn"` and `finetune_minutes` train on; None: `data`.
+        vocabulary: tokens by id, or the path of a file that lists them.
+        config: JSON beside the weights, as a mapping or a path.
+        vectors: word vectors (npy) of a question-answering model.
+        characters: characters of a question-answering model.
+        budget: the limit to keep to. A number limits the loss of quality in the metric of the
+            model's kind; `{"limit": "size", "value": 0.4}` limits the size. None: the default of
+            the kind.
+        metric: for graphs and modules: how outputs are compared; see `Recipe.metric`.
+        recipe: options as a `Recipe`; those given by name have precedence.
+        latency: which shapes variants are timed at: the primary one, or all as in a job.
+        progress: called with the stage, the share done (0 to 1) and a message.
+        folder: for intermediate files. They are kept, and a call that was interrupted resumes from
+            them. None: a temporary folder.
+        **options: fields of `Recipe` by name, such as `seed=3`.
+
+    Returns:
+        The compressed model; see `isslim.Compressed`.
+
+    Raises:
+        BudgetNotMet: when no smaller model keeps to the budget; it carries the trade-off curve.
+        CompressError: when something given is not understood or cannot be compressed.
+    """
+    from isslim.compress.library.inputs import Given
+    from isslim.compress.library.options import recipe_of
+    from isslim.compress.library.run import run
+
+    given = Given(
+        model, data, held_out, train, vocabulary, config, vectors=vectors, characters=characters
+    )
+    asked = recipe_of(recipe, budget, {**options, "metric": metric})
+    return run(given, asked, latency, progress, folder)
