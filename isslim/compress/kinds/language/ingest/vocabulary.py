@@ -316,7 +316,12 @@ def _own_unknown(model: dict[str, Any], tokens: Sequence[str]) -> str | None:
 
 
 def unit_of(recipe: Recipe, tokens: Iterable[str]) -> Literal["word", "character"]:
-    """The recipe's unit; by default characters where all but the special tokens are single ones."""
+    """The recipe's unit; by default characters where all but the special tokens are single ones.
+
+    Args:
+        recipe: of the compression.
+        tokens: of the vocabulary.
+    """
     if recipe.unit != "auto":
         return recipe.unit
     plain = [token for token in tokens if len(token) == 1 or (token and special(token) is None)]
