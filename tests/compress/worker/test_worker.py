@@ -445,10 +445,10 @@ def test_lock_that_cannot_be_looked_at_is_no_sign_of_life(
     house.settings.locks.write_text("no folder")
     unseen = health(house, ISS_EXECUTOR_ID="named")
     assert unseen.returncode == 1
-    assert "cannot be looked at" in unseen.stderr
+    assert "cannot be read" in unseen.stderr
     gone = health(house, ISS_DATABASE_URL=f"postgresql://iss@127.0.0.1:{free_port()}/none")
     assert gone.returncode == 1
-    assert "cannot be looked at" in gone.stderr
+    assert "cannot be read" in gone.stderr
     held.close()
     house.queue.close()
 
