@@ -20,7 +20,7 @@ from isslim.store.errors import NotFound, Unavailable
 from isslim.store.settings import StoreSettings
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest, Job, JobState
-from isslim.types.manifest import CurvePoint
+from isslim.types.manifest import CurvePoint, EpochPoint
 from isslim.types.problem import Problem
 
 LOG_LINES = 50
@@ -44,8 +44,11 @@ _JOBS = sa.Table(
     sa.Column("problem", sa.Text),
     sa.Column("curve", sa.Text, nullable=False, default="[]"),
     sa.Column("inspection", sa.Text),
+    # Null in rows of earlier releases, which kept no such thing.
+    sa.Column("points", sa.Text),
+    sa.Column("epochs", sa.Text),
 )
-_CURVE = TypeAdapter(list[CurvePoint])
+_CURVE, _EPOCHS = TypeAdapter(list[CurvePoint]), TypeAdapter(list[EpochPoint])
 ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 
@@ -137,6 +140,8 @@ class JobRecords:
             "problem": None,
             "curve": "[]",
             "inspection": None,
+            "points": None,
+            "epochs": None,
         }
         with self.engine.begin() as connection:
             try:
@@ -176,10 +181,10 @@ class JobRecords:
         return int(self._row(job_id).run)
 
     def all(self) -> list[Job]:
-        """All jobs, newest first, without their logs and inspections."""
+        """All jobs, newest first, without their logs, inspections, points and epochs."""
         with self.engine.connect() as connection:
             rows = connection.execute(_JOBS.select().order_by(_JOBS.c.created_at.desc())).all()
-        return [_job(row).model_copy(update={"log": [], "inspection": None}) for row in rows]
+        return [_job(row, whole=False) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each state."""
@@ -251,6 +256,28 @@ class JobRecords:
             job_id, run, (JobState.RUNNING,), inspection=inspection.model_dump_json()
         )
 
+    def charted(
+        self, job_id: str, run: int, points: list[CurvePoint], epochs: list[EpochPoint]
+    ) -> bool:
+        """Records what a running job has found so far.
+
+        Args:
+            job_id: which job.
+            run: which run of it.
+            points: all candidates that were evaluated.
+            epochs: all epochs of learn mode.
+
+        Returns:
+            False when the run is no longer running.
+        """
+        return self._change(
+            job_id,
+            run,
+            (JobState.RUNNING,),
+            points=_CURVE.dump_json(points).decode(),
+            epochs=_EPOCHS.dump_json(epochs).decode(),
+        )
+
     def finish(
         self,
         job_id: str,
@@ -308,7 +335,13 @@ def _passing(context: sa.engine.ExceptionContext) -> None:
         raise Unavailable(str(context.original_exception)) from context.original_exception
 
 
-def _job(row: sa.Row[Any]) -> Job:
+def _job(row: sa.Row[Any], *, whole: bool = True) -> Job:
+    """The job of a row.
+
+    Args:
+        row: of the table.
+        whole: with its log, inspection, points and epochs.
+    """
     request = CompressionRequest.model_validate_json(row.request)
     return Job(
         id=row.id,
@@ -319,12 +352,16 @@ def _job(row: sa.Row[Any]) -> Job:
         stage=row.stage,
         progress=row.progress,
         message=row.message,
-        log=json.loads(row.log),
+        log=json.loads(row.log) if whole else [],
         attempts=row.attempts,
         model_id=row.model_id,
         problem=Problem.model_validate_json(row.problem) if row.problem else None,
         curve=_CURVE.validate_json(row.curve),
-        inspection=Inspection.model_validate_json(row.inspection) if row.inspection else None,
+        inspection=Inspection.model_validate_json(row.inspection)
+        if whole and row.inspection
+        else None,
+        points=_CURVE.validate_json(row.points) if whole and row.points else [],
+        epochs=_EPOCHS.validate_json(row.epochs) if whole and row.epochs else [],
         request=request,
     )
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from isslim.types.estimates import Estimate
 from isslim.types.inspection import Inspection
 from isslim.types.kinds.uploads import UploadFields
-from isslim.types.manifest import CurvePoint
+from isslim.types.manifest import CurvePoint, EpochPoint
 from isslim.types.problem import Problem
 from isslim.types.provenance import Sha256
 from isslim.types.recipe import Recipe
@@ -103,6 +103,15 @@ class Job(BaseModel):
     problem: Problem | None = Field(default=None, description="why it ended without a model")
     curve: list[CurvePoint] = Field(
         default=[], description="the trade-off curve, kept when the budget could not be met"
+    )
+    points: list[CurvePoint] = Field(
+        default=[],
+        description="the candidates evaluated so far, while the job runs and after it; omitted "
+        "from a list",
+    )
+    epochs: list[EpochPoint] = Field(
+        default=[],
+        description="the epochs of learn mode so far; omitted from a list",
     )
     request: CompressionRequest = Field(description="the request")
 

@@ -23,7 +23,7 @@ from isslim.client.api import Client, Companions, ProblemError, Unreachable
 from isslim.client.cli import app
 from isslim.client.commands.companions import OPTIONS
 from isslim.client.show_inspection import shown
-from isslim.types.jobs import CompressionRequest, JobState
+from isslim.types.jobs import CompressionRequest, Job, JobState
 from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Published, Trained
 from tests.service.served import service_and_worker
@@ -45,12 +45,17 @@ def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> N
             held_out=trained.held_out,
             recipe=Recipe(name="served", budget=Budget(perplexity_rise=0.1)),
         )
-        stages = set()
-        job = client.wait(job.id, lambda job: stages.add(job.stage))
+        seen: list[Job] = []
+        job = client.wait(job.id, seen.append)
         assert job.state is JobState.SUCCEEDED, job.problem
         assert job.model_id is not None
         assert job.inspection is not None
         assert job.inspection.understood
+        running = [each for each in seen if not each.state.ended]
+        assert any(each.points for each in running)  # the curve grows while the job runs
+        published = client.report("served").curve
+        assert {point.mult_adds for point in published} <= {point.mult_adds for point in job.points}
+        assert all(point.estimate is not None for point in job.points)
         answer = client.score("served", [trained.held_out.read_text()], ["original", "compressed"])
         first, second = (variant.perplexity or 0.0 for variant in answer.variants)
         assert abs(second / first - 1) < 0.12

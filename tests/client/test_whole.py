@@ -12,6 +12,7 @@ from isslim.client import show
 from isslim.store.bundles import BundleStore
 from isslim.types.jobs import CompressionRequest, Job, JobState, UploadRef
 from isslim.types.recipe import Recipe
+from isslim.types.schemas.figures import variant_views
 from isslim.types.schemas.models import ModelSummary
 from tests.conftest import Published
 
@@ -66,7 +67,7 @@ def test_ids_and_names_of_variants_are_whole_in_80_columns(published: Published)
         "issues": [],
         "task": manifest.task,
         "metric": manifest.metric,
-        "variants": [each.model_dump() for each in manifest.variants],
+        "variants": variant_views(manifest),
     }
     damaged = {**listed, "issues": ["original.onnx has another SHA-256"]}
     terminal = Console(width=80, file=io.StringIO(), record=True)

@@ -225,6 +225,7 @@ def test_rows_of_an_earlier_release_are_read(queue: JobQueue) -> None:
             values = {"answer": answer, "curve": json.dumps(report["curve"])}
             connection.execute(sa.text(statement), values)
     read = queue.get(job)
+    assert (read.points, read.epochs) == ([], [])  # columns that there were not
     assert read.inspection == queue.inspection(inspection_id)
     assert read.inspection is not None
     assert read.inspection.evaluated_on.startswith("uploaded text (1,289 tokens")

@@ -9,8 +9,9 @@ ends with one of
     {"result": {"model_id": ...}}            the bundle was published; null: of an inspection
     {"problem": {...}, "curve": [...]}       an answer for the person who uploaded
 
-after any number of {"stage", "progress", "message"} and one {"inspection": {...}}, what was
-understood of the upload. It exits with 0 in both cases; anything else is a crash, described on
+after any number of {"stage", "progress", "message"}, {"point": {...}} (a candidate that was
+evaluated) and {"epoch": {...}}, and one {"inspection": {...}}, what was understood of the upload.
+It exits with 0 in both cases; anything else is a crash, described on
 standard error. When standard input closes, its worker is dead: the child ends at once, so that no
 job runs twice.
 """
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from isslim.compress.errors import BudgetNotMet, CompressError
 from isslim.compress.processes.parent_watchdog import watch_parent
+from isslim.compress.progress import CallbackProgress
 from isslim.settings.worker import WorkerSettings
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import OutOfSpace, StoreError
@@ -35,6 +37,7 @@ from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest
 from isslim.types.kinds.plugins import COMPRESSION, load_plugins
+from isslim.types.manifest import CurvePoint, EpochPoint
 from isslim.types.problem import Problem
 
 if TYPE_CHECKING:
@@ -81,18 +84,26 @@ def main(folder: Path, *, inspecting: bool = False) -> int:
 def _run(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> str:
     # Imported here, since it loads torch for seconds, and the watchdog has to run before.
     from isslim.compress.pipeline import compress_files, publish
-    from isslim.compress.progress import CallbackProgress
-
-    def report(stage: str, done: float, message: str) -> None:
-        _send({"stage": stage, "progress": done, "message": message})
 
     load_plugins(settings.kinds, COMPRESSION)
     files, bundles = _files(request, folder, settings), BundleStore(settings)
-    progress = CallbackProgress(report)
+    progress = _Sent(_send_line)
     compressed = compress_files(
         files, request.recipe, folder, progress, settings.evaluations, _send_inspection
     )
     return publish(compressed, bundles, progress)
+
+
+class _Sent(CallbackProgress):
+    """Sends points and epochs too."""
+
+    def on_point(self, point: CurvePoint) -> None:
+        """Sends a candidate."""
+        _send({"point": json.loads(point.model_dump_json())})  # what is not finite becomes null
+
+    def on_epoch(self, epoch: EpochPoint) -> None:
+        """Sends an epoch."""
+        _send({"epoch": json.loads(epoch.model_dump_json())})
 
 
 def _inspect(request: CompressionRequest, folder: Path, settings: WorkerSettings) -> None:
@@ -126,6 +137,10 @@ def _files(request: CompressionRequest, folder: Path, settings: StoreSettings) -
     inputs.mkdir(parents=True, exist_ok=True)
     fetched = {name: uploads.fetch(upload, inputs) for name, upload in request.files}
     return UploadedFiles(**fetched, name=request.model.filename)
+
+
+def _send_line(stage: str, done: float, message: str) -> None:
+    _send({"stage": stage, "progress": done, "message": message})
 
 
 def _send_inspection(inspection: Inspection) -> None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import Unavailable
 from isslim.store.inspections import InspectionRecords
@@ -21,7 +23,7 @@ from isslim.store.records import LOG_LINES, JobRecords
 from isslim.store.uploads import UploadStore
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import CompressionRequest, JobState
-from isslim.types.manifest import CurvePoint
+from isslim.types.manifest import CurvePoint, EpochPoint
 from isslim.types.problem import Problem
 from isslim.types.recipe import Mode
 
@@ -35,7 +37,11 @@ Result = TypeVar("Result")
 
 @dataclass
 class Supervised:
-    """What is known of a running child."""
+    """What is known of a running child.
+
+    Points and epochs are kept by their sizes and numbers: a search that is repeated sends them
+    again.
+    """
 
     stage: str = ""
     progress: float = 0.0
@@ -43,7 +49,25 @@ class Supervised:
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     answer: dict[str, Any] | None = None
     inspection: Inspection | None = None
+    points: dict[tuple[int, ...], CurvePoint] = field(default_factory=dict)
+    epochs: dict[int, EpochPoint] = field(default_factory=dict)
+    charts_changed: bool = False
     news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def chart(self, content: dict[str, Any]) -> None:
+        """Keeps a point or an epoch.
+
+        Raises:
+            ValidationError: when it is none.
+        """
+        if "point" in content:
+            point = CurvePoint.model_validate(content["point"])
+            self.points[tuple(point.sizes.values())] = point
+        else:
+            epoch = EpochPoint.model_validate(content["epoch"])
+            self.epochs[epoch.round] = epoch
+        self.charts_changed = True
+        self.news.set()
 
 
 async def supervise(
@@ -239,6 +263,11 @@ async def _listen(stream: asyncio.StreamReader, known: Supervised) -> None:
         elif "inspection" in content:
             known.inspection = Inspection.model_validate(content["inspection"])
             known.news.set()
+        elif "point" in content or "epoch" in content:
+            # What is no such record, such as one that is not finite, is left out: the job's outcome
+            # does not depend on it.
+            with suppress(ValidationError):
+                known.chart(content)
         elif {"stage", "progress", "message"} <= content.keys():
             known.stage, known.progress, known.message = (
                 content["stage"],
@@ -278,7 +307,12 @@ async def _write_progress(known: Supervised, records: JobRecords, job_id: str, r
         if known.inspection is not None:
             await asyncio.to_thread(records.inspected, job_id, run, known.inspection)
             known.inspection = None
+        if known.charts_changed:
+            known.charts_changed = False
+            points, epochs = list(known.points.values()), list(known.epochs.values())
+            await asyncio.to_thread(records.charted, job_id, run, points, epochs)
     except Exception as fault:
+        known.charts_changed = bool(known.points or known.epochs)
         # Whatever it is, no job ends because a line of progress was not recorded.
         _LOG.warning(
             "progress of job %s was not recorded: %s: %s", job_id, type(fault).__name__, fault

@@ -16,6 +16,7 @@ from isslim.service.routing import checked_router
 from isslim.store.bundles import ListedBundle
 from isslim.types.manifest import FileRecord
 from isslim.types.report import Report
+from isslim.types.schemas.figures import manifest_view, variant_views
 from isslim.types.schemas.models import ModelDetail, ModelSummary
 from isslim.types.schemas.problems import ProblemDocument
 
@@ -73,7 +74,7 @@ def list_models(context: Context) -> list[ModelSummary]:
 def get_model(model: ModelName, context: Context) -> ModelDetail:
     """By id or name."""
     bundle_id, manifest = context.models.manifest(model)
-    return ModelDetail(id=bundle_id, manifest=manifest)
+    return ModelDetail(id=bundle_id, manifest=manifest_view(manifest))
 
 
 @router.head("/{model}/report", include_in_schema=False)
@@ -156,7 +157,7 @@ def _summary(listed: ListedBundle) -> ModelSummary:
         created_at=manifest and manifest.created_at,
         task=manifest and manifest.task,
         metric=manifest and manifest.metric,
-        variants=[] if manifest is None else manifest.variants,
+        variants=[] if manifest is None else variant_views(manifest),
         random_inputs=manifest is not None and manifest.provenance.random_inputs,
         not_evaluated=manifest and manifest.provenance.not_evaluated,
         issues=listed.issues,

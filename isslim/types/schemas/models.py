@@ -6,7 +6,8 @@ from datetime import datetime
 
 from pydantic import AliasChoices, BaseModel, Field
 
-from isslim.types.manifest import LatencyRecord, Manifest, Metric, Task, VariantName, VariantRecord
+from isslim.types.manifest import LatencyRecord, Metric, Task, VariantName
+from isslim.types.schemas.figures import ManifestView, VariantView
 
 
 class ModelSummary(BaseModel):
@@ -30,7 +31,7 @@ class ModelSummary(BaseModel):
         description="the metric of the variants' losses; null: its manifest is damaged",
         examples=["perplexity"],
     )
-    variants: list[VariantRecord] = Field(description="the published variants, the original first")
+    variants: list[VariantView] = Field(description="the published variants, the original first")
     random_inputs: bool = Field(
         default=False,
         description="it was calibrated and timed on random inputs, as none were sent",
@@ -57,7 +58,7 @@ class ModelDetail(BaseModel):
     id: str = Field(
         description="the bundle's id, made of its content", examples=["5f0c1d2e3a4b5c6d"]
     )
-    manifest: Manifest = Field(description="the bundle's manifest")
+    manifest: ManifestView = Field(description="the bundle's manifest, with its figures")
 
 
 class LatencyResponse(BaseModel):

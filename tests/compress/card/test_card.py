@@ -21,6 +21,7 @@ from isslim.types.manifest import EpochPoint, Manifest
 from isslim.types.quality import metric_format_of
 from isslim.types.recipe import Budget
 from isslim.types.report import Report
+from isslim.types.schemas.figures import variant_views
 from isslim.types.schemas.models import ModelSummary
 from tests.conftest import Published
 
@@ -225,7 +226,7 @@ def test_a_readers_f1_is_shown_by_the_way_it_went(
         "issues": [],
         "task": reader.task,
         "metric": "f1",
-        "variants": [each.model_dump() for each in variants],
+        "variants": variant_views(reader),
     }
     assert f"F1 70.00 ({cell})" in shown(
         models_table([ModelSummary.model_validate({**listed, "created_at": None})])
@@ -268,7 +269,7 @@ def test_every_loss_stands_with_its_interval_and_sample(bundle: OpenBundle, tmp_
         "issues": [],
         "task": "language-model",
         "metric": "perplexity",
-        "variants": [each.model_dump() for each in bundle.manifest.variants],
+        "variants": variant_views(bundle.manifest),
     }
     for table in (
         comparison_table(bundle.manifest),

@@ -120,6 +120,51 @@ def test_what_was_understood_is_recorded_with_the_job(records: JobRecords, tmp_p
     assert records.all()[0].inspection is None  # a list is kept short
 
 
+def test_points_and_epochs_are_recorded_while_the_job_runs(
+    records: JobRecords, tmp_path: Path
+) -> None:
+    """A point that is sent again replaces the first; one that is no point ends nothing."""
+    point = {
+        "removed_share": 0.4, "parameters": 9, "mult_adds": 8, "value": 33.4, "loss": 0.045,
+        "within_budget": True, "sizes": {"units:lstm0": 3},
+        "estimate": {"low": 0.04, "high": 0.05, "count": 900, "unit": "tokens",
+                     "method": "block bootstrap"},
+    }  # fmt: skip
+    epoch = {
+        "round": 1, "seconds": 2.0, "steps": 3, "units": {"units:lstm0": 3},
+        "training_value": 88.2, "held_out_value": 101.3,
+    }  # fmt: skip
+    told = [
+        {"point": point},
+        {"point": point | {"value": 33.5}},
+        {"point": point | {"sizes": {"units:lstm0": 2}, "value": None}},
+        {"point": point | {"sizes": {"units:lstm0": 1}}},
+        {"epoch": epoch},
+        {"epoch": "none"},
+    ]
+    code = TELLING.replace(
+        "for step", f"for each in {told!r}:\n    print(json.dumps(each))\nfor step"
+    )
+    seen: list[Job] = []
+
+    def look() -> None:
+        until(lambda: bool(records.get("job").points))
+        seen.append(records.get("job"))
+
+    job = in_child(records, code.replace("range(25)", "range(10)"), tmp_path / "work", look)
+    assert seen[0].state is JobState.RUNNING
+    for each in (seen[0], job):
+        assert [(point.value, point.sizes["units:lstm0"]) for point in each.points] == [
+            (33.5, 3),
+            (33.4, 1),
+        ]
+        assert each.points[0].estimate is not None
+        assert [epoch.held_out_value for epoch in each.epochs] == [101.3]
+    assert job.state is JobState.SUCCEEDED
+    (listed,) = records.all()
+    assert (listed.points, listed.epochs) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("last_word", "fault"),
     [

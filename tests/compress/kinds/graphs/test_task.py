@@ -42,6 +42,7 @@ from isslim.types.arrays import dump_npz
 from isslim.types.manifest import Manifest, Metric
 from isslim.types.recipe import Budget, Recipe, TimedShape
 from isslim.types.report import Report
+from isslim.types.schemas.figures import variant_views
 from isslim.types.schemas.models import ModelSummary
 from tests.tagger import (
     STEPS,
@@ -214,7 +215,7 @@ def test_card_and_tables_explain_their_figures(folder: Path, tmp_path: Path) -> 
             models_table(
                 [
                     ModelSummary.model_validate(
-                        {**listed, "created_at": None, "variants": bundle.manifest.variants}
+                        {**listed, "created_at": None, "variants": variant_views(bundle.manifest)}
                     )
                 ]
             )
