@@ -165,7 +165,7 @@ def compare(client: Client, folder: Path) -> int:
     codec = TextCodec.from_folder(bundle, manifest.contract)
     for variant in (manifest.variants[0], small):
         text = story.continuation(bundle / variant.file, codec, BEGINNING, WORDS, SEED)
-        _print([f"{variant.name}:", f"  {text}"])
+        _print([f"{variant.name}:", "  " + text.replace("\n", "\n  ")])
     console.rule("6. POST /score: the same texts by both")
     names = [variant.name for variant in manifest.variants]
     client.score(job.model_id, TEXTS, [*names])

@@ -88,7 +88,7 @@ class About(BaseModel):
     """What answers here, and where to go on."""
 
     name: str = Field(description="of the software", examples=["isslim"])
-    version: str = Field(description="of the software", examples=["0.1.0"])
+    version: str = Field(description="of the software", examples=["1.2.3"])
     docs: str = Field(description="documentation of every request", examples=["/docs"])
     openapi: str = Field(description="the OpenAPI document", examples=["/openapi.json"])
     models: str = Field(description="list of the models", examples=["/models"])
