@@ -19,6 +19,7 @@ from isslim.card.markdown import fenced
 from isslim.card.program_section import program_section
 from isslim.card.usage_section import served_of
 from isslim.compress.card.card import write_card
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.training.saved_network import save_network
 from isslim.runtime.graphs.recorded_inputs import GraphSession, read_runs
 from isslim.runtime.language import scoring
@@ -37,10 +38,11 @@ from isslim.types.kinds.programs import (
     language_programs,
     question_programs,
 )
+from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import Report
 from isslim.types.same_form import ModuleChange, SameForm
 from tests import reader, tagger
-from tests.conftest import Published
+from tests.conftest import WORDS, Published, compress_in, train_small
 
 PAGE = Path(__file__).parents[3] / "docs" / "use-in-your-program.md"
 
@@ -233,6 +235,22 @@ def test_own_class_is_built_with_smaller_numbers_and_loads_its_weights(
         save_file(state, tmp_path / "state_dict.safetensors")
         with pytest.raises(AssertionError, match=r"Missing key\(s\) in state_dict"):
             output_of(code, tmp_path)
+
+
+def test_a_card_shows_the_senders_class_that_loads_the_state_dict(tmp_path: Path) -> None:
+    network = LstmLanguageModel(LstmSpec(len(WORDS), 12, (16, 16)))
+    renamed = {"embedding": "encoder", "layers.0": "rnns.0", "layers.1": "rnns.1"}
+    trained = train_small(network, tmp_path, renamed, epochs=1)
+    recipe = Recipe(name="own", form="same", budget=Budget(size_ratio=0.8), calibration_tokens=800)
+    bundle_id = compress_in(tmp_path / "home", trained, recipe)
+    bundle = BundleStore(StoreSettings(home=tmp_path / "home")).open(bundle_id)
+    heading = "### Your own class, with smaller numbers\n"
+    (code,) = python_blocks(bundle.path("README.md").read_text().split(heading)[1])
+    shown = "print(sum(each.numel() for each in model.parameters()))"
+    (line,) = output_of(f"{code}\n{shown}", bundle.folder)
+    small = bundle.manifest.variant("compressed")
+    assert small is not None
+    assert int(line) == small.parameters
 
 
 def test_a_tied_matrix_stays_tied(tmp_path: Path) -> None:
