@@ -1,8 +1,8 @@
 """From a module and recorded inputs to an ONNX graph that computes the same.
 
-The module itself is only read: a copy is run and traced. Each parameter becomes an initialiser of
-its own name; one that an embedding and a decoder share is stored once, under the embedding's name,
-with an Identity for the decoder's.
+The module itself is only read: a copy is run and traced, with an initialiser for each parameter.
+Where these are in the graph is noted (`origins`); then what is computed from them alone is folded,
+and what an embedding and its decoder share is stored once (`tying`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from onnx import ModelProto, helper
+from onnx import ModelProto
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
@@ -33,10 +33,12 @@ from isslim.compress.modules.cut import Cut, cut_module
 from isslim.compress.modules.exporter import traced_graph
 from isslim.compress.modules.origins import Origins, read_origins
 from isslim.compress.modules.states import PassedStates, observed_states
+from isslim.compress.modules.tying import read_untransposed, tie
 from isslim.compress.onnx.model.split_model import merge_constants, nodes, split_constants
 from isslim.compress.onnx.model.stacks import write_stacks
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.normal_form import drop_unread
+from isslim.compress.onnx.normalise.onnx_reader import simplified
 from isslim.runtime.errors import GraphRefused, InputsRefused
 from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 
@@ -97,6 +99,7 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
 
     Raises:
         ModuleRefused: when it cannot be exported, in its own words.
+        GraphNotUnderstood: when its graph has an operator that is not understood.
     """
     refuse_unsupported(module)
     signature, calls = read_calls(module, inputs)
@@ -109,7 +112,9 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
     free |= _free_outputs(outputs, results, free, calls)
     model = _traced(own, signature, calls, outputs, free)
     origins = read_origins(model, dict(_parameters(own)))
-    _tie(model, shared_parameters(module))
+    tie(model, shared_parameters(module))
+    # Folded, so that a comparison of file sizes is one of weights.
+    model = simplified(model)
     write_stacks(model, _stacks(own, origins))
     path.write_bytes(model.SerializeToString())
     recorded = [as_arrays(signature.names, tensors) for tensors in calls]
@@ -267,6 +272,7 @@ def _traced(
     _own_names(model)
     for port in [port for port in model.graph.output if port.name not in outputs]:
         model.graph.output.remove(port)
+    read_untransposed(model, [name for group in shared_parameters(module) for name in group])
     parts = split_constants(model)
     drop_unread(parts)
     return merge_constants(parts)
@@ -316,17 +322,6 @@ def _shortened(name: str) -> str:
     for prefix in (f"/{_PREFIX}/", f"/{_PREFIX}."):
         name = name.replace(prefix, "/", 1) if name.startswith(prefix) else name
     return name.removeprefix(f"{_PREFIX}.")
-
-
-def _tie(model: ModelProto, shared: Sequence[Sequence[str]]) -> None:
-    """Stores a shared parameter once, with an Identity for each further name; in place."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    for first, *others in shared:
-        for name in others:
-            if first in weights and name in weights:
-                model.graph.initializer.remove(weights[name])
-                tied = helper.make_node("Identity", [first], [name], name=f"/{name}")
-                model.graph.node.insert(0, tied)
 
 
 def _stacks(module: nn.Module, origins: Origins) -> list[list[str]]:

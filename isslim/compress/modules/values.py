@@ -89,7 +89,10 @@ class _Values:
             for name in labels
         }
         found = {name: torch.from_numpy(part.value) for name, part in parts.items()}
-        found |= {name: torch.from_numpy(value) for name, value in self._biases(parts)}
+        for name, value in self._biases(parts):
+            # The module may have one already, which the graph adds elsewhere.
+            there = found.get(name)
+            found[name] = torch.from_numpy(value) + (0 if there is None else there)
         return self._changed(found)
 
     def _left(self, place: Place) -> Labels:

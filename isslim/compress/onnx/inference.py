@@ -83,7 +83,9 @@ def _unite_uses(known: Knowledge, name: str, uses: list[Use]) -> bool:
             for one, two in zip(first.dims, other.dims, strict=True):
                 # For one reader units index it, for the other no prunable axis does.
                 if (one is None) != (two is None):
-                    return False
+                    if not _keep_size(known, one or two or (), name):
+                        return False
+                    continue
                 aligned = known.axes.align_blocks([one or (), two or ()])
                 known.axes.unite(*aligned)
     except Unfollowable:
@@ -91,6 +93,24 @@ def _unite_uses(known: Knowledge, name: str, uses: list[Use]) -> bool:
     # A divisor has ones at removed components where another reader needs zeros.
     same_rest = len({use.rest for use in uses}) == 1
     return same_rest and len(uses) == known.graph.readers[name]
+
+
+def _keep_size(known: Knowledge, blocks: Blocks, name: str) -> bool:
+    """Leaves a dimension as it is that begins at a matrix, as the rows of a tied embedding do.
+
+    Args:
+        known: takes the reason.
+        blocks: of the dimension.
+        name: of the constant.
+
+    Returns:
+        Whether it could be left: not where units of a layer index it.
+    """
+    axes = _axes(known.axes.refined(blocks))
+    if any(known.pool.is_recurrent(axis) for axis in axes):
+        return False
+    _pin_all(known, axes, f"the constant '{name}' is also read in a way that does not shrink")
+    return True
 
 
 def _settle_layers(known: Knowledge) -> None:

@@ -214,18 +214,45 @@ def test_layer_of_the_usual_size_is_seen(tmp_path: Path) -> None:
     assert exported.cut(network.rebuilt(arrays)).layer.hidden_size == 200
 
 
-def test_tied_decoder_is_untied_where_only_the_decoder_shrinks(tmp_path: Path) -> None:
-    _, module, exported = exported_example("tied language model", tmp_path)
-    network = whole_network(exported)
-    (first, second) = network.declaration().axes
-    keep = {first: np.arange(8), second: np.arange(8)}
-    arrays, _ = select_components(network.arrays(), network.declaration(), keep)
+def flat_decoder(module: LanguageModel, tokens: Tensor) -> Tensor:
+    """The decoder on a matrix of all steps."""
+    made, _ = module.rnn(module.encoder(tokens))
+    result: Tensor = module.decoder(made.reshape(-1, module.rnn.hidden_size))
+    return result
 
-    small = exported.cut(network.rebuilt(arrays))
 
+def whole_decoder(module: LanguageModel, tokens: Tensor) -> Tensor:
+    """The decoder on (T, B, H)."""
+    result: Tensor = module.decoder(module.rnn(module.encoder(tokens))[0])
+    return result
+
+
+@pytest.mark.parametrize("forward", [flat_decoder, whole_decoder])
+@pytest.mark.parametrize("bias", [False, True])
+def test_tied_decoder_and_embedding_shrink_as_one(
+    forward: Callable[[LanguageModel, Tensor], Tensor], bias: bool, tmp_path: Path
+) -> None:
+    class Tied(LanguageModel):
+        def forward(self, tokens: Tensor) -> Tensor:  # type: ignore[override]
+            return forward(self, tokens)
+
+    torch.manual_seed(0)
+    module = Tied(tied=True).eval()
+    if not bias:
+        module.decoder.bias = None
+    calls = [(torch.randint(20, (4 + index, 2)),) for index in range(8)]
+    exported = export_module(module, calls, tmp_path / "graph.onnx")
+    network = small_network(exported)
+    before, after = whole_network(exported).declaration(), network.declaration()
+    assert before.axes.keys() == after.axes.keys()
+    (size,) = set(after.axes.values())
+
+    small = exported.cut(network)
+
+    assert small.decoder.weight is small.encoder.weight
+    assert small.encoder.weight.shape == (20, size)
+    assert (small.rnn.input_size, small.rnn.hidden_size) == (size, size)
     assert module.decoder.weight is module.encoder.weight
-    assert torch.equal(small.encoder.weight, module.encoder.weight)
-    assert torch.equal(small.decoder.weight, module.decoder.weight[:, :8])
 
 
 def test_trained_or_not_stays_as_it_was(tmp_path: Path) -> None:

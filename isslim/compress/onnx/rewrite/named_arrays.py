@@ -143,10 +143,22 @@ class _Declaring:
         axes = {self._pool.name(axis): self._pool.size(axis) for axis in free}
         # In the order of the graph, which is that of the data.
         sites = tuple(site for _, site in sorted(self._sites, key=lambda entry: entry[0]))
-        declaration = NetworkAxes(axes, self._dimensions, sites, {})
+        declaration = NetworkAxes(axes, self._dimensions, sites, self._produced())
         return self._arrays, Meaning(
             declaration, self._layers, self._products, self._biases, self._created
         )
+
+    def _produced(self) -> dict[str, str]:
+        """Matrices that are also looked up by rows (a tied embedding), with what that gives."""
+        found = {}
+        for use in self._trace.uses:
+            product = next(iter(self._products.get(use.name, ())), None)
+            if product is None or _is_of(use, product) or product.gives != 0:
+                continue
+            columns = use.dims[product.reads] or ()
+            if len(columns) == 1:
+                found[use.name] = columns[0].source
+        return found
 
     def _touches(self, blocks: Blocks | None) -> bool:
         """Whether a dimension has an axis that may shrink."""
