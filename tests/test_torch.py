@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors import safe_open
@@ -30,6 +31,7 @@ from isslim.compress.kinds.questions.networks.axes import BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.squad import read_squad
 from isslim.compress.kinds.registry import UploadedFiles, read_task
+from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.pipeline import compress_files, publish
 from isslim.compress.progress import Progress
 from isslim.runtime.language.session import LanguageSession
@@ -139,6 +141,27 @@ def test_one_epoch_of_adam_lowers_its_loss(made: Made) -> None:
     assert float(loss().detach()) < before
     again = isslim.torch.load(made.bundle.folder)
     again.load_state_dict(small.state_dict())  # all of its names are there
+
+
+def test_its_graphs_say_what_they_are_of(made: Made) -> None:
+    manifest = made.bundle.manifest
+    assert {each.name for each in manifest.variants} >= {"original", "compressed"}
+    for variant in manifest.variants:
+        graph = onnx.load(made.bundle.path(variant.file))
+        about = {each.key: each.value for each in graph.metadata_props}
+        assert len(about) == len(graph.metadata_props)  # no key twice
+        assert about.pop("precision", "float32") == variant.precision
+        assert about == {
+            "task": "language-model",
+            "variant": variant.name,
+            "model": "small",
+            "upload_sha256": manifest.provenance.upload_sha256,
+        }
+        assert graph.producer_name == "isslim"
+        assert graph.doc_string.startswith(f"'small', {variant.name}: {variant.parameters:,} ")
+        names = [node.name for node in nodes(graph.graph)]
+        assert all(names)
+        assert len(set(names)) == len(names)
 
 
 def test_weights_and_sizes_are_files_of_the_bundle(made: Made) -> None:

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, ClassVar, Generic
 
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.export.int8_forms import EightBit, Form
@@ -167,8 +167,10 @@ class ModelTask(ReturnsWeights[Model]):
         costly: whether one evaluation is so expensive that needless ones must be avoided.
         may_narrow: whether a bottleneck may be inserted before the decoder.
         origin: where model and data come from.
+        original_as_sent: whether the original's graph is the file that was sent, without notes.
     """
 
+    original_as_sent: ClassVar[bool] = False
     usual_shapes: tuple[Shape, ...]
     original: Model
     metric: Metric

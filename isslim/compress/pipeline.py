@@ -184,7 +184,7 @@ def compress_task(
     Raises:
         CompressError: reported to the person who sent the model; there is no bundle.
     """
-    chosen = _chosen(task, work, stages, task.shapes if shapes is None else shapes)
+    chosen = _chosen(task, work, stages, task.shapes if shapes is None else shapes, model_sha256)
     found, measured, bundle = chosen.found, chosen.measured, chosen.folder
     stages.enter("publish", "writing the card")
     best = best_compressed(measured.variants)
@@ -254,7 +254,11 @@ class _Choice(Generic[Model]):
 
 
 def _chosen(
-    task: ModelTask[Model], work: Path, stages: Stages, shapes: Sequence[Shape]
+    task: ModelTask[Model],
+    work: Path,
+    stages: Stages,
+    shapes: Sequence[Shape],
+    model_sha256: str,
 ) -> _Choice[Model]:
     """The candidate to publish: the smallest within the budget in both forms, else in float32.
 
@@ -278,7 +282,8 @@ def _chosen(
             folder = work / "bundle" / str(number)
             folder.mkdir(parents=True)
             task.save_companions(folder)
-            each = _Choice(found, measure(task, found.network, folder, stages, shapes), folder)
+            measured = measure(task, found.network, folder, stages, shapes, model_sha256)
+            each = _Choice(found, measured, folder)
             if each.measured.kept and (best is None or rank(each) < rank(best)):
                 if best is not None:
                     shutil.rmtree(best.folder)

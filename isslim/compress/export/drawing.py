@@ -10,6 +10,7 @@ from onnx import GraphProto, ValueInfoProto, helper
 from torch import Tensor
 
 from isslim.compress.export.streaming import Floats
+from isslim.compress.onnx.model.naming import name_nodes
 
 OPSET, IR_VERSION = 18, 9
 """Versions of the standard operators and of the file format of every exported graph."""
@@ -29,7 +30,8 @@ class GraphBlueprint:
 
 
 def model_of(graph: GraphProto) -> onnx.ModelProto:
-    """A graph as a model, with the operator version that all exporters share."""
+    """A graph as a model of the operator version that all exporters share; its nodes are named."""
+    name_nodes(graph)
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )

@@ -30,6 +30,7 @@ from isslim.compress.export.int8_nodes import Int8Nodes
 from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.spreading import spread
 from isslim.compress.onnx.model.attributes import get_float, get_int, subgraphs
+from isslim.compress.onnx.model.naming import name_nodes
 from isslim.compress.onnx.model.recurrent import OPERATORS, R, W
 from isslim.compress.onnx.model.split_model import (
     SplitModel,
@@ -97,6 +98,7 @@ def _write(
         parts.structure.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     # This tells the runtime that results depend on what shares a run.
     parts.structure.metadata_props.add(key=PRECISION, value="int8")
+    name_nodes(parts.structure.graph)
     partial = target.with_name(target.name + ".partial")
     try:
         onnx.save(merge_constants(parts), partial)

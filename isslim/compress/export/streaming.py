@@ -44,26 +44,26 @@ def write(
     size = len(graph) + sum(_initializer_size(name, array) for name, array in weights())
     model.ClearField("graph")
     file.write(model.SerializeToString())
-    file.write(_MODEL_GRAPH + _varint(size) + graph)
+    file.write(_MODEL_GRAPH + varint(size) + graph)
     for name, array in weights():
         head = _tensor_head(name, array)
-        file.write(_GRAPH_INITIALIZER + _varint(len(head) + array.nbytes) + head)
+        file.write(_GRAPH_INITIALIZER + varint(len(head) + array.nbytes) + head)
         # ONNX's raw data is little-endian, whatever this processor is.
         file.write(np.ascontiguousarray(array, dtype="<f4").data)
 
 
 def _initializer_size(name: str, array: Floats) -> int:
     body = len(_tensor_head(name, array)) + array.nbytes
-    return len(_GRAPH_INITIALIZER) + len(_varint(body)) + body
+    return len(_GRAPH_INITIALIZER) + len(varint(body)) + body
 
 
 def _tensor_head(name: str, array: Floats) -> bytes:
     """A TensorProto up to its data."""
     head = TensorProto(dims=array.shape, data_type=TensorProto.FLOAT, name=name)
-    return bytes(head.SerializeToString()) + _TENSOR_RAW_DATA + _varint(array.nbytes)
+    return bytes(head.SerializeToString()) + _TENSOR_RAW_DATA + varint(array.nbytes)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """A varint of protobuf: seven bits a byte, lowest first; the high bit: more bytes follow."""
     groups = bytearray()
     while value > 127:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from isslim.compress.contract import ModelTask, Published
+from isslim.compress.export.notes import note
 from isslim.compress.measurement.int8_choice import Int8Choice, write_int8
 from isslim.compress.measurement.reservations import reservations
 from isslim.compress.measurement.verdict import conclude
@@ -90,6 +91,7 @@ def measure(
     folder: Path,
     progress: Progress,
     shapes: Sequence[Shape],
+    upload_sha256: str | None = None,
 ) -> Measured:
     """Writes the graphs of original and compressed model, verifies and measures them.
 
@@ -100,11 +102,12 @@ def measure(
             that breaks the budget is deleted.
         progress: receives what is done.
         shapes: that variants are timed at, the primary one among them.
+        upload_sha256: of the uploaded model, for the graphs' metadata; None: it is not known.
 
     Raises:
         VerificationFailed: when a float32 graph does not equal the network that it was made of.
     """
-    exported = _export(task, compressed, folder, progress)
+    exported = _export(task, compressed, folder, progress, upload_sha256)
     scale = metric_format_of(task.metric)
     progress.enter("measure", f"{scale.name} of every variant")
     metrics = _evaluate(task, exported.paths, scale, progress)
@@ -136,7 +139,11 @@ def measure(
 
 
 def _export(
-    task: ModelTask[Model], compressed: Model, folder: Path, progress: Progress
+    task: ModelTask[Model],
+    compressed: Model,
+    folder: Path,
+    progress: Progress,
+    upload_sha256: str | None,
 ) -> _Exported:
     """Writes both float32 graphs, verifies them, and writes their int8 forms."""
     exported = _Exported({}, {}, {}, [])
@@ -147,6 +154,8 @@ def _export(
     for name, small, network in pairs:
         source, target = folder / f"{name}.onnx", folder / f"{small}.onnx"
         task.export(network, source)
+        if network is not task.original or not task.original_as_sent:
+            _note(task, network, source, upload_sha256)
         exported.checks.append(task.verify_export(source, network, name))
         exported.networks[name], exported.paths[name] = network, source
         chosen = exported.int8[small] = write_int8(task, network, source, target)
@@ -155,8 +164,19 @@ def _export(
             f"{small}: {chosen.description or 'nothing takes 8 bits'}",
         )
         if chosen.form is not None:
+            _note(task, network, target, upload_sha256)
             exported.networks[small], exported.paths[small] = network, target
     return exported
+
+
+def _note(task: ModelTask[Model], network: Model, path: Path, upload_sha256: str | None) -> None:
+    """Notes in a graph what it is of; the verdict is known only once all graphs are measured."""
+    whole, left = (task.parameters(each.declaration()) for each in (task.original, network))
+    size = f"{left:,} parameters" + ("" if network is task.original else f" of {whole:,}")
+    eight = ", weights in 8 bits" if path.stem.endswith("int8") else ""
+    about = {"task": task.task, "variant": path.stem, "model": task.recipe.name}
+    about |= {} if upload_sha256 is None else {"upload_sha256": upload_sha256}
+    note(path, f"'{task.recipe.name}', {path.stem}: {size}{eight}", about)
 
 
 def _evaluate(

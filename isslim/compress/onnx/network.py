@@ -14,6 +14,7 @@ from onnx import ModelProto
 from isslim.compress.onnx.activation_capture import Observer
 from isslim.compress.onnx.inference import infer
 from isslim.compress.onnx.masked_reference import masked_reference
+from isslim.compress.onnx.model.naming import name_nodes
 from isslim.compress.onnx.model.split_model import SplitModel, split_constants
 from isslim.compress.onnx.model.stacks import read_stacks
 from isslim.compress.onnx.normalise.carried_states import carried_states, state_outputs
@@ -88,7 +89,9 @@ class GraphNetwork:
 
     def model(self, *, keep_state_shapes: bool = True) -> ModelProto:
         """The graph at this network's sizes; `keep_state_shapes` as in `write`."""
-        return write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
+        model = write(self.trace, self.meaning, self._arrays, keep_state_shapes=keep_state_shapes)
+        name_nodes(model.graph)
+        return model
 
     def masked_reference(self, keep: Keep) -> ModelProto:
         """This graph at full size, with all units that `keep` does not name held at zero.

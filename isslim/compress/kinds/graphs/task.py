@@ -27,6 +27,7 @@ from isslim.compress.export.quantize import quantize_graph
 from isslim.compress.kinds.graphs.activations import collect_graph_activations
 from isslim.compress.kinds.graphs.choosing import choose
 from isslim.compress.kinds.graphs.classes import class_axes
+from isslim.compress.kinds.graphs.kept_units import WritesKeptUnits
 from isslim.compress.kinds.graphs.parts import parameters_of, parts_of
 from isslim.compress.kinds.graphs.quality_metrics import (
     CommandMetric,
@@ -63,7 +64,7 @@ SAMPLE_BYTES = 8 << 20
 """Limit on the recorded runs in a bundle; the first one is always there."""
 
 
-class GraphTask(ModelTask[GraphNetwork]):
+class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
     """A graph and recorded inputs.
 
     Args:
@@ -81,6 +82,7 @@ class GraphTask(ModelTask[GraphNetwork]):
     """
 
     task: ClassVar[Task] = GRAPHS.name
+    original_as_sent = True
 
     def __init__(
         self,
