@@ -18,6 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(RUN)/pip install -q -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(RUN)/pip install -q -c constraints.txt -e '.[service,worker,client,dev]'
 	touch $(STAMP)
+	@echo "To have isslim on the PATH of this shell: source $(RUN)/activate"
 
 demo: setup  ## trains a small model on Python's own documentation, compresses it, serves and compares both
 	$(RUN)/python -m examples.demo
@@ -44,6 +45,7 @@ slow: setup  ## the tests that take minutes
 
 docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m isslim.settings > docs/configuration.md
+	$(RUN)/python -m isslim.client.page > docs/commands.md
 	$(RUN)/python -m benchmarks.ptb.picture
 	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
 

@@ -27,6 +27,7 @@ from isslim.types.arrays import dump_npz, read_npz
 from isslim.types.kinds.uploads import Companions
 from isslim.types.manifest import FileRecord, Manifest
 from isslim.types.report import Report
+from isslim.types.schemas.graphs import GraphResponse
 from isslim.types.schemas.models import (
     About,
     Health,
@@ -252,6 +253,36 @@ class Client(JobsClient):
         return {
             variant: GraphRun(arrays, float(times[variant])) for variant, arrays in found.items()
         }
+
+    def run_plain(
+        self,
+        model: str,
+        inputs: Mapping[str, NDArray[Any]],
+        variants: Sequence[str] = (),
+        *,
+        outputs: Sequence[str] = (),
+        device: str = "cpu",
+    ) -> GraphResponse:
+        """Runs a graph as `run` does, with outputs as lists of numbers; for small arrays.
+
+        Args:
+            model: id or name.
+            inputs: every input of the graph by its name.
+            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            outputs: which of the graph's outputs; none: all.
+            device: where to run, `cpu` or `cuda`.
+
+        Raises:
+            ProblemError: when the service refuses the inputs, or the outputs are too many numbers.
+        """
+        body = {
+            "inputs": {name: array.tolist() for name, array in inputs.items()},
+            "variants": list(variants),
+            "outputs": list(outputs),
+            "device": device,
+        }
+        found = self._ask("POST", f"/models/{part(model)}/run", json=body)
+        return GraphResponse.model_validate(found)
 
     def latency(  # noqa: PLR0913 - the parameters of the request, by name
         self,

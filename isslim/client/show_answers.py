@@ -79,20 +79,3 @@ def _compared(found: NDArray[Any], first: NDArray[Any]) -> str:
     if found.shape != first.shape or found.dtype.kind not in "biuf":
         return description
     return f"{description}\n{output_change([(found, first)]):.2%} changed"
-
-
-def plain_runs(runs: dict[str, GraphRun]) -> dict[str, Any]:
-    """Runs as `POST /models/{model}/run` answers them in JSON: a number that is not finite is null.
-
-    Args:
-        runs: by variant.
-    """
-    variants = [
-        {
-            "variant": name,
-            "outputs": {output: array.tolist() for output, array in run.outputs.items()},
-            "timing": {"run_ms": run.run_ms},
-        }
-        for name, run in runs.items()
-    ]
-    return {"variants": variants}

@@ -101,13 +101,22 @@ def run(
     url: Url = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Runs a graph with the original and the compressed model."""
+    """Runs a graph with the original and the compressed model.
+
+    With --json: the outputs as lists; with --out too, the file that was written.
+    """
     answers = Answers(as_json)
     try:
         arrays = read_npz(inputs.read_bytes())
     except BadArrays as error:
         raise typer.BadParameter(f"{inputs}: {error}") from error
     with Client(url) as client:
+        if answers.as_json and out is None:
+            plain = client.run_plain(
+                model, arrays, variant or [], outputs=output or [], device=device
+            )
+            answers.give(plain, lambda: "")
+            return
         found = client.run(model, arrays, variant or [], outputs=output or [], device=device)
     if out is not None:
         out.write_bytes(
@@ -119,7 +128,8 @@ def run(
                 }
             )
         )
-    answers.give(show_answers.plain_runs(found), lambda: show_answers.runs_table(model, found))
+    written = {"written": None if out is None else str(out)}
+    answers.give(written, lambda: show_answers.runs_table(model, found))
 
 
 def _read(file: Path | None) -> str:

@@ -11,11 +11,13 @@ import typer
 from isslim.client.commands.generated import with_generated
 from isslim.types.kinds.uploads import UPLOAD_FIELDS
 
+PANEL = "Files"
+
 
 def _option(text: str) -> Any:
     return Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help=text, rich_help_panel="Files"),
+        typer.Option(exists=True, dir_okay=False, help=text, rich_help_panel=PANEL),
     ]
 
 

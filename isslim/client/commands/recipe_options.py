@@ -26,7 +26,7 @@ from isslim.types.recipe import Budget, Recipe, TimedShape
 PANEL = "Recipe"
 _SCALARS = (str, int, float, bool)
 _USUAL = {
-    limit: f"{kind.title}: {value:g}"
+    limit: f"{kind.title}): {value:g}"
     for kind in kinds()
     for limit, value in kind.default_budget.limits.items()
 }
@@ -122,7 +122,7 @@ def _option(path: tuple[str, ...], kind: Any, info: FieldInfo) -> RecipeOption:
     text = description_of(Recipe, path)
     if path[0] == "budget" and path[-1] in budgets.LIMITS:
         if path[-1] in _USUAL:
-            text = f"{text} [default for a {_USUAL[path[-1]]}]"
+            text = f"{text} [default ({_USUAL[path[-1]]}]"
         asked = typer.Option(
             help=text,
             metavar="NUMBER",
