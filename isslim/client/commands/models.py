@@ -69,7 +69,7 @@ def latency(
         typer.Option(help="texts at once; none: one, or for a graph as it was recorded"),
     ] = None,
     run: Annotated[
-        Literal["smallest", "median", "largest"] | None,
+        Literal["median", "smallest", "largest"] | None,
         typer.Option(help="for a graph: which recorded run; none: the median one"),
     ] = None,
     threads: Annotated[int, typer.Option(help="of one run")] = 1,
