@@ -70,13 +70,18 @@ def read_calls(
     """
     if not len(inputs):
         raise ModuleRefused("no inputs were given: record a few calls of the module")
+    # In the graph parameters have names too.
+    taken = {name for name, _ in (*module.named_parameters(), *module.named_buffers())}
     signature: Signature | None = None
     calls: list[tuple[Tensor, ...]] = []
     for number, given in enumerate(inputs):
         where = f"inputs[{number}]"
         arguments = _bound(module, given, where)
         found: list[tuple[str, Tensor]] = []
-        template = {name: _template(value, name, where, found) for name, value in arguments.items()}
+        template = {
+            name: _template(value, f"{name}_" if name in taken else name, where, found)
+            for name, value in arguments.items()
+        }
         own = Signature(template, tuple(name for name, _ in found))
         tensors = tuple(tensor for _, tensor in found)
         if signature is None:

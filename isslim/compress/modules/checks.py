@@ -31,6 +31,11 @@ def refuse_unsupported(module: object) -> None:
             f"{type(module).__name__} is compiled by torch.jit: pass the nn.Module that it was "
             "compiled from"
         )
+    if isinstance(getattr(module, "_orig_mod", None), nn.Module):
+        raise ModuleRefused(
+            f"{type(module._orig_mod).__name__} is compiled by torch.compile: pass the module that "
+            "it was compiled from (`module._orig_mod`)"
+        )
     issues = [
         issue
         for check in (_layers, _lazy, _training, _places, _kinds, _derived, _sharing)

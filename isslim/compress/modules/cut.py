@@ -48,7 +48,7 @@ class Cut:
         signature: how it is called.
         origins: where its parameters are in the graph.
         states: the states that it takes and gives.
-        recorded: its inputs.
+        recorded: all tensors that it is called with.
     """
 
     module: nn.Module
@@ -148,7 +148,8 @@ def _compare(
         path.write_bytes(network.model().SerializeToString())
         session = GraphSession(path)
         for number, inputs in enumerate(cut.recorded):
-            wanted = session.run(session.checked(inputs))
+            read = {each: inputs[each] for each in session.inputs}
+            wanted = session.run(session.checked(read))
             tensors = small_states(inputs, cut.states, kept)
             try:
                 with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -56,13 +56,15 @@ class ExportedModule:
 
     Attributes:
         path: of the graph.
-        recorded: the recorded inputs by the names of the graph's inputs.
+        recorded: the recorded inputs by the names of the graph's inputs. An argument that does
+            not reach the outputs is none.
         outputs: names of the graph's outputs.
     """
 
     path: Path
     recorded: list[NamedArrays]
     outputs: tuple[str, ...]
+    _calls: list[NamedArrays]
     _module: nn.Module
     _signature: Signature
     _origins: Origins
@@ -82,7 +84,7 @@ class ExportedModule:
             ModuleNotCut: when the module cannot express it, or its code needs the old sizes.
         """
         return cut_module(
-            Cut(self._module, self._signature, self._origins, self._states, self.recorded), network
+            Cut(self._module, self._signature, self._origins, self._states, self._calls), network
         )
 
 
@@ -117,10 +119,14 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
     model = simplified(model)
     write_stacks(model, _stacks(own, origins))
     path.write_bytes(model.SerializeToString())
-    recorded = [as_arrays(signature.names, tensors) for tensors in calls]
+    arrays = [as_arrays(signature.names, tensors) for tensors in calls]
+    read = [port.name for port in model.graph.input]
+    recorded = [{name: each[name] for name in read} for each in arrays]
     wanted = [as_arrays(outputs, [tensor for _, tensor in made]) for made in results]
     _verify(module, path, recorded, wanted)
-    return ExportedModule(path, recorded, outputs, _copied(module), signature, origins, states)
+    return ExportedModule(
+        path, recorded, outputs, arrays, _copied(module), signature, origins, states
+    )
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pack_sequence
 from isslim.compress.errors import ModuleRefused
 from isslim.compress.modules.export import export_module
 from isslim.runtime.graphs.recorded_inputs import GraphSession
+from tests.compress.modules.small import small_network, whole_network
 from tests.compress.modules.zoo import EXAMPLES, LanguageModel, PackedTagger
 
 
@@ -321,6 +322,34 @@ def test_arguments_by_name_and_constants_are_part_of_the_graph(tmp_path: Path) -
         )
 
 
+def test_argument_that_reaches_no_output_is_no_input(tmp_path: Path) -> None:
+    class Ignoring(Tagger):
+        def forward(self, series: Tensor, other: Tensor) -> Any:
+            return super().forward(series)
+
+    inputs = [(each, torch.zeros(3)) for each in calls()]
+    exported = export_module(Ignoring().eval(), inputs, tmp_path / "graph.onnx")
+    assert [list(run) for run in exported.recorded] == [["series"]] * 3
+    small = exported.cut(small_network(exported))
+    assert small(*inputs[0]).shape == (2, 4, 2)
+
+
+def test_argument_that_is_called_as_a_parameter_gets_another_name(tmp_path: Path) -> None:
+    class Named(Tagger):
+        def __init__(self) -> None:
+            super().__init__()
+            self.series = nn.Parameter(torch.randn(6, 2))
+
+        def forward(self, series: Tensor) -> Any:
+            return self.encoder(series)[0] @ self.series
+
+    exported = export_module(Named().eval(), calls(), tmp_path / "graph.onnx")
+    assert list(exported.recorded[0]) == ["series_"]
+    network = small_network(exported)
+    (size,) = network.declaration().axes.values()
+    assert exported.cut(network).series.shape == (size, 2)
+
+
 def test_shared_matrix_is_stored_once(tmp_path: Path) -> None:
     module = LanguageModel(tied=True).eval()
     exported = export_module(module, EXAMPLES["language model"].calls(4), tmp_path / "graph.onnx")
@@ -348,6 +377,4 @@ def test_training_on_afterwards_does_not_reach_what_was_exported(tmp_path: Path)
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
-    from tests.compress.modules.small import whole_network
-
     assert torch.equal(exported.cut(whole_network(exported))[0].weight, twin[0].weight)
