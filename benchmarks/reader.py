@@ -122,7 +122,7 @@ def publish_reader(
         )
         report = Report(
             curve=[],
-            verdict="random weights: nothing was judged",
+            verdict="random weights: quality was not evaluated",
             original_value=0.0,
             samples=sample_answers(sessions, codec, asked),
         )

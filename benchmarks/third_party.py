@@ -159,7 +159,7 @@ CASES = (
         "silero_vad/data/silero_vad_16k_op15.onnx",
         lambda sounds, speakers: _chunks(sounds, speakers, (16_000,), sized=True),
         {"state": ("stateN", (2, 1, 128))},
-        # Its state is a sum with zero, which cannot be told from any other sum: it would count.
+        # Its state is a sum with zero, which cannot be distinguished from any other sum: it would count.
         evaluated_outputs=("output",),
     ),
     Case(
@@ -384,7 +384,7 @@ def _sounds(folder: Path | None) -> Sounds:
     files = sorted(folder.glob("*.wav"))
     if len(files) < 2:
         raise SystemExit(
-            f"{folder} holds {len(files)} wav files; at least two are needed: one to judge on"
+            f"{folder} holds {len(files)} wav files; at least two are needed: one to evaluate on"
         )
     first = max(1, len(files) * 2 // 3)
     return lambda speaker: speech.recorded(

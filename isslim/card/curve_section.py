@@ -141,12 +141,12 @@ def _tried(
 def _reading(manifest: Manifest, report: Report) -> str:
     """How to read the trade-off, and why its figures are not those of the variants."""
     budget, note = manifest.recipe.budget, kind_named(manifest.task).estimate_note
-    shares = "parameters and multiply-adds, each by its share"
+    shares = "parameters and multiply-adds, each relative to the original's"
     if budget.quality is None:
         shares = "parameters" if budget.size_ratio is not None else "multiply-adds"
     text = (
-        "*Removed* is the share of what removing every removable unit would save, in "
-        f"{shares}, each unit counted in the full-size model. "
+        "*Removed* is the share of the possible saving, which is that of removing every removable "
+        f"unit. A unit saves what it costs in the full-size model, in {shares}. "
     )
     if note is None:
         return text + _measured(manifest)

@@ -105,7 +105,7 @@ def _settings() -> Iterator[None]:
 def _quiet(descriptor: int, stream: TextIO) -> Iterator[None]:
     """Holds back what is written to stdout or stderr, and passes it on without the exporter's own.
 
-    Its C++ code writes past Python, and cannot be told not to.
+    Its C++ code writes past Python, and cannot be stopped from it.
     """
     try:
         stream.flush()

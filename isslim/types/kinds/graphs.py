@@ -16,7 +16,7 @@ def _usage(served: Served) -> Usage:
     # An example with many numbers is a file: nobody would read them in a card.
     small = all(each.values is not None for each in served.inputs)
     return Usage(
-        "How it is run",
+        "How to run it over HTTP",
         f"models/{served.name}/run",
         {"inputs": {each.name: each.values for each in served.inputs}} if small else None,
         "Inputs and outputs have the names, types and shapes of the uploaded graph. Where a state "

@@ -28,7 +28,7 @@ def _usage(served: Served) -> Usage:
         "How texts are read",
         "score",
         {"model": served.name, "texts": ["..."], "variants": list(served.variants)},
-        f"One token is a {text.unit} of {text.vocabulary:,}; before the first stands {start}; what "
+        f"A token is one of {text.vocabulary:,} {text.unit}s. Before the first comes {start}. What "
         f"is not in the vocabulary {unknown}. Perplexity is exp of the mean negative natural "
         "log-probability of all scored tokens.",
     )
@@ -70,7 +70,7 @@ LANGUAGE = KindDescription(
         "which all stay."
     ),
     estimate_note=(
-        ": over pieces spread over the held-out text, each begun after a few tokens that only set "
+        ": over pieces spread over the held-out text, the first tokens of each only setting "
         "its state. That of the variants is the runtime's, over the whole text"
     ),
     training_value="perplexity",

@@ -20,7 +20,7 @@ def _budget_phrase(limit: float, _: MetricFormat) -> str:
 
 def _usage(served: Served) -> Usage:
     body = {"model": served.name, "question": "...", "context": "..."}
-    return Usage("How it is asked", "qa", body)
+    return Usage("How to ask it over HTTP", "qa", body)
 
 
 QUESTIONS = KindDescription(
