@@ -159,7 +159,7 @@ CASES = (
         "silero_vad/data/silero_vad_16k_op15.onnx",
         lambda sounds, speakers: _chunks(sounds, speakers, (16_000,), sized=True),
         {"state": ("stateN", (2, 1, 128))},
-        # Its state is a sum with zero, which cannot be distinguished from any other sum: it would count.
+        # Its state is a sum with zero, which looks like any other sum: it would count.
         evaluated_outputs=("output",),
     ),
     Case(
