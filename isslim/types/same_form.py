@@ -14,7 +14,7 @@ class ModuleChange(StrictModel):
     """One module of the uploaded model, built with other numbers."""
 
     name: str = Field(description="its name in the state dict", examples=["rnn"])
-    constructor: str = Field(
+    torch_class: str = Field(
         description="the class of torch that has these parameters", examples=["nn.LSTM"]
     )
     before: list[int] = Field(
@@ -41,7 +41,7 @@ class ModuleChange(StrictModel):
 
     def _call(self, arguments: list[int]) -> str:
         options = [self.options] if self.options else []
-        return f"{self.constructor}({', '.join([*map(str, arguments), *options])})"
+        return f"{self.torch_class}({', '.join([*map(str, arguments), *options])})"
 
 
 class SameForm(StrictModel):

@@ -19,6 +19,8 @@ from tests.service.test_routes import problem
 
 Json = dict[str, Any]
 JSON_TYPE = {"content-type": "application/json"}
+JAVASCRIPT = {"constructor", "hasOwnProperty", "toString", "valueOf", "__proto__"}
+"""Names of fields on which generators of TypeScript fail."""
 FORM_TYPE = {"content-type": "multipart/form-data; boundary=b"}
 
 
@@ -54,6 +56,8 @@ def invalid(document: Json) -> list[str]:
             found += [f"{place}: {each.message}" for each in validator.iter_errors(example)]
         if "prefixItems" in rule and "items" not in rule:
             found.append(f"{place}: a tuple without `items`, which generators stumble over")
+        if taken := JAVASCRIPT & rule.get("properties", {}).keys():
+            found.append(f"{place}: {min(taken)}: a name that every object of JavaScript has")
         if "itemSchema" in rule:
             found.append(f"{place}: `itemSchema` is of OpenAPI 3.2")
     return found
@@ -86,6 +90,7 @@ def test_document_is_valid_and_its_examples_are(document: Json) -> None:
         ({"rule": {"type": "integer", "examples": ["a"]}}, "'a' is not of type 'integer'"),
         ({"rule": {"$ref": "#/components/schemas/Health", "examples": [{}]}}, "'status' is a requ"),
         ({"rule": {"type": "array", "prefixItems": [{}]}}, "a tuple without `items`"),
+        ({"rule": {"properties": {"constructor": {}}}}, "constructor: a name that every object"),
         ({"rule": {"itemSchema": {}}}, "`itemSchema` is of OpenAPI 3.2"),
     ],
 )

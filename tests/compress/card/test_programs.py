@@ -201,7 +201,7 @@ class Renamed(nn.Module):
 
 def changes(*rows: tuple[str, str, list[int], list[int], str]) -> list[ModuleChange]:
     return [
-        ModuleChange(name=name, constructor=call, before=before, after=after, options=options)
+        ModuleChange(name=name, torch_class=call, before=before, after=after, options=options)
         for name, call, before, after, options in rows
     ]
 

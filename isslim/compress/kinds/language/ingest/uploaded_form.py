@@ -106,7 +106,7 @@ class UploadedForm:
         return [
             ModuleChange(
                 name=each.name,
-                constructor=each.constructor,
+                torch_class=each.constructor,
                 before=each.arguments(old),
                 after=each.arguments(new),
                 options=each.options,
