@@ -12,7 +12,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from isslim import __version__
 from isslim.service import problems
 from isslim.service.context import AppContext
-from isslim.service.middleware import BodyLimit, RequestMetrics
+from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openapi import DocumentedApp
 from isslim.service.request_id import RequestId
 from isslim.service.routes import (
@@ -31,8 +31,9 @@ from isslim.service.routes import (
 from isslim.settings.service import ServiceSettings
 from isslim.types.kinds.plugins import RUNTIME, SERVICE, load_plugins, plugin_module
 
-UPLOAD_ROOM_BYTES = 1 << 20
-"""Allowance for the form around an upload."""
+ROOM_BYTES, JSON_VALUE_BYTES = 1 << 20, 25
+"""Allowance for the form around an upload or the headers of arrays, and for a number as JSON:
+-2.2250738585072014e-308 and a comma."""
 GZIP: dict[str, Any] = {
     "minimum_size": 1024,
     "compresslevel": 5,
@@ -81,10 +82,22 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
         app.include_router(plugin_module(package, SERVICE).router)
     app.add_middleware(
         BodyLimit,
-        limit=chosen.body_limit_bytes,
-        upload_limit=chosen.upload_limit_bytes + UPLOAD_ROOM_BYTES,
+        limits=BodyLimits(
+            ordinary=chosen.body_limit_bytes,
+            upload=chosen.upload_limit_bytes + ROOM_BYTES,
+            run=_run_limit(chosen),
+        ),
     )
     app.add_middleware(GZipMiddleware, **GZIP)
     app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
     app.add_middleware(RequestId)
     return app
+
+
+def _run_limit(settings: ServiceSettings) -> int:
+    """Bytes of the largest body of a run: what the limits on arrays and JSON values allow.
+
+    It is at least that of any other request.
+    """
+    arrays = settings.array_bytes_limit + ROOM_BYTES
+    return max(settings.body_limit_bytes, arrays, JSON_VALUE_BYTES * settings.json_values_limit)

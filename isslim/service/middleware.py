@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 
 from prometheus_client import Histogram
 from starlette.responses import Response
@@ -16,61 +17,109 @@ _LOG = logging.getLogger("service.requests")
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 UPLOADS = ("/compress", "/inspect", "/sweeps")
 """Paths that take files."""
+LARGE_AT_ONCE = 4
+"""Bodies of runs, above the limit of ordinary ones, that are in memory at once."""
 _QUIET = ("/health", "/metrics")
 """Paths that monitoring polls every few seconds: counted, not logged."""
 
 
-class _TooLarge(Exception):
-    """The body exceeded its limit."""
+class _Refused(Exception):
+    """The body is read no further."""
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """Bytes that the body of a request may have.
+
+    Attributes:
+        ordinary: of most requests.
+        upload: of those in `UPLOADS`.
+        run: of `POST /models/{model}/run`, which takes arrays.
+    """
+
+    ordinary: int
+    upload: int
+    run: int
+
+    def of(self, path: str) -> int:
+        """The limit of a path."""
+        if path in UPLOADS:
+            return self.upload
+        return self.run if is_run(path) else self.ordinary
+
+
+def is_run(path: str) -> bool:
+    """Whether a path is that of a run of a graph."""
+    return path.startswith("/models/") and path.endswith("/run")
 
 
 class BodyLimit:
     """Refuses bodies above a limit with a problem document.
 
+    The body of a run may be much larger than that of others and is held in memory: only a few such
+    bodies are taken at once.
+
     Args:
         app: what comes behind.
-        limit: bytes of an ordinary request.
-        upload_limit: bytes of a request that uploads.
+        limits: of bodies.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, upload_limit: int) -> None:
-        self._app, self._limit, self._upload_limit = app, limit, upload_limit
+    def __init__(self, app: ASGIApp, limits: BodyLimits) -> None:
+        self._app, self._limits = app, limits
+        self._large = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Counts incoming bytes; answers 413 as soon as there are too many."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload_limit if scope["path"] in UPLOADS else self._limit
-        declared = next(
-            (value for name, value in scope["headers"] if name == b"content-length"), b"0"
-        )
-        if declared.isdigit() and int(declared) > limit:
+        limit = self._limits.of(scope["path"])
+        if _declared_bytes(scope) > limit:
             await _too_large(limit)(scope, receive, send)
             return
-        received, started, exceeded = 0, False, False
+        received, started = 0, False
+        is_large, refusal = False, None
 
         async def counted() -> Message:
-            nonlocal received, exceeded
+            nonlocal received, is_large, refusal
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                exceeded = True
-                raise _TooLarge
+                refusal = _too_large(limit)
+            elif not is_large and received > self._limits.ordinary and is_run(scope["path"]):
+                is_large, refusal = self._taken()
+            if refusal is not None:
+                raise _Refused
             return message
 
         async def noted(message: Message) -> None:
             nonlocal started
             # The framework answers 400 to any error while it parses a body; the correct answer
             # follows below.
-            if started or not exceeded:
+            if started or refusal is None:
                 started = True
                 await send(message)
 
-        with suppress(_TooLarge):
-            await self._app(scope, counted, noted)
-        if exceeded and not started:
-            await _too_large(limit)(scope, receive, send)
+        try:
+            with suppress(_Refused):
+                await self._app(scope, counted, noted)
+        finally:
+            self._large -= is_large
+        if refusal is not None and not started:
+            await refusal(scope, receive, send)
+
+    def _taken(self) -> tuple[bool, Response | None]:
+        """Counts a large body, or refuses it."""
+        if self._large >= LARGE_AT_ONCE:
+            return False, _too_many(self._limits.ordinary)
+        self._large += 1
+        return True, None
+
+
+def _declared_bytes(scope: Scope) -> int:
+    """The length that a request names; 0 where it names none."""
+    named = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    return int(named) if named.isdigit() else 0
 
 
 def _too_large(limit: int) -> Response:
@@ -79,6 +128,16 @@ def _too_large(limit: int) -> Response:
         "too-large",
         STATUS["too-large"][1],
         f"the body is larger than the limit of {limit:,} bytes",
+    )
+
+
+def _too_many(ordinary: int) -> Response:
+    return document(
+        503,
+        "overloaded",
+        STATUS["overloaded"][1],
+        f"{LARGE_AT_ONCE} runs of more than {ordinary:,} bytes are being read or run; try again in "
+        "a second",
     )
 
 

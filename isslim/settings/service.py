@@ -22,7 +22,8 @@ class ServiceSettings(StoreSettings, TimingSettings):
         default=8000, description="port to listen on"
     )
     body_limit_bytes: Bytes = Field(
-        default=8 << 20, description="largest body of a request that is not an upload"
+        default=8 << 20,
+        description="largest body of a request that is neither an upload nor a run of a graph",
     )
     memory_limit_bytes: Bytes = Field(
         default=4 << 30,
@@ -58,7 +59,8 @@ class ServiceSettings(StoreSettings, TimingSettings):
     )
     array_bytes_limit: Bytes = Field(
         default=64 << 20,
-        description="memory of the inputs of one run of a graph, and of the outputs of one answer",
+        description="memory of the inputs of one run of a graph, which its body may hold, and of "
+        "the outputs of one answer",
     )
     graph_memory_bytes: Bytes = Field(
         default=2 << 30, description="memory of a run of a graph, in its own process"

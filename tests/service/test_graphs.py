@@ -35,7 +35,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> PublishedGraph:
 
 @pytest.fixture(scope="module")
 def client(made: PublishedGraph) -> Iterator[TestClient]:
-    limits = {"entries_limit": 2000, "array_bytes_limit": 100_000, "body_limit_bytes": 200_000}
+    limits = {
+        "entries_limit": 2000,
+        "array_bytes_limit": 100_000,
+        "body_limit_bytes": 20_000,
+        "json_values_limit": 120_000,
+    }
     app = create_app(ServiceSettings(home=made.settings.home, **limits))
     with TestClient(app, raise_server_exceptions=False) as found:
         yield found
@@ -173,11 +178,36 @@ def test_bad_inputs_get_clear_problems(client: TestClient, published: Published)
         sent = client.post(RUN, content=b"x", headers={"content-type": kind})
         assert "application/x-npz" in problem(sent, 415, "unsupported-media-type")["detail"]
     problem(client.post(RUN, content=b"x"), 415, "unsupported-media-type")
-    problem(client.post(RUN, content=b" " * 300_000, headers=JSON), 413, "too-large")
+    problem(client.post(RUN, content=b" " * 3_100_000, headers=JSON), 413, "too-large")
     problem(
-        client.post(RUN, content=(b" " * 50_000 for _ in range(5)), headers=JSON), 413, "too-large"
+        client.post(RUN, content=(b" " * 50_000 for _ in range(61)), headers=JSON), 413, "too-large"
     )
     assert client.post(RUN, json={"inputs": {"ids": IDS}}).status_code == 200
+
+
+def test_arrays_up_to_the_limit_are_run_and_no_larger_ones(client: TestClient) -> None:
+    """Whatever the limit on ordinary bodies is, here 20,000 bytes."""
+    for shape, status, detail in (
+        ((51, 50), 200, ""),
+        ((125, 100), 413, "the answer would take 250,000 bytes"),
+        ((12_501, 1), 422, "at most 100,000"),
+    ):
+        content = dump_npz({"ids": np.zeros(shape, np.int64)})
+        assert len(content) > 20_000
+        answer = client.post(RUN, content=content, headers=NPZ, params={"variants": "original"})
+        assert answer.status_code == status, answer.text
+        assert detail in answer.text
+
+
+def test_json_up_to_the_limit_on_values_is_run_and_no_more(client: TestClient) -> None:
+    def ask(values: int, padding: int) -> Any:
+        ids = (b"," + b" " * padding).join([b"3"] * values)
+        return client.post(RUN, content=b'{"inputs": {"ids": [[' + ids + b"]]}}", headers=JSON)
+
+    assert ask(100, 500).status_code == 200  # 50 kB
+    long = problem(ask(119_000, 0), 413, "too-large")  # read, run, and too long as an answer
+    assert "numbers; at most 2,000 as JSON" in str(long["detail"])
+    assert "values; at most 120,000" in str(problem(ask(120_010, 0), 413, "too-large")["detail"])
 
 
 def archive(**members: bytes) -> bytes:

@@ -6,18 +6,22 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from isslim.service.bodies import CHUNK_BYTES, ValueCounts, count_values
+from isslim.service.middleware import LARGE_AT_ONCE
+from isslim.types.arrays import dump_npz
 from tests.conftest import Published
 from tests.service.served import served
 from tests.service.test_routes import problem
+from tests.service.test_shutdown import connected
 
 JSON = {"content-type": "application/json"}
 MEGABYTE = 1 << 20
@@ -161,3 +165,49 @@ def test_values_are_counted_across_chunks(shift: int) -> None:
     for middle in ('\\\\\\\\\\"', '\\\\\\\\\\\\"', '"', '","', '\\\\","'):
         text = head + middle + ',[:{"' + "y" * 20 + '"]}'
         assert count_values(text.encode()) == slow_counts(text)
+
+
+def npz_of(size: int) -> bytes:
+    return dump_npz({"x": np.zeros(size, np.uint8)})
+
+
+def test_run_may_be_as_large_as_its_arrays_and_stops_nobody(service: served) -> None:
+    """Of the default limits: 64 MiB of arrays, which is eight times that of other bodies."""
+    limit = 64 * MEGABYTE
+    for body, status, kind in (
+        (npz_of(limit), 422, "wrong-task"),  # read; then the model is no graph
+        (npz_of(limit + 2 * MEGABYTE), 413, "too-large"),
+        (b'{"inputs":{"x":[' + b" " * limit + b"1]}}", 422, "wrong-task"),
+    ):
+        headers = JSON if body.startswith(b"{") else {"content-type": "application/x-npz"}
+        with watched(service.url) as seconds:
+            time.sleep(0.05)
+            url = f"{service.url}/models/tiny/run"
+            answer = httpx.post(url, content=body, headers=headers, timeout=60)
+            time.sleep(0.05)
+        problem(answer, status, kind)
+        assert max(seconds) < LIVE_SECONDS
+
+
+def test_only_some_large_runs_are_held_at_once(service: served) -> None:
+    """Each has sent more than an ordinary body may have, and no more."""
+    head = (
+        "POST /models/tiny/run HTTP/1.1\r\nhost: a\r\ncontent-type: application/x-npz\r\n"
+        f"content-length: {20 * MEGABYTE}\r\n\r\n"
+    )
+    url, large = f"{service.url}/models/tiny/run", npz_of(9 * MEGABYTE)
+    kind = {"content-type": "application/x-npz"}
+    with ExitStack() as stack:
+        for _ in range(LARGE_AT_ONCE):
+            sender = stack.enter_context(connected(service.url))
+            sender.sendall(head.encode() + bytes(9 * MEGABYTE))
+        limit = time.monotonic() + 20
+        while httpx.post(url, content=large, headers=kind).status_code != 503:
+            assert time.monotonic() < limit
+        answer = httpx.post(url, content=large, headers=kind)
+        problem(answer, 503, "overloaded")
+        assert answer.headers["retry-after"] == "1"
+        problem(httpx.post(url, content=npz_of(100), headers=kind), 422, "wrong-task")
+    limit = time.monotonic() + 20
+    while httpx.post(url, content=large, headers=kind).status_code != 422:
+        assert time.monotonic() < limit

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from fastapi import Request, Response
 from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
 
 from isslim.runtime.errors import InputsRefused
 from isslim.runtime.graphs.model import LoadedGraph
@@ -112,7 +113,7 @@ async def run_graph(
         **{f"run-{each.variant}": each.run_ms for each in runs},
     }
     if kind != JSON:
-        return _npz(runs, stages, settings)
+        return await run_in_threadpool(_npz, runs, stages, settings)
     _check_entries(runs, settings)
     answer = GraphResponse(
         model_id=loaded.id,
