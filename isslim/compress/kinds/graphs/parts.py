@@ -27,7 +27,10 @@ def parts_of(original: GraphNetwork, declaration: NetworkAxes) -> list[PartRecor
     layers, second = original.meaning.layers, _second_biases(original, declaration)
     reading = {reader.parameter for site in declaration.sites for reader in site.readers}
     grouped: dict[str, list[str]] = {}
+    numbers = _numbers(declaration)
     for name in declaration.dimensions:
+        if name in numbers:
+            continue
         layer = next((each for each in layers if name.startswith(f"{each}.")), None)
         grouped.setdefault(layer or (name if name in reading else _REST), []).append(name)
     records = []
@@ -56,7 +59,7 @@ def parameters_of(original: GraphNetwork, declaration: NetworkAxes) -> int:
         declaration: its axes, at the sizes to count.
     """
     second = sum(_second_biases(original, declaration).values())
-    return axes.parameters(declaration) + second + untouched(original)
+    return _declared(declaration) + second + untouched(original)
 
 
 def untouched(original: GraphNetwork) -> int:
@@ -70,7 +73,19 @@ def untouched(original: GraphNetwork) -> int:
     )
     declaration = original.meaning.declaration
     second = sum(_second_biases(original, declaration).values())
-    return max(0, whole - axes.parameters(declaration) - second)
+    return max(0, whole - _declared(declaration) - second)
+
+
+def _declared(declaration: NetworkAxes) -> int:
+    """The values of all arrays that hold weights."""
+    numbers = _numbers(declaration).values()
+    return axes.parameters(declaration) - sum(numbers)
+
+
+def _numbers(declaration: NetworkAxes) -> dict[str, int]:
+    """The arrays that only number the units of an axis (`named_arrays`), with their lengths."""
+    found = {f"{axis}.kept": size for axis, size in declaration.axes.items()}
+    return {name: size for name, size in found.items() if name in declaration.dimensions}
 
 
 def _second_biases(original: GraphNetwork, declaration: NetworkAxes) -> dict[str, int]:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from isslim.compress.kinds.graphs.parts import parameters_of, parts_of, untouched
 from isslim.compress.kinds.graphs.understanding import understood
+from isslim.compress.modules.export import export_module
 from isslim.compress.pruning import axes
 from tests.compress.kinds.graphs.models import Layer, layer_graph
+from tests.compress.modules.small import whole_network
+from tests.compress.modules.zoo import EXAMPLES
 
 
 def test_a_layer_its_reader_and_the_rest_hold_every_parameter(tmp_path: Path) -> None:
@@ -35,3 +40,14 @@ def test_a_smaller_graph_is_counted_by_its_sizes(tmp_path: Path) -> None:
     whole = sum(each.numel() for each in Layer(5).parameters())
     assert sum(each.parameters for each in (layer, matrix, rest)) == whole
     assert parameters_of(network, small) == whole
+
+
+@pytest.mark.parametrize("name", ["language model", "tied language model", "packed tagger"])
+def test_graph_of_a_module_has_its_number_of_parameters(name: str, tmp_path: Path) -> None:
+    """Numbers of units that a graph selects states by are no parameters."""
+    module = EXAMPLES[name].make().eval()
+    exported = export_module(module, EXAMPLES[name].calls(3), tmp_path / "module.onnx")
+    network = whole_network(exported)
+    wanted = sum(parameter.numel() for parameter in module.parameters())
+    assert parameters_of(network, network.declaration()) == wanted
+    assert sum(part.parameters for part in parts_of(network, network.declaration())) == wanted
