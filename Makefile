@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "To have isslim on the PATH of this shell: source $(RUN)/activate"
 
 demo: setup  ## trains a small model on Python's own documentation, compresses it, serves and compares both
-	$(RUN)/python -m examples.demo
+	$(RUN)/isslim demo
 
 serve: setup  ## service and worker together, on the embedded default
 	$(RUN)/isslim serve

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from examples.demo import free_port
 from isslim.client.api import Client
+from isslim.demo.ports import free_port
 
 Asked = TypeVar("Asked")
 OK = b"HTTP/1.1 200"

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from examples.demo import free_port
+from isslim.demo.ports import free_port
 
 
 @contextmanager

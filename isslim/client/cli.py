@@ -13,6 +13,7 @@ import isslim
 from isslim.client.commands import (
     asking,
     compressing,
+    demo,
     doctor,
     jobs,
     models,
@@ -87,6 +88,7 @@ command(_sweeps, "cancel")(sweeps.cancel)
 app.add_typer(_sweeps, name="sweeps")
 
 command(app, "doctor")(doctor.doctor)
+command(app, "demo")(demo.demo)
 command(app, "serve")(serving.serve)
 command(app, "worker")(serving.worker)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from examples.demo import free_port
 from isslim.client.api import Client, ProblemError
 from isslim.client.cli import app
+from isslim.demo.ports import free_port
 from tests.reader import publish
 
 CONTEXT = "The cat sat on a mat.\nIt purred; a dog slept under [bold]the tree[/]."

@@ -18,11 +18,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from examples.demo import free_port
 from isslim.client.api import Client, Companions, ProblemError, Unreachable
 from isslim.client.cli import app
 from isslim.client.commands.companions import OPTIONS
 from isslim.client.show_inspection import shown
+from isslim.demo.ports import free_port
 from isslim.types.jobs import CompressionRequest, Job, JobState
 from isslim.types.recipe import Budget, Recipe
 from tests.conftest import Published, Trained

@@ -91,7 +91,7 @@ ROWS = {
 }
 OWN_ANSWERS = ("inspect", "doctor")
 """Commands whose answer says what is wrong, which goes to stdout whatever it is."""
-PROCESSES = {"serve", "worker"}
+PROCESSES = {"demo", "serve", "worker"}
 """They start processes, and are tested as such."""
 
 
@@ -208,7 +208,7 @@ def test_every_command_offers_json() -> None:
         for name, command in COMMANDS.items()
         if not any("--json" in parameter.opts for parameter in command.params)
     }
-    assert without == {"worker"}  # it answers nothing, and runs until it is ended
+    assert without == {"demo", "worker"}  # which answer nothing
 
 
 @every_row

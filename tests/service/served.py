@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from examples.demo import free_port
 from isslim.client.api import Client
+from isslim.demo.ports import free_port
 
 
 def wait_for(client: Client) -> None:

@@ -19,8 +19,8 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 
-from examples.demo import free_port
 from isslim.client.api import Client
+from isslim.demo.ports import free_port
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.shape import Shape
 from isslim.service.main import create_app

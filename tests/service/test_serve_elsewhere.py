@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
-from examples.demo import free_port
 from isslim.client.api import Client
+from isslim.demo.ports import free_port
 from tests.conftest import Published
 from tests.service.served import wait_for
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from dbos import DBOSClient
 from psycopg.pq import TransactionStatus
 
-from examples.demo import free_port
+from isslim.demo.ports import free_port
 from isslim.store.errors import Unavailable
 from isslim.store.liveness import (
     MAX_WORKERS,

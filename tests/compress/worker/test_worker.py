@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from examples.demo import free_port
 from isslim.compress.worker.main import ID_IN_USE
+from isslim.demo.ports import free_port
 from isslim.store.bundles import BundleStore
 from isslim.store.errors import NotFound
 from isslim.store.liveness import FileLocks, locks_of

@@ -1,4 +1,4 @@
-"""The whole workflow on one page: `make demo`, or `python -m examples.demo`.
+"""The whole workflow on one page: `make demo`, or `isslim demo`.
 
 Trains a small LSTM language model on the documentation inside this Python, starts the service and a
 worker, and uploads the model to `POST /compress`. Then it shows what was removed, lets both models
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,6 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from examples import story
 from isslim.client import show
 from isslim.client.api import Client
 from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
@@ -29,6 +27,8 @@ from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, Lstm
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.training.plan import TrainingPlan
+from isslim.demo import story
+from isslim.demo.ports import free_port
 from isslim.runtime.language.text import TextCodec
 from isslim.types.jobs import JobState
 from isslim.types.recipe import Budget, Recipe
@@ -182,14 +182,6 @@ def _print(lines: Iterable[str]) -> None:
     """Prints lines as they are: without markup, and never folded inside a command."""
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 if __name__ == "__main__":

@@ -24,7 +24,12 @@ TEMPERATURE = 0.7
 
 
 def recommended(manifest: Manifest, report: Report) -> VariantRecord:
-    """The compressed variant of the verdict; without one, the last compressed variant."""
+    """The compressed variant of the verdict; without one, the last compressed variant.
+
+    Args:
+        manifest: of the bundle.
+        report: of the same bundle.
+    """
     name = None if report.conclusions is None else report.conclusions.variant
     found = manifest.variant(name) if name is not None else None
     return found or manifest.variants[-1]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from examples import story
 from isslim.client.cli import app
+from isslim.demo import story
 from isslim.runtime.language.text import TextCodec
 from isslim.store.bundles import BundleStore, OpenBundle
 from isslim.types.report import Report
