@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -20,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 import isslim.torch
-from isslim.compress.errors import UnreadableUpload
+from isslim.compress.errors import ModeUnavailable, UnreadableUpload
+from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
@@ -34,6 +36,7 @@ from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.onnx.model.split_model import nodes
 from isslim.compress.pipeline import compress_files, publish
 from isslim.compress.progress import Progress
+from isslim.compress.training.saved_network import save_network
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.questions.question_tokenizer import PassageCodec
@@ -44,6 +47,7 @@ from isslim.store.settings import StoreSettings
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.kinds.questions.models import world
 from tests.conftest import WORDS, Trained, compress_in, train_small
+from tests.tagger import tagger_graph
 
 V = len(WORDS)
 NETWORKS: Mapping[str, Callable[[], LanguageModel]] = {
@@ -186,6 +190,17 @@ def test_weights_and_sizes_are_files_of_the_bundle(made: Made) -> None:
     }
 
 
+def test_two_files_of_one_network_are_equal(made: Made, tmp_path: Path) -> None:
+    small = isslim.torch.load(made.bundle.folder)
+    assert isinstance(small, LanguageModel)
+    for _ in range(8):  # the library orders a header anew in every call
+        save_network(tmp_path, small)
+        for name in ("compressed.safetensors", "compressed.json"):
+            assert (tmp_path / name).read_bytes() == made.bundle.path(name).read_bytes()
+    (size,) = struct.unpack("<Q", (tmp_path / "compressed.safetensors").read_bytes()[:8])
+    assert size % 8 == 0
+
+
 @pytest.mark.parametrize("config", [True, False], ids=["with its JSON", "weights alone"])
 def test_what_was_pulled_is_an_upload_as_it_is(made: Made, config: bool) -> None:
     folder = made.bundle.folder
@@ -254,6 +269,29 @@ def test_a_reader_that_was_pulled_is_an_upload_as_it_is(
     )
     small = isslim.torch.load(folder).state_dict()
     assert all(np.array_equal(a, small[name]) for name, a in task.original.arrays().items())
+
+
+def test_kinds_without_a_form_of_their_own_or_a_module_say_so(
+    reader: tuple[OpenBundle, Questions], tmp_path: Path
+) -> None:
+    folder, graph = reader[0].folder, tagger_graph(tmp_path)
+    questions = UploadedFiles(
+        model=folder / "compressed.safetensors",
+        vocabulary=folder / "words.txt",
+        vectors=folder / "vectors.npy",
+        characters=folder / "characters.txt",
+        calibration=folder.parents[3] / "held-out.json",
+    )
+    asked = Recipe(form="same", budget=Budget(size_ratio=0.5))
+    for kind, inputs in (
+        ("question-answering", questions),
+        ("graph", UploadedFiles(model=graph)),
+    ):
+        with pytest.raises(ModeUnavailable, match=f"form `same` is one of.*{kind}.*form `free`"):
+            begin(inputs, asked, lambda found: None)
+    task = read_task(UploadedFiles(model=graph), Recipe(budget=Budget(size_ratio=0.5)))
+    with pytest.raises(ModeUnavailable, match="no PyTorch module.*compressed.onnx"):
+        task.module(task.original)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ network are equal byte for byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +36,7 @@ COMPRESSED = FileNames("compressed.safetensors", "compressed.json")
 """In a bundle."""
 TRAINED = FileNames("model.safetensors", "config.json")
 """In the folder of a training run."""
+_METADATA = "__metadata__"
 MAX_NAMED = 12
 """Tensors that a refusal lists."""
 
@@ -63,8 +65,29 @@ def save_network(folder: Path, network: TrainableNetwork, names: FileNames = COM
     weights = {name: torch.from_numpy(array) for name, array in network.arrays().items()}
     with atomic_file(folder / names.spec) as temporary:
         temporary.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    with atomic_file(folder / names.weights) as temporary:
-        temporary.write_bytes(save(weights, header))
+    save_tensors(folder / names.weights, weights, header)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a file of safetensors, whole or not at all, with the metadata in the given order.
+
+    The library writes it in another order in every call, and a bundle's id is made of its content.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        metadata: of the header.
+    """
+    content = save(dict(tensors), dict(metadata))
+    end = 8 + int.from_bytes(content[:8], "little")
+    entries = {
+        name: entry for name, entry in json.loads(content[8:end]).items() if name != _METADATA
+    }
+    head = json.dumps({_METADATA: dict(metadata), **entries}, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)  # the numbers behind it begin at a multiple of 8
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        file.write(memoryview(content)[end:])
 
 
 def read_network(

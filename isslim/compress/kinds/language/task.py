@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.torch import save
 
 from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import ModeUnavailable, TextUnusable
@@ -40,13 +39,14 @@ from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import rise_of_perplexity
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import Pieces, spread_pieces
+from isslim.compress.training.saved_network import save_tensors
 from isslim.compress.weights import ReturnsModules
 from isslim.runtime.language import scoring
 from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.runtime.shape import Shape, usual_size
-from isslim.store.files import atomic_file, sha256_of
+from isslim.store.files import sha256_of
 from isslim.types.inspection import CheckResult
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.kinds.uploads import UploadFields
@@ -220,8 +220,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         super().save_weights(network, folder, kept)
         if self.recipe.form == "free" or self._form is None:
             return None
-        with atomic_file(folder / STATE_DICT) as temporary:
-            temporary.write_bytes(save(self._form.state_dict(network), {"format": "pt"}))
+        save_tensors(folder / STATE_DICT, self._form.state_dict(network), {"format": "pt"})
         return SameForm(
             modules=self._form.changes(self.original, network),
             tied=is_tied(network.declaration()),
