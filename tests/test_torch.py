@@ -290,7 +290,7 @@ def test_kinds_without_a_form_of_their_own_or_a_module_say_so(
         with pytest.raises(ModeUnavailable, match=f"form `same` is one of.*{kind}.*form `free`"):
             begin(inputs, asked, lambda found: None)
     task = read_task(UploadedFiles(model=graph), Recipe(budget=Budget(size_ratio=0.5)))
-    with pytest.raises(ModeUnavailable, match="no PyTorch module.*compressed.onnx"):
+    with pytest.raises(ModeUnavailable, match=r"no PyTorch module.*compressed\.onnx"):
         task.module(task.original)
 
 
