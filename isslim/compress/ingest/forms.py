@@ -82,7 +82,9 @@ def refuse_foreign(path: Path, name: str = "") -> None:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise _foreign(
-            "a web page or XML", "A download gave a page in place of the file: fetch it again", name
+            "a web page or XML",
+            "The download returned a web page in place of the file: fetch it again",
+            name,
         )
     if text[:1] in (b"{", b"["):
         description = "the index of a model in several files" if b"weight_map" in start else "JSON"
@@ -114,7 +116,7 @@ def refuse_other_zip(path: Path, name: str = "") -> None:
     if not any(entry.split("/")[-1] == "data.pkl" for entry in names):
         shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         raise _foreign(
-            f"a zip archive, and no PyTorch checkpoint: it holds {shown or 'nothing'}",
+            f"a zip archive, but not a PyTorch checkpoint: it holds {shown or 'nothing'}",
             _UNPACK,
             name or path.name,
         )

@@ -113,10 +113,9 @@ def _refuse_unmasked(taken: State, states: list[State]) -> None:
     ]
     if disobeyed:
         raise UnreadableUpload(
-            "beside the model lie pruning masks, and its weights are not zero where those are: "
-            f"{', '.join(disobeyed[:4])}. If "
-            "the model multiplies by them, do so before saving: `weight.data.mul_(mask)`; if not, "
-            "leave them out of the file"
+            "the file holds pruning masks beside the weights, which are not zero where the masks "
+            f"are: {', '.join(disobeyed[:4])}. If the model multiplies by them, do so "
+            "before saving: `weight.data.mul_(mask)`; if not, leave them out of the file"
         )
 
 

@@ -193,7 +193,7 @@ def test_units_that_a_body_gives_away_are_left_alone() -> None:
     shown.name = "s"
     shown.type.tensor_type.shape.dim[1].dim_value = UNITS
     (axis,) = GraphNetwork.from_model(model).report()
-    assert "comes out of its body" in axis.reasons[0]
+    assert "out of the body of" in axis.reasons[0]
     assert (
         cut(GraphNetwork.from_model(model), some(GraphNetwork.from_model(model), 0))
         .declaration()

@@ -113,7 +113,7 @@ class GraphTask(WritesKeptUnits, ModelTask[GraphNetwork]):
             if not kind.startswith("tensor(")
         ]:
             raise GraphNotUnderstood(
-                f"outputs that are no tensors are not compared: {', '.join(strange)}"
+                f"outputs other than tensors cannot be compared: {', '.join(strange)}"
             )
         states = self.original.state_outputs()
         self.runs = recorded_runs(

@@ -62,7 +62,7 @@ def unknown_operator(operator: str) -> Unfollowable:
     """Why an operator without a rule is an obstacle."""
     if operator in RANDOM_OPERATORS:
         return Unfollowable(
-            "it draws numbers anew at every run, so nothing could be proven of units behind it: "
+            "it draws new random numbers at every run, so results behind it cannot be verified: "
             "export the graph in evaluation mode (`model.eval()`), or with its noise as an input"
         )
     return Unfollowable(f"the operator {operator} is not followed")

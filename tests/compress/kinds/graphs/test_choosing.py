@@ -85,7 +85,7 @@ def test_dropout_in_training_mode_is_random_although_the_optimiser_takes_it_away
 def test_noise_on_the_units_themselves_is_named(tmp_path: Path) -> None:
     with pytest.raises(NothingRemovable) as refused:
         task_of(stateful_graph(tmp_path, "noise before"), inputs(20, states=True))
-    assert "it draws numbers anew at every run" in refused.value.issues[0]
+    assert "it draws new random numbers at every run" in refused.value.issues[0]
 
 
 def test_states_are_evaluated_where_nothing_else_depends_on_the_layer(tmp_path: Path) -> None:

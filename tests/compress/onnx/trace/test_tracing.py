@@ -55,7 +55,7 @@ def test_operator_that_draws_numbers_says_what_to_do() -> None:
     graph = UnitsGraph()
     value = graph.b.node("RandomNormalLike", [graph.layer().steps])
     output, _ = graph.matmul(value)
-    assert "it draws numbers anew at every run" in graph.reasons(output)[0]
+    assert "it draws new random numbers at every run" in graph.reasons(output)[0]
 
 
 def test_layers_behind_an_obstacle_are_followed() -> None:

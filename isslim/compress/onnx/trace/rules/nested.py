@@ -44,7 +44,7 @@ def _branches(context: RuleContext) -> None:
 @rule("Loop", "Scan")
 def _bodies(context: RuleContext) -> None:
     """Units in the body may shrink; those that enter or leave it are kept."""
-    text = f"it goes into {context.node.op_type} '{label(context.node)}', or comes out of its body"
+    text = f"it passes into or out of the body of {context.node.op_type} '{label(context.node)}'"
     for name in set(filter(None, context.node.input)):
         context.pin(name, text)
     for body in subgraphs(context.node):

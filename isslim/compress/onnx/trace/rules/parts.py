@@ -24,10 +24,10 @@ from isslim.compress.onnx.trace.rules.obstacles import (
 )
 from isslim.compress.onnx.trace.types import Unfollowable
 
-RANGE_BY_DATA = "it takes a range of units that depends on the data, or not each"
+RANGE_BY_DATA = "it takes a range of units that depends on the data, or skips some"
 RANGE_WITHIN_AXIS = "it takes a range that ends between units of one axis"
 DIMENSION_BY_DATA = "which dimensions it takes a range of depends on the data"
-COUNT_BY_DATA = "of how many dimensions it takes a range depends on the data"
+COUNT_BY_DATA = "the number of dimensions that it slices depends on the data"
 DIVISION_BY_DATA = "how it divides a dimension depends on the data"
 DIVIDES_AXIS = "it divides the units of one axis"
 LOOKS_UP_BY_NUMBER = "it looks up by units, or by an unknown number of indices"

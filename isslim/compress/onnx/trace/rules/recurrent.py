@@ -22,7 +22,7 @@ from isslim.types.axis_names import units_of
 
 BATCH_FIRST = "its layout is not 0"
 WEIGHTS_NOT_CONSTANT = "its weights are not constants of the graph"
-WEIGHTS_DO_NOT_FIT = "its weights are not of the shapes that its number of units asks for"
+WEIGHTS_DO_NOT_FIT = "the shapes of its weights do not match its number of units"
 INPUT_RANK = "it reads a tensor that has not three dimensions"
 STATE_LIES_OTHERWISE = "an initial state lies in a way that is not followed"
 
@@ -78,7 +78,7 @@ def _required_input(context: RuleContext, seen: Recurrent) -> Layout:
     if layout.rank != 3:
         raise Unfollowable(INPUT_RANK)
     # Units as steps or sequences could be removed only with the answers for them.
-    text = f"it stands where '{seen.name}' has its steps or its sequences"
+    text = f"it meets the dimension of steps or sequences of '{seen.name}'"
     return context.without_axes(layout, {0, 1}, text)
 
 

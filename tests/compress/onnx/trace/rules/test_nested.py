@@ -109,7 +109,7 @@ def test_units_that_come_out_of_a_body_are_left_alone() -> None:
     rows = graph.b.floats("rows", (2, BATCH, 4), [2, BATCH, 4])
     graph.b.node("Scan", [rows], ["all"], body=body, num_scan_inputs=1)
     output, _ = graph.matmul("all")
-    assert "or comes out of its body" in graph.reasons(output)[0]
+    assert "into or out of the body of" in graph.reasons(output)[0]
 
 
 def test_units_in_one_branch_alone_are_refused() -> None:
@@ -195,7 +195,7 @@ def test_units_that_go_into_a_body_are_left_alone(operator: str) -> None:
     graph = UnitsGraph()
     state = graph.b.squeeze(graph.layer().h, 0)
     output, _ = graph.matmul(doubled_rows(graph, state, operator))
-    assert f"it goes into {operator}" in graph.reasons(output)[0]
+    assert f"into or out of the body of {operator}" in graph.reasons(output)[0]
 
 
 @pytest.mark.parametrize("operator", ["Loop", "Scan"])

@@ -218,7 +218,7 @@ def test_units_as_steps_of_the_next_layer_are_left_alone() -> None:
     above = graph.layer(turned, STEPS, units=4)
     output, _ = graph.matmul(above.steps, 4)
     (_, reasons), (_, free) = graph_report(graph, output)
-    assert "has its steps or its sequences" in reasons[0]
+    assert "the dimension of steps or sequences" in reasons[0]
     assert free == ()
 
 
