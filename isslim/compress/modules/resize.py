@@ -116,21 +116,25 @@ def _set(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
 
 
 def _recurrent(layer: Any) -> None:
-    names = [
-        f"{name}_l{index}{suffix}"
+    rows = [
+        [
+            f"{name}_l{index}{suffix}"
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        ]
         for index in range(layer.num_layers)
         for suffix in ("", "_reverse")[: 1 + layer.bidirectional]
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
     ]
-    names = [name for name in names if name in layer._parameters]
-    if names != layer._flat_weights_names:  # there are biases now
+    biased = not layer.bias and any(name in layer._parameters for row in rows for name in row[2:4])
+    if biased:  # all have biases where one has
+        for row in rows:
+            for name in row[2:4]:
+                if name not in layer._parameters:
+                    zeros = torch.zeros(layer._parameters[row[0]].shape[0])
+                    layer.register_parameter(name, nn.Parameter(zeros))
         layer.bias = True
-        layer._flat_weights_names = names
-        rows: dict[str, list[str]] = {}
-        for name in names:
-            rows.setdefault(name.partition("_l")[2], []).append(name)
-        layer._all_weights = list(rows.values())
-        layer._flat_weights = [layer._parameters[name] for name in names]
+        layer._all_weights = [[name for name in row if name in layer._parameters] for row in rows]
+        layer._flat_weights_names = [name for row in layer._all_weights for name in row]
+        layer._flat_weights = [layer._parameters[name] for name in layer._flat_weights_names]
     gates = {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)
     layer.input_size = layer.weight_ih_l0.shape[1]
     layer.hidden_size = layer.weight_ih_l0.shape[0] // gates

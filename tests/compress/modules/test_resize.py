@@ -78,6 +78,18 @@ def test_recurrent_layer_gets_its_sizes_and_biases(kind: type[nn.RNNBase], *, bo
     assert not torch.equal(found(inputs)[0], small(inputs)[0])
 
 
+def test_biases_of_one_layer_are_zeros_in_the_others() -> None:
+    layer = nn.GRU(3, 4, 2, bias=False)
+    arrays = {f"0.bias_{which}_l1": torch.randn(12) for which in ("ih", "hh")}
+    found = resize_module(nn.Sequential(layer), arrays)[0]
+    assert not found.bias_ih_l0.any()
+    assert torch.equal(found.bias_hh_l1, arrays["0.bias_hh_l1"])
+    twin = nn.GRU(3, 4, 2)
+    twin.load_state_dict(found.state_dict(), strict=True)
+    inputs = torch.randn(5, 2, 3)
+    assert torch.equal(found(inputs)[0], twin(inputs)[0])
+
+
 class Tied(nn.Module):
     """An embedding and its decoder."""
 
