@@ -208,6 +208,7 @@ def test_wheel_holds_the_package_alone(wheel: Path) -> None:
     assert {"isslim/py.typed", f"isslim-{version}.dist-info/licenses/LICENSE"} <= set(names)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "isslim").rglob("*.py")}
     assert modules == {name for name in names if name.endswith(".py")}
+    assert "isslim/service/static/docs.js" in names
 
 
 @pytest.mark.slow

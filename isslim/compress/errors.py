@@ -2,6 +2,7 @@
 
 CompressError
 |-- UnreadableUpload     a file is truncated, of an unknown form, or a bomb
+|-- UnusedUpload         a file was sent that this kind of model does not use
 |-- UnsafePickle         a checkpoint needs more than weights
 |-- UnknownArchitecture  the parameters are not those of a model that is understood
 |-- VocabularyMismatch   the vocabulary is not of the embedding's size, or missing
@@ -55,6 +56,13 @@ class CompressError(Exception):
     def problem(self) -> Problem:
         """The error as a problem document (RFC 9457)."""
         return Problem(kind=self.kind, title=self.title, detail=self.detail, issues=self.issues)
+
+
+class UnusedUpload(CompressError):
+    """A file was sent that this kind of model does not use."""
+
+    kind = "unused-upload"
+    title = "A file would not be used"
 
 
 class UnreadableUpload(CompressError):

@@ -14,7 +14,7 @@ from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import TextUnusable, UnreadableUpload, VerificationFailed
 from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.kinds import registry
-from isslim.compress.kinds.upload import Upload
+from isslim.compress.kinds.upload import KindReader, Upload
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
@@ -148,7 +148,7 @@ def _checked(name: str, found: NDArray[np.float32], expected: NDArray[np.float32
     )
 
 
-class RowReader:
+class RowReader(KindReader):
     """Reads npz files that hold a row classifier."""
 
     def recognises(self, upload: Upload) -> bool:

@@ -10,7 +10,7 @@ from isslim.compress.ingest.findings import Findings
 from isslim.compress.kinds.graphs.reader import GraphReader
 from isslim.compress.kinds.language.reader import LanguageReader
 from isslim.compress.kinds.questions.reader import QuestionReader
-from isslim.compress.kinds.upload import KindReader, Upload, UploadedFiles
+from isslim.compress.kinds.upload import KindReader, Upload, UploadedFiles, refuse_unused
 from isslim.settings.worker import Evaluations
 from isslim.types.recipe import Recipe
 
@@ -50,4 +50,5 @@ def read_task(
     """
     upload = Upload(inputs, recipe, evaluations, found or Findings(), looking)
     reader = next(each for each in _READERS if each.recognises(upload))
+    refuse_unused(inputs, reader.not_used)
     return reader.read(upload)

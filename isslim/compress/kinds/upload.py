@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from isslim.compress.contract import ModelTask
-from isslim.compress.errors import ModeUnavailable, UnreadableUpload, WrongBudget
+from isslim.compress.errors import ModeUnavailable, UnreadableUpload, UnusedUpload, WrongBudget
 from isslim.compress.ingest.checkpoint import Checkpoint, read_checkpoint
 from isslim.compress.ingest.findings import Findings
 from isslim.compress.ingest.forms import refuse_foreign
@@ -102,8 +102,37 @@ class Upload:
         return self.recipe.model_copy(update={"budget": budget})
 
 
+def refuse_unused(files: UploadedFiles, not_used: frozenset[str]) -> None:
+    """Refuses files that would have no effect: their sender expects one.
+
+    Args:
+        files: of the upload.
+        not_used: fields that the kind of model does not use.
+
+    Raises:
+        UnusedUpload: naming them.
+    """
+    sent = {name: getattr(files, name) is not None for name in UploadFields.model_fields}
+    unused = [name for name, is_sent in sent.items() if is_sent and name in not_used]
+    if sent["check_graph_data"] and not sent["check_graph"]:
+        unused.append("check_graph_data")
+    if unused:
+        used = ", ".join(f"`{name}`" for name in sent if name not in not_used)
+        raise UnusedUpload(
+            f"{', '.join(f'`{name}`' for name in unused)} would have no effect on a model of this "
+            f"kind: leave out what is not one of {used}",
+            [f"`{name}` is not used" for name in unused],
+        )
+
+
 class KindReader(Protocol):
-    """Reads uploads of one kind."""
+    """Reads uploads of one kind.
+
+    Attributes:
+        not_used: fields of an upload that have no meaning for this kind, and are refused.
+    """
+
+    not_used: frozenset[str] = frozenset()
 
     def recognises(self, upload: Upload) -> bool:
         """Whether the upload is of this kind. Called for every upload, so it has to be cheap.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from isslim.compress.errors import ModeUnavailable, UnreadableUpload, WrongBudget
+from isslim.compress.errors import ModeUnavailable, UnreadableUpload, UnusedUpload, WrongBudget
 from isslim.compress.ingest.findings import Findings
 from isslim.compress.kinds.graphs.reader import GraphReader
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
@@ -17,6 +17,7 @@ from isslim.compress.kinds.questions.folder import save_reader
 from isslim.compress.kinds.questions.networks.axes import BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.reader import QuestionReader
+from isslim.compress.kinds.registry import read_task
 from isslim.compress.kinds.upload import DataFiles, Upload, UploadedFiles
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.kinds.questions import QUESTIONS
@@ -62,7 +63,7 @@ def test_every_other_checkpoint_is_read_as_a_language_model(models: dict[str, Pa
 def test_what_only_graphs_have_is_refused_for_weights(models: dict[str, Path]) -> None:
     with pytest.raises(UnreadableUpload, match="the data file of an ONNX graph"):
         _ = upload(models["language"], model_data=models["graph"]).checkpoint
-    with pytest.raises(ModeUnavailable, match="`command:wer` is of graphs"):
+    with pytest.raises(ModeUnavailable, match="`command:wer` applies to ONNX graphs"):
         _ = upload(models["language"], Recipe(metric="command:wer")).checkpoint
 
 
@@ -78,3 +79,22 @@ def test_a_recipe_gets_the_budget_of_its_kind(models: dict[str, Path]) -> None:
 def test_files_of_data_keep_their_roles(tmp_path: Path) -> None:
     files = UploadedFiles(model=tmp_path / "m", calibration=tmp_path / "c", train=tmp_path / "t")
     assert files.data == DataFiles(tmp_path / "c", None, tmp_path / "t")
+
+
+def test_files_that_would_have_no_effect_are_refused_by_name(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    for kind, names in (
+        ("graph", ("config", "vocabulary", "vectors", "characters", "train")),
+        ("language", ("vectors", "characters", "check_graph_data")),
+    ):
+        for name in names:
+            files = UploadedFiles(model=models[kind], **{name: tmp_path / "x"})
+            with pytest.raises(UnusedUpload, match=f"`{name}` would have no effect") as refused:
+                read_task(files, Recipe())
+            assert refused.value.issues == [f"`{name}` is not used"]
+            assert "`held_out`" in refused.value.detail
+    both = UploadedFiles(model=models["graph"], config=tmp_path / "x", train=tmp_path / "x")
+    with pytest.raises(UnusedUpload) as refused:
+        read_task(both, Recipe())
+    assert len(refused.value.issues) == 2

@@ -5,13 +5,15 @@ from __future__ import annotations
 from isslim.compress.ingest.forms import refuse_foreign
 from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.kinds.graphs.understanding import graph_file, layers_of, understood
-from isslim.compress.kinds.upload import Upload
+from isslim.compress.kinds.upload import KindReader, Upload
 from isslim.compress.onnx.normalise.onnx_reader import is_graph
 from isslim.types.kinds.graphs import GRAPHS
 
 
-class GraphReader:
+class GraphReader(KindReader):
     """Reads ONNX graphs."""
+
+    not_used = frozenset({"config", "vocabulary", "vectors", "characters", "train"})
 
     def recognises(self, upload: Upload) -> bool:
         """Whether the model's file begins as an ONNX model does."""

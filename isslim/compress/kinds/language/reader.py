@@ -7,7 +7,7 @@ from isslim.compress.kinds.language.ingest.layouts import recognise
 from isslim.compress.kinds.language.ingest.vocabulary import read_tokenizer
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import briefly, read_texts
-from isslim.compress.kinds.upload import Upload
+from isslim.compress.kinds.upload import KindReader, Upload
 from isslim.compress.training.saved_network import spec_of
 from isslim.runtime.language.text import TextCodec
 from isslim.types.kinds.language import LANGUAGE
@@ -15,8 +15,10 @@ from isslim.types.kinds.language import LANGUAGE
 NO_TEXT = "no text was sent, so that nothing shows whether the model is read as it was trained"
 
 
-class LanguageReader:
+class LanguageReader(KindReader):
     """Reads checkpoints of language models."""
+
+    not_used = frozenset({"vectors", "characters"})
 
     def recognises(self, upload: Upload) -> bool:
         """True: this reader takes what no other recognises, and `read` reports what is missing."""
