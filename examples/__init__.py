@@ -1,1 +1,1 @@
-"""Programs to read and run: `demo` is the whole job on one page, `story` what it shows."""
+"""Programs to read and run: a notebook, and a learner and criterion of one's own."""

@@ -138,7 +138,7 @@ def test_model_of_a_plugin_s_kind_answers_at_its_own_address(
     assert "ask it at POST /classify" in wrong.json()["detail"]
     document = httpx.get(f"{url}/openapi.json").json()
     assert "/classify" in document["paths"]
-    assert "row-classifier" in json.dumps(document["components"]["schemas"]["Manifest"])
+    assert "row-classifier" in json.dumps(document["components"]["schemas"]["ManifestView"])
 
 
 def test_service_without_the_plugin_says_what_it_lacks(home: Path, job: Job) -> None:
