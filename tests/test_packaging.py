@@ -55,6 +55,7 @@ def test_client_loads_no_server_side_library(tmp_path: Path) -> None:
     loaded = loaded_by("from isslim import Client, Recipe, Budget", tmp_path)
     assert "httpx" in loaded
     assert loaded & SERVER_SIDE == set()
+    assert loaded_by("import isslim.client.cli", tmp_path) & SERVER_SIDE == set()
 
 
 def test_public_names_are_there_and_others_are_not() -> None:

@@ -42,6 +42,27 @@ def test_interrupted_waiting_says_that_the_job_continues(
         assert client.job(job.id).state is JobState.QUEUED
 
 
+def test_interrupted_sweep_says_that_all_of_it_continues(trained: Trained, tmp_path: Path) -> None:
+    with served(tmp_path / "home", {}) as url, Client(url) as client:
+        words = [str(trained.model), "--vocabulary", str(trained.vocabulary), "--loss", "2%"]
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "isslim.client", "sweep", *words, "--url", url],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        limit = time.monotonic() + 60
+        while not client.sweeps():
+            assert time.monotonic() < limit
+            time.sleep(0.1)
+        time.sleep(1)
+        waiting.send_signal(signal.SIGINT)
+        _, told = waiting.communicate(timeout=60)
+        (sweep,) = client.sweeps()
+    assert waiting.returncode == exits.INTERRUPTED
+    assert f"the sweep {sweep.id} continues" in told
+    assert f"isslim sweeps cancel {sweep.id} --url {url}" in told
+
+
 def wait_for_a_connection(process: subprocess.Popen[str]) -> None:
     """Waits until the process has a socket: it has begun to ask the service."""
     limit = time.monotonic() + 60

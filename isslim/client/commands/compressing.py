@@ -113,7 +113,7 @@ def sweep(
         if detach:
             answers.give(begun, lambda: f"sweep {begun.id}; its state: {_state(begun.id, url)}")
             return
-        ended = [follow(client, job.id, answers, inspects=False) for job in begun.jobs]
+        ended = [follow(client, job.id, answers, sweep_id=begun.id) for job in begun.jobs]
         whole = client.get_sweep(begun.id)
         if code := exits.of_jobs(ended):
             _say_each(ended, answers)

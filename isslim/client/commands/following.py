@@ -17,7 +17,7 @@ from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState
 
 
-def follow(client: Client, job_id: str, answers: Answers, *, inspects: bool = True) -> Job:
+def follow(client: Client, job_id: str, answers: Answers, *, sweep_id: str = "") -> Job:
     """Waits for a job; on a terminal its progress is shown, and first what it understood.
 
     Ctrl-C ends the waiting and not the job, which is said.
@@ -26,17 +26,17 @@ def follow(client: Client, job_id: str, answers: Answers, *, inspects: bool = Tr
         client: to ask.
         job_id: which job.
         answers: of the command.
-        inspects: whether what the job understood of its upload is shown.
+        sweep_id: of the sweep that the job belongs to, whose uploads are all the same; empty: none.
 
     Raises:
         Exit: when the user presses Ctrl-C.
     """
 
     def inspected(found: Inspection, console: Console) -> None:
-        if inspects:
+        if not sweep_id:
             show_inspection.print_inspection(found, console)
 
-    with going_on(client, job_id):
+    with going_on(client, job_id, sweep_id):
         if not answers.shows_progress:
             return client.wait(job_id)
         answers.error.print(f"job {job_id}")
@@ -44,12 +44,13 @@ def follow(client: Client, job_id: str, answers: Answers, *, inspects: bool = Tr
 
 
 @contextmanager
-def going_on(client: Client, job_id: str) -> Iterator[None]:
-    """Says on Ctrl-C that the job continues, and how to follow or end it.
+def going_on(client: Client, job_id: str, sweep_id: str = "") -> Iterator[None]:
+    """Says on Ctrl-C that the job, or its whole sweep, continues, and how to follow or end it.
 
     Args:
         client: of its service.
         job_id: which job.
+        sweep_id: of the sweep that it belongs to; empty: none.
 
     Raises:
         Exit: on Ctrl-C.
@@ -57,11 +58,17 @@ def going_on(client: Client, job_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        watch, cancel = (
-            again(f"jobs {command} {job_id}", client.url) for command in ("watch", "cancel")
+        what, group, watch = (
+            (f"sweep {sweep_id}", "sweeps", "show")
+            if sweep_id
+            else (f"job {job_id}", "jobs", "watch")
+        )
+        follow_it, end_it = (
+            again(f"{group} {command} {sweep_id or job_id}", client.url)
+            for command in (watch, "cancel")
         )
         typer.echo(
-            f"interrupted; the job {job_id} continues\nto follow it: {watch}\nto end it: {cancel}",
+            f"interrupted; the {what} continues\nto follow it: {follow_it}\nto end it: {end_it}",
             err=True,
         )
         raise typer.Exit(exits.INTERRUPTED) from error
