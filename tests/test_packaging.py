@@ -236,6 +236,33 @@ def test_installed_client_is_alone_and_clashes_with_no_module_of_the_user(
     assert "compress" in ran(python.with_name("isslim"), "--help", folder=tmp_path)
 
 
+PRELUDE = """import torch
+from tagger import Tagger, trained
+from tagger import batches as made
+
+batches = made()
+torch.save(trained().state_dict(), "tagger.pt")
+"""
+"""What a user has before the README's program: a class, its weights, its data."""
+
+
+@pytest.mark.slow
+def test_installed_library_runs_the_readme_s_program_and_brings_no_server(
+    wheel: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    python = environment(tmp_path_factory.mktemp("library"))
+    options = ("-q", "-c", ROOT / "constraints.txt")
+    ran(python, "-m", "pip", "install", *options, f"{wheel}[compress]", folder=tmp_path)
+    unwanted = ["dbos", "sqlalchemy", "obstore", "psycopg", "fastapi", "uvicorn", "httpx", "typer"]
+    assert installed(python, unwanted, tmp_path) == "[]"
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+    (program,) = [block for block in blocks if "isslim.compress(" in block]
+    shutil.copy(ROOT / "examples" / "tagger.py", tmp_path)
+    ending = "print(type(module).__name__, module.encoder.hidden_size < 48)\n"
+    (tmp_path / "program.py").write_text(PRELUDE + program + ending)
+    assert ran(python, "program.py", folder=tmp_path).splitlines()[-1] == "Tagger True"
+
+
 @pytest.mark.slow
 def test_files_of_the_service_image_serve_without_torch(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

@@ -10,11 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
+from safetensors.torch import load_file
 from torch import nn
 
 from isslim.compress import pipeline
 from isslim.compress.errors import ArgumentsRefused, ModuleNotCut
-from isslim.compress.modules.export import ExportedModule
+from isslim.compress.library.inputs import Prepared
+from isslim.compress.modules.resize import resize_module
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.store.folders import open_folder
 from isslim.types.kinds.registry import kind_named
@@ -31,7 +33,7 @@ class Compressed:
 
     Args:
         made: by the pipeline.
-        exported: the module that was compressed; None: there was none.
+        prepared: what it was made of.
         temporary: the folder to remove with this object; None: the folder is the caller's.
 
     Attributes:
@@ -45,12 +47,14 @@ class Compressed:
     def __init__(
         self,
         made: pipeline.Compressed[Any],
-        exported: ExportedModule | None,
+        prepared: Prepared,
         temporary: Path | None,
     ) -> None:
         self.manifest, self.report = made.manifest, made.report
         self._task, self._network, self._folder = made.task, made.network, made.folder
-        self._exported = exported
+        self._exported, self._owner = prepared.exported, prepared.owner
+        same = self.report.same_form
+        self._own_weights = None if same is None else load_file(made.folder / same.file)
         self._card = (made.folder / "README.md").read_text(encoding="utf-8")
         self._closing = (
             None
@@ -72,15 +76,17 @@ class Compressed:
     def module(self) -> nn.Module:
         """The small network in PyTorch, in evaluation mode, its parameters trainable.
 
-        For a module it is one of the same class; for a language model or reader one of this
-        package's, which maps tokens (T, B) and a state to logits (T, B, V) and the next state
-        (`zero_state(batch)` is the first).
+        For a module it is one of the same class. For other weights, and for a language model with
+        the option `form="free"`, it is one of this package's, which maps tokens (T, B) and a state
+        to logits (T, B, V) and the next state (`zero_state(batch)` is the first).
 
         Raises:
             ModuleNotCut: when there is only the graph, with the reason.
         """
         if self._exported is not None:
             return self._exported.cut(cast(GraphNetwork, self._network))
+        if self._owner is not None and self._own_weights is not None:
+            return resize_module(self._owner, self._own_weights).eval()
         if isinstance(self._network, GraphNetwork):
             raise ModuleNotCut(
                 "a graph that is given as a file or ModelProto has no PyTorch module: use its "

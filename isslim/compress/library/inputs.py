@@ -6,6 +6,7 @@ HTTP or from a program; files of the caller are read where they are.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,10 +63,12 @@ class Prepared:
     Attributes:
         files: of the model and its data.
         exported: of a module that was exported.
+        owner: a copy of a module whose weights were taken as those of a language model.
     """
 
     files: UploadedFiles
     exported: ExportedModule | None = None
+    owner: nn.Module | None = None
 
 
 def prepare(given: Given, recipe: Recipe, folder: Path) -> Prepared:
@@ -95,7 +98,8 @@ def prepare(given: Given, recipe: Recipe, folder: Path) -> Prepared:
             return _graph(files, given, folder)
     else:
         raise ArgumentsRefused(f"`model` is a {type(model).__name__}: {EXPECTED}")
-    return Prepared(_checkpoint(files, given, recipe, folder))
+    owner = _copy(model) if isinstance(model, nn.Module) else None
+    return Prepared(_checkpoint(files, given, recipe, folder), owner=owner)
 
 
 def _module(module: nn.Module, given: Given, folder: Path) -> Prepared:
@@ -167,6 +171,14 @@ def _refuse(given: Given, *fields: str) -> None:
             "leave it out",
             [f"`{name}` says nothing here" for name in strange],
         )
+
+
+def _copy(module: nn.Module) -> nn.Module | None:
+    """A copy, so that later changes of the module do not matter; None where there can be none."""
+    try:
+        return copy.deepcopy(module).cpu()
+    except Exception:  # whatever its parts raise: its weights are enough for all but its class
+        return None
 
 
 def _saved_graph(model: ModelProto, folder: Path) -> Path:

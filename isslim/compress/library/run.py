@@ -14,12 +14,14 @@ from typing import Any, Literal
 import torch
 
 from isslim.compress import pipeline
-from isslim.compress.errors import ArgumentsRefused
+from isslim.compress.contract import ModelTask
+from isslim.compress.errors import ArgumentsRefused, ModeUnavailable
 from isslim.compress.library.compressed import Compressed
 from isslim.compress.library.inputs import Given, Prepared, prepare
 from isslim.compress.pipeline import Stages, compress_task, read_files
 from isslim.compress.progress import CallbackProgress, Progress
 from isslim.store.files import sha256_of
+from isslim.types.inspection import Inspection
 from isslim.types.recipe import Recipe
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -54,7 +56,7 @@ def run(
         with undisturbed():
             prepared = prepare(given, recipe, work)
             made = _compressed(prepared, recipe, latency, work, reported)
-        return Compressed(made, prepared.exported, temporary)
+        return Compressed(made, prepared, temporary)
     except BaseException:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -64,16 +66,30 @@ def run(
 def _compressed(
     prepared: Prepared, recipe: Recipe, latency: str, work: Path, progress: Progress
 ) -> pipeline.Compressed[Any]:
-    if prepared.exported is not None and "form" not in recipe.model_fields_set:
-        # Otherwise the module would hold units without weights where layers differ in size.
-        recipe = recipe.model_copy(update={"form": "same"})
     stages = Stages(progress)
-    task, inspection = read_files(prepared.files, recipe, stages)
+    task, inspection = _read(prepared, recipe, stages)
     shapes = task.shapes if latency == "all" else (task.primary_shape,)
     digest = sha256_of(prepared.files.model)
     made = compress_task(task, inspection, digest, work, stages, shapes)
     stages(1.0, made.report.verdict)
     return made
+
+
+def _read(prepared: Prepared, recipe: Recipe, stages: Stages) -> tuple[ModelTask[Any], Inspection]:
+    """Reads the model; a module comes back in its own form where it can and nothing else is asked.
+
+    Otherwise layers of one nn.LSTM that differ in size would hold units without weights, and the
+    module of a language model would be one of this package's class.
+    """
+    given = prepared.exported or prepared.owner
+    learns = recipe.mode == "learn" and recipe.learner != "calibrated"  # sizes of every layer
+    if given is not None and "form" not in recipe.model_fields_set and not learns:
+        try:
+            same = recipe.model_copy(update={"form": "same"})
+            return read_files(prepared.files, same, stages)
+        except ModeUnavailable:
+            pass
+    return read_files(prepared.files, recipe, stages)
 
 
 @contextmanager

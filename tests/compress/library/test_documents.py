@@ -1,0 +1,36 @@
+"""The programs of `docs/library.md`, run as they stand there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the user's own; modules beside the examples can be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    return tmp_path
+
+
+def test_blocks_of_the_page_run_one_after_the_other(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (ROOT / "docs" / "library.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/library.md", "exec"), names)
+    assert {"small.onnx", "small-int8.onnx", "bundle"} == {
+        each.name for each in elsewhere.iterdir()
+    }
+    assert "parameters" in capsys.readouterr().out
+    assert names["scores"].shape[-1] == 4  # type: ignore[attr-defined]
+    assert names["logits"].shape == (3, 1, 9)  # type: ignore[attr-defined]
+    assert names["possible"] > 0  # type: ignore[operator]
