@@ -23,7 +23,12 @@ from isslim.compress.card.plots import STYLE
 EDGES = np.geomspace(1e-4, 1e2, 37)
 """Of the bins of norms: six a decade, so that a dying group is told from a small one."""
 FIGURES = ("curve", "norms", "sparsity")
-COLOURS = {"baseline": "#2e3440", "random weights": "#1f78b4", "from the baseline": "#e66101"}
+COLOURS = {
+    "baseline": "#2e3440",
+    "baseline trained on": "#8892a6",
+    "random weights": "#1f78b4",
+    "from the baseline": "#e66101",
+}
 _STYLE: Any = {**STYLE, "svg.fonttype": "none"}
 _ZERO = 5e-5
 """Where exact zeros stand on the logarithmic axis."""
@@ -88,10 +93,21 @@ def finished(record: dict[str, Any]) -> list[dict[str, Any]]:
 def label(run: dict[str, Any]) -> str:
     """A run in a few words."""
     if run["strength"] is None:
-        return "baseline"
-    return f"{'from the baseline' if run['start'] == 'baseline' else run['start']}, " + (
-        f"strength {run['strength']:g}"
-    )
+        return "baseline trained on" if run["start"] == "baseline" else "baseline"
+    return f"{kind(run)}, strength {run['strength']:g}"
+
+
+def kind(run: dict[str, Any]) -> str:
+    """The runs that differ from a run in their strength alone."""
+    if run["strength"] is None:
+        return label(run)
+    return "from the baseline" if run["start"] == "baseline" else run["start"]
+
+
+def control_of(record: dict[str, Any], run: dict[str, Any]) -> dict[str, Any] | None:
+    """The run with the same start and length, and no penalty."""
+    same = [each for each in finished(record) if each["start"] == run["start"]]
+    return next((each for each in same if each["strength"] is None), None)
 
 
 def whole(run: dict[str, Any]) -> int:
@@ -107,50 +123,42 @@ def removed(run: dict[str, Any]) -> int:
 
 
 def _colour(run: dict[str, Any]) -> str:
-    return COLOURS[label(run).split(",")[0]]
+    return COLOURS[kind(run)]
 
 
 def _line(record: dict[str, Any], run: dict[str, Any]) -> str:
-    strengths = record["settings"]["strengths"]
-    return "-" if run["strength"] is None else _LINES[strengths.index(run["strength"]) % 4]
+    alike = [each["strength"] for each in record["runs"] if each["start"] == run["start"]]
+    return "-" if run["strength"] is None else _LINES[(alike.index(run["strength"]) - 1) % 4]
 
 
 def _curve(record: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
-    runs = finished(record)
-    baseline = [run for run in runs if run["strength"] is None]
     for start in ("random weights", "baseline"):
-        some = [run for run in runs if run["strength"] is not None and run["start"] == start]
-        places = sorted((sum(run["units"]), run["test_perplexity"]) for run in baseline + some)
+        runs = [run for run in finished(record) if run["start"] == start]
+        places = sorted((sum(run["units"]), run["test_perplexity"]) for run in runs)
+        some = [run for run in runs if run["strength"] is not None]
         if some:
-            name = label(some[0]).split(",")[0]
-            axes.plot(
-                *zip(*places, strict=True), marker="o", color=COLOURS[name], label=f"ISS, {name}"
-            )
-        for run in some:
-            axes.annotate(
-                f"{run['strength']:g}",
-                (sum(run["units"]), run["test_perplexity"]),
-                xytext=(5, 4),
-                textcoords="offset points",
-                fontsize=8,
-            )
-    for run in baseline:
-        place = (sum(run["units"]), run["test_perplexity"])
-        axes.scatter(*place, color=COLOURS["baseline"], s=50, zorder=3, label="baseline")
+            look: Any = {"color": _colour(some[0]), "marker": "o", "label": f"ISS, {kind(some[0])}"}
+            axes.plot(*zip(*places, strict=True), **look)
+        for run in runs:
+            place = (sum(run["units"]), run["test_perplexity"])
+            if run["strength"] is None:
+                axes.scatter(*place, color=_colour(run), s=50, zorder=3, label=label(run))
+                continue
+            note: Any = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": 8}
+            axes.annotate(f"{run['strength']:g}", place, **note)
     axes.set_xlim(left=0)
     axes.set_xlabel("units left, both layers")
     axes.set_ylabel("test perplexity (lower is better)")
-    if runs:
-        axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8)
     return figure
 
 
 def _norms(record: dict[str, Any]) -> Figure:
     """The baseline and, of each start, the run of the largest strength."""
     runs = finished(record)
-    chosen = [run for run in runs if run["strength"] is None]
+    chosen = [run for run in runs if label(run) == "baseline"]
     for start in ("random weights", "baseline"):
         some = [run for run in runs if run["strength"] is not None and run["start"] == start]
         chosen += sorted(some, key=lambda run: float(run["strength"]))[-1:]

@@ -3,8 +3,9 @@
     python -m benchmarks.paper.small [--corpus pydoc] [--units 64] [--epochs 6]
         [--strengths 0.004 0.008] [--out data/paper-small/CORPUS] [--json]
 
-`make paper-small CORPUS=FOLDER` is the same. It trains a dense baseline, then for every strength
-one network from random weights and one from the baseline, each a `python -m isslim.compress train`
+`make paper-small CORPUS=FOLDER` is the same. It trains a dense baseline, trains it on without a
+penalty as a control, and then for every strength a network from random weights or from the
+baseline. Each is a `python -m isslim.compress train`
 with the paper's loss summed over the steps, its three stages of the learning rate and its threshold
 (docs/method.md). A run that was stopped continues, and finished ones are not repeated. The folder
 gets a folder for each run, `report.md`, its pictures, and `record.json` with everything measured.
@@ -46,6 +47,7 @@ CHOSEN = (
     "units",
     "epochs",
     "strengths",
+    "tuned_strengths",
     "dropout",
     "tokens",
     "minutes",
@@ -73,7 +75,7 @@ class Run:
     Attributes:
         name: of its folder.
         start: `random weights` or `baseline`.
-        strength: of the group lasso; None for the baseline.
+        strength: of the group lasso; None for the baseline and its control.
     """
 
     name: str
@@ -105,7 +107,16 @@ def parser_of() -> argparse.ArgumentParser:
     parser.add_argument(
         "--epochs", type=int, default=6, help="of each run; three stages: a multiple of 3"
     )
-    parser.add_argument("--strengths", type=float, nargs="+", default=[0.004, 0.008])
+    parser.add_argument(
+        "--strengths", type=float, nargs="+", default=[0.004, 0.008], help="from random weights"
+    )
+    parser.add_argument(
+        "--tuned-strengths",
+        type=float,
+        nargs="+",
+        default=[0.008, 0.016],
+        help="from the baseline, whose norms are larger",
+    )
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument(
         "--tokens", type=int, default=1_000_000, help="of the training text, from its beginning"
@@ -117,19 +128,22 @@ def parser_of() -> argparse.ArgumentParser:
     return parser
 
 
-def series(strengths: Sequence[float]) -> list[Run]:
-    """The baseline, then both ways at every strength.
+def series(strengths: Sequence[float], tuned_strengths: Sequence[float]) -> list[Run]:
+    """The baseline, its training continued without a penalty, and both ways at their strengths.
+
+    Args:
+        strengths: of runs from random weights.
+        tuned_strengths: of runs from the baseline.
 
     Raises:
         ValueError: when there is no strength, one twice, or one that is not above zero.
     """
-    if not strengths or len(set(strengths)) < len(strengths) or min(strengths) <= 0:
-        raise ValueError(f"strengths {list(strengths)}: distinct numbers above zero are expected")
-    runs = [Run("baseline", "random weights", None)]
-    for each in strengths:
-        runs.append(Run(f"scratch-{each:g}", "random weights", each))
-        runs.append(Run(f"tuned-{each:g}", "baseline", each))
-    return runs
+    for each in (strengths, tuned_strengths):
+        if not each or len(set(each)) < len(each) or min(each) <= 0:
+            raise ValueError(f"strengths {list(each)}: distinct numbers above zero are expected")
+    runs = [Run("baseline", "random weights", None), Run("continued", "baseline", None)]
+    runs += [Run(f"scratch-{each:g}", "random weights", each) for each in strengths]
+    return runs + [Run(f"tuned-{each:g}", "baseline", each) for each in tuned_strengths]
 
 
 def carry_out(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
@@ -143,7 +157,7 @@ def carry_out(arguments: argparse.Namespace, out: Path) -> dict[str, Any]:
         SystemExit: when a run fails; its command says why.
         FileExistsError: when the folder holds a run of other options.
     """
-    runs = series(arguments.strengths)
+    runs = series(arguments.strengths, arguments.tuned_strengths)
     found: dict[str, dict[str, Any]] = {}
     for number, run in enumerate(runs, 1):
         words = command(run, arguments, out)
@@ -316,7 +330,7 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
     for name, value in settings.items():
         if value is not None and name != "threads":
             shown = " ".join(f"{each:g}" for each in value) if isinstance(value, list) else value
-            yield f"--{name} {shown}"
+            yield f"--{name.replace('_', '-')} {shown}"
 
 
 def _say(line: str) -> None:

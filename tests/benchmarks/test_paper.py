@@ -27,7 +27,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(corpus: Path, *more: str) -> Any:
-    tiny = ["--units", "12", "--epochs", "3", "--strengths", "0.1", "--dropout", "0"]
+    tiny = ["--units", "12", "--epochs", "3", "--dropout", "0"]
+    tiny += ["--strengths", "0.1", "--tuned-strengths", "0.1"]
     return parser_of().parse_args(["--corpus", str(corpus), "--threads", "1", *tiny, *more])
 
 
@@ -41,8 +42,9 @@ def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_whole_experiment_leaves_record_report_and_figures(whole: Path, corpus: Path) -> None:
     record = json.loads((whole / "record.json").read_text())
     names = [run["name"] for run in record["runs"]]
-    assert names == ["baseline", "scratch-0.1", "tuned-0.1"]
-    baseline, scratch, tuned = record["runs"]
+    assert names == ["baseline", "continued", "scratch-0.1", "tuned-0.1"]
+    baseline, continued, scratch, tuned = record["runs"]
+    assert continued["units"] == [12, 12]
     assert baseline["units"] == [12, 12]
     for run in (scratch, tuned):
         assert sum(run["units"]) < 24
@@ -56,6 +58,10 @@ def test_the_whole_experiment_leaves_record_report_and_figures(whole: Path, corp
     assert str(corpus) not in json.dumps(record)
     page = (whole / "report.md").read_text()
     assert "| baseline |  | 12, 12 |" in page
+    ratio = tuned["test_perplexity"] / continued["test_perplexity"]
+    (line,) = (each for each in page.splitlines() if each.startswith("| from the baseline | 0.1 |"))
+    assert f" | {ratio:.3f} | " in line
+    assert " | 3 + 3 | " in line
     assert "| ISS (373, 315) | 373, 315 | 78.65 |" in page
     for picture, text in re.findall(r"!\[(.+?)\]\((\w+\.png)\)", page):
         assert (whole / text).stat().st_size > 1000
@@ -87,7 +93,7 @@ def test_a_stopped_experiment_continues_to_the_same_record(
         with pytest.raises(KeyboardInterrupt):
             carry_out(options(corpus), tmp_path)
     page = (tmp_path / "report.md").read_text()
-    assert "Not run yet: scratch-0.1, tuned-0.1." in page
+    assert "Not run yet: continued, scratch-0.1, tuned-0.1." in page
     carry_out(options(corpus), tmp_path)
     one, other = (json.loads((folder / "record.json").read_text()) for folder in (whole, tmp_path))
     assert untimed(one) == untimed(other)
@@ -134,8 +140,8 @@ def test_what_was_cut_short_is_marked(corpus: Path, tmp_path: Path) -> None:
 
 def test_the_report_says_what_to_do_where_a_strength_is_no_good(whole: Path) -> None:
     record = json.loads((whole / "record.json").read_text())
-    baseline, scratch, tuned = record["runs"]
-    record["runs"] = [baseline, scratch | {"units": [12, 12]}, tuned | {"units": [1, 1]}]
+    *controls, scratch, tuned = record["runs"]
+    record["runs"] = [*controls, scratch | {"units": [12, 12]}, tuned | {"units": [1, 1]}]
     page = markdown(record)
     assert "Nothing was removed: random weights, strength 0.1. A larger strength" in page
     assert "Hardly a unit is left: from the baseline, strength 0.1. A smaller strength." in page
@@ -144,7 +150,9 @@ def test_the_report_says_what_to_do_where_a_strength_is_no_good(whole: Path) -> 
 @pytest.mark.parametrize("strengths", [[], [0.1, 0.1], [0.0], [-1.0, 1.0]])
 def test_strengths_that_are_none_are_refused(strengths: list[float]) -> None:
     with pytest.raises(ValueError, match="distinct numbers above zero are expected"):
-        series(strengths)
+        series(strengths, [0.1])
+    with pytest.raises(ValueError, match="distinct numbers above zero are expected"):
+        series([0.1], strengths)
 
 
 def test_histogram_counts_exact_zeros_apart_and_the_rest_by_bins() -> None:
@@ -162,5 +170,5 @@ def test_figures_and_texts_follow_from_the_record(whole: Path, tmp_path: Path) -
         assert (tmp_path / f"{name}.svg").read_bytes() == (whole / f"{name}.svg").read_bytes()
     texts = alternative_texts(record)
     assert f"baseline 24 units, {record['runs'][0]['test_perplexity']:.1f}" in texts["curve"]
-    removed = 24 - sum(record["runs"][1]["units"])
+    removed = 24 - sum(record["runs"][2]["units"])
     assert f"random weights, strength 0.1 {removed} of 24" in texts["norms"]
