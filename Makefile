@@ -47,6 +47,7 @@ docs: setup  ## the pages and pictures that are generated
 	$(RUN)/python -m isslim.settings > docs/configuration.md
 	$(RUN)/python -m isslim.client.page > docs/commands.md
 	$(RUN)/python -m benchmarks.ptb.picture
+	$(RUN)/python -m benchmarks.paper.figures
 	$(RUN)/python -c 'from tests.compress.onnx.trace.test_registry import PAGE, page; PAGE.write_text(page())'
 
 # FILES names modules, such as isslim/compress/pruning/axes.py; all of tests/mutants/table.py without.

@@ -18,6 +18,7 @@ import typer.main
 from fastapi.testclient import TestClient
 
 import isslim
+from benchmarks.paper import figures, report
 from benchmarks.ptb import picture
 from isslim.client.api import Client
 from isslim.client.cli import app
@@ -360,6 +361,21 @@ def test_picture_of_the_readme_is_drawn_from_the_records(tmp_path: Path) -> None
     picture.plot(RECORDS / "ptb", tmp_path / "again.svg")
     drawn = (ROOT / picture.OUT).read_bytes()
     assert (tmp_path / "again.svg").read_bytes() == drawn, "`make docs` draws it again"
+
+
+def test_the_papers_method_at_small_size_is_as_its_record_says(tmp_path: Path) -> None:
+    record = json.loads(figures.KEPT.read_text())
+    page = (DOCS / "benchmarks.md").read_text()
+    assert f"`{record['command']}`" in " ".join(page.split())
+    lines = page.splitlines()
+    for line in [*report.measured(record), *report.published()]:
+        assert line in lines
+    figures.draw(record, tmp_path, ("svg",), figures.PREFIX)
+    for name, text in figures.alternative_texts(record).items():
+        picture = f"{figures.PREFIX}{name}.svg"
+        assert f"![{text}](pictures/{picture})" in " ".join(page.split())
+        drawn = (ROOT / figures.PICTURES / picture).read_bytes()
+        assert (tmp_path / picture).read_bytes() == drawn, "`make docs` draws it again"
 
 
 def test_every_benchmark_says_its_command_and_is_on_the_page() -> None:

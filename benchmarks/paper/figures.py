@@ -1,5 +1,9 @@
 """The figures of the paper's experiment, as PNG and SVG, drawn from its record alone.
 
+    python -m benchmarks.paper.figures
+
+draws those of docs/benchmarks.md from the kept record.
+
 - curve: test perplexity against units left, a line for each start;
 - norms: how many units have a group of which norm, before and after;
 - sparsity: units removed, and validation perplexity, epoch by epoch.
@@ -9,6 +13,7 @@ The same record gives the same bytes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +27,8 @@ from isslim.compress.card.plots import STYLE
 
 EDGES = np.geomspace(1e-4, 1e2, 37)
 """Of the bins of norms: six a decade, so that a dying group is told from a small one."""
+KEPT = Path(__file__).parents[1] / "records" / "paper-small.json"
+PICTURES, PREFIX = Path("docs") / "pictures", "paper-small-"
 FIGURES = ("curve", "norms", "sparsity")
 COLOURS = {
     "baseline": "#2e3440",
@@ -33,6 +40,12 @@ _STYLE: Any = {**STYLE, "svg.fonttype": "none"}
 _ZERO = 5e-5
 """Where exact zeros stand on the logarithmic axis."""
 _LINES = ("-", "--", ":", "-.")
+
+
+def main() -> None:
+    """Draws the pictures of the documentation."""
+    record = json.loads(KEPT.read_text())
+    draw(record, PICTURES, ("svg",), PREFIX)
 
 
 def histogram(norms: Sequence[float]) -> dict[str, Any]:
@@ -211,3 +224,7 @@ def _sparsity(record: dict[str, Any]) -> Figure:
     if finished(record):
         above.legend(frameon=False, fontsize=8)
     return figure
+
+
+if __name__ == "__main__":
+    main()
