@@ -32,6 +32,13 @@ def small(graph: Path) -> Iterator[Compressed]:
         yield found
 
 
+@pytest.fixture(autouse=True)
+def own_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporary folders of this test alone: others run at the same time."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+
 def temporary() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob("isslim-*"))
 
@@ -53,10 +60,12 @@ def test_saved_bundle_is_published_and_opened_by_the_service(
 
 
 def test_nothing_is_written_over(small: Compressed, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="is not empty: nothing was written"):
-        small.save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+        small.save(folder)
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 
 def test_graphs_are_written_by_the_name_of_their_variant(small: Compressed, tmp_path: Path) -> None:
