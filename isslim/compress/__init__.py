@@ -28,3 +28,6 @@ class _CallablePackage(_ModuleType):
 
 
 _sys.modules[__name__].__class__ = _CallablePackage
+_first, _rest = (_inspect.getdoc(_compress) or "").split("\n", 1)
+# `help` of a module prints its docstring, and the files of the package after it.
+__doc__ = f"{_first}\n\nisslim.compress{_inspect.signature(_compress)}\n{_rest}\n\n{__doc__}"

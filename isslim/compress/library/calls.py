@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from isslim.compress.errors import ArgumentsRefused
@@ -63,12 +64,53 @@ def graph_runs(path: Path, value: Any, name: str) -> list[NamedArrays]:
     return found
 
 
+def check_calls(module: nn.Module, calls: Sequence[Any], name: str) -> None:
+    """Refuses calls that hold more than the arguments, as the batches of a DataLoader do.
+
+    Other calls that do not fit are refused where they are bound.
+
+    Args:
+        module: that they are calls of.
+        calls: the result of `calls_of`.
+        name: of the argument, for errors.
+
+    Raises:
+        ArgumentsRefused: with what to give instead.
+    """
+    forward = inspect.signature(module.forward)
+    for number, call in enumerate(calls):
+        if not isinstance(call, tuple | list) or len(call) < 2 or _binds(forward, call):
+            continue
+        fit = next((n for n in range(len(call) - 1, 0, -1) if _binds(forward, call[:n])), None)
+        if fit is not None:
+            kept = "".join(f"b[{index}], " for index in range(fit)).rstrip()
+            kept = kept if fit == 1 else kept.rstrip(",")
+            raise ArgumentsRefused(
+                f"`{name}[{number}]` holds {len(call)} arguments, and "
+                f"{type(module).__name__}.forward({', '.join(forward.parameters)}) takes {fit}: "
+                f"leave out what is not passed to it, such as targets: [({kept}) for b in {name}]"
+            )
+
+
+def _binds(forward: inspect.Signature, call: Sequence[Any]) -> bool:
+    try:
+        forward.bind(*call)
+    except TypeError:
+        return False
+    return True
+
+
 def _listed(value: Any, name: str) -> list[Any]:
-    single = isinstance(value, Tensor | np.ndarray | Mapping | str | bytes | PackedSequence)
+    if isinstance(value, str):
+        raise ArgumentsRefused(f"`{name}` is a text: {_LIST}; a file is given as `Path(...)`")
+    single = isinstance(value, Tensor | np.ndarray | Mapping | bytes | PackedSequence)
     if single or not isinstance(value, Iterable):
         shape = f" of the shape {list(value.shape)}" if hasattr(value, "shape") else ""
         raise ArgumentsRefused(f"`{name}` is a {type(value).__name__}{shape}: {_LIST}")
-    return list(value)
+    found = list(value)
+    if not found:
+        raise ArgumentsRefused(f"`{name}` is empty: {_LIST}")
+    return found
 
 
 def _recorded(path: Path, name: str) -> list[NamedArrays]:

@@ -35,7 +35,7 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
     characters: Sequence[str] | File | None = None,
     budget: Budget | float | Mapping[str, Any] | None = None,
     metric: str | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
     latency: Literal["primary", "all"] = "primary",
     progress: Report | None = None,
     folder: File | None = None,
@@ -51,11 +51,12 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
             uploaded (checkpoint of weights, safetensors, ONNX; a saved bundle); an
             `onnx.ModelProto`; or a state dict, a mapping of arrays by name. A module or state dict
             is compressed as a language model where there is a `vocabulary` or its data is a text.
-        data: what activations are collected on. For a language model a text (`str`), a `Path` of
-            one, or its ids as integers; for question answering a mapping in SQuAD's form or a
-            `Path`; for modules and graphs a list of calls - each the only argument, a tuple of
-            arguments, or a mapping of them by name, of tensors or arrays - or a `Path` of an npz.
-            None: a language model generates a text, a graph gets random inputs.
+        data: what activations are collected on. For a module a list of calls - each the only
+            argument, a tuple of arguments, or a mapping of them by name, of tensors or arrays; for
+            a graph the same, or a `Path` of an npz; for a language model a text (`str`), a `Path`
+            of one, or its ids as integers; for question answering a mapping in SQuAD's form or a
+            `Path`. None: a graph gets random inputs, a language model generates a text; a module
+            needs calls.
         held_out: what quality is evaluated on, in the same forms; None: a part of the data.
         train: what `mode="learn"` and `finetune_minutes` train on; None: `data`.
         vocabulary: tokens by id, or the path of a file that lists them.
@@ -66,12 +67,17 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
             model's kind; `{"limit": "size", "value": 0.4}` limits the size. None: the default of
             the kind.
         metric: for graphs and modules: how outputs are compared; see `Recipe.metric`.
-        recipe: options as a `Recipe`; those given by name have precedence.
+        recipe: options as a `Recipe` or a mapping; those given by name have precedence.
         latency: which shapes variants are timed at: the primary one, or all as in a job.
         progress: called with the stage, the share done (0 to 1) and a message.
         folder: for intermediate files. They are kept, and a call that was interrupted resumes from
-            them. None: a temporary folder.
-        **options: fields of `Recipe` by name, such as `seed=3`.
+            them; one call at a time. None: a temporary folder.
+        **options: fields of `isslim.Recipe` by name; `help(isslim.Recipe)` and docs/library.md
+            describe all. Of every kind: `name`, `form` ("same", "free"), `shapes`, `seed`,
+            `license`, `base_model`. Of graphs and modules: `outputs`, `decision_axis`. Of language
+            models and readers: `mode`, `learner`, `start`, `learn_epochs`, `finetune_minutes` and
+            others. What has no effect on the kind of model is refused. Whether an uncertain loss
+            counts is a field of the budget: `{"loss": 0.02, "confident": True}`.
 
     Returns:
         The compressed model; see `isslim.Compressed`.
@@ -81,11 +87,13 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
         CompressError: when something given is not understood or cannot be compressed.
     """
     from isslim.compress.library.inputs import Given
-    from isslim.compress.library.options import recipe_of
+    from isslim.compress.library.options import asked_for
     from isslim.compress.library.run import run
+    from isslim.compress.library.words import in_full
 
     given = Given(
         model, data, held_out, train, vocabulary, config, vectors=vectors, characters=characters
     )
-    asked = recipe_of(recipe, budget, {**options, "metric": metric})
-    return run(given, asked, latency, progress, folder)
+    with in_full():
+        asked = asked_for(recipe, budget, {**options, "metric": metric})
+        return run(given, asked, latency, progress, folder)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from isslim.compress.errors import ArgumentsRefused
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.library.calls import calls_of, graph_runs
+from isslim.compress.library.calls import calls_of, check_calls, graph_runs
 from isslim.compress.library.folders import files_in, with_external_data
 from isslim.compress.library.texts import text_file, vocabulary_file
 from isslim.compress.modules.export import ExportedModule, export_module
@@ -36,12 +36,16 @@ EXPECTED = (
 )
 
 
+DATA: Final = {"data": "calibration", "held_out": "held_out", "train": "train"}
+"""Fields of an upload by the arguments that they come from."""
+
+
 @dataclass(frozen=True)
 class Given:
     """The arguments of `isslim.compress` that hold a model and its data; see there."""
 
     model: Any
-    calibration: Any = None
+    data: Any = None
     held_out: Any = None
     train: Any = None
     vocabulary: Any = None
@@ -52,7 +56,7 @@ class Given:
     @property
     def is_language(self) -> bool:
         """Whether it is given as a language model is: with a vocabulary, or with texts."""
-        texts = (self.calibration, self.held_out, self.train)
+        texts = (self.data, self.held_out, self.train)
         return self.vocabulary is not None or any(isinstance(each, str) for each in texts)
 
 
@@ -83,8 +87,15 @@ def prepare(given: Given, recipe: Recipe, folder: Path) -> Prepared:
         CompressError: when something is not understood; a module is refused in its own words.
     """
     model = given.model
-    if isinstance(model, nn.Module) and not given.is_language:
-        return _module(model, given, folder)
+    if isinstance(model, nn.Module):
+        if given.vocabulary is None and given.config is None and given.is_language:
+            raise ArgumentsRefused(
+                f"a text is given with a {type(model).__name__}: a language model needs its "
+                "`vocabulary` too; of any other module `data` is a list of calls, each the only "
+                "argument, a tuple of arguments, or a mapping of them by name"
+            )
+        if not given.is_language:
+            return _module(model, given, folder)
     if isinstance(model, ModelProto):
         return _graph({"model": _saved_graph(model, folder)}, given, folder)
     if isinstance(model, nn.Module):
@@ -106,13 +117,15 @@ def _module(module: nn.Module, given: Given, folder: Path) -> Prepared:
     """A module as a graph, with its calls as recorded inputs."""
     _refuse(given, "train", "vocabulary", "config", "vectors", "characters")
     name = type(module).__name__
-    if given.calibration is None:
+    if given.data is None:
         raise ArgumentsRefused(
             f"{name} is exported by running it: give `data`, a list of calls of its forward (each "
             "the only argument, a tuple of arguments, or a mapping of them by name)"
         )
-    calls = calls_of(given.calibration, "data")
+    calls = calls_of(given.data, "data")
     more = [] if given.held_out is None else calls_of(given.held_out, "held_out")
+    check_calls(module, calls, "data")
+    check_calls(module, more, "held_out")
     exported = export_module(module, [*calls, *more], folder / "module.onnx")
     runs = {"calibration": exported.recorded[: len(calls)], "held_out": exported.recorded}
     runs["held_out"] = runs["held_out"][len(calls) :]
@@ -127,12 +140,13 @@ def _module(module: nn.Module, given: Given, folder: Path) -> Prepared:
 def _graph(files: dict[str, Path], given: Given, folder: Path) -> Prepared:
     """A graph with recorded inputs."""
     _refuse(given, "train", "vocabulary", "config", "vectors", "characters")
-    for field, value in (("calibration", given.calibration), ("held_out", given.held_out)):
+    for name, field in DATA.items():
+        value = getattr(given, name)
         if isinstance(value, PathLike):
-            files[field] = _existing(Path(value), field)
+            files[field] = _existing(Path(value), name)
         elif value is not None:
             files[field] = folder / f"{field}.npz"
-            write_runs(files[field], graph_runs(files["model"], value, field))
+            write_runs(files[field], graph_runs(files["model"], value, name))
     return Prepared(UploadedFiles(**files, name=files["model"].name))
 
 
@@ -149,17 +163,14 @@ def _checkpoint(
     if given.vectors is not None:
         files["vectors"] = _existing(Path(given.vectors), "vectors")
     tokens = None if isinstance(given.vocabulary, str | PathLike) else given.vocabulary
-    for field, value in (
-        ("calibration", given.calibration),
-        ("held_out", given.held_out),
-        ("train", given.train),
-    ):
+    for name, field in DATA.items():
+        value = getattr(given, name)
         if isinstance(value, PathLike):
-            files[field] = _existing(Path(value), field)
+            files[field] = _existing(Path(value), name)
         elif isinstance(value, Mapping):
-            files[field] = _json_file(value, folder / f"{field}.json", field)
+            files[field] = _json_file(value, folder / f"{field}.json", name)
         elif value is not None:
-            files[field] = text_file(value, folder / f"{field}.txt", field, tokens, recipe)
+            files[field] = text_file(value, folder / f"{field}.txt", name, tokens, recipe)
     return UploadedFiles(**files, name=files["model"].name)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -18,18 +20,23 @@ from isslim.compress.contract import ModelTask
 from isslim.compress.errors import ArgumentsRefused, ModeUnavailable
 from isslim.compress.library.compressed import Compressed
 from isslim.compress.library.inputs import Given, Prepared, prepare
+from isslim.compress.library.options import Asked, refuse_unused
+from isslim.compress.library.words import in_full
 from isslim.compress.pipeline import Stages, compress_task, read_files
 from isslim.compress.progress import CallbackProgress, Progress
 from isslim.store.files import sha256_of
+from isslim.store.folders import id_of
 from isslim.types.inspection import Inspection
-from isslim.types.recipe import Recipe
+from isslim.types.kinds.registry import kind_named
 
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
+_ONE_AT_A_TIME = threading.RLock()
+"""torch exports one module at a time, and its random state is that of the whole process."""
 
 
 def run(
     given: Given,
-    recipe: Recipe,
+    asked: Asked,
     latency: Literal["primary", "all"],
     progress: Callable[[str, float, str], None] | Progress | None,
     folder: str | PathLike[str] | None,
@@ -38,7 +45,7 @@ def run(
 
     Args:
         given: model and data.
-        recipe: with all options.
+        asked: the options.
         latency: which shapes variants are timed at.
         progress: receives what is done; None: nobody does.
         folder: for intermediate files, which are kept; None: a temporary one.
@@ -49,13 +56,14 @@ def run(
     if latency not in ("primary", "all"):
         raise ArgumentsRefused(f"`latency` is {latency!r}: 'primary' or 'all' is expected")
     reported = _as_progress(progress)
-    work = Path(tempfile.mkdtemp(prefix="isslim-")) if folder is None else Path(folder)
-    work.mkdir(parents=True, exist_ok=True)
+    work = _work_folder(folder)
     temporary = work if folder is None else None
     try:
-        with undisturbed():
-            prepared = prepare(given, recipe, work)
-            made = _compressed(prepared, recipe, latency, work, reported)
+        with in_full(), _ONE_AT_A_TIME, undisturbed():
+            prepared = prepare(given, asked.recipe, work)
+            made = _compressed(prepared, asked, latency, work, reported)
+            if temporary is None:
+                made = replace(made, folder=_put_by(made.folder, work))
         return Compressed(made, prepared, temporary)
     except BaseException:
         if temporary is not None:
@@ -64,10 +72,10 @@ def run(
 
 
 def _compressed(
-    prepared: Prepared, recipe: Recipe, latency: str, work: Path, progress: Progress
+    prepared: Prepared, asked: Asked, latency: str, work: Path, progress: Progress
 ) -> pipeline.Compressed[Any]:
     stages = Stages(progress)
-    task, inspection = _read(prepared, recipe, stages)
+    task, inspection = _read(prepared, asked, stages)
     shapes = task.shapes if latency == "all" else (task.primary_shape,)
     digest = sha256_of(prepared.files.model)
     made = compress_task(task, inspection, digest, work, stages, shapes)
@@ -75,21 +83,50 @@ def _compressed(
     return made
 
 
-def _read(prepared: Prepared, recipe: Recipe, stages: Stages) -> tuple[ModelTask[Any], Inspection]:
+def _read(prepared: Prepared, asked: Asked, stages: Stages) -> tuple[ModelTask[Any], Inspection]:
     """Reads the model; a module comes back in its own form where it can and nothing else is asked.
 
     Otherwise layers of one nn.LSTM that differ in size would hold units without weights, and the
     module of a language model would be one of this package's class.
     """
-    given = prepared.exported or prepared.owner
+    given, recipe = prepared.exported or prepared.owner, asked.recipe
+
+    def refuse(inspection: Inspection) -> None:
+        if inspection.kind is not None and inspection.problem is None:
+            refuse_unused(asked, kind_named(inspection.kind))
+
     learns = recipe.mode == "learn" and recipe.learner != "calibrated"  # sizes of every layer
     if given is not None and "form" not in recipe.model_fields_set and not learns:
         try:
             same = recipe.model_copy(update={"form": "same"})
-            return read_files(prepared.files, same, stages)
+            return read_files(prepared.files, same, stages, on_inspection=refuse)
         except ModeUnavailable:
             pass
-    return read_files(prepared.files, recipe, stages)
+    return read_files(prepared.files, recipe, stages, on_inspection=refuse)
+
+
+def _work_folder(folder: Any) -> Path:
+    """The folder for intermediate files, made if it is not there."""
+    if folder is not None and not isinstance(folder, str | PathLike):
+        raise ArgumentsRefused(f"`folder` is a {type(folder).__name__}: a path is expected")
+    try:
+        if folder is None:
+            return Path(tempfile.mkdtemp(prefix="isslim-"))
+        work = Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = "no temporary folder can be made" if folder is None else "it cannot be a folder"
+        raise ArgumentsRefused(
+            f"`folder`: {what}: {error}; give the path of a folder that can be written"
+        ) from error
+    return work
+
+
+def _put_by(bundle: Path, work: Path) -> Path:
+    """Moves a bundle to where the next call with this folder does not write."""
+    place = work / "bundles" / id_of(bundle)
+    place.parent.mkdir(exist_ok=True)
+    return bundle.rename(place)
 
 
 @contextmanager

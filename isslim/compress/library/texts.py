@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,8 @@ from torch import Tensor
 from isslim.compress.errors import ArgumentsRefused
 from isslim.compress.kinds.language.ingest.vocabulary import unit_of
 from isslim.types.recipe import Recipe
+
+_TEXT = "a text (str), a Path, or its ids as integers in one dimension is expected"
 
 
 def text_file(
@@ -34,9 +37,10 @@ def text_file(
     """
     if isinstance(value, str):
         # A name of a file would be read as a text of a word or two.
-        if "\n" not in value and len(value) < 1000 and Path(value).is_file():
+        if _is_name(value):
+            what = "is the name of" if Path(value).is_file() else "looks like the path of"
             raise ArgumentsRefused(
-                f"`{name}` is the name of a file: give `Path({value!r})`; a str is the text itself"
+                f"`{name}` {what} a file: give `Path({value!r})`; a str is the text itself"
             )
         path.write_text(value, encoding="utf-8")
         return path
@@ -74,12 +78,28 @@ def vocabulary_file(value: Any, path: Path, name: str) -> Path:
     return path
 
 
+def _is_name(value: str) -> bool:
+    """Whether a text is the name of a file, or has the form of one: `train.txt`, `data/train`."""
+    if "\n" in value or len(value) >= 1000:
+        return False
+    return (
+        Path(value).is_file()
+        or re.fullmatch(r"\S*(/\S+|\w\.(txt|json|npz|tokens))", value) is not None
+    )
+
+
 def _ids(value: Any, name: str) -> NDArray[np.int64]:
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    try:
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # parts of different shapes and types
+        raise ArgumentsRefused(
+            f"`{name}` is a {type(value).__name__} that is no array: {_TEXT}; calls are recorded "
+            "of a module that is given without `vocabulary`"
+        ) from error
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise ArgumentsRefused(
-            f"`{name}` is a {type(value).__name__} of {array.dtype}, shape {list(array.shape)}: a "
-            "text (str), a Path, or its ids as integers in one dimension is expected"
+            f"`{name}` is a {type(value).__name__} of {array.dtype}, shape {list(array.shape)}: "
+            f"{_TEXT}"
         )
     return array.astype(np.int64)
 

@@ -123,6 +123,8 @@ class KindDescription:
         training_value: what the training column of learning holds.
         float32_parts: parts that never take 8 bits.
         has_recorded_runs: whether a bundle holds recorded runs, at which latency can be measured.
+        unused_options: fields of a recipe that have no effect on such a model. A job accepts them;
+            `isslim.compress` refuses those that its caller gave.
     """
 
     name: str
@@ -147,6 +149,7 @@ class KindDescription:
     training_value: str = "loss"
     float32_parts: tuple[str, ...] = ()
     has_recorded_runs: bool = False
+    unused_options: frozenset[str] = frozenset()
 
     @property
     def quality_limit(self) -> str:

@@ -102,4 +102,22 @@ GRAPHS = KindDescription(
     usage=_usage,
     programs=graph_programs,
     has_recorded_runs=True,
+    unused_options=frozenset(
+        (
+            "calibration_questions",
+            "calibration_tokens",
+            "held_out_questions",
+            "held_out_tokens",
+            "learn_epochs",
+            "learner",
+            "narrow_softmax",
+            "prune_embedding",
+            "published_tokens",
+            "rotate_embedding",
+            "start",
+            "start_token",
+            "strength",
+            "unit",
+        )
+    ),
 )

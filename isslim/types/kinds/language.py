@@ -74,4 +74,7 @@ LANGUAGE = KindDescription(
         "its state. That of the variants is the runtime's, over the whole text"
     ),
     training_value="perplexity",
+    unused_options=frozenset(
+        ("calibration_questions", "decision_axis", "held_out_questions", "metric", "outputs")
+    ),
 )

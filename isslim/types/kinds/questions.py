@@ -71,4 +71,19 @@ QUESTIONS = KindDescription(
     ),
     training_value="loss in nats",
     float32_parts=("convolution", "attention", "heads"),
+    unused_options=frozenset(
+        (
+            "calibration_tokens",
+            "decision_axis",
+            "held_out_tokens",
+            "metric",
+            "narrow_softmax",
+            "outputs",
+            "prune_embedding",
+            "published_tokens",
+            "start_token",
+            "strength",
+            "unit",
+        )
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 
 import isslim
 from isslim.compress.errors import ArgumentsRefused, BudgetNotMet, CompressError
-from isslim.compress.library.options import recipe_of
+from isslim.compress.library.options import asked_for, refuse_unused
+from isslim.types.kinds.language import LANGUAGE
+from isslim.types.kinds.registry import kinds
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.library import models
 from tests.tagger import recorded, tagger_graph
@@ -81,13 +84,35 @@ def test_module_is_refused_in_its_own_words(module: nn.Module, words: list[str])
         ((Nested().eval(),), {}, "Nested is exported by running it: give `data`"),
         ((Nested().eval(), CALLS[0][0]), {}, "`data` is a Tensor of the shape"),
         ((Nested().eval(), Path("none.npz")), {}, "none.npz is no npz of recorded inputs"),
+        ((Nested().eval(), "hello"), {}, "a text is given with a Nested: a language model needs"),
+        ((Nested().eval(), []), {}, "`data` is empty: a list of calls is expected"),
+        ((Nested().eval(), CALLS), {"held_out": []}, "`held_out` is empty: a list of calls"),
+        (
+            (Nested().eval(), [(CALLS[0][0], torch.zeros(2))]),
+            {},
+            "`data[0]` holds 2 arguments, and Nested.forward(series) takes 1: leave out what is "
+            "not passed to it, such as targets: [(b[0],) for b in data]",
+        ),
+        ((Nested().eval(), [(CALLS[0][0], None)]), {"vocabulary": ["a"]}, "calls are recorded of"),
+        ((Nested().eval(), CALLS), {"folder": 5}, "`folder` is a int: a path is expected"),
+        ((Nested().eval(), CALLS), {"folder": __file__}, "`folder`: it cannot be a folder"),
+        ((Nested().eval(), CALLS), {"recipe": 5}, "`recipe` is a int: an `isslim.Recipe`"),
+        (
+            (Nested().eval(), CALLS),
+            {"metric": "accuracy"},
+            "'accuracy': for a graph: the metric",
+        ),
+        ((Nested().eval(), CALLS), {"budget": "5%"}, "`budget` is '5%': a number (the largest"),
+        ((Nested().eval(), CALLS), {"budget": {"size": 0.5}}, '`{"limit": "size", "value": 0.5}`'),
+        ((Nested().eval(), CALLS), {"budget": {"los": 0.5}}, "(did you mean `loss`?)"),
+        (({"a": torch.zeros(2)}, "data/train.txt"), {}, "looks like the path of a file: give"),
         ((Nested().eval(), CALLS), {"config": {}}, "`config` says nothing about a graph or a mod"),
         ((Nested().eval(), CALLS), {"progress": 3}, "`progress` is a int: a function"),
         ((Nested().eval(), CALLS), {"latency": "none"}, "`latency` is 'none': 'primary' or 'all'"),
         (({},), {}, "the mapping holds no weights"),
         (({"a.weight": "text"},), {}, "'a.weight' is a str: an array by its name is expected"),
         (({"a": torch.zeros(2, device="meta")},), {}, "'a' is on the device 'meta'"),
-        (({"a": torch.zeros(2)}, [1, 2]), {}, "`calibration` holds ids: give `vocabulary` as a"),
+        (({"a": torch.zeros(2)}, [1, 2]), {}, "`data` holds ids: give `vocabulary` as a"),
         (({"a": torch.zeros(2)}, [0.5]), {"vocabulary": ["a"]}, "of float64, shape"),
         (({"a": torch.zeros(2)}, [0, 2]), {"vocabulary": ["aa"]}, "holds the id 2; the vocabul"),
         (({"a": torch.zeros(2)}, [0, -1]), {"vocabulary": ["aa"]}, "holds the id -1; the vocab"),
@@ -114,7 +139,45 @@ def test_all_wrong_options_are_reported_together() -> None:
     assert "there is no option `budgett`; did you mean `budget`?" in text
     assert "there is no option `nonsense`; there is: name, mode" in text
     assert "`seed`: Input should be greater than or equal to 0 (found -1)" in text
-    assert "`metric`: " in text
+    assert "`metric` is 'best': " in text
+    # Python prints the text of the error alone.
+    assert all(issue in str(refused.value) for issue in refused.value.issues)
+    assert refused.value.problem().detail == refused.value.detail
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"learner": "l0"}, ["`learner` has no effect on a model of the kind 'ONNX graph'"]),
+        ({"start_token": "a", "unit": "word"}, ["`start_token` has no eff", "`unit` has no eff"]),
+        ({"recipe": {"calibration_tokens": 500}}, ["`calibration_tokens` has no effect"]),
+        ({"decision_axis": 1}, ["an effect with metric='argmax' or metric='cosine' alone"]),
+    ],
+)
+def test_option_without_effect_is_refused(options: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ArgumentsRefused) as refused:
+        isslim.compress(Nested().eval(), CALLS, **options)
+    assert all(each in str(refused.value) for each in words)
+
+
+def test_recipe_of_another_model_says_only_what_it_changes() -> None:
+    whole = Recipe.model_validate(Recipe(metric="argmax").model_dump())
+    assert whole.model_fields_set > {"learner", "unit"}
+    found = asked_for(whole, None, {"learn_epochs": 6.0})
+    assert found.given == {"metric", "learn_epochs"}
+    with pytest.raises(ArgumentsRefused, match="`metric` has no effect"):
+        refuse_unused(found, LANGUAGE)
+
+
+def test_kinds_name_options_that_exist() -> None:
+    for kind in kinds():
+        assert kind.unused_options <= Recipe.model_fields.keys()
+
+
+def test_no_temporary_folder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/none")
+    with pytest.raises(ArgumentsRefused, match="no temporary folder can be made"):
+        isslim.compress(Nested().eval(), CALLS)
 
 
 @pytest.mark.parametrize(
@@ -129,13 +192,16 @@ def test_all_wrong_options_are_reported_together() -> None:
 )
 def test_budget_is_read_in_every_form(budget: Any, expected: Budget) -> None:
     recipe = Recipe(seed=3, name="mine", budget=Budget(size_ratio=0.3))
-    found = recipe_of(recipe, budget, {"name": "other", "metric": None})
-    assert found == Recipe(seed=3, name="other", budget=expected)
+    found = asked_for(recipe, budget, {"name": "other", "metric": None})
+    assert found.recipe == Recipe(seed=3, name="other", budget=expected)
+    assert found.given - {"budget"} == {"name", "seed"}
+    same = asked_for({"seed": 3, "name": "mine"}, expected, {"name": "other"})
+    assert same.recipe == found.recipe
 
 
 def test_rule_over_several_options_is_reported() -> None:
     with pytest.raises(ArgumentsRefused, match="start 'scratch' with the mode 'calibrate'"):
-        recipe_of(None, None, {"start": "scratch"})
+        asked_for(None, None, {"start": "scratch"})
 
 
 def test_budget_that_is_not_met_carries_the_curve(tmp_path: Path) -> None:
@@ -144,6 +210,7 @@ def test_budget_that_is_not_met_carries_the_curve(tmp_path: Path) -> None:
         isslim.compress(graph, recorded(12), budget={"limit": "size", "value": 1e-6})
     assert refused.value.curve
     assert refused.value.kind == "budget-not-met"
+    assert str(refused.value).endswith("is `curve` of this error")
 
 
 def test_graph_is_given_as_file_or_in_memory_and_runs_in_any_form(tmp_path: Path) -> None:
@@ -155,7 +222,7 @@ def test_graph_is_given_as_file_or_in_memory_and_runs_in_any_form(tmp_path: Path
     assert [axis.kept_indices for axis in found.manifest.axes] == [
         axis.kept_indices for axis in other.manifest.axes
     ]
-    with pytest.raises(ArgumentsRefused, match=r"`calibration\[0\]` holds 2 inputs, the graph has"):
+    with pytest.raises(ArgumentsRefused, match=r"`data\[0\]` holds 2 inputs, the graph has"):
         isslim.compress(graph, [(runs[0]["ids"], np.zeros(3))])
 
 

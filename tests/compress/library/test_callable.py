@@ -32,6 +32,16 @@ def test_signature_and_documentation_are_the_function_s() -> None:
     assert documentation.startswith("Removes what a recurrent network does without")
 
 
+def test_help_shows_the_function(capsys: pytest.CaptureFixture[str]) -> None:
+    help(isslim.compress)
+    shown = capsys.readouterr().out
+    beginning = shown[: shown.index("PACKAGE CONTENTS")]
+    assert "isslim.compress - Removes what a recurrent network does without" in beginning
+    assert "isslim.compress(model:" in beginning
+    for words in ("held_out: what quality is evaluated on", "`decision_axis`", "confident"):
+        assert words in beginning
+
+
 @pytest.mark.parametrize(
     "code",
     [

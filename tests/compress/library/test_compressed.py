@@ -117,6 +117,16 @@ def test_folder_of_the_caller_is_kept(graph: Path, tmp_path: Path) -> None:
     assert open_folder(bundle).manifest.recipe.budget.size_ratio == 0.6
 
 
+def test_folder_that_is_used_again_keeps_the_first_model(graph: Path, tmp_path: Path) -> None:
+    work, runs = tmp_path / "work", recorded(12)
+    first = isslim.compress(graph, runs, budget=SIZE, folder=work)
+    before = first.to_onnx(tmp_path / "before.onnx").read_bytes()
+    second = isslim.compress(graph, runs, budget={"limit": "size", "value": 0.8}, folder=work)
+    assert first.to_onnx(tmp_path / "after.onnx").read_bytes() == before
+    assert second.to_onnx(tmp_path / "second.onnx").read_bytes() != before
+    assert open_folder(first.save(tmp_path / "saved")).manifest == first.manifest
+
+
 def test_progress_is_a_function_of_stage_share_and_message(graph: Path) -> None:
     told: list[tuple[str, float, str]] = []
 

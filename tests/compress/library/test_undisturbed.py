@@ -175,6 +175,33 @@ def test_it_works_in_a_thread(module: nn.Module) -> None:
     assert found[0].variants["compressed"].parameters < found[0].variants["original"].parameters
 
 
+def test_two_threads_at_once_get_what_one_gets(
+    module: nn.Module, capfd: pytest.CaptureFixture[str]
+) -> None:
+    calls, found = models.sentences(15, 2), list[Any]()
+    expected = isslim.compress(module, calls, budget=SIZE)
+    own = process_state()
+    start = threading.Barrier(2)
+
+    def work() -> None:
+        start.wait()
+        found.append(isslim.compress(module, calls, budget=SIZE))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [[axis.kept_indices for axis in each.manifest.axes] for each in found] == [
+        [axis.kept_indices for axis in expected.manifest.axes]
+    ] * 2
+    for each in (expected, *found):
+        each.close()
+    after = process_state()
+    assert {name for name in own if name != "temporary" and own[name] != after[name]} == set()
+    assert capfd.readouterr() == ("", "")
+
+
 FRESH = """
 import logging, os, sys, warnings
 import torch
