@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from isslim.compress.errors import UnreadableUpload, VocabularyMismatch
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.ingest.layouts import Ingested, read_model
+from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.ingest.vocabulary import read_tokenizer
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.runtime.errors import TextRefused
@@ -29,6 +30,7 @@ def ingested(size: int, vocabulary: list[str] | None = None) -> Ingested:
         LstmLanguageModel(LstmSpec(size, 4, (4,))),
         IngestReport("test"),
         {} if vocabulary is None else {"vocab": vocabulary},
+        UploadedForm({}, ()),
     )
 
 

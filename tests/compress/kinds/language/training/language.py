@@ -85,6 +85,9 @@ class Executioner:
         self.done = True
         return KEPT
 
+    def living(self) -> Keep | None:
+        return None if self.done or not self.removes else KEPT
+
     def evaluation_network(self, network: LanguageModel) -> LanguageModel:
         return network
 
