@@ -8,6 +8,7 @@ https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,9 @@ from onnx import ModelProto
 from isslim.compress.export.streaming import varint
 
 PRODUCER = "isslim"
+_NUMBERS = {each.name: each.number for each in ModelProto.DESCRIPTOR.fields}
+_OURS = {_NUMBERS[each] for each in ("producer_name", "producer_version", "doc_string")}
+_METADATA = _NUMBERS["metadata_props"]
 _BLOCK = 1 << 20
 _NUMBER, _DOUBLE, _BYTES, _FLOAT = 0, 1, 2, 5
 """Wire types: a varint, eight bytes, a length and as many bytes, four bytes."""
@@ -31,9 +35,6 @@ def note(path: Path, description: str, about: Mapping[str, str]) -> None:
         description: one line, the file's `doc_string`.
         about: metadata by key; what else the file's metadata has is kept.
     """
-    names = {each.name: each.number for each in ModelProto.DESCRIPTOR.fields}
-    ours = {names[each] for each in ("producer_name", "producer_version", "doc_string")}
-    metadata = names["metadata_props"]
     head = ModelProto(
         producer_name=PRODUCER, producer_version=version("isslim"), doc_string=description
     )
@@ -43,17 +44,38 @@ def note(path: Path, description: str, about: Mapping[str, str]) -> None:
     try:
         with path.open("rb") as source, partial.open("wb") as target:
             for number, kind, start, size in _fields(source):
-                if number in ours or (number == metadata and _key(source, start, size) in about):
+                if number in _OURS or (number == _METADATA and _key(source, start, size) in about):
                     continue
                 target.write(varint(number << 3 | kind))
                 if kind == _BYTES:
                     target.write(varint(size))
                 source.seek(start)
-                _copy(source, target, size)
+                target.writelines(_blocks(source, size))
             target.write(head.SerializeToString())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a graph without its notes: files with one digest compute the same.
+
+    Args:
+        path: an ONNX file.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    found = hashlib.sha256()
+    with path.open("rb") as source:
+        for number, kind, start, size in _fields(source):
+            if number in _OURS or number == _METADATA:
+                continue
+            found.update(varint(number << 3 | kind) + varint(size))
+            source.seek(start)
+            for block in _blocks(source, size):
+                found.update(block)
+    return found.hexdigest()
 
 
 def _fields(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
@@ -86,10 +108,10 @@ def _key(file: BinaryIO, start: int, size: int) -> str:
     return str(model.metadata_props[0].key)
 
 
-def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
+def _blocks(source: BinaryIO, size: int) -> Iterator[bytes]:
     while size:
         block = source.read(min(size, _BLOCK))
-        target.write(block)
+        yield block
         size -= len(block)
 
 

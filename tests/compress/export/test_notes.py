@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from isslim.compress.export.notes import note
+from isslim.compress.export.notes import digest, note
 
 ABOUT = {"task": "language-model", "variant": "compressed", "model": "mine"}
 
@@ -64,3 +64,21 @@ def test_file_that_is_no_message_is_left_as_it_was(tmp_path: Path) -> None:
         note(path, "a line", ABOUT)
     assert path.read_bytes() == b"\x0f\x00 no message"
     assert [each.name for each in tmp_path.iterdir()] == ["graph.onnx"]
+
+
+def test_digest_is_of_what_a_graph_computes(tmp_path: Path) -> None:
+    path, other = tmp_path / "graph.onnx", tmp_path / "other.onnx"
+    onnx.save(graph(), path)
+    before = digest(path)
+    note(path, "a line", ABOUT)
+    assert digest(path) == before
+    changed = graph()
+    changed.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.ones(2, dtype=np.float32), changed.graph.initializer[0].name)
+    )
+    onnx.save(changed, other)
+    assert digest(other) != before
+    newer = graph()
+    newer.opset_import[0].version = 20
+    onnx.save(newer, other)
+    assert digest(other) != before
