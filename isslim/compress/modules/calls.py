@@ -113,8 +113,17 @@ def as_arrays(names: Sequence[str], tensors: Sequence[Tensor]) -> NamedArrays:
     }
 
 
+def is_finite(arrays: NamedArrays) -> bool:
+    """Whether the inputs of a call hold no NaN and no infinite number."""
+    return all(
+        bool(np.isfinite(array).all()) for array in arrays.values() if array.dtype.kind == "f"
+    )
+
+
 def flat_outputs(module: nn.Module, made: Any) -> list[tuple[str, Tensor]]:
     """What forward returned as named tensors: `output`, or `output_0`, `output_1_0` and so on.
+
+    None among them is passed over.
 
     Args:
         module: for the words of a refusal.
@@ -247,6 +256,8 @@ def _leaves(value: Any) -> Iterator[str]:
 def _flatten(module: nn.Module, made: Any, name: str, found: list[tuple[str, Tensor]]) -> None:
     if isinstance(made, Tensor):
         found.append((name, made))
+    elif made is None:
+        pass
     elif isinstance(made, tuple | list) and not isinstance(made, PackedSequence):
         for index, each in enumerate(made):
             _flatten(module, each, f"{name}_{index}", found)

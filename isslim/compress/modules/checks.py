@@ -38,7 +38,7 @@ def refuse_unsupported(module: object) -> None:
         )
     issues = [
         issue
-        for check in (_layers, _lazy, _training, _places, _kinds, _derived, _sharing)
+        for check in (_quantized, _layers, _lazy, _training, _places, _kinds, _derived, _sharing)
         for issue in check(module)
     ]
     if issues:
@@ -71,8 +71,18 @@ def shared_parameters(module: nn.Module) -> list[list[str]]:
 
 
 def _layers(module: nn.Module) -> list[str]:
-    if any(isinstance(part, nn.RNNBase) for part in module.modules()):
+    layers = {name: part for name, part in module.named_modules() if isinstance(part, nn.RNNBase)}
+    projected = [name for name, part in layers.items() if part.proj_size]
+    if projected:
+        return [
+            f"{_are(module, projected)} an nn.LSTM with "
+            f"proj_size={layers[projected[0]].proj_size}, which ONNX's LSTM does not have: only "
+            "layers without a projection can be compressed"
+        ]
+    if layers:
         return []
+    if _quantized(module):
+        return []  # what it was is a layer
     cells = [name for name, part in module.named_modules() if isinstance(part, _CELLS)]
     if cells:
         return [
@@ -90,16 +100,16 @@ def _lazy(module: nn.Module) -> list[str]:
     ]
     if not found:
         return []
-    return [f"{_listed(module, found)} has no weights yet: run the module once, and train it"]
+    return [f"{_are(module, found)} without weights yet: run the module once, and train it"]
 
 
 def _training(module: nn.Module) -> list[str]:
     found = [name for name, part in module.named_modules() if part.training]
     if not found:
         return []
-    whole = "the module" if not found[0] else _listed(module, found)
+    whole = "the module is" if not found[0] else _are(module, found)
     return [
-        f"{whole} is in training mode, in which dropout and batch normalisation compute something "
+        f"{whole} in training mode, in which dropout and batch normalisation compute something "
         "else: call `module.eval()`"
     ]
 
@@ -110,39 +120,41 @@ def _places(module: nn.Module) -> list[str]:
         if tensor.device.type != "cpu":
             found[str(tensor.device)].append(name)
     return [
-        f"{_listed(module, names)} is on the device '{device}', which holds no numbers: load the "
-        "weights first"
+        f"{_are(module, names)} on the device '{device}', which holds no numbers: load "
+        "the weights first"
         if device == "meta"
-        else f"{_listed(module, names)} is on the device '{device}': pass a copy on the CPU, such "
-        "as `copy.deepcopy(module).cpu()`"
+        else f"{_are(module, names)} on the device '{device}': pass a copy on the CPU, "
+        "such as `copy.deepcopy(module).cpu()`"
         for device, names in found.items()
     ]
 
 
-def _kinds(module: nn.Module) -> list[str]:
-    issues = []
+def _quantized(module: nn.Module) -> list[str]:
     quantized = [
         name
         for name, part in module.named_modules()
         if "quantized" in type(part).__module__.split(".")
     ]
     # Their parts hold what is packed, and say nothing more.
-    quantized = [name for name in quantized if name.rpartition(".")[0] not in quantized]
-    if quantized:
-        issues.append(
-            f"{_listed(module, quantized)} is quantized already: pass the module from before "
-            "quantization"
-        )
+    inside = tuple(f"{name}." for name in quantized)
+    quantized = [name for name in quantized if not name.startswith(inside)]
+    if not quantized:
+        return []
+    return [
+        f"{_are(module, quantized)} quantized already: pass the module from before quantization"
+    ]
+
+
+def _kinds(module: nn.Module) -> list[str]:
     wrong: dict[torch.dtype, list[str]] = defaultdict(list)
     for name, parameter in module.named_parameters():
         if parameter.dtype != torch.float32 and not is_lazy(parameter):
             wrong[parameter.dtype].append(name)
-    issues += [
-        f"{_listed(module, names)} is {dtype}, where float32 is expected: pass "
+    return [
+        f"{_are(module, names)} {dtype}, where float32 is expected: pass "
         "`copy.deepcopy(module).float()`"
         for dtype, names in wrong.items()
     ]
-    return issues
 
 
 def _derived(module: nn.Module) -> list[str]:
@@ -150,8 +162,8 @@ def _derived(module: nn.Module) -> list[str]:
     parametrized = [name for name, part in module.named_modules() if is_parametrized(part)]
     if parametrized:
         issues.append(
-            f"{_listed(module, parametrized)} is parametrised, so its weights are computed from "
-            "others: call `torch.nn.utils.parametrize.remove_parametrizations` first"
+            f"{_are(module, parametrized)} parametrised, so that weights are computed "
+            "from others: call `torch.nn.utils.parametrize.remove_parametrizations` first"
         )
     hooked = {
         name: type(hook).__name__
@@ -194,3 +206,7 @@ def _listed(module: nn.Module, names: list[str]) -> str:
     shown = ", ".join(path_of(module, name) for name in names[:_NAMED])
     more = len(names) - _NAMED
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _are(module: nn.Module, names: list[str]) -> str:
+    return f"{_listed(module, names)} {'is' if len(names) == 1 else 'are'}"

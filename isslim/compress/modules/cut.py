@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from isslim.compress.errors import ModuleNotCut
 from isslim.compress.kinds.graphs.comparing import difference
-from isslim.compress.modules.calls import Signature, as_arrays, flat_outputs
+from isslim.compress.modules.calls import Signature, as_arrays, flat_outputs, is_finite
 from isslim.compress.modules.origins import Origins
+from isslim.compress.modules.removable import kept_whole
 from isslim.compress.modules.resize import kept_sizes, resize_module
 from isslim.compress.modules.states import PassedStates, full_state, small_state, small_states
 from isslim.compress.modules.values import THERE, new_values
@@ -49,6 +50,7 @@ class Cut:
         origins: where its parameters are in the graph.
         states: the states that it takes and gives.
         recorded: all tensors that it is called with.
+        outputs: names of the graph's outputs.
     """
 
     module: nn.Module
@@ -56,6 +58,7 @@ class Cut:
     origins: Origins
     states: PassedStates
     recorded: Sequence[NamedArrays]
+    outputs: Sequence[str]
 
 
 def cut_module(cut: Cut, network: GraphNetwork) -> nn.Module:
@@ -74,7 +77,7 @@ def cut_module(cut: Cut, network: GraphNetwork) -> nn.Module:
     found |= _initial_states(cut, kept)
     small = resize_module(cut.module, found)
     if sizes.shrunk and _sizes_of(small) == _sizes_of(cut.module):
-        _refuse_whole(cut.module, network)
+        _refuse_whole(cut, network)
     _compare(cut, network, kept, small)
     return small
 
@@ -83,18 +86,15 @@ def _sizes_of(module: nn.Module) -> list[tuple[int, ...]]:
     return [tuple(parameter.shape) for parameter in module.parameters()]
 
 
-def _refuse_whole(module: nn.Module, network: GraphNetwork) -> None:
+def _refuse_whole(cut: Cut, network: GraphNetwork) -> None:
     """Refuses a small graph of which nothing would be smaller in the module."""
     stacked = {name for group in network.stacks() or [] if len(group) > 1 for name in group}
-    issues = [
-        f"{each.name} keeps its {each.size} units: {'; '.join(each.reasons)}"
-        for each in network.report()
-        if each.reasons and each.name in stacked
-    ]
+    reports = [each for each in network.report() if each.name in stacked]
+    issues = kept_whole(cut.module, reports, cut.origins, cut.states, cut.outputs)
     raise ModuleNotCut(
-        f"{type(module).__name__} would be as large as before: all layers and directions of one "
-        "nn.LSTM, nn.GRU or nn.RNN have one number of units, and one of them keeps all of its own; "
-        f"{THERE}",
+        f"{type(cut.module).__name__} would be as large as before: all layers and directions of "
+        "one nn.LSTM, nn.GRU or nn.RNN have one number of units, and one of them keeps all of its "
+        f"own: {issues[0]}; {THERE}",
         issues,
     )
 
@@ -148,6 +148,8 @@ def _compare(
         path.write_bytes(network.model().SerializeToString())
         session = GraphSession(path)
         for number, inputs in enumerate(cut.recorded):
+            if not is_finite(inputs):  # neither was the whole graph compared with it
+                continue
             read = {each: inputs[each] for each in session.inputs}
             wanted = session.run(session.checked(read))
             tensors = small_states(inputs, cut.states, kept)

@@ -8,6 +8,7 @@ and what an embedding and its decoder share is stored once (`tying`).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,15 +27,23 @@ from isslim.compress.modules.calls import (
     as_arrays,
     flat_outputs,
     free_sizes,
+    is_finite,
     read_calls,
 )
-from isslim.compress.modules.checks import refuse_unsupported, shared_parameters
+from isslim.compress.modules.checks import path_of, refuse_unsupported, shared_parameters
 from isslim.compress.modules.cut import Cut, cut_module
 from isslim.compress.modules.exporter import traced_graph
 from isslim.compress.modules.origins import Origins, read_origins
-from isslim.compress.modules.states import PassedStates, observed_states
+from isslim.compress.modules.removable import refuse_unremovable
+from isslim.compress.modules.running import Outputs, run_calls
+from isslim.compress.modules.states import PassedStates
 from isslim.compress.modules.tying import read_untransposed, tie
-from isslim.compress.onnx.model.split_model import merge_constants, nodes, split_constants
+from isslim.compress.onnx.model.split_model import (
+    graphs,
+    merge_constants,
+    nodes,
+    split_constants,
+)
 from isslim.compress.onnx.model.stacks import write_stacks
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.onnx.normalise.normal_form import drop_unread
@@ -45,7 +54,6 @@ from isslim.runtime.graphs.recorded_inputs import GraphSession, NamedArrays
 TOLERANCE = 1e-4
 """Largest difference between module and graph, relative to the output's largest entry where that
 is above 1: float32 sums in different orders."""
-Outputs = list[tuple[str, Tensor]]
 _PREFIX = "module"
 """The attribute of the traced wrapper that holds the module."""
 
@@ -83,9 +91,15 @@ class ExportedModule:
         Raises:
             ModuleNotCut: when the module cannot express it, or its code needs the old sizes.
         """
-        return cut_module(
-            Cut(self._module, self._signature, self._origins, self._states, self._calls), network
+        cut = Cut(
+            self._module,
+            self._signature,
+            self._origins,
+            self._states,
+            self._calls,
+            self.outputs,
         )
+        return cut_module(cut, network)
 
 
 def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> ExportedModule:
@@ -101,6 +115,7 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
 
     Raises:
         ModuleRefused: when it cannot be exported, in its own words.
+        NothingRemovable: when all of its layers keep their units.
         GraphNotUnderstood: when its graph has an operator that is not understood.
     """
     refuse_unsupported(module)
@@ -108,7 +123,7 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
     # Two copies: what is run may keep something of its inputs.
     own = _copied(module)
     with torch.random.fork_rng(devices=[]):
-        results, states = _run_all(own, signature, calls)
+        results, states = run_calls(own, signature, calls)
     outputs = tuple(name if name not in signature.names else f"{name}_" for name, _ in results[0])
     free = dict(zip(signature.names, free_sizes(calls), strict=True))
     free |= _free_outputs(outputs, results, free, calls)
@@ -124,6 +139,7 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
     recorded = [{name: each[name] for name in read} for each in arrays]
     wanted = [as_arrays(outputs, [tensor for _, tensor in made]) for made in results]
     _verify(module, path, recorded, wanted)
+    refuse_unremovable(own, GraphNetwork.from_model(model), origins, states, outputs)
     return ExportedModule(
         path, recorded, outputs, arrays, _copied(module), signature, origins, states
     )
@@ -150,57 +166,6 @@ def _parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 if (id(part), name) not in seen:
                     seen.add((id(part), name))
                     yield full, tensor.detach()
-
-
-def _run_all(
-    module: nn.Module, signature: Signature, calls: Sequence[tuple[Tensor, ...]]
-) -> tuple[list[Outputs], PassedStates]:
-    """The outputs of every call, and which arguments and outputs are states of layers."""
-    results = []
-    states = PassedStates({}, {}, {})
-    for number, tensors in enumerate(calls):
-        # A copy, which forward may write to.
-        given = [tensor.clone() for tensor in tensors]
-        with observed_states(module) as observed:
-            results.append(_run(module, signature, given, number))
-        if number == 0:
-            inputs = dict(zip(signature.names, given, strict=True))
-            states = observed.passed(module, inputs, results[0])
-            again = _run(module, signature, [tensor.clone() for tensor in tensors], number)
-            if not _equal(results[0], again):
-                raise ModuleRefused(
-                    f"{type(module).__name__}.forward gives other outputs when it is called again "
-                    "with inputs[0]: it draws random numbers or keeps a state; give it noise and "
-                    "states as arguments"
-                )
-        names = [name for name, _ in results[-1]]
-        if names != [name for name, _ in results[0]]:
-            raise ModuleRefused(
-                f"{type(module).__name__}.forward returns {len(names)} tensors for "
-                f"inputs[{number}] and {len(results[0])} for inputs[0]"
-            )
-    return results, states
-
-
-def _equal(some: Outputs, others: Outputs) -> bool:
-    arrays = [
-        as_arrays([name for name, _ in each], [t for _, t in each]) for each in (some, others)
-    ]
-    return difference(arrays[:1], arrays[1:]) == 0
-
-
-def _run(
-    module: nn.Module, signature: Signature, tensors: Sequence[Tensor], number: int
-) -> Outputs:
-    try:
-        with torch.no_grad():
-            made = signature.call(module, tensors)
-    except Exception as error:  # whatever the user's own code raises
-        raise ModuleRefused(
-            f"{type(module).__name__} cannot be run on inputs[{number}]: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    return flat_outputs(module, made)
 
 
 def _free_outputs(
@@ -319,8 +284,9 @@ def _own_names(model: ModelProto) -> None:
         node.name = _shortened(node.name)
         node.input[:] = [new[name] for name in node.input]
         node.output[:] = [new[name] for name in node.output]
-    for port in (*graph.initializer, *graph.output, *graph.input, *graph.value_info):
-        port.name = new.get(port.name, port.name)
+    for each in graphs(graph):  # branches and bodies have outputs of their own
+        for port in (*each.initializer, *each.output, *each.input, *each.value_info):
+            port.name = new.get(port.name, port.name)
 
 
 def _shortened(name: str) -> str:
@@ -346,23 +312,57 @@ def _verify(
     recorded: Sequence[NamedArrays],
     wanted: Sequence[NamedArrays],
 ) -> None:
-    """Compares the graph in ONNX Runtime with the module's own outputs."""
+    """Compares the graph in ONNX Runtime with the module's own outputs.
+
+    Calls that hold NaN or infinite numbers are left out: what becomes of these is up to a runtime.
+    """
     name = type(module).__name__
+    runs = list(zip(recorded, wanted, strict=True))
+    if not any(is_finite(run) for run, _ in runs):
+        raise ModuleRefused(f"every call of {name} holds NaN or infinite numbers")
     try:
         session = GraphSession(path)
-        for number, (run, expected) in enumerate(zip(recorded, wanted, strict=True)):
+        for number, (run, expected) in enumerate(runs):
+            if not is_finite(run):
+                continue
             found = session.run(session.checked(run))
             for output, value in expected.items():
                 error = difference([{output: found[output]}], [{output: value}])
                 if not error <= TOLERANCE:
                     raise ModuleRefused(
-                        f"the exported graph is not {name}: for inputs[{number}] its output "
-                        f"'{output}' differs by {error:.2e}, where {TOLERANCE:.0e} is allowed. "
-                        "forward probably decides or loops in Python by what a tensor holds or by "
-                        "its size, which a graph repeats as it was for one input"
+                        f"the exported graph gives other outputs than {name} for inputs[{number}]: "
+                        f"'{output}' {_by(error)}. {_causes(module)}"
                     )
     except (GraphRefused, InputsRefused) as error:
         raise ModuleRefused(
-            f"ONNX Runtime cannot run the graph of {name} on its inputs: {error}. forward probably "
-            "decides or loops in Python by the sizes of its inputs"
+            f"ONNX Runtime cannot run the exported graph of {name} on its inputs: {error}. "
+            f"{_causes(module)}"
         ) from error
+
+
+def _by(error: float) -> str:
+    if math.isfinite(error):
+        return f"differs by {error:.2e}, where {TOLERANCE:.0e} is allowed"
+    return "is NaN or infinite in one of them only"
+
+
+def _causes(module: nn.Module) -> str:
+    """What may be the reason for a graph that is not its module."""
+    causes = [
+        "forward decides or loops in Python by what a tensor holds or by its size, which a graph "
+        "repeats as it was for one input",
+        "torch's exporter writes an operator otherwise (`pad_packed_sequence` with a "
+        "`padding_value` other than 0 is one)",
+    ]
+    attending = [
+        path_of(module, name)
+        for name, part in module.named_modules()
+        if isinstance(part, nn.MultiheadAttention)
+    ]
+    if attending:
+        causes.insert(
+            0,
+            f"{attending[0]} is an nn.MultiheadAttention, whose exported form has fixed sizes: "
+            "record calls of one size, or write the attention by matrix products",
+        )
+    return f"Possible causes: {'; '.join(causes)}"
