@@ -135,7 +135,7 @@ class Report(StrictModel):
     same_form: SameForm | None = Field(
         default=None,
         description="the state dict in the form of the upload, and the code that builds its "
-        "module; null: the recipe did not ask for it (`form`)",
+        "module; null: there is none",
     )
     samples: list[Sample] = Field(
         default=[],

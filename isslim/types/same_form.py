@@ -1,4 +1,4 @@
-"""The small model in the form of the upload: what changes in the code that builds the model."""
+"""The small model in the form of the original: what changes in the code that builds the model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from isslim.types.recipe import StrictModel
 
 STATE_DICT = "state_dict.safetensors"
 """The file of a bundle that holds the weights under the names of the upload."""
+OWN_MODULE = "module.safetensors"
+"""The same file of a module that `isslim.compress` exported to a graph."""
 
 
 class ModuleChange(StrictModel):
@@ -45,13 +47,23 @@ class ModuleChange(StrictModel):
 
 
 class SameForm(StrictModel):
-    """What `form: same` returns: a state dict for the sender's own class with smaller numbers."""
+    """A state dict for the sender's own class with smaller numbers.
+
+    It is that of a language model with the recipe's `form: same`, or of a module that
+    `isslim.compress` exported and made small.
+    """
 
     file: str = Field(
         default=STATE_DICT, description="the state dict in the bundle", examples=[STATE_DICT]
     )
     modules: list[ModuleChange] = Field(
         description="the modules of the model, from the input to the output"
+    )
+    module_class: str = Field(
+        default="",
+        description="the class of a module that was exported to a graph; empty: a language model's "
+        "own, which is not known",
+        examples=["Tagger"],
     )
     tied: bool = Field(
         default=False,

@@ -8,7 +8,7 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from safetensors.torch import load_file
 from torch import nn
@@ -16,6 +16,7 @@ from torch import nn
 from isslim.compress import pipeline
 from isslim.compress.errors import ArgumentsRefused, ModuleNotCut
 from isslim.compress.library.inputs import Prepared
+from isslim.compress.library.words import in_full
 from isslim.compress.modules.resize import resize_module
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.store.folders import open_folder
@@ -23,6 +24,7 @@ from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import CurvePoint, Manifest, VariantRecord
 from isslim.types.quality import metric_format_of
 from isslim.types.report import Report
+from isslim.types.same_form import STATE_DICT
 
 
 class Compressed:
@@ -52,9 +54,10 @@ class Compressed:
     ) -> None:
         self.manifest, self.report = made.manifest, made.report
         self._task, self._network, self._folder = made.task, made.network, made.folder
-        self._exported, self._owner = prepared.exported, prepared.owner
+        self._own, self._owner = prepared.exported, prepared.owner
         same = self.report.same_form
-        self._own_weights = None if same is None else load_file(made.folder / same.file)
+        own = same is not None and self._owner is not None
+        self._own_weights = load_file(made.folder / STATE_DICT) if own else None
         self._card = (made.folder / "README.md").read_text(encoding="utf-8")
         self._closing = (
             None
@@ -83,8 +86,14 @@ class Compressed:
         Raises:
             ModuleNotCut: when there is only the graph, with the reason.
         """
-        if self._exported is not None:
-            return self._exported.cut(cast(GraphNetwork, self._network))
+        with in_full():
+            return self._module()
+
+    def _module(self) -> nn.Module:
+        if self._own is not None and self._own.small is not None:
+            return self._own.small
+        if self._own is not None and self._own.refusal is not None:
+            raise self._own.refusal
         if self._owner is not None and self._own_weights is not None:
             return resize_module(self._owner, self._own_weights).eval()
         if isinstance(self._network, GraphNetwork):
@@ -101,6 +110,9 @@ class Compressed:
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Copies the bundle: graphs, weights, tokenizer, card, manifest with the hashes of all.
+
+        The weights of a module that was made small are `module.safetensors`;
+        `isslim.torch.load(folder, model=Tagger(...))` is the module again.
 
         Args:
             folder: it is created; one that exists must be empty.
@@ -135,9 +147,10 @@ class Compressed:
         known = self.variants
         if variant not in known:
             why = [line for line in self.report.left_out if line.startswith(f"{variant}:")]
-            raise ArgumentsRefused(
-                f"there is no variant '{variant}'; there is: {', '.join(known)}", why
-            )
+            with in_full():
+                raise ArgumentsRefused(
+                    f"there is no variant '{variant}'; there is: {', '.join(known)}", why
+                )
         return Path(shutil.copyfile(self._open_folder() / known[variant].file, Path(path)))
 
     def summary(self) -> str:
@@ -154,14 +167,39 @@ class Compressed:
                 for axis in self.manifest.axes
                 if axis.kept < axis.original
             ),
+            *self._of_module(),
             self.report.verdict,
         ]
         return "\n".join(lines)
+
+    def _of_module(self) -> list[str]:
+        """Of a module that was exported: its own parameters, and what it or its graph lacks."""
+        if self._own is None:
+            return []
+        lines, whole = list[str](), self._own.exported.module
+        if self._own.small is not None:
+            before, after = _count(whole), _count(self._own.small)
+            lines.append(
+                f"{type(whole).__name__}: {before:,} -> {after:,} parameters; a graph also counts "
+                "its constants, such as initial states"
+            )
+        if self._own.refusal is not None:
+            lines.append(f"No module, only the graph: {self._own.refusal.detail}")
+        sizes = [{name: run[name].shape for name in run} for run in self._own.exported.recorded]
+        if all(each == sizes[0] for each in sizes):
+            shown = ", ".join(f"{name} {list(shape)}" for name, shape in sizes[0].items())
+            lines.append(
+                f"The graph takes the one size that all calls have: {shown}. Calls of different "
+                "sizes make a dimension free"
+            )
+        return lines
 
     def __repr__(self) -> str:
         original, small = self.variants["original"], self.variants["compressed"]
         scale = metric_format_of(self.manifest.metric)
         closed = "" if self._is_open else ", closed"
+        if self._own is not None and self._own.refusal is not None:
+            closed = f", no module{closed}"
         return (
             f"<isslim.Compressed '{self.manifest.name}': {original.parameters:,} -> "
             f"{small.parameters:,} parameters, {scale.name} {scale.loss(small.loss)}{closed}>"
@@ -192,3 +230,7 @@ class Compressed:
         if not self._is_open:
             raise ValueError("it is closed, and its files are removed: save it before")
         return open_folder(self._folder).folder
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -24,8 +24,9 @@ from isslim.compress.errors import ArgumentsRefused
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.library.calls import calls_of, check_calls, graph_runs
 from isslim.compress.library.folders import files_in, with_external_data
+from isslim.compress.library.own_module import OwnModule
 from isslim.compress.library.texts import text_file, vocabulary_file
-from isslim.compress.modules.export import ExportedModule, export_module
+from isslim.compress.modules.export import export_module
 from isslim.compress.onnx.normalise.onnx_reader import is_graph
 from isslim.runtime.graphs.recorded_inputs import write_runs
 from isslim.types.recipe import Recipe
@@ -66,12 +67,12 @@ class Prepared:
 
     Attributes:
         files: of the model and its data.
-        exported: of a module that was exported.
+        exported: the module that was exported, and what becomes of it.
         owner: a copy of a module whose weights were taken as those of a language model.
     """
 
     files: UploadedFiles
-    exported: ExportedModule | None = None
+    exported: OwnModule | None = None
     owner: nn.Module | None = None
 
 
@@ -134,7 +135,7 @@ def _module(module: nn.Module, given: Given, folder: Path) -> Prepared:
         if recorded:
             files[field] = folder / f"{field}.npz"
             write_runs(files[field], recorded)
-    return Prepared(UploadedFiles(**files, name=f"{name}.onnx"), exported)
+    return Prepared(UploadedFiles(**files, name=f"{name}.onnx"), OwnModule(exported))
 
 
 def _graph(files: dict[str, Path], given: Given, folder: Path) -> Prepared:

@@ -18,6 +18,7 @@ import torch
 from isslim.compress import pipeline
 from isslim.compress.contract import ModelTask
 from isslim.compress.errors import ArgumentsRefused, ModeUnavailable
+from isslim.compress.kinds.graphs.task import GraphTask
 from isslim.compress.library.compressed import Compressed
 from isslim.compress.library.inputs import Given, Prepared, prepare
 from isslim.compress.library.options import Asked, refuse_unused
@@ -76,6 +77,8 @@ def _compressed(
 ) -> pipeline.Compressed[Any]:
     stages = Stages(progress)
     task, inspection = _read(prepared, asked, stages)
+    if prepared.exported is not None and isinstance(task, GraphTask):
+        task.save_own = prepared.exported.save
     shapes = task.shapes if latency == "all" else (task.primary_shape,)
     digest = sha256_of(prepared.files.model)
     made = compress_task(task, inspection, digest, work, stages, shapes)

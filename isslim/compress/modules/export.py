@@ -78,6 +78,11 @@ class ExportedModule:
     _origins: Origins
     _states: PassedStates
 
+    @property
+    def module(self) -> nn.Module:
+        """The copy of the module that is kept; it stays as it is."""
+        return self._module
+
     def cut(self, network: GraphNetwork) -> nn.Module:
         """The module at the size of a network that was made of its graph.
 

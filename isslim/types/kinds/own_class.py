@@ -21,6 +21,33 @@ model = Small()
 model.load_state_dict(load_file("{file}"), strict={strict})
 """
 
+_MODULE = """\
+import isslim.torch
+from your_code import {name}  # the class that was compressed
+
+# Built with any numbers of units: the module comes back with those of the small one.
+model = isslim.torch.load(".", model={name}(...))
+"""
+_NUMBERS = """
+# The same without isslim, where these numbers are arguments of {name}:
+{changes}# model.load_state_dict(safetensors.torch.load_file("{file}"), strict=False)
+"""
+
+
+def own_module_program(same: SameForm) -> Program:
+    """A module of the sender's own class with the weights of the small one.
+
+    Args:
+        same: what changes, from the report.
+    """
+    code = _MODULE.format(name=same.module_class)
+    if same.modules:
+        lines = [
+            f"# {each.name}: {each.code_before} -> {each.code_after}\n" for each in same.modules
+        ]
+        code += _NUMBERS.format(name=same.module_class, changes="".join(lines), file=same.file)
+    return Program("PyTorch, in your own class", ("isslim[compress]",), code)
+
 
 def own_class_program(same: SameForm) -> Program:
     """A class with the modules of the upload, each in its new size.

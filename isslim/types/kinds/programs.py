@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from isslim.types.kinds.description import Program, Served
-from isslim.types.kinds.own_class import own_class_program
+from isslim.types.kinds.own_class import own_class_program, own_module_program
 
 EXAMPLE_TEXT = "the old man sees the river"
 """Words of a text to score; a model without an unknown token needs other ones."""
@@ -189,7 +189,10 @@ def graph_programs(served: Served) -> tuple[Program, ...]:
         for each in served.inputs
     ]
     code = _GRAPH.format(file=served.file, inputs="".join(lines))
-    return (Program("ONNX Runtime", ("onnxruntime",), code),)
+    programs = [Program("ONNX Runtime", ("onnxruntime",), code)]
+    if served.same_form is not None:
+        programs.append(own_module_program(served.same_form))
+    return tuple(programs)
 
 
 def _literal(text: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import isslim
+import isslim.torch
 from isslim.compress.library.compressed import Compressed
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import score_batch
@@ -93,6 +94,17 @@ def test_module_scores_as_its_graph_does(done: Done, tmp_path: Path) -> None:
             halves.append(torch.log_softmax(scores.reshape(len(part), -1), 1))
     found = torch.cat(halves)[torch.arange(len(ids)), ids]
     np.testing.assert_allclose(found.numpy(), expected.log_probs, atol=1e-4)
+
+
+def test_saved_weights_are_loaded_in_its_class(done: Done, tmp_path: Path) -> None:
+    saved = done.small.save(tmp_path / "saved")
+    found: Any = isslim.torch.load(saved, model=done.original)
+    assert type(found) is type(done.original)
+    weights = found.state_dict()
+    for name, tensor in done.small.module.state_dict().items():
+        assert torch.equal(weights[name], tensor)
+    tied = done.original.decoder.weight is done.original.encoder.weight
+    assert tied is (found.decoder.weight is found.encoder.weight)
 
 
 def test_module_trains_further(done: Done) -> None:

@@ -14,8 +14,11 @@ import torch
 from torch import Tensor, nn
 
 import isslim
+import isslim.torch
 from isslim.compress.errors import ModuleNotCut
 from isslim.compress.library.compressed import Compressed
+from isslim.store.folders import open_folder
+from isslim.torch import WeightsRefused
 from tests.compress.library import models
 
 SIZE = {"limit": "size", "value": 0.7}
@@ -79,6 +82,86 @@ def test_module_trains_further(done: Done) -> None:
     calls = done.case.calls(20, 1)
     before = models.epoch(done.small.module, calls, done.case.loss)
     assert models.mean_loss(done.small.module, calls, done.case.loss) < before
+
+
+def test_saved_module_is_loaded_in_its_class(done: Done, tmp_path: Path) -> None:
+    saved = done.small.save(tmp_path / "saved")
+    assert open_folder(saved).manifest == done.small.manifest
+    whole = done.case.make()
+    found = isslim.torch.load(saved, model=whole)
+    assert type(found) is type(done.original)
+    assert not found.training
+    shapes = {name: each.shape for name, each in done.small.module.named_parameters()}
+    assert {name: each.shape for name, each in found.named_parameters()} == shapes
+    session = onnxruntime.InferenceSession(saved / "compressed.onnx")
+    names = [port.name for port in session.get_inputs()]
+    for call in done.case.calls(3, 4):
+        (expected,) = session.run(None, dict(zip(names, map(np.asarray, call), strict=True)))
+        with torch.no_grad():
+            np.testing.assert_allclose(found(*call).numpy(), expected, atol=1e-4)
+    # The small module is a model of its class too: built with the small numbers it fits as well.
+    again = isslim.torch.load(saved, model=found)
+    assert torch.equal(again.scores.weight, found.scores.weight)
+    assert whole.scores.weight.shape == done.original.scores.weight.shape  # type: ignore[union-attr]
+    assert 'isslim.torch.load(".", model=' in done.small.card()
+    assert "# scores: nn.Linear(" in done.small.card()
+
+
+def test_weights_of_another_class_are_refused(done: Done, tmp_path: Path) -> None:
+    saved = done.small.save(tmp_path / "saved")
+    with pytest.raises(WeightsRefused, match=r"give an object of it, `isslim.torch.load\("):
+        isslim.torch.load(saved)
+    with pytest.raises(WeightsRefused, match=r"an object of the class .* is expected"):
+        isslim.torch.load(saved, model=type(done.original))  # type: ignore[arg-type]
+    with pytest.raises(WeightsRefused, match=r"does not fit a LSTM: 'weight_ih_l0' is missing"):
+        isslim.torch.load(saved, model=nn.LSTM(3, 4))
+    weights = saved / "module.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"1234")
+    with pytest.raises(WeightsRefused, match="its SHA-256 differs"):
+        isslim.torch.load(saved, model=done.case.make())
+    with pytest.raises(WeightsRefused, match="`folder` is a int: a path is expected"):
+        isslim.torch.load(5)  # type: ignore[arg-type]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightsRefused, match="the folder of a compressed language model or reader"):
+        isslim.torch.load(tmp_path / "empty")
+    with pytest.raises(WeightsRefused, match=r"holds neither module\.safetensors nor state_dict"):
+        isslim.torch.load(tmp_path / "empty", model=done.case.make())
+
+
+def test_summary_counts_the_module_s_own_parameters(done: Done) -> None:
+    before, after = (
+        sum(p.numel() for p in each.parameters()) for each in (done.original, done.small.module)
+    )
+    assert f"{before:,} -> {after:,} parameters; a graph also" in done.small.summary()
+    assert "the one size" not in done.small.summary()
+
+
+class Halves(nn.Module):
+    """Its code keeps the number of units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = 16
+        self.lstm = nn.LSTM(6, 16, bidirectional=True, batch_first=True)
+        self.scores = nn.Linear(16, 4)
+
+    def forward(self, series: Tensor) -> Tensor:
+        return self.scores(self.lstm(series)[0][:, :, self.units :])  # type: ignore[no-any-return]
+
+
+def test_summary_says_what_the_graph_and_the_module_lack() -> None:
+    calls = [torch.randn(4, 7, 6) for _ in range(12)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Halves().eval()
+    small = isslim.compress(module, calls, budget={"limit": "size", "value": 0.9})
+    assert "takes the one size that all calls have: series [4, 7, 6]" in small.summary()
+    assert "No module, only the graph: Halves " in small.summary()
+    assert repr(small).endswith(", no module>")
+    assert small.report.same_form is None
+    with pytest.raises(ModuleNotCut) as refused:
+        _ = small.module
+    assert all(issue in str(refused.value) for issue in refused.value.issues)
 
 
 def test_saved_bundle_of_a_module_is_compressed_again(done: Done, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ With it a twin of the graph in another framework can be cut by the same indices.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -84,10 +85,12 @@ class WritesKeptUnits(ReturnsWeights[GraphNetwork]):
     """The part of the task that returns weights: a graph's are its constants."""
 
     original: GraphNetwork
+    save_own: Callable[[GraphNetwork, Path], SameForm | None] | None = None
+    """Writes the weights of the module that the graph was exported from; None: there is none."""
 
     def save_weights(self, network: GraphNetwork, folder: Path, kept: Keep) -> SameForm | None:
         """Writes `kept.json`; see `ReturnsWeights.save_weights`."""
         units = kept_units(self.original, kept)
         with atomic_file(folder / KEPT) as temporary:
             temporary.write_text(units.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        return None
+        return None if self.save_own is None else self.save_own(network, folder)
