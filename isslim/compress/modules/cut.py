@@ -91,10 +91,12 @@ def _refuse_whole(cut: Cut, network: GraphNetwork) -> None:
     stacked = {name for group in network.stacks() or [] if len(group) > 1 for name in group}
     reports = [each for each in network.report() if each.name in stacked]
     issues = kept_whole(cut.module, reports, cut.origins, cut.states, cut.outputs)
+    # Of a direction that no output depends on, the network gives no reason.
+    why = f": {issues[0]}" if issues else ""
     raise ModuleNotCut(
         f"{type(cut.module).__name__} would be as large as before: all layers and directions of "
         "one nn.LSTM, nn.GRU or nn.RNN have one number of units, and one of them keeps all of its "
-        f"own: {issues[0]}; {THERE}",
+        f"own{why}; {THERE}",
         issues,
     )
 
