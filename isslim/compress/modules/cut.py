@@ -23,10 +23,17 @@ from torch import Tensor, nn
 
 from isslim.compress.errors import ModuleNotCut
 from isslim.compress.kinds.graphs.comparing import difference
+from isslim.compress.modules.attributes import (
+    SizeAttribute,
+    settings,
+    size_attributes,
+    with_setting,
+)
 from isslim.compress.modules.calls import Signature, as_arrays, flat_outputs, is_finite
+from isslim.compress.modules.checks import path_of
 from isslim.compress.modules.origins import Origins
 from isslim.compress.modules.removable import kept_whole
-from isslim.compress.modules.resize import kept_sizes, resize_module
+from isslim.compress.modules.resize import resize_module
 from isslim.compress.modules.states import PassedStates, full_state, small_state, small_states
 from isslim.compress.modules.values import THERE, new_values
 from isslim.compress.onnx.model.recurrent import W
@@ -78,8 +85,7 @@ def cut_module(cut: Cut, network: GraphNetwork) -> nn.Module:
     small = resize_module(cut.module, found)
     if sizes.shrunk and _sizes_of(small) == _sizes_of(cut.module):
         _refuse_whole(cut, network)
-    _compare(cut, network, kept, small)
-    return small
+    return _fitting(cut, network, kept, small)
 
 
 def _sizes_of(module: nn.Module) -> list[tuple[int, ...]]:
@@ -132,53 +138,116 @@ def _initial_states(cut: Cut, kept: Mapping[str, list[Tensor]]) -> dict[str, Ten
     return found
 
 
-def _compare(
+def _fitting(
     cut: Cut, network: GraphNetwork, kept: Mapping[str, list[Tensor]], small: nn.Module
-) -> None:
-    """Runs the small module on the recorded inputs and compares it with the small graph.
+) -> nn.Module:
+    """The small module with its own code's numbers of units set so that it equals the graph.
 
     Args:
         cut: the exported module.
         network: the small graph.
         kept: see `_kept_units`.
-        small: the small module.
+        small: the small module, every attribute of the user's as it was.
     """
-    name = type(small).__name__
-    parts = dict(cut.module.named_modules())
+    attributes = size_attributes(cut.module, small)
+    wanted = _outputs_of(cut, network)
+    failed: dict[bool, ModuleNotCut] = {}
+    for setting in settings(attributes):
+        tried = with_setting(small, setting)
+        try:
+            _compare(cut, wanted, kept, tried)
+        except ModuleNotCut as error:
+            failed.setdefault(bool(setting), error)
+        else:
+            return tried
+    reason = failed[False]  # with all attributes as they were
+    why = [*_tried(attributes), *_combined(cut, small)]
+    raise ModuleNotCut("; ".join([reason.detail, *why, THERE]), why) from reason.__cause__
+
+
+def _tried(attributes: Sequence[SizeAttribute]) -> list[str]:
+    return [
+        f"{each.path} holds {each.before}, and so does not fit either at "
+        f"{' or '.join(map(str, each.after))}"
+        for each in attributes
+    ]
+
+
+def _combined(cut: Cut, small: nn.Module) -> list[str]:
+    """Arguments that may hold states of a layer that has become smaller, but are more than one."""
+    parts = dict(small.named_modules())
+    changed = {
+        part.hidden_size: path_of(cut.module, name)
+        for name, part in cut.module.named_modules()
+        if isinstance(part, nn.RNNBase) and parts[name].hidden_size != part.hidden_size
+    }
+    first = cut.recorded[0]
+    return [
+        f"the argument '{name}' of shape {tuple(array.shape)} has as many entries as {layer} had "
+        "units: if it holds several states in one tensor, or a part of one, give each state of a "
+        "layer as an argument of its own, (layers, batch, units)"
+        for name, array in first.items()
+        if name not in cut.states.inputs and array.dtype.kind == "f"
+        for units, layer in changed.items()
+        if array.ndim and array.shape[-1] == units
+    ]
+
+
+def _outputs_of(cut: Cut, network: GraphNetwork) -> list[NamedArrays | None]:
+    """What the small graph gives for the recorded inputs; None for calls that are not compared."""
     with tempfile.TemporaryDirectory(prefix="module-") as folder:
         path = Path(folder) / "graph.onnx"
         path.write_bytes(network.model().SerializeToString())
         session = GraphSession(path)
-        for number, inputs in enumerate(cut.recorded):
-            if not is_finite(inputs):  # neither was the whole graph compared with it
-                continue
-            read = {each: inputs[each] for each in session.inputs}
-            wanted = session.run(session.checked(read))
-            tensors = small_states(inputs, cut.states, kept)
-            try:
-                with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                    made = cut.signature.call(
-                        small, [tensors[each] for each in cut.signature.names]
-                    )
-                outputs = [tensor for _, tensor in flat_outputs(small, made)]
-            except Exception as error:  # whatever the user's own code raises
-                raise ModuleNotCut(
-                    f"{name} cannot be cut in place: with fewer units its forward raises "
-                    f"{type(error).__name__}: {error}; sizes that its code keeps or computes with "
-                    f"are not changed, so take them from its layers; {THERE}",
-                    kept_sizes(cut.module, small),
-                ) from error
-            for position, layer in cut.states.outputs.items():
-                full = getattr(parts[layer], "proj_size", 0) or parts[layer].hidden_size
-                outputs[position] = full_state(outputs[position], kept[layer], full)
-            found = as_arrays(list(wanted), outputs)
-            off = difference([found], [wanted])
-            if not off <= TOLERANCE:
-                raise ModuleNotCut(
-                    f"{name} cannot be cut in place: for inputs[{number}] an output differs from "
-                    f"the small graph's by {off:.2e}, where {TOLERANCE:.0e} is allowed; its code "
-                    f"uses a number of units, or units in a way that is not seen; {THERE}"
-                )
+        return [
+            # Neither was the whole graph compared where inputs hold NaN.
+            session.run(session.checked({each: inputs[each] for each in session.inputs}))
+            if is_finite(inputs)
+            else None
+            for inputs in cut.recorded
+        ]
+
+
+def _compare(
+    cut: Cut,
+    wanted: Sequence[NamedArrays | None],
+    kept: Mapping[str, list[Tensor]],
+    small: nn.Module,
+) -> None:
+    """Runs the small module on the recorded inputs and compares it with the small graph.
+
+    Args:
+        cut: the exported module.
+        wanted: see `_outputs_of`.
+        kept: see `_kept_units`.
+        small: the small module.
+    """
+    name = type(small).__name__
+    parts = dict(cut.module.named_modules())
+    for number, (inputs, expected) in enumerate(zip(cut.recorded, wanted, strict=True)):
+        if expected is None:
+            continue
+        tensors = small_states(inputs, cut.states, kept)
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                made = cut.signature.call(small, [tensors[each] for each in cut.signature.names])
+            outputs = [tensor for _, tensor in flat_outputs(small, made)]
+        except Exception as error:  # whatever the user's own code raises
+            raise ModuleNotCut(
+                f"{name} cannot be cut in place: with fewer units its forward raises "
+                f"{type(error).__name__}: {error}; numbers of units that are written in its code "
+                "stay as they are, so take them from its layers"
+            ) from error
+        for position, layer in cut.states.outputs.items():
+            full = getattr(parts[layer], "proj_size", 0) or parts[layer].hidden_size
+            outputs[position] = full_state(outputs[position], kept[layer], full)
+        off = difference([as_arrays(list(expected), outputs)], [expected])
+        if not off <= TOLERANCE:
+            raise ModuleNotCut(
+                f"{name} cannot be cut in place: for inputs[{number}] an output differs from the "
+                f"small graph's by {off:.2e}, where {TOLERANCE:.0e} is allowed; its code uses a "
+                "number of units, or units in a way that is not seen"
+            )
 
 
 def _kept_units(cut: Cut, network: GraphNetwork, sizes: Sizes) -> dict[str, list[Tensor]]:

@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from isslim.compress.errors import ModuleRefused
 from isslim.compress.kinds.graphs.comparing import difference
+from isslim.compress.modules.attributes import layers_of_one_number, size_notes
 from isslim.compress.modules.calls import (
     Signature,
     as_arrays,
@@ -34,7 +35,7 @@ from isslim.compress.modules.checks import path_of, refuse_unsupported, shared_p
 from isslim.compress.modules.cut import Cut, cut_module
 from isslim.compress.modules.exporter import traced_graph
 from isslim.compress.modules.origins import Origins, read_origins
-from isslim.compress.modules.removable import refuse_unremovable
+from isslim.compress.modules.removable import refuse_unremovable, shrinking_nodes
 from isslim.compress.modules.running import Outputs, run_calls
 from isslim.compress.modules.states import PassedStates
 from isslim.compress.modules.tying import read_untransposed, tie
@@ -106,6 +107,14 @@ class ExportedModule:
         )
         return cut_module(cut, network)
 
+    def size_notes(self, small: nn.Module) -> list[str]:
+        """Which numbers of units that the module's own code keeps were changed, and which stayed.
+
+        Args:
+            small: made by `cut`.
+        """
+        return size_notes(self._module, small)
+
 
 def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> ExportedModule:
     """Exports a module to ONNX and compares the graph with it on all recorded inputs.
@@ -137,14 +146,15 @@ def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> Expor
     tie(model, shared_parameters(module))
     # Folded, so that a comparison of file sizes is one of weights.
     model = simplified(model)
-    write_stacks(model, _stacks(own, origins))
+    network = GraphNetwork.from_model(model)
+    write_stacks(model, _stacks(own, origins, network))
     path.write_bytes(model.SerializeToString())
     arrays = [as_arrays(signature.names, tensors) for tensors in calls]
     read = [port.name for port in model.graph.input]
     recorded = [{name: each[name] for name in read} for each in arrays]
     wanted = [as_arrays(outputs, [tensor for _, tensor in made]) for made in results]
     _verify(module, path, recorded, wanted)
-    refuse_unremovable(own, GraphNetwork.from_model(model), origins, states, outputs)
+    refuse_unremovable(own, network, origins, states, outputs)
     return ExportedModule(
         path, recorded, outputs, arrays, _copied(module), signature, origins, states
     )
@@ -301,14 +311,24 @@ def _shortened(name: str) -> str:
     return name.removeprefix(f"{_PREFIX}.")
 
 
-def _stacks(module: nn.Module, origins: Origins) -> list[list[str]]:
-    """The recurrent nodes of every nn.LSTM, nn.GRU and nn.RNN."""
+def _stacks(module: nn.Module, origins: Origins, network: GraphNetwork) -> list[list[str]]:
+    """Recurrent nodes that need one number of units.
+
+    Those of every nn.LSTM, nn.GRU and nn.RNN, and of several whose number is one attribute of the
+    module, where all of these can shrink.
+    """
     parts = dict(module.named_modules())
     found: dict[str, list[str]] = {}
     for node, owner in origins.layers.items():
         if isinstance(parts.get(owner), nn.RNNBase):
             found.setdefault(owner, []).append(node)
-    return list(found.values())
+    free = shrinking_nodes(network)
+    stacks = list(found.values())
+    for layers in layers_of_one_number(module):
+        nodes_of = [node for layer in layers for node in found.get(layer, [])]
+        if free.issuperset(nodes_of):
+            stacks.append(nodes_of)
+    return stacks
 
 
 def _verify(

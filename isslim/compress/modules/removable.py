@@ -48,6 +48,13 @@ def refuse_unremovable(
     )
 
 
+def shrinking_nodes(network: GraphNetwork) -> set[str]:
+    """The recurrent nodes all of whose units may be removed."""
+    reports = network.report()
+    kept = {_node_of(layer) for each in reports if each.reasons for layer in each.layers}
+    return {_node_of(layer) for each in reports for layer in each.layers} - kept
+
+
 def kept_whole(
     module: nn.Module,
     reports: Sequence[AxisReport],

@@ -18,7 +18,7 @@ def resize_module(module: nn.Module, arrays: Mapping[str, Tensor]) -> nn.Module:
 
     A parameter that several modules share stays shared, unless each of its names has a value of its
     own in `arrays`. A layer without a bias gets one where `arrays` names it. Sizes that the user's
-    own code keeps (`self.hidden`) are not known and stay as they are.
+    own code keeps (`self.hidden`) stay as they are; see `attributes`.
 
     Args:
         module: it stays as it is.
@@ -40,35 +40,6 @@ def resize_module(module: nn.Module, arrays: Mapping[str, Tensor]) -> nn.Module:
             if isinstance(part, kind):
                 fit(part)
     return small
-
-
-def kept_sizes(module: nn.Module, small: nn.Module) -> list[str]:
-    """Attributes of the user's own classes that hold a number of units that has changed.
-
-    They stay as they are: whether `self.hidden` is one of these numbers or only equals it is for
-    its author to say.
-
-    Args:
-        module: at full size.
-        small: made of it by `resize_module`.
-
-    Returns:
-        A line each.
-    """
-    before = dict(module.named_modules())
-    changed: dict[int, list[str]] = {}
-    for name, part in small.named_modules():
-        whole = before[name]
-        if isinstance(part, nn.RNNBase) and part.hidden_size != whole.hidden_size:
-            units = f"{path_of(small, name)} has {part.hidden_size} units"
-            changed.setdefault(int(whole.hidden_size), []).append(units)
-    return [
-        f"{path_of(small, name)} keeps {attribute} = {value}; {' and '.join(changed[value])} now"
-        for name, part in small.named_modules()
-        if not type(part).__module__.startswith("torch.")
-        for attribute, value in vars(part).items()
-        if type(value) is int and value in changed and not isinstance(part, nn.RNNBase)
-    ]
 
 
 def _set_shared(module: nn.Module, names: Sequence[str], arrays: Mapping[str, Tensor]) -> None:
