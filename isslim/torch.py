@@ -25,13 +25,14 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-from pydantic import ValidationError
-from safetensors import SafetensorError
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from isslim.compress.errors import ModuleNotCut
 from isslim.compress.kinds.modules import build_network
+from isslim.compress.modules.attributes import set_numbers
 from isslim.compress.modules.resize import resize_module
 from isslim.compress.training.saved_network import (
     COMPRESSED,
@@ -42,7 +43,7 @@ from isslim.compress.training.saved_network import (
 )
 from isslim.store.files import sha256_of
 from isslim.types.manifest import Manifest
-from isslim.types.same_form import OWN_MODULE, STATE_DICT
+from isslim.types.same_form import NUMBERS, OWN_MODULE, STATE_DICT
 
 __all__ = ["WeightsRefused", "load"]
 
@@ -133,9 +134,25 @@ def _own_module(place: Path, model: nn.Module) -> nn.Module:
             "Build the model as the one that was compressed"
         )
     try:
-        return resize_module(model, found).eval()
+        small = resize_module(model, found).eval()
     except ModuleNotCut as error:
         raise WeightsRefused(f"{name} does not fit: {error.detail}") from error
+    set_numbers(small, _numbers(place / name))
+    return small
+
+
+def _numbers(path: Path) -> list[tuple[str, list[str], int]]:
+    """Attributes of the module's own code that hold numbers of units, as the file notes them.
+
+    Raises:
+        WeightsRefused: when the note is not one.
+    """
+    with safe_open(path, "pt") as file:
+        noted = (file.metadata() or {}).get(NUMBERS, "[]")
+    try:
+        return TypeAdapter(list[tuple[str, list[str], int]]).validate_json(noted)
+    except ValidationError as error:
+        raise WeightsRefused(f"{path}: its metadata '{NUMBERS}' is damaged: {noted:.80}") from error
 
 
 def _misfits(model: nn.Module, found: dict[str, Tensor]) -> list[str]:

@@ -10,6 +10,8 @@ STATE_DICT = "state_dict.safetensors"
 """The file of a bundle that holds the weights under the names of the upload."""
 OWN_MODULE = "module.safetensors"
 """The same file of a module that `isslim.compress` exported to a graph."""
+NUMBERS = "numbers"
+"""In that file's metadata: attributes of the module's own code that hold new numbers of units."""
 
 
 class ModuleChange(StrictModel):

@@ -104,6 +104,13 @@ class Compressed:
             )
         return self._task.module(self._network).eval().requires_grad_(True)
 
+    @property
+    def size_notes(self) -> list[str]:
+        """Attributes of a module's own code that hold numbers of units: changed ones and others."""
+        if self._own is None or self._own.small is None:
+            return []
+        return self._own.exported.size_notes(self._own.small)
+
     def card(self) -> str:
         """The model card, Markdown."""
         return self._card
@@ -183,6 +190,7 @@ class Compressed:
                 f"{type(whole).__name__}: {before:,} -> {after:,} parameters; a graph also counts "
                 "its constants, such as initial states"
             )
+            lines += self.size_notes
         if self._own.refusal is not None:
             lines.append(f"No module, only the graph: {self._own.refusal.detail}")
         sizes = [{name: run[name].shape for name in run} for run in self._own.exported.recorded]

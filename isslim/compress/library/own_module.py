@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 from torch import nn
 
 from isslim.compress.errors import ModuleNotCut
+from isslim.compress.modules.attributes import changed_numbers
 from isslim.compress.modules.export import ExportedModule
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.compress.training.saved_network import save_tensors
-from isslim.types.same_form import OWN_MODULE, ModuleChange, SameForm
+from isslim.types.same_form import NUMBERS, OWN_MODULE, ModuleChange, SameForm
 
 _ARGUMENTS: dict[Any, tuple[str, ...]] = {
     nn.RNNBase: ("input_size", "hidden_size", "num_layers"),
@@ -66,7 +68,9 @@ class OwnModule:
             for name, tensor in (*small.named_parameters(), *small.named_buffers())
         }
         name = type(small).__name__
-        save_tensors(folder / OWN_MODULE, tensors, {"format": "pt", "class": name})
+        numbers = json.dumps(changed_numbers(self.exported.module, small))
+        metadata = {"format": "pt", "class": name, NUMBERS: numbers}
+        save_tensors(folder / OWN_MODULE, tensors, metadata)
         whole = dict(self.exported.module.named_modules())
         modules = list(_changes(whole, small))
         return SameForm(file=OWN_MODULE, module_class=name, modules=modules)

@@ -11,7 +11,7 @@ import copy
 import itertools
 import re
 import types
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -124,6 +124,35 @@ def size_notes(module: nn.Module, small: nn.Module) -> list[str]:
             else f"{each.path} is {now} now, and was {each.before}"
         )
     return lines
+
+
+def changed_numbers(module: nn.Module, small: nn.Module) -> list[list[Any]]:
+    """The attributes that were changed, as JSON takes them: owner, keys and number of each.
+
+    Args:
+        module: at full size.
+        small: the same module at small size.
+    """
+    found = []
+    for each in size_attributes(module, small):
+        now = _holder(small.get_submodule(each.owner), each.keys)[each.keys[-1]]
+        if now != each.before:
+            found.append([each.owner, list(each.keys), now])
+    return found
+
+
+def set_numbers(module: nn.Module, numbers: Sequence[tuple[str, Sequence[str], int]]) -> None:
+    """Sets attributes as `changed_numbers` gives them; in place.
+
+    Args:
+        module: of the class that they are of.
+        numbers: owner, keys and number of each; only what the module has is set, for they may come
+            from a file.
+    """
+    there = {(name, keys) for name, keys, _ in _numbers(module)}
+    for owner, keys, value in numbers:
+        if (owner, tuple(keys)) in there:
+            _holder(module.get_submodule(owner), tuple(keys))[keys[-1]] = value
 
 
 def layers_of_one_number(module: nn.Module) -> list[list[str]]:

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import isslim
@@ -188,3 +189,49 @@ def test_calls_may_be_arrays_and_named(done: Done) -> None:
     assert [axis.kept for axis in found.manifest.axes] == [
         axis.kept for axis in done.small.manifest.axes
     ]
+
+
+class Ends(nn.Module):
+    """The last step of one direction and the first of the other, by a number that it keeps."""
+
+    def __init__(self, hidden: int = 16) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.lstm = nn.LSTM(6, hidden, batch_first=True, bidirectional=True)
+        self.scores = nn.Linear(2 * hidden, 4)
+
+    def forward(self, series: Tensor) -> Any:
+        made, _ = self.lstm(series)
+        ends = made[:, -1, : self.hidden], made[:, 0, self.hidden :]
+        return self.scores(torch.cat(ends, -1))
+
+
+def test_number_that_user_code_keeps_is_set_told_and_saved(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    calls = [(torch.randn(2, 5 + index % 3, 6),) for index in range(6)]
+    with isslim.compress(Ends().eval(), calls, budget=SIZE) as small:
+        size = small.module.lstm.hidden_size
+        assert size < 16
+        assert small.size_notes == [f"Ends.hidden is {size} now, and was 16"]
+        assert small.size_notes[0] in small.summary()
+        saved = small.save(tmp_path / "saved")
+        # Built at any number, it gets that of the weights.
+        for hidden in (16, 24):
+            found = isslim.torch.load(saved, model=Ends(hidden))
+            assert found.hidden == size
+            assert torch.equal(found(*calls[0]), small.module(*calls[0]))
+
+
+def test_note_of_numbers_that_is_none_is_refused(tmp_path: Path) -> None:
+    module = Ends()
+    weights = {name: each.detach() for name, each in module.named_parameters()}
+    for noted in ("[", '[["", ["hidden"], "all"]]'):
+        save_file(weights, tmp_path / "module.safetensors", {"numbers": noted})
+        with pytest.raises(WeightsRefused, match="its metadata 'numbers' is damaged"):
+            isslim.torch.load(tmp_path, model=module)
+    # What the module does not have is not set.
+    noted = '[["", ["forward"], 3], ["lstm", ["num_layers"], 3], ["", ["hidden"], 8]]'
+    save_file(weights, tmp_path / "module.safetensors", {"numbers": noted})
+    found = isslim.torch.load(tmp_path, model=module)
+    assert (found.hidden, found.lstm.num_layers) == (8, 1)
+    assert callable(found.forward)
