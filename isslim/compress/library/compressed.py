@@ -186,10 +186,10 @@ class Compressed:
         lines, whole = list[str](), self._own.exported.module
         if self._own.small is not None:
             before, after = _count(whole), _count(self._own.small)
-            lines.append(
-                f"{type(whole).__name__}: {before:,} -> {after:,} parameters; a graph also counts "
-                "its constants, such as initial states"
-            )
+            line = f"{type(whole).__name__}: {before:,} -> {after:,} parameters"
+            if before != self.variants["original"].parameters:
+                line += "; a graph also counts buffers, such as the means of a batch normalisation"
+            lines.append(line)
             lines += self.size_notes
         if self._own.refusal is not None:
             lines.append(f"No module, only the graph: {self._own.refusal.detail}")

@@ -15,6 +15,8 @@ SHOWN = 20
 def in_full() -> Iterator[None]:
     """Puts the issues of a `CompressError` into its text; `detail` and `issues` stay as they are.
 
+    A field of an upload is named there as the argument that it comes from is.
+
     A service answers with both fields. A program's traceback shows `str(error)` alone.
     """
     try:
@@ -31,4 +33,4 @@ def _text(error: CompressError) -> str:
         lines.append(f"- and {len(more) - SHOWN} more: see `issues` of this error")
     if isinstance(error, BudgetNotMet):
         lines.append("The curve, every size that was tried with its loss, is `curve` of this error")
-    return "\n".join(lines)
+    return "\n".join(lines).replace("`calibration`", "`data`")

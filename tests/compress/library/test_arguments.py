@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import isslim
 from isslim.compress.errors import ArgumentsRefused, BudgetNotMet, CompressError
 from isslim.compress.library.options import asked_for, refuse_unused
+from isslim.compress.library.words import in_full
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.kinds.registry import kinds
 from isslim.types.recipe import Budget, Recipe
@@ -256,3 +257,16 @@ def test_evaluation_data_of_other_sizes_is_exported_with_the_rest() -> None:
     found = isslim.compress(module, calls, held_out=wide, budget={"limit": "size", "value": 0.8})
     with torch.no_grad():
         assert found.module(wide[0][0]).shape == (2, 10, models.TAGS)
+
+
+def test_text_of_an_error_holds_every_issue_and_names_arguments() -> None:
+    issues = ["the reason", *(f"issue {number}" for number in range(25))]
+    with pytest.raises(CompressError) as refused, in_full():
+        raise CompressError("send `calibration`: the reason", issues)
+    lines = str(refused.value).splitlines()
+    assert lines[:2] == ["send `data`: the reason", "- issue 0"]
+    assert lines[-1] == "- and 5 more: see `issues` of this error"
+    assert (refused.value.detail, refused.value.issues) == (
+        "send `calibration`: the reason",
+        issues,
+    )

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+from isslim.types.recipe import Recipe
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,7 +26,7 @@ def test_blocks_of_the_page_run_one_after_the_other(
 ) -> None:
     page = (ROOT / "docs" / "library.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "docs/library.md", "exec"), names)
@@ -32,5 +35,11 @@ def test_blocks_of_the_page_run_one_after_the_other(
     }
     assert "parameters" in capsys.readouterr().out
     assert names["scores"].shape[-1] == 4  # type: ignore[attr-defined]
+    assert torch.equal(names["again"](names["calls"][0]), names["scores"])  # type: ignore[operator,index]
     assert names["logits"].shape == (3, 1, 9)  # type: ignore[attr-defined]
     assert names["possible"] > 0  # type: ignore[operator]
+
+
+def test_page_names_every_option() -> None:
+    page = (ROOT / "docs" / "library.md").read_text()
+    assert [name for name in Recipe.model_fields if f"`{name}`" not in page] == []

@@ -133,8 +133,36 @@ def test_summary_counts_the_module_s_own_parameters(done: Done) -> None:
     before, after = (
         sum(p.numel() for p in each.parameters()) for each in (done.original, done.small.module)
     )
-    assert f"{before:,} -> {after:,} parameters; a graph also" in done.small.summary()
+    assert f"{before:,} -> {after:,} parameters\n" in done.small.summary()
     assert "the one size" not in done.small.summary()
+
+
+class Normalised(nn.Module):
+    """A graph holds the means and variances as well, which are no parameters of the module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 16, batch_first=True)
+        self.norm = nn.BatchNorm1d(16)
+        self.scores = nn.Linear(16, 4)
+
+    def forward(self, series: Tensor) -> Tensor:
+        return self.scores(self.norm(self.lstm(series)[1][0][0]))  # type: ignore[no-any-return]
+
+
+def test_summary_explains_where_a_graph_counts_more(tmp_path: Path) -> None:
+    calls = [torch.randn(4, 7 + number % 2, 6) for number in range(12)]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Normalised().eval()
+    whole = sum(parameter.numel() for parameter in module.parameters())
+    with isslim.compress(module, calls, budget={"limit": "size", "value": 0.9}) as small:
+        assert small.variants["original"].parameters == whole + 2 * 16
+        assert f"Normalised: {whole:,} -> " in small.summary()
+        assert "; a graph also counts buffers" in small.summary()
+        found = isslim.torch.load(small.save(tmp_path / "saved"), model=Normalised())
+    for each, expected in zip(found.buffers(), small.module.buffers(), strict=True):
+        assert torch.equal(each, expected)
 
 
 class Halves(nn.Module):
