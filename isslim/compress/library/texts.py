@@ -82,10 +82,11 @@ def _is_name(value: str) -> bool:
     """Whether a text is the name of a file, or has the form of one: `train.txt`, `data/train`."""
     if "\n" in value or len(value) >= 1000:
         return False
-    return (
-        Path(value).is_file()
-        or re.fullmatch(r"\S*(/\S+|\w\.(txt|json|npz|tokens))", value) is not None
-    )
+    looks = re.fullmatch(r"\S*(/\S+|\w\.(txt|json|npz|tokens))", value) is not None
+    try:
+        return looks or Path(value).is_file()
+    except OSError:  # too long for the file system
+        return False
 
 
 def _ids(value: Any, name: str) -> NDArray[np.int64]:

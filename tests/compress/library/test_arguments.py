@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import isslim
 from isslim.compress.errors import ArgumentsRefused, BudgetNotMet, CompressError
 from isslim.compress.library.options import asked_for, refuse_unused
+from isslim.compress.library.texts import text_file
 from isslim.compress.library.words import in_full
 from isslim.types.kinds.language import LANGUAGE
 from isslim.types.kinds.registry import kinds
@@ -257,6 +258,12 @@ def test_evaluation_data_of_other_sizes_is_exported_with_the_rest() -> None:
     found = isslim.compress(module, calls, held_out=wide, budget={"limit": "size", "value": 0.8})
     with torch.no_grad():
         assert found.module(wide[0][0]).shape == (2, 10, models.TAGS)
+
+
+def test_text_is_no_name_of_a_file_where_none_can_be_so_long(tmp_path: Path) -> None:
+    text = "a b " * 100
+    path = text_file(text, tmp_path / "text.txt", "data", None, Recipe())
+    assert path.read_text() == text
 
 
 def test_text_of_an_error_holds_every_issue_and_names_arguments() -> None:
