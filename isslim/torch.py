@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from isslim.compress.errors import ModuleNotCut
 from isslim.compress.kinds.modules import build_network
-from isslim.compress.modules.attributes import set_numbers
+from isslim.compress.modules.attributes import set_numbers, with_likely
 from isslim.compress.modules.resize import resize_module
 from isslim.compress.training.saved_network import (
     COMPRESSED,
@@ -137,18 +137,23 @@ def _own_module(place: Path, model: nn.Module) -> nn.Module:
         small = resize_module(model, found).eval()
     except ModuleNotCut as error:
         raise WeightsRefused(f"{name} does not fit: {error.detail}") from error
-    set_numbers(small, _numbers(place / name))
+    numbers = _numbers(place / name)
+    if numbers is None:
+        return with_likely(model, small)
+    set_numbers(small, numbers)
     return small
 
 
-def _numbers(path: Path) -> list[tuple[str, list[str], int]]:
-    """Attributes of the module's own code that hold numbers of units, as the file notes them.
+def _numbers(path: Path) -> list[tuple[str, list[str], int]] | None:
+    """Attributes of the module's own code that hold numbers of units, if the file notes them.
 
     Raises:
         WeightsRefused: when the note is not one.
     """
     with safe_open(path, "pt") as file:
-        noted = (file.metadata() or {}).get(NUMBERS, "[]")
+        noted = (file.metadata() or {}).get(NUMBERS)
+    if noted is None:
+        return None
     try:
         return TypeAdapter(list[tuple[str, list[str], int]]).validate_json(noted)
     except ValidationError as error:

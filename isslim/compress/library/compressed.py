@@ -17,6 +17,7 @@ from isslim.compress import pipeline
 from isslim.compress.errors import ArgumentsRefused, ModuleNotCut
 from isslim.compress.library.inputs import Prepared
 from isslim.compress.library.words import in_full
+from isslim.compress.modules.attributes import size_notes, with_likely
 from isslim.compress.modules.resize import resize_module
 from isslim.compress.onnx.network import GraphNetwork
 from isslim.store.folders import open_folder
@@ -95,7 +96,8 @@ class Compressed:
         if self._own is not None and self._own.refusal is not None:
             raise self._own.refusal
         if self._owner is not None and self._own_weights is not None:
-            return resize_module(self._owner, self._own_weights).eval()
+            small = resize_module(self._owner, self._own_weights)
+            return with_likely(self._owner, small).eval()
         if isinstance(self._network, GraphNetwork):
             raise ModuleNotCut(
                 "a graph that is given as a file or ModelProto has no PyTorch module: use its "
@@ -107,9 +109,11 @@ class Compressed:
     @property
     def size_notes(self) -> list[str]:
         """Attributes of a module's own code that hold numbers of units: changed ones and others."""
-        if self._own is None or self._own.small is None:
-            return []
-        return self._own.exported.size_notes(self._own.small)
+        if self._own is not None and self._own.small is not None:
+            return size_notes(self._own.exported.module, self._own.small)
+        if self._owner is not None and self._own_weights is not None:
+            return size_notes(self._owner, self.module)
+        return []
 
     def card(self) -> str:
         """The model card, Markdown."""

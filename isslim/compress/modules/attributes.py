@@ -104,6 +104,18 @@ def with_setting(small: nn.Module, setting: Setting) -> nn.Module:
     return own
 
 
+def with_likely(module: nn.Module, small: nn.Module) -> nn.Module:
+    """A copy of a small module with those attributes set that are likely numbers of units.
+
+    For a module that cannot be run to try them, for want of recorded calls.
+
+    Args:
+        module: at full size.
+        small: made of it by `resize_module`.
+    """
+    return with_setting(small, next(settings(size_attributes(module, small))))
+
+
 def size_notes(module: nn.Module, small: nn.Module) -> list[str]:
     """Which attributes of the user's own classes were changed, and which hold the old number.
 

@@ -104,7 +104,12 @@ def _lazy(module: nn.Module) -> list[str]:
 
 
 def _training(module: nn.Module) -> list[str]:
-    found = [name for name, part in module.named_modules() if part.training]
+    inside = tuple(f"{name}." for name in _quantized_parts(module))
+    found = [
+        name
+        for name, part in module.named_modules()
+        if part.training and not name.startswith(inside)
+    ]
     if not found:
         return []
     whole = "the module is" if not found[0] else _are(module, found)
@@ -130,6 +135,15 @@ def _places(module: nn.Module) -> list[str]:
 
 
 def _quantized(module: nn.Module) -> list[str]:
+    quantized = _quantized_parts(module)
+    if not quantized:
+        return []
+    return [
+        f"{_are(module, quantized)} quantized already: pass the module from before quantization"
+    ]
+
+
+def _quantized_parts(module: nn.Module) -> list[str]:
     quantized = [
         name
         for name, part in module.named_modules()
@@ -137,12 +151,7 @@ def _quantized(module: nn.Module) -> list[str]:
     ]
     # Their parts hold what is packed, and say nothing more.
     inside = tuple(f"{name}." for name in quantized)
-    quantized = [name for name in quantized if not name.startswith(inside)]
-    if not quantized:
-        return []
-    return [
-        f"{_are(module, quantized)} quantized already: pass the module from before quantization"
-    ]
+    return [name for name in quantized if not name.startswith(inside)]
 
 
 def _kinds(module: nn.Module) -> list[str]:

@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from isslim.compress.errors import ModuleRefused
 from isslim.compress.kinds.graphs.comparing import difference
-from isslim.compress.modules.attributes import layers_of_one_number, size_notes
+from isslim.compress.modules.attributes import layers_of_one_number
 from isslim.compress.modules.calls import (
     Signature,
     as_arrays,
@@ -106,14 +106,6 @@ class ExportedModule:
             self.outputs,
         )
         return cut_module(cut, network)
-
-    def size_notes(self, small: nn.Module) -> list[str]:
-        """Which numbers of units that the module's own code keeps were changed, and which stayed.
-
-        Args:
-            small: made by `cut`.
-        """
-        return size_notes(self._module, small)
 
 
 def export_module(module: nn.Module, inputs: Sequence[Any], path: Path) -> ExportedModule:

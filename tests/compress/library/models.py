@@ -52,6 +52,7 @@ class WordLanguageModel(nn.Module):
         self, tokens: int, width: int = 16, units: int = 24, *, tied: bool = False
     ) -> None:
         super().__init__()
+        self.nhid = units
         self.drop = nn.Dropout(0.1)
         self.encoder = nn.Embedding(tokens, width)
         self.rnn = nn.LSTM(width, units, 2, dropout=0.1)
@@ -67,7 +68,7 @@ class WordLanguageModel(nn.Module):
         return torch.log_softmax(scores, 1), hidden
 
     def zero_state(self, batch: int) -> tuple[Tensor, Tensor]:
-        zeros = torch.zeros(2, batch, self.rnn.hidden_size)
+        zeros = torch.zeros(2, batch, self.nhid)
         return zeros, zeros.clone()
 
 

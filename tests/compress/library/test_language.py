@@ -107,6 +107,16 @@ def test_saved_weights_are_loaded_in_its_class(done: Done, tmp_path: Path) -> No
     assert tied is (found.decoder.weight is found.encoder.weight)
 
 
+def test_number_that_its_code_keeps_is_set(done: Done, tmp_path: Path) -> None:
+    if not hasattr(done.original, "nhid"):
+        assert done.small.size_notes == []
+        return
+    size = done.small.module.rnn.hidden_size
+    assert done.small.size_notes == [f"WordLanguageModel.nhid is {size} now, and was 24"]
+    found: Any = isslim.torch.load(done.small.save(tmp_path / "saved"), model=done.original)
+    assert found.nhid == found.rnn.hidden_size == size < done.original.nhid == 24
+
+
 def test_module_trains_further(done: Done) -> None:
     data = batches(ids_of(sentences(1500, 0)))
     before = models.epoch(done.small.module, data, loss)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from isslim.compress.errors import ModuleNotCut
+from isslim.compress.modules.attributes import size_notes
 from isslim.compress.modules.export import ExportedModule, export_module
 from tests.compress.modules.small import small_network, whole_network
 
@@ -166,7 +167,7 @@ def test_attribute_that_forward_needs_is_set(
     assert getattr(module, attribute) == 16
     other = torch.randn(7, 3, 6)
     assert small(other).shape == module(other).shape
-    assert made.size_notes(small) == [f"{path} is {size} now, and was 16"]
+    assert size_notes(made.module, small) == [f"{path} is {size} now, and was 16"]
 
 
 def test_settings_are_looked_into(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_number_that_only_equals_the_units_stays(tmp_path: Path) -> None:
     size = small.lstm.hidden_size
     # `depth` is never read, and equals a width that has not changed: it is left, and told.
     assert (small.bins, small.size, small.depth) == (16, size, 16)
-    assert made.size_notes(small) == [
+    assert size_notes(made.module, small) == [
         f"Filtered.bins is 16 as before, where layers have {size} units now",
         f"Filtered.size is {size} now, and was 16",
         f"Filtered.depth is 16 as before, where layers have {size} units now",
@@ -213,7 +214,7 @@ def test_layer_that_keeps_its_units_is_not_tied_by_an_attribute(tmp_path: Path) 
     assert (small.first.hidden_size, small.hidden) == (16, 16)
     size = small.second.hidden_size
     assert size < 16
-    assert made.size_notes(small) == [
+    assert size_notes(made.module, small) == [
         f"Mixed.hidden is 16 as before, where layers have {size} units now"
     ]
 
