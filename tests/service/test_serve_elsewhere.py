@@ -63,13 +63,13 @@ def test_a_service_that_is_killed_ends_the_command_with_a_reason(tmp_path: Path)
     port = free_port()
     command = [sys.executable, "-P", "-m", "isslim.client", "serve", "--port", str(port)]
     process = subprocess.Popen(
-        [*command, "--home", str(tmp_path / "home")], stdout=subprocess.PIPE, text=True
+        [*command, "--home", str(tmp_path / "home")], stderr=subprocess.PIPE, text=True
     )
     try:
         with Client(f"http://127.0.0.1:{port}") as client:
             wait_for(client)
         os.kill(children_of(process.pid)["isslim.service"], signal.SIGKILL)
-        printed, _ = process.communicate(timeout=60)
+        _, printed = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
             process.terminate()

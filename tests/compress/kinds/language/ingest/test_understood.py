@@ -504,7 +504,7 @@ def test_pruning_masks_beside_the_model_are_no_model_and_must_be_obeyed(tmp_path
     masks = {"rnn.weight_hh_l0": mask}
     understood = read({"state_dict": tensors, "masks": masks}, tmp_path)
     assert "masks (1 tensor), beside the model" in understood.reading.dropped
-    with pytest.raises(UnreadableUpload, match=r"not zero where those are: rnn\.weight_hh_l0"):
+    with pytest.raises(UnreadableUpload, match=r"not zero where the masks are: rnn\.weight_hh_l0"):
         read({"state_dict": state(), "masks": masks}, tmp_path)
 
 
