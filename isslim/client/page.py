@@ -14,7 +14,7 @@ from isslim.client.commands import budgets, companions, recipe_options
 from isslim.client.commands.exits import MEANINGS
 
 SHARED_BY = "compress"
-"""The command whose options of recipe, budget and files the page tells in full."""
+"""The command whose options of recipe, budget and files the page lists in full."""
 _SHARED = (recipe_options.PANEL, budgets.PANEL, companions.PANEL)
 _INTRODUCTION = """\
 # The command line
@@ -67,9 +67,9 @@ def _section(name: str, command: Any) -> str:
     """One command: how it is called, what it does, its arguments and options."""
     context = command.make_context(name, [], resilient_parsing=True)
     shared = name != SHARED_BY and any(_panel(each) in _SHARED for each in command.params)
-    told = [each for each in command.params if not (shared and _panel(each) in _SHARED)]
+    documented = [each for each in command.params if not (shared and _panel(each) in _SHARED)]
     records = [
-        each.get_help_record(context) for each in command.get_params(context) if each in told
+        each.get_help_record(context) for each in command.get_params(context) if each in documented
     ]
     rows = [f"| `{_cell(names)}` | {_cell(text)} |" for names, text in filter(None, records)]
     text = inspect.cleandoc(command.help)

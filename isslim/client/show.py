@@ -92,8 +92,8 @@ def ending(job: Job) -> Group:
     parts: list[RenderableType] = [f"the job is {job.state}"]
     if job.problem is not None:
         parts = [f"[red]{escape(job.problem.title)}:[/] {escape(job.problem.detail)}"]
-        told = (each for each in job.problem.issues if each not in job.problem.detail)
-        parts += [Text(f"  - {issue}") for issue in told]
+        further = (each for each in job.problem.issues if each not in job.problem.detail)
+        parts += [Text(f"  - {issue}") for issue in further]
     return Group(*parts, *([curve_table(job)] if job.curve else []))
 
 

@@ -99,10 +99,10 @@ async def refuse_unknown(request: Request, known: set[str]) -> None:
     issues = dict.fromkeys(sorted(sent.keys() - known), "there is no such field")
     issues |= {name: f"it is sent {n} times" for name, n in sorted(sent.items()) if n > 1}
     if issues:
-        told = ", ".join(f"{name} ({detail})" for name, detail in issues.items())
+        listed = ", ".join(f"{name} ({detail})" for name, detail in issues.items())
         raise RequestError(
             "invalid-request",
-            f"fields of the form: {told}; each may be sent once: {', '.join(sorted(known))}",
+            f"fields of the form: {listed}; each may be sent once: {', '.join(sorted(known))}",
             [{"pointer": f"/{name}", "detail": detail} for name, detail in issues.items()],
         )
 

@@ -84,8 +84,8 @@ class Program(TyperGroup):
             raise typer.Exit(exits.INTERRUPTED) from error
         except typer.BadParameter as error:
             # typer's words for a value of another type are those of its library.
-            told = error.message.removeprefix("Value error, ").partition(", unable to parse")[0]
-            error.message = told.replace("Input should be", "expected", 1)
+            message = error.message.removeprefix("Value error, ").partition(", unable to parse")[0]
+            error.message = message.replace("Input should be", "expected", 1)
             raise
         except BrokenPipeError:
             raise  # whoever read the output has had enough: typer ends quietly
@@ -123,10 +123,10 @@ def _say_problem(error: ProblemError) -> None:
     """A problem document in words; an issue that its detail already names is not repeated."""
     lines = [f"[red]{error.kind}:[/] {escape(error.detail)}"]
     for issue in error.errors:
-        told = str(issue.get("detail", ""))
-        if told and told in error.detail:
+        message = str(issue.get("detail", ""))
+        if message and message in error.detail:
             continue
-        lines.append(escape(f"  - {issue.get('pointer', '')} {told}".rstrip()))
+        lines.append(escape(f"  - {issue.get('pointer', '')} {message}".rstrip()))
     console(is_error=True).print("\n".join(lines), highlight=False, soft_wrap=True)
 
 

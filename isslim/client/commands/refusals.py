@@ -46,8 +46,8 @@ def description_of(model: type[BaseModel], path: Sequence[str | int]) -> str:
             found = info.description or ""
             inner = next((each for each in _types_in(info.annotation)), None)
             fields = {} if inner is None else inner.model_fields
-    told = _REFERENCE.sub(lambda match: flag_of([match[1] or match[2]]), found)
-    return _WITHOUT.sub("without it:", told)
+    reworded = _REFERENCE.sub(lambda match: flag_of([match[1] or match[2]]), found)
+    return _WITHOUT.sub("without it:", reworded)
 
 
 def _types_in(annotation: Any) -> list[type[BaseModel]]:

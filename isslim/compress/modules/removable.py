@@ -16,7 +16,7 @@ from isslim.compress.onnx.network import AxisReport, GraphNetwork
 _NODE = re.compile(r"(\w+) '(/[^']+)'")
 _OUTPUT = re.compile(r"it reaches the graph's output '([^']+)'")
 _NORMALISED = re.compile(r"^at \w+ '(/[^']+)': it normalises over the units")
-_TOLD = 3
+_MAX_REASONS = 3
 
 
 def refuse_unremovable(
@@ -41,10 +41,10 @@ def refuse_unremovable(
     if network.declaration().axes:
         return
     issues = kept_whole(module, network.report(), origins, states, outputs)
-    told = "; ".join(issues[:_TOLD])
-    more = f"; and {len(issues) - _TOLD} more" if len(issues) > _TOLD else ""
+    reasons = "; ".join(issues[:_MAX_REASONS])
+    more = f"; and {len(issues) - _MAX_REASONS} more" if len(issues) > _MAX_REASONS else ""
     raise NothingRemovable(
-        f"no unit of {type(module).__name__} can be removed: {told}{more}", issues
+        f"no unit of {type(module).__name__} can be removed: {reasons}{more}", issues
     )
 
 

@@ -102,7 +102,7 @@ async def _events(
         job_id: which job.
         last_event_id: of the last event that the follower received; None if there was none.
     """
-    known, spoken = last_event_id, time.monotonic()
+    known, last_sent = last_event_id, time.monotonic()
     yield format_sse_event(retry=RETRY_MS)
     while not context.ending.is_set():
         job = await run_in_threadpool(context.queue.get, job_id)
@@ -110,10 +110,10 @@ async def _events(
         event_id = _event_id(body)
         if event_id != known:
             yield format_sse_event(data_str=body, event="job", id=event_id)
-            known, spoken = event_id, time.monotonic()
-        elif time.monotonic() - spoken > PING_SECONDS:
+            known, last_sent = event_id, time.monotonic()
+        elif time.monotonic() - last_sent > PING_SECONDS:
             yield KEEPALIVE_COMMENT
-            spoken = time.monotonic()
+            last_sent = time.monotonic()
         if job.state.ended:
             return
         await asyncio.sleep(POLL_SECONDS)
