@@ -21,9 +21,9 @@ from isslim.compress.modules.checks import path_of
 
 _UNITS = re.compile(r"hid|unit|state|rnn|lstm|gru|^h$", re.IGNORECASE)
 """What attributes are called that are meant as numbers of units."""
-_LOOKED_AT = 8
+_MAX_COMBINED = 8
 """How many attributes are looked at in every combination."""
-_MOST = 32
+_MAX_SETTINGS = 32
 """How many settings of attributes are tried at most; each is a run of the recorded calls."""
 
 
@@ -76,7 +76,7 @@ def settings(attributes: list[SizeAttribute]) -> Iterator[Setting]:
         attributes: of one module.
     """
     likely = {each: each.after[0] for each in attributes if each.likely}
-    chosen = itertools.product(*([each.before, *each.after] for each in attributes[:_LOOKED_AT]))
+    chosen = itertools.product(*([each.before, *each.after] for each in attributes[:_MAX_COMBINED]))
     ways = [
         {one: value for one, value in zip(attributes, each, strict=False) if value != one.before}
         for each in chosen
@@ -86,7 +86,7 @@ def settings(attributes: list[SizeAttribute]) -> Iterator[Setting]:
     together = {each: each.after[0] for each in attributes}
     first = [likely, {}] if likely else [{}]
     yield from first
-    yield from [way for way in ways if way not in first][:_MOST]
+    yield from [way for way in ways if way not in first][:_MAX_SETTINGS]
     yield together
 
 
