@@ -192,7 +192,7 @@ class Compressed:
             before, after = _count(whole), _count(self._own.small)
             line = f"{type(whole).__name__}: {before:,} -> {after:,} parameters"
             if before != self.variants["original"].parameters:
-                line += "; a graph also counts buffers, such as the means of a batch normalisation"
+                line += "; a graph also counts buffers, such as BatchNorm's means"
             lines.append(line)
             lines += self.size_notes
         if self._own.refusal is not None:
