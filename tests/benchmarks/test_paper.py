@@ -69,6 +69,7 @@ def test_the_whole_experiment_leaves_record_report_and_figures(whole: Path, corp
     assert len(re.findall(r"\.png\)", page)) == len(FIGURES)
 
 
+@pytest.mark.slow
 def test_a_stopped_experiment_continues_to_the_same_record(
     whole: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_a_folder_of_other_options_is_refused(whole: Path, corpus: Path) -> None
         carry_out(options(corpus, "--units", "9"), whole)
 
 
+@pytest.mark.slow
 def test_what_was_cut_short_is_marked(corpus: Path, tmp_path: Path) -> None:
     record = carry_out(options(corpus, "--tokens", "1000", "--minutes", "0.002"), tmp_path)
     assert record["corpus"]["tokens"]["train"] == 1000

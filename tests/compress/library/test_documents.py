@@ -21,6 +21,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_blocks_of_the_page_run_one_after_the_other(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from isslim.compress.kinds.language.corpus import build_vocabulary, load_corpus
 
 
+@pytest.mark.slow
 def test_documentation_is_divided_line_by_line_without_overlap() -> None:
     corpus = load_corpus("pydoc")
     train, valid, test = (
