@@ -313,7 +313,7 @@ def test_folder_that_holds_no_such_weights_is_refused_in_plain_words(
         return str(caught.value)
 
     assert "there is no folder" in refusal(tmp_path / "nowhere")
-    assert "lacks compressed.safetensors: a folder that `isslim pull" in refusal(tmp_path)
+    assert "lacks compressed.safetensors: the folder of a compressed" in refusal(tmp_path)
     rewrite(pulled / "compressed.json", lambda given: given | {"architecture": "gru-2"})
     assert "compressed.json is not the file that manifest.json names" in refusal(pulled)
     (pulled / "manifest.json").unlink()
