@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES
 
 from isslim import __version__
 from isslim.service import problems
+from isslim.service.compression import Compression
 from isslim.service.context import AppContext
 from isslim.service.middleware import BodyLimit, BodyLimits, RequestMetrics
 from isslim.service.openapi import DocumentedApp
@@ -88,7 +89,7 @@ def create_app(settings: ServiceSettings | None = None) -> FastAPI:
             run=_run_limit(chosen),
         ),
     )
-    app.add_middleware(GZipMiddleware, **GZIP)
+    app.add_middleware(Compression, **GZIP)
     app.add_middleware(RequestMetrics, histogram=context.metrics.requests)
     app.add_middleware(RequestId)
     return app

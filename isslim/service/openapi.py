@@ -30,12 +30,12 @@ with every figure and its interval. Each variant then answers over `POST /score`
 `POST /models/{model}/run`.
 
 * Every error is a problem document (RFC 9457) with a stable `type`.
-* Unknown query parameters, unknown fields of a body or form, and fields of a form that are sent
-  twice are refused (422), except by health and metrics; a body of another type than the documented
-  ones is refused (415).
+* Unknown query parameters, unknown fields of a body or form, and query parameters of one value or
+  fields of a form that are sent twice are refused (422), except by health and metrics; a body of
+  another type than the documented ones is refused (415).
 * Every answer has `x-request-id`: the request's own if it is short and plain, or a new one. It is
   in problem documents and in the service's log.
-* JSON and text of 1 kB or more are compressed where `Accept-Encoding` names gzip.
+* JSON and text of 1 kB or more are compressed where `Accept-Encoding` accepts gzip.
 """
 TAGS = [
     {"name": "inspect", "description": "What is understood of an upload, before it is compressed"},

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, get_origin
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Cookie, Form, Header, Path
 from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
 
 from isslim.service.problems import RequestError
 from isslim.types.schemas.problems import ProblemDocument
@@ -18,11 +21,20 @@ MULTIPART = "multipart/form-data"
 
 
 class CheckedRoute(APIRoute):
-    """A route that refuses unknown query parameters, and forms of another type than multipart.
+    """A route that refuses query parameters and types of forms that the framework would ignore.
 
-    The framework ignores both: a misspelt parameter would have no effect, and of a form sent as
-    JSON it would say that each of its fields is missing.
+    A misspelt parameter would have no effect, of one that is sent twice the last value alone, and
+    of a form sent as JSON it would say that each of its fields is missing.
     """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the route answers a request; none does where the path ends with a line break.
+
+        The framework's patterns end with `$`, which would pass over it.
+        """
+        if scope.get("path", "").endswith("\n"):
+            return Match.NONE, {}
+        return super().matches(scope)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The framework's handler behind the checks."""
@@ -32,7 +44,8 @@ class CheckedRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             if request.scope["query_string"]:
-                _refuse_unknown(set(request.query_params) - known, known)
+                _refuse_unknown(set(request.query_params) - known.keys(), set(known))
+                _refuse_repeated(request, known)
             if takes_form and content_type(request) != MULTIPART:
                 raise unsupported(request, MULTIPART)
             return await handler(request)
@@ -74,13 +87,13 @@ def unsupported(request: Request, expected: str) -> RequestError:
     )
 
 
-def _query_parameters(dependant: Dependant) -> set[str]:
-    """Names of a route's query parameters.
+def _query_parameters(dependant: Dependant) -> dict[str, bool]:
+    """A route's query parameters by name, and whether each is a list.
 
     Those of a model of several come without a mark of their own.
     """
     return {
-        each.alias
+        each.alias: get_origin(each.field_info.annotation) is list
         for each in get_flat_params(dependant)
         if not isinstance(each.field_info, Path | Header | Cookie)
     }
@@ -95,5 +108,19 @@ def _refuse_unknown(unknown: set[str], known: set[str]) -> None:
             [
                 {"pointer": f"/query/{name}", "detail": "there is no such parameter"}
                 for name in sorted(unknown)
+            ],
+        )
+
+
+def _refuse_repeated(request: Request, known: Mapping[str, bool]) -> None:
+    sent = Counter(name for name, _ in request.query_params.multi_items() if not known[name])
+    repeated = {name: n for name, n in sorted(sent.items()) if n > 1}
+    if repeated:
+        raise RequestError(
+            "invalid-request",
+            f"query parameters that take one value are sent several times: {', '.join(repeated)}",
+            [
+                {"pointer": f"/query/{name}", "detail": f"it is sent {n} times"}
+                for name, n in repeated.items()
             ],
         )

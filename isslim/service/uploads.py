@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, File, Form, Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
@@ -134,12 +135,24 @@ def read_form(field: str, text: str, adapter: TypeAdapter[Value]) -> Value:
         adapter: what it has to be.
 
     Raises:
-        RequestError: with every issue, each with a JSON pointer below the field's name.
+        RequestError: with every issue, each with a JSON pointer below the field's name; or naming
+            the keys that an object holds twice, of which the parser would drop one.
     """
     try:
-        return adapter.validate_json(text)
+        value = adapter.validate_json(text)
     except ValidationError as error:
         raise refusal(field, error) from error
+    repeated: set[str] = set()
+
+    def noted(pairs: list[tuple[str, Any]]) -> None:
+        repeated.update(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+
+    # As floats: Python refuses to read integers of thousands of digits.
+    json.loads(text, object_pairs_hook=noted, parse_int=float)
+    if repeated:
+        named = ", ".join(map(repr, sorted(repeated)))
+        raise RequestError("invalid-request", f"{field}: sent twice in one object: {named}")
+    return value
 
 
 def refusal(field: str, error: ValidationError) -> RequestError:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import obstore
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from isslim.store.errors import NotFound
+from isslim.store.errors import NotFound, StorageUnavailable
 from isslim.store.files import atomic_file, noticing_full_disk
 from isslim.store.paths import safe_relative
 from isslim.store.settings import StoreSettings
@@ -45,6 +45,22 @@ class Artifacts:
             self._store = LocalStore(self.folder)
         else:
             self._store = from_url(settings.artifacts_url)
+
+    def check_readable(self) -> None:
+        """Looks whether files can be read.
+
+        Raises:
+            StorageUnavailable: when the folder, which was made at the start, is gone or cannot be
+                read, or when remote storage does not answer.
+        """
+        try:
+            if self.folder is None:
+                next(iter(obstore.list(self._store, prefix="bundles")), None)
+            else:
+                os.scandir(self.folder).close()
+        except Exception as error:  # obstore has no common root of its errors
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StorageUnavailable(f"{self.folder or 'remote storage'}: {reason}") from error
 
     def copy_in(self, name: str, source: Path) -> None:
         """Copies a file into storage; readers see all of it or nothing.

@@ -55,6 +55,14 @@ class BundleStore:
         self._manifests: dict[str, tuple[FileStamp, Manifest | None]] = {}
         self._newest_first: tuple[dict[str, FileStamp], list[tuple[str, Manifest]]] = ({}, [])
 
+    def check_readable(self) -> None:
+        """Looks whether bundles can be read.
+
+        Raises:
+            StorageUnavailable: when they cannot.
+        """
+        self._artifacts.check_readable()
+
     def publish(self, folder: Path) -> str:
         """Copies a sealed folder into storage, its manifest last.
 

@@ -8,6 +8,7 @@ StoreError
 |-- CorruptBundle       a file is missing, or its size or hash is not the manifest's
 |-- OutOfSpace          the disk is full; partial files are removed
 |-- Unavailable         the database does not answer now; it may in a moment
+|-- StorageUnavailable  uploads and bundles cannot be read now
 """
 
 from __future__ import annotations
@@ -74,6 +75,14 @@ class Unavailable(StoreError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"the database does not answer: {reason}")
+
+
+class StorageUnavailable(StoreError):
+    """Artifact storage cannot be read now: its folder is gone, or it does not answer."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the storage of uploads and models cannot be read: {reason}")
 
 
 class OutOfSpace(StoreError):

@@ -76,6 +76,44 @@ def test_json_is_compressed_where_it_pays_and_files_are_not(client: TestClient) 
     assert plain.json() == packed.json()
 
 
+def test_gzip_is_sent_to_those_who_accept_it_alone(client: TestClient) -> None:
+    for header, accepted in (
+        ("gzip", True),
+        ("GZIP", True),
+        ("*", True),
+        ("br, gzip;q=0.5", True),
+        ("br , x-gzip", True),
+        ("gzip;q=0", False),
+        ("gzip; Q=0.000", False),
+        ("*, gzip;q=0", False),
+        ("notgzip", False),
+        ("gzip;q=2", False),
+        ("gzip;level=9", False),
+        ("*;q=0", False),
+        ("", False),
+    ):
+        answer = client.get("/models/tiny", headers={"accept-encoding": header})
+        assert answer.json()["id"]
+        assert ("content-encoding" in answer.headers) is accepted, header
+        assert answer.headers["vary"] == "Accept-Encoding"
+
+
+def test_file_is_resumed_from_the_bytes_of_its_etag(client: TestClient) -> None:
+    path, gzip = "/models/tiny/files/report.json", {"accept-encoding": "gzip"}
+    first = client.get(path, headers=gzip)
+    assert "content-encoding" not in first.headers
+    resumed = {**gzip, "range": "bytes=100-", "if-range": first.headers["etag"]}
+    rest = client.get(path, headers=resumed)
+    assert rest.status_code == 206
+    assert first.content[:100] + rest.content == first.content
+
+
+def test_path_with_a_line_break_at_its_end_is_another_one(client: TestClient) -> None:
+    for path in ("/models", "/models/tiny/report", "/models/tiny/files/compressed.onnx"):
+        assert client.get(path).status_code == 200
+        problem(client.get(f"{path}%0a"), 404, "http")
+
+
 def test_events_are_not_held_back_by_compression(tmp_path: Path) -> None:
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
         job = client.post("/compress", files={"model": ("m.pt", b"xyz")}).json()
@@ -97,8 +135,23 @@ def test_unknown_query_parameters_are_named_but_where_monitors_add_them(
         assert client.get(path).status_code == 200
 
 
+def test_query_parameter_that_is_sent_twice_is_refused_where_one_is_read(
+    client: TestClient,
+) -> None:
+    found = problem(client.get("/models/tiny/latency?steps=3&steps=4"), 422, "invalid-request")
+    assert "steps" in str(found["detail"])
+    assert found["errors"] == [{"pointer": "/query/steps", "detail": "it is sent 2 times"}]
+
+
 def test_field_that_is_sent_twice_is_refused(client: TestClient) -> None:
     model, words = ("m.pt", b"xyz"), ("w.txt", b"a\nb\n")
     twice = [("model", model), ("vocabulary", words), ("vocabulary", words)]
     found = problem(client.post("/compress", files=twice), 422, "invalid-request")
     assert "vocabulary (it is sent 2 times)" in str(found["detail"])
+
+
+def test_options_that_name_a_key_twice_are_refused(client: TestClient) -> None:
+    twice = '{"name": "a", "budget": {"size": 0.5, "size": 0.6}}'
+    files = {"model": ("m.pt", b"xyz")}
+    answer = client.post("/compress", files=files, data={"options": twice})
+    assert "size" in str(problem(answer, 422, "invalid-request")["detail"])

@@ -157,6 +157,20 @@ def test_latency_is_measured_then_remembered(client: TestClient) -> None:
     problem(client.get("/models/tiny/latency", params={"steps": 0}), 422, "invalid-request")
 
 
+def test_ready_is_refused_while_the_storage_is_gone(tmp_path: Path) -> None:
+    with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
+        assert client.get("/health/ready").status_code == 200
+        storage = tmp_path / "artifacts"
+        storage.rename(tmp_path / "away")
+        found = problem(client.get("/health/ready"), 503, "storage-unavailable")
+        assert str(storage) in str(found["detail"])
+        assert client.get("/health/live").status_code == 200
+        (tmp_path / "away").rename(storage)
+        assert client.get("/health/ready").status_code == 200
+        documented = client.get("/openapi.json").json()["paths"]["/health/ready"]["get"]
+    assert "503" in documented["responses"]
+
+
 def test_metrics_and_health(client: TestClient) -> None:
     client.post("/score", json={"model": "tiny", "texts": ["the cat"]})
     assert client.get("/health/live").json()["status"] == "ok"

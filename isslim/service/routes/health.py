@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from isslim.service.context import Context
 from isslim.types.schemas.models import Health
+from isslim.types.schemas.problems import ProblemDocument
 
 router = APIRouter(tags=["health"])
 
@@ -20,10 +21,15 @@ async def check_live() -> Health:
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", summary="The service can answer")
+@router.get(
+    "/health/ready",
+    summary="The service can answer",
+    responses={503: {"model": ProblemDocument, "description": "It cannot, and why"}},
+)
 def check_ready(context: Context) -> Health:
     """Ok when database and storage can be read; anything else is a problem document."""
     counts = context.queue.counts()
+    context.models.bundles.check_readable()
     models = len(context.models.bundles.manifests())
     return Health(status="ok", detail=f"{models} models, {counts['queued']} jobs queued")
 
