@@ -19,6 +19,8 @@ from isslim.compress.kinds.registry import UploadedFiles, read_task
 from isslim.compress.pruning import axes
 from isslim.settings.worker import Evaluations
 from isslim.types.inspection import Inspection
+from isslim.types.kinds.description import KindDescription
+from isslim.types.kinds.registry import kind_named
 from isslim.types.recipe import Recipe
 
 
@@ -48,7 +50,7 @@ def begin(
     found = Findings()
     try:
         task = read_task(inputs, recipe, evaluations, found, looking)
-        found.add(**_of(task))
+        found.add(**_of(task, recipe))
         task.equal_axes()  # refuses a form that the model cannot be returned in
         if recipe.check is not None or inputs.check is not None or inputs.check_graph is not None:
             found.add(checks=task.run_checks(inputs))
@@ -60,8 +62,8 @@ def begin(
     return task, inspection
 
 
-def _of(task: ModelTask[Any]) -> dict[str, Any]:
-    """The inspection of a task that was read."""
+def _of(task: ModelTask[Any], recipe: Recipe) -> dict[str, Any]:
+    """The inspection of a task that was read, under the recipe as it was sent."""
     declaration = task.original.declaration()
     return {
         "kind": task.task,
@@ -76,5 +78,22 @@ def _of(task: ModelTask[Any]) -> dict[str, Any]:
         "evaluated_on": task.origin.held_out if task.evaluation is None else task.evaluation,
         "random_inputs": task.origin.random,
         "not_evaluated": None if task.evaluation is not None else task.origin.not_evaluated,
-        "warnings": [*task.origin.warnings, *task.origin.left_out],
+        "warnings": [
+            *task.origin.warnings,
+            *task.origin.left_out,
+            *_without_effect(recipe, kind_named(task.task)),
+        ],
     }
+
+
+def _without_effect(recipe: Recipe, kind: KindDescription) -> list[str]:
+    """A line for each option that was changed and that such a model does not read.
+
+    Clients may send whole recipes: a value that is the default was not asked for.
+    """
+    fields = Recipe.model_fields
+    return [
+        f"option `{name}` has no effect on a model of the kind '{kind.title}'"
+        for name in sorted(kind.unused_options)
+        if getattr(recipe, name) != fields[name].get_default(call_default_factory=True)
+    ]

@@ -123,8 +123,9 @@ class KindDescription:
         training_value: what the training column of learning holds.
         float32_parts: parts that never take 8 bits.
         has_recorded_runs: whether a bundle holds recorded runs, at which latency can be measured.
-        unused_options: fields of a recipe that have no effect on such a model. A job accepts them;
-            `isslim.compress` refuses those that its caller gave.
+        unused_options: fields of a recipe that have no effect on such a model. A job accepts
+            them, and its inspection names those that were changed; `isslim.compress` refuses those
+            that its caller gave.
     """
 
     name: str

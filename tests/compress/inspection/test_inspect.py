@@ -86,6 +86,19 @@ def test_an_inspection_lets_the_model_write_little(trained: Trained) -> None:
     assert "10,000 tokens" in looked.evaluated_on
 
 
+def test_options_without_effect_are_named(trained: Trained) -> None:
+    files = UploadedFiles(
+        model=trained.model, vocabulary=trained.vocabulary, held_out=trained.held_out
+    )
+    plain = inspected(files, Recipe.model_validate(Recipe().model_dump()))
+    changed = inspected(files, Recipe(metric="argmax", calibration_questions=70, seed=3))
+    assert set(changed.warnings) - set(plain.warnings) == {
+        "option `calibration_questions` has no effect on a model of the kind 'language model'",
+        "option `metric` has no effect on a model of the kind 'language model'",
+    }
+    assert not any("no effect" in each for each in plain.warnings)
+
+
 def test_unknown_tokens_are_counted_and_many_are_warned_of(
     trained: Trained, tmp_path: Path
 ) -> None:
