@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -87,28 +88,46 @@ def pull(
         NothingToPull: when a file is there already and must not be replaced.
         DamagedDownload: when another content than the listed one arrived.
         ProblemError: when the service refuses a file.
+        OSError: of the folder, when it cannot be written.
     """
     paths = [folder.joinpath(*PurePosixPath(each.path).parts) for each in files]
     taken = [str(path) for path in paths if path.exists()]
     if taken and not replace:
         raise NothingToPull(f"already there: {', '.join(taken)}; --force replaces them")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the folder and so on the same disk: what is whole is then moved at once.
-    arriving = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
-    arriving.mkdir()
     try:
-        for each in files:
-            if on_file is not None:
-                on_file(each)
-            target = arriving.joinpath(*PurePosixPath(each.path).parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            client.download(model_id, each.path, target)
-        if not folder.exists():
-            arriving.rename(folder)
-        else:
-            for each, path in zip(files, paths, strict=True):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                arriving.joinpath(*PurePosixPath(each.path).parts).replace(path)
-    finally:
-        shutil.rmtree(arriving, ignore_errors=True)
+        with _arriving(folder.resolve()) as arriving:
+            for each in files:
+                if on_file is not None:
+                    on_file(each)
+                target = arriving.joinpath(*PurePosixPath(each.path).parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                client.download(model_id, each.path, target)
+            if not folder.exists():
+                arriving.rename(folder.resolve())
+            else:
+                for each, path in zip(files, paths, strict=True):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    arriving.joinpath(*PurePosixPath(each.path).parts).replace(path)
+    except OSError as error:
+        # The folder that was asked for says more than the one that is gone again.
+        raise OSError(error.errno, error.strerror, str(folder)) from error
     return paths
+
+
+@contextmanager
+def _arriving(folder: Path) -> Iterator[Path]:
+    """A folder on the same disk for files that are still coming: what is whole is moved at once.
+
+    It is in the final folder, or beside it while there is none.
+
+    Args:
+        folder: the final one, resolved: of `.` neither the name nor the parent would be known.
+    """
+    name = f".{folder.name}.{secrets.token_hex(4)}.partial"
+    made = folder / name if folder.exists() else folder.with_name(name)
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)

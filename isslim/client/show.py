@@ -16,6 +16,7 @@ from isslim.card.curve_section import curve_cells, plain_change
 from isslim.card.variants import VariantCells, cells_of, variant_cells
 from isslim.card.warnings import warning_lines
 from isslim.client.api import Client
+from isslim.client.plain import PlainConsole, visible
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState, Sweep
 from isslim.types.kinds.metric_format import MetricFormat
@@ -31,7 +32,11 @@ LONGEST_TEXT = 200
 
 def terminal() -> Console:
     """The terminal; output to a file is wide enough for the tables."""
-    return Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=140)
+    return (
+        PlainConsole()
+        if sys.stdout.isatty() or "COLUMNS" in os.environ
+        else PlainConsole(width=140)
+    )
 
 
 def follow(
@@ -66,7 +71,7 @@ def follow(
                 seen.append(job.inspection)
                 inspected(job.inspection, console)
             # `outcome` says how it ended, below the bar.
-            message = "done" if job.state is JobState.SUCCEEDED else escape(job.message)
+            message = "done" if job.state is JobState.SUCCEEDED else escape(visible(job.message))
             progress.update(
                 bar, completed=job.progress, stage=job.stage or job.state, description=message
             )
@@ -88,12 +93,12 @@ def ending(job: Job) -> Group:
     """How a job ended: its verdict, or why there is no model and what was tried."""
     if job.state is JobState.SUCCEEDED:
         made = f"[green]done:[/] model [bold]{escape(job.name)}[/] ({job.model_id})"
-        return Group(made, Text(job.message))
+        return Group(made, Text(visible(job.message)))
     parts: list[RenderableType] = [f"the job is {job.state}"]
     if job.problem is not None:
         parts = [f"[red]{escape(job.problem.title)}:[/] {escape(job.problem.detail)}"]
         further = (each for each in job.problem.issues if each not in job.problem.detail)
-        parts += [Text(f"  - {issue}") for issue in further]
+        parts += [Text(visible(f"  - {issue}")) for issue in further]
     return Group(*parts, *([curve_table(job)] if job.curve else []))
 
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from isslim.client.plain import visible
 from isslim.client.show import comparison_table, tried_table
 from isslim.types.kinds.registry import metric_format_of, run_label, title_of
 from isslim.types.manifest import FileRecord, LatencyRecord, Manifest
@@ -51,7 +52,7 @@ def report(found: Report, manifest: Manifest) -> Group:
         found: the report.
         manifest: of the same model.
     """
-    parts: list[RenderableType] = [Text(found.verdict)]
+    parts: list[RenderableType] = [Text(visible(found.verdict))]
     if found.curve:
         parts.append(tried_table(found.curve, metric_format_of(manifest.metric)))
     for title, lines in (
@@ -59,7 +60,7 @@ def report(found: Report, manifest: Manifest) -> Group:
         ("could not shrink", found.notes),
         ("to keep in mind", found.cautions),
     ):
-        parts += [Text(f"{title}: {line}") for line in lines]
+        parts += [Text(visible(f"{title}: {line}")) for line in lines]
     return Group(*parts)
 
 

@@ -88,6 +88,28 @@ def test_files_that_are_there_are_replaced_by_force_alone(url: str, tmp_path: Pa
     assert (tmp_path / "other").read_text() == "stays"
 
 
+@pytest.mark.parametrize("out", [".", "./", "", "../here"])
+def test_folder_without_a_name_of_its_own_takes_files(
+    out: str, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = CliRunner(env={"ISS_URL": url}).invoke(app, ["pull", "tiny", f"--out={out}"])
+    assert done.exit_code == 0, done.output
+    assert {"manifest.json", "compressed.onnx"} <= set(content(tmp_path / "here"))
+    assert [each.name for each in tmp_path.iterdir()] == ["here"]
+    assert not list((tmp_path / "here").glob(".*"))
+
+
+def test_folder_that_cannot_be_written_is_named(url: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = tmp_path / "file" / "out"
+    done = CliRunner(env={"ISS_URL": url}).invoke(app, ["pull", "tiny", "--out", str(out)])
+    assert done.exit_code == 1
+    assert f"{out}: " in done.stderr
+    assert ".partial" not in done.stderr
+
+
 def test_nothing_is_left_of_files_that_do_not_all_arrive(
     url: str, home: Path, published: Published, tmp_path: Path
 ) -> None:

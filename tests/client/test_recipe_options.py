@@ -131,6 +131,8 @@ def test_budget_is_written_as_people_write_it(words: str, budget: Budget) -> Non
         ("--budget weight=3", "KIND is one of quality, size, speed, perplexity_rise"),
         ("--budget loss", "expected KIND=VALUE, such as loss=2%"),
         ("--loss 2% --speedup 3", "name one budget, not 2: loss=0.02, speedup=3"),
+        ("--budget loss=5% --budget size=45%", "name one budget, not 2: loss=0.05, size=0.45"),
+        ("--loss 2% --loss 5%", "name one budget, not 2: loss=0.02, loss=0.05"),
         ("--size-ratio 140%", "--size-ratio is 1.4: expected less than 1"),
         ("--seed -1", "--seed is -1: expected at least 0"),
         ("--name 'a b'", "--name is 'a b': expected: name of the resulting model: at most 64"),
@@ -169,5 +171,6 @@ def test_sweep_takes_each_limit_as_often_as_it_is_given() -> None:
     assert all(each.confident for each in asked)
     none = CliRunner().invoke(program, "")
     assert none.exit_code == 2
-    for limit in ("budget", *budgets.LIMITS):
-        assert flag_of([limit]) in none.stderr
+    for flag in ("--budget", *(flag_of([limit]) for limit in budgets.LIMITS)):
+        assert flag in none.stderr
+    assert "--," not in none.stderr

@@ -13,7 +13,9 @@ from typing import Any
 
 import typer
 from pydantic import TypeAdapter
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
+
+from isslim.client.plain import PlainConsole
 
 OUTPUT = "ISSLIM_OUTPUT"
 """Variable that asks every command for JSON."""
@@ -57,7 +59,7 @@ class Answers:
         return self.error.is_terminal
 
 
-def console(*, is_error: bool) -> Console:
+def console(*, is_error: bool) -> PlainConsole:
     """A console of one stream: as wide as its terminal, or wide enough for every table.
 
     Args:
@@ -65,7 +67,7 @@ def console(*, is_error: bool) -> Console:
     """
     stream = sys.stderr if is_error else sys.stdout
     known = stream.isatty() or "COLUMNS" in os.environ
-    return Console(stderr=is_error, width=None if known else WIDTH)
+    return PlainConsole(stderr=is_error, width=None if known else WIDTH)
 
 
 def _json_by_environment() -> bool:

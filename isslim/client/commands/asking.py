@@ -27,7 +27,12 @@ def score(
         ),
     ] = None,
     lines: Annotated[
-        bool, typer.Option("--lines", help="every line that is not empty is a text of its own")
+        bool,
+        typer.Option(
+            "--lines",
+            help="every line that is not empty is a text of its own; the service takes at most "
+            "256 at once, unless it is set otherwise",
+        ),
     ] = False,
     variant: VariantNames = None,
     device: Device = "cpu",
@@ -38,11 +43,7 @@ def score(
     answers = Answers(as_json)
     if texts and (file is not None or lines):
         raise typer.BadParameter("give texts, or a --file (and --lines), not both")
-    given = texts or [_read(file)]
-    if lines:
-        given = [line for line in given[0].splitlines() if line.strip()]
-        if not given:
-            raise typer.BadParameter("there is no line that is not empty", param_hint="--lines")
+    given = texts or texts_of(file, lines=lines)
     with Client(url) as client:
         found = client.score(model, given, variant, device=device)
     answers.give(found, lambda: show.score_table(found, given))
@@ -132,12 +133,33 @@ def run(
     answers.give(written, lambda: show_answers.runs_table(model, found))
 
 
+def texts_of(file: Path | None, *, lines: bool) -> list[str]:
+    """The texts of a file, or of standard input.
+
+    Args:
+        file: None for standard input.
+        lines: whether every line that is not empty is a text of its own.
+
+    Raises:
+        BadParameter: when there is no such line, or it is not UTF-8.
+    """
+    whole = _read(file)
+    if not lines:
+        return [whole]
+    # `splitlines` would end a line at a form feed too, and at separators of Unicode.
+    found = [line for line in whole.split("\n") if line.strip()]
+    if not found:
+        raise typer.BadParameter("there is no line that is not empty", param_hint="--lines")
+    return found
+
+
 def _read(file: Path | None) -> str:
     """The text of a file, or of standard input."""
     named = None if file is None or str(file) == "-" else file
     try:
-        return sys.stdin.read() if named is None else named.read_text(encoding="utf-8")
+        content = sys.stdin.buffer.read() if named is None else named.read_bytes()
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise typer.BadParameter(
-            f"{named or 'standard input'} is no UTF-8 text: {error.reason} at byte {error.start}"
+            f"{named or 'standard input'} is not UTF-8: {error.reason} at byte {error.start}"
         ) from error

@@ -20,6 +20,8 @@ QUANTITIES = ("quality", "size", "speed")
 """What a budget limits, whatever the kind of model; the API reads them as well."""
 IN_POINTS = ("f1_fall",)
 """Limits in points of 100, where 1% could mean 1 or 0.01."""
+SHARES = ("quality", "loss", "perplexity_rise", "output_change")
+"""Limits that are parts of the original's value; of F1 the first two are points of 100."""
 PANEL = "Budget: one limit, by default that of the kind of model"
 _NUMBER = re.compile(r"([-+]?[\d.]+(?:e[-+]?\d+)?)\s*(%|x?)", re.IGNORECASE)
 
@@ -51,6 +53,22 @@ def points(text: str) -> float:
     return number(text)
 
 
+def share(text: str) -> float:
+    """A part of the original's value; of one that is probably a percentage it warns.
+
+    Raises:
+        BadParameter: when it is no number.
+    """
+    value = number(text)
+    if value > 1 and not text.strip().endswith("%"):
+        typer.echo(
+            f"warning: a loss of {value:g} means {value * 100:g} %, or {value:g} points of F1; "
+            f"if {value:g} % is meant, write {value:g}% or {value / 100:g}",
+            err=True,
+        )
+    return value
+
+
 def limit_of(text: str) -> tuple[str, float]:
     """`KIND=VALUE` as the kind of limit and its value.
 
@@ -64,7 +82,7 @@ def limit_of(text: str) -> tuple[str, float]:
         raise typer.BadParameter(
             f"'{text}': expected KIND=VALUE, such as loss=2%; KIND is one of {kinds}"
         )
-    return name, points(value) if name in IN_POINTS else number(value)
+    return name, parser_of(name)(value)
 
 
 BUDGET = Annotated[
@@ -79,18 +97,25 @@ BUDGET = Annotated[
 
 def parser_of(name: str) -> Any:
     """What reads the value of a limit's option."""
-    return points if name in IN_POINTS else number
+    if name in IN_POINTS:
+        return points
+    return share if name in SHARES else number
 
 
-def of_several(annotation: Any) -> Any:
-    """The annotation of an option that may be repeated, from that of one that may not."""
+def of_several(annotation: Any, said: str = "") -> Any:
+    """The annotation of an option that may be repeated, from that of one that may not.
+
+    Args:
+        annotation: of the option.
+        said: at the end of its help.
+    """
     kind, option = get_args(annotation)
     (inner,) = (each for each in get_args(kind) if each is not type(None))
     repeated = typer.Option(
         metavar=option.metavar,
         parser=option.parser,
         rich_help_panel=option.rich_help_panel,
-        help=f"{option.help}; repeat for several budgets",
+        help=f"{option.help}{said}",
     )
     return Annotated[list[inner] | None, repeated]  # type: ignore[valid-type]
 

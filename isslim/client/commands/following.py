@@ -13,6 +13,7 @@ from isslim.client.api import Client
 from isslim.client.commands import exits
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.options import again
+from isslim.client.forms import Unreachable
 from isslim.types.inspection import Inspection
 from isslim.types.jobs import Job, JobState
 
@@ -45,7 +46,9 @@ def follow(client: Client, job_id: str, answers: Answers, *, sweep_id: str = "")
 
 @contextmanager
 def going_on(client: Client, job_id: str, sweep_id: str = "") -> Iterator[None]:
-    """Says on Ctrl-C that the job, or its whole sweep, continues, and how to follow or end it.
+    """Says that the job, or its whole sweep, continues, and how to follow or end it.
+
+    It is said on Ctrl-C, and when the service no longer answers.
 
     Args:
         client: of its service.
@@ -54,19 +57,23 @@ def going_on(client: Client, job_id: str, sweep_id: str = "") -> Iterator[None]:
 
     Raises:
         Exit: on Ctrl-C.
+        Unreachable: when the service no longer answers.
     """
+    what, group, watch = (
+        (f"sweep {sweep_id}", "sweeps", "show") if sweep_id else (f"job {job_id}", "jobs", "watch")
+    )
+    follow_it, end_it = (
+        again(f"{group} {command} {sweep_id or job_id}", client.url)
+        for command in (watch, "cancel")
+    )
     try:
         yield
+    except Unreachable as error:
+        raise Unreachable(
+            f"{error}\nthe {what} continues without the service, as long as its worker runs\n"
+            f"to follow it once the service answers again: {follow_it}"
+        ) from error
     except KeyboardInterrupt as error:
-        what, group, watch = (
-            (f"sweep {sweep_id}", "sweeps", "show")
-            if sweep_id
-            else (f"job {job_id}", "jobs", "watch")
-        )
-        follow_it, end_it = (
-            again(f"{group} {command} {sweep_id or job_id}", client.url)
-            for command in (watch, "cancel")
-        )
         typer.echo(
             f"interrupted; the {what} continues\nto follow it: {follow_it}\nto end it: {end_it}",
             err=True,

@@ -14,6 +14,7 @@ from isslim.client.api import Client
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.following import follow, going_on, refuse_unless_succeeded
 from isslim.client.commands.options import HERE, AsJson, JobName, Url
+from isslim.client.plain import visible
 from isslim.types.jobs import Job
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="go on until the job has ended")]
@@ -57,7 +58,7 @@ def logs(job: JobName, follow: Follow = False, url: Url = HERE, as_json: AsJson 
         lines.extend(new)
         if not answers.as_json:
             for line in new:
-                typer.echo(line)
+                typer.echo(visible(line))
 
     with Client(url) as client, going_on(client, job):
         if follow:
@@ -100,6 +101,6 @@ def _parts(job: Job) -> Iterator[RenderableType]:
         yield show_inspection.shown(
             job.inspection.model_copy(update={"problem": None}), "the upload"
         )
-    yield from (Text(f"  {line}") for line in job.log)
+    yield from (Text(visible(f"  {line}")) for line in job.log)
     if job.state.ended:
         yield show.ending(job)

@@ -12,6 +12,7 @@ from isslim.client import show, show_models
 from isslim.client.api import Client
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.options import HERE, AsJson, ModelName, Url
+from isslim.client.plain import visible
 
 
 def list_models(url: Url = HERE, as_json: AsJson = False) -> None:
@@ -36,7 +37,9 @@ def card(model: ModelName, url: Url = HERE, as_json: AsJson = False) -> None:
     with Client(url) as client:
         found = client.card(model)
     if answers.as_json or answers.out.is_terminal:
-        answers.give({"model": model, "card": found}, lambda: Markdown(without_head(found)))
+        answers.give(
+            {"model": model, "card": found}, lambda: Markdown(visible(without_head(found)))
+        )
     else:
         typer.echo(found)
 
@@ -99,8 +102,19 @@ def latency(
 
 
 def delete(model: ModelName, url: Url = HERE, as_json: AsJson = False) -> None:
-    """Deletes a model."""
+    """Deletes a model; of several with one name the newest.
+
+    With --json: id and name of what was deleted.
+    """
     answers = Answers(as_json)
     with Client(url) as client:
-        client.delete(model)
-    answers.give({"deleted": model}, lambda: f"deleted: {model}")
+        found = client.models()
+        # A damaged model is in the list as well, and cannot be asked for.
+        named = [each for each in found if each.id == model] or [
+            each for each in found if each.name == model
+        ]
+        client.delete(named[0].id if named else model)
+    deleted_id, name = (named[0].id, named[0].name) if named else (model, model)
+    answers.give({"deleted": deleted_id, "name": name}, lambda: f"deleted: {name} ({deleted_id})")
+    if left := [each.id for each in found if each.name == name and each.id != deleted_id]:
+        typer.echo(visible(f"'{name}' now means {left[0]}, which stays"), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,23 @@ import typer
 
 from isslim.settings.client import ClientSettings
 
-Url = Annotated[str, typer.Option(envvar="ISS_URL", help="address of the service")]
+
+def _address(url: str) -> str:
+    if not re.match(r"https?://[^/?#]", url):
+        raise typer.BadParameter(f"'{url}' is no address, such as http://127.0.0.1:8000")
+    return url
+
+
+def _name(name: str) -> str:
+    # As a part of an address they would mean the list, or what is above it.
+    if name.strip() in ("", ".", ".."):
+        raise typer.BadParameter(f"'{name}' is no id or name")
+    return name
+
+
+Url = Annotated[
+    str, typer.Option(envvar="ISS_URL", callback=_address, help="address of the service")
+]
 HERE = ClientSettings().url
 AsJson = Annotated[
     bool,
@@ -23,9 +40,11 @@ ModelFile = Annotated[
         exists=True, dir_okay=False, help="safetensors, a .pt of weights, or an .onnx graph"
     ),
 ]
-ModelName = Annotated[str, typer.Argument(help="id or name of a model")]
-JobName = Annotated[str, typer.Argument(help="id of a job")]
-SweepName = Annotated[str, typer.Argument(help="id of a sweep")]
+ModelName = Annotated[
+    str, typer.Argument(callback=_name, help="id or name of a model; a name means the newest of it")
+]
+JobName = Annotated[str, typer.Argument(callback=_name, help="id of a job")]
+SweepName = Annotated[str, typer.Argument(callback=_name, help="id of a sweep")]
 VariantNames = Annotated[
     list[str] | None,
     typer.Option(help="repeat to compare; none: original and most compressed, on a GPU in float32"),

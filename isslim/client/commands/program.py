@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -22,6 +24,23 @@ HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 class Command(TyperCommand):
     """A command whose help has a section for each group of options."""
+
+    def invoke(self, context: Any) -> Any:
+        """Runs the command, unless a word of the command line is not UTF-8.
+
+        Such bytes arrive as surrogates, which no request can hold.
+        """
+        parameter: Any
+        for parameter in self.get_params(context):
+            value = context.params.get(parameter.name)
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(each, str | Path) and any(
+                    "\ud800" <= sign <= "\udfff" for sign in str(each)
+                ):
+                    shown = os.fsencode(each).decode(errors="backslashreplace")
+                    message = f"'{shown}' is not UTF-8"
+                    raise typer.BadParameter(message, ctx=context, param=parameter)
+        return super().invoke(context)
 
     def format_options(self, context: Any, formatter: Any) -> None:
         """Writes arguments and options; a parameter names its section as its `rich_help_panel`.
@@ -136,6 +155,10 @@ def run(app: typer.Typer) -> None:
     Args:
         app: the program.
     """
+    # A stream that is closed is None, which no library expects; what goes there is not wanted.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
     # A name may hold characters that an old terminal cannot show; that is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

@@ -12,6 +12,7 @@ from rich.text import Text
 from isslim.client.api import Client
 from isslim.client.commands.answers import Answers
 from isslim.client.commands.options import HERE, AsJson, ModelName, Url
+from isslim.client.plain import visible
 from isslim.client.pulling import Part, chosen_files
 from isslim.client.pulling import pull as pull_files
 from isslim.types.manifest import FileRecord, VariantName
@@ -57,5 +58,5 @@ def pull(
             pull_files(client, detail.id, files, folder, replace=force, on_file=arriving)
     answers.give(
         {"model_id": detail.id, "folder": str(folder), "files": files},
-        lambda: Group(*(Text(str(folder / each.path)) for each in files)),
+        lambda: Group(*(Text(visible(str(folder / each.path))) for each in files)),
     )

@@ -49,12 +49,12 @@ class RecipeOption:
 
 def with_recipe(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options to a command, which takes a `recipe: Recipe`."""
-    annotations = {name: each.annotation for name, each in OPTIONS.items()}
 
     def collect(given: dict[str, Any]) -> dict[str, Any]:
         return {"recipe": recipe_of(given, budgets.one_budget(given))}
 
-    return with_generated(command, "recipe", {"budget": budgets.BUDGET, **annotations}, collect)
+    # Of an option that is no list, the last would be taken without a word.
+    return with_generated(command, "recipe", _annotations(), collect)
 
 
 def with_several_budgets(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,20 +62,30 @@ def with_several_budgets(command: Callable[..., None]) -> Callable[..., None]:
 
     Every option of a limit may be repeated.
     """
-    annotations = {
-        name: budgets.of_several(each.annotation) if name in budgets.LIMITS else each.annotation
-        for name, each in OPTIONS.items()
-    }
 
     def collect(given: dict[str, Any]) -> dict[str, Any]:
         found = budgets.budgets_of(given)
         if not found:
-            options = ", ".join(flag_of([kind]) for kind in ("budget", *budgets.LIMITS))
-            raise typer.BadParameter(f"name at least one budget: {options}")
+            options = ", ".join(flag_of([kind]) for kind in budgets.LIMITS)
+            raise typer.BadParameter(f"name at least one budget: --budget, {options}")
         return {"asked": (recipe_of(given, Budget()), found)}
 
-    several = {"budget": budgets.of_several(budgets.BUDGET), **annotations}
-    return with_generated(command, "asked", several, collect)
+    said = "; repeat for several budgets"
+    return with_generated(command, "asked", _annotations(said), collect)
+
+
+def _annotations(said: str = "") -> dict[str, Any]:
+    """Of all options for typer; those of a limit take every value that is given.
+
+    Args:
+        said: of repeated limits, at the end of their help.
+    """
+    return {"budget": budgets.of_several(budgets.BUDGET, said)} | {
+        name: budgets.of_several(each.annotation, said)
+        if name in budgets.LIMITS
+        else each.annotation
+        for name, each in OPTIONS.items()
+    }
 
 
 def recipe_of(given: dict[str, Any], budget: Budget) -> Recipe:
