@@ -117,4 +117,4 @@ def delete(model: ModelName, url: Url = HERE, as_json: AsJson = False) -> None:
     deleted_id, name = (named[0].id, named[0].name) if named else (model, model)
     answers.give({"deleted": deleted_id, "name": name}, lambda: f"deleted: {name} ({deleted_id})")
     if left := [each.id for each in found if each.name == name and each.id != deleted_id]:
-        typer.echo(visible(f"'{name}' now means {left[0]}, which stays"), err=True)
+        typer.echo(visible(f"a model named '{name}' is still there: {left[0]}"), err=True)

@@ -1,0 +1,35 @@
+"""`isslim models delete` says which of several models of one name is gone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from isslim.client.api import Client
+from isslim.client.cli import app
+from isslim.types.recipe import Budget, Recipe
+from tests.conftest import Published, Trained, compress_in
+from tests.service.served import served
+
+
+def test_newest_of_a_name_is_deleted_and_the_next_one_is_named(
+    published: Published, trained: Trained, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(published.settings.home, home)
+    recipe = Recipe(name="tiny", budget=Budget(perplexity_rise=0.1), calibration_tokens=1501)
+    newer = compress_in(home, trained, recipe)
+    assert newer != published.bundle_id
+    with served(home, {}) as url, Client(url) as client:
+        runner = CliRunner(env={"ISS_URL": url})
+        first = runner.invoke(app, "models delete tiny")
+        assert (first.exit_code, first.stdout) == (0, f"deleted: tiny ({newer})\n")
+        assert first.stderr == f"a model named 'tiny' is still there: {published.bundle_id}\n"
+        assert [each.id for each in client.models()] == [published.bundle_id]
+        last = runner.invoke(app, "models delete tiny --json")
+        assert json.loads(last.stdout) == {"deleted": published.bundle_id, "name": "tiny"}
+        assert last.stderr == ""
+        assert client.models() == []
