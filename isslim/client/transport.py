@@ -25,12 +25,17 @@ class Transport:
     Args:
         url: its address.
         timeout: seconds for one answer; a comparison of a large model takes a while.
+
+    Attributes:
+        answered: whether the service has answered at all.
     """
 
     def __init__(self, url: str = "http://127.0.0.1:8000", timeout: float = 300.0) -> None:
-        self.url, self._timeout = url, timeout
+        self.url, self._timeout, self.answered = url, timeout, False
         try:
-            self._http = httpx.Client(base_url=url, timeout=timeout)
+            self._http = httpx.Client(
+                base_url=url, timeout=timeout, event_hooks={"response": [self._notice]}
+            )
         except httpx.InvalidURL as error:
             raise Unreachable(f"'{url}' is no address: {error}") from error
 
@@ -44,6 +49,9 @@ class Transport:
         trace: TracebackType | None,
     ) -> None:
         self._http.close()
+
+    def _notice(self, _response: httpx.Response) -> None:
+        self.answered = True
 
     def ready(self) -> bool:
         """Whether the service is ready."""

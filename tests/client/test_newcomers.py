@@ -15,7 +15,7 @@ from isslim.client.cli import app
 from isslim.client.commands import exits
 from isslim.client.commands.asking import texts_of
 from isslim.client.commands.following import going_on
-from tests.service.served import free_port
+from tests.service.served import served
 
 NOWHERE = "http://127.0.0.1:1"
 BYTE = os.fsdecode(b"\xff")
@@ -95,13 +95,18 @@ def test_loss_of_several_hundred_percent_is_warned_of(words: str, warned: bool) 
     assert ("write 5% or 0.05" in done.stderr) == warned
 
 
-def test_service_that_is_gone_leaves_the_way_back_to_the_job() -> None:
-    with (
-        Client(f"http://127.0.0.1:{free_port()}") as client,
-        pytest.raises(Unreachable, match=r"(?s)no service answers .*isslim jobs watch j1 --url"),
-        going_on(client, "j1"),
-    ):
-        client.job("j1")
+def test_service_that_is_gone_leaves_the_way_back_to_the_job(tmp_path: Path) -> None:
+    service = served(tmp_path / "home", {})
+    with service as url, Client(url) as client:
+        assert client.jobs() == []
+        service.process.terminate()
+        service.process.wait(timeout=20)
+        told = r"(?s)no service answers .*the job j1 continues .*isslim jobs watch j1 --url"
+        with pytest.raises(Unreachable, match=told), going_on(client, "j1"):
+            client.job("j1")
+        with pytest.raises(Unreachable) as never, Client(url) as other, going_on(other, "j1"):
+            other.job("j1")
+        assert "continues" not in str(never.value)
 
 
 def test_closed_output_is_no_traceback() -> None:

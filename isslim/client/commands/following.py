@@ -69,6 +69,8 @@ def going_on(client: Client, job_id: str, sweep_id: str = "") -> Iterator[None]:
     try:
         yield
     except Unreachable as error:
+        if not client.answered:  # nothing is known of the job
+            raise
         raise Unreachable(
             f"{error}\nthe {what} continues without the service, as long as its worker runs\n"
             f"to follow it once the service answers again: {follow_it}"
