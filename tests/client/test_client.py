@@ -271,9 +271,7 @@ def other_site() -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize(
-    "url", ["http://[", "nonsense", "http://127.0.0.1:1/[/list]", "http://%00"]
-)
+@pytest.mark.parametrize("url", ["http://[", "http://127.0.0.1:1/[/list]", "http://%00"])
 def test_address_of_nothing_is_said_in_words_without_markup(url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "isslim.client", "jobs", "--url", url],
