@@ -87,3 +87,19 @@ def test_interrupted_before_there_is_a_job_ends_without_a_traceback(tmp_path: Pa
         reading.send_signal(signal.SIGINT)
         said, told = reading.communicate(timeout=60)
     assert (reading.returncode, said, told) == (exits.INTERRUPTED, "", "interrupted\n")
+
+
+def test_interrupted_imports_end_without_a_traceback() -> None:
+    program = """
+import runpy, sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "isslim.client.commands.exits":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+runpy.run_module("isslim.client", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (exits.INTERRUPTED, "", "interrupted\n")

@@ -63,7 +63,7 @@ def share(text: str) -> float:
     if value > 1 and not text.strip().endswith("%"):
         typer.echo(
             f"warning: a loss of {value:g} means {value * 100:g} % (of F1: {value:g} points); if "
-            f" {value:g} % is meant, write {value:g}% or {value / 100:g}",
+            f"{value:g} % is meant, write {value:g}% or {value / 100:g}",
             err=True,
         )
     return value
