@@ -70,10 +70,10 @@ class Runner:
             with contextlib.suppress(Exception), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 importlib.import_module(name)
-        for compiled in self._file.parent.glob(f"__pycache__/{self._file.stem}.*"):
-            compiled.unlink()  # it would stand for a mutant of the same size and second
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._expect_pass()
+        for compiled in self._file.parent.glob(f"__pycache__/{self._file.stem}.*"):
+            compiled.unlink()  # it would stand for a mutant of the same size and second
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         self._limit = SLOWER * taken + self._patience
