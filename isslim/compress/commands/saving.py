@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from isslim.store.files import atomic_file
+
 
 def save_record(folder: Path, record: dict[str, Any]) -> None:
     """Writes `record.json`, with versions and machine.
@@ -54,9 +56,8 @@ def write(path: Path, content: bytes) -> None:
         path: the file.
         content: all of it.
     """
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _versions() -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 from onnx import ModelProto
 
 from isslim.compress.export.streaming import varint
+from isslim.store.files import atomic_file
 
 PRODUCER = "isslim"
 _NUMBERS = {each.name: each.number for each in ModelProto.DESCRIPTOR.fields}
@@ -40,21 +41,16 @@ def note(path: Path, description: str, about: Mapping[str, str]) -> None:
     )
     for key, value in about.items():
         head.metadata_props.add(key=key, value=value)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with path.open("rb") as source, partial.open("wb") as target:
-            for number, kind, start, size in _fields(source):
-                if number in _OURS or (number == _METADATA and _key(source, start, size) in about):
-                    continue
-                target.write(varint(number << 3 | kind))
-                if kind == _BYTES:
-                    target.write(varint(size))
-                source.seek(start)
-                target.writelines(_blocks(source, size))
-            target.write(head.SerializeToString())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with path.open("rb") as source, atomic_file(path) as temporary, temporary.open("wb") as target:
+        for number, kind, start, size in _fields(source):
+            if number in _OURS or (number == _METADATA and _key(source, start, size) in about):
+                continue
+            target.write(varint(number << 3 | kind))
+            if kind == _BYTES:
+                target.write(varint(size))
+            source.seek(start)
+            target.writelines(_blocks(source, size))
+        target.write(head.SerializeToString())
 
 
 def digest(path: Path) -> str:
