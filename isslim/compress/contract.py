@@ -25,11 +25,10 @@ from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.network import Model
 from isslim.compress.training.trainer import Trainer
 from isslim.compress.weights import ReturnsWeights
-from isslim.runtime.shape import Shape
+from isslim.runtime.shape import OPTIMIZED, Shape
 from isslim.types.inspection import CheckResult, LayerRecord
 from isslim.types.kinds.uploads import UploadFields
 from isslim.types.manifest import (
-    PRIMARY_SHAPE,
     CheckRecord,
     CurvePoint,
     EpochPoint,
@@ -157,8 +156,8 @@ class ModelTask(ReturnsWeights[Model]):
 
     Attributes:
         task: the kind's name in the manifest.
-        usual_shapes: shapes at which latency is published by default; the first one, or
-            `PRIMARY_SHAPE` where it is among them, is the primary shape.
+        usual_shapes: shapes at which latency is published by default; the one that the recipe's
+            `optimize` is about, if it is among them, or else the first, is the primary shape.
         original: the uploaded model.
         recipe: the recipe, with the budget resolved.
         metric: the metric of the quality budget.
@@ -189,7 +188,7 @@ class ModelTask(ReturnsWeights[Model]):
     @property
     def primary_shape(self) -> Shape:
         """The shape of the headline latency, which a speed budget applies to."""
-        usual = Shape(*PRIMARY_SHAPE)
+        usual = OPTIMIZED[self.recipe.optimize]
         return usual if not self.recipe.shapes and usual in self.shapes else self.shapes[0]
 
     @property

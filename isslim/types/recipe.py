@@ -14,6 +14,7 @@ GraphMetric = Annotated[str, Field(pattern=METRIC_OF_GRAPHS)]
 
 
 Mode = Literal["calibrate", "learn"]
+Optimize = Literal["stream", "sentence", "batch", "size"]
 
 
 class StrictModel(BaseModel):
@@ -239,6 +240,14 @@ class Recipe(StrictModel):
         "own class with smaller numbers: layers that one module holds keep one size, and no basis "
         "changes and no layer is inserted, whatever `rotate_embedding` and `narrow_softmax` say",
         examples=["free"],
+    )
+    optimize: Optimize = Field(
+        default="sentence",
+        exclude_if=lambda value: value == "sentence",  # a request without it keeps its id
+        description="for a language model: what the time is about that sizes are chosen for, and "
+        "the primary latency where `shapes` names none: `stream`, one token at a time; `sentence`, "
+        "30 tokens; `batch`, 10 texts of 30 tokens; `size`, the file instead of a time",
+        examples=["sentence"],
     )
     check: Check | None = Field(
         default=None,

@@ -111,6 +111,7 @@ GRAPHS = KindDescription(
             "learn_epochs",
             "learner",
             "narrow_softmax",
+            "optimize",
             "prune_embedding",
             "published_tokens",
             "rotate_embedding",

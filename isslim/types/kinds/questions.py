@@ -78,6 +78,7 @@ QUESTIONS = KindDescription(
             "held_out_tokens",
             "metric",
             "narrow_softmax",
+            "optimize",
             "outputs",
             "prune_embedding",
             "published_tokens",
