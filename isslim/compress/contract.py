@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic
 
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.export.int8_forms import EightBit, Form
-from isslim.compress.ingest.reading import IngestReport
+from isslim.compress.origin import Origin as Origin
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep, NetworkAxes
@@ -39,7 +39,7 @@ from isslim.types.manifest import (
     TextContract,
     VariantName,
 )
-from isslim.types.report import Sample
+from isslim.types.report import AllocationRecord, Sample
 from isslim.types.states import StatesRecord
 
 if TYPE_CHECKING:
@@ -59,55 +59,6 @@ class Quality:
     value: float
     loss: float
     estimate: Estimate | None = None
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the model and the data of a task come from, one line each.
-
-    Attributes:
-        layout: how the upload was read, what was dropped and what was assumed included.
-        random: whether the data was generated, so that the model was never run on real data.
-        dropped: what the file holds and the model does not use, by name.
-        assumed: what the file does not say and was assumed.
-        not_evaluated: why quality was not evaluated on data kept apart from calibration; None where
-            it was.
-        evaluated_outputs: see `Provenance.evaluated_outputs`.
-        left_out: data that was not used, and why.
-        warnings: further reservations about the evaluation, for the verdict.
-    """
-
-    layout: str
-    calibration: str
-    held_out: str
-    random: bool = False
-    dropped: tuple[str, ...] = ()
-    assumed: tuple[str, ...] = ()
-    not_evaluated: str | None = None
-    evaluated_outputs: Mapping[str, int | None] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    @classmethod
-    def read(
-        cls, reading: IngestReport, calibration: str, held_out: str, warnings: tuple[str, ...] = ()
-    ) -> Origin:
-        """The origin of a checkpoint.
-
-        Args:
-            reading: how the checkpoint was read.
-            calibration: where the calibration data comes from.
-            held_out: where the held-out data comes from.
-            warnings: reservations about the evaluation.
-        """
-        return cls(
-            reading.line,
-            calibration,
-            held_out,
-            dropped=reading.dropped,
-            assumed=reading.assumed,
-            warnings=warnings,
-        )
 
 
 @dataclass(frozen=True)
@@ -140,6 +91,7 @@ class Candidate(Generic[Model]):
         description: what training did, in one line; None without training.
         epochs: the epochs of learn mode.
         cautions: reservations about the calibration data, for the report.
+        allocation: how the sizes were chosen; None: by the closed form's own costs.
     """
 
     network: Model
@@ -149,6 +101,7 @@ class Candidate(Generic[Model]):
     description: str | None = None
     epochs: list[EpochPoint] = field(default_factory=list)
     cautions: list[str] = field(default_factory=list)
+    allocation: AllocationRecord | None = None
 
 
 class ModelTask(ReturnsWeights[Model]):
@@ -212,6 +165,18 @@ class ModelTask(ReturnsWeights[Model]):
         """Loss on the calibration data, for choosing what to remove; None where not available.
 
         The choice is fitted to it, so it is never published as a figure of quality.
+        """
+        return None
+
+    def probe_loss(self, network: Model) -> float | None:
+        """What a network loses by its log-loss, to choose the sizes of its axes.
+
+        Small losses of this kind add up over axes, which those of other metrics do not.
+
+        Returns:
+            Nats above the original's loss on a short piece of data, about 0 for the original
+            itself; None where the task has no such loss: sizes are then chosen by the closed form's
+            own costs.
         """
         return None
 

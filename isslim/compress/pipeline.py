@@ -218,6 +218,7 @@ def compress_task(
         notes=task.notes(),
         left_out=measured.left_out,
         cautions=found.cautions,
+        allocation=found.allocation,
     )
     (bundle / "report.json").write_text(report.model_dump_json(indent=2))
     write_card(bundle, manifest, report)

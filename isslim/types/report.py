@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from isslim.types.inspection import Inspection
 from isslim.types.manifest import CurvePoint, EpochPoint, VariantName
-from isslim.types.recipe import StrictModel
+from isslim.types.recipe import Optimize, StrictModel
 from isslim.types.same_form import SameForm
 
 
@@ -107,6 +109,32 @@ class Conclusions(StrictModel):
         )
 
 
+class AxisProbe(StrictModel):
+    """What one axis loses when it alone is cut to a size."""
+
+    axis: str = Field(description="which one", examples=["units:lstm0"])
+    size: int = Field(description="components left", examples=[154])
+    loss: float = Field(
+        description="nats above the original's log-loss, repaired in closed form", examples=[0.012]
+    )
+
+
+class AllocationRecord(StrictModel):
+    """How the sizes of the axes were chosen: by losses and savings measured one axis at a time."""
+
+    optimize: Optimize = Field(
+        description="what the sizes were chosen for, as in the recipe", examples=["sentence"]
+    )
+    basis: Literal["time", "multiply-adds", "parameters"] = Field(
+        description="what stood for it: time measured on the host, or a count", examples=["time"]
+    )
+    reason: str = Field(
+        description="the basis in words, and why it is not time where that was asked for",
+        examples=["sizes chosen by the time of a sentence, measured on this host in int8"],
+    )
+    probes: list[AxisProbe] = Field(description="what was measured, axis by axis")
+
+
 class Report(StrictModel):
     """The trade-off curve, what was left out, and samples, for the card and its readers."""
 
@@ -141,6 +169,10 @@ class Report(StrictModel):
         default=[],
         description="samples spread over the held-out data; empty where a model gives no "
         "answers that a person could read",
+    )
+    allocation: AllocationRecord | None = Field(
+        default=None,
+        description="how the sizes were chosen; null: by the closed form's own costs",
     )
     notes: list[str] = Field(
         default=[], description="what could not shrink, and why", examples=[[]]

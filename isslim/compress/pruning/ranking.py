@@ -12,7 +12,7 @@ Legend: H components of an axis.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -44,6 +44,8 @@ class RemovalPlan:
         order: (axis, component) in the order of removal over all axes.
         savings: what removing each entry of `order` saves, the other axes at full size.
         moments: per site, for the repair.
+        costs: what removing each entry of `order` loses by the criterion, of components that go
+            together in all; empty: not known.
     """
 
     arrays: Arrays
@@ -52,6 +54,7 @@ class RemovalPlan:
     order: tuple[tuple[str, int], ...]
     savings: NDArray[np.float64]
     moments: Mapping[str, Moments]
+    costs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
         )
         losses = np.sum([order.costs for order in orders], axis=0)
         entries += [
-            _Removal(loss / saving, position, group, tuple(map(int, components)), saving)
+            _Removal(loss / saving, position, group, tuple(map(int, components)), saving, loss)
             for position, (loss, *components) in enumerate(
                 zip(losses.tolist(), *(order.components for order in orders), strict=True)
             )
@@ -156,6 +159,9 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
             ]
         ),
         observed.moments,
+        np.array(
+            [cost for entry in entries for cost in (entry.loss, *(0.0 for _ in entry.group[1:]))]
+        ),
     )
 
 
@@ -169,6 +175,7 @@ class _Removal:
         group: the axes.
         components: one of each axis.
         saving: of all of them.
+        loss: by the criterion, of all of them.
     """
 
     cost: float
@@ -176,6 +183,7 @@ class _Removal:
     group: tuple[str, ...]
     components: tuple[int, ...]
     saving: float
+    loss: float
 
 
 def _groups(prunable: Sequence[str], equal: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:

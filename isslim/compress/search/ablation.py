@@ -91,4 +91,5 @@ def _by_loss(removal_plan: RemovalPlan, losses: Sequence[float]) -> RemovalPlan:
         savings=np.array(
             [each for _, places, saving in steps for each in (saving, *[0.0] * (len(places) - 1))]
         ),
+        costs=np.array([losses[place] for _, places, _ in steps for place in places]),
     )
