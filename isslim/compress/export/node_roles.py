@@ -23,9 +23,13 @@ class NodeRole(Enum):
     FLATTENING = "flattening"
     """It is there only because a Gemm takes two dimensions."""
     BOTTLENECK = "bottleneck"
-    """The product before the decoder."""
+    """The product before the decoder, or before a block of it."""
     DECODER = "decoder"
-    """The product that gives the logits of all entries."""
+    """The product that gives the logits of all entries, or of a block of them."""
+    RECURRENT = "recurrent"
+    """A recurrent layer that is no operator of ONNX, a Scan, and its products: `input_...` before
+    the Scan, `narrow_...` and `gates_...` in its body. Also the product of a narrow layer before
+    the input of any recurrent layer, `input_narrow_...`."""
     HIGHWAY = "highway_layer"
     """A product of a highway layer; the side it lies on comes first in its name."""
     OTHER = ""
@@ -49,7 +53,7 @@ class NodeRole(Enum):
 
         Do not use it for graphs of other origin, where names have no meaning.
         """
-        for role in (cls.FLOAT32, cls.FLATTENING, cls.BOTTLENECK, cls.DECODER):
+        for role in (cls.FLOAT32, cls.FLATTENING, cls.BOTTLENECK, cls.DECODER, cls.RECURRENT):
             if node.name.startswith(role.value):
                 return role
         return cls.HIGHWAY if cls.HIGHWAY.value in node.name else cls.OTHER

@@ -137,10 +137,10 @@ class _Rewriting:
     def _rewritten(self, node: NodeProto) -> list[NodeProto] | None:
         """The int8 form of a node; None where it is not quantized."""
         role = self._role_of(node)
-        if node.op_type == "Scan" and role is NodeRole.FLOAT32:
-            self._counts[Part.RECURRENT].total += 1  # the cell of a recurrent highway network
+        if node.op_type == "Scan" and role is NodeRole.RECURRENT:
+            self._counts[Part.RECURRENT].total += 1
         # Operators of other domains of the same names may compute anything.
-        if node.domain not in ("", "ai.onnx") or role is NodeRole.FLOAT32:
+        if node.domain not in ("", "ai.onnx") or role in (NodeRole.FLOAT32, NodeRole.RECURRENT):
             return None
         if node.op_type in OPERATORS:
             return self._made.lstm(node) if self._takes(Part.RECURRENT, self._fits(node)) else None

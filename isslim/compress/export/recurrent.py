@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from isslim.compress.export.drawing import array
 from isslim.compress.export.streaming import Floats
@@ -29,6 +29,11 @@ class Operator:
     states: tuple[str, ...]
     attributes: dict[str, int]
 
+    def ordered(self, values: Floats) -> Floats:
+        """(G H, ...) with torch's order of the gates -> the same with ONNX's."""
+        gates = values.reshape(len(self.gates), -1, *values.shape[1:])  # (G, H, ...)
+        return gates[list(self.gates)].reshape(values.shape)
+
 
 OPERATORS = {
     # torch stacks i, f, g, o; ONNX i, o, f, c, where c is torch's g.
@@ -41,26 +46,33 @@ OPERATORS = {
 def layer_weights(
     layer: nn.Module, operator: Operator, suffix: str
 ) -> Iterator[tuple[str, Floats]]:
-    """A `RecurrentLayer`'s three tensors as its operator reads them.
+    """A `RecurrentLayer`'s parameters as its operator reads them; see `operator_weights`.
 
     Args:
         layer: a layer of H units and G gates that reads I inputs.
         operator: the operator as which it is written.
         suffix: of the names of the tensors.
+    """
+    parameters = [array(layer.get_parameter(name)) for name in PARAMETERS]
+    yield from operator_weights(parameters, operator, suffix)
+
+
+def operator_weights(
+    parameters: Sequence[Floats], operator: Operator, suffix: str
+) -> Iterator[tuple[str, Floats]]:
+    """The three tensors that an operator reads.
+
+    Args:
+        parameters: in the order of `PARAMETERS` and torch's order of the gates, for H units and G
+            gates that read I inputs: (G H, I), (G H, H), (G H,), (G H,).
+        operator: the operator.
+        suffix: of the names of the tensors.
 
     Yields:
         Names with W (1, G H, I), R (1, G H, H) and B (1, 2 G H), float32.
     """
-    inward, across, *biases = (layer.get_parameter(name) for name in PARAMETERS)
-    yield f"input_weight_{suffix}", _in_onnx_order(inward, operator)[None]
-    yield f"recurrent_weight_{suffix}", _in_onnx_order(across, operator)[None]
+    inward, across, *biases = parameters
+    yield f"input_weight_{suffix}", operator.ordered(inward)[None]
+    yield f"recurrent_weight_{suffix}", operator.ordered(across)[None]
     # B is the bias of W, then that of R, each in the order of the gates.
-    both = [_in_onnx_order(bias, operator) for bias in biases]
-    yield f"bias_{suffix}", np.concatenate(both)[None]
-
-
-def _in_onnx_order(parameter: Tensor, operator: Operator) -> Floats:
-    """(G H, ...) with torch's order of the gates -> the same with ONNX's."""
-    values = array(parameter)
-    gates = values.reshape(len(operator.gates), -1, *values.shape[1:])  # (G, H, ...)
-    return gates[list(operator.gates)].reshape(values.shape)
+    yield f"bias_{suffix}", np.concatenate([operator.ordered(bias) for bias in biases])[None]

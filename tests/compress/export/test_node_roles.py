@@ -39,6 +39,7 @@ def test_names_in_files_that_were_written_once_are_still_read(tmp_path: Path) ->
         "FLATTENING": "flattening",
         "BOTTLENECK": "bottleneck",
         "DECODER": "decoder",
+        "RECURRENT": "recurrent",
         "HIGHWAY": "highway_layer",
         "OTHER": "",
     }

@@ -4,22 +4,33 @@ The ports are those of `isslim/runtime/contract.py`. The decoder is a Gemm that 
 (V, H), the layout of an embedding: a tied model stores its one matrix once, without a transposed
 copy.
 
-Legend: B batch, T steps, V vocabulary, H units of a state or of the last layer.
+A softmax in blocks has a Gemm for each block of rows, with a narrow one before it where the block
+has a rank. Its rows lie in an order of their own: targets are looked up in a table of rows, and of
+the log-probabilities only those that leave the graph are brought back into the tokens' order.
+
+Legend: B batch, T steps, V vocabulary, H units of a state or of the last layer, K rank, R
+positions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor
 
 from isslim.compress.export.drawing import array, model_of, port
 from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.streaming import Floats
+from isslim.compress.kinds.language.networks.names import (
+    DECODER_WEIGHT,
+    EMBEDDING_WEIGHT,
+)
+from isslim.compress.pruning import bottleneck
 from isslim.runtime.contract import (
     LENGTHS,
     LOG_PROBS,
@@ -30,6 +41,26 @@ from isslim.runtime.contract import (
     TOKENS,
 )
 
+ORDER = "softmax.order"
+"""The token of each row of a softmax in blocks, (V,)."""
+ROW_OF_TOKEN = "row_of_token"
+"""Its inverse in the graph, int32 (V,)."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A Gemm of the head with a matrix (outputs, inputs) and a bias (outputs,).
+
+    Attributes:
+        name: of the node, with its role.
+        matrix: the name of its matrix in the graph.
+        bias: the name of its bias in the graph.
+    """
+
+    name: str
+    matrix: str
+    bias: str
+
 
 @dataclass(frozen=True)
 class ScoringHead:
@@ -39,16 +70,74 @@ class ScoringHead:
         top: the name of the last layer's output, (T, B, H).
         width: H.
         vocabulary: V.
-        tied: whether the decoder's matrix is `embedding`, and not `decoder`; its bias is
-            `decoder_bias`.
-        narrow: whether `top` goes through `bottleneck` and `bottleneck_bias` first.
+        blocks: the products that lead to each block of logits, one behind the other: a narrow one
+            and that of the rows, or the latter alone. A decoder of one matrix is one block.
+        row_of_token: where the rows lie in another order than the tokens, the row of each token,
+            int32 (V,).
     """
 
     top: str
     width: int
     vocabulary: int
-    tied: bool
-    narrow: bool = False
+    blocks: list[list[Product]]
+    row_of_token: NDArray[np.int32] | None = field(default=None, compare=False)
+
+
+def head_of(tensors: Mapping[str, Tensor], top: str, width: int) -> ScoringHead:
+    """The head of a network, by the names of its tensors.
+
+    Args:
+        tensors: by name; without a matrix of the decoder it is the embedding's.
+        top: the name of the last layer's output in the graph, (T, B, H).
+        width: H.
+    """
+    vocabulary = len(tensors[EMBEDDING_WEIGHT])
+    blocks = [[product for product, _ in each] for each in _products(tensors)]
+    rows = None
+    if ORDER in tensors:
+        order = tensors[ORDER].cpu().numpy().astype(np.int64)
+        rows = np.argsort(order).astype(np.int32)  # of a permutation, the inverse
+    return ScoringHead(top, width, vocabulary, blocks, rows)
+
+
+def head_tensors(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Floats]]:
+    """Names and values of embedding and head in the graph, one at a time.
+
+    Args:
+        tensors: of the network, by name; a matrix that embedding and decoder share is yielded once.
+    """
+    yield "embedding", array(tensors[EMBEDDING_WEIGHT])  # (V, E)
+    for product, source in (each for block in _products(tensors) for each in block):
+        if product.matrix != "embedding":
+            yield product.matrix, array(tensors[f"{source}.weight"])  # (V, H), (K, H), (V, K)
+        yield product.bias, array(tensors[f"{source}.bias"])
+
+
+def _products(tensors: Mapping[str, Tensor]) -> list[list[tuple[Product, str]]]:
+    """Of each block its products, each with the network's name of its linear layer."""
+
+    def product(role: NodeRole, suffix: str, name: str, source: str) -> tuple[Product, str]:
+        return Product(role.node_name(suffix), name, f"{name}_bias"), source
+
+    decoder, narrow = NodeRole.DECODER, NodeRole.BOTTLENECK
+    if ORDER not in tensors:
+        matrix = "decoder" if DECODER_WEIGHT in tensors else "embedding"
+        whole = [(Product(decoder.node_name(), matrix, "decoder_bias"), "decoder")]
+        if bottleneck.WEIGHT in tensors:
+            whole.insert(0, product(narrow, "", "bottleneck", "bottleneck"))
+        return [whole]
+    found = []
+    for index in range(sum(_is_block(name) for name in tensors)):
+        block = [product(decoder, str(index), f"decoder_{index}", f"softmax.blocks.{index}")]
+        before = f"softmax.narrow.{index}"
+        if f"{before}.weight" in tensors:
+            block.insert(0, product(narrow, str(index), f"bottleneck_{index}", before))
+        found.append(block)
+    return found
+
+
+def _is_block(name: str) -> bool:
+    return name.startswith("softmax.blocks.") and name.endswith(".weight")
 
 
 def scoring_graph(
@@ -60,7 +149,7 @@ def scoring_graph(
         body: nodes that compute `head.top`, and `<state>_out` of every state, from `tokens` and
             `lengths`.
         states: names and widths of the states.
-        head: bottleneck and decoder.
+        head: what turns `head.top` into logits.
     """
     inputs = [
         port(TOKENS, TensorProto.INT64, ["T", "B"]),
@@ -79,8 +168,10 @@ def scoring_graph(
         "zero": [0],
         "one": [1],
         "last": [-1],
+        "first_and_last": [0, -1],
         "rows": [-1, head.width],
         "vocabulary": [head.vocabulary],
+        ROW_OF_TOKEN: head.row_of_token,
     }
     nodes = [*body, *_head(head)]
     used = {name for node in nodes for name in node.input}
@@ -92,44 +183,20 @@ def scoring_graph(
     return model_of(helper.make_graph(nodes, "score", inputs, outputs, initializers))
 
 
-def embedding_and_decoder_tensors(
-    embedding: nn.Embedding, decoder: nn.Linear, *, tied: bool
-) -> Iterator[tuple[str, Floats]]:
-    """Yields names and values of the tensors of embedding and decoder, one at a time.
-
-    Args:
-        embedding: (V, E).
-        decoder: (V, H) and its bias (V,).
-        tied: whether both share one matrix, which is then yielded once.
-    """
-    yield "embedding", array(embedding.weight)  # (V, E)
-    if not tied:
-        yield "decoder", array(decoder.weight)  # (V, H)
-    yield "decoder_bias", array(decoder.bias)  # (V,)
-
-
 def _head(head: ScoringHead) -> list[NodeProto]:
-    """Bottleneck, decoder, log-softmax, log-probabilities of the targets and at the positions.
+    """Decoder, log-softmax, log-probabilities of the targets and at the positions.
 
     The decoder works on (T B, H): a Gemm is of two dimensions, and adds the bias in the same pass.
     The whole log-softmax (T, B, V), which takes most of the memory, is no output of the graph:
     ONNX Runtime could not reuse the buffer of an output. In the int8 form, where no Reshape lies
     between, it is written over the logits.
     """
-    decoder = ["embedding" if head.tied else "decoder", "decoder_bias"]
     node, flattening = helper.make_node, NodeRole.FLATTENING.node_name
-    read = "narrow" if head.narrow else "features"
-    bottleneck = ["features", "bottleneck", "bottleneck_bias"]
+    in_rows = head.row_of_token is not None
+    targets, asked = (f"{TARGETS}_rows", f"{LOG_PROBS}_rows") if in_rows else (TARGETS, LOG_PROBS)
     return [
         node("Reshape", [head.top, "rows"], ["features"], name=flattening("features")),  # (T B, H)
-        *(
-            [node("Gemm", bottleneck, ["narrow"], name=NodeRole.BOTTLENECK.node_name(), transB=1)]
-            if head.narrow
-            else []
-        ),  # (T B, K)
-        node(
-            "Gemm", [read, *decoder], ["flat_logits"], name=NodeRole.DECODER.node_name(), transB=1
-        ),  # (T B, V)
+        *_logits(head),  # (T B, V)
         node("Shape", [TOKENS], ["steps"], name=flattening("steps")),  # [T, B]
         node(
             "Concat", ["steps", "vocabulary"], ["shape"], axis=0, name=flattening("shape")
@@ -138,8 +205,27 @@ def _head(head: ScoringHead) -> list[NodeProto]:
             "Reshape", ["flat_logits", "shape"], ["logits"], name=flattening("logits")
         ),  # (T B, V) -> (T, B, V)
         node("LogSoftmax", ["logits"], ["all_log_probs"], axis=-1),
-        node("Unsqueeze", [TARGETS, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
+        *([node("Gather", [ROW_OF_TOKEN, TARGETS], [targets])] if in_rows else []),
+        node("Unsqueeze", [targets, "last"], ["columns"]),  # (T, B) -> (T, B, 1)
         node("GatherElements", ["all_log_probs", "columns"], ["picked"], axis=-1),
         node("Squeeze", ["picked", "last"], [TOKEN_LOG_PROBS]),  # (T, B, 1) -> (T, B)
-        node("GatherND", ["all_log_probs", POSITIONS], [LOG_PROBS]),  # (R, V)
+        node("GatherND", ["all_log_probs", POSITIONS], [asked]),  # (R, V)
+        *([node("Gather", [asked, ROW_OF_TOKEN], [LOG_PROBS], axis=1)] if in_rows else []),
     ]
+
+
+def _logits(head: ScoringHead) -> list[NodeProto]:
+    """From `features` (T B, H) to `flat_logits` (T B, V)."""
+    nodes, found = list[NodeProto](), list[str]()
+    for index, block in enumerate(head.blocks):
+        read = "features"
+        for product in block:
+            inputs, read = [read, product.matrix, product.bias], f"{product.name}_product"
+            nodes.append(helper.make_node("Gemm", inputs, [read], name=product.name, transB=1))
+        found.append(f"logits_{index}")
+        nodes[-1].output[0] = found[-1]
+    if len(found) > 1:
+        nodes.append(helper.make_node("Concat", found, ["flat_logits"], axis=-1))
+    else:
+        nodes[-1].output[0] = "flat_logits"
+    return nodes

@@ -1,81 +1,113 @@
-"""Stacked LSTMs and GRUs as native operators, never an unrolled loop.
+"""Stacked LSTMs and GRUs as native operators or as Scans, never an unrolled loop.
 
-    tokens -> Gather -> LSTM or GRU -> ... -> LSTM or GRU -> (bottleneck ->) decoder
-                         ^ state in, out
+    tokens -> Gather -> (narrow layer ->) LSTM, GRU or Scan -> ... -> (bottleneck ->) decoder
+                                          ^ state in, out
 
 https://onnx.ai/onnx/operators/onnx__LSTM.html and https://onnx.ai/onnx/operators/onnx__GRU.html;
 the GRU with `linear_before_reset`, since in torch's the reset gate multiplies the recurrent
-product, bias included.
+product, bias included. These operators have no narrow recurrence: a layer with one is a Scan
+(`scan`), or its two matrices are multiplied out, which gives the same at another speed.
 
 Legend: B batch, T steps, E embedding width, H units of a layer, I inputs of a layer, G gates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from onnx import NodeProto, helper
+from torch import Tensor
 
-from isslim.compress.export.drawing import GraphBlueprint, array
-from isslim.compress.export.recurrent import OPERATORS, Operator, layer_weights
+from isslim.compress.export.drawing import GraphBlueprint
+from isslim.compress.export.recurrent import operator_weights
 from isslim.compress.export.streaming import Floats
-from isslim.compress.kinds.language.export.scoring import (
-    ScoringHead,
-    embedding_and_decoder_tensors,
-    scoring_graph,
+from isslim.compress.kinds.language.export.layers import (
+    INPUT,
+    RECURRENT,
+    Layer,
+    is_narrow,
+    read_side,
 )
+from isslim.compress.kinds.language.export.scan import (
+    last_steps,
+    narrow_input,
+    narrow_input_weights,
+    scan_layer,
+    scan_weights,
+)
+from isslim.compress.kinds.language.export.scoring import head_of, head_tensors, scoring_graph
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 from isslim.runtime.contract import LENGTHS, STATE_OUT, TOKENS
 
+Recurrence = Literal["narrow", "native", "scan"]
+"""How recurrent layers are written: `narrow`, those with a narrow recurrence as a Scan and all
+others as ONNX's operator; `native`, all as the operator, matrices multiplied out (the faster form
+on a GPU); `scan`, all as a Scan."""
 
-def build_stacked(network: StackedLanguageModel) -> GraphBlueprint:
-    """Builds the graph of a stacked LSTM or GRU language model."""
-    spec, operator = network.spec, OPERATORS[network.cell]
-    states = {
-        f"{state}_{index}": units
-        for index, units in enumerate(spec.units)
-        for state in operator.states
-    }
+
+def build_stacked(
+    network: StackedLanguageModel, recurrence: Recurrence = "narrow"
+) -> GraphBlueprint:
+    """Builds the graph of a stacked LSTM or GRU language model.
+
+    Args:
+        network: the model.
+        recurrence: how its layers are written.
+    """
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    layers = [
+        _layer(tensors, network.cell, index, units, recurrence)
+        for index, units in enumerate(network.spec.units)
+    ]
     nodes = [helper.make_node("Gather", ["embedding", TOKENS], ["x_0"])]
-    for index, units in enumerate(spec.units):
-        nodes += _layer(operator, network.cell, index, units)
-    head = ScoringHead(
-        top=f"x_{len(spec.units)}",
-        width=spec.units[-1],
-        vocabulary=spec.vocabulary,
-        tied=spec.tied,
-        narrow=spec.bottleneck is not None,
-    )
+    if any(layer.is_scan for layer in layers):
+        nodes += last_steps()
+    for layer in layers:
+        nodes += scan_layer(layer) if layer.is_scan else _native(layer)
+    states = {state: layer.units for layer in layers for state in layer.states}
+    head = head_of(tensors, f"x_{len(layers)}", network.spec.units[-1])
     structure = scoring_graph(nodes, states, head)
-    return GraphBlueprint(structure, lambda: _weights(network, operator))
+    return GraphBlueprint(structure, lambda: _weights(tensors, layers))
 
 
-def _layer(operator: Operator, cell: str, index: int, units: int) -> list[NodeProto]:
+def _layer(
+    tensors: Mapping[str, Tensor], cell: str, index: int, units: int, recurrence: Recurrence
+) -> Layer:
+    narrow = frozenset(side for side in (INPUT, RECURRENT) if is_narrow(tensors, index, side))
+    is_scan = recurrence == "scan" or (recurrence == "narrow" and RECURRENT in narrow)
+    return Layer(index, cell, units, narrow, is_scan)
+
+
+def _native(layer: Layer) -> list[NodeProto]:
+    """From `x_<index>` (T, B, I) to `x_<index + 1>` (T, B, H) by ONNX's operator."""
+    index, operator, below = layer.index, layer.operator, f"x_{layer.index}"
+    nodes = list[NodeProto]()
+    if INPUT in layer.narrow:
+        nodes, below = [narrow_input(index)], f"narrow_{index}"
     weights = [f"input_weight_{index}", f"recurrent_weight_{index}", f"bias_{index}"]
-    states = [f"{state}_{index}" for state in operator.states]
-    layer = helper.make_node(
+    made = helper.make_node(
         operator.name,
-        [f"x_{index}", *weights, LENGTHS, *states],
-        [f"y_{index}", *(name + STATE_OUT for name in states)],
-        name=f"{cell}_{index}",
-        hidden_size=units,
+        [below, *weights, LENGTHS, *layer.states],
+        [f"y_{index}", *(name + STATE_OUT for name in layer.states)],
+        name=f"{layer.cell}_{index}",
+        hidden_size=layer.units,
     )
-    layer.attribute.extend(
+    made.attribute.extend(
         helper.make_attribute(name, value) for name, value in operator.attributes.items()
     )
-    return [
-        layer,
-        helper.make_node("Squeeze", [f"y_{index}", "one"], [f"x_{index + 1}"]),
-    ]  # (T, 1, B, H) -> (T, B, H)
+    squeezed = helper.make_node("Squeeze", [f"y_{index}", "one"], [f"x_{index + 1}"])
+    return [*nodes, made, squeezed]  # (T, 1, B, H) -> (T, B, H)
 
 
-def _weights(network: StackedLanguageModel, operator: Operator) -> Iterator[tuple[str, Floats]]:
-    """The tensors of the graph, one at a time."""
-    yield from embedding_and_decoder_tensors(
-        network.embedding, network.decoder, tied=network.spec.tied
-    )
-    if network.bottleneck is not None:
-        yield "bottleneck", array(network.bottleneck.weight)  # (K, H)
-        yield "bottleneck_bias", array(network.bottleneck.bias)  # (K,)
-    for index, layer in enumerate(network.layers):
-        yield from layer_weights(layer, operator, str(index))
+def _weights(tensors: Mapping[str, Tensor], layers: list[Layer]) -> Iterator[tuple[str, Floats]]:
+    """The tensors of the graph, those of one layer at a time."""
+    yield from head_tensors(tensors)
+    for layer in layers:
+        if layer.is_scan:
+            yield from scan_weights(tensors, layer)
+            continue
+        yield from narrow_input_weights(tensors, layer.index)
+        inward, across = (read_side(tensors, layer.index, side) for side in (INPUT, RECURRENT))
+        parameters = [inward.matrix, across.whole(), inward.bias, across.bias]
+        yield from operator_weights(parameters, layer.operator, str(layer.index))

@@ -13,6 +13,7 @@ from onnx import TensorProto
 from isslim.compress.errors import TooLargeToExport, VerificationFailed
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import build_graph, export
+from isslim.compress.kinds.language.export.stacked import Recurrence
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.verification import verify_graph
@@ -25,10 +26,18 @@ from tests.compress.kinds.language.networks.test_networks import random_network,
 Opened = tuple[LanguageModel, LanguageSession]
 
 
-@pytest.fixture(params=NETWORKS)
+FORMS: list[tuple[str, Recurrence]] = [
+    *((name, "narrow") for name in NETWORKS),
+    ("lstm", "scan"),
+    ("gru-tied", "scan"),
+]
+
+
+@pytest.fixture(params=FORMS, ids=lambda each: "-".join(each))
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
-    network = random_network(request.param)
-    export(network, tmp_path / "a.onnx")
+    name, recurrence = request.param
+    network = random_network(name)
+    export(network, tmp_path / "a.onnx", recurrence=recurrence)
     onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
     return network, LanguageSession(tmp_path / "a.onnx")
 
@@ -147,10 +156,21 @@ def test_int8_lists_its_parts_and_holds_the_rest_once(name: str, tmp_path: Path)
         np.testing.assert_array_equal(two.log_probs, score_batch(small, [ids], 5)[0].log_probs)
 
 
-@pytest.mark.parametrize(("name", "operator"), [("lstm", "LSTM"), ("gru", "GRU"), ("rhn", "Scan")])
-def test_time_is_never_unrolled(name: str, operator: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "recurrence", "operator"),
+    [
+        ("lstm", "narrow", "LSTM"),
+        ("gru", "narrow", "GRU"),
+        ("rhn", "narrow", "Scan"),
+        ("rhn", "native", "Scan"),
+        ("lstm", "native", "LSTM"),
+        ("lstm", "scan", "Scan"),
+        ("gru", "scan", "Scan"),
+    ],
+)
+def test_time_is_never_unrolled(name: str, recurrence: Recurrence, operator: str) -> None:
     network = random_network(name)
-    nodes = build_graph(network).structure.graph.node
+    nodes = build_graph(network, recurrence).structure.graph.node
     recurrent = [node for node in nodes if node.op_type in ("LSTM", "GRU", "Scan", "Loop")]
     assert {node.op_type for node in recurrent} == {operator}
     assert len(recurrent) == len(network.zero_state(1))
