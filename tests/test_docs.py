@@ -384,6 +384,6 @@ def test_every_benchmark_says_its_command_and_is_on_the_page() -> None:
         text = path.read_text()
         if '__name__ == "__main__"' not in text:
             continue
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
         assert f"python -m {name}" in str(ast.get_docstring(ast.parse(text)))
         assert f"python -m {name}" in page
