@@ -29,7 +29,8 @@ from isslim.compress.commands.saving import write
 from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.layers.regularisation import Regularisation
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.narrow import BOTTLENECK, insert
 from isslim.compress.pruning.rotation import rotate
 from isslim.compress.training.learners.groups import Groups
 
@@ -124,12 +125,12 @@ def _largest(
     Of a bottleneck they are its largest singular values.
     """
     arrays, declaration = whole.arrays(), whole.declaration()
-    if bottleneck.AXIS in sizes:
-        arrays, declaration = bottleneck.insert(arrays, declaration)
+    if BOTTLENECK.axis in sizes:
+        arrays, declaration = insert(arrays, declaration, BOTTLENECK)
         singular = np.linalg.svd(arrays["decoder.weight"].astype(np.float64), full_matrices=False)[
             2
         ].T
-        arrays = rotate(arrays, declaration, bottleneck.AXIS, singular)
+        arrays = rotate(arrays, declaration, BOTTLENECK.axis, singular)
     groups = Groups(declaration, list(declaration.axes))
     parameters = {name: torch.from_numpy(array) for name, array in arrays.items()}
     norms = {axis: groups.squares(parameters, axis).numpy() for axis in declaration.axes}

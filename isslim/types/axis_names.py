@@ -1,9 +1,11 @@
-"""Names of axes: recurrent units are `units:<layer>`, which no other axis is."""
+"""Names of axes: recurrent units are `units:<layer>`, ranks of narrow layers `rank:<reader>`."""
 
 from __future__ import annotations
 
 UNITS = "units:"
 """Prefix of the axes of recurrent units."""
+RANK = "rank:"
+"""Prefix of the axes of narrow layers' widths."""
 
 
 def units_of(layer: str) -> str:
@@ -19,3 +21,23 @@ def is_units(axis: str) -> bool:
 def layer_of(axis: str) -> str:
     """The layer whose units an axis indexes; for any other axis, its own name."""
     return axis.removeprefix(UNITS)
+
+
+def rank_of_input(layer: str) -> str:
+    """The name of the axis of the narrow layer before a recurrent layer's input."""
+    return f"{RANK}{layer}.input"
+
+
+def rank_of_recurrence(layer: str) -> str:
+    """The name of the axis of the narrow layer before a recurrent layer's own read-back."""
+    return f"{RANK}{layer}.recurrent"
+
+
+def rank_of_block(block: int) -> str:
+    """The name of the axis of the narrow layer before a block of the softmax, counted from 0."""
+    return f"{RANK}softmax{block}"
+
+
+def is_rank(axis: str) -> bool:
+    """Whether an axis is the width of a narrow layer."""
+    return axis.startswith(RANK)

@@ -15,6 +15,7 @@ from isslim.compress.pruning.axes import (
     Array,
     Arrays,
     InputMatrix,
+    NarrowPlace,
     NetworkAxes,
     PreActivation,
     Segment,
@@ -61,6 +62,10 @@ class RowNetwork:
             ),
             produced={},
         )
+
+    def narrow_places(self) -> tuple[NarrowPlace, ...]:
+        """None: no narrow layer is put in."""
+        return ()
 
     def rebuilt(self, arrays: Arrays) -> RowNetwork:
         """A network of other sizes and values."""

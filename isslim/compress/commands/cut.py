@@ -23,11 +23,13 @@ from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.folder import WORDS, read_trained, save_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import perplexity
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
 from isslim.compress.pruning.ranking import (
     Pruned,
     RemovalPlan,
     kept_indices,
+    outline,
     prune,
     rank_components,
 )
@@ -155,7 +157,7 @@ def cut_network(
         collect_activations(whole, training[:OBSERVED]),
         prunable=tuple(axis for axis in declaration.axes if is_units(axis) or not units_only),
         rotate_axes=not units_only,
-        insert_bottleneck=not units_only,
+        narrow=[BOTTLENECK] if may_narrow_softmax(declaration) and not units_only else [],
         count=count,
         criterion=criterion,
     )
@@ -171,12 +173,7 @@ def cut_network(
 def _left(removal_plan: RemovalPlan, share: float, count: Count) -> int:
     """The size of what `prune` would leave, by counting alone: a repair takes seconds."""
     keep, _ = kept_indices(removal_plan, share)
-    small = axes.resized(
-        removal_plan.declaration, {axis: len(index) for axis, index in keep.items()}
-    )
-    if bottleneck.AXIS in small.axes and not bottleneck.pays(small):
-        small = bottleneck.without_bottleneck(small)
-    return _size(count, small)
+    return _size(count, outline(removal_plan, keep))
 
 
 def _size(count: str, declaration: axes.NetworkAxes) -> int:

@@ -23,7 +23,7 @@ from isslim.compress.onnx.rewrite.named_arrays import Meaning, declare
 from isslim.compress.onnx.rewrite.sizes import read_sizes
 from isslim.compress.onnx.rewrite.write import write
 from isslim.compress.onnx.trace.facts import AxisFacts
-from isslim.compress.pruning.axes import Array, Arrays, Keep, NetworkAxes, resized
+from isslim.compress.pruning.axes import Array, Arrays, Keep, NarrowPlace, NetworkAxes, resized
 from isslim.types.manifest import Architecture
 
 
@@ -82,6 +82,10 @@ class GraphNetwork:
         """The axes that may shrink, and which of the arrays' dimensions they index."""
         # The meaning is that of the whole graph; only sizes follow the arrays.
         return resized(self.meaning.declaration, read_sizes(self.meaning, self._arrays))
+
+    def narrow_places(self) -> tuple[NarrowPlace, ...]:
+        """None: no narrow layer is put in."""
+        return ()
 
     def rebuilt(self, arrays: Arrays) -> Self:
         """The same network with the sizes and values of `arrays`."""

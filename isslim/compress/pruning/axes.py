@@ -77,6 +77,27 @@ class PreActivation:
 
 
 @dataclass(frozen=True)
+class NarrowPlace:
+    """A place of a narrow linear layer: before one reader of a site.
+
+    Attributes:
+        axis: of its width; also the name of the activation that it makes.
+        name: of its site.
+        weight: its matrix (K, D).
+        bias: its bias (K,).
+        site: that reads it.
+        reader: position of the reader in that site.
+    """
+
+    axis: str
+    name: str
+    weight: str
+    bias: str
+    site: str
+    reader: int
+
+
+@dataclass(frozen=True)
 class InputSlice:
     """One activation among a site's concatenated inputs.
 
@@ -117,12 +138,16 @@ class NetworkAxes:
         sites: in the order of the data flow.
         produced: for a tied matrix, the activation whose values are its rows (the embedding):
             repairing the matrix as a reader also changes what it produces.
+        narrow: the narrow layers that it has, in the order of their sites.
+        indices: arrays of indices, which are never cut and are no parameters.
     """
 
     axes: Mapping[str, int]
     dimensions: Mapping[str, tuple[Dimension, ...]]
     sites: tuple[PreActivation, ...]
     produced: Mapping[str, str]
+    narrow: tuple[NarrowPlace, ...] = ()
+    indices: frozenset[str] = frozenset()
 
     def check(self, arrays: Arrays) -> None:
         """Compares the declaration with real arrays.
@@ -320,8 +345,12 @@ def shape(declaration: NetworkAxes, name: str) -> tuple[int, ...]:
 
 
 def parameters(declaration: NetworkAxes) -> int:
-    """Number of weights, biases included; a tied matrix counts once."""
-    return sum(math.prod(shape(declaration, name)) for name in declaration.dimensions)
+    """Number of weights, biases included; a tied matrix counts once, an array of indices never."""
+    return sum(
+        math.prod(shape(declaration, name))
+        for name in declaration.dimensions
+        if name not in declaration.indices
+    )
 
 
 def mult_adds(declaration: NetworkAxes) -> int:

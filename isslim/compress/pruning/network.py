@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, Self, TypeVar
 
-from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
+from isslim.compress.pruning.axes import Array, Arrays, NarrowPlace, NetworkAxes
 from isslim.types.manifest import Architecture
 
 
@@ -20,6 +20,9 @@ class Network(Protocol):
 
     def declaration(self) -> NetworkAxes:
         """The named axes of the arrays."""
+
+    def narrow_places(self) -> tuple[NarrowPlace, ...]:
+        """Where a narrow layer may be put in that it has not, but for those before its decoder."""
 
     def rebuilt(self, arrays: Arrays) -> Self:
         """A network of the same architecture with the sizes and values of `arrays`."""

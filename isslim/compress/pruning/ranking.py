@@ -1,10 +1,14 @@
 """Calibrate mode: from moments of activations to the smallest model within a budget.
 
-A narrow layer is first put before the decoder where that may pay (`bottleneck`), and linear axes
-are rotated to the basis in which a cut loses the least (`rotation`). All axes are merged into one
-order of removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its
-*share* of everything removable, is one candidate: repaired in closed form, cut, and evaluated. A
-monotone search (more removed is never better) finds the largest share within the budget.
+Narrow layers are first put in where they may pay (`narrow`, `blocks`), and linear axes are rotated
+to the basis in which a cut loses the least (`rotation`). All axes are merged into one order of
+removal by cost per parameter (or per multiply-add) saved. A prefix of that order, its *share* of
+everything removable, is one candidate: repaired in closed form, cut, and evaluated. A monotone
+search (more removed is never better) finds the largest share within the budget.
+
+The first components of a narrow layer save nothing: with them the layer is more work than without
+it (`insertion`). So they go in one piece with those after them, as many as cost least for what all
+of them save.
 
 Legend: H components of an axis.
 """
@@ -18,19 +22,31 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.axes import Array, Arrays, Keep, NarrowPlace, NetworkAxes
+from isslim.compress.pruning.blocks import place_of
+from isslim.compress.pruning.insertion import (
+    Cost,
+    Observed,
+    hump,
+    in_blocks,
+    inserted,
+    staying,
+    useful,
+    with_only,
+)
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
+from isslim.compress.pruning.removals import (
+    Removal,
+    by_loss,
+    groups_of,
+    in_one_piece,
+    removals_of,
+)
 from isslim.compress.pruning.repair import Correction, repair
-from isslim.compress.pruning.rotation import linear_axes, principal_axes, rotate, rotated_moments
+from isslim.compress.pruning.rotation import linear_axes, principal, rotate, rotated_moments
 from isslim.compress.pruning.selection import Criterion, removal_order
-from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
-
-RIDGE_SHARE = 0.4
-"""Of the ridge with which one half of a layer predicts the other: a unit is predicted from all that
-stay, and from the layer's inputs too."""
-MIN_VARIANCE = 1e-3
-"""Added to every component's variance, relative to their mean."""
+from isslim.compress.pruning.sensitivity import reader_sensitivity
 
 
 @dataclass(frozen=True)
@@ -38,7 +54,7 @@ class RemovalPlan:
     """A model and everything needed to prune it to any share, in closed form.
 
     Attributes:
-        arrays: the unpruned network as it is cut: with its bottleneck, linear axes in their basis.
+        arrays: the unpruned network as it is cut: with narrow layers, linear axes in their basis.
         declaration: its axes.
         whole: the axes of the network as it was given.
         order: (axis, component) in the order of removal over all axes.
@@ -46,6 +62,8 @@ class RemovalPlan:
         moments: per site, for the repair.
         costs: what removing each entry of `order` loses by the criterion, of components that go
             together in all; empty: not known.
+        before: the network before narrow layers were put in; None: there are none.
+        cost: of a network of some sizes, by which a narrow layer that was put in pays or does not.
     """
 
     arrays: Arrays
@@ -55,6 +73,8 @@ class RemovalPlan:
     savings: NDArray[np.float64]
     moments: Mapping[str, Moments]
     costs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    before: Observed | None = None
+    cost: Cost = axes.mult_adds
 
 
 @dataclass(frozen=True)
@@ -87,9 +107,10 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
     count: Literal["parameters", "mult_adds", "both", "components"] = "both",
     min_kept: int = 4,
     rotate_axes: bool = True,
-    insert_bottleneck: bool = False,
+    narrow: Sequence[NarrowPlace] = (),
+    blocks: Sequence[int] = (),
     equal: Sequence[Sequence[str]] = (),
-    cost: Callable[[NetworkAxes], float] | None = None,
+    cost: Cost | None = None,
     criterion: Criterion = removal_order,
 ) -> RemovalPlan:
     """Orders the components of all prunable axes by cost per saving.
@@ -104,8 +125,9 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
         min_kept: components that every axis keeps at least.
         rotate_axes: linear axes may change their basis first; their components are then columns of
             the new one.
-        insert_bottleneck: a bottleneck may be put before the decoder; its width is then one of the
-            prunable axes.
+        narrow: where narrow layers are put in; their widths are prunable axes too.
+        blocks: rows of each block that the decoder is taken apart into, by falling frequency, with
+            a narrow layer before each; empty: it stays as it is.
         equal: groups of axes of one size that have to keep one size: they lose a component each
             at a time, or none of them shrinks where not all may.
         cost: of a network of some sizes, such as its time; a removal is then valued by what it
@@ -113,40 +135,49 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
         criterion: orders the components of one axis.
 
     Requires: `observed` was gathered from the same network.
-    Ensures: the order of each axis is that of the criterion.
+    Ensures: the order of each axis is that of the criterion; the width of a narrow layer that is
+        put in goes by what its readers lose.
+
+    Raises:
+        ValueError: when a narrow layer or blocks cannot be put in, or the text's frequencies, by
+            which blocks are made, are not known.
     """
-    whole = declaration
-    if insert_bottleneck and bottleneck.is_applicable(declaration):
-        arrays, declaration = bottleneck.insert(arrays, declaration)
-        # It passes on what the decoder read.
-        moments = {**observed.moments, bottleneck.AXIS: observed.moments[bottleneck.DECODER]}
-        observed, prunable = replace(observed, moments=moments), [*prunable, bottleneck.AXIS]
+    before = Observed(arrays, declaration, observed.moments)
+    frequencies = observed.frequencies
     if rotate_axes:
-        arrays, observed = _rotate_axes(arrays, declaration, observed, prunable)
-    entries: list[_Removal] = []
-    for group in _groups(prunable, equal):
+        linear = [axis for axis in linear_axes(declaration) if axis in prunable]
+        before, _ = _rotated(before, frequencies, linear)
+    if blocks:
+        if frequencies is None:
+            raise ValueError("blocks by frequency need to know how often each token occurs")
+        before = in_blocks(before, frequencies, blocks)
+    places = useful(before.declaration, [*narrow, *map(place_of, range(len(blocks)))], prunable)
+    everything, losses = _rotated(
+        inserted(before, places), frequencies, [place.axis for place in places]
+    )
+    felt = ActivationStatistics(dict(everything.moments), observed.tokens, frequencies)
+    entries: list[Removal] = []
+    for group in groups_of(prunable, equal):
         orders = [
             criterion(
-                axis, *_reader_sensitivity(arrays, declaration, observed, axis), min_kept=min_kept
+                axis,
+                *reader_sensitivity(everything.arrays, everything.declaration, felt, axis),
+                min_kept=min_kept,
             )
             for axis in group
         ]
-        saving = sum(
-            _saving(declaration, axis, count) if cost is None else _saved(declaration, axis, cost)
-            for axis in group
-        )
-        losses = np.sum([order.costs for order in orders], axis=0)
-        entries += [
-            _Removal(loss / saving, position, group, tuple(map(int, components)), saving, loss)
-            for position, (loss, *components) in enumerate(
-                zip(losses.tolist(), *(order.components for order in orders), strict=True)
-            )
-        ]
+        saving = sum(_saving(everything.declaration, axis, count, cost) for axis in group)
+        entries += removals_of(group, orders, saving)
+    for place in places:
+        order = by_loss(place.axis, losses[place.axis], min_kept)
+        saving = _saving(everything.declaration, place.axis, count, cost)
+        first = hump(everything.declaration, place, _value(everything.declaration, count, cost))
+        entries += in_one_piece(removals_of((place.axis,), [order], saving), first)
     entries.sort(key=lambda entry: (entry.cost, entry.position, entry.group[0]))
     return RemovalPlan(
-        arrays,
+        everything.arrays,
+        everything.declaration,
         declaration,
-        whole,
         tuple(
             pair for entry in entries for pair in zip(entry.group, entry.components, strict=True)
         ),
@@ -158,39 +189,13 @@ def rank_components(  # noqa: PLR0913 - a model, and options that each stand alo
                 for saving in (entry.saving, *(0.0 for _ in entry.group[1:]))
             ]
         ),
-        observed.moments,
+        everything.moments,
         np.array(
             [cost for entry in entries for cost in (entry.loss, *(0.0 for _ in entry.group[1:]))]
         ),
+        before if places or blocks else None,
+        cost or (axes.parameters if count == "parameters" else axes.mult_adds),
     )
-
-
-@dataclass(frozen=True)
-class _Removal:
-    """One component of every axis of a group, removed together.
-
-    Attributes:
-        cost: per saving.
-        position: in the order of the group.
-        group: the axes.
-        components: one of each axis.
-        saving: of all of them.
-        loss: by the criterion, of all of them.
-    """
-
-    cost: float
-    position: int
-    group: tuple[str, ...]
-    components: tuple[int, ...]
-    saving: float
-    loss: float
-
-
-def _groups(prunable: Sequence[str], equal: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """The axes that shrink, those that keep one size together."""
-    bound = {axis for group in equal for axis in group}
-    whole = [tuple(group) for group in equal if set(group) <= set(prunable)]
-    return [*whole, *((axis,) for axis in prunable if axis not in bound)]
 
 
 def kept_indices(
@@ -225,25 +230,55 @@ def prune(removal_plan: RemovalPlan, share: float, correction: Correction = "inp
     Ensures: the small network equals the reference with the removed components held at zero.
     """
     keep, gone = kept_indices(removal_plan, share)
-    repaired = repair(
-        removal_plan.arrays, removal_plan.declaration, keep, removal_plan.moments, correction
-    )
-    small, declaration = axes.select_components(repaired, removal_plan.declaration, keep)
-    reference = axes.mask_components(repaired, removal_plan.declaration, keep)
-    if _is_folded(removal_plan, declaration):
-        small, declaration = bottleneck.fold(small, declaration)
-        reference, _ = bottleneck.fold(reference, removal_plan.declaration)
-        keep = {axis: keep[axis] for axis in declaration.axes}
-    return Pruned(keep, small, declaration, reference, gone, correction)
+    return replace(cut(removal_plan, keep, correction), share=gone)
 
 
-def _is_folded(removal_plan: RemovalPlan, small: NetworkAxes) -> bool:
-    """Whether a bottleneck that was put in is multiplied back."""
-    put_in = (
-        bottleneck.AXIS in removal_plan.declaration.axes
-        and bottleneck.AXIS not in removal_plan.whole.axes
+def cut(removal_plan: RemovalPlan, keep: Keep, correction: Correction = "inputs") -> Pruned:
+    """Keeps some components, whatever the order of removal, and repairs them.
+
+    A narrow layer that was put in and does not pay at these sizes is left out, and nothing is lost
+    by it.
+
+    Args:
+        removal_plan: the network.
+        keep: per axis of its declaration the kept indices (K,), ascending.
+        correction: the replacement of the removed components.
+
+    Returns:
+        The candidate, whose share is not known: 0.
+
+    Ensures: as `prune`.
+    """
+    network: Observed | RemovalPlan = removal_plan
+    if removal_plan.before is not None:
+        places, _ = staying(_sized(removal_plan, keep), removal_plan.whole, removal_plan.cost)
+        everything = Observed(removal_plan.arrays, removal_plan.declaration, removal_plan.moments)
+        network = with_only(removal_plan.before, everything, places, removal_plan.whole)
+    sizes = network.declaration.axes
+    keep = {axis: keep.get(axis, np.arange(size)) for axis, size in sizes.items()}
+    repaired = repair(network.arrays, network.declaration, keep, network.moments, correction)
+    small, declaration = axes.select_components(repaired, network.declaration, keep)
+    reference = axes.mask_components(repaired, network.declaration, keep)
+    return Pruned(keep, small, declaration, reference, 0.0, correction)
+
+
+def outline(removal_plan: RemovalPlan, keep: Keep) -> NetworkAxes:
+    """The axes of what `cut` leaves, by counting alone.
+
+    Args:
+        removal_plan: the network.
+        keep: per axis the kept indices (K,).
+    """
+    sized = _sized(removal_plan, keep)
+    if removal_plan.before is None:
+        return sized
+    return staying(sized, removal_plan.whole, removal_plan.cost)[1]
+
+
+def _sized(removal_plan: RemovalPlan, keep: Keep) -> NetworkAxes:
+    return axes.resized(
+        removal_plan.declaration, {axis: len(index) for axis, index in keep.items()}
     )
-    return put_in and not bottleneck.pays(small)
 
 
 @dataclass(frozen=True)
@@ -285,115 +320,52 @@ def bisect_share(
     return good
 
 
-def _rotate_axes(
-    arrays: Arrays,
-    declaration: NetworkAxes,
-    observed: ActivationStatistics,
-    prunable: Sequence[str],
-) -> tuple[Arrays, ActivationStatistics]:
-    """The same network and its moments, linear axes in the basis in which a cut loses the least."""
-    for axis in linear_axes(declaration):
-        if axis in prunable:
-            basis = principal_axes(*_reader_sensitivity(arrays, declaration, observed, axis))
-            arrays = rotate(arrays, declaration, axis, basis)
-            moments = rotated_moments(observed.moments, declaration, axis, basis)
-            observed = replace(observed, moments=moments)
-    return arrays, observed
+def _rotated(
+    network: Observed, frequencies: NDArray[np.float64] | None, linear: Sequence[str]
+) -> tuple[Observed, dict[str, NDArray[np.float64]]]:
+    """The same network with some axes in the basis in which a cut loses the least.
 
-
-def _reader_sensitivity(
-    arrays: Arrays, declaration: NetworkAxes, observed: ActivationStatistics, axis: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Covariance (H, H) of an axis and the Gram matrix G (H, H) of its readers' weights.
-
-    Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of
-    rows outweighs the recurrence, and raw norms of different axes cannot be compared. An axis that
-    several activations carry (a tied embedding) has the sum of their covariances. For a bottleneck
-    see `bottleneck.sensitivity`.
-
-    The covariance is shrunk towards its diagonal by as much as the repair will be, so that a
-    prediction that holds on a few rows alone is not counted on (see `shrinkage`).
+    And by axis what its readers lose with each component (see `principal`).
     """
-    size = declaration.axes[axis]
-    covariance, energy = np.zeros((size, size)), np.zeros((size, size))
-    halves = [np.zeros((size, size)), np.zeros((size, size))]
-    mixtures = np.zeros((SKETCHED, size))
-    narrow = bottleneck.AXIS in declaration.axes
-    seen: set[str] = set()
-    rows: list[int] = []
-    for site in declaration.sites:
-        for part in declaration.parts(site):
-            if part.axis != axis:
-                continue
-            moments = observed.moments[site.name]
-            own = moments.covariance[part.inputs, part.inputs]
-            matrix = arrays[site.readers[part.reader].parameter][:, part.columns].astype(np.float64)
-            if narrow:
-                matrix = bottleneck.sensitivity(
-                    matrix, site, arrays, declaration, observed.frequencies
-                )
-            unit = max(float(((matrix @ own) * matrix).sum()), 1e-30)
-            energy += matrix.T @ matrix / unit
-            mixtures += sketch(len(matrix), seed=len(rows)) @ matrix / np.sqrt(unit)
-            rows.append(min(half.count for half in moments.halves))
-            if part.activation not in seen:
-                covariance += own
-                for half, sums in zip(halves, moments.halves, strict=True):
-                    if min(rows) >= 2:
-                        half += sums.covariance[part.inputs, part.inputs]
-                seen.add(part.activation)
-    shrunk = _shrink_covariance(covariance, halves, mixtures, min(rows, default=0))
-    return shrunk, energy * (bottleneck.DIRECT if axis == bottleneck.AXIS else 1.0)
-
-
-def _shrink_covariance(
-    covariance: NDArray[np.float64],
-    halves: Sequence[NDArray[np.float64]],
-    mixtures: NDArray[np.float64],
-    rows: int,
-) -> NDArray[np.float64]:
-    """A covariance (H, H), shrunk off its diagonal as far as the halves of the data disagree.
-
-    The measure is how well one half of the components predicts mixtures (S, H) of the other half,
-    weighted as their readers weight them.
-    """
-    order = np.random.default_rng(0).permutation(len(covariance))
-    gone, stay = order[: len(order) // 2], order[len(order) // 2 :]
-    ridge = float("inf")
-    if rows >= 2 and len(gone):
-        explained = mixtures[:, gone]
-        blocks = (
-            (half[np.ix_(gone, stay)], half[np.ix_(stay, stay)], half[np.ix_(gone, gone)])
-            for half in halves
+    losses = {}
+    for axis in linear:
+        observed = ActivationStatistics(dict(network.moments), 0, frequencies)
+        felt = reader_sensitivity(network.arrays, network.declaration, observed, axis)
+        basis, losses[axis] = principal(*felt)
+        network = Observed(
+            rotate(network.arrays, network.declaration, axis, basis),
+            network.declaration,
+            rotated_moments(network.moments, network.declaration, axis, basis),
         )
-        nowhere = np.zeros(len(gone)), np.zeros(len(stay))
-        one, other = (Half.mixed(rows, explained, *each, *nowhere) for each in blocks)
-        ridge = chosen_ridge((one, other), np.zeros(len(stay), np.int64))
-    variances = np.diag(covariance)
-    believed = 1 / (1 + RIDGE_SHARE * ridge)
-    result = believed * covariance
-    # A component that never moved in the data may move elsewhere, so it is not free.
-    result[np.diag_indices_from(result)] = variances + MIN_VARIANCE * max(
-        float(variances.mean()), 1e-12
+    return network, losses
+
+
+def _value(declaration: NetworkAxes, count: str, cost: Cost | None) -> Cost:
+    """What a network of some sizes costs, in the terms of `_saving`."""
+    parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
+    return (
+        cost
+        or {
+            "components": lambda sizes: 0.0,
+            "parameters": lambda sizes: float(axes.parameters(sizes)),
+            "mult_adds": lambda sizes: float(axes.mult_adds(sizes)),
+            "both": lambda sizes: (
+                axes.parameters(sizes) / parameters + axes.mult_adds(sizes) / work
+            ),
+        }[count]
     )
-    return result
 
 
-def _saving(declaration: NetworkAxes, axis: str, count: str) -> float:
-    """What one component of an axis saves, the other axes at full size."""
-    if count == "components":
+def _saving(declaration: NetworkAxes, axis: str, count: str, cost: Cost | None) -> float:
+    """What one component of an axis saves, the other axes at full size; above zero by a cost."""
+    if count == "components" and cost is None:
         return 1.0
     smaller = axes.resized(declaration, {axis: declaration.axes[axis] - 1})
+    if cost is not None:
+        whole = cost(declaration)
+        return max(whole - cost(smaller), 1e-6 * whole)
     parameters, work = axes.parameters(declaration), axes.mult_adds(declaration)
     fewer, less = parameters - axes.parameters(smaller), work - axes.mult_adds(smaller)
     if count == "both":
         return fewer / parameters + less / work
     return float(fewer if count == "parameters" else less)
-
-
-def _saved(declaration: NetworkAxes, axis: str, cost: Callable[[NetworkAxes], float]) -> float:
-    """What one component of an axis saves of a cost, the other axes at full size; above zero."""
-    whole = cost(declaration)
-    return max(
-        whole - cost(axes.resized(declaration, {axis: declaration.axes[axis] - 1})), 1e-6 * whole
-    )

@@ -13,22 +13,21 @@ embedding over the text, G = sum of W'W over its readers). These subspaces are n
 Q, their columns made orthonormal in this order, holds the best one of every width. With G = 1 this
 is plain PCA.
 
-The width of a bottleneck is such an axis too: there is nothing between its rows and the decoder
-(`bottleneck`). The width of a tied embedding is not: its components are also units, and there is a
-sigmoid between a unit and its gates.
+The width of a narrow layer is such an axis too: there is nothing between its rows and the matrix
+that reads them (`narrow`). The width of a tied embedding is not: its components are also units, and
+there is a sigmoid between a unit and its gates.
 
 Legend: E components of the axis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import Array, Arrays, AxisMismatch, NetworkAxes
 from isslim.compress.pruning.moments import Moments, Sums
 
@@ -37,16 +36,15 @@ RIDGE = 1e-4
 """Added to the covariance, relative to its mean variance: a short text leaves some directions
 without any."""
 LOOKED_UP = "embedding.weight"
-ROWS = (bottleneck.WEIGHT, bottleneck.BIAS)
-"""Arrays whose rows make an activation that is read as it is."""
 
 
 def linear_axes(declaration: NetworkAxes) -> list[str]:
     """The axes whose basis is free.
 
-    They are made by the columns of the looked-up matrix or by the rows of a bottleneck, are read by
-    columns of matrices, and are used in no other way.
+    They are made by the columns of the looked-up matrix or by the rows of a narrow layer, are read
+    by columns of matrices, and are used in no other way.
     """
+    rows = {name for place in declaration.narrow for name in (place.weight, place.bias)}
     columns = {
         (site.readers[part.reader].parameter, part.axis)
         for site in declaration.sites
@@ -64,10 +62,10 @@ def linear_axes(declaration: NetworkAxes) -> list[str]:
         ]
         free = all(
             (segments, repeat) == (1, 1)
-            and (name in ROWS if position == 0 else name in looked_up or (name, axis) in columns)
+            and (name in rows if position == 0 else name in looked_up or (name, axis) in columns)
             for name, position, segments, repeat in places
         )
-        if free and any(name in looked_up or name in ROWS for name, *_ in places):
+        if free and any(name in looked_up or name in rows for name, *_ in places):
             linear.append(axis)
     return linear
 
@@ -79,6 +77,20 @@ def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
         covariance: C (E, E) of the axis over the calibration text.
         energy: Gram matrix G (E, E) of the readers; None for the identity, which is plain PCA.
     """
+    return principal(covariance, energy)[0]
+
+
+def principal(covariance: Matrix, energy: Matrix | None = None) -> tuple[Matrix, Matrix]:
+    """`principal_axes`, and what the readers lose with each column that goes, the last one first.
+
+    Args:
+        covariance: C (E, E) of the axis over the calibration text.
+        energy: Gram matrix G (E, E) of the readers; None for the identity, which is plain PCA.
+
+    Returns:
+        Q (E, E), and the eigenvalues (E,) of C^(1/2) G C^(1/2), falling: the best approximation of
+        width K loses the sum of those after the K-th.
+    """
     size = len(covariance)
     ridge = RIDGE * max(float(np.diag(covariance).mean()), 1e-12)
     values, vectors = np.linalg.eigh(covariance + ridge * np.eye(size))
@@ -87,14 +99,14 @@ def principal_axes(covariance: Matrix, energy: Matrix | None = None) -> Matrix:
     )  # with sums in single precision the smallest may be slightly negative
     if energy is None:
         basis: Matrix = vectors[:, ::-1]
-        return basis
+        return basis, values[::-1]
     root = np.sqrt(values)
     weighted = (
         (vectors * root).T @ energy @ (vectors * root)
     )  # C^(1/2) G C^(1/2) in the eigenvectors of C
-    order = np.linalg.eigh(weighted)[1][:, ::-1]
-    basis, _ = np.linalg.qr((vectors / root) @ order)
-    return basis
+    losses, order = np.linalg.eigh(weighted)
+    basis, _ = np.linalg.qr((vectors / root) @ order[:, ::-1])
+    return basis, losses[::-1].clip(min=0.0)
 
 
 def rotate(arrays: Arrays, declaration: NetworkAxes, axis: str, basis: Matrix) -> dict[str, Array]:
@@ -144,8 +156,18 @@ def rotated_moments(
         if not declaration.reads(site, axis):
             continue
         places = [part.inputs for part in declaration.parts(site) if part.axis == axis]
-        turned[site.name] = moments[site.name].mapped(partial(_rotated, places, basis))
+        turned[site.name] = moments[site.name].mapped(rotated_inputs(places, basis))
     return turned
+
+
+def rotated_inputs(places: Sequence[slice], basis: Matrix) -> Callable[[Sums], Sums]:
+    """What turns a site's sums when parts of its inputs turn.
+
+    Args:
+        places: of the parts among the inputs, each of E.
+        basis: orthogonal Q (E, E).
+    """
+    return partial(_rotated, places, basis)
 
 
 def _rotated(places: Sequence[slice], basis: Matrix, before: Sums) -> Sums:

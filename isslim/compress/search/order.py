@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from isslim.compress.contract import ModelTask
-from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.axes import NarrowPlace, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
+from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
 from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
 
@@ -41,7 +42,13 @@ def removal_plan_of(
         prunable=task.prunable(declaration),
         count=count,
         rotate_axes=free and recipe.rotate_embedding,
-        insert_bottleneck=free and recipe.narrow_softmax and task.may_narrow,
+        narrow=_places(task, declaration) if free else (),
         equal=task.equal_axes(),
         cost=cost,
     )
+
+
+def _places(task: ModelTask[Model], declaration: NetworkAxes) -> list[NarrowPlace]:
+    """Where narrow layers may be put in under the options of the recipe."""
+    narrowed = task.recipe.narrow_softmax and task.may_narrow and may_narrow_softmax(declaration)
+    return [BOTTLENECK] if narrowed else []

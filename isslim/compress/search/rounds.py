@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from isslim.compress.contract import Candidate, ModelTask, Quality
 from isslim.compress.errors import BudgetNotMet, TrainingDiverged
 from isslim.compress.progress import Lines, Progress, ProgressCallback
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.narrow import declared_like
 from isslim.compress.pruning.network import Model, Network
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.search.budget import MIN_GAIN, find_within_budget, gain
@@ -81,13 +82,8 @@ def iterate_rounds(
         )
         # The last network with all that the rounds removed put back as zeros: indices and algebra
         # of the whole way.
-        arrays, small, declaration = (
-            found.network.arrays(),
-            found.network.declaration(),
-            original.declaration(),
-        )
-        if small.axes.keys() != declaration.axes.keys():
-            declaration = bottleneck.declare_bottleneck(declaration)
+        arrays, small = found.network.arrays(), found.network.declaration()
+        declaration = declared_like(original.declaration(), small)
         whole = Pruned(
             found.kept,
             arrays,
@@ -299,7 +295,7 @@ def _composed(kept: axes.Keep, further: axes.Keep) -> dict[str, NDArray[np.int64
     composed = {
         axis: index[further[axis]] if axis in further else index for axis, index in kept.items()
     }
-    # A bottleneck is an axis that the original has not.
+    # The width of a narrow layer is an axis that the original has not.
     return composed | {axis: index for axis, index in further.items() if axis not in composed}
 
 

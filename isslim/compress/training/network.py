@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import torch
 from torch import nn
 
-from isslim.compress.pruning.axes import Array, Arrays, NetworkAxes
+from isslim.compress.pruning.axes import Array, Arrays, NarrowPlace, NetworkAxes
 from isslim.types.manifest import Architecture
 
 
@@ -31,6 +31,10 @@ class TrainableNetwork(nn.Module, ABC):
     @abstractmethod
     def declaration(self) -> NetworkAxes:
         """The named axes of the arrays."""
+
+    def narrow_places(self) -> tuple[NarrowPlace, ...]:
+        """Where a narrow layer may be put in that it has not, but for those before its decoder."""
+        return ()
 
     @abstractmethod
     def rebuilt(self, arrays: Arrays, dropout: Any = 0.0) -> Self:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from isslim.compress.pruning import axes, bottleneck, ranking
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Arrays, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics, Moments, Sums
+from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from isslim.compress.pruning.ranking import (
     Probe,
     RemovalPlan,
@@ -22,6 +23,7 @@ from isslim.compress.pruning.ranking import (
 from isslim.compress.pruning.repair import repair
 from isslim.compress.pruning.rotation import principal_axes, rotate, rotated_moments
 from isslim.compress.pruning.selection import removal_order
+from isslim.compress.pruning.sensitivity import reader_sensitivity
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, chosen_ridge, sketch
 from tests.compress.pruning import made
 
@@ -109,7 +111,7 @@ def slow_sensitivity(
 def test_what_readers_feel_of_an_axis_is_what_the_rows_say(axis: str, count: int) -> None:
     arrays, rows = made.filled(PLAIN), rows_of(PLAIN, count)
     expected = slow_sensitivity(arrays, PLAIN, rows, axis)
-    found = ranking._reader_sensitivity(arrays, PLAIN, observed_of(PLAIN, count), axis)
+    found = reader_sensitivity(arrays, PLAIN, observed_of(PLAIN, count), axis)
     for got, wanted in zip(found, expected, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-12)
 
@@ -126,10 +128,8 @@ def test_an_activation_that_several_sites_read_has_one_covariance() -> None:
     embedding = rows["layer"][:, : made.EMBEDDING]
     rows["again"] = np.concatenate([embedding, embedding], axis=1)
     observed = ActivationStatistics({name: moments_of(each) for name, each in rows.items()}, 300)
-    covariance, energy = ranking._reader_sensitivity(arrays, twice, observed, "embedding")
-    once, single = ranking._reader_sensitivity(
-        arrays, declaration, observed_of(declaration), "embedding"
-    )
+    covariance, energy = reader_sensitivity(arrays, twice, observed, "embedding")
+    once, single = reader_sensitivity(arrays, declaration, observed_of(declaration), "embedding")
     np.testing.assert_allclose(np.diag(covariance), np.diag(once), rtol=1e-9)
     np.testing.assert_allclose(energy, 3 * single, rtol=1e-9)
 
@@ -137,12 +137,12 @@ def test_an_activation_that_several_sites_read_has_one_covariance() -> None:
 def test_a_half_of_one_row_and_a_lonely_component_say_nothing_of_others() -> None:
     arrays, rows = made.filled(PLAIN), rows_of(PLAIN, 3)
     observed = ActivationStatistics({name: moments_of(each) for name, each in rows.items()}, 3)
-    covariance, _ = ranking._reader_sensitivity(arrays, PLAIN, observed, "units")
+    covariance, _ = reader_sensitivity(arrays, PLAIN, observed, "units")
     assert np.count_nonzero(covariance - np.diag(np.diag(covariance))) == 0
     small, declaration = axes.select_components(arrays, PLAIN, {"units": np.array([2])})
     rows = rows_of(declaration)
     observed = ActivationStatistics({name: moments_of(each) for name, each in rows.items()}, 300)
-    covariance, energy = ranking._reader_sensitivity(small, declaration, observed, "units")
+    covariance, energy = reader_sensitivity(small, declaration, observed, "units")
     variance = rows["layer"][:, -1].var() + rows["decoder"][:, 0].var()
     assert covariance[0, 0] == pytest.approx(1.001 * variance)
     assert energy.shape == (1, 1)
@@ -150,9 +150,7 @@ def test_a_half_of_one_row_and_a_lonely_component_say_nothing_of_others() -> Non
 
 def test_an_axis_that_no_site_reads_has_nothing_that_is_felt() -> None:
     unread = NetworkAxes({**PLAIN.axes, "other": 3}, PLAIN.dimensions, PLAIN.sites, PLAIN.produced)
-    covariance, energy = ranking._reader_sensitivity(
-        made.filled(PLAIN), unread, observed_of(PLAIN), "other"
-    )
+    covariance, energy = reader_sensitivity(made.filled(PLAIN), unread, observed_of(PLAIN), "other")
     np.testing.assert_allclose(covariance, 1e-15 * np.eye(3), rtol=1e-9, atol=1e-30)
     np.testing.assert_array_equal(energy, np.zeros((3, 3)))
 
@@ -160,13 +158,11 @@ def test_an_axis_that_no_site_reads_has_nothing_that_is_felt() -> None:
 def test_readers_that_hear_nothing_are_no_division_by_zero() -> None:
     arrays = {name: np.zeros_like(array) for name, array in made.filled(PLAIN).items()}
     still = {name: moments_of(np.zeros_like(each)) for name, each in rows_of(PLAIN).items()}
-    found = ranking._reader_sensitivity(arrays, PLAIN, ActivationStatistics(still, 300), "units")
+    found = reader_sensitivity(arrays, PLAIN, ActivationStatistics(still, 300), "units")
     np.testing.assert_allclose(found[0], 1e-15 * np.eye(made.UNITS), rtol=1e-9, atol=1e-30)
     np.testing.assert_array_equal(found[1], np.zeros((made.UNITS, made.UNITS)))
     loud = made.filled(PLAIN)
-    _, energy = ranking._reader_sensitivity(
-        loud, PLAIN, ActivationStatistics(still, 300), "embedding"
-    )
+    _, energy = reader_sensitivity(loud, PLAIN, ActivationStatistics(still, 300), "embedding")
     matrix = loud["layer.input"].astype(np.float64)
     np.testing.assert_allclose(energy, matrix.T @ matrix / 1e-30, rtol=1e-9)
 
@@ -181,7 +177,7 @@ def expected_order(
     """Always the axis whose next component costs least for what it saves."""
     left = {}
     for axis in saved:
-        felt = ranking._reader_sensitivity(arrays, declaration, observed, axis)
+        felt = reader_sensitivity(arrays, declaration, observed, axis)
         order = removal_order(axis, *felt, min_kept=min_kept)
         left[axis] = list(zip(order.costs, order.components.tolist(), strict=True))
     found = []
@@ -301,7 +297,7 @@ def test_an_embedding_that_may_be_pruned_is_ranked_in_its_principal_axes(
     if "embedding" not in prunable:
         assert plan.arrays is arrays
         return
-    basis = principal_axes(*ranking._reader_sensitivity(arrays, PLAIN, observed, "embedding"))
+    basis = principal_axes(*reader_sensitivity(arrays, PLAIN, observed, "embedding"))
     expected = rotate(arrays, PLAIN, "embedding", basis)
     for name, array in expected.items():
         np.testing.assert_array_equal(plan.arrays[name], array)
@@ -318,14 +314,14 @@ def narrow_plan(frequencies: bool = True) -> RemovalPlan:
         observed_of(PLAIN, frequencies=frequencies),
         prunable=["units"],
         min_kept=1,
-        insert_bottleneck=True,
+        narrow=[BOTTLENECK],
     )
 
 
 def test_a_bottleneck_is_ranked_beside_what_may_be_pruned() -> None:
     plan = narrow_plan()
     assert plan.whole == PLAIN
-    assert plan.declaration == bottleneck.declare_bottleneck(PLAIN)
+    assert plan.declaration == declare_narrow(PLAIN, BOTTLENECK)
     assert {axis for axis, _ in plan.order} == {"units", "bottleneck"}
     observed = observed_of(PLAIN, frequencies=True)
     assert plan.moments["bottleneck"] is observed.moments["decoder"] or np.array_equal(
@@ -334,15 +330,10 @@ def test_a_bottleneck_is_ranked_beside_what_may_be_pruned() -> None:
     # What is put in passes on what the decoder read, in another basis.
     product = plan.arrays["decoder.weight"] @ plan.arrays["bottleneck.weight"]
     np.testing.assert_allclose(product, made.filled(PLAIN)["decoder.weight"], rtol=0, atol=1e-5)
-    few = made.language(4 * made.UNITS - 1)
-    plain = rank_components(
-        made.filled(few), few, observed_of(few), prunable=["units"], insert_bottleneck=True
-    )
-    assert plain.declaration == few
 
 
 def test_a_bottleneck_is_felt_by_the_weights_of_the_tokens_and_dearer() -> None:
-    declaration = bottleneck.declare_bottleneck(PLAIN)
+    declaration = declare_narrow(PLAIN, BOTTLENECK)
     arrays, observed = made.filled(declaration), observed_of(declaration, frequencies=True)
     assert observed.frequencies is not None
     weights = np.sqrt(observed.frequencies + 1)[:, None]
@@ -356,9 +347,9 @@ def test_a_bottleneck_is_felt_by_the_weights_of_the_tokens_and_dearer() -> None:
     units = slice(made.EMBEDDING, made.EMBEDDING + made.UNITS)
     recurrent = arrays["layer.units"].astype(np.float64)
     everything = slice(None)
-    found = ranking._reader_sensitivity(arrays, declaration, observed, "bottleneck")[1]
+    found = reader_sensitivity(arrays, declaration, observed, "bottleneck")[1]
     np.testing.assert_allclose(found, 6 * energy(decoder, "decoder", everything), rtol=1e-9)
-    found = ranking._reader_sensitivity(arrays, declaration, observed, "units")[1]
+    found = reader_sensitivity(arrays, declaration, observed, "units")[1]
     expected = energy(recurrent, "layer", units) + energy(below, "bottleneck", everything)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
@@ -440,7 +431,7 @@ def test_a_bottleneck_that_does_not_pay_is_multiplied_back(share: float) -> None
 
 
 def test_a_bottleneck_that_was_given_stays() -> None:
-    given = bottleneck.declare_bottleneck(PLAIN)  # as wide as the layer: it does not pay
+    given = declare_narrow(PLAIN, BOTTLENECK)  # as wide as the layer: it does not pay
     plan = RemovalPlan(
         made.filled(given),
         given,

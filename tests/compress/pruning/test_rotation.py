@@ -19,6 +19,7 @@ from isslim.compress.pruning.axes import (
     Segment,
 )
 from isslim.compress.pruning.moments import Moments
+from isslim.compress.pruning.narrow import BOTTLENECK
 from isslim.compress.pruning.rotation import (
     RIDGE,
     linear_axes,
@@ -61,6 +62,7 @@ def declared() -> NetworkAxes:
             PreActivation("decoder", (InputMatrix("decoder.weight", ("bottleneck",)),), None),
         ),
         {},
+        (BOTTLENECK,),
     )
 
 

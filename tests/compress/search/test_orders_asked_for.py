@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Arrays
+from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from isslim.compress.pruning.ranking import RemovalPlan, prune, rank_components
 from isslim.compress.search.candidates import candidates
 from isslim.compress.search.rounds import iterate_rounds, run_rounds
@@ -23,11 +24,11 @@ from tests.compress.search.toy_text import SpeakerTask, SpeakerTrainer
 
 ORIGINAL = toy_text.drawn()
 OPTIONS = [
-    ({}, True, {"rotate_axes": True, "insert_bottleneck": True}),
-    ({}, False, {"rotate_axes": True, "insert_bottleneck": False}),
-    ({"narrow_softmax": False}, True, {"rotate_axes": True, "insert_bottleneck": False}),
-    ({"rotate_embedding": False}, True, {"rotate_axes": False, "insert_bottleneck": True}),
-    ({"form": "same"}, True, {"rotate_axes": False, "insert_bottleneck": False}),
+    ({}, True, {"rotate_axes": True, "narrow": [BOTTLENECK]}),
+    ({}, False, {"rotate_axes": True, "narrow": []}),
+    ({"narrow_softmax": False}, True, {"rotate_axes": True, "narrow": []}),
+    ({"rotate_embedding": False}, True, {"rotate_axes": False, "narrow": [BOTTLENECK]}),
+    ({"form": "same"}, True, {"rotate_axes": False, "narrow": []}),
 ]
 
 
@@ -54,7 +55,7 @@ def same(found: Arrays, expected: Arrays) -> None:
 
 @pytest.mark.parametrize(("asked", "may_narrow", "options"), OPTIONS)
 def test_a_search_cuts_in_the_order_of_the_recipe(
-    asked: dict[str, Any], may_narrow: bool, options: dict[str, bool], tmp_path: Path
+    asked: dict[str, Any], may_narrow: bool, options: dict[str, Any], tmp_path: Path
 ) -> None:
     recipe = Recipe(budget=Budget(size_ratio=0.6), **asked)
     task = task_for(recipe, may_narrow=may_narrow)
@@ -84,7 +85,7 @@ def learning(**asked: Any) -> Recipe:
 
 @pytest.mark.parametrize(("asked", "may_narrow", "options"), OPTIONS)
 def test_a_round_cuts_in_the_order_of_the_recipe(
-    asked: dict[str, bool], may_narrow: bool, options: dict[str, bool], tmp_path: Path
+    asked: dict[str, bool], may_narrow: bool, options: dict[str, Any], tmp_path: Path
 ) -> None:
     task = task_for(learning(budget={"size_ratio": 0.6}, **asked), may_narrow=may_narrow)
     run_rounds(task, SpeakerTrainer(), tmp_path, Stages())
@@ -98,10 +99,10 @@ def test_learning_with_a_bottleneck_is_proven_at_full_size(tmp_path: Path) -> No
     task = task_for(learning(budget={"size_ratio": 0.6}))
     (found,) = iterate_rounds(task, SpeakerTrainer(), tmp_path, Stages())
     _, whole = task.verified[-1]
-    width = found.network.declaration().axes[bottleneck.AXIS]
-    assert whole.declaration.axes[bottleneck.AXIS] == width < toy_text.UNITS
+    width = found.network.declaration().axes[BOTTLENECK.axis]
+    assert whole.declaration.axes[BOTTLENECK.axis] == width < toy_text.UNITS
     # What the bottleneck lost is zero at full size too, and the cut of that is the small network.
-    assert whole.reference[bottleneck.WEIGHT].shape == (toy_text.UNITS, toy_text.UNITS)
-    plain = bottleneck.declare_bottleneck(ORIGINAL.declaration())
+    assert whole.reference[BOTTLENECK.weight].shape == (toy_text.UNITS, toy_text.UNITS)
+    plain = declare_narrow(ORIGINAL.declaration(), BOTTLENECK)
     small, _ = axes.select_components(whole.reference, plain, whole.keep)
     same(small, found.network.given)

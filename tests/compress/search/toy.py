@@ -23,6 +23,7 @@ from isslim.compress.pruning.axes import (
     Array,
     Arrays,
     InputMatrix,
+    NarrowPlace,
     NetworkAxes,
     PreActivation,
     Segment,
@@ -67,6 +68,9 @@ class Toy:
             (PreActivation("out", (InputMatrix("out", ("units",)),), "bias"),),
             {},
         )
+
+    def narrow_places(self) -> tuple[NarrowPlace, ...]:
+        return ()
 
     def rebuilt(self, arrays: Arrays) -> Toy:
         return Toy(dict(arrays))

@@ -14,9 +14,10 @@ import numpy as np
 
 from isslim.compress.contract import Quality
 from isslim.compress.progress import ProgressCallback
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Arrays, InputMatrix, NetworkAxes, PreActivation, Segment
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
+from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from tests.compress.search.toy import Toy, ToyTask, ToyTrainer
 
 WORDS, EMBEDDING, UNITS = 120, 10, 10
@@ -43,9 +44,9 @@ class Speaker(Toy):
             ),
             {},
         )
-        if bottleneck.WEIGHT not in self.given:
+        if BOTTLENECK.weight not in self.given:
             return plain
-        return bottleneck.declare_bottleneck(plain, len(self.given[bottleneck.WEIGHT]))
+        return declare_narrow(plain, BOTTLENECK, len(self.given[BOTTLENECK.weight]))
 
     def rebuilt(self, arrays: Arrays) -> Speaker:
         return Speaker(dict(arrays))

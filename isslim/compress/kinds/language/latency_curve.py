@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep, NetworkAxes
+from isslim.compress.pruning.blocks import DECODER, block_sizes, site_of
 from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.types.manifest import PRIMARY_SHAPE
@@ -63,9 +64,14 @@ class LatencyCurve:
     def milliseconds(self, declaration: NetworkAxes) -> float:
         """The predicted time of a run of a network of these sizes.
 
-        A bottleneck, which was not measured, has the rate of the decoder that it stands before.
+        A narrow layer, which was not measured, has the rate of the site that it stands before, and
+        a block of the decoder that of the whole.
         """
-        rates = {bottleneck.AXIS: self.rates.get(bottleneck.DECODER, 0.0)} | self.rates
+        rates = dict(self.rates)
+        for block in range(len(block_sizes(declaration))):
+            rates.setdefault(site_of(block), rates.get(DECODER, 0.0))
+        for place in reversed(declaration.narrow):
+            rates.setdefault(place.name, rates[place.site])
         return self.fixed + sum(rates[site] * work for site, work in _work(declaration).items())
 
 

@@ -23,7 +23,8 @@ from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpe
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.kinds.language.verification import verify_graph
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes, narrow
+from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
 from isslim.compress.pruning.ranking import prune, rank_components
 from isslim.compress.pruning.rotation import linear_axes, rotate, rotated_moments
 from isslim.runtime.language.model import LoadedLanguageModel
@@ -80,12 +81,12 @@ def test_logits_are_those_of_both_matrices_by_hand(name: str) -> None:
     network = drawn(NARROW[name])
     arrays, tokens = network.arrays(), TOKENS[:40].view(10, 4)
     inputs, _ = network.site_inputs(tokens, network.zero_state(4))
-    narrow = np.einsum(
+    between = np.einsum(
         "tbh,kh->tbk", inputs["bottleneck"].detach().numpy(), arrays["bottleneck.weight"]
     )
-    narrow += arrays["bottleneck.bias"]
-    np.testing.assert_allclose(inputs["decoder"].detach().numpy(), narrow, rtol=0, atol=1e-6)
-    expected = np.einsum("tbk,vk->tbv", narrow, arrays["decoder.weight"]) + arrays["decoder.bias"]
+    between += arrays["bottleneck.bias"]
+    np.testing.assert_allclose(inputs["decoder"].detach().numpy(), between, rtol=0, atol=1e-6)
+    expected = np.einsum("tbk,vk->tbv", between, arrays["decoder.weight"]) + arrays["decoder.bias"]
     with torch.no_grad():
         found, _ = network(tokens, network.zero_state(4))
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-5)
@@ -96,13 +97,13 @@ def test_logits_are_those_of_both_matrices_by_hand(name: str) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_put_in_and_multiplied_back_the_function_stays(name: str) -> None:
     network = drawn(PLAIN[name])
-    arrays, declaration = bottleneck.insert(network.arrays(), network.declaration())
+    arrays, declaration = narrow.insert(network.arrays(), network.declaration(), BOTTLENECK)
     assert declaration == network.rebuilt(arrays).declaration()
     np.testing.assert_allclose(logits(network.rebuilt(arrays)), logits(network), rtol=0, atol=1e-6)
-    narrow = drawn(NARROW[name])
-    plain, folded = bottleneck.fold(narrow.arrays(), narrow.declaration())
-    assert folded == network.declaration() == narrow.rebuilt(plain).declaration()
-    np.testing.assert_allclose(logits(narrow.rebuilt(plain)), logits(narrow), rtol=0, atol=1e-5)
+    given = drawn(NARROW[name])
+    plain, folded = narrow.fold(given.arrays(), given.declaration(), BOTTLENECK)
+    assert folded == network.declaration() == given.rebuilt(plain).declaration()
+    np.testing.assert_allclose(logits(given.rebuilt(plain)), logits(given), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NARROW)
@@ -130,7 +131,11 @@ def test_a_cut_equals_its_reference_and_is_counted_right(name: str, share: float
     network = drawn(PLAIN[name])
     observed, prunable = collect_activations(network, TOKENS), list(network.declaration().axes)
     removal_plan = rank_components(
-        network.arrays(), network.declaration(), observed, prunable=prunable, insert_bottleneck=True
+        network.arrays(),
+        network.declaration(),
+        observed,
+        prunable=prunable,
+        narrow=[BOTTLENECK],
     )
     assert removal_plan.whole == network.declaration()
     np.testing.assert_allclose(
@@ -147,7 +152,8 @@ def test_a_cut_equals_its_reference_and_is_counted_right(name: str, share: float
         axes.scatter_components(pruned.arrays, reference.declaration(), pruned.keep).keys()
         == pruned.reference.keys()
     )
-    assert bottleneck.pays(pruned.declaration) is ("bottleneck" in pruned.declaration.axes)
+    if pruned.declaration.narrow:
+        assert narrow.pays(pruned.declaration, BOTTLENECK)
 
 
 def test_a_little_cut_leaves_no_bottleneck_and_a_deep_one_does() -> None:
@@ -157,10 +163,10 @@ def test_a_little_cut_leaves_no_bottleneck_and_a_deep_one_does() -> None:
         network.declaration(),
         collect_activations(network, TOKENS),
         prunable=["embedding"],
-        insert_bottleneck=True,
+        narrow=[BOTTLENECK],
     )
     # Of the embedding and the bottleneck alone.
-    assert "bottleneck" not in prune(removal_plan, 0.1).declaration.axes
+    assert "bottleneck" not in prune(removal_plan, 0.05).declaration.axes
     assert prune(removal_plan, 0.8).declaration.axes["bottleneck"] <= 6
 
 
@@ -171,7 +177,11 @@ def test_a_decoder_of_low_rank_is_found_and_costs_less_than_units_do() -> None:
 
     def error(narrowed: bool, share: float) -> tuple[float, int, axes.NetworkAxes]:
         removal_plan = rank_components(
-            network.arrays(), whole, observed, prunable=list(whole.axes), insert_bottleneck=narrowed
+            network.arrays(),
+            whole,
+            observed,
+            prunable=list(whole.axes),
+            narrow=[BOTTLENECK] if narrowed else [],
         )
         mild, bold = 0.0, 1.0
         for _ in range(20):
@@ -195,8 +205,8 @@ def test_a_decoder_of_low_rank_is_found_and_costs_less_than_units_do() -> None:
 
 
 def test_rows_weigh_as_often_as_their_tokens_stand_in_the_text() -> None:
-    narrow = drawn(NARROW["lstm"])
-    arrays, declaration = narrow.arrays(), narrow.declaration()
+    given = drawn(NARROW["lstm"])
+    arrays, declaration = given.arrays(), given.declaration()
     frequencies = np.random.default_rng(0).integers(0, 50, V).astype(np.float64)
     sites = {site.name: site for site in declaration.sites}
     decoder, below = (
@@ -204,7 +214,7 @@ def test_rows_weigh_as_often_as_their_tokens_stand_in_the_text() -> None:
         arrays["bottleneck.weight"].astype(np.float64),
     )
     for site, matrix, through in (("decoder", decoder, np.eye(4)), ("bottleneck", below, below)):
-        felt = bottleneck.sensitivity(matrix, sites[site], arrays, declaration, frequencies)
+        felt = narrow.sensitivity(matrix, sites[site], arrays, declaration, frequencies)
         expected: NDArray[np.float64] = np.zeros((matrix.shape[1], matrix.shape[1]))
         for row, count in zip(decoder, frequencies, strict=True):
             seen = row @ through
@@ -212,7 +222,7 @@ def test_rows_weigh_as_often_as_their_tokens_stand_in_the_text() -> None:
         np.testing.assert_allclose(felt.T @ felt, expected, rtol=1e-9)
     gates = arrays["layers.1.weight_ih_l0"].astype(np.float64)
     np.testing.assert_array_equal(
-        bottleneck.sensitivity(gates, sites["layers.1"], arrays, declaration, frequencies), gates
+        narrow.sensitivity(gates, sites["layers.1"], arrays, declaration, frequencies), gates
     )
 
 
@@ -231,24 +241,21 @@ def test_a_latency_curve_of_the_original_prices_it_as_the_decoder() -> None:
         return sum(math.prod(axes.shape(declaration, reader.parameter)) for reader in named.readers)
 
     times = [1 + 2e-4 * axes.mult_adds(each) + 3e-4 * work(each, "decoder") for each in plain]
-    narrow = NARROW["lstm"].declaration()
-    read = work(narrow, "decoder") + work(narrow, "bottleneck")
-    expected = 1 + 2e-4 * axes.mult_adds(narrow) + 3e-4 * read
-    assert fit(plain, times).milliseconds(narrow) == pytest.approx(expected, rel=0.02)
+    given = NARROW["lstm"].declaration()
+    read = work(given, "decoder") + work(given, "bottleneck")
+    expected = 1 + 2e-4 * axes.mult_adds(given) + 3e-4 * read
+    assert fit(plain, times).milliseconds(given) == pytest.approx(expected, rel=0.02)
 
 
 def test_where_it_does_not_fit() -> None:
     tied = LstmLanguageModel(LstmSpec(V, 9, (10, 9), tied=True))
     few = LstmLanguageModel(LstmSpec(30, 6, (10, 9)))
-    assert bottleneck.is_applicable(PLAIN["lstm"].declaration())
-    assert not any(
-        bottleneck.is_applicable(each.declaration()) for each in (tied, few, NARROW["lstm"])
-    )
+    assert may_narrow_softmax(PLAIN["lstm"].declaration())
+    assert not any(may_narrow_softmax(each.declaration()) for each in (tied, few, NARROW["lstm"]))
     with pytest.raises(ValueError, match="a tied model has no bottleneck"):
         LstmLanguageModel(LstmSpec(V, 9, (10, 9), tied=True, bottleneck=4))
     highway = RhnLanguageModel(RhnSpec(V, 9, 9, 2, tied=True))
-    assert not bottleneck.is_applicable(highway.declaration())
-    assert not bottleneck.pays(PLAIN["lstm"].declaration())
+    assert not may_narrow_softmax(highway.declaration())
 
 
 @pytest.mark.parametrize("name", NARROW)
@@ -299,9 +306,9 @@ def test_a_bottleneck_that_does_not_fit_is_told(
 def shallow(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A trained language model whose decoder is of rank 3, uploaded as one matrix."""
     folder = tmp_path_factory.mktemp("shallow")
-    narrow = LstmLanguageModel(LstmSpec(len(WORDS), 8, (16, 6), bottleneck=3), dropout=0.1)
-    found = train_small(narrow, folder, {}).network
-    plain, _ = bottleneck.fold(found.arrays(), found.declaration())
+    given = LstmLanguageModel(LstmSpec(len(WORDS), 8, (16, 6), bottleneck=3), dropout=0.1)
+    found = train_small(given, folder, {}).network
+    plain, _ = narrow.fold(found.arrays(), found.declaration(), BOTTLENECK)
     torch.save(
         {name: torch.from_numpy(array) for name, array in plain.items()}, folder / "model.pt"
     )

@@ -46,8 +46,8 @@ from isslim.compress.kinds.language.networks.names import (
     EMBEDDING_WEIGHT,
 )
 from isslim.compress.kinds.language.networks.stacked import declare_stack
-from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import AxisMismatch
+from isslim.compress.pruning.narrow import BOTTLENECK
 
 MAX_ONE_HOT = 2048
 """Tokens of one-hot input: its identity embedding has V x V entries."""
@@ -135,7 +135,7 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
     """The network of a stack of layers and of the parameters beside them."""
     layers, kind, rest = stack.layers, stack.kind, dict(stack.rest)
     cell = kind.cell.upper()
-    narrow = {name: rest.pop(name) for name in (bottleneck.WEIGHT, bottleneck.BIAS) if name in rest}
+    narrow = {name: rest.pop(name) for name in (BOTTLENECK.weight, BOTTLENECK.bias) if name in rest}
     projected = any("weight_hr" in layer for layer in layers)
     top_width = _read(layers, narrow, cell, found)
     ends = _find_ends(rest, layers[0]["weight_ih"].shape[1], top_width, checkpoint, found)
@@ -325,8 +325,8 @@ def _read(
             f"{name} {shape}" for name, shape in zip(narrow, shapes, strict=True)
         )
         raise _unknown(
-            f"a bottleneck has {bottleneck.WEIGHT} (K, {top}), reading the last {cell} layer, and "
-            f"{bottleneck.BIAS} (K), "
+            f"a bottleneck has {BOTTLENECK.weight} (K, {top}), reading the last {cell} layer, and "
+            f"{BOTTLENECK.bias} (K), "
             f"not {description}",
             found,
         )
@@ -357,9 +357,9 @@ def _plain(
         arrays[f"layers.{index}.bias_hh_l0"] = layer.get("bias_hh", zero)
         below = own
     if narrow:
-        own = narrow[bottleneck.WEIGHT]
+        own = narrow[BOTTLENECK.weight]
         arrays |= narrow | {
-            bottleneck.WEIGHT: own if below is None else own @ below,
+            BOTTLENECK.weight: own if below is None else own @ below,
             DECODER_WEIGHT: head,
         }
     elif not tied:

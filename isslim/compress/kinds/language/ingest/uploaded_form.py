@@ -32,8 +32,8 @@ from isslim.compress.kinds.language.networks.names import (
     EMBEDDING_WEIGHT,
 )
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel
-from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import Arrays
+from isslim.compress.pruning.narrow import BOTTLENECK
 from isslim.types.axis_names import units_of
 from isslim.types.same_form import ModuleChange
 
@@ -139,7 +139,7 @@ def stack_form(
     output = EMBEDDING_WEIGHT if ends.tied else DECODER_WEIGHT
     pairs = ((ends.embedding, EMBEDDING_WEIGHT), (ends.decoder, output), (ends.bias, DECODER_BIAS))
     ours |= {name: own for name, own in pairs if name is not None}
-    ours |= {name: name for name in (bottleneck.WEIGHT, bottleneck.BIAS) if name in stack.rest}
+    ours |= {name: name for name in (BOTTLENECK.weight, BOTTLENECK.bias) if name in stack.rest}
     same = {**twins, **stack.copies}
     ours |= {name: ours[origin] for name, origin in same.items() if origin in ours}
     obstacles = [
@@ -165,8 +165,8 @@ def stack_form(
     if ends.embedding is not None:
         modules.append(_matrix(sources[ends.embedding], EMBEDDING_WEIGHT, "nn.Embedding"))
     modules += _layers(stack, sources)
-    if bottleneck.WEIGHT in stack.rest:
-        modules.append(_matrix(sources[bottleneck.WEIGHT], bottleneck.WEIGHT, "nn.Linear"))
+    if BOTTLENECK.weight in stack.rest:
+        modules.append(_matrix(sources[BOTTLENECK.weight], BOTTLENECK.weight, "nn.Linear"))
     if ends.decoder is not None:
         modules.append(_matrix(sources[ends.decoder], output, "nn.Linear"))
     return UploadedForm(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from isslim.compress.pruning import bottleneck, rotation
+from isslim.compress.pruning import blocks, rotation
 
 EMBEDDING = "embedding"
 """The axis of the embedding's width, and the activation that is looked up."""
 EMBEDDING_WEIGHT = rotation.LOOKED_UP
 """(V, E); in a tied model also the decoder's matrix."""
-DECODER = bottleneck.DECODER
+DECODER = blocks.DECODER
 """The site of the logits."""
 DECODER_WEIGHT = "decoder.weight"
 """(V, H), untied."""

@@ -2,7 +2,7 @@
 
 Layers may differ in size after pruning. Tied models share one parameter between embedding and
 decoder. An untied one may have a narrow linear layer, the bottleneck, between the last recurrent
-layer and the decoder (`isslim/compress/pruning/bottleneck.py`).
+layer and the decoder (`isslim/compress/pruning/narrow.py`).
 
 Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, K width of the
 bottleneck.
@@ -27,7 +27,6 @@ from isslim.compress.kinds.language.networks.names import (
 )
 from isslim.compress.layers.recurrent import RecurrentLayer
 from isslim.compress.layers.regularisation import Regularisation, regularisation_of
-from isslim.compress.pruning import bottleneck
 from isslim.compress.pruning.axes import (
     Arrays,
     Dimension,
@@ -36,6 +35,7 @@ from isslim.compress.pruning.axes import (
     PreActivation,
     Segment,
 )
+from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from isslim.compress.training.state import State
 from isslim.types.axis_names import units_of
 
@@ -166,7 +166,7 @@ class StackedLanguageModel(LanguageModel):
         values, after = self.hidden(tokens, state)
         inputs = {DECODER: self._narrowed(values[-1])}
         if self.bottleneck is not None:
-            inputs[bottleneck.AXIS] = values[-1]
+            inputs[BOTTLENECK.name] = values[-1]
         for index, (below, own) in enumerate(pairwise(values)):
             previous = torch.cat([state[index][0], own[:-1]])  # (T, B, H)
             if self.layer_type.joint:
@@ -197,7 +197,7 @@ class StackedLanguageModel(LanguageModel):
         layers = sum(name.endswith("weight_hh_l0") for name in arrays)
         vocabulary, embedding = arrays[EMBEDDING_WEIGHT].shape
         units = tuple(arrays[f"layers.{index}.weight_hh_l0"].shape[1] for index in range(layers))
-        narrow = len(arrays[bottleneck.WEIGHT]) if bottleneck.WEIGHT in arrays else None
+        narrow = len(arrays[BOTTLENECK.weight]) if BOTTLENECK.weight in arrays else None
         return cls(cls.spec_type(vocabulary, embedding, units, tied, narrow), dropout).filled(
             arrays
         )
@@ -253,5 +253,5 @@ def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> 
     return (
         declaration
         if spec.bottleneck is None
-        else bottleneck.declare_bottleneck(declaration, spec.bottleneck)
+        else declare_narrow(declaration, BOTTLENECK, spec.bottleneck)
     )

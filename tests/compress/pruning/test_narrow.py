@@ -7,8 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from isslim.compress.pruning import axes, bottleneck
-from isslim.compress.pruning.axes import InputMatrix, NetworkAxes, PreActivation, Segment
+from isslim.compress.pruning import axes, narrow
+from isslim.compress.pruning.axes import (
+    InputMatrix,
+    NarrowPlace,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
+from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from tests.compress.pruning import made
 
 V, H = made.WORDS, made.UNITS
@@ -16,24 +23,24 @@ V, H = made.WORDS, made.UNITS
 
 def test_it_is_declared_between_the_layer_and_the_decoder() -> None:
     plain = made.language()
-    narrow = bottleneck.declare_bottleneck(plain, 4)
-    assert narrow.axes == {**plain.axes, "bottleneck": 4}
-    assert {name: axes.shape(narrow, name) for name in narrow.dimensions} == {
+    given = declare_narrow(plain, BOTTLENECK, 4)
+    assert given.axes == {**plain.axes, "bottleneck": 4}
+    assert {name: axes.shape(given, name) for name in given.dimensions} == {
         **{name: axes.shape(plain, name) for name in plain.dimensions},
         "decoder.weight": (V, 4),
         "bottleneck.weight": (4, H),
         "bottleneck.bias": (4,),
     }
-    assert narrow.sites == (
+    assert given.sites == (
         plain.sites[0],
         PreActivation(
             "bottleneck", (InputMatrix("bottleneck.weight", ("units",)),), "bottleneck.bias"
         ),
         PreActivation("decoder", (InputMatrix("decoder.weight", ("bottleneck",)),), "decoder.bias"),
     )
-    assert narrow.dimensions["bottleneck.weight"][1] == (Segment("units", H),)
-    assert bottleneck.declare_bottleneck(plain).axes["bottleneck"] == H
-    assert bottleneck.without_bottleneck(narrow) == plain
+    assert given.dimensions["bottleneck.weight"][1] == (Segment("units", H),)
+    assert declare_narrow(plain, BOTTLENECK).axes["bottleneck"] == H
+    assert narrow.without_narrow(given, BOTTLENECK) == plain
 
 
 def test_a_decoder_of_several_segments_has_one_as_wide_as_all_of_them() -> None:
@@ -43,14 +50,14 @@ def test_a_decoder_of_several_segments_has_one_as_wide_as_all_of_them() -> None:
         plain,
         dimensions={**plain.dimensions, "decoder.weight": ((Segment(None, V),), top)},
     )
-    assert bottleneck.declare_bottleneck(wide).axes["bottleneck"] == H + 3
+    assert declare_narrow(wide, BOTTLENECK).axes["bottleneck"] == H + 3
 
 
 def test_put_in_it_passes_everything_on() -> None:
     plain = made.language()
     arrays = made.filled(plain)
-    found, narrow = bottleneck.insert(arrays, plain)
-    narrow.check(found)
+    found, given = narrow.insert(arrays, plain, BOTTLENECK)
+    given.check(found)
     np.testing.assert_array_equal(found["bottleneck.weight"], np.eye(H))
     np.testing.assert_array_equal(found["bottleneck.bias"], np.zeros(H))
     assert all(found[name].dtype == np.float32 for name in found)
@@ -58,10 +65,10 @@ def test_put_in_it_passes_everything_on() -> None:
 
 
 def test_multiplied_back_it_leaves_the_same_logits() -> None:
-    narrow = bottleneck.declare_bottleneck(made.language(), 4)
-    arrays = made.filled(narrow)
+    given = declare_narrow(made.language(), BOTTLENECK, 4)
+    arrays = made.filled(given)
     before = {name: array.copy() for name, array in arrays.items()}
-    plain, declaration = bottleneck.fold(arrays, narrow)
+    plain, declaration = narrow.fold(arrays, given, BOTTLENECK)
     assert declaration == made.language()
     declaration.check(plain)
     hidden = np.random.default_rng(2).normal(size=(10, H))
@@ -82,11 +89,11 @@ def decoder_of(plain: NetworkAxes, *readers: InputMatrix) -> NetworkAxes:
 def test_it_is_applicable_to_an_untied_decoder_of_many_rows() -> None:
     (reader,) = made.language().sites[1].readers
     twice = InputMatrix("decoder.weight", ("units", "others"))
-    assert bottleneck.is_applicable(made.language(4 * H))
-    assert not bottleneck.is_applicable(made.language(4 * H - 1))
-    assert not bottleneck.is_applicable(replace(made.language(), produced={"decoder.weight": "e"}))
-    assert bottleneck.is_applicable(replace(made.language(), produced={"layer.input": "e"}))
-    assert not bottleneck.is_applicable(bottleneck.declare_bottleneck(made.language(), 2))
+    assert narrow.may_narrow_softmax(made.language(4 * H))
+    assert not narrow.may_narrow_softmax(made.language(4 * H - 1))
+    assert not narrow.may_narrow_softmax(replace(made.language(), produced={"decoder.weight": "e"}))
+    assert narrow.may_narrow_softmax(replace(made.language(), produced={"layer.input": "e"}))
+    assert not narrow.may_narrow_softmax(declare_narrow(made.language(), BOTTLENECK, 2))
     unfit = [
         made.language(bias=False),
         replace(made.language(), sites=made.language().sites[:1]),
@@ -94,34 +101,55 @@ def test_it_is_applicable_to_an_untied_decoder_of_many_rows() -> None:
         decoder_of(made.language(), reader, reader),
     ]
     for declaration in unfit:
-        assert not bottleneck.is_applicable(declaration)
-        with pytest.raises(
-            ValueError,
-            match=r"^there is no decoder of one matrix for a bottleneck to stand before$",
-        ):
-            bottleneck.declare_bottleneck(declaration)
+        assert not narrow.may_narrow_softmax(declaration)
 
 
-def test_it_pays_where_it_holds_fewer_weights() -> None:
-    assert not bottleneck.pays(made.language())
+OTHER = NarrowPlace("rank:b", "b", "b.weight", "b.bias", "layer", 1)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "place", "why"),
+    [
+        (made.language(bias=False), BOTTLENECK, "'decoder' has no bias that would take"),
+        (made.language(), replace(OTHER, reader=2), "there is no site 'layer' with a matrix 2"),
+        (made.language(), replace(OTHER, site="x"), "there is no site 'x' with a matrix 1"),
+        (made.language(), replace(OTHER, axis="units"), "there is an axis 'units' already"),
+        (
+            replace(made.language(), produced={"layer.units": "units"}),
+            OTHER,
+            "'layer.units' is tied to what it reads",
+        ),
+    ],
+)
+def test_where_it_does_not_fit_is_said(
+    declaration: NetworkAxes, place: NarrowPlace, why: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^no narrow layer fits before '{place.site}': {why}"):
+        declare_narrow(declaration, place)
+
+
+def test_it_pays_where_it_is_less_work() -> None:
     for width in range(1, H + 1):
-        narrow = bottleneck.declare_bottleneck(made.language(), width)
-        fewer = axes.parameters(narrow) < axes.parameters(made.language())
-        assert bottleneck.pays(narrow) is fewer
+        given = declare_narrow(made.language(), BOTTLENECK, width)
+        fewer = axes.mult_adds(given) < axes.mult_adds(made.language())
+        assert narrow.pays(given, BOTTLENECK) is fewer
+        assert narrow.pays(given, BOTTLENECK, axes.parameters) is (
+            axes.parameters(given) < axes.parameters(made.language())
+        )
 
 
 def test_its_cost_weighs_as_measured() -> None:
-    assert 4 <= bottleneck.DIRECT <= 10
+    assert 4 <= narrow.DIRECT <= 10
 
 
-def test_as_many_weights_are_no_reason() -> None:
-    # 3 (14 + 6 + 1) = 63 < 84; 4 (14 + 6 + 1) = 84 = 14 x 6.
-    assert bottleneck.pays(bottleneck.declare_bottleneck(made.language(14), 3))
-    assert not bottleneck.pays(bottleneck.declare_bottleneck(made.language(14), 4))
+def test_as_many_multiply_adds_are_no_reason() -> None:
+    # 3 (12 + 6) = 54 < 72; 4 (12 + 6) = 72 = 12 x 6.
+    assert narrow.pays(declare_narrow(made.language(12), BOTTLENECK, 3), BOTTLENECK)
+    assert not narrow.pays(declare_narrow(made.language(12), BOTTLENECK, 4), BOTTLENECK)
 
 
 def test_rows_weigh_as_often_as_their_tokens_are_in_the_text() -> None:
-    declaration = bottleneck.declare_bottleneck(made.language(), 4)
+    declaration = declare_narrow(made.language(), BOTTLENECK, 4)
     arrays = made.filled(declaration)
     layer, below, decoder = declaration.sites
     frequencies = np.random.default_rng(0).integers(0, 50, V).astype(np.float64)
@@ -133,10 +161,10 @@ def test_rows_weigh_as_often_as_their_tokens_are_in_the_text() -> None:
         expected["decoder"].append([weight * row[1], weight * row[2]])
         expected["bottleneck"].append([weight * float(row @ through[:, k]) for k in range(2)])
     for site, matrix in ((decoder, last), (below, through)):
-        found = bottleneck.sensitivity(matrix, site, arrays, declaration, frequencies)
+        found = narrow.sensitivity(matrix, site, arrays, declaration, frequencies)
         np.testing.assert_allclose(found, expected[site.name], rtol=1e-12)
-        alike = bottleneck.sensitivity(matrix, site, arrays, declaration, None)
+        alike = narrow.sensitivity(matrix, site, arrays, declaration, None)
         weights = np.sqrt(frequencies + 1)[:, None]
         np.testing.assert_allclose(alike, np.array(expected[site.name]) / weights, rtol=1e-12)
     gates = of["layer.input"]
-    assert bottleneck.sensitivity(gates, layer, arrays, declaration, frequencies) is gates
+    assert narrow.sensitivity(gates, layer, arrays, declaration, frequencies) is gates
