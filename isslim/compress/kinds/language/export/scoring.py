@@ -30,7 +30,7 @@ from isslim.compress.kinds.language.networks.names import (
     DECODER_WEIGHT,
     EMBEDDING_WEIGHT,
 )
-from isslim.compress.pruning import bottleneck
+from isslim.compress.pruning.narrow import BOTTLENECK
 from isslim.runtime.contract import (
     LENGTHS,
     LOG_PROBS,
@@ -123,7 +123,7 @@ def _products(tensors: Mapping[str, Tensor]) -> list[list[tuple[Product, str]]]:
     if ORDER not in tensors:
         matrix = "decoder" if DECODER_WEIGHT in tensors else "embedding"
         whole = [(Product(decoder.node_name(), matrix, "decoder_bias"), "decoder")]
-        if bottleneck.WEIGHT in tensors:
+        if BOTTLENECK.weight in tensors:
             whole.insert(0, product(narrow, "", "bottleneck", "bottleneck"))
         return [whole]
     found = []
