@@ -5,7 +5,12 @@ operator takes is built in every call. `nn.LSTM` keeps such a list beside its pa
 `torch.func.functional_call` would run with the old weights instead of the substitutes that learned
 gates and dropped weights need.
 
-Legend: B batch, T steps, I inputs, H units.
+Input and recurrent matrix may each have a narrow linear layer before it: `W a` is `A (P a + c)`
+then, with A (gates H, K) under the name of W. The fused operator has no such layer. The recurrent
+one is multiplied out in every call, `W = A P` and `A c` in the bias, which is exact at every step,
+and through which gradients reach A, P and c.
+
+Legend: B batch, T steps, I inputs, H units, K width of a narrow layer.
 """
 
 from __future__ import annotations
@@ -28,29 +33,37 @@ class RecurrentLayer(nn.Module, ABC):
     Args:
         below: I.
         units: H.
+        input_rank: K of the narrow layer before the input matrix; 0: there is none.
+        recurrent_rank: K of the narrow layer before the recurrent matrix; 0: there is none.
 
     Attributes:
         gates: number of gates of a unit.
         states: number of tensors (1, B, H) of the state; the first is the output of the step
             before.
         joint: whether input and recurrent part of every gate are summed before anything else.
+        narrow_ih: from I to K; None: there is none.
+        narrow_hh: from H to K; None: there is none.
     """
 
     gates: ClassVar[int]
     states: ClassVar[int]
     joint: ClassVar[bool]
 
-    def __init__(self, below: int, units: int) -> None:
+    def __init__(
+        self, below: int, units: int, input_rank: int = 0, recurrent_rank: int = 0
+    ) -> None:
         super().__init__()
         self.units = units
         rows = self.gates * units
-        self.weight_ih_l0 = nn.Parameter(torch.empty(rows, below))
-        self.weight_hh_l0 = nn.Parameter(torch.empty(rows, units))
+        self.weight_ih_l0 = nn.Parameter(torch.empty(rows, input_rank or below))
+        self.weight_hh_l0 = nn.Parameter(torch.empty(rows, recurrent_rank or units))
         self.bias_ih_l0 = nn.Parameter(torch.empty(rows))
         self.bias_hh_l0 = nn.Parameter(torch.empty(rows))
         bound = 1 / math.sqrt(units)  # as in torch's own layers
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -bound, bound)
+        self.narrow_ih = nn.Linear(below, input_rank) if input_rank else None
+        self.narrow_hh = nn.Linear(units, recurrent_rank) if recurrent_rank else None
 
     def forward(
         self, inputs: Tensor, state: tuple[Tensor, ...], regularisation: Regularisation
@@ -60,14 +73,34 @@ class RecurrentLayer(nn.Module, ABC):
         Args:
             inputs: (T, B, I).
             state: `states` tensors (1, B, H).
-            regularisation: its `weight_drop` acts here.
+            regularisation: its `weight_drop` acts here, with a narrow layer on A.
 
         Returns:
             The output (T, B, H) of every step and the state after the last.
         """
+        inward: Tensor = self.weight_ih_l0
         across = regularisation.connected(self.weight_hh_l0, training=self.training)
-        return self.run(
-            inputs, state, [self.weight_ih_l0, across, self.bias_ih_l0, self.bias_hh_l0]
+        below: Tensor = self.bias_ih_l0
+        own: Tensor = self.bias_hh_l0
+        if self.narrow_ih is not None:
+            if _two_products_pay(self.narrow_ih, len(inward), inputs.shape[:2].numel()):
+                inputs = self.narrow_ih(inputs)
+            else:
+                inward, below = _multiplied_out(self.narrow_ih, inward, below)
+        if self.narrow_hh is not None:
+            across, own = _multiplied_out(self.narrow_hh, across, own)
+        return self.run(inputs, state, [inward, across, below, own])
+
+    def read(self, below: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+        """What both matrices read: the activations, through the narrow layers if any.
+
+        Args:
+            below: (T, B, I).
+            previous: (T, B, H), the layer's own output of the step before each.
+        """
+        return (
+            below if self.narrow_ih is None else self.narrow_ih(below),
+            previous if self.narrow_hh is None else self.narrow_hh(previous),
         )
 
     @abstractmethod
@@ -114,3 +147,18 @@ class GruLayer(RecurrentLayer):
             inputs, state[0], parameters, True, 1, 0.0, self.training, False, False
         )
         return output, (hidden,)
+
+
+def _multiplied_out(narrow: nn.Linear, matrix: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """The matrix A P and the bias b + A c of `A (P a + c) + b`.
+
+    Not in half precision: the fused operator takes all of its parameters in one.
+    """
+    with torch.autocast(matrix.device.type, enabled=False):
+        return matrix @ narrow.weight, bias + matrix @ narrow.bias
+
+
+def _two_products_pay(narrow: nn.Linear, rows: int, tokens: int) -> bool:
+    """Whether `A (P a)` for all tokens is less work than A P once and `(A P) a`."""
+    inputs, rank = narrow.in_features, narrow.out_features
+    return tokens * rank * (inputs + rows) <= rows * inputs * (rank + tokens)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Self, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from isslim.compress.pruning.axes import Array, Arrays, NarrowPlace, NetworkAxes
 from isslim.types.manifest import Architecture
@@ -16,7 +16,7 @@ class TrainableNetwork(nn.Module, ABC):
     """A module whose parameters are arrays with named axes (see `isslim.compress.pruning.network`).
 
     Every parameter is held by a module and read in `forward`, so that `torch.func.functional_call`
-    runs the network with others in their place.
+    runs the network with others in their place. A buffer is an array of indices.
 
     Attributes:
         architecture: what it is called in a manifest.
@@ -41,7 +41,7 @@ class TrainableNetwork(nn.Module, ABC):
         """A network of the same architecture with other sizes and values, in evaluation mode.
 
         Args:
-            arrays: every parameter by name, float32.
+            arrays: every parameter by name, and every array of indices, float32.
             dropout: what it is to train under, in the terms of its kind.
         """
 
@@ -59,18 +59,22 @@ class TrainableNetwork(nn.Module, ABC):
                 else:
                     parameter.uniform_(-scale, scale, generator=generator)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters and the arrays of indices by name; a matrix of two readers once."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
     def filled(self, arrays: Arrays) -> Self:
         """This model with the values of `arrays`, of its own sizes, in evaluation mode."""
         with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(torch.from_numpy(arrays[name]))
+            for name, tensor in self.tensors().items():
+                tensor.copy_(torch.from_numpy(arrays[name]))
         return self.eval()
 
     def arrays(self) -> dict[str, Array]:
-        """The parameters by name as float32 arrays (copies); a matrix of two readers once."""
+        """The parameters and the arrays of indices by name, as float32 arrays (copies)."""
         return {
-            name: parameter.detach().cpu().numpy().astype("float32", copy=True)
-            for name, parameter in self.named_parameters()
+            name: tensor.detach().cpu().numpy().astype("float32", copy=True)
+            for name, tensor in self.tensors().items()
         }
 
 

@@ -111,15 +111,15 @@ def read_network(
     try:
         # On no device: sizes that the weights do not have take no memory.
         with torch.device("meta"):
-            expected = dict(build(spec).named_parameters())
+            expected = build(spec).tensors()
     except (ValueError, TypeError, RuntimeError) as error:
         raise WeightsRefused(f"{folder / names.spec} describes no network: {error}") from error
     faults = [f"'{name}' is missing" for name in expected if name not in found]
     faults += [f"'{name}' is not part of it" for name in found if name not in expected]
     faults += [
-        f"'{name}' is {tuple(found[name].shape)}, and {tuple(parameter.shape)} is expected"
-        for name, parameter in expected.items()
-        if name in found and found[name].shape != parameter.shape
+        f"'{name}' is {tuple(found[name].shape)}, and {tuple(tensor.shape)} is expected"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
     ]
     if faults:
         more = f"; and {len(faults) - MAX_NAMED} more" if len(faults) > MAX_NAMED else ""
@@ -129,7 +129,10 @@ def read_network(
             "one model"
         )
     arrays = {name: tensor.to(torch.float32).numpy() for name, tensor in found.items()}
-    return build(spec).filled(arrays)
+    try:
+        return build(spec).filled(arrays)
+    except ValueError as error:
+        raise WeightsRefused(f"{names.weights} is damaged: {error}") from error
 
 
 def _read_spec(path: Path) -> NetworkSpec:

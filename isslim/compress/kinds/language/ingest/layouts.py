@@ -45,7 +45,7 @@ from isslim.compress.kinds.language.networks.names import (
     DECODER_WEIGHT,
     EMBEDDING_WEIGHT,
 )
-from isslim.compress.kinds.language.networks.stacked import declare_stack
+from isslim.compress.kinds.language.networks.stacked_axes import declare_stack
 from isslim.compress.pruning.axes import AxisMismatch
 from isslim.compress.pruning.narrow import BOTTLENECK
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel, StackedSpec
+from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
+from isslim.compress.kinds.language.networks.stacked_spec import StackedSpec
 from isslim.compress.layers.recurrent import GruLayer
 
 

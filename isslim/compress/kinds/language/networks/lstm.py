@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from isslim.compress.kinds.language.networks.stacked import (
-    StackedLanguageModel,
-    StackedSpec,
-    declare_stack,
-)
+from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
+from isslim.compress.kinds.language.networks.stacked_axes import declare_stack
+from isslim.compress.kinds.language.networks.stacked_spec import StackedSpec
 from isslim.compress.layers.recurrent import LstmLayer
 from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.pruning.axes import Arrays, NetworkAxes

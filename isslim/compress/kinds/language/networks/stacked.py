@@ -1,62 +1,35 @@
 """Stacked LSTM and GRU language models: embedding, recurrent layers of any sizes, linear decoder.
 
 Layers may differ in size after pruning. Tied models share one parameter between embedding and
-decoder. An untied one may have a narrow linear layer, the bottleneck, between the last recurrent
-layer and the decoder (`isslim/compress/pruning/narrow.py`).
+decoder. Any matrix of a layer may have a narrow linear layer before it
+(`isslim/compress/layers/recurrent.py`). So may the decoder of an untied model, the bottleneck; or
+it is in blocks of tokens, each with a narrow layer of its own
+(`isslim/compress/layers/softmax.py`).
 
-Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, K width of the
-bottleneck.
+Legend: B batch, T steps, V vocabulary, E embedding width, H units of a layer, K width of a narrow
+layer.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Self
+from typing import ClassVar, Self, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.kinds.language.networks.names import (
-    DECODER,
-    DECODER_BIAS,
-    DECODER_WEIGHT,
-    EMBEDDING,
-    EMBEDDING_WEIGHT,
-)
+from isslim.compress.kinds.language.networks.names import DECODER
+from isslim.compress.kinds.language.networks.stacked_axes import declare_stack, narrow_places
+from isslim.compress.kinds.language.networks.stacked_spec import StackedSpec, sizes_of
 from isslim.compress.layers.recurrent import RecurrentLayer
 from isslim.compress.layers.regularisation import Regularisation, regularisation_of
-from isslim.compress.pruning.axes import (
-    Arrays,
-    Dimension,
-    InputMatrix,
-    NetworkAxes,
-    PreActivation,
-    Segment,
-)
-from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
+from isslim.compress.layers.softmax import BlockSoftmax
+from isslim.compress.pruning import blocks
+from isslim.compress.pruning.axes import Arrays, NarrowPlace, NetworkAxes
+from isslim.compress.pruning.narrow import BOTTLENECK
 from isslim.compress.training.state import State
-from isslim.types.axis_names import units_of
-
-
-@dataclass(frozen=True)
-class StackedSpec:
-    """Sizes of a stacked recurrent language model.
-
-    Attributes:
-        vocabulary: V.
-        embedding: E.
-        units: H of each layer, from the bottom.
-        tied: whether the decoder's matrix is the embedding's.
-        bottleneck: K; None where the decoder reads the last layer itself.
-    """
-
-    vocabulary: int
-    embedding: int
-    units: tuple[int, ...]
-    tied: bool = False
-    bottleneck: int | None = None
 
 
 class StackedLanguageModel(LanguageModel):
@@ -74,7 +47,7 @@ class StackedLanguageModel(LanguageModel):
 
     Raises:
         ValueError: when a tied model's embedding width is not the last layer's number of units, or
-            it has a bottleneck, or the regularisation asks for `dropout_state`.
+            the regularisation asks for `dropout_state`.
     """
 
     cell: ClassVar[str]
@@ -88,11 +61,6 @@ class StackedLanguageModel(LanguageModel):
                 f"a tied model needs an embedding as wide as its last layer: {spec.embedding} != "
                 f"{spec.units[-1]}"
             )
-        if spec.tied and spec.bottleneck is not None:
-            raise ValueError(
-                "a tied model has no bottleneck: its decoder reads with the embedding, as wide as "
-                "the last layer"
-            )
         self.regularisation = regularisation_of(dropout)
         if self.regularisation.dropout_state > 0:
             raise ValueError(
@@ -103,12 +71,16 @@ class StackedLanguageModel(LanguageModel):
         self.embedding = nn.Embedding(spec.vocabulary, spec.embedding)
         widths = (spec.embedding, *spec.units)
         self.layers = nn.ModuleList(
-            self.layer_type(below, units) for below, units in zip(widths, spec.units, strict=False)
+            self.layer_type(
+                widths[index], units, spec.input_rank(index), spec.recurrent_rank(index)
+            )
+            for index, units in enumerate(spec.units)
         )
-        narrow = spec.bottleneck
-        self.bottleneck = None if narrow is None else nn.Linear(spec.units[-1], narrow)
-        self.decoder = nn.Linear(spec.units[-1] if narrow is None else narrow, spec.vocabulary)
-        if spec.tied:
+        top = spec.units[-1]
+        self.bottleneck = None if spec.bottleneck is None else nn.Linear(top, spec.bottleneck)
+        self.softmax = BlockSoftmax(top, spec.blocks, spec.block_ranks) if spec.blocks else None
+        self.decoder = None if spec.blocks else nn.Linear(spec.bottleneck or top, spec.vocabulary)
+        if spec.tied and self.decoder is not None:
             self.decoder.weight = self.embedding.weight
 
     def zero_state(self, batch: int) -> State:
@@ -149,10 +121,15 @@ class StackedLanguageModel(LanguageModel):
         """See `LanguageModel.forward`."""
         outputs, after = self.hidden(tokens, state)
         noise = self.regularisation
-        logits: Tensor = self.decoder(
-            self._narrowed(noise.dropped(outputs[-1], noise.behind_last, training=self.training))
-        )
-        return logits, after
+        return self._decoded(
+            noise.dropped(outputs[-1], noise.behind_last, training=self.training)
+        ), after
+
+    def _decoded(self, top: Tensor) -> Tensor:
+        """The logits (..., V) of the last layer's output (..., H)."""
+        decode = self.softmax if self.decoder is None else self.decoder
+        logits: Tensor = cast(nn.Module, decode)(self._narrowed(top))
+        return logits
 
     def _narrowed(self, top: Tensor) -> Tensor:
         """The decoder's input: the last layer's output (..., H), through the bottleneck if any."""
@@ -164,20 +141,52 @@ class StackedLanguageModel(LanguageModel):
         A layer reads the output below it, and its own output of the step before.
         """
         values, after = self.hidden(tokens, state)
-        inputs = {DECODER: self._narrowed(values[-1])}
-        if self.bottleneck is not None:
-            inputs[BOTTLENECK.name] = values[-1]
+        inputs = self._decoder_inputs(values[-1])
         for index, (below, own) in enumerate(pairwise(values)):
+            layer, prefix = cast(RecurrentLayer, self.layers[index]), f"layers.{index}"
             previous = torch.cat([state[index][0], own[:-1]])  # (T, B, H)
+            inward, across = layer.read(below, previous)
+            if layer.narrow_ih is not None:
+                inputs[f"{prefix}.narrow_ih"] = below
+            if layer.narrow_hh is not None:
+                inputs[f"{prefix}.narrow_hh"] = previous
             if self.layer_type.joint:
-                inputs[f"layers.{index}"] = torch.cat([below, previous], dim=-1)
+                inputs[prefix] = torch.cat([inward, across], dim=-1)
             else:
-                inputs |= {f"layers.{index}.input": below, f"layers.{index}.recurrent": previous}
+                inputs |= {f"{prefix}.input": inward, f"{prefix}.recurrent": across}
         return inputs, after
+
+    def _decoder_inputs(self, top: Tensor) -> dict[str, Tensor]:
+        """What the decoder's sites read, by site, of the last layer's output (T, B, H)."""
+        if self.softmax is None:
+            inputs = {DECODER: self._narrowed(top)}
+            return inputs if self.bottleneck is None else inputs | {BOTTLENECK.name: top}
+        inputs = {blocks.site_of(b): read for b, read in enumerate(self.softmax.narrowed(top))}
+        ranks = enumerate(self.spec.block_ranks)
+        return inputs | {blocks.place_of(block).name: top for block, rank in ranks if rank}
 
     def declaration(self) -> NetworkAxes:
         """See `declare_stack`."""
         return declare_stack(self.spec, self.cell, self.layer_type)
+
+    def narrow_places(self) -> tuple[NarrowPlace, ...]:
+        """See `stacked_axes.narrow_places`."""
+        return narrow_places(self.spec, self.cell, self.layer_type)
+
+    def filled(self, arrays: Arrays) -> Self:
+        """See `TrainableNetwork.filled`.
+
+        Raises:
+            ValueError: when the order of a decoder in blocks does not name every token once.
+        """
+        if self.softmax is not None:
+            order = np.sort(arrays[blocks.ORDER])
+            if not np.array_equal(order, np.arange(self.vocabulary)):
+                raise ValueError(
+                    f"'{blocks.ORDER}' is not an order of the {self.vocabulary} tokens: each of "
+                    f"0 to {self.vocabulary - 1} is expected once"
+                )
+        return super().filled(arrays)
 
     def rebuilt(self, arrays: Arrays, dropout: float | Regularisation = 0.0) -> Self:
         """See `LanguageModel.rebuilt` and `from_arrays`; tied if this model is."""
@@ -194,64 +203,5 @@ class StackedLanguageModel(LanguageModel):
             tied: whether `embedding.weight` is also the decoder's matrix.
             dropout: see the class.
         """
-        layers = sum(name.endswith("weight_hh_l0") for name in arrays)
-        vocabulary, embedding = arrays[EMBEDDING_WEIGHT].shape
-        units = tuple(arrays[f"layers.{index}.weight_hh_l0"].shape[1] for index in range(layers))
-        narrow = len(arrays[BOTTLENECK.weight]) if BOTTLENECK.weight in arrays else None
-        return cls(cls.spec_type(vocabulary, embedding, units, tied, narrow), dropout).filled(
-            arrays
-        )
-
-
-def declare_stack(spec: StackedSpec, cell: str, layer: type[RecurrentLayer]) -> NetworkAxes:
-    """The axes: `embedding`, and `units:<cell>0`, `units:<cell>1`, ... from the bottom.
-
-    In a tied model the embedding's width and the last layer's units are one axis,
-    `units:<cell><last>`. The width of a bottleneck is the axis `bottleneck`. A joint layer is one
-    site; any other is two, the input and the recurrent pre-activation, each with its own bias.
-
-    Args:
-        spec: the sizes.
-        cell: name of the layers in the names of axes.
-        layer: the class of the layers.
-    """
-    last = units_of(f"{cell}{len(spec.units) - 1}")
-    wide = last if spec.tied else EMBEDDING
-    vocabulary: Dimension = (Segment(None, spec.vocabulary),)
-    axes = {} if spec.tied else {EMBEDDING: spec.embedding}
-    dimensions: dict[str, tuple[Dimension, ...]] = {
-        EMBEDDING_WEIGHT: (vocabulary, (Segment(wide, spec.embedding),)),
-        DECODER_BIAS: (vocabulary,),
-    }
-    sites: list[PreActivation] = []
-    below, below_size, below_activation = wide, spec.embedding, EMBEDDING
-    for index, units in enumerate(spec.units):
-        activation, prefix = f"{cell}{index}", f"layers.{index}"
-        own = units_of(activation)
-        axes[own] = units
-        gates: Dimension = (Segment(own, units, repeat=layer.gates),)
-        dimensions |= {
-            f"{prefix}.weight_ih_l0": (gates, (Segment(below, below_size),)),
-            f"{prefix}.weight_hh_l0": (gates, (Segment(own, units),)),
-            f"{prefix}.bias_ih_l0": (gates,),
-            f"{prefix}.bias_hh_l0": (gates,),
-        }
-        inward = InputMatrix(f"{prefix}.weight_ih_l0", (below_activation,))
-        across = InputMatrix(f"{prefix}.weight_hh_l0", (f"{activation}:previous",))
-        if layer.joint:
-            sites.append(PreActivation(prefix, (inward, across), f"{prefix}.bias_ih_l0"))
-        else:
-            sites.append(PreActivation(f"{prefix}.input", (inward,), f"{prefix}.bias_ih_l0"))
-            sites.append(PreActivation(f"{prefix}.recurrent", (across,), f"{prefix}.bias_hh_l0"))
-        below, below_size, below_activation = own, units, activation
-    output = EMBEDDING_WEIGHT if spec.tied else DECODER_WEIGHT
-    dimensions.setdefault(output, (vocabulary, (Segment(last, spec.units[-1]),)))
-    reader = InputMatrix(output, (below_activation,))
-    sites.append(PreActivation(DECODER, (reader,), DECODER_BIAS))
-    produced = {output: EMBEDDING} if spec.tied else {}
-    declaration = NetworkAxes(axes, dimensions, tuple(sites), produced)
-    return (
-        declaration
-        if spec.bottleneck is None
-        else declare_narrow(declaration, BOTTLENECK, spec.bottleneck)
-    )
+        spec = sizes_of(arrays, cls.spec_type, cls.cell, cls.layer_type, tied=tied)
+        return cls(spec, dropout).filled(arrays)

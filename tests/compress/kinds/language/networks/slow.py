@@ -20,6 +20,20 @@ NETWORKS: dict[str, LstmSpec | GruSpec | RhnSpec] = {
     "rhn-depth-1": RhnSpec(V, 9, 9, 1, tied=True),
 }
 
+RANKED: dict[str, LstmSpec | GruSpec | RhnSpec] = {
+    "lstm-ranks": LstmSpec(V, 6, (9, 7), input_ranks=(0, 4), recurrent_ranks=(3, 5), bottleneck=4),
+    "lstm-ranks-tied": LstmSpec(
+        V, 7, (9, 7), tied=True, input_ranks=(4, 5), recurrent_ranks=(3, 0)
+    ),
+    "lstm-blocks": LstmSpec(
+        V, 6, (9, 7), recurrent_ranks=(0, 4), blocks=(5, 12, 14), block_ranks=(5, 3, 0)
+    ),
+    "gru-ranks": GruSpec(V, 6, (9, 7), input_ranks=(4, 0), recurrent_ranks=(3, 5)),
+    "gru-blocks": GruSpec(V, 6, (9, 7), input_ranks=(0, 4), blocks=(20, 11)),
+}
+"""With narrow layers, and with the decoder in blocks."""
+EVERY = NETWORKS | RANKED
+
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
@@ -33,7 +47,6 @@ def slow_log_probs(
     masks = {axis: np.zeros(size) for axis, size in network.declaration().axes.items()}
     for axis, mask in masks.items():
         mask[keep[axis] if keep and axis in keep else slice(None)] = 1
-    head = arrays.get("decoder.weight", arrays["embedding.weight"])
     state: dict[str, np.ndarray] = {}
     result = []
     for row in tokens:
@@ -41,10 +54,45 @@ def slow_log_probs(
             top = _highway(network, arrays, masks, state, row)
         elif isinstance(network, GruLanguageModel | LstmLanguageModel):
             top = _stacked(network, arrays, masks, state, row)
-        logits = top @ head.T + arrays["decoder.bias"]
+        logits = _decoded(arrays, masks, top)
         logits = logits - logits.max(-1, keepdims=True)
         result.append(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
     return np.stack(result)
+
+
+def _decoded(
+    arrays: dict[str, np.ndarray], masks: dict[str, np.ndarray], top: np.ndarray
+) -> np.ndarray:
+    """Logits (B, V) in the order of the tokens."""
+    if "softmax.order" not in arrays:
+        head = arrays.get("decoder.weight", arrays["embedding.weight"])
+        top = _narrowed(arrays, masks, "bottleneck", "bottleneck", top)
+        logits: np.ndarray = top @ head.T + arrays["decoder.bias"]
+        return logits
+    logits = np.full((len(top), V), np.nan)
+    start = 0
+    for block in range(sum(name.startswith("softmax.blocks.") for name in arrays) // 2):
+        read = _narrowed(arrays, masks, f"softmax.narrow.{block}", f"rank:softmax{block}", top)
+        weight, bias = (arrays[f"softmax.blocks.{block}.{part}"] for part in ("weight", "bias"))
+        for row in range(len(weight)):
+            token = int(arrays["softmax.order"][start + row])
+            logits[:, token] = read @ weight[row] + bias[row]
+        start += len(weight)
+    return logits
+
+
+def _narrowed(
+    arrays: dict[str, np.ndarray],
+    masks: dict[str, np.ndarray],
+    name: str,
+    axis: str,
+    values: np.ndarray,
+) -> np.ndarray:
+    """Values through a narrow layer; without one, the values themselves."""
+    if f"{name}.weight" not in arrays:
+        return values
+    narrow: np.ndarray = values @ arrays[f"{name}.weight"].T + arrays[f"{name}.bias"]
+    return narrow * masks[axis]
 
 
 def _stacked(
@@ -60,8 +108,11 @@ def _stacked(
     for k, size in enumerate(units):
         prefix = f"layers.{k}."
         h = state.get(f"h{k}", np.zeros((len(row), size)))
+        rank = f"rank:{network.cell}{k}"
+        x = _narrowed(arrays, masks, prefix + "narrow_ih", f"{rank}.input", x)
+        own = _narrowed(arrays, masks, prefix + "narrow_hh", f"{rank}.recurrent", h)
         inward = x @ arrays[prefix + "weight_ih_l0"].T + arrays[prefix + "bias_ih_l0"]
-        across = h @ arrays[prefix + "weight_hh_l0"].T + arrays[prefix + "bias_hh_l0"]
+        across = own @ arrays[prefix + "weight_hh_l0"].T + arrays[prefix + "bias_hh_l0"]
         if isinstance(network, GruLanguageModel):
             (ri, zi, ni), (rh, zh, nh) = np.split(inward, 3, axis=1), np.split(across, 3, axis=1)
             z = sigmoid(zi + zh)

@@ -15,15 +15,17 @@ from isslim.compress.kinds.language.networks.rhn import TRANSFORM_BIAS, RhnLangu
 from isslim.compress.layers.recurrent import GruLayer, LstmLayer, RecurrentLayer
 from isslim.compress.layers.regularisation import Regularisation
 from isslim.compress.training.state import State, detach
-from tests.compress.kinds.language.networks.slow import NETWORKS, V, slow_log_probs
+from tests.compress.kinds.language.networks.slow import EVERY, NETWORKS, V, slow_log_probs
 
 
 def random_network(name: str, seed: int = 0) -> LanguageModel:
     torch.manual_seed(seed)
-    network = build(NETWORKS[name]).eval()
+    network = build(EVERY[name]).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.uniform_(-0.6, 0.6)
+        for indices in network.buffers():
+            indices.copy_(torch.randperm(len(indices)))
     return network
 
 
@@ -40,7 +42,7 @@ def scores(network: LanguageModel, tokens: Tensor) -> np.ndarray:
     return result
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_network_follows_its_equations_with_carried_state(name: str) -> None:
     network, tokens = random_network(name), random_tokens()
     np.testing.assert_allclose(
@@ -72,13 +74,14 @@ def test_layer_equals_torchs_own_with_gradients(
         )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_functional_call_runs_and_learns_with_substitutes_only(name: str) -> None:
     network, other, tokens = random_network(name, 0), random_network(name, 1), random_tokens()
     state = network.zero_state(3)
     substitutes = {
         key: value.detach().clone().requires_grad_() for key, value in other.named_parameters()
     }
+    network.load_state_dict(dict(other.named_buffers()), strict=False)
     logits, after = torch.func.functional_call(network, substitutes, (tokens, state))
     expected, expected_after = other(tokens, state)
     torch.testing.assert_close(logits, expected, rtol=0, atol=0)
@@ -90,7 +93,7 @@ def test_functional_call_runs_and_learns_with_substitutes_only(name: str) -> Non
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_copies_and_rebuilt_networks_are_the_same_network(name: str) -> None:
     network, tokens = random_network(name), random_tokens()
     for same in (network.rebuilt(network.arrays()), copy.deepcopy(network)):

@@ -13,7 +13,7 @@ from isslim.compress.kinds.language.sizes import is_tied, parts
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import prune, rank_components
 from isslim.compress.pruning.repair import repair
-from tests.compress.kinds.language.networks.slow import NETWORKS, V, slow_log_probs
+from tests.compress.kinds.language.networks.slow import EVERY, NETWORKS, V, slow_log_probs
 from tests.compress.kinds.language.networks.test_networks import (
     random_network,
     random_tokens,
@@ -31,7 +31,7 @@ def random_keep(declaration: axes.NetworkAxes, seed: int) -> dict[str, np.ndarra
     }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_small_and_masked_networks_equal_the_full_one_with_removed_components_at_zero(
     name: str,
 ) -> None:
