@@ -20,14 +20,14 @@ from isslim.compress.kinds.language.verification import verify_graph
 from isslim.compress.onnx.model.split_model import graphs
 from isslim.runtime.language.scoring import next_log_probs, score_batch
 from isslim.runtime.language.session import LanguageSession
-from tests.compress.kinds.language.networks.slow import NETWORKS, V, slow_log_probs
+from tests.compress.kinds.language.networks.slow import EVERY, NETWORKS, V, slow_log_probs
 from tests.compress.kinds.language.networks.test_networks import random_network, random_tokens
 
 Opened = tuple[LanguageModel, LanguageSession]
 
 
 FORMS: list[tuple[str, Recurrence]] = [
-    *((name, "narrow") for name in NETWORKS),
+    *((name, "narrow") for name in EVERY),
     ("lstm", "scan"),
     ("gru-tied", "scan"),
 ]
