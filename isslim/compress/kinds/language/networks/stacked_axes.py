@@ -46,7 +46,13 @@ class _Draft:
     narrow: list[NarrowPlace] = field(default_factory=list)
 
     def narrowed(self, place: NarrowPlace, width: int, read: _Activation) -> _Activation:
-        """What the reader at a place reads: through a narrow layer, or with width 0 as it is."""
+        """What the reader at a place reads: through a narrow layer, or with width 0 as it is.
+
+        Args:
+            place: of the narrow layer.
+            width: K.
+            read: what is read there without it.
+        """
         if not width:
             return read
         rank: Dimension = (Segment(place.axis, width),)
@@ -56,7 +62,14 @@ class _Draft:
         return _Activation(place.axis, rank)
 
     def site(self, name: str, bias: str, rows: Dimension, matrices: dict[str, _Activation]) -> None:
-        """A pre-activation of matrices that each read one activation."""
+        """Declares a pre-activation of matrices that each read one activation.
+
+        Args:
+            name: of the site.
+            bias: its array.
+            rows: of every matrix.
+            matrices: by name, what each reads.
+        """
         self.dimensions[bias] = (rows,)
         for weight, read in matrices.items():
             self.dimensions.setdefault(weight, (rows, read.dimension))
