@@ -6,6 +6,7 @@ Legend: V vocabulary, E embedding width, H units of a layer, K width of a narrow
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TypeVar
 
 from isslim.compress.kinds.language.networks.names import (
@@ -54,15 +55,15 @@ class StackedSpec:
 
     def __post_init__(self) -> None:
         self._check_ends()
-        for name, count, each in (
+        for name, number, each in (
             ("input_ranks", len(self.units), "layer"),
             ("recurrent_ranks", len(self.units), "layer"),
             ("block_ranks", len(self.blocks), "block of the softmax"),
         ):
             ranks = getattr(self, name)
-            if ranks and (len(ranks) != count or min(ranks) < 0):
+            if ranks and (len(ranks) != number or min(ranks) < 0):
                 raise ValueError(
-                    f"'{name}' is {list(ranks)}: one number for each {each} is expected, {count} "
+                    f"'{name}' is {list(ranks)}: one number for each {each} is expected, {number} "
                     "of them, and 0 where there is no narrow layer"
                 )
             if not any(ranks):
@@ -125,7 +126,7 @@ def sizes_of(
         return len(arrays[place.weight]) if place.weight in arrays else 0
 
     layers = range(sum(name.endswith("weight_hh_l0") for name in arrays))
-    blocks = range(sum(_is_block(name) for name in arrays))
+    blocks = range(next(block for block in count() if weight_of(block) not in arrays))
     vocabulary, embedding = arrays[EMBEDDING_WEIGHT].shape
     return kind(
         vocabulary,
@@ -138,7 +139,3 @@ def sizes_of(
         tuple(len(arrays[weight_of(block)]) for block in blocks),
         tuple(width(place_of(block)) for block in blocks),
     )
-
-
-def _is_block(name: str) -> bool:
-    return name.startswith("softmax.blocks.") and name.endswith(".weight")
