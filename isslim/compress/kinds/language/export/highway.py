@@ -31,7 +31,7 @@ _name = NodeRole.RECURRENT.node_name
 
 def build_highway(network: RhnLanguageModel) -> GraphBlueprint:
     """Builds the graph of a recurrent highway language model."""
-    spec, tensors = network.spec, dict(network.named_parameters())
+    spec, tensors = network.spec, network.tensors()
     node = helper.make_node
     nodes = [
         node("Gather", ["embedding", TOKENS], ["words"]),  # (T, B, E)
@@ -87,7 +87,7 @@ def _step(spec: RhnSpec) -> GraphProto:
 
 def _weights(network: RhnLanguageModel) -> Iterator[tuple[str, Floats]]:
     """The tensors of the graph, one at a time."""
-    yield from head_tensors(dict(network.named_parameters()))
+    yield from head_tensors(network.tensors())
     yield "input_weight", np.ascontiguousarray(array(network.highway.input.weight).T)  # (E, 2 W)
     for index, each in enumerate(network.highway.linears()):
         yield f"recurrent_weight_{index}", np.ascontiguousarray(array(each.weight).T)  # (W, 2 W)

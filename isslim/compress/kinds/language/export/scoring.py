@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 import onnx
@@ -27,9 +28,12 @@ from isslim.compress.export.drawing import array, model_of, port
 from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.streaming import Floats
 from isslim.compress.kinds.language.networks.names import (
+    DECODER_BIAS,
     DECODER_WEIGHT,
     EMBEDDING_WEIGHT,
 )
+from isslim.compress.pruning import blocks
+from isslim.compress.pruning.axes import NarrowPlace
 from isslim.compress.pruning.narrow import BOTTLENECK
 from isslim.runtime.contract import (
     LENGTHS,
@@ -41,10 +45,8 @@ from isslim.runtime.contract import (
     TOKENS,
 )
 
-ORDER = "softmax.order"
-"""The token of each row of a softmax in blocks, (V,)."""
 ROW_OF_TOKEN = "row_of_token"
-"""Its inverse in the graph, int32 (V,)."""
+"""The row of each token of a softmax in blocks, int32 (V,)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Product:
         name: of the node, with its role.
         matrix: the name of its matrix in the graph.
         bias: the name of its bias in the graph.
+        weight: the matrix's name in the network.
+        constant: the bias's name in the network.
     """
 
     name: str
     matrix: str
     bias: str
+    weight: str
+    constant: str
 
 
 @dataclass(frozen=True)
@@ -91,13 +97,11 @@ def head_of(tensors: Mapping[str, Tensor], top: str, width: int) -> ScoringHead:
         top: the name of the last layer's output in the graph, (T, B, H).
         width: H.
     """
-    vocabulary = len(tensors[EMBEDDING_WEIGHT])
-    blocks = [[product for product, _ in each] for each in _products(tensors)]
     rows = None
-    if ORDER in tensors:
-        order = tensors[ORDER].cpu().numpy().astype(np.int64)
+    if blocks.ORDER in tensors:
+        order = tensors[blocks.ORDER].cpu().numpy().astype(np.int64)
         rows = np.argsort(order).astype(np.int32)  # of a permutation, the inverse
-    return ScoringHead(top, width, vocabulary, blocks, rows)
+    return ScoringHead(top, width, len(tensors[EMBEDDING_WEIGHT]), _products(tensors), rows)
 
 
 def head_tensors(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Floats]]:
@@ -107,37 +111,33 @@ def head_tensors(tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Floats]]:
         tensors: of the network, by name; a matrix that embedding and decoder share is yielded once.
     """
     yield "embedding", array(tensors[EMBEDDING_WEIGHT])  # (V, E)
-    for product, source in (each for block in _products(tensors) for each in block):
-        if product.matrix != "embedding":
-            yield product.matrix, array(tensors[f"{source}.weight"])  # (V, H), (K, H), (V, K)
-        yield product.bias, array(tensors[f"{source}.bias"])
+    for product in chain.from_iterable(_products(tensors)):
+        if product.weight != EMBEDDING_WEIGHT:
+            yield product.matrix, array(tensors[product.weight])  # (V, H), (K, H), (V, K)
+        yield product.bias, array(tensors[product.constant])
 
 
-def _products(tensors: Mapping[str, Tensor]) -> list[list[tuple[Product, str]]]:
-    """Of each block its products, each with the network's name of its linear layer."""
-
-    def product(role: NodeRole, suffix: str, name: str, source: str) -> tuple[Product, str]:
-        return Product(role.node_name(suffix), name, f"{name}_bias"), source
-
-    decoder, narrow = NodeRole.DECODER, NodeRole.BOTTLENECK
-    if ORDER not in tensors:
-        matrix = "decoder" if DECODER_WEIGHT in tensors else "embedding"
-        whole = [(Product(decoder.node_name(), matrix, "decoder_bias"), "decoder")]
-        if BOTTLENECK.weight in tensors:
-            whole.insert(0, product(narrow, "", "bottleneck", "bottleneck"))
-        return [whole]
-    found = []
-    for index in range(sum(_is_block(name) for name in tensors)):
-        block = [product(decoder, str(index), f"decoder_{index}", f"softmax.blocks.{index}")]
-        before = f"softmax.narrow.{index}"
-        if f"{before}.weight" in tensors:
-            block.insert(0, product(narrow, str(index), f"bottleneck_{index}", before))
-        found.append(block)
+def _products(tensors: Mapping[str, Tensor]) -> list[list[Product]]:
+    """The products that lead to each block of logits."""
+    if blocks.ORDER not in tensors:
+        tied = DECODER_WEIGHT not in tensors
+        weight, matrix = (EMBEDDING_WEIGHT, "embedding") if tied else (DECODER_WEIGHT, "decoder")
+        whole = Product(NodeRole.DECODER.node_name(), matrix, "decoder_bias", weight, DECODER_BIAS)
+        return [[*_narrow(tensors, BOTTLENECK, ""), whole]]
+    found = list[list[Product]]()
+    while (weight := blocks.weight_of(len(found))) in tensors:
+        index, constant = len(found), blocks.bias_of(len(found))
+        name = NodeRole.DECODER.node_name(str(index))
+        rows = Product(name, name, f"{name}_bias", weight, constant)
+        found.append([*_narrow(tensors, blocks.place_of(index), str(index)), rows])
     return found
 
 
-def _is_block(name: str) -> bool:
-    return name.startswith("softmax.blocks.") and name.endswith(".weight")
+def _narrow(tensors: Mapping[str, Tensor], place: NarrowPlace, suffix: str) -> list[Product]:
+    """The product of a narrow layer, if there is one at its place."""
+    name = NodeRole.BOTTLENECK.node_name(suffix)
+    found = Product(name, name, f"{name}_bias", place.weight, place.bias)
+    return [found] if place.weight in tensors else []
 
 
 def scoring_graph(

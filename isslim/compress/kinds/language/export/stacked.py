@@ -55,7 +55,7 @@ def build_stacked(
         network: the model.
         recurrence: how its layers are written.
     """
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    tensors = network.tensors()
     layers = [
         _layer(tensors, network.cell, index, units, recurrence)
         for index, units in enumerate(network.spec.units)

@@ -83,7 +83,9 @@ def test_every_form_gives_what_torch_gives(
     }
     of_targets, of_all, after = session.run(tokens, targets, lengths, before, places)
     states = iter(before.values())
-    carried = [tuple(torch.from_numpy(next(states)) for _ in each) for each in network.zero_state(1)]
+    carried = [
+        tuple(torch.from_numpy(next(states)) for _ in each) for each in network.zero_state(1)
+    ]
     for column, length in enumerate(lengths):
         own = slice(column, column + 1)
         with torch.no_grad():
