@@ -61,5 +61,5 @@ def _verdict(report: Report) -> list[str]:
     found = report.conclusions
     if found is None:
         return [f"**{report.verdict}**"]
-    lines = [each for each in (found.speed, found.size, found.quality, *found.reservations) if each]
-    return [f"**{found.advice}**", *(["\n".join(f"- {line}" for line in lines)] if lines else [])]
+    lines = "\n".join(f"- {line}" for line in found.lines)
+    return [f"**{found.advice}**", *([lines] if lines else [])]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from isslim.card.markdown import table
+from isslim.card.variants import AS_INT8, AS_ORIGINAL
 from isslim.types.kinds.registry import run_label
 from isslim.types.manifest import LatencyRecord, Manifest
 from isslim.types.provenance import Provenance
-from isslim.types.wording import as_fast
+from isslim.types.wording import as_fast, as_fast_as_int8
 
 _HEAD = [
     "run",
@@ -14,8 +15,8 @@ _HEAD = [
     "median ms",
     "9 of 10 below, ms",
     "CPU ms",
-    "speed-up (95 %)",
-    "against int8 alone (95 %)",
+    AS_INT8,
+    AS_ORIGINAL,
 ]
 
 
@@ -29,9 +30,9 @@ def latency_section(manifest: Manifest) -> str:
     ]
     return (
         "## Latency\n\nONNX Runtime, one thread, all variants interleaved round by round on the "
-        "worker's machine; a speed-up is the median of the rounds' ratios, here to the original "
-        f"and to int8 alone.{_clock(manifest)}{_eight_bit_speed(manifest.provenance)}"
-        f"\n\n{table(_HEAD, rows)}"
+        "worker's machine; a ratio is the median of the rounds' ratios. Int8 alone is "
+        f"`original-int8`, with nothing removed.{_clock(manifest)}"
+        f"{_eight_bit_speed(manifest.provenance)}\n\n{table(_HEAD, rows)}"
     )
 
 
@@ -42,18 +43,9 @@ def _row(task: str, variant: str, record: LatencyRecord) -> list[str]:
         f"{record.median_ms:.3f}",
         f"{record.p90_ms:.3f}",
         "" if record.cpu_ms is None else f"{record.cpu_ms:.3f}",
+        as_fast_as_int8(record),
         as_fast(record),
-        _beside_int8(record),
     ]
-
-
-def _beside_int8(latency: LatencyRecord) -> str:
-    found = latency.against_int8
-    if found is None:
-        return ""
-    if not latency.steady:
-        return "not steady"
-    return f"{found.median:.2f}x ({found.low:.2f} to {found.high:.2f})"
 
 
 def _clock(manifest: Manifest) -> str:
@@ -63,7 +55,7 @@ def _clock(manifest: Manifest) -> str:
     if any(each.basis == "cpu" for each in records):
         text += (
             " The host was busy with other work, and wall-clock time includes the waiting, so "
-            "speed-ups there compare CPU time, the minimum of each round."
+            "ratios there compare CPU time, the minimum of each round."
         )
     if not all(each.steady for each in records):
         text += (

@@ -9,6 +9,7 @@ from isslim.card.markdown import fenced, table
 from isslim.types.kinds.description import ExampleInput, Served, Usage
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest
+from isslim.types.recommendation import recommended
 from isslim.types.same_form import SameForm
 
 _ADDRESS = (
@@ -33,7 +34,7 @@ def served_of(
         has_weights: whether the bundle holds the compressed network's weights for PyTorch.
     """
     variants = tuple(variant.name for variant in manifest.variants)
-    file = manifest.variants[-1].file
+    file = (recommended(manifest.variants) or manifest.variants[-1]).file
     return Served(
         manifest.name, variants, file, manifest.text, tuple(inputs), has_weights, same_form
     )

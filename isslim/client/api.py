@@ -134,7 +134,7 @@ class Client(JobsClient):
         Args:
             model: id or name.
             texts: at least one.
-            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            variants: none: the original and the recommended one, on a GPU of those in float32.
             per_token: whether every token's log-probability is returned.
             device: where to run, `cpu` or `cuda`.
 
@@ -167,7 +167,7 @@ class Client(JobsClient):
             model: id or name.
             question: to answer.
             context: the text that holds the answer.
-            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            variants: none: the original and the recommended one, on a GPU of those in float32.
             top_k: how many answers.
             max_answer_tokens: of one answer; None: the service's own limit.
             device: where to run, `cpu` or `cuda`.
@@ -192,7 +192,7 @@ class Client(JobsClient):
         Args:
             model: id or name.
             inputs: `question` and `context` of each.
-            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            variants: none: the original and the recommended one, on a GPU of those in float32.
             top_k: how many answers to each.
             max_answer_tokens: of one answer; None: the service's own limit.
             device: where to run, `cpu` or `cuda`.
@@ -228,7 +228,7 @@ class Client(JobsClient):
         Args:
             model: id or name.
             inputs: every input of the graph by its name.
-            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            variants: none: the original and the recommended one, on a GPU of those in float32.
             outputs: which of the graph's outputs; none: all.
             device: where to run, `cpu` or `cuda`.
 
@@ -268,7 +268,7 @@ class Client(JobsClient):
         Args:
             model: id or name.
             inputs: every input of the graph by its name.
-            variants: none: the original and the most compressed one, on a GPU of those in float32.
+            variants: none: the original and the recommended one, on a GPU of those in float32.
             outputs: which of the graph's outputs; none: all.
             device: where to run, `cpu` or `cuda`.
 

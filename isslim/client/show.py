@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from isslim.card.curve_section import curve_cells, plain_change
-from isslim.card.variants import VariantCells, cells_of, variant_cells
+from isslim.card.variants import TimeCells, VariantCells, cells_of, primary_run, variant_cells
 from isslim.card.warnings import warning_lines
 from isslim.client.api import Client
 from isslim.client.plain import PlainConsole, visible
@@ -24,10 +24,12 @@ from isslim.types.kinds.registry import metric_format_of
 from isslim.types.manifest import CurvePoint, Manifest
 from isslim.types.schemas.models import ModelSummary
 from isslim.types.schemas.scores import ScoreResponse
-from isslim.types.wording import NOT_EVALUATED, file_size
+from isslim.types.wording import NOT_EVALUATED, NOT_STEADY, as_fast, as_fast_as_int8, file_size
 
 LONGEST_TEXT = 200
 """Characters of a sent text that a table repeats."""
+TIMES = "time; as fast as int8 alone, as the original"
+"""Heading of a column of `shown_time`."""
 
 
 def terminal() -> Console:
@@ -192,8 +194,9 @@ def models_table(models: Sequence[ModelSummary]) -> Table:
     table = Table()
     table.add_column("model", overflow="fold", width=16)
     table.add_column("variant", no_wrap=True)
-    for column in ("size", "quality", "median"):
+    for column in ("size", "quality"):
         table.add_column(column, justify="right", overflow="fold")
+    table.add_column(TIMES, overflow="fold")
     for model in models:
         named = f"{escape(model.name)}\n{model.id}"
         table.add_section()
@@ -205,8 +208,7 @@ def models_table(models: Sequence[ModelSummary]) -> Table:
             cells = variant_cells(record, model.task, model.metric, is_evaluated=is_evaluated)
             time = "not timed"
             if record.latency:
-                run, milliseconds, _ = cells.times[record.latency.index(record.primary_latency)]
-                time = f"{milliseconds} ({run})"
+                time = shown_time(cells.times[record.latency.index(record.primary_latency)])
             name = metric_format_of(model.metric).name
             table.add_row(
                 named if index == 0 else "",
@@ -225,16 +227,25 @@ def comparison_table(manifest: Manifest) -> Table:
     table.add_column("variant", no_wrap=True)
     for column in ("parameters, file, units", metric_format_of(manifest.metric).name):
         table.add_column(column, justify="right", overflow="fold")
-    table.add_column("time, as fast as the original", overflow="fold")
+    table.add_column(TIMES, overflow="fold")
     for variant, cells in zip(manifest.variants, cells_of(manifest), strict=True):
         table.add_section()
         table.add_row(
             cells.name,
             f"{cells.parameters}\n{file_size(variant.size_bytes)}\n{cells.sizes}",
             _quality(cells),
-            "\n".join(f"{run}:\n  {time}, {fast}" for run, time, fast in cells.times),
+            "\n".join(map(shown_time, cells.times)),
         )
     return table
+
+
+def shown_time(cells: TimeCells) -> str:
+    """A timed run, and how many times as fast as int8 alone and as the original it is."""
+    lines = [f"{cells.run}: {cells.milliseconds}"]
+    if cells.over_original == NOT_STEADY:
+        return "\n".join([*lines, f"  {NOT_STEADY}"])
+    lines += [f"  {cells.over_int8} int8 alone"] if cells.over_int8 else []
+    return "\n".join([*lines, f"  {cells.over_original} the original"])
 
 
 def _quality(cells: VariantCells) -> str:
@@ -242,12 +253,13 @@ def _quality(cells: VariantCells) -> str:
     return f"{cells.quality}\n[dim]{cells.interval}[/]" if cells.interval else cells.quality
 
 
-def score_table(answer: ScoreResponse, texts: list[str]) -> Table:
-    """Texts by variants.
+def score_table(answer: ScoreResponse, texts: list[str], manifest: Manifest) -> Table:
+    """Texts by variants, and below them the speed that was measured when the model was made.
 
     Args:
         answer: of `POST /score`.
         texts: that were sent.
+        manifest: of the model.
     """
     table = Table(title=f"{answer.model} on {answer.device}")
     table.add_column("text", overflow="fold")
@@ -263,6 +275,15 @@ def score_table(answer: ScoreResponse, texts: list[str]) -> Table:
     runs = [f"{variant.timing.run_ms:.2f} ms" for variant in answer.variants]
     table.add_section()
     table.add_row("run time, this once", *runs)
+    shown = [manifest.variant(variant.variant) for variant in answer.variants]
+    if answer.device == "cpu" and all(each is not None and each.latency for each in shown):
+        timed = [each.primary_latency for each in shown if each is not None]
+        table.add_section()
+        for rival, ratio in (("int8 alone", as_fast_as_int8), ("the original", as_fast)):
+            ratios = [ratio(each) for each in timed]
+            if all(ratios):
+                table.add_row(f"measured, as fast as {rival}", *ratios)
+        table.caption = f"measured with {primary_run(manifest)}, when the model was made"
     return table
 
 

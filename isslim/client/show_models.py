@@ -15,7 +15,7 @@ from isslim.types.kinds.registry import metric_format_of, run_label, title_of
 from isslim.types.manifest import FileRecord, LatencyRecord, Manifest
 from isslim.types.report import Report
 from isslim.types.schemas.models import LatencyResponse, ModelDetail
-from isslim.types.wording import as_fast
+from isslim.types.wording import as_fast, as_fast_as_int8
 
 NARROW = 100
 """Below so many columns a table leaves out what can be asked for in another way."""
@@ -52,7 +52,9 @@ def report(found: Report, manifest: Manifest) -> Group:
         found: the report.
         manifest: of the same model.
     """
-    parts: list[RenderableType] = [Text(visible(found.verdict))]
+    told = found.conclusions
+    verdict = [found.verdict] if told is None else [told.advice, *(f"- {x}" for x in told.lines)]
+    parts: list[RenderableType] = [Text(visible(line)) for line in verdict]
     if found.curve:
         parts.append(tried_table(found.curve, metric_format_of(manifest.metric)))
     for title, lines in (
@@ -91,9 +93,11 @@ def _device_table(found: LatencyResponse, index: int, title: str) -> Table:
     table.add_column("variant", no_wrap=True)
     for column in ("median", "9 of 10 below"):
         table.add_column(column, justify="right")
-    table.add_column(f"as fast as {found.baseline} (95 %)", justify="right", overflow="fold")
+    rivals = ("int8 alone", f"the {found.baseline}")
+    for rival in rivals:
+        table.add_column(f"as fast as {rival} (95 %)", justify="right", overflow="fold")
     for variant, records in found.results.items():
         for record in records[index : index + 1]:
             times = (f"{record.median_ms:.3f} ms", f"{record.p90_ms:.3f} ms")
-            table.add_row(variant, *times, as_fast(record))
+            table.add_row(variant, *times, as_fast_as_int8(record), as_fast(record))
     return table

@@ -28,7 +28,7 @@ from isslim.compress.contract import Candidate, ModelTask, Origin
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
-from isslim.compress.measurement.measure import Measured, best_compressed, measure
+from isslim.compress.measurement.measure import Measured, conclusions_of, measure
 from isslim.compress.progress import Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep
@@ -42,6 +42,7 @@ from isslim.types.inspection import Inspection
 from isslim.types.manifest import AxisRecord, CurvePoint, EpochPoint, Manifest
 from isslim.types.provenance import Provenance
 from isslim.types.recipe import Recipe
+from isslim.types.recommendation import recommended
 from isslim.types.report import Report
 
 if TYPE_CHECKING:
@@ -187,7 +188,8 @@ def compress_task(
     chosen = _chosen(task, work, stages, task.shapes if shapes is None else shapes, model_sha256)
     found, measured, bundle = chosen.found, chosen.measured, chosen.folder
     stages.enter("publish", "writing the card")
-    best = best_compressed(measured.variants)
+    best = recommended(measured.variants)
+    conclusions = conclusions_of(task, measured.variants, found.curve)
     shown = [measured.variants[0], *([] if best is None else [best])]
     samples = task.samples({variant.name: bundle / variant.file for variant in shown})
     manifest = Manifest(
@@ -211,8 +213,8 @@ def compress_task(
         curve=found.curve,
         original_value=task.evaluate(task.original).value,
         epochs=found.epochs,
-        verdict=measured.conclusions.text,
-        conclusions=measured.conclusions,
+        verdict=conclusions.text,
+        conclusions=conclusions,
         same_form=task.save_weights(found.network, bundle, found.kept),
         samples=samples,
         notes=task.notes(),

@@ -169,7 +169,7 @@ def compare(client: Client, folder: Path) -> int:
     console.rule("6. POST /score: the same texts by both")
     names = [variant.name for variant in manifest.variants]
     client.score(job.model_id, TEXTS, [*names])
-    console.print(show.score_table(client.score(job.model_id, TEXTS, [*names]), TEXTS))
+    console.print(show.score_table(client.score(job.model_id, TEXTS, [*names]), TEXTS, manifest))
     console.rule("the verdict")
     _print(story.verdict_lines(report))
     console.rule("what next")

@@ -72,9 +72,7 @@ def verdict_lines(report: Report) -> Iterator[str]:
         yield report.verdict
         return
     yield found.advice
-    for line in (found.speed, found.size, found.quality, *found.reservations):
-        if line:
-            yield f"- {line}"
+    yield from (f"- {line}" for line in found.lines)
 
 
 def continuation(path: Path, codec: TextCodec, prompt: str, count: int, seed: int) -> str:

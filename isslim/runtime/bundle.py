@@ -16,6 +16,7 @@ from isslim.runtime.opening import OrtSession
 from isslim.runtime.shape import Shape
 from isslim.store.folders import OpenBundle
 from isslim.types.manifest import LatencyRecord, Manifest, Task, VariantName, VariantRecord
+from isslim.types.recommendation import recommended
 
 Key = tuple[str, str, int]
 Session = TypeVar("Session", bound=OrtSession)
@@ -90,17 +91,18 @@ class LoadedModel(ABC, Generic[Session]):
         """Runs once, so that allocation does not slow down the first answer."""
 
     def default_variants(self, device: str) -> list[VariantName]:
-        """The variants compared by default: the original and the most compressed one.
+        """The variants compared by default: the original and the recommended one.
 
         On a GPU the float32 ones: ONNX Runtime has no 8-bit recurrent layers for it, and runs them
         on the CPU.
         """
-        whole = [
-            each.name
+        found = [
+            each
             for each in self.manifest.variants
             if device == "cpu" or each.precision == "float32"
         ]
-        return [whole[0], whole[-1]] if len(whole) > 1 else whole
+        best = recommended(found)
+        return [found[0].name, *([] if best is None else [best.name])]
 
     def record(self, variant: str) -> VariantRecord:
         """The manifest's record of a variant.

@@ -117,6 +117,18 @@ class LatencyRecord(StrictModel):
         """Time of one run, by the clock on which the ratios are based."""
         return self.median_ms if self.basis == "wall" or self.cpu_ms is None else self.cpu_ms
 
+    @property
+    def over_original(self) -> Ratio | None:
+        """The original's time / this one's; None where it was not measured steadily."""
+        if not self.steady:
+            return None
+        return Ratio(median=self.speedup, low=self.speedup_low, high=self.speedup_high)
+
+    @property
+    def over_int8(self) -> Ratio | None:
+        """The time of int8 alone / this one's; None where not timed beside it, or not steadily."""
+        return self.against_int8 if self.steady else None
+
 
 class PartRecord(StrictModel):
     """A part of a network, in the order of computation: its parameters and its multiply-adds.

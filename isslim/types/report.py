@@ -58,6 +58,13 @@ class Conclusions(StrictModel):
         "over int8 alone where that is within the budget",
         examples=[True],
     )
+    rival: VariantName | None = Field(
+        default=None,
+        description="what it has to gain over beside the original: `original-int8`, int8 alone; "
+        "`original` where int8 alone breaks the budget, is slower, or cannot be made; null: not "
+        "recorded",
+        examples=["original-int8"],
+    )
     faster: bool | None = Field(
         default=None,
         description="significantly faster than both; null: not measured steadily",
@@ -72,10 +79,20 @@ class Conclusions(StrictModel):
     )
     speed: str = Field(
         default="",
-        description="against int8 alone and the original",
+        description="against int8 alone and the original, at the primary latency",
         examples=[
-            "compressed is 2.00x (1.80 to 2.20) as fast as the original, for one text of 30 "
-            "tokens on one thread."
+            "compressed-int8 is 1.60x (1.55 to 1.66) as fast as int8 alone and is 4.3x (4.2 to "
+            "4.4) as fast as the original, for one text of 30 tokens on one thread."
+        ],
+    )
+    further: list[str] = Field(
+        default=[],
+        description="the same at every other latency that was measured",
+        examples=[
+            [
+                "For one text of 1 token it is 1.80x (1.71 to 1.90) as fast as int8 alone and is "
+                "3.9x (3.8 to 4.0) as fast as the original."
+            ]
         ],
     )
     size: str = Field(
@@ -93,6 +110,16 @@ class Conclusions(StrictModel):
             "fitted to)."
         ],
     )
+    instead: list[str] = Field(
+        default=[],
+        description="where it is not worth it: what would be, by what was measured",
+        examples=[
+            [
+                "Int8 alone is 2.70x (2.65 to 2.75) as fast as the original, with nothing removed: "
+                "take original-int8."
+            ]
+        ],
+    )
     reservations: list[str] = Field(
         default=[],
         description="what the figures do not show, the most serious first",
@@ -100,13 +127,15 @@ class Conclusions(StrictModel):
     )
 
     @property
+    def lines(self) -> list[str]:
+        """Every sentence after the advice, in the order in which they are read."""
+        found = [self.speed, *self.further, self.size, self.quality]
+        return [each for each in (*found, *self.instead, *self.reservations) if each]
+
+    @property
     def text(self) -> str:
         """All sentences as one text."""
-        return " ".join(
-            each
-            for each in (self.advice, self.speed, self.size, self.quality, *self.reservations)
-            if each
-        )
+        return " ".join((self.advice, *self.lines))
 
 
 class AxisProbe(StrictModel):
@@ -152,8 +181,8 @@ class Report(StrictModel):
     verdict: str = Field(
         description="what was gained, or why it is not worth it: the sentences of `conclusions`",
         examples=[
-            "compressed-int8 is 4.1x (3.9 to 4.3) as fast as the original, for one text of 30 "
-            "tokens on one thread."
+            "compressed-int8 is 1.60x (1.55 to 1.66) as fast as int8 alone and is 4.3x (4.2 to "
+            "4.4) as fast as the original, for one text of 30 tokens on one thread."
         ],
     )
     conclusions: Conclusions | None = Field(

@@ -6,11 +6,11 @@ import re
 
 from isslim.types.axis_names import is_units, layer_of
 from isslim.types.kinds.registry import run_label as describe_run
-from isslim.types.manifest import LatencyRecord
+from isslim.types.manifest import LatencyRecord, Ratio
 
 __all__ = [
-    "NOT_EVALUATED", "QUALITY_UNKNOWN", "RANDOM", "as_fast", "axis_name", "describe_run",
-    "file_size",
+    "NOT_EVALUATED", "NOT_STEADY", "QUALITY_UNKNOWN", "RANDOM", "as_fast", "as_fast_as_int8",
+    "axis_name", "describe_run", "file_size",
 ]  # fmt: skip
 
 _LAYER = re.compile(r"([a-z]+)(\d*)")
@@ -25,11 +25,24 @@ QUALITY_UNKNOWN, NOT_EVALUATED = "Quality was not evaluated", "not evaluated"
 that the small model was fitted to."""
 
 
+NOT_STEADY = "not steady"
+"""In place of a ratio of times whose rounds disagree."""
+
+
 def as_fast(latency: LatencyRecord) -> str:
-    """A speed-up with its interval, such as `2.95x (2.90 to 3.01)`; without one: `not steady`."""
-    if not latency.steady:
-        return "not steady"
-    return f"{latency.speedup:.2f}x ({latency.speedup_low:.2f} to {latency.speedup_high:.2f})"
+    """How many times as fast as the original, with the 95 % interval: `2.95x (2.90 to 3.01)`."""
+    return _ratio(latency.over_original)
+
+
+def as_fast_as_int8(latency: LatencyRecord) -> str:
+    """How many times as fast as int8 alone; empty where that was not timed beside it."""
+    return "" if latency.against_int8 is None else _ratio(latency.over_int8)
+
+
+def _ratio(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return NOT_STEADY
+    return f"{ratio.median:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
 def axis_name(axis: str) -> str:

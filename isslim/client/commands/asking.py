@@ -46,7 +46,7 @@ def score(
     given = texts or texts_of(file, lines=lines)
     with Client(url) as client:
         found = client.score(model, given, variant, device=device)
-    answers.give(found, lambda: show.score_table(found, given))
+        answers.give(found, lambda: show.score_table(found, given, client.manifest(found.model_id)))
 
 
 def ask(

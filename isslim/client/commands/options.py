@@ -47,7 +47,9 @@ JobName = Annotated[str, typer.Argument(callback=_name, help="id of a job")]
 SweepName = Annotated[str, typer.Argument(callback=_name, help="id of a sweep")]
 VariantNames = Annotated[
     list[str] | None,
-    typer.Option(help="repeat to compare; none: original and most compressed, on a GPU in float32"),
+    typer.Option(
+        help="repeat to compare; none: the original and the recommended one, on a GPU in float32"
+    ),
 ]
 Device = Annotated[
     str, typer.Option(help="where the service runs it: cpu, or cuda where it has one")

@@ -17,14 +17,22 @@ from typing import Any
 
 from isslim.compress.contract import ModelTask, Published
 from isslim.compress.export.notes import note
+from isslim.compress.measurement.evidence import Evidence
 from isslim.compress.measurement.int8_choice import Int8Choice, write_int8
 from isslim.compress.measurement.reservations import reservations
 from isslim.compress.measurement.verdict import conclude
 from isslim.compress.progress import Progress
 from isslim.compress.pruning.network import Model
 from isslim.runtime.shape import Shape
-from isslim.types.manifest import CheckRecord, LatencyRecord, VariantName, VariantRecord
+from isslim.types.manifest import (
+    CheckRecord,
+    CurvePoint,
+    LatencyRecord,
+    VariantName,
+    VariantRecord,
+)
 from isslim.types.quality import MetricFormat, compared_loss, keeps, metric_format_of
+from isslim.types.recommendation import recommended
 from isslim.types.report import Conclusions
 from isslim.types.wording import describe_run
 
@@ -49,7 +57,6 @@ class Measured:
     variants: list[VariantRecord]
     checks: list[CheckRecord]
     left_out: list[str]
-    conclusions: Conclusions
     missed: bool
     losses: dict[VariantName, float]
 
@@ -132,7 +139,6 @@ def measure(
         variants,
         exported.checks,
         left_out,
-        _conclusions(task, variants, scale),
         _only_int8_missed(task, records, variants),
         losses,
     )
@@ -244,20 +250,26 @@ def _record(
     )
 
 
-def _conclusions(
-    task: ModelTask[Model], variants: list[VariantRecord], scale: MetricFormat
+def conclusions_of(
+    task: ModelTask[Model], variants: Sequence[VariantRecord], curve: Sequence[CurvePoint]
 ) -> Conclusions:
-    """The verdict on what is published."""
-    best, budget = best_compressed(variants), task.recipe.budget
-    return conclude(
-        best,
+    """The verdict on what is published.
+
+    Args:
+        task: the original, and how it was evaluated.
+        variants: that are published, the original first.
+        curve: what the search tried.
+    """
+    best, budget, scale = recommended(variants), task.recipe.budget, metric_format_of(task.metric)
+    evidence = Evidence(
         variants,
         scale,
-        _run(task, variants[0].primary_latency),
+        label=lambda latency: _run(task, latency),
         breaks=lambda variant: (
             budget.quality is not None and not keeps(budget, variant.loss, variant.estimate)
         ),
         evaluated=task.origin.not_evaluated is None or task.evaluation is not None,
+        curve=curve,
         reservations=reservations(
             task.origin,
             scale,
@@ -266,6 +278,7 @@ def _conclusions(
             limit=budget.quality,
         ),
     )
+    return conclude(best, evidence)
 
 
 def _only_int8_missed(
@@ -295,39 +308,22 @@ def _outside(variant: VariantRecord, task: ModelTask[Model], scale: MetricFormat
     budget = task.recipe.budget
     if budget.quality is not None and not keeps(budget, variant.loss, variant.estimate):
         return scale.describe_excess(budget, variant.loss, variant.estimate)
-    measured = variant.primary_latency
+    latency = variant.primary_latency
     if (
-        budget.speedup is not None
-        and variant.precision == "float32"
-        and measured.speedup < budget.speedup
+        budget.speedup is None
+        or variant.precision != "float32"
+        or latency.speedup >= budget.speedup
     ):
-        return (
-            f"measured {measured.speedup:.2f} times as fast as the original "
-            f"({measured.speedup_low:.2f} to {measured.speedup_high:.2f}), the budget asks for "
-            f"{budget.speedup:g}"
-        )
-    return None
+        return None
+    over = latency.over_original
+    found = (
+        "its speed was not measured steadily"
+        if over is None
+        else f"measured {over.median:.2f} times as fast as the original ({over.low:.2f} to "
+        f"{over.high:.2f})"
+    )
+    return f"{found}, the budget asks for {budget.speedup:g}"
 
 
 def _run(task: ModelTask[Model], latency: LatencyRecord) -> str:
     return describe_run(task.task, latency.steps, latency.batch, latency.run)
-
-
-def best_compressed(variants: list[VariantRecord]) -> VariantRecord | None:
-    """The smallest file among the variants that no other is surely faster than.
-
-    These are the ones whose interval of speed-up overlaps that of the fastest.
-
-    Returns:
-        None where no compressed variant is left.
-    """
-    pruned = [variant for variant in variants if variant.name.startswith("compressed")]
-    if not pruned:
-        return None
-    fastest = max(pruned, key=lambda variant: variant.primary_latency.speedup)
-    rivals = [
-        each
-        for each in pruned
-        if each.primary_latency.speedup_high >= fastest.primary_latency.speedup_low
-    ]
-    return min(rivals, key=lambda variant: variant.size_bytes)

@@ -3,85 +3,77 @@
 Pruning has two alternatives: the unchanged original, and int8 alone, which costs only its loss of
 quality; int8 alone does not count where it exceeds the budget. A gain is one over both. Nothing is
 called faster unless the lower end of the interval says so, and every figure of speed and of quality
-stands with its interval.
+stands with its interval. What was not measured steadily is given no figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from isslim.types.manifest import Ratio, VariantRecord
+from isslim.compress.measurement import alternatives
+from isslim.compress.measurement.evidence import Evidence
+from isslim.compress.measurement.pace import (
+    ALONE,
+    ORIGINAL,
+    SURELY,
+    WORTH,
+    gains,
+    pace,
+    paces,
+    ratios,
+)
+from isslim.types.manifest import LatencyRecord, VariantRecord
 from isslim.types.quality import MetricFormat
 from isslim.types.report import Conclusions
 from isslim.types.wording import file_size
 
-WORTH = 1.1
-"""A gain of less is not worth another model."""
-SURELY = 0.005
-"""Ends of intervals nearer to 1 are printed as 1, so they are treated as 1."""
 
-_ALONE = "int8 alone"
-_ORIGINAL = "the original"
-
-
-def conclude(  # noqa: PLR0913 - the figures, and how they are to be put
-    best: VariantRecord | None,
-    variants: Sequence[VariantRecord],
-    scale: MetricFormat,
-    run: str,
-    *,
-    breaks: Callable[[VariantRecord], bool] = lambda _: False,
-    evaluated: bool = True,
-    reservations: Sequence[str] = (),
-) -> Conclusions:
+def conclude(best: VariantRecord | None, found: Evidence) -> Conclusions:
     """The conclusions from the measured variants.
 
     Args:
         best: the compressed variant that is recommended; None where none keeps to the budget.
-        variants: all that is published; the original among them.
-        scale: of the losses.
-        run: the run of the primary latency, in words.
-        breaks: whether a variant breaks the budget of quality, asked of int8 alone.
-        evaluated: whether losses were measured on held-out data; otherwise none is reported.
-        reservations: what the figures do not show, the most serious first.
+        found: what was measured.
     """
-    by_name = {variant.name: variant for variant in variants}
+    by_name = {variant.name: variant for variant in found.variants}
     original, alone = by_name["original"], by_name.get("original-int8")
+    reservations = list(map(_sentence, found.reservations))
+    broken = alone is not None and found.breaks(alone)
+    rival = None if broken else alone
     if best is None:
         return Conclusions(
             worth=False,
             advice="Not worth pruning: no compressed variant keeps to the budget.",
-            reservations=list(map(_sentence, reservations)),
+            instead=alternatives.int8_alone(rival, found),
+            reservations=reservations,
         )
-    broken = _broken(alone, scale) if alone is not None and breaks(alone) else ""
-    rival = None if broken else alone
-    faster, size = (
-        _faster(best, rival),
-        min([original, *([rival] if rival else [])], key=lambda each: each.size_bytes),
-    )
+    size = min([original, *([rival] if rival else [])], key=lambda each: each.size_bytes)
     smaller = size.size_bytes >= WORTH * best.size_bytes
-    found = best.primary_latency
-    much = faster is True and min(found.speedup, _against(best, rival).median) >= WORTH
+    over = ratios(best.primary_latency, beside_int8=rival is not None)
+    much = over is not None and gains(over)
+    worth = much or smaller
+    counts = ORIGINAL if rival is None else ALONE
     return Conclusions(
         variant=best.name,
-        worth=much or smaller,
-        faster=faster,
+        worth=worth,
+        rival="original" if rival is None or _is_slower(rival) else "original-int8",
+        faster=None if over is None else min(each.low for each in over.values()) > 1 + SURELY,
         smaller=smaller,
         advice=_advice(
-            _ORIGINAL if rival is None else _ALONE,
-            _slower(best, rival),
+            counts,
+            over is not None and min(each.high for each in over.values()) < 1 - SURELY,
             much,
             smaller,
-            steady=found.steady,
+            steady=over is not None,
             beside=(
                 f"{'no' if best.size_bytes >= size.size_bytes else 'barely'} smaller than that of "
-                f"{_ORIGINAL if size is original else _ALONE}"
+                f"{ORIGINAL if size is original else ALONE}"
             ),
         ),
-        speed=_speed(best, rival, run) + broken,
+        speed=_speed(best, rival, found) + _no_rival(alone, found),
+        further=_further(best, rival, found),
         size=_size(best, original, rival),
-        quality=_quality(best, rival, scale) if evaluated else _NOT_EVALUATED,
-        reservations=list(map(_sentence, reservations)),
+        quality=_quality(best, rival, found.scale) if found.evaluated else _NOT_EVALUATED,
+        instead=[] if worth else alternatives.instead(best, rival, found),
+        reservations=reservations,
     )
 
 
@@ -90,26 +82,25 @@ _NOT_EVALUATED = (
 )
 
 
-def _against(best: VariantRecord, rival: VariantRecord | None) -> Ratio:
-    """How many times as fast as int8 alone, or as the original where int8 alone is no rival."""
-    found = best.primary_latency
-    if rival is None or found.against_int8 is None:
-        return Ratio(median=found.speedup, low=found.speedup_low, high=found.speedup_high)
-    return found.against_int8
+def _is_slower(rival: VariantRecord) -> bool:
+    """Whether int8 alone is surely slower than the original, which is then the one to beat."""
+    over = rival.primary_latency.over_original
+    return over is not None and over.high < 1 - SURELY
 
 
-def _faster(best: VariantRecord, rival: VariantRecord | None) -> bool | None:
-    """Whether it is surely faster than every rival; None where that was not measured steadily."""
-    found = best.primary_latency
-    if not found.steady:
-        return None
-    return min(found.speedup_low, _against(best, rival).low) > 1 + SURELY
-
-
-def _slower(best: VariantRecord, rival: VariantRecord | None) -> bool:
-    """Whether it is surely slower than a rival."""
-    found = best.primary_latency
-    return found.steady and min(found.speedup_high, _against(best, rival).high) < 1 - SURELY
+def _no_rival(alone: VariantRecord | None, found: Evidence) -> str:
+    """Why not int8 alone but the original is the one to beat; empty where int8 alone is."""
+    if alone is None:
+        return " There is no int8 form of the original, so the original is the one to beat."
+    if found.breaks(alone):
+        return (
+            f" Int8 alone breaks the budget ({found.scale.change(alone.loss)}), so it is no "
+            "alternative."
+        )
+    over = alone.primary_latency.over_original
+    if over is None or not _is_slower(alone):
+        return ""
+    return f" Int8 alone {pace(over, ORIGINAL)}, so the original is the one to beat."
 
 
 def _advice(
@@ -138,7 +129,7 @@ def _advice(
             "Worth pruning for size, not for speed: it is "
             f"{'slower' if slower else 'not much faster'}."
         )
-    beyond = "" if rival == _ORIGINAL else f" beyond {_ALONE}"
+    beyond = "" if rival == ORIGINAL else f" beyond {ALONE}"
     if not steady:
         return (
             f"Not known to be worth pruning{beyond}: its file is {beside}, and its speed "
@@ -146,81 +137,50 @@ def _advice(
         )
     if slower:
         return f"Not worth pruning{beyond}, because it is slower, and its file is {beside}."
-    over = "" if rival == _ORIGINAL else f" over the better of that and {_ORIGINAL}"
+    over = "" if rival == ORIGINAL else f" over the better of that and {ORIGINAL}"
     return (
         f"Not worth pruning{beyond}, because it gains less than a tenth in speed and in size{over}."
     )
 
 
-def _speed(best: VariantRecord, rival: VariantRecord | None, run: str) -> str:
-    found = best.primary_latency
-    on = f"for {run} on {'one thread' if found.threads == 1 else f'{found.threads} threads'}"
-    if not found.steady:
+def _speed(best: VariantRecord, rival: VariantRecord | None, found: Evidence) -> str:
+    latency = best.primary_latency
+    threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
+    on = f"for {found.label(latency)} on {threads}"
+    over = ratios(latency, beside_int8=rival is not None)
+    if over is None:
         return (
             f"The speed of {best.name} was not measured steadily ({on}): the host was busy with "
             "other work, so no figure is "
             "given. Measure it again on a quiet host."
         )
-    clock = ", by CPU time, because the host was busy" if found.basis == "cpu" else ""
-    whole = Ratio(median=found.speedup, low=found.speedup_low, high=found.speedup_high)
-    description = (
-        []
-        if rival is None or found.against_int8 is None
-        else [_pace(found.against_int8, _ALONE, share=True)]
-    )
-    description.append(_pace(whole, _ORIGINAL))
-    return f"{best.name} {' and '.join(description)}, {on}{clock}."
+    return f"{best.name} {paces(over)}, {on}{_clock(latency)}."
 
 
-def _pace(ratio: Ratio, rival: str, *, share: bool = False) -> str:
-    """How fast it is beside a rival; no figure above 1 where it is not surely faster.
-
-    Args:
-        ratio: the rival's time / its own.
-        rival: whose.
-        share: also as a share of the rival's time.
-    """
-    if ratio.low > 1 + SURELY and share:
-        times = (
-            f"{_share(1 / ratio.high)} to {_share(1 / ratio.low)}; {_times(ratio.median)}x as fast"
+def _further(best: VariantRecord, rival: VariantRecord | None, found: Evidence) -> list[str]:
+    """A sentence for each latency but the primary one."""
+    sentences = []
+    for latency in best.latency:
+        if latency is best.primary_latency:
+            continue
+        over = ratios(latency, beside_int8=rival is not None)
+        description = (
+            "its speed was not measured steadily"
+            if over is None
+            else f"it {paces(over)}{_clock(latency)}"
         )
-        return f"takes {_share(1 / ratio.median)} of {rival}'s time ({times})"
-    if ratio.low > 1 + SURELY:
-        return f"is {_times(ratio.median)}x ({_within(ratio)}) as fast as {rival}"
-    if ratio.high < 1 - SURELY:
-        longer = f"{_times(1 / ratio.high)} to {_times(1 / ratio.low)}"
-        return (
-            f"is slower than {rival}: it takes {_times(1 / ratio.median)} times as long ({longer})"
-        )
-    if ratio.low > 1 / WORTH and ratio.high < WORTH:
-        return f"is about as fast as {rival} ({_within(ratio)} times)"
-    return f"is not surely faster than {rival} (between {_within(ratio)} times as fast)"
+        sentences.append(f"For {found.label(latency)} {description}.")
+    return sentences
 
 
-def _within(ratio: Ratio) -> str:
-    """An interval with as many digits as its median."""
-    digits = 1 if ratio.median >= _ROUNDED else 2
-    return f"{ratio.low:.{digits}f} to {ratio.high:.{digits}f}"
-
-
-_ROUNDED = 3.0
-"""Ratio from which one decimal is printed."""
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.1f}" if ratio >= _ROUNDED else f"{ratio:.2f}"
-
-
-def _share(share: float) -> str:
-    return f"{share:.2f}" if share >= 0.1 else f"{share:.2g}"
+def _clock(latency: LatencyRecord) -> str:
+    return ", by CPU time, because the host was busy" if latency.basis == "cpu" else ""
 
 
 def _size(best: VariantRecord, original: VariantRecord, rival: VariantRecord | None) -> str:
-    description = [_smaller(best, original, _ORIGINAL)]
-    description += [] if rival is None else [_smaller(best, rival, _ALONE)]
-    size = best.size_bytes
-    written = file_size(size)
-    return f"Its file is {written}: {', '.join(description)}."
+    description = [_smaller(best, original, ORIGINAL)]
+    description += [] if rival is None else [_smaller(best, rival, ALONE)]
+    return f"Its file is {file_size(best.size_bytes)}: {', '.join(description)}."
 
 
 def _smaller(best: VariantRecord, other: VariantRecord, name: str) -> str:
@@ -242,15 +202,8 @@ def _quality(best: VariantRecord, rival: VariantRecord | None, scale: MetricForm
     if best.estimate is not None:
         description += f" ({scale.sample(best.estimate)} that nothing was fitted to)"
     if rival is not None:
-        description += f"; {_ALONE}: {scale.with_interval(rival.loss, rival.estimate)}"
+        description += f"; {ALONE}: {scale.with_interval(rival.loss, rival.estimate)}"
     return f"{description[0].upper()}{description[1:]}."
-
-
-def _broken(alone: VariantRecord, scale: MetricFormat) -> str:
-    return (
-        f" {_ALONE[0].upper()}{_ALONE[1:]} breaks the budget ({scale.change(alone.loss)}), so "
-        "it is no alternative."
-    )
 
 
 def _sentence(clause: str) -> str:

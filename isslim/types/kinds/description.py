@@ -44,7 +44,7 @@ class Served:
     Attributes:
         name: of the model.
         variants: names of its graphs, the original first.
-        file: of the smallest graph, in the bundle.
+        file: of the recommended variant's graph, in the bundle.
         text: how texts are read; None if the bundle does not specify it.
         inputs: of the recorded run that was timed; empty: the bundle holds none.
         has_weights: whether the bundle holds the compressed network's weights for PyTorch.

@@ -58,8 +58,8 @@ MAX_VARIANTS, MAX_OUTPUTS = 16, 1000
 """Limit for one request: more than any model has."""
 Variants = Annotated[list[VariantName], Field(max_length=MAX_VARIANTS), AfterValidator(_once)]
 VARIANTS = (
-    "one, or several to compare; empty: the original and the most compressed one, on a GPU of "
-    "those in float32"
+    "one, or several to compare; empty: the original and the recommended one, on a GPU of those "
+    "in float32"
 )
 DEVICE = "`cpu`, or `cuda` where there is one"
 TokenId = Annotated[int, Field(ge=-(2**63), lt=2**63)]

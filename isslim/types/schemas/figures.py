@@ -9,9 +9,11 @@ from isslim.types.manifest import (
     LatencyRecord,
     Manifest,
     Metric,
+    Ratio,
     VariantRecord,
 )
-from isslim.types.wording import axis_name
+from isslim.types.recommendation import recommended
+from isslim.types.wording import axis_name, describe_run
 
 
 class QualityFigure(BaseModel):
@@ -34,8 +36,25 @@ class QualityFigure(BaseModel):
     unit: str | None = Field(description="what was counted", examples=["tokens"])
 
 
+class SpeedFigure(BaseModel):
+    """How fast a variant is in one of the runs that were timed."""
+
+    run: str = Field(description="what was run", examples=["one text of 30 tokens"])
+    steps: int = Field(description="as in `latency`", examples=[30])
+    batch: int = Field(description="as in `latency`", examples=[1])
+    device: str = Field(description="where it ran", examples=["cpu"])
+    primary: bool = Field(description="the one that the verdict is about", examples=[True])
+    over_int8: Ratio | None = Field(
+        description="the time of int8 alone (`original-int8`) / its own; null: not timed beside "
+        "it, or not steadily"
+    )
+    over_original: Ratio | None = Field(
+        description="the original's time / its own; null: not timed steadily"
+    )
+
+
 class VariantView(VariantRecord):
-    """A variant with its totals, and with its ratios to the original.
+    """A variant with its totals, and with its ratios to int8 alone and to the original.
 
     Parameters and multiply-adds are sums over its parts, the speed-up is that of the primary
     latency.
@@ -47,6 +66,14 @@ class VariantView(VariantRecord):
     size_ratio: float = Field(description="file size / the original's", examples=[0.126])
     quality: QualityFigure | None = Field(
         description="null: no figure of its quality comes from data that nothing was fitted to"
+    )
+    speeds: list[SpeedFigure] = Field(
+        description="against int8 alone and the original, a figure for each record of `latency`"
+    )
+    recommended: bool = Field(
+        description="of the compressed variants, the one to use: the fastest as far as "
+        "measurements can tell, and of equals the smallest",
+        examples=[True],
     )
 
     @computed_field(  # type: ignore[prop-decorator]
@@ -71,7 +98,7 @@ class VariantView(VariantRecord):
     @property
     def speedup(self) -> float | None:
         """Of the primary latency."""
-        return None if self._steady is None else self._steady.speedup
+        return None if self._over_original is None else self._over_original.median
 
     @computed_field(  # type: ignore[prop-decorator]
         description="lower end of its 95 % interval", examples=[4.0]
@@ -79,7 +106,7 @@ class VariantView(VariantRecord):
     @property
     def speedup_low(self) -> float | None:
         """Of the primary latency."""
-        return None if self._steady is None else self._steady.speedup_low
+        return None if self._over_original is None else self._over_original.low
 
     @computed_field(  # type: ignore[prop-decorator]
         description="upper end of its 95 % interval", examples=[4.2]
@@ -87,13 +114,20 @@ class VariantView(VariantRecord):
     @property
     def speedup_high(self) -> float | None:
         """Of the primary latency."""
-        return None if self._steady is None else self._steady.speedup_high
+        return None if self._over_original is None else self._over_original.high
+
+    @computed_field(  # type: ignore[prop-decorator]
+        description="time of int8 alone / its own, at the primary latency; null: not timed beside "
+        "it, or not steadily"
+    )
+    @property
+    def over_int8(self) -> Ratio | None:
+        """Of the primary latency."""
+        return self.primary_latency.over_int8 if self.latency else None
 
     @property
-    def _steady(self) -> LatencyRecord | None:
-        """The primary latency, if its ratios can be relied on."""
-        primary = self.primary_latency if self.latency else None
-        return primary if primary is not None and primary.steady else None
+    def _over_original(self) -> Ratio | None:
+        return self.primary_latency.over_original if self.latency else None
 
 
 class AxisView(AxisRecord):
@@ -123,14 +157,36 @@ def manifest_view(manifest: Manifest) -> ManifestView:
 
 def variant_views(manifest: Manifest) -> list[VariantView]:
     """The variants with their figures, the original first."""
+    best = recommended(manifest.variants)
     return [
         VariantView(
             **dict(each),
             size_ratio=each.size_bytes / manifest.variants[0].size_bytes,
             quality=_quality(manifest, each),
+            speeds=[_speed(manifest, record, each) for record in each.latency],
+            recommended=each is best,
         )
         for each in manifest.variants
     ]
+
+
+def _speed(manifest: Manifest, record: LatencyRecord, variant: VariantRecord) -> SpeedFigure:
+    """The figures of one latency.
+
+    Args:
+        manifest: of the variant.
+        record: of the latency.
+        variant: that it was measured of.
+    """
+    return SpeedFigure(
+        run=describe_run(manifest.task, record.steps, record.batch, record.run),
+        steps=record.steps,
+        batch=record.batch,
+        device=record.device,
+        primary=record is variant.primary_latency,
+        over_int8=record.over_int8,
+        over_original=record.over_original,
+    )
 
 
 def _quality(manifest: Manifest, variant: VariantRecord) -> QualityFigure | None:

@@ -45,9 +45,11 @@ def test_card_tells_verdict_proof_and_sizes_of_every_layer(bundle: OpenBundle) -
     told = report.conclusions
     assert told is not None
     assert report.verdict == told.text
+    lines = [told.speed, *told.further, told.size, told.quality]
+    assert told.lines[: len(lines)] == lines
+    told_lines = "\n- ".join(told.lines)
     assert without_head(card).startswith(
-        f"# {bundle.manifest.name}\n\n**{told.advice}**\n\n- {told.speed}\n- {told.size}\n- "
-        f"{told.quality}\n"
+        f"# {bundle.manifest.name}\n\n**{told.advice}**\n\n- {told_lines}\n"
     )
     assert "pruned = masked reference" in card
     original, compressed = (

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from isslim.compress.measurement.measure import best_compressed
+from isslim.compress.measurement.evidence import Evidence
 from isslim.compress.measurement.verdict import conclude
 from isslim.types.manifest import (
     Estimate,
@@ -18,6 +18,7 @@ from isslim.types.manifest import (
     VariantRecord,
 )
 from isslim.types.quality import metric_format_of
+from isslim.types.recommendation import recommended
 from isslim.types.report import Conclusions
 from isslim.types.wording import describe_run
 
@@ -79,14 +80,13 @@ def concluded(
     task: Task, metric: Metric, *others: VariantRecord, limit: float = 1.0
 ) -> Conclusions:
     variants = [variant("original", 1000), *others]
-    run = describe_run(task, 30, 1)
-    return conclude(
-        best_compressed(variants),
+    evidence = Evidence(
         variants,
         metric_format_of(metric),
-        run,
+        label=lambda each: describe_run(task, each.steps, each.batch),
         breaks=lambda each: each.loss > limit,
     )
+    return conclude(recommended(variants), evidence)
 
 
 @pytest.mark.parametrize(("task", "metric"), TASKS)
@@ -128,9 +128,8 @@ def test_figures_of_every_sentence_stand_with_their_intervals() -> None:
     assert found.worth
     assert found.advice == "Worth pruning, for speed and for size: it gains both over int8 alone."
     assert found.speed == (
-        "compressed-int8 takes 0.35 of int8 alone's time (0.33 to 0.37; 2.86x as fast) and is "
-        "10.2x (9.8 to 10.6) as fast as "
-        "the original, for one text of 30 tokens on one thread."
+        "compressed-int8 is 2.86x (2.70 to 3.00) as fast as int8 alone and is 10.2x (9.8 to 10.6) "
+        "as fast as the original, for one text of 30 tokens on one thread."
     )
     assert (
         found.size
@@ -259,19 +258,15 @@ def test_a_gain_and_a_loss_are_told_as_what_they_are(
 
 def test_without_a_variant_or_a_judgement_that_is_said() -> None:
     whole = variant("original", 1000)
-    none = conclude(
-        None,
-        [whole],
-        metric_format_of("argmax"),
-        "one run",
-        reservations=["all of it was drawn"],
-    )
+    scale = metric_format_of("argmax")
+    nothing = Evidence([whole], scale, lambda _: "one run", reservations=["all of it was drawn"])
+    none = conclude(None, nothing)
     assert (
         none.text
         == "Not worth pruning: no compressed variant keeps to the budget. All of it was drawn."
     )
     small = variant("compressed", 500, (1.9, 2.0, 2.1), 0.3)
-    found = conclude(small, [whole, small], metric_format_of("argmax"), "one run", evaluated=False)
+    found = conclude(small, Evidence([whole, small], scale, lambda _: "one run", evaluated=False))
     assert "30" not in found.quality
     assert (
         found.quality

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from isslim.compress.measurement.verdict import SURELY, WORTH, conclude
-from isslim.types.manifest import VariantRecord
+from isslim.compress.measurement.evidence import Evidence
+from isslim.compress.measurement.pace import SURELY, WORTH
+from isslim.compress.measurement.verdict import conclude
+from isslim.types.manifest import LatencyRecord, VariantRecord
 from isslim.types.quality import metric_format_of
 from isslim.types.report import Conclusions
 from tests.compress.measurement.test_verdict import Interval, variant
@@ -33,8 +35,12 @@ def concluded(
     if alone is not None:
         variants.append(sized(variant("original-int8", 1), alone_size))
     if breaks is None:
-        return conclude(best, variants, CHANGE, "one run")
-    return conclude(best, variants, CHANGE, "one run", breaks=lambda _: bool(breaks))
+        return conclude(best, Evidence(variants, CHANGE, one_run))
+    return conclude(best, Evidence(variants, CHANGE, one_run, breaks=lambda _: bool(breaks)))
+
+
+def one_run(_: LatencyRecord) -> str:
+    return "one run"
 
 
 SAME: Interval = (1.0, 1.0, 1.0)
@@ -229,16 +235,18 @@ def test_the_smallest_of_the_others_is_named() -> None:
     ],
 )
 def test_pace_in_full(interval: Interval, words: str) -> None:
-    assert concluded(interval, 5).speed == f"compressed {words}, for one run on one thread."
+    assert concluded(interval, 5).speed == (
+        f"compressed {words}, for one run on one thread. There is no int8 form of the original, so "
+        "the original is the one to beat."
+    )
 
 
 @pytest.mark.parametrize(
     ("alone", "words"),
     [
-        ((1.6, 2.0, 2.5), "takes 0.50 of int8 alone's time (0.40 to 0.62; 2.00x as fast)"),
-        ((8.0, 10.0, 40.0), "takes 0.10 of int8 alone's time (0.025 to 0.12; 10.0x as fast)"),
-        ((19.0, 20.0, 21.0), "takes 0.05 of int8 alone's time (0.048 to 0.053; 20.0x as fast)"),
-        ((1.006, 1.1, 1.2), "takes 0.91 of int8 alone's time (0.83 to 0.99; 1.10x as fast)"),
+        ((1.6, 2.0, 2.5), "is 2.00x (1.60 to 2.50) as fast as int8 alone"),
+        ((8.0, 10.0, 40.0), "is 10.0x (8.0 to 40.0) as fast as int8 alone"),
+        ((1.006, 1.1, 1.2), "is 1.10x (1.01 to 1.20) as fast as int8 alone"),
         (
             (1 + SURELY, 1.2, 1.3),
             "is not surely faster than int8 alone (between 1.00 to 1.30 times as fast)",
@@ -246,7 +254,7 @@ def test_pace_in_full(interval: Interval, words: str) -> None:
         ((1.0, 1.02, 1.04), "is about as fast as int8 alone (1.00 to 1.04 times)"),
     ],
 )
-def test_pace_beside_int8_alone_is_a_share_of_its_time(alone: Interval, words: str) -> None:
+def test_pace_beside_int8_alone_comes_first(alone: Interval, words: str) -> None:
     found = concluded(FAST, 5, alone)
     assert found.speed == (
         f"compressed {words} and is 2.00x (1.90 to 2.10) as fast as the original, for one run on "
@@ -255,7 +263,7 @@ def test_pace_beside_int8_alone_is_a_share_of_its_time(alone: Interval, words: s
 
 
 def test_int8_alone_is_a_rival_unless_it_is_said_to_break_the_budget() -> None:
-    assert "int8 alone's time" in concluded(FAST, 5, FAST, breaks=None).speed
+    assert "as fast as int8 alone and" in concluded(FAST, 5, FAST, breaks=None).speed
     broken = concluded(FAST, 5, SAME, breaks=True)
     assert broken.speed.endswith(
         "on one thread. Int8 alone breaks the budget (+0.00%), so it is no alternative."
@@ -268,8 +276,9 @@ def test_threads_and_an_unsteady_clock_are_named() -> None:
     latency = record.latency[0].model_copy(update={"threads": 4})
     many = record.model_copy(update={"latency": [latency]})
     whole = variant("original", 2)
-    assert conclude(many, [whole, many], CHANGE, "a run").speed.endswith("for a run on 4 threads.")
-    assert concluded(FAST, 5, steady=False).speed == (
+    evidence = Evidence([whole, many], CHANGE, lambda _: "a run")
+    assert "for a run on 4 threads. There" in conclude(many, evidence).speed
+    assert concluded(FAST, 5, SAME, steady=False).speed == (
         "The speed of compressed was not measured steadily (for one run on one thread): the host "
         "was busy with other work, so no figure is given. Measure it again on a quiet host."
     )
@@ -277,11 +286,10 @@ def test_threads_and_an_unsteady_clock_are_named() -> None:
 
 def test_reservations_are_sentences() -> None:
     small, whole = variant("compressed", 1, FAST), variant("original", 2)
-    found = conclude(
-        small, [whole, small], CHANGE, "a run", reservations=["one clause", "another ended."]
-    )
+    reservations = ["one clause", "another ended."]
+    found = conclude(small, Evidence([whole, small], CHANGE, one_run, reservations=reservations))
     assert found.reservations == ["One clause.", "Another ended."]
     assert found.variant == "compressed"
     assert found.smaller is True
-    none = conclude(None, [whole], CHANGE, "a run", reservations=["it was random"])
+    none = conclude(None, Evidence([whole], CHANGE, one_run, reservations=["it was random"]))
     assert (none.worth, none.reservations, none.variant) == (False, ["It was random."], None)
