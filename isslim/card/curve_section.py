@@ -11,7 +11,7 @@ from isslim.types.kinds.metric_format import MetricFormat
 from isslim.types.kinds.registry import kind_named, metric_format_of
 from isslim.types.manifest import CurvePoint, Manifest, Sized
 from isslim.types.report import Report
-from isslim.types.wording import axis_name
+from isslim.types.wording import axis_name, directions_read
 
 _SURELY = (
     "Of those that surely reach the budget (by the lower end of the interval) the largest was "
@@ -87,10 +87,26 @@ def curve_section(manifest: Manifest, report: Report) -> str:
         report: with the curve.
     """
     cautions = [f"{each[0].upper()}{each[1:]}." for each in report.cautions]
-    paragraphs = "\n\n".join([_reading(manifest, report), *cautions])
+    paragraphs = "\n\n".join([*_allocation(report), _reading(manifest, report), *cautions])
     curve = _curve_table(manifest, report)
     picture = f"![{_alternative(manifest, report)}](curve.svg)"
     return f"## The trade-off\n\n{picture}\n\n{curve}\n\n{paragraphs}"
+
+
+def _allocation(report: Report) -> list[str]:
+    """How the sizes were chosen, and what each axis was found to lose alone; empty if not noted."""
+    found = report.allocation
+    if found is None:
+        return []
+    losses: dict[str, list[str]] = {}
+    for probe in found.probes:
+        losses.setdefault(axis_name(probe.axis), []).append(f"{probe.size:,}: {probe.loss:+.4f}")
+    text = f"{found.reason[0].upper()}{found.reason[1:].removesuffix('.')}."
+    if not losses:
+        return [text]
+    rows = [[name, "; ".join(cells)] for name, cells in losses.items()]
+    probes = table(["cut alone", "size: nats above the original's log-loss"], rows)
+    return [text, probes]
 
 
 def _alternative(manifest: Manifest, report: Report) -> str:
@@ -107,12 +123,15 @@ def _alternative(manifest: Manifest, report: Report) -> str:
 def _curve_table(manifest: Manifest, report: Report) -> str:
     scale, original = metric_format_of(manifest.metric), manifest.variants[0]
     timed = any(point.speedup is not None for point in report.curve)
-    # A bottleneck is an axis that only some of the candidates have.
+    # A narrow layer is an axis that only some of the candidates have.
     axes = list(dict.fromkeys(axis for each in (original, *report.curve) for axis in each.sizes))
     sampled = next((point.estimate for point in report.curve if point.estimate is not None), None)
     rows = [_tried(point, axes, scale, timed, sampled is not None) for point in report.curve]
     if report.curve:
-        sizes = [*_sizes(original, axes), f"{original.parameters:,}", f"{original.mult_adds:,}"]
+        # Where there was no narrow layer, all directions were read.
+        read = {axis: directions_read(axis, original.sizes) or "-" for axis in axes}
+        sizes = [str(original.sizes.get(axis, read[axis])) for axis in axes]
+        sizes += [f"{original.parameters:,}", f"{original.mult_adds:,}"]
         rows.insert(0, ["0% (original)", *sizes, scale.value(report.original_value), ""])
         rows[0] += ["", *([""] if sampled else []), *(["1.00x"] if timed else [])]
     head = ["removed", *map(axis_name, axes), "parameters", "multiply-adds", scale.name]

@@ -6,10 +6,13 @@ from isslim.card.markdown import table
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest, PartRecord, VariantRecord
 from isslim.types.report import Report
+from isslim.types.wording import directions_read, is_narrow
 
 _NARROW = (
-    "The bottleneck is a linear layer that was put before the softmax: two small matrices in place "
-    "of a large one, whose product is the nearest to it on the calibration text."
+    "The bottleneck, the input or recurrence of a layer, or a block of the softmax is a narrow "
+    "layer that was put before a matrix: the matrix reads so many directions (combinations of "
+    "units) in place of all, while the units stay. Two small matrices replace a large one, and "
+    "their product is the nearest to it on the calibration text."
 )
 
 
@@ -35,7 +38,7 @@ def structure_section(manifest: Manifest) -> str:
     text = f"## What was removed\n\n{table(head, rows)}"
     if units_note := kind_named(manifest.task).units_note:
         text += f"\n\n{units_note}"
-    if len(after.parts) > len(before.parts):
+    if any(part.axis is not None and is_narrow(part.axis) for part in after.parts):
         text += f" {_NARROW}"
     if before.tied:
         text += " Embedding and softmax share one matrix, which is counted once, as embedding."
@@ -43,17 +46,22 @@ def structure_section(manifest: Manifest) -> str:
 
 
 def _sides(before: VariantRecord, after: VariantRecord) -> list[tuple[PartRecord, PartRecord]]:
-    """Every part of the compressed model with its original, which is empty for an inserted part."""
+    """Every part of the compressed model with its original.
+
+    A narrow layer that was put in had no parameters, and all directions were read.
+    """
     known = {part.name: part for part in before.parts}
-    return [
-        (known.get(new.name, PartRecord(name=new.name, width=0, parameters=0, mult_adds=0)), new)
-        for new in after.parts
-    ]
+    return [(known.get(new.name) or _absent(new, before), new) for new in after.parts]
+
+
+def _absent(new: PartRecord, before: VariantRecord) -> PartRecord:
+    read = None if new.axis is None else directions_read(new.axis, before.sizes)
+    return PartRecord(name=new.name, width=read or 0, parameters=0, mult_adds=0)
 
 
 def _width(part: PartRecord) -> str:
     """Its units; for a bidirectional layer also those of each direction."""
-    return f"{part.width:,}" + (
+    return (f"{part.width:,}" if part.width else "-") + (
         f" ({' + '.join(map(str, part.directions))})" if part.directions else ""
     )
 

@@ -9,7 +9,7 @@ from isslim.card.metric_section import metric_section
 from isslim.types.kinds.registry import kind_named, metric_format_of, run_label
 from isslim.types.manifest import LatencyRecord, Manifest, VariantRecord
 from isslim.types.report import Report
-from isslim.types.wording import NOT_EVALUATED, as_fast, as_fast_as_int8, file_size
+from isslim.types.wording import NOT_EVALUATED, as_fast, as_fast_as_int8, file_size, is_narrow
 
 AS_INT8, AS_ORIGINAL = "as fast as int8 alone (95 %)", "as fast as the original (95 %)"
 """Headings of the columns of ratios; int8 alone is the original in 8 bits, nothing removed."""
@@ -75,12 +75,19 @@ def variant_cells(
     return VariantCells(
         record.name,
         f"{record.parameters:,}",
-        ", ".join(map(str, record.sizes.values())),
+        _sizes(record),
         scale.value(record.metrics[metric]) if shown else NOT_EVALUATED,
         scale.change(record.loss) if shown else NOT_EVALUATED,
         scale.sample(record.estimate) if shown and record.estimate is not None else "",
         tuple(_time(task, each) for each in record.latency),
     )
+
+
+def _sizes(record: VariantRecord) -> str:
+    """Sizes of all axes; the ranks of narrow layers apart: `54, 225, 187; ranks 60, 90`."""
+    units = [str(size) for axis, size in record.sizes.items() if not is_narrow(axis)]
+    ranks = [str(size) for axis, size in record.sizes.items() if is_narrow(axis)]
+    return ", ".join(units) + (f"; ranks {', '.join(ranks)}" if ranks else "")
 
 
 def cells_of(manifest: Manifest) -> list[VariantCells]:

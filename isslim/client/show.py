@@ -245,7 +245,7 @@ def shown_time(cells: TimeCells) -> str:
     if cells.over_original == NOT_STEADY:
         return "\n".join([*lines, f"  {NOT_STEADY}"])
     lines += [f"  {cells.over_int8} int8 alone"] if cells.over_int8 else []
-    return "\n".join([*lines, f"  {cells.over_original} the original"])
+    return "\n".join([*lines, f"  {cells.over_original} original"])
 
 
 def _quality(cells: VariantCells) -> str:

@@ -189,7 +189,7 @@ def compress_task(
     found, measured, bundle = chosen.found, chosen.measured, chosen.folder
     stages.enter("publish", "writing the card")
     best = recommended(measured.variants)
-    conclusions = conclusions_of(task, measured.variants, found.curve)
+    conclusions = conclusions_of(task, measured.variants, found)
     shown = [measured.variants[0], *([] if best is None else [best])]
     samples = task.samples({variant.name: bundle / variant.file for variant in shown})
     manifest = Manifest(

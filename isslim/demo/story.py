@@ -7,62 +7,92 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from isslim.runtime.language.scoring import next_log_probs
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
-from isslim.types.manifest import Manifest, VariantRecord
+from isslim.types.manifest import PRIMARY_SHAPE, Manifest, Ratio, VariantRecord
 from isslim.types.report import Report
+from isslim.types.wording import directions_read, is_narrow
 
 WIDTH = 32
 """Characters of the longest bar."""
+RUNS = {"sentence": PRIMARY_SHAPE, "step": (1, 1), "batch": (30, 10)}
+"""Steps and sequences of the timed runs, by their names in the summary."""
 KEPT, REMOVED = "█", "░"
 TEMPERATURE = 0.7
 """Divides the logits: below 1 likely words become likelier."""
 
 
-def recommended(manifest: Manifest, report: Report) -> VariantRecord:
-    """The compressed variant of the verdict; without one, the last compressed variant.
-
-    Args:
-        manifest: of the bundle.
-        report: of the same bundle.
-    """
-    name = None if report.conclusions is None else report.conclusions.variant
-    found = manifest.variant(name) if name is not None else None
-    return found or manifest.variants[-1]
-
-
 def removal_lines(manifest: Manifest, small: VariantRecord) -> Iterator[str]:
-    """A bar for each layer that lost units, and what that saves.
+    """A bar for each layer that lost units, or is read through fewer directions; what that saves.
 
     Args:
         manifest: of the bundle.
         small: a compressed variant.
     """
-    original = manifest.variants[0]
-    before = {part.name: part for part in original.parts}
-    rows = [
-        (part.name, before[part.name].width, part.width)
-        for part in small.parts
-        if part.name in before and part.width < before[part.name].width
-    ]
-    longest = max((width for _, width, _ in rows), default=1)
-    indent = max((len(name) for name, _, _ in rows), default=0)
-    for name, width, kept in rows:
+    original, rows = manifest.variants[0], []
+    before = {part.name: part.width for part in original.parts}
+    for part in small.parts:
+        narrow = part.axis is not None and is_narrow(part.axis)
+        whole = before.get(part.name)
+        if whole is None and narrow:
+            whole = directions_read(part.axis or "", original.sizes)
+        if whole is not None and part.width < whole:
+            rows.append((part.name, whole, part.width, narrow))
+    longest = max((width for _, width, *_ in rows), default=1)
+    indent = max((len(name) for name, *_ in rows), default=0)
+    for name, width, kept, narrow in rows:
         bar = max(1, round(WIDTH * width / longest))
         full = min(bar, max(1, round(bar * kept / width))) if kept else 0
         picture = KEPT * full + REMOVED * (bar - full)
-        yield f"{name:<{indent}}  {picture:<{WIDTH}}  {kept:,} of {width:,} units kept"
+        left = f"{kept:,} of {width:,}"
+        words = f"read through {left} directions" if narrow else f"{left} units kept"
+        yield f"{name:<{indent}}  {picture:<{WIDTH}}  {words}"
     if not rows:
-        yield "no layer lost a unit"
+        yield "no layer lost a unit, and none is read through fewer directions"
     for what, old, new in (
         ("parameters", original.parameters, small.parameters),
         ("multiply-adds per token", original.mult_adds, small.mult_adds),
     ):
         yield f"{what}: {old:,} -> {new:,} ({1 - new / old:.0%} removed)"
+
+
+def summary(manifest: Manifest, small: VariantRecord) -> dict[str, Any]:
+    """The figures of the demo, for programs.
+
+    Args:
+        manifest: of the bundle.
+        small: a compressed variant.
+
+    Returns:
+        `rise`, the relative rise of perplexity; `units_before` and `units_after`, those of all
+        recurrent layers together; `over_int8` and `over_original`, how many times as fast as int8
+        alone and the original, for a `sentence`, a `step` and a `batch`: null where that was not
+        timed, or not steadily.
+    """
+    timed = {(each.steps, each.batch): each for each in small.latency}
+    records = {name: timed.get(size) for name, size in RUNS.items()}
+    return {
+        "rise": small.loss,
+        "units_before": sum(manifest.variants[0].units),
+        "units_after": sum(small.units),
+        "over_int8": {
+            name: _median(None if each is None else each.over_int8)
+            for name, each in records.items()
+        },
+        "over_original": {
+            name: _median(None if each is None else each.over_original)
+            for name, each in records.items()
+        },
+    }
+
+
+def _median(ratio: Ratio | None) -> float | None:
+    return None if ratio is None else ratio.median
 
 
 def verdict_lines(report: Report) -> Iterator[str]:

@@ -14,7 +14,8 @@ def recommended(variants: Sequence[Record]) -> Record | None:
     """The smallest file among the compressed variants that no other one is surely faster than.
 
     These are the ones whose interval, at the primary shape, overlaps that of the fastest. Where one
-    of the variants was not measured steadily, none is surely faster than another.
+    of the variants was not measured steadily, none is surely faster than another. Of files of one
+    size it is the last.
 
     Args:
         variants: of one bundle.
@@ -30,4 +31,4 @@ def recommended(variants: Sequence[Record]) -> Record | None:
     if len(steady) == len(pruned):
         fastest = max((speed for _, speed in steady), key=lambda speed: speed.median)
         pruned = [each for each, speed in steady if speed.high >= fastest.low]
-    return min(pruned, key=lambda variant: variant.size_bytes)
+    return min(reversed(pruned), key=lambda variant: variant.size_bytes)

@@ -110,6 +110,11 @@ class Conclusions(StrictModel):
             "fitted to)."
         ],
     )
+    sizes: str = Field(
+        default="",
+        description="how the sizes were chosen; empty: by the closed form's own costs",
+        examples=["Sizes chosen by the time of a sentence, measured on this host in int8."],
+    )
     instead: list[str] = Field(
         default=[],
         description="where it is not worth it: what would be, by what was measured",
@@ -129,7 +134,7 @@ class Conclusions(StrictModel):
     @property
     def lines(self) -> list[str]:
         """Every sentence after the advice, in the order in which they are read."""
-        found = [self.speed, *self.further, self.size, self.quality]
+        found = [self.speed, *self.further, self.size, self.quality, self.sizes]
         return [each for each in (*found, *self.instead, *self.reservations) if each]
 
     @property

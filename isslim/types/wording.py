@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from isslim.types.axis_names import is_units, layer_of
+from isslim.types.axis_names import is_rank, is_units, layer_of, units_of
 from isslim.types.kinds.registry import run_label as describe_run
 from isslim.types.manifest import LatencyRecord, Ratio
 
 __all__ = [
     "NOT_EVALUATED", "NOT_STEADY", "QUALITY_UNKNOWN", "RANDOM", "as_fast", "as_fast_as_int8",
-    "axis_name", "describe_run", "file_size",
+    "axis_name", "describe_run",
+    "directions_read", "file_size", "is_narrow",
 ]  # fmt: skip
 
 _LAYER = re.compile(r"([a-z]+)(\d*)")
 """Layers of the language models; graphs and question-answering models name their own."""
+_READER = re.compile(r"rank:(?P<layer>[a-z]+\d*)\.(?P<what>input|recurrent)")
+_BLOCK = re.compile(r"rank:softmax(\d+)")
+_READ, _BOTTLENECK = {"input": "input", "recurrent": "recurrence"}, "bottleneck"
+"""Narrow layers: what reads through them."""
 RANDOM = (
     "random inputs of the declared types and shapes; how the model behaves on real inputs is "
     "unknown"
@@ -47,11 +53,42 @@ def _ratio(ratio: Ratio | None) -> str:
 
 def axis_name(axis: str) -> str:
     """An axis in words: `units:lstm0` is LSTM layer 1; a name of any other form is kept."""
-    layer = _LAYER.fullmatch(layer_of(axis)) if is_units(axis) else None
-    if layer is None:
+    block, reader = _BLOCK.fullmatch(axis), _READER.fullmatch(axis)
+    if block is not None:
+        return f"softmax block {int(block[1]) + 1}"
+    if reader is not None:
+        layer = axis_name(units_of(reader["layer"]))
+        return f"{_READ[reader['what']]} of {layer}"
+    layer_match = _LAYER.fullmatch(layer_of(axis)) if is_units(axis) else None
+    if layer_match is None:
         return layer_of(axis)
-    kind, number = layer.groups()
+    kind, number = layer_match.groups()
     return f"{kind.upper()} layer {int(number) + 1}" if number else f"{kind.upper()} layer"
+
+
+def is_narrow(axis: str) -> bool:
+    """Whether an axis counts the directions that a narrow layer passes on to what reads it."""
+    return is_rank(axis) or axis == _BOTTLENECK
+
+
+def directions_read(axis: str, sizes: Mapping[str, int]) -> int | None:
+    """Of how many directions a narrow layer passes some on: the width of what it reads.
+
+    Args:
+        axis: of the narrow layer's own width.
+        sizes: of the axes of the whole model, in the order of the data.
+
+    Returns:
+        None where that width is no axis, as of an embedding that is tied to the softmax.
+    """
+    reader, layers = _READER.fullmatch(axis), [name for name in sizes if is_units(name)]
+    if reader is None:
+        return sizes[layers[-1]] if is_narrow(axis) and layers else None
+    own = units_of(reader["layer"])
+    if reader["what"] == "recurrent" or own not in layers:
+        return sizes.get(own)
+    place = layers.index(own)
+    return sizes[layers[place - 1]] if place else sizes.get("embedding")
 
 
 def file_size(size_bytes: int) -> str:

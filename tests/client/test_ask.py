@@ -69,7 +69,7 @@ def test_command_line_shows_both_answers_side_by_side(url: str, tmp_path: Path) 
     asked = ["ask", "reader", "Who [sat]?", "--top-k", "3", "--max-answer-tokens", "4"]
     done = runner.invoke(app, [*asked, "--context-file", str(tmp_path / "context.txt")])
     assert done.exit_code == 0, done.output
-    for part in ("Who [sat]?", "original", "compressed-int8", "characters", "run time"):
+    for part in ("Who [sat]?", "original", "compressed", "characters", "run time"):
         assert part in done.output
     with Client(url) as client:
         found = client.answer("reader", "Who [sat]?", CONTEXT, top_k=3, max_answer_tokens=4)

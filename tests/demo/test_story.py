@@ -13,7 +13,9 @@ from isslim.client.cli import app
 from isslim.demo import story
 from isslim.runtime.language.text import TextCodec
 from isslim.store.bundles import BundleStore, OpenBundle
+from isslim.types.manifest import VariantRecord
 from isslim.types.report import Report
+from tests.card.made_up import manifest
 from tests.conftest import Published
 
 
@@ -27,10 +29,16 @@ def report(bundle: OpenBundle) -> Report:
     return Report.model_validate_json(bundle.path("report.json").read_text())
 
 
+def compressed_of(bundle: OpenBundle) -> VariantRecord:
+    small = bundle.manifest.variant("compressed")
+    assert small is not None
+    return small
+
+
 def test_a_bar_for_each_layer_shows_kept_and_removed_units(
-    bundle: OpenBundle, report: Report
+    bundle: OpenBundle,
 ) -> None:
-    small = story.recommended(bundle.manifest, report)
+    small = compressed_of(bundle)
     *bars, parameters, work = story.removal_lines(bundle.manifest, small)
     widths = {
         part.name: (part.width, new.width)
@@ -52,8 +60,39 @@ def test_a_bar_for_each_layer_shows_kept_and_removed_units(
 
 def test_a_model_that_lost_nothing_is_not_drawn_as_smaller(bundle: OpenBundle) -> None:
     lines = list(story.removal_lines(bundle.manifest, bundle.manifest.variants[0]))
-    assert lines[0] == "no layer lost a unit"
+    assert lines[0] == "no layer lost a unit, and none is read through fewer directions"
     assert all("(0% removed)" in line for line in lines[1:])
+
+
+def test_narrow_layers_are_drawn_by_the_directions_that_they_pass_on() -> None:
+    made = manifest()
+    lines = list(story.removal_lines(made, made.variants[-1]))
+    assert [line.split("  ")[-1].strip() for line in lines[:-2]] == [
+        "60 of 200 units kept",
+        "250 of 256 units kept",
+        "read through 70 of 256 directions",
+        "read through 40 of 256 directions",
+        "read through 90 of 256 directions",
+    ]
+    assert lines[2].startswith("input of LSTM layer 2 ")
+    assert lines[3].count(story.KEPT) == round(story.WIDTH * 40 / 256)
+
+
+def test_summary_has_the_figures_of_the_manifest() -> None:
+    made = manifest()
+    assert story.summary(made, made.variants[-1]) == {
+        "rise": 0.019,
+        "units_before": 512,
+        "units_after": 506,
+        "over_int8": {"sentence": 2.0, "step": 3.9 / 2.1, "batch": 2.0},
+        "over_original": {"sentence": 5.4, "step": 3.9, "batch": 6.0},
+    }
+    unsteady = manifest(steady=False)
+    nothing = {"sentence": None, "step": None, "batch": None}
+    found = story.summary(unsteady, unsteady.variants[-1])
+    assert (found["over_int8"], found["over_original"]) == (nothing, nothing)
+    few = made.variants[-1].model_copy(update={"latency": made.variants[-1].latency[1:2]})
+    assert story.summary(made, few)["over_int8"] == {"sentence": 2.0, "step": None, "batch": None}
 
 
 def test_models_continue_a_text_by_the_same_random_numbers(bundle: OpenBundle) -> None:
@@ -77,9 +116,11 @@ def test_verdict_is_whole_also_where_nothing_was_gained(report: Report) -> None:
     assert list(story.verdict_lines(report)) == [
         found.advice,
         f"- {found.speed}",
+        *(f"- {each}" for each in found.further),
         f"- {found.size}",
         f"- {found.quality}",
-        *(f"- {each}" for each in found.reservations),
+        *([f"- {found.sizes}"] if found.sizes else []),
+        *(f"- {each}" for each in (*found.instead, *found.reservations)),
     ]
     nothing = found.model_copy(
         update={"advice": "Not worth pruning.", "speed": "", "size": "", "quality": ""}

@@ -39,6 +39,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         ALONE,
         "tests/compress/measurement/test_verdict_bounds.py",
         "tests/compress/measurement/test_verdict.py",
+        "tests/compress/measurement/test_alternatives.py",
     ),
     "isslim/runtime/clock.py": (ALONE, "tests/runtime/test_clock.py"),
     "isslim/runtime/latency.py": (ALONE, "tests/runtime/test_latency.py"),

@@ -20,6 +20,7 @@ class Evidence:
         breaks: whether a variant breaks the budget of quality, asked of int8 alone.
         evaluated: whether losses were measured on held-out data; otherwise none is reported.
         curve: the candidates of the search.
+        sizes: how the sizes were chosen, a clause; empty: by the closed form's own costs.
         reservations: what the figures do not show, the most serious first.
     """
 
@@ -29,4 +30,5 @@ class Evidence:
     breaks: Callable[[VariantRecord], bool] = lambda _: False
     evaluated: bool = True
     curve: Sequence[CurvePoint] = ()
+    sizes: str = ""
     reservations: Sequence[str] = ()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isslim.compress.contract import ModelTask, Published
+from isslim.compress.contract import Candidate, ModelTask, Published
 from isslim.compress.export.notes import note
 from isslim.compress.measurement.evidence import Evidence
 from isslim.compress.measurement.int8_choice import Int8Choice, write_int8
@@ -26,7 +26,6 @@ from isslim.compress.pruning.network import Model
 from isslim.runtime.shape import Shape
 from isslim.types.manifest import (
     CheckRecord,
-    CurvePoint,
     LatencyRecord,
     VariantName,
     VariantRecord,
@@ -251,14 +250,14 @@ def _record(
 
 
 def conclusions_of(
-    task: ModelTask[Model], variants: Sequence[VariantRecord], curve: Sequence[CurvePoint]
+    task: ModelTask[Model], variants: Sequence[VariantRecord], found: Candidate[Model]
 ) -> Conclusions:
     """The verdict on what is published.
 
     Args:
         task: the original, and how it was evaluated.
         variants: that are published, the original first.
-        curve: what the search tried.
+        found: the candidate that they were made of, with what the search tried.
     """
     best, budget, scale = recommended(variants), task.recipe.budget, metric_format_of(task.metric)
     evidence = Evidence(
@@ -269,7 +268,8 @@ def conclusions_of(
             budget.quality is not None and not keeps(budget, variant.loss, variant.estimate)
         ),
         evaluated=task.origin.not_evaluated is None or task.evaluation is not None,
-        curve=curve,
+        curve=found.curve,
+        sizes="" if found.allocation is None else found.allocation.reason,
         reservations=reservations(
             task.origin,
             scale,

@@ -72,6 +72,7 @@ def conclude(best: VariantRecord | None, found: Evidence) -> Conclusions:
         further=_further(best, rival, found),
         size=_size(best, original, rival),
         quality=_quality(best, rival, found.scale) if found.evaluated else _NOT_EVALUATED,
+        sizes=_sentence(found.sizes) if found.sizes else "",
         instead=[] if worth else alternatives.instead(best, rival, found),
         reservations=reservations,
     )

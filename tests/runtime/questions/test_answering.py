@@ -23,6 +23,7 @@ from isslim.runtime.questions.session import QuestionSession, TokenBatch
 from isslim.runtime.registry import load
 from isslim.store.bundles import BundleStore
 from isslim.store.settings import StoreSettings
+from isslim.types.recommendation import recommended
 from tests.reader import WORDS, publish
 
 CONTEXT = "The cat sat on a mat. It purred; a dog slept under the tree — naïve café, 1990s!"
@@ -172,7 +173,9 @@ def test_a_bundle_is_opened_by_its_task(
     model: LoadedQuestionModel, published_language: LoadedLanguageModel
 ) -> None:
     assert (model.task, published_language.task) == ("question-answering", "language-model")
-    assert model.default_variants("cpu") == ["original", "compressed-int8"]
+    best = recommended(model.manifest.variants)
+    assert best is not None
+    assert model.default_variants("cpu") == ["original", best.name]
     assert model.default_variants("cuda") == ["original", "compressed"]
     assert model.memory_bytes >= model.codec.vectors.nbytes
     with pytest.raises(UnknownVariant):

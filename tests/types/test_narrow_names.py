@@ -1,0 +1,44 @@
+"""Narrow layers in words, and of how many directions they pass some on."""
+
+from __future__ import annotations
+
+import pytest
+
+from isslim.types.axis_names import rank_of_block, rank_of_input, rank_of_recurrence
+from isslim.types.wording import axis_name, directions_read, is_narrow
+
+SIZES = {"embedding": 54, "units:lstm0": 225, "units:lstm1": 187}
+
+
+@pytest.mark.parametrize(
+    ("axis", "name", "read"),
+    [
+        (rank_of_input("lstm0"), "input of LSTM layer 1", 54),
+        (rank_of_input("lstm1"), "input of LSTM layer 2", 225),
+        (rank_of_recurrence("lstm0"), "recurrence of LSTM layer 1", 225),
+        (rank_of_recurrence("lstm1"), "recurrence of LSTM layer 2", 187),
+        (rank_of_block(0), "softmax block 1", 187),
+        (rank_of_block(11), "softmax block 12", 187),
+        ("bottleneck", "bottleneck", 187),
+    ],
+)
+def test_a_narrow_layer_is_named_by_what_reads_it(axis: str, name: str, read: int) -> None:
+    assert is_narrow(axis)
+    assert axis_name(axis) == name
+    assert directions_read(axis, SIZES) == read
+    # Of a model that has the narrow layers already, the same.
+    assert directions_read(axis, SIZES | {axis: 3, "bottleneck": 2}) == read
+
+
+@pytest.mark.parametrize("axis", ["units:lstm0", "embedding", "filters", "rank", "my rank:lstm0"])
+def test_other_axes_read_nothing(axis: str) -> None:
+    assert not is_narrow(axis)
+    assert directions_read(axis, SIZES) is None
+
+
+def test_a_width_that_is_no_axis_is_not_known() -> None:
+    tied = {"units:gru0": 100, "units:gru1": 60}
+    assert directions_read(rank_of_input("gru0"), tied) is None
+    assert directions_read(rank_of_input("gru1"), tied) == 100
+    assert directions_read(rank_of_recurrence("gru7"), tied) is None
+    assert directions_read("bottleneck", {"embedding": 3}) is None
