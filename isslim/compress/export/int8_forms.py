@@ -32,17 +32,24 @@ class Form:
         recurrent: whether recurrent matrices have a scale per column instead of one each.
         products: the same for all other matrix products.
         kept: parts (see `Part`) that stay float32.
+        scans: whether a GRU or RNN, of which ONNX Runtime has no int8 operator, becomes a Scan of
+            int8 products; it stays float32 otherwise.
     """
 
     recurrent: bool = False
     products: bool = False
     kept: frozenset[str] = frozenset()
+    scans: bool = False
 
     @property
     def description(self) -> str:
         """The form in words."""
-        scales = _SCALES[self.recurrent, self.products]
-        return f"{scales}; float32: {', '.join(sorted(self.kept))}" if self.kept else scales
+        said = [_SCALES[self.recurrent, self.products]]
+        if self.scans:
+            said.append("recurrent layers as int8 Scan")
+        if self.kept:
+            said.append(f"float32: {', '.join(sorted(self.kept))}")
+        return "; ".join(said)
 
 
 _SCALES = {
@@ -68,10 +75,12 @@ class EightBit:
     Attributes:
         parts: names; `2 of 3 recurrent layers` where only some do.
         rest: parts that stay float32 although they have a quantizable kind of weights.
+        scans: whether a GRU or RNN became an int8 Scan; see `Form.scans`.
     """
 
     parts: list[str]
     rest: list[str]
+    scans: bool = False
 
 
 @dataclass

@@ -63,6 +63,11 @@ class Int8Graph:
             return False
         return get_int(node, "axis", 0) == 0 and node.input[1] not in self.constants
 
+    def is_product(self, node: NodeProto) -> bool:
+        """Whether a node multiplies an activation by a constant matrix."""
+        named = node.op_type in ("MatMul", "Gemm") and node.domain in ("", "ai.onnx")
+        return named and self.is_matrix(node, 1, rank=2)
+
     def readers_of(self, name: str) -> Iterator[NodeProto]:
         """Nodes whose first input is a value, or the value with its steps and sequences swapped.
 

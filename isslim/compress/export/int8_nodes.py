@@ -11,6 +11,8 @@ Legend: D directions, I inputs, H units, V entries of a table, E width of an ent
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,10 +76,23 @@ class Int8Nodes:
             helper.make_node("DequantizeLinear", scaled, [node.output[0]], axis=-1),
         ]
 
-    def product(self, node: NodeProto) -> list[NodeProto]:
-        """The pattern that ONNX Runtime fuses into one pass: quantize, multiply, scale and add."""
+    @contextmanager
+    def body(self) -> Iterator[None]:
+        """While nodes of another node's body are made, of whose values only it knows."""
+        outer, self._arrived = self._arrived, {}
+        yield
+        self._arrived = outer
+
+    def product(self, node: NodeProto, *, per_column: bool | None = None) -> list[NodeProto]:
+        """The pattern that ONNX Runtime fuses into one pass: quantize, multiply, scale and add.
+
+        Args:
+            node: a product of an activation and a constant matrix.
+            per_column: whether the matrix has a scale per column; None: as `Form.products` says.
+        """
         turned = node.op_type == "Gemm" and get_int(node, "transB", 0) != 0
-        weight = self._weight(node.input[1], turned=turned, per_column=self._form.products)
+        columns = self._form.products if per_column is None else per_column
+        weight = self._weight(node.input[1], turned=turned, per_column=columns)
         # Products of one activation share its bytes: quantizing is a pass over all of it.
         before = self._quantized(node.input[0])
         quantized, step, offset = self._arrived[node.input[0]]

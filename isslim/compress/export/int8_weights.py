@@ -13,6 +13,8 @@ Legend: K inputs of a product, N its outputs, V entries of a table, E width of a
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,10 +65,12 @@ def table_eight_bits(table: Floats, *, per_column: bool) -> tuple[NDArray[np.int
     return np.rint(table / scale).astype(np.int8), scale
 
 
+@lru_cache(maxsize=4)
 def spreading_basis(size: int) -> NDArray[np.float64]:
     """A random orthogonal matrix, always the same for a size, so that files are reproducible."""
     noise = np.random.default_rng(0).standard_normal((size, size))
     basis: NDArray[np.float64] = np.linalg.qr(noise)[0]
+    basis.setflags(write=False)
     return basis
 
 

@@ -1,7 +1,8 @@
 """Writes the int8 form of a float32 graph: 8-bit weights, activations quantized at run time.
 
-These are quantized: look-up tables (embeddings), LSTMs, and products with a constant matrix. ONNX
-Runtime has no int8 GRU or RNN, and nodes inside If, Loop and Scan are left alone. `EightBit` lists
+These are quantized: look-up tables (embeddings), LSTMs, and products with a constant matrix, also
+in the body of a Scan. ONNX Runtime has no int8 GRU or RNN: where the form asks for it, they become
+Scans of int8 products (`recurrent_scan`). Nodes inside If and Loop are left alone. `EightBit` lists
 which parts were quantized and which were not. How a form is chosen: `int8_forms`; how numbers
 are rounded: `int8_weights`; what is written for a node: `int8_nodes`.
 
@@ -17,6 +18,7 @@ the consequences.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +30,9 @@ from isslim.compress.export.int8_forms import FORMS, EightBit, Form, Part, PartC
 from isslim.compress.export.int8_graph import Int8Graph
 from isslim.compress.export.int8_nodes import Int8Nodes
 from isslim.compress.export.node_roles import NodeRole
+from isslim.compress.export.recurrent_scan import as_scan, has_scan
 from isslim.compress.export.spreading import spread
-from isslim.compress.onnx.model.attributes import get_float, get_int, subgraphs
+from isslim.compress.onnx.model.attributes import get_float, get_graph, get_int, subgraphs
 from isslim.compress.onnx.model.naming import name_nodes
 from isslim.compress.onnx.model.recurrent import OPERATORS, R, W
 from isslim.compress.onnx.model.split_model import (
@@ -86,7 +89,7 @@ def _write(
 ) -> EightBit:
     parts = split_constants(model)
     work = Int8Graph(parts)
-    spread(work, form, role_of)
+    spread(work, form)
     found = _Rewriting(work, form, role_of).rewrite()
     if not found.parts:
         # An older int8 file must not be taken for one of this graph.
@@ -109,7 +112,7 @@ def _write(
 
 
 class _Rewriting:
-    """Quantizes the nodes of one graph that have an int8 form, except inside If, Loop and Scan."""
+    """Quantizes the nodes of one graph that have an int8 form, except inside If and Loop."""
 
     def __init__(
         self, work: Int8Graph, form: Form, role_of: Callable[[NodeProto], NodeRole]
@@ -117,6 +120,7 @@ class _Rewriting:
         self._work, self._form, self._role_of = work, form, role_of
         self._made = Int8Nodes(work, form)
         self._counts: dict[Part, PartCount] = defaultdict(PartCount)
+        self._scans = False
 
     def rewrite(self) -> EightBit:
         """Replaces nodes by their int8 forms, in place."""
@@ -126,7 +130,7 @@ class _Rewriting:
             # Int8 nodes replace theirs in place, so that the order remains topological.
             written += self._rewritten(node) or [node]
         replace(self._work.graph.node, [*written])
-        return eight_bit(self._counts)
+        return dataclasses.replace(eight_bit(self._counts), scans=self._scans)
 
     def _count_nested(self) -> None:
         """Layers inside other nodes stay float32, and are counted so that the record shows them."""
@@ -137,22 +141,68 @@ class _Rewriting:
     def _rewritten(self, node: NodeProto) -> list[NodeProto] | None:
         """The int8 form of a node; None where it is not quantized."""
         role = self._role_of(node)
-        if node.op_type == "Scan" and role is NodeRole.RECURRENT:
-            self._counts[Part.RECURRENT].total += 1
         # Operators of other domains of the same names may compute anything.
-        if node.domain not in ("", "ai.onnx") or role in (NodeRole.FLOAT32, NodeRole.RECURRENT):
+        if node.domain not in ("", "ai.onnx") or role is NodeRole.FLOAT32:
             return None
         if node.op_type in OPERATORS:
-            return self._made.lstm(node) if self._takes(Part.RECURRENT, self._fits(node)) else None
+            return self._layer(node)
+        if node.op_type == "Scan":
+            return self._scan(node)
         opset = self._work.parts.opset
         if self._work.is_lookup(node):
             able = self._takes(Part.EMBEDDING, opset >= _SCALES_ALONG_AXIS)
             return self._made.lookup(node) if able else None
-        if node.op_type in ("MatMul", "Gemm") and self._work.is_matrix(node, 1, rank=2):
-            part = _PARTS.get(role, Part.PRODUCTS)
-            able = self._takes(part, _is_plain(node) and opset >= _DYNAMIC_QUANTIZE)
-            return self._made.product(node) if able else None
+        if self._work.is_product(node):
+            return self._product(node, role)
         return None
+
+    def _product(self, node: NodeProto, role: NodeRole) -> list[NodeProto] | None:
+        able = self._is_able(node)
+        if role is NodeRole.RECURRENT:
+            # Its layer is counted with its Scan. A scale per column costs nothing before it.
+            able = able and Part.RECURRENT not in self._form.kept
+            return self._made.product(node, per_column=True) if able else None
+        able = self._takes(_PARTS.get(role, Part.PRODUCTS), able)
+        return self._made.product(node) if able else None
+
+    def _layer(self, node: NodeProto) -> list[NodeProto] | None:
+        """The int8 form of a recurrent operator."""
+        if node.op_type == "LSTM":
+            return self._made.lstm(node) if self._takes(Part.RECURRENT, self._fits(node)) else None
+        if not self._takes(Part.RECURRENT, self._form.scans and has_scan(self._work, node)):
+            return None
+        self._scans = True
+        made: list[NodeProto] = []
+        for each in as_scan(self._work, node):
+            if each.op_type == "Scan":
+                self._quantize_body(each)
+            made += (
+                self._made.product(each, per_column=True) if self._work.is_product(each) else [each]
+            )
+        return made
+
+    def _scan(self, node: NodeProto) -> list[NodeProto] | None:
+        """A Scan whose body multiplies by constant matrices is a recurrent layer."""
+        products = [each for each in get_graph(node, "body").node if self._work.is_product(each)]
+        if not products or not self._takes(Part.RECURRENT, all(map(self._is_able, products))):
+            return None
+        small = NodeProto()
+        small.CopyFrom(node)
+        self._quantize_body(small)
+        return [small]
+
+    def _quantize_body(self, node: NodeProto) -> None:
+        """Replaces the products in the body of a Scan, in place."""
+        body, written = get_graph(node, "body"), list[NodeProto]()
+        with self._made.body():
+            for each in body.node:
+                is_product, columns = self._work.is_product(each), self._form.recurrent
+                written += self._made.product(each, per_column=columns) if is_product else [each]
+        replace(body.node, written)
+
+    def _is_able(self, node: NodeProto) -> bool:
+        """Whether there is an int8 form of a product."""
+        return _is_plain(node) and self._work.parts.opset >= _DYNAMIC_QUANTIZE
 
     def _fits(self, node: NodeProto) -> bool:
         """Whether ONNX Runtime has an int8 form of a recurrent layer."""

@@ -8,11 +8,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import NodeProto
 
 from isslim.compress.export.int8_forms import Form, Part
 from isslim.compress.export.int8_graph import Int8Graph
-from isslim.compress.export.node_roles import NodeRole
 from isslim.compress.export.spreading import spread
 from isslim.compress.kinds.language.export import export
 from isslim.compress.onnx.model.split_model import merge_constants, split_constants
@@ -35,7 +33,7 @@ def test_spreading_leaves_the_function_and_evens_the_weights(tied: bool, tmp_pat
     export(skewed, tmp_path / "a.onnx")
     parts = split_constants(onnx.load(tmp_path / "a.onnx"))
     work = Int8Graph(parts)
-    spread(work, Form(), NodeRole.of)
+    spread(work, Form())
     assert work.spread
     onnx.save(merge_constants(parts), tmp_path / "b.onnx")
     before, after = held(tmp_path / "a.onnx"), held(tmp_path / "b.onnx")
@@ -52,10 +50,6 @@ def test_spreading_leaves_the_function_and_evens_the_weights(tied: bool, tmp_pat
     np.testing.assert_allclose(other, one, rtol=0, atol=2e-5)
 
 
-def nobody(node: NodeProto) -> NodeRole:
-    return NodeRole.OTHER
-
-
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_table_is_turned_once_for_all_readers_that_can_be_turned_with_it(plain: bool) -> None:
     b, model = siamese()
@@ -65,7 +59,7 @@ def test_a_table_is_turned_once_for_all_readers_that_can_be_turned_with_it(plain
     table, weight = lookups[0].input[0], layers[0].input[1]
     if plain:
         layers[1].input[1] = weight
-    spread(work, Form(), nobody)
+    spread(work, Form())
     # The second layer's weights come through Transposes: it reads the table as it was.
     read = f"{table}_spread" if plain else table
     assert [node.input[0] for node in lookups] == [f"{table}_spread", read]
@@ -86,12 +80,12 @@ def test_a_table_whose_rows_are_read_otherwise_too_stays(reader: str) -> None:
     elif reader == "an output":
         b.output(words, "y")
     work = Int8Graph(split_constants(b.model()))
-    spread(work, Form(), nobody)
+    spread(work, Form())
     assert not work.spread
 
 
 def test_a_table_that_stays_float32_is_not_spread(tmp_path: Path) -> None:
     export(network(), tmp_path / "a.onnx")
     work = Int8Graph(split_constants(onnx.load(tmp_path / "a.onnx")))
-    spread(work, Form(kept=frozenset({Part.EMBEDDING})), NodeRole.of)
+    spread(work, Form(kept=frozenset({Part.EMBEDDING})))
     assert work.spread == {"bottleneck_spread", "bottleneck_bias_spread", "decoder_spread"}
