@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from isslim.compress.export.int8_graph import Int8Graph
-from isslim.compress.onnx.model.attributes import get_float, get_int, get_strings
+from isslim.compress.onnx.model.attributes import get_float, get_int, get_strings, set_attribute
 from isslim.compress.onnx.model.recurrent import (
     H0,
     LENGTHS,
@@ -173,18 +173,19 @@ class _Layer(_Nodes):
         body = _gru if self._seen.kind == "GRU" else _rnn
         backward = self._seen.directions[index] == "backward"
         step, last = self.name("every"), self.name("after")
-        self.nodes.append(
-            helper.make_node(
-                "Scan",
-                [self._start(index), *inputs],
-                [last, step] if every_step else [last],
-                name=self._node.name if index == 0 else f"{self._node.name}_{index}",
-                num_scan_inputs=len(inputs),
-                scan_input_directions=[int(backward)] * len(inputs),
-                scan_output_directions=[int(backward)] * every_step,
-                body=body(_Body(self._work, self._seen, every_step=every_step), own),
-            )
+        scan = helper.make_node(
+            "Scan",
+            [self._start(index), *inputs],
+            [last, step] if every_step else [last],
+            name=self._node.name if index == 0 else f"{self._node.name}_{index}",
+            num_scan_inputs=len(inputs),
+            body=body(_Body(self._work, self._seen, every_step=every_step), own),
         )
+        if backward:
+            set_attribute(scan, "scan_input_directions", [1] * len(inputs))
+            if every_step:
+                set_attribute(scan, "scan_output_directions", [1])
+        self.nodes.append(scan)
         if every_step and self._alive is not None:
             zero = self.constant(np.array(0, np.float32), "zero")
             step = self.give("padded", "Where", [self._alive, step, zero])

@@ -5,6 +5,10 @@ models nothing and others several percent of perplexity (`benchmarks.int8_forms`
 tried, the fastest first, until one costs next to nothing. The original's int8 form is chosen by the
 same code as the compressed model's, from a graph in the same normal form: pruning is compared
 with the best form of int8 alone.
+
+Whether a GRU or RNN is faster as a Scan of int8 products than as the float32 operator depends on
+its size and on the processor (`benchmarks.int8_cells`): both graphs are timed on this host, at the
+shape of the headline latency, before the forms are tried.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from isslim.compress.contract import ModelTask
 from isslim.compress.export.int8_forms import FORMS, EightBit, Form, Part
 from isslim.compress.pruning.network import Model
 from isslim.types.kinds.registry import kind_named
+from isslim.types.manifest import LatencyRecord
 
 NOTHING = 1 / 20
 """Of the budget of quality: a form that costs no more is good enough."""
@@ -29,6 +34,8 @@ TOO_MUCH = 2 / 5
 AS_GOOD = 2.0
 """Short of that, a form that costs up to so many times what the best one does is taken for the time
 that it saves."""
+ROUNDS = 15
+"""Of the comparison of Scan and operator: what the clock asks of a busy host, a second or two."""
 _CHEAPEST_TO_KEEP = (
     Part.EMBEDDING, Part.HIGHWAYS, Part.SOFTMAX, Part.PRODUCTS, Part.RECURRENT,
 )  # fmt: skip
@@ -56,10 +63,15 @@ class Int8Choice:
 
 
 @dataclass(frozen=True)
-class _Tried:
+class _Written:
     form: Form
     eight_bit: EightBit
     path: Path
+
+
+@dataclass(frozen=True)
+class _Tried:
+    written: _Written
     cost: float
 
 
@@ -78,40 +90,74 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         least, unless the form with a scale per column gets below `TOO_MUCH` with one part in
         float32. Recurrent layers, of which most of the time is, are that part only where the whole
         budget would be spent. Where an evaluation takes too long (`task.quick_loss` is None), the
-        most precise form.
+        most precise form. GRUs and RNNs are Scans in all forms or in none, see `scan_pays`.
     """
     target.unlink(missing_ok=True)
-    budget = task.recipe.budget.quality or kind_named(task.task).default_budget.quality or 0.0
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="int8-") as folder:
         paths = (Path(folder) / f"{number}.onnx" for number in count())
-        base = task.quick_loss(source)
 
-        def tried(form: Form) -> _Tried:
+        def written(form: Form) -> _Written:
             path = next(paths)
             eight_bit = task.quantize(network, source, path, form)
-            found = task.quick_loss(path) if eight_bit.parts else None
-            cost = 0.0 if base is None or found is None else found - base
-            return _Tried(form, eight_bit, path, math.inf if math.isnan(cost) else cost)
+            return _Written(replace(form, scans=eight_bit.scans), eight_bit, path)
 
-        if base is None:
-            best = tried(FORMS[-1])
-        else:
-            first = tried(FORMS[0])
-            there = [
-                part
-                for part in _CHEAPEST_TO_KEEP
-                if any(each.endswith(part) for each in first.eight_bit.parts)
-            ]
-            others = (tried(form) for form in FORMS[1:] if _differs(form, there))
-            best = choose_form(chain([first], others), budget, lambda each: each.cost)
-            if best.cost > TOO_MUCH * budget and len(there) > 1:
-                kept = [part for part in there if part != Part.RECURRENT or best.cost > budget]
-                milder = (tried(replace(FORMS[-1], kept=frozenset({part}))) for part in kept)
-                best = next((each for each in milder if each.cost <= TOO_MUCH * budget), best)
+        best = _best(task, source, _fastest(task, source, written), written)
         if not best.eight_bit.parts:
             return Int8Choice(None, best.eight_bit)
         best.path.replace(target)
         return Int8Choice(best.form, best.eight_bit)
+
+
+def scan_pays(found: LatencyRecord) -> bool:
+    """Whether int8 Scans surely take less time than the float32 operators that they replace.
+
+    Args:
+        found: of the graph with Scans, compared with the one without.
+    """
+    return found.steady and found.speedup_low > 1.0
+
+
+def _fastest(task: ModelTask[Model], source: Path, written: Callable[[Form], _Written]) -> _Written:
+    """The fastest form; with int8 Scans where they pay."""
+    scans = written(replace(FORMS[0], scans=True))
+    if not scans.form.scans:
+        return scans
+    operators = written(FORMS[0])
+    graph = operators.path if operators.eight_bit.parts else source
+    found = task.compare({"original": graph, "scans": scans.path}, task.primary_shape, ROUNDS)
+    return scans if scan_pays(found["scans"]) else operators
+
+
+def _best(
+    task: ModelTask[Model], source: Path, fastest: _Written, written: Callable[[Form], _Written]
+) -> _Written:
+    """The form to take: see `write_int8`."""
+    base, scans = task.quick_loss(source), fastest.form.scans
+    if base is None:
+        return written(replace(FORMS[-1], scans=scans))
+    budget = task.recipe.budget.quality or kind_named(task.task).default_budget.quality or 0.0
+
+    def tried(each: _Written) -> _Tried:
+        found = task.quick_loss(each.path) if each.eight_bit.parts else base
+        cost = math.inf if found is None else found - base
+        return _Tried(each, math.inf if math.isnan(cost) else cost)
+
+    there = [
+        part
+        for part in _CHEAPEST_TO_KEEP
+        if any(each.endswith(part) for each in fastest.eight_bit.parts)
+    ]
+    others = (
+        tried(written(replace(form, scans=scans))) for form in FORMS[1:] if _differs(form, there)
+    )
+    best = choose_form(chain([tried(fastest)], others), budget, lambda each: each.cost)
+    if best.cost > TOO_MUCH * budget and len(there) > 1:
+        kept = [part for part in there if part != Part.RECURRENT or best.cost > budget]
+        milder = (
+            tried(written(replace(FORMS[-1], scans=scans, kept=frozenset({part})))) for part in kept
+        )
+        best = next((each for each in milder if each.cost <= TOO_MUCH * budget), best)
+    return best.written
 
 
 def _differs(form: Form, there: list[Part]) -> bool:
