@@ -141,12 +141,13 @@ def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
     assert all(check.error <= check.tolerance for check in manifest.checks)
     assert len(manifest.checks) == 3
     ids = model.codec.encode(trained.held_out.read_text())
+    # Products in a Scan take 8 bits; so small a GRU is faster as the float32 operator.
+    layers = ["recurrent layers"] if isinstance(network, RhnLanguageModel) else []
     for variant in manifest.variants:
         found = perplexity(model.session(variant.name), ids, model.codec.start_id)
         assert found == pytest.approx(variant.metrics["perplexity"], rel=1e-6)
-        assert variant.eight_bit == (
-            ["embedding", "softmax"] if variant.precision == "int8" else []
-        )
+        expected = ["embedding", *layers, "softmax"] if variant.precision == "int8" else []
+        assert variant.eight_bit == expected
     texts = ["the cat sees the river", "my", "a dog likes nothing\nno bird hears its shadow\n"]
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
         response = client.post(
@@ -164,7 +165,8 @@ def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
             [each.total for each in expected], abs=1e-5
         )
     card = bundle.path("README.md").read_text()
-    assert "the weights of embedding and softmax take 8 bits; recurrent layers stay float32" in card
+    stays = "the weights of embedding and softmax take 8 bits; recurrent layers stay float32"
+    assert (stays in card) == (not layers)
 
 
 def test_lstm_record_says_that_all_of_int8_is_int8(published: Published) -> None:

@@ -65,7 +65,7 @@ def sigmoid(value: Values) -> Values:
 
 
 def step_of(kind: str, across: Values, bias: Values, form: Form, *, reset_last: bool) -> Callable:
-    """A step: from the gates' input part (B, G H), state (B, H) and who goes on (B, 1) to a state."""
+    """A step: from input part (B, G H), state (B, H) and who goes on (B, 1) to the next state."""
 
     def product(rows: Values) -> Product:
         return whole_numbers(rows, per_column=form.recurrent)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, cycle
 from pathlib import Path
 
 import onnx
@@ -12,13 +13,19 @@ from onnx import numpy_helper
 
 from isslim.compress.export.int8_forms import FORMS
 from isslim.compress.ingest.reading import IngestReport
+from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts, sample
 from isslim.compress.measurement.int8_choice import choose_form, write_int8
+from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec, word_tokenizer
-from isslim.types.manifest import TextContract
+from isslim.runtime.latency import time_in_turn
+from isslim.runtime.shape import Shape, usual_size
+from isslim.types.manifest import LatencyRecord, TextContract
 from isslim.types.recipe import Budget, Recipe
+from tests.runtime.made_up_time import UNIT, MadeUpTime
 
 V = 40
 WORDS = ["<eos>", "<unk>", *(f"w{number}" for number in range(V - 2))]
@@ -49,7 +56,50 @@ def test_no_form_is_tried_after_one_that_costs_nothing() -> None:
     assert choose_form(costs(), 0.05, float) == 0.0
 
 
-def task_of(network: LstmLanguageModel) -> LanguageTask:
+class TimedByHand(LanguageTask):
+    """A language model whose runs take as many units of made-up time as a test says, in turn.
+
+    Attributes:
+        operator, scan: of the runs of the graph with the operator, and of that with the Scan.
+        compared: the shapes at which they were compared.
+    """
+
+    operator: tuple[float, ...] = (8,)
+    scan: tuple[float, ...] = (8,)
+
+    def compare(
+        self, paths: Mapping[str, Path], shape: Shape, pairs: int | None = None
+    ) -> dict[str, LatencyRecord]:
+        self.compared = [*getattr(self, "compared", []), shape]
+        held = {
+            name: {each.op_type for each in onnx.load(path).graph.node}
+            for name, path in paths.items()
+        }
+        assert {name: "Scan" in operators for name, operators in held.items()} == {
+            "original": False,
+            "scans": True,
+        }
+        time = MadeUpTime()
+        runs = {
+            "original": in_turn(time, self.operator),
+            "scans": in_turn(time, self.scan),
+        }
+        sessions = {name: LanguageSession(path) for name, path in paths.items()}
+        return time_in_turn(runs, sessions, usual_size(shape), pairs=pairs, time=time)
+
+
+def in_turn(time: MadeUpTime, units: tuple[float, ...]) -> Callable[[], None]:
+    """A call that takes so many units, those of one round after those of another, and again."""
+    # Two runs come before the rounds, which are of four if a run takes five units or more.
+    left = chain(units[:1] * 2, cycle([each for each in units for _ in range(4)]))
+
+    def run() -> None:
+        time.call(next(left) * UNIT)()
+
+    return run
+
+
+def task_of(network: LanguageModel, kind: type[LanguageTask] = LanguageTask) -> LanguageTask:
     tokens = sample(
         network, 0, 1500, seed=1
     )  # its own text: of a strange one, less precision can be better
@@ -59,7 +109,7 @@ def task_of(network: LstmLanguageModel) -> LanguageTask:
     codec = TextCodec(word_tokenizer(WORDS, "<unk>", "<eos>"), contract)
     texts = Texts(tokens, tokens, tokens, "the test's own", "the test's own")
     recipe = Recipe(budget=Budget(perplexity_rise=0.05))
-    return LanguageTask(network, texts, recipe, codec, IngestReport("made by the test"))
+    return kind(network, texts, recipe, codec, IngestReport("made by the test"))
 
 
 def network(outlier: float | None) -> LstmLanguageModel:
@@ -112,3 +162,45 @@ def test_weights_that_no_form_can_hold_leave_their_part_in_float32(tmp_path: Pat
     assert found.eight_bit.rest == ["softmax"]
     kept = {each.name: each for each in onnx.load(tmp_path / "b.onnx").graph.initializer}["decoder"]
     assert numpy_helper.to_array(kept)[3, 0] == 4000.0
+
+
+@pytest.mark.parametrize(
+    ("operator", "scan", "taken"),
+    [
+        ((16,), (8,), True),
+        ((8,), (8,), False),  # no faster: the operator stays
+        ((8,), (16,), False),
+        ((16, 17, 18), (15.5,), True),
+        ((16, 17, 18), (16.5,), False),  # not surely
+        ((64,), (8, 56), False),  # faster in every round, and by how much nobody knows
+    ],
+)
+def test_a_gru_is_a_scan_only_where_the_clock_finds_it_faster(
+    operator: tuple[float, ...], scan: tuple[float, ...], taken: bool, tmp_path: Path
+) -> None:
+    made = GruLanguageModel(GruSpec(V, 12, (16, 16))).eval()
+    made.initialise(1.0, torch.Generator().manual_seed(0))
+    task = task_of(made, TimedByHand)
+    assert isinstance(task, TimedByHand)
+    task.operator, task.scan = operator, scan
+    task.export(made, tmp_path / "a.onnx")
+    found = write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert task.compared == [task.primary_shape]  # once, whatever forms are tried
+    layers = ["recurrent layers"]
+    assert found.eight_bit.parts == ["embedding", *(layers if taken else []), "softmax"]
+    assert found.eight_bit.rest == ([] if taken else layers)
+    assert found.description is not None
+    assert ("; recurrent layers as int8 Scan" in found.description) == taken
+    operators = [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node]
+    assert (operators.count("GRU"), operators.count("Scan")) == ((0, 2) if taken else (2, 0))
+    assert task.quick_loss(tmp_path / "b.onnx") == pytest.approx(
+        task.quick_loss(tmp_path / "a.onnx"), abs=0.02
+    )
+
+
+def test_without_a_gru_nothing_is_timed(tmp_path: Path) -> None:
+    made = network(None)
+    task = task_of(made, TimedByHand)
+    task.export(made, tmp_path / "a.onnx")
+    write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert not hasattr(task, "compared")
