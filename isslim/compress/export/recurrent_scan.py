@@ -22,6 +22,7 @@ Legend: T steps, B batch, D directions, I inputs, H units.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +108,7 @@ class _Nodes:
         self._work.constants[name] = value
         return name
 
-    def give(self, wish: str, operator: str, inputs: list[str], **attributes: object) -> str:
+    def give(self, wish: str, operator: str, inputs: list[str], **attributes: Any) -> str:
         """Adds a node with one output, and returns the output's name."""
         name = self.name(wish)
         self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
