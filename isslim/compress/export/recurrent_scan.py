@@ -103,25 +103,49 @@ class _Nodes:
         return self._work.fresh(f"{self._base}_{wish}")
 
     def constant(self, value: NDArray[np.generic], wish: str) -> str:
-        """The name of a new constant."""
+        """The name of a new constant.
+
+        Args:
+            value: the constant.
+            wish: what it is, for its name.
+        """
         name = self.name(wish)
         self._work.constants[name] = value
         return name
 
     def give(self, wish: str, operator: str, inputs: list[str], **attributes: Any) -> str:
-        """Adds a node with one output, and returns the output's name."""
+        """Adds a node with one output, and returns the output's name.
+
+        Args:
+            wish: what it gives, for the name.
+            operator: of the node.
+            inputs: names.
+            attributes: of the node.
+        """
         name = self.name(wish)
         self.nodes.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
     def unsqueeze(self, value: str, axes: list[int], wish: str) -> str:
-        """A value with dimensions of length 1 at some places."""
+        """A value with more dimensions, of length 1.
+
+        Args:
+            value: its name.
+            axes: where they are in the result.
+            wish: what it gives, for the name.
+        """
         if self._work.parts.opset < _INPUTS_FOR_ATTRIBUTES:
             return self.give(wish, "Unsqueeze", [value], axes=axes)
         return self.give(wish, "Unsqueeze", [value, self.constant(np.array(axes), "axes")])
 
     def split(self, value: str, sizes: list[int], wishes: Sequence[str]) -> list[str]:
-        """Parts of a value along its last dimension."""
+        """Parts of a value along its last dimension.
+
+        Args:
+            value: its name.
+            sizes: of the parts.
+            wishes: what they are, for their names.
+        """
         names = [self.name(wish) for wish in wishes]
         if self._work.parts.opset < _INPUTS_FOR_ATTRIBUTES:
             self.nodes.append(helper.make_node("Split", [value], names, axis=-1, split=sizes))
@@ -243,13 +267,25 @@ class _Body(_Nodes):
         self.inputs: list[ValueInfoProto] = []
 
     def reads(self, wish: str, width: int, kind: int = TensorProto.FLOAT) -> str:
-        """An input of the body, (B, width)."""
+        """An input of the body.
+
+        Args:
+            wish: what it is, for its name.
+            width: its shape is (B, width).
+            kind: of its numbers.
+        """
         name = self.name(wish)
         self.inputs.append(helper.make_tensor_value_info(name, kind, [None, width]))
         return name
 
     def product(self, value: str, matrix: NDArray[np.float32], wish: str) -> str:
-        """A value (B, K) by a matrix (N, K) that an operator holds."""
+        """The product of a value with a matrix of the operator.
+
+        Args:
+            value: the name of the value, (B, K).
+            matrix: (N, K).
+            wish: what it gives (B, N), for the name.
+        """
         return self.give(
             wish, "MatMul", [value, self.constant(np.ascontiguousarray(matrix.T), "recurrent")]
         )
