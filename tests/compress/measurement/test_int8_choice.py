@@ -18,7 +18,7 @@ from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpe
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts, sample
-from isslim.compress.measurement.int8_choice import choose_form, write_int8
+from isslim.compress.measurement.int8_choice import TRIES, choose_form, write_int8
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.runtime.latency import time_in_turn
@@ -185,7 +185,8 @@ def test_a_gru_is_a_scan_only_where_the_clock_finds_it_faster(
     task.operator, task.scan = operator, scan
     task.export(made, tmp_path / "a.onnx")
     found = write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
-    assert task.compared == [task.primary_shape]  # once, whatever forms are tried
+    # Once, whatever forms are tried, and again where it is not steady.
+    assert task.compared == [task.primary_shape] * (TRIES if scan == (8, 56) else 1)
     layers = ["recurrent layers"]
     assert found.eight_bit.parts == ["embedding", *(layers if taken else []), "softmax"]
     assert found.eight_bit.rest == ([] if taken else layers)
