@@ -6,13 +6,12 @@ from isslim.card.markdown import table
 from isslim.types.kinds.registry import kind_named
 from isslim.types.manifest import Manifest, PartRecord, VariantRecord
 from isslim.types.report import Report
-from isslim.types.wording import directions_read, is_narrow
+from isslim.types.wording import axis_name, directions_left, is_narrow
 
 _NARROW = (
-    "The bottleneck, the input or recurrence of a layer, or a block of the softmax is a narrow "
-    "layer that was put before a matrix: the matrix reads so many directions (combinations of "
-    "units) in place of all, while the units stay. Two small matrices replace a large one, and "
-    "their product is the nearest to it on the calibration text."
+    "A narrow layer stands before a matrix, which then reads so many directions, combinations of "
+    "units, in place of all; the units stay. Two small matrices replace a large one, and their "
+    "product is the nearest to it on the calibration text."
 )
 
 
@@ -24,7 +23,7 @@ def structure_section(manifest: Manifest) -> str:
             new.name,
             *(
                 (_width(old), _width(new), _less(old.width, new.width))
-                if new.width
+                if new.width and not _is_narrow(new)
                 else ("", "", "")
             ),
             *(f"{old.parameters:,}", f"{new.parameters:,}", _less(old.parameters, new.parameters)),
@@ -38,30 +37,40 @@ def structure_section(manifest: Manifest) -> str:
     text = f"## What was removed\n\n{table(head, rows)}"
     if units_note := kind_named(manifest.task).units_note:
         text += f"\n\n{units_note}"
-    if any(part.axis is not None and is_narrow(part.axis) for part in after.parts):
-        text += f" {_NARROW}"
     if before.tied:
         text += " Embedding and softmax share one matrix, which is counted once, as embedding."
-    return text
+    return text + _narrow_layers(before, after)
+
+
+def _is_narrow(part: PartRecord) -> bool:
+    return part.axis is not None and is_narrow(part.axis)
+
+
+def _narrow_layers(before: VariantRecord, after: VariantRecord) -> str:
+    """A table of what is read through fewer directions; empty where nothing is."""
+    found = directions_left(before.sizes, after.sizes)
+    if not found:
+        return ""
+    rows = [
+        [axis_name(axis), "" if old is None else f"{old:,}", f"{new:,}", _less(old or 0, new)]
+        for axis, (old, new) in found.items()
+    ]
+    head = ["read through a narrow layer", "directions before", "after", "removed"]
+    return f"\n\n{table(head, rows)}\n\n{_NARROW}"
 
 
 def _sides(before: VariantRecord, after: VariantRecord) -> list[tuple[PartRecord, PartRecord]]:
-    """Every part of the compressed model with its original.
-
-    A narrow layer that was put in had no parameters, and all directions were read.
-    """
+    """Every part of the compressed model with its original, which is empty for an inserted part."""
     known = {part.name: part for part in before.parts}
-    return [(known.get(new.name) or _absent(new, before), new) for new in after.parts]
-
-
-def _absent(new: PartRecord, before: VariantRecord) -> PartRecord:
-    read = None if new.axis is None else directions_read(new.axis, before.sizes)
-    return PartRecord(name=new.name, width=read or 0, parameters=0, mult_adds=0)
+    return [
+        (known.get(new.name, PartRecord(name=new.name, width=0, parameters=0, mult_adds=0)), new)
+        for new in after.parts
+    ]
 
 
 def _width(part: PartRecord) -> str:
     """Its units; for a bidirectional layer also those of each direction."""
-    return (f"{part.width:,}" if part.width else "-") + (
+    return f"{part.width:,}" + (
         f" ({' + '.join(map(str, part.directions))})" if part.directions else ""
     )
 

@@ -16,7 +16,7 @@ from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
 from isslim.types.manifest import PRIMARY_SHAPE, Manifest, Ratio, VariantRecord
 from isslim.types.report import Report
-from isslim.types.wording import directions_read, is_narrow
+from isslim.types.wording import axis_name, directions_left
 
 WIDTH = 32
 """Characters of the longest bar."""
@@ -34,24 +34,26 @@ def removal_lines(manifest: Manifest, small: VariantRecord) -> Iterator[str]:
         manifest: of the bundle.
         small: a compressed variant.
     """
-    original, rows = manifest.variants[0], []
+    original = manifest.variants[0]
     before = {part.name: part.width for part in original.parts}
-    for part in small.parts:
-        narrow = part.axis is not None and is_narrow(part.axis)
-        whole = before.get(part.name)
-        if whole is None and narrow:
-            whole = directions_read(part.axis or "", original.sizes)
-        if whole is not None and part.width < whole:
-            rows.append((part.name, whole, part.width, narrow))
+    units = [
+        (part.name, before[part.name], part.width, "{} units kept")
+        for part in small.parts
+        if part.name in before
+    ]
+    narrow = [
+        (axis_name(axis), old or 0, new, "read through {} directions")
+        for axis, (old, new) in directions_left(original.sizes, small.sizes).items()
+    ]
+    rows = [row for row in (*units, *narrow) if row[2] < row[1]]
     longest = max((width for _, width, *_ in rows), default=1)
     indent = max((len(name) for name, *_ in rows), default=0)
-    for name, width, kept, narrow in rows:
+    for name, width, kept, words in rows:
         bar = max(1, round(WIDTH * width / longest))
         full = min(bar, max(1, round(bar * kept / width))) if kept else 0
         picture = KEPT * full + REMOVED * (bar - full)
-        left = f"{kept:,} of {width:,}"
-        words = f"read through {left} directions" if narrow else f"{left} units kept"
-        yield f"{name:<{indent}}  {picture:<{WIDTH}}  {words}"
+        left = words.format(f"{kept:,} of {width:,}")
+        yield f"{name:<{indent}}  {picture:<{WIDTH}}  {left}"
     if not rows:
         yield "no layer lost a unit, and none is read through fewer directions"
     for what, old, new in (

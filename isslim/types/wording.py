@@ -12,7 +12,7 @@ from isslim.types.manifest import LatencyRecord, Ratio
 __all__ = [
     "NOT_EVALUATED", "NOT_STEADY", "QUALITY_UNKNOWN", "RANDOM", "as_fast", "as_fast_as_int8",
     "axis_name", "describe_run",
-    "directions_read", "file_size", "is_narrow",
+    "directions_left", "directions_read", "file_size", "is_narrow",
 ]  # fmt: skip
 
 _LAYER = re.compile(r"([a-z]+)(\d*)")
@@ -89,6 +89,26 @@ def directions_read(axis: str, sizes: Mapping[str, int]) -> int | None:
         return sizes.get(own)
     place = layers.index(own)
     return sizes[layers[place - 1]] if place else sizes.get("embedding")
+
+
+def directions_left(
+    before: Mapping[str, int], after: Mapping[str, int]
+) -> dict[str, tuple[int | None, int]]:
+    """What the narrow layers of a smaller model pass on, by their axes.
+
+    Args:
+        before: sizes of the original's axes.
+        after: of the smaller model's.
+
+    Returns:
+        Of how many directions (None: not known), and how many: of a narrow layer that the original
+        has not, all that is read counted.
+    """
+    return {
+        axis: (before.get(axis, directions_read(axis, before)), size)
+        for axis, size in after.items()
+        if is_narrow(axis)
+    }
 
 
 def file_size(size_bytes: int) -> str:

@@ -64,8 +64,6 @@ def _parts(sizes: dict[str, int]) -> list[PartRecord]:
     named = {
         "embedding": "embedding",
         "units:lstm0": "LSTM layer 1",
-        "rank:lstm1.input": "input of LSTM layer 2",
-        "rank:lstm1.recurrent": "recurrence of LSTM layer 2",
         "units:lstm1": "LSTM layer 2",
         "bottleneck": "bottleneck",
     }
@@ -74,6 +72,7 @@ def _parts(sizes: dict[str, int]) -> list[PartRecord]:
             name=named[axis], axis=axis, width=size, parameters=1000 * size, mult_adds=1000 * size
         )
         for axis, size in sizes.items()
+        if axis in named  # other narrow layers count to the layer that they stand before
     ]
     return [*parts, PartRecord(name="softmax", width=8000, parameters=10**6, mult_adds=10**6)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from isslim.types.axis_names import rank_of_block, rank_of_input, rank_of_recurrence
-from isslim.types.wording import axis_name, directions_read, is_narrow
+from isslim.types.wording import axis_name, directions_left, directions_read, is_narrow
 
 SIZES = {"embedding": 54, "units:lstm0": 225, "units:lstm1": 187}
 
@@ -42,3 +42,12 @@ def test_a_width_that_is_no_axis_is_not_known() -> None:
     assert directions_read(rank_of_input("gru1"), tied) == 100
     assert directions_read(rank_of_recurrence("gru7"), tied) is None
     assert directions_read("bottleneck", {"embedding": 3}) is None
+
+
+def test_of_a_model_that_was_narrow_before_its_own_width_counts() -> None:
+    before = SIZES | {rank_of_input("lstm1"): 100}
+    after = {"units:lstm0": 200, rank_of_input("lstm1"): 60, rank_of_recurrence("lstm1"): 40}
+    assert directions_left(before, after) == {
+        rank_of_input("lstm1"): (100, 60),
+        rank_of_recurrence("lstm1"): (187, 40),
+    }
