@@ -1,4 +1,4 @@
-"""`isslim demo`: the whole workflow in six minutes, where every part is installed."""
+"""`isslim demo`: the whole workflow within eight minutes, where every part is installed."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from isslim.types.kinds.registry import kind_named, run_label
 from isslim.types.manifest import CurvePoint, Manifest, VariantRecord
 from isslim.types.quality import metric_format_of
 from isslim.types.report import Report
-from isslim.types.wording import file_size
+from isslim.types.wording import NOT_STEADY, file_size
 
 ORIGINAL, COMPRESSED = "#4c566a", "#1f78b4"
 _COLOURS = {
@@ -148,9 +148,10 @@ def _bars(
 ) -> None:
     names = [each.name for each in variants]
     bars = axes.barh(names, values, color=[_COLOURS[name] for name in names])
-    axes.bar_label(bars, list(texts), padding=3)
+    axes.bar_label(bars, list(texts), padding=3, fontsize=8)
     # Room for the longest label beside the longest bar.
-    axes.set_xlim(1.6 * min(*values, 0.0), 1.6 * max(*values, 0.0) or 1.0)
+    room = max(1.6, 0.085 * max(len(line) for text in texts for line in text.split("\n")))
+    axes.set_xlim(room * min(*values, 0.0), room * max(*values, 0.0) or 1.0)
 
 
 def _time(variant: VariantRecord) -> str:
@@ -158,7 +159,12 @@ def _time(variant: VariantRecord) -> str:
     text = f"{found.milliseconds:.{2 if found.milliseconds >= 1 else 3}f} ms"
     if variant.name == "original":
         return text
-    return f"{text}, {found.speedup:.2f}x as fast" if found.steady else f"{text}, not steady"
+    whole, alone = found.over_original, found.over_int8
+    if whole is None:
+        return f"{text}, {NOT_STEADY}"
+    beside = [] if alone is None or variant.name == "original-int8" else [(alone, "int8 alone")]
+    ratios = [f"{ratio.median:.2f}x {rival}" for ratio, rival in (*beside, (whole, "the original"))]
+    return "\n".join([f"{text}, as fast as:", ", ".join(ratios)])
 
 
 def _size(variant: VariantRecord, original: VariantRecord) -> str:
