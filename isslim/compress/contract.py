@@ -145,6 +145,13 @@ class ModelTask(ReturnsWeights[Model]):
         return usual if not self.recipe.shapes and usual in self.shapes else self.shapes[0]
 
     @property
+    def optimized_shape(self) -> Shape:
+        """The run whose time sizes are chosen for; under a speed budget the primary one."""
+        if self.recipe.budget.speedup is not None:
+            return self.primary_shape
+        return OPTIMIZED[self.recipe.optimize]
+
+    @property
     def evaluation(self) -> str | None:
         """The operator's evaluation command in one line; None where held-out data is used."""
         return None
@@ -325,7 +332,10 @@ class ModelTask(ReturnsWeights[Model]):
         return list(declaration.axes)
 
     def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
-        """Cost model of a speed budget: from sizes to seconds. None: multiply-adds are counted.
+        """The time of a network of any sizes, as it will be served; None: it cannot be told.
+
+        It is that of `optimized_shape`, of the form in which the task is served fastest; under a
+        speed budget, which is about float32, of that.
 
         Args:
             work: the job's folder.

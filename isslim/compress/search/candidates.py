@@ -12,7 +12,6 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from isslim.compress.contract import Candidate, ModelTask, Published, Quality
 from isslim.compress.errors import BudgetNotMet
@@ -27,6 +26,7 @@ from isslim.compress.search.order import removal_plan_of
 from isslim.compress.search.rounds import iterate_rounds
 from isslim.types.quality import compared_loss
 from isslim.types.recipe import Budget, Recipe
+from isslim.types.report import AllocationRecord
 from isslim.types.wording import QUALITY_UNKNOWN
 
 Candidates = Generator[Candidate[Model], Published | None, None]
@@ -91,7 +91,7 @@ def _calibrated(task: ModelTask[Model], work: Path, progress: Progress) -> Candi
     progress.enter("calibrate", f"collecting activations on {task.origin.calibration}{warned}")
     for line in (*task.origin.warnings, *task.origin.left_out):
         progress(0.0, line)
-    orders, cautions = _ordered(task, work, progress)
+    orders, cautions, allocation = _ordered(task, work, progress)
     aims, seen = _aims(recipe), set[tuple[int, float]]()
     while aims.allowance is not None:
         progress.enter("search", aims.description)
@@ -121,7 +121,13 @@ def _calibrated(task: ModelTask[Model], work: Path, progress: Progress) -> Candi
             ),
         ]
         published = yield Candidate(
-            network, outcome.pruned.keep, [check], outcome.curve, description, cautions=remarks
+            network,
+            outcome.pruned.keep,
+            [check],
+            outcome.curve,
+            description,
+            cautions=remarks,
+            allocation=allocation,
         )
         aims.record_measurement(outcome.quality, published or Published(True, False, None))
 
@@ -171,25 +177,27 @@ def _found(
 
 def _ordered(
     task: ModelTask[Model], work: Path, progress: Progress
-) -> tuple[list[_Order], list[str]]:
-    """The orders of removal, and cautions about the data that they come from."""
+) -> tuple[list[_Order], list[str], AllocationRecord | None]:
+    """The orders of removal, cautions about their data, and how the first was found."""
     recipe = task.recipe
     observed = task.collect_activations(lambda done, message: progress(0.5 * done, message))
     cautions = shortages(observed)
     for caution in cautions:
         progress(0.5, caution)
-    cost = None
-    if recipe.budget.speedup is not None:
-        cost = task.cost(work, lambda done, message: progress(0.5 + 0.4 * done, message))
-    progress(0.9, "ordering the components")
-    removal_plan = removal_plan_of(task, task.original, observed, count=_valued(recipe), cost=cost)
+    removal_plan, allocation = removal_plan_of(
+        task,
+        task.original,
+        observed,
+        work,
+        lambda done, message: progress(0.5 + 0.4 * done, message),
+    )
     orders = [removal_plan]
     if recipe.budget.speedup is None:
         tried = rank_by_ablation(
             removal_plan, task, lambda done, message: progress(0.9 + 0.1 * done, message)
         )
         orders += [] if tried is None else [tried]
-    return [_Order(each, {}) for each in orders], cautions
+    return [_Order(each, {}) for each in orders], cautions, allocation
 
 
 class _CountedAim:
@@ -310,10 +318,3 @@ def _aims(recipe: Recipe) -> _CountedAim | _QualityAim:
         if recipe.budget.speedup is not None
         else _QualityAim(recipe.budget, recipe.finetune_minutes > 0)
     )
-
-
-def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
-    """What a removal is valued by: multiply-adds stand for time where there is no cost model."""
-    if recipe.budget.size_ratio is not None:
-        return "parameters"
-    return "mult_adds" if recipe.budget.speedup is not None else "both"

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 from isslim.compress.contract import ModelTask
+from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import NarrowPlace, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
 from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
+from isslim.compress.search.allocation.allocate import allocate
+from isslim.compress.search.allocation.pricing import price
+from isslim.types.recipe import Recipe
+from isslim.types.report import AllocationRecord
 
 
 def removal_plan_of(
     task: ModelTask[Model],
     network: Model,
     observed: ActivationStatistics,
-    *,
-    count: Literal["parameters", "mult_adds", "both"] = "both",
-    cost: Callable[[NetworkAxes], float] | None = None,
-) -> RemovalPlan:
-    """Orders the components of a network; see `rank_components`.
+    work: Path,
+    progress: ProgressCallback,
+) -> tuple[RemovalPlan, AllocationRecord | None]:
+    """Orders the components of a network: each axis by the closed form, then all by measurement.
 
     In the form of the upload (`Recipe.form`) no basis changes and no layer is inserted, and layers
     that the upload's code builds with one number keep one size.
@@ -30,21 +34,41 @@ def removal_plan_of(
         task: the uploaded model and its recipe.
         network: the original, or what is left of it.
         observed: its activations on calibration data.
-        count: what a removal is valued by.
-        cost: of a network of some sizes; see `rank_components`.
+        work: a folder for graphs that are timed and for what was measured.
+        progress: called with the share done and a message.
+
+    Returns:
+        The order, and how it was found; None where the task has no `probe_loss`, so that the closed
+        form's own costs compare the axes (`rank_components`).
     """
     recipe, declaration = task.recipe, network.declaration()
     free = recipe.form == "free"
-    return rank_components(
+    base = task.probe_loss(network)
+    cost = None
+    if base is None and recipe.budget.speedup is not None:
+        cost = task.cost(work, lambda done, message: progress(0.8 * done, message))
+    progress(0.0 if base is not None else 0.8, "ordering the components")
+    removal_plan = rank_components(
         network.arrays(),
         declaration,
         observed,
         prunable=task.prunable(declaration),
-        count=count,
+        count=_valued(recipe),
         rotate_axes=free and recipe.rotate_embedding,
         narrow=_places(task, declaration) if free else (),
         equal=task.equal_axes(),
         cost=cost,
+    )
+    if base is None:
+        return removal_plan, None
+    pricing = price(task, work, lambda done, message: progress(0.4 * done, message))
+    return allocate(
+        removal_plan,
+        task,
+        base,
+        pricing,
+        work,
+        lambda done, message: progress(0.4 + 0.6 * done, message),
     )
 
 
@@ -52,3 +76,10 @@ def _places(task: ModelTask[Model], declaration: NetworkAxes) -> list[NarrowPlac
     """Where narrow layers may be put in under the options of the recipe."""
     narrowed = task.recipe.narrow_softmax and task.may_narrow and may_narrow_softmax(declaration)
     return [BOTTLENECK] if narrowed else []
+
+
+def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:
+    """What a removal is valued by: multiply-adds stand for time where there is no cost model."""
+    if recipe.budget.size_ratio is not None:
+        return "parameters"
+    return "mult_adds" if recipe.budget.speedup is not None else "both"

@@ -250,7 +250,9 @@ class _Round(Generic[Model]):
         recipe, budget = self.task.recipe, self.task.recipe.budget
         declaration, whole = network.declaration(), self.task.original.declaration()
         observed = self.trainer.collect_activations(network)
-        removal_plan = removal_plan_of(self.task, network, observed)
+        removal_plan, _ = removal_plan_of(
+            self.task, network, observed, self.work, lambda _, message: self.progress(0.0, message)
+        )
         if budget.quality is not None:
             (name,) = budget.limits
             limit = self.allowance * budget.quality

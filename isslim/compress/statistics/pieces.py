@@ -75,3 +75,32 @@ def spread_pieces(tokens: Tensor, count: int) -> Pieces:
     )
     places = torch.arange(warm + steps)[:, None] + starts  # (T, B)
     return Pieces(tokens[places].contiguous(), warm)
+
+
+def pieces_between(tokens: Tensor, taken: int, count: int) -> Pieces | None:
+    """About `count` tokens of a text that `spread_pieces` leaves out, in pieces between its own.
+
+    A piece's state is set by the end of the piece before it, which is looked at by none of these.
+
+    Args:
+        tokens: int64 (N,).
+        taken: the count that `spread_pieces` was asked for.
+        count: how many to look at.
+
+    Returns:
+        None where `MIN_TOKENS` in a row are not left between two pieces, or not half of `count` in
+        all.
+    """
+    own = spread_pieces(tokens, taken)
+    steps, number = len(own.rows) - own.warm, own.rows.shape[1]
+    last = len(tokens) - own.warm - steps
+    if number < 2:
+        return None
+    starts = torch.linspace(0, last, number, dtype=torch.float64).round().long()
+    # Behind the tokens of one piece, and before those of the next.
+    room = int((starts[1:] - starts[:-1]).min()) - steps
+    length = min(room, -(-count // (number - 1)))
+    if room < MIN_TOKENS or 2 * length * (number - 1) < count:
+        return None
+    places = torch.arange(own.warm + length)[:, None] + starts[:-1] + steps  # (T, B - 1)
+    return Pieces(tokens[places].contiguous(), own.warm)

@@ -27,18 +27,20 @@ from isslim.compress.kinds.language.latency_curve import measure_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.names import EMBEDDING
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
+from isslim.compress.kinds.language.probing import PredictionLoss
 from isslim.compress.kinds.language.sizes import is_tied, parts
 from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.verification import verify_graph, verify_removal
 from isslim.compress.progress import ProgressCallback
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import rise_of_perplexity
 from isslim.compress.statistics.perplexity import perplexity_of
-from isslim.compress.statistics.pieces import Pieces, spread_pieces
+from isslim.compress.statistics.pieces import Pieces, pieces_between, spread_pieces
 from isslim.compress.training.saved_network import save_tensors
 from isslim.compress.weights import ReturnsModules
 from isslim.runtime.language import scoring
@@ -63,7 +65,9 @@ from isslim.types.recipe import Recipe
 from isslim.types.same_form import STATE_DICT, SameForm
 
 QUICK = 5_000
-"""Tokens of the held-out text that `quick_loss` evaluates."""
+"""Tokens of the held-out text that `quick_loss` evaluates, and of a probe at most."""
+PROBED_WORK, MIN_PROBED = 20_000_000_000, 1000
+"""Multiply-adds of the original on the tokens of a probe, and tokens of one at least."""
 
 
 class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
@@ -130,6 +134,26 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         value, base = (perplexity_of(-float(each.mean())) for each in (found, self._base))
         estimate = None if network is self.original else rise_of_perplexity(self._base, found)
         return Quality(value, value / base - 1, estimate)
+
+    @cached_property
+    def _prediction_loss(self) -> PredictionLoss:
+        """On calibration text that no moments are taken of, where there is enough; else held-out.
+
+        The larger the model, the fewer tokens.
+        """
+        affordable = PROBED_WORK // axes.mult_adds(self.original.declaration())
+        count = min(max(affordable, MIN_PROBED), QUICK)
+        pieces = pieces_between(self.texts.calibration, self.recipe.calibration_tokens, count)
+        return PredictionLoss(
+            self.original, pieces or spread_pieces(self.texts.held_out, count), self.recipe.seed
+        )
+
+    def probe_loss(self, network: LanguageModel) -> float:
+        """What it loses of the original's predictions, in nats per token.
+
+        See `ModelTask.probe_loss`.
+        """
+        return 0.0 if network is self.original else self._prediction_loss.of(network)
 
     def verify_removal(self, before: LanguageModel, pruned: Pruned) -> CheckRecord:
         """Verifies against the masked reference on held-out text, with carried state.
