@@ -46,8 +46,8 @@ def removal_plan_of(
     base = task.probe_loss(network)
     cost = None
     if base is None and recipe.budget.speedup is not None:
-        cost = task.cost(work, lambda done, message: progress(0.8 * done, message))
-    progress(0.0 if base is not None else 0.8, "ordering the components")
+        cost = task.cost(work, progress)
+    progress(1.0 if base is None else 0.0, "ordering the components")
     removal_plan = rank_components(
         network.arrays(),
         declaration,

@@ -21,9 +21,9 @@ from isslim.compress.search.candidates import (
     TUNED_ROUNDS,
     TUNED_STEP,
     _QualityAim,
-    _valued,
     candidates,
 )
+from isslim.compress.search.order import _valued
 from isslim.types.manifest import Estimate
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.search import toy

@@ -91,7 +91,7 @@ def test_a_round_cuts_in_the_order_of_the_recipe(
     run_rounds(task, SpeakerTrainer(), tmp_path, Stages())
     ((before, pruned),) = task.verified
     assert before is ORIGINAL
-    expected = prune(order(**options), pruned.share + 1e-9, pruned.correction)
+    expected = prune(order(count="parameters", **options), pruned.share + 1e-9, pruned.correction)
     same(pruned.arrays, expected.arrays)
 
 

@@ -23,7 +23,7 @@ from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.finetuning import finetune
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
-from isslim.compress.kinds.language.latency_curve import measure_curve
+from isslim.compress.kinds.language.latency_curve import LatencyCurve, measure_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.names import EMBEDDING
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
@@ -105,6 +105,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
             texts.held_out_origin,
             (texts.caveat,) if texts.caveat else (),
         )
+        self._curve: LatencyCurve | None = None
         self._scored: dict[str, NDArray[np.float32]] = {}
 
     @cached_property
@@ -266,17 +267,26 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         ]
 
     def cost(self, work: Path, progress: ProgressCallback) -> Callable[[NetworkAxes], float] | None:
-        """The latency curve of this host; None where its clock is too unsteady.
+        """The latency curve of this host, measured once; None where its clock is too unsteady.
 
         See `ModelTask.cost`.
         """
-        curve = measure_curve(self.original, work, progress)
-        if curve.is_trusted:
-            progress(1.0, f"latency curve within {curve.error:.0%} of what was measured")
-            return curve.milliseconds
+        if self._curve is None:
+            steps, batch = usual_size(self.optimized_shape)
+            self._curve = measure_curve(
+                self.original,
+                work,
+                progress,
+                steps=steps,
+                batch=batch,
+                int8=self.recipe.budget.speedup is None,
+            )
+        if self._curve.is_trusted:
+            progress(1.0, f"latency curve within {self._curve.error:.0%} of what was measured")
+            return self._curve.milliseconds
         progress(
             1.0,
-            f"clock too unsteady (the latency curve is off by {curve.error:.0%}): counting "
+            f"clock too unsteady (the latency curve is off by {self._curve.error:.0%}): counting "
             "multiply-adds instead",
         )
         return None

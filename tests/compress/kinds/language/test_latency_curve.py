@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,16 @@ import torch
 
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.latency_curve import (
+    CACHED,
     LatencyCurve,
     _not_negative,
     fit,
     measure_curve,
 )
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec, declare
-from isslim.compress.pruning import axes
+from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
+from isslim.compress.pruning import axes, bottleneck
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.ranking import rank_components
 from tests.compress.pruning.networks.test_ranked_networks import observed_network
@@ -27,9 +31,11 @@ SPEC = LstmSpec(50, 12, (16, 10))
 
 
 def clock(declaration: NetworkAxes) -> float:
-    """A host on which the second layer is slow per multiply-add, and the decoder costs nothing."""
+    """A host on which recurrences are slow per multiply-add, and the decoder costs nothing."""
     embedding, first, second = declaration.axes.values()
-    return 0.3 + 1e-4 * 4 * first * (embedding + first) + 9e-4 * 4 * second * (first + second)
+    recurrent = 4 * (first * first + second * second)
+    inward = 4 * (embedding * first + first * second)
+    return 0.3 + 1e-4 * inward + 9e-4 * recurrent + 2e-3 * (first + second)
 
 
 def sizes() -> list[NetworkAxes]:
@@ -42,6 +48,7 @@ def sizes() -> list[NetworkAxes]:
         (0.5, 1, 1),
         (1, 0.5, 1),
         (1, 1, 0.5),
+        (0.3, 0.8, 1),
     ]
     resized = []
     for each in shares:
@@ -63,8 +70,14 @@ def test_curve_predicts_the_time_of_sizes_that_were_not_measured() -> None:
         assert curve.milliseconds(other) == pytest.approx(clock(other), rel=0.02)
 
 
+def test_an_unsteady_clock_has_to_be_fitted_better() -> None:
+    assert LatencyCurve({}, 0.1).is_trusted
+    assert not LatencyCurve({}, 0.1, steady=False).is_trusted
+    assert LatencyCurve({}, 0.05, steady=False).is_trusted
+
+
 def test_clock_that_is_unsteady_is_not_trusted() -> None:
-    noise = np.random.default_rng(0).uniform(0.5, 2.0, 7)
+    noise = np.random.default_rng(0).uniform(0.5, 2.0, 8)
     assert not fit(
         sizes(), [clock(each) * factor for each, factor in zip(sizes(), noise, strict=True)]
     ).is_trusted
@@ -103,25 +116,57 @@ def test_order_of_removal_follows_the_time_that_is_saved() -> None:
         ).order
         return sum(each == axis for each, _ in order[:12]) / 12
 
-    first, second = (
-        LatencyCurve(0.1, {"layers.0": a, "layers.1": b, "decoder": c}, 0.0).milliseconds
-        for a, b, c in ((1.0, 1e-3, 1e-3), (1e-3, 1e-3, 1.0))
+    inward, decoder = (
+        LatencyCurve({"fixed": 0.1, "product": a, "decoder": b}, 0.0).milliseconds
+        for a, b in ((1.0, 1e-3), (1e-3, 1.0))
     )
-    assert share_of("units:lstm0", first) > share_of("units:lstm0", second)
-    assert share_of("units:lstm1", second) > share_of("units:lstm1", first)
+    # The first layer's units are read by the second, whose own are read by the decoder.
+    assert share_of("units:lstm0", inward) > share_of("units:lstm0", decoder)
+    assert share_of("units:lstm1", decoder) > share_of("units:lstm1", inward)
 
 
-def test_curve_is_measured_on_real_graphs_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    torch.manual_seed(0)
+def curve_of(network: LanguageModel, folder: Path, **asked: Any) -> tuple[LatencyCurve, list[str]]:
     told: list[str] = []
     curve = measure_curve(
-        LstmLanguageModel(LstmSpec(50, 8, (12, 8))).eval(),
-        tmp_path,
-        lambda done, message: told.append(message),
-        pairs=3,
+        network, folder, lambda done, message: told.append(message), steps=3, batch=1, pairs=3,
+        **asked,
+    )  # fmt: skip
+    assert list(folder.iterdir()) == []
+    assert min(curve.rates.values()) >= 0
+    assert curve.milliseconds(network.declaration()) > 0
+    return curve, told
+
+
+@pytest.mark.parametrize("int8", [True, False])
+def test_curve_is_measured_on_real_graphs_and_leaves_nothing_behind(
+    int8: bool, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    curve, told = curve_of(LstmLanguageModel(LstmSpec(50, 8, (12, 8))).eval(), tmp_path, int8=int8)
+    terms = {"fixed", "units", "products", "product", "recurrent", "decoder"}
+    assert curve.rates.keys() == terms
+    assert 6 <= len(told) <= 12
+    narrow = bottleneck.declare_bottleneck(declare(LstmSpec(50, 8, (12, 8))), 3)
+    assert curve.milliseconds(narrow) > 0
+    assert any("bottleneck" in each for each in told)
+
+
+def test_curves_of_networks_without_an_embedding_axis_and_of_one_cell(tmp_path: Path) -> None:
+    tied = LstmLanguageModel(LstmSpec(50, 8, (12, 8), tied=True)).eval()
+    assert "recurrent" in curve_of(tied, tmp_path)[0].rates
+    highway = RhnLanguageModel(RhnSpec(50, 8, 10, 2)).eval()
+    assert "recurrent" in curve_of(highway, tmp_path)[0].rates
+
+
+def test_what_exceeds_the_cache_has_a_rate_of_its_own() -> None:
+    def time_of(units: int) -> float:
+        weights = 4 * units * units
+        return 1 + 1e-6 * weights + 3e-6 * max(0, weights - CACHED)
+
+    sizes = (100, 300, 500, 700, 900, 1100)
+    declarations = [declare(LstmSpec(50, 10, (units,))) for units in sizes]
+    curve = fit(declarations, [time_of(units) for units in sizes])
+    assert curve.is_trusted
+    assert curve.milliseconds(declare(LstmSpec(50, 10, (1000,)))) == pytest.approx(
+        time_of(1000), rel=0.02
     )
-    assert curve.rates.keys() == {"layers.0", "layers.1", "decoder"}
-    assert curve.milliseconds(declare(LstmSpec(50, 8, (12, 8)))) > 0
-    assert min([curve.fixed, *curve.rates.values()]) >= 0
-    assert len(told) == 6
-    assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,6 @@ from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.ingest.layouts import read_model
-from isslim.compress.kinds.language.latency_curve import fit
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
@@ -230,21 +228,6 @@ def test_frequencies_are_counts_of_the_observed_text() -> None:
     frequencies = collect_activations(drawn(PLAIN["lstm"]), TOKENS).frequencies
     assert frequencies is not None
     np.testing.assert_array_equal(frequencies, [TOKENS.tolist().count(each) for each in range(V)])
-
-
-def test_a_latency_curve_of_the_original_prices_it_as_the_decoder() -> None:
-    sizes = [(6, 10, 9), (3, 10, 9), (6, 5, 9), (6, 10, 4), (3, 5, 4), (2, 3, 3)]
-    plain = [LstmLanguageModel(LstmSpec(V, e, (one, two))).declaration() for e, one, two in sizes]
-
-    def work(declaration: axes.NetworkAxes, site: str) -> int:
-        named = next(each for each in declaration.sites if each.name == site)
-        return sum(math.prod(axes.shape(declaration, reader.parameter)) for reader in named.readers)
-
-    times = [1 + 2e-4 * axes.mult_adds(each) + 3e-4 * work(each, "decoder") for each in plain]
-    given = NARROW["lstm"].declaration()
-    read = work(given, "decoder") + work(given, "bottleneck")
-    expected = 1 + 2e-4 * axes.mult_adds(given) + 3e-4 * read
-    assert fit(plain, times).milliseconds(given) == pytest.approx(expected, rel=0.02)
 
 
 def test_where_it_does_not_fit() -> None:
