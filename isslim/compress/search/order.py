@@ -53,7 +53,7 @@ def removal_plan_of(
         declaration,
         observed,
         prunable=task.prunable(declaration),
-        count=_valued(recipe),
+        count=_valued(recipe) if base is None else "components",
         rotate_axes=free and recipe.rotate_embedding,
         narrow=_places(task, declaration) if free else (),
         equal=task.equal_axes(),

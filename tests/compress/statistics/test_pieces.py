@@ -11,7 +11,13 @@ import torch
 from isslim.compress.kinds.language.activations import UNSEEN_SHARE, collect_activations
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import log_probs
-from isslim.compress.statistics.pieces import MAX_PIECES, WARM, Pieces, spread_pieces
+from isslim.compress.statistics.pieces import (
+    MAX_PIECES,
+    WARM,
+    Pieces,
+    pieces_between,
+    spread_pieces,
+)
 from tests.conftest import Trained
 
 
@@ -100,3 +106,19 @@ def test_frequencies_are_those_of_the_whole_text(trained: Trained) -> None:
     found = collect_activations(trained.network, spread_pieces(tokens, 500), whole=tokens)
     assert found.frequencies is not None
     assert found.frequencies.tolist() == [200] * 24 + [0]
+
+
+@pytest.mark.parametrize(("length", "taken"), [(20_000, 5000), (9000, 4000), (60_000, 20_000)])
+def test_pieces_between_share_no_token_with_those_that_were_taken(length: int, taken: int) -> None:
+    text = torch.arange(length)
+    own, found = spread_pieces(text, taken), pieces_between(text, taken, 2000)
+    assert found is not None
+    assert not set(found.flat.tolist()) & set(own.flat.tolist())
+    assert 1000 <= found.count <= 2100
+    assert (found.rows[1:] - found.rows[:-1] == 1).all()  # in the order of the text
+    assert len(set(found.flat.tolist())) == found.count
+
+
+@pytest.mark.parametrize(("length", "taken"), [(2100, 2000), (4000, 4000), (300, 250)])
+def test_too_little_between_pieces_is_none(length: int, taken: int) -> None:
+    assert pieces_between(torch.arange(length), taken, 2000) is None

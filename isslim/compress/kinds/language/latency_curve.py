@@ -36,8 +36,9 @@ from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.names import DECODER, EMBEDDING
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Arrays, InputMatrix, NetworkAxes, PreActivation
+from isslim.compress.pruning.narrow import BOTTLENECK, insert, may_narrow_softmax
 from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.types.axis_names import is_units
@@ -171,11 +172,11 @@ def _samples(network: LanguageModel) -> list[tuple[str, dict[str, axes.Array], N
         shares[f"{EMBEDDING} 0.2"] = base | {EMBEDDING: 0.2}
     plain = network.arrays()
     found = [(name, *_cut(plain, declaration, share)) for name, share in shares.items()]
-    if isinstance(network, StackedLanguageModel) and bottleneck.is_applicable(declaration):
-        arrays, wider = bottleneck.insert(plain, declaration)
+    if isinstance(network, StackedLanguageModel) and may_narrow_softmax(declaration):
+        arrays, wider = insert(plain, declaration, BOTTLENECK)
         for width in (0.3, 0.1):
-            name = f"{bottleneck.AXIS} {width}"
-            found.append((name, *_cut(arrays, wider, base | {bottleneck.AXIS: width})))
+            name = f"{BOTTLENECK.axis} {width}"
+            found.append((name, *_cut(arrays, wider, base | {BOTTLENECK.axis: width})))
     return found
 
 
@@ -198,6 +199,7 @@ def _terms(declaration: NetworkAxes) -> dict[str, float]:
     and numbers of products and of Scans.
     """
     found = {FIXED: 1.0, "units": 0.0, "products": 0.0}
+    narrow = {place.name for place in declaration.narrow if not _is_recurrent(place.axis)}
     for axis, size in declaration.axes.items():
         if is_units(axis):
             found["units"] += size
@@ -210,7 +212,7 @@ def _terms(declaration: NetworkAxes) -> dict[str, float]:
                 found["uncached"] = found.get("uncached", 0.0) + work - CACHED
             if term == "scan" and is_units(str(_axis(declaration, reader.parameter, 0))):
                 found["scans"] = found.get("scans", 0.0) + 1
-        found["products"] += site.name.startswith(DECODER) or site.name == bottleneck.AXIS
+        found["products"] += site.name.startswith(DECODER) or site.name in narrow
     return found
 
 
@@ -219,9 +221,14 @@ def _term(declaration: NetworkAxes, site: PreActivation, reader: InputMatrix) ->
     rows, columns = (_axis(declaration, reader.parameter, dimension) for dimension in (0, 1))
     if site.name == DECODER or (site.name.startswith(f"{DECODER}.") and rows is None):
         return "decoder"
-    if any(str(axis).endswith(".recurrent") for axis in (rows, columns)):
+    if _is_recurrent(rows) or _is_recurrent(columns):
         return "scan"
     return "recurrent" if rows == columns else "product"
+
+
+def _is_recurrent(axis: str | None) -> bool:
+    """Whether an axis is the rank of a recurrence, which then runs as a Scan."""
+    return axis is not None and axis.endswith(".recurrent")
 
 
 def _axis(declaration: NetworkAxes, name: str, dimension: int) -> str | None:

@@ -64,6 +64,7 @@ def allocate(
     knobs = knobs_of(removal_plan, task.equal_axes())
     if not knobs:
         return removal_plan, _record(task.recipe, pricing, knobs, [])
+    removal_plan = replace(removal_plan, cost=pricing.cost)
     probes = Probes(removal_plan, task, base, work / FILE)
     measured = measured_losses(
         probes, knobs, lambda done, message: progress(0.7 * done, f"probe: {message}")
@@ -97,7 +98,7 @@ def _path(
 
     def cost(done: Counts) -> float:
         if done not in known:
-            known[done] = pricing.cost(_resized(removal_plan, knobs, done))
+            known[done] = pricing.cost(pricing.cheapest(_resized(removal_plan, knobs, done)))
         return known[done]
 
     return path(curves, cost)
@@ -129,8 +130,10 @@ def _aimed(
     for jump in jumps:
         if lost + jump.loss > limit and any(done):
             break
-        if share and pricing.share(_resized(removal_plan, knobs, done)) <= share:
-            break
+        if share:
+            smaller = pricing.cheapest(_resized(removal_plan, knobs, done))
+            if pricing.main(smaller) <= share * pricing.main(pricing.whole):
+                break
         done[jump.knob], lost = jump.end, lost + jump.loss
     return done
 

@@ -3,8 +3,7 @@
 The cost is relative to the original's. Besides what was asked for, the parameters count a little,
 so that what takes no time, such as the rows of an embedding, goes where it is nearly free.
 
-A narrow layer that was put in counts only where it pays: else it is multiplied out, as `prune`
-does.
+A narrow layer that was put in counts only where it pays: else it is left out, as `cut` does.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from typing import Literal
 
 from isslim.compress.contract import ModelTask
 from isslim.compress.progress import ProgressCallback
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.narrow import without_narrow
 from isslim.compress.pruning.network import Model
 from isslim.runtime.shape import usual_size
 
@@ -43,20 +43,20 @@ class Pricing:
     reason: str
 
     def cost(self, declaration: NetworkAxes) -> float:
-        """Relative to the original's, narrow layers that do not pay multiplied out."""
-        return min(map(self._cost, self._forms(declaration)))
-
-    def share(self, declaration: NetworkAxes) -> float:
-        """What was asked for alone, relative to the original's."""
-        return min(map(self.main, self._forms(declaration))) / self.main(self.whole)
-
-    def _cost(self, declaration: NetworkAxes) -> float:
+        """Relative to the original's, of the network exactly as it is declared."""
         size = axes.parameters(declaration) / axes.parameters(self.whole)
         return self.main(declaration) / self.main(self.whole) + FILE * size
 
-    def _forms(self, declaration: NetworkAxes) -> list[NetworkAxes]:
-        put_in = bottleneck.AXIS in declaration.axes and bottleneck.AXIS not in self.whole.axes
-        return [declaration, *([bottleneck.without_bottleneck(declaration)] if put_in else [])]
+    def cheapest(self, declaration: NetworkAxes) -> NetworkAxes:
+        """The network without the narrow layers that were put in and do not pay."""
+        spent = self.cost(declaration)
+        for place in declaration.narrow:
+            if place not in self.whole.narrow:
+                plain = without_narrow(declaration, place)
+                less = self.cost(plain)
+                if less <= spent:
+                    declaration, spent = plain, less
+        return declaration
 
 
 def price(task: ModelTask[Model], work: Path, progress: ProgressCallback) -> Pricing:

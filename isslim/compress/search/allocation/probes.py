@@ -18,12 +18,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Generic
 
-import numpy as np
-
 from isslim.compress.contract import ModelTask
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.network import Model
-from isslim.compress.pruning.ranking import RemovalPlan, prune
+from isslim.compress.pruning.ranking import RemovalPlan, cut
 from isslim.compress.search.allocation.knobs import Knob
 from isslim.store.files import atomic_file
 
@@ -71,8 +69,11 @@ class Probes(Generic[Model]):
         Args:
             gone: of each axis that is cut, the number of steps.
         """
-        removed = [each for knob, count in gone.items() for each in knob.removed(0, count)]
-        if not removed:
+        keep = self.removal_plan.declaration.all_components()
+        for knob, count in gone.items():
+            for axis, component in knob.removed(0, count):
+                keep[axis] = keep[axis][keep[axis] != component]
+        if not any(gone.values()):
             return 0.0
         name = ", ".join(
             f"{axis} {size}"
@@ -81,18 +82,27 @@ class Probes(Generic[Model]):
             for axis, size in knob.sizes(count).items()
         )
         if name not in self.known:
-            alone = replace(
-                self.removal_plan,
-                order=tuple(removed),
-                savings=np.ones(len(removed)),
-                costs=np.zeros(len(removed)),
-            )
-            network = self.task.original.rebuilt(prune(alone, 1.0).arrays)
+            network = self.task.original.rebuilt(cut(self._with_narrow(gone), keep).arrays)
             found = self.task.probe_loss(network)
             lost = math.nan if found is None else found - self.base
             self.known[name] = min(lost, MOST) if math.isfinite(lost) else MOST
             self._save()
         return self.known[name]
+
+    def _with_narrow(self, gone: Mapping[Knob, int]) -> RemovalPlan:
+        """The plan, in which a narrow layer that is cut stays, whether it pays or not.
+
+        Of several axes at once those stay that pay, as in the search.
+        """
+        cut_axes = {axis for knob, count in gone.items() if count for axis in knob.axes}
+        if len(gone) > 1:
+            return self.removal_plan
+        return replace(
+            self.removal_plan,
+            cost=lambda declaration: (
+                -float(sum(place.axis in cut_axes for place in declaration.narrow))
+            ),
+        )
 
     def _save(self) -> None:
         with atomic_file(self.file) as partial:

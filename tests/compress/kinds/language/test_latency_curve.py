@@ -22,8 +22,9 @@ from isslim.compress.kinds.language.latency_curve import (
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec, declare
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
-from isslim.compress.pruning import axes, bottleneck
+from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from isslim.compress.pruning.ranking import rank_components
 from tests.compress.pruning.networks.test_ranked_networks import observed_network
 
@@ -146,7 +147,7 @@ def test_curve_is_measured_on_real_graphs_and_leaves_nothing_behind(
     terms = {"fixed", "units", "products", "product", "recurrent", "decoder"}
     assert curve.rates.keys() == terms
     assert 6 <= len(told) <= 12
-    narrow = bottleneck.declare_bottleneck(declare(LstmSpec(50, 8, (12, 8))), 3)
+    narrow = declare_narrow(declare(LstmSpec(50, 8, (12, 8))), BOTTLENECK, 3)
     assert curve.milliseconds(narrow) > 0
     assert any("bottleneck" in each for each in told)
 
