@@ -111,4 +111,4 @@ def _steepest(
 def _grid(steps: int, axes: int) -> list[int]:
     """The numbers of steps that are looked at: all, or so many at even distances."""
     count = min(steps, max(COARSEST, min(FINEST, EVALUATED // axes)))
-    return np.unique(np.linspace(0, steps, count + 1).round().astype(int)).tolist()
+    return sorted({round(each) for each in np.linspace(0, steps, count + 1).tolist()})
