@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Curve = NDArray[np.float64]
-LEAST = 1e-5
+LEAST = 1e-8
 """Nats below which a measured loss is noise."""
 
 
