@@ -9,7 +9,8 @@ nearly all of a run is the layer. Both graphs are run in turn by the runtime, on
 are float32 / int8, medians of the rounds with their 95 % intervals. `chosen`: whether int8 is taken
 at this shape. Of a GRU, whose float32 form is ONNX Runtime's operator, that is decided by
 `isslim.compress.measurement.int8_choice`; the others are Scans in float32 too, whose products
-always take 8 bits.
+always take 8 bits. `multiplied_out_ms`: of an LSTM with a rank, the time of ONNX Runtime's int8
+operator, whose recurrent matrix is the product of the two narrow ones.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
+from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.measurement.int8_choice import ROUNDS, scan_pays
 from isslim.runtime.language.latency import compare
@@ -49,21 +51,24 @@ class Cell:
         cell: `gru`, `rhn` (of `DEPTH` highway layers) or `lstm`.
         input: width of what it reads.
         units: of its state.
-        rank: of its recurrence; None: it has no narrow one.
+        rank: of its recurrence; 0: it has no narrow one.
     """
 
     cell: str
     input: int
     units: int
-    rank: int | None = None
+    rank: int = 0
 
     def network(self) -> LanguageModel:
         """A language model of this one layer, with random weights."""
         made: LanguageModel
         if self.cell == "rhn":
             made = RhnLanguageModel(RhnSpec(VOCABULARY, self.input, self.units, DEPTH))
-        else:
+        elif self.cell == "gru":
             made = GruLanguageModel(GruSpec(VOCABULARY, self.input, (self.units,)))
+        else:
+            spec = LstmSpec(VOCABULARY, self.input, (self.units,), recurrent_ranks=(self.rank,))
+            made = LstmLanguageModel(spec)
         made.initialise(0.05, torch.Generator().manual_seed(0))
         return made.eval()
 
@@ -73,6 +78,9 @@ CELLS = (
         (128, 128), (256, 256), (229, 353), (400, 400), (650, 650), (1024, 1024), (1500, 1500),
     )),
     *(Cell("rhn", units, units) for units in (128, 400, 830, 1500)),
+    *(Cell("lstm", *sizes) for sizes in (
+        (128, 128, 32), (256, 256, 64), (100, 400, 100), (160, 650, 160), (200, 1500, 200),
+    )),
 )  # fmt: skip
 
 
@@ -92,15 +100,17 @@ def main() -> None:
         sys.stdout.write(json.dumps({"rows": rows}) + "\n")
         return
     table = Table(title="ms; how many times as fast int8 is, with its 95 % interval")
-    for column in ("cell", "input", "units", "rank", "steps", "float32", "int8", "ratio", "chosen"):
+    sizes = ("cell", "input", "units", "rank", "steps")
+    for column in (*sizes, "float32", "int8", "ratio", "chosen", "multiplied out"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            *(str(row[name] or "-") for name in ("cell", "input", "units", "rank", "steps")),
+            *(str(row[name] or "-") for name in sizes),
             f"{row['float32_ms']:.3f}",
             f"{row['int8_ms']:.3f}",
             f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})",
             "int8" if row["chosen"] else "float32",
+            f"{row['multiplied_out_ms']:.3f}" if row["rank"] else "-",
         )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
@@ -113,17 +123,24 @@ def rows_of(cell: Cell, rounds: int) -> Iterator[dict[str, Any]]:
         rounds: of each comparison.
     """
     with tempfile.TemporaryDirectory() as folder:
-        float32, int8 = (Path(folder) / f"{name}.onnx" for name in ("float32", "int8"))
-        export(cell.network(), float32)
-        taken = quantize(float32, int8, Form(scans=True))
-        sessions = {"original": LanguageSession(float32), "int8": LanguageSession(int8)}
+        names, network = ("original", "int8", "native", "operator"), cell.network()
+        paths = {name: Path(folder) / f"{name}.onnx" for name in names}
+        export(network, paths["original"])
+        taken = quantize(paths["original"], paths["int8"], Form(scans=True))
+        if cell.rank:
+            export(network, paths["native"], recurrence="native")
+            quantize(paths["native"], paths["operator"], Form())
+        sessions = {
+            name: LanguageSession(paths[name])
+            for name in ("original", "int8", *(["operator"] if cell.rank else []))
+        }
         for steps in STEPS:
             found = compare(sessions, steps=steps, batch=1, pairs=rounds)
             yield {
                 "cell": cell.cell,
                 "input": cell.input,
                 "units": cell.units,
-                "rank": cell.rank,
+                "rank": cell.rank or None,
                 "steps": steps,
                 "float32_ms": found["original"].milliseconds,
                 "int8_ms": found["int8"].milliseconds,
@@ -131,6 +148,7 @@ def rows_of(cell: Cell, rounds: int) -> Iterator[dict[str, Any]]:
                 "ratio_low": found["int8"].speedup_low,
                 "ratio_high": found["int8"].speedup_high,
                 "chosen": not taken.scans or scan_pays(found["int8"]),
+                "multiplied_out_ms": found["operator"].milliseconds if cell.rank else None,
             }
 
 
