@@ -32,8 +32,9 @@ class Form:
         recurrent: whether recurrent matrices have a scale per column instead of one each.
         products: the same for all other matrix products.
         kept: parts (see `Part`) that stay float32.
-        scans: whether a GRU or RNN, of which ONNX Runtime has no int8 operator, becomes a Scan of
-            int8 products; it stays float32 otherwise.
+        scans: whether a layer of which ONNX Runtime has no int8 operator is a Scan of int8
+            products: a GRU or RNN, which stays float32 otherwise, and a narrow recurrence, whose
+            matrices are multiplied out otherwise.
     """
 
     recurrent: bool = False
@@ -75,7 +76,7 @@ class EightBit:
     Attributes:
         parts: names; `2 of 3 recurrent layers` where only some do.
         rest: parts that stay float32 although they have a quantizable kind of weights.
-        scans: whether a GRU or RNN became an int8 Scan; see `Form.scans`.
+        scans: whether there is an int8 Scan in it because of `Form.scans`.
     """
 
     parts: list[str]

@@ -6,9 +6,10 @@ tried, the fastest first, until one costs next to nothing. The original's int8 f
 same code as the compressed model's, from a graph in the same normal form: pruning is compared
 with the best form of int8 alone.
 
-Whether a GRU or RNN is faster as a Scan of int8 products than as the float32 operator depends on
-its size and on the processor (`benchmarks.int8_cells`): both graphs are timed on this host, at the
-shape of the headline latency, before the forms are tried.
+Whether a layer is faster as a Scan of int8 products than as ONNX Runtime's operator (of a GRU or
+RNN the float32 one, of a narrow recurrence that of the whole matrix) depends on its size and on the
+processor (`benchmarks.int8_cells`): both graphs are timed on this host, at the shape of the
+headline latency, before the forms are tried.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         least, unless the form with a scale per column gets below `TOO_MUCH` with one part in
         float32. Recurrent layers, of which most of the time is, are that part only where the whole
         budget would be spent. Where an evaluation takes too long (`task.quick_loss` is None), the
-        most precise form. GRUs and RNNs are Scans in all forms or in none, see `scan_pays`.
+        most precise form. Int8 Scans are in all forms or in none, see `scan_pays`.
     """
     target.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="int8-") as folder:
@@ -111,7 +112,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
 
 
 def scan_pays(found: LatencyRecord) -> bool:
-    """Whether int8 Scans surely take less time than the float32 operators that they replace.
+    """Whether int8 Scans surely take less time than the operators that they replace.
 
     Args:
         found: of the graph with Scans, compared with the one without.

@@ -205,3 +205,21 @@ def test_without_a_gru_nothing_is_timed(tmp_path: Path) -> None:
     task.export(made, tmp_path / "a.onnx")
     write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
     assert not hasattr(task, "compared")
+
+
+@pytest.mark.parametrize(("scan", "taken"), [((8,), True), ((16,), False), ((24,), False)])
+def test_a_narrow_recurrence_is_multiplied_out_where_a_scan_is_slower(
+    scan: tuple[float, ...], taken: bool, tmp_path: Path
+) -> None:
+    made = LstmLanguageModel(LstmSpec(V, 12, (16, 16), recurrent_ranks=(4, 0))).eval()
+    made.initialise(1.0, torch.Generator().manual_seed(0))
+    task = task_of(made, TimedByHand)
+    assert isinstance(task, TimedByHand)
+    task.operator, task.scan = (16,), scan
+    task.export(made, tmp_path / "a.onnx")
+    found = write_int8(task, made, tmp_path / "a.onnx", tmp_path / "b.onnx")
+    assert found.eight_bit.parts == ["embedding", "recurrent layers", "softmax"]
+    operators = [node.op_type for node in onnx.load(tmp_path / "b.onnx").graph.node]
+    assert operators.count("DynamicQuantizeLSTM") == (1 if taken else 2)
+    assert operators.count("Scan") == (1 if taken else 0)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]

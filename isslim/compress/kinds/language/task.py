@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from isslim.compress.contract import ModelTask, Origin, Quality
 from isslim.compress.errors import ModeUnavailable, TextUnusable
 from isslim.compress.export.int8_forms import EightBit, Form
-from isslim.compress.export.quantize import quantize
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
+from isslim.compress.kinds.language.export.int8 import quantize_network
 from isslim.compress.kinds.language.finetuning import finetune
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.latency_curve import LatencyCurve, measure_curve
@@ -175,7 +175,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
 
     def quantize(self, network: LanguageModel, source: Path, target: Path, form: Form) -> EightBit:
         """Quantizes the scoring graph. See `ModelTask.quantize`."""
-        return quantize(source, target, form)
+        return quantize_network(network, source, target, form)
 
     def quick_loss(self, path: Path) -> float:
         """Nats per token on a few pieces of the held-out text.

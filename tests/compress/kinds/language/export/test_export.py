@@ -118,11 +118,9 @@ def test_int8_lists_its_parts_and_holds_the_rest_once(name: str, tmp_path: Path)
     network = random_network(name)
     export(network, tmp_path / "a.onnx")
     found = quantize(tmp_path / "a.onnx", tmp_path / "b.onnx")
-    lstm = name.startswith("lstm")
-    assert found.parts == (
-        ["embedding", "recurrent layers", "softmax"] if lstm else ["embedding", "softmax"]
-    )
-    assert found.rest == ([] if lstm else ["recurrent layers"])
+    gru = name.startswith("gru")
+    assert found.parts == ["embedding", *([] if gru else ["recurrent layers"]), "softmax"]
+    assert found.rest == (["recurrent layers"] if gru else [])
     graph = onnx.load(tmp_path / "b.onnx").graph
     tensors = [each for nested in graphs(graph) for each in nested.initializer]
     sizes = {each.name: list(each.dims) for each in tensors}
@@ -133,8 +131,7 @@ def test_int8_lists_its_parts_and_holds_the_rest_once(name: str, tmp_path: Path)
     recurrent = sum(
         parameter.numel()
         for key, parameter in network.named_parameters()
-        if key.startswith("highway")
-        or (key.startswith("layers") and (not lstm or parameter.ndim == 1))
+        if key.startswith(("highway", "layers")) and (gru or parameter.ndim == 1)
     )
     assert not [
         node for node in graph.node if node.op_type == "Reshape"
