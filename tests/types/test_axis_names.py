@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from isslim.types.axis_names import is_units, layer_of, units_of
+from isslim.types.axis_names import (
+    is_rank,
+    is_units,
+    layer_of,
+    rank_of_block,
+    rank_of_input,
+    rank_of_recurrence,
+    units_of,
+)
 from isslim.types.wording import axis_name
 
 
@@ -18,6 +26,7 @@ def test_layer_is_read_back_from_its_axis(layer: str) -> None:
 @pytest.mark.parametrize("axis", ["embedding", "bottleneck", "filters", "my units:lstm0"])
 def test_other_axes_keep_their_names(axis: str) -> None:
     assert not is_units(axis)
+    assert not is_rank(axis)
     assert layer_of(axis) == axis
     assert axis_name(axis) == axis
 
@@ -33,4 +42,20 @@ def test_other_axes_keep_their_names(axis: str) -> None:
     ],
 )
 def test_only_layers_of_language_models_are_counted_from_one(axis: str, name: str) -> None:
+    assert axis_name(axis) == name
+
+
+@pytest.mark.parametrize(
+    ("axis", "written", "name"),
+    [
+        (rank_of_input("lstm1"), "rank:lstm1.input", "input of LSTM layer 2"),
+        (rank_of_recurrence("gru0"), "rank:gru0.recurrent", "recurrence of GRU layer 1"),
+        (rank_of_block(2), "rank:softmax2", "softmax block 3"),
+        ("rank:A.input", "rank:A.input", "rank:A.input"),
+    ],
+)
+def test_ranks_are_named_by_what_reads_through_them(axis: str, written: str, name: str) -> None:
+    assert axis == written
+    assert is_rank(axis)
+    assert not is_units(axis)
     assert axis_name(axis) == name

@@ -67,12 +67,12 @@ def collect_activations(
     moments: dict[str, Moments] = {}
 
     def gather(observations: dict[str, Tensor]) -> None:
+        # Several sites may read one tensor, such as the blocks of a decoder.
+        known: dict[int, Moments] = {}
         for site, each in observations.items():
-            # Stream by stream, so that the two halves are different parts of the text.
-            new = Moments.of(
-                each.transpose(0, 1).flatten(0, 1).cpu().numpy(),
-                each.shape[1] // 2 * each.shape[0] or None,
-            )
+            if id(each) not in known:
+                known[id(each)] = _moments_of(each)
+            new = known[id(each)]
             moments[site] = moments[site] + new if site in moments else new
 
     if warm:
@@ -89,6 +89,13 @@ def collect_activations(
     return ActivationStatistics(
         moments, (len(rows) - warm) * rows.shape[1], counted.double().numpy()
     )
+
+
+def _moments_of(values: Tensor) -> Moments:
+    """The moments of values (T, B, D), in two halves that are different parts of the text."""
+    steps, streams, _ = values.shape
+    rows = values.transpose(0, 1).flatten(0, 1)  # stream by stream
+    return Moments.of(rows.cpu().numpy(), streams // 2 * steps or None)
 
 
 def _unseen(tokens: Tensor, vocabulary: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.sizes import is_tied, parts, recurrent_layers
 from isslim.compress.pruning import axes
@@ -40,3 +41,24 @@ def test_a_layer_counts_its_own_matrices_and_not_its_readers() -> None:
     assert [each.mult_adds for each in before] == [4 * 9 * (E + 9), 4 * 7 * (9 + 7)]
     assert [each.mult_adds for each in after] == [4 * 4 * (E + 4), 4 * 7 * (4 + 7)]
     assert after[0].parameters == after[0].mult_adds + 2 * 4 * 4
+
+
+def test_narrow_layers_count_to_the_layer_or_softmax_that_reads_through_them() -> None:
+    ranks, blocks = {"input_ranks": (0, 4), "recurrent_ranks": (3, 5)}, {"blocks": (11, 20)}
+    network = GruLanguageModel(GruSpec(V, E, UNITS, **ranks, **blocks, block_ranks=(5, 0)))
+    embedding, *layers, softmax = parts(network.declaration())
+    assert [each.name for each in layers] == ["GRU layer 1", "GRU layer 2"]
+    assert [each.width for each in (embedding, *layers, softmax)] == [E, *UNITS, V]
+    assert [each.mult_adds for each in (embedding, *layers, softmax)] == [
+        0,
+        3 * 9 * E + 3 * 9 * 3 + 3 * 9,
+        3 * 7 * 4 + 4 * 9 + 3 * 7 * 5 + 5 * 7,
+        11 * 5 + 5 * 7 + 20 * 7,
+    ]
+    assert [each.parameters - each.mult_adds for each in (*layers, softmax)] == [
+        2 * 3 * 9 + 3,
+        2 * 3 * 7 + 4 + 5,
+        V + 5,
+    ]
+    total = sum(each.parameters for each in (embedding, *layers, softmax))
+    assert total == axes.parameters(network.declaration())
