@@ -39,6 +39,7 @@ from isslim.compress.ingest.parametrised import fold
 from isslim.compress.ingest.state_dicts import choose, shown
 from isslim.compress.ingest.unpickling import Record, load
 from isslim.compress.ingest.word_lists import word_lists
+from isslim.compress.pruning.blocks import ORDER
 
 MAX_RATIO = 8
 """Unpacked / packed of a whole archive. Weights hardly compress; runs of zeros do. The same for
@@ -55,6 +56,8 @@ believed."""
 _TIED = re.compile(
     r"(is_?)?tied?_?(weights?|embeddings?|word_embeddings?|decoder|softmax)?|weight_?tying|share_?embeddings?"
 )
+_WHOLE = ("_mask", ORDER)
+"""Ends of names of whole numbers that a model reads."""
 T = TypeVar("T")
 _LAYERS = re.compile(
     r"n_?layers?|num_?layers|(rnn|lstm|gru)_?layers|n_?rnn_?layers|num_(rnn|lstm|gru)_layers|number_of_layers"
@@ -171,7 +174,7 @@ def _parted(
                     f"'{name}' is quantized ({tensor.dtype}); upload the float weights"
                 )
             kept[name] = tensor
-        elif not (tensor.is_floating_point() or tensor.is_complex() or name.endswith("_mask")):
+        elif not (tensor.is_floating_point() or tensor.is_complex() or name.endswith(_WHOLE)):
             raise UnreadableUpload(
                 f"'{name}' {tuple(tensor.shape)} holds whole numbers "
                 f"({str(tensor.dtype).removeprefix('torch.')}), and no "

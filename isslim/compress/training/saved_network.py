@@ -46,8 +46,9 @@ class WeightsRefused(ValueError):
 
 
 def spec_of(network: TrainableNetwork) -> NetworkSpec:
-    """The architecture and the sizes of a network."""
-    return NetworkSpec(isslim=FORMAT, architecture=network.architecture, spec=asdict(network.spec))
+    """The architecture and the sizes of a network; lists that are empty are left away."""
+    sizes = {name: size for name, size in asdict(network.spec).items() if size != ()}
+    return NetworkSpec(isslim=FORMAT, architecture=network.architecture, spec=sizes)
 
 
 def save_network(folder: Path, network: TrainableNetwork, names: FileNames = COMPRESSED) -> None:

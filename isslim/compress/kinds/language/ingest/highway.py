@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-from numpy.typing import NDArray
-
 from isslim.compress.errors import UnknownArchitecture
+from isslim.compress.kinds.language.ingest.own_names import Floats, TyingUnknown, is_tied
 from isslim.compress.kinds.language.networks.names import DECODER_WEIGHT, EMBEDDING_WEIGHT
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec, declare
 from isslim.compress.pruning.axes import AxisMismatch
@@ -25,7 +23,6 @@ EXPECTED = (
     "on, decoder.weight (V, W) unless tied, decoder.bias (V)"
 )
 _DEPTH = re.compile(r"^highway\.depths\.(\d+)\.weight$")
-Floats = NDArray[np.float32]
 
 
 def is_highway(names: set[str]) -> bool:
@@ -51,27 +48,16 @@ def recognise_highway(
         UnknownArchitecture: when a parameter is missing, left over, or of another shape.
     """
     depths = [int(match[1]) for match in map(_DEPTH.match, arrays) if match]
-    table, head = arrays.get(EMBEDDING_WEIGHT), arrays.get(DECODER_WEIGHT)
+    table = arrays.get(EMBEDDING_WEIGHT)
     if table is None or table.ndim != 2 or not depths:
         missing = "'embedding.weight' (V, E)" if depths else "'highway.depths.0.weight' (2W, W)"
         raise _unknown(
             f"it is named like a recurrent highway network, but there is no {missing}", found
         )
-    equal = head is None or np.array_equal(table, head)
-    if configured_tied and not equal:
-        raise _unknown("the config says tied, but embedding and decoder differ", found)
-    if head is None and not configured_tied and not (tied_by and configured_tied is None):
-        tied_text = (
-            "the config says untied, but there is no decoder.weight"
-            if configured_tied is False
-            else "decoder.weight is missing"
-        )
-        raise _unknown(
-            tied_text
-            + '. If the decoder is the embedding (tied), say so in the config: {"tied": true}',
-            found,
-        )
-    tied = equal if configured_tied is None else configured_tied
+    try:
+        tied = is_tied(arrays, configured_tied, tied_by)
+    except TyingUnknown as error:
+        raise _unknown(str(error), found) from error
     plain = {name: array for name, array in arrays.items() if not (tied and name == DECODER_WEIGHT)}
     width, depth = arrays[f"highway.depths.{min(depths)}.weight"].shape[-1], max(depths) + 1
     if depth > len(depths):

@@ -2,9 +2,10 @@
 
 Recognised: the PyTorch word-language-model example, AWD-LSTM, plain `embed / lstm / fc` families
 under many names, one LSTM or GRU module of several layers or several modules, their cells,
-projections (`proj_size`, folded exactly into a plain LSTM), layers without biases (zero), one-hot
-input where it is declared (an identity embedding); and the recurrent highway networks of
-`kinds/language/ingest/highway.py`. Shapes distinguish an LSTM (4 gates) from a GRU (3), and a name
+projections (`proj_size`, a narrow layer for each reader), layers without biases (zero), one-hot
+input where it is declared (an identity embedding); the recurrent highway networks of
+`kinds/language/ingest/highway.py`; and this project's own narrow layers and decoders in blocks
+(`kinds/language/ingest/ranks.py`). Shapes distinguish an LSTM (4 gates) from a GRU (3), and a name
 that contradicts them is refused: three gates under the name of an LSTM may be coupled ones.
 
 A model is understood completely or refused: every parameter is explained, every part that others
@@ -34,9 +35,11 @@ from isslim.compress.kinds.language.ingest.ends import (
 from isslim.compress.kinds.language.ingest.highway import is_highway, recognise_highway
 from isslim.compress.kinds.language.ingest.layers import LayersUnknown, Stack, find_layers
 from isslim.compress.kinds.language.ingest.order import LayerTensors, gives
+from isslim.compress.kinds.language.ingest.ranks import has_ranks, recognise_ranks
 from isslim.compress.kinds.language.ingest.uploaded_form import (
     UploadedForm,
     highway_form,
+    ranks_form,
     stack_form,
 )
 from isslim.compress.kinds.language.networks.contract import LanguageModel
@@ -46,6 +49,7 @@ from isslim.compress.kinds.language.networks.names import (
     EMBEDDING_WEIGHT,
 )
 from isslim.compress.kinds.language.networks.stacked_axes import declare_stack
+from isslim.compress.kinds.language.networks.stacked_spec import sizes_of
 from isslim.compress.pruning.axes import AxisMismatch
 from isslim.compress.pruning.narrow import BOTTLENECK
 
@@ -124,6 +128,10 @@ def recognise(checkpoint: Checkpoint) -> Ingested:
         return Ingested(
             network, reading, checkpoint.vocabularies, highway_form(checkpoint, network)
         )
+    if has_ranks(set(arrays)):
+        ranked, kind = recognise_ranks(arrays, config.tied, checkpoint.tied, found)
+        reading = IngestReport(", ".join((kind, *checkpoint.done)), checkpoint.dropped)
+        return Ingested(ranked, reading, checkpoint.vocabularies, ranks_form())
     try:
         stack = find_layers(arrays, config.layers, checkpoint.layers)
     except LayersUnknown as error:
@@ -153,20 +161,19 @@ def _language_model(stack: Stack, checkpoint: Checkpoint, found: list[str]) -> I
     if narrow and ends.tied:
         raise _unknown("there is a bottleneck, but the decoder is the embedding", found)
     table = rest[ends.embedding] if ends.embedding else _one_hot(len(head), layers[0], cell, found)
-    # The outputs of a folded layer are units, and no longer what the embedding's columns mean.
+    # Behind a projection the decoder reads a narrow layer of its own, which a tied one has not.
     tied = ends.tied and not projected
     bias = rest[ends.bias] if ends.bias else np.zeros(len(head), np.float32)
     plain = _plain(layers, table, head, bias, tied, narrow)
-    units = tuple(layer["weight_hh"].shape[0] // kind.layer_type.gates for layer in layers)
     try:
-        spec = kind.spec_type(len(head), table.shape[1], units, tied, top_width if narrow else None)
+        spec = sizes_of(plain, kind.spec_type, kind.cell, kind.layer_type, tied=tied)
         declare_stack(spec, kind.cell, kind.layer_type).check(plain)
     except AxisMismatch as error:
         raise _unknown("the shapes do not fit together", [*error.issues, *found]) from error
     reading = IngestReport(
         ", ".join(
             [
-                _stack_line(checkpoint, stack, units),
+                _stack_line(checkpoint, stack, spec.units),
                 *_notes(ends, stack, projected, bool(narrow)),
                 *checkpoint.done,
             ]
@@ -251,7 +258,11 @@ def _notes(ends: EmbeddingAndDecoder, stack: Stack, projected: bool, narrow: boo
     notes = (
         ["layers without biases"] if not any("bias_ih" in layer for layer in stack.layers) else []
     )
-    notes += ["projection folded into a plain LSTM"] if projected else []
+    if projected:
+        notes.append(
+            "projection read as narrow layers, a copy for each reader, which count as parameters "
+            "of the original here"
+        )
     notes += ["a bottleneck before the decoder"] if narrow else []
     notes += ["a decoder without bias"] if ends.bias is None else []
     if ends.embedding is None:
@@ -260,7 +271,7 @@ def _notes(ends: EmbeddingAndDecoder, stack: Stack, projected: bool, narrow: boo
             "original here"
         )
     if projected and ends.tied:
-        return [*notes, "untied, since the projection is folded"]
+        return [*notes, "untied, since the decoder reads the projection's copy"]
     if ends.why:
         source = "the config says" if ends.why == "config" else f"the file says ({ends.why})"
         return [*notes, f"tied, as {source}"]
@@ -343,27 +354,32 @@ def _plain(
 ) -> dict[str, Floats]:
     """The arrays of this project's own module.
 
-    A projection is folded into the readers of its layer, `W @ weight_hr`; exact from a zero state.
+    Each reader of a projection `weight_hr` has a narrow layer with a copy of it. A bottleneck is
+    one already, into which it is folded. Both are exact from a zero state.
     """
     arrays: dict[str, Floats] = {EMBEDDING_WEIGHT: table, DECODER_BIAS: bias}
+
+    def narrowed(name: str, projection: Floats | None) -> None:
+        if projection is not None:
+            arrays[f"{name}.weight"] = projection
+            arrays[f"{name}.bias"] = np.zeros(len(projection), np.float32)
+
     below: Floats | None = None  # weight_hr (P, H) of the layer below
     for index, layer in enumerate(layers):
-        own = layer.get("weight_hr")
-        inward, across = layer["weight_ih"], layer["weight_hh"]
-        zero = np.zeros(len(inward), np.float32)
-        arrays[f"layers.{index}.weight_ih_l0"] = inward if below is None else inward @ below
-        arrays[f"layers.{index}.weight_hh_l0"] = across if own is None else across @ own
-        arrays[f"layers.{index}.bias_ih_l0"] = layer.get("bias_ih", zero)
-        arrays[f"layers.{index}.bias_hh_l0"] = layer.get("bias_hh", zero)
-        below = own
-    if narrow:
-        own = narrow[BOTTLENECK.weight]
-        arrays |= narrow | {
-            BOTTLENECK.weight: own if below is None else own @ below,
-            DECODER_WEIGHT: head,
-        }
-    elif not tied:
-        arrays[DECODER_WEIGHT] = head if below is None else head @ below
+        zero = np.zeros(len(layer["weight_ih"]), np.float32)
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            arrays[f"layers.{index}.{kind}_l0"] = layer.get(kind, zero)
+        narrowed(f"layers.{index}.narrow_ih", below)
+        below = layer.get("weight_hr")
+        narrowed(f"layers.{index}.narrow_hh", below)
+    if not tied:
+        arrays[DECODER_WEIGHT] = head
+    if narrow and below is not None:
+        arrays |= narrow | {BOTTLENECK.weight: narrow[BOTTLENECK.weight] @ below}
+    elif narrow:
+        arrays |= narrow
+    else:
+        narrowed(BOTTLENECK.name, below)
     return arrays
 
 

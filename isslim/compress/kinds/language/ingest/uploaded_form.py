@@ -5,8 +5,8 @@ What ingestion did with every tensor is undone, or the model cannot be returned 
 - a parameter has one array; a tied decoder, a copy with dropout (AWD-LSTM) and a second name of
   the same values have the array of what they equal
 - tensors that the model does not use are returned as they were
-- weights that were computed from several tensors (weight norm, masks), a folded projection, biases
-  that the upload has not, and one-hot input have no way back
+- weights that were computed from several tensors (weight norm, masks), a projection, biases that
+  the upload has not, and one-hot input have no way back
 
 Layers of one module keep one size, since one number builds them. So do modules that differ in a
 number only (`rnns.0`, `rnns.1`) and are of one size: their class builds them in a loop.
@@ -145,7 +145,10 @@ def stack_form(
     obstacles = [
         *_common_obstacles(checkpoint, ours),
         *(
-            ["its LSTM has a projection (`proj_size`), which is folded into the layers here"]
+            [
+                "its LSTM has a projection (`proj_size`), of which each reader has a copy of its "
+                "own here, cut and repaired by itself"
+            ]
             if any("weight_hr" in layer for layer in stack.layers)
             else []
         ),
@@ -175,6 +178,18 @@ def stack_form(
         _equal_axes(stack, network),
         checkpoint.unused,
         tuple(obstacles),
+    )
+
+
+def ranks_form() -> UploadedForm:
+    """The form of a model of this project's own with narrow layers or a decoder in blocks."""
+    return UploadedForm(
+        {},
+        (),
+        obstacles=(
+            "its narrow layers or blocks are of this package's own classes, which "
+            "`compressed.safetensors` is of in any form",
+        ),
     )
 
 
