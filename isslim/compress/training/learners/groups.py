@@ -133,10 +133,10 @@ class Groups:
 
 
 def prunable(declaration: NetworkAxes, *, embedding: bool) -> list[str]:
-    """The axes that a learner works on: the recurrent units, and the embedding's width if asked.
+    """The axes that a learner works on: the recurrent units, and all others if asked.
 
     Args:
         declaration: of the network.
-        embedding: whether the embedding's width is one of them.
+        embedding: whether the embedding's width and the ranks of narrow layers are among them.
     """
     return [axis for axis in declaration.axes if embedding or is_units(axis)]

@@ -18,7 +18,7 @@ from isslim.compress.kinds.language.training.loop import train
 from isslim.compress.pruning import axes
 from isslim.compress.training.learners.gates import HIGH, LOW, TEMPERATURE, HardConcreteGates
 from isslim.compress.training.learners.group_lasso import PaperGroupLasso
-from isslim.compress.training.learners.groups import Groups
+from isslim.compress.training.learners.groups import Groups, prunable
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.plan import TrainingPlan
 from isslim.compress.training.sparsity import QUANTILES, sparsity_of, unit_norms
@@ -189,9 +189,10 @@ def _log_probs(network: LanguageModel, tokens: torch.Tensor) -> torch.Tensor:
         lstm(),
         lstm(tied=True),
         GruLanguageModel(GruSpec(V, E, (H0, H1))),
+        GruLanguageModel(GruSpec(V, E, (H0, H1), recurrent_ranks=(3, 2), blocks=(4, V - 4))),
         RhnLanguageModel(RhnSpec(V, H1, H1, 3, True)),
     ],
-    ids=["lstm", "tied", "gru", "rhn"],
+    ids=["lstm", "tied", "gru", "ranks", "rhn"],
 )
 def test_groups_of_every_architecture_equal_the_energy_of_the_axes_without_biases(
     network: LanguageModel,
@@ -414,3 +415,31 @@ def test_learning_resumes_bit_for_bit(tmp_path: Path, counter: LstmLanguageModel
         ).network.state_dict()
         assert whole.keys() == resumed.keys()
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_ranks_are_linear_axes_that_gates_shut_where_they_are_read() -> None:
+    network = LstmLanguageModel(
+        LstmSpec(V, E, (H0, H1), recurrent_ranks=(0, 3), blocks=(4, V - 4), block_ranks=(2, 0))
+    )
+    declaration = network.declaration()
+    assert prunable(declaration, embedding=False) == ["units:lstm0", "units:lstm1"]
+    assert prunable(declaration, embedding=True) == list(declaration.axes)
+    learner = HardConcreteGates(0.5, 10)
+    learner.attach(network)
+    given, own = learner.substituted(), network.arrays()
+    assert given is not None
+    for name, read in (
+        ("layers.1.weight_hh_l0", "rank:lstm1.recurrent"),
+        ("layers.1.narrow_hh.weight", "units:lstm1"),
+        ("softmax.blocks.0.weight", "rank:softmax0"),
+        ("softmax.blocks.1.weight", "units:lstm1"),
+    ):
+        factors = given.pop(name).detach().numpy() / own[name]
+        assert factors.shape[1] == declaration.axes[read]
+        np.testing.assert_allclose(factors, factors[:1].repeat(len(factors), 0), rtol=1e-5)
+    assert given.keys() == {
+        "layers.0.weight_ih_l0",
+        "layers.0.weight_hh_l0",
+        "layers.1.weight_ih_l0",
+        "softmax.narrow.0.weight",
+    }
