@@ -104,13 +104,14 @@ def _line(network: StackedLanguageModel, spec: StackedSpec) -> str:
     """A line on what was recognised."""
     declaration, cell = network.declaration(), network.cell.upper()
     plural = "s" if len(spec.units) > 1 else ""
-    ranks = [
-        f"{axis_name(place.axis)} {declaration.axes[place.axis]}" for place in declaration.narrow
-    ]
+    widths = ", ".join(
+        f"{declaration.axes[place.axis]} ({axis_name(place.axis)})" for place in declaration.narrow
+    )
+    ranks = [f"narrow layers of {widths}"] if widths else []
     blocks = [f"softmax in blocks of {', '.join(map(str, spec.blocks))}"] if spec.blocks else []
     return ", ".join(
         [
-            f"this project's layout with narrow layers: {len(spec.units)} {cell} layer{plural} of "
+            f"this project's own layout: {len(spec.units)} {cell} layer{plural} of "
             f"{' and '.join(map(str, spec.units))} units",
             *ranks,
             *blocks,

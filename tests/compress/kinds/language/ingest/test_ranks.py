@@ -58,9 +58,9 @@ def test_the_line_names_ranks_and_blocks(tmp_path: Path) -> None:
     save_network(tmp_path, random_network("lstm-blocks"))
     found = read_model(tmp_path / COMPRESSED.weights, None)
     assert found.layout.startswith(
-        "this project's layout with narrow layers: 2 LSTM layers of 9 and 7 units, recurrent rank "
-        "of LSTM layer 2 4, rank of softmax block 1 5, rank of softmax block 2 3, softmax in "
-        "blocks of 5, 12, 14, untied"
+        "this project's own layout: 2 LSTM layers of 9 and 7 units, narrow layers of 4 (recurrence "
+        "of LSTM layer 2), 5 (softmax block 1), 3 (softmax block 2), softmax in blocks of 5, 12, "
+        "14, untied"
     )
     (obstacle,) = found.form.obstacles
     assert "narrow layers or blocks are of this package's own classes" in obstacle
