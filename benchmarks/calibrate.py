@@ -1,7 +1,8 @@
 """What closed-form pruning costs in perplexity, against zeroing and magnitude pruning.
 
     python -m benchmarks.calibrate --corpus ptb [--json] [--units 400] [--epochs 10]
-        [--minutes 10] [--shares 0.25 0.5 0.7] [--tokens 20000]
+        [--minutes 10] [--shares 0.25 0.5 0.7] [--tokens 20000] [--mult-adds 3.8 3.0]
+        [--joint-seconds 30 600]
 
 Writes a table, or one JSON object, to standard output; trained models are cached below `ISS_HOME`.
 
@@ -14,7 +15,11 @@ perplexity on the validation text:
 - `calibrated`: structured OBS and repair, on pieces spread over the training text;
 - `self_calibrated`: the same, on text that the model wrote itself;
 - `finetuned`: `calibrated`, then `--minutes` of distillation (`--finetune-shares`);
-- `finetuned_int8`: the same graph in int8, through ONNX Runtime.
+- `finetuned_int8`: the same graph in int8, through ONNX Runtime;
+- `joint`: units, ranks, blocks of the softmax and the embedding's width in one order, cut in closed
+  form to `--mult-adds` times fewer multiply-adds (the first of them);
+- `joint_30s`, `joint_10min`: the same at the last of `--mult-adds`, then `--joint-seconds` of
+  distillation.
 
 All perplexities come from the quick estimate (ten streams with carried state) but the last, whose
 int8 effect is the ratio of int8 to float32 through the runtime on one stream, applied to it.
@@ -26,8 +31,11 @@ import argparse
 import json
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +43,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baseline import RECIPE, Baseline, baseline
+from benchmarks.joint_cut import joint_cut
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, declare, from_arrays
 from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.training.evaluation import perplexity
@@ -48,11 +58,12 @@ from isslim.compress.pruning.ranking import Pruned, RemovalPlan, prune, rank_com
 from isslim.compress.statistics.pieces import Pieces, spread_pieces
 from isslim.runtime.language.scoring import perplexity as runtime_perplexity
 from isslim.runtime.language.session import LanguageSession
+from isslim.types.axis_names import is_units
 
 CALIBRATION_TOKENS = 20_000
 INT8_TOKENS = 20_000
 
-Row = dict[str, float | str]
+Row = dict[str, Any]
 
 
 def main() -> None:
@@ -66,7 +77,7 @@ def main() -> None:
         "--epochs", type=float, default=RECIPE.epochs, help="of the dense model's training"
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="length of each fine-tune")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 0.7])
+    parser.add_argument("--shares", type=float, nargs="*", default=[0.25, 0.5, 0.7])
     parser.add_argument(
         "--tokens",
         type=int,
@@ -74,6 +85,20 @@ def main() -> None:
         help="of calibration text, real and generated",
     )
     parser.add_argument("--finetune-shares", type=float, nargs="*", default=[0.5])
+    parser.add_argument(
+        "--mult-adds",
+        type=float,
+        nargs="*",
+        default=[3.8, 3.0],
+        help="how many times fewer in the joint cut: without training, and with it",
+    )
+    parser.add_argument(
+        "--joint-seconds",
+        type=float,
+        nargs="*",
+        default=[30.0, 600.0],
+        help="of distillation after the joint cut",
+    )
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     dense = baseline(
@@ -83,6 +108,8 @@ def main() -> None:
     rows = closed_form(dense, arguments.shares, arguments.tokens)
     for share in arguments.finetune_shares:
         rows += finetuned(dense, share, arguments.minutes)
+    if arguments.mult_adds:
+        rows += joint(dense, arguments.mult_adds, arguments.joint_seconds, arguments.tokens)
     result = {
         "corpus": arguments.corpus,
         "units": list(dense.network.spec.units),
@@ -92,19 +119,32 @@ def main() -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(result) + "\n")
         return
-    sizes = list(dense.network.spec.units)
-    table = Table(title=f"{arguments.corpus}, LSTM {sizes}: perplexity {original:.2f}")
-    for column in ("units removed", "method", "perplexity", "times the original"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        value = float(row["perplexity"])
-        table.add_row(
+    Console().print(table(result))
+
+
+def table(result: dict[str, Any]) -> Table:
+    """A row per method and size, with multiples of the original's perplexity."""
+    original = result["original_perplexity"]
+    shown = Table(title=f"{result['corpus']}, LSTM {result['units']}: perplexity {original:.2f}")
+    for column in (
+        "units removed",
+        "multiply-adds",
+        "method",
+        "seconds of training",
+        "perplexity",
+        "times the original",
+    ):
+        shown.add_column(column, justify="right")
+    for row in result["rows"]:
+        shown.add_row(
             f"{row['removed_share']:.0%}",
-            str(row["method"]),
-            f"{value:.2f}",
-            f"{value / original:.3f}",
+            f"{row['mult_adds_ratio']:.2f}x fewer",
+            row["method"],
+            f"{row['training_seconds']:.0f}" if row["training_seconds"] else "",
+            f"{row['perplexity']:.2f}",
+            f"{row['perplexity'] / original:.3f}",
         )
-    Console().print(table)
+    return shown
 
 
 def closed_form(
@@ -130,8 +170,8 @@ def closed_form(
             ("calibrated", by_us.arrays),
             ("self_calibrated", by_itself.arrays),
         ):
-            found = perplexity(from_arrays(arrays, tied=False), dense.valid)
-            rows.append(_row(share, method, found))
+            small = from_arrays(arrays, tied=False)
+            rows.append(_row(dense, small, method, perplexity(small, dense.valid)))
     return rows
 
 
@@ -144,11 +184,7 @@ def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
         minutes: of distillation.
     """
     removal_plan = _learned(dense.network, spread_pieces(dense.train, CALIBRATION_TOKENS))
-    pruned, tokens = _removed(removal_plan, share), len(dense.train)
-    dropout = distilling_dropout(axes.parameters(pruned.declaration), tokens)
-    student = from_arrays(pruned.arrays, tied=False, dropout=dropout)
-    schedule = distilling(tokens, seed=1, minutes=minutes)
-    tuned = train(student, dense.train, schedule, teacher=dense.network, progress=_show).network
+    tuned, seconds = _distilled(dense, _removed(removal_plan, share), minutes)
     found = perplexity(tuned, dense.valid)
     ids = dense.valid[:INT8_TOKENS].tolist()
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +195,43 @@ def finetuned(dense: Baseline, share: float, minutes: float) -> list[Row]:
         ratio = runtime_perplexity(LanguageSession(small), ids, start) / runtime_perplexity(
             LanguageSession(plain), ids, start
         )
-    return [_row(share, "finetuned", found), _row(share, "finetuned_int8", found * ratio)]
+    return [
+        _row(dense, tuned, "finetuned", found, seconds),
+        _row(dense, tuned, "finetuned_int8", found * ratio, seconds),
+    ]
+
+
+def joint(
+    dense: Baseline, ratios: Sequence[float], seconds: Sequence[float], tokens: int
+) -> list[Row]:
+    """The joint cut, without training and distilled for a while.
+
+    Args:
+        dense: the trained model and its texts.
+        ratios: how many times fewer multiply-adds: the first without training, the last with it.
+        seconds: of distillation, a row each.
+        tokens: of calibration text.
+    """
+    small = dense.network.rebuilt(joint_cut(dense, ratios[0], tokens).arrays)
+    rows = [_row(dense, small, "joint", perplexity(small, dense.valid))]
+    if seconds:
+        pruned = joint_cut(dense, ratios[-1], tokens)
+        for length in seconds:
+            tuned, took = _distilled(dense, pruned, length / 60)
+            name = f"joint_{length / 60:g}min" if length >= 60 else f"joint_{length:g}s"
+            rows.append(_row(dense, tuned, name, perplexity(tuned, dense.valid), took))
+    return rows
+
+
+def _distilled(dense: Baseline, pruned: Pruned, minutes: float) -> tuple[LanguageModel, float]:
+    """What training of so many minutes makes of a cut network, and the seconds that it took."""
+    tokens = len(dense.train)
+    dropout = distilling_dropout(axes.parameters(pruned.declaration), tokens)
+    student = dense.network.rebuilt(pruned.arrays, dropout)
+    schedule = distilling(tokens, seed=1, minutes=minutes)
+    began = time.monotonic()
+    tuned = train(student, dense.train, schedule, teacher=dense.network, progress=_show).network
+    return tuned, time.monotonic() - began
 
 
 def _learned(network: LstmLanguageModel, tokens: torch.Tensor | Pieces) -> RemovalPlan:
@@ -196,8 +268,20 @@ def _smallest(network: LstmLanguageModel, share: float) -> axes.Keep:
     return keep
 
 
-def _row(share: float, method: str, found: float) -> Row:
-    return {"removed_share": share, "method": method, "perplexity": found}
+def _row(
+    dense: Baseline, small: LanguageModel, method: str, found: float, seconds: float = 0.0
+) -> Row:
+    whole, left = dense.network.declaration(), small.declaration()
+    before, after = (
+        sum(size for axis, size in each.axes.items() if is_units(axis)) for each in (whole, left)
+    )
+    return {
+        "method": method,
+        "removed_share": 1 - after / before,
+        "mult_adds_ratio": axes.mult_adds(whole) / axes.mult_adds(left),
+        "perplexity": found,
+        "training_seconds": round(seconds, 1),
+    }
 
 
 def _show(done: float, message: str) -> None:

@@ -1,0 +1,79 @@
+"""The joint cut of a language model: units, ranks, blocks and embedding in one order.
+
+The sizes are chosen as a job chooses them, each axis measured alone on training text that no
+activations are collected on, but valued by multiply-adds, so that they are the same on every host.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.baseline import Baseline
+from isslim.compress.ingest.reading import IngestReport
+from isslim.compress.kinds.language.task import LanguageTask
+from isslim.compress.kinds.language.texts import Texts
+from isslim.compress.progress import ProgressCallback
+from isslim.compress.pruning import axes
+from isslim.compress.pruning.ranking import Pruned, kept_indices, outline, prune
+from isslim.compress.search.order import removal_plan_of
+from isslim.runtime.language.text import TextCodec, word_tokenizer
+from isslim.types.manifest import TextContract
+from isslim.types.recipe import Budget, Recipe
+
+HALVINGS = 20
+
+
+class CountedTask(LanguageTask):
+    """A language model whose sizes are chosen by multiply-adds."""
+
+    def cost(self, work: Path, progress: ProgressCallback) -> None:
+        """No time is measured: the order counts."""
+
+
+def task_of(dense: Baseline, recipe: Recipe) -> CountedTask:
+    """A compression of a baseline, calibrated on its training text.
+
+    Args:
+        dense: the trained model and its texts.
+        recipe: of the compression.
+    """
+    texts = Texts(dense.train, dense.train, dense.valid, "training text", "validation text")
+    contract = TextContract(
+        unit="word",
+        vocabulary=len(dense.words),
+        start_token="<eos>",
+        unknown_token="<unk>",
+        newline_token="<eos>",
+    )
+    codec = TextCodec(word_tokenizer(dense.words, "<unk>", "<eos>"), contract)
+    return CountedTask(dense.network, texts, recipe, codec, IngestReport("the benchmark's own"))
+
+
+def joint_cut(dense: Baseline, ratio: float, tokens: int) -> Pruned:
+    """The mildest joint cut, in closed form, that leaves at most 1 / ratio of the multiply-adds.
+
+    Args:
+        dense: the trained model and its texts.
+        ratio: how many times fewer multiply-adds.
+        tokens: of calibration text.
+    """
+    recipe = Recipe(budget=Budget(speedup=ratio), calibration_tokens=tokens)
+    task = task_of(dense, recipe)
+    observed = task.collect_activations(_show)
+    with tempfile.TemporaryDirectory() as work:
+        removal_plan, _ = removal_plan_of(task, dense.network, observed, Path(work), _show)
+    most = axes.mult_adds(dense.network.declaration()) / ratio
+    mild, bold = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (mild + bold) / 2
+        keep, _ = kept_indices(removal_plan, middle)
+        fits = axes.mult_adds(outline(removal_plan, keep)) <= most
+        mild, bold = (mild, middle) if fits else (middle, bold)
+    return prune(removal_plan, bold)
+
+
+def _show(done: float, message: str) -> None:
+    sys.stderr.write(f"\rjoint cut: {100 * done:3.0f} %, {message}   ")
+    sys.stderr.flush()
