@@ -269,6 +269,29 @@ def final_site(declaration: NetworkAxes, site: PreActivation) -> PreActivation:
     return site
 
 
+def above(
+    site: PreActivation, arrays: Arrays, declaration: NetworkAxes
+) -> NDArray[np.float64] | None:
+    """The matrix (rows of the last reader, K) through which a narrow layer is felt.
+
+    Args:
+        site: of the layer.
+        arrays: the network.
+        declaration: its axes.
+
+    Returns:
+        Of several narrow layers in a row the product; None where the site is no narrow layer's.
+    """
+    places = {place.name: place for place in declaration.narrow}
+    found: NDArray[np.float64] | None = None
+    while site.name in places:
+        place = places[site.name]
+        site = _site(declaration, place.site)
+        matrix = arrays[site.readers[place.reader].parameter].astype(np.float64)
+        found = matrix if found is None else matrix @ found
+    return found
+
+
 def sensitivity(
     matrix: NDArray[np.float64],
     site: PreActivation,
@@ -289,12 +312,10 @@ def sensitivity(
     Returns:
         (rows of the last matrix, D); the matrix itself of a site that no narrow layer is.
     """
-    places = {place.name: place for place in declaration.narrow}
     narrowed = any(place.site == blocks.DECODER for place in declaration.narrow)
-    while site.name in places:
-        place = places[site.name]
-        site = _site(declaration, place.site)
-        matrix = arrays[site.readers[place.reader].parameter].astype(np.float64) @ matrix
+    reading = above(site, arrays, declaration)
+    matrix = matrix if reading is None else reading @ matrix
+    site = final_site(declaration, site)
     if frequencies is None:
         return matrix
     rows = blocks.rows_of(site.name, arrays, declaration)

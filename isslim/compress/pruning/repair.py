@@ -11,7 +11,11 @@ fitted, so that the kept ones are reproduced exactly, whatever the data. The mat
 W m joins the bias. A site without a bias cannot absorb m: there second moments replace covariances.
 All inputs of a site are regressed jointly: a removed recurrent unit may be predicted from the
 layer's input as well as from its neighbours. How far the fit is shrunk is chosen for each site by
-the data (`shrinkage`), in the metric of its output.
+the data (`shrinkage`), in the metric of its output, or of what reads that of a narrow layer.
+
+A narrow layer y = P a + c of which inputs are gone passes on P M v + P m + c in place of y. Where
+it was put in, and P only turns a, that is T y and a constant, with T = P M S P': what reads it is
+regressed on what it gets.
 
 Legend: D width of a site's inputs, K of what it is offered, R rows of u that are not simply kept.
 """
@@ -25,6 +29,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isslim.compress.pruning import narrow
 from isslim.compress.pruning.axes import Array, Arrays, InputSlice, Keep, NetworkAxes, PreActivation
 from isslim.compress.pruning.moments import Moments, Sums
 from isslim.compress.pruning.shrinkage import SKETCHED, Half, Matrix, chosen_ridge, ridged, sketch
@@ -32,6 +37,8 @@ from isslim.compress.pruning.shrinkage import SKETCHED, Half, Matrix, chosen_rid
 Correction = Literal["inputs", "means", "nothing"]
 """The replacement of a removed component: a combination of the kept inputs, its mean, or zero."""
 Indices = NDArray[np.int64]
+ORTHOGONAL = 1e-3
+"""The largest entry of P P' - 1 of a matrix that only turns what it reads."""
 
 
 def repair(
@@ -57,7 +64,8 @@ def repair(
     """
     result = dict(arrays)
     kept = {axis: keep.get(axis, np.arange(size)) for axis, size in declaration.axes.items()}
-    mixed: dict[str, Matrix] = {}  # activation -> T (K, H), where that is no selection
+    mixed: dict[str, _Mixed] = {}  # by activation, where that is no selection
+    narrow_axes = {place.name: place.axis for place in declaration.narrow}
     # A tied matrix is repaired first: it changes the inputs of the sites after the embedding.
     for site in sorted(
         declaration.sites,
@@ -69,8 +77,9 @@ def repair(
         joint = np.concatenate(
             [arrays[reader.parameter].astype(np.float64) for reader in site.readers], axis=1
         )
+        weights = _weights(site, joint[:, offered.rows], arrays, declaration)
         mixing, offset = _stand_in(
-            offered, moments[site.name], joint, site.bias is not None, correction
+            offered, moments[site.name], weights, site.bias is not None, correction
         )
         repaired = joint[:, offered.stay] + joint[:, offered.rows] @ mixing  # (out, K)
         for reader in site.readers:
@@ -84,12 +93,49 @@ def repair(
                 whole = np.zeros((len(joint[0]), len(offered.stay)))
                 whole[offered.stay, np.arange(len(offered.stay))] = 1
                 whole[offered.rows] += mixing
-                mixed[produced] = whole[part.inputs, columns].T
+                mixed[produced] = _Mixed(whole[part.inputs, columns].T, bare=True)
+        axis = narrow_axes.get(site.name)
+        if axis is not None and _turns(joint):
+            passed = offered.read(repaired[kept[axis]]) @ joint.T
+            mixed[axis] = _Mixed(passed, bare=False)
         if site.bias is not None and correction != "nothing":
             # Added to the current value: two sites may share a bias.
             added = joint[:, offered.rows] @ offset
             result[site.bias] = (result[site.bias].astype(np.float64) + added).astype(np.float32)
     return result
+
+
+@dataclass(frozen=True)
+class _Mixed:
+    """What becomes of an activation of H components.
+
+    Attributes:
+        transform: T (K, H), from it to what is offered in its place.
+        bare: whether T is all; else a constant is added that keeps the means.
+    """
+
+    transform: Matrix
+    bare: bool
+
+
+def _turns(matrix: Matrix) -> bool:
+    """Whether a matrix is orthogonal."""
+    square = len(matrix) == len(matrix[0])
+    return square and bool(
+        np.abs(matrix @ matrix.T - np.eye(len(matrix))).max(initial=0.0) < ORTHOGONAL
+    )
+
+
+def _weights(
+    site: PreActivation, columns: Matrix, arrays: Arrays, declaration: NetworkAxes
+) -> Matrix:
+    """What is felt (S, R) of some columns (out, R) of a site's matrix, or mixtures of that."""
+    above = narrow.above(site, arrays, declaration)
+    rows = len(columns) if above is None else len(above)
+    if rows > SKETCHED:
+        mixtures = sketch(rows)
+        return (mixtures if above is None else mixtures @ above) @ columns
+    return columns if above is None else above @ columns
 
 
 @dataclass(frozen=True)
@@ -103,6 +149,7 @@ class _Offered:
             is mixed.
         groups: of each component of v, the activation that it belongs to (K,).
         transform: T (K, D); None: v is u at `stay`.
+        bare: of each component of v (K,), whether T is all that makes it (`_Mixed`).
     """
 
     parts: list[tuple[InputSlice, slice]]
@@ -110,6 +157,15 @@ class _Offered:
     rows: Indices
     groups: Indices
     transform: Matrix | None
+    bare: NDArray[np.bool_]
+
+    def read(self, matrix: Matrix) -> Matrix:
+        """What a matrix (out, K) that reads v makes of u: (out, D)."""
+        if self.transform is not None:
+            return matrix @ self.transform
+        whole = np.zeros((len(matrix), self.parts[-1][0].inputs.stop))
+        whole[:, self.stay] = matrix
+        return whole
 
     def of(self, sums: Sums, *, centred: bool) -> _Seen:
         """The moments of v and of y, the R rows of u less what v already holds of them.
@@ -125,7 +181,8 @@ class _Offered:
             cross, seen = second[:, self.stay], mean[self.stay]
             gram = cross[self.stay]
         else:
-            cross, seen = second @ self.transform.T, self.transform @ mean
+            cross = second @ self.transform.T
+            seen = np.where(self.bare, self.transform @ mean, mean[self.stay])
             gram = self.transform @ cross
         # Of a mixed activation v holds something close to the component itself: what is left is the
         # difference.
@@ -171,7 +228,7 @@ class _Seen:
 
 
 def _offered(
-    declaration: NetworkAxes, site: PreActivation, kept: Keep, mixed: Mapping[str, Matrix]
+    declaration: NetworkAxes, site: PreActivation, kept: Keep, mixed: Mapping[str, _Mixed]
 ) -> _Offered:
     parts, stay, rows, groups = [], list[Indices](), list[Indices](), list[Indices]()
     column = 0
@@ -183,16 +240,17 @@ def _offered(
         everything = np.arange(part.start, part.start + part.size)
         rows.append(everything if part.activation in mixed else np.setdiff1d(everything, here))
         column += len(here)
-    transform = None
+    transform, bare = None, np.ones(column, bool)
     if any(part.activation in mixed for part, _ in parts):
         transform = np.zeros((column, sum(part.size for part, _ in parts)))
         for (part, columns), here in zip(parts, stay, strict=True):
             if part.activation in mixed:
-                transform[columns, part.inputs] = mixed[part.activation]
+                transform[columns, part.inputs] = mixed[part.activation].transform
+                bare[columns] = mixed[part.activation].bare
             else:
                 transform[columns, here] = np.eye(len(here))
     return _Offered(
-        parts, np.concatenate(stay), np.concatenate(rows), np.concatenate(groups), transform
+        parts, np.concatenate(stay), np.concatenate(rows), np.concatenate(groups), transform, bare
     )
 
 
@@ -202,16 +260,13 @@ def _kept(part: InputSlice, kept: Keep) -> Indices:
 
 
 def _stand_in(
-    offered: _Offered, moments: Moments, joint: Matrix, centred: bool, correction: Correction
+    offered: _Offered, moments: Moments, weights: Matrix, centred: bool, correction: Correction
 ) -> tuple[Matrix, Matrix]:
     """What is added to M (R, K) at the rows that are not simply kept, and m (R,) there."""
     seen = offered.of(moments.whole, centred=centred)
     nothing = np.zeros_like(seen.cross)
     if correction != "inputs" or min(half.count for half in moments.halves) < 2:
         return nothing, seen.rows
-    weights = joint[:, offered.rows]  # (out, R)
-    if len(weights) > SKETCHED:
-        weights = sketch(len(weights)) @ weights
     one, other = (
         offered.of(sums, centred=centred).half(sums.count, weights) for sums in moments.halves
     )
