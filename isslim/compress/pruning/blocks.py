@@ -48,8 +48,12 @@ MOST = 4
 """Blocks, at most."""
 WORK = 0.25
 """Of the decoder's multiply-adds, what the choice of blocks looks at."""
+RATIO = 4
+"""How many times as large as the block before it a block is."""
 GAIN = 0.1
 """Share of the loss that one more block has to spare: each is a product of its own to dispatch."""
+STEPS = 60
+"""Halvings of the price of a multiply-add."""
 
 
 def site_of(block: int) -> str:
@@ -264,3 +268,64 @@ def rows_of(name: str, arrays: Arrays, declaration: NetworkAxes) -> NDArray[np.i
 def by_frequency(frequencies: Matrix) -> NDArray[np.int64]:
     """The tokens (V,) by falling frequency; those that are as frequent in their own order."""
     return np.argsort(-frequencies, kind="stable")
+
+
+def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tuple[int, ...]:
+    """The rows of each block with which a decoder loses least at `WORK` of its multiply-adds.
+
+    Partitions of one to `MOST` blocks are tried, each `RATIO` times as large as the one before, of
+    words by falling frequency. One more block has to lose `GAIN` less.
+
+    Args:
+        weight: the decoder's matrix (V, H).
+        covariance: C (H, H) of the last layer over the calibration text.
+        frequencies: of the tokens (V,).
+    """
+    rows = weight[by_frequency(frequencies)].astype(np.float64)
+    rows *= np.sqrt(np.sort(frequencies)[::-1] + 1)[:, None]
+    values, vectors = np.linalg.eigh(covariance)
+    seen = rows @ (vectors * np.sqrt(values.clip(min=0.0)))  # W_b C^(1/2), rows in order
+    best, least = (len(rows),), float("inf")
+    for count in range(1, MOST + 1):
+        sizes = _geometric(len(rows), count)
+        if min(sizes) < len(values) // RATIO:
+            break
+        lost = _lost(seen, sizes)
+        if lost < (1 - GAIN) * least:
+            best, least = sizes, lost
+    return best
+
+
+def _geometric(total: int, count: int) -> tuple[int, ...]:
+    """Sizes that grow by `RATIO` and sum to a total."""
+    ends = [0]
+    for block in range(1, count + 1):
+        ends.append(round(total * (RATIO**block - 1) / (RATIO**count - 1)))
+    return tuple(end - start for start, end in pairwise(ends))
+
+
+def _lost(seen: Matrix, sizes: Sequence[int]) -> float:
+    """The energy that blocks lose at `WORK` of the multiply-adds, with the ranks that lose least.
+
+    Args:
+        seen: rows of blocks one behind the other (V, H), whose squares are energies.
+        sizes: rows of each block.
+    """
+    choices = []
+    start, width = 0, seen.shape[1]
+    for size in sizes:
+        part = seen[start : start + size]
+        spectrum = np.linalg.eigvalsh(part.T @ part)[::-1].clip(min=0.0)
+        rest = np.append(spectrum[::-1].cumsum()[::-1], 0.0)  # of each rank from 0
+        # As narrow as it may be it costs no more than without a narrow layer.
+        work = np.minimum(np.arange(width + 1) * (size + width), size * width)
+        choices.append((rest, work.astype(np.float64)))
+        start += size
+    low, high = 0.0, max(float(rest[0]) for rest, _ in choices)  # energy for a multiply-add
+    for _ in range(STEPS):
+        price = (low + high) / 2
+        at = [int(np.argmin(rest + price * work)) for rest, work in choices]
+        spent = sum(float(work[rank]) for (_, work), rank in zip(choices, at, strict=True))
+        low, high = (price, high) if spent > WORK * len(seen) * width else (low, price)
+    at = [int(np.argmin(rest + high * work)) for rest, work in choices]
+    return sum(float(rest[rank]) for (rest, _), rank in zip(choices, at, strict=True))
