@@ -228,8 +228,16 @@ class Recipe(StrictModel):
     )
     narrow_softmax: bool = Field(
         default=True,
-        description="whether a narrow linear layer may be inserted before an untied softmax "
-        "over a large vocabulary, where that saves work",
+        description="whether narrow linear layers may be inserted before an untied softmax "
+        "over a large vocabulary, one before all of it or one before each of a few blocks of words "
+        "by frequency, where that saves work",
+        examples=[True],
+    )
+    ranks: bool = Field(
+        default=True,
+        exclude_if=lambda value: value is True,  # a request without it has the id it always had
+        description="whether narrow linear layers may be inserted between recurrent layers and in "
+        "recurrences, where that saves what the budget or `optimize` counts",
         examples=[True],
     )
     form: Literal["free", "same"] = Field(
@@ -238,7 +246,8 @@ class Recipe(StrictModel):
         description="for a language model, or a module that `isslim.compress` exported: `same` "
         "keeps the form of the upload, so that the result is also a state dict, or module, of its "
         "own class with smaller numbers: layers that one module holds keep one size, and no basis "
-        "changes and no layer is inserted, whatever `rotate_embedding` and `narrow_softmax` say",
+        "changes and no layer is inserted, whatever `rotate_embedding`, `narrow_softmax` and "
+        "`ranks` say",
         examples=["free"],
     )
     optimize: Optimize = Field(

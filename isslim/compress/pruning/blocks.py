@@ -285,7 +285,8 @@ def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tupl
     rows *= np.sqrt(np.sort(frequencies)[::-1] + 1)[:, None]
     values, vectors = np.linalg.eigh(covariance)
     seen = rows @ (vectors * np.sqrt(values.clip(min=0.0)))  # W_b C^(1/2), rows in order
-    best, least = (len(rows),), float("inf")
+    best: tuple[int, ...] = (len(rows),)
+    least = float("inf")
     for count in range(1, MOST + 1):
         sizes = _geometric(len(rows), count)
         if min(sizes) < len(values) // RATIO:

@@ -7,13 +7,13 @@ from typing import Literal
 
 from isslim.compress.contract import ModelTask
 from isslim.compress.progress import ProgressCallback
-from isslim.compress.pruning.axes import NarrowPlace, NetworkAxes
+from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
-from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
 from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
 from isslim.compress.search.allocation.allocate import allocate
 from isslim.compress.search.allocation.pricing import price
+from isslim.compress.search.narrowing import narrowing_of
 from isslim.types.recipe import Recipe
 from isslim.types.report import AllocationRecord
 
@@ -48,6 +48,7 @@ def removal_plan_of(
     if base is None and recipe.budget.speedup is not None:
         cost = task.cost(work, progress)
     progress(1.0 if base is None else 0.0, "ordering the components")
+    places, blocks = narrowing_of(task, network, observed)
     removal_plan = rank_components(
         network.arrays(),
         declaration,
@@ -55,7 +56,8 @@ def removal_plan_of(
         prunable=task.prunable(declaration),
         count=_valued(recipe) if base is None else "components",
         rotate_axes=free and recipe.rotate_embedding,
-        narrow=_places(task, declaration) if free else (),
+        narrow=places,
+        blocks=blocks,
         equal=task.equal_axes(),
         cost=cost,
     )
@@ -70,12 +72,6 @@ def removal_plan_of(
         work,
         lambda done, message: progress(0.4 + 0.6 * done, message),
     )
-
-
-def _places(task: ModelTask[Model], declaration: NetworkAxes) -> list[NarrowPlace]:
-    """Where narrow layers may be put in under the options of the recipe."""
-    narrowed = task.recipe.narrow_softmax and task.may_narrow and may_narrow_softmax(declaration)
-    return [BOTTLENECK] if narrowed else []
 
 
 def _valued(recipe: Recipe) -> Literal["parameters", "mult_adds", "both"]:

@@ -113,6 +113,7 @@ GRAPHS = KindDescription(
             "narrow_softmax",
             "optimize",
             "prune_embedding",
+            "ranks",
             "published_tokens",
             "rotate_embedding",
             "start",

@@ -81,6 +81,7 @@ QUESTIONS = KindDescription(
             "optimize",
             "outputs",
             "prune_embedding",
+            "ranks",
             "published_tokens",
             "start_token",
             "strength",

@@ -16,6 +16,7 @@ from isslim.compress.contract import Quality
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Arrays, InputMatrix, NetworkAxes, PreActivation, Segment
+from isslim.compress.pruning.blocks import declare_blocks, place_of, weight_of
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
 from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from tests.compress.search.toy import Toy, ToyTask, ToyTrainer
@@ -44,9 +45,15 @@ class Speaker(Toy):
             ),
             {},
         )
-        if BOTTLENECK.weight not in self.given:
-            return plain
-        return declare_narrow(plain, BOTTLENECK, len(self.given[BOTTLENECK.weight]))
+        rows: list[int] = []
+        while weight_of(len(rows)) in self.given:
+            rows.append(len(self.given[weight_of(len(rows))]))
+        if rows:
+            plain = declare_blocks(plain, rows)
+        for place in (BOTTLENECK, *map(place_of, range(len(rows)))):
+            if place.weight in self.given:
+                plain = declare_narrow(plain, place, len(self.given[place.weight]))
+        return plain
 
     def rebuilt(self, arrays: Arrays) -> Speaker:
         return Speaker(dict(arrays))
