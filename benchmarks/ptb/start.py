@@ -16,7 +16,6 @@ alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,13 +23,13 @@ import numpy as np
 import torch
 from safetensors.numpy import load, save
 
-from isslim.compress.commands.cut import cut_network
+from isslim.compress.commands.cut import Parts, cut_network
 from isslim.compress.commands.saving import write
 from isslim.compress.kinds.language.ingest.layouts import read_model
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.layers.regularisation import Regularisation
-from isslim.compress.pruning import axes
-from isslim.compress.pruning.narrow import BOTTLENECK, insert
+from isslim.compress.pruning import axes, blocks
+from isslim.compress.pruning.narrow import insert, reader_of
 from isslim.compress.pruning.rotation import rotate
 from isslim.compress.training.learners.groups import Groups
 
@@ -49,6 +48,7 @@ class Start:
         mult_adds: the share of the run's multiply-adds that is left, at most.
         seed: of the run.
         teacher: whether the run's network teaches.
+        ranks: whether what recurrent layers read may be narrowed too, and the softmax be in blocks.
     """
 
     of: str
@@ -56,6 +56,7 @@ class Start:
     mult_adds: float
     seed: int = 1
     teacher: bool = True
+    ranks: bool = False
 
     def __post_init__(self) -> None:
         if self.cut not in CUTS:
@@ -104,38 +105,40 @@ def cut(
         noise: what the small network trains under.
         seed: of weights that are drawn anew.
     """
-    file = output / f"{start.of}-{start.seed}" / f"calibrated-{start.mult_adds:g}.safetensors"
+    name = f"calibrated-{start.mult_adds:g}{'-ranks' if start.ranks else ''}.safetensors"
+    file = output / f"{start.of}-{start.seed}" / name
     if not file.exists():
-        write(file, save(cut_network(whole, training, start.mult_adds, "mult_adds").arrays))
+        parts: Parts = "ranks" if start.ranks else "widths"
+        found = cut_network(whole, training, start.mult_adds, "mult_adds", parts=parts)
+        write(file, save(found.arrays))
     calibrated = whole.rebuilt(load(file.read_bytes()), noise)
     if start.cut == "scratch":
         calibrated.initialise(SCALE, torch.Generator().manual_seed(seed))
-    return (
-        _largest(whole, calibrated.declaration().axes, noise)
-        if start.cut == "magnitude"
-        else calibrated
-    )
+    return _largest(whole, calibrated, noise) if start.cut == "magnitude" else calibrated
 
 
 def _largest(
-    whole: LanguageModel, sizes: Mapping[str, int], noise: Regularisation
+    whole: LanguageModel, calibrated: LanguageModel, noise: Regularisation
 ) -> LanguageModel:
-    """Per axis the `sizes[axis]` components of largest norm, without biases.
+    """Per axis, as many components of largest norm as a calibrated cut has, without biases.
 
-    Of a bottleneck they are its largest singular values.
+    Of a narrow layer they are the largest singular values of what it stands before.
     """
-    arrays, declaration = whole.arrays(), whole.declaration()
-    if BOTTLENECK.axis in sizes:
-        arrays, declaration = insert(arrays, declaration, BOTTLENECK)
-        singular = np.linalg.svd(arrays["decoder.weight"].astype(np.float64), full_matrices=False)[
-            2
-        ].T
-        arrays = rotate(arrays, declaration, BOTTLENECK.axis, singular)
+    arrays, declaration, small = whole.arrays(), whole.declaration(), calibrated.declaration()
+    rows = blocks.block_sizes(small)
+    if rows:
+        order = calibrated.arrays()[blocks.ORDER].astype(np.int64)
+        arrays, declaration = blocks.split(arrays, declaration, order, rows)
+    for place in small.narrow:
+        arrays, declaration = insert(arrays, declaration, place)
+        matrix = arrays[reader_of(declaration, place).parameter].astype(np.float64)
+        singular = np.linalg.eigh(matrix.T @ matrix)[1][:, ::-1]
+        arrays = rotate(arrays, declaration, place.axis, singular)
     groups = Groups(declaration, list(declaration.axes))
     parameters = {name: torch.from_numpy(array) for name, array in arrays.items()}
     norms = {axis: groups.squares(parameters, axis).numpy() for axis in declaration.axes}
     keep = {
-        axis: np.sort(np.argsort(-norms[axis], kind="stable")[: sizes[axis]])
+        axis: np.sort(np.argsort(-norms[axis], kind="stable")[: small.axes[axis]])
         for axis in declaration.axes
     }
     return whole.rebuilt(axes.select_components(arrays, declaration, keep)[0], noise)

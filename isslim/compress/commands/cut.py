@@ -24,7 +24,8 @@ from isslim.compress.kinds.language.folder import WORDS, read_trained, save_mode
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.training.evaluation import perplexity
 from isslim.compress.pruning import axes
-from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
+from isslim.compress.pruning.axes import NarrowPlace
+from isslim.compress.pruning.narrow import may_narrow_softmax
 from isslim.compress.pruning.ranking import (
     Pruned,
     RemovalPlan,
@@ -34,12 +35,16 @@ from isslim.compress.pruning.ranking import (
     rank_components,
 )
 from isslim.compress.pruning.selection import Criterion, removal_order
+from isslim.compress.search.narrowing import narrow_softmax
 from isslim.types.axis_names import is_units
 
 OBSERVED = 200_000
 """Tokens of the training text that activations are collected on."""
 HALVINGS = 20
 Count = Literal["parameters", "mult_adds"]
+Parts = Literal["units", "widths", "ranks"]
+"""What may shrink: recurrent units; those and the widths of embedding and softmax; all of that and
+the ranks of what recurrent layers read."""
 
 
 def declare(commands: Any) -> None:
@@ -67,6 +72,9 @@ def declare(commands: Any) -> None:
         action="store_true",
         help="embedding and softmax keep their widths, as in the paper",
     )
+    parser.add_argument(
+        "--no-ranks", action="store_true", help="what recurrent layers read keeps its width"
+    )
     parser.set_defaults(run=run)
 
 
@@ -91,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.share,
         arguments.count,
         criterion=criterion,
-        units_only=arguments.units_only,
+        parts=_parts(arguments),
     )
     small = whole.rebuilt(pruned.arrays)
     seconds = time.monotonic() - began
@@ -138,7 +146,7 @@ def cut_network(
     count: Count,
     *,
     criterion: Criterion = removal_order,
-    units_only: bool = False,
+    parts: Parts = "ranks",
 ) -> Pruned:
     """The mildest cut that leaves at most a share of a network.
 
@@ -148,16 +156,23 @@ def cut_network(
         share: of the parameters or multiply-adds that is left.
         count: which of them.
         criterion: orders the components of an axis.
-        units_only: only recurrent units go, and no bottleneck is put in.
+        parts: what may shrink.
     """
     declaration = whole.declaration()
+    observed = collect_activations(whole, training[:OBSERVED])
+    places: list[NarrowPlace] = list(whole.narrow_places()) if parts == "ranks" else []
+    blocks: tuple[int, ...] = ()
+    if parts != "units" and may_narrow_softmax(declaration):
+        bottleneck, blocks = narrow_softmax(whole, observed)
+        places += bottleneck
     removal_plan = rank_components(
         whole.arrays(),
         declaration,
-        collect_activations(whole, training[:OBSERVED]),
-        prunable=tuple(axis for axis in declaration.axes if is_units(axis) or not units_only),
-        rotate_axes=not units_only,
-        narrow=[BOTTLENECK] if may_narrow_softmax(declaration) and not units_only else [],
+        observed,
+        prunable=[axis for axis in declaration.axes if is_units(axis) or parts != "units"],
+        rotate_axes=parts != "units",
+        narrow=places,
+        blocks=blocks,
         count=count,
         criterion=criterion,
     )
@@ -168,6 +183,12 @@ def cut_network(
         fits = _left(removal_plan, middle, count) <= most
         mild, bold = (mild, middle) if fits else (middle, bold)
     return prune(removal_plan, bold)
+
+
+def _parts(arguments: argparse.Namespace) -> Parts:
+    if arguments.units_only:
+        return "units"
+    return "widths" if arguments.no_ranks else "ranks"
 
 
 def _left(removal_plan: RemovalPlan, share: float, count: Count) -> int:

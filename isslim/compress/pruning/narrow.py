@@ -256,6 +256,16 @@ def pays(
     return cost(declaration) < cost(without_narrow(declaration, place))
 
 
+def reader_of(declaration: NetworkAxes, place: NarrowPlace) -> InputMatrix:
+    """The matrix before which a narrow layer stands, or may stand.
+
+    Args:
+        declaration: of the network.
+        place: of the layer.
+    """
+    return _site(declaration, place.site).readers[place.reader]
+
+
 def final_site(declaration: NetworkAxes, site: PreActivation) -> PreActivation:
     """The site through which a site is felt: itself, or behind narrow layers what reads them.
 

@@ -11,7 +11,7 @@ from isslim.compress.pruning import blocks
 from isslim.compress.pruning.axes import NarrowPlace
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
-from isslim.compress.pruning.network import Model
+from isslim.compress.pruning.network import Model, Network
 
 
 def narrowing_of(
@@ -33,10 +33,23 @@ def narrowing_of(
     places = list(network.narrow_places()) if recipe.ranks else []
     if not (recipe.narrow_softmax and task.may_narrow and may_narrow_softmax(declaration)):
         return places, ()
-    decoder = blocks.plain_decoder(declaration)
-    sizes: tuple[int, ...] = ()
-    if decoder is not None and observed.frequencies is not None:
-        matrix = network.arrays()[decoder.readers[0].parameter]
-        read = observed.moments[decoder.name].covariance
-        sizes = blocks.chosen_sizes(matrix, read, observed.frequencies)
-    return (places, sizes) if len(sizes) > 1 else ([*places, BOTTLENECK], ())
+    bottleneck, sizes = narrow_softmax(network, observed)
+    return [*places, *bottleneck], sizes
+
+
+def narrow_softmax(
+    network: Network, observed: ActivationStatistics
+) -> tuple[list[NarrowPlace], tuple[int, ...]]:
+    """The bottleneck's place or the rows of each block, whichever a softmax is better with.
+
+    Args:
+        network: whose softmax is not narrow yet (`narrow.may_narrow_softmax`).
+        observed: its activations on calibration data.
+    """
+    decoder = blocks.plain_decoder(network.declaration())
+    if decoder is None or observed.frequencies is None:
+        return [BOTTLENECK], ()
+    matrix = network.arrays()[decoder.readers[0].parameter]
+    read = observed.moments[decoder.name].covariance
+    sizes = blocks.chosen_sizes(matrix, read, observed.frequencies)
+    return ([], sizes) if len(sizes) > 1 else ([BOTTLENECK], ())
