@@ -50,8 +50,9 @@ WORK = 0.25
 """Of the decoder's multiply-adds, what the choice of blocks looks at."""
 RATIO = 4
 """How many times as large as the block before it a block is."""
-GAIN = 0.1
-"""Share of the loss that one more block has to spare: each is a product of its own to dispatch."""
+GAIN, LITTLE = 0.1, 1e-4
+"""Shares of the loss and of the energy that one more block has to spare: each is a product of its
+own to dispatch. On Penn Treebank a hundredth of the energy is some 6 % of the perplexity."""
 STEPS = 60
 """Halvings of the price of a multiply-add."""
 
@@ -274,7 +275,7 @@ def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tupl
     """The rows of each block with which a decoder loses least at `WORK` of its multiply-adds.
 
     Partitions of one to `MOST` blocks are tried, each `RATIO` times as large as the one before, of
-    words by falling frequency. One more block has to lose `GAIN` less.
+    words by falling frequency. One more block has to lose less by `GAIN` and `LITTLE`.
 
     Args:
         weight: the decoder's matrix (V, H).
@@ -285,6 +286,7 @@ def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tupl
     rows *= np.sqrt(np.sort(frequencies)[::-1] + 1)[:, None]
     values, vectors = np.linalg.eigh(covariance)
     seen = rows @ (vectors * np.sqrt(values.clip(min=0.0)))  # W_b C^(1/2), rows in order
+    energy = float(np.square(seen).sum())
     best: tuple[int, ...] = (len(rows),)
     least = float("inf")
     for count in range(1, MOST + 1):
@@ -292,7 +294,7 @@ def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tupl
         if min(sizes) < len(values) // RATIO:
             break
         lost = _lost(seen, sizes)
-        if lost < (1 - GAIN) * least:
+        if lost < (1 - GAIN) * least and lost < least - LITTLE * energy:
             best, least = sizes, lost
     return best
 
