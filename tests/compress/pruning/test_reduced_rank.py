@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from isslim.compress.pruning import axes, narrow
-from isslim.compress.pruning.axes import Arrays, InputMatrix, NetworkAxes, PreActivation, Segment
+from isslim.compress.pruning.axes import (
+    Arrays,
+    InputMatrix,
+    NarrowPlace,
+    NetworkAxes,
+    PreActivation,
+    Segment,
+)
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.narrow import BOTTLENECK
 from isslim.compress.pruning.ranking import RemovalPlan, cut, rank_components
@@ -109,3 +118,55 @@ def test_what_each_component_loses_is_the_rest_of_the_spectrum() -> None:
         rest = sum(cost for component, cost in lost.items() if component >= rank)
         best = optimum(VALUES, wanted, np.ones(WORDS), rank) / energy
         assert rest / narrow.DIRECT == pytest.approx(best, rel=0.05, abs=0.01)
+
+
+def joint() -> NetworkAxes:
+    """Gates that read units and a recurrence, as one pre-activation."""
+    gates, fixed = (Segment(None, 9),), (Segment("others", 5),)
+    units = (Segment("units", UNITS),)
+    site = PreActivation(
+        "layer",
+        (InputMatrix("inward", ("units",)), InputMatrix("across", ("others",))),
+        "bias",
+    )
+    dimensions = {"inward": (gates, units), "across": (gates, fixed), "bias": (gates,)}
+    return NetworkAxes({"units": UNITS, "others": 5}, dimensions, (site,), {})
+
+
+PLACE = NarrowPlace("rank:layer", "narrow", "narrow.weight", "narrow.bias", "layer", 0)
+
+
+@pytest.mark.parametrize("rank", [2, 4])
+def test_a_reader_is_regressed_on_what_reaches_it_of_all_its_inputs(rank: int) -> None:
+    declaration = joint()
+    arrays = drawn(declaration)
+    generator = np.random.default_rng(5)
+    others = VALUES @ generator.normal(size=(UNITS, 5)) / 4 + generator.normal(size=(ROWS, 5))
+    both = np.concatenate([VALUES, others], axis=1)
+    observed = ActivationStatistics({"layer": moments_of(both)}, ROWS)
+    removal_plan = rank_components(
+        arrays, declaration, observed, prunable=["units"], min_kept=1, narrow=[PLACE]
+    )
+    units, left = np.array([0, 2, 3, 5, 7, 8]), np.array([0, 1, 3])
+    # Left in whether it pays or not.
+    removal_plan = replace(removal_plan, cost=lambda found: -float(len(found.narrow)))
+    found = cut(
+        removal_plan, {"units": units, "others": left, "rank:layer": np.arange(rank)}
+    ).arrays
+    between = VALUES[:, units] @ found["narrow.weight"].T + found["narrow.bias"]
+    said_ = between @ found["inward"].T + others[:, left] @ found["across"].T + found["bias"]
+    wanted = VALUES @ arrays["inward"].T + others @ arrays["across"].T + arrays["bias"]
+    reached = np.concatenate([between, others[:, left], np.ones((ROWS, 1))], axis=1)
+    best = wanted - reached @ np.linalg.lstsq(reached, wanted, rcond=None)[0]
+    assert float(np.square(said_ - wanted).mean()) == pytest.approx(
+        float(np.square(best).mean()), rel=5e-3
+    )
+    np.testing.assert_allclose((said_ - wanted).mean(0), 0, atol=1e-4)
+    # And the narrow layer passes on the best guess of its kept components.
+    kept_rows = removal_plan.arrays["narrow.weight"][:rank].astype(np.float64)
+    exact = VALUES @ kept_rows.T
+    seen = np.concatenate([VALUES[:, units], np.ones((ROWS, 1))], axis=1)
+    guess = seen @ np.linalg.lstsq(seen, exact, rcond=None)[0]
+    assert float(np.square(between - exact).mean()) == pytest.approx(
+        float(np.square(guess - exact).mean()), rel=5e-3
+    )
