@@ -7,7 +7,6 @@ from typing import Literal
 
 from isslim.compress.contract import ModelTask
 from isslim.compress.progress import ProgressCallback
-from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.network import Model
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
