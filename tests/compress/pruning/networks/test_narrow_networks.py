@@ -23,7 +23,7 @@ from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpe
 from isslim.compress.kinds.language.verification import verify_graph
 from isslim.compress.pruning import axes, narrow
 from isslim.compress.pruning.narrow import BOTTLENECK, may_narrow_softmax
-from isslim.compress.pruning.ranking import prune, rank_components
+from isslim.compress.pruning.ranking import cut, prune, rank_components
 from isslim.compress.pruning.rotation import linear_axes, rotate, rotated_moments
 from isslim.runtime.language.model import LoadedLanguageModel
 from isslim.runtime.language.scoring import perplexity
@@ -152,6 +152,41 @@ def test_a_cut_equals_its_reference_and_is_counted_right(name: str, share: float
     )
     if pruned.declaration.narrow:
         assert narrow.pays(pruned.declaration, BOTTLENECK)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", PLAIN)
+def test_ranks_and_blocks_everywhere_equal_their_reference(name: str, seed: int) -> None:
+    network = drawn(PLAIN[name])
+    plan = rank_components(
+        network.arrays(),
+        network.declaration(),
+        collect_activations(network, TOKENS),
+        prunable=list(network.declaration().axes),
+        narrow=network.narrow_places(),
+        blocks=(20, 100),
+        min_kept=1,
+    )
+    np.testing.assert_allclose(
+        logits(network.rebuilt(plan.arrays)), logits(network), rtol=0, atol=2e-5
+    )
+    generator = np.random.default_rng(seed)
+    keep = {
+        axis: np.sort(generator.choice(size, generator.integers(3, size), replace=False))
+        for axis, size in plan.declaration.axes.items()
+    }
+    # All stay, whether they pay or not.
+    plan = replace(plan, cost=lambda declaration: -float(len(declaration.narrow)))
+    pruned = cut(plan, keep)
+    assert len(pruned.declaration.narrow) == 5
+    small, reference = network.rebuilt(pruned.arrays), network.rebuilt(pruned.reference)
+    np.testing.assert_allclose(logits(small), logits(reference), rtol=0, atol=1e-5)
+    assert small.declaration() == pruned.declaration
+    whole = narrow.declared_like(network.declaration(), pruned.declaration)
+    assert reference.declaration() == whole
+    # What was removed can be put back as zeros.
+    back = axes.scatter_components(small.arrays(), whole, pruned.keep)
+    np.testing.assert_allclose(logits(network.rebuilt(back)), logits(small), rtol=0, atol=1e-5)
 
 
 def test_a_little_cut_leaves_no_bottleneck_and_a_deep_one_does() -> None:
