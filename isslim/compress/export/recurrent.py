@@ -6,11 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
-from isslim.compress.export.drawing import array
 from isslim.compress.export.streaming import Floats
-from isslim.compress.layers.recurrent import PARAMETERS
 
 
 @dataclass(frozen=True)
@@ -41,20 +38,6 @@ OPERATORS = {
     # torch stacks r, z, n; ONNX z, r, h, where h is torch's n.
     "gru": Operator("GRU", (1, 0, 2), ("hidden",), {"linear_before_reset": 1}),
 }
-
-
-def layer_weights(
-    layer: nn.Module, operator: Operator, suffix: str
-) -> Iterator[tuple[str, Floats]]:
-    """A `RecurrentLayer`'s parameters as its operator reads them; see `operator_weights`.
-
-    Args:
-        layer: a layer of H units and G gates that reads I inputs.
-        operator: the operator as which it is written.
-        suffix: of the names of the tensors.
-    """
-    parameters = [array(layer.get_parameter(name)) for name in PARAMETERS]
-    yield from operator_weights(parameters, operator, suffix)
 
 
 def operator_weights(

@@ -78,7 +78,7 @@ class PreActivation:
 
 @dataclass(frozen=True)
 class NarrowPlace:
-    """A place of a narrow linear layer: before one reader of a site.
+    """A place of a narrow linear layer: before one reader of a site, or several of the same.
 
     Attributes:
         axis: of its width; also the name of the activation that it makes.
@@ -87,6 +87,7 @@ class NarrowPlace:
         bias: its bias (K,).
         site: that reads it.
         reader: position of the reader in that site.
+        others: sites and positions of further readers, of the same activations.
     """
 
     axis: str
@@ -95,6 +96,12 @@ class NarrowPlace:
     bias: str
     site: str
     reader: int
+    others: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def readers(self) -> tuple[tuple[str, int], ...]:
+        """Sites and positions of all that read it."""
+        return ((self.site, self.reader), *self.others)
 
 
 @dataclass(frozen=True)

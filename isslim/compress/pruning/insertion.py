@@ -147,14 +147,16 @@ def with_only(
     """
     arrays, declaration, moments = dict(before.arrays), before.declaration, dict(before.moments)
     for place in places:
-        site = next(site for site in declaration.sites if site.name == place.site)
-        parts = [part for part in declaration.parts(site) if part.reader == place.reader]
-        own = slice(parts[0].start, parts[-1].inputs.stop)
         basis = everything.arrays[place.weight].astype(np.float64).T
         moments[place.name] = everything.moments[place.name]
-        moments[place.site] = moments[place.site].mapped(rotated_inputs([own], basis))
-        for name in (place.weight, place.bias, site.readers[place.reader].parameter):
-            arrays[name] = everything.arrays[name]
+        taken = [place.weight, place.bias]
+        for name, position in place.readers:
+            site = next(site for site in declaration.sites if site.name == name)
+            parts = [part for part in declaration.parts(site) if part.reader == position]
+            own = slice(parts[0].start, parts[-1].inputs.stop)
+            moments[name] = moments[name].mapped(rotated_inputs([own], basis))
+            taken.append(site.readers[position].parameter)
+        arrays |= {name: everything.arrays[name] for name in taken}
         declaration = narrow.declare_narrow(declaration, place)
     if not _is_mergeable(declaration, whole):
         return Observed(arrays, declaration, moments)

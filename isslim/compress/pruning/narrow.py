@@ -36,6 +36,7 @@ from isslim.compress.pruning import blocks
 from isslim.compress.pruning.axes import (
     Array,
     Arrays,
+    Dimension,
     InputMatrix,
     NarrowPlace,
     NetworkAxes,
@@ -76,15 +77,21 @@ def misfit(declaration: NetworkAxes, place: NarrowPlace) -> str | None:
         declaration: of the network.
         place: that it does not have yet.
     """
-    site = next((site for site in declaration.sites if site.name == place.site), None)
     if place.axis in declaration.axes:
         return f"there is an axis '{place.axis}' already"
-    if site is None or place.reader >= len(site.readers):
-        return f"there is no site '{place.site}' with a matrix {place.reader}"
-    if site.bias is None:
-        return f"'{place.site}' has no bias that would take the narrow layer's"
-    if site.readers[place.reader].parameter in declaration.produced:
-        return f"'{site.readers[place.reader].parameter}' is tied to what it reads"
+    sites = {site.name: site for site in declaration.sites}
+    read: list[InputMatrix] = []
+    for name, position in place.readers:
+        site = sites.get(name)
+        if site is None or position >= len(site.readers):
+            return f"there is no site '{name}' with a matrix {position}"
+        read.append(site.readers[position])
+        if site.bias is None:
+            return f"'{name}' has no bias that would take the narrow layer's"
+        if read[-1].parameter in declaration.produced:
+            return f"'{read[-1].parameter}' is tied to what it reads"
+        if read[-1].activations != read[0].activations:
+            return f"'{read[-1].parameter}' does not read what '{read[0].parameter}' does"
     return None
 
 
@@ -104,21 +111,19 @@ def declare_narrow(
     wrong = misfit(declaration, place)
     if wrong is not None:
         raise ValueError(f"no narrow layer fits before '{place.site}': {wrong}")
-    site = _site(declaration, place.site)
-    reader = site.readers[place.reader]
-    rows, columns = declaration.dimensions[reader.parameter]
+    reader = _site(declaration, place.site).readers[place.reader]
+    columns = declaration.dimensions[reader.parameter][1]
     size = sum(segment.size for segment in columns) if width is None else width
     narrow = (Segment(place.axis, size),)
-    above = InputMatrix(reader.parameter, (place.axis,))
-    readers = (*site.readers[: place.reader], above, *site.readers[place.reader + 1 :])
     # Before those of the matrices that follow in the same site.
-    later = {each.name for each in declaration.narrow if _follows(each, place)} | {place.site}
+    later = {each.name for each in declaration.narrow if _follows(each, place)}
+    later |= {name for name, _ in place.readers}
     sites: list[PreActivation] = []
-    for each in declaration.sites:
+    for each in _reading(declaration, place, (place.axis,)):
         if each.name in later and all(known.name != place.name for known in sites):
             own = InputMatrix(place.weight, reader.activations)
             sites.append(PreActivation(place.name, (own,), place.bias))
-        sites.append(replace(site, readers=readers) if each is site else each)
+        sites.append(each)
     positions = {each.name: position for position, each in enumerate(sites)}
     return replace(
         declaration,
@@ -127,7 +132,7 @@ def declare_narrow(
             **declaration.dimensions,
             place.weight: (narrow, columns),
             place.bias: (narrow,),
-            reader.parameter: (rows, narrow),
+            **_as_wide(declaration, place, narrow),
         },
         sites=tuple(sites),
         narrow=tuple(sorted((*declaration.narrow, place), key=lambda known: positions[known.name])),
@@ -196,25 +201,21 @@ def without_narrow(declaration: NetworkAxes, place: NarrowPlace) -> NetworkAxes:
         declaration: with it.
         place: one of `declaration.narrow`.
     """
-    own, site = _site(declaration, place.name), _site(declaration, place.site)
-    reader = site.readers[place.reader]
-    below = replace(reader, activations=own.readers[0].activations)
-    readers = (*site.readers[: place.reader], below, *site.readers[place.reader + 1 :])
+    own = _site(declaration, place.name).readers[0]
     dimensions = {
         name: each
         for name, each in declaration.dimensions.items()
         if name not in (place.weight, place.bias)
     }
-    rows, _ = declaration.dimensions[reader.parameter]
-    dimensions[reader.parameter] = (rows, declaration.dimensions[place.weight][1])
+    columns = declaration.dimensions[place.weight][1]
     return replace(
         declaration,
         axes={axis: size for axis, size in declaration.axes.items() if axis != place.axis},
-        dimensions=dimensions,
+        dimensions=dimensions | _as_wide(declaration, place, columns),
         sites=tuple(
-            replace(site, readers=readers) if each is site else each
-            for each in declaration.sites
-            if each is not own
+            site
+            for site in _reading(declaration, place, own.activations)
+            if site.name != place.name
         ),
         narrow=tuple(each for each in declaration.narrow if each != place),
     )
@@ -223,21 +224,22 @@ def without_narrow(declaration: NetworkAxes, place: NarrowPlace) -> NetworkAxes:
 def fold(
     arrays: Arrays, declaration: NetworkAxes, place: NarrowPlace
 ) -> tuple[dict[str, Array], NetworkAxes]:
-    """The same network without a narrow layer, whose matrix is multiplied into its reader's.
+    """The same network without a narrow layer, whose matrix is multiplied into its readers'.
 
     Args:
         arrays: the network.
         declaration: its axes.
         place: one of `declaration.narrow`.
     """
-    site = _site(declaration, place.site)
-    matrix, bias = site.readers[place.reader].parameter, str(site.bias)
-    weight = arrays[matrix].astype(np.float64)
     plain = {
         name: array for name, array in arrays.items() if name not in (place.weight, place.bias)
     }
-    plain[matrix] = (weight @ arrays[place.weight]).astype(np.float32)
-    plain[bias] = (arrays[bias] + weight @ arrays[place.bias]).astype(np.float32)
+    for name, position in place.readers:
+        site = _site(declaration, name)
+        matrix, bias = site.readers[position].parameter, str(site.bias)
+        weight = arrays[matrix].astype(np.float64)
+        plain[matrix] = (weight @ arrays[place.weight]).astype(np.float32)
+        plain[bias] = (plain[bias] + weight @ arrays[place.bias]).astype(np.float32)
     return plain, without_narrow(declaration, place)
 
 
@@ -266,8 +268,19 @@ def reader_of(declaration: NetworkAxes, place: NarrowPlace) -> InputMatrix:
     return _site(declaration, place.site).readers[place.reader]
 
 
+def felt_by(declaration: NetworkAxes, site: PreActivation) -> int:
+    """Through how many sites a site is felt: 1, or behind narrow layers as many as read them.
+
+    Args:
+        declaration: of the network.
+        site: one of its.
+    """
+    readers = _readers(declaration, site)
+    return sum(felt_by(declaration, reading) for reading, _ in readers) if readers else 1
+
+
 def final_site(declaration: NetworkAxes, site: PreActivation) -> PreActivation:
-    """The site through which a site is felt: itself, or behind narrow layers what reads them.
+    """The site through which a site is felt: itself, or behind narrow layers what reads them first.
 
     Args:
         declaration: of the network.
@@ -282,7 +295,7 @@ def final_site(declaration: NetworkAxes, site: PreActivation) -> PreActivation:
 def above(
     site: PreActivation, arrays: Arrays, declaration: NetworkAxes
 ) -> NDArray[np.float64] | None:
-    """The matrix (rows of the last reader, K) through which a narrow layer is felt.
+    """The matrix (rows of the last readers, K) through which a narrow layer is felt.
 
     Args:
         site: of the layer.
@@ -290,16 +303,15 @@ def above(
         declaration: its axes.
 
     Returns:
-        Of several narrow layers in a row the product; None where the site is no narrow layer's.
+        Of several narrow layers in a row the product, of several readers one behind the other; None
+        where the site is no narrow layer's.
     """
-    places = {place.name: place for place in declaration.narrow}
-    found: NDArray[np.float64] | None = None
-    while site.name in places:
-        place = places[site.name]
-        site = _site(declaration, place.site)
-        matrix = arrays[site.readers[place.reader].parameter].astype(np.float64)
-        found = matrix if found is None else matrix @ found
-    return found
+    found = []
+    for reading, reader in _readers(declaration, site):
+        matrix = arrays[reader.parameter].astype(np.float64)
+        higher = above(reading, arrays, declaration)
+        found.append(matrix if higher is None else higher @ matrix)
+    return np.concatenate(found) if found else None
 
 
 def sensitivity(
@@ -320,7 +332,8 @@ def sensitivity(
         frequencies: of the tokens (V,); None: all alike.
 
     Returns:
-        (rows of the last matrix, D); the matrix itself of a site that no narrow layer is.
+        (rows of the last matrix, D), those of several one behind the other; the matrix itself of a
+        site that no narrow layer is.
     """
     narrowed = any(place.site == blocks.DECODER for place in declaration.narrow)
     reading = above(site, arrays, declaration)
@@ -337,6 +350,46 @@ def sensitivity(
 
 def _site(declaration: NetworkAxes, name: str) -> PreActivation:
     return next(site for site in declaration.sites if site.name == name)
+
+
+def _readers(
+    declaration: NetworkAxes, site: PreActivation
+) -> list[tuple[PreActivation, InputMatrix]]:
+    """The readers of a narrow layer with their sites; none of any other site."""
+    place = next((place for place in declaration.narrow if place.name == site.name), None)
+    if place is None:
+        return []
+    sites = ((_site(declaration, name), position) for name, position in place.readers)
+    return [(reading, reading.readers[position]) for reading, position in sites]
+
+
+def _reading(
+    declaration: NetworkAxes, place: NarrowPlace, activations: tuple[str, ...]
+) -> tuple[PreActivation, ...]:
+    """The sites, where the readers at a place read some activations."""
+    return tuple(
+        replace(
+            site,
+            readers=tuple(
+                replace(reader, activations=activations)
+                if (site.name, position) in place.readers
+                else reader
+                for position, reader in enumerate(site.readers)
+            ),
+        )
+        for site in declaration.sites
+    )
+
+
+def _as_wide(
+    declaration: NetworkAxes, place: NarrowPlace, columns: Dimension
+) -> dict[str, tuple[Dimension, ...]]:
+    """The matrices of the readers at a place, with other columns."""
+    matrices = (_site(declaration, name).readers[position] for name, position in place.readers)
+    return {
+        reader.parameter: (declaration.dimensions[reader.parameter][0], columns)
+        for reader in matrices
+    }
 
 
 def _follows(one: NarrowPlace, other: NarrowPlace) -> bool:

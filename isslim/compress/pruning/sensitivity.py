@@ -32,8 +32,9 @@ def reader_sensitivity(
 
     Each reader is scaled to an output of unit energy: without that a decoder with a vocabulary of
     rows outweighs the recurrence, and raw norms of different axes cannot be compared. The blocks of
-    a decoder are one reader. An axis that several activations carry (a tied embedding) has the sum
-    of their covariances. For narrow layers see `narrow.sensitivity`.
+    a decoder are one reader; a narrow layer is as many as read it. An axis that several activations
+    carry (a tied embedding) has the sum of their covariances. For narrow layers see
+    `narrow.sensitivity`.
 
     The covariance is shrunk towards its diagonal by as much as the repair will be, so that a
     prediction that holds on a few rows alone is not counted on (see `shrinkage`).
@@ -59,7 +60,7 @@ def reader_sensitivity(
             own = moments.covariance[part.inputs, part.inputs]
             matrix = _felt(arrays, declaration, observed, site, part)
             gram = matrix.T @ matrix
-            unit = max(float((gram * own).sum()), LEAST)
+            unit = max(float((gram * own).sum()), LEAST) / narrow.felt_by(declaration, site)
             if is_block(declaration, site):
                 softmax = softmax or _softmax_energy(arrays, declaration, observed)
                 unit = softmax

@@ -8,8 +8,9 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from isslim.compress.export.drawing import model_of, port
-from isslim.compress.export.recurrent import OPERATORS, layer_weights
+from isslim.compress.export.drawing import array, model_of, port
+from isslim.compress.export.recurrent import OPERATORS, operator_weights
+from isslim.compress.layers.recurrent import PARAMETERS
 from tests.compress.onnx.proving import run
 
 STEPS, BATCH, INPUTS, UNITS = 4, 3, 5, 6
@@ -17,7 +18,8 @@ STEPS, BATCH, INPUTS, UNITS = 4, 3, 5, 6
 
 def exported(layer: nn.Module, cell: str) -> ModelProto:
     operator = OPERATORS[cell]
-    weights = dict(layer_weights(layer, operator, "7"))
+    parameters = [array(layer.get_parameter(name)) for name in PARAMETERS]
+    weights = dict(operator_weights(parameters, operator, "7"))
     assert list(weights) == ["input_weight_7", "recurrent_weight_7", "bias_7"]
     gates = len(operator.gates)
     assert [each.shape for each in weights.values()] == [

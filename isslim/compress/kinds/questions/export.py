@@ -5,7 +5,8 @@
 
 Every direction of every LSTM is an operator of its own, since the two may have lost different
 units; ONNX Runtime reverses the backward one within each text's length. The contextual LSTM occurs
-twice, with one set of weights.
+twice, with one set of weights. A narrow layer before an LSTM is a product of its own; its bias c
+moves into the bias of the gates, which becomes b + A c.
 
 Only products with two-dimensional weights gain from 8 bits: the LSTMs' and the highways'. The names
 of all others keep them in float32 (see `quantize`).
@@ -29,15 +30,17 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+from torch import nn
 
 from isslim.compress.export.drawing import GraphBlueprint, array, model_of, port
 from isslim.compress.export.node_roles import NodeRole
-from isslim.compress.export.recurrent import OPERATORS, layer_weights
+from isslim.compress.export.recurrent import OPERATORS, operator_weights
 from isslim.compress.export.streaming import Floats
 from isslim.compress.export.write_graph import check_size, write_graph
 from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec
 from isslim.compress.kinds.questions.networks.bidaf import NEVER, Bidaf
 from isslim.compress.kinds.questions.networks.bidirectional import DIRECTIONS
+from isslim.compress.layers.recurrent import PARAMETERS
 from isslim.runtime.contract import (
     CHARACTERS,
     CONTEXT,
@@ -88,8 +91,8 @@ def _structure(spec: BidafSpec) -> onnx.ModelProto:
         *_side(CONTEXT, spec),
         *_side(QUESTION, spec),
         *_attention(),
-        *_recurrent("modelling0", "joined", CONTEXT, spec.modelling0),
-        *_recurrent("modelling1", "modelling0", CONTEXT, spec.modelling1),
+        *_recurrent("modelling0", "joined", CONTEXT, spec),
+        *_recurrent("modelling1", "modelling0", CONTEXT, spec),
         _node(
             "MatMul", ["joined", "heads_joined"], "of_joined", NodeRole.FLOAT32.node_name("heads")
         ),  # (T, B, 2)
@@ -98,7 +101,7 @@ def _structure(spec: BidafSpec) -> onnx.ModelProto:
         ),
         *_head("start", "modelling1", START_LOG_PROBS, START_TOTALS),
         *_pooled(),
-        *_recurrent("output", "beside_output", CONTEXT, spec.output),
+        *_recurrent("output", "beside_output", CONTEXT, spec),
         *_head("end", "output", END_LOG_PROBS, END_TOTALS),
     ]
     inputs, floats = [], TensorProto.FLOAT
@@ -129,7 +132,7 @@ def _side(side: str, spec: BidafSpec) -> list[NodeProto]:
         _node("Concat", [f"{side}_spelt", vectors], f"{side}_words_0", axis=-1),  # (T, B, F + E)
         *_highway(side, 0, spec.word),
         *_highway(side, 1, spec.word),
-        *_recurrent("contextual", f"{side}_words_2", side, spec.contextual, f"{side}_encoded"),
+        *_recurrent("contextual", f"{side}_words_2", side, spec, f"{side}_encoded"),
         _node("Transpose", [f"{side}_encoded"], f"{side}_by_text", perm=[1, 0, 2]),  # (B, T, D)
     ]
 
@@ -215,10 +218,15 @@ def _highway(side: str, layer: int, width: int) -> list[NodeProto]:
 
 
 def _recurrent(
-    lstm: str, below: str, side: str, units: tuple[int, int], output: str | None = None
+    lstm: str, below: str, side: str, spec: BidafSpec, output: str | None = None
 ) -> list[NodeProto]:
-    """Both directions of an LSTM, (T, B, I) to (T, B, D)."""
-    made, nodes = output or lstm, []
+    """Both directions of an LSTM, (T, B, I) to (T, B, D), behind its narrow layer."""
+    made, units = output or lstm, getattr(spec, lstm)
+    nodes = list[NodeProto]()
+    if spec.rank(lstm):
+        name = NodeRole.RECURRENT.node_name(f"input_narrow_{made}")
+        nodes.append(_node("MatMul", [below, f"narrow_{lstm}"], f"{made}_narrow", name))
+        below = f"{made}_narrow"  # (T, B, K)
     for direction, operator, size in zip(DIRECTIONS, ("forward", "reverse"), units, strict=True):
         weights = [
             f"{kind}_{lstm}_{direction}" for kind in ("input_weight", "recurrent_weight", "bias")
@@ -339,9 +347,7 @@ def _weights(network: Bidaf) -> Iterator[tuple[str, Floats]]:
             np.concatenate([array(network.get_parameter(f"{part}.bias")) for part in parts]),
         )
     for lstm in LSTMS:
-        for direction in DIRECTIONS:
-            own = network.get_submodule(f"{lstm}.{direction}s")
-            yield from layer_weights(own, OPERATORS["lstm"], f"{lstm}_{direction}")
+        yield from _lstm_weights(network.get_submodule(lstm), lstm)
     context, question, both_sides = array(network.attention.weight).reshape(3, -1)
     yield "attention_context", context[:, None]  # (D, 1)
     yield "attention_question", question
@@ -353,6 +359,21 @@ def _weights(network: Bidaf) -> Iterator[tuple[str, Floats]]:
     yield "heads_joined", np.concatenate([start[modelled:], end[output:]], axis=1)  # (4 D', 2)
     yield "start_bias", array(network.start.bias)
     yield "end_bias", array(network.end.bias)
+
+
+def _lstm_weights(lstm: nn.Module, name: str) -> Iterator[tuple[str, Floats]]:
+    """Those of both directions and of the narrow layer before them, if there is one."""
+    narrow = dict(lstm.named_children()).get("narrow")
+    if narrow is not None:
+        yield f"narrow_{name}", array(narrow.get_parameter("weight")).T  # (I, K)
+    for direction in DIRECTIONS:
+        layer = lstm.get_submodule(f"{direction}s")
+        matrix, across, bias, other = (array(layer.get_parameter(each)) for each in PARAMETERS)
+        if narrow is not None:
+            bias = bias + matrix @ array(narrow.get_parameter("bias"))
+        yield from operator_weights(
+            [matrix, across, bias, other], OPERATORS["lstm"], f"{name}_{direction}"
+        )
 
 
 def _node(

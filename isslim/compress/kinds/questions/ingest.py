@@ -54,7 +54,10 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
     except (AxisMismatch, ValueError, IndexError) as wrong:
         raise UnknownArchitecture(f"this is not BiDAF's shape: {wrong}", found) from wrong
     units = ", ".join(f"{lstm} {' + '.join(map(str, getattr(spec, lstm)))}" for lstm in LSTMS)
-    description = ", ".join((f"BiDAF: {spec.filters} filters, units: {units}", *checkpoint.done))
+    narrow = ", ".join(f"{lstm} {spec.rank(lstm)}" for lstm in LSTMS if spec.rank(lstm))
+    sizes = (f"BiDAF: {spec.filters} filters, units: {units}",)
+    sizes += (f"narrow layers: {narrow}",) if narrow else ()
+    description = ", ".join((*sizes, *checkpoint.done))
     reading = IngestReport(description, checkpoint.dropped)
     return IngestedReader(Bidaf(spec).filled(arrays), reading)
 

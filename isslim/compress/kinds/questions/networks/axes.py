@@ -20,6 +20,11 @@ is a few numbers a character and has no site to measure the importance of its co
 
 The attention's vector, the convolution and the characters' embedding belong to no site: they are
 cut, not repaired.
+
+What an LSTM reads is wide, eight times as wide as a direction and more, and near a space of few
+dimensions. So a narrow layer may stand before the input matrices of an LSTM, one for both
+directions, which read the same: `rank:<lstm>.input`. One for each direction would be as much work
+only if it were half to two thirds as wide.
 """
 
 from __future__ import annotations
@@ -32,12 +37,14 @@ from isslim.compress.pruning.axes import (
     Arrays,
     Dimension,
     InputMatrix,
+    NarrowPlace,
     NetworkAxes,
     PreActivation,
     Segment,
 )
+from isslim.compress.pruning.narrow import declare_narrow
 from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH
-from isslim.types.axis_names import units_of
+from isslim.types.axis_names import rank_of_input, units_of
 
 LSTMS = ("contextual", "modelling0", "modelling1", "output")
 Units = tuple[int, int]
@@ -56,6 +63,11 @@ class BidafSpec:
         modelling0: units of the first LSTM over the attention.
         modelling1: units of the second.
         output: units of the LSTM before the end head.
+        ranks: K of the narrow layer before the input of each of `LSTMS`; 0: there is none. Empty
+            where none has one.
+
+    Raises:
+        ValueError: when ranks are not one for each LSTM.
     """
 
     vectors: int
@@ -66,6 +78,20 @@ class BidafSpec:
     modelling0: Units = (100, 100)
     modelling1: Units = (100, 100)
     output: Units = (100, 100)
+    ranks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.ranks and (len(self.ranks) != len(LSTMS) or min(self.ranks) < 0):
+            raise ValueError(
+                f"'ranks' is {list(self.ranks)}: {len(LSTMS)} numbers are expected, for "
+                f"{', '.join(LSTMS)}, and 0 where there is no narrow layer"
+            )
+        if not any(self.ranks):
+            object.__setattr__(self, "ranks", ())
+
+    def rank(self, lstm: str) -> int:
+        """K of the narrow layer before the input of one of `LSTMS`; 0: there is none."""
+        return self.ranks[LSTMS.index(lstm)] if self.ranks else 0
 
     @property
     def word(self) -> int:
@@ -87,13 +113,35 @@ class BidafSpec:
             )
             for lstm in LSTMS
         }
+        narrow = [arrays.get(input_place(lstm).weight) for lstm in LSTMS]
         return cls(
             arrays["highways.0.gate.weight"].shape[1] - filters,
             characters,
             embedding,
             filters,
             **units,
+            ranks=tuple(0 if weight is None else len(weight) for weight in narrow),
         )
+
+
+def input_place(lstm: str) -> NarrowPlace:
+    """The place of the narrow layer before both input matrices of an LSTM."""
+    name = f"{lstm}.narrow"
+    first, *others = (f"{lstm}.{direction}s" for direction in DIRECTIONS)
+    return NarrowPlace(
+        rank_of_input(lstm),
+        name,
+        f"{name}.weight",
+        f"{name}.bias",
+        first,
+        0,
+        tuple((other, 0) for other in others),
+    )
+
+
+def narrow_places(spec: BidafSpec) -> tuple[NarrowPlace, ...]:
+    """The places for narrow layers that are not there yet, in the order of the data flow."""
+    return tuple(input_place(lstm) for lstm in LSTMS if not spec.rank(lstm))
 
 
 def declare(spec: BidafSpec) -> NetworkAxes:
@@ -151,7 +199,11 @@ def declare(spec: BidafSpec) -> NetworkAxes:
             sites.append(
                 PreActivation(head, (InputMatrix(f"{head}.weight", activations),), f"{head}.bias")
             )
-    return NetworkAxes(axes, dimensions, tuple(sites), {})
+    declaration = NetworkAxes(axes, dimensions, tuple(sites), {})
+    for lstm in LSTMS:
+        if rank := spec.rank(lstm):
+            declaration = declare_narrow(declaration, input_place(lstm), rank)
+    return declaration
 
 
 def _pair(axes: dict[str, int], lstm: str) -> Dimension:

@@ -32,14 +32,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from isslim.compress.kinds.questions.networks.axes import BidafSpec, declare
+from isslim.compress.kinds.questions.networks.axes import LSTMS, BidafSpec, declare, narrow_places
 from isslim.compress.kinds.questions.networks.bidirectional import (
     BidirectionalLstm,
-    recurrent_inputs,
     turning,
 )
 from isslim.compress.kinds.questions.networks.flow import Flow, Text
-from isslim.compress.pruning.axes import Arrays, NetworkAxes
+from isslim.compress.pruning.axes import Arrays, NarrowPlace, NetworkAxes
 from isslim.compress.training.network import TrainableNetwork
 from isslim.runtime.questions.question_tokenizer import CONVOLUTION_WIDTH
 from isslim.types.manifest import Architecture
@@ -82,15 +81,15 @@ class Bidaf(TrainableNetwork):
         self.characters = nn.Embedding(spec.characters, spec.character_embedding)
         self.convolution = nn.Conv1d(spec.character_embedding, spec.filters, CONVOLUTION_WIDTH)
         self.highways = nn.ModuleList([Highway(wide), Highway(wide)])
-        self.contextual = BidirectionalLstm(wide, spec.contextual)
+        self.contextual = self._lstm("contextual", wide)
         self.attention = nn.Linear(3 * sum(spec.contextual), 1, bias=False)
         # Attention begins as a dot product, which is large for equal words from the start.
         nn.init.zeros_(self.attention.weight)
         nn.init.constant_(self.attention.weight[:, -sum(spec.contextual) :], ALIKE)
-        self.modelling0 = BidirectionalLstm(flow, spec.modelling0)
-        self.modelling1 = BidirectionalLstm(sum(spec.modelling0), spec.modelling1)
+        self.modelling0 = self._lstm("modelling0", flow)
+        self.modelling1 = self._lstm("modelling1", sum(spec.modelling0))
         self.start = nn.Linear(modelled + flow, 1)
-        self.output = BidirectionalLstm(flow + 3 * modelled, spec.output)
+        self.output = self._lstm("output", flow + 3 * modelled)
         self.end = nn.Linear(sum(spec.output) + flow, 1)
 
     def forward(
@@ -180,22 +179,17 @@ class Bidaf(TrainableNetwork):
             read = torch.cat([text.words[layer][text.real] for text in texts])
             found |= {f"highways.{layer}.transform": read, f"highways.{layer}.gate": read}
         parts = [
-            recurrent_inputs(
+            self.contextual.site_inputs(
                 "contextual", text.words[-1], (text.ahead, text.back), text.lengths, text.real
             )
             for text in texts
         ]
         found |= {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
-        below = torch.cat(flow.modelled[0], dim=-1)
-        found |= recurrent_inputs(
-            "modelling0", flow.joined, flow.modelled[0], context.lengths, context.real
-        )
-        found |= recurrent_inputs(
-            "modelling1", below, flow.modelled[1], context.lengths, context.real
-        )
-        found |= recurrent_inputs(
-            "output", flow.beside_output, flow.output, context.lengths, context.real
-        )
+        read = (flow.joined, torch.cat(flow.modelled[0], dim=-1), flow.beside_output)
+        outputs = (*flow.modelled, flow.output)
+        for name, below, output in zip(LSTMS[1:], read, outputs, strict=True):
+            lstm: BidirectionalLstm = getattr(self, name)
+            found |= lstm.site_inputs(name, below, output, context.lengths, context.real)
         found["start"] = torch.cat([*flow.modelled[1], flow.joined], dim=-1)[context.real]
         found["end"] = torch.cat([*flow.output, flow.joined], dim=-1)[context.real]
         return found
@@ -203,6 +197,10 @@ class Bidaf(TrainableNetwork):
     def declaration(self) -> NetworkAxes:
         """See `declare`."""
         return declare(self.spec)
+
+    def narrow_places(self) -> tuple[NarrowPlace, ...]:
+        """Those before the inputs of the LSTMs; see `axes.narrow_places`."""
+        return narrow_places(self.spec)
 
     def rebuilt(self, arrays: Arrays, dropout: float = 0.0) -> Self:
         """A network of other sizes and values, in evaluation mode.
@@ -212,6 +210,9 @@ class Bidaf(TrainableNetwork):
             dropout: see the class.
         """
         return type(self)(BidafSpec.of(arrays), dropout).filled(arrays)
+
+    def _lstm(self, name: str, below: int) -> BidirectionalLstm:
+        return BidirectionalLstm(below, getattr(self.spec, name), self.spec.rank(name))
 
     def _words(self, vectors: Tensor, characters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs (N, D) of both highway layers and of the contextual LSTM.

@@ -4,7 +4,11 @@ Each direction has a size of its own, so that their units can be removed indepen
 at step 0 and are padded behind their last token: the forward direction never reads padding before a
 token, and the backward direction runs over each text reversed within its own length.
 
-Legend: B batch, T steps, I inputs, F and R units of the forward and the backward direction.
+Both directions read the same input, so that one narrow linear layer may stand before both input
+matrices.
+
+Legend: B batch, T steps, I inputs, F and R units of the forward and the backward direction, K width
+of the narrow layer.
 """
 
 from __future__ import annotations
@@ -24,12 +28,18 @@ class BidirectionalLstm(nn.Module):
     Args:
         below: I.
         units: F and R.
+        rank: K; 0: there is no narrow layer.
+
+    Attributes:
+        narrow: from I to K; None: there is none.
     """
 
-    def __init__(self, below: int, units: tuple[int, int]) -> None:
+    def __init__(self, below: int, units: tuple[int, int], rank: int = 0) -> None:
         super().__init__()
+        self.narrow = nn.Linear(below, rank) if rank else None
         # `forward` is a method of every module, hence the plural.
-        self.forwards, self.backwards = LstmLayer(below, units[0]), LstmLayer(below, units[1])
+        self.forwards = LstmLayer(rank or below, units[0])
+        self.backwards = LstmLayer(rank or below, units[1])
         with torch.no_grad():
             for layer in (self.forwards, self.backwards):
                 # The forget gate: TensorFlow's default, as in the paper's code.
@@ -46,9 +56,47 @@ class BidirectionalLstm(nn.Module):
             Outputs (T, B, F) and (T, B, R). Those at padding are undefined, and no other depends
             on them.
         """
+        inputs = self._passed(inputs)
         ahead = _run(self.forwards, inputs)
         back = turn(_run(self.backwards, turn(inputs, turned)), turned)
         return ahead, back
+
+    def site_inputs(
+        self,
+        name: str,
+        below: Tensor,
+        outputs: tuple[Tensor, Tensor],
+        lengths: Tensor,
+        real: Tensor,
+    ) -> dict[str, Tensor]:
+        """The inputs of its sites, without padding.
+
+        Args:
+            name: of the LSTM.
+            below: its input (T, B, I).
+            outputs: (T, B, F) and (T, B, R).
+            lengths: int (B,).
+            real: bool (T, B), false at padding.
+
+        Returns:
+            By site, at N tokens: of a narrow layer its input (N, I); of each direction the input of
+            its matrix and its own output of the step before, (N, I + F) and (N, I + R), or K in
+            place of I.
+        """
+        before, behind = previous(*outputs, lengths)
+        read = self._passed(below)
+        narrow = {} if self.narrow is None else {f"{name}.narrow": below[real]}
+        return narrow | {
+            f"{name}.forwards": torch.cat([read, before], dim=-1)[real],
+            f"{name}.backwards": torch.cat([read, behind], dim=-1)[real],
+        }
+
+    def _passed(self, inputs: Tensor) -> Tensor:
+        """What both input matrices read."""
+        if self.narrow is None:
+            return inputs
+        passed: Tensor = self.narrow(inputs)
+        return passed
 
     def __call__(self, inputs: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
         """`forward`, with torch's hooks."""
@@ -96,29 +144,6 @@ def previous(ahead: Tensor, back: Tensor, lengths: Tensor) -> tuple[Tensor, Tens
     behind = torch.cat([back[1:], torch.zeros_like(back[:1])])
     last = torch.arange(len(back), device=back.device)[:, None] == lengths - 1  # (T, B)
     return before, behind.masked_fill(last[:, :, None], 0.0)
-
-
-def recurrent_inputs(
-    name: str, below: Tensor, outputs: tuple[Tensor, Tensor], lengths: Tensor, real: Tensor
-) -> dict[str, Tensor]:
-    """The inputs of the two sites of a bidirectional LSTM, without padding.
-
-    Args:
-        name: of the LSTM.
-        below: its input (T, B, I).
-        outputs: (T, B, F) and (T, B, R).
-        lengths: int (B,).
-        real: bool (T, B), false at padding.
-
-    Returns:
-        By site the layer's input and its own output of the step before, (N, I + F) and (N, I + R)
-        at N tokens.
-    """
-    before, behind = previous(*outputs, lengths)
-    return {
-        f"{name}.forwards": torch.cat([below, before], dim=-1)[real],
-        f"{name}.backwards": torch.cat([below, behind], dim=-1)[real],
-    }
 
 
 def _run(layer: LstmLayer, inputs: Tensor) -> Tensor:
