@@ -55,8 +55,9 @@ def recognise_bidaf(checkpoint: Checkpoint) -> IngestedReader:
         raise UnknownArchitecture(f"this is not BiDAF's shape: {wrong}", found) from wrong
     units = ", ".join(f"{lstm} {' + '.join(map(str, getattr(spec, lstm)))}" for lstm in LSTMS)
     narrow = ", ".join(f"{lstm} {spec.rank(lstm)}" for lstm in LSTMS if spec.rank(lstm))
-    sizes = (f"BiDAF: {spec.filters} filters, units: {units}",)
-    sizes += (f"narrow layers: {narrow}",) if narrow else ()
+    sizes = [f"BiDAF: {spec.filters} filters, units: {units}"]
+    if narrow:
+        sizes.append(f"narrow layers: {narrow}")
     description = ", ".join((*sizes, *checkpoint.done))
     reading = IngestReport(description, checkpoint.dropped)
     return IngestedReader(Bidaf(spec).filled(arrays), reading)

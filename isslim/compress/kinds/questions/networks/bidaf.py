@@ -185,9 +185,9 @@ class Bidaf(TrainableNetwork):
             for text in texts
         ]
         found |= {site: torch.cat([part[site] for part in parts]) for site in parts[0]}
-        read = (flow.joined, torch.cat(flow.modelled[0], dim=-1), flow.beside_output)
+        inputs = (flow.joined, torch.cat(flow.modelled[0], dim=-1), flow.beside_output)
         outputs = (*flow.modelled, flow.output)
-        for name, below, output in zip(LSTMS[1:], read, outputs, strict=True):
+        for name, below, output in zip(LSTMS[1:], inputs, outputs, strict=True):
             lstm: BidirectionalLstm = getattr(self, name)
             found |= lstm.site_inputs(name, below, output, context.lengths, context.real)
         found["start"] = torch.cat([*flow.modelled[1], flow.joined], dim=-1)[context.real]
