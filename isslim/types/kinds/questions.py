@@ -81,7 +81,6 @@ QUESTIONS = KindDescription(
             "optimize",
             "outputs",
             "prune_embedding",
-            "ranks",
             "published_tokens",
             "start_token",
             "strength",
