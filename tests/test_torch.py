@@ -54,6 +54,9 @@ NETWORKS: Mapping[str, Callable[[], LanguageModel]] = {
     "lstm": lambda: LstmLanguageModel(LstmSpec(V, 10, (14, 12))),
     "tied": lambda: LstmLanguageModel(LstmSpec(V, 12, (14, 12), tied=True)),
     "gru": lambda: GruLanguageModel(GruSpec(V, 10, (14,))),
+    "ranks": lambda: LstmLanguageModel(
+        LstmSpec(V, 10, (14, 12), bottleneck=6, input_ranks=(0, 8), recurrent_ranks=(7, 7))
+    ),
     "rhn": lambda: RhnLanguageModel(RhnSpec(V, 10, 14, 2)),
 }
 RECIPE = Recipe(name="small", budget=Budget(size_ratio=0.7), calibration_tokens=1500)

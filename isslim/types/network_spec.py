@@ -22,7 +22,8 @@ class NetworkSpec(StrictModel):
         description="architecture of the network", examples=["lstm-language-model"]
     )
     spec: dict[str, Size] = Field(
-        description="the architecture's sizes by name; of a list one number a layer or direction",
+        description="the architecture's sizes by name; of a list one number a layer, direction or "
+        "block of the softmax",
         examples=[
             {
                 "vocabulary": 10000,
