@@ -14,17 +14,19 @@ import torch
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.latency_curve import (
     CACHED,
+    SERIES,
     LatencyCurve,
     _not_negative,
     fit,
     measure_curve,
 )
 from isslim.compress.kinds.language.networks.contract import LanguageModel
+from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec, declare
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
-from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
+from isslim.compress.pruning.narrow import declare_narrow
 from isslim.compress.pruning.ranking import rank_components
 from tests.compress.pruning.networks.test_ranked_networks import observed_network
 
@@ -71,10 +73,15 @@ def test_curve_predicts_the_time_of_sizes_that_were_not_measured() -> None:
         assert curve.milliseconds(other) == pytest.approx(clock(other), rel=0.02)
 
 
-def test_an_unsteady_clock_has_to_be_fitted_better() -> None:
-    assert LatencyCurve({}, 0.1).is_trusted
-    assert not LatencyCurve({}, 0.1, steady=False).is_trusted
-    assert LatencyCurve({}, 0.05, steady=False).is_trusted
+def test_times_that_cannot_be_repeated_are_not_trusted() -> None:
+    times = [clock(each) for each in sizes()]
+    repeated = fit(sizes(), times, [1.1 * each for each in times])
+    assert repeated.is_trusted
+    assert repeated.error == pytest.approx(0.1, rel=0.1)
+    whole = declare(SPEC)
+    assert repeated.milliseconds(whole) == pytest.approx(1.05 * clock(whole), rel=0.02)
+    again = [1.2 * times[0], *times[1:]]
+    assert not fit(sizes(), times, again).is_trusted
 
 
 def test_clock_that_is_unsteady_is_not_trusted() -> None:
@@ -129,13 +136,18 @@ def test_order_of_removal_follows_the_time_that_is_saved() -> None:
 def curve_of(network: LanguageModel, folder: Path, **asked: Any) -> tuple[LatencyCurve, list[str]]:
     told: list[str] = []
     curve = measure_curve(
-        network, folder, lambda done, message: told.append(message), steps=3, batch=1, pairs=3,
+        network, folder, lambda done, message: told.append(message), steps=3, batch=1, pairs=1,
         **asked,
     )  # fmt: skip
     assert list(folder.iterdir()) == []
     assert min(curve.rates.values()) >= 0
     assert curve.milliseconds(network.declaration()) > 0
+    assert len(told) <= 12 + SERIES
     return curve, told
+
+
+PLAIN = {"fixed", "units", "products", "product", "recurrent", "decoder"}
+SCANS = {"scans", "scan", "scan units"}
 
 
 @pytest.mark.parametrize("int8", [True, False])
@@ -143,20 +155,37 @@ def test_curve_is_measured_on_real_graphs_and_leaves_nothing_behind(
     int8: bool, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    curve, told = curve_of(LstmLanguageModel(LstmSpec(50, 8, (12, 8))).eval(), tmp_path, int8=int8)
-    terms = {"fixed", "units", "products", "product", "recurrent", "decoder"}
-    assert curve.rates.keys() == terms
-    assert 6 <= len(told) <= 12
-    narrow = declare_narrow(declare(LstmSpec(50, 8, (12, 8))), BOTTLENECK, 3)
-    assert curve.milliseconds(narrow) > 0
+    network = LstmLanguageModel(LstmSpec(50, 8, (12, 8))).eval()
+    curve, told = curve_of(network, tmp_path, int8=int8)
+    assert curve.rates.keys() == {*PLAIN, *SCANS, "blocks"}
     assert any("bottleneck" in each for each in told)
 
 
-def test_curves_of_networks_without_an_embedding_axis_and_of_one_cell(tmp_path: Path) -> None:
-    tied = LstmLanguageModel(LstmSpec(50, 8, (12, 8), tied=True)).eval()
-    assert "recurrent" in curve_of(tied, tmp_path)[0].rates
-    highway = RhnLanguageModel(RhnSpec(50, 8, 10, 2)).eval()
-    assert "recurrent" in curve_of(highway, tmp_path)[0].rates
+@pytest.mark.parametrize(
+    ("network", "terms"),
+    [
+        (LstmLanguageModel(LstmSpec(50, 8, (12, 8), tied=True)), PLAIN | SCANS),
+        (GruLanguageModel(GruSpec(20, 8, (12,))), PLAIN | SCANS),
+        (RhnLanguageModel(RhnSpec(50, 8, 10, 2)), PLAIN),
+    ],
+)
+def test_curves_have_the_terms_of_what_a_network_may_become(
+    network: LanguageModel, terms: set[str], tmp_path: Path
+) -> None:
+    assert curve_of(network.eval(), tmp_path)[0].rates.keys() == terms
+
+
+def test_a_recurrence_of_limited_rank_pays_the_dispatch_of_a_scan() -> None:
+    rates = {"recurrent": 2e-6, "units": 1e-4, "scan": 1e-6, "scans": 0.1, "scan units": 3e-4}
+    curve = LatencyCurve(rates, 0.0)
+    network = LstmLanguageModel(LstmSpec(50, 8, (100, 60)))
+    (place,) = (each for each in network.narrow_places() if each.axis == "rank:lstm0.recurrent")
+    narrow = declare_narrow(network.declaration(), place, 20)
+    second = 2e-6 * 4 * 60 * 60 + 1e-4 * 60
+    plain = 2e-6 * 4 * 100 * 100 + 1e-4 * 100
+    scan = 0.1 + 1e-6 * (4 * 100 * 20 + 20 * 100) + 3e-4 * 100
+    assert curve.milliseconds(network.declaration()) == pytest.approx(plain + second, rel=1e-12)
+    assert curve.milliseconds(narrow) == pytest.approx(scan + second, rel=1e-12)
 
 
 def test_what_exceeds_the_cache_has_a_rate_of_its_own() -> None:
