@@ -6,11 +6,10 @@ Writes a table, or one JSON object, to standard output.
 
 Each cell is the one layer of a language model of `VOCABULARY` tokens with random weights, so that
 nearly all of a run is the layer. Both graphs are run in turn by the runtime, on one thread; ratios
-are float32 / int8, medians of the rounds with their 95 % intervals. `chosen`: whether int8 is taken
-at this shape. Of a GRU, whose float32 form is ONNX Runtime's operator, that is decided by
-`isslim.compress.measurement.int8_choice`; the others are Scans in float32 too, whose products
-always take 8 bits. `multiplied_out_ms`: of an LSTM with a rank, the time of ONNX Runtime's int8
-operator, whose recurrent matrix is the product of the two narrow ones.
+are float32 / int8, medians of the rounds with their 95 % intervals. `chosen`: whether the int8 Scan
+is taken at this shape, as `isslim.compress.measurement.int8_choice` decides: of a GRU instead of
+ONNX Runtime's float32 operator; of an LSTM with a rank instead of the int8 operator, whose
+recurrent matrix is the product of the two narrow ones (`multiplied_out_ms`); of an RHN always.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from isslim.compress.export.int8_forms import Form
-from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
+from isslim.compress.kinds.language.export.int8 import quantize_network
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
@@ -109,7 +108,7 @@ def main() -> None:
             f"{row['float32_ms']:.3f}",
             f"{row['int8_ms']:.3f}",
             f"{row['ratio']:.2f} ({row['ratio_low']:.2f} to {row['ratio_high']:.2f})",
-            "int8" if row["chosen"] else "float32",
+            "yes" if row["chosen"] else "no",
             f"{row['multiplied_out_ms']:.3f}" if row["rank"] else "-",
         )
     Console(width=None if sys.stdout.isatty() else 120).print(table)
@@ -123,19 +122,17 @@ def rows_of(cell: Cell, rounds: int) -> Iterator[dict[str, Any]]:
         rounds: of each comparison.
     """
     with tempfile.TemporaryDirectory() as folder:
-        names, network = ("original", "int8", "native", "operator"), cell.network()
-        paths = {name: Path(folder) / f"{name}.onnx" for name in names}
-        export(network, paths["original"])
-        taken = quantize(paths["original"], paths["int8"], Form(scans=True))
+        network, paths = cell.network(), [Path(folder) / f"{number}.onnx" for number in range(3)]
+        export(network, paths[0])
+        taken = quantize_network(network, paths[0], paths[1], Form(scans=True))
+        sessions = {"original": LanguageSession(paths[0]), "int8": LanguageSession(paths[1])}
+        both = sessions
         if cell.rank:
-            export(network, paths["native"], recurrence="native")
-            quantize(paths["native"], paths["operator"], Form())
-        sessions = {
-            name: LanguageSession(paths[name])
-            for name in ("original", "int8", *(["operator"] if cell.rank else []))
-        }
+            quantize_network(network, paths[0], paths[2], Form())
+            both = sessions | {"original": LanguageSession(paths[2])}
         for steps in STEPS:
             found = compare(sessions, steps=steps, batch=1, pairs=rounds)
+            chosen = compare(both, steps=steps, batch=1, pairs=rounds) if cell.rank else found
             yield {
                 "cell": cell.cell,
                 "input": cell.input,
@@ -147,8 +144,8 @@ def rows_of(cell: Cell, rounds: int) -> Iterator[dict[str, Any]]:
                 "ratio": found["int8"].speedup,
                 "ratio_low": found["int8"].speedup_low,
                 "ratio_high": found["int8"].speedup_high,
-                "chosen": not taken.scans or scan_pays(found["int8"]),
-                "multiplied_out_ms": found["operator"].milliseconds if cell.rank else None,
+                "chosen": not taken.scans or scan_pays(chosen["int8"]),
+                "multiplied_out_ms": chosen["original"].milliseconds if cell.rank else None,
             }
 
 

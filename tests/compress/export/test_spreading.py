@@ -17,6 +17,7 @@ from isslim.compress.onnx.model.split_model import merge_constants, split_consta
 from isslim.runtime.language.scoring import score_batch
 from isslim.runtime.language.session import LanguageSession
 from tests.compress.export.test_quantize import K, held, network, siamese
+from tests.compress.kinds.language.export.test_ranks import ranked
 from tests.compress.onnx.drawing import BATCH, STEPS, Builder
 from tests.compress.onnx.proving import run
 
@@ -48,6 +49,37 @@ def test_spreading_leaves_the_function_and_evens_the_weights(tied: bool, tmp_pat
         score_batch(session, [[3, 1, 4, 1, 5, 9]], 2)[0].log_probs for session in sessions
     )
     np.testing.assert_allclose(other, one, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_narrow_layers_are_spread_wherever_they_are(cell: str, tmp_path: Path) -> None:
+    network = ranked(cell)
+    arrays, narrow = network.arrays(), network.declaration().narrow
+    assert len(narrow) == 4
+    for place in narrow:  # components in the order of a regression, each far larger than the next
+        scale = np.logspace(0, -3, len(arrays[place.weight])).astype(np.float32)
+        arrays[place.weight] *= scale[:, None]
+        arrays[place.bias] *= scale
+    export(network.rebuilt(arrays), tmp_path / "a.onnx", recurrence="scan")
+    parts = split_constants(onnx.load(tmp_path / "a.onnx"))
+    work = Int8Graph(parts)
+    spread(work, Form())
+    before = {"input_narrow_0", "recurrent_narrow_1", "bottleneck_1", "bottleneck_2"}
+    after = {"input_weight_0", "recurrent_weight_1", "decoder_1", "decoder_2"}
+    biases = {"bottleneck_1_bias", "bottleneck_2_bias"}
+    names = {name.replace("_spread", "") for name in work.spread}
+    assert names == {"embedding", *before, *after, *biases}
+    for name in before - {"input_narrow_0"}:
+        width = 0 if name.startswith("bottleneck") else 1  # a Gemm's matrix lies the other way
+        sizes = np.linalg.norm(work.constants[f"{name}_spread"], axis=1 - width)
+        skewed = np.linalg.norm(work.constants[name], axis=1 - width)
+        assert sizes.max() / sizes.min() < 0.05 * skewed.max() / skewed.min()
+    onnx.save(merge_constants(parts), tmp_path / "b.onnx")
+    one, other = (
+        score_batch(LanguageSession(tmp_path / f"{name}.onnx"), [[3, 1, 4, 1, 5, 9]], 2)[0]
+        for name in "ab"
+    )
+    np.testing.assert_allclose(other.log_probs, one.log_probs, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("plain", [False, True])
