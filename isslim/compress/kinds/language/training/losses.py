@@ -5,10 +5,15 @@ Legend: B batch, T steps, V vocabulary.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from isslim.compress.training.plan import TrainingPlan
+
+IN_CACHE = 1 << 18
+"""Logits that are worked on at once: 1 MiB in float32."""
 
 
 def loss_of(
@@ -26,15 +31,56 @@ def loss_of(
     Returns:
         Two scalars, the second in nats per token and without gradient.
     """
-    flat = logits.flatten(0, 1).float()
-    hard = nn.functional.cross_entropy(flat, labels.flatten())
-    loss = hard
-    if teacher_logits is not None:
-        target = teacher_logits.flatten(0, 1).float().softmax(dim=-1)
-        loss = (1 - plan.soft) * hard + plan.soft * nn.functional.cross_entropy(flat, target)
+    teacher = None if teacher_logits is None else teacher_logits.flatten(0, 1)
+    soft = 0.0 if teacher is None else plan.soft
+    found: tuple[Tensor, Tensor] = _MeanLoss.apply(  # type: ignore[no-untyped-call]
+        logits.flatten(0, 1), labels.flatten(), teacher, soft
+    )
+    loss, hard = found
     if plan.loss == "sum_over_steps":
         loss = loss * len(labels)  # mean over T x B -> sum over T, mean over B
-    return loss, hard.detach()
+    return loss, hard
+
+
+class _MeanLoss(torch.autograd.Function):
+    """Both losses and the gradient in one pass over the logits, N rows of V, some rows at a time.
+
+    Half of a step of a small network over a large vocabulary is its loss: autograd would write
+    several (N, V) arrays to memory, and read them again. Here the rows in work stay in the cache.
+    """
+
+    @staticmethod
+    def forward(
+        context: Any, logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: float
+    ) -> tuple[Tensor, Tensor]:
+        count, vocabulary = logits.shape
+        rows = count if logits.is_cuda else max(1, IN_CACHE // vocabulary)
+        gradient = torch.empty_like(logits)
+        hard, other = (logits.new_zeros((), dtype=torch.float32) for _ in range(2))
+        for start in range(0, count, rows):
+            own, label = logits[start : start + rows].float(), labels[start : start + rows, None]
+            most = own.amax(dim=1, keepdim=True)
+            slope = (own - most).exp_()
+            total = slope.sum(dim=1, keepdim=True)
+            normaliser = most + total.log()
+            hard += (normaliser - own.gather(1, label)).sum()
+            slope /= total  # the probabilities
+            if soft > 0 and teacher is not None:
+                target = teacher[start : start + rows].float().softmax(dim=1)
+                other += normaliser.sum() - (target * own).sum()
+                slope.sub_(target, alpha=soft)
+            if soft < 1:
+                slope.scatter_add_(1, label, torch.full_like(normaliser, soft - 1))
+            gradient[start : start + rows] = slope.div_(count)
+        context.save_for_backward(gradient)
+        hard, other = hard / count, other / count
+        context.mark_non_differentiable(hard)
+        return (1 - soft) * hard + soft * other, hard
+
+    @staticmethod
+    def backward(context: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = context.saved_tensors
+        return gradient * slopes[0], None, None, None
 
 
 def bfloat16_pays(device: torch.device | None = None) -> bool:
