@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from isslim.compress import trainable
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.training.loop import train
@@ -57,6 +58,17 @@ def pytest_configure() -> None:
 def one_thread() -> None:
     """One thread: with tiny tensors a second one only waits, for seconds on a busy machine."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def closed_form() -> Iterator[None]:
+    """A recipe that says nothing of minutes asks for the closed form alone, for the time it saves.
+
+    Workers in processes of their own have the usual default.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainable, "MOST_MINUTES", 0.0)
+        yield
 
 
 @dataclass(frozen=True)

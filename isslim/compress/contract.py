@@ -23,7 +23,7 @@ from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep, NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.network import Model
-from isslim.compress.training.trainer import Trainer
+from isslim.compress.trainable import Trainable
 from isslim.compress.weights import ReturnsWeights
 from isslim.runtime.shape import OPTIMIZED, Shape
 from isslim.types.inspection import CheckResult, LayerRecord
@@ -104,7 +104,7 @@ class Candidate(Generic[Model]):
     allocation: AllocationRecord | None = None
 
 
-class ModelTask(ReturnsWeights[Model]):
+class ModelTask(ReturnsWeights[Model], Trainable[Model]):
     """An uploaded model, the data it is evaluated on, and everything that can be done with both.
 
     Attributes:
@@ -342,32 +342,3 @@ class ModelTask(ReturnsWeights[Model]):
             progress: called with the share done and a message.
         """
         return None
-
-    def finetune(
-        self, network: Model, folder: Path, progress: ProgressCallback
-    ) -> tuple[Model, str]:
-        """Distils the original into a small network for the recipe's minutes.
-
-        Args:
-            network: the small network.
-            folder: for checkpoints, from which a killed job resumes.
-            progress: called with the share done and a message.
-
-        Returns:
-            The tuned network, and what happened in one line.
-
-        Raises:
-            ModeUnavailable: when this kind of model is not trained here.
-        """
-        raise ModeUnavailable(f"a {self.task} cannot be fine-tuned: leave `finetune_minutes` out")
-
-    def trainer(self) -> Trainer[Model]:
-        """The trainer of learn mode, on the training data of this task.
-
-        Raises:
-            ModeUnavailable: when this kind of model is not trained here.
-            TextUnusable: when no data to train on was sent.
-        """
-        raise ModeUnavailable(
-            f"a {self.task} cannot be compressed by learning: ask for the mode `calibrate`"
-        )

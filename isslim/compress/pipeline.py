@@ -265,10 +265,10 @@ def _chosen(
 ) -> _Choice[Model]:
     """The candidate to publish: the smallest within the budget in both forms, else in float32.
 
-    Where training was requested, a larger model is not preferred for the sake of its int8 form.
+    In learn mode a larger model is not preferred for the sake of its int8 form.
     """
     best: _Choice[Model] | None = None
-    trains = task.recipe.mode == "learn" or task.recipe.finetune_minutes > 0
+    trains = task.recipe.mode == "learn"
     refused, curve = list[str](), list[CurvePoint]()
     shutil.rmtree(work / "bundle", ignore_errors=True)
 

@@ -30,9 +30,14 @@ from isslim.types.names import (
 def job_id_of(request: CompressionRequest) -> str:
     """An id derived from the uploads' hashes and the recipe: equal requests are one job.
 
-    File names make no difference.
+    File names make no difference. Where minutes of distillation are asked for, or none, the id is
+    that of the first releases, which called them `finetune_minutes`; a request that does not say
+    had none then, and is another job now.
     """
     content = request.model_dump(mode="json")
+    minutes = content["recipe"].pop("minutes")
+    if minutes is not None:
+        content["recipe"]["finetune_minutes"] = minutes
     for upload in content.values():
         if isinstance(upload, dict):
             upload.pop("filename", None)

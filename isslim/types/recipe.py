@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,8 +24,25 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+RENAMED = {"finetune_minutes": "minutes"}
+"""Options by their former names, which old requests and manifests have."""
 _FIELDS = {"quality": "loss", "size": "size_ratio", "speed": "speedup"}
 """Keys of a budget that names the quantity it limits."""
+
+
+def with_current_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a recipe by their current names.
+
+    Raises:
+        ValueError: when an option is given under both of its names.
+    """
+    both = [old for old, new in RENAMED.items() if old in options and new in options]
+    if both:
+        raise ValueError(
+            f"`{both[0]}` is the former name of `{RENAMED[both[0]]}`, and both are given: leave "
+            f"`{both[0]}` out"
+        )
+    return {RENAMED.get(name, name): value for name, value in options.items()}
 
 
 class Budget(StrictModel):
@@ -300,12 +318,14 @@ class Recipe(StrictModel):
         description="for question answering: questions on which candidates are evaluated",
         examples=[1000],
     )
-    finetune_minutes: float = Field(
-        default=0.0,
+    minutes: float | None = Field(
+        default=None,
         ge=0,
         le=24 * 60,
-        description="minutes of distillation after removal",
-        examples=[10],
+        description="most minutes of distillation from the original, over all candidates of the "
+        "job together; 0: the closed form alone; null: as long as it pays, at most 5, and none for "
+        "a graph; of the mode `calibrate`",
+        examples=[5],
     )
     unit: Literal["auto", "word", "character"] = Field(
         default="auto", description="what a token of the vocabulary is", examples=["word"]
@@ -335,6 +355,12 @@ class Recipe(StrictModel):
     seed: int = Field(
         description="seed of everything that is random", default=1, ge=0, le=2**63 - 1, examples=[1]
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_renamed(cls, given: Any) -> Any:
+        """Reads options under their former names."""
+        return with_current_names(given) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _keeps_one_size(self) -> Self:

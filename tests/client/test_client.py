@@ -43,7 +43,7 @@ def test_upload_to_score_through_real_processes(url: str, trained: Trained) -> N
             vocabulary=trained.vocabulary,
             calibration=trained.calibration,
             held_out=trained.held_out,
-            recipe=Recipe(name="served", budget=Budget(perplexity_rise=0.1)),
+            recipe=Recipe(name="served", budget=Budget(perplexity_rise=0.1), minutes=0),
         )
         seen: list[Job] = []
         job = client.wait(job.id, seen.append)
@@ -77,7 +77,7 @@ def test_bad_upload_ends_as_an_answer(url: str, trained: Trained, tmp_path: Path
         broken = client.wait(client.compress(tmp_path / "model.pt").id)
         assert broken.problem is not None
         assert broken.problem.kind == "unreadable-upload"
-        tight = Recipe(name="tight", budget=Budget(size_ratio=1e-6))
+        tight = Recipe(name="tight", budget=Budget(size_ratio=1e-6), minutes=0)
         unmet = client.wait(
             client.compress(trained.model, vocabulary=trained.vocabulary, recipe=tight).id
         )
@@ -114,6 +114,7 @@ def test_upload_is_inspected_before_a_job_is_begun(
 def test_command_line(url: str, trained: Trained) -> None:
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
     options = ["--name", "typed", "--size-ratio", "0.5", "--vocabulary", str(trained.vocabulary)]
+    options += ["--minutes", "0"]
     done = runner.invoke(app, ["compress", str(trained.model), *options])
     assert done.exit_code == 0, done.output
     assert "compressed" in done.output
@@ -139,13 +140,15 @@ def test_sweep_from_the_command_line_ends_with_its_front(url: str, trained: Trai
     runner = CliRunner(env={"ISS_URL": url, "COLUMNS": "140"})
     files = ["--vocabulary", str(trained.vocabulary), "--held-out", str(trained.held_out)]
     budgets = ["--size-ratio", "0.6", "--size-ratio", "0.4"]
-    done = runner.invoke(app, ["sweep", str(trained.model), "--name", "swept", *budgets, *files])
+    done = runner.invoke(
+        app, ["sweep", str(trained.model), "--name", "swept", "--minutes", "0", *budgets, *files]
+    )
     assert done.exit_code == 0, done.output
     assert "swept-1" in done.output
     assert "swept-2" in done.output
     with Client(url) as client:
         recipe, by_size = (
-            Recipe(name="swept"),
+            Recipe(name="swept", minutes=0),
             [{"budget": {"size_ratio": ratio}} for ratio in (0.6, 0.4)],
         )
         options = {"vocabulary": trained.vocabulary, "held_out": trained.held_out}

@@ -86,7 +86,7 @@ def test_same_job_gives_the_same_structure_without_any_text(
 
 
 def test_finetune_keeps_the_better_model_and_says_so(tmp_path: Path, trained: Trained) -> None:
-    recipe = Recipe(name="tuned", budget=Budget(perplexity_rise=0.3), finetune_minutes=0.05)
+    recipe = Recipe(name="tuned", budget=Budget(perplexity_rise=0.3), minutes=0.05)
     manifest = (
         BundleStore(_settings(tmp_path)).open(compress_in(tmp_path, trained, recipe)).manifest
     )

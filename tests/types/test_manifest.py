@@ -98,13 +98,18 @@ def reference(digit: str) -> UploadRef:
 @pytest.mark.parametrize(
     ("job_id", "request_"),
     [
-        ("c891ec71e415d9b312bb", CompressionRequest(model=reference("0"))),
+        (
+            "c891ec71e415d9b312bb",
+            CompressionRequest(model=reference("0"), recipe=Recipe(minutes=0)),
+        ),
         (
             "54048c04618b8dcff43c",
             CompressionRequest(
                 model=reference("0"),
                 vocabulary=reference("1"),
-                recipe=Recipe(name="mine", budget=Budget(perplexity_rise=0.05, confident=True)),
+                recipe=Recipe(
+                    name="mine", budget=Budget(perplexity_rise=0.05, confident=True), minutes=0
+                ),
             ),
         ),
         (
@@ -113,7 +118,10 @@ def reference(digit: str) -> UploadRef:
                 model=reference("0"),
                 calibration=reference("2"),
                 recipe=Recipe(
-                    budget=Budget(output_change=0.02), metric="argmax", outputs=["logits"]
+                    budget=Budget(output_change=0.02),
+                    metric="argmax",
+                    outputs=["logits"],
+                    minutes=0,
                 ),
             ),
         ),
@@ -123,6 +131,19 @@ def test_request_keeps_the_job_that_it_always_was(
     job_id: str, request_: CompressionRequest
 ) -> None:
     assert job_id_of(request_) == job_id
+
+
+def test_request_that_says_nothing_of_minutes_is_not_the_closed_form_of_before() -> None:
+    said = CompressionRequest(model=reference("0"), recipe=Recipe(minutes=0))
+    assert job_id_of(CompressionRequest(model=reference("0"))) != job_id_of(said)
+
+
+def test_former_name_of_an_option_is_read_and_not_written() -> None:
+    recipe = Recipe.model_validate({"finetune_minutes": 2})
+    assert recipe == Recipe(minutes=2)
+    assert "finetune_minutes" not in recipe.model_dump()
+    with pytest.raises(ValidationError, match="`finetune_minutes` is the former name of `minutes`"):
+        Recipe.model_validate({"finetune_minutes": 2, "minutes": 1})
 
 
 def test_form_of_the_upload_is_not_for_learners_that_size_every_layer() -> None:

@@ -58,7 +58,7 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
             `Path`. None: a graph gets random inputs, a language model generates a text; a module
             needs calls.
         held_out: what quality is evaluated on, in the same forms; None: a part of the data.
-        train: what `mode="learn"` and `finetune_minutes` train on; None: `data`.
+        train: what `mode="learn"` and distillation train on; None: `data`.
         vocabulary: tokens by id, or the path of a file that lists them.
         config: JSON beside the weights, as a mapping or a path.
         vectors: word vectors (npy) of a question-answering model.
@@ -75,9 +75,9 @@ def compress(  # noqa: PLR0913 - one function for every kind of model: all of it
         **options: fields of `isslim.Recipe` by name; `help(isslim.Recipe)` and docs/library.md
             describe all. Of every kind: `name`, `form` ("same", "free"), `shapes`, `seed`,
             `license`, `base_model`. Of graphs and modules: `outputs`, `decision_axis`. Of language
-            models and readers: `mode`, `learner`, `start`, `learn_epochs`, `finetune_minutes` and
-            others. What has no effect on the kind of model is refused. Whether an uncertain loss
-            counts is a field of the budget: `{"loss": 0.02, "confident": True}`.
+            models and readers: `mode`, `learner`, `start`, `learn_epochs`, `minutes` and others.
+            What has no effect on the kind of model is refused. Whether an uncertain loss counts is
+            a field of the budget: `{"loss": 0.02, "confident": True}`.
 
     Returns:
         The compressed model; see `isslim.Compressed`.

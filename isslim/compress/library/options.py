@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from isslim.compress.errors import ArgumentsRefused
 from isslim.types.kinds.description import KindDescription
-from isslim.types.recipe import Budget, Recipe
+from isslim.types.recipe import Budget, Recipe, with_current_names
 
 BUDGETS = (
     'a number (the largest loss, such as 0.02), `{"limit": "size", "value": 0.4}` with "quality", '
@@ -21,6 +21,7 @@ _ONLY_WITH = {
     "decision_axis": ("metric", ("argmax", "cosine")),
     "learner": ("mode", ("learn",)),
     "learn_epochs": ("mode", ("learn",)),
+    "minutes": ("mode", ("calibrate",)),
     "strength": ("learner", ("group_lasso",)),
 }
 """Options that have an effect with some values of another one alone."""
@@ -54,8 +55,11 @@ def asked_for(
     Raises:
         ArgumentsRefused: with everything that is wrong.
     """
-    given = {name: value for name, value in options.items() if value is not None}
-    values = {**_of_recipe(recipe), **given}
+    try:
+        given = with_current_names({name: it for name, it in options.items() if it is not None})
+        values = {**with_current_names(_of_recipe(recipe)), **given}
+    except ValueError as twice:
+        raise ArgumentsRefused(str(twice), [str(twice)]) from twice
     strange = sorted(values.keys() - Recipe.model_fields.keys())
     issues = [_unknown(name) for name in strange]
     values = {name: value for name, value in values.items() if name not in strange}

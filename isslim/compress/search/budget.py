@@ -86,6 +86,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
     progress: Progress,
     allowance: float = 1.0,
     known: Known | None = None,
+    beyond: float = 0.0,
 ) -> Outcome:
     """The candidate that the budget asks for.
 
@@ -98,6 +99,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
         allowance: what to multiply a budget of quality or speed with before searching.
         known: the quality of candidates that an earlier search of the same order measured; more
             are added. No progress is reported of what is known.
+        beyond: what a candidate may lose more than a budget of quality, in its terms.
 
     Returns:
         For a budget of quality the smallest model within it; for a size or speed budget the largest
@@ -117,6 +119,7 @@ def find_within_budget(  # noqa: PLR0913 - what to search in, by what, and what 
         progress,
         allowance,
         {} if known is None else known,
+        beyond,
     )
     limited = recipe.budget.quality is not None
     # The climb goes on while more may be removed: within a budget of quality, short of one of size
@@ -170,6 +173,7 @@ class _Search(Generic[Model]):
     progress: Progress
     allowance: float
     known: Known
+    beyond: float = 0.0
     tried: list[_Tried] = field(default_factory=list)
 
     def reached(self, share: float) -> bool:
@@ -192,10 +196,10 @@ class _Search(Generic[Model]):
         if self.budget.quality is not None or not self.task.costly:
             each.quality = self.evaluate(each.share, each.correction, network)
             each.arrays = {}
-        each.good = self.keeps(each, surely, self.allowance)
+        each.good = self.keeps(each, surely, self.allowance, self.beyond)
         if self.budget.quality is not None and not each.good and not self.task.costly:
             each = self.corrected(each)
-            each.good = self.keeps(each, surely, self.allowance)
+            each.good = self.keeps(each, surely, self.allowance, self.beyond)
         self.tried.append(each)
         if each.quality is not None:
             description = (
@@ -224,7 +228,9 @@ class _Search(Generic[Model]):
         self.tried = [found if other is each else other for other in self.tried]
         return found
 
-    def keeps(self, each: _Tried, speedup: float | None, allowance: float = 1.0) -> bool:
+    def keeps(
+        self, each: _Tried, speedup: float | None, allowance: float = 1.0, beyond: float = 0.0
+    ) -> bool:
         """Whether a candidate keeps to the budget times the allowance.
 
         Args:
@@ -232,17 +238,15 @@ class _Search(Generic[Model]):
             speedup: the factor that counts for a budget of speed: the median, or the lower end of
                 its interval; None: it was not timed, which meets no such budget.
             allowance: multiplies a budget of quality or speed, not one of size.
+            beyond: what may be lost more than a budget of quality.
         """
         budget = self.budget
         if budget.size_ratio is not None:
             return each.parameters <= budget.size_ratio * self.parameters
         if budget.speedup is not None:
             return speedup is not None and speedup >= allowance * budget.speedup
-        quality, limit = each.quality, budget.quality or 0.0
-        return (
-            quality is not None
-            and compared_loss(budget, quality.loss, quality.estimate) <= allowance * limit + SLACK
-        )
+        quality, most = each.quality, allowance * (budget.quality or 0.0) + beyond + SLACK
+        return quality is not None and compared_loss(budget, quality.loss, quality.estimate) <= most
 
     def gain(self, each: _Tried) -> float:
         """See `gain`."""

@@ -17,6 +17,7 @@ class TrainingPlan:
     multiplies in that type; elsewhere it changes nothing.
 
     Attributes:
+        most_epochs: with `minutes`, ends the run after so many epochs where that is earlier.
         loss: `mean` over all tokens, or `sum_over_steps`: the sum over the steps divided by the
             batch, the scale of Zaremba et al. and of the paper. Learning rate, clip and a learner's
             penalty are in the loss's scale.
@@ -47,11 +48,14 @@ class TrainingPlan:
     bfloat16: bool = False
     checkpoint_minutes: float = 2.0
     loss: Literal["mean", "sum_over_steps"] = "mean"
-    schedule: Literal["cosine", "constant", "paper_baseline", "paper_iss", "paper_rhn"] = "cosine"
+    schedule: Literal[
+        "cosine", "linear", "constant", "paper_baseline", "paper_iss", "paper_rhn"
+    ] = "cosine"
     averaging_epoch: int = 1
     patience: int = 5
     extra_learning_rate: float = 0.01
     keep: Literal["last", "best"] = "last"
+    most_epochs: float | None = None
 
     def __post_init__(self) -> None:
         wrong = [
@@ -59,7 +63,11 @@ class TrainingPlan:
             for name in ("epochs", "batch", "steps", "learning_rate", "clip")
             if not getattr(self, name) > 0
         ]
-        wrong += ["minutes"] if self.minutes is not None and not self.minutes > 0 else []
+        wrong += [
+            name
+            for name in ("minutes", "most_epochs")
+            if getattr(self, name) is not None and not getattr(self, name) > 0
+        ]
         wrong += [name for name in ("averaging_epoch", "patience") if getattr(self, name) < 1]
         if wrong:
             description = ", ".join(f"{name} = {getattr(self, name)}" for name in wrong)

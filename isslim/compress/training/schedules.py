@@ -2,6 +2,7 @@
 
 - `cosine`: rises linearly over the first 2 % and falls along a cosine to 1 %, over a horizon known
   in advance, so that a resumed run is the same run.
+- `linear`: falls from the peak to zero, over such a horizon.
 - `constant`.
 - `paper_baseline`: divided by 1.15 after every epoch from the 14th on (Zaremba et al., "large").
 - `paper_rhn`: divided by 1.02 after every epoch from the 20th on (Zilly et al.).
@@ -26,8 +27,8 @@ def share_of_peak(plan: TrainingPlan, done: float, epoch: int) -> float:
         done: share of the horizon, 0 to 1.
         epoch: the running one, counted from 0.
     """
-    if plan.schedule == "constant":
-        return 1.0
+    if plan.schedule in ("constant", "linear"):
+        return 1.0 if plan.schedule == "constant" else max(0.0, 1 - done)
     if plan.schedule == "paper_baseline":
         return math.pow(1.15, -max(0, epoch + 1 - 14))
     if plan.schedule == "paper_rhn":

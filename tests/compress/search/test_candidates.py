@@ -9,22 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isslim.compress.contract import Candidate, Published, Quality
+from isslim.compress.contract import Candidate, ModelTask, Published, Quality
 from isslim.compress.errors import BudgetNotMet, ModeUnavailable
 from isslim.compress.pruning.ranking import kept_indices
 from isslim.compress.pruning.repair import Correction
-from isslim.compress.search.candidates import (
-    AIM,
-    MIN_SPENT,
-    MISSED_STEP,
-    ROUNDS,
-    TUNED_ROUNDS,
-    TUNED_STEP,
-    _QualityAim,
-    candidates,
-)
+from isslim.compress.search.candidates import candidates
 from isslim.compress.search.order import _valued
-from isslim.types.manifest import Estimate
 from isslim.types.recipe import Budget, Recipe
 from tests.compress.search import toy
 from tests.compress.search.toy import Rule, Stages, ToyTask, ToyTrainer, by_units
@@ -235,25 +225,6 @@ def test_no_answer_is_taken_for_a_published_candidate(tmp_path: Path) -> None:
     assert units(run(task, tmp_path, lambda _: None)) == [8]
 
 
-def test_each_candidate_is_fine_tuned_in_a_folder_of_its_own(tmp_path: Path) -> None:
-    recipe = Recipe(budget=Budget(speedup=2.0), finetune_minutes=1)
-    task, stages = task_for(recipe, by_units(0.004)), Stages()
-    answers = [False, True]
-    found = run(task, tmp_path, lambda _: Published(answers.pop(0), False, None), stages)
-    assert [each.description for each in found] == ["tuned 9", "tuned 8"]
-    assert task.tuned == [tmp_path / "finetune" / "1", tmp_path / "finetune" / "2"]
-    assert ("fine-tune", "distilling the original into the small model") in stages.entered
-    assert (1.0, "tuned") in stages.told
-    for each, (_, pruned) in zip(found, task.verified, strict=True):
-        np.testing.assert_array_equal(each.network.given["bias"], pruned.arrays["bias"] + 1)
-
-
-def test_a_first_candidate_that_is_fine_tuned_may_lose_half_as_much_again(tmp_path: Path) -> None:
-    recipe = Recipe(budget=Budget(perplexity_rise=0.03), finetune_minutes=1)
-    task = task_for(recipe, by_units(0.004))
-    assert units(run(task, tmp_path, lambda _: Published(True, False, 0.028))) == [9]
-
-
 def by_first_unit(network: toy.Toy) -> float:
     """A loss on calibration data by which the order of removal is that of the units' places."""
     silent = np.flatnonzero(~network.given["out"].any(axis=0))
@@ -409,198 +380,125 @@ def test_learning_ends_with_what_is_published(
     )
 
 
-# What the next search may spend -------------------------------------------------------------
-
-
-def aim(tuned: bool = False, limit: float = LIMIT) -> _QualityAim:
-    return _QualityAim(Budget(perplexity_rise=limit), tuned)
-
-
-def answered(
-    spending: _QualityAim,
-    estimated: float,
-    found: float,
-    *,
-    kept: bool | None = None,
-    missed: bool = False,
-) -> float | None:
-    """The next allowance, where a candidate of an estimated loss measured another; in budgets."""
-    limit = spending.budget.quality or 0.0
-    within = found <= 1 if kept is None else kept
-    spending.record_measurement(
-        Quality(0.0, estimated * limit), Published(within, missed, found * limit)
-    )
-    return spending.allowance
-
-
-def test_aims_before_anything_is_measured() -> None:
-    assert (aim().allowance, aim(tuned=True).allowance) == (0.97, 1.5)
-    assert (AIM, MIN_SPENT, TUNED_STEP, MISSED_STEP, ROUNDS, TUNED_ROUNDS) == (
-        0.97,
-        0.8,
-        3.0,
-        0.85,
-        4,
-        3,
-    )
-
-
-@pytest.mark.parametrize(
-    ("estimated", "found", "following"),
-    [
-        (0.9, 0.8, None),  # enough is spent
-        (0.9, 0.79, 0.9 * AIM / 0.79),
-        (0.9, 0.45, 0.9 * AIM / 0.45),
-        (0.9, 1.0, None),  # as much as the budget allows
-        (0.9, 1.2, 0.9 * AIM / 1.2),
-        (0.5, 0.0, 0.5 + AIM),
-        (0.1, -0.5, 0.1 + AIM + 0.5),
-        (0.0, 0.5, 0.0 + AIM - 0.5),
-        (0.1, -3.0, TUNED_STEP * AIM),
-    ],
-)
-def test_next_estimate_is_that_at_which_the_published_loss_reaches_its_aim(
-    estimated: float, found: float, following: float | None
-) -> None:
-    spending = aim()
-    allowed = answered(spending, estimated, found)
-    assert allowed == (None if following is None else pytest.approx(following))
-    if found > 1:
-        assert spending.description == "searching a model that loses less"
-    elif following is not None:
-        share = f"{100 * max(found, 0):.0f}%"
-        assert spending.description == f"searching a smaller model: {share} of the budget is spent"
-    else:
-        assert spending.description == "searching the smallest model within the budget"
-
-
-def test_after_a_kept_and_a_refused_one_the_search_ends() -> None:
-    spending = aim()
-    assert answered(spending, 0.97, 0.6) == pytest.approx(0.97 * AIM / 0.6)
-    # Refused: between what was kept and what was refused, where the next step leads no lower.
-    assert answered(spending, 1.5, 1.6) == pytest.approx((0.97 + 1.5) / 2)
-    assert answered(spending, 1.2, 0.5) is None
-
-
-def test_a_refused_step_stays_above_what_was_kept() -> None:
-    spending = aim()
-    answered(spending, 0.5, 0.4)
-    assert answered(spending, 1.0, 1.3) == pytest.approx(AIM / 1.3)
-    again = aim()
-    answered(again, 0.9, 0.4)
-    assert answered(again, 1.0, 1.3) == pytest.approx((0.9 + 1.0) / 2)
-    # Exactly what was kept is no step.
-    third = aim()
-    answered(third, AIM / 1.25, 0.4)
-    assert answered(third, 1.0, 1.25) == pytest.approx((AIM / 1.25 + 1.0) / 2)
-
-
-def test_a_milder_candidate_that_is_refused_too_is_followed_by_a_milder_one() -> None:
-    spending = aim()
-    assert answered(spending, 0.9, 1.5) == pytest.approx(0.9 * AIM / 1.5)
-    assert answered(spending, 0.58, 1.2) == pytest.approx(0.58 * AIM / 1.2)
-    # A worse figure of a candidate that loses more by the estimate moves no bound up.
-    assert answered(spending, 0.7, 0.5) is None
-
-
-def test_only_int8_missing_the_budget_leaves_a_little_less() -> None:
-    assert answered(aim(), 0.9, 1.02, kept=True, missed=True) == pytest.approx(0.9 + AIM - 1.02)
-    assert answered(aim(), 0.9, 1.5, kept=True, missed=True) == pytest.approx(0.9 * MISSED_STEP)
-    assert answered(aim(), 0.9, 0.98, kept=True, missed=True) == pytest.approx(0.9 * AIM)
-    # What is fine-tuned is judged by its float32 form.
-    assert answered(aim(tuned=True), 0.9, 0.9, kept=True, missed=True) is None
-
-
-def test_a_fine_tuned_one_follows_the_line_through_both() -> None:
-    spending = aim(tuned=True)
-    assert answered(spending, 1.5, 0.2) == pytest.approx(1.5 + AIM - 0.2)
-    # From 1.5 to 2.2 the published loss rose by 0.3: 0.47 more takes 1.0967.
-    assert answered(spending, 2.2, 0.5) == pytest.approx(2.2 + 0.47 * 0.7 / 0.3)
-    steep = aim(tuned=True)
-    answered(steep, 1.5, 0.2)
-    assert answered(steep, 1.6, 0.201) == pytest.approx(TUNED_STEP * 1.6)
-    # A loss that fell where more was removed says nothing of a line.
-    odd = aim(tuned=True)
-    answered(odd, 1.5, 0.5)
-    assert answered(odd, 2.0, 0.2) == pytest.approx(2.0 + AIM - 0.2)
-    same = aim(tuned=True)
-    answered(same, 1.5, 0.5)
-    assert answered(same, 1.5, 0.2) == pytest.approx(1.5 + AIM - 0.2)
-
-
-def test_what_was_refused_is_not_come_near_to() -> None:
-    assert answered(aim(), 0.9, 0.9, kept=False) == pytest.approx(AIM * 0.9)
-
-
-def test_a_fine_tuned_one_that_is_refused_does_not_end_the_search() -> None:
-    spending = aim(tuned=True)
-    assert answered(spending, 1.5, 1.3) == pytest.approx(1.5 + AIM - 1.3)
-    assert answered(spending, 1.17, 0.5) == pytest.approx(1.17 + 0.47 * 0.33 / 0.8)
-    assert answered(spending, 1.3, 0.6) is None  # the third is the last
-
-
-def test_a_fine_tuned_step_beyond_what_was_refused_is_halved() -> None:
-    spending = aim(tuned=True)
-    answered(spending, 1.0, 1.2)
-    assert answered(spending, 1.1, 0.5) == pytest.approx((1.1 + 1.0) / 2)
-
-
-def test_an_estimate_that_was_refused_is_not_asked_for_again() -> None:
-    spending = aim(tuned=True, limit=1.0)
-    answered(spending, 1.5, AIM, kept=False)
-    # The line through both reaches the aim where it was refused.
-    assert answered(spending, 0.75, AIM - 0.5) == (0.75 + 1.5) / 2
-
-
-def test_exactly_four_fifths_are_enough() -> None:
-    assert answered(aim(limit=1.0), 0.9, 0.8) is None
-
-
-def test_a_bolder_one_that_leads_below_what_was_kept_ends_the_search() -> None:
-    spending = aim()
-    answered(spending, 0.9, 0.5)
-    assert answered(spending, 0.3, 0.79) is None
-    assert answered(aim(), 0.0, 0.5, kept=False) is None
-
-
-def test_a_published_loss_that_stays_says_nothing_of_a_line() -> None:
-    spending = aim(tuned=True)
-    answered(spending, 1.5, 0.5)
-    assert answered(spending, 2.0, 0.5) == pytest.approx(2.0 + AIM - 0.5)
-
-
-def test_rounds_are_counted() -> None:
-    plain = aim()
-    allowed = [answered(plain, 0.9 / 2**k, 1.1) for k in range(4)]
-    assert [each is None for each in allowed] == [False, False, False, True]
-
-
-def test_no_estimate_no_figure_and_no_budget_end_the_search() -> None:
-    for quality, published, limit in (
-        (None, Published(True, False, 0.01), LIMIT),
-        (Quality(0.0, 0.01), Published(True, False, None), LIMIT),
-        (Quality(0.0, 0.0), Published(True, False, 0.05), 0.0),
-    ):
-        spending = aim(limit=limit)
-        spending.record_measurement(quality, published)
-        assert spending.allowance is None
-
-
-def test_upper_end_is_what_the_estimate_is_taken_for() -> None:
-    spending = _QualityAim(Budget(perplexity_rise=LIMIT, confident=True), tuned=False)
-    high = Estimate(low=0.0, high=0.9 * LIMIT, count=5000, unit="tokens", method="block bootstrap")
-    spending.record_measurement(
-        Quality(0.0, 0.5 * LIMIT, high), Published(True, False, 0.5 * LIMIT)
-    )
-    assert spending.allowance == pytest.approx(0.9 * AIM / 0.5)
-
-
-def test_a_step_that_leads_nowhere_ends_the_search() -> None:
-    # Nothing was kept, and 8 bits cost more than the whole budget.
-    assert answered(aim(), 0.0, 1.5, kept=False) is None
-
-
 def test_known_candidates_are_kept_over_searches(tmp_path: Path) -> None:
     task = task_for(Recipe(budget=Budget(perplexity_rise=LIMIT)), by_units(0.004))
     run(task, tmp_path, lambda _: Published(True, False, 0.01))
     assert len(task.judged) == len(set(task.judged))
+
+
+# Distilled ------------------------------------------------------------------------------------
+
+QUALITY = Recipe(budget=Budget(perplexity_rise=LIMIT), minutes=5)
+
+
+def test_what_distillation_wins_back_is_cut_too(tmp_path: Path) -> None:
+    # A unit costs 0.4 %, half of which is won back; 0.8 of the rest are left after all minutes.
+    task, stages = task_for(QUALITY, by_units(0.004), won=0.5), Stages()
+    found = run(task, tmp_path, lambda _: Published(True, False, 0.045), stages)
+    # 18 units are the most that may go, by 9 %; without distillation 12 (4.85 %).
+    assert units(found) == [5]
+    assert toy.is_trained(found[0].network)
+    assert "minutes of distillation: perplexity 106.00 -> 103.00" in str(found[0].description)
+    assert [stage for stage, _ in stages.entered] == [
+        "calibrate", "search", "fine-tune", "search", "fine-tune",
+    ]  # fmt: skip
+    assert (1.0, "tuned") in stages.told
+
+
+def test_minutes_are_those_of_all_candidates_together(tmp_path: Path) -> None:
+    task = task_for(QUALITY, by_units(0.008), won=0.4)
+    seen = list[int]()
+
+    def published(candidate: Candidate[toy.Toy]) -> Published:
+        seen.append(candidate.network.units)
+        loss = 0.008 * 0.9 * (20 - candidate.network.units)
+        return Published(loss <= LIMIT, False, loss)
+
+    run(task, tmp_path, published)
+    spent = dict[int, float]()
+    for left, minutes in task.tuned:
+        spent[left] = max(minutes, spent.get(left, 0.0))
+    assert sum(spent.values()) <= 5 + 1e-9
+    assert seen[0] < 14 <= seen[-1]  # 6 units of 0.72 % are within 5 %
+
+
+def test_without_gain_the_closed_form_is_the_result(tmp_path: Path) -> None:
+    task = task_for(QUALITY, by_units(0.004), won=0.0)
+    (found,) = run(task, tmp_path, lambda _: Published(True, False, 0.045))
+    assert found.network.units == 8
+    assert found.description is None
+    assert not toy.is_trained(found.network)
+    assert task.tuned == [(found, 0.5) for found, _ in task.tuned]  # one trial
+
+
+def test_where_only_8_bits_miss_the_budget_less_is_cut_and_tuned_again(tmp_path: Path) -> None:
+    def published(candidate: Candidate[toy.Toy]) -> Published:
+        loss = 0.0045 * (20 - candidate.network.units)
+        return Published(True, loss > LIMIT, loss)
+
+    found = run(task_for(QUALITY, by_units(0.008), won=0.5), tmp_path, published)
+    assert units(found)[0] < 9 <= units(found)[1]
+    assert all(toy.is_trained(each.network) for each in found)
+
+
+def test_trial_is_not_repeated_when_a_job_is_resumed(tmp_path: Path) -> None:
+    def published(_: Candidate[toy.Toy]) -> Published:
+        return Published(True, False, 0.045)
+
+    first = task_for(QUALITY, by_units(0.004), won=0.5)
+    found = run(first, tmp_path, published)
+    again = task_for(QUALITY, by_units(0.004), won=0.5)
+    assert units(run(again, tmp_path, published)) == units(found)
+    trials = [minutes for _, minutes in first.tuned if minutes == 0.5]
+    assert len(first.tuned) - len(again.tuned) == len(trials)
+
+
+def test_nothing_may_be_lost_and_distillation_makes_up_for_a_cut(tmp_path: Path) -> None:
+    recipe = Recipe(budget=Budget(perplexity_rise=0.0), minutes=5)
+
+    def bonus(network: toy.Toy) -> float:
+        return 0.03 if toy.is_trained(network) else 0.0
+
+    task = task_for(recipe, by_units(0.004), bonus=bonus)
+    found = run(task, tmp_path, lambda _: Published(True, False, 0.0))
+    assert 13 <= found[-1].network.units < 20
+    closed = task_for(Recipe(budget=Budget(perplexity_rise=0.0)), by_units(0.004))
+    with pytest.raises(BudgetNotMet):
+        run(closed, tmp_path / "closed", lambda _: Published(True, False, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("budget", "shares"),
+    [(Budget(size_ratio=0.5), [1.0]), (Budget(speedup=2.0), [0.75, 0.75 * 0.25])],
+)
+def test_budget_that_determines_the_cut_leaves_its_minutes_to_it(
+    budget: Budget, shares: list[float], tmp_path: Path
+) -> None:
+    task, left = task_for(Recipe(budget=budget, minutes=2), by_units(0.004), won=0.5), [True, False]
+    if budget.size_ratio is not None:
+        left.pop()
+    found = run(task, tmp_path, lambda _: Published(left.pop(), False, None))
+    assert [minutes for _, minutes in task.tuned] == pytest.approx([2 * each for each in shares])
+    assert all(toy.is_trained(each.network) for each in found)
+
+
+def test_tuned_network_that_is_worse_is_not_the_candidate(tmp_path: Path) -> None:
+    recipe = Recipe(budget=Budget(size_ratio=0.5), minutes=1)
+    task = task_for(recipe, by_units(0.004), won=-0.5, ended="no more was won")
+    (found,) = run(task, tmp_path, kept)
+    assert not toy.is_trained(found.network)
+    assert str(found.description).endswith(
+        "no more was won; not better, so the untuned model was kept"
+    )
+
+
+def test_kind_that_is_not_trained_here_refuses_minutes_before_any_work(tmp_path: Path) -> None:
+    class Untrained(ToyTask):
+        minutes = ModelTask.minutes  # type: ignore[assignment]
+
+    task = Untrained(ORIGINAL, Recipe(minutes=1), by_units(0.004))
+    with pytest.raises(ModeUnavailable, match="cannot be fine-tuned: leave `minutes` out"):
+        next(candidates(task, tmp_path, Stages()))
+    assert task.judged == []
+    for recipe in (Recipe(), Recipe(minutes=0)):
+        assert Untrained(ORIGINAL, recipe, by_units(0.004)).minutes == 0

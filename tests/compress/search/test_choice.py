@@ -121,7 +121,7 @@ def test_the_boldest_is_published_without_8_bits_where_none_keeps_to_it(
     assert any(each.startswith("compressed-int8: ") for each in report.left_out)
 
 
-@pytest.mark.parametrize("options", [{"finetune_minutes": 0.02}])
+@pytest.mark.parametrize("options", [{"minutes": 0.02}])
 def test_no_training_is_repeated_for_8_bits(
     options: dict[str, Any], tmp_path: Path, trained: Trained
 ) -> None:

@@ -114,14 +114,14 @@ def recipe(
     *,
     calibration_tokens: int = 6000,
     held_out_tokens: int = 2000,
-    finetune_minutes: float = 0.03,
+    minutes: float = 0.03,
 ) -> Recipe:
     return Recipe(
         name=name,
         budget=Budget(size_ratio=0.5),
         calibration_tokens=calibration_tokens,
         held_out_tokens=held_out_tokens,
-        finetune_minutes=finetune_minutes,
+        minutes=minutes,
     )
 
 
@@ -211,7 +211,7 @@ def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
     upload = upload_in(tmp_path, LstmLanguageModel(LstmSpec(20_000, 64, (64,))), precision)
     job = house.ask(
         upload,
-        recipe("full", calibration_tokens=500, held_out_tokens=500, finetune_minutes=minutes),
+        recipe("full", calibration_tokens=500, held_out_tokens=500, minutes=minutes),
     )
     house.start(limit_bytes=int(1.05 * (upload / "model.pt").stat().st_size))
     done = house.until(job.id, lambda job: job.state.ended)

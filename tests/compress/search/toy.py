@@ -31,6 +31,7 @@ from isslim.compress.pruning.axes import (
 from isslim.compress.pruning.moments import ActivationStatistics, Moments
 from isslim.compress.pruning.ranking import Pruned, RemovalPlan, rank_components
 from isslim.compress.pruning.repair import Correction
+from isslim.compress.training.stages import Tuned
 from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.runtime.graphs.shapes import Shape
 from isslim.types.manifest import (
@@ -127,7 +128,9 @@ class ToyTask(ModelTask[Toy]):
     judged: list[tuple[int, Correction]] = field(default_factory=list)
     verified: list[tuple[Toy, Pruned]] = field(default_factory=list)
     exported: list[tuple[int, str]] = field(default_factory=list)
-    tuned: list[Path] = field(default_factory=list)
+    tuned: list[tuple[int, float]] = field(default_factory=list)
+    won: float = 0.0
+    ended: str = ""
     priced: list[Path] = field(default_factory=list)
 
     def collect_activations(self, progress: ProgressCallback) -> ActivationStatistics:
@@ -148,6 +151,7 @@ class ToyTask(ModelTask[Toy]):
             correction = self.stands_in(network)
         self.judged.append((network.units, correction))
         loss = self.rule(network.units, correction) - self.bonus(network)
+        loss *= 1 - self.won if is_trained(network) else 1.0
         estimate = Estimate(
             low=loss - self.width,
             high=loss + self.width,
@@ -192,10 +196,18 @@ class ToyTask(ModelTask[Toy]):
         progress(0.5, "timing")
         return lambda declaration: 1.0 + declaration.axes["units"]
 
-    def finetune(self, network: Toy, folder: Path, progress: ProgressCallback) -> tuple[Toy, str]:
-        self.tuned.append(folder)
+    @property
+    def minutes(self) -> float:
+        """Of the recipe; none by default, since most of the tests are of closed forms."""
+        return self.recipe.minutes or 0.0
+
+    def finetune(
+        self, network: Toy, minutes: float, folder: Path, progress: ProgressCallback
+    ) -> Tuned[Toy]:
+        """Marks the network; `won` says what that is worth."""
+        self.tuned.append((network.units, minutes))
         progress(1.0, "tuned")
-        return Toy({**network.given, "bias": network.given["bias"] + 1}), f"tuned {network.units}"
+        return Tuned(trained(network), minutes, (2.0, 1.0), self.ended)
 
     def verify_export(self, path: Path, network: Toy, name: str) -> CheckRecord:
         raise NotImplementedError
@@ -238,6 +250,11 @@ def epoch(round_: int, network: Toy, value: float) -> EpochPoint:
 def trained(network: Toy, times: float = 1) -> Toy:
     """The network with its mark."""
     return Toy({**network.given, "bias": network.given["bias"] + np.float32(MARK * times)})
+
+
+def is_trained(network: Toy) -> bool:
+    """Whether it has the mark."""
+    return float(network.given["bias"].max()) > MARK / 2
 
 
 @dataclass

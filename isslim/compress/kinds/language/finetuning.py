@@ -1,106 +1,89 @@
-"""Fine-tunes the small model for minutes by distillation, resumable from the job's folder."""
+"""The repair of a cut language model: distillation from the original, in stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+import math
+
+import torch
+from torch import Tensor
 
 from isslim.compress.devices import placed
-from isslim.compress.errors import CheckpointRefused
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.kinds.language.texts import Texts
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import distilling, distilling_dropout
+from isslim.compress.kinds.language.training.plan import distilling_dropout, repairing
 from isslim.compress.pruning import axes
-from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import spread_pieces
-from isslim.types.recipe import Recipe
+from isslim.compress.training.stages import Distillation, Stage, Trained
+
+APART = 10_000
+"""Tokens of the training text that stages are compared on, and not trained on, at most."""
+APART_SHARE = 0.1
+"""Of the training text, at most."""
+SOFT = 0.5
+"""The teacher's share of the loss on text that was sent; on its own text the labels say nothing
+that the teacher does not."""
 
 
-def finetune(
-    network: LanguageModel,
-    original: LanguageModel,
-    texts: Texts,
-    recipe: Recipe,
-    folder: Path,
-    progress: Callable[[float, str], None],
-) -> tuple[LanguageModel, str]:
-    """Distils the original into a copy of the small model, on all of the calibration text.
+def distillation(
+    original: LanguageModel, tokens: Tensor, seed: int, *, written: bool
+) -> Distillation[LanguageModel]:
+    """Distillation from the original on a training text, whose end is kept apart.
 
     Args:
-        network: the small model; it is left as it is.
         original: the teacher.
-        texts: training and held-out text.
-        recipe: its `finetune_minutes`, `held_out_tokens` and `seed` count.
-        folder: of this pass alone; its checkpoint stays there, so that a job that is resumed in a
-            later pass gets through this one quickly.
-        progress: called with the share done and a message.
+        tokens: int64 (N,), the training text.
+        seed: of dropout.
+        written: whether the original wrote the text itself.
+    """
+    apart = max(36, min(APART, int(APART_SHARE * len(tokens))))
+    training, held_back = tokens[:-apart], spread_pieces(tokens[-apart:], apart)
+
+    def evaluate(network: LanguageModel) -> float:
+        loss = -float(log_probs(network, held_back).mean())
+        return math.inf if math.isnan(loss) else loss
+
+    def train_stage(network: LanguageModel, stage: Stage) -> Trained[LanguageModel]:
+        plan = repairing(
+            len(training),
+            seed=seed + stage.number,
+            minutes=stage.minutes,
+            share=stage.share,
+            soft=1.0 if written else SOFT,
+        )
+        dropout = distilling_dropout(axes.parameters(network.declaration()), len(training))
+        student = network.rebuilt(network.arrays(), dropout)
+        with placed(student, original):
+            outcome = train(
+                student,
+                begun_at(training, plan.batch, stage.steps * plan.steps),
+                plan,
+                teacher=original,
+                checkpoint=stage.checkpoint,
+                progress=stage.progress,
+            )
+        return Trained(
+            outcome.network.cpu(),
+            sum(epoch.steps for epoch in outcome.epochs),
+            sum(epoch.seconds for epoch in outcome.epochs),
+        )
+
+    described = {"text": f"{len(tokens):,} tokens", "seed": str(seed)}
+    return Distillation(train_stage, evaluate, described)
+
+
+def begun_at(tokens: Tensor, batch: int, row: int) -> Tensor:
+    """A text whose streams begin at a row of those of `tokens`, and end where that begins.
+
+    So a stage reads on where the one before it stopped.
+
+    Args:
+        tokens: (N,).
+        batch: streams, side by side as in `in_streams`.
+        row: counted on behind the last, over and over.
 
     Returns:
-        The better of the tuned and the given model on the held-out text, and a line on the outcome.
-        Where the fine-tune diverges, the small model is returned untuned.
+        (N // batch * batch,).
     """
-    pieces = spread_pieces(texts.held_out, recipe.held_out_tokens)
-
-    def evaluate(each: LanguageModel) -> float:
-        return perplexity_of(-float(log_probs(each, pieces).mean()))
-
-    before = evaluate(network)
-    description = f"{recipe.finetune_minutes:g} minutes of distillation"
-    try:
-        tuned = _distil(network, original, texts, recipe, _checkpoint(network, folder), progress)
-    except FloatingPointError as diverged:
-        return network, f"{description} diverged, so the untuned model was kept ({diverged})"
-    after = evaluate(tuned)
-    description = f"{description}: perplexity {before:.2f} -> {after:.2f} by the quick estimate"
-    if not after < before:  # NaN is no better either
-        return network, f"{description}; not better, so the untuned model was kept"
-    return tuned, description
-
-
-def _checkpoint(network: LanguageModel, folder: Path) -> Path:
-    """The checkpoint of this candidate; those of other candidates in the folder are deleted.
-
-    A search that depends on the clock may choose another model when a killed job is resumed, and a
-    checkpoint holds one size.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes = "-".join(str(size) for size in network.declaration().axes.values())
-    path = folder / f"{sizes}.checkpoint"
-    for stale in folder.iterdir():
-        if stale != path:
-            stale.unlink()
-    return path
-
-
-def _distil(
-    network: LanguageModel,
-    original: LanguageModel,
-    texts: Texts,
-    recipe: Recipe,
-    checkpoint: Path,
-    progress: Callable[[float, str], None],
-) -> LanguageModel:
-    tokens, size = len(texts.training), axes.parameters(network.declaration())
-    student = network.rebuilt(network.arrays(), distilling_dropout(size, tokens))
-    schedule = distilling(tokens, seed=recipe.seed, minutes=recipe.finetune_minutes)
-
-    def attempt() -> LanguageModel:
-        with placed(student, original):
-            tuned = train(
-                student,
-                texts.training,
-                schedule,
-                teacher=original,
-                checkpoint=checkpoint,
-                progress=progress,
-            )
-        return tuned.network.cpu()
-
-    try:
-        return attempt()
-    except CheckpointRefused:
-        # Damaged, or of another release: the candidate is tuned from its start.
-        checkpoint.unlink()
-        return attempt()
+    rows = len(tokens) // batch
+    return torch.roll(tokens[: rows * batch].view(batch, rows), -(row % rows), 1).flatten()

@@ -21,7 +21,7 @@ from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.export.int8 import quantize_network
-from isslim.compress.kinds.language.finetuning import finetune
+from isslim.compress.kinds.language.finetuning import distillation
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.latency_curve import LatencyCurve, measure_curve
 from isslim.compress.kinds.language.networks.contract import LanguageModel
@@ -29,7 +29,7 @@ from isslim.compress.kinds.language.networks.names import EMBEDDING
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 from isslim.compress.kinds.language.probing import PredictionLoss
 from isslim.compress.kinds.language.sizes import is_tied, parts
-from isslim.compress.kinds.language.texts import Texts
+from isslim.compress.kinds.language.texts import Texts, sample
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.verification import verify_graph, verify_removal
@@ -42,6 +42,7 @@ from isslim.compress.statistics.intervals import rise_of_perplexity
 from isslim.compress.statistics.perplexity import perplexity_of
 from isslim.compress.statistics.pieces import Pieces, pieces_between, spread_pieces
 from isslim.compress.training.saved_network import save_tensors
+from isslim.compress.training.stages import Distillation, Tuned
 from isslim.compress.weights import ReturnsModules
 from isslim.runtime.language import scoring
 from isslim.runtime.language.latency import compare
@@ -68,6 +69,8 @@ QUICK = 5_000
 """Tokens of the held-out text that `quick_loss` evaluates, and of a probe at most."""
 PROBED_WORK, MIN_PROBED = 20_000_000_000, 1000
 """Multiply-adds of the original on the tokens of a probe, and tokens of one at least."""
+WRITTEN = 50_000
+"""Tokens that the original writes to be distilled on where no text was sent."""
 
 
 class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
@@ -86,6 +89,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
     usual_shapes = (Shape(30, 10), Shape(*PRIMARY_SHAPE), Shape(1, 1))
     """The paper's, one sentence, and streaming."""
     metric: Metric = "perplexity"
+    distils = True
 
     def __init__(
         self,
@@ -292,10 +296,23 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         return None
 
     def finetune(
-        self, network: LanguageModel, folder: Path, progress: ProgressCallback
-    ) -> tuple[LanguageModel, str]:
-        """Distils the original into the network on the training text. See `ModelTask.finetune`."""
-        return finetune(network, self.original, self.texts, self.recipe, folder, progress)
+        self,
+        network: LanguageModel,
+        minutes: float,
+        folder: Path,
+        progress: ProgressCallback,
+    ) -> Tuned[LanguageModel]:
+        """Distils on the training text, or on one of the original's. See `Trainable.finetune`."""
+        return self._distillation.run(network, minutes, folder, progress)
+
+    @cached_property
+    def _distillation(self) -> Distillation[LanguageModel]:
+        texts, seed = self.texts, self.recipe.seed
+        written = not texts.training_given
+        tokens = texts.training
+        if written:
+            tokens = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
+        return distillation(self.original, tokens, seed, written=written)
 
     def trainer(self) -> LanguageTrainer:
         """A trainer on the user's text.

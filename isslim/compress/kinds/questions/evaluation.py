@@ -96,3 +96,35 @@ def evaluate(
     golden = [questions.examples[index].golden for index in wanted]
     loss = sum(losses) / len(losses) if losses else float("nan")
     return Evaluated(score(zip(answers, golden, strict=True)), loss, answers)
+
+
+@torch.no_grad()
+def distance(network: Bidaf, original: Bidaf, questions: Questions, batch: int = 32) -> float:
+    """How far a network's distributions of start and end are from the answers.
+
+    Where a question has no answer that is a span of tokens, the original's distributions stand in.
+
+    Args:
+        network: in evaluation mode, on the device of the original.
+        original: in evaluation mode.
+        questions: of any length.
+        batch: B.
+
+    Returns:
+        Mean negative log-likelihood of start and end, in nats per question.
+    """
+    total, device = 0.0, device_of(network)
+    lengths = [len(each.context_row) for each in questions.examples]
+    for chosen in batches(lengths, batch):
+        inputs = questions.distinct(chosen, device)
+        own, expected = network.distinct(*inputs), original.distinct(*inputs)
+        for row, index in enumerate(chosen):
+            span, length = questions.examples[index].span, lengths[index]
+            for side in range(2):
+                ours = own[side][row, :length]
+                total -= float(
+                    (expected[side][row, :length].exp() * ours).sum()
+                    if span is None
+                    else ours[span[side]]
+                )
+    return total / len(lengths)

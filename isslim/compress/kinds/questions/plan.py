@@ -18,6 +18,7 @@ class QuestionPlan:
     Attributes:
         epochs: over the training questions; the last may be a part of one.
         minutes: ends the run by the clock instead.
+        most_epochs: with `minutes`, ends the run after so many epochs where that is earlier.
         soft: the teacher's share of the loss, where there is a teacher.
         batch: B.
         rate: Adam's learning rate.
@@ -52,6 +53,7 @@ class QuestionPlan:
     checkpoint_minutes: float = 5.0
     seed: int = 0
     keep: Literal["best", "last"] = "best"
+    most_epochs: float | None = None
 
 
 @dataclass(frozen=True)

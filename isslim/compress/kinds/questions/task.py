@@ -38,6 +38,7 @@ from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.ranking import Pruned
 from isslim.compress.statistics.intervals import fall_of_mean
+from isslim.compress.training.stages import Distillation, Tuned
 from isslim.compress.weights import ReturnsModules
 from isslim.runtime.questions.answering import answer, encode_question, tokenize_question
 from isslim.runtime.questions.latency import compare_questions
@@ -65,6 +66,8 @@ COMPARED_QUESTIONS = 24
 """Questions that verification compares."""
 QUICK = 100
 """Questions that `quick_loss` evaluates."""
+APART, APART_SHARE = 500, 0.1
+"""Training questions that stages of distillation are compared on, at most, and their share."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ class QuestionTask(ReturnsModules[Bidaf], ModelTask[Bidaf]):
     usual_shapes = (Shape(150, 1), Shape(400, 1), Shape(150, 10))
     """A usual paragraph, a window, and ten paragraphs side by side."""
     metric: Metric = "f1"
+    distils = True
 
     def __init__(
         self,
@@ -297,25 +301,24 @@ class QuestionTask(ReturnsModules[Bidaf], ModelTask[Bidaf]):
         self.codec.save(folder)
 
     def finetune(
-        self, network: Bidaf, folder: Path, progress: ProgressCallback
-    ) -> tuple[Bidaf, str]:
-        """Distils on the training questions; returns the better of the tuned and given network.
+        self, network: Bidaf, minutes: float, folder: Path, progress: ProgressCallback
+    ) -> Tuned[Bidaf]:
+        """Distils on the training questions, some of which are kept apart.
 
-        See `ModelTask.finetune`.
+        See `Trainable.finetune`.
         """
-        before = self.evaluate(network)
-        description = f"{self.recipe.finetune_minutes:g} minutes of distillation"
-        folder.mkdir(parents=True, exist_ok=True)
-        tuned = self.trainer().minutes(
-            network, self.recipe.finetune_minutes, folder / "questions.checkpoint", progress
+        return self._distillation.run(network, minutes, folder, progress)
+
+    @cached_property
+    def _distillation(self) -> Distillation[Bidaf]:
+        examples = self.data.training.examples
+        apart = max(1, min(APART, int(APART_SHARE * len(examples))))
+        training, held_back = (
+            replace(self.data.training, examples=each)
+            for each in (examples[:-apart], examples[-apart:])
         )
-        after = self.evaluate(tuned)
-        description = f"{description}: F1 {before.value:.2f} -> {after.value:.2f}"
-        return (
-            (tuned, description)
-            if after.loss < before.loss
-            else (network, f"{description}; not better, so the untuned model was kept")
-        )
+        trainer = QuestionTrainer(self.original, training, self.data.held_out, self.recipe)
+        return trainer.repair(held_back)
 
     def trainer(self) -> QuestionTrainer:
         """A trainer on this task's questions."""

@@ -12,6 +12,7 @@ from isslim.compress.devices import placed
 from isslim.compress.errors import ModeUnavailable
 from isslim.compress.kinds.language.trainer import FRESH_READER_RATE, FRESH_WAIT
 from isslim.compress.kinds.questions.activations import collect_question_activations
+from isslim.compress.kinds.questions.evaluation import distance
 from isslim.compress.kinds.questions.examples import Questions
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
 from isslim.compress.kinds.questions.plan import QuestionPlan, ReaderTrainingOutcome
@@ -21,9 +22,13 @@ from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.training.hooks import WeightLearner
 from isslim.compress.training.learners.proximal import ProximalGroupLasso
 from isslim.compress.training.resuming import resumed
+from isslim.compress.training.stages import Distillation, Stage, Trained
 from isslim.compress.training.trainer import Trainer, TrainingResult
 from isslim.types.manifest import EpochPoint
 from isslim.types.recipe import Recipe
+
+PASSES = 8
+"""Passes over few questions in one stage of the repair of a cut, at most."""
 
 
 class QuestionTrainer(Trainer[Bidaf]):
@@ -103,19 +108,37 @@ class QuestionTrainer(Trainer[Bidaf]):
             network, plan, ProximalGroupLasso(share, steps, wait=wait), round_, checkpoint, progress
         )
 
-    def minutes(
-        self, network: Bidaf, minutes: float, checkpoint: Path, progress: ProgressCallback
-    ) -> Bidaf:
-        """Distils for some minutes.
+    def repair(self, apart: Questions) -> Distillation[Bidaf]:
+        """Distillation in stages after a cut.
 
         Args:
-            network: what to train; it is left as it is.
-            minutes: by the clock.
-            checkpoint: written on the way, and resumed from where it exists.
-            progress: called with the share done and a message.
+            apart: questions that stages are compared on, and that are not trained on.
         """
-        plan = replace(self._plan(1.0, 0), minutes=minutes)
-        return self._trained(network, plan, None, 0, checkpoint, progress).network
+
+        def train_stage(network: Bidaf, stage: Stage) -> Trained[Bidaf]:
+            plan = replace(
+                self._plan(1.0, stage.number),
+                minutes=stage.minutes,
+                most_epochs=PASSES,
+                rate=stage.share * self.RATE,
+                final_rate=stage.share * self.RATE / 10,
+            )
+            found = self._trained(network, plan, None, 0, stage.checkpoint, stage.progress)
+            return Trained(
+                found.network,
+                sum(each.steps for each in found.epochs),
+                sum(each.seconds for each in found.epochs),
+            )
+
+        def evaluate(network: Bidaf) -> float:
+            with placed(network, self._original):
+                return distance(network, self._original, apart)
+
+        described = {
+            "questions": f"{len(self._training.examples):,}",
+            "seed": f"{self._recipe.seed}",
+        }
+        return Distillation(train_stage, evaluate, described)
 
     def _plan(self, epochs: float, round_: int) -> QuestionPlan:
         return QuestionPlan(

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from isslim.compress.devices import device_of, random_state, restore_random_state
-from isslim.compress.errors import CompressError
+from isslim.compress.errors import TrainingDiverged
 from isslim.compress.kinds.questions.evaluation import evaluate
 from isslim.compress.kinds.questions.examples import QuestionBatch, Questions, batches
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
@@ -83,7 +83,7 @@ def train_reader(  # noqa: PLR0913 - each option is independent of the others an
         ValueError: when no training example is left, or the best epoch is to be kept of a network
             that shrinks.
         CheckpointRefused: when the checkpoint is damaged or of another run.
-        CompressError: when the loss is not finite.
+        TrainingDiverged: when the loss is not finite.
     """
     if learner is not None and plan.keep == "best":
         raise ValueError(
@@ -218,7 +218,7 @@ class _Run:
         """Trains on one batch, given as positions of examples.
 
         Raises:
-            CompressError: when the gradient is not finite.
+            TrainingDiverged: when the gradient is not finite.
         """
         began = time.monotonic()
         self.network.train()
@@ -230,8 +230,9 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.plan.clip)
         if not torch.isfinite(norm):
-            raise CompressError(
-                f"the loss is not finite in epoch {self.epoch + 1}; train with a smaller rate"
+            raise TrainingDiverged(
+                f"the loss is not finite in epoch {self.epoch + 1}; train with a smaller rate",
+                best=self.finished() if self.epochs else None,
             )
         late = max(0.0, 2 * self.done() - 1)
         self.optimizer.param_groups[0]["lr"] = (
@@ -265,9 +266,12 @@ class _Run:
 
     def done(self) -> float:
         """The share of the run that is done, 0 to 1."""
-        if self.plan.minutes is not None:
-            return self.spent / (60 * self.plan.minutes)
-        return (self.epoch + self.at / self.steps_of_an_epoch) / self.plan.epochs
+        epochs = self.epoch + self.at / self.steps_of_an_epoch
+        if self.plan.minutes is None:
+            return epochs / self.plan.epochs
+        by_clock = self.spent / (60 * self.plan.minutes)
+        most = self.plan.most_epochs
+        return by_clock if most is None else max(by_clock, epochs / most)
 
     def _loss(self, chosen: list[int], inputs: QuestionBatch, start: Tensor, end: Tensor) -> Tensor:
         """The loss of the answers and of the teacher's distributions, in nats per question.

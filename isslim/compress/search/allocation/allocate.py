@@ -28,7 +28,7 @@ from isslim.compress.search.allocation.knapsack import Counts, Jump, path
 from isslim.compress.search.allocation.knobs import Knob, knobs_of
 from isslim.compress.search.allocation.pricing import Pricing
 from isslim.compress.search.allocation.probes import Probes, measured_losses
-from isslim.types.recipe import Recipe
+from isslim.types.recipe import Budget, Recipe
 from isslim.types.report import AllocationRecord, AxisProbe
 
 AGREES = 0.25
@@ -71,7 +71,8 @@ def allocate(
     )
     curves = _curves(knobs, measured)
     jumps = _path(removal_plan, knobs, curves, pricing)
-    gone = _aimed(removal_plan, knobs, jumps, task.recipe, pricing)
+    won_back = WON_BACK if task.minutes > 0 else 1.0
+    gone = _aimed(removal_plan, knobs, jumps, task.recipe.budget, pricing, won_back)
     expected = sum(float(curve[count]) for curve, count in zip(curves, gone, strict=True))
     found = probes.loss(dict(zip(knobs, gone, strict=True)))
     progress(0.8, f"together: {found:+.4f} nats, predicted {expected:+.4f}")
@@ -118,14 +119,15 @@ def _aimed(
     removal_plan: RemovalPlan,
     knobs: Sequence[Knob],
     jumps: Sequence[Jump],
-    recipe: Recipe,
+    budget: Budget,
     pricing: Pricing,
+    won_back: float,
 ) -> list[int]:
     """The steps of each axis that are done where the budget is predicted to end."""
-    budget, done, lost = recipe.budget, [0] * len(knobs), 0.0
+    done, lost = [0] * len(knobs), 0.0
     limit = math.inf
     if budget.quality is not None:
-        limit = math.log1p(budget.quality) * (WON_BACK if recipe.finetune_minutes > 0 else 1.0)
+        limit = math.log1p(budget.quality) * won_back
     share = budget.size_ratio or (1 / budget.speedup if budget.speedup is not None else 0.0)
     for jump in jumps:
         if lost + jump.loss > limit and any(done):

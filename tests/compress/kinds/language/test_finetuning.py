@@ -1,4 +1,4 @@
-"""The fine-tune between search and export: resumed by its own candidate, and never a loss."""
+"""The repair of a cut by distillation: in stages, resumed by its own candidate, never a loss."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from isslim.compress.kinds.language.finetuning import finetune
+from isslim.compress.kinds.language.finetuning import APART_SHARE, begun_at, distillation
 from isslim.compress.kinds.language.networks.contract import LanguageModel
-from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
-from isslim.compress.kinds.language.texts import Texts, sample
-from isslim.types.recipe import Recipe
+from isslim.compress.kinds.language.texts import sample
+from isslim.compress.kinds.language.training import plan
+from isslim.compress.kinds.language.training.evaluation import in_streams, perplexity
+from isslim.compress.pruning.axes import select_components
+from isslim.compress.training import stages
+from isslim.compress.training.stages import Tuned
 from tests.conftest import Trained
 
 
@@ -20,93 +23,150 @@ class Killed(Exception):
     """Stands where the process would end."""
 
 
-class KilledAfterAnEpoch:
-    """Ends a fine-tune at the first word after an epoch, whose checkpoint is on disk by then."""
+class KilledAfter:
+    """Ends a distillation at the first word after a line that begins in some way."""
 
-    def __init__(self) -> None:
-        self.ended = False
+    def __init__(self, beginning: str, times: int = 1) -> None:
+        self.beginning, self.left = beginning, times
 
     def __call__(self, done: float, message: str) -> None:
-        if self.ended:
+        if self.left == 0:
             raise Killed
-        self.ended = message.startswith("epoch")
+        self.left -= message.startswith(self.beginning)
 
 
 class Heard:
-    """Keeps the messages that it is called with."""
+    """Keeps what it is called with."""
 
     def __init__(self) -> None:
         self.messages: list[str] = []
+        self.shares: list[float] = []
 
     def __call__(self, done: float, message: str) -> None:
         self.messages.append(message)
+        self.shares.append(done)
 
 
 def ignore(done: float, message: str) -> None:
     """Progress that nobody reads."""
 
 
-def network_of(original: LanguageModel, *units: int) -> LanguageModel:
-    network = LstmLanguageModel(LstmSpec(original.vocabulary, 16, units))
-    network.initialise(0.1, torch.Generator().manual_seed(0))
-    return network.eval()
+def network_of(original: LanguageModel, every: int = 2, offset: int = 0) -> LanguageModel:
+    """The original without some units of its last layer, and without repair."""
+    declaration = original.declaration()
+    units = np.arange(declaration.axes["units:lstm1"])
+    keep = {"units:lstm1": units[(units + offset) % every > 0]}
+    return original.rebuilt(select_components(original.arrays(), declaration, keep)[0])
+
+
+@pytest.fixture(autouse=True)
+def short_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They end by their passes over the text, however busy the host is, and there are two."""
+    monkeypatch.setattr(plan, "PASSES", 2)
+    monkeypatch.setattr(stages, "MOST_STAGES", 2)
 
 
 @pytest.fixture(scope="module")
-def texts(trained: Trained) -> Texts:
-    tokens = sample(trained.network, 0, 3000, seed=1)
-    return Texts(tokens[:500], tokens[:2000], tokens[2000:], "sampled", "sampled")
+def text(trained: Trained) -> torch.Tensor:
+    return sample(trained.network, 0, 4000, seed=1)
 
 
-def test_each_pass_is_taken_up_where_it_was_killed(
-    tmp_path: Path, trained: Trained, texts: Texts
+def distilled(
+    trained: Trained, text: torch.Tensor, network: LanguageModel, minutes: float, folder: Path,
+    progress: object = ignore,
+) -> Tuned[LanguageModel]:  # fmt: skip
+    repair = distillation(trained.network, text, 1, written=False)
+    return repair.run(network, minutes, folder, progress)  # type: ignore[arg-type]
+
+
+def test_distillation_wins_perplexity_back_and_leaves_its_input_alone(
+    tmp_path: Path, trained: Trained, text: torch.Tensor
 ) -> None:
-    recipe = Recipe(finetune_minutes=0.05)
-    first, second = network_of(trained.network, 12, 10), network_of(trained.network, 14, 11)
-    finetune(first, trained.network, texts, recipe, tmp_path / "1.5", ignore)
+    network, heard = network_of(trained.network), Heard()
+    before = network.arrays()
+    other = sample(trained.network, 0, 1000, seed=2)
+    tuned = distilled(trained, text, network, 1.0, tmp_path, heard)
+    whole, cut, won = (
+        perplexity(each, other) for each in (trained.network, network, tuned.network)
+    )
+    assert won - whole < 0.7 * (cut - whole)
+    assert tuned.is_better
+    assert list(tuned.losses) == sorted(tuned.losses, reverse=True)
+    assert 0 < tuned.minutes <= 1
+    assert len(tuned.losses) == 3
+    assert tuned.ended == "all stages were taken"
+    for name, array in network.arrays().items():
+        np.testing.assert_array_equal(array, before[name])
+    assert heard.shares == sorted(heard.shares)
+    assert max(heard.shares) <= 1
+
+
+def test_stages_are_compared_on_text_that_is_not_trained_on(
+    tmp_path: Path, trained: Trained, text: torch.Tensor
+) -> None:
+    # The part kept apart is another language: the better the training, the worse it gets there.
+    count = int(APART_SHARE * len(text))
+    strange = torch.cat([text[:-count], torch.randint(trained.network.vocabulary, (count,))])
+    network = network_of(trained.network)
+    tuned = distilled(trained, strange, network, 1.0, tmp_path)
+    assert tuned.network is network
+    assert not tuned.is_better
+    assert tuned.ended == "no more was won"
+
+
+def test_each_candidate_is_taken_up_where_it_was_killed(
+    tmp_path: Path, trained: Trained, text: torch.Tensor
+) -> None:
+    first, second = network_of(trained.network), network_of(trained.network, 3)
+    done = distilled(trained, text, first, 1.0, tmp_path / "1")
     with pytest.raises(Killed):
-        finetune(second, trained.network, texts, recipe, tmp_path / "0.97", KilledAfterAnEpoch())
-    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.checkpoint"))
-    assert left == ["0.97/16-14-11.checkpoint", "1.5/16-12-10.checkpoint"]
+        distilled(trained, text, second, 1.0, tmp_path / "2", KilledAfter("epoch 1:"))
+    assert (tmp_path / "2" / "stage.checkpoint").exists()
+    heard = Heard()
+    again = distilled(trained, text, first, 1.0, tmp_path / "1", heard)
+    assert heard.messages == []
+    assert (again.losses, again.minutes) == (done.losses, done.minutes)
+    for name, array in done.network.arrays().items():
+        np.testing.assert_array_equal(again.network.arrays()[name], array)
+    resumed = distilled(trained, text, second, 1.0, tmp_path / "2", heard)
+    assert not heard.messages[0].startswith("epoch 1:")
+    undisturbed = distilled(trained, text, second, 1.0, tmp_path / "3")
+    assert resumed.losses[-1] == pytest.approx(undisturbed.losses[-1], rel=0.05)
+    assert not (tmp_path / "2" / "stage.checkpoint").exists()
 
-    # The job is taken up: its first pass finds its own checkpoint, and so does the second.
-    for network, name in ((first, "1.5"), (second, "0.97")):
-        heard = Heard()
-        finetune(network, trained.network, texts, recipe, tmp_path / name, heard)
-        assert not any(message.startswith("epoch 1:") for message in heard.messages)
 
-
-def test_checkpoint_of_another_candidate_of_the_same_pass_is_removed(
-    tmp_path: Path, trained: Trained, texts: Texts
+def test_more_minutes_continue_with_the_next_stage(
+    tmp_path: Path, trained: Trained, text: torch.Tensor
 ) -> None:
-    recipe = Recipe(finetune_minutes=0.02)
-    for units in ((12, 10), (14, 11)):
-        network = network_of(trained.network, *units)
-        tuned, told = finetune(network, trained.network, texts, recipe, tmp_path, ignore)
-        assert tuned.declaration().axes == network.declaration().axes
-        assert "minutes of distillation: perplexity" in told
-    assert [path.name for path in tmp_path.iterdir()] == ["16-14-11.checkpoint"]
+    network, killed = network_of(trained.network), KilledAfter("epoch", times=3)
+    with pytest.raises(Killed):
+        distilled(trained, text, network, 1.0, tmp_path, killed)  # in the second stage
+    short = distilled(trained, text, network, 1e-6, tmp_path)
+    assert len(short.losses) == 2
+    assert short.ended == ""
+    longer = distilled(trained, text, network, 1.0, tmp_path)
+    assert longer.losses[:2] == short.losses
+    assert len(longer.losses) == 3
+    assert longer.minutes > short.minutes
 
 
-def test_damaged_checkpoint_costs_time_and_not_the_job(
-    tmp_path: Path, trained: Trained, texts: Texts
-) -> None:
-    network, recipe = network_of(trained.network, 12, 10), Recipe(finetune_minutes=0.02)
-    finetune(network, trained.network, texts, recipe, tmp_path, ignore)
-    checkpoint = tmp_path / "16-12-10.checkpoint"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
-    _, told = finetune(network, trained.network, texts, recipe, tmp_path, ignore)
-    assert "minutes of distillation: perplexity" in told
-
-
-def test_diverged_finetune_keeps_the_untuned_model_and_reports_it(
-    tmp_path: Path, trained: Trained, texts: Texts
+def test_diverged_distillation_keeps_the_untuned_model_and_says_so(
+    tmp_path: Path, trained: Trained, text: torch.Tensor
 ) -> None:
     arrays = trained.network.arrays()
-    arrays["decoder.weight"] = np.full_like(
-        arrays["decoder.weight"], 3e38
-    )  # its logits are infinite
-    teacher, network = trained.network.rebuilt(arrays), network_of(trained.network, 12, 10)
-    kept, told = finetune(network, teacher, texts, Recipe(finetune_minutes=1), tmp_path, ignore)
-    assert kept is network
-    assert "diverged, so the untuned model was kept" in told
+    arrays["decoder.weight"] = np.full_like(arrays["decoder.weight"], 3e38)  # infinite logits
+    repair = distillation(trained.network.rebuilt(arrays), text, 1, written=True)
+    network = network_of(trained.network)
+    tuned = repair.run(network, 1.0, tmp_path, ignore)
+    assert tuned.network is network
+    assert tuned.ended.startswith("it diverged (")
+    heard = Heard()
+    assert repair.run(network, 1.0, tmp_path, heard).ended == tuned.ended
+    assert heard.messages == []
+
+
+def test_a_stage_reads_on_where_the_one_before_it_stopped() -> None:
+    tokens = torch.arange(23)
+    streams = in_streams(begun_at(tokens, 3, 9), 3)
+    np.testing.assert_array_equal(streams[:, 1], [9, 10, 11, 12, 13, 7, 8])  # row 9 of 7 is row 2
+    np.testing.assert_array_equal(begun_at(tokens, 3, 0), tokens[:21])

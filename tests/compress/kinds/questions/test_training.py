@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from isslim.compress.__main__ import main
-from isslim.compress.errors import CheckpointRefused, CompressError
+from isslim.compress.errors import CheckpointRefused, TrainingDiverged
 from isslim.compress.ingest.checkpoint import read_checkpoint
 from isslim.compress.kinds.questions import training
 from isslim.compress.kinds.questions.evaluation import evaluate
@@ -141,7 +141,7 @@ def test_a_run_whose_loss_is_no_number_ends_with_an_answer() -> None:
     network = network_of()
     with torch.no_grad():
         network.start.weight.fill_(float("nan"))
-    with pytest.raises(CompressError, match="not finite"):
+    with pytest.raises(TrainingDiverged, match="not finite"):
         train_reader(network, made.questions(9, seed=1), made.questions(9, seed=2), PLAN)
 
 

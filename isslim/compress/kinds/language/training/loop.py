@@ -183,7 +183,7 @@ class _Training:
         run.spent, due = self.group.agreed(
             now - self.started, float(now - self.last_saved > 60 * plan.checkpoint_minutes)
         )
-        done = run.step / self.total if plan.minutes is None else run.spent / (60 * plan.minutes)
+        done = self._done()
         if done >= 1:
             return None
         segment, epoch = run.step % self.segments, run.step // self.segments
@@ -278,8 +278,19 @@ class _Training:
         record = _end_epoch(run, self.options.valid, step.rate)
         run.spent = time.monotonic() - self.started
         self.good = run.snapshot()
-        done = run.step / self.total if self.plan.minutes is None else step.done
-        self._report(min(done, 1.0), record.line())
+        self._report(min(self._done(), 1.0), record.line())
+
+    def _done(self) -> float:
+        """The share of the run that is done, 0 to 1."""
+        plan, step = self.plan, self.run.step
+        if plan.minutes is None:
+            return step / self.total
+        by_clock = self.run.spent / (60 * plan.minutes)
+        return (
+            by_clock
+            if plan.most_epochs is None
+            else max(by_clock, step / (self.segments * plan.most_epochs))
+        )
 
     def _save(self, content: dict[str, object] | None) -> None:
         """Writes the checkpoint, if one is asked for: a snapshot, or None for a new one."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.pruning.axes import Keep
 from isslim.compress.training.plan import TrainingPlan
 from isslim.types.axis_names import layer_of
+
+REPAIR_RATE = 2e-3
+"""Highest learning rate of Adam in the repair of a cut."""
+PASSES = 8
+"""Passes over a short text in one stage of it, at most."""
+LEAST_BATCH, STEPS_OF_A_PASS = 4, 50
+"""Of a short text the batch is smaller, down to some, so that a pass has steps enough."""
 
 
 def distilling_dropout(parameters: int, tokens: int) -> float:
@@ -43,6 +50,29 @@ def distilling(
         soft=0.5,
         clip=1.0,
         seed=seed,
+    )
+
+
+def repairing(tokens: int, *, seed: int, minutes: float, share: float, soft: float) -> TrainingPlan:
+    """A stage of the repair of a cut: bold steps, which end within the stage.
+
+    Args:
+        tokens: of the training text; the batch is smaller for a short one.
+        seed: of the run.
+        minutes: of the stage; it ends earlier where it has read the text `PASSES` times.
+        share: of the highest learning rate.
+        soft: the teacher's share of the loss.
+    """
+    few = max(LEAST_BATCH, tokens // (STEPS_OF_A_PASS * 36))
+    plan = distilling(tokens, seed=seed, minutes=minutes)
+    return replace(
+        plan,
+        batch=min(plan.batch, few),
+        most_epochs=PASSES,
+        learning_rate=REPAIR_RATE * share,
+        schedule="linear",
+        soft=soft,
+        bfloat16=True,
     )
 
 

@@ -1,0 +1,237 @@
+"""Distillation in stages: continued as long as it pays, the best state kept, resumable.
+
+How long a repair pays is not known in advance, and a learning rate that decays needs its horizon.
+So it comes in stages, short ones first, each with a decay of its own from a lower peak; behind each
+the network is evaluated on training data kept apart, and the next begins where it gained enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+
+from isslim.compress.errors import CheckpointRefused
+from isslim.compress.progress import ProgressCallback
+from isslim.compress.pruning.network import Model
+from isslim.compress.training.checkpoints import (
+    digest_of,
+    load_training_checkpoint,
+    save_training_checkpoint,
+)
+
+MINUTES = (0.5, 1.0, 1.5, 2.0)
+"""Of the stages; further ones, where more is asked for, take twice as long as the one before."""
+PEAKS = (1.0, 0.7, 0.5, 0.35)
+"""Their peak learning rates, as shares of the first one's; further ones have the last."""
+LEAST_GAIN = 0.003
+"""Share of the loss's unit that a stage has to gain for the next: of a perplexity, 0.3 %."""
+MOST_STAGES = 8
+"""A short text ends stages early; it is not read for ever."""
+ENOUGH = 0.98
+"""Share of the minutes that counts as all of them."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a distillation.
+
+    Attributes:
+        number: from 0.
+        minutes: it may take.
+        share: of the first stage's peak learning rate.
+        steps: that the stages before it took, which says where in the training data it begins.
+        checkpoint: its own, to be written on the way and resumed from.
+        progress: called with the share of the stage that is done and a message.
+    """
+
+    number: int
+    minutes: float
+    share: float
+    steps: int
+    checkpoint: Path
+    progress: ProgressCallback
+
+
+@dataclass(frozen=True)
+class Trained(Generic[Model]):
+    """What a stage returns.
+
+    Attributes:
+        network: after it, in evaluation mode.
+        steps: that it took.
+        seconds: of its steps, also those before it was resumed.
+    """
+
+    network: Model
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tuned(Generic[Model]):
+    """What a distillation returns.
+
+    Attributes:
+        network: the best so far, which is the given one where nothing was better.
+        minutes: trained so far, in all calls.
+        losses: on the data kept apart, in nats: of the given network, then of the best one after
+            each stage.
+        ended: why another stage would not pay; empty where it may.
+    """
+
+    network: Model
+    minutes: float
+    losses: tuple[float, ...]
+    ended: str = ""
+
+    @property
+    def is_better(self) -> bool:
+        """Whether anything was won."""
+        return self.losses[-1] < self.losses[0]
+
+
+@dataclass(frozen=True)
+class Distillation(Generic[Model]):
+    """How networks of a kind are distilled.
+
+    Attributes:
+        train: trains a copy of a network for one stage.
+        evaluate: its loss on training data kept apart, in nats.
+        described: what else a state on disk has to agree with, such as the data and the seed.
+        least_gain: of a stage, in nats, for the next to begin.
+    """
+
+    train: Callable[[Model, Stage], Trained[Model]]
+    evaluate: Callable[[Model], float]
+    described: Mapping[str, str] = field(default_factory=dict)
+    least_gain: float = LEAST_GAIN
+
+    def run(
+        self, network: Model, minutes: float, folder: Path, progress: ProgressCallback
+    ) -> Tuned[Model]:
+        """Distils for at most some minutes in all.
+
+        A later call with more minutes continues, and so does a call after the process was killed.
+
+        Args:
+            network: the small network; it is left as it is.
+            minutes: most of them, those of former calls in the same folder included.
+            folder: of this network alone: what is in it of another one is deleted.
+            progress: called with the share of the minutes and a message.
+        """
+        state = _State(folder, {"network": digest_of(network.arrays()), **self.described})
+        content = state.read()
+        if content is None:
+            content = {
+                "minutes": 0.0, "steps": 0, "ended": "", "best": None,
+                "losses": [self.evaluate(network)],
+            }  # fmt: skip
+            state.write(content)
+        best = network if content["best"] is None else _filled(network, content["best"])
+        while not content["ended"] and content["minutes"] < ENOUGH * minutes:
+            number, before = len(content["losses"]) - 1, content["losses"][-1]
+            stage = _stage(number, minutes, content, state.checkpoint, progress)
+            try:
+                trained = self._stage(best, stage)
+            except FloatingPointError as diverged:
+                content["ended"] = f"it diverged ({diverged})"
+                state.write(content)
+                break
+            after = self.evaluate(trained.network)
+            content["minutes"] += trained.seconds / 60
+            content["steps"] += trained.steps
+            if after < before:  # NaN is no better either
+                best = trained.network
+                content["best"] = {
+                    name: torch.from_numpy(array) for name, array in best.arrays().items()
+                }
+            content["losses"] = [*content["losses"], after if after < before else before]
+            if not before - after >= self.least_gain:
+                content["ended"] = "no more was won"
+            elif number + 1 == MOST_STAGES:
+                content["ended"] = "all stages were taken"
+            state.write(content)
+        return Tuned(best, content["minutes"], tuple(content["losses"]), content["ended"])
+
+    def _stage(self, network: Model, stage: Stage) -> Trained[Model]:
+        try:
+            return self.train(network, stage)
+        except CheckpointRefused:
+            # Damaged, or of another length or release: the stage is begun anew.
+            stage.checkpoint.unlink()
+            return self.train(network, stage)
+
+
+def _stage(
+    number: int,
+    minutes: float,
+    content: Mapping[str, Any],
+    checkpoint: Path,
+    progress: ProgressCallback,
+) -> Stage:
+    """The next stage; what would be left for less than half of the one behind it is added to it."""
+    left = minutes - content["minutes"]
+    length = _length(number)
+    if left - length < _length(number + 1) / 2:
+        length = left
+    share = PEAKS[min(number, len(PEAKS) - 1)]
+
+    def within(done: float, message: str) -> None:
+        progress(min(1.0, (content["minutes"] + done * length) / minutes), message)
+
+    return Stage(number, length, share, content["steps"], checkpoint, within)
+
+
+def _length(number: int) -> float:
+    """Minutes of a stage."""
+    beyond = number - len(MINUTES) + 1
+    return MINUTES[number] if beyond <= 0 else MINUTES[-1] * math.pow(2.0, beyond)
+
+
+def _filled(network: Model, arrays: Mapping[str, torch.Tensor]) -> Model:
+    return network.rebuilt({name: array.numpy() for name, array in arrays.items()})
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a distillation leaves on disk behind each stage, and its stage's own checkpoint.
+
+    A search that depends on measurements may choose another network when a killed job is resumed.
+    """
+
+    folder: Path
+    configuration: dict[str, str]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Of the stage that runs."""
+        return self.folder / "stage.checkpoint"
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "stages.state"
+
+    def read(self) -> dict[str, Any] | None:
+        """What was written of this network; None where there is nothing, and the folder is empty.
+
+        What is damaged, or of another network, is deleted.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self._path.exists():
+            try:
+                return load_training_checkpoint(self._path, self.configuration)
+            except CheckpointRefused:
+                pass
+        for stale in self.folder.iterdir():
+            stale.unlink()
+        return None
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Writes the state behind a stage, whose checkpoint is no longer needed."""
+        save_training_checkpoint(self._path, self.configuration, content)
+        self.checkpoint.unlink(missing_ok=True)

@@ -1,0 +1,152 @@
+"""How deep to cut what is distilled afterwards: by trials, and by what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from isslim.compress.search.tuning import (
+    FIRST,
+    LATER,
+    MEASURED,
+    SLOPE,
+    SPARED,
+    STEP,
+    TRIALS,
+    TunedAim,
+)
+
+AIM = 1 - SPARED
+
+
+def chosen(after_trial: Callable[[float], float], budget: float = 1.0) -> tuple[list[float], bool]:
+    """The losses that are tried, and whether the last one is taken."""
+    aim, tried = TunedAim(budget), list[float]()
+    while aim.loss is not None:
+        tried.append(aim.loss)
+        if aim.record_trial(aim.loss, after_trial(aim.loss)):
+            return tried, True
+    return tried, False
+
+
+def test_first_candidate_loses_more_than_the_budget() -> None:
+    assert TunedAim(1.0).loss == 1 + FIRST
+    assert TunedAim(0.0).loss == FIRST
+
+
+@pytest.mark.parametrize("left", [0.3, 0.5, 0.64, 0.7, 0.9])
+def test_cut_is_as_deep_as_distillation_makes_up_for(left: float) -> None:
+    tried, taken = chosen(lambda loss: left * loss)
+    assert taken
+    assert len(tried) <= TRIALS
+    assert 0.8 <= LATER * left * tried[-1] <= AIM + 1e-9
+
+
+def test_second_candidate_is_that_at_which_the_tuned_one_reaches_its_aim() -> None:
+    aim = TunedAim(1.0)
+    assert not aim.record_trial(1.8, 0.9)  # 0.72 are expected after all minutes
+    assert aim.loss == pytest.approx(1.8 * AIM / (LATER * 0.9))
+    assert aim.description.startswith("searching a smaller model")
+    milder = TunedAim(1.0)
+    assert not milder.record_trial(1.8, 1.6)
+    assert milder.loss == pytest.approx(1.8 * AIM / (LATER * 1.6))
+    assert milder.description == "searching a model that loses less"
+
+
+def test_between_a_candidate_on_either_side_it_goes_along_the_line() -> None:
+    aim = TunedAim(1.0)
+    aim.record_trial(1.8, 0.5)
+    assert not aim.record_trial(4.0, 2.0)
+    low, high = LATER * 0.5, LATER * 2.0
+    assert aim.loss == pytest.approx(1.8 + (AIM - low) * (4.0 - 1.8) / (high - low))
+
+
+def test_where_distillation_does_not_help_the_closed_form_remains() -> None:
+    assert chosen(lambda loss: loss) == ([1 + FIRST], False)
+    assert chosen(lambda loss: 0.96 * loss) == ([1 + FIRST], False)
+
+
+def test_student_that_is_better_than_its_teacher_is_cut_deeper_in_steps() -> None:
+    aim = TunedAim(1.0)
+    assert not aim.record_trial(1.8, -0.1)
+    assert aim.loss == pytest.approx(1.8 + (AIM + 0.1) / SLOPE)
+    bold = TunedAim(1.0)
+    bold.record_trial(1.8, -2.0)
+    assert bold.loss == pytest.approx(STEP * 1.8)
+
+
+def test_of_all_trials_the_deepest_that_is_expected_to_fit_is_taken() -> None:
+    aim = TunedAim(1.0)
+    assert not aim.record_trial(1.8, 0.5)
+    assert not aim.record_trial(4.0, 2.0)
+    assert not aim.record_trial(2.8, 2.1)  # the third is the last
+    assert aim.loss == 1.8
+    assert aim.record_trial(1.8, 0.5)
+
+
+def test_where_no_trial_is_expected_to_fit_the_closed_form_remains() -> None:
+    aim = TunedAim(1.0)
+    for before, after in ((1.8, 1.6), (1.3, 1.25), (1.2, 1.19)):
+        assert not aim.record_trial(before, after)
+    assert aim.loss is None
+
+
+def test_same_candidate_again_is_taken_where_it_fits() -> None:
+    deepest = TunedAim(1.0)
+    deepest.record_trial(1.8, 0.5)
+    assert deepest.record_trial(1.8, 0.5)
+    mildest = TunedAim(1.0)
+    mildest.record_trial(1.8, 1.6)
+    assert not mildest.record_trial(1.8, 1.6)
+    assert mildest.loss is None
+
+
+def test_without_minutes_for_another_trial_the_candidate_is_taken_or_none() -> None:
+    assert TunedAim(1.0).record_trial(1.8, 0.5, last=True)
+    aim = TunedAim(1.0)
+    assert not aim.record_trial(1.8, 1.6, last=True)
+    assert aim.loss is None
+
+
+def test_measurement_that_leaves_much_is_followed_by_a_deeper_candidate() -> None:
+    aim = TunedAim(1.0)
+    assert aim.record_trial(1.8, 1.1)
+    aim.record_measurement(1.8, 0.6, is_kept=True)
+    assert aim.loss == pytest.approx(1.8 * AIM / 0.6)
+    enough = TunedAim(1.0)
+    enough.record_measurement(1.8, 0.8, is_kept=True)
+    assert enough.loss is None
+
+
+def test_measurement_beyond_the_budget_is_followed_by_a_milder_candidate() -> None:
+    aim = TunedAim(1.0)
+    aim.record_measurement(1.8, 1.15, is_kept=False)
+    assert aim.loss == pytest.approx(1.8 * AIM / 1.15)
+    # Refused for another reason than its loss, such as its int8 form.
+    other = TunedAim(1.0)
+    other.record_measurement(1.8, 0.9, is_kept=False)
+    assert other.loss == pytest.approx(1.8 * AIM)
+
+
+def test_measurements_are_counted() -> None:
+    aim, asked = TunedAim(1.0), list[float | None]()
+    for number in range(MEASURED):
+        aim.record_measurement(1.8 / 2**number, 1.2, is_kept=False)
+        asked.append(aim.loss)
+    assert [each is None for each in asked] == [False] * (MEASURED - 1) + [True]
+
+
+def test_nothing_may_be_lost() -> None:
+    tried, taken = chosen(lambda loss: 0.5 * loss - 0.4, budget=0.0)
+    assert taken
+    assert -0.2 <= 0.5 * tried[-1] - 0.4 <= 0
+    assert chosen(lambda loss: loss - 1.2, budget=0.0)[1]
+    assert not chosen(lambda loss: 0.5 * loss + 0.1, budget=0.0)[1]
+
+
+def test_cut_that_loses_nothing_by_itself_leads_on() -> None:
+    aim = TunedAim(1.0)
+    assert not aim.record_trial(-0.1, -0.4)
+    assert aim.loss is not None
+    assert aim.loss > 0
