@@ -17,7 +17,7 @@ from isslim.compress.inspection.inspect import begin
 from isslim.compress.kinds.registry import UploadedFiles
 from isslim.compress.pipeline import Stages, compress_task, publish
 from isslim.compress.progress import CallbackProgress
-from isslim.compress.search.candidates import ROUNDS
+from isslim.compress.search.aims import ROUNDS
 from isslim.store.bundles import BundleStore
 from isslim.store.files import sha256_of
 from isslim.store.settings import StoreSettings
@@ -119,13 +119,3 @@ def test_the_boldest_is_published_without_8_bits_where_none_keeps_to_it(
     assert set(found) == {"original", "original-int8", "compressed"}
     assert found["compressed"].parameters == bold["compressed"].parameters
     assert any(each.startswith("compressed-int8: ") for each in report.left_out)
-
-
-@pytest.mark.parametrize("options", [{"minutes": 0.02}])
-def test_no_training_is_repeated_for_8_bits(
-    options: dict[str, Any], tmp_path: Path, trained: Trained
-) -> None:
-    found, told, _ = published(tmp_path / "tuned", trained, lambda source: True, **options)
-    # Whatever sends the search back is float32's.
-    assert all("compressed: " in message for message in told if "stepping back" in message)
-    assert "compressed-int8" not in found
