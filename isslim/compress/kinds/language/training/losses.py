@@ -53,6 +53,15 @@ class _MeanLoss(torch.autograd.Function):
     def forward(
         context: Any, logits: Tensor, labels: Tensor, teacher: Tensor | None, soft: float
     ) -> tuple[Tensor, Tensor]:
+        """The mean loss, and that of the labels alone, in nats per row.
+
+        Args:
+            context: of autograd.
+            logits: (N, V).
+            labels: int64 (N,).
+            teacher: logits (N, V); None: no teacher.
+            soft: its share of the loss.
+        """
         count, vocabulary = logits.shape
         rows = count if logits.is_cuda else max(1, IN_CACHE // vocabulary)
         gradient = torch.empty_like(logits)
@@ -79,6 +88,12 @@ class _MeanLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *slopes: Tensor) -> tuple[Tensor, None, None, None]:
+        """The gradient of the loss by the logits; see `torch.autograd.Function`.
+
+        Args:
+            context: of autograd.
+            slopes: of what follows, by the loss and by that of the labels, which has none.
+        """
         (gradient,) = context.saved_tensors
         return gradient * slopes[0], None, None, None
 
