@@ -14,12 +14,13 @@ perplexity on the validation text:
   repair;
 - `calibrated`: structured OBS and repair, on pieces spread over the training text;
 - `self_calibrated`: the same, on text that the model wrote itself;
-- `finetuned`: `calibrated`, then `--minutes` of distillation (`--finetune-shares`);
+- `finetuned`: `calibrated`, then the distillation of a job for at most `--minutes`, as long as it
+  pays (`--finetune-shares`);
 - `finetuned_int8`: the same graph in int8, through ONNX Runtime;
 - `joint`: units, ranks, blocks of the softmax and the embedding's width in one order, cut in closed
   form to `--mult-adds` times fewer multiply-adds (the first of them);
-- `joint_30s`, `joint_10min`: the same at the last of `--mult-adds`, then `--joint-seconds` of
-  distillation.
+- `joint_30s`, `joint_10min`: the same at the last of `--mult-adds`, then at most `--joint-seconds`
+  of that distillation.
 
 All perplexities come from the quick estimate (ten streams with carried state) but the last, whose
 int8 effect is the ratio of int8 to float32 through the runtime on one stream, applied to it.
@@ -31,7 +32,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +47,11 @@ from benchmarks.joint_cut import joint_cut
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.export import export
+from isslim.compress.kinds.language.finetuning import distillation
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, declare, from_arrays
 from isslim.compress.kinds.language.texts import sample
 from isslim.compress.kinds.language.training.evaluation import perplexity
-from isslim.compress.kinds.language.training.loop import train
-from isslim.compress.kinds.language.training.plan import distilling, distilling_dropout
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import Pruned, RemovalPlan, prune, rank_components
 from isslim.compress.statistics.pieces import Pieces, spread_pieces
@@ -224,14 +223,12 @@ def joint(
 
 
 def _distilled(dense: Baseline, pruned: Pruned, minutes: float) -> tuple[LanguageModel, float]:
-    """What training of so many minutes makes of a cut network, and the seconds that it took."""
-    tokens = len(dense.train)
-    dropout = distilling_dropout(axes.parameters(pruned.declaration), tokens)
-    student = dense.network.rebuilt(pruned.arrays, dropout)
-    schedule = distilling(tokens, seed=1, minutes=minutes)
-    began = time.monotonic()
-    tuned = train(student, dense.train, schedule, teacher=dense.network, progress=_show).network
-    return tuned, time.monotonic() - began
+    """What a job's distillation makes of a cut network, and the seconds that it trained."""
+    student = dense.network.rebuilt(pruned.arrays)
+    repair = distillation(dense.network, dense.train, seed=1, written=False)
+    with tempfile.TemporaryDirectory() as folder:
+        tuned = repair.run(student, minutes, Path(folder), _show)
+    return tuned.network, 60 * tuned.minutes
 
 
 def _learned(network: LstmLanguageModel, tokens: torch.Tensor | Pieces) -> RemovalPlan:
