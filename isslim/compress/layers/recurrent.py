@@ -152,7 +152,7 @@ class GruLayer(RecurrentLayer):
 def _multiplied_out(narrow: nn.Linear, matrix: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
     """The matrix A P and the bias b + A c of `A (P a + c) + b`.
 
-    Not in half precision: the fused operator takes all of its parameters in one.
+    Not in half precision: cuDNN takes all parameters of a layer in one.
     """
     with torch.autocast(matrix.device.type, enabled=False):
         return matrix @ narrow.weight, bias + matrix @ narrow.bias
