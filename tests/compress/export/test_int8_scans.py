@@ -264,3 +264,41 @@ def test_a_highway_network_is_computed_in_whole_numbers(tmp_path: Path) -> None:
     log_probs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     expected = log_probs[np.arange(len(TEXT)), TEXT]
     np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
+
+
+def summing(factor: float) -> Builder:
+    """A Scan whose state is the sum of a product, times a factor, and of the state before."""
+    b = Builder()
+    x = b.floats("x", (STEPS, BATCH, WIDTH), ["T", "B", WIDTH])
+    start = b.floats("h", (BATCH, H), ["B", H])
+    nodes = [
+        helper.make_node("Gemm", ["step", b.weights(WIDTH, H)], ["product"], alpha=factor),
+        helper.make_node("Add", ["product", "state"], ["next"]),
+    ]
+    state, step, after = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", width])
+        for name, width in (("state", H), ("step", WIDTH), ("next", H))
+    )
+    body = helper.make_graph(nodes, "sums", [state, step], [after])
+    b.output(b.node("Scan", [start, x], num_scan_inputs=1, body=body), "y", ["B", H])
+    return b
+
+
+@pytest.mark.parametrize(("factor", "able"), [(1.0, True), (2.0, False)])
+def test_a_scan_takes_eight_bits_where_all_of_its_products_can(
+    factor: float, able: bool, tmp_path: Path
+) -> None:
+    b = summing(factor)
+    found = quantize_graph(b.model(), tmp_path / "b.onnx")
+    assert (found.parts, found.rest) == ((LAYERS, []) if able else ([], LAYERS))
+    if able:
+        made = run(onnx.load(tmp_path / "b.onnx"), b.feeds)["y"]
+        np.testing.assert_allclose(made, run(b.model(), b.feeds)["y"], rtol=0, atol=0.15)
+
+
+def test_a_scan_without_a_matrix_is_no_layer(tmp_path: Path) -> None:
+    b = summing(1.0)
+    body = next(each.g for each in b.nodes[0].attribute if each.HasField("g"))
+    body.node[0].CopyFrom(helper.make_node("ReduceMean", ["step"], ["product"], keepdims=1))
+    found = quantize_graph(b.model(), tmp_path / "b.onnx")
+    assert (found.parts, found.rest) == ([], [])
