@@ -118,6 +118,7 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
         evaluation: the operator's evaluation command in one line; None where held-out data is used.
         costly: whether one evaluation is so expensive that needless ones must be avoided.
         may_narrow: whether a bottleneck may be inserted before the decoder.
+        timed: whether `cost` can time its networks; otherwise multiply-adds stand for time.
         origin: where model and data come from.
         original_as_sent: whether the original's graph is the file that was sent, without notes.
     """
@@ -129,6 +130,7 @@ class ModelTask(ReturnsWeights[Model], Trainable[Model]):
     text: TextContract | None = None
     costly: bool = False
     may_narrow: bool = False
+    timed: ClassVar[bool] = False
     origin: Origin
 
     @property

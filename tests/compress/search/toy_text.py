@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -87,6 +88,7 @@ def observed(network: Toy) -> ActivationStatistics:
 class SpeakerTask(ToyTask):
     """The kind."""
 
+    timed: ClassVar[bool] = True
     may_narrow: bool = True
     equal: list[list[str]] = field(default_factory=list)
 

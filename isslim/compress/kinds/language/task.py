@@ -90,6 +90,7 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
     """The paper's, one sentence, and streaming."""
     metric: Metric = "perplexity"
     distils = True
+    timed = True
 
     def __init__(
         self,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from isslim.compress.kinds.questions.data import read_questions
 from isslim.compress.kinds.questions.ingest import is_bidaf, read_codec, recognise_bidaf
-from isslim.compress.kinds.questions.task import QuestionTask, read_questions
+from isslim.compress.kinds.questions.task import QuestionTask
 from isslim.compress.kinds.upload import KindReader, Upload
 from isslim.compress.training.saved_network import spec_of
 from isslim.types.kinds.questions import QUESTIONS

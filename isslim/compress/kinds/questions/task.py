@@ -8,7 +8,7 @@ Legend: B batch, T tokens of a context.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -18,21 +18,21 @@ import torch
 from numpy.typing import NDArray
 
 from isslim.compress.contract import ModelTask, Origin, Quality
-from isslim.compress.errors import TextUnusable, VerificationFailed
+from isslim.compress.errors import VerificationFailed
 from isslim.compress.export.int8_forms import EightBit, Form
 from isslim.compress.export.quantize import quantize
 from isslim.compress.ingest.reading import IngestReport
 from isslim.compress.kinds.questions.activations import collect_question_activations
+from isslim.compress.kinds.questions.data import QuestionData
 from isslim.compress.kinds.questions.evaluation import evaluate_on_device
-from isslim.compress.kinds.questions.examples import Example, QuestionBatch, Questions, prepare
+from isslim.compress.kinds.questions.examples import Example, QuestionBatch
 from isslim.compress.kinds.questions.export import export
 from isslim.compress.kinds.questions.metrics import overlap, score
 from isslim.compress.kinds.questions.networks.bidaf import Bidaf
+from isslim.compress.kinds.questions.probing import PredictionLoss
 from isslim.compress.kinds.questions.sampling import sample_answers
 from isslim.compress.kinds.questions.sizes import parts
-from isslim.compress.kinds.questions.squad import read_squad
 from isslim.compress.kinds.questions.trainer import QuestionTrainer
-from isslim.compress.kinds.upload import DataFiles
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning.axes import NetworkAxes
 from isslim.compress.pruning.moments import ActivationStatistics
@@ -68,107 +68,8 @@ QUICK = 100
 """Questions that `quick_loss` evaluates."""
 APART, APART_SHARE = 500, 0.1
 """Training questions that stages of distillation are compared on, at most, and their share."""
-
-
-@dataclass(frozen=True)
-class QuestionData:
-    """The questions of a job, and the origin of each set.
-
-    Attributes:
-        calibration: activations are collected on them.
-        training: training takes place on them.
-        held_out: quality is evaluated on them.
-        as_sent: the held-out questions before the original's answers took the place of missing
-            golden ones.
-        calibration_origin: where the calibration questions come from, in words.
-        held_out_origin: where the held-out questions come from, in words.
-    """
-
-    calibration: Questions
-    training: Questions
-    held_out: Questions
-    as_sent: Questions
-    calibration_origin: str
-    held_out_origin: str
-
-
-def read_questions(
-    original: Bidaf,
-    codec: PassageCodec,
-    files: DataFiles,
-    recipe: Recipe,
-    *,
-    answering: bool = True,
-) -> QuestionData:
-    """Reads uploaded questions.
-
-    Training questions stand in for calibration questions that were not sent, and the other way
-    round. Without held-out questions the last fifth of the training questions is held out. Where
-    held-out questions have no answers, the original's are taken for golden: F1 then measures
-    agreement with the original.
-
-    Args:
-        original: the model.
-        codec: of its words and characters.
-        files: the uploaded questions.
-        recipe: its numbers of questions count.
-        answering: whether the original answers held-out questions without answers; if not, the
-            origin announces it all the same.
-
-    Raises:
-        TextUnusable: when no questions were sent, or there are too few.
-        UnreadableUpload: when a file is not in the form of SQuAD.
-    """
-    calibration, held_out, train = files.calibration, files.held_out, files.train
-    source = calibration if train is None else train
-    if source is None:
-        raise TextUnusable(
-            "a question-answering model is calibrated on questions with their contexts, and none "
-            "were sent: upload `calibration` in the JSON form of SQuAD v1.1 (answers are not "
-            "needed)"
-        )
-    training = _prepared(source, codec)
-    observed = training if calibration is None or train is None else _prepared(calibration, codec)
-    origin = "uploaded questions"
-    if held_out is None:
-        cut = len(training.examples) * 4 // 5
-        evaluated = replace(training, examples=training.examples[cut:])
-        observed = (
-            replace(training, examples=training.examples[:cut])
-            if observed is training
-            else observed
-        )
-        training = replace(training, examples=training.examples[:cut])
-        origin = "the last fifth of the uploaded questions, used for nothing else"
-    else:
-        evaluated = _prepared(held_out, codec)
-    observed, evaluated = (
-        observed.spread(recipe.calibration_questions),
-        evaluated.spread(recipe.held_out_questions),
-    )
-    for name, questions in (("calibration", observed), ("held-out", evaluated)):
-        if len(questions.examples) < 10:
-            raise TextUnusable(
-                f"there are {len(questions.examples)} {name} questions; at least 10 are needed"
-            )
-    as_sent = evaluated
-    if not all(example.golden for example in evaluated.examples):
-        if answering:
-            answers = evaluate_on_device(original, evaluated).answers
-            examples = [
-                replace(each, golden=(text,))
-                for each, text in zip(evaluated.examples, answers, strict=True)
-            ]
-            evaluated = replace(evaluated, examples=examples)
-        origin += ", with the original's answers as golden ones: F1 is agreement with the original"
-    return QuestionData(
-        observed,
-        training,
-        evaluated,
-        as_sent,
-        f"uploaded questions ({len(observed.examples):,})",
-        f"{origin} ({len(evaluated.examples):,})",
-    )
+PROBED = 200
+"""Questions of a probe."""
 
 
 class QuestionTask(ReturnsModules[Bidaf], ModelTask[Bidaf]):
@@ -220,6 +121,18 @@ class QuestionTask(ReturnsModules[Bidaf], ModelTask[Bidaf]):
         found = self._scores(evaluate_on_device(network, self.data.held_out).answers)
         fall = float(self._base.mean()) - float(found.mean())
         return Quality(float(found.mean()), fall, self._fall(self._base, found))
+
+    @cached_property
+    def _prediction_loss(self) -> PredictionLoss:
+        """On training questions; where there are many, moments are taken of few of them."""
+        return PredictionLoss(self.original, self.data.training.spread(PROBED))
+
+    def probe_loss(self, network: Bidaf) -> float:
+        """What it loses of the original's predictions, in nats per question.
+
+        See `ModelTask.probe_loss`.
+        """
+        return 0.0 if network is self.original else self._prediction_loss.of(network)
 
     def verify_removal(self, before: Bidaf, pruned: Pruned) -> CheckRecord:
         """Verifies against the masked reference on a batch of questions of unequal lengths.
@@ -360,13 +273,6 @@ class QuestionTask(ReturnsModules[Bidaf], ModelTask[Bidaf]):
         order = sorted(range(len(examples)), key=lambda index: len(examples[index].context_row))
         chosen = np.linspace(0, len(order) - 1, min(COMPARED_QUESTIONS, len(order))).astype(int)
         return self.data.held_out.inputs([order[index] for index in chosen])
-
-
-def _prepared(path: Path, codec: PassageCodec) -> Questions:
-    try:
-        return prepare(read_squad([path]), codec)
-    except ValueError as error:
-        raise TextUnusable(f"the uploaded questions cannot be used: {error}") from error
 
 
 def _sides(inputs: QuestionBatch) -> Iterator[TokenBatch]:

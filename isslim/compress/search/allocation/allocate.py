@@ -37,6 +37,8 @@ NOISE = 2e-3
 """Nats that are no difference."""
 WON_BACK = 1.5
 """How many times the budget a network may lose that is then distilled."""
+NATS_OF_A_POINT = 0.05
+"""Of start and end together, by which a reader's F1 falls by one point."""
 FILE = "probes.json"
 
 
@@ -127,7 +129,7 @@ def _aimed(
     done, lost = [0] * len(knobs), 0.0
     limit = math.inf
     if budget.quality is not None:
-        limit = math.log1p(budget.quality) * won_back
+        limit = _allowed(budget) * won_back
     share = budget.size_ratio or (1 / budget.speedup if budget.speedup is not None else 0.0)
     for jump in jumps:
         if lost + jump.loss > limit and any(done):
@@ -138,6 +140,13 @@ def _aimed(
                 break
         done[jump.knob], lost = jump.end, lost + jump.loss
     return done
+
+
+def _allowed(budget: Budget) -> float:
+    """About how many nats a budget of quality allows."""
+    if budget.f1_fall is not None:
+        return NATS_OF_A_POINT * budget.f1_fall
+    return math.log1p(budget.quality or 0.0)
 
 
 def _reordered(

@@ -81,9 +81,6 @@ def price(task: ModelTask[Model], work: Path, progress: ProgressCallback) -> Pri
             f"sizes chosen by the time of {steps} x {batch} tokens in {form}, measured on this "
             "host",
         )
-    return Pricing(
-        axes.mult_adds,
-        whole,
-        "multiply-adds",
-        "sizes chosen by counting, because this host could not be timed steadily",
-    )
+    why = "counting, because this host could not be timed steadily"
+    counted = why if task.timed else "counting multiply-adds"
+    return Pricing(axes.mult_adds, whole, "multiply-adds", f"sizes chosen by {counted}")

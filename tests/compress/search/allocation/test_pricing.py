@@ -56,6 +56,9 @@ def test_without_a_steady_clock_sizes_are_chosen_by_counting(tmp_path: Path) -> 
     assert found.reason == (
         "sizes chosen by counting, because this host could not be timed steadily"
     )
+    untimed = Unsteady(task.original, task.recipe, task.rule)
+    Unsteady.timed = False
+    assert priced(untimed, tmp_path).reason == "sizes chosen by counting multiply-adds"
     smaller = axes.resized(WHOLE, {"units": 5})
     size = axes.parameters(smaller) / axes.parameters(WHOLE)
     work = axes.mult_adds(smaller) / axes.mult_adds(WHOLE)
