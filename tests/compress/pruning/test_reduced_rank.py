@@ -20,6 +20,7 @@ from isslim.compress.pruning.axes import (
 from isslim.compress.pruning.moments import ActivationStatistics
 from isslim.compress.pruning.narrow import BOTTLENECK
 from isslim.compress.pruning.ranking import RemovalPlan, cut, rank_components
+from isslim.compress.pruning.sensitivity import reader_sensitivity
 from tests.compress.pruning.recurrent import moments_of
 
 Matrix = NDArray[np.float64]
@@ -170,3 +171,21 @@ def test_a_reader_is_regressed_on_what_reaches_it_of_all_its_inputs(rank: int) -
     assert float(np.square(between - exact).mean()) == pytest.approx(
         float(np.square(guess - exact).mean()), rel=5e-3
     )
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_a_narrow_layer_weighs_as_what_it_feeds_weighs_in_its_site(scale: float) -> None:
+    declaration = narrow.declare_narrow(joint(), PLACE)
+    arrays = drawn(declaration)
+    arrays["inward"] = (scale * arrays["inward"]).astype(np.float32)
+    both = np.concatenate([VALUES, VALUES[::-1, :5]], axis=1)
+    moments = {"layer": moments_of(both), "narrow": moments_of(VALUES)}
+    found = reader_sensitivity(
+        arrays, declaration, ActivationStatistics(moments, ROWS), "rank:layer"
+    )[1]
+    inward, across = (arrays[name].astype(np.float64) for name in ("inward", "across"))
+    own = np.square((VALUES - VALUES.mean(0)) @ inward.T).sum() / ROWS
+    other = VALUES[::-1, :5]
+    beside = np.square((other - other.mean(0)) @ across.T).sum() / ROWS
+    expected = inward.T @ inward / own * (own / max(own, beside))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
