@@ -143,13 +143,15 @@ def test_gru_and_rhn_go_the_whole_way_from_upload_to_answers(
     assert len(manifest.checks) == 3
     ids = model.codec.encode(trained.held_out.read_text())
     for variant in manifest.variants:
-        # Products in a Scan take 8 bits; so small a GRU is faster as the float32 operator.
-        scanned = isinstance(network, RhnLanguageModel) or any(map(is_rank, variant.sizes))
-        layers = ["recurrent layers"] if scanned else []
+        # Products in a Scan take 8 bits; so small a GRU is faster as the float32 operator, and with
+        # a narrow recurrence the clock decides.
+        layers = ["recurrent layers"] if isinstance(network, RhnLanguageModel) else []
+        forms = [["embedding", *layers, "softmax"]]
+        if any(map(is_rank, variant.sizes)):
+            forms.append(["embedding", "recurrent layers", "softmax"])
         found = perplexity(model.session(variant.name), ids, model.codec.start_id)
         assert found == pytest.approx(variant.metrics["perplexity"], rel=1e-6)
-        expected = ["embedding", *layers, "softmax"] if variant.precision == "int8" else []
-        assert variant.eight_bit == expected
+        assert variant.eight_bit in (forms if variant.precision == "int8" else [[]])
     texts = ["the cat sees the river", "my", "a dog likes nothing\nno bird hears its shadow\n"]
     with TestClient(create_app(ServiceSettings(home=tmp_path))) as client:
         response = client.post(

@@ -44,8 +44,8 @@ DECODER = "decoder"
 """The site of the logits where they are one matrix; `decoder.<b>` is that of a block."""
 ORDER = "softmax.order"
 """(V,), the token of each row, blocks one behind the other; indices in float32."""
-MOST = 4
-"""Blocks, at most."""
+MOST, LEAST_ROWS = 4, 64
+"""Blocks at most, and rows of a block at least: a product of fewer is not worth its dispatch."""
 WORK = 0.25
 """Of the decoder's multiply-adds, what the choice of blocks looks at."""
 RATIO = 4
@@ -291,7 +291,7 @@ def chosen_sizes(weight: Array, covariance: Matrix, frequencies: Matrix) -> tupl
     least = float("inf")
     for count in range(1, MOST + 1):
         sizes = _geometric(len(rows), count)
-        if min(sizes) < len(values) // RATIO:
+        if count > 1 and min(sizes) < max(LEAST_ROWS, len(values) // RATIO):
             break
         lost = _lost(seen, sizes)
         if lost < (1 - GAIN) * least and lost < least - LITTLE * energy:

@@ -25,6 +25,12 @@ FREQUENT = 24
 PLACE = NarrowPlace("rank:toy0.input", "layer.narrow", "n.weight", "n.bias", "layer", 0)
 
 
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worth it in a toy of so few words."""
+    monkeypatch.setattr(blocks, "LEAST_ROWS", 8)
+
+
 class Deep(Speaker):
     """One with a place between its layers."""
 

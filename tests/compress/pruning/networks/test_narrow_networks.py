@@ -338,7 +338,9 @@ def shallow(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 def test_it_goes_the_whole_way_from_upload_to_answers(
     mode: Literal["calibrate", "rank_components"], shallow: Trained, tmp_path: Path
 ) -> None:
-    recipe = Recipe(name="shallow", mode=mode, budget=Budget(size_ratio=0.6), learn_epochs=1.0)
+    recipe = Recipe(
+        name="shallow", mode=mode, budget=Budget(size_ratio=0.6), learn_epochs=1.0, ranks=False
+    )
     bundle = BundleStore(StoreSettings(home=tmp_path)).open(compress_in(tmp_path, shallow, recipe))
     original, compressed = bundle.manifest.variants[0], bundle.manifest.variant("compressed")
     assert compressed is not None
