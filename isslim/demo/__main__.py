@@ -42,8 +42,8 @@ TEXTS = [
     "the file object is closed when the iterator is exhausted .",
     "raise an exception if the key is not found in the dictionary .",
 ]
-RISE = 0.02
-"""The budget: how much the perplexity may rise."""
+RISE, MINUTES = 0.02, 2.0
+"""The budget: how much the perplexity may rise; and the most minutes of distillation."""
 BEGINNING, WORDS, SEED = "return a list of the", 24, 7
 """What both models continue, by how many words, and the seed of the random numbers."""
 STARTING = 300.0
@@ -152,7 +152,7 @@ def compare(client: Client, folder: Path) -> int:
         vocabulary=folder / "words.txt",
         calibration=folder / "calibration.txt",
         held_out=folder / "held-out.txt",
-        recipe=Recipe(name="demo", budget=Budget(perplexity_rise=RISE)),
+        recipe=Recipe(name="demo", budget=Budget(perplexity_rise=RISE), minutes=MINUTES),
     )
     job = show.follow(client, job.id, console)
     if job.state is not JobState.SUCCEEDED or job.model_id is None:
