@@ -233,7 +233,12 @@ def prune(removal_plan: RemovalPlan, share: float, correction: Correction = "inp
     return replace(cut(removal_plan, keep, correction), share=gone)
 
 
-def cut(removal_plan: RemovalPlan, keep: Keep, correction: Correction = "inputs") -> Pruned:
+def cut(
+    removal_plan: RemovalPlan,
+    keep: Keep,
+    correction: Correction = "inputs",
+    ridges: dict[str, float] | None = None,
+) -> Pruned:
     """Keeps some components, whatever the order of removal, and repairs them.
 
     A narrow layer that was put in and does not pay at these sizes is left out, and nothing is lost
@@ -243,6 +248,7 @@ def cut(removal_plan: RemovalPlan, keep: Keep, correction: Correction = "inputs"
         removal_plan: the network.
         keep: per axis of its declaration the kept indices (K,), ascending.
         correction: the replacement of the removed components.
+        ridges: see `repair`.
 
     Returns:
         The candidate, whose share is not known: 0.
@@ -256,7 +262,9 @@ def cut(removal_plan: RemovalPlan, keep: Keep, correction: Correction = "inputs"
         network = with_only(removal_plan.before, everything, places, removal_plan.whole)
     sizes = network.declaration.axes
     keep = {axis: keep.get(axis, np.arange(size)) for axis, size in sizes.items()}
-    repaired = repair(network.arrays, network.declaration, keep, network.moments, correction)
+    repaired = repair(
+        network.arrays, network.declaration, keep, network.moments, correction, ridges
+    )
     small, declaration = axes.select_components(repaired, network.declaration, keep)
     reference = axes.mask_components(repaired, network.declaration, keep)
     return Pruned(keep, small, declaration, reference, 0.0, correction)

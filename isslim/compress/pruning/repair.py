@@ -47,6 +47,7 @@ def repair(
     keep: Keep,
     moments: Mapping[str, Moments],
     correction: Correction = "inputs",
+    ridges: dict[str, float] | None = None,
 ) -> dict[str, Array]:
     """Rewrites every site so that it reads only kept components.
 
@@ -56,6 +57,9 @@ def repair(
         keep: per axis the kept indices; an axis not named stays whole.
         moments: per site name, the moments of its concatenated inputs (D,) in the unpruned network.
         correction: the replacement of the removed components.
+        ridges: by site the ridge of an earlier repair of the same network (`shrinkage`), to be
+            taken again: to choose one takes most of the time of a large repair. Those of other
+            sites are added. None: each is chosen.
 
     Returns:
         Arrays of the same full size in which the matrices' columns at removed components are zero:
@@ -78,9 +82,13 @@ def repair(
             [arrays[reader.parameter].astype(np.float64) for reader in site.readers], axis=1
         )
         weights = _weights(site, joint[:, offered.rows], arrays, declaration)
-        mixing, offset = _stand_in(
-            offered, moments[site.name], weights, site.bias is not None, correction
+        known = None if ridges is None else ridges.get(site.name)
+        centred = site.bias is not None
+        mixing, offset, ridge = _stand_in(
+            offered, moments[site.name], weights, centred, correction, known
         )
+        if ridges is not None:
+            ridges[site.name] = ridge
         repaired = joint[:, offered.stay] + joint[:, offered.rows] @ mixing  # (out, K)
         for reader in site.readers:
             result[reader.parameter] = np.zeros_like(arrays[reader.parameter])
@@ -260,19 +268,28 @@ def _kept(part: InputSlice, kept: Keep) -> Indices:
 
 
 def _stand_in(
-    offered: _Offered, moments: Moments, weights: Matrix, centred: bool, correction: Correction
-) -> tuple[Matrix, Matrix]:
-    """What is added to M (R, K) at the rows that are not simply kept, and m (R,) there."""
+    offered: _Offered,
+    moments: Moments,
+    weights: Matrix,
+    centred: bool,
+    correction: Correction,
+    known: float | None,
+) -> tuple[Matrix, Matrix, float]:
+    """What is added to M (R, K) at the rows that are not simply kept, m (R,) there, and the ridge.
+
+    The ridge is infinite where nothing is predicted; it is chosen where it is not known.
+    """
     seen = offered.of(moments.whole, centred=centred)
     nothing = np.zeros_like(seen.cross)
     if correction != "inputs" or min(half.count for half in moments.halves) < 2:
-        return nothing, seen.rows
-    one, other = (
-        offered.of(sums, centred=centred).half(sums.count, weights) for sums in moments.halves
-    )
-    ridge = chosen_ridge((one, other), offered.groups)
-    if not np.isfinite(ridge):
-        return nothing, seen.rows
-    solved = np.linalg.solve(ridged(seen.gram, ridge, offered.groups), seen.cross.T)
+        return nothing, seen.rows, np.inf
+    if known is None:
+        one, other = (
+            offered.of(sums, centred=centred).half(sums.count, weights) for sums in moments.halves
+        )
+        known = chosen_ridge((one, other), offered.groups)
+    if not np.isfinite(known):
+        return nothing, seen.rows, known
+    solved = np.linalg.solve(ridged(seen.gram, known, offered.groups), seen.cross.T)
     mixing: Matrix = solved.T.astype(np.float64, copy=False)
-    return mixing, seen.rows - mixing @ seen.inputs
+    return mixing, seen.rows - mixing @ seen.inputs, known

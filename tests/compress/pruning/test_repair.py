@@ -194,3 +194,25 @@ def test_a_reader_must_name_one_activation_for_each_segment() -> None:
         match="reads 1 activations with 'first', whose second dimension has 4 segments",
     ):
         wrong.check(arrays)
+
+
+def test_ridges_of_an_earlier_repair_are_taken_again() -> None:
+    generator, declaration = np.random.default_rng(1), declared("bias")
+    moments = {"site": Moments.of(drawn(300))}
+    arrays = {
+        name: generator.normal(size=axes.shape(declaration, name)).astype(np.float32)
+        for name in declaration.dimensions
+    }
+    keep = {"a": np.array([0, 2, 5]), "b": np.array([1, 3, 4])}
+    ridges: dict[str, float] = {}
+    chosen = repair(arrays, declaration, keep, moments)
+    first = repair(arrays, declaration, keep, moments, ridges=ridges)
+    assert 0 < ridges["site"] < 1
+    again = repair(arrays, declaration, keep, moments, ridges=dict(ridges))
+    strong = repair(arrays, declaration, keep, moments, ridges={"site": 1e9})
+    means = repair(arrays, declaration, keep, moments, "means")
+    for name, array in chosen.items():
+        np.testing.assert_array_equal(first[name], array)
+        np.testing.assert_array_equal(again[name], array)
+        np.testing.assert_allclose(strong[name], means[name], rtol=0, atol=1e-5)
+    assert not np.allclose(strong["first"], chosen["first"], atol=1e-2)

@@ -67,7 +67,7 @@ from isslim.types.same_form import STATE_DICT, SameForm
 
 QUICK = 5_000
 """Tokens of the held-out text that `quick_loss` evaluates, and of a probe at most."""
-PROBED_WORK, MIN_PROBED = 20_000_000_000, 1000
+PROBED_WORK, MIN_PROBED = 20_000_000_000, 500
 """Multiply-adds of the original on the tokens of a probe, and tokens of one at least."""
 WRITTEN = 50_000
 """Tokens that the original writes to be distilled on where no text was sent."""

@@ -25,12 +25,10 @@ from isslim.compress.pruning.ranking import RemovalPlan, cut
 from isslim.compress.search.allocation.knobs import Knob
 from isslim.store.files import atomic_file
 
-SHARES = (0.6, 0.3, 0.15)
+SHARES = (0.3, 0.6, 0.15)
 """What is kept of an axis in the measurements of it, one round over all axes after the other."""
-MIN_ROUNDS = 2
-"""Rounds that are made however long they take."""
 SECONDS = 30.0
-"""CPU time after which no further round is begun that would end later."""
+"""CPU time after which no further round is begun that would end later; one is always made."""
 MOST = 30.0
 """Nats at which a loss is cut off: worse than guessing, or not finite."""
 
@@ -56,6 +54,7 @@ class Probes(Generic[Model]):
     def __post_init__(self) -> None:
         order = json.dumps([self.removal_plan.order, dict(self.removal_plan.declaration.axes)])
         self._plan = sha256(order.encode()).hexdigest()
+        self._ridges: dict[str, float] = {}
         try:
             saved = json.loads(self.file.read_text())
         except (OSError, ValueError):
@@ -82,7 +81,9 @@ class Probes(Generic[Model]):
             for axis, size in knob.sizes(count).items()
         )
         if name not in self.known:
-            network = self.task.original.rebuilt(cut(self._with_narrow(gone), keep).arrays)
+            # A ridge depends little on which axis is cut how far.
+            plan = self._with_narrow(gone)
+            network = self.task.original.rebuilt(cut(plan, keep, ridges=self._ridges).arrays)
             found = self.task.probe_loss(network)
             lost = math.nan if found is None else found - self.base
             self.known[name] = min(lost, MOST) if math.isfinite(lost) else MOST
@@ -123,7 +124,7 @@ def measured_losses(
     began = time.process_time()
     for round_, share in enumerate(SHARES):
         spent = time.process_time() - began
-        if round_ >= MIN_ROUNDS and spent * (round_ + 1) / round_ > SECONDS:
+        if round_ and spent * (round_ + 1) / round_ > SECONDS:
             break
         for number, (knob, losses) in enumerate(zip(knobs, found, strict=True)):
             gone = min(max(knob.size - round(share * knob.size), 1), len(knob.steps))
