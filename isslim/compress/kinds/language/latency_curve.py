@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from isslim.compress.export.int8_forms import Form
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.export.int8 import quantize_network
+from isslim.compress.kinds.language.export.stacked import Recurrence
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel
 from isslim.compress.kinds.language.networks.names import DECODER, EMBEDDING
@@ -128,6 +129,7 @@ def measure_curve(  # noqa: PLR0913 - a network, a run, and how it is timed
     steps: int,
     batch: int,
     int8: bool = True,
+    recurrence: Recurrence = "narrow",
     pairs: int | None = None,
 ) -> LatencyCurve:
     """Times networks of a few sizes and fits a curve to them, on one thread.
@@ -139,6 +141,7 @@ def measure_curve(  # noqa: PLR0913 - a network, a run, and how it is timed
         steps: tokens of each sequence of a run.
         batch: sequences of a run.
         int8: whether graphs are timed in int8, where they have such a form.
+        recurrence: which layers are written as a Scan; see `export`.
         pairs: rounds of a comparison; None: `PAIRS`, or fewer of long runs.
     """
     declarations: list[NetworkAxes] = []

@@ -175,6 +175,12 @@ def test_curves_have_the_terms_of_what_a_network_may_become(
     assert curve_of(network.eval(), tmp_path)[0].rates.keys() == terms
 
 
+def test_a_gru_is_also_timed_as_a_scan(tmp_path: Path) -> None:
+    network = GruLanguageModel(GruSpec(20, 8, (12,))).eval()
+    curve, _ = curve_of(network, tmp_path, recurrence="scan")
+    assert curve.rates.keys() == PLAIN | SCANS
+
+
 def test_a_recurrence_of_limited_rank_pays_the_dispatch_of_a_scan() -> None:
     rates = {"recurrent": 2e-6, "units": 1e-4, "scan": 1e-6, "scans": 0.1, "scan units": 3e-4}
     curve = LatencyCurve(rates, 0.0)
