@@ -21,6 +21,14 @@ _READER = re.compile(r"rank:(?P<layer>[a-z]+\d*)\.(?P<what>input|recurrent)")
 _BLOCK = re.compile(r"rank:softmax(\d+)")
 _READ, _BOTTLENECK = {"input": "input", "recurrent": "recurrence"}, "bottleneck"
 """Narrow layers: what reads through them."""
+_LSTMS: dict[str, tuple[str, dict[str, int]]] = {
+    "contextual": ("contextual LSTM", {}),
+    "modelling0": ("modelling LSTM 1", {"contextual": 4}),
+    "modelling1": ("modelling LSTM 2", {"modelling0": 1}),
+    "output": ("output LSTM", {"contextual": 4, "modelling1": 3}),
+}
+"""Of question-answering models: names, and how often each reads all units of another (of the words'
+vectors there is no axis)."""
 RANDOM = (
     "random inputs of the declared types and shapes; how the model behaves on real inputs is "
     "unknown"
@@ -57,7 +65,8 @@ def axis_name(axis: str) -> str:
     if block is not None:
         return f"softmax block {int(block[1]) + 1}"
     if reader is not None:
-        layer = axis_name(units_of(reader["layer"]))
+        named = _LSTMS.get(reader["layer"])
+        layer = axis_name(units_of(reader["layer"])) if named is None else named[0]
         return f"{_READ[reader['what']]} of {layer}"
     layer_match = _LAYER.fullmatch(layer_of(axis)) if is_units(axis) else None
     if layer_match is None:
@@ -79,11 +88,21 @@ def directions_read(axis: str, sizes: Mapping[str, int]) -> int | None:
         sizes: of the axes of the whole model, in the order of the data.
 
     Returns:
-        None where that width is no axis, as of an embedding that is tied to the softmax.
+        None where that width is no axis, as of an embedding that is tied to the softmax, or of the
+        words of a question-answering model.
     """
     reader, layers = _READER.fullmatch(axis), [name for name in sizes if is_units(name)]
     if reader is None:
         return sizes[layers[-1]] if is_narrow(axis) and layers else None
+    if reader["layer"] in _LSTMS:
+        times = _LSTMS[reader["layer"]][1].items()
+        units = (
+            often * size
+            for lstm, often in times
+            for name, size in sizes.items()
+            if name.startswith(units_of(f"{lstm}."))
+        )
+        return sum(units) or None
     own = units_of(reader["layer"])
     if reader["what"] == "recurrent" or own not in layers:
         return sizes.get(own)

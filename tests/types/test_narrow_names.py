@@ -51,3 +51,25 @@ def test_of_a_model_that_was_narrow_before_its_own_width_counts() -> None:
         rank_of_input("lstm1"): (100, 60),
         rank_of_recurrence("lstm1"): (187, 40),
     }
+
+
+@pytest.mark.parametrize(
+    ("lstm", "name", "read"),
+    [
+        ("contextual", "input of contextual LSTM", None),
+        ("modelling0", "input of modelling LSTM 1", 4 * (5 + 4)),
+        ("modelling1", "input of modelling LSTM 2", 6 + 3),
+        ("output", "input of output LSTM", 4 * (5 + 4) + 3 * (4 + 2)),
+    ],
+)
+def test_a_reader_names_its_lstms_and_reads_several_of_their_outputs(
+    lstm: str, name: str, read: int | None
+) -> None:
+    units = {"contextual": (5, 4), "modelling0": (6, 3), "modelling1": (4, 2), "output": (3, 6)}
+    sizes = {"filters": 7} | {
+        f"units:{layer}.{direction}": size
+        for layer, both in units.items()
+        for direction, size in zip(("forward", "backward"), both, strict=True)
+    }
+    assert axis_name(rank_of_input(lstm)) == name
+    assert directions_read(rank_of_input(lstm), sizes) == read
