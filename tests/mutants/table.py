@@ -16,7 +16,6 @@ TESTS: dict[str, tuple[str, ...]] = {
     "isslim/compress/pruning/repair.py": (ALONE, f"{_PRUNING}/test_repair_by_rows.py"),
     "isslim/compress/pruning/shrinkage.py": (ALONE, f"{_PRUNING}/test_shrinkage_steps.py"),
     "isslim/compress/pruning/rotation.py": (ALONE, f"{_PRUNING}/test_rotation.py"),
-    "isslim/compress/pruning/narrow.py": (ALONE, f"{_PRUNING}/test_narrow.py"),
     "isslim/compress/pruning/ranking.py": (ALONE, f"{_PRUNING}/test_ranking.py"),
     "isslim/compress/pruning/moments.py": (ALONE, f"{_PRUNING}/test_moments.py"),
     "isslim/compress/search/budget.py": (ALONE, f"{_SEARCH}/test_within_budget.py"),
