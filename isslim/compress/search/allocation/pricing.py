@@ -17,6 +17,8 @@ from isslim.compress.contract import ModelTask
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.blocks import DECODER
+from isslim.compress.pruning.insertion import staying
 from isslim.compress.pruning.narrow import without_narrow
 from isslim.compress.pruning.network import Model
 from isslim.runtime.shape import usual_size
@@ -48,7 +50,7 @@ class Pricing:
         return self.main(declaration) / self.main(self.whole) + FILE * size
 
     def cheapest(self, declaration: NetworkAxes) -> NetworkAxes:
-        """The network without the narrow layers that were put in and do not pay."""
+        """The network without the narrow layers, and the blocks, that were put in and do not pay."""
         spent = self.cost(declaration)
         for place in declaration.narrow:
             if place not in self.whole.narrow:
@@ -56,6 +58,10 @@ class Pricing:
                 less = self.cost(plain)
                 if less <= spent:
                     declaration, spent = plain, less
+        in_blocks = any(place.site.startswith(f"{DECODER}.") for place in declaration.narrow)
+        if declaration.indices and not self.whole.indices and not in_blocks:
+            # Blocks of which none is narrow are one matrix again.
+            return staying(declaration, self.whole, self.cost)[1]
         return declaration
 
 

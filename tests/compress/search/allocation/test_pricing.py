@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from isslim.compress.pruning import axes
+from isslim.compress.pruning import axes, blocks
 from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
 from isslim.compress.search.allocation.pricing import FILE, Pricing, price
 from isslim.runtime.shape import Shape
@@ -87,3 +87,16 @@ def test_a_narrow_layer_that_was_put_in_is_there_only_where_it_pays(
 def test_a_narrow_layer_of_the_original_stays() -> None:
     narrow = declare_narrow(WHOLE, BOTTLENECK, 10)
     assert Pricing(axes.mult_adds, narrow, "multiply-adds", "").cheapest(narrow) is narrow
+
+
+@pytest.mark.parametrize(("ranks", "left"), [((10, 10), 0), ((10, 3), 1), ((3, 2), 2)])
+def test_blocks_of_which_none_is_narrow_are_one_matrix(ranks: tuple[int, int], left: int) -> None:
+    pricing = Pricing(axes.mult_adds, WHOLE, "multiply-adds", "")
+    declaration = blocks.declare_blocks(WHOLE, (50, 70))
+    for block, rank in enumerate(ranks):
+        declaration = declare_narrow(declaration, blocks.place_of(block), rank)
+    found = pricing.cheapest(declaration)
+    assert len(found.narrow) == left
+    assert blocks.block_sizes(found) == ((50, 70) if left else ())
+    if not left:
+        assert pricing.cost(found) == pytest.approx(pricing.cost(WHOLE), rel=1e-12)
