@@ -50,7 +50,7 @@ class Pricing:
         return self.main(declaration) / self.main(self.whole) + FILE * size
 
     def cheapest(self, declaration: NetworkAxes) -> NetworkAxes:
-        """The network without the narrow layers, and the blocks, that were put in and do not pay."""
+        """The network without narrow layers and blocks that were put in and do not pay."""
         spent = self.cost(declaration)
         for place in declaration.narrow:
             if place not in self.whole.narrow:
