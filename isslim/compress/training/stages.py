@@ -124,6 +124,7 @@ class Distillation(Generic[Model]):
             folder: of this network alone: what is in it of another one is deleted.
             progress: called with the share of the minutes and a message.
         """
+        progress = _forward(progress)
         state = _State(folder, {"network": digest_of(network.arrays()), **self.described})
         content = state.read()
         if content is None:
@@ -191,6 +192,18 @@ def _length(number: int) -> float:
     """Minutes of a stage."""
     beyond = number - len(MINUTES) + 1
     return MINUTES[number] if beyond <= 0 else MINUTES[-1] * math.pow(2.0, beyond)
+
+
+def _forward(progress: ProgressCallback) -> ProgressCallback:
+    """Never tells less than before: a stage may end early, and the next begins where it ended."""
+    furthest = 0.0
+
+    def tell(done: float, message: str) -> None:
+        nonlocal furthest
+        furthest = max(furthest, done)
+        progress(furthest, message)
+
+    return tell
 
 
 def _filled(network: Model, arrays: Mapping[str, torch.Tensor]) -> Model:

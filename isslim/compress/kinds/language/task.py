@@ -310,6 +310,8 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         progress: ProgressCallback,
     ) -> Tuned[LanguageModel]:
         """Distils on the training text, or on one of the original's. See `Trainable.finetune`."""
+        if not self.texts.training_given:
+            progress(0.0, "the original writes a text to be distilled on")
         return self._distillation.run(network, minutes, folder, progress)
 
     @cached_property
