@@ -209,9 +209,14 @@ def test_full_disk_in_the_child_is_an_answer_and_leaves_nothing(
     # Enough for the inputs and the database; too little for the graph, where the inputs are in 16
     # bits, and for a checkpoint, which holds the moments of the weights beside them.
     upload = upload_in(tmp_path, LstmLanguageModel(LstmSpec(20_000, 64, (64,))), precision)
+    texts = {}
+    if minutes:  # a pass over it, behind which a checkpoint is written, takes no time
+        texts["calibration"] = tmp_path / "text.txt"
+        texts["calibration"].write_text(" ".join(f"w{index}" for index in range(700)))
     job = house.ask(
         upload,
         recipe("full", calibration_tokens=500, held_out_tokens=500, minutes=minutes),
+        **texts,
     )
     house.start(limit_bytes=int(1.05 * (upload / "model.pt").stat().st_size))
     done = house.until(job.id, lambda job: job.state.ended)

@@ -20,21 +20,15 @@ APART = 10_000
 """Tokens of the training text that stages are compared on, and not trained on, at most."""
 APART_SHARE = 0.1
 """Of the training text, at most."""
-SOFT = 0.5
-"""The teacher's share of the loss on text that was sent; on its own text the labels say nothing
-that the teacher does not."""
 
 
-def distillation(
-    original: LanguageModel, tokens: Tensor, seed: int, *, written: bool
-) -> Distillation[LanguageModel]:
+def distillation(original: LanguageModel, tokens: Tensor, seed: int) -> Distillation[LanguageModel]:
     """Distillation from the original on a training text, whose end is kept apart.
 
     Args:
         original: the teacher.
         tokens: int64 (N,), the training text.
         seed: of dropout.
-        written: whether the original wrote the text itself.
     """
     apart = max(36, min(APART, int(APART_SHARE * len(tokens))))
     training, held_back = tokens[:-apart], spread_pieces(tokens[-apart:], apart)
@@ -49,7 +43,6 @@ def distillation(
             seed=seed + stage.number,
             minutes=stage.minutes,
             share=stage.share,
-            soft=1.0 if written else SOFT,
         )
         dropout = distilling_dropout(axes.parameters(network.declaration()), len(training))
         student = network.rebuilt(network.arrays(), dropout)

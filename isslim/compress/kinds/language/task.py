@@ -317,11 +317,10 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
     @cached_property
     def _distillation(self) -> Distillation[LanguageModel]:
         texts, seed = self.texts, self.recipe.seed
-        written = not texts.training_given
         tokens = texts.training
-        if written:
+        if not texts.training_given:
             tokens = sample(self.original, self.codec.start_id, WRITTEN, seed + 2)
-        return distillation(self.original, tokens, seed, written=written)
+        return distillation(self.original, tokens, seed)
 
     def trainer(self) -> LanguageTrainer:
         """A trainer on the user's text.

@@ -75,7 +75,7 @@ def distilled(
     trained: Trained, text: torch.Tensor, network: LanguageModel, minutes: float, folder: Path,
     progress: object = ignore,
 ) -> Tuned[LanguageModel]:  # fmt: skip
-    repair = distillation(trained.network, text, 1, written=False)
+    repair = distillation(trained.network, text, 1)
     return repair.run(network, minutes, folder, progress)  # type: ignore[arg-type]
 
 
@@ -155,7 +155,7 @@ def test_diverged_distillation_keeps_the_untuned_model_and_says_so(
 ) -> None:
     arrays = trained.network.arrays()
     arrays["decoder.weight"] = np.full_like(arrays["decoder.weight"], 3e38)  # infinite logits
-    repair = distillation(trained.network.rebuilt(arrays), text, 1, written=True)
+    repair = distillation(trained.network.rebuilt(arrays), text, 1)
     network = network_of(trained.network)
     tuned = repair.run(network, 1.0, tmp_path, ignore)
     assert tuned.network is network

@@ -53,7 +53,7 @@ def distilling(
     )
 
 
-def repairing(tokens: int, *, seed: int, minutes: float, share: float, soft: float) -> TrainingPlan:
+def repairing(tokens: int, *, seed: int, minutes: float, share: float) -> TrainingPlan:
     """A stage of the repair of a cut: bold steps, which end within the stage.
 
     Args:
@@ -61,7 +61,6 @@ def repairing(tokens: int, *, seed: int, minutes: float, share: float, soft: flo
         seed: of the run.
         minutes: of the stage; it ends earlier where it has read the text `PASSES` times.
         share: of the highest learning rate.
-        soft: the teacher's share of the loss.
     """
     few = max(LEAST_BATCH, tokens // (STEPS_OF_A_PASS * 36))
     plan = distilling(tokens, seed=seed, minutes=minutes)
@@ -71,7 +70,7 @@ def repairing(tokens: int, *, seed: int, minutes: float, share: float, soft: flo
         most_epochs=PASSES,
         learning_rate=REPAIR_RATE * share,
         schedule="linear",
-        soft=soft,
+        soft=1.0,  # in half a minute labels teach a model little that its teacher knows well
         bfloat16=True,
     )
 
