@@ -225,7 +225,7 @@ def joint(
 def _distilled(dense: Baseline, pruned: Pruned, minutes: float) -> tuple[LanguageModel, float]:
     """What a job's distillation makes of a cut network, and the seconds that it trained."""
     student = dense.network.rebuilt(pruned.arrays)
-    repair = distillation(dense.network, dense.train, seed=1, written=False)
+    repair = distillation(dense.network, dense.train, seed=1)
     with tempfile.TemporaryDirectory() as folder:
         tuned = repair.run(student, minutes, Path(folder), _show)
     return tuned.network, 60 * tuned.minutes
