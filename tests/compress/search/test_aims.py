@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from isslim.compress.contract import Published, Quality
@@ -146,3 +147,20 @@ def test_upper_end_is_what_the_estimate_is_taken_for() -> None:
 def test_a_step_that_leads_nowhere_ends_the_search() -> None:
     # Nothing was kept, and 8 bits cost more than the whole budget.
     assert answered(aim(), 0.0, 1.5, kept=False) is None
+
+
+def test_the_search_ends_whatever_is_measured() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        spending, rounds = aim(), 0
+        while spending.allowance is not None:
+            assert np.isfinite(spending.allowance)
+            assert spending.allowance > 0
+            answered(
+                spending,
+                float(spending.allowance * generator.uniform(0.5, 1)),
+                float(generator.normal(1, 1)),
+                missed=bool(generator.random() < 0.3),
+            )
+            rounds += 1
+        assert 0 < rounds <= ROUNDS

@@ -6,10 +6,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from isslim.compress.contract import Published, Quality
+from isslim.compress.contract import Quality
 from isslim.compress.errors import BudgetNotMet
 from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.task import LanguageTask
@@ -18,7 +17,6 @@ from isslim.compress.progress import Lines, Progress
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.ranking import RemovalPlan, rank_components
 from isslim.compress.search.budget import MIN_GAIN, Known, find_within_budget, gain
-from isslim.compress.search.candidates import AIM, ROUNDS, TUNED_ROUNDS, _QualityAim
 from isslim.types.manifest import Estimate
 from isslim.types.quality import keeps
 from isslim.types.recipe import Budget, Recipe
@@ -166,75 +164,3 @@ def test_shares_that_were_judged_are_not_told_again(
             known,
         )
     assert len(told) == len(set(told)) == len({share for share, _ in known})
-
-
-def answered(
-    spending: _QualityAim,
-    estimated: float,
-    loss: float,
-    *,
-    kept: bool | None = None,
-    missed: bool = False,
-) -> float | None:
-    within = loss <= LIMIT if kept is None else kept
-    spending.record_measurement(Quality(0.0, estimated), Published(within, missed, loss))
-    return spending.allowance
-
-
-def test_next_search_allows_what_the_published_figure_leaves() -> None:
-    spending = _QualityAim(Budget(perplexity_rise=LIMIT), tuned=False)
-    assert spending.allowance == AIM
-    assert answered(spending, 0.018, 0.027) == pytest.approx(0.018 / LIMIT * AIM * LIMIT / 0.027)
-    assert answered(spending, 0.0125, 0.0185) is None  # within, and enough of it is spent
-
-
-def test_what_is_left_of_the_budget_is_spent_once_more() -> None:
-    spending = _QualityAim(Budget(perplexity_rise=LIMIT), tuned=False)
-    assert answered(spending, 0.019, 0.012) == pytest.approx(0.019 / 0.012 * AIM)
-    assert "60% of the budget is spent" in spending.description
-    # The bolder one breaks it: the one before stands, and no third is measured for what is left
-    # between.
-    assert answered(spending, 0.03, 0.021) is not None
-    assert 0.019 / LIMIT < spending.allowance < 0.03 / LIMIT
-
-
-def test_after_fine_tuning_a_bolder_cut_follows_where_the_budget_is_not_spent() -> None:
-    spending = _QualityAim(Budget(perplexity_rise=0.05), tuned=True)
-    assert spending.allowance == 1.5
-    spending.record_measurement(Quality(0.0, 0.074), Published(True, False, -0.097))
-    assert spending.allowance == pytest.approx(
-        (0.074 + 0.097) / 0.05 + AIM
-    )  # what tuning won back, and the budget
-    spending.record_measurement(Quality(0.0, 0.22), Published(True, False, 0.01))
-    assert spending.allowance > 0.22 / 0.05
-    spending.record_measurement(Quality(0.0, 0.3), Published(False, False, 0.06))
-    assert spending.allowance is None
-    assert len(spending._tried) == TUNED_ROUNDS
-
-
-def test_search_ends_whatever_is_measured() -> None:
-    generator = np.random.default_rng(0)
-    for tuned in (False, True):
-        for _ in range(200):
-            spending, rounds = _QualityAim(Budget(perplexity_rise=LIMIT), tuned), 0
-            while spending.allowance is not None:
-                assert np.isfinite(spending.allowance)
-                assert spending.allowance > 0
-                estimated = float(spending.allowance * LIMIT * generator.uniform(0.5, 1))
-                answered(
-                    spending,
-                    estimated,
-                    float(generator.normal(0.02, 0.02)),
-                    missed=bool(generator.random() < 0.3),
-                )
-                rounds += 1
-            assert rounds <= (TUNED_ROUNDS if tuned else ROUNDS)
-
-
-@pytest.mark.parametrize("limit", [0.0, 0.02])
-def test_without_an_estimate_or_a_budget_there_is_one_search(limit: float) -> None:
-    spending = _QualityAim(Budget(perplexity_rise=limit), tuned=False)
-    spending.record_measurement(
-        Quality(0.0, 0.01) if limit == 0 else None, Published(False, False, 0.05)
-    )
-    assert spending.allowance is None
