@@ -375,8 +375,8 @@ def _why_not_within(searching: _Search[Model], scale: MetricFormat) -> str:
     description = "" if best.quality is None else scale.in_sentence(best.quality.loss)
     if searching.gain(best) < MIN_GAIN:
         return (
-            f"{asked} and is worth publishing: the best of the {len(within)} within it (of "
-            f"{len(tried)} tried) {kept(best)}, "
+            f"not worth pruning: {asked} and is worth publishing; the best of the {len(within)} "
+            f"within it (of {len(tried)} tried) {kept(best)}, "
             f"{description}; a model that saves less than {MIN_GAIN:.0%} of both is not "
             "published (the rule MIN_GAIN)"
         )

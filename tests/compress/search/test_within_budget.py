@@ -290,10 +290,10 @@ def test_a_model_that_saves_hardly_anything_is_refused(tmp_path: Path) -> None:
     # One unit of a hundred is within the budget, two are not.
     detail = broad_refusal(lambda units, correction: 0.04 * (100 - units), tmp_path)
     assert detail == (
-        "no model meets the budget of a rise of perplexity of at most 5.00% and is worth "
-        "publishing: the best of the 1 within it (of 5 tried) keeps 99.01% of the parameters and "
-        "99.00% of the multiply-adds, at a rise of perplexity of 4.00%; a model that saves less "
-        "than 2% of both is not published (the rule MIN_GAIN)"
+        "not worth pruning: no model meets the budget of a rise of perplexity of at most 5.00% and "
+        "is worth publishing; the best of the 1 within it (of 5 tried) keeps 99.01% of the "
+        "parameters and 99.00% of the multiply-adds, at a rise of perplexity of 4.00%; a model "
+        "that saves less than 2% of both is not published (the rule MIN_GAIN)"
     )
 
 
