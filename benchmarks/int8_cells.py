@@ -7,7 +7,7 @@ Writes a table, or one JSON object, to standard output.
 Each cell is the one layer of a language model of `VOCABULARY` tokens with random weights, so that
 nearly all of a run is the layer. Both graphs are run in turn by the runtime, on one thread; ratios
 are float32 / int8, medians of the rounds with their 95 % intervals. `chosen`: whether the int8 Scan
-is taken at this shape, as `isslim.compress.measurement.int8_choice` decides: of a GRU instead of
+is taken at this shape, as `isslim.compress.measurement.scans` decides: of a GRU instead of
 ONNX Runtime's float32 operator; of an LSTM with a rank instead of the int8 operator, whose
 recurrent matrix is the product of the two narrow ones (`multiplied_out_ms`); of an RHN always.
 """
@@ -34,7 +34,7 @@ from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpec
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.networks.rhn import RhnLanguageModel, RhnSpec
-from isslim.compress.measurement.int8_choice import ROUNDS, scan_pays
+from isslim.compress.measurement.scans import ROUNDS, scan_pays
 from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 

@@ -24,9 +24,9 @@ from typing import TypeVar
 
 from isslim.compress.contract import ModelTask
 from isslim.compress.export.int8_forms import FORMS, EightBit, Form, Part
+from isslim.compress.measurement.scans import scans_are_faster
 from isslim.compress.pruning.network import Model
 from isslim.types.kinds.registry import kind_named
-from isslim.types.manifest import LatencyRecord
 
 NOTHING = 1 / 20
 """Of the budget of quality: a form that costs no more is good enough."""
@@ -35,10 +35,6 @@ TOO_MUCH = 2 / 5
 AS_GOOD = 2.0
 """Short of that, a form that costs up to so many times what the best one does is taken for the time
 that it saves."""
-ROUNDS = 15
-"""Of the comparison of Scan and operator: what the clock asks of a busy host, a second or two."""
-TRIES = 3
-"""Of that comparison, while it is not steady."""
 _CHEAPEST_TO_KEEP = (
     Part.EMBEDDING, Part.HIGHWAYS, Part.SOFTMAX, Part.PRODUCTS, Part.RECURRENT,
 )  # fmt: skip
@@ -93,7 +89,7 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         least, unless the form with a scale per column gets below `TOO_MUCH` with one part in
         float32. Recurrent layers, of which most of the time is, are that part only where the whole
         budget would be spent. Where an evaluation takes too long (`task.quick_loss` is None), the
-        most precise form. Int8 Scans are in all forms or in none, see `scan_pays`.
+        most precise form. Int8 Scans are in all forms or in none, see `scans_are_faster`.
     """
     target.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="int8-") as folder:
@@ -111,31 +107,14 @@ def write_int8(task: ModelTask[Model], network: Model, source: Path, target: Pat
         return Int8Choice(best.form, best.eight_bit)
 
 
-def scan_pays(found: LatencyRecord) -> bool:
-    """Whether int8 Scans surely take less time than the operators that they replace.
-
-    Args:
-        found: of the graph with Scans, compared with the one without.
-
-    Returns:
-        Whether the whole interval of a steady comparison says so.
-    """
-    return found.steady and found.speedup_low > 1.0
-
-
 def _fastest(task: ModelTask[Model], source: Path, written: Callable[[Form], _Written]) -> _Written:
     """The fastest form; with int8 Scans where they pay."""
     scans = written(replace(FORMS[0], scans=True))
     if not scans.form.scans:
         return scans
     operators = written(FORMS[0])
-    paths = {
-        "original": operators.path if operators.eight_bit.parts else source,
-        "scans": scans.path,
-    }
-    found = (task.compare(paths, task.primary_shape, ROUNDS)["scans"] for _ in range(TRIES))
-    steady = next((each for each in found if each.steady), None)
-    return scans if steady is not None and scan_pays(steady) else operators
+    path = operators.path if operators.eight_bit.parts else source
+    return scans if scans_are_faster(task, path, scans.path) else operators
 
 
 def _best(

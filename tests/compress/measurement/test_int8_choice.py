@@ -18,10 +18,12 @@ from isslim.compress.kinds.language.networks.gru import GruLanguageModel, GruSpe
 from isslim.compress.kinds.language.networks.lstm import LstmLanguageModel, LstmSpec
 from isslim.compress.kinds.language.task import LanguageTask
 from isslim.compress.kinds.language.texts import Texts, sample
-from isslim.compress.measurement.int8_choice import TRIES, choose_form, write_int8
+from isslim.compress.measurement.int8_choice import choose_form, write_int8
+from isslim.compress.measurement.scans import TRIES
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec, word_tokenizer
 from isslim.runtime.latency import time_in_turn
+from isslim.runtime.opening import devices
 from isslim.runtime.shape import Shape, usual_size
 from isslim.types.manifest import LatencyRecord, TextContract
 from isslim.types.recipe import Budget, Recipe
@@ -223,3 +225,38 @@ def test_a_narrow_recurrence_is_multiplied_out_where_a_scan_is_slower(
     assert operators.count("DynamicQuantizeLSTM") == (1 if taken else 2)
     assert operators.count("Scan") == (1 if taken else 0)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.onnx", "b.onnx"]
+
+
+@pytest.mark.skipif("cuda" in devices(), reason="for a GPU there is one float32 form")
+@pytest.mark.parametrize(
+    ("operator", "scan", "taken"),
+    [((16,), (8,), True), ((16,), (16,), False), ((16,), (24,), False), ((64,), (8, 56), False)],
+)
+def test_in_float32_too_a_narrow_recurrence_is_multiplied_out_where_a_scan_is_slower(
+    operator: tuple[float, ...], scan: tuple[float, ...], taken: bool, tmp_path: Path
+) -> None:
+    made = LstmLanguageModel(LstmSpec(V, 12, (16, 16), recurrent_ranks=(4, 0))).eval()
+    made.initialise(1.0, torch.Generator().manual_seed(0))
+    task = task_of(made, TimedByHand)
+    assert isinstance(task, TimedByHand)
+    task.operator, task.scan = operator, scan
+    task.export(made, tmp_path / "a.onnx")
+    assert task.compared == [task.primary_shape] * (TRIES if scan == (8, 56) else 1)
+    operators = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
+    assert (operators.count("LSTM"), operators.count("Scan")) == ((1, 1) if taken else (2, 0))
+    task.verify_export(tmp_path / "a.onnx", made, "compressed")
+    assert [each.name for each in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_for_a_gpu_a_narrow_recurrence_is_multiplied_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: there)
+    made = LstmLanguageModel(LstmSpec(V, 12, (16,), recurrent_ranks=(4,))).eval()
+    task = task_of(made, TimedByHand)
+    task.export(made, tmp_path / "a.onnx")
+    assert not hasattr(task, "compared")
+    operators = {node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node}
+    assert "LSTM" in operators
+    assert "Scan" not in operators

@@ -5,6 +5,7 @@ Quality is measured as the service scores texts.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from isslim.compress.kinds.language.activations import collect_activations
 from isslim.compress.kinds.language.checks import run_checks
 from isslim.compress.kinds.language.export import export
 from isslim.compress.kinds.language.export.int8 import quantize_network
-from isslim.compress.kinds.language.export.stacked import Recurrence
+from isslim.compress.kinds.language.export.stacked import Recurrence, has_narrow_recurrence
 from isslim.compress.kinds.language.finetuning import distillation
 from isslim.compress.kinds.language.ingest.uploaded_form import UploadedForm
 from isslim.compress.kinds.language.latency_curve import LatencyCurve, measure_curve
@@ -35,6 +36,7 @@ from isslim.compress.kinds.language.texts import Texts, sample
 from isslim.compress.kinds.language.trainer import LanguageTrainer
 from isslim.compress.kinds.language.training.evaluation import log_probs
 from isslim.compress.kinds.language.verification import verify_graph, verify_removal
+from isslim.compress.measurement.scans import scans_are_faster
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import Keep, NetworkAxes
@@ -50,6 +52,7 @@ from isslim.runtime.language import scoring
 from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
 from isslim.runtime.language.text import TextCodec
+from isslim.runtime.opening import devices
 from isslim.runtime.shape import Shape, usual_size
 from isslim.store.files import sha256_of
 from isslim.types.inspection import CheckResult
@@ -173,8 +176,19 @@ class LanguageTask(ReturnsModules[LanguageModel], ModelTask[LanguageModel]):
         )
 
     def export(self, network: LanguageModel, path: Path) -> None:
-        """Writes the scoring graph. See `ModelTask.export`."""
-        export(network, path)
+        """Writes the scoring graph, narrow recurrences as Scans where those are faster.
+
+        The clock decides on this host, at the primary shape; for a GPU, which they would keep
+        waiting at every step, never. See `ModelTask.export`.
+        """
+        export(network, path, recurrence="native")
+        if not has_narrow_recurrence(network) or "cuda" in devices():
+            return
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="scans-") as folder:
+            scans = Path(folder) / path.name
+            export(network, scans, recurrence="narrow")
+            if scans_are_faster(self, path, scans):
+                scans.replace(path)
 
     def verify_export(self, path: Path, network: LanguageModel, name: str) -> CheckRecord:
         """ONNX Runtime against torch, with carried state. See `ModelTask.verify_export`."""

@@ -14,10 +14,9 @@ from pathlib import Path
 from isslim.compress.export.int8_forms import EightBit, Form, Part
 from isslim.compress.export.quantize import quantize
 from isslim.compress.kinds.language.export import export
-from isslim.compress.kinds.language.export.stacked import Recurrence
+from isslim.compress.kinds.language.export.stacked import Recurrence, has_narrow_recurrence
 from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.gru import GruLanguageModel
-from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 
 
 def quantize_network(network: LanguageModel, source: Path, target: Path, form: Form) -> EightBit:
@@ -45,5 +44,4 @@ def quantize_network(network: LanguageModel, source: Path, target: Path, form: F
 
 def _has_two(network: LanguageModel) -> bool:
     """Whether a layer of a network has two int8 forms."""
-    narrow = isinstance(network, StackedLanguageModel) and any(network.spec.recurrent_ranks)
-    return narrow or isinstance(network, GruLanguageModel)
+    return has_narrow_recurrence(network) or isinstance(network, GruLanguageModel)

@@ -37,6 +37,7 @@ from isslim.compress.kinds.language.export.scan import (
     scan_weights,
 )
 from isslim.compress.kinds.language.export.scoring import head_of, head_tensors, scoring_graph
+from isslim.compress.kinds.language.networks.contract import LanguageModel
 from isslim.compress.kinds.language.networks.stacked import StackedLanguageModel
 from isslim.runtime.contract import LENGTHS, STATE_OUT, TOKENS
 
@@ -44,6 +45,11 @@ Recurrence = Literal["narrow", "native", "scan"]
 """How recurrent layers are written: `narrow`, those with a narrow recurrence as a Scan and all
 others as ONNX's operator; `native`, all as the operator, matrices multiplied out (the faster form
 on a GPU); `scan`, all as a Scan."""
+
+
+def has_narrow_recurrence(network: LanguageModel) -> bool:
+    """Whether a network can be written as `narrow` and as `native`, and the two differ."""
+    return isinstance(network, StackedLanguageModel) and any(network.spec.recurrent_ranks)
 
 
 def build_stacked(
