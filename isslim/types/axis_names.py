@@ -6,6 +6,7 @@ UNITS = "units:"
 """Prefix of the axes of recurrent units."""
 RANK = "rank:"
 """Prefix of the axes of narrow layers' widths."""
+_RECURRENT = ".recurrent"
 
 
 def units_of(layer: str) -> str:
@@ -30,7 +31,13 @@ def rank_of_input(layer: str) -> str:
 
 def rank_of_recurrence(layer: str) -> str:
     """The name of the axis of the narrow layer before a recurrent layer's own read-back."""
-    return f"{RANK}{layer}.recurrent"
+    return f"{RANK}{layer}{_RECURRENT}"
+
+
+def units_of_recurrence(axis: str) -> str | None:
+    """The axis of the units whose recurrence an axis is the rank of; None for any other axis."""
+    layer = axis.removeprefix(RANK).removesuffix(_RECURRENT)
+    return units_of(layer) if axis == rank_of_recurrence(layer) else None
 
 
 def rank_of_block(block: int) -> str:

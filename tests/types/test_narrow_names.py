@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from isslim.types.axis_names import rank_of_block, rank_of_input, rank_of_recurrence
+from isslim.types.axis_names import (
+    rank_of_block,
+    rank_of_input,
+    rank_of_recurrence,
+    units_of_recurrence,
+)
 from isslim.types.wording import axis_name, directions_left, directions_read, is_narrow
 
 SIZES = {"embedding": 54, "units:lstm0": 225, "units:lstm1": 187}
@@ -28,6 +33,12 @@ def test_a_narrow_layer_is_named_by_what_reads_it(axis: str, name: str, read: in
     assert directions_read(axis, SIZES) == read
     # Of a model that has the narrow layers already, the same.
     assert directions_read(axis, SIZES | {axis: 3, "bottleneck": 2}) == read
+
+
+def test_the_rank_of_a_recurrence_leads_to_its_units() -> None:
+    assert units_of_recurrence(rank_of_recurrence("lstm1")) == "units:lstm1"
+    others = (rank_of_input("lstm1"), rank_of_block(0), "units:lstm1", "lstm1.recurrent")
+    assert [units_of_recurrence(axis) for axis in others] == [None] * 4
 
 
 @pytest.mark.parametrize("axis", ["units:lstm0", "embedding", "filters", "rank", "my rank:lstm0"])

@@ -50,7 +50,8 @@ from isslim.compress.pruning.axes import (
 from isslim.compress.pruning.narrow import BOTTLENECK, insert, may_narrow_softmax
 from isslim.runtime.language.latency import compare
 from isslim.runtime.language.session import LanguageSession
-from isslim.types.axis_names import is_units
+from isslim.types.axis_names import is_units, units_of_recurrence
+from isslim.types.wording import axis_name
 
 ROUNDS = 2000
 """Rounds of coordinate descent."""
@@ -64,7 +65,7 @@ CACHED = 1_500_000
 """Weights of a recurrence that a processor's own cache holds in int8: more are read again from
 memory at every step."""
 FIXED = "fixed"
-BASELINE = "0.6"
+BASELINE = "all layers at 60% of their size"
 """The measured network that all others are timed against."""
 
 
@@ -160,7 +161,7 @@ def measure_curve(  # noqa: PLR0913 - a network, a run, and how it is timed
             smaller = form is not None and quantize_network(cut, source, target, form).parts
             sessions[name] = LanguageSession(target if smaller else source, threads=1)
             declarations.append(declaration)
-            progress(0.5 * len(sessions) / len(samples), f"latency curve: a graph of size {name}")
+            progress(0.5 * len(sessions) / len(samples), f"latency curve: a graph with {name}")
     finally:
         for path in (source, target):
             path.unlink(missing_ok=True)
@@ -202,7 +203,7 @@ def _served(network: LanguageModel, paths: tuple[Path, Path], steps: int, batch:
 
 
 Sample = tuple[str, dict[str, axes.Array], NetworkAxes]
-"""A network to time: a name for it, its arrays and its axes."""
+"""A network to time: in words what it is a network with, its arrays and its axes."""
 
 
 def _samples(network: LanguageModel) -> list[Sample]:
@@ -211,13 +212,13 @@ def _samples(network: LanguageModel) -> list[Sample]:
     units = [axis for axis in declaration.axes if axis != EMBEDDING]
     base = dict.fromkeys(declaration.axes, 0.6)
     shares = {
-        "1": dict.fromkeys(declaration.axes, 1.0),
+        "all layers at their full size": dict.fromkeys(declaration.axes, 1.0),
         BASELINE: base,
-        "0.35": dict.fromkeys(declaration.axes, 0.35),
-        **{f"{axis} 0.2": base | {axis: 0.2} for axis in dict.fromkeys((*units[:1], *units[-1:]))},
+        "all layers at 35% of their size": dict.fromkeys(declaration.axes, 0.35),
     }
-    if EMBEDDING in declaration.axes:
-        shares[f"{EMBEDDING} 0.2"] = base | {EMBEDDING: 0.2}
+    embedding = [EMBEDDING] if EMBEDDING in declaration.axes else []
+    for axis in (*units[:1], *units[-1:], *embedding):
+        shares[f"{axis_name(axis)} at 20% of its size"] = base | {axis: 0.2}
     arrays = network.arrays()
     found = [(name, *_cut(arrays, declaration, share)) for name, share in shares.items()]
     return [*found, *_recurrent_samples(network), *_softmax_samples(network)]
@@ -226,15 +227,15 @@ def _samples(network: LanguageModel) -> list[Sample]:
 def _recurrent_samples(network: LanguageModel) -> list[Sample]:
     """Networks with narrow layers between layers, and with recurrences of limited rank."""
     places = network.narrow_places()
-    inputs = [place for place in places if not _is_recurrent(place.axis)]
-    scans = [place for place in places if _is_recurrent(place.axis)]
-    found = [_narrow_sample(network, "ranks 0.25", inputs, 0.6, 0.25)] if inputs else []
+    inputs = [place for place in places if not _is_recurrence(place.axis)]
+    scans = [place for place in places if _is_recurrence(place.axis)]
+    asked = [("narrow layers between layers", inputs, 0.6, 0.25)] if inputs else []
     if scans:
-        found += [
-            _narrow_sample(network, f"recurrent ranks {share}", scans, share, rank)
+        asked += [
+            (f"narrow recurrences and {share:.0%} of its units", scans, share, rank)
             for share, rank in ((1.0, 0.2), (0.6, 0.4), (0.35, 0.2))
         ]
-    return found
+    return [_narrow_sample(network, *each) for each in asked]
 
 
 def _softmax_samples(network: LanguageModel) -> list[Sample]:
@@ -242,7 +243,7 @@ def _softmax_samples(network: LanguageModel) -> list[Sample]:
     declaration = network.declaration()
     if not isinstance(network, StackedLanguageModel) or not may_narrow_softmax(declaration):
         return []
-    found = [_narrow_sample(network, "bottleneck 0.2", [BOTTLENECK], 0.6, 0.2)]
+    found = [_narrow_sample(network, "a bottleneck before its softmax", [BOTTLENECK], 0.6, 0.2)]
     first = network.vocabulary // 4
     sizes, order = (first, network.vocabulary - first), np.arange(network.vocabulary)
     arrays, wider = blocks.split(network.arrays(), declaration, order, sizes)
@@ -251,7 +252,7 @@ def _softmax_samples(network: LanguageModel) -> list[Sample]:
     shares = dict.fromkeys(wider.axes, 0.6) | {
         blocks.place_of(block).axis: rank for block, rank in enumerate((0.3, 0.1))
     }
-    return [*found, ("blocks", *_cut(arrays, wider, shares))]
+    return [*found, ("its softmax in blocks", *_cut(arrays, wider, shares))]
 
 
 def _narrow_sample(
@@ -286,7 +287,8 @@ def _terms(declaration: NetworkAxes) -> dict[str, float]:
     whose logits are joined.
     """
     found = {FIXED: 1.0} | dict.fromkeys(("units", "products"), 0.0)
-    scans = {_rows(declaration, p) for p in declaration.narrow if _is_recurrent(p.axis)}
+    recurrences = [place for place in declaration.narrow if _is_recurrence(place.axis)]
+    scans = {units_of_recurrence(place.axis) for place in recurrences}
     for axis, size in declaration.axes.items():
         if is_units(axis):
             term = "scan units" if axis in scans else "units"
@@ -303,8 +305,8 @@ def _terms(declaration: NetworkAxes) -> dict[str, float]:
             if term == "recurrent" and work > CACHED:
                 found["uncached"] = found.get("uncached", 0.0) + work - CACHED
             found["products"] += term == "decoder"
-    narrow = [place for place in declaration.narrow if not _is_recurrent(place.axis)]
-    return found | {"products": found["products"] + len(narrow)}
+    narrow = len(declaration.narrow) - len(recurrences)
+    return found | {"products": found["products"] + narrow}
 
 
 def _term(declaration: NetworkAxes, site: PreActivation, reader: InputMatrix) -> str:
@@ -312,20 +314,14 @@ def _term(declaration: NetworkAxes, site: PreActivation, reader: InputMatrix) ->
     rows, columns = (_axis(declaration, reader.parameter, dimension) for dimension in (0, 1))
     if site.name == DECODER or (site.name.startswith(f"{DECODER}.") and rows is None):
         return "decoder"
-    if _is_recurrent(rows) or _is_recurrent(columns):
+    if _is_recurrence(rows) or _is_recurrence(columns):
         return "scan"
     return "recurrent" if rows == columns else "product"
 
 
-def _rows(declaration: NetworkAxes, place: NarrowPlace) -> str | None:
-    """The axis of what the reader of a narrow layer makes: a layer's units."""
-    site = next(site for site in declaration.sites if site.name == place.site)
-    return _axis(declaration, site.readers[place.reader].parameter, 0)
-
-
-def _is_recurrent(axis: str | None) -> bool:
+def _is_recurrence(axis: str | None) -> bool:
     """Whether an axis is the rank of a recurrence, which then runs as a Scan."""
-    return axis is not None and axis.endswith(".recurrent")
+    return axis is not None and units_of_recurrence(axis) is not None
 
 
 def _axis(declaration: NetworkAxes, name: str, dimension: int) -> str | None:

@@ -3,7 +3,8 @@
 The cost is relative to the original's. Besides what was asked for, the parameters count a little,
 so that what takes no time, such as the rows of an embedding, goes where it is nearly free.
 
-A narrow layer that was put in counts only where it pays: else it is left out, as `cut` does.
+A narrow layer that was put in counts only where it pays: else it is left out, as `cut` does. Where
+multiply-adds stand for time, a narrow recurrence of a small layer never does (`SCANNED`).
 """
 
 from __future__ import annotations
@@ -17,14 +18,21 @@ from isslim.compress.contract import ModelTask
 from isslim.compress.progress import ProgressCallback
 from isslim.compress.pruning import axes
 from isslim.compress.pruning.axes import NetworkAxes
-from isslim.compress.pruning.blocks import DECODER
 from isslim.compress.pruning.insertion import staying
 from isslim.compress.pruning.narrow import without_narrow
 from isslim.compress.pruning.network import Model
 from isslim.runtime.shape import usual_size
+from isslim.types.axis_names import units_of_recurrence
 
 FILE = 0.1
 """What all parameters count for, where all the time (or all multiply-adds) counts for 1."""
+SCANNED = 600
+"""Units from which a narrow recurrence counts as such where multiply-adds stand for time.
+
+It runs as a Scan, whose every step costs the dispatch of its nodes, or multiplied out, which saves
+nothing. At 400 units the int8 Scan takes 1.20 times the time of the multiplied-out LSTM for one
+step and 1.22 times for 30, at 650 units 1.02 and 0.70 times (`python -m benchmarks.int8_cells`).
+"""
 Count = Callable[[NetworkAxes], float]
 
 
@@ -37,32 +45,23 @@ class Pricing:
         whole: the original's axes, whose cost is 1 plus `FILE`.
         basis: what `main` stands for.
         reason: the same in words.
+        file: the parameters that count for the file.
     """
 
     main: Count
     whole: NetworkAxes
     basis: Literal["time", "multiply-adds", "parameters"]
     reason: str
+    file: Count = axes.parameters
 
     def cost(self, declaration: NetworkAxes) -> float:
         """Relative to the original's, of the network exactly as it is declared."""
-        size = axes.parameters(declaration) / axes.parameters(self.whole)
+        size = self.file(declaration) / self.file(self.whole)
         return self.main(declaration) / self.main(self.whole) + FILE * size
 
     def cheapest(self, declaration: NetworkAxes) -> NetworkAxes:
         """The network without narrow layers and blocks that were put in and do not pay."""
-        spent = self.cost(declaration)
-        for place in declaration.narrow:
-            if place not in self.whole.narrow:
-                plain = without_narrow(declaration, place)
-                less = self.cost(plain)
-                if less <= spent:
-                    declaration, spent = plain, less
-        in_blocks = any(place.site.startswith(f"{DECODER}.") for place in declaration.narrow)
-        if declaration.indices and not self.whole.indices and not in_blocks:
-            # Blocks of which none is narrow are one matrix again.
-            return staying(declaration, self.whole, self.cost)[1]
-        return declaration
+        return staying(declaration, self.whole, self.cost)[1]
 
 
 def price(task: ModelTask[Model], work: Path, progress: ProgressCallback) -> Pricing:
@@ -89,4 +88,23 @@ def price(task: ModelTask[Model], work: Path, progress: ProgressCallback) -> Pri
         )
     why = "counting, because this host could not be timed steadily"
     counted = why if task.timed else "counting multiply-adds"
-    return Pricing(axes.mult_adds, whole, "multiply-adds", f"sizes chosen by {counted}")
+    return Pricing(
+        _as_run(axes.mult_adds),
+        whole,
+        "multiply-adds",
+        f"sizes chosen by {counted}",
+        _as_run(axes.parameters),
+    )
+
+
+def _as_run(count: Count) -> Count:
+    """A count of networks in which narrow recurrences of small layers are multiplied out."""
+
+    def counted(declaration: NetworkAxes) -> float:
+        for place in declaration.narrow:
+            units = units_of_recurrence(place.axis)
+            if units is not None and declaration.axes[units] < SCANNED:
+                declaration = without_narrow(declaration, place)
+        return count(declaration)
+
+    return counted

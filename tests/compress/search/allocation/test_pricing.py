@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 
+from isslim.compress.kinds.language.networks.lstm import LstmSpec, declare
+from isslim.compress.kinds.language.networks.names import input_place, recurrent_place
 from isslim.compress.pruning import axes, blocks
-from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow
-from isslim.compress.search.allocation.pricing import FILE, Pricing, price
+from isslim.compress.pruning.axes import NetworkAxes
+from isslim.compress.pruning.narrow import BOTTLENECK, declare_narrow, without_narrow
+from isslim.compress.search.allocation.pricing import FILE, SCANNED, Pricing, price
 from isslim.runtime.shape import Shape
 from isslim.types.recipe import Recipe
 from tests.compress.search.allocation.toy_probes import ProbedTask, task_of
+from tests.compress.search.toy import Toy
 from tests.compress.search.toy_text import time_of
 
 WHOLE = task_of().original.declaration()
@@ -44,11 +48,14 @@ def test_it_is_what_the_recipe_says(
     assert found.main is (task.parameters if basis == "parameters" else time_of) or basis != "time"
 
 
-def test_without_a_steady_clock_sizes_are_chosen_by_counting(tmp_path: Path) -> None:
-    class Unsteady(ProbedTask):
-        def cost(self, work: Path, progress: object) -> None:
-            return None
+class Unsteady(ProbedTask):
+    """A host that cannot be timed."""
 
+    def cost(self, work: Path, progress: object) -> None:
+        return None
+
+
+def test_without_a_steady_clock_sizes_are_chosen_by_counting(tmp_path: Path) -> None:
     task = task_of()
     unsteady = Unsteady(task.original, task.recipe, task.rule)
     found = priced(unsteady, tmp_path)
@@ -56,8 +63,11 @@ def test_without_a_steady_clock_sizes_are_chosen_by_counting(tmp_path: Path) -> 
     assert found.reason == (
         "sizes chosen by counting, because this host could not be timed steadily"
     )
-    untimed = Unsteady(task.original, task.recipe, task.rule)
-    Unsteady.timed = False
+
+    class Untimed(Unsteady):
+        timed = False
+
+    untimed = Untimed(task.original, task.recipe, task.rule)
     assert priced(untimed, tmp_path).reason == "sizes chosen by counting multiply-adds"
     smaller = axes.resized(WHOLE, {"units": 5})
     size = axes.parameters(smaller) / axes.parameters(WHOLE)
@@ -100,3 +110,70 @@ def test_blocks_of_which_none_is_narrow_are_one_matrix(ranks: tuple[int, int], l
     assert blocks.block_sizes(found) == ((50, 70) if left else ())
     if not left:
         assert pricing.cost(found) == pytest.approx(pricing.cost(WHOLE), rel=1e-12)
+
+
+INWARD, ACROSS = input_place("lstm", 1, joint=True), recurrent_place("lstm", 1, joint=True)
+
+
+class Layers(Toy):
+    """Two LSTM layers."""
+
+    def declaration(self) -> NetworkAxes:
+        return declare(LstmSpec(50, 40, (30, SCANNED)))
+
+
+def with_ranks(whole: NetworkAxes, units: int) -> NetworkAxes:
+    """Recurrences of rank 5, the second of so many units."""
+    for index in (0, 1):
+        whole = declare_narrow(whole, recurrent_place("lstm", index, joint=True), 5)
+    return axes.resized(whole, {"units:lstm1": units})
+
+
+@pytest.mark.parametrize(
+    ("optimize", "left"),
+    [("stream", [1]), ("sentence", [1]), ("batch", [1]), ("size", [0, 1])],
+)
+def test_where_counts_stand_for_time_narrow_recurrences_of_small_layers_save_none(
+    optimize: str, left: list[int], tmp_path: Path
+) -> None:
+    recipe = Recipe.model_validate({"optimize": optimize})
+    found = priced(Unsteady(Layers({}), recipe, task_of().rule), tmp_path)
+    large, small = (with_ranks(found.whole, units) for units in (SCANNED, SCANNED - 1))
+    stay = {place.axis for place in found.cheapest(large).narrow}
+    assert stay == {f"rank:lstm{index}.recurrent" for index in left}
+    plain = axes.resized(found.whole, {"units:lstm1": SCANNED - 1})
+    if optimize == "size":
+        assert found.cheapest(small) == small
+        assert found.cost(small) < found.cost(plain)
+    else:
+        assert found.cheapest(small) == plain
+        assert found.cost(small) == pytest.approx(found.cost(plain), rel=1e-12)
+
+
+def test_a_narrow_recurrence_of_the_original_counts_alike(tmp_path: Path) -> None:
+    class Ranked(Layers):
+        def declaration(self) -> NetworkAxes:
+            return with_ranks(super().declaration(), SCANNED - 1)
+
+    recipe = Recipe.model_validate({})
+    found = priced(Unsteady(Ranked({}), recipe, task_of().rule), tmp_path)
+    assert found.cheapest(found.whole) == found.whole
+    assert found.cost(found.whole) == pytest.approx(1 + FILE, rel=1e-12)
+    fewer = axes.resized(found.whole, {"rank:lstm1.recurrent": 2})
+    assert found.cost(fewer) == pytest.approx(1 + FILE, rel=1e-12)
+
+
+def test_what_is_left_out_is_chosen_among_all_narrow_layers() -> None:
+    whole = declare(LstmSpec(50, 40, (30, 20)))
+    # Either of the two costs less than both, and the later one alone the least of all.
+    times = {(INWARD, ACROSS): 10.0, (ACROSS,): 9.0, (INWARD,): 5.0, (): 7.0}
+
+    def time(declaration: NetworkAxes) -> float:
+        return times[tuple(place for place in (INWARD, ACROSS) if place in declaration.narrow)]
+
+    both = declare_narrow(declare_narrow(whole, INWARD, 4), ACROSS, 4)
+    pricing = Pricing(time, whole, "time", "")
+    left_out = [without_narrow(both, place) for place in (INWARD, ACROSS)]
+    best = min([both, *left_out, whole], key=pricing.cost)
+    assert pricing.cheapest(both) == best
+    assert best.narrow == (INWARD,)
